@@ -1,0 +1,97 @@
+"""Plain geometry of axis-aligned boxes and masks: IoU, coordinate frames, run-length codes.
+
+Boxes are xyxy, in pixels, continuous coordinates (a box covering the first pixel is 0, 0, 1, 1).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from pycocotools import mask as coco_mask
+
+from syngrpo.sample import Box, RunLength
+
+
+def area(box: Box) -> float:
+    """Area in square pixels; 0 for an empty or inverted box."""
+    return max(0.0, box[2] - box[0]) * max(0.0, box[3] - box[1])
+
+
+def intersection(a: Box, b: Box) -> float:
+    """Area of the overlap of two boxes in square pixels."""
+    return area((max(a[0], b[0]), max(a[1], b[1]), min(a[2], b[2]), min(a[3], b[3])))
+
+
+def iou(a: Box, b: Box) -> float:
+    """Intersection over union in [0, 1]; 0 when either box is empty."""
+    overlap = intersection(a, b)
+    union = area(a) + area(b) - overlap
+    return overlap / union if overlap > 0 else 0.0
+
+
+def clip(box: Box, width: float, height: float) -> Box:
+    """The part of the box inside an image of the given size."""
+    x1, y1, x2, y2 = box
+    return (
+        min(max(x1, 0.0), width),
+        min(max(y1, 0.0), height),
+        min(max(x2, 0.0), width),
+        min(max(y2, 0.0), height),
+    )
+
+
+@dataclass(frozen=True)
+class CoordinateFrame:
+    """How a model family writes coordinates of one image.
+
+    The model sees the image stretched to ``width`` x ``height`` model units (pixels of the resized
+    image for Qwen2.5-VL, 1000 x 1000 for Qwen2-VL and Qwen3-VL); ``original_width`` and
+    ``original_height`` are the pixels rewards are computed in.
+    """
+
+    width: float
+    height: float
+    original_width: float
+    original_height: float
+
+    def to_original(self, box: Box) -> Box:
+        """Model units → original pixels. Not clipped."""
+        sx, sy = self.original_width / self.width, self.original_height / self.height
+        return (box[0] * sx, box[1] * sy, box[2] * sx, box[3] * sy)
+
+    def to_model(self, box: Box) -> Box:
+        """Original pixels → model units. Not rounded."""
+        sx, sy = self.width / self.original_width, self.height / self.original_height
+        return (box[0] * sx, box[1] * sy, box[2] * sx, box[3] * sy)
+
+
+def encode_mask(mask: np.ndarray) -> RunLength:
+    """bool (H, W) → COCO run-length code with a text ``counts``."""
+    code = coco_mask.encode(np.asfortranarray(mask.astype(np.uint8)))
+    return {"size": [int(n) for n in code["size"]], "counts": code["counts"].decode("ascii")}
+
+
+def decode_mask(code: RunLength) -> np.ndarray:
+    """COCO run-length code → bool (H, W)."""
+    raw = {"size": code["size"], "counts": code["counts"].encode("ascii")}
+    return coco_mask.decode(raw).astype(bool)
+
+
+def mask_box(mask: np.ndarray) -> Box:
+    """The tight xyxy box around the true pixels of a bool (H, W) mask; it must not be empty."""
+    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    return (
+        float(columns[0]),
+        float(rows[0]),
+        float(columns[-1] + 1),
+        float(rows[-1] + 1),
+    )
+
+
+def box_mask(box: Box, width: int, height: int) -> np.ndarray:
+    """bool (H, W), true on every pixel the box touches."""
+    x1, y1, x2, y2 = clip(box, width, height)
+    mask = np.zeros((height, width), dtype=bool)
+    mask[int(np.floor(y1)) : int(np.ceil(y2)), int(np.floor(x1)) : int(np.ceil(x2))] = True
+    return mask
