@@ -1,0 +1,6 @@
+"""Metrics over a data set, with what every answer was."""
+
+from syngrpo.evaluation.command import evaluate_command
+from syngrpo.evaluation.measure import EvaluationResult, append_evaluation, evaluate, summarise
+
+__all__ = ["EvaluationResult", "append_evaluation", "evaluate", "evaluate_command", "summarise"]

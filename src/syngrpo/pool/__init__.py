@@ -1,0 +1,1 @@
+"""The evolving training set: store, sampling policy, job queue, lineage."""

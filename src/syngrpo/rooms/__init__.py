@@ -1,0 +1,1 @@
+"""The embedded rooms world: scenes, pictures, questions, descriptions, and their generator."""

@@ -1,0 +1,19 @@
+"""The perception tasks, one class each."""
+
+from __future__ import annotations
+
+from syngrpo.sample import InputError
+from syngrpo.tasks.rec import ReferringExpression
+from syngrpo.tasks.task import Constraints, PromptStyle, Task
+
+__all__ = ["TASKS", "Constraints", "PromptStyle", "Task", "get_task"]
+
+TASKS: dict[str, Task] = {task.name: task for task in (ReferringExpression(),)}
+
+
+def get_task(name: str) -> Task:
+    """The task of that name. Raises InputError when there is none."""
+    task = TASKS.get(name)
+    if task is None:
+        raise InputError(f"unknown task {name!r}; use one of: {', '.join(sorted(TASKS))}")
+    return task

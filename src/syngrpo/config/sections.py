@@ -1,0 +1,242 @@
+"""The sections of a config file, one model each, with the meaning of every key."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from syngrpo.config.method import MethodConfig
+from syngrpo.config.section import Section
+from syngrpo.config.source import Source
+
+STARTER = "starter"
+
+
+class LoraConfig(Section):
+    """Low-rank adapters instead of full fine-tuning."""
+
+    rank: int = Field(default=64, ge=1, description="rank of the adapters")
+    alpha: int = Field(default=128, ge=1, description="scale of the adapters, times 1/rank")
+
+
+class ModelConfig(Section):
+    """The policy."""
+
+    path: str = Field(
+        default=STARTER,
+        description='directory or hub name in Hugging Face format; "starter": the bundled model',
+    )
+    dtype: Literal["float32", "bfloat16"] = Field(
+        default="float32", description="of weights and compute"
+    )
+    device: str = Field(default="auto", description='"auto", "cpu", "cuda", "cuda:1"')
+    lora: LoraConfig | None = Field(default=None, description="null: all weights are trained")
+    freeze_vision: bool = Field(default=False, description="no gradients into the vision tower")
+    gradient_checkpointing: bool = Field(default=False, description="slower, and less memory")
+    max_pixels: int | None = Field(
+        default=None, ge=1, description="larger images are shrunk to this area; null: the model's"
+    )
+
+
+class DataConfig(Section):
+    """What is trained on."""
+
+    train: list[Source] = Field(
+        default=[Source(rooms="train", count=200)], min_length=1, description="the seed samples"
+    )
+    prompt_style: Literal["full", "brief"] = Field(
+        default="full",
+        description='"full" teaches the response format, "brief" is the question alone, for a '
+        "model that knows the format: the default with the starter",
+    )
+    on_bad_row: Literal["error", "skip"] = Field(
+        default="error", description="skip leaves bad rows out, and says how many"
+    )
+    check_images: bool = Field(
+        default=True, description="decode every image once before training starts"
+    )
+
+
+class RolloutConfig(Section):
+    """How responses are sampled."""
+
+    group_size: int = Field(default=8, ge=2, description="responses per sample (G)")
+    temperature: float = Field(
+        default=1.0, gt=0, description="of sampling, and of log-probabilities"
+    )
+    top_p: float = Field(default=1.0, gt=0, le=1, description="nucleus sampling; 1: off")
+    max_new_tokens: int = Field(default=256, ge=1, description="length limit of a response")
+
+
+class TrainerConfig(Section):
+    """The optimisation."""
+
+    steps: int = Field(default=300, ge=1, description="optimisation steps")
+    seed: int = Field(default=0, ge=0, description="of everything random")
+    learning_rate: float = Field(
+        default=1e-6,
+        gt=0,
+        description="1e-6 suits models of 3B and more, 1e-5 LoRA, 1e-4 the starter",
+    )
+    warmup_steps: int = Field(default=0, ge=0, description="of linear warm-up")
+    schedule: Literal["constant", "linear", "cosine"] = Field(
+        default="constant", description="of the learning rate after warm-up"
+    )
+    groups_per_step: int = Field(
+        default=8, ge=1, description="samples drawn per step, all processes (B)"
+    )
+    micro_groups: int = Field(
+        default=8, ge=1, description="groups per forward pass; less: less memory"
+    )
+    updates_per_rollout: int = Field(default=1, ge=1, description="updates made from one rollout")
+    max_grad_norm: float = Field(
+        default=1.0, gt=0, description="gradients are clipped to this norm"
+    )
+    weight_decay: float = Field(default=0.0, ge=0, description="of AdamW")
+    checkpoint_every: int = Field(default=50, ge=1, description="steps between checkpoints")
+    keep_checkpoints: int = Field(default=2, ge=1, description="older ones are deleted")
+
+
+class PoolConfig(Section):
+    """What is drawn from the evolving training set. The keys are those of ``SamplingPolicy``."""
+
+    synthetic_ratio: float = Field(
+        default=0.5, ge=0, le=1, description="share of synthetic samples"
+    )
+    seed_coverage: float = Field(
+        default=0.5, ge=0, le=1, description="share of the seeds that is drawn by least visits"
+    )
+    diversity_floor: float = Field(
+        default=0.05, ge=1e-6, le=1, description="weight of samples without any diversity"
+    )
+    max_depth: int = Field(default=1, ge=0, description="generations; 1: only seeds have children")
+    max_children: int = Field(default=8, ge=0, description="active descendants of one seed")
+    max_visits: int = Field(
+        default=8, ge=1, description="visits after which a synthetic sample retires"
+    )
+    max_unmeasured: int = Field(
+        default=256, ge=1, description="unvisited synthetic samples; with more, jobs are dropped"
+    )
+    retire_below: float = Field(
+        default=0.05, ge=0, le=1, description="mean diversity below which one retires"
+    )
+    retire_after: int = Field(default=2, ge=1, description="visits before it can retire for that")
+
+
+class GateConfig(Section):
+    """When a painted image is refused. The keys are those of ``GateThresholds``."""
+
+    min_background: float = Field(
+        default=0.02, ge=0, lt=1, description="share of the image that is not kept, at least"
+    )
+    min_change: float = Field(
+        default=4.0, ge=0, description="mean grey levels by which the background differs, at least"
+    )
+    min_distance: float = Field(
+        default=6.0, ge=0, description="perceptual distance to parent and siblings, at least"
+    )
+
+
+class SynthesisConfig(Section):
+    """The data server that paints new images."""
+
+    mode: Literal["async", "inline", "off"] = Field(
+        default="async", description="async: beside training; inline: in the step, deterministic"
+    )
+    generator: str = Field(
+        default="rooms", description="what paints: rooms (embedded), or package.module:callable"
+    )
+    workers: int = Field(default=1, ge=1, description="worker processes")
+    niceness: int = Field(default=5, ge=0, le=19, description="lowers their priority on the CPU")
+    queue_limit: int = Field(default=256, ge=1, description="open jobs; more are dropped")
+    lease_s: float = Field(
+        default=30.0, gt=0, description="seconds after which a silent worker's job goes to another"
+    )
+    job_timeout_s: float = Field(
+        default=120.0, gt=0, description="seconds after which a job counts as hanging"
+    )
+    max_attempts: int = Field(default=3, ge=1, description="failures until a job is given up")
+    prefetch: int = Field(default=1, ge=1, description="batches drawn ahead of training")
+    max_side: int = Field(
+        default=1024, ge=16, description="longer side of what is painted, at most"
+    )
+    feather: int | None = Field(
+        default=None, ge=0, description="blended pixels around kept objects; null: by image size"
+    )
+    gate: GateConfig = GateConfig()
+
+    @field_validator("mode", mode="before")
+    @classmethod
+    def _yaml_reads_off_as_false(cls, value: Any) -> Any:
+        return "off" if value is False else value
+
+
+class ServerConfig(Section):
+    """A data server on another host."""
+
+    url: str | None = Field(default=None, description="null: the data server runs inside this run")
+
+
+class EvaluationConfig(Section):
+    """Accuracy on held-out samples."""
+
+    sets: dict[str, Source] = Field(
+        default={"test": Source(rooms="test", count=200), "ood": Source(rooms="ood", count=200)},
+        description="name → source",
+    )
+    every: int = Field(
+        default=0, ge=0, description="steps between evaluations; 0: only before and after"
+    )
+    samples_per_prompt: int = Field(
+        default=4, ge=0, description="responses for the sampled accuracy; 0: greedy only"
+    )
+    batch_size: int = Field(default=32, ge=1, description="samples at a time")
+
+
+class LoggingConfig(Section):
+    """Where curves go, besides metrics.jsonl."""
+
+    trackers: list[Literal["tensorboard", "wandb", "trackio"]] = Field(
+        default=["tensorboard"], description="[] for none"
+    )
+
+
+class Config(BaseModel):
+    """A whole run. Every key has a default: ``Config()`` trains the starter on rooms."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    model: ModelConfig = ModelConfig()
+    data: DataConfig = DataConfig()
+    method: MethodConfig = MethodConfig()
+    rollout: RolloutConfig = RolloutConfig()
+    trainer: TrainerConfig = TrainerConfig()
+    pool: PoolConfig = PoolConfig()
+    synthesis: SynthesisConfig = SynthesisConfig()
+    server: ServerConfig = ServerConfig()
+    evaluation: EvaluationConfig = EvaluationConfig()
+    logging: LoggingConfig = LoggingConfig()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _prompt_follows_model(cls, values: Any) -> Any:
+        """The starter knows the response format: its prompt is brief unless the user says more."""
+        if not isinstance(values, dict):
+            return values
+        model, data = values.get("model", {}), values.get("data", {})
+        if not isinstance(model, dict) or not isinstance(data, dict):
+            return values
+        style = "brief" if model.get("path", STARTER) == STARTER else "full"
+        return {**values, "data": {"prompt_style": style, **data}}
+
+    @model_validator(mode="after")
+    def _synthesis_follows_method(self) -> Config:
+        if not self.method.synthesises:
+            self.synthesis = self.synthesis.model_copy(update={"mode": "off"})
+        elif self.synthesis.mode == "off":
+            raise ValueError(
+                f"synthesis.mode 'off' contradicts method.name {self.method.name!r}; "
+                "set method.name to grpo"
+            )
+        return self

@@ -1,0 +1,99 @@
+"""What the report shows of a pool: families of pictures, and descriptions in order.
+
+Reads with limits, so that a pool of a million samples makes the same page as one of a thousand.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from syngrpo.pool.database import FILE_NAME
+from syngrpo.pool.store import Pool
+from syngrpo.sample import Sample
+
+EDGE = 500
+"""Descriptions compared from each end of the run, at most."""
+
+
+@dataclass(frozen=True)
+class Member:
+    """A picture of the pool. ``diversity`` is its mean over the visits, None before the first;
+    ``scores`` are the gate's, empty for a seed."""
+
+    sample: Sample
+    visits: int
+    diversity: float | None
+    scores: dict[str, float]
+
+
+@dataclass(frozen=True)
+class Family:
+    """A picture and those painted from it, oldest first."""
+
+    parent: Member
+    children: list[Member]
+
+
+def open_pool(run_directory: Path) -> Pool | None:
+    """The run's pool, or None for a run that has none."""
+    return Pool.open(run_directory) if (run_directory / FILE_NAME).is_file() else None
+
+
+def families(pool: Pool, count: int, children: int) -> list[Family]:
+    """Up to ``count`` parents, those with the most measured children, in order of admission.
+
+    Of each up to ``children`` children, the measured ones first.
+    """
+    with pool.database.read() as connection:
+        parents = connection.execute(
+            "SELECT p.id FROM samples s JOIN standing t ON t.number = s.number "
+            "JOIN samples p ON p.number = s.parent WHERE s.parent IS NOT NULL GROUP BY p.number "
+            "ORDER BY SUM(t.visits > 0) DESC, COUNT(*) DESC, p.number LIMIT ?",
+            (count,),
+        ).fetchall()
+    return [_family(pool, sample_id, children) for (sample_id,) in parents]
+
+
+def extremes(pool: Pool, count: int) -> tuple[list[Member], list[Member]]:
+    """The measured synthetic samples with the highest and with the lowest mean diversity."""
+    found = []
+    for order in ("DESC", "ASC"):
+        with pool.database.read() as connection:
+            rows = connection.execute(
+                "SELECT s.id, t.visits, t.diversity_mean FROM samples s "
+                "JOIN standing t ON t.number = s.number WHERE t.depth > 0 AND t.visits > 0 "
+                f"ORDER BY t.diversity_mean {order}, s.number LIMIT ?",
+                (count,),
+            ).fetchall()
+        found.append([Member(pool.get(name), visits, mean, {}) for name, visits, mean in rows])
+    return found[0], found[1]
+
+
+def early_and_late_descriptions(pool: Pool) -> tuple[list[str], list[str]]:
+    """Submitted descriptions of the first and of the last third, EDGE of each at most."""
+    with pool.database.read() as connection:
+        total = connection.execute("SELECT COUNT(*) FROM jobs").fetchone()[0]
+        part = min(EDGE, total // 3)
+        query = "SELECT description FROM jobs ORDER BY number {} LIMIT ?"
+        early = connection.execute(query.format("ASC"), (part,)).fetchall()
+        late = connection.execute(query.format("DESC"), (part,)).fetchall()
+    return [text for (text,) in early], [text for (text,) in reversed(late)]
+
+
+def _family(pool: Pool, parent_id: str, limit: int) -> Family:
+    parent = pool.get(parent_id)
+    visits = pool.observations(parent_id)
+    mean = sum(o.diversity for o in visits) / len(visits) if visits else None
+    children = sorted(pool.children(parent_id), key=lambda child: child.visits == 0)[:limit]
+    members = [
+        Member(c.sample, c.visits, c.diversity_mean, _scores(pool, c.job_id)) for c in children
+    ]
+    return Family(Member(parent, len(visits), mean, {}), members)
+
+
+def _scores(pool: Pool, job_id: str | None) -> dict[str, float]:
+    with pool.database.read() as connection:
+        row = connection.execute("SELECT scores FROM jobs WHERE id = ?", (job_id,)).fetchone()
+    return json.loads(row[0]) if row is not None and row[0] is not None else {}

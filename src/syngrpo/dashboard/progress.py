@@ -1,0 +1,101 @@
+"""Live progress of a training run: a bar in a terminal, a line every few steps in a log."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from types import TracebackType
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+FACTS = (
+    ("reward", "reward/accuracy", "{:.3f}"),
+    ("D seed", "diversity/response_seed", "{:.3f}"),
+    ("D syn", "diversity/response_synthetic", "{:.3f}"),
+    ("entropy", "entropy/token", "{:.2f}"),
+    ("s/step", "time/step_s", "{:.2f}"),
+)
+
+
+class TrainingProgress:
+    """``with TrainingProgress(steps) as progress: … progress.step(row of metrics.jsonl)``.
+
+    In a terminal a live bar; elsewhere one plain line every ``every`` steps and at the last.
+    """
+
+    def __init__(
+        self, total: int, *, start: int = 0, console: Console | None = None, every: int = 10
+    ) -> None:
+        self.console = console or Console()
+        self.total, self.every = total, every
+        self.admitted = self.rejected = 0
+        self._bar = Progress(
+            TextColumn("[bold]{task.description}"),
+            BarColumn(bar_width=24),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[facts]}"),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+            console=self.console,
+            disable=not self.console.is_terminal,
+        )
+        self._task = self._bar.add_task("step", total=total, completed=start, facts="")
+
+    def __enter__(self) -> TrainingProgress:
+        self._bar.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._bar.stop()
+
+    def step(self, metrics: Mapping[str, float]) -> None:
+        """Shows a finished step; ``metrics`` is its line of metrics.jsonl."""
+        self.admitted += int(metrics.get("synthesis/admitted", 0))
+        self.rejected += int(metrics.get("synthesis/rejected", 0))
+        step, facts = int(metrics["step"]), self._facts(metrics)
+        self._bar.update(self._task, completed=step, facts=facts)
+        if not self.console.is_terminal and (step % self.every == 0 or step == self.total):
+            self.console.print(f"step {step}/{self.total}  {facts}", soft_wrap=True)
+
+    def message(self, text: str) -> None:
+        """A line above the bar."""
+        self.console.print(text, soft_wrap=True, markup=False)
+
+    def evaluating(self, name: str, samples: int) -> Callable[[int], None]:
+        """A second bar while a held-out set is evaluated; call the result with newly done counts.
+
+        The bar goes away when all are done.
+        """
+        if not self.console.is_terminal:
+            self.message(f"evaluating {samples} samples of {name}")
+        task = self._bar.add_task(f"evaluate {name}", total=samples, facts="")
+        return lambda done: self._advance(task, done)
+
+    def _advance(self, task: TaskID, done: int) -> None:
+        self._bar.advance(task, done)
+        if self._bar.tasks[self._bar.task_ids.index(task)].finished:
+            self._bar.remove_task(task)
+
+    def _facts(self, metrics: Mapping[str, float]) -> str:
+        parts = [
+            f"{title} {style.format(metrics[name])}"
+            for title, name, style in FACTS
+            if metrics.get(name) is not None
+        ]
+        if "synthesis/admitted" in metrics:
+            parts.append(f"images +{self.admitted} -{self.rejected}")
+        return "  ".join(parts)

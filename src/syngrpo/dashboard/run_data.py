@@ -1,0 +1,135 @@
+"""What a run directory holds, read for showing: metrics, evaluations, config.
+
+Works on a run that is still going, that crashed in the middle of a line, or that never synthesised.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from syngrpo.sample import InputError
+
+
+@dataclass(frozen=True)
+class Curve:
+    """One metric over the steps that have it; ``steps`` ascend, ``values`` are finite."""
+
+    steps: list[int]
+    values: list[float]
+
+    def head(self, share: float = 0.1) -> float | None:
+        """Mean of the first ``share`` of the values, at least one; None without any."""
+        return _mean(self.values[: self._part(share)])
+
+    def tail(self, share: float = 0.1) -> float | None:
+        """Mean of the last ``share`` of the values, at least one; None without any."""
+        return _mean(self.values[-self._part(share) :])
+
+    def _part(self, share: float) -> int:
+        return max(1, round(len(self.values) * share))
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """One line of ``evaluation.jsonl``."""
+
+    step: int
+    set: str
+    metrics: dict[str, float]
+    intervals: dict[str, tuple[float, float]]
+    kinds: dict[str, dict[str, float]]
+
+
+@dataclass(frozen=True)
+class RunData:
+    """A run directory. ``metrics`` are in order of step, each step once."""
+
+    directory: Path
+    metrics: list[dict[str, Any]]
+    evaluations: list[Evaluation]
+    config: dict[str, Any]
+
+    def curve(self, name: str) -> Curve:
+        """The metric over the steps; steps without it, or where it is not finite, are left out."""
+        points = [(row["step"], row[name]) for row in self.metrics if _finite(row.get(name))]
+        return Curve([int(step) for step, _ in points], [float(value) for _, value in points])
+
+    def total(self, name: str) -> float:
+        """Sum of a per-step count over the run."""
+        return sum(self.curve(name).values)
+
+    def sets(self) -> list[str]:
+        """Names of the held-out sets, in order of appearance."""
+        return list(dict.fromkeys(e.set for e in self.evaluations))
+
+    def first_and_last(self, name: str) -> tuple[Evaluation, Evaluation]:
+        """The evaluations of the set with the smallest and the greatest step; may be the same."""
+        of_set = [e for e in self.evaluations if e.set == name]
+        return min(of_set, key=lambda e: e.step), max(of_set, key=lambda e: e.step)
+
+
+def read_run(directory: Path) -> RunData:
+    """Raises InputError when the directory is missing or holds no run."""
+    if not directory.is_dir():
+        raise InputError(f"run directory {directory} does not exist; give one `train` has written")
+    metrics, evaluations = directory / "metrics.jsonl", directory / "evaluation.jsonl"
+    if not metrics.exists() and not evaluations.exists():
+        raise InputError(
+            f"{directory} holds neither metrics.jsonl nor evaluation.jsonl; give a run directory"
+        )
+    # A resumed run may write a step again: what was written last is what went on.
+    by_step = {int(row["step"]): row for row in read_lines(metrics)}
+    by_evaluation = {(r["step"], r["set"]): r for r in read_lines(evaluations)}
+    return RunData(
+        directory=directory,
+        metrics=[by_step[step] for step in sorted(by_step)],
+        evaluations=[_evaluation(row) for row in by_evaluation.values()],
+        config=_read_config(directory / "config.yaml"),
+    )
+
+
+def read_lines(path: Path) -> list[dict[str, Any]]:
+    """The JSON objects of a file, one a line; [] when there is no file.
+
+    A last line without its line feed was being written when the run stopped: it is left out.
+    Raises InputError for any other line that is not JSON.
+    """
+    if not path.exists():
+        return []
+    lines = path.read_text(encoding="utf-8").split("\n")[:-1]
+    rows = []
+    for number, line in enumerate(lines, start=1):
+        try:
+            rows.append(json.loads(line))
+        except json.JSONDecodeError as error:
+            raise InputError(f"{path} line {number} is not JSON ({error}); remove it") from None
+    return rows
+
+
+def _read_config(path: Path) -> dict[str, Any]:
+    return (yaml.safe_load(path.read_text(encoding="utf-8")) or {}) if path.exists() else {}
+
+
+def _evaluation(row: dict[str, Any]) -> Evaluation:
+    return Evaluation(
+        step=int(row["step"]),
+        set=row["set"],
+        metrics=row["metrics"],
+        intervals={name: (low, high) for name, (low, high) in row.get("intervals", {}).items()},
+        kinds=row.get("kinds", {}),
+    )
+
+
+def _finite(value: Any) -> bool:
+    return isinstance(value, int | float) and math.isfinite(value)
+
+
+def _mean(values: Sequence[float]) -> float | None:
+    return sum(values) / len(values) if values else None

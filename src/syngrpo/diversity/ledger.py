@@ -1,0 +1,188 @@
+"""Descriptions that wait for their reward.
+
+A description becomes an image minutes after it was written, and the image's diversity is known
+only when a later group has rolled it out. Until then the ledger keeps what the update needs: the
+response's tokens, their log-probabilities under the policy that sampled them, and which of them
+are the description. The prompt is not kept, it is rebuilt from the parent sample.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from syngrpo.diversity.smoothing import ParentDiversity
+
+DEFAULT_MAX_STALENESS = 64
+"""Policy versions after which a stored response is too old to learn from."""
+
+
+@dataclass(eq=False)
+class PendingDescription:
+    """One response whose description was submitted as the synthesis job ``job_id``.
+
+    ``token_ids`` int64 (L,) and ``logprobs`` float32 (L,), under the sampling distribution, hold
+    the response (no prompt); ``scene_token_span`` is the half-open range of its scene tokens, tags
+    included. Both tensors are copied, detached and moved to the CPU, so that a slice of a batch
+    does not keep the batch alive.
+    """
+
+    job_id: str
+    parent_id: str
+    task: str
+    token_ids: Tensor
+    logprobs: Tensor
+    scene_token_span: tuple[int, int]
+    policy_version: int
+    parent_diversity: float
+    baseline_then: float
+
+    def __post_init__(self) -> None:
+        self.token_ids = _own_copy(self.token_ids, torch.int64)
+        self.logprobs = _own_copy(self.logprobs, torch.float32)
+        start, end = self.scene_token_span
+        length = self.token_ids.numel()
+        if self.token_ids.shape != self.logprobs.shape or not 0 <= start < end <= length:
+            raise ValueError(
+                f"description {self.job_id}: {length} tokens, {self.logprobs.numel()} "
+                f"log-probabilities, scene tokens {start} to {end} do not fit together"
+            )
+
+    @property
+    def parent(self) -> ParentDiversity:
+        """What the reward relative to the parent needs."""
+        return ParentDiversity(self.parent_diversity, self.baseline_then)
+
+    @property
+    def scene_mask(self) -> Tensor:
+        """bool (L,): the tokens that carry the diversity reward."""
+        mask = torch.zeros(self.token_ids.numel(), dtype=torch.bool)
+        mask[slice(*self.scene_token_span)] = True
+        return mask
+
+
+@dataclass
+class LedgerCounts:
+    """Since the start of the run, restored with the ledger."""
+
+    added: int = 0
+    replaced: int = 0
+    settled: int = 0
+    rejected: int = 0
+    stale: int = 0
+    lost: int = 0
+
+
+class Ledger:
+    """The pending descriptions by job id. Every entry leaves it exactly once: it is settled,
+    rejected, stale, lost, or replaced by a newer response that wrote the same description.
+
+    With several processes the ledger must hold the descriptions of all of them, in the same order
+    everywhere: the synthetic sample may be drawn by another process than the one that wrote it.
+    """
+
+    def __init__(self, max_staleness: int = DEFAULT_MAX_STALENESS) -> None:
+        self.max_staleness = max_staleness
+        self.counts = LedgerCounts()
+        self._pending: dict[str, PendingDescription] = {}
+
+    def __len__(self) -> int:
+        return len(self._pending)
+
+    def __contains__(self, job_id: object) -> bool:
+        return job_id in self._pending
+
+    def add(self, pending: PendingDescription) -> None:
+        """Waits for the job's outcome. A newer response replaces an older one of the same job: its
+        log-probabilities are closer to the policy that will be updated."""
+        if self._pending.pop(pending.job_id, None) is not None:
+            self.counts.replaced += 1
+        self._pending[pending.job_id] = pending
+        self.counts.added += 1
+
+    def settle(self, job_id: str) -> PendingDescription | None:
+        """Takes out the description whose image has just been rolled out.
+
+        None when nothing waits for this job: the image was rolled out before, or the description
+        became stale. Call ``drop_stale`` first in every step.
+        """
+        pending = self._pending.pop(job_id, None)
+        self.counts.settled += pending is not None
+        return pending
+
+    def reject(self, job_id: str) -> PendingDescription | None:
+        """Takes out the description whose image the gate refused; its diversity counts as 0."""
+        pending = self._pending.pop(job_id, None)
+        self.counts.rejected += pending is not None
+        return pending
+
+    def lose(self, job_id: str) -> bool:
+        """Forgets a description whose job was dropped or died: it gets no reward, for the fault is
+        not its own. Whether it was pending."""
+        was_pending = self._pending.pop(job_id, None) is not None
+        self.counts.lost += was_pending
+        return was_pending
+
+    def drop_stale(self, version: int) -> int:
+        """Drops what was written more than ``max_staleness`` policy versions before ``version``.
+        How many."""
+        oldest = version - self.max_staleness
+        stale = [job for job, item in self._pending.items() if item.policy_version < oldest]
+        for job_id in stale:
+            del self._pending[job_id]
+        self.counts.stale += len(stale)
+        return len(stale)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Plain values and two tensors, for ``torch.save`` and ``torch.load(weights_only=True)``.
+
+        The responses are concatenated: one tensor a response would be one archive entry each.
+        """
+        items = list(self._pending.values())
+        return {
+            "counts": asdict(self.counts),
+            "rows": [{name: getattr(item, name) for name in _PLAIN_FIELDS} for item in items],
+            "lengths": [item.token_ids.numel() for item in items],
+            "token_ids": _concatenate((item.token_ids for item in items), torch.int64),
+            "logprobs": _concatenate((item.logprobs for item in items), torch.float32),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Replaces the content, in the same order."""
+        token_ids = state["token_ids"].split(state["lengths"])
+        logprobs = state["logprobs"].split(state["lengths"])
+        self.counts = LedgerCounts(**state["counts"])
+        self._pending = {
+            row["job_id"]: PendingDescription(token_ids=tokens, logprobs=probabilities, **row)
+            for row, tokens, probabilities in zip(state["rows"], token_ids, logprobs, strict=True)
+        }
+
+
+_PLAIN_FIELDS = tuple(
+    field.name
+    for field in fields(PendingDescription)
+    if field.name not in ("token_ids", "logprobs")
+)
+
+
+def token_span(mask: Tensor) -> tuple[int, int]:
+    """bool (L,) with one contiguous run → its half-open range.
+
+    Raises ValueError when the mask is empty or has gaps.
+    """
+    positions = mask.nonzero().flatten().tolist()
+    if not positions or positions[-1] - positions[0] + 1 != len(positions):
+        raise ValueError(f"{len(positions)} marked tokens are not one contiguous run")
+    return positions[0], positions[-1] + 1
+
+
+def _own_copy(tensor: Tensor, dtype: torch.dtype) -> Tensor:
+    return torch.empty(tensor.shape, dtype=dtype).copy_(tensor.detach())
+
+
+def _concatenate(tensors: Iterable[Tensor], dtype: torch.dtype) -> Tensor:
+    return torch.cat([torch.empty(0, dtype=dtype), *tensors])

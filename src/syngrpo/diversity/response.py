@@ -1,0 +1,37 @@
+"""Response diversity: how much the responses to one input disagree in accuracy."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+ZERO_VARIANCE = 1e-8
+"""A group whose diversity is at most this has accuracies that are equal up to float rounding."""
+
+_ROUNDING = 1e-6
+
+
+def response_diversity(accuracies: Tensor | Sequence[float]) -> float:
+    """D(x) = 4·Var(a_1 … a_G), the population variance of accuracy over one group.
+
+    ``accuracies``: (G,) rewards in [0, 1]. The factor makes 1 the maximum, reached when half of
+    the responses are right and half are wrong. A group of one has diversity 0.
+
+    Raises ValueError when the group is empty or an accuracy lies outside [0, 1] or is not a number.
+    """
+    values = torch.as_tensor(accuracies, dtype=torch.float64).flatten().tolist()
+    if not values:
+        raise ValueError("response diversity of an empty group; roll out at least one response")
+    outside = [value for value in values if not -_ROUNDING <= value <= 1.0 + _ROUNDING]
+    if outside:
+        raise ValueError(f"accuracy reward {outside[0]} is outside [0, 1]; check the task's score")
+    mean = math.fsum(values) / len(values)
+    return 4.0 * math.fsum((value - mean) ** 2 for value in values) / len(values)
+
+
+def has_zero_variance(diversity: float) -> bool:
+    """Whether a group of this diversity gives no accuracy advantage at all."""
+    return diversity <= ZERO_VARIANCE

@@ -1,0 +1,162 @@
+"""The metrics of one optimisation step: their names, and how they are put together."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from syngrpo.diversity.response import has_zero_variance
+from syngrpo.grpo.loss import LossOutput
+
+Kind = Literal["mean", "sum", "max", "same"]
+
+METRICS: dict[str, Kind] = {
+    "loss": "sum",
+    "reward/accuracy": "mean",
+    "reward/accuracy_seed": "mean",
+    "reward/accuracy_synthetic": "mean",
+    "reward/format": "mean",
+    "reward/unreadable": "sum",
+    "diversity/response": "mean",
+    "diversity/response_seed": "mean",
+    "diversity/response_synthetic": "mean",
+    "diversity/baseline": "same",
+    "diversity/reward": "mean",
+    "diversity/zero_variance_groups": "mean",
+    "diversity/zero_variance_groups_seed": "mean",
+    "diversity/zero_variance_groups_synthetic": "mean",
+    "entropy/token": "mean",
+    "entropy/token_seed": "mean",
+    "entropy/token_synthetic": "mean",
+    "synthesis/submitted": "sum",
+    "synthesis/dropped": "sum",
+    "synthesis/admitted": "sum",
+    "synthesis/rejected": "sum",
+    "synthesis/settled": "sum",
+    "synthesis/stale": "sum",
+    "pool/seed": "same",
+    "pool/synthetic": "same",
+    "pool/depth_mean": "same",
+    "time/step_s": "max",
+    "time/rollout_s": "max",
+    "time/update_s": "max",
+    "time/wait_data_s": "max",
+    "kl": "mean",
+    "clip_fraction": "mean",
+    "truncated_fraction": "mean",
+    "grad_norm": "same",
+    "learning_rate": "same",
+    "tokens": "sum",
+}
+"""How the observations of one step, over micro-batches and processes, become one number:
+
+- ``mean``: weighted mean; null in the record when nothing was observed (no synthetic group, say);
+- ``sum``: 0 when nothing was observed;
+- ``max``: within a process the durations add up; over processes the slowest counts;
+- ``same``: known to be equal in all processes, the last observation stays.
+
+``tokens_per_s`` is added to the record: ``tokens`` of all processes by ``time/step_s``.
+``diversity/zero_variance_groups`` and its two parts are shares in [0, 1], ``entropy/*`` is in nats.
+"""
+
+
+@dataclass
+class _Observed:
+    total: float = 0
+    weight: float = 0
+
+
+@dataclass
+class StepMetrics:
+    """Collects one step's observations in one process; make a new one for every step."""
+
+    observed: dict[str, _Observed] = field(default_factory=dict)
+
+    def observe(self, name: str, value: float, weight: float = 1.0) -> None:
+        """One value of a metric; ``weight`` only matters to means. KeyError for unknown names."""
+        kind = METRICS[name]
+        entry = self.observed.setdefault(name, _Observed())
+        if kind == "same":
+            entry.total = value
+        else:
+            entry.total += value * weight if kind == "mean" else value
+        entry.weight += weight
+
+    def observe_group(
+        self,
+        *,
+        diversity: float,
+        accuracies: Iterable[float],
+        format_rewards: Iterable[float],
+        entropy_sum: float,
+        tokens: int,
+        synthetic: bool,
+    ) -> None:
+        """One rolled-out group. ``entropy_sum`` is in nats, over its ``tokens`` response tokens."""
+        origin = "synthetic" if synthetic else "seed"
+        zero_variance = float(has_zero_variance(diversity))
+        for suffix in ("", f"_{origin}"):
+            self.observe(f"diversity/response{suffix}", diversity)
+            self.observe(f"diversity/zero_variance_groups{suffix}", zero_variance)
+            if tokens:
+                self.observe(f"entropy/token{suffix}", entropy_sum / tokens, tokens)
+        for accuracy in accuracies:
+            self.observe("reward/accuracy", accuracy)
+            self.observe(f"reward/accuracy_{origin}", accuracy)
+        for reward in format_rewards:
+            self.observe("reward/format", reward)
+        self.observe("tokens", tokens)
+
+    def observe_loss(self, output: LossOutput, processes: int = 1) -> None:
+        """One micro-batch, whose loss was multiplied by ``Normaliser.processes``."""
+        self.observe("loss", float(output.loss.detach()) / processes)
+        if fresh := float(output.fresh_tokens):
+            self.observe("kl", output.kl, fresh)
+            self.observe("clip_fraction", output.clip_fraction, fresh)
+        if settled := float(output.settled_tokens):
+            self.observe("truncated_fraction", output.truncated_fraction, settled)
+
+    @contextmanager
+    def timed(self, name: str) -> Iterator[None]:
+        """Adds the seconds spent inside to a ``time/…`` metric."""
+        start = time.perf_counter()
+        yield
+        self.observe(name, time.perf_counter() - start)
+
+    def state(self) -> dict[str, tuple[float, float]]:
+        """Plain values to send to another process."""
+        return {name: (entry.total, entry.weight) for name, entry in self.observed.items()}
+
+    def record(self, step: int) -> dict[str, Any]:
+        """The line of ``metrics.jsonl``: every metric, in a fixed order, None where unknown."""
+        record: dict[str, Any] = {"step": step}
+        for name, kind in METRICS.items():
+            entry = self.observed.get(name)
+            if entry is None:
+                record[name] = 0 if kind == "sum" else None
+            elif kind == "mean":
+                record[name] = entry.total / entry.weight if entry.weight else None
+            else:
+                record[name] = entry.total
+        tokens, seconds = record.pop("tokens"), record["time/step_s"]
+        record["tokens_per_s"] = tokens / seconds if seconds else None
+        return record
+
+
+def merged(states: Iterable[dict[str, tuple[float, float]]]) -> StepMetrics:
+    """The metrics of one step over all processes, from the ``state`` of each, in rank order."""
+    whole = StepMetrics()
+    for state in states:
+        for name, (total, weight) in state.items():
+            entry = whole.observed.setdefault(name, _Observed())
+            if METRICS[name] == "same":
+                entry.total = total
+            elif METRICS[name] == "max":
+                entry.total = max(entry.total, total)
+            else:
+                entry.total += total
+            entry.weight += weight
+    return whole

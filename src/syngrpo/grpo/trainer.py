@@ -1,0 +1,326 @@
+"""The workflow: draw, roll out, score, submit, settle, update."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from syngrpo.config import Config
+from syngrpo.diversity.ledger import Ledger, PendingDescription, token_span
+from syngrpo.diversity.smoothing import DiversityBaseline
+from syngrpo.grpo.groups import Group, score_group
+from syngrpo.grpo.metrics import StepMetrics, merged
+from syngrpo.grpo.processes import Processes
+from syngrpo.grpo.rows import Settled, UpdateRow, fresh_row, settled_segment
+from syngrpo.grpo.update import Updater
+from syngrpo.policy.encode import encode
+from syngrpo.policy.loading import Policy
+from syngrpo.policy.rollout import Response, rollout
+from syngrpo.policy.sampling import Sampling
+from syngrpo.policy.spans import scene_token_mask
+from syngrpo.pool.records import Observation, PoolSample
+from syngrpo.pool.store import Pool
+from syngrpo.pool.jobs import JobRequest
+from syngrpo.rooms.descriptions import random_description
+from syngrpo.sample import Sample
+from syngrpo.synthesis.client import DataClient
+from syngrpo.synthesis.prompts import clean_description
+from syngrpo.tasks import get_task
+
+
+@dataclass(frozen=True, eq=False)
+class Description:
+    """A new surroundings that a response proposes, with what its reward will need."""
+
+    text: str
+    token_ids: Tensor
+    logprobs: Tensor
+    scene_tokens: tuple[int, int]
+
+
+@dataclass(frozen=True, eq=False)
+class GroupReport:
+    """What the main process learns of a group: small enough to send."""
+
+    index: int
+    sample: Sample
+    job_id: str | None
+    diversity: float
+    accuracy: float
+    descriptions: list[Description]
+
+
+class Trainer:
+    """One process's part of a run. The main one alone holds ``client`` (the way to pool and data
+    server), the ledger and the baseline; the others get from it what they work on."""
+
+    def __init__(
+        self, config: Config, policy: Policy, processes: Processes, client: DataClient | None
+    ) -> None:
+        self.config = config
+        self.policy = policy
+        self.processes = processes
+        self.client = client
+        self.updater = Updater(config, policy, processes)
+        method = config.method
+        self.ledger = Ledger(method.max_staleness)
+        self.baseline = DiversityBaseline(
+            decay=method.smoothing_decay,
+            clip=method.rho_clip,
+            smoothing=method.smoothing,
+            relative_to_parent=method.relative_to_parent,
+        )
+        self.steps_done = 0
+        self.version = 0
+        self.metrics = StepMetrics()
+
+    def step(self) -> dict[str, Any]:
+        """One optimisation step; returns its line of ``metrics.jsonl``, the same everywhere."""
+        self.metrics = StepMetrics()
+        with self.metrics.timed("time/step_s"):
+            groups, reports = self.collect(self.config.trainer.groups_per_step)
+            if self.config.method.refill_zero_variance:
+                groups, reports = self.refill(groups, reports)
+            self.submit(reports)
+            settled = self.settle(reports)
+            self.update(groups, settled)
+        self.steps_done += 1
+        return merged(self.processes.gather([self.metrics.state()])).record(self.steps_done)
+
+    def collect(self, count: int, first: int = 0) -> tuple[list[Group], list[GroupReport]]:
+        """Draws ``count`` samples, rolls them out, scores them: this process's groups, and the
+        reports of all. ``first`` is the place of the first in the step's global batch."""
+        drawn = self.draw(count)
+        responses = self.roll_out(drawn, first)
+        return self.score(responses)
+
+    def draw(self, count: int) -> list[tuple[int, PoolSample]]:
+        """1. This process's part of ``count`` samples from the pool, with their global indices."""
+        drawn: list[PoolSample] | None = None
+        if self.client is not None:
+            with self.metrics.timed("time/wait_data_s"):
+                drawn = self.client.draw(count)
+        return self.processes.part(self.processes.share(drawn))
+
+    def roll_out(
+        self, drawn: Sequence[tuple[int, PoolSample]], first: int
+    ) -> list[tuple[int, PoolSample, Any, list[Response]]]:
+        """2. G responses each, from a random stream that only (seed, step, index) decides."""
+        options = self.config.rollout
+        sampling = Sampling(options.temperature, options.top_p, options.max_new_tokens)
+        with self.metrics.timed("time/rollout_s"):
+            prompts = [self._prompt(item.sample) for _, item in drawn]
+            seeds = [self._random(first + i).integers(2**62) for i, _ in drawn]
+            responses = rollout(
+                self.policy, prompts, options.group_size, sampling, [int(s) for s in seeds]
+            )
+        return [
+            (first + i, item, prompt, group)
+            for (i, item), prompt, group in zip(drawn, prompts, responses, strict=True)
+        ]
+
+    def score(
+        self, rolled_out: Sequence[tuple[int, PoolSample, Any, list[Response]]]
+    ) -> tuple[list[Group], list[GroupReport]]:
+        """3. Accuracy, format and diversity, reported to the pool and to the baseline."""
+        groups = [score_group(*parts) for parts in rolled_out]
+        for group in groups:
+            entropy = group.entropy
+            self.metrics.observe_group(
+                diversity=group.diversity,
+                accuracies=group.accuracy.tolist(),
+                format_rewards=group.format.tolist(),
+                entropy_sum=float(entropy.sum()),
+                tokens=len(entropy),
+                synthetic=group.synthetic,
+            )
+            self.metrics.observe("reward/unreadable", group.unreadable)
+        reports = self.processes.gather([self._report(group) for group in groups])
+        if self.client is not None:
+            self.client.observe(
+                [
+                    Observation(
+                        r.sample.id, self.steps_done + 1, self.version, r.diversity, r.accuracy
+                    )
+                    for r in reports
+                ]
+            )
+        for report in reports:
+            self.baseline.update(report.sample.task, report.diversity)
+        return groups, reports
+
+    def refill(
+        self, groups: list[Group], reports: list[GroupReport]
+    ) -> tuple[list[Group], list[GroupReport]]:
+        """Draws once more for groups that carry no gradient, which leave the update (DAPO)."""
+        empty = sum(report.diversity == 0.0 for report in reports)
+        if not empty:
+            return groups, reports
+        more, their_reports = self.collect(empty, first=len(reports))
+        return [g for g in groups if g.diversity > 0.0] + more, reports + their_reports
+
+    def submit(self, reports: Sequence[GroupReport]) -> None:
+        """4. Up to K different descriptions a group become jobs; the ledger waits for them."""
+        if self.client is None or not self.config.method.synthesises:
+            return
+        requests = []
+        for report in reports:
+            if report.sample.depth >= self.config.pool.max_depth:
+                continue
+            rng = self._random(report.index)
+            for description in self._proposals(report, rng):
+                request = JobRequest(
+                    parent_id=report.sample.id,
+                    description=description.text,
+                    seed=int(rng.integers(2**31)),
+                    generator=self.client.fingerprint,
+                )
+                requests.append(request)
+                if self.config.method.rewards_diversity:
+                    self.ledger.add(self._pending(request, report, description))
+        counts = self.client.submit(requests)
+        for job_id in counts.dropped_ids:
+            self.ledger.lose(job_id)
+        self.metrics.observe("synthesis/submitted", counts.submitted)
+        self.metrics.observe("synthesis/dropped", counts.dropped)
+
+    def settle(self, reports: Sequence[GroupReport]) -> list[Settled]:
+        """5. Every description whose image was measured just now, or rejected, gets its reward."""
+        settled: list[Settled] = []
+        if self.client is not None:
+            self.metrics.observe("synthesis/stale", self.ledger.drop_stale(self.version))
+            for report in reports:
+                pending = self.ledger.settle(report.job_id) if report.job_id else None
+                if pending is not None:
+                    settled.append(self._settled(pending, report.diversity))
+            for outcome in self.client.outcomes():
+                if outcome.state == "admitted":
+                    self.metrics.observe("synthesis/admitted", 1)
+                elif outcome.state == "rejected":
+                    self.metrics.observe("synthesis/rejected", 1)
+                    pending = self.ledger.reject(outcome.job_id)
+                    if pending is not None:
+                        settled.append(self._settled(pending, 0.0))
+                else:
+                    self.metrics.observe("synthesis/dead", 1)
+                    self.ledger.lose(outcome.job_id)
+            self.metrics.observe("synthesis/settled", len(settled))
+            for item in settled:
+                self.metrics.observe("diversity/reward", item.reward)
+            self._observe_pool(reports)
+        return self.processes.share(settled)
+
+    def update(self, groups: Sequence[Group], settled: Sequence[Settled]) -> None:
+        """6. One loss over fresh responses and settled descriptions."""
+        method = self.config.method
+        with self.metrics.timed("time/update_s"):
+            rows = {
+                g.drawn.sample.id: fresh_row(g, self.policy.tokenizer, method) for g in groups
+            }
+            for _, item in self.processes.part(settled):
+                # Beside its own prompt where that is here anyway; else in a row of its own.
+                row = rows.get(item.parent.id)
+                if row is None:
+                    row = rows[item.parent.id] = UpdateRow(self._prompt(item.parent))
+                row.segments.append(settled_segment(item, method.diversity_weight))
+            self.version += self.updater.update(list(rows.values()), self.metrics)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything but the weights, for a checkpoint of the main process."""
+        return {
+            "steps_done": self.steps_done,
+            "version": self.version,
+            "updater": self.updater.state_dict(),
+            "ledger": self.ledger.state_dict(),
+            "baseline": self.baseline.state_dict(),
+            "client": self.client.state_dict() if self.client is not None else None,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Goes on from there; every process loads the same state."""
+        self.steps_done, self.version = state["steps_done"], state["version"]
+        self.updater.load_state_dict(state["updater"])
+        self.ledger.load_state_dict(state["ledger"])
+        self.baseline.load_state_dict(state["baseline"])
+        if self.client is not None:
+            self.client.load_state_dict(state["client"])
+
+    def _prompt(self, sample: Sample) -> Any:
+        text = get_task(sample.task).prompt(sample, self.config.data.prompt_style)
+        return encode(self.policy, sample, text)
+
+    def _random(self, index: int) -> np.random.Generator:
+        return np.random.default_rng([self.config.trainer.seed, self.steps_done, index])
+
+    def _report(self, group: Group) -> GroupReport:
+        descriptions = []
+        if self.config.method.synthesises and not self.config.method.random_descriptions:
+            descriptions = self._descriptions(group)
+        return GroupReport(
+            index=group.index,
+            sample=group.drawn.sample,
+            job_id=group.drawn.job_id,
+            diversity=group.diversity,
+            accuracy=float(group.accuracy.mean()),
+            descriptions=descriptions,
+        )
+
+    def _descriptions(self, group: Group) -> list[Description]:
+        """Well-formed and mutually different, in the random order of the responses, up to K."""
+        found: dict[str, Description] = {}
+        for response, parsed in zip(group.responses, group.parsed, strict=True):
+            if not parsed.well_formed or parsed.scene is None or parsed.scene_span is None:
+                continue
+            text = clean_description(parsed.scene)
+            if not text or text.casefold() in found:
+                continue
+            mask = scene_token_mask(self.policy.tokenizer, response.token_ids, parsed.scene_span)
+            found[text.casefold()] = Description(
+                text, response.token_ids, response.logprobs, token_span(mask)
+            )
+            if len(found) == self.config.method.descriptions_per_group:
+                break
+        return list(found.values())
+
+    def _proposals(self, report: GroupReport, rng: np.random.Generator) -> list[Description]:
+        if not self.config.method.random_descriptions:
+            return report.descriptions
+        nothing = report.diversity * Tensor()
+        return [
+            Description(random_description(rng), nothing, nothing, (0, 0))
+            for _ in range(self.config.method.descriptions_per_group)
+        ]
+
+    def _pending(
+        self, request: JobRequest, report: GroupReport, description: Description
+    ) -> PendingDescription:
+        return PendingDescription(
+            job_id=request.id,
+            parent_id=report.sample.id,
+            task=report.sample.task,
+            token_ids=description.token_ids,
+            logprobs=description.logprobs,
+            scene_token_span=description.scene_tokens,
+            policy_version=self.version,
+            parent_diversity=report.diversity,
+            baseline_then=self.baseline.baseline(report.sample.task),
+        )
+
+    def _settled(self, pending: PendingDescription, diversity: float) -> Settled:
+        assert self.client is not None
+        reward = self.baseline.reward(diversity, pending.task, pending.parent)
+        return Settled(self.client.get(pending.parent_id), pending, reward)
+
+    def _observe_pool(self, reports: Sequence[GroupReport]) -> None:
+        assert self.client is not None
+        stats = self.client.stats()
+        self.metrics.observe("pool/seed", stats.seed)
+        self.metrics.observe("pool/synthetic", stats.synthetic)
+        self.metrics.observe("pool/depth_mean", stats.depth_mean)
+        tasks = {report.sample.task for report in reports}
+        baselines = [self.baseline.baseline(task) for task in sorted(tasks)]
+        self.metrics.observe("diversity/baseline", sum(baselines) / len(baselines))

@@ -1,0 +1,218 @@
+"""Attention in which a prompt is computed once and shared by everything that continues it.
+
+Registered with transformers under the name SHARED_PREFIX: a model that uses it behaves exactly like
+SDPA until its text model is called with a ``layout``, which then decides who attends to whom. No
+token of one continuation ever sees another, and no prompt is repeated in the linear layers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+from transformers import AttentionInterface, AttentionMaskInterface
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
+from transformers.masking_utils import sdpa_mask
+
+SHARED_PREFIX = "shared_prefix"
+
+
+class Layout(Protocol):
+    """Who attends to whom in one forward pass of the text model."""
+
+    def attend(
+        self,
+        layer: int,
+        query: torch.Tensor,
+        key: torch.Tensor,
+        value: torch.Tensor,
+        scaling: float,
+    ) -> torch.Tensor:
+        """(rows, heads, N, d) and (rows, kv_heads, N, d), rotated → (rows, N, heads, d)."""
+
+
+def shared_prefix_attention(
+    module: nn.Module,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    attention_mask: torch.Tensor | None,
+    scaling: float,
+    layout: Layout | None = None,
+    **kwargs: Any,
+) -> tuple[torch.Tensor, None]:
+    """The function transformers calls in every attention layer of the text model."""
+    if layout is None:
+        return sdpa_attention_forward(
+            module, query, key, value, attention_mask, scaling=scaling, **kwargs
+        )
+    return layout.attend(module.layer_idx, query, key, value, scaling), None
+
+
+AttentionInterface.register(SHARED_PREFIX, shared_prefix_attention)
+AttentionMaskInterface.register(SHARED_PREFIX, sdpa_mask)
+
+
+class _Rearrange(torch.autograd.Function):
+    """Rows of ``x`` by index, where index ``len(x)`` reads zeros; both directions only gather.
+
+    Plain indexing would add up gradients at random addresses, slower and not deterministic on a
+    GPU; here every row has exactly one place, so the gradient is the inverse gather.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: torch.Tensor, to: torch.Tensor, back: torch.Tensor) -> torch.Tensor:
+        ctx.save_for_backward(to, back)
+        return _take(x, to)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: torch.Tensor) -> tuple[torch.Tensor, None, None]:
+        _, back = ctx.saved_tensors
+        return _take(grads[0], back), None, None
+
+
+def _take(x: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
+    return torch.cat([x, x.new_zeros(1, *x.shape[1:])]).index_select(0, index)
+
+
+@dataclass(frozen=True, eq=False)
+class Ragged:
+    """Sequences of different lengths: one after the other (N, …), or padded right (S, L, …).
+
+    ``to`` (S·L,) and ``back`` (N,) are None when all lengths are equal and nothing is padded.
+    """
+
+    count: int
+    longest: int
+    to: torch.Tensor | None
+    back: torch.Tensor | None
+
+    @classmethod
+    def of(cls, lengths: Sequence[int], device: torch.device) -> Ragged:
+        count, longest, total = len(lengths), max(lengths, default=0), sum(lengths)
+        if longest * count == total:
+            return cls(count, longest, None, None)
+        sizes = torch.tensor(lengths)
+        columns = torch.arange(longest).expand(count, longest)
+        inside = columns < sizes[:, None]
+        starts = sizes.cumsum(0) - sizes
+        to = torch.where(inside, starts[:, None] + columns, total).flatten()
+        back = inside.flatten().nonzero().flatten()
+        return cls(count, longest, to.to(device), back.to(device))
+
+    def pad(self, x: torch.Tensor) -> torch.Tensor:
+        """(N, …) → (S, L, …), padding zero."""
+        if self.to is not None:
+            x = _Rearrange.apply(x, self.to, self.back)
+        return x.reshape(self.count, self.longest, *x.shape[1:])
+
+    def flatten(self, x: torch.Tensor) -> torch.Tensor:
+        """(S, L, …) → (N, …), padding dropped."""
+        x = x.flatten(0, 1)
+        return x if self.to is None else _Rearrange.apply(x, self.back, self.to)
+
+
+class PackedLayout:
+    """Rows one after the other in one sequence; a row is a prompt, then its segments.
+
+    A prompt is causal. A segment sees its own prompt and, causally, itself. With ``keep`` the
+    keys and values of every prompt are kept: ``prefix[layer]`` is a list of (P, kv_heads, d)
+    pairs, one a row.
+    """
+
+    def __init__(
+        self,
+        prompt_lengths: Sequence[int],
+        segment_lengths: Sequence[Sequence[int]],
+        device: torch.device,
+        keep: bool = False,
+    ) -> None:
+        self.prompt_lengths = list(prompt_lengths)
+        self.segments = [Ragged.of(lengths, device) for lengths in segment_lengths]
+        self.parts = [
+            size
+            for prompt, lengths in zip(prompt_lengths, segment_lengths, strict=True)
+            for size in (prompt, sum(lengths))
+        ]
+        self.device = device
+        self.keep = keep
+        self.prefix: list[list[tuple[torch.Tensor, torch.Tensor]]] = []
+        self._masks: dict[tuple[int, int, int], torch.Tensor] = {}
+
+    def attend(
+        self,
+        layer: int,
+        query: torch.Tensor,
+        key: torch.Tensor,
+        value: torch.Tensor,
+        scaling: float,
+    ) -> torch.Tensor:
+        queries, keys, values = (
+            x[0].transpose(0, 1).split(self.parts) for x in (query, key, value)
+        )
+        outputs = []
+        for row, segments in enumerate(self.segments):
+            prompt, rest = 2 * row, 2 * row + 1
+            prefix = keys[prompt], values[prompt]
+            outputs.append(_causal(queries[prompt], *prefix, scaling))
+            if segments.longest:
+                outputs.append(
+                    self._continue(
+                        segments, queries[rest], keys[rest], values[rest], prefix, scaling
+                    )
+                )
+        if self.keep:
+            pairs = list(zip(keys[::2], values[::2], strict=True))
+            self.prefix.append([(k.detach(), v.detach()) for k, v in pairs])
+        return torch.cat(outputs)[None]
+
+    def _continue(
+        self,
+        segments: Ragged,
+        query: torch.Tensor,
+        key: torch.Tensor,
+        value: torch.Tensor,
+        prefix: tuple[torch.Tensor, torch.Tensor],
+        scaling: float,
+    ) -> torch.Tensor:
+        """(N, heads, d) of all segments of one row → the same shape."""
+        count, longest = segments.count, segments.longest
+        kv_heads, dim = key.shape[1:]
+        repeats = query.shape[1] // kv_heads
+        keys, values = (
+            torch.cat([shared.expand(count, *shared.shape), segments.pad(own)], dim=1)
+            for shared, own in zip(prefix, (key, value), strict=True)
+        )
+        # Query heads that share a key head become further query positions: nothing is repeated.
+        folded = segments.pad(query).view(count, longest, kv_heads, repeats, dim)
+        folded = folded.permute(0, 2, 3, 1, 4).reshape(count, kv_heads, repeats * longest, dim)
+        mask = self._mask(prefix[0].shape[0], longest, repeats, query.dtype)
+        out = F.scaled_dot_product_attention(
+            folded, keys.transpose(1, 2), values.transpose(1, 2), attn_mask=mask, scale=scaling
+        )
+        out = out.view(count, kv_heads, repeats, longest, dim).permute(0, 3, 1, 2, 4)
+        return segments.flatten(out.reshape(count, longest, kv_heads * repeats, dim))
+
+    def _mask(self, prompt: int, longest: int, repeats: int, dtype: torch.dtype) -> torch.Tensor:
+        """Additive (repeats·L, P + L); right padding needs none, it is never looked at."""
+        shape = (prompt, longest, repeats)
+        if shape not in self._masks:
+            visible = torch.ones(longest, prompt + longest, dtype=torch.bool).tril(prompt)
+            bias = torch.zeros(visible.shape, dtype=dtype).masked_fill(~visible, float("-inf"))
+            self._masks[shape] = bias.repeat(repeats, 1).to(self.device)
+        return self._masks[shape]
+
+
+def _causal(
+    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scaling: float
+) -> torch.Tensor:
+    """Causal attention of one prompt: (P, heads, d), (P, kv_heads, d) → (P, heads, d)."""
+    q, k, v = (x.transpose(0, 1)[None] for x in (query, key, value))
+    out = F.scaled_dot_product_attention(
+        q, k, v, is_causal=True, scale=scaling, enable_gqa=q.shape[1] != k.shape[1]
+    )
+    return out[0].transpose(0, 1)

@@ -1,0 +1,174 @@
+"""Loading a model for training, and saving it so that plain transformers can load it."""
+
+from __future__ import annotations
+
+import copy
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from peft import LoraConfig, PeftModel, get_peft_model
+from torch import nn
+from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor
+
+from syngrpo.policy.attention import SHARED_PREFIX
+from syngrpo.policy.family import Family, get_family
+from syngrpo.sample import InputError
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+@dataclass(frozen=True)
+class LoraOptions:
+    """Low-rank adapters on every linear layer of the decoder (and of an unfrozen vision tower).
+
+    No dropout: the importance ratio of an unchanged policy has to be exactly 1.
+    """
+
+    rank: int = 64
+    alpha: int = 128
+
+
+@dataclass
+class Policy:
+    """A model in training with all that is needed to talk to it.
+
+    ``model`` is what the optimizer sees (a PeftModel with LoRA); ``base`` is always the plain
+    transformers model inside. ``banned`` are token ids that are never sampled, ``stop_ids`` end a
+    response. ``reference`` is the frozen copy that ``keep_reference`` made, if any.
+    """
+
+    model: nn.Module
+    processor: Any
+    family: Family
+    banned: torch.Tensor
+    stop_ids: tuple[int, ...]
+    reference: nn.Module | None = None
+
+    @property
+    def tokenizer(self) -> Any:
+        return self.processor.tokenizer
+
+    @property
+    def base(self) -> Any:
+        return self.model.get_base_model() if isinstance(self.model, PeftModel) else self.model
+
+    @property
+    def device(self) -> torch.device:
+        return self.base.device
+
+    def trainable_parameters(self) -> list[nn.Parameter]:
+        return [p for p in self.model.parameters() if p.requires_grad]
+
+    def keep_reference(self) -> None:
+        """Remembers the weights of now as the KL reference. LoRA needs no copy: base weights."""
+        if not isinstance(self.model, PeftModel):
+            self.reference = copy.deepcopy(self.model).requires_grad_(False)
+
+    @contextmanager
+    def as_reference(self) -> Iterator[Any]:
+        """The plain transformers model that plays the reference, inside the ``with`` block."""
+        if isinstance(self.model, PeftModel):
+            with self.model.disable_adapter():
+                yield self.base
+        elif self.reference is not None:
+            yield self.reference
+        else:
+            raise RuntimeError("no reference: call keep_reference() before the first update")
+
+    def save(self, directory: Path) -> None:
+        """Writes weights (adapters merged), configuration, tokenizer and image processor."""
+        model = self.base
+        if isinstance(self.model, PeftModel):
+            # A copy: merging and unmerging in place would round the base weights.
+            model = copy.deepcopy(self.model).merge_and_unload()
+        model.save_pretrained(directory)
+        self.processor.save_pretrained(directory)
+
+
+def load_policy(
+    path: str | Path,
+    dtype: str = "float32",
+    device: str = "cpu",
+    lora: LoraOptions | None = None,
+    freeze_vision: bool = False,
+    gradient_checkpointing: bool = False,
+    max_pixels: int | None = None,
+) -> Policy:
+    """Loads a checkpoint directory (or a hub name) for training.
+
+    ``dtype`` is one of DTYPES. Gradients flow into the vision tower unless it is frozen; with
+    ``lora`` only adapters train. ``max_pixels`` bounds the area of a resized image. Raises
+    InputError for a missing directory, an unknown family, dtype or device.
+    """
+    if dtype not in DTYPES:
+        raise InputError(f"dtype {dtype!r} is unknown; use one of {', '.join(DTYPES)}")
+    target = _device(device)
+    source = _source(path)
+    try:
+        config = AutoConfig.from_pretrained(source)
+        family = get_family(config)
+        processor = AutoProcessor.from_pretrained(source)
+        model = AutoModelForImageTextToText.from_pretrained(source, dtype=DTYPES[dtype])
+    except OSError as error:
+        reason = str(error).splitlines()[0]
+        raise InputError(f"model {source} cannot be loaded ({reason}); check model.path") from None
+    if max_pixels is not None:
+        processor.image_processor.size["longest_edge"] = max_pixels
+    _refuse_sliding_window(config, source)
+    family.text_model(model).set_attn_implementation(SHARED_PREFIX)
+    if freeze_vision:
+        family.vision_tower(model).requires_grad_(False)
+    if gradient_checkpointing:
+        model.gradient_checkpointing_enable({"use_reentrant": False})
+    stop_ids = _stop_ids(model, processor.tokenizer)
+    banned = torch.tensor(family.banned_token_ids(config, processor.tokenizer))
+    trained = _with_adapters(model, family, lora, freeze_vision) if lora else model
+    trained.to(target).train()
+    return Policy(trained, processor, family, banned.to(target), stop_ids)
+
+
+def _with_adapters(
+    model: Any, family: Family, lora: LoraOptions, freeze_vision: bool
+) -> PeftModel:
+    options = LoraConfig(
+        r=lora.rank, lora_alpha=lora.alpha, target_modules=family.lora_targets(freeze_vision)
+    )
+    return get_peft_model(model, options)
+
+
+def _source(path: str | Path) -> str:
+    if Path(path).is_dir():
+        return str(path)
+    if isinstance(path, Path) or not re.fullmatch(r"[\w.-]+/[\w.-]+", path):
+        raise InputError(f"model directory {path} does not exist; check model.path")
+    return path
+
+
+def _device(device: str) -> torch.device:
+    try:
+        target = torch.device(device)
+    except RuntimeError:
+        raise InputError(f"device {device!r} is unknown; use cpu or cuda") from None
+    if target.type == "cuda" and not torch.cuda.is_available():
+        raise InputError(f"device {device!r} is not available on this machine; use cpu")
+    return target
+
+
+def _refuse_sliding_window(config: Any, source: str) -> None:
+    kinds = set(config.text_config.layer_types)
+    if kinds != {"full_attention"}:
+        raise InputError(
+            f"model {source} has attention layers of kind {sorted(kinds - {'full_attention'})}; "
+            "only full attention can share a prefix, choose another model"
+        )
+
+
+def _stop_ids(model: Any, tokenizer: Any) -> tuple[int, ...]:
+    configured = model.generation_config.eos_token_id
+    ids = configured if isinstance(configured, list) else [configured]
+    return tuple(sorted({i for i in [*ids, tokenizer.eos_token_id] if i is not None}))

@@ -1,0 +1,102 @@
+"""Log-probabilities of many responses to one prompt, the prompt computed once.
+
+One row is a prompt followed by all segments (responses) to score. The vision tower and the prompt
+run once a row; every segment continues the prompt's rotary positions as if it were alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from syngrpo.policy.distribution import score_tokens
+from syngrpo.policy.encode import Prompt
+from syngrpo.policy.forward import forward_rows
+from syngrpo.policy.loading import Policy
+
+
+@dataclass(frozen=True, eq=False)
+class Segment:
+    """One continuation of a prompt: ``token_ids`` int64 (L,), L ≥ 1, on the CPU."""
+
+    token_ids: torch.Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class PackedRow:
+    """A prompt and everything to score after it."""
+
+    prompt: Prompt
+    segments: list[Segment]
+
+
+@dataclass(frozen=True, eq=False)
+class SegmentLogprobs:
+    """Per token of a segment: log-probability (L,) and entropy in nats (L,), float32."""
+
+    logprobs: torch.Tensor
+    entropy: torch.Tensor
+
+
+def segment_logprobs(
+    policy: Policy, rows: Sequence[PackedRow], temperature: float = 1.0, reference: bool = False
+) -> list[list[SegmentLogprobs]]:
+    """Scores every segment under the sampling distribution at ``temperature``, differentiable.
+
+    ``reference`` scores under the frozen reference instead, without gradients. Rows may differ in
+    length and in their number of segments. Raises ValueError for an empty segment or one that
+    holds a banned token (an image placeholder would be mistaken for an image).
+    """
+    _check(policy, rows)
+    if reference:
+        with torch.no_grad(), policy.as_reference() as model:
+            return _score(policy, model, rows, temperature)
+    return _score(policy, policy.base, rows, temperature)
+
+
+def _check(policy: Policy, rows: Sequence[PackedRow]) -> None:
+    banned = policy.banned.cpu()
+    for row in rows:
+        for segment in row.segments:
+            where = f"a segment of sample {row.prompt.sample_id}"
+            if len(segment.token_ids) == 0:
+                raise ValueError(f"{where} is empty")
+            found = segment.token_ids[torch.isin(segment.token_ids, banned)]
+            if len(found):
+                raise ValueError(f"{where} holds the banned token {int(found[0])}")
+
+
+def _score(
+    policy: Policy, model: Any, rows: Sequence[PackedRow], temperature: float
+) -> list[list[SegmentLogprobs]]:
+    device = policy.device
+    # A segment's last token predicts nothing: it stays out.
+    inputs = [[s.token_ids[:-1] for s in row.segments] for row in rows]
+    hidden = forward_rows(policy, model, [row.prompt for row in rows], inputs).hidden
+    tokens = torch.cat([s.token_ids for row in rows for s in row.segments]).to(device)
+    states = hidden[_predicting(rows).to(device)]
+    logprobs, entropy = score_tokens(
+        model.get_output_embeddings(), states, tokens, policy.banned, temperature
+    )
+    sizes = [len(s.token_ids) for row in rows for s in row.segments]
+    scored = iter(
+        SegmentLogprobs(*pair)
+        for pair in zip(logprobs.split(sizes), entropy.split(sizes), strict=True)
+    )
+    return [[next(scored) for _ in row.segments] for row in rows]
+
+
+def _predicting(rows: Sequence[PackedRow]) -> torch.Tensor:
+    """For every token of every segment: the place in the sequence whose state predicts it."""
+    places, start = [], 0
+    for row in rows:
+        last = start + len(row.prompt.input_ids) - 1
+        start = last + 1
+        for segment in row.segments:
+            inputs = len(segment.token_ids) - 1
+            places += [torch.tensor([last]), torch.arange(start, start + inputs)]
+            start += inputs
+    return torch.cat(places)

@@ -1,0 +1,149 @@
+"""Sampling a group of responses for every prompt.
+
+The vision tower and the prompt run once a group; then all responses of all groups decode together,
+and the finished ones leave the batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from syngrpo.policy.decoding import DecodeLayout
+from syngrpo.policy.distribution import scaled_logits
+from syngrpo.policy.encode import Prompt
+from syngrpo.policy.forward import forward_rows
+from syngrpo.policy.loading import Policy
+from syngrpo.policy.sampling import Sampling, choose, draw_uniforms
+from syngrpo.policy.spans import decode
+
+SHRINK_WHEN_FINISHED = 0.125
+"""Finished rows leave the batch once they are this share of it: leaving costs a copy."""
+
+
+@dataclass(frozen=True, eq=False)
+class Response:
+    """One sampled response; tensors on the CPU.
+
+    ``token_ids`` int64 (L,), with the end token if it was reached (``finished``); ``logprobs`` and
+    ``entropy`` float32 (L,) of the sampling distribution; ``text`` without special tokens.
+    """
+
+    token_ids: torch.Tensor
+    logprobs: torch.Tensor
+    entropy: torch.Tensor
+    text: str
+    finished: bool
+
+
+@torch.no_grad()
+def rollout(
+    policy: Policy,
+    prompts: Sequence[Prompt],
+    group_size: int,
+    sampling: Sampling,
+    seeds: Sequence[int],
+) -> list[list[Response]]:
+    """``group_size`` responses a prompt. ``seeds``, one a prompt, are all that the result depends
+    on beside prompt and weights: not on which prompts share the call, nor in which order.
+    """
+    if len(seeds) != len(prompts):
+        raise ValueError(f"{len(prompts)} prompts need as many seeds, not {len(seeds)}")
+    if not prompts:
+        return []
+    training = policy.model.training
+    policy.model.eval()
+    try:
+        record = _decode(policy, prompts, group_size, sampling, list(seeds))
+    finally:
+        policy.model.train(training)
+    responses = record.responses(policy)
+    return [responses[i : i + group_size] for i in range(0, len(responses), group_size)]
+
+
+class _Record:
+    """What was sampled so far, row by row, and which rows still run."""
+
+    def __init__(self, rows: int, steps: int, stop_ids: tuple[int, ...], device: Any) -> None:
+        self.tokens = torch.zeros(rows, steps, dtype=torch.long, device=device)
+        self.logprobs = torch.zeros(rows, steps, device=device)
+        self.entropy = torch.zeros(rows, steps, device=device)
+        self.lengths = torch.zeros(rows, dtype=torch.long, device=device)
+        self.finished = torch.zeros(rows, dtype=torch.bool, device=device)
+        self._stop_ids = torch.tensor(stop_ids, dtype=torch.long, device=device)
+
+    def add(self, rows: torch.Tensor, step: int, sampled: tuple[torch.Tensor, ...]) -> None:
+        """Notes one sampled token for each of ``rows``; rows that finished before ignore it."""
+        for store, values in zip(
+            (self.tokens, self.logprobs, self.entropy), sampled, strict=True
+        ):
+            store[rows, step] = values
+        running = ~self.finished[rows]
+        self.lengths[rows] += running
+        self.finished[rows] |= torch.isin(sampled[0], self._stop_ids)
+
+    def responses(self, policy: Policy) -> list[Response]:
+        tokens, logprobs, entropy = self.tokens.cpu(), self.logprobs.cpu(), self.entropy.cpu()
+        finished = self.finished.tolist()
+        return [
+            Response(
+                tokens[row, :length].clone(),
+                logprobs[row, :length].clone(),
+                entropy[row, :length].clone(),
+                decode(policy.tokenizer, tokens[row, :length]),
+                finished[row],
+            )
+            for row, length in enumerate(self.lengths.tolist())
+        ]
+
+
+def _decode(
+    policy: Policy,
+    prompts: Sequence[Prompt],
+    group_size: int,
+    sampling: Sampling,
+    seeds: list[int],
+) -> _Record:
+    device, steps = policy.device, sampling.max_new_tokens
+    text_model = policy.family.text_model(policy.base)
+    head = policy.base.get_output_embeddings()
+    states, positions, layout = _prefill(policy, prompts, group_size)
+    uniforms = draw_uniforms(seeds, group_size, steps).to(device)
+    rows = torch.arange(len(prompts) * group_size, device=device)
+    record = _Record(len(rows), steps, policy.stop_ids, device)
+    for step in range(steps):
+        logits = scaled_logits(head, states, policy.banned, sampling.temperature)
+        sampled = choose(logits, sampling, uniforms[step, rows])
+        record.add(rows, step, sampled)
+        running = (~record.finished[rows]).nonzero()[:, 0]
+        if step + 1 == steps or len(running) == 0:
+            break
+        tokens = sampled[0]
+        if len(rows) - len(running) >= SHRINK_WHEN_FINISHED * len(rows):
+            rows, tokens, positions = rows[running], tokens[running], positions[running]
+            layout.keep(running)
+        outputs = text_model(
+            **policy.family.continue_with(tokens),
+            position_ids=(positions + step).expand(3, -1)[..., None],
+            use_cache=False,
+            layout=layout,
+        )
+        layout.advance()
+        states = outputs.last_hidden_state[:, 0]
+    return record
+
+
+def _prefill(
+    policy: Policy, prompts: Sequence[Prompt], group_size: int
+) -> tuple[torch.Tensor, torch.Tensor, DecodeLayout]:
+    """Hidden states (R, d) before the first token, its positions (R,), and the shared prefix."""
+    nothing: list[list[torch.Tensor]] = [[] for _ in prompts]
+    rows = forward_rows(policy, policy.base, prompts, nothing, keep_prefix=True)
+    owners = torch.arange(len(prompts), device=policy.device).repeat_interleave(group_size)
+    lengths = torch.tensor([len(p.input_ids) for p in prompts], device=policy.device)
+    states = rows.hidden[lengths.cumsum(0) - 1]
+    starts = torch.tensor(rows.starts, device=policy.device)
+    return states[owners], starts[owners], DecodeLayout(rows.layout.prefix, owners)

@@ -1,0 +1,93 @@
+"""What the pool needs to know about the disk it lives on."""
+
+from __future__ import annotations
+
+import errno
+import shutil
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from syngrpo.sample import InputError
+
+MOUNTS = Path("/proc/mounts")
+
+NETWORK_TYPES = frozenset(
+    {"9p", "acfs", "afs", "beegfs", "ceph", "cifs", "coda", "davfs", "gfs2", "glusterfs", "gpfs"}
+    | {"lustre", "ncpfs", "nfs", "nfs4", "ocfs2", "orangefs", "panfs", "pvfs2", "smb3", "smbfs"}
+    | {"wekafs", "fuse.beegfs", "fuse.ceph", "fuse.davfs", "fuse.gcsfuse", "fuse.glusterfs"}
+    | {"fuse.goofys", "fuse.juicefs", "fuse.mount-s3", "fuse.rclone", "fuse.s3fs", "fuse.sshfs"}
+)
+"""Types that several machines can mount at once: SQLite's WAL needs memory shared by all writers,
+which exists only inside one machine."""
+
+
+def filesystem_type(directory: Path, mounts: Path = MOUNTS) -> str | None:
+    """The type of the filesystem that holds a directory, or None where the system does not say.
+
+    ``mounts`` has the format of fstab(5); the deepest mount point above the directory counts, and
+    of several on the same point the last, which hides the others.
+    """
+    if not mounts.exists():  # not Linux
+        return None
+    target = directory.resolve()
+    deepest, kind = -1, None
+    for line in mounts.read_text(encoding="utf-8", errors="surrogateescape").splitlines():
+        fields = line.split()
+        if len(fields) < 3:
+            continue
+        point = Path(_unescape(fields[1]))
+        if target.is_relative_to(point) and len(point.parts) >= deepest:
+            deepest, kind = len(point.parts), fields[2]
+    return kind
+
+
+def refuse_network_filesystem(directory: Path, mounts: Path = MOUNTS) -> None:
+    """Raises InputError when the directory lies on a filesystem shared between machines."""
+    kind = filesystem_type(directory, mounts)
+    if kind in NETWORK_TYPES:
+        raise InputError(
+            f"pool directory {directory} is on a network filesystem ({kind}), where concurrent "
+            "writers would corrupt the database; choose a directory on a local disk"
+        )
+
+
+@contextmanager
+def explain_disk_errors(directory: Path) -> Iterator[None]:
+    """Turns a disk that is full or write-protected, or a database that stays locked, into an
+    InputError of one line."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise InputError(_full(directory)) from error
+    except sqlite3.OperationalError as error:
+        message = _explanation(error.sqlite_errorcode & 0xFF, directory)
+        if message is None:
+            raise
+        raise InputError(message) from error
+
+
+def _explanation(code: int, directory: Path) -> str | None:
+    """What the user can do about a primary SQLite result code, or None."""
+    full = code == sqlite3.SQLITE_IOERR and shutil.disk_usage(directory).free < 1 << 20
+    if code == sqlite3.SQLITE_FULL or full:
+        return _full(directory)
+    if code == sqlite3.SQLITE_BUSY:
+        return f"pool {directory} stayed locked by another process; stop what holds it open"
+    if code in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN):
+        return f"pool {directory} cannot be written; check the permissions of its files"
+    return None
+
+
+def _full(directory: Path) -> str:
+    return f"disk full while writing to pool {directory}; free some space there and run again"
+
+
+def _unescape(field: str) -> str:
+    """Mount points write blanks and backslashes as three octal digits."""
+    for code, character in (("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\134", "\\")):
+        field = field.replace(code, character)
+    return field

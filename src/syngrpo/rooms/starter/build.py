@@ -1,0 +1,169 @@
+"""Builds the starter's architecture: config, tokenizer, processor, random weights.
+
+The classes are transformers' own ``Qwen2_5_VLForConditionalGeneration`` and
+``Qwen2_5_VLProcessor``; only the sizes are ours. Rotary bases are small because sequences are:
+mRoPE gives the horizontal axis the lowest frequencies of a head, which at the usual base could not
+tell neighbouring columns of an 8 x 8 grid apart.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
+from transformers import (
+    PreTrainedTokenizerFast,
+    Qwen2_5_VLConfig,
+    Qwen2_5_VLForConditionalGeneration,
+    Qwen2_5_VLProcessor,
+    Qwen2VLImageProcessor,
+    Qwen2VLVideoProcessor,
+)
+
+IMAGE_SIZE = 128
+"""Rooms are rendered and seen at this many pixels a side."""
+PATCH = 16
+MERGE = 1
+GRID = IMAGE_SIZE // (PATCH * MERGE)
+LARGEST_NUMBER = 224
+
+SPECIAL_TOKENS = [
+    "<|endoftext|>",
+    "<|im_start|>",
+    "<|im_end|>",
+    "<|vision_start|>",
+    "<|vision_end|>",
+    "<|image_pad|>",
+    "<|video_pad|>",
+]
+FORMAT_TOKENS = [
+    "<think>",
+    "</think>",
+    "<answer>",
+    "</answer>",
+    "<scene>",
+    "</scene>",
+    '{"bbox_2d": [',
+    "]}",
+]
+CHAT_TEMPLATE = (
+    "{% for message in messages %}<|im_start|>{{ message['role'] }}\n"
+    "{% if message['content'] is string %}{{ message['content'] }}{% else %}"
+    "{% for part in message['content'] %}{% if part['type'] == 'image' %}"
+    "<|vision_start|><|image_pad|><|vision_end|>"
+    "{% else %}{{ part['text'] }}{% endif %}{% endfor %}{% endif %}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+
+
+def build_tokenizer(words: list[str]) -> PreTrainedTokenizerFast:
+    """A byte-level BPE in which every given word and every number 0..224 is a single token.
+
+    Any other text still encodes, byte by byte, so that users' own phrases are never lost.
+    """
+    tokenizer = Tokenizer(models.BPE())
+    pattern = Regex(r", |\d+| ?[A-Za-z]+|\n|[^\sA-Za-z\d]+|\s+")
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Split(pattern, "isolated"),
+            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+        ]
+    )
+    tokenizer.decoder = decoders.ByteLevel()
+    corpus = [str(n) for n in range(LARGEST_NUMBER + 1)] + [", ", "user", "assistant"]
+    for word in words:
+        corpus += [word, f" {word}"]
+    trainer = trainers.BpeTrainer(
+        vocab_size=100_000,
+        min_frequency=1,
+        special_tokens=SPECIAL_TOKENS,
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(corpus, trainer)
+    fast = PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        eos_token="<|im_end|>",
+        pad_token="<|endoftext|>",
+        additional_special_tokens=[t for t in SPECIAL_TOKENS if "im_end" not in t],
+        clean_up_tokenization_spaces=False,
+        padding_side="left",
+    )
+    fast.add_tokens(FORMAT_TOKENS)
+    broken = [text for text in corpus if len(fast.encode(text)) != 1]
+    if broken:
+        raise ValueError(f"these texts are not single tokens: {broken[:10]}")
+    return fast
+
+
+def build_processor(words: list[str]) -> Qwen2_5_VLProcessor:
+    """The real processor; any picture is resized to about as many pixels as a room has."""
+    tokenizer = build_tokenizer(words)
+    sizes = {
+        "patch_size": PATCH,
+        "merge_size": MERGE,
+        "temporal_patch_size": 2,
+        "size": {"shortest_edge": IMAGE_SIZE**2, "longest_edge": IMAGE_SIZE**2},
+    }
+    return Qwen2_5_VLProcessor(
+        image_processor=Qwen2VLImageProcessor(**sizes),
+        tokenizer=tokenizer,
+        video_processor=Qwen2VLVideoProcessor(**sizes),
+        chat_template=CHAT_TEMPLATE,
+    )
+
+
+def build_model(tokenizer: PreTrainedTokenizerFast) -> Qwen2_5_VLForConditionalGeneration:
+    """Random weights, about 3.5 M parameters."""
+    token = tokenizer.convert_tokens_to_ids
+    width = 192
+    config = Qwen2_5_VLConfig(
+        text_config={
+            "vocab_size": len(tokenizer),
+            "hidden_size": width,
+            "intermediate_size": 416,
+            "num_hidden_layers": 4,
+            "num_attention_heads": 6,
+            "num_key_value_heads": 2,
+            "max_position_embeddings": 2048,
+            "rope_parameters": {
+                "rope_type": "default",
+                "rope_theta": 20.0,
+                "mrope_section": [4, 6, 6],
+            },
+            "tie_word_embeddings": True,
+            "bos_token_id": None,
+            "eos_token_id": token("<|im_end|>"),
+            "pad_token_id": token("<|endoftext|>"),
+        },
+        vision_config={
+            "depth": 5,
+            "hidden_size": width,
+            "intermediate_size": 416,
+            "num_heads": 6,
+            "patch_size": PATCH,
+            "spatial_merge_size": MERGE,
+            "temporal_patch_size": 2,
+            "window_size": IMAGE_SIZE,
+            "out_hidden_size": width,
+            "fullatt_block_indexes": [0, 1, 2, 3, 4],
+            "rope_parameters": {"rope_type": "axial", "rope_theta": 100.0},
+        },
+        image_token_id=token("<|image_pad|>"),
+        video_token_id=token("<|video_pad|>"),
+        vision_start_token_id=token("<|vision_start|>"),
+        vision_end_token_id=token("<|vision_end|>"),
+        tie_word_embeddings=True,
+    )
+    model = Qwen2_5_VLForConditionalGeneration(config)
+    model.generation_config.eos_token_id = token("<|im_end|>")
+    model.generation_config.pad_token_id = token("<|endoftext|>")
+    return model
+
+
+def save(
+    model: Qwen2_5_VLForConditionalGeneration, processor: Qwen2_5_VLProcessor, directory: Path
+) -> None:
+    """Writes a checkpoint that plain transformers loads."""
+    model.save_pretrained(directory)
+    processor.save_pretrained(directory)

@@ -1,0 +1,10 @@
+"""All words of the rooms world, from which the starter model's tokenizer is built."""
+
+from __future__ import annotations
+
+from syngrpo.rooms import descriptions, questions
+
+
+def vocabulary() -> list[str]:
+    """Every word of phrases and descriptions, lower case, sorted."""
+    return sorted(questions.words() | descriptions.words())

@@ -1,0 +1,141 @@
+"""The trainer's side of the pool and the data server: one protocol, two implementations."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from syngrpo.pool.queue import JobRequest, Outcome, Queue
+from syngrpo.pool.records import Observation, PoolSample, PoolStats
+from syngrpo.pool.sampling import SamplingPolicy
+from syngrpo.pool.store import Pool
+from syngrpo.synthesis.async_client import AsyncClient
+from syngrpo.synthesis.counts import SubmitCounts, count_submitted
+from syngrpo.synthesis.drawing import draw_decoded
+from syngrpo.synthesis.gate import Gate
+from syngrpo.synthesis.generator import make_generator
+from syngrpo.synthesis.settings import SynthesisSettings
+from syngrpo.synthesis.synthesize import Canvas, run_job
+
+__all__ = ["AsyncClient", "DataClient", "InlineClient", "SubmitCounts"]
+
+INLINE = "inline"
+"""The worker that inline mode is, to the queue."""
+FOREVER_S = 10 * 365 * 86400.0
+"""Inline, nobody else may take a job, however long it takes."""
+
+
+class DataClient(Protocol):
+    """What a trainer needs of the evolving training set.
+
+    Every method may raise InputError for what the user can fix (a full disk, a broken pool); the
+    asynchronous client raises what went wrong in the background at the next call.
+    """
+
+    fingerprint: str
+    """The generator's, for job requests."""
+
+    def draw(self, count: int) -> list[PoolSample]:
+        """``count`` different samples, their images decoded."""
+        ...
+
+    def submit(self, requests: Sequence[JobRequest]) -> SubmitCounts:
+        """Hands jobs on; what does not fit is dropped, never waited for."""
+        ...
+
+    def observe(self, observations: Sequence[Observation]) -> None:
+        """Reports what was measured on drawn samples."""
+        ...
+
+    def outcomes(self) -> list[Outcome]:
+        """Jobs that ended since the last call, in order."""
+        ...
+
+    def stats(self) -> PoolStats:
+        """Counts of the pool as of now, or of a moment ago."""
+        ...
+
+    def state_dict(self) -> dict[str, Any]:
+        """Position in the pool, plain JSON data, for a checkpoint."""
+        ...
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Goes on from there. Call it before anything is drawn."""
+        ...
+
+    def backup(self, path: Path) -> None:
+        """Inline: writes the pool's exact state to one file, for ``Pool.restore``. Async: nothing,
+        the pool lives on by itself and a resumed run goes on with what it has become."""
+        ...
+
+    def close(self) -> None: ...
+
+
+class InlineClient:
+    """Synchronous and deterministic: a job is synthesised within ``submit``.
+
+    The same seeds, settings and calls give the same samples and images; the pool may be used by
+    this client only.
+    """
+
+    def __init__(self, settings: SynthesisSettings, policy: SamplingPolicy, seed: int = 0) -> None:
+        """Raises InputError when the generator or the pool cannot be used."""
+        self._generator = make_generator(settings.generator)
+        self.fingerprint = self._generator.fingerprint
+        self._pool = Pool.open(settings.directory)
+        limit, attempts = settings.queue_limit, settings.max_attempts
+        self._queue = Queue(self._pool, limit, FOREVER_S, attempts, policy)
+        self._queue.reclaim_worker(INLINE)  # what a crash left half done
+        self._gate = Gate(settings.thresholds)
+        self._canvas = Canvas(settings.feather, settings.max_side)
+        self._policy = policy
+        self._seed = seed
+        self._draws = 0
+        self._cursor = 0
+
+    def draw(self, count: int) -> list[PoolSample]:
+        """See ``DataClient.draw``."""
+        rng = np.random.default_rng([self._seed, self._draws])
+        self._draws += 1
+        return draw_decoded(self._pool, count, self._policy, rng)
+
+    def submit(self, requests: Sequence[JobRequest]) -> SubmitCounts:
+        """Synthesises the images, one after the other, before it returns."""
+        counts = count_submitted(requests, self._queue.submit(requests))
+        while jobs := self._queue.lease(INLINE, 1):
+            run_job(
+                self._pool, self._queue, jobs[0], INLINE, self._generator, self._gate, self._canvas
+            )
+        return counts
+
+    def observe(self, observations: Sequence[Observation]) -> None:
+        """See ``DataClient.observe``."""
+        self._pool.observe(observations, self._policy)
+
+    def outcomes(self) -> list[Outcome]:
+        """See ``DataClient.outcomes``."""
+        ended = self._queue.outcomes(self._cursor)
+        self._cursor = ended[-1].cursor if ended else self._cursor
+        return ended
+
+    def stats(self) -> PoolStats:
+        """See ``DataClient.stats``."""
+        return self._pool.stats()
+
+    def state_dict(self) -> dict[str, Any]:
+        """See ``DataClient.state_dict``."""
+        return {"draws": self._draws, "cursor": self._cursor}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """See ``DataClient.load_state_dict``."""
+        self._draws, self._cursor = state["draws"], state["cursor"]
+
+    def backup(self, path: Path) -> None:
+        """See ``DataClient.backup``."""
+        self._pool.backup(path)
+
+    def close(self) -> None:
+        self._pool.close()

@@ -1,0 +1,72 @@
+"""What must stay of a picture, and how a painted background goes around it.
+
+Arrays are in pixels of the original image: images uint8 (H, W, 3) RGB, masks bool (H, W).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from PIL import Image, ImageFilter
+
+from syngrpo.boxes import box_mask, decode_mask
+from syngrpo.sample import InputError, Sample
+
+ERASED = 127
+"""Grey level of an erased background. A constant: any statistic of the old one would leak it."""
+
+
+def keep_mask(sample: Sample, keep: Sequence[int] | None = None) -> np.ndarray:
+    """bool (H, W): the union of the labelled objects' masks, or boxes where there is no mask.
+
+    ``keep`` are indices into ``sample.objects``; all of them without it. Raises InputError when a
+    mask has another size than the image.
+    """
+    width, height = sample.image.width, sample.image.height
+    union = np.zeros((height, width), dtype=bool)
+    for index in range(len(sample.objects)) if keep is None else keep:
+        thing = sample.objects[index]
+        if thing.mask is None:
+            union |= box_mask(thing.box, width, height)
+            continue
+        mask = decode_mask(thing.mask)
+        if mask.shape != union.shape:
+            raise InputError(
+                f"sample {sample.id}: the mask of '{thing.label}' is {mask.shape[1]}x"
+                f"{mask.shape[0]}, the image {width}x{height}; correct the mask"
+            )
+        union |= mask
+    return union
+
+
+def erase_background(image: np.ndarray, keep: np.ndarray) -> np.ndarray:
+    """``image`` with every pixel outside ``keep`` set to one grey that does not depend on it."""
+    return np.where(keep[..., None], image, np.uint8(ERASED))
+
+
+def default_feather(width: int, height: int) -> int:
+    """Feather in pixels for an image of that size: 1 for 128 px, 5 for 640 x 480."""
+    return max(1, round(min(width, height) / 96))
+
+
+def composite(
+    original: np.ndarray, generated: np.ndarray, keep: np.ndarray, feather: int
+) -> np.ndarray:
+    """The generated picture with the original's pixels under ``keep``, exactly.
+
+    ``generated`` may have any size; it is resized to the original's. Outside the mask, up to
+    ``feather`` pixels away from it (in rows and columns), the original fades into the generated
+    picture linearly; 0 pastes hard edges. uint8 (H, W, 3).
+    """
+    height, width = keep.shape
+    if generated.shape[:2] != keep.shape:
+        resized = Image.fromarray(generated).resize((width, height), Image.Resampling.LANCZOS)
+        generated = np.asarray(resized)
+    blend = generated
+    if feather > 0:
+        # A box blur is one half on a straight edge and zero one radius away from it.
+        blurred = Image.fromarray(keep.astype(np.uint8) * 255).filter(ImageFilter.BoxBlur(feather))
+        weight = np.minimum(np.asarray(blurred, dtype=np.float32) * (2 / 255), 1)[..., None]
+        blend = np.rint(generated + (original.astype(np.float32) - generated) * weight)
+    return np.where(keep[..., None], original, blend.astype(np.uint8))

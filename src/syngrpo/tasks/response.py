@@ -1,0 +1,61 @@
+"""The three parts of a response: ``<think>…</think><answer>…</answer><scene>…</scene>``."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+_WELL_FORMED = re.compile(
+    r"\s*<think>.*?</think>\s*<answer>.*?</answer>\s*<scene>.*?</scene>\s*", re.DOTALL
+)
+_TAGS = ("<think>", "</think>", "<answer>", "</answer>", "<scene>", "</scene>")
+
+
+@dataclass(frozen=True)
+class ParsedResponse:
+    """The parts found in a response, each None when its pair of tags is missing.
+
+    ``scene_span`` is the span of characters of the whole scene part, tags included; where the
+    closing tag is missing, as in a response cut off at its length limit, it runs to the end.
+    """
+
+    think: str | None
+    answer: str | None
+    scene: str | None
+    well_formed: bool
+    scene_span: tuple[int, int] | None
+
+
+def parse_response(text: str) -> ParsedResponse:
+    """Reads what is there; never raises.
+
+    Well formed: each tag exactly once, in the order think, answer, scene, nothing but whitespace
+    outside, and neither the answer nor the scene blank.
+    """
+    answer, scene = _between(text, "answer"), _between(text, "scene")
+    well_formed = (
+        all(text.count(tag) == 1 for tag in _TAGS)
+        and _WELL_FORMED.fullmatch(text) is not None
+        and bool(answer and answer.strip())
+        and bool(scene and scene.strip())
+    )
+    return ParsedResponse(_between(text, "think"), answer, scene, well_formed, _scene_span(text))
+
+
+def format_reward(parsed: ParsedResponse) -> float:
+    """1.0 for a well-formed response, else 0.0."""
+    return 1.0 if parsed.well_formed else 0.0
+
+
+def _between(text: str, tag: str) -> str | None:
+    start = text.find(f"<{tag}>")
+    end = text.find(f"</{tag}>", start)
+    return text[start + len(tag) + 2 : end] if start >= 0 and end >= 0 else None
+
+
+def _scene_span(text: str) -> tuple[int, int] | None:
+    start = text.find("<scene>")
+    if start < 0:
+        return None
+    end = text.find("</scene>", start)
+    return (start, end + len("</scene>") if end >= 0 else len(text))
