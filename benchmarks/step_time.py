@@ -244,9 +244,9 @@ def main() -> None:
     rows = []
     for side in options.sides:
         work = Workload(side, new_tokens=options.new_tokens)
-        rows.append((work, measure(
-            options.model, work, options.steps, options.warmup, options.device
-        )))
+        rows.append(
+            (work, measure(options.model, work, options.steps, options.warmup, options.device))
+        )
         print(table(rows[-1:]), flush=True)
     body = (
         f"One step: {work.prompts} prompts, G = {work.group}, {work.new_tokens} new tokens each, "

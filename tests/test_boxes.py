@@ -1,3 +1,5 @@
+import itertools
+
 import numpy as np
 import pytest
 import torch
@@ -73,7 +75,7 @@ def test_box_mask_covers_every_touched_pixel_and_nothing_else() -> None:
 def test_frame_maps_there_and_back_and_keeps_iou(model_size: tuple[float, float]) -> None:
     frame = CoordinateFrame(*model_size, original_width=640, original_height=480)
     boxes = random_boxes(np.random.default_rng(4), 20, 400.0)
-    for a, b in zip(boxes, boxes[1:], strict=False):
+    for a, b in itertools.pairwise(boxes):
         np.testing.assert_allclose(frame.to_original(frame.to_model(a)), a, atol=1e-9)
         moved = iou(frame.to_model(a), frame.to_model(b))
         assert moved == pytest.approx(iou(a, b), abs=1e-9)

@@ -2,8 +2,8 @@ import traceback
 from pathlib import Path
 
 import pytest
-from pool_samples import child, seed
 
+from pool_samples import child, seed
 from syngrpo.pool.queue import JobRequest, Outcome, Queue, Rejected
 from syngrpo.pool.sampling import SamplingPolicy
 from syngrpo.pool.store import Observation, Pool

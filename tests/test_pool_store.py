@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from pool_samples import child, picture, seed
 from pycocotools import mask as coco_mask
 
+from pool_samples import child, picture, seed
 from syngrpo.pool.database import FILE_NAME
 from syngrpo.pool.filesystem import explain_disk_errors, filesystem_type
 from syngrpo.pool.filesystem import refuse_network_filesystem as refuse
@@ -36,7 +36,10 @@ def test_a_sample_comes_back_exactly(tmp_path: Path) -> None:
         image=picture(1),
         question="chairs\n“and” lamps",
         answer=[("chair", (1.0, 2.0, 3.25, 4.1)), {"nested": [1, (2, None)]}],
-        objects=(LabelledObject("chair", (0.1, 0.2, 8.0, 6.0), code), LabelledObject("x", (0,) * 4)),
+        objects=(
+            LabelledObject("chair", (0.1, 0.2, 8.0, 6.0), code),
+            LabelledObject("x", (0,) * 4),
+        ),
         columns={"kind": "relation", "difficulty": 0.5, "tuple": (1, 2), "none": None},
     )
     pool = Pool.open(tmp_path)

@@ -131,7 +131,7 @@ def test_the_truth_written_as_an_answer_is_readable_and_close(
     box = REC.read(REC.answer_text(sample(truth), frame))
     assert box is not None
     assert all(abs(a - b) <= 1.5 for a, b in zip(box, frame.to_model(truth), strict=True))
-    assert 0 <= box[0] and 0 <= box[1] and box[2] <= size[0] + 0.5 and box[3] <= size[1] + 0.5
+    assert box[0] >= 0 and box[1] >= 0 and box[2] <= size[0] + 0.5 and box[3] <= size[1] + 0.5
 
 
 def test_an_exact_answer_scores_almost_one_in_every_frame() -> None:

@@ -6,6 +6,7 @@ sizes and the byte-level BPE vocabulary are small.
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +21,8 @@ from transformers import (
     Qwen2VLImageProcessor,
     Qwen2VLVideoProcessor,
 )
+
+from syngrpo.sample import EncodedImage, Sample
 
 QWEN_SPECIAL_TOKENS = (
     "<|endoftext|>",
@@ -109,8 +112,6 @@ def build_tokenizer(vocabulary: int = 400) -> Qwen2Tokenizer:
 
 
 def _merges(learner: Tokenizer) -> list[tuple[str, str]]:
-    import json
-
     return [tuple(pair) for pair in json.loads(learner.to_str())["model"]["merges"]]
 
 
@@ -219,3 +220,10 @@ def random_image(width: int, height: int, seed: int = 0) -> np.ndarray:
     columns = np.arange(width) * 4 // width
     noise = rng.integers(-20, 20, size=(height, width, 3))
     return np.clip(coarse[rows][:, columns].astype(int) + noise, 0, 255).astype(np.uint8)
+
+
+def random_sample(width: int, height: int, seed: int = 0) -> Sample:
+    """A REC sample with a random image; its box is the left half."""
+    image = EncodedImage.from_pixels(random_image(width, height, seed))
+    box = (0.0, 0.0, width / 2, float(height))
+    return Sample(f"sample-{seed}", "rec", image, "the lamp", box, ())

@@ -53,7 +53,7 @@ def train(
     resolved = load_config(config, overrides or [])
     directory = run_dir if run_dir is not None else _new_run_directory(config, resume)
 
-    from syngrpo.grpo.trainer import train as run_training
+    from syngrpo.run import train as run_training
 
     run_training(resolved, directory, resume)
 
@@ -253,7 +253,8 @@ def main() -> NoReturn:
     except typer.TyperException as error:
         context = getattr(error, "ctx", None)
         command = context.command_path if context is not None else "syngrpo"
-        _fail(f"{error.format_message()} ({command} --help says more)")
+        problem = error.format_message().replace("Value error, ", "")
+        _fail(f"{problem} ({command} --help says more)")
     except typer.Abort:
         sys.exit(1)
     except Exception as error:

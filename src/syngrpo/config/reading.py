@@ -53,7 +53,14 @@ def load_samples(source: Source, data: DataConfig | None = None) -> list[Sample]
 
 
 class _StrictLoader(yaml.SafeLoader):
-    """Refuses a key that is written twice, where plain YAML readers take the last one."""
+    """Refuses a key that is written twice, where plain YAML readers take the last one, and
+    aliases, which can make a value that contains itself."""
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        if self.check_event(yaml.AliasEvent):
+            mark = self.peek_event().start_mark
+            raise yaml.composer.ComposerError(None, None, "an alias; write the value out", mark)
+        return super().compose_node(parent, index)
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen: set[Any] = set()

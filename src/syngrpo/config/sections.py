@@ -9,6 +9,9 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 from syngrpo.config.method import MethodConfig
 from syngrpo.config.section import Section
 from syngrpo.config.source import Source
+from syngrpo.pool.sampling import SamplingPolicy
+from syngrpo.synthesis.gate import GateThresholds
+from syngrpo.synthesis.settings import SynthesisSettings
 
 STARTER = "starter"
 
@@ -102,39 +105,69 @@ class PoolConfig(Section):
     """What is drawn from the evolving training set. The keys are those of ``SamplingPolicy``."""
 
     synthetic_ratio: float = Field(
-        default=0.5, ge=0, le=1, description="share of synthetic samples"
+        default=SamplingPolicy.synthetic_ratio, ge=0, le=1, description="share of synthetic samples"
     )
     seed_coverage: float = Field(
-        default=0.5, ge=0, le=1, description="share of the seeds that is drawn by least visits"
+        default=SamplingPolicy.seed_coverage,
+        ge=0,
+        le=1,
+        description="share of the seeds that is drawn by least visits",
     )
     diversity_floor: float = Field(
-        default=0.05, ge=1e-6, le=1, description="weight of samples without any diversity"
+        default=SamplingPolicy.diversity_floor,
+        ge=1e-6,
+        le=1,
+        description="weight of samples without any diversity",
     )
-    max_depth: int = Field(default=1, ge=0, description="generations; 1: only seeds have children")
-    max_children: int = Field(default=8, ge=0, description="active descendants of one seed")
+    max_depth: int = Field(
+        default=SamplingPolicy.max_depth,
+        ge=0,
+        description="generations; 1: only seeds have children",
+    )
+    max_children: int = Field(
+        default=SamplingPolicy.max_children, ge=0, description="active descendants of one seed"
+    )
     max_visits: int = Field(
-        default=8, ge=1, description="visits after which a synthetic sample retires"
+        default=SamplingPolicy.max_visits,
+        ge=1,
+        description="visits after which a synthetic sample retires",
     )
     max_unmeasured: int = Field(
-        default=256, ge=1, description="unvisited synthetic samples; with more, jobs are dropped"
+        default=SamplingPolicy.max_unmeasured,
+        ge=1,
+        description="unvisited synthetic samples; with more, jobs are dropped",
     )
     retire_below: float = Field(
-        default=0.05, ge=0, le=1, description="mean diversity below which one retires"
+        default=SamplingPolicy.retire_below,
+        ge=0,
+        le=1,
+        description="mean diversity below which one retires",
     )
-    retire_after: int = Field(default=2, ge=1, description="visits before it can retire for that")
+    retire_after: int = Field(
+        default=SamplingPolicy.retire_after,
+        ge=1,
+        description="visits before it can retire for that",
+    )
 
 
 class GateConfig(Section):
     """When a painted image is refused. The keys are those of ``GateThresholds``."""
 
     min_background: float = Field(
-        default=0.02, ge=0, lt=1, description="share of the image that is not kept, at least"
+        default=GateThresholds.min_background,
+        ge=0,
+        lt=1,
+        description="share of the image that is not kept, at least",
     )
     min_change: float = Field(
-        default=4.0, ge=0, description="mean grey levels by which the background differs, at least"
+        default=GateThresholds.min_change,
+        ge=0,
+        description="mean grey levels by which the background differs, at least",
     )
     min_distance: float = Field(
-        default=6.0, ge=0, description="perceptual distance to parent and siblings, at least"
+        default=GateThresholds.min_distance,
+        ge=0,
+        description="perceptual distance to parent and siblings, at least",
     )
 
 
@@ -145,24 +178,42 @@ class SynthesisConfig(Section):
         default="async", description="async: beside training; inline: in the step, deterministic"
     )
     generator: str = Field(
-        default="rooms", description="what paints: rooms (embedded), or package.module:callable"
+        default=SynthesisSettings.generator,
+        description="what paints: rooms (embedded), or package.module:callable",
     )
-    workers: int = Field(default=1, ge=1, description="worker processes")
-    niceness: int = Field(default=5, ge=0, le=19, description="lowers their priority on the CPU")
-    queue_limit: int = Field(default=256, ge=1, description="open jobs; more are dropped")
+    workers: int = Field(default=SynthesisSettings.workers, ge=1, description="worker processes")
+    niceness: int = Field(
+        default=SynthesisSettings.niceness,
+        ge=0,
+        le=19,
+        description="lowers their priority on the CPU",
+    )
+    queue_limit: int = Field(
+        default=SynthesisSettings.queue_limit, ge=1, description="open jobs; more are dropped"
+    )
     lease_s: float = Field(
-        default=30.0, gt=0, description="seconds after which a silent worker's job goes to another"
+        default=SynthesisSettings.lease_s,
+        gt=0,
+        description="seconds after which a silent worker's job goes to another",
     )
     job_timeout_s: float = Field(
-        default=120.0, gt=0, description="seconds after which a job counts as hanging"
+        default=SynthesisSettings.job_timeout_s,
+        gt=0,
+        description="seconds after which a job counts as hanging",
     )
-    max_attempts: int = Field(default=3, ge=1, description="failures until a job is given up")
+    max_attempts: int = Field(
+        default=SynthesisSettings.max_attempts, ge=1, description="failures until a job is given up"
+    )
     prefetch: int = Field(default=1, ge=1, description="batches drawn ahead of training")
     max_side: int = Field(
-        default=1024, ge=16, description="longer side of what is painted, at most"
+        default=SynthesisSettings.max_side,
+        ge=16,
+        description="longer side of what is painted, at most",
     )
     feather: int | None = Field(
-        default=None, ge=0, description="blended pixels around kept objects; null: by image size"
+        default=SynthesisSettings.feather,
+        ge=0,
+        description="blended pixels around kept objects; null: by image size",
     )
     gate: GateConfig = GateConfig()
 

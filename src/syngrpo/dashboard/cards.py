@@ -68,18 +68,16 @@ def images_card(counts: ImageCounts) -> str:
     return _card("Synthesised images", _list(rows))
 
 
-def pace_card(pace: Pace) -> str:
-    """Steps and time; "" before the first step."""
+def pace_line(pace: Pace) -> str:
+    """Steps and time, in one line; "" before the first step."""
     if not pace.steps:
         return ""
-    rows = [
-        ("steps", f"{pace.steps:,}" + (f" of {pace.planned:,}" if pace.planned else "")),
-        ("training time", duration(pace.total)),
-        ("waiting for data", f"{pace.waited:.2%}"),
-    ]
+    parts = [f"{pace.steps:,}" + (f" of {pace.planned:,}" if pace.planned else "") + " steps"]
     if pace.a_step is not None:
-        rows.insert(2, ("a step, median", f"{number(pace.a_step)} s"))
-    return _card("Pace", _list(rows))
+        parts.append(f"{duration(pace.total)} of training")
+        parts.append(f"{number(pace.a_step)} s a step (median)")
+        parts.append(f"{pace.waited:.2%} of it waiting for data")
+    return " · ".join(parts)
 
 
 def held_out_tables(run: RunData) -> str:
@@ -153,7 +151,9 @@ def _range(interval: tuple[float, float] | None) -> str:
 
 
 def _cell(value: float | None) -> str:
-    return "–" if value is None else number(value)
+    if value is None:
+        return "–"
+    return f"{value:,}" if isinstance(value, int) else f"{value:.3f}"
 
 
 def _list(rows: list[tuple[str, str]]) -> str:

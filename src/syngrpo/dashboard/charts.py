@@ -73,14 +73,10 @@ def line_chart(title: str, series: Sequence[Series], note: str = "", *, exact: b
 
 
 def smooth(values: Sequence[float]) -> list[float]:
-    """Exponential moving average, corrected for its start, over about a twelfth of the values."""
-    decay = 1 - 1 / max(1.0, len(values) / 12)
-    average, weight, result = 0.0, 0.0, []
-    for value in values:
-        average = decay * average + (1 - decay) * value
-        weight = decay * weight + (1 - decay)
-        result.append(average / weight)
-    return result
+    """Centred moving mean over about a twelfth of the values; narrower at the ends."""
+    half = max(1, len(values) // 24)
+    windows = (values[max(0, i - half) : i + half + 1] for i in range(len(values)))
+    return [sum(window) / len(window) for window in windows]
 
 
 def ticks(low: float, high: float, count: int = 4) -> list[float]:
@@ -93,11 +89,11 @@ def ticks(low: float, high: float, count: int = 4) -> list[float]:
 
 
 def number(value: float) -> str:
-    """Short: 0.314, 12.5, 1,234, 1.2e-06."""
+    """Short: 0.314, 12.5, 12, 1,234, 1.2e-06."""
     size = abs(value)
     if size and size < 1e-3:
         return f"{value:.1e}"
-    if size >= 1000:
+    if size >= 1000 or value == int(value):
         return f"{value:,.0f}"
     return f"{value:.3f}".rstrip("0").rstrip(".") if size < 10 else f"{value:.1f}"
 

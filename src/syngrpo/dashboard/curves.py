@@ -11,11 +11,15 @@ from syngrpo.dashboard.run_data import Evaluation, RunData
 
 @dataclass(frozen=True)
 class Panel:
-    """One chart: (name in the legend, name in metrics.jsonl) of each of its curves."""
+    """One chart: (name in the legend, name in metrics.jsonl) of each of its curves.
+
+    ``exact`` curves are drawn as they are, not smoothed; ``running_total`` ones are summed up.
+    """
 
     title: str
     note: str
     curves: tuple[tuple[str, str], ...]
+    exact: bool = False
     running_total: bool = False
 
 
@@ -59,16 +63,19 @@ PANELS = (
             ("settled", "synthesis/settled"),
             ("dropped", "synthesis/dropped"),
         ),
+        exact=True,
         running_total=True,
     ),
-    Panel("Pool", "Samples in the pool.", (("seed", "pool/seed"), ("synthetic", "pool/synthetic"))),
+    Panel(
+        "Pool",
+        "Everything it ever held, retired samples too.",
+        (("seed", "pool/seed"), ("synthetic", "pool/synthetic")),
+        exact=True,
+    ),
     Panel("Loss", "", (("loss", "loss"),)),
     Panel("KL to the reference", "", (("KL", "kl"),)),
-    Panel(
-        "Clipping and gradient",
-        "Share of tokens whose ratio was clipped; norm of the gradient.",
-        (("clip fraction", "clip_fraction"), ("gradient norm", "grad_norm")),
-    ),
+    Panel("Clip fraction", "Share of tokens clipped.", (("clip fraction", "clip_fraction"),)),
+    Panel("Gradient norm", "Before clipping.", (("norm", "grad_norm"),)),
     Panel(
         "Time of a step",
         "Seconds.",
@@ -83,20 +90,23 @@ PANELS = (
 
 
 def training_charts(run: RunData) -> list[str]:
-    """One figure per panel that has data."""
+    """One figure per panel that has data; one that is zero throughout says nothing."""
     charts = []
     for panel in PANELS:
+        if not any(any(run.curve(name).values) for _, name in panel.curves):
+            continue
         series = []
         for title, name in panel.curves:
             curve = run.curve(name)
             values = _running_total(curve.values) if panel.running_total else curve.values
             series.append(Series(title, curve.steps, values))
-        charts.append(line_chart(panel.title, series, panel.note, exact=panel.running_total))
-    return [chart for chart in charts if chart]
+        charts.append(line_chart(panel.title, series, panel.note, exact=panel.exact))
+    return charts
 
 
 def evaluation_charts(run: RunData) -> list[str]:
-    """Held-out accuracy over the steps, one figure a metric, when there are two evaluations."""
+    """Held-out accuracy over the steps, one figure a metric, when there is more than before and
+    after."""
     charts = []
     for metric in headline_metrics(run):
         series = []
@@ -111,7 +121,7 @@ def evaluation_charts(run: RunData) -> list[str]:
                     bands if len(bands) == len(points) else (),
                 )
             )
-        if any(len(s.steps) > 1 for s in series):
+        if any(len(s.steps) > 2 for s in series):
             title = f"Held out: {METRIC_TITLES[metric]}"
             charts.append(line_chart(title, series, "With 95 % bootstrap intervals."))
     return charts

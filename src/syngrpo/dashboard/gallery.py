@@ -38,7 +38,7 @@ def extremes_section(highest: Sequence[Member], lowest: Sequence[Member]) -> str
         rows.append(("disagreed least", lowest))
     parts = "".join(
         f"<h3>Where the answers {title}</h3><div class='family'><div class='children' "
-        f"style='grid-column:1/-1'>{''.join(_child(m) for m in members)}</div></div>"
+        f"style='grid-column:1/-1'>{''.join(_child(m, question=True) for m in members)}</div></div>"
         for title, members in rows
     )
     return f"<h2>What the descriptions brought</h2>{parts}"
@@ -69,9 +69,10 @@ def _family(family: Family) -> str:
     )
 
 
-def _child(child: Member) -> str:
+def _child(child: Member, question: bool = False) -> str:
+    title = f"<b>{escape(child.sample.question)}</b>" if question else ""
     return (
-        f"<figure class='picture'>{picture(child.sample)}<figcaption>"
+        f"<figure class='picture'>{picture(child.sample)}<figcaption>{title}"
         f"<span class='words'>{escape(child.sample.description or '')}</span>"
         f"{_facts(child)}{_scores(child.scores)}</figcaption></figure>"
     )

@@ -11,7 +11,7 @@ from syngrpo.dashboard.cards import (
     diversity_card,
     held_out_tables,
     images_card,
-    pace_card,
+    pace_line,
 )
 from syngrpo.dashboard.curves import evaluation_charts, training_charts
 from syngrpo.dashboard.gallery import extremes_section, gallery_section
@@ -28,7 +28,8 @@ from syngrpo.dashboard.words import words_section
 from syngrpo.pool.store import Pool
 
 FAMILIES = 8
-CHILDREN = 5
+CHILDREN = 4
+EXTREMES = 5
 
 
 def write_report(run_dir: Path) -> Path:
@@ -73,8 +74,9 @@ def _lead(run: RunData) -> str:
         )
         if _config(run, section, key) is not None
     ]
-    lead = f"<p class='lead'>{escape(' · '.join(facts))}</p>" if facts else ""
     now = pace(run)
+    lines = [line for line in (" · ".join(facts), pace_line(now)) if line]
+    lead = f"<p class='lead'>{'<br>'.join(map(escape, lines))}</p>"
     if now.planned is not None and now.steps < now.planned:
         lead += (
             f"<p class='warn'>This run is at step {now.steps} of {now.planned}: it is still going, "
@@ -90,7 +92,7 @@ def _config(run: RunData, section: str, key: str) -> object:
 def _cards(run: RunData, pool: Pool | None) -> str:
     counts = image_counts(run, pool.stats() if pool is not None else None)
     cards = [accuracy_card(run, name) for name in run.sets()]
-    cards += [diversity_card(run), images_card(counts), pace_card(pace(run))]
+    cards += [diversity_card(run), images_card(counts)]
     return f"<div class='grid-cards'>{''.join(cards)}</div>"
 
 
@@ -106,6 +108,6 @@ def _pictures(pool: Pool | None) -> str:
         return ""
     return (
         gallery_section(families(pool, FAMILIES, CHILDREN))
-        + extremes_section(*extremes(pool, CHILDREN + 1))
+        + extremes_section(*extremes(pool, EXTREMES))
         + words_section(*early_and_late_descriptions(pool))
     )

@@ -25,6 +25,7 @@ main { max-width: 1180px; margin: 0 auto; padding: 32px 24px 64px; }
 h1 { font-size: 26px; line-height: 1.25; margin: 0 0 4px; letter-spacing: -0.01em; }
 h2 { font-size: 19px; margin: 44px 0 4px; }
 h3 { font-size: 14px; margin: 0 0 10px; font-weight: 600; }
+.family + h3, ul + h3 { margin-top: 24px; }
 p { margin: 0 0 12px; } .lead, .note { color: var(--soft); }
 .note { font-size: 12.5px; margin: 0 0 6px; }
 .grid-cards { display: grid; gap: 14px; margin-top: 22px;
@@ -34,12 +35,11 @@ p { margin: 0 0 12px; } .lead, .note { color: var(--soft); }
 .card dl { display: grid; grid-template-columns: 1fr auto; gap: 3px 12px; margin: 0; }
 .card dt { color: var(--soft); } .card dd { margin: 0; text-align: right; }
 .card dd, td, .legend b, .fact b { font-variant-numeric: tabular-nums; }
-.change { display: grid; grid-template-columns: auto 1fr; gap: 0 10px; align-items: baseline;
-  margin-bottom: 10px; }
-.change .what { grid-column: 1 / -1; color: var(--soft); font-size: 13px; }
+.change { margin-top: 8px; } .change > * { display: block; }
+.change .what { color: var(--soft); font-size: 13px; }
 .change .value { font-size: 24px; font-weight: 600; white-space: nowrap; }
 .change .value small { font-size: 16px; font-weight: 400; color: var(--soft); }
-.change .range { color: var(--soft); font-size: 12px; grid-column: 1 / -1; }
+.change .range { color: var(--soft); font-size: 12px; }
 .up { color: var(--good); } .down { color: var(--bad); } .delta { font-weight: 600; }
 .charts { display: grid; gap: 14px; margin-top: 14px;
   grid-template-columns: repeat(auto-fit, minmax(340px, 1fr)); }
@@ -65,6 +65,8 @@ figure { margin: 0; } figcaption { font-weight: 600; font-size: 14px; }
 .fact { color: var(--soft); margin-right: 10px; white-space: nowrap; }
 .fact b { color: var(--ink); font-weight: 600; }
 details { color: var(--soft); font-size: 12px; } summary { cursor: pointer; }
+.columns { display: grid; gap: 12px 48px; grid-template-columns: auto 1fr; align-items: start; }
+.columns h3 { margin-top: 14px; } .examples { margin: 0; padding-left: 18px; font-size: 13.5px; }
 .scroll { overflow-x: auto; }
 table { border-collapse: collapse; font-size: 13.5px; margin-top: 10px; }
 th { text-align: left; font-weight: 600; color: var(--soft); }
@@ -74,5 +76,5 @@ td.n, th.n { text-align: right; }
   background: var(--accent); opacity: 0.75; }
 .warn { border-left: 4px solid var(--bad); padding: 8px 14px; background: var(--card);
   border-radius: 4px; margin-top: 16px; }
-@media (max-width: 700px) { .family { grid-template-columns: 1fr; } }
+@media (max-width: 700px) { .family, .columns { grid-template-columns: 1fr; } }
 """

@@ -14,6 +14,10 @@ STOP_WORDS = frozenset(
     | {"that", "the", "their", "there", "this", "to", "under", "up", "very", "which", "with"}
 )
 
+FEWEST = 6
+"""Fewer descriptions than this at either end say nothing."""
+EXAMPLES = 6
+
 
 @dataclass(frozen=True)
 class WordShare:
@@ -33,24 +37,35 @@ def word_shares(early: Sequence[str], late: Sequence[str], count: int = 16) -> l
 
 
 def words_section(early: Sequence[str], late: Sequence[str]) -> str:
-    """Table of words with their shares, and how many descriptions were different; "" if none."""
-    if not early or not late:
+    """Table of words with their shares, beside examples; "" when there are too few."""
+    if min(len(early), len(late)) < FEWEST:
         return ""
-    rows = "".join(
-        f"<tr><td>{escape(s.word)}</td>{_meter(s.early)}{_meter(s.late)}"
-        f"<td class='n {'up' if s.late > s.early else 'down'}'>{100 * (s.late - s.early):+.0f}</td>"
-        "</tr>"
-        for s in word_shares(early, late)
-    )
-    distinct = (f"{len(set(part)):,} of {len(part):,}" for part in (early, late))
+    rows = "".join(map(_row, word_shares(early, late)))
+    distinct = "".join(f"<td>{len(set(part)):,} of {len(part):,}</td>" for part in (early, late))
     return (
         "<h2>How the descriptions changed</h2>"
         "<p class='lead'>Share of the submitted descriptions that use a word, at the start and "
-        "at the end of the run.</p>"
+        "at the end of the run.</p><div class='columns'>"
         "<table><tr><th>word</th><th>early</th><th>late</th><th class='n'>points</th></tr>"
-        f"{rows}<tr><td>different ones</td>"
-        f"{''.join(f'<td>{text}</td>' for text in distinct)}<td></td></tr></table>"
+        f"{rows}<tr><td>different ones</td>{distinct}<td></td></tr></table>"
+        f"<div>{_examples('Early', early)}{_examples('Late', late)}</div></div>"
     )
+
+
+def _row(share: WordShare) -> str:
+    points = round(100 * (share.late - share.early))
+    direction = "up" if points > 0 else "down" if points < 0 else ""
+    return (
+        f"<tr><td>{escape(share.word)}</td>{_meter(share.early)}{_meter(share.late)}"
+        f"<td class='n {direction}'>{points:+d}</td></tr>"
+    )
+
+
+def _examples(title: str, texts: Sequence[str]) -> str:
+    """Evenly spaced ones, so that no single step speaks for all."""
+    chosen = dict.fromkeys(texts[i * len(texts) // EXAMPLES] for i in range(EXAMPLES))
+    items = "".join(f"<li>{escape(text)}</li>" for text in chosen)
+    return f"<h3>{title}, for example</h3><ul class='examples'>{items}</ul>"
 
 
 def _shares(texts: Sequence[str]) -> defaultdict[str, float]:

@@ -104,6 +104,15 @@ def append_evaluation(path: Path, result: EvaluationResult, step: int, set_name:
         file.write(line)
 
 
+def truncate_evaluations(path: Path, step: int) -> None:
+    """Drops what was measured after ``step``, from which a run goes on; no file is no error."""
+    if path.exists():
+        lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+        whole = [line for line in lines if line.endswith("\n")]
+        kept = [line for line in whole if json.loads(line)["step"] <= step]
+        path.write_text("".join(kept), encoding="utf-8")
+
+
 def _predict(
     sample: Sample, prompt: Prompt, best: Sequence[Response], drawn: Sequence[Response]
 ) -> Prediction:

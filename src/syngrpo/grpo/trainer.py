@@ -47,7 +47,9 @@ class GroupReport:
     """What the main process learns of a group: small enough to send."""
 
     index: int
-    sample: Sample
+    sample_id: str
+    task: str
+    depth: int
     job_id: str | None
     diversity: float
     accuracy: float
@@ -114,7 +116,7 @@ class Trainer:
         sampling = Sampling(options.temperature, options.top_p, options.max_new_tokens)
         with self.metrics.timed("time/rollout_s"):
             prompts = [self._prompt(item.sample) for _, item in drawn]
-            seeds = [self._random(first + i).integers(2**62) for i, _ in drawn]
+            seeds = [self._random("rollout", first + i).integers(2**62) for i, _ in drawn]
             responses = rollout(
                 self.policy, prompts, options.group_size, sampling, [int(s) for s in seeds]
             )
@@ -144,13 +146,13 @@ class Trainer:
             self.client.observe(
                 [
                     Observation(
-                        r.sample.id, self.steps_done + 1, self.version, r.diversity, r.accuracy
+                        r.sample_id, self.steps_done + 1, self.version, r.diversity, r.accuracy
                     )
                     for r in reports
                 ]
             )
         for report in reports:
-            self.baseline.update(report.sample.task, report.diversity)
+            self.baseline.update(report.task, report.diversity)
         return groups, reports
 
     def refill(
@@ -169,19 +171,18 @@ class Trainer:
             return
         requests = []
         for report in reports:
-            if report.sample.depth >= self.config.pool.max_depth:
+            if report.depth >= self.config.pool.max_depth:
                 continue
-            rng = self._random(report.index)
-            for description in self._proposals(report, rng):
-                request = JobRequest(
-                    parent_id=report.sample.id,
-                    description=description.text,
-                    seed=int(rng.integers(2**31)),
-                    generator=self.client.fingerprint,
-                )
+            rng = self._random("job", report.index)
+            if self.config.method.random_descriptions:
+                count = self.config.method.descriptions_per_group
+                texts = [random_description(rng) for _ in range(count)]
+                requests += [self._request(report, text, rng) for text in texts]
+                continue
+            for description in report.descriptions:
+                request = self._request(report, description.text, rng)
                 requests.append(request)
-                if self.config.method.rewards_diversity:
-                    self.ledger.add(self._pending(request, report, description))
+                self.ledger.add(self._pending(request, report, description))
         counts = self.client.submit(requests)
         for job_id in counts.dropped_ids:
             self.ledger.lose(job_id)
@@ -218,16 +219,16 @@ class Trainer:
         """6. One loss over fresh responses and settled descriptions."""
         method = self.config.method
         with self.metrics.timed("time/update_s"):
-            rows = {
-                g.drawn.sample.id: fresh_row(g, self.policy.tokenizer, method) for g in groups
-            }
+            rows = [fresh_row(group, self.policy.tokenizer, method) for group in groups]
+            places = {row.prompt.sample_id: row for row in rows}
             for _, item in self.processes.part(settled):
                 # Beside its own prompt where that is here anyway; else in a row of its own.
-                row = rows.get(item.parent.id)
+                row = places.get(item.parent.id)
                 if row is None:
-                    row = rows[item.parent.id] = UpdateRow(self._prompt(item.parent))
+                    row = places[item.parent.id] = UpdateRow(self._prompt(item.parent))
+                    rows.append(row)
                 row.segments.append(settled_segment(item, method.diversity_weight))
-            self.version += self.updater.update(list(rows.values()), self.metrics)
+            self.version += self.updater.update(rows, self.metrics)
 
     def state_dict(self) -> dict[str, Any]:
         """Everything but the weights, for a checkpoint of the main process."""
@@ -253,16 +254,22 @@ class Trainer:
         text = get_task(sample.task).prompt(sample, self.config.data.prompt_style)
         return encode(self.policy, sample, text)
 
-    def _random(self, index: int) -> np.random.Generator:
-        return np.random.default_rng([self.config.trainer.seed, self.steps_done, index])
+    def _random(self, purpose: str, index: int) -> np.random.Generator:
+        """A stream of its own for every use, step and group: the same on any number of processes
+        and after any resume."""
+        return np.random.default_rng(
+            [self.config.trainer.seed, self.steps_done, index, *purpose.encode()]
+        )
 
     def _report(self, group: Group) -> GroupReport:
         descriptions = []
-        if self.config.method.synthesises and not self.config.method.random_descriptions:
+        if self.config.method.rewards_diversity:
             descriptions = self._descriptions(group)
         return GroupReport(
             index=group.index,
-            sample=group.drawn.sample,
+            sample_id=group.drawn.sample.id,
+            task=group.task,
+            depth=group.drawn.sample.depth,
             job_id=group.drawn.job_id,
             diversity=group.diversity,
             accuracy=float(group.accuracy.mean()),
@@ -286,28 +293,30 @@ class Trainer:
                 break
         return list(found.values())
 
-    def _proposals(self, report: GroupReport, rng: np.random.Generator) -> list[Description]:
-        if not self.config.method.random_descriptions:
-            return report.descriptions
-        nothing = report.diversity * Tensor()
-        return [
-            Description(random_description(rng), nothing, nothing, (0, 0))
-            for _ in range(self.config.method.descriptions_per_group)
-        ]
+    def _request(
+        self, report: GroupReport, description: str, rng: np.random.Generator
+    ) -> JobRequest:
+        assert self.client is not None
+        return JobRequest(
+            parent_id=report.sample_id,
+            description=description,
+            seed=int(rng.integers(2**31)),
+            generator=self.client.fingerprint,
+        )
 
     def _pending(
         self, request: JobRequest, report: GroupReport, description: Description
     ) -> PendingDescription:
         return PendingDescription(
             job_id=request.id,
-            parent_id=report.sample.id,
-            task=report.sample.task,
+            parent_id=report.sample_id,
+            task=report.task,
             token_ids=description.token_ids,
             logprobs=description.logprobs,
             scene_token_span=description.scene_tokens,
             policy_version=self.version,
             parent_diversity=report.diversity,
-            baseline_then=self.baseline.baseline(report.sample.task),
+            baseline_then=self.baseline.baseline(report.task),
         )
 
     def _settled(self, pending: PendingDescription, diversity: float) -> Settled:
@@ -321,6 +330,6 @@ class Trainer:
         self.metrics.observe("pool/seed", stats.seed)
         self.metrics.observe("pool/synthetic", stats.synthetic)
         self.metrics.observe("pool/depth_mean", stats.depth_mean)
-        tasks = {report.sample.task for report in reports}
+        tasks = {report.task for report in reports}
         baselines = [self.baseline.baseline(task) for task in sorted(tasks)]
         self.metrics.observe("diversity/baseline", sum(baselines) / len(baselines))

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
+from transformers import get_scheduler
 
 from syngrpo.config import Config
 from syngrpo.grpo.loss import LossOutput, Normaliser, policy_loss
@@ -86,19 +87,29 @@ class Updater:
         )
 
     def state_dict(self) -> dict[str, Any]:
-        return {"optimizer": self.optimizer.state_dict(), "schedule": self.schedule.state_dict()}
+        """Trained weights, optimizer and schedule."""
+        return {
+            "weights": {name: p.detach() for name, p in self._trained()},
+            "optimizer": self.optimizer.state_dict(),
+            "schedule": self.schedule.state_dict(),
+        }
 
+    @torch.no_grad()
     def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Puts all three back. Raises KeyError when the model has other trained weights."""
+        for name, parameter in self._trained():
+            parameter.copy_(state["weights"][name])
         self.optimizer.load_state_dict(state["optimizer"])
         self.schedule.load_state_dict(state["schedule"])
+
+    def _trained(self) -> list[tuple[str, torch.nn.Parameter]]:
+        return [(n, p) for n, p in self.policy.model.named_parameters() if p.requires_grad]
 
 
 def _schedule(
     optimizer: torch.optim.Optimizer, config: Config
 ) -> torch.optim.lr_scheduler.LRScheduler:
     """Linear warm-up, then constant, linear or cosine to the end of the run."""
-    from transformers import get_scheduler
-
     names = {"constant": "constant_with_warmup", "linear": "linear", "cosine": "cosine"}
     return get_scheduler(
         names[config.trainer.schedule],

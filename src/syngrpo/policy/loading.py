@@ -120,11 +120,12 @@ def load_policy(
     if max_pixels is not None:
         processor.image_processor.size["longest_edge"] = max_pixels
     _refuse_sliding_window(config, source)
+    family.prepare(model)
     family.text_model(model).set_attn_implementation(SHARED_PREFIX)
     if freeze_vision:
         family.vision_tower(model).requires_grad_(False)
     if gradient_checkpointing:
-        model.gradient_checkpointing_enable({"use_reentrant": False})
+        model.activation_checkpointing_enable({"use_reentrant": False})
     stop_ids = _stop_ids(model, processor.tokenizer)
     banned = torch.tensor(family.banned_token_ids(config, processor.tokenizer))
     trained = _with_adapters(model, family, lora, freeze_vision) if lora else model

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-import tempfile
+import uuid
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -23,13 +23,13 @@ class ImageFiles:
 
     def path(self, digest: str) -> Path:
         """Where the image of this digest is, or would be."""
-        return self.directory / digest[:2] / digest[2:4] / digest
+        return self.directory.joinpath(digest[:2], digest[2:4], digest)
 
     def add(self, samples: Iterable[Sample]) -> list[str]:
         """Stores the encoded bytes, not decoded, of the samples' images; returns their digests.
 
-        They are on the disk when it returns: rows that refer to them may be committed. Raises
-        InputError for an image that cannot be read, or when the disk is full.
+        When it returns, rows that refer to them may be committed. Raises InputError for an image
+        that cannot be read, or when the disk is full.
         """
         digests: list[str] = []
         new: dict[str, Path] = {}
@@ -51,16 +51,18 @@ class ImageFiles:
 
     def _write(self, data: bytes) -> Path:
         self.directory.mkdir(exist_ok=True)
-        descriptor, name = tempfile.mkstemp(dir=self.directory, prefix="unfinished-")
+        path = self.directory / f"unfinished-{uuid.uuid4().hex}"
         try:
-            with os.fdopen(descriptor, "wb") as file:
-                file.write(data)
+            path.write_bytes(data)
         except BaseException:
-            Path(name).unlink()
+            path.unlink(missing_ok=True)
             raise
-        return Path(name)
+        return path
 
     def _publish(self, new: dict[str, Path]) -> None:
+        """Bytes are synced before the file gets its name. The name itself is not: SQLite does not
+        sync each commit either, and when it does, the filesystem's journal brings the older name
+        along. What a power failure might still tear is found by ``is_whole``."""
         if len(new) == 1:
             _sync(*new.values())
         else:  # at the same time, so that the disk flushes once for several
@@ -70,9 +72,6 @@ class ImageFiles:
             path = self.path(digest)
             path.parent.mkdir(parents=True, exist_ok=True)
             unfinished.replace(path)
-        # One sync for all names: a journal keeps the order of changes, and the last rename out of
-        # this directory came after every new directory and every other rename.
-        _sync(self.directory)
 
 
 def is_whole(path: Path) -> bool:

@@ -143,21 +143,22 @@ class Draw:
         return taken
 
     def weighted(self, index: WeightedIndex, wanted: int, rng: np.random.Generator) -> int:
-        """Takes up to ``wanted`` at random; returns how many it took.
+        """Takes up to ``wanted`` at random, without repetition; returns how many it took.
 
         Gives up after as many refusals as families within their cap could cause.
         """
+        # Independent draws, of which repeated ones are skipped and past ones get weight 0, are
+        # distributed like one draw after the other from what is left.
         taken = refused = 0
         try:
             while taken < wanted and refused <= self._patience:
-                number = index.draw(rng)
-                if number is None:
+                numbers = dict.fromkeys(index.draw(wanted - taken, rng))
+                if not numbers:
                     break
-                index.hide(number)
-                if self._take(number):
-                    taken += 1
-                else:
-                    refused += 1
+                index.hide(numbers)
+                accepted = sum(self._take(number) for number in numbers)
+                taken += accepted
+                refused += len(numbers) - accepted
         finally:
             index.show()
         return taken

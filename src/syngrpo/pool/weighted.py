@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 import numpy as np
 
 _BLOCK = 1024
@@ -17,7 +19,7 @@ class WeightedIndex:
     def __init__(self) -> None:
         self._weights = np.zeros((1, _BLOCK))
         self._sums = np.zeros(1)
-        self._hidden: list[tuple[int, float]] = []
+        self._hidden: list[tuple[np.ndarray, np.ndarray]] = []
 
     def replace(self, weights: np.ndarray) -> None:
         """Sets all weights: float (n,), finite, ≥ 0."""
@@ -39,39 +41,34 @@ class WeightedIndex:
         blocks = np.unique(positions // _BLOCK)
         self._sums[blocks] = self._weights[blocks].sum(axis=1)
 
-    def draw(self, rng: np.random.Generator) -> int | None:
-        """A position with probability weight/total; None when all weights are 0."""
-        chance = rng.random()
+    def draw(self, count: int, rng: np.random.Generator) -> list[int]:
+        """``count`` positions, independent, each with probability weight/total; none when all
+        weights are 0."""
         blocks = np.cumsum(self._sums)
-        total = blocks[-1]
-        if total <= 0:
-            return None
-        block = _first_above(blocks, chance * total)
-        before = blocks[block - 1] if block else 0.0
-        weights = np.cumsum(self._weights[block])
-        return block * _BLOCK + _first_above(weights, chance * total - before)
+        if blocks[-1] <= 0:
+            return []
+        targets = rng.random(count) * blocks[-1]
+        chosen = np.minimum(
+            np.searchsorted(blocks, targets, side="right"), _last_positive(self._sums)
+        )
+        within = np.cumsum(self._weights[chosen], axis=1)  # (count, block)
+        rest = targets - np.where(chosen > 0, blocks[chosen - 1], 0.0)
+        places = (within <= rest[:, None]).sum(axis=1)
+        for row in np.flatnonzero(places == _BLOCK):  # rounding took it past the end
+            places[row] = _last_positive(self._weights[chosen[row]])
+        return (chosen * _BLOCK + places).tolist()
 
-    def hide(self, position: int) -> None:
-        """Gives a position weight 0 until ``show``."""
-        block, place = divmod(position, _BLOCK)
-        self._hidden.append((position, float(self._weights[block, place])))
-        self._weights[block, place] = 0.0
-        self._sums[block] = self._weights[block].sum()
+    def hide(self, positions: Collection[int]) -> None:
+        """Gives positions, all different, weight 0 until ``show``."""
+        where = np.fromiter(positions, np.intp, len(positions))
+        self._hidden.append((where, self._weights.reshape(-1)[where]))
+        self.set(where, np.zeros(len(where)))
 
     def show(self) -> None:
         """Undoes every ``hide``."""
-        for position, weight in reversed(self._hidden):
-            self._weights[divmod(position, _BLOCK)] = weight
-        touched = np.unique([position // _BLOCK for position, _ in self._hidden])
-        blocks = touched.astype(np.intp)
-        self._sums[blocks] = self._weights[blocks].sum(axis=1)
-        self._hidden.clear()
+        while self._hidden:
+            self.set(*self._hidden.pop())
 
 
-def _first_above(cumulative: np.ndarray, target: float) -> int:
-    """The first place whose cumulative weight exceeds the target; by rounding the target may reach
-    the total, then the last place that adds anything."""
-    place = int(np.searchsorted(cumulative, target, side="right"))
-    if place < len(cumulative):
-        return place
-    return int(np.searchsorted(cumulative, cumulative[-1], side="left"))
+def _last_positive(weights: np.ndarray) -> int:
+    return int(np.flatnonzero(weights)[-1])

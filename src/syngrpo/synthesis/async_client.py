@@ -21,6 +21,7 @@ from syngrpo.pool.queue import JobRequest, Outcome, Queue
 from syngrpo.pool.records import Observation, PoolSample, PoolStats
 from syngrpo.pool.sampling import SamplingPolicy
 from syngrpo.pool.store import Pool
+from syngrpo.sample import Sample
 from syngrpo.synthesis.counts import SubmitCounts, count_submitted
 from syngrpo.synthesis.drawing import draw_decoded
 from syngrpo.synthesis.generator import make_generator
@@ -60,6 +61,7 @@ class AsyncClient:
         self._stock_size = batch * prefetch
         self._handed_out_limit = HANDED_OUT_BATCHES * batch
         self._pool = Pool.open(settings.directory)
+        self._reader = Pool.open(settings.directory)
         limit, lease_s, attempts = settings.queue_limit, settings.lease_s, settings.max_attempts
         self._queue = Queue(self._pool, limit, lease_s, attempts, policy)
         with explain_disk_errors(settings.directory):
@@ -117,6 +119,10 @@ class AsyncClient:
             self._delivered = ended[-1].cursor if ended else self._delivered
         return ended
 
+    def get(self, sample_id: str) -> Sample:
+        """Never waits: a connection of its own, which reads beside every writer."""
+        return self._reader.get(sample_id)
+
     def stats(self) -> PoolStats:
         """Never waits; as of a moment ago."""
         with self._running():
@@ -147,6 +153,7 @@ class AsyncClient:
             self._thread.join()
         self._spill.close()
         self._pool.close()
+        self._reader.close()
         if not self._error_told:
             self._raise_error()
 

@@ -12,6 +12,7 @@ from syngrpo.pool.queue import JobRequest, Outcome, Queue
 from syngrpo.pool.records import Observation, PoolSample, PoolStats
 from syngrpo.pool.sampling import SamplingPolicy
 from syngrpo.pool.store import Pool
+from syngrpo.sample import Sample
 from syngrpo.synthesis.async_client import AsyncClient
 from syngrpo.synthesis.counts import SubmitCounts, count_submitted
 from syngrpo.synthesis.drawing import draw_decoded
@@ -52,6 +53,10 @@ class DataClient(Protocol):
 
     def outcomes(self) -> list[Outcome]:
         """Jobs that ended since the last call, in order."""
+        ...
+
+    def get(self, sample_id: str) -> Sample:
+        """Any sample of the pool, in whatever state. Raises InputError for an unknown id."""
         ...
 
     def stats(self) -> PoolStats:
@@ -120,6 +125,10 @@ class InlineClient:
         ended = self._queue.outcomes(self._cursor)
         self._cursor = ended[-1].cursor if ended else self._cursor
         return ended
+
+    def get(self, sample_id: str) -> Sample:
+        """See ``DataClient.get``."""
+        return self._pool.get(sample_id)
 
     def stats(self) -> PoolStats:
         """See ``DataClient.stats``."""

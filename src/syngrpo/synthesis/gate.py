@@ -28,15 +28,17 @@ class GateThresholds:
 
     min_background: float = 0.02
     min_change: float = 4.0
-    min_distance: float = 6.0
+    min_distance: float = 5.0
 
 
 @dataclass(frozen=True)
 class GateResult:
-    """``reason`` names the first check that failed, None when admitted."""
+    """``reason`` names the first check that failed, None when admitted; ``hash`` is the child's
+    perceptual hash, empty when an earlier check failed."""
 
     reason: str | None
     scores: dict[str, float]
+    hash: bytes = b""
 
     @property
     def admitted(self) -> bool:
@@ -121,7 +123,8 @@ class Gate:
         if siblings:
             scores["distance_sibling"] = min(hash_distance(own, other) for other in siblings)
         nearest = min(scores["distance_parent"], scores.get("distance_sibling", np.inf))
-        return GateResult("near_duplicate" if nearest < limits.min_distance else None, scores)
+        reason = "near_duplicate" if nearest < limits.min_distance else None
+        return GateResult(reason, scores, own)
 
 
 def _inside(box: Box, width: int, height: int) -> bool:

@@ -15,7 +15,7 @@ from syngrpo.pool.queue import Admitted, Job, Queue, Rejected
 from syngrpo.pool.store import Pool
 from syngrpo.sample import EncodedImage, InputError, Sample
 from syngrpo.synthesis.compositing import composite, default_feather, erase_background, keep_mask
-from syngrpo.synthesis.gate import Gate, perceptual_hash
+from syngrpo.synthesis.gate import Gate
 from syngrpo.synthesis.generator import GenerationRequest, Generator
 from syngrpo.synthesis.prompts import build_prompt
 from syngrpo.tasks import get_task
@@ -61,15 +61,15 @@ def synthesize(
     stored = EncodedImage.from_pixels(composite(original, painted, keep, feather))
     objects = tuple(parent.objects[index] for index in constraints.keep)
     boxes = [thing.box for thing in objects]
-    child = stored.decode()
-    result = gate.check(original, child, keep, _sibling_hashes(pool, parent), boxes)
+    siblings = _sibling_hashes(pool, parent)
+    result = gate.check(original, stored.decode(), keep, siblings, boxes)
     if result.reason is not None:
         return Rejected(result.reason, result.scores)
     made = {
         "generator": generator.fingerprint,
         "seed": job.seed,
         "prompt": prompt,
-        "hash": perceptual_hash(child, keep).hex(),
+        "hash": result.hash.hex(),
     }
     sample = replace(
         parent,

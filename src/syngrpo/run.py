@@ -1,0 +1,259 @@
+"""One training run, put together: data, pool, policy, data server, trainer, evaluation, report."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from accelerate import Accelerator
+from rich.console import Console
+from yaml import safe_load
+
+from syngrpo.config import STARTER, Config, dump_config, load_samples
+from syngrpo.config.sections import PoolConfig, SynthesisConfig
+from syngrpo.dashboard.progress import TrainingProgress
+from syngrpo.dashboard.report import write_report
+from syngrpo.dashboard.run_data import read_lines
+from syngrpo.dashboard.summary import print_summary
+from syngrpo.evaluation.measure import append_evaluation, evaluate, truncate_evaluations
+from syngrpo.grpo import checkpoint
+from syngrpo.grpo.disk import atomic_directory
+from syngrpo.grpo.processes import Processes
+from syngrpo.grpo.run_directory import RunDirectory
+from syngrpo.grpo.trainer import Trainer
+from syngrpo.policy.loading import LoraOptions, Policy, load_policy
+from syngrpo.pool.sampling import SamplingPolicy
+from syngrpo.pool.store import Pool
+from syngrpo.rooms.starter import STARTER_DIR
+from syngrpo.sample import InputError, Sample
+from syngrpo.synthesis.client import AsyncClient, DataClient, InlineClient
+from syngrpo.synthesis.gate import GateThresholds
+from syngrpo.synthesis.server import DataServer
+from syngrpo.synthesis.settings import SynthesisSettings
+
+logger = logging.getLogger(__name__)
+
+POOL_BACKUP = "pool.db"
+EVALUATIONS = "evaluation.jsonl"
+
+
+def train(config: Config, run_dir: Path, resume: bool, console: Console | None = None) -> None:
+    """Trains as the config says, in ``run_dir``; ends with a summary and ``report.html``.
+
+    Raises InputError for everything the user can fix, before the first step wherever possible.
+    """
+    processes = Processes()
+    console = console or Console(quiet=not processes.is_main)
+    try:
+        with ExitStack() as stack:
+            run = RunDirectory(run_dir)
+            if processes.is_main:
+                run = stack.enter_context(RunDirectory.open(run_dir, resume))
+                run.start_log()
+            seeds, held_out = _read_data(config)
+            _Run(config, run, processes, console, seeds, held_out).go()
+    finally:
+        processes.close()
+    if processes.is_main:
+        write_report(run_dir)
+        print_summary(run_dir, console)
+
+
+@dataclass
+class _Run:
+    """The parts of a run, in the order in which they come to life."""
+
+    config: Config
+    run: RunDirectory
+    processes: Processes
+    console: Console
+    seeds: list[Sample]
+    held_out: dict[str, list[Sample]]
+
+    def go(self) -> None:
+        trainer = self.config.trainer
+        last = checkpoint.latest(self.run.checkpoints)
+        if self.processes.is_main:
+            self._prepare_directory(last)
+        policy = self._policy()
+        with self._client() as client:
+            workflow = Trainer(self.config, policy, self.processes, client)
+            if last is not None:
+                workflow.load_state_dict(last.read("workflow"))
+                checkpoint.restore_rng(last.read("rng")[self.processes.rank])
+            progress = TrainingProgress(
+                trainer.steps, start=workflow.steps_done, console=self.console
+            )
+            with progress, self._trackers() as log:
+                self._evaluate(policy, workflow.steps_done, progress)
+                while workflow.steps_done < trainer.steps:
+                    record = workflow.step()
+                    step = workflow.steps_done
+                    if self.processes.is_main:
+                        self.run.append_metrics(record)
+                        log(record, step)
+                        progress.step(record)
+                    if step % trainer.checkpoint_every == 0 or step == trainer.steps:
+                        self._checkpoint(workflow)
+                    every = self.config.evaluation.every
+                    if step == trainer.steps or (every and step % every == 0):
+                        self._evaluate(policy, step, progress)
+        if self.processes.is_main:
+            with atomic_directory(self.run.final) as target:
+                policy.save(target)
+
+    def _prepare_directory(self, last: checkpoint.Checkpoint | None) -> None:
+        """Brings what the run wrote back to where the checkpoint was taken."""
+        self.run.write_config(safe_load(dump_config(self.config)))
+        step = last.step if last is not None else 0
+        self.run.truncate_metrics(step)
+        truncate_evaluations(self.run.path / EVALUATIONS, step)
+        if last is not None and self.config.synthesis.mode != "async":
+            Pool.restore(self.run.path, last.file(POOL_BACKUP)).close()
+
+    def _policy(self) -> Policy:
+        options = self.config.model
+        policy = load_policy(
+            STARTER_DIR if options.path == STARTER else Path(options.path),
+            dtype=options.dtype,
+            device=self._device(options.device),
+            lora=LoraOptions(options.lora.rank, options.lora.alpha) if options.lora else None,
+            freeze_vision=options.freeze_vision,
+            gradient_checkpointing=options.gradient_checkpointing,
+            max_pixels=options.max_pixels,
+        )
+        if self.config.method.beta:
+            policy.keep_reference()
+        return policy
+
+    def _device(self, wanted: str) -> str:
+        return str(self.processes.device) if wanted == "auto" else wanted
+
+    @contextmanager
+    def _client(self) -> Iterator[DataClient | None]:
+        """The main process's way to the pool; the data server runs as long as it is open."""
+        if not self.processes.is_main:
+            yield None
+            return
+        with closing(Pool.open(self.run.path)) as pool:
+            pool.add_seeds(self.seeds)
+        synthesis, trainer = self.config.synthesis, self.config.trainer
+        settings = _settings(synthesis, self.run.path)
+        policy = _sampling_policy(self.config.pool, synthesis)
+        with ExitStack() as stack:
+            client: DataClient
+            if synthesis.mode == "async":
+                client = AsyncClient(
+                    settings,
+                    policy,
+                    batch=trainer.groups_per_step,
+                    prefetch=synthesis.prefetch,
+                    seed=trainer.seed,
+                )
+                stack.enter_context(DataServer(settings))
+            else:
+                client = InlineClient(settings, policy, seed=trainer.seed)
+            stack.callback(client.close)
+            yield client
+
+    @contextmanager
+    def _trackers(self) -> Iterator[Any]:
+        """A function that sends one step's metrics to TensorBoard or whatever was asked for."""
+        names = self.config.logging.trackers
+        if not names or not self.processes.is_main:
+            yield lambda record, step: None
+            return
+        accelerator = Accelerator(
+            cpu=self.processes.device.type == "cpu", log_with=names, project_dir=self.run.path
+        )
+        accelerator.init_trackers("curves")
+        yield lambda record, step: accelerator.log(
+            {k: v for k, v in record.items() if v is not None and k != "step"}, step=step
+        )
+        accelerator.end_training()
+
+    def _checkpoint(self, workflow: Trainer) -> None:
+        rng = self.processes.gather([checkpoint.capture_rng()])
+        if not self.processes.is_main:
+            return
+        assert workflow.client is not None
+        content: dict[str, Any] = {
+            "workflow": workflow.state_dict(),
+            "rng": rng,
+        }
+        if self.config.synthesis.mode != "async":
+            content[POOL_BACKUP] = workflow.client.backup
+        checkpoint.save(
+            self.run.checkpoints,
+            workflow.steps_done,
+            content,
+            keep_last=self.config.trainer.keep_checkpoints,
+        )
+
+    def _evaluate(self, policy: Policy, step: int, progress: TrainingProgress) -> None:
+        """Held-out accuracy, by the main process; the others wait."""
+        if self.processes.is_main:
+            path = self.run.path / EVALUATIONS
+            done = {(row["step"], row["set"]) for row in read_lines(path)}
+            for name, samples in self.held_out.items():
+                if (step, name) in done:
+                    continue
+                options = self.config.evaluation
+                result = evaluate(
+                    policy,
+                    samples,
+                    prompt_style=self.config.data.prompt_style,
+                    max_new_tokens=self.config.rollout.max_new_tokens,
+                    batch_size=options.batch_size,
+                    samples_per_prompt=options.samples_per_prompt,
+                    seed=self.config.trainer.seed,
+                    progress=progress.evaluating(name, len(samples)),
+                )
+                append_evaluation(path, result, step, name)
+        self.processes.share(None)
+
+
+def _read_data(config: Config) -> tuple[list[Sample], dict[str, list[Sample]]]:
+    """Every sample that the run needs, checked. Raises InputError."""
+    seeds = [s for source in config.data.train for s in load_samples(source, config.data)]
+    _refuse_duplicates(seeds)
+    held_out = {
+        name: load_samples(source, config.data) for name, source in config.evaluation.sets.items()
+    }
+    return seeds, held_out
+
+
+def _refuse_duplicates(samples: Sequence[Sample]) -> None:
+    seen: set[str] = set()
+    for sample in samples:
+        if sample.id in seen:
+            raise InputError(f"data.train holds the id {sample.id!r} twice; ids must be unique")
+        seen.add(sample.id)
+
+
+def _settings(synthesis: SynthesisConfig, directory: Path) -> SynthesisSettings:
+    gate = synthesis.gate
+    return SynthesisSettings(
+        directory=directory,
+        generator=synthesis.generator,
+        thresholds=GateThresholds(**gate.model_dump()),
+        feather=synthesis.feather,
+        max_side=synthesis.max_side,
+        queue_limit=synthesis.queue_limit,
+        lease_s=synthesis.lease_s,
+        max_attempts=synthesis.max_attempts,
+        job_timeout_s=synthesis.job_timeout_s,
+        workers=synthesis.workers,
+        niceness=synthesis.niceness,
+    )
+
+
+def _sampling_policy(pool: PoolConfig, synthesis: SynthesisConfig) -> SamplingPolicy:
+    options = pool.model_dump()
+    if synthesis.mode == "off":
+        options["synthetic_ratio"] = 0.0
+    return SamplingPolicy(**options)

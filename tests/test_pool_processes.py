@@ -1,0 +1,172 @@
+"""Several processes on one pool, and processes that are killed while they write."""
+
+import hashlib
+import itertools
+import multiprocessing
+import os
+import random
+import sqlite3
+import time
+from multiprocessing.synchronize import Barrier
+from pathlib import Path
+
+import numpy as np
+
+from pool_samples import child, seed
+from syngrpo.pool.queue import JobRequest, Queue, Rejected
+from syngrpo.pool.sampling import SamplingPolicy
+from syngrpo.pool.store import Observation, Pool
+
+spawn = multiprocessing.get_context("spawn")
+POLICY = SamplingPolicy(max_children=10_000, max_unmeasured=100_000)
+
+
+def check_consistent(directory: Path) -> None:
+    """Structure, references, images and tallies of a pool, read without the pool's own code."""
+    with sqlite3.connect(directory / "pool.db") as db:
+        assert db.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+        assert db.execute("PRAGMA foreign_key_check").fetchall() == []
+        for (digest,) in db.execute("SELECT DISTINCT image FROM samples"):
+            data = (directory / "images" / digest[:2] / digest[2:4] / digest).read_bytes()
+            assert hashlib.sha256(data).hexdigest() == digest
+        made = db.execute("SELECT job FROM samples WHERE job IS NOT NULL ORDER BY job")
+        admitted = db.execute("SELECT id FROM jobs WHERE state = 'admitted' ORDER BY id")
+        assert made.fetchall() == admitted.fetchall()
+        (samples,) = db.execute("SELECT COUNT(*) FROM samples").fetchone()
+        (standing,) = db.execute("SELECT COUNT(*) FROM standing").fetchone()
+        assert samples == standing
+        visits = db.execute("SELECT sample, COUNT(*) FROM observations GROUP BY sample")
+        measured = db.execute("SELECT number, visits FROM standing WHERE visits > 0")
+        assert dict(visits) == dict(measured)
+        cursors = [row[0] for row in db.execute("SELECT cursor FROM jobs WHERE cursor > 0")]
+        assert sorted(cursors) == list(range(1, len(cursors) + 1))
+        tallies = dict(db.execute("SELECT name, count FROM tallies WHERE count > 0"))
+        tallies.pop("depth", None)
+        assert tallies == dict(
+            db.execute(
+                "SELECT 'job/' || state, COUNT(*) FROM jobs GROUP BY 1 UNION ALL "
+                "SELECT 'rejected/' || reason, COUNT(*) FROM jobs WHERE state = 'rejected' "
+                "GROUP BY 1 UNION ALL "
+                "SELECT CASE WHEN depth > 0 THEN 'synthetic/' ELSE 'seed/' END || state, COUNT(*) "
+                "FROM standing GROUP BY 1 UNION ALL "
+                "SELECT 'unmeasured', COUNT(*) FROM standing "
+                "WHERE depth > 0 AND visits = 0 AND state = 'active' HAVING COUNT(*) > 0"
+            )
+        )
+
+
+def work(directory: Path, name: str, jobs: int) -> None:
+    """Leases and ends jobs until all are done; says how many it ended."""
+    pool = Pool.open(directory)
+    queue = Queue(pool, limit=1000, lease_s=60, max_attempts=3, policy=POLICY)
+    ended = 0
+    while sum(pool.stats().jobs[state] for state in ("admitted", "rejected", "dead")) < jobs:
+        for job in queue.lease(name, 3):
+            if job.seed % 7 == 0 and job.attempts == 1:
+                assert queue.fail(job.id, name, "Traceback\nRuntimeError: once")
+            elif job.seed % 5 == 0:
+                ended += queue.complete(job.id, name, Rejected("size", {"width": 0.0}))
+            else:
+                ended += queue.complete(job.id, name, child(job))
+    (directory / f"ended-{name}").write_text(str(ended))
+
+
+def test_workers_and_trainer_share_the_queue_without_loss_or_double(tmp_path: Path) -> None:
+    jobs, seeds = 240, 12
+    pool = Pool.open(tmp_path)
+    pool.add_seeds(seed(n) for n in range(seeds))
+    queue = Queue(pool, limit=1000, lease_s=60, max_attempts=3, policy=POLICY)
+    names = ["a", "b", "c"]
+    workers = [spawn.Process(target=work, args=(tmp_path, name, jobs)) for name in names]
+    for worker in workers:
+        worker.start()
+    submitted, outcomes, rng = [], [], np.random.default_rng(0)
+    for step in itertools.count():
+        if len(submitted) < jobs:
+            asked = [
+                JobRequest(f"seed-{step % seeds}", "tiles", step * 8 + n, "x") for n in range(8)
+            ]
+            submitted += queue.submit(asked).accepted
+        drawn = pool.draw(6, POLICY, rng)
+        pool.observe([Observation(d.sample.id, step, step, 0.5, 0.5) for d in drawn], POLICY)
+        outcomes += queue.outcomes(after=outcomes[-1].cursor if outcomes else 0)
+        if len(outcomes) >= jobs or not any(worker.is_alive() for worker in workers):
+            break
+    for worker in workers:
+        worker.join()
+        assert worker.exitcode == 0
+    outcomes += queue.outcomes(after=outcomes[-1].cursor)
+    assert sorted(outcome.job_id for outcome in outcomes) == sorted(submitted)
+    assert len(submitted) == jobs
+    assert sum(int((tmp_path / f"ended-{name}").read_text()) for name in names) == jobs
+    assert [outcome.cursor for outcome in outcomes] == list(range(1, jobs + 1))
+    check_consistent(tmp_path)
+
+
+def churn(directory: Path, generation: int) -> None:
+    """Writes everything a pool can write, for ever; notes each job id once it is accepted."""
+    pool = Pool.open(directory)
+    queue = Queue(pool, limit=10_000, lease_s=60, max_attempts=9, policy=POLICY)
+    rng = np.random.default_rng(generation)
+    note = os.open(directory / "accepted", os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+    for step in itertools.count():
+        first = generation * 100_000 + step * 3
+        pool.add_seeds(seed(n) for n in range(first, first + 3))
+        asked = [JobRequest(f"seed-{first}", f"wall {step}", n, "x") for n in range(4)]
+        os.write(note, "".join(f"{job}\n" for job in queue.submit(asked).accepted).encode())
+        for job in queue.lease(f"worker-{generation}", 3):
+            if job.seed == 1:
+                queue.fail(job.id, f"worker-{generation}", "no luck")
+            elif job.seed == 2:
+                queue.complete(job.id, f"worker-{generation}", Rejected("size", {}))
+            else:
+                queue.complete(job.id, f"worker-{generation}", child(job))
+        drawn = pool.draw(2, POLICY, rng)
+        version = generation * 100_000 + step
+        pool.observe([Observation(d.sample.id, step, version, 0.5, 0.5) for d in drawn], POLICY)
+
+
+def test_kill_9_at_any_moment_leaves_a_whole_pool_and_loses_no_job(tmp_path: Path) -> None:
+    moments = random.Random(0)
+    Pool.open(tmp_path).close()
+    for generation in range(1, 6):
+        before = Pool.open(tmp_path).stats().seed
+        process = spawn.Process(target=churn, args=(tmp_path, generation))
+        process.start()
+        while Pool.open(tmp_path).stats().seed < before + 9:
+            assert process.is_alive()
+            time.sleep(0.01)
+        time.sleep(moments.uniform(0, 0.15))
+        process.kill()
+        process.join()
+        check_consistent(tmp_path)
+
+    later = Queue(
+        Pool.open(tmp_path), 10_000, 60, 9, policy=POLICY, clock=lambda: time.time() + 120
+    )
+    while jobs := later.lease("last", 50):
+        for job in jobs:
+            assert later.complete(job.id, "last", child(job))
+    accepted = (tmp_path / "accepted").read_text().split()
+    ended = [outcome.job_id for outcome in later.outcomes(after=0)]
+    assert len(ended) == len(set(ended))
+    assert set(accepted) <= set(ended)
+    check_consistent(tmp_path)
+
+
+def join_in(directory: Path, barrier: Barrier) -> None:
+    barrier.wait()
+    Pool.open(directory).add_seeds(seed(n) for n in range(20))
+
+
+def test_processes_that_create_a_pool_at_the_same_time(tmp_path: Path) -> None:
+    directory = tmp_path / "new" / "run"
+    barrier = spawn.Barrier(3)
+    processes = [spawn.Process(target=join_in, args=(directory, barrier)) for _ in range(3)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join()
+        assert process.exitcode == 0
+    assert Pool.open(directory).stats().seed == 20
+    check_consistent(directory)
