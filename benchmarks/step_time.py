@@ -6,7 +6,7 @@ its steps we do one of ours, so that both see the same state of the machine. Eve
 the encoded image to the optimizer's step. TRL runs at its best: no gradient checkpointing, float32,
 no reference model, and no second forward pass for old log-probabilities.
 
-    python benchmarks/step_time.py --model src/syngrpo/rooms/starter_model
+    python -m benchmarks.step_time
 """
 
 from __future__ import annotations
@@ -22,13 +22,12 @@ from pathlib import Path
 import numpy as np
 import torch
 from datasets import Dataset, Image, List
-from PIL import Image as PillowImage
-from results import write_section
 from torch.nn.utils import clip_grad_norm_
-from transformers import AutoProcessor, AutoModelForImageTextToText, TrainerCallback
+from transformers import AutoModelForImageTextToText, AutoProcessor, TrainerCallback
 from transformers.utils import logging as transformers_logging
 from trl import GRPOConfig, GRPOTrainer
 
+from benchmarks.results import write_section
 from syngrpo.grpo.loss import Normaliser, policy_loss
 from syngrpo.policy.encode import encode
 from syngrpo.policy.loading import Policy, load_policy

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from plain_transformers import load_plain, plain_logprobs
-from tiny_models import TinyShape, random_sample, save_tiny_qwen
 
+from plain_transformers import load_plain, plain_logprobs
 from syngrpo.policy import distribution
 from syngrpo.policy.encode import Prompt, encode
 from syngrpo.policy.loading import LoraOptions, Policy, load_policy
 from syngrpo.policy.packed import PackedRow, Segment, segment_logprobs
+from tiny_models import TinyShape, random_sample, save_tiny_qwen
 
 QUESTIONS = ("the lamp", "the big grün chair left of the sofa", "椅子")
 SIZES = ((64, 48), (48, 112), (96, 80))
@@ -31,8 +31,7 @@ def make_rows(policy: Policy, lengths: tuple[tuple[int, ...], ...] = LENGTHS) ->
     for i, row_lengths in enumerate(lengths):
         prompt = encode(policy, random_sample(*SIZES[i], seed=i), QUESTIONS[i])
         segments = [
-            Segment(torch.randint(0, 300, (length,), generator=generator))
-            for length in row_lengths
+            Segment(torch.randint(0, 300, (length,), generator=generator)) for length in row_lengths
         ]
         rows.append(PackedRow(prompt, segments))
     return rows
@@ -66,9 +65,7 @@ def gradients(model: torch.nn.Module) -> dict[str, torch.Tensor | None]:
 
 
 @pytest.mark.parametrize("temperature", [1.0, 0.7])
-@pytest.mark.parametrize(
-    "lengths", [LENGTHS, ((8, 8, 8), (8, 8, 8))], ids=["ragged", "equal"]
-)
+@pytest.mark.parametrize("lengths", [LENGTHS, ((8, 8, 8), (8, 8, 8))], ids=["ragged", "equal"])
 def test_logprobs_and_every_gradient_equal_plain_padded_rows(
     checkpoint: Path, lengths: tuple[tuple[int, ...], ...], temperature: float
 ) -> None:
@@ -116,9 +113,7 @@ def test_one_segment_does_not_see_another(checkpoint: Path) -> None:
     rows = make_rows(policy)
     together = segment_logprobs(policy, rows)
     alone = segment_logprobs(policy, [PackedRow(rows[1].prompt, rows[1].segments[1:])])
-    torch.testing.assert_close(
-        together[1][1].logprobs, alone[0][0].logprobs, atol=1e-5, rtol=1e-6
-    )
+    torch.testing.assert_close(together[1][1].logprobs, alone[0][0].logprobs, atol=1e-5, rtol=1e-6)
 
 
 def test_chunks_and_recomputation_change_nothing(
@@ -183,9 +178,7 @@ def test_lora_trains_adapters_only_and_its_base_is_the_reference(
     touched = {name for name, gradient in gradients(policy.model).items() if gradient is not None}
     assert touched and all("lora_" in name for name in touched)
     assert any("visual" in name for name in touched) == (not freeze_vision)
-    reference = [
-        s.logprobs for row in segment_logprobs(policy, rows, reference=True) for s in row
-    ]
+    reference = [s.logprobs for row in segment_logprobs(policy, rows, reference=True) for s in row]
     _, expected = plain(checkpoint, policy, rows)
     assert not any(r.requires_grad for r in reference)
     torch.testing.assert_close(torch.cat(reference), torch.cat(expected), atol=1e-5, rtol=1e-6)

@@ -5,8 +5,11 @@ import itertools
 import multiprocessing
 import os
 import random
+import signal
 import sqlite3
+import sys
 import time
+import traceback
 from multiprocessing.synchronize import Barrier
 from pathlib import Path
 
@@ -152,6 +155,72 @@ def test_kill_9_at_any_moment_leaves_a_whole_pool_and_loses_no_job(tmp_path: Pat
     assert len(ended) == len(set(ended))
     assert set(accepted) <= set(ended)
     check_consistent(tmp_path)
+
+
+def live(directory: Path) -> None:
+    """One of everything a pool writes. Run again after a crash, it completes what is missing."""
+    pool = Pool.open(directory)
+    pool.add_seeds([seed(1), seed(2)])
+    queue = Queue(pool, limit=10, lease_s=60, max_attempts=100, policy=POLICY)
+    queue.reclaim_worker("w")
+    queue.submit([JobRequest(f"seed-{n}", "wall", n, "x") for n in (1, 2)])
+    for job in queue.lease("w", 2):
+        outcome = child(job) if job.seed == 1 else Rejected("size", {})
+        assert queue.complete(job.id, "w", outcome)
+    pool.observe([Observation(f"seed-{n}", 5, 5, 0.5, 0.5) for n in (1, 2)], POLICY)
+
+
+def live_until(directory: Path, event: int) -> int:
+    """Runs ``live`` in a fork that kills itself before its n-th statement or file operation.
+
+    Returns the signal that ended it, or 0 when it came to the end.
+    """
+    process = os.fork()
+    if process:
+        return os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
+    events, connect = itertools.count(1), sqlite3.connect
+
+    def count(*_: object) -> None:
+        if next(events) == event:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    def traced(*arguments: object, **options: object) -> sqlite3.Connection:
+        connection = connect(*arguments, **options)
+        connection.set_trace_callback(count)
+        return connection
+
+    sqlite3.connect = traced
+    sys.addaudithook(lambda name, _: count() if name in FILE_EVENTS else None)
+    try:
+        live(directory)
+    except BaseException:
+        traceback.print_exc()
+        os._exit(1)
+    os._exit(0)
+
+
+FILE_EVENTS = {"open", "os.rename", "os.mkdir", "os.remove"}
+
+
+def test_killed_before_any_statement_or_file_operation_the_work_goes_on(tmp_path: Path) -> None:
+    ended = None
+    for event in itertools.count(1):
+        directory = tmp_path / str(event)
+        ended = live_until(directory, event)
+        if ended != -signal.SIGKILL:
+            break
+        Pool.open(directory).close()
+        check_consistent(directory)
+        live(directory)
+        check_consistent(directory)
+        pool = Pool.open(directory)
+        stats = pool.stats()
+        assert (stats.seed, stats.synthetic, stats.rejected) == (2, 1, {"size": 1})
+        assert stats.jobs == {"queued": 0, "leased": 0, "admitted": 1, "rejected": 1, "dead": 0}
+        assert [len(pool.observations(f"seed-{n}")) for n in (1, 2)] == [1, 1]
+        pool.close()
+    assert ended == 0
+    assert event > 80, "so many places to crash at"
 
 
 def join_in(directory: Path, barrier: Barrier) -> None:

@@ -1,3 +1,4 @@
+import errno
 import json
 import os
 import signal
@@ -8,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
+from typing import NoReturn
 
 import numpy as np
 import pytest
@@ -224,13 +226,18 @@ def test_what_was_submitted_survives_kill_9(folder: Path, locked: sqlite3.Connec
     assert [job.id for job in queue.lease("worker", 10)] == [request.id for request in asked]
 
 
-def test_a_full_disk_is_one_line(folder: Path) -> None:
-    (folder / "spill.jsonl").symlink_to("/dev/full")
+def test_a_full_disk_is_one_line(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*arguments: int) -> NoReturn:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
     synthesis = client(folder)
+    monkeypatch.setattr(os, "posix_fallocate", full)
     with pytest.raises(InputError, match="disk full while writing to pool") as raised:
-        synthesis.submit(requests(1))
+        synthesis.observe([Observation("x" * 2_000_000, 0, 0, 0.5, 0.5)])
     assert "\n" not in str(raised.value)
     synthesis.close()
+    with pytest.raises(InputError, match="disk full while writing to pool"):
+        client(folder)
 
 
 def test_an_error_in_the_background_reaches_the_trainer(folder: Path) -> None:

@@ -1,4 +1,6 @@
-import os
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -33,49 +35,57 @@ def test_what_was_not_acknowledged_comes_again_after_a_crash(tmp_path: Path) -> 
     first.append([{"n": 2}])
     first.acknowledge(pending.offset)
     first.append([{"n": 3}])
-    first.pending()
+    end = first.pending().offset
     first.close()
-    with path.open("ab") as file:
-        file.write(b'{"n": 4')  # the write that the crash cut off
-    assert drain(Spill(path)) == [{"n": 2}, {"n": 3}]
+    with path.open("r+b") as file:
+        file.seek(end)
+        file.write(b'{"n": 4')  # the copy that the crash cut off
+    second = Spill(path)
+    second.append([{"n": 5}])
+    assert drain(second) == [{"n": 2}, {"n": 3}, {"n": 5}]
+    second.close()
+    assert drain(Spill(path)) == []
 
 
-def test_chunks_smaller_than_a_record(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "CHUNK_BYTES", 7)
+def test_records_survive_kill_9(tmp_path: Path) -> None:
+    path = tmp_path / "spill.jsonl"
+    code = (
+        "import os, signal, sys; from pathlib import Path\n"
+        "from syngrpo.synthesis.spill import Spill\n"
+        "spill = Spill(Path(sys.argv[1]))\n"
+        "for n in range(5): spill.append([{'n': n}])\n"
+        "os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    killed = subprocess.run([sys.executable, "-c", code, str(path)], check=False)
+    assert killed.returncode == -signal.SIGKILL
+    assert drain(Spill(path)) == [{"n": n} for n in range(5)]
+
+
+def test_the_file_grows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "CAPACITY", 100)
     path = tmp_path / "spill.jsonl"
     spill = Spill(path)
-    records = [{"text": "x" * n} for n in range(40)]
-    spill.append(records)
-    assert drain(spill) == records
-    spill.append(records[:3])
+    records = [{"text": "x" * n} for n in range(60)]
+    for record in records:
+        spill.append([record])
     spill.close()
-    with path.open("ab") as file:
-        file.write(b"y" * 20)
-    assert drain(Spill(path)) == records[:3]
+    assert drain(Spill(path)) == records
 
 
-def test_an_acknowledged_file_is_emptied(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "COMPACT_BYTES", 100)
+def test_a_file_that_was_handed_on_starts_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "CAPACITY", 4096)
+    monkeypatch.setattr(module, "COMPACT", 1000)
     path = tmp_path / "spill.jsonl"
     spill = Spill(path)
-    spill.append([{"text": "x" * 200}])
-    assert len(drain(spill)) == 1
-    assert path.stat().st_size == 0
-    spill.append([{"n": 1}])
+    for n in range(200):
+        spill.append([{"n": n, "text": "x" * (n % 50)}])
+        assert drain(spill) == [{"n": n, "text": "x" * (n % 50)}]
+    spill.append([{"n": "last"}])
     spill.close()
-    assert drain(Spill(path)) == [{"n": 1}]
-
-
-def test_a_crash_between_emptying_and_its_mark_loses_nothing(tmp_path: Path) -> None:
-    path = tmp_path / "spill.jsonl"
-    spill = Spill(path)
-    spill.append([{"n": 0}])
-    drain(spill)
-    spill.close()
-    os.truncate(path, 0)
-    spill = Spill(path)
-    spill.append([{"n": 1}])
-    assert drain(spill) == [{"n": 1}]
+    assert path.stat().st_size == 4096
+    assert drain(Spill(path)) == [{"n": "last"}]
 
 
 def test_one_process_at_a_time(tmp_path: Path) -> None:
@@ -86,9 +96,35 @@ def test_one_process_at_a_time(tmp_path: Path) -> None:
     Spill(tmp_path / "spill.jsonl").close()
 
 
+ON_A_SMALL_DISK = """
+import sys
+from pathlib import Path
+from syngrpo.synthesis.spill import Spill
+spill = Spill(Path(sys.argv[1]) / "spill.jsonl")
+count = 0
+try:
+    while True:
+        spill.append([{"n": count, "text": "x" * 1000}])
+        count += 1
+except OSError as error:
+    print(error)
+numbers = [record["n"] for record in spill.pending().records]
+assert numbers == list(range(count)) and count > 100, numbers
+"""
+
+
 def test_a_full_disk_is_an_error_and_not_a_loss(tmp_path: Path) -> None:
-    (tmp_path / "spill.jsonl").symlink_to("/dev/full")
-    spill = Spill(tmp_path / "spill.jsonl")
-    with pytest.raises(OSError, match="No space left"):
-        spill.append([{"n": 0}])
-    assert spill.backlog() == 0
+    mount = 'mount -t tmpfs -o size=1500k none "$1" && exec "$2" -c "$3" "$1"'
+    private = ["unshare", "--map-root-user", "--mount", "sh", "-c"]
+    try:
+        subprocess.run([*private, 'mount -t tmpfs none "$1"', "sh", tmp_path], check=True)
+    except (FileNotFoundError, subprocess.CalledProcessError):
+        pytest.skip("needs unshare and the right to mount a small file system of one's own")
+    done = subprocess.run(
+        [*private, mount, "sh", tmp_path, sys.executable, ON_A_SMALL_DISK],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "No space left on device" in done.stdout

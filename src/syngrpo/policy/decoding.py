@@ -75,7 +75,7 @@ class DecodeLayout:
         kv_heads = key.shape[1]
         keys, values = self._append(layer, key, value)
         shared_keys, shared_values = self._prefix[layer]
-        folded = query.view(rows, kv_heads, heads // kv_heads, dim) * scaling
+        folded = query.reshape(rows, kv_heads, heads // kv_heads, dim) * scaling
         own = folded @ keys.transpose(-1, -2)
         shared = self._to_grid(folded) @ shared_keys.transpose(-1, -2)
         if self._bias is not None:
@@ -86,7 +86,7 @@ class DecodeLayout:
         weights = torch.cat([shared, own], dim=-1).softmax(-1, dtype=torch.float32).to(query.dtype)
         seen = self._to_grid(weights[..., :prompt]) @ shared_values
         out = self._to_rows(seen, heads // kv_heads) + weights[..., prompt:] @ values
-        return out.view(rows, 1, heads, dim)
+        return out.reshape(rows, 1, heads, dim)
 
     def _append(self, layer: int, key: torch.Tensor, value: torch.Tensor) -> Pair:
         """Own keys and values (R, kv_heads, written + 1, d) with the new token's at the end."""
@@ -94,9 +94,13 @@ class DecodeLayout:
         if own is None or own[0].shape[2] < end:
             rows, heads, _, dim = key.shape
             room = key.new_empty(rows, heads, BLOCK, dim), value.new_empty(rows, heads, BLOCK, dim)
-            own = room if own is None else (
-                torch.cat([own[0], room[0]], dim=2),
-                torch.cat([own[1], room[1]], dim=2),
+            own = (
+                room
+                if own is None
+                else (
+                    torch.cat([own[0], room[0]], dim=2),
+                    torch.cat([own[1], room[1]], dim=2),
+                )
             )
             self._own[layer] = own
         own[0][:, :, self._length] = key[:, :, 0]
@@ -108,13 +112,13 @@ class DecodeLayout:
         _, heads, repeats, width = x.shape
         if not self._full:
             x = x[self._grid]
-        x = x.view(*self._shape, heads, repeats, width).transpose(1, 2)
+        x = x.reshape(*self._shape, heads, repeats, width).transpose(1, 2)
         return x.reshape(self._shape[0], heads, -1, width)
 
     def _to_rows(self, x: torch.Tensor, repeats: int) -> torch.Tensor:
         """(B, kv_heads, A·n, e) → (R, kv_heads, n, e)."""
         prompts, heads, _, width = x.shape
-        x = x.view(prompts, heads, -1, repeats, width).transpose(1, 2)
+        x = x.reshape(prompts, heads, -1, repeats, width).transpose(1, 2)
         x = x.reshape(-1, heads, repeats, width)
         return x if self._full else x[self._cell]
 

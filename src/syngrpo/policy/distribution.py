@@ -6,8 +6,9 @@ policy has importance ratio 1.
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
-from torch import nn
 from torch.utils.checkpoint import checkpoint
 
 CHUNK_ELEMENTS = 2**26
@@ -15,7 +16,7 @@ CHUNK_ELEMENTS = 2**26
 
 
 def scaled_logits(
-    head: nn.Module, hidden: torch.Tensor, banned: torch.Tensor, temperature: float
+    head: Any, hidden: torch.Tensor, banned: torch.Tensor, temperature: float
 ) -> torch.Tensor:
     """float32 (N, V) from hidden states (N, d); a temperature of 0 (greedy) counts as 1."""
     logits = head(hidden).float()
@@ -36,7 +37,7 @@ def logprobs_and_entropy(
 
 
 def score_tokens(
-    head: nn.Module,
+    head: Any,
     hidden: torch.Tensor,
     tokens: torch.Tensor,
     banned: torch.Tensor,

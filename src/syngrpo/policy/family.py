@@ -30,7 +30,7 @@ class Family(Protocol):
         Parameters keep their names and shapes.
         """
 
-    def text_model(self, model: Any) -> nn.Module:
+    def text_model(self, model: Any) -> Any:
         """The decoder stack; called with ``inputs_embeds`` or ``input_ids`` and positions."""
 
     def vision_tower(self, model: Any) -> nn.Module:
@@ -92,7 +92,7 @@ class Qwen25VL:
     def prepare(self, model: Any) -> None:
         model.model.visual.patch_embed.__class__ = _LinearPatchEmbed
 
-    def text_model(self, model: Any) -> nn.Module:
+    def text_model(self, model: Any) -> Any:
         return model.model.language_model
 
     def vision_tower(self, model: Any) -> nn.Module:

@@ -128,14 +128,12 @@ def load_policy(
         model.activation_checkpointing_enable({"use_reentrant": False})
     stop_ids = _stop_ids(model, processor.tokenizer)
     banned = torch.tensor(family.banned_token_ids(config, processor.tokenizer))
-    trained = _with_adapters(model, family, lora, freeze_vision) if lora else model
+    trained: nn.Module = _with_adapters(model, family, lora, freeze_vision) if lora else model
     trained.to(target).train()
     return Policy(trained, processor, family, banned.to(target), stop_ids)
 
 
-def _with_adapters(
-    model: Any, family: Family, lora: LoraOptions, freeze_vision: bool
-) -> PeftModel:
+def _with_adapters(model: Any, family: Family, lora: LoraOptions, freeze_vision: bool) -> PeftModel:
     options = LoraConfig(
         r=lora.rank, lora_alpha=lora.alpha, target_modules=family.lora_targets(freeze_vision)
     )
@@ -143,8 +141,10 @@ def _with_adapters(
 
 
 def _source(path: str | Path) -> str:
-    if Path(path).is_dir():
+    if (Path(path) / "config.json").is_file():
         return str(path)
+    if Path(path).is_dir():
+        raise InputError(f"directory {path} holds no model (no config.json); check model.path")
     if isinstance(path, Path) or not re.fullmatch(r"[\w.-]+/[\w.-]+", path):
         raise InputError(f"model directory {path} does not exist; check model.path")
     return path

@@ -77,9 +77,7 @@ class _Record:
 
     def add(self, rows: torch.Tensor, step: int, sampled: tuple[torch.Tensor, ...]) -> None:
         """Notes one sampled token for each of ``rows``; rows that finished before ignore it."""
-        for store, values in zip(
-            (self.tokens, self.logprobs, self.entropy), sampled, strict=True
-        ):
+        for store, values in zip((self.tokens, self.logprobs, self.entropy), sampled, strict=True):
             store[rows, step] = values
         running = ~self.finished[rows]
         self.lengths[rows] += running

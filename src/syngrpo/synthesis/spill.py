@@ -1,27 +1,32 @@
-"""An append-only file of records that are on their way to the pool.
+"""A file of records that are on their way to the pool.
 
-Appending is one write to the page cache, without fsync: microseconds, and it survives ``kill -9``
-of the process, though not the loss of power. What was handed on is acknowledged by its offset;
-after a crash, everything behind the last acknowledged offset is handed on again, so whoever
-receives the records must accept one twice.
+An append is one copy into a memory-mapped file: no system call, so neither the disk nor another
+thread that wants the interpreter can hold it up. It survives ``kill -9`` of the process, though
+not the loss of power. What was handed on is acknowledged; after a crash, everything behind the
+last acknowledged record is handed on again, so whoever receives them must accept one twice.
+
+The file holds the offset of the first unacknowledged record (8 bytes, little endian), then, from
+``HEAD``, JSON lines, then zeros.
 """
 
 from __future__ import annotations
 
 import fcntl
 import json
+import mmap
 import os
-import threading
+import struct
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from syngrpo.sample import InputError
 
-COMPACT_BYTES = 1 << 20
-"""A fully acknowledged file larger than this is emptied."""
-
-CHUNK_BYTES = 1 << 18
+HEAD = 64
+CAPACITY = 1 << 20
+"""Bytes of a new file. It doubles when they do not suffice."""
+COMPACT = CAPACITY // 4
+"""When more than this has been acknowledged, and nothing waits, the file starts anew."""
 
 
 @dataclass(frozen=True)
@@ -33,85 +38,71 @@ class Pending:
 
 
 class Spill:
-    """``append`` may be called from any thread, the other methods from one.
+    """One thread may call ``append`` while another calls ``pending`` and ``acknowledge``.
 
-    The file and its acknowledged offset (beside it, ``.acknowledged``) belong to one process at a
-    time; a line cut off by a crash or a full disk is removed when the file is opened.
+    The file belongs to one process at a time. A record that a crash cut off is dropped when the
+    file is opened.
     """
 
     def __init__(self, path: Path) -> None:
-        """Raises InputError when another process has it, OSError when it cannot be opened."""
-        self._lock = threading.Lock()
-        self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
+        """Raises InputError when another process has it, OSError when the disk is full."""
+        self._file = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+            self._map = self._mapped(max(CAPACITY, os.fstat(self._file).st_size))
+        except BaseException as error:
             os.close(self._file)
-            raise InputError(f"{path} is in use by another trainer; stop it first") from None
-        self._mark = os.open(path.with_suffix(".acknowledged"), os.O_RDWR | os.O_CREAT, 0o644)
-        self._size = self._cut_torn_line(os.fstat(self._file).st_size)
-        mark = os.pread(self._mark, 32, 0).strip()
-        self._acknowledged = int(mark) if mark else 0
-        if self._acknowledged > self._size:  # the file was emptied, the mark not yet reset
-            self._acknowledge(0)
+            if isinstance(error, BlockingIOError):
+                raise InputError(f"{path} is in use by another trainer; stop it first") from None
+            raise
+        (acknowledged,) = struct.unpack_from("<Q", self._map)
+        self._acknowledged = max(acknowledged, HEAD)
+        self._end = self._without_torn_record()
 
     def append(self, records: list[dict[str, Any]]) -> None:
-        """Raises OSError when the disk is full; then nothing of the records stays."""
+        """Raises OSError when the file must grow and the disk is full; then nothing is added."""
         data = b"".join(json.dumps(record).encode("ascii") + b"\n" for record in records)
-        with self._lock:
-            written = 0
-            try:
-                while written < len(data):
-                    written += os.write(self._file, data[written:])
-            except OSError:
-                if written:
-                    os.ftruncate(self._file, self._size)
-                raise
-            self._size += len(data)
+        if self._acknowledged == self._end > COMPACT:
+            self._map[HEAD : self._end] = bytes(self._end - HEAD)
+            self._end = HEAD
+            self.acknowledge(HEAD)
+        end = self._end + len(data)
+        if end >= len(self._map):  # one zero stays behind the last record
+            self._map = self._mapped(2 * end)
+        self._map[self._end : end] = data
+        self._end = end
 
     def pending(self) -> Pending:
-        """The oldest unacknowledged records, at most about CHUNK_BYTES of them."""
-        with self._lock:
-            size = self._size
-        start, data = self._acknowledged, b""
-        while not data.endswith(b"\n") and start + len(data) < size:
-            data += self._read(start + len(data), size)
-            complete = data.rfind(b"\n") + 1
-            data = data[:complete] if complete else data
-        return Pending([json.loads(line) for line in data.splitlines()], start + len(data))
-
-    def backlog(self) -> int:
-        """Bytes not yet acknowledged."""
-        return self._size - self._acknowledged
+        """Everything that has been appended and not acknowledged."""
+        start = self._acknowledged
+        end = self._end
+        data = self._map[start:end]
+        if self._acknowledged != start:  # the file started anew meanwhile: nothing was waiting
+            return Pending([], start)
+        return Pending([json.loads(line) for line in data.splitlines()], end)
 
     def acknowledge(self, offset: int) -> None:
         """Everything before ``offset`` has arrived and is never read again."""
-        self._acknowledge(offset)
-        with self._lock:
-            if offset == self._size and offset > COMPACT_BYTES:
-                os.ftruncate(self._file, 0)
-                self._size = 0
-                self._acknowledge(0)
-
-    def close(self) -> None:
-        os.close(self._file)
-        os.close(self._mark)
-
-    def _acknowledge(self, offset: int) -> None:
-        os.pwrite(self._mark, b"%020d\n" % offset, 0)
+        struct.pack_into("<Q", self._map, 0, offset)
         self._acknowledged = offset
 
-    def _read(self, start: int, size: int) -> bytes:
-        return os.pread(self._file, min(CHUNK_BYTES, size - start), start)
+    def backlog(self) -> int:
+        """Bytes not yet acknowledged."""
+        return self._end - self._acknowledged
 
-    def _cut_torn_line(self, size: int) -> int:
-        """Shortens the file to its last complete line; returns its size."""
-        end, keep = size, 0
-        while end > 0 and keep == 0:
-            start = max(0, end - CHUNK_BYTES)
-            keep = os.pread(self._file, end - start, start).rfind(b"\n") + 1
-            keep = start + keep if keep else 0
-            end = start
-        if keep < size:
-            os.ftruncate(self._file, keep)
-        return keep
+    def close(self) -> None:
+        self._map.close()
+        os.close(self._file)
+
+    def _mapped(self, size: int) -> mmap.mmap:
+        # Reserved first: writing to mapped pages that the disk has no room for kills the process.
+        os.posix_fallocate(self._file, 0, size)
+        return mmap.mmap(self._file, size)
+
+    def _without_torn_record(self) -> int:
+        """Where the next record goes; zeros what follows the last complete one."""
+        zero = self._map.find(b"\0", self._acknowledged)
+        written = zero if zero >= 0 else len(self._map)
+        end = max(self._map.rfind(b"\n", self._acknowledged, written) + 1, self._acknowledged)
+        self._map[end:] = bytes(len(self._map) - end)
+        return end

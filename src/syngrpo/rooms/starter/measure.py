@@ -57,9 +57,9 @@ def respond(
         for s in samples
     ]
     inputs = processor(text=texts, images=pictures, padding=True, return_tensors="pt")
-    out = model.generate(
-        **inputs, max_new_tokens=64, do_sample=sample, temperature=1.0, top_k=0, top_p=1.0
-    )
+    # Pure sampling: the defaults would keep only the 50 likeliest tokens.
+    choice: dict = {"do_sample": True, "temperature": 1.0, "top_k": 0} if sample else {}
+    out = model.generate(**inputs, max_new_tokens=64, **choice)
     return [
         processor.tokenizer.decode(row, skip_special_tokens=True)
         for row in out[:, inputs["input_ids"].shape[1] :]
