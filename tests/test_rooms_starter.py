@@ -7,12 +7,12 @@ from transformers import AutoModelForImageTextToText, AutoProcessor
 
 from syngrpo.boxes import iou
 from syngrpo.rooms.dataset import rooms_samples
-from syngrpo.rooms.vocabulary import vocabulary
 from syngrpo.rooms.starter import STARTER_DIR
 from syngrpo.rooms.starter.build import build_model, build_processor
 from syngrpo.rooms.starter.lessons import THINK_WORDS, Lessons, Mixture, write_box
 from syngrpo.rooms.starter.measure import answered_box, respond
 from syngrpo.rooms.starter.supervise import Pupil
+from syngrpo.rooms.vocabulary import vocabulary
 
 
 @pytest.fixture(scope="module")

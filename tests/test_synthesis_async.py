@@ -108,6 +108,7 @@ def test_nothing_waits_while_the_database_is_locked(
     second, third = synthesis.draw(4), synthesis.draw(4)
     assert synthesis.outcomes() == []
     assert synthesis.stats().seed == len(SEEDS)
+    assert synthesis.get(SEEDS[0].id).question == SEEDS[0].question
     locked.execute("COMMIT")
     synthesis.close()
     ids = [item.sample.id for item in (*first, *second, *third)]
@@ -181,8 +182,6 @@ def test_outcomes_come_again_after_a_resume(folder: Path) -> None:
     again = []
     until(lambda: len(again.extend(resumed.outcomes()) or again) == 2, "the later outcomes")
     assert again == seen[1:]
-    with pytest.raises(RuntimeError, match="before its first use"):
-        resumed.load_state_dict(state)
     resumed.close()
 
 

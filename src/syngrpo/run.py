@@ -49,12 +49,11 @@ def train(config: Config, run_dir: Path, resume: bool, console: Console | None =
     processes = Processes()
     console = console or Console(quiet=not processes.is_main)
     try:
+        seeds, held_out = _read_data(config)
         with ExitStack() as stack:
             run = RunDirectory(run_dir)
             if processes.is_main:
                 run = stack.enter_context(RunDirectory.open(run_dir, resume))
-                run.start_log()
-            seeds, held_out = _read_data(config)
             _Run(config, run, processes, console, seeds, held_out).go()
     finally:
         processes.close()
@@ -76,15 +75,15 @@ class _Run:
 
     def go(self) -> None:
         trainer = self.config.trainer
+        policy = self._policy()
         last = checkpoint.latest(self.run.checkpoints)
         if self.processes.is_main:
             self._prepare_directory(last)
-        policy = self._policy()
         with self._client() as client:
             workflow = Trainer(self.config, policy, self.processes, client)
             if last is not None:
                 workflow.load_state_dict(last.read("workflow"))
-                checkpoint.restore_rng(last.read("rng")[self.processes.rank])
+                checkpoint.restore_rng(_own(last.read("rng"), self.processes))
             progress = TrainingProgress(
                 trainer.steps, start=workflow.steps_done, console=self.console
             )
@@ -99,26 +98,30 @@ class _Run:
                         progress.step(record)
                     if step % trainer.checkpoint_every == 0 or step == trainer.steps:
                         self._checkpoint(workflow)
-                    every = self.config.evaluation.every
-                    if step == trainer.steps or (every and step % every == 0):
-                        self._evaluate(policy, step, progress)
+                    self._evaluate(policy, step, progress)
         if self.processes.is_main:
             with atomic_directory(self.run.final) as target:
                 policy.save(target)
 
     def _prepare_directory(self, last: checkpoint.Checkpoint | None) -> None:
-        """Brings what the run wrote back to where the checkpoint was taken."""
+        """Brings what the run wrote back to where the checkpoint was taken, or to the start."""
         self.run.write_config(safe_load(dump_config(self.config)))
+        self.run.start_log()
         step = last.step if last is not None else 0
         self.run.truncate_metrics(step)
         truncate_evaluations(self.run.path / EVALUATIONS, step)
-        if last is not None and self.config.synthesis.mode != "async":
+        if self.config.synthesis.mode == "async":
+            return
+        if last is not None:
             Pool.restore(self.run.path, last.file(POOL_BACKUP)).close()
+        else:
+            for file in self.run.path.glob(f"{self.run.pool_path.name}*"):
+                file.unlink()
 
     def _policy(self) -> Policy:
         options = self.config.model
         policy = load_policy(
-            STARTER_DIR if options.path == STARTER else Path(options.path),
+            STARTER_DIR if options.path == STARTER else options.path,
             dtype=options.dtype,
             device=self._device(options.device),
             lora=LoraOptions(options.lora.rank, options.lora.alpha) if options.lora else None,
@@ -171,10 +174,13 @@ class _Run:
             cpu=self.processes.device.type == "cpu", log_with=names, project_dir=self.run.path
         )
         accelerator.init_trackers("curves")
-        yield lambda record, step: accelerator.log(
-            {k: v for k, v in record.items() if v is not None and k != "step"}, step=step
-        )
-        accelerator.end_training()
+        try:
+            yield lambda record, step: accelerator.log(
+                {k: v for k, v in record.items() if v is not None and k != "step"}, step=step
+            )
+        finally:  # not end_training(), which would also leave the process group
+            for tracker in accelerator.trackers:
+                tracker.finish()
 
     def _checkpoint(self, workflow: Trainer) -> None:
         rng = self.processes.gather([checkpoint.capture_rng()])
@@ -195,7 +201,10 @@ class _Run:
         )
 
     def _evaluate(self, policy: Policy, step: int, progress: TrainingProgress) -> None:
-        """Held-out accuracy, by the main process; the others wait."""
+        """Held-out accuracy where it is due, by the main process; the others wait."""
+        every = self.config.evaluation.every
+        if step not in (0, self.config.trainer.steps) and (not every or step % every):
+            return
         if self.processes.is_main:
             path = self.run.path / EVALUATIONS
             done = {(row["step"], row["set"]) for row in read_lines(path)}
@@ -221,6 +230,11 @@ def _read_data(config: Config) -> tuple[list[Sample], dict[str, list[Sample]]]:
     """Every sample that the run needs, checked. Raises InputError."""
     seeds = [s for source in config.data.train for s in load_samples(source, config.data)]
     _refuse_duplicates(seeds)
+    if len(seeds) < config.trainer.groups_per_step:
+        raise InputError(
+            f"data.train holds {len(seeds)} samples, trainer.groups_per_step is "
+            f"{config.trainer.groups_per_step}; add data or make groups_per_step smaller"
+        )
     held_out = {
         name: load_samples(source, config.data) for name, source in config.evaluation.sets.items()
     }
@@ -233,6 +247,16 @@ def _refuse_duplicates(samples: Sequence[Sample]) -> None:
         if sample.id in seen:
             raise InputError(f"data.train holds the id {sample.id!r} twice; ids must be unique")
         seen.add(sample.id)
+
+
+def _own(states: Sequence[dict[str, Any]], processes: Processes) -> dict[str, Any]:
+    """This process's random states out of those of all."""
+    if len(states) != processes.count:
+        raise InputError(
+            f"the checkpoint was saved by {len(states)} processes, now there are "
+            f"{processes.count}; resume with as many"
+        )
+    return states[processes.rank]
 
 
 def _settings(synthesis: SynthesisConfig, directory: Path) -> SynthesisSettings:

@@ -11,6 +11,7 @@ from torch import Tensor
 from syngrpo.config import MethodConfig
 from syngrpo.diversity.ledger import PendingDescription
 from syngrpo.grpo.advantages import (
+    Scale,
     accuracy_advantages,
     format_advantages,
     settled_credit,
@@ -52,7 +53,7 @@ class Settled:
 
 def fresh_row(group: Group, tokenizer: object, method: MethodConfig) -> UpdateRow:
     """The group's own responses: accuracy advantage outside the scene, format everywhere."""
-    scale = "none" if method.loss == "dr_grpo" else "group"
+    scale: Scale = "none" if method.loss == "dr_grpo" else "group"
     accuracy = accuracy_advantages(group.accuracy, method.advantage_floor, scale)
     form = format_advantages(group.format, method.format_weight, method.advantage_floor, scale)
     row = UpdateRow(group.prompt)

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from syngrpo.config import Config
 from syngrpo.diversity.ledger import Ledger, PendingDescription, token_span
+from syngrpo.diversity.response import has_zero_variance
 from syngrpo.diversity.smoothing import DiversityBaseline
 from syngrpo.grpo.groups import Group, score_group
 from syngrpo.grpo.metrics import StepMetrics, merged
@@ -22,9 +23,8 @@ from syngrpo.policy.loading import Policy
 from syngrpo.policy.rollout import Response, rollout
 from syngrpo.policy.sampling import Sampling
 from syngrpo.policy.spans import scene_token_mask
-from syngrpo.pool.records import Observation, PoolSample
-from syngrpo.pool.store import Pool
 from syngrpo.pool.jobs import JobRequest
+from syngrpo.pool.records import Observation, PoolSample
 from syngrpo.rooms.descriptions import random_description
 from syngrpo.sample import Sample
 from syngrpo.synthesis.client import DataClient
@@ -159,11 +159,12 @@ class Trainer:
         self, groups: list[Group], reports: list[GroupReport]
     ) -> tuple[list[Group], list[GroupReport]]:
         """Draws once more for groups that carry no gradient, which leave the update (DAPO)."""
-        empty = sum(report.diversity == 0.0 for report in reports)
+        empty = sum(has_zero_variance(report.diversity) for report in reports)
         if not empty:
             return groups, reports
         more, their_reports = self.collect(empty, first=len(reports))
-        return [g for g in groups if g.diversity > 0.0] + more, reports + their_reports
+        kept = [group for group in groups if not has_zero_variance(group.diversity)]
+        return kept + more, reports + their_reports
 
     def submit(self, reports: Sequence[GroupReport]) -> None:
         """4. Up to K different descriptions a group become jobs; the ledger waits for them."""

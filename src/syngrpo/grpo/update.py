@@ -48,7 +48,7 @@ class Updater:
                 self.policy.trainable_parameters(), self.config.trainer.max_grad_norm
             )
             metrics.observe("grad_norm", float(norm))
-            metrics.observe("learning_rate", self.schedule.get_last_lr()[0])
+            metrics.observe("learning_rate", float(self.schedule.get_last_lr()[0]))
             self.optimizer.step()
             self.schedule.step()
         return self.config.trainer.updates_per_rollout

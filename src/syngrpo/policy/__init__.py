@@ -1,0 +1,1 @@
+"""The model: families, loading, rollouts and log-probabilities that share a group's prompt."""

@@ -26,13 +26,14 @@ from syngrpo.pool.queue import JobRequest, Outcome, Queue
 from syngrpo.pool.records import Observation, PoolSample, PoolStats
 from syngrpo.pool.sampling import SamplingPolicy
 from syngrpo.pool.store import Pool
+from syngrpo.sample import Sample
 from syngrpo.synthesis.counts import SubmitCounts, count_submitted
 from syngrpo.synthesis.drawing import draw_decoded
 from syngrpo.synthesis.generator import make_generator
 from syngrpo.synthesis.settings import SynthesisSettings
 from syngrpo.synthesis.spill import Spill
 
-LOOK_S = 0.02
+LOOK_S = 0.05
 """Pause of the thread between two looks for work, in seconds."""
 WAIT_S = 0.001
 """Pause of a draw between two looks into an empty stock, in seconds."""
@@ -67,11 +68,11 @@ class AsyncClient:
         self._batch = batch
         self._stock_size = batch * prefetch
         self._pool = Pool.open(settings.directory)
+        self._reader = Pool.open(settings.directory)
         limit, lease_s, attempts = settings.queue_limit, settings.lease_s, settings.max_attempts
         self._queue = Queue(self._pool, limit, lease_s, attempts, policy)
         with explain_disk_errors(settings.directory):
             self._spill = Spill(settings.directory / SPILL_NAME)
-        self._thread = threading.Thread(target=self._serve, name="data-client", daemon=True)
         # From the step to the thread:
         self._closing = False
         self._wanted = 0
@@ -90,14 +91,16 @@ class AsyncClient:
         self._stock_is_old = False
         self._fills = 0
         self._seen = 0
+        self._thread = threading.Thread(target=self._serve, name="data-client", daemon=True)
+        self._thread.start()
 
     def draw(self, count: int) -> list[PoolSample]:
         """From the stock; waits only while that holds less than ``count``, as at the start."""
-        self._check()
+        self._raise_error()
         while len(stock := self._stock) < count:
             self._wanted = count
             time.sleep(WAIT_S)
-            self._check()
+            self._raise_error()
         drawn = [stock.popleft() for _ in range(count)]
         self._wanted = 0
         self._handed_out.append([item.sample.id for item in drawn])
@@ -117,14 +120,19 @@ class AsyncClient:
 
     def outcomes(self) -> list[Outcome]:
         """Never waits."""
-        self._check()
+        self._raise_error()
         ended = [self._ended.popleft() for _ in range(len(self._ended))]
-        self._delivered = ended[-1].cursor if ended else self._delivered
-        return ended
+        new = [outcome for outcome in ended if outcome.cursor > self._delivered]
+        self._delivered = new[-1].cursor if new else self._delivered
+        return new
+
+    def get(self, sample_id: str) -> Sample:
+        """Never waits: a connection of its own, which reads beside every writer."""
+        return self._reader.get(sample_id)
 
     def stats(self) -> PoolStats:
         """Never waits; as of a moment ago."""
-        self._check()
+        self._raise_error()
         return self._stats
 
     def state_dict(self) -> dict[str, Any]:
@@ -132,11 +140,9 @@ class AsyncClient:
         return {"draws": self._fills, "cursor": self._delivered}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """See ``DataClient.load_state_dict``. Raises RuntimeError after the first use."""
-        if self._thread.ident is not None:
-            raise RuntimeError("load the client's state before its first use")
-        self._fills = state["draws"]
-        self._seen = self._delivered = state["cursor"]
+        """See ``DataClient.load_state_dict``."""
+        self._fills += state["draws"]
+        self._delivered = state["cursor"]
 
     def backup(self, path: Path) -> None:
         """Nothing: see ``DataClient.backup``."""
@@ -145,18 +151,12 @@ class AsyncClient:
         """Hands on what is left of the spill. Raises what went wrong in the background, unless a
         call before did."""
         self._closing = True
-        if self._thread.ident is not None:
-            self._thread.join()
+        self._thread.join()
         self._spill.close()
         self._pool.close()
+        self._reader.close()
         if not self._error_told:
             self._raise_error()
-
-    def _check(self) -> None:
-        """Starts the thread at the first use; raises what went wrong in it."""
-        self._raise_error()
-        if self._thread.ident is None:
-            self._thread.start()
 
     def _raise_error(self) -> None:
         if self._error is not None:
@@ -164,7 +164,7 @@ class AsyncClient:
             raise self._error
 
     def _append(self, records: list[dict[str, Any]]) -> None:
-        self._check()
+        self._raise_error()
         if records:
             with explain_disk_errors(self._directory):
                 self._spill.append(records)

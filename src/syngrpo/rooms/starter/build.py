@@ -8,7 +8,9 @@ tell neighbouring columns of an 8 x 8 grid apart.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import (
@@ -99,7 +101,7 @@ def build_tokenizer(words: list[str]) -> PreTrainedTokenizerFast:
 def build_processor(words: list[str]) -> Qwen2_5_VLProcessor:
     """The real processor; any picture is resized to about as many pixels as a room has."""
     tokenizer = build_tokenizer(words)
-    sizes = {
+    sizes: dict[str, Any] = {
         "patch_size": PATCH,
         "merge_size": MERGE,
         "temporal_patch_size": 2,
@@ -115,7 +117,7 @@ def build_processor(words: list[str]) -> Qwen2_5_VLProcessor:
 
 def build_model(tokenizer: PreTrainedTokenizerFast) -> Qwen2_5_VLForConditionalGeneration:
     """Random weights, about 3.5 M parameters."""
-    token = tokenizer.convert_tokens_to_ids
+    token: Callable[[str], Any] = tokenizer.convert_tokens_to_ids
     width = 192
     config = Qwen2_5_VLConfig(
         text_config={

@@ -15,12 +15,14 @@ import torch
 from torch.utils.data import IterableDataset, get_worker_info
 from transformers import PreTrainedTokenizerFast
 
-from syngrpo.rooms.dataset import rooms_scene
+from syngrpo.boxes import clip
 from syngrpo.rooms.descriptions import random_description
-from syngrpo.rooms.questions import RecQuestion, rec_questions
 from syngrpo.rooms.palette import THING_COLOURS
-from syngrpo.rooms.scenes import LABELS, Scene
+from syngrpo.rooms.questions import RecQuestion, rec_questions
+from syngrpo.rooms.render import render
+from syngrpo.rooms.scenes import LABELS, Scene, sample_scene
 from syngrpo.rooms.starter.build import GRID, IMAGE_SIZE, LARGEST_NUMBER
+from syngrpo.rooms.surroundings import Split
 from syngrpo.sample import Box
 
 MAX_OBJECTS = 6
@@ -30,18 +32,23 @@ COLOURS = tuple(THING_COLOURS)
 THINK_WORDS = ["top", "middle", "bottom", "left", "centre", "right"]
 
 
+Shares = tuple[float, float, float]
+"""Of careful, loose and wrong annotators; they sum to 1."""
+
+
 @dataclass(frozen=True)
 class Mixture:
-    """Shares of the annotators whose answers are taught; they sum to 1.
+    """Whose answers are taught, about large and about small things.
 
-    ``careful`` writes the exact box; ``sloppy`` a box that is loose, shifted by up to ``jitter`` of
-    the object's size; ``wrong`` the exact box of a random object of the scene.
+    A *careful* annotator writes the exact box; a *loose* one leaves a margin on every side, a share
+    of the box's width or height drawn from ``margin``; a *wrong* one boxes a random thing of the
+    room. As in real annotation, small things get the less careful ones, so that the likeliest
+    answer is often not the best one a model knows.
     """
 
-    careful: float = 1.0
-    sloppy: float = 0.0
-    wrong: float = 0.0
-    jitter: float = 0.45
+    large: Shares = (1.0, 0.0, 0.0)
+    small: Shares = (1.0, 0.0, 0.0)
+    margin: tuple[float, float] = (0.18, 0.30)
     scenes: bool = False
     """Whether responses carry a scene description."""
 
@@ -84,17 +91,10 @@ def write_thought(scene: Scene, index: int, box: Box) -> str:
     return f"{thing.colour} {thing.label}, {down} {across}"
 
 
-def _jittered(box: Box, amount: float, rng: np.random.Generator) -> Box:
+def _loose(box: Box, margin: tuple[float, float], rng: np.random.Generator) -> Box:
     x1, y1, x2, y2 = box
-    w, h = x2 - x1, y2 - y1
-    dx1, dx2 = rng.uniform(-amount, amount, 2) * w
-    dy1, dy2 = rng.uniform(-amount, amount, 2) * h
-    return (
-        max(x1 + dx1, 0.0),
-        max(y1 + dy1, 0.0),
-        min(x2 + dx2, float(IMAGE_SIZE)),
-        min(y2 + dy2, float(IMAGE_SIZE)),
-    )
+    across, down = rng.uniform(*margin, 2) * (x2 - x1, y2 - y1)
+    return clip((x1 - across, y1 - down, x2 + across, y2 + down), IMAGE_SIZE, IMAGE_SIZE)
 
 
 def write_response(
@@ -105,12 +105,13 @@ def write_response(
     rng: np.random.Generator,
 ) -> tuple[str, int]:
     """One annotator's response to a question, and the object it truly means (-100: a mistake)."""
-    kind = rng.choice(3, p=[mixture.careful, mixture.sloppy, mixture.wrong])
+    large = scene.things[question.target].size == "large"
+    kind = rng.choice(3, p=mixture.large if large else mixture.small)
     index = question.target if kind < 2 else int(rng.integers(len(boxes)))
     box = boxes[index]
     thought = write_thought(scene, index, box)
     if kind == 1:
-        box = _jittered(box, mixture.jitter, rng)
+        box = _loose(box, mixture.margin, rng)
     text = f"<think>{thought}</think><answer>{write_box(box)}</answer>"
     if mixture.scenes:
         text += f"<scene>{random_description(rng)}</scene>"
@@ -125,7 +126,7 @@ class Lessons(IterableDataset):
         tokenizer: PreTrainedTokenizerFast,
         mixture: Mixture,
         *,
-        split: str = "broad",
+        split: Split = "broad",
         scenes: int = 48,
         questions: int = 3,
         seed: int = 0,
@@ -162,11 +163,9 @@ class Lessons(IterableDataset):
         return LessonBatch(segments=segments, labels=labels, **stacked)
 
     def _lesson(self, rng: np.random.Generator) -> dict:
-        scene, rendered, asked = None, None, []
-        while not asked:
-            scene, rendered = rooms_scene(self.split, int(rng.integers(2**62)), IMAGE_SIZE)
-            asked = rec_questions(scene)
-        boxes = [tuple(float(v) for v in box) for box in rendered.boxes]
+        scene, asked = self._scene(rng)
+        rendered = render(scene)
+        boxes = rendered.boxes
         segments, target = [], []
         for question in choose_questions(asked, self.questions, rng):
             response, meant = write_response(scene, boxes, question, self.mixture, rng)
@@ -178,6 +177,13 @@ class Lessons(IterableDataset):
         return {"images": rendered.image, "segments": segments, "target": np.array(target)} | (
             _describe_objects(scene, boxes, rendered.masks)
         )
+
+    def _scene(self, rng: np.random.Generator) -> tuple[Scene, list[RecQuestion]]:
+        """The next scene of the split that anything can be asked about."""
+        while True:
+            scene = sample_scene(self.split, int(rng.integers(2**53)), IMAGE_SIZE)
+            if asked := rec_questions(scene):
+                return scene, asked
 
 
 def choose_questions(

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
-from transformers import Qwen2_5_VLForConditionalGeneration, Qwen2_5_VLProcessor
 
 from syngrpo.boxes import iou
 from syngrpo.rooms.dataset import rooms_samples
+from syngrpo.rooms.surroundings import Split
 from syngrpo.sample import Box, Sample
 
 _ANSWER = re.compile(r'<answer>\{"bbox_2d": \[(\d+), (\d+), (\d+), (\d+)\]\}</answer>')
@@ -34,8 +35,8 @@ def answered_box(text: str) -> Box | None:
 
 @torch.no_grad()
 def respond(
-    model: Qwen2_5_VLForConditionalGeneration,
-    processor: Qwen2_5_VLProcessor,
+    model: Any,
+    processor: Any,
     samples: list[Sample],
     *,
     sample: bool,
@@ -67,9 +68,9 @@ def respond(
 
 
 def measure(
-    model: Qwen2_5_VLForConditionalGeneration,
-    processor: Qwen2_5_VLProcessor,
-    split: str,
+    model: Any,
+    processor: Any,
+    split: Split,
     count: int,
     *,
     seed: int = 0,

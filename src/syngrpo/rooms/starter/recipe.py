@@ -18,11 +18,14 @@ import torch
 from torch.utils.data import DataLoader
 from transformers import Qwen2_5_VLForConditionalGeneration, Qwen2_5_VLProcessor
 
-from syngrpo.rooms.vocabulary import vocabulary
 from syngrpo.rooms.starter.build import build_model, build_processor, save
 from syngrpo.rooms.starter.lessons import THINK_WORDS, LessonBatch, Lessons, Mixture
 from syngrpo.rooms.starter.measure import Accuracy, measure
 from syngrpo.rooms.starter.supervise import Pupil
+from syngrpo.rooms.surroundings import Split
+from syngrpo.rooms.vocabulary import vocabulary
+
+HELD_OUT: tuple[Split, ...] = ("test", "dev", "ood")
 
 
 @dataclass(frozen=True)
@@ -47,17 +50,22 @@ class Recipe:
     threads: int = 1
     report_every: int = 500
     measured: int = 400
-    perceive: Stage = field(default_factory=lambda: Stage("perceive", 6000, 2e-3, Mixture()))
+    perceive: Stage = field(default_factory=lambda: Stage("perceive", 2000, 2e-3, Mixture()))
     answer: Stage = field(
         default_factory=lambda: Stage(
-            "answer", 400, 5e-4, Mixture(0.30, 0.40, 0.30, scenes=True), auxiliary=0.3
+            "answer",
+            400,
+            5e-4,
+            Mixture((0.50, 0.15, 0.35), (0.20, 0.45, 0.35), scenes=True),
+            auxiliary=0.3,
         )
     )
 
 
 def _optimizers(pupil: Pupil, rate: float) -> list[torch.optim.Optimizer]:
     """Muon for the matrices inside the blocks, AdamW for embeddings, norms, biases and heads."""
-    inner, outer = [], []
+    inner: list[torch.nn.Parameter] = []
+    outer: list[torch.nn.Parameter] = []
     for name, parameter in pupil.named_parameters():
         matrix = parameter.ndim == 2 and (".blocks." in name or ".layers." in name)
         (inner if matrix else outer).append(parameter)
@@ -136,7 +144,7 @@ def _step(
 ) -> torch.Tensor:
     with torch.autocast("cpu", dtype=torch.bfloat16):
         losses = pupil(batch, auxiliary)
-    if not math.isfinite(float(losses.total)):
+    if not math.isfinite(losses.total.item()):
         raise FloatingPointError("the loss is not finite; lower the learning rate")
     losses.total.backward()
     torch.nn.utils.clip_grad_norm_(pupil.parameters(), 1.0)
@@ -150,8 +158,7 @@ def accuracies(pupil: Pupil, processor: Qwen2_5_VLProcessor, recipe: Recipe) -> 
     """Free-running accuracy on held-out rooms; ``ood`` is measured, never tuned on."""
     pupil.eval()
     found: dict[str, Accuracy] = {
-        split: measure(pupil.model, processor, split, recipe.measured)
-        for split in ("test", "dev", "ood")
+        split: measure(pupil.model, processor, split, recipe.measured) for split in HELD_OUT
     }
     pupil.train()
     return {split: asdict(accuracy) for split, accuracy in found.items()}

@@ -14,6 +14,7 @@ thrown away.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -76,9 +77,14 @@ class Pupil(nn.Module):
         self, model: Qwen2_5_VLForConditionalGeneration, processor: Qwen2_5_VLProcessor
     ) -> None:
         super().__init__()
-        self.model = model
+        self.model: Any = model
+        self.prefix: Tensor
+        self.mean: Tensor
+        self.std: Tensor
+        self.numbers: Tensor
+        self.number_value: Tensor
         model.set_attn_implementation("eager")
-        width = model.config.text_config.hidden_size
+        width = self.model.config.text_config.hidden_size
         self.vision_head = DenseHead(width)
         self.language_head = DenseHead(width)
         tokenizer = processor.tokenizer
@@ -90,6 +96,7 @@ class Pupil(nn.Module):
         )
         self.register_buffer("mean", mean, persistent=False)
         self.register_buffer("std", std, persistent=False)
+        self.answer_end = tokenizer.convert_tokens_to_ids("</answer>")
         numbers = torch.tensor([tokenizer.convert_tokens_to_ids(str(n)) for n in range(225)])
         self.register_buffer("numbers", numbers, persistent=False)
         value = torch.full((len(tokenizer),), -1)
@@ -193,7 +200,7 @@ class Pupil(nn.Module):
 
     def _pointing(
         self,
-        layer: nn.Module,
+        layer: Any,
         hidden: Tensor,
         rotary: tuple[Tensor, Tensor],
         image: slice,
@@ -212,7 +219,9 @@ class Pupil(nn.Module):
         scores = queries @ k[:, 0, image].transpose(1, 2) * attention.scaling
         known = batch.target.clamp(min=0)
         cover = batch.cover.gather(1, known[..., None].expand(-1, -1, CELLS)) > 0.12
-        useful = (batch.labels != IGNORED) & (batch.target != IGNORED)[..., None]
+        # Thinking and answering look at the object; describing other surroundings need not.
+        answering = (batch.segments == self.answer_end).cumsum(-1) == 0
+        useful = answering & (batch.labels != IGNORED) & (batch.target != IGNORED)[..., None]
         useful = (useful & cover.any(-1, keepdim=True)).flatten(1)
         log_attention = F.log_softmax(scores.float(), dim=-1)
         wanted = cover[:, :, None].expand(-1, -1, length, -1).flatten(1, 2)

@@ -1,0 +1,6 @@
+"""``python -m syngrpo``, for ``accelerate launch -m syngrpo train …``."""
+
+from syngrpo.cli import main
+
+if __name__ == "__main__":
+    main()

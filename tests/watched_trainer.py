@@ -1,0 +1,70 @@
+"""A trainer in this process, on the rooms world, whose steps can be looked into."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from quick_runs import quick_config
+from syngrpo.grpo.groups import Group
+from syngrpo.grpo.processes import Processes
+from syngrpo.grpo.rows import Settled
+from syngrpo.grpo.trainer import GroupReport, Trainer
+from syngrpo.policy.loading import load_policy
+from syngrpo.pool.sampling import SamplingPolicy
+from syngrpo.pool.store import Pool
+from syngrpo.rooms.dataset import rooms_samples
+from syngrpo.rooms.starter import STARTER_DIR
+from syngrpo.synthesis.client import InlineClient
+from syngrpo.synthesis.gate import GateThresholds
+from syngrpo.synthesis.settings import SynthesisSettings
+
+
+@dataclass
+class Step:
+    """What one step rolled out and learned from, and its line of metrics."""
+
+    scored: list[Group]
+    groups: list[Group]
+    settled: list[Settled]
+    record: dict[str, Any]
+
+
+class WatchedTrainer(Trainer):
+    """Notes what is scored and what goes into the update; changes nothing."""
+
+    def score(self, rolled_out: Any) -> tuple[list[Group], list[GroupReport]]:
+        groups, reports = super().score(rolled_out)
+        self.scored += groups
+        return groups, reports
+
+    def update(self, groups: Sequence[Group], settled: Sequence[Settled]) -> None:
+        self.seen = list(groups), list(settled)
+        super().update(groups, settled)
+
+    def watched_step(self) -> Step:
+        self.scored: list[Group] = []
+        record = self.step()
+        return Step(self.scored, *self.seen, record)
+
+
+@contextmanager
+def watched_trainer(
+    folder: Path, min_change: float = GateThresholds.min_change, **changed: Any
+) -> Iterator[WatchedTrainer]:
+    """Four groups a step, synthesis inline. ``min_change`` is the gate's; 300 refuses all."""
+    config = quick_config(trainer__groups_per_step=4, **changed)
+    pool = Pool.open(folder)
+    pool.add_seeds(rooms_samples("train", 24))
+    pool.close()
+    settings = SynthesisSettings(
+        folder,
+        thresholds=GateThresholds(min_change=min_change),
+        queue_limit=config.synthesis.queue_limit,
+    )
+    client = InlineClient(settings, SamplingPolicy(**config.pool.model_dump()), seed=0)
+    yield WatchedTrainer(config, load_policy(STARTER_DIR), Processes(), client)
+    client.close()
