@@ -12,14 +12,12 @@ from syngrpo.config import Config, load_config
 CONFIG = Path(__file__).parent.parent / "configs" / "demo.yaml"
 
 QUICK = {
-    "model.path": "/tmp/st/m_rand",  # TEMP
     "data.train": "[{rooms: train, count: 24}]",
     "rollout.group_size": 4,
     "rollout.max_new_tokens": 64,
     "trainer.groups_per_step": 3,
     "trainer.steps": 3,
     "trainer.checkpoint_every": 2,
-    "trainer.learning_rate": 1e-3,
     "synthesis.mode": "inline",
     "evaluation.sets": "{}",
     "logging.trackers": "[]",

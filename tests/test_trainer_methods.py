@@ -111,7 +111,7 @@ def test_frozen_vision_stays_as_it_was(tmp_path: Path) -> None:
     assert changed and not any(".visual." in key for key in changed)
 
 
-@pytest.mark.parametrize("temperature", [1.0, 1e-4])
+@pytest.mark.parametrize("temperature", [0.6, 1e-4])
 def test_groups_of_equal_answers_are_refilled_and_leave_the_update(
     tmp_path: Path, temperature: float
 ) -> None:
@@ -120,7 +120,8 @@ def test_groups_of_equal_answers_are_refilled_and_leave_the_update(
         step = trainer.watched_step()
     first, refilled = step.scored[:4], step.scored[4:]
     useful = [group for group in first if len(set(group.accuracy.tolist())) > 1]
-    assert len(refilled) == len(first) - len(useful) > 0
+    assert len(refilled) == len(first) - len(useful)
     assert [group.index for group in refilled] == list(range(4, 4 + len(refilled)))
     assert step.groups == useful + refilled
-    assert useful or temperature < 1
+    if temperature == 1e-4:  # as good as greedy: all responses are equal
+        assert not useful

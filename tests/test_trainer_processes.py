@@ -64,17 +64,28 @@ def assert_same_run(ours: Path, theirs: Path) -> None:
 @pytest.mark.parametrize(
     "changed",
     [
-        {"trainer__groups_per_step": 4, "trainer__micro_groups": 1, "method__loss": "dapo"},
-        {"trainer__groups_per_step": 1, "rollout__group_size": 8, "method__beta": 0.1},
+        {"trainer__groups_per_step": 1, "pool__synthetic_ratio": 1, "method__beta": 0.1},
         {"trainer__groups_per_step": 3, "method__refill_zero_variance": "true"},
     ],
-    ids=["even", "fewer groups than processes", "refill"],
+    ids=["fewer groups than processes", "refill"],
 )
 def test_two_processes_are_one(tmp_path: Path, changed: dict[str, Any]) -> None:
-    train_with_one(tmp_path / "one", **changed)
-    train_with_two(tmp_path / "two", **changed)
+    train_with_one(tmp_path / "one", trainer__steps=2, **changed)
+    train_with_two(tmp_path / "two", trainer__steps=2, **changed)
     assert sum(record["synthesis/settled"] for record in metrics(tmp_path / "one")) > 0
     assert_same_run(tmp_path / "two", tmp_path / "one")
+
+
+def test_a_run_of_two_processes_is_resumed_by_two(tmp_path: Path) -> None:
+    changed = {"trainer__groups_per_step": 4, "trainer__micro_groups": 1, "method__loss": "dapo"}
+    run, whole = tmp_path / "run", tmp_path / "whole"
+    train_with_two(run, trainer__steps=2, **changed)
+    alone = warm_processes.start(tmp_path, *train_arguments(run, "--resume", **changed))
+    assert alone.wait() == 2
+    assert "was saved by 2 processes, now there are 1; resume with as many" in alone.stderr
+    train_with_two(run, "--resume", **changed)
+    train_with_one(whole, **changed)
+    assert_same_run(run, whole)
 
 
 def test_accelerate_launch_with_groups_that_cannot_be_shared_evenly(tmp_path: Path) -> None:

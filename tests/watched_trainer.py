@@ -28,6 +28,7 @@ class Step:
     """What one step rolled out and learned from, and its line of metrics."""
 
     scored: list[Group]
+    reports: list[GroupReport]
     groups: list[Group]
     settled: list[Settled]
     record: dict[str, Any]
@@ -39,6 +40,7 @@ class WatchedTrainer(Trainer):
     def score(self, rolled_out: Any) -> tuple[list[Group], list[GroupReport]]:
         groups, reports = super().score(rolled_out)
         self.scored += groups
+        self.reports += reports
         return groups, reports
 
     def update(self, groups: Sequence[Group], settled: Sequence[Settled]) -> None:
@@ -47,16 +49,18 @@ class WatchedTrainer(Trainer):
 
     def watched_step(self) -> Step:
         self.scored: list[Group] = []
+        self.reports: list[GroupReport] = []
         record = self.step()
-        return Step(self.scored, *self.seen, record)
+        return Step(self.scored, self.reports, *self.seen, record)
 
 
 @contextmanager
 def watched_trainer(
     folder: Path, min_change: float = GateThresholds.min_change, **changed: Any
 ) -> Iterator[WatchedTrainer]:
-    """Four groups a step, synthesis inline. ``min_change`` is the gate's; 300 refuses all."""
-    config = quick_config(trainer__groups_per_step=4, **changed)
+    """Four groups a step unless changed, synthesis inline. ``min_change`` is the gate's: 300
+    refuses every image."""
+    config = quick_config(**{"trainer__groups_per_step": 4, **changed})
     pool = Pool.open(folder)
     pool.add_seeds(rooms_samples("train", 24))
     pool.close()

@@ -14,6 +14,7 @@ import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 from torch import nn
 from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor
+from transformers.utils import logging as transformers_logging
 
 from syngrpo.policy.attention import SHARED_PREFIX
 from syngrpo.policy.family import Family, get_family
@@ -109,6 +110,7 @@ def load_policy(
         raise InputError(f"dtype {dtype!r} is unknown; use one of {', '.join(DTYPES)}")
     target = _device(device)
     source = _source(path)
+    transformers_logging.disable_progress_bar()  # they would tear up our own
     try:
         config = AutoConfig.from_pretrained(source)
         family = get_family(config)

@@ -50,7 +50,7 @@ class Recipe:
     threads: int = 1
     report_every: int = 500
     measured: int = 400
-    perceive: Stage = field(default_factory=lambda: Stage("perceive", 2000, 2e-3, Mixture()))
+    perceive: Stage = field(default_factory=lambda: Stage("perceive", 1400, 2e-3, Mixture()))
     answer: Stage = field(
         default_factory=lambda: Stage(
             "answer",
