@@ -1,5 +1,6 @@
 import errno
 import os
+import pickle
 import sqlite3
 from dataclasses import replace
 from pathlib import Path
@@ -218,3 +219,15 @@ def test_drawn_images_are_already_decoded(tmp_path: Path) -> None:
     assert drawn.sample.image.path is not None
     drawn.sample.image.path.unlink()
     assert (drawn.sample.image.decode() == SEEDS[0].image.decode()).all()
+
+
+def test_a_drawn_image_travels_encoded(tmp_path):
+    """Decoded here, it reaches another process as the bytes of its file, without the file."""
+    synthesis = client(tmp_path)
+    drawn = synthesis.draw(1)[0].sample
+    synthesis.close()
+    travelled = pickle.dumps(drawn.image)
+    arrived = pickle.loads(travelled)
+    assert arrived.path is None and arrived.data == drawn.image.path.read_bytes()
+    assert np.array_equal(arrived.decode(), drawn.image.decode())
+    assert len(travelled) < drawn.image.decode().nbytes

@@ -16,14 +16,15 @@ from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 
 PROCESSES = multiprocessing.get_context("forkserver")
-# One fork server serves all tests; the first list is what the tests of checkpoints need.
-PROCESSES.set_forkserver_preload(
-    [
-        *("torch", "pytest", "safetensors.torch", "syngrpo.grpo.checkpoint"),
-        *("syngrpo.cli", "syngrpo.run", "syngrpo.rooms.dataset", "syngrpo.synthesis.worker"),
-        *("transformers.models.qwen2_5_vl", "torch.utils.tensorboard"),
-    ]
-)
+IMPORTED = [
+    *("torch", "pytest", "safetensors.torch", "syngrpo.grpo.checkpoint"),
+    *("syngrpo.cli", "syngrpo.run", "syngrpo.rooms.dataset", "syngrpo.synthesis.worker"),
+    *("transformers.models.qwen2_5_vl", "torch.utils.tensorboard"),
+]
+"""The first line is for the tests of checkpoints: one fork server serves all tests, with the list
+that was set last before its first process. Hence it is set here and again in ``start``."""
+
+PROCESSES.set_forkserver_preload(IMPORTED)
 
 
 @dataclass
@@ -69,6 +70,7 @@ def start(folder: Path, *arguments: str | Path, **environment: str) -> Command:
     number = len(list(folder.glob("*.stderr")))
     output, errors = folder / f"{number}.stdout", folder / f"{number}.stderr"
     words = [str(argument) for argument in arguments]
+    PROCESSES.set_forkserver_preload(IMPORTED)
     process = PROCESSES.Process(target=_run, args=(words, folder, output, errors, environment))
     process.start()
     return Command(process, output, errors)

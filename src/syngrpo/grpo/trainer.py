@@ -3,57 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from torch import Tensor
 
 from syngrpo.config import Config
-from syngrpo.diversity.ledger import Ledger, PendingDescription, token_span
+from syngrpo.diversity.ledger import Ledger, PendingDescription
 from syngrpo.diversity.response import has_zero_variance
 from syngrpo.diversity.smoothing import DiversityBaseline
 from syngrpo.grpo.groups import Group, score_group
 from syngrpo.grpo.metrics import StepMetrics, merged
 from syngrpo.grpo.processes import Processes
+from syngrpo.grpo.reports import Description, GroupReport, report_group
 from syngrpo.grpo.rows import Settled, UpdateRow, fresh_row, settled_segment
 from syngrpo.grpo.update import Updater
 from syngrpo.policy.encode import encode
 from syngrpo.policy.loading import Policy
 from syngrpo.policy.rollout import Response, rollout
 from syngrpo.policy.sampling import Sampling
-from syngrpo.policy.spans import scene_token_mask
 from syngrpo.pool.jobs import JobRequest
 from syngrpo.pool.records import Observation, PoolSample
 from syngrpo.rooms.descriptions import random_description
 from syngrpo.sample import Sample
 from syngrpo.synthesis.client import DataClient
-from syngrpo.synthesis.prompts import clean_description
 from syngrpo.tasks import get_task
-
-
-@dataclass(frozen=True, eq=False)
-class Description:
-    """A new surroundings that a response proposes, with what its reward will need."""
-
-    text: str
-    token_ids: Tensor
-    logprobs: Tensor
-    scene_tokens: tuple[int, int]
-
-
-@dataclass(frozen=True, eq=False)
-class GroupReport:
-    """What the main process learns of a group: small enough to send."""
-
-    index: int
-    sample_id: str
-    task: str
-    depth: int
-    job_id: str | None
-    diversity: float
-    accuracy: float
-    descriptions: list[Description]
 
 
 class Trainer:
@@ -141,7 +114,11 @@ class Trainer:
                 synthetic=group.synthetic,
             )
             self.metrics.observe("reward/unreadable", group.unreadable)
-        reports = self.processes.gather([self._report(group) for group in groups])
+        method = self.config.method
+        wanted = method.descriptions_per_group if method.rewards_diversity else 0
+        reports = self.processes.gather(
+            [report_group(group, self.policy.tokenizer, wanted) for group in groups]
+        )
         if self.client is not None:
             self.client.observe(
                 [
@@ -261,38 +238,6 @@ class Trainer:
         return np.random.default_rng(
             [self.config.trainer.seed, self.steps_done, index, *purpose.encode()]
         )
-
-    def _report(self, group: Group) -> GroupReport:
-        descriptions = []
-        if self.config.method.rewards_diversity:
-            descriptions = self._descriptions(group)
-        return GroupReport(
-            index=group.index,
-            sample_id=group.drawn.sample.id,
-            task=group.task,
-            depth=group.drawn.sample.depth,
-            job_id=group.drawn.job_id,
-            diversity=group.diversity,
-            accuracy=float(group.accuracy.mean()),
-            descriptions=descriptions,
-        )
-
-    def _descriptions(self, group: Group) -> list[Description]:
-        """Well-formed and mutually different, in the random order of the responses, up to K."""
-        found: dict[str, Description] = {}
-        for response, parsed in zip(group.responses, group.parsed, strict=True):
-            if not parsed.well_formed or parsed.scene is None or parsed.scene_span is None:
-                continue
-            text = clean_description(parsed.scene)
-            if not text or text.casefold() in found:
-                continue
-            mask = scene_token_mask(self.policy.tokenizer, response.token_ids, parsed.scene_span)
-            found[text.casefold()] = Description(
-                text, response.token_ids, response.logprobs, token_span(mask)
-            )
-            if len(found) == self.config.method.descriptions_per_group:
-                break
-        return list(found.values())
 
     def _request(
         self, report: GroupReport, description: str, rng: np.random.Generator

@@ -24,6 +24,11 @@ class DecodedImage(EncodedImage):
         """See ``EncodedImage.decode``."""
         return self.pixels
 
+    def __reduce__(self) -> tuple[type[EncodedImage], tuple[int, int, bytes]]:
+        """To another process it travels as encoded bytes, several times smaller than its pixels;
+        the file may be out of reach there."""
+        return EncodedImage, (self.width, self.height, self.read())
+
 
 def draw_decoded(
     pool: Pool,
