@@ -45,7 +45,7 @@ CONTRACT = [
     "grad_norm",
     "tokens_per_s",
 ]
-"""The metrics that a run promises, see docs/design.md."""
+"""The metrics that every run promises."""
 
 METHODS: dict[str, dict[str, Any]] = {
     "grpo": {"method__loss": "dapo"},

@@ -54,8 +54,9 @@ def span_credit(scene_mask: Tensor, accuracy_advantage: float, format_advantage:
 
     ``scene_mask`` bool (L,) marks the tokens of ``<scene>…</scene>``. Every token carries the
     format advantage; all but the scene's carry the accuracy advantage as well, since what the
-    description says cannot have changed the answer. A malformed response without a scene span, and
-    a method without scenes, pass an all-False mask: then every token carries both.
+    description says cannot have changed the answer. Plain GRPO is credited alike: the methods that
+    are compared differ in synthesis alone. A malformed response without a scene span passes an
+    all-False mask: then every token carries both.
     """
     accuracy = torch.where(scene_mask, 0.0, float(accuracy_advantage))
     return (accuracy + float(format_advantage)).float()
