@@ -48,7 +48,7 @@ class Mixture:
 
     large: Shares = (1.0, 0.0, 0.0)
     small: Shares = (1.0, 0.0, 0.0)
-    margin: tuple[float, float] = (0.18, 0.30)
+    margin: tuple[float, float] = (0.30, 0.36)
     scenes: bool = False
     """Whether responses carry a scene description."""
 

@@ -55,9 +55,11 @@ class Recipe:
         default_factory=lambda: Stage(
             "answer",
             400,
-            5e-4,
-            Mixture((0.50, 0.15, 0.35), (0.20, 0.45, 0.35), scenes=True),
+            1e-3,
+            Mixture((0.32, 0.30, 0.38), (0.04, 0.61, 0.35), scenes=True),
             auxiliary=0.3,
+            scenes=32,
+            questions=2,
         )
     )
 
