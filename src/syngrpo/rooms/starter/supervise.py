@@ -84,7 +84,8 @@ class Pupil(nn.Module):
         self.numbers: Tensor
         self.number_value: Tensor
         model.set_attn_implementation("eager")
-        width = self.model.config.text_config.hidden_size
+        text_config: Any = model.config.text_config
+        width = text_config.hidden_size
         self.vision_head = DenseHead(width)
         self.language_head = DenseHead(width)
         tokenizer = processor.tokenizer
