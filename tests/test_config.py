@@ -226,3 +226,19 @@ def test_sources_become_samples(tmp_path: Path) -> None:
     bad.write_text("{}\n")
     with pytest.raises(InputError, match=r"bad\.jsonl:1"):
         load_samples(Source(path=bad))
+
+
+@pytest.mark.parametrize(
+    ("override", "told"),
+    [
+        ("server.url=http://there:8420", "leave it null"),
+        ("logging.trackers=[wandb]", "pip install wandb"),
+    ],
+)
+def test_what_cannot_be_used_is_said_before_the_run(
+    override: str, told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("syngrpo.config.sections.find_spec", lambda name: None)
+    with pytest.raises(InputError, match=told) as error:
+        load_config(write(tmp_path, "logging: {trackers: []}"), [override])
+    assert "\n" not in str(error.value) and override.partition("=")[0] in str(error.value)

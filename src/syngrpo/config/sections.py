@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
@@ -226,7 +227,14 @@ class SynthesisConfig(Section):
 class ServerConfig(Section):
     """A data server on another host."""
 
-    url: str | None = Field(default=None, description="null: the data server runs inside this run")
+    url: str | None = Field(default=None, description="null: the data server runs beside this run")
+
+    @field_validator("url")
+    @classmethod
+    def _only_beside_the_run(cls, value: str | None) -> str | None:
+        if value is not None:
+            raise ValueError("no data server on another host can be used yet; leave it null")
+        return value
 
 
 class EvaluationConfig(Section):
@@ -251,6 +259,14 @@ class LoggingConfig(Section):
     trackers: list[Literal["tensorboard", "wandb", "trackio"]] = Field(
         default=["tensorboard"], description="[] for none"
     )
+
+    @field_validator("trackers")
+    @classmethod
+    def _installed(cls, value: list[str]) -> list[str]:
+        missing = [name for name in value if find_spec(name) is None]
+        if missing:
+            raise ValueError(f"{missing[0]} is not installed; run: pip install {missing[0]}")
+        return value
 
 
 class Config(BaseModel):

@@ -43,7 +43,7 @@ def respond(
     images: list[np.ndarray] | None = None,
 ) -> list[str]:
     """One response a sample; ``images`` replaces the samples' own pictures."""
-    pictures = images or [s.image.decode() for s in samples]
+    pictures = images or [s.image.decode().copy() for s in samples]  # the processor may write
     texts = [
         processor.apply_chat_template(
             [
