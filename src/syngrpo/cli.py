@@ -174,7 +174,10 @@ def rooms_starter(
     workers: Annotated[int, typer.Option(min=1, help="Processes that draw scenes.")] = 1,
     threads: Annotated[int, typer.Option(min=1, help="Threads that train.")] = 1,
 ) -> None:
-    """Make the bundled starter model from nothing, by its recipe (one to two hours on two cores). Run again to go on."""
+    """Make the bundled starter model from nothing, by its recipe.
+
+    One to two hours on two cores; run it again to go on where it stopped.
+    """
     import json
 
     from syngrpo.rooms.starter.recipe import Recipe, make_starter
