@@ -97,7 +97,7 @@ def test_losses_of_micro_batches_add_up():
     metrics = StepMetrics()
     for part in (slice(0, 1), slice(1, 4)):
         output = policy_loss(logp[part], None, advantages[part], mask[part], normaliser=normaliser)
-        metrics.observe_loss(output, processes=2)
+        metrics.observe_loss(output, divisor=2)
     record = metrics.record(1)
     assert record["loss"] == pytest.approx(-5.5)
     assert record["kl"] == 0.0 and record["truncated_fraction"] is None

@@ -112,9 +112,10 @@ class StepMetrics:
             self.observe("reward/format", reward)
         self.observe("tokens", tokens)
 
-    def observe_loss(self, output: LossOutput, processes: int = 1) -> None:
-        """One micro-batch, whose loss was multiplied by ``Normaliser.processes``."""
-        self.observe("loss", float(output.loss.detach()) / processes)
+    def observe_loss(self, output: LossOutput, divisor: int = 1) -> None:
+        """One micro-batch. Its loss counts for 1/divisor: where it was multiplied by
+        ``Normaliser.processes``, or is one of several updates from the same rollout."""
+        self.observe("loss", float(output.loss.detach()) / divisor)
         if fresh := float(output.fresh_tokens):
             self.observe("kl", output.kl, fresh)
             self.observe("clip_fraction", output.clip_fraction, fresh)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -24,7 +25,7 @@ from syngrpo.policy.sampling import Sampling
 from syngrpo.pool.jobs import JobRequest
 from syngrpo.pool.records import Observation, PoolSample
 from syngrpo.rooms.descriptions import random_description
-from syngrpo.sample import Sample
+from syngrpo.sample import EncodedImage, Sample
 from syngrpo.synthesis.client import DataClient
 from syngrpo.tasks import get_task
 
@@ -268,7 +269,10 @@ class Trainer:
     def _settled(self, pending: PendingDescription, diversity: float) -> Settled:
         assert self.client is not None
         reward = self.baseline.reward(diversity, pending.task, pending.parent)
-        return Settled(self.client.get(pending.parent_id), pending, reward)
+        parent = self.client.get(pending.parent_id)
+        if self.processes.count > 1:  # the file may be out of reach of the others
+            parent = replace(parent, image=EncodedImage.from_bytes(parent.image.read()))
+        return Settled(parent, pending, reward)
 
     def _observe_pool(self, reports: Sequence[GroupReport]) -> None:
         assert self.client is not None

@@ -42,7 +42,7 @@ class Updater:
             for start in range(0, len(rows), size):
                 output = self._loss(rows[start : start + size], whole, metrics, first=round_ == 0)
                 output.loss.backward()
-                metrics.observe_loss(output)
+                metrics.observe_loss(output, self.config.trainer.updates_per_rollout)
             self.processes.sum_gradients(self.policy.trainable_parameters())
             norm = torch.nn.utils.clip_grad_norm_(
                 self.policy.trainable_parameters(), self.config.trainer.max_grad_norm
