@@ -18,7 +18,7 @@ SIDE = 176
 GAP = 8
 CHILDREN = 4
 PARENTS = 2
-"""Of each run; those whose children differ most in diversity come first."""
+"""Of each run; those with the most labelled objects come first."""
 
 
 def picture(sample: Sample, framed: bool) -> Image.Image:
@@ -39,7 +39,10 @@ def families(run: Path) -> list[list[Image.Image]]:
             if len({c.description for c in children}) >= CHILDREN:
                 rows.append([seed, *children[:CHILDREN]])
         rows.sort(key=lambda row: len(row[0].objects), reverse=True)
-        return [[picture(s, i == 0) for i, s in enumerate(row)] for row in rows[:PARENTS]]
+        # Several questions may be asked about one image: once is enough here.
+        different = {row[0].image.digest(): row for row in reversed(rows)}
+        chosen = list(different.values())[::-1][:PARENTS]
+        return [[picture(s, i == 0) for i, s in enumerate(row)] for row in chosen]
 
 
 def main(runs: list[str]) -> None:
