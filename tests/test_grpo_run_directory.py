@@ -83,8 +83,9 @@ def test_what_cannot_be_a_run_directory(tmp_path):
 
 def test_a_run_killed_before_its_configuration_starts_again(tmp_path):
     RunDirectory.open(tmp_path / "run").close()
-    RunDirectory.open(tmp_path / "run").close()
-    RunDirectory.open(tmp_path / "run", resume=True).close()
+    for resume in (False, True):
+        with RunDirectory.open(tmp_path / "run", resume=resume) as run:
+            assert not run.config_path.exists()
 
 
 def test_an_empty_existing_directory_is_fine(tmp_path):
