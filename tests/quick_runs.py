@@ -11,6 +11,38 @@ from syngrpo.config import Config, load_config
 
 CONFIG = Path(__file__).parent.parent / "configs" / "demo.yaml"
 
+CONTRACT = [
+    "step",
+    "loss",
+    "reward/accuracy",
+    "reward/format",
+    "diversity/response",
+    "diversity/response_seed",
+    "diversity/response_synthetic",
+    "diversity/baseline",
+    "diversity/reward",
+    "diversity/zero_variance_groups",
+    "entropy/token",
+    "synthesis/submitted",
+    "synthesis/dropped",
+    "synthesis/admitted",
+    "synthesis/rejected",
+    "synthesis/settled",
+    "synthesis/stale",
+    "pool/seed",
+    "pool/synthetic",
+    "pool/depth_mean",
+    "time/step_s",
+    "time/rollout_s",
+    "time/update_s",
+    "time/wait_data_s",
+    "kl",
+    "clip_fraction",
+    "grad_norm",
+    "tokens_per_s",
+]
+"""The metrics that every run promises."""
+
 QUICK = {
     "data.train": "[{rooms: train, count: 24}]",
     "rollout.group_size": 4,

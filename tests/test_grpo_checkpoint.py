@@ -4,7 +4,6 @@ import os
 import random
 import shutil
 import signal
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -14,6 +13,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from small_disk import run_on_a_small_disk
 from syngrpo.grpo.checkpoint import capture_rng, latest, restore_rng, save
 from syngrpo.grpo.disk import atomic_directory
 from syngrpo.sample import InputError
@@ -198,17 +198,8 @@ assert run.metrics_path.read_text() == '{"step": 1, "loss": 0.5}\\n'
 
 
 def test_a_disk_that_is_really_full(tmp_path):
-    mount = 'mount -t tmpfs -o size=400k none "$1" && exec "$2" -c "$3" "$1"'
-    private = ["unshare", "--map-root-user", "--mount", "sh", "-c"]
-    try:
-        subprocess.run([*private, 'mount -t tmpfs none "$1"', "sh", tmp_path], check=True)
-    except (FileNotFoundError, subprocess.CalledProcessError):
-        pytest.skip("needs unshare and the right to mount a small file system of one's own")
-    done = subprocess.run(
-        [*private, mount, "sh", tmp_path, sys.executable, SAVE_ON_A_SMALL_DISK],
-        capture_output=True,
-        text=True,
-    )
+    command = [sys.executable, "-c", SAVE_ON_A_SMALL_DISK, str(tmp_path)]
+    done = run_on_a_small_disk(tmp_path, "400k", command)
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
     assert len(lines) == 4

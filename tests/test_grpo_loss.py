@@ -8,10 +8,15 @@ import torch
 from torch import Tensor
 from trl import GRPOTrainer
 
-from syngrpo.grpo.loss import LossOutput, Normaliser, count, policy_loss
+from syngrpo.grpo.loss import LossOutput, Normaliser, policy_loss
 
 ROWS, LENGTH, MAX_LENGTH = 8, 11, 32
 VARIANTS = ["grpo", "dr_grpo", "dapo"]
+
+
+def count(mask: Tensor) -> Normaliser:
+    """Rows and tokens of a padded mask."""
+    return Normaliser(rows=len(mask), tokens=int(mask.sum()))
 
 
 def _tensors(seed: int = 0) -> dict[str, Tensor]:
@@ -175,7 +180,7 @@ def test_lists_of_rows_equal_padded_rows():
     }
     rows["logp"] = [row.clone().requires_grad_() for row in rows["logp"]]
     names = ("logp", "old_logp", "advantages", "mask")
-    output = policy_loss(*(rows[name] for name in names), normaliser=count(rows["mask"]))
+    output = policy_loss(*(rows[name] for name in names), normaliser=count(tensors["mask"]))
     output.loss.backward()
     loss, grad, _ = _our_loss(tensors)
     assert output.loss.item() == pytest.approx(loss, rel=1e-12)

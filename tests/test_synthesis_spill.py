@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from small_disk import run_on_a_small_disk
 from syngrpo.sample import InputError
 from syngrpo.synthesis import spill as module
 from syngrpo.synthesis.spill import Spill
@@ -114,17 +115,7 @@ assert numbers == list(range(count)) and count > 100, numbers
 
 
 def test_a_full_disk_is_an_error_and_not_a_loss(tmp_path: Path) -> None:
-    mount = 'mount -t tmpfs -o size=1500k none "$1" && exec "$2" -c "$3" "$1"'
-    private = ["unshare", "--map-root-user", "--mount", "sh", "-c"]
-    try:
-        subprocess.run([*private, 'mount -t tmpfs none "$1"', "sh", tmp_path], check=True)
-    except (FileNotFoundError, subprocess.CalledProcessError):
-        pytest.skip("needs unshare and the right to mount a small file system of one's own")
-    done = subprocess.run(
-        [*private, mount, "sh", tmp_path, sys.executable, ON_A_SMALL_DISK],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    command = [sys.executable, "-c", ON_A_SMALL_DISK, str(tmp_path)]
+    done = run_on_a_small_disk(tmp_path, "1500k", command)
     assert done.returncode == 0, done.stderr
     assert "No space left on device" in done.stdout

@@ -2,7 +2,6 @@
 
 import json
 import math
-import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -13,6 +12,7 @@ import pytest
 
 import warm_processes
 from quick_runs import metrics, train_arguments
+from small_disk import run_on_a_small_disk
 from syngrpo.formats.jsonl import write_jsonl
 from syngrpo.rooms.dataset import rooms_samples
 
@@ -115,21 +115,11 @@ def test_a_run_directory_that_is_in_use(tmp_path: Path) -> None:
 
 
 def test_a_disk_that_is_full_when_a_checkpoint_is_written(tmp_path: Path) -> None:
-    private = ["unshare", "--map-root-user", "--mount", "sh", "-c"]
-    mount = 'mount -t tmpfs -o size=6m none "$0"'
-    try:
-        subprocess.run([*private, mount, tmp_path], check=True)
-    except (FileNotFoundError, subprocess.CalledProcessError):
-        pytest.skip("needs unshare and the right to mount a small file system of one's own")
     run = tmp_path / "run"
     arguments = train_arguments(run, trainer__checkpoint_every=1)
+    command = [sys.executable, "-m", "syngrpo", *arguments]
     look = 'find "$0/run"; wc -l < "$0/run/metrics.jsonl"'
-    script = f'{mount} && "$@"; status=$?; {look}; exit $status'
-    done = subprocess.run(
-        [*private, script, tmp_path, sys.executable, "-m", "syngrpo", *arguments],
-        capture_output=True,
-        text=True,
-    )
+    done = run_on_a_small_disk(tmp_path, "6m", command, look)
     assert done.returncode == 2, done.stderr
     line = done.stderr.splitlines()[-1]
     assert line.startswith(f"error: the disk is full: writing {run}/checkpoints/step-1 needs")

@@ -9,43 +9,11 @@ from rich.console import Console
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
 from plain_transformers import load_plain
-from quick_runs import metrics, quick_config
+from quick_runs import CONTRACT, metrics, quick_config
 from syngrpo.rooms.dataset import rooms_samples
 from syngrpo.rooms.starter import STARTER_DIR
 from syngrpo.run import train
 from watched_trainer import watched_trainer
-
-CONTRACT = [
-    "step",
-    "loss",
-    "reward/accuracy",
-    "reward/format",
-    "diversity/response",
-    "diversity/response_seed",
-    "diversity/response_synthetic",
-    "diversity/baseline",
-    "diversity/reward",
-    "diversity/zero_variance_groups",
-    "entropy/token",
-    "synthesis/submitted",
-    "synthesis/dropped",
-    "synthesis/admitted",
-    "synthesis/rejected",
-    "synthesis/settled",
-    "synthesis/stale",
-    "pool/seed",
-    "pool/synthetic",
-    "pool/depth_mean",
-    "time/step_s",
-    "time/rollout_s",
-    "time/update_s",
-    "time/wait_data_s",
-    "kl",
-    "clip_fraction",
-    "grad_norm",
-    "tokens_per_s",
-]
-"""The metrics that every run promises."""
 
 METHODS: dict[str, dict[str, Any]] = {
     "grpo": {"method__loss": "dapo"},

@@ -260,20 +260,9 @@ def _own(states: Sequence[dict[str, Any]], processes: Processes) -> dict[str, An
 
 
 def _settings(synthesis: SynthesisConfig, directory: Path) -> SynthesisSettings:
-    gate = synthesis.gate
-    return SynthesisSettings(
-        directory=directory,
-        generator=synthesis.generator,
-        thresholds=GateThresholds(**gate.model_dump()),
-        feather=synthesis.feather,
-        max_side=synthesis.max_side,
-        queue_limit=synthesis.queue_limit,
-        lease_s=synthesis.lease_s,
-        max_attempts=synthesis.max_attempts,
-        job_timeout_s=synthesis.job_timeout_s,
-        workers=synthesis.workers,
-        niceness=synthesis.niceness,
-    )
+    thresholds = GateThresholds(**synthesis.gate.model_dump())
+    options = synthesis.model_dump(exclude={"mode", "prefetch", "gate"})
+    return SynthesisSettings(directory=directory, thresholds=thresholds, **options)
 
 
 def _sampling_policy(pool: PoolConfig, synthesis: SynthesisConfig) -> SamplingPolicy:

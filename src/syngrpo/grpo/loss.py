@@ -150,12 +150,6 @@ def policy_loss(
     )
 
 
-def count(masks: Rows) -> Normaliser:
-    """Rows and tokens of these masks, for one process; add up over micro-batches and processes."""
-    padded = _padded(masks).bool()
-    return Normaliser(rows=padded.shape[0], tokens=int(padded.sum()))
-
-
 def _clipped_surrogate(
     log_ratio: Tensor, advantages: Tensor, clip_low: float, clip_high: float
 ) -> tuple[Tensor, Tensor]:
