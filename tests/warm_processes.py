@@ -18,7 +18,7 @@ from pathlib import Path
 PROCESSES = multiprocessing.get_context("forkserver")
 IMPORTED = [
     *("torch", "pytest", "safetensors.torch", "syngrpo.grpo.checkpoint"),
-    *("syngrpo.cli", "syngrpo.run", "syngrpo.rooms.dataset", "syngrpo.synthesis.worker"),
+    *("syngrpo.cli.main", "syngrpo.run", "syngrpo.rooms.dataset", "syngrpo.synthesis.worker"),
     *("transformers.models.qwen2_5_vl", "torch.utils.tensorboard"),
 ]
 """The first line is for the tests of checkpoints: one fork server serves all tests, with the list
@@ -84,6 +84,6 @@ def _run(
     os.chdir(folder)
     os.environ.update(environment)
     sys.argv = ["syngrpo", *words]
-    from syngrpo.cli import main
+    from syngrpo.cli.main import main
 
     main()

@@ -1,6 +1,6 @@
 """``python -m syngrpo``, for ``accelerate launch -m syngrpo train …``."""
 
-from syngrpo.cli import main
+from syngrpo.cli.main import main
 
 if __name__ == "__main__":
     main()

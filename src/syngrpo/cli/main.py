@@ -1,0 +1,70 @@
+"""The commands, put together. Nothing heavy is imported before a command needs it.
+
+Exit status: 0 ok; 2 wrong usage or input, with one line on standard error that says what and where;
+1 anything else, with the traceback.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import NoReturn
+
+import typer
+
+from syngrpo.cli.data import data_app
+from syngrpo.cli.doctor import doctor
+from syngrpo.cli.evaluate import evaluate
+from syngrpo.cli.pool import pool_app
+from syngrpo.cli.rooms import rooms_app
+from syngrpo.cli.train import report, train
+
+USAGE_ERROR = 2
+
+app = typer.Typer(
+    help="Syn-GRPO: reinforcement learning for visual perception on data that keeps evolving.",
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+for command in (train, evaluate, report, doctor):
+    app.command()(command)
+app.add_typer(data_app, name="data")
+app.add_typer(pool_app, name="pool")
+app.add_typer(rooms_app, name="rooms")
+
+
+def main() -> NoReturn:
+    """The entry point: runs a command, tells the user's mistakes in one line."""
+    try:
+        status = app(prog_name="syngrpo", standalone_mode=False)
+    except typer.TyperException as error:
+        context = getattr(error, "ctx", None)
+        command = context.command_path if context is not None else "syngrpo"
+        problem = error.format_message().replace("Value error, ", "")
+        _fail(f"{problem} ({command} --help says more)")
+    except typer.Abort:
+        sys.exit(1)
+    except Exception as error:
+        message = _fault_of_user(error)
+        if message is None:
+            raise
+        _fail(message)
+    sys.exit(status if isinstance(status, int) else 0)
+
+
+def _fault_of_user(error: Exception) -> str | None:
+    """The line for an error that the user can fix, None for any other."""
+    from syngrpo.sample import InputError
+
+    if isinstance(error, InputError):
+        return str(error)
+    import errno
+
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        where = f" while writing {error.filename}" if error.filename else ""
+        return f"the disk is full{where}; free some space or write elsewhere, then run again"
+    return None
+
+
+def _fail(message: str) -> NoReturn:
+    print("error:", " ".join(message.split()), file=sys.stderr)
+    sys.exit(USAGE_ERROR)
