@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
+from syngrpo.grpo.metrics import PER_TASK
 from syngrpo.pool.jobs import JobRequest
 from syngrpo.pool.records import Observation
 from syngrpo.pool.sampling import SamplingPolicy
@@ -40,9 +43,19 @@ METRICS = {
 """Metric → (value at the start, value at the end)."""
 
 
-def write_run(directory: Path, steps: int, planned: int, synthesis: bool = True) -> Path:
+PLAIN = "plain red wall, blue concrete floor, soft daylight"
+"""Looks the same whatever the seed."""
+
+
+def write_run(
+    directory: Path,
+    steps: int,
+    planned: int,
+    synthesis: bool = True,
+    tasks: Sequence[str] = ("rec",),
+) -> Path:
     """A run of ``planned`` steps that got as far as ``steps``; evaluated before and, if complete,
-    after."""
+    after. With several tasks the held-out sets hold all of them."""
     directory.mkdir(parents=True, exist_ok=True)
     rng = np.random.default_rng(0)
     config = (
@@ -52,28 +65,37 @@ def write_run(directory: Path, steps: int, planned: int, synthesis: bool = True)
     )
     (directory / "config.yaml").write_text(config)
     if synthesis:
-        fill_pool(directory, families=4 if steps < 50 else 12)
-    rows = [_row(step, steps, synthesis, rng) for step in range(1, steps + 1)]
+        fill_pool(directory, families=4 if steps < 50 else 12, tasks=tasks)
+    rows = [_row(step, steps, synthesis, tasks, rng) for step in range(1, steps + 1)]
     (directory / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    evaluations = [_evaluation(0, name, a) for name, a in (("test", 0.41), ("ood", 0.33))]
+    accuracies = [(0, "test", 0.41), (0, "ood", 0.33)]
     if steps == planned:
-        evaluations += [_evaluation(steps, name, a) for name, a in (("test", 0.55), ("ood", 0.5))]
+        accuracies += [(steps, "test", 0.55), (steps, "ood", 0.5)]
+    measure = _evaluation if len(tasks) == 1 else _mixed_evaluation
+    evaluations = [measure(*accuracy) for accuracy in accuracies]
     lines = "".join(json.dumps(row) + "\n" for row in evaluations)
     (directory / "evaluation.jsonl").write_text(lines)
     return directory
 
 
-def fill_pool(directory: Path, families: int, children: int = 3) -> None:
-    """Rooms seeds, children painted from random descriptions, diversities observed on both."""
+def fill_pool(
+    directory: Path, families: int, children: int = 3, tasks: Sequence[str] = ("rec",)
+) -> None:
+    """Rooms seeds of every task, children painted from random descriptions, diversities observed
+    on both."""
     rng = np.random.default_rng(1)
-    seeds = rooms_samples("train", families)
+    seeds = [
+        replace(seed, dataset=task)
+        for task in tasks
+        for seed in rooms_samples("train", families, task=task)
+    ]
     pool = Pool.open(directory)
     pool.add_seeds(seeds)
     client = InlineClient(SynthesisSettings(directory), SamplingPolicy())
     for seed in seeds:
-        texts = [random_description(rng) for _ in range(children)]
-        client.submit([JobRequest(seed.id, t, 7, client.fingerprint) for t in [*texts, texts[0]]])
-        client.submit([JobRequest(seed.id, texts[0], 8, client.fingerprint)])
+        texts = [PLAIN, *(random_description(rng) for _ in range(children - 1))]
+        client.submit([JobRequest(seed.id, t, 7, client.fingerprint) for t in [*texts, PLAIN]])
+        client.submit([JobRequest(seed.id, PLAIN, 8, client.fingerprint)])
     drawn = [s.sample.id for s in pool.samples("synthetic")] + [seed.id for seed in seeds]
     pool.observe(Observation(name, 1, 1, rng.uniform(0, 0.8), rng.uniform()) for name in drawn)
     client.close()
@@ -81,7 +103,7 @@ def fill_pool(directory: Path, families: int, children: int = 3) -> None:
 
 
 def _row(
-    step: int, steps: int, synthesis: bool, rng: np.random.Generator
+    step: int, steps: int, synthesis: bool, tasks: Sequence[str], rng: np.random.Generator
 ) -> dict[str, float | None]:
     row: dict[str, float | None] = {"step": step}
     for name, (start, end) in METRICS.items():
@@ -92,7 +114,11 @@ def _row(
     counts = {"submitted": 16, "dropped": 1, "admitted": 13, "rejected": 2, "settled": 4}
     for name, count in counts.items():
         row[f"synthesis/{name}"] = int(rng.poisson(count)) if synthesis else 0
-    row["synthesis/stale"] = 0
+    for name in PER_TASK:
+        for number, task in enumerate(tasks):
+            whole = row[name]
+            row[f"{name}/{task}"] = whole if whole is None else whole * (1 - 0.2 * number)
+    row["synthesis/stale"], row["synthesis/skipped"] = 0, len(tasks) - 1
     row["pool/seed"], row["pool/synthetic"] = 200, 13 * step if synthesis else 0
     return row
 
@@ -116,4 +142,25 @@ def _evaluation(step: int, name: str, accuracy: float) -> dict[str, object]:
         "metrics": metrics | counts,
         "intervals": intervals,
         "kinds": kinds,
+    }
+
+
+def _mixed_evaluation(step: int, name: str, accuracy: float) -> dict[str, object]:
+    """REC, OVD and ISR in one set, each with its own metrics."""
+    metrics = {
+        "greedy/accuracy": accuracy * 0.9,
+        "rec/greedy/acc@0.5": accuracy,
+        "rec/sampled/acc@0.5": accuracy * 0.7,
+        "ovd/greedy/map": accuracy * 0.5,
+        "ovd/greedy/ap50": accuracy * 0.8,
+        "ovd/sampled/accuracy": accuracy * 0.4,
+        "isr/greedy/accuracy": accuracy * 1.2,
+        "isr/sampled/accuracy": accuracy * 1.1,
+    }
+    return {
+        "step": step,
+        "set": name,
+        "metrics": metrics | {"samples": 300, "rec/samples": 100},
+        "intervals": {metric: [value - 0.04, value + 0.05] for metric, value in metrics.items()},
+        "kinds": {"isr/count": {"greedy/accuracy": accuracy, "samples": 20}},
     }

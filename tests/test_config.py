@@ -4,6 +4,7 @@ from pathlib import Path
 import pytest
 
 from syngrpo.config import Config, Source, dump_config, load_config, load_samples
+from syngrpo.config.source import named
 from syngrpo.pool.sampling import SamplingPolicy
 from syngrpo.sample import InputError
 from syngrpo.synthesis.gate import GateThresholds
@@ -26,7 +27,7 @@ def test_shipped_configs_load_without_edits_and_survive_being_written(
     assert config.model.path == "starter" and config.data.prompt_style == "brief"
     assert load_config(write(tmp_path, dump_config(config))) == config
     for source in config.data.train:
-        assert source.path is None or source.path.is_file()
+        assert all(path.is_file() for path in source.paths)
 
 
 def test_an_empty_file_is_the_default_config(tmp_path: Path) -> None:
@@ -92,7 +93,7 @@ ERRORS = {
     "method.name=ppo": "method.name: 'ppo' is not allowed: should be 'syn-grpo',",
     "trainer=3": "trainer: 3 is not allowed: should be a section",
     "data.train=[]": "data.train: [] is not allowed: List should have at least 1 item",
-    "data.train=[{}]": "data.train.0: needs either path (a JSONL file) or rooms",
+    "data.train=[{}]": "data.train.0: needs either path (files) or rooms",
     "data.train=[{path: x, rooms: test}]": "data.train.0: needs either path",
     "data.train=[{path: x, count: 3}]": "data.train.0: count does not go with path",
     "data.train.0.images=x": "data.train.0: images does not go with rooms",
@@ -242,3 +243,75 @@ def test_what_cannot_be_used_is_said_before_the_run(
     with pytest.raises(InputError, match=told) as error:
         load_config(write(tmp_path, "logging: {trackers: []}"), [override])
     assert "\n" not in str(error.value) and override.partition("=")[0] in str(error.value)
+
+
+def test_several_files_are_a_list_or_joined_by_colons(tmp_path: Path) -> None:
+    joined = load_config(
+        write(tmp_path, "data: {train: [{path: 'a.jsonl:/b.jsonl', images: 'x:y'}]}")
+    )
+    listed = load_config(
+        write(tmp_path, "data: {train: [{path: [a.jsonl, /b.jsonl], images: [x, y]}]}")
+    )
+    assert joined == listed
+    (source,) = joined.data.train
+    assert source.paths == (tmp_path / "a.jsonl", Path("/b.jsonl"))
+    assert source.image_folders == (tmp_path / "x", tmp_path / "y")
+    assert load_config(write(tmp_path, dump_config(joined))) == joined
+    (tmp_path / "a:b.jsonl").touch()
+    one = load_config(write(tmp_path, "data: {train: [{path: 'a:b.jsonl'}]}"))
+    assert one.data.train[0].paths == (tmp_path / "a:b.jsonl",)
+
+
+def test_a_hub_id_stays_a_hub_id(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write(tmp_path, "data: {train: [{path: owner/name, format: hf, images: pictures}]}")
+    assert load_config(path).data.train[0].path == Path("owner/name")
+    assert load_config(path).data.train[0].images == tmp_path / "pictures"
+    other = load_config(path, ["data.train.0.path=me/mine"])
+    assert other.data.train[0].path == Path("me/mine")
+    (tmp_path / "owner" / "name").mkdir(parents=True)
+    assert load_config(path).data.train[0].path == tmp_path / "owner" / "name"
+
+
+@pytest.mark.parametrize(
+    ("source", "told"),
+    [
+        ("{path: x, task: depth}", "data.train.0.task: 'depth' is not allowed: should be one of"),
+        ("{path: x, format: xml}", "data.train.0.format: 'xml' is not allowed"),
+        ("{path: x, format: jsonl, negatives: 3}", "negatives does not go with format jsonl"),
+        ("{path: x, format: coco, columns: {a: b}}", "columns does not go with format coco"),
+        ("{rooms: test, negatives: 3}", "negatives does not go with rooms"),
+        ("{rooms: test, weight: 0}", "data.train.0.weight: 0 is not allowed"),
+        ("{path: []}", "is an empty list"),
+        ("{path: x, limit: 0}", "data.train.0.limit: 0 is not allowed"),
+    ],
+)
+def test_keys_of_a_source_go_with_its_format(source: str, told: str, tmp_path: Path) -> None:
+    with pytest.raises(InputError) as caught:
+        load_config(write(tmp_path, f"data: {{train: [{source}]}}"))
+    assert told in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_sources_have_names_of_their_own() -> None:
+    sources = [
+        Source(rooms="train", seed=1),
+        Source(rooms="train", seed=2),
+        Source(rooms="train", task="ovd"),
+        Source(path=Path("a/rec.jsonl")),
+        Source(path=[Path("b/rec.jsonl"), Path("c.jsonl")]),
+        Source(path=Path("refcoco"), split="val"),
+        Source(path=Path("x.jsonl"), name="rec-2"),
+    ]
+    names = named(sources)
+    assert list(names.values()) == sources
+    assert list(names) == [
+        *("rooms-rec-train", "rooms-rec-train-2", "rooms-ovd-train"),
+        *("rec", "rec-3", "refcoco-val", "rec-2"),
+    ]
+    with pytest.raises(ValueError, match="two sources are named 'a'"):
+        named([Source(rooms="test", name="a"), Source(rooms="train", name="a")])
+
+
+def test_rooms_are_sources_of_every_task() -> None:
+    for task in ("rec", "ovd", "isr"):
+        samples = load_samples(Source(rooms="test", count=2, size=64, task=task, name="mine"))
+        assert {(sample.task, sample.dataset) for sample in samples} == {(task, "mine")}

@@ -1,3 +1,4 @@
+import itertools
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,10 +9,12 @@ import torch
 from torchvision.ops import box_iou
 
 from syngrpo.evaluation import append_evaluation, evaluate, evaluate_command, measure, summarise
-from syngrpo.evaluation.command import named_sets
-from syngrpo.evaluation.metrics import bootstrap_interval
+from syngrpo.evaluation.bootstrap import intervals, resamples
 from syngrpo.evaluation.predictions import Answer, Prediction, write_predictions
+from syngrpo.evaluation.sets import named_sets
 from syngrpo.formats.jsonl import write_jsonl
+from syngrpo.formats.registry import ReadOptions
+from syngrpo.policy.adapters import LoraOptions
 from syngrpo.policy.loading import Policy, load_policy
 from syngrpo.rooms.dataset import rooms_samples
 from syngrpo.sample import InputError, Sample
@@ -33,15 +36,19 @@ def samples() -> list[Sample]:
     return rooms_samples("test", 6, size=64)
 
 
+NUMBERS = itertools.count()
+
+
 def prediction(
-    accuracy: float, sampled: Sequence[float] = (), kind: str | None = None
+    accuracy: float, sampled: Sequence[float] = (), kind: str | None = None, task: str = "rec"
 ) -> Prediction:
     def answer(a: float) -> Answer:
         return Answer("", (0, 0, 1, 1) if a else None, a, well_formed=a > 0)
 
     diversity = 4 * float(np.var(sampled)) if sampled else 0.0
     drawn = tuple(map(answer, sampled))
-    return Prediction("id", "rec", "q", (0, 0, 1, 1), kind, answer(accuracy), drawn, diversity)
+    own = f"id-{next(NUMBERS)}"
+    return Prediction(own, task, "q", (0, 0, 1, 1), kind, answer(accuracy), drawn, diversity)
 
 
 def test_scores_equal_torchvision_iou_of_boxes_in_original_pixels(
@@ -140,12 +147,62 @@ def test_greedy_alone_has_no_sampled_metrics() -> None:
     assert not [name for name in result.metrics if "sampled" in name or "diversity" in name]
 
 
-def test_bootstrap_interval_agrees_with_the_normal_one_and_holds_the_mean() -> None:
-    values = np.random.default_rng(0).random(400)
-    low, high = bootstrap_interval(values, resamples=2000)
-    spread = 1.96 * values.std(ddof=1) / np.sqrt(len(values))
-    assert (low, high) == pytest.approx((values.mean() - spread, values.mean() + spread), abs=3e-3)
-    assert bootstrap_interval(np.array([0.3])) == (0.3, 0.3)
+def test_mixed_tasks_have_their_own_metrics_and_kinds() -> None:
+    result = summarise(
+        [
+            prediction(0.6, kind="attribute"),
+            prediction(0.2, kind="attribute"),
+            prediction(1.0, kind="attribute", task="isr"),
+            prediction(0.0, kind="count", task="isr"),
+        ]
+    )
+    assert result.metrics["greedy/accuracy"] == pytest.approx(0.45)
+    assert result.metrics["rec/greedy/accuracy"] == pytest.approx(0.4)
+    assert result.metrics["rec/greedy/acc@0.5"] == 0.5
+    assert result.metrics["isr/greedy/accuracy"] == 0.5
+    assert "greedy/acc@0.5" not in result.metrics and "isr/greedy/acc@0.5" not in result.metrics
+    assert (result.metrics["samples"], result.metrics["isr/samples"]) == (4, 2)
+    assert (result.metrics["greedy/unreadable"], result.metrics["rec/greedy/unreadable"]) == (1, 0)
+    assert set(result.kinds) == {"rec/attribute", "isr/attribute", "isr/count"}
+    assert result.kinds["isr/attribute"]["greedy/accuracy"] == 1
+    assert result.kind_intervals["isr/count"]["greedy/accuracy"] == (0, 0)
+
+
+def test_intervals_of_a_mean_agree_with_scipy() -> None:
+    stats = pytest.importorskip("scipy.stats")
+    values = np.random.default_rng(0).random((300, 2)) ** 2
+    units = [str(i) for i in range(len(values))]
+
+    def mean(counts: np.ndarray) -> np.ndarray:
+        return counts @ values / counts.sum()
+
+    ours = intervals(mean, units, [False, False], number=4000)
+    for column, interval in zip(values.T, ours, strict=True):
+        theirs = stats.bootstrap(
+            (column,), np.mean, n_resamples=4000, method="percentile", rng=np.random.default_rng(1)
+        ).confidence_interval
+        assert interval == pytest.approx((theirs.low, theirs.high), abs=4e-3)
+    assert intervals(lambda c: np.array([0.3]), ["a"], [False]) == [(0.3, 0.3)]
+    assert intervals(lambda c: np.array([np.nan]), ["a"], [False]) == [None]
+
+
+def test_questions_about_one_picture_are_drawn_together() -> None:
+    """Ten copies of every sample are no more evidence than one: the interval stays as wide."""
+    values = np.random.default_rng(0).random(50)
+    many = np.repeat(values, 10)
+    units = [f"picture {i // 10}" for i in range(len(many))]
+    for counts in resamples(units, 5, seed=0):
+        assert counts.sum() == len(many)
+        assert (counts.reshape(50, 10) == counts.reshape(50, 10)[:, :1]).all()
+
+    def width(column: np.ndarray, units: list[str]) -> float:
+        found = intervals(lambda c: np.array([c @ column / c.sum()]), units, [False])[0]
+        assert found is not None
+        return found[1] - found[0]
+
+    alone = width(values, [str(i) for i in range(50)])
+    assert width(many, units) == pytest.approx(alone, rel=0.1)
+    assert width(many, [str(i) for i in range(500)]) < alone / 2
 
 
 def test_evaluation_lines_are_appended(tmp_path: Path) -> None:
@@ -180,7 +237,33 @@ def test_the_command_writes_metrics_and_predictions(
     assert [row["set"] for row in rows] == ["mine", "ood"]
     lines = (tmp_path / "out/predictions-mine.jsonl").read_text().splitlines()
     assert [json.loads(line)["id"] for line in lines] == [s.id for s in samples[:2]]
+    metrics = json.loads((tmp_path / "out/metrics.json").read_text())
+    assert metrics["sets"]["ood"]["metrics"] == results["ood"].metrics
+    assert metrics["settings"]["max_new_tokens"] == 4
     assert len(json.loads(lines[0])["sampled"]) == 2
+
+
+def test_an_adapter_answers_as_the_merged_model_does(
+    model: Path, samples: list[Sample], tmp_path: Path
+) -> None:
+    trained = load_policy(model, lora=LoraOptions(rank=4, alpha=8))
+    torch.manual_seed(0)
+    for name, parameter in trained.model.named_parameters():
+        if "lora_B" in name:
+            torch.nn.init.normal_(parameter, std=0.3)
+    trained.model.save_pretrained(tmp_path / "adapter")
+    trained.save(tmp_path / "merged")
+    write_jsonl(samples[:3], tmp_path / "mine.jsonl", tmp_path / "images")
+
+    def texts(path: Path, adapter: Path | None, out: str) -> list[str]:
+        options = {"prompt_style": "brief", "max_new_tokens": 12, "samples_per_prompt": 0}
+        data = [tmp_path / "mine.jsonl"]
+        results = evaluate_command(str(path), data, tmp_path / out, adapter=adapter, **options)
+        return [prediction.greedy.text for prediction in results["mine"].predictions]
+
+    adapted = texts(model, tmp_path / "adapter", "a")
+    assert adapted == texts(tmp_path / "merged", None, "b")
+    assert adapted != texts(model, None, "c")
 
 
 def test_the_final_model_of_a_run_is_asked_as_it_was_trained(tmp_path: Path) -> None:
@@ -192,11 +275,24 @@ def test_the_final_model_of_a_run_is_asked_as_it_was_trained(tmp_path: Path) -> 
     assert _how_to_ask(str(tmp_path / "final"), "full", 7) == ("full", 7)
     assert _how_to_ask(str(tmp_path / "other" / "model"), None, None) == ("full", 512)
     assert _how_to_ask("starter", None, None) == ("brief", 64)
+    assert _how_to_ask("org/model", None, None, tmp_path / "adapter") == ("brief", 33)
+
+
+def test_data_are_named_by_split_file_or_folder(samples: list[Sample], tmp_path: Path) -> None:
+    write_jsonl(samples[:2], tmp_path / "mine.v1.jsonl", tmp_path / "images")
+    sets = named_sets(["rooms:test", "rooms:isr:ood", tmp_path / "mine.v1.jsonl"], 2)
+    assert list(sets) == ["test", "isr-ood", "mine.v1"]
+    assert [s.task for s in sets["test"] + sets["isr-ood"]] == ["rec", "rec", "isr", "isr"]
+    assert [s.id for s in sets["mine.v1"]] == [s.id for s in samples[:2]]
+    one = named_sets([tmp_path / "mine.v1.jsonl"], options=ReadOptions(limit=1))
+    assert [s.id for s in one["mine.v1"]] == [samples[0].id]
 
 
 def test_bad_data_is_said_in_one_line(policy: Policy, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"rooms:cellar.*test"):
         named_sets(["rooms:cellar"], 2)
+    with pytest.raises(InputError, match="rooms has no samples of task 'depth'"):
+        named_sets(["rooms:depth:test"], 2)
     with pytest.raises(InputError, match="given already"):
         named_sets(["rooms:test", "rooms:test"], 2)
     with pytest.raises(InputError, match="no samples"):

@@ -1,18 +1,31 @@
 import json
 import logging
 import os
+import zlib
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image
 
 from syngrpo.boxes import encode_mask
+from syngrpo.formats.image_folder import ImageFolder
 from syngrpo.formats.jsonl import read_jsonl, write_jsonl
 from syngrpo.formats.masks import run_lengths
-from syngrpo.formats.rows import OBJECT_KEYS, OPTIONAL_KEYS, REQUIRED_KEYS
-from syngrpo.sample import EncodedImage, InputError, Sample
+from syngrpo.formats.registry import ReadOptions, detect, read_dataset
+from syngrpo.formats.rows import (
+    DETECTION,
+    OBJECT_KEYS,
+    OPTIONAL_KEYS,
+    REQUIRED_KEYS,
+    parse_row,
+    row_to_sample,
+)
+from syngrpo.sample import MAX_PIXELS, EncodedImage, InputError, Sample
+from syngrpo.tasks import TASKS
 
 ROOT = Path(__file__).parent.parent
 SCHEMA = json.loads((ROOT / "docs" / "data.schema.json").read_text(encoding="utf-8"))
@@ -66,6 +79,18 @@ def mask(rows: slice, columns: slice, height: int = HEIGHT, width: int = WIDTH) 
 
 
 GOOD_MASK = mask(slice(20, 50), slice(10, 30))
+
+
+def detection(**changes: Any) -> dict[str, Any]:
+    things = [{"label": "cup", "box": BOX}, {"label": "jug", "box": [40, 20, 60, 50]}]
+    asked = {"task": "ovd", "question": "cup, dog", "answer": ..., "objects": things}
+    return row(**(asked | changes))
+
+
+def reasoning(**changes: Any) -> dict[str, Any]:
+    asked = {"task": "isr", "question": "how many cups?", "answer": 1}
+    return row(**(asked | changes))
+
 
 BAD_ROWS: dict[str, tuple[Any, str]] = {
     "not JSON": (b'{"id": "a", ', "not JSON"),
@@ -123,6 +148,21 @@ BAD_ROWS: dict[str, tuple[Any, str]] = {
         "objects[0].mask.counts is not a run-length code",
     ),
     "empty mask": (row(**thing(mask=mask(slice(0, 0), slice(0, 0)))), "covers no pixel"),
+    "detection of nothing": (detection(objects=...), "has no answer and no objects"),
+    "detection, a class twice": (detection(question="cup, Cup"), "asks for a class twice"),
+    "detection, an empty class": (detection(question="cup,, dog"), "not class names"),
+    "detection, unasked answer": (
+        detection(answer=[{"label": "jug", "box": [40, 20, 60, 50]}]),
+        "no object of an asked class",
+    ),
+    "detection, an object forgotten": (detection(answer=[]), "answer lacks the 'cup'"),
+    "detection, answer is a box": (detection(answer=BOX), "answer[0] is 10, not an object"),
+    "reasoning without objects": (reasoning(objects=...), "the row has no objects"),
+    "reasoning about nothing": (reasoning(objects=[]), "objects is []"),
+    "reasoning without answer": (reasoning(answer=None), "has no answer"),
+    "reasoning with a list": (reasoning(answer=[1]), "answer"),
+    "reasoning, kind is a number": (reasoning(columns={"kind": 3}), "columns.kind"),
+    "reasoning about a text": (reasoning(columns={"about": "cup"}), "columns.about"),
     "mask elsewhere": (row(**thing(mask=mask(slice(0, 9), slice(60, 70)))), "covers no pixel"),
 }
 
@@ -155,6 +195,142 @@ def test_good_rows_become_samples(folder: Path) -> None:
     assert third.answer == (0.0, 20.0, 80.0, 50.0)
 
 
+def test_rows_of_every_task_become_samples(folder: Path) -> None:
+    answer = [{"label": "cup", "box": BOX}]
+    samples = read_jsonl(
+        write(
+            folder,
+            detection(),
+            detection(id="b", answer=answer),
+            detection(id="c", answer=answer, objects=...),
+            detection(id="d", question="dog, cat", answer=[], objects=[]),
+            reasoning(id="e", columns={"kind": "count", "about": ["cup"]}),
+            reasoning(id="f", answer="to the left", task="isr"),
+            detection(id="g", task="ovd-vlm-r1"),
+        )
+    )
+    boxes = tuple(map(float, BOX))
+    assert [s.answer for s in samples[:3]] == 3 * [({"label": "cup", "box": boxes},)]
+    assert [len(s.objects) for s in samples] == [2, 2, 1, 0, 1, 1, 2]
+    assert samples[3].answer == () and samples[4].answer == 1
+    assert samples[5].answer == "to the left" and samples[6].task == "ovd-vlm-r1"
+    write_jsonl(samples, folder / "out" / "copy.jsonl", folder / "out" / "images")
+    copies = read_jsonl(folder / "out" / "copy.jsonl")
+    assert [without_image(copy) for copy in copies] == [without_image(each) for each in samples]
+
+
+def test_ids_are_unique_among_all_files(folder: Path) -> None:
+    first = write(folder, row())
+    second = folder / "second.jsonl"
+    second.write_bytes(first.read_bytes())
+    with pytest.raises(InputError) as caught:
+        read_dataset([first, second], "jsonl")
+    assert str(caught.value) == f"{second}:1: id 'a' is taken by {first}:1; ids must be unique"
+
+
+def test_several_files_have_a_folder_each_or_look_in_all(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "other").mkdir()
+    Image.new("RGB", (WIDTH, HEIGHT)).save(tmp_path / "other" / "good.png")
+    first = write(folder, row())
+    second = folder / "second.jsonl"
+    second.write_text(json.dumps(row(id="b")))
+    each = ReadOptions(images=(folder, tmp_path / "other"))
+    paths = [sample.image.path for sample in read_dataset([first, second], options=each)]
+    assert paths == [folder / "good.png", tmp_path / "other" / "good.png"]
+    both = ReadOptions(images=(tmp_path / "other", folder))
+    assert read_dataset(first, options=both)[0].image.path == tmp_path / "other" / "good.png"
+    (tmp_path / "other" / "good.png").unlink()
+    assert read_dataset(first, options=both)[0].image.path == folder / "good.png"
+
+
+def test_a_limit_takes_the_first_samples_of_all_files(folder: Path) -> None:
+    path = write(folder, row(), row(id="b"), b"{")
+    assert [s.id for s in read_dataset(path, options=ReadOptions(limit=2))] == ["a", "b"]
+    second = folder / "second.jsonl"
+    second.write_text("{")
+    assert len(read_dataset([path, second], options=ReadOptions(limit=1))) == 1
+
+
+def test_huge_images_are_refused_before_they_are_decoded(folder: Path) -> None:
+    side = int(MAX_PIXELS**0.5) + 8
+    picture = bytearray((folder / "good.png").read_bytes())
+    picture[16:24] = side.to_bytes(4, "big") * 2
+    picture[29:33] = zlib.crc32(picture[12:29]).to_bytes(4, "big")
+    (folder / "huge.png").write_bytes(picture)
+    with pytest.raises(InputError, match=f"claims {side}x{side} pixels"):
+        read_jsonl(write(folder, row(image="huge.png")))
+
+
+FIXTURES = ROOT / "tests" / "fixtures"
+
+
+@pytest.mark.parametrize(
+    ("path", "name"),
+    [
+        ("jsonl/data.jsonl", "jsonl"),
+        ("vlm_r1/rec.jsonl", "vlm-r1"),
+        ("coco/annotations/instances_rooms2026.json", "coco"),
+        ("refcoco", "refcoco"),
+        ("hf/expressions.parquet", "hf"),
+        ("hf/detection", "hf"),
+    ],
+)
+def test_formats_are_told_apart(path: str, name: str) -> None:
+    assert detect(FIXTURES / path) == name
+
+
+def test_what_is_no_known_format_is_refused(folder: Path) -> None:
+    with pytest.raises(InputError, match="in a known format"):
+        read_dataset(folder)
+    with pytest.raises(InputError, match="needs format: hf"):
+        read_dataset(folder / "gone")
+    (folder / "list.json").write_text("[{}]")
+    with pytest.raises(InputError, match="one JSON list"):
+        read_dataset(folder / "list.json")
+    with pytest.raises(InputError, match="unknown format 'xml'"):
+        read_dataset(folder, "xml")
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
+    lambda inner: (
+        st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=5), inner, max_size=3)
+    ),
+    max_leaves=6,
+)
+PLACES: list[tuple[Any, ...]] = [
+    *((key,) for key in (*REQUIRED_KEYS, *OPTIONAL_KEYS)),
+    *(("objects", 0, key) for key in OBJECT_KEYS),
+    *(("objects", 0, "mask", key) for key in ("size", "counts")),
+    *(("answer", place) for place in (0, 3)),
+    *(("columns", key) for key in ("kind", "about")),
+]
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.sampled_from(PLACES), JSON, st.sampled_from(list(TASKS)))
+def test_no_json_value_in_any_place_raises_anything_else(
+    place: tuple[Any, ...], value: Any, task: str
+) -> None:
+    good = row(
+        image="images/room-0.png", task=task, columns={"kind": "count"}, **thing(mask=GOOD_MASK)
+    )
+    inner = good = json.loads(json.dumps(good))
+    *parents, last = place
+    for key in parents:
+        inner = inner[key]
+    inner[last] = value
+    try:
+        sample = row_to_sample(parse_row(json.dumps(good).encode()), FIXTURE_IMAGES)
+    except InputError as error:
+        assert "\n" not in str(error)
+    else:
+        assert isinstance(sample.question, str) and sample.image.width == 112
+
+
+FIXTURE_IMAGES = ImageFolder(FIXTURES / "jsonl")
+
+
 def test_run_lengths_are_those_of_pycocotools() -> None:
     rng = np.random.default_rng(5)
     for _ in range(30):
@@ -166,7 +342,7 @@ def test_run_lengths_are_those_of_pycocotools() -> None:
 
 
 def test_duplicate_ids_name_the_first_line(folder: Path) -> None:
-    with pytest.raises(InputError, match=r"data\.jsonl:3: id 'a' was used in line 1"):
+    with pytest.raises(InputError, match=r"data\.jsonl:3: id 'a' is taken by .*data\.jsonl:1; "):
         read_jsonl(write(folder, row(), row(id="b"), row()))
 
 
@@ -241,6 +417,8 @@ def test_images_must_be_written_beside_the_file(folder: Path) -> None:
 
 def test_schema_and_reader_know_the_same_keys(folder: Path) -> None:
     assert tuple(SCHEMA["required"]) == REQUIRED_KEYS
+    assert SCHEMA["properties"]["task"]["enum"] == list(TASKS)
+    assert set(SCHEMA["allOf"][0]["if"]["properties"]["task"]["enum"]) == {*TASKS} - {*DETECTION}
     assert set(SCHEMA["properties"]) == {*REQUIRED_KEYS, *OPTIONAL_KEYS}
     objects = SCHEMA["properties"]["objects"]["items"]["properties"]
     assert tuple(objects) == OBJECT_KEYS

@@ -8,8 +8,11 @@ from syngrpo.grpo.loss import Normaliser, policy_loss
 from syngrpo.grpo.metrics import METRICS, StepMetrics, merged
 
 
-def _group(metrics: StepMetrics, diversity: float, tokens: int, synthetic: bool) -> None:
+def _group(
+    metrics: StepMetrics, diversity: float, tokens: int, synthetic: bool, task: str = "rec"
+) -> None:
     metrics.observe_group(
+        task=task,
         diversity=diversity,
         accuracies=[0.0, diversity],
         format_rewards=[1.0, 0.0],

@@ -15,6 +15,7 @@ from plain_transformers import load_plain, model_inputs
 from syngrpo.policy.encode import encode
 from syngrpo.policy.loading import LoraOptions, load_policy
 from syngrpo.sample import EncodedImage, InputError, Sample
+from tiny_families import save_tiny
 from tiny_models import random_image, random_sample, save_tiny_qwen
 
 
@@ -123,12 +124,28 @@ def test_bad_input_is_one_line_that_says_what_to_do(checkpoint: Path, tmp_path: 
         assert "\n" not in str(caught.value)
 
 
-def test_unknown_family_says_how_to_add_one(checkpoint: Path, tmp_path: Path) -> None:
-    config = json.loads((checkpoint / "config.json").read_text())
-    config["model_type"] = "qwen2_vl"
-    (tmp_path / "config.json").write_text(json.dumps(config))
-    with pytest.raises(InputError, match=r"'qwen2_vl' is not supported.*family\.py"):
+@pytest.mark.parametrize("model_type", ["llava", "qwen3_5_text", "never_heard_of", None])
+def test_unknown_family_says_how_to_add_one(tmp_path: Path, model_type: str | None) -> None:
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": model_type}))
+    with pytest.raises(InputError, match=f"{model_type}' is not supported") as caught:
         load_policy(tmp_path)
+    message = str(caught.value)
+    assert "\n" not in message
+    for words in ("qwen2_5_vl", "one class", "one entry in FAMILIES", "docs/families.md"):
+        assert words in message
+    assert (Path(__file__).parent.parent / "docs" / "families.md").is_file()
+
+
+def test_a_model_that_cannot_share_its_prompt_says_so_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    save_tiny(tmp_path, "qwen3_5")
+    policy = load_policy(tmp_path)
+    encode(policy, random_sample(64, 48), "the lamp")
+    (record,) = [r for r in caplog.records if r.name == "syngrpo.policy.loading"]
+    assert "cannot share" in record.message and "linear_attention" in record.message
+    assert not policy.shares_prefix
+    assert "shared_prefix" not in policy.base.config.text_config._attn_implementation
 
 
 def test_elongated_and_truncated_images_are_refused(checkpoint: Path) -> None:

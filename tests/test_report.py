@@ -1,7 +1,6 @@
 import io
 import json
 import re
-from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +9,7 @@ from PIL import Image
 from rich.console import Console
 
 from made_up_run import write_run
+from report_page import Page, read
 from syngrpo.dashboard import charts
 from syngrpo.dashboard.charts import Series, line_chart, number, smooth, ticks
 from syngrpo.dashboard.lineage import early_and_late_descriptions, extremes, families
@@ -25,51 +25,10 @@ from syngrpo.sample import InputError
 from syngrpo.synthesis.client import InlineClient
 from syngrpo.synthesis.settings import SynthesisSettings
 
-VOID = {"meta", "br", "link", "img", "input", "hr"}
-
-
-class Page(HTMLParser):
-    """Checks that tags are balanced, and collects what the page refers to, and its text."""
-
-    def __init__(self, html: str) -> None:
-        super().__init__()
-        self.open: list[str] = []
-        self.references: list[str] = []
-        self.tags: list[str] = []
-        self.text: list[str] = []
-        self.feed(html)
-        self.close()
-        assert self.open == []
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append(tag)
-        named = dict(attrs)
-        self.references += [
-            named[key] or "" for key in ("src", "href", "xlink:href", "srcset") if key in named
-        ]
-        if tag not in VOID:
-            self.open.append(tag)
-
-    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.handle_starttag(tag, attrs)
-        if tag not in VOID:
-            self.open.pop()
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open.pop() == tag
-
-    def handle_data(self, data: str) -> None:
-        self.text.append(data)
-
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_run(tmp_path_factory.mktemp("runs") / "whole", steps=40, planned=40)
-
-
-def read(path: Path) -> tuple[str, Page]:
-    html = path.read_text(encoding="utf-8")
-    return html, Page(html)
 
 
 def test_the_report_needs_no_other_file_and_no_network(run: Path) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 
 import numpy as np
 import pytest
@@ -17,12 +17,14 @@ from syngrpo.rooms.surroundings import (
     COLOURS,
     DEV,
     OOD,
+    ROOMS,
     Surroundings,
     sample_surroundings,
 )
 from syngrpo.rooms.vocabulary import vocabulary
 
 ALLOWED: dict[str, tuple[str, ...]] = {
+    "room": ROOMS,
     "wall_colour": COLOURS,
     "wall_pattern": BROAD.wall_patterns,
     "wall_accent": COLOURS,
@@ -103,6 +105,37 @@ def test_no_text_raises_or_asks_for_reserved_surroundings(text: str) -> None:
         assert value is None or value in ALLOWED[name]
 
 
+@pytest.mark.parametrize(
+    ("text", "room"),
+    [
+        ("a kitchen, striped red walls", "kitchen"),
+        ("Red walls in a small KITCHENETTE", "kitchen"),
+        ("bath with white tiles", "bathroom"),
+        ("an evening window in the study", "office"),
+        ("garage; concrete floor", "workshop"),
+        ("green gym walls", "gym"),
+        ("kitchen, a bathroom with brown wood floor, gym", "kitchen"),
+        ("the large red chair stands on a gym mat of the office", "gym"),
+        ("a gymnast in the kitchens", None),
+    ],
+)
+def test_the_first_word_for_a_room_names_it(text: str, room: str | None) -> None:
+    assert parse_description(text).room == room
+
+
+def test_four_of_five_descriptions_name_the_room() -> None:
+    rng = np.random.default_rng(2)
+    plain = sample_surroundings("broad", rng)
+    for room in ROOMS:
+        texts = [describe(replace(plain, room=room), rng) for _ in range(400)]
+        named = [text for text in texts if room in text]
+        assert 0.72 < len(named) / len(texts) < 0.88
+        assert all(text.split(",")[0] in (f"a {room}", f"an {room}") for text in named)
+    for none in ("none", None):
+        texts = [describe(replace(plain, room=none), rng) for _ in range(50)]
+        assert not any(room in text for text in texts for room in ROOMS)
+
+
 def test_reserved_words_mean_nothing() -> None:
     for words in (OOD, DEV):
         parts = {
@@ -148,6 +181,7 @@ BASE = "white plain walls, brown wood floor, daylight"
         "white plain walls, brown wood floor, daylight, a blue rug",
         "white plain walls, brown wood floor, daylight, a night window",
         "white plain walls, brown wood floor, daylight, many red toys",
+        *(f"a {room}, white plain walls, brown wood floor, daylight" for room in ROOMS),
     ],
 )
 def test_the_picture_follows_the_description(changed: str) -> None:

@@ -16,7 +16,13 @@ from torchvision.ops import box_iou, masks_to_boxes
 from syngrpo.rooms.dataset import rooms_samples, rooms_scene
 from syngrpo.rooms.render import render, render_surroundings
 from syngrpo.rooms.scenes import SMALL_SIZES, sample_scene
-from syngrpo.rooms.surroundings import SPLITS, Surroundings, sample_surroundings
+from syngrpo.rooms.surroundings import (
+    ROOMS,
+    SPLITS,
+    TRAIN_SURROUNDINGS,
+    Surroundings,
+    sample_surroundings,
+)
 from syngrpo.sample import InputError
 
 RESERVED = ("wall_pattern", "floor_material", "light", "rug_pattern", "window", "clutter")
@@ -125,6 +131,16 @@ def test_reserved_surroundings_stay_in_their_split() -> None:
     assert words["train"] == words["test"]
 
 
+def test_half_of_every_split_is_of_a_room_type() -> None:
+    for split in SPLITS:
+        rng = np.random.default_rng(5)
+        rooms = [sample_surroundings(split, rng).room for _ in range(2000)]
+        assert 0.46 < rooms.count("none") / len(rooms) < 0.54
+        assert all(0.07 < rooms.count(room) / len(rooms) < 0.13 for room in ROOMS)
+        assert set(rooms) == {"none", *ROOMS}
+    assert {room.room for room in TRAIN_SURROUNDINGS} == {"none"}
+
+
 def test_surroundings_are_painted_at_any_size() -> None:
     room = Surroundings(wall_pattern="brick", clutter="leaves", window="night", rug_colour="red")
     for width, height in ((64, 64), (333, 97), (97, 333), (640, 480)):
@@ -166,8 +182,8 @@ def test_wrong_names_are_refused() -> None:
         sample_scene("trian", 0)  # type: ignore[arg-type]
     with pytest.raises(InputError, match="unknown rooms split"):
         rooms_samples("val", 1)  # type: ignore[arg-type]
-    with pytest.raises(InputError, match="task 'ovd'"):
-        rooms_samples("train", 1, task="ovd")
+    with pytest.raises(InputError, match="task 'vqa'"):
+        rooms_samples("train", 1, task="vqa")
     with pytest.raises(InputError, match="too small"):
         sample_scene("train", 0, 32)
 

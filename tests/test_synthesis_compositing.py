@@ -8,7 +8,13 @@ from syngrpo.boxes import encode_mask
 from syngrpo.formats.jsonl import read_jsonl
 from syngrpo.rooms.dataset import rooms_samples
 from syngrpo.sample import EncodedImage, InputError, LabelledObject, Sample
-from syngrpo.synthesis.compositing import composite, default_feather, erase_background, keep_mask
+from syngrpo.synthesis.compositing import (
+    RoundTrip,
+    composite,
+    default_feather,
+    erase_background,
+    keep_mask,
+)
 
 PHOTOS = Path(__file__).parents[1] / "examples" / "photos" / "photos.jsonl"
 
@@ -106,3 +112,24 @@ def test_rooms_and_photographs_keep_every_labelled_pixel_of_what_is_stored() -> 
         assert (stored[mask] == original[mask]).all()
         changed = (stored[~mask] != original[~mask]).any(axis=1).mean()
         assert changed > 0.9 or mask.all()
+
+
+def test_a_round_trip_takes_its_share_of_the_kept_pixels() -> None:
+    mask = disc(96, 130)
+    original, generated = noise((96, 130), 1), noise((96, 130), 2)
+
+    def through(image: np.ndarray) -> np.ndarray:
+        """Brighter, and of a size that is a multiple of 16, as autoencoders want it."""
+        brighter = np.clip(image.astype(int) + 40, 0, 255).astype(np.uint8)
+        return np.pad(brighter, ((0, 0), (0, 14), (0, 0)))[:, :130]
+
+    whole = composite(original, generated, mask, 2, RoundTrip(through))
+    assert (whole[mask] == through(original)[mask]).all()
+    half = composite(original, generated, mask, 2, RoundTrip(through, share=0.5))
+    middle = (through(original).astype(float) + original) / 2
+    assert np.abs(half[mask] - middle[mask]).max() <= 0.5
+    none = composite(original, generated, mask, 2, RoundTrip(through, share=0))
+    assert (none == composite(original, generated, mask, 2)).all()
+    outside = composite(np.zeros_like(original), generated, mask, 2)
+    far = (outside == generated).all(axis=2) & ~mask
+    assert (whole[far] == generated[far]).all()

@@ -9,7 +9,7 @@ from syngrpo.rooms.descriptions import parse_description, random_description
 from syngrpo.rooms.scenes import sample_scene
 from syngrpo.rooms.surroundings import Surroundings
 from syngrpo.synthesis.compositing import composite, erase_background, keep_mask
-from syngrpo.synthesis.gate import Gate, hash_distance, perceptual_hash
+from syngrpo.synthesis.gate import Gate, GateThresholds, hash_distance, perceptual_hash
 from syngrpo.synthesis.generator import GenerationRequest, make_generator
 
 SAMPLES = rooms_samples("train", 40)
@@ -142,3 +142,13 @@ def test_honest_children_of_the_rooms_world_are_admitted() -> None:
             seen.add(described)
     assert honest > 250
     assert admitted >= 0.99 * honest
+
+
+def test_kept_pixels_may_differ_as_far_as_a_round_trip_is_allowed_to() -> None:
+    shifted = HONEST.astype(int) + 6 * KEEP[..., None]
+    child = np.clip(shifted, 0, 255).astype(np.uint8)
+    result = Gate(GateThresholds(max_kept_difference=6)).check(PARENT, child, KEEP, [], BOXES)
+    assert result.admitted
+    assert result.scores["kept_difference"] == 6
+    strict = Gate(GateThresholds(max_kept_difference=5)).check(PARENT, child, KEEP, [], BOXES)
+    assert strict.reason == "kept_pixels"

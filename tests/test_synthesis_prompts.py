@@ -4,12 +4,12 @@ import pytest
 from syngrpo.rooms.dataset import rooms_samples
 from syngrpo.rooms.descriptions import parse_description, random_description
 from syngrpo.sample import EncodedImage, InputError, LabelledObject, Sample
+from syngrpo.synthesis.class_names import strip_classes
 from syngrpo.synthesis.generator import GenerationRequest, make_generator
 from syngrpo.synthesis.prompts import (
     DESCRIPTION_LIMIT,
     build_prompt,
     clean_description,
-    strip_classes,
     without_names,
 )
 from syngrpo.tasks import Constraints, get_task
@@ -49,6 +49,44 @@ def test_forbidden_classes_are_stripped_with_their_adjectives(text: str, left: s
     assert strip_classes(text, ["chair", "fire hydrant", "box"]) == left
 
 
+@pytest.mark.parametrize(
+    ("label", "written"),
+    [
+        ("shelf", "two shelves"),
+        ("bookshelf", "Bookshelves"),
+        ("person", "some people"),
+        ("snowman", "three big snowmen"),
+        ("berry", "berries"),
+        ("bus", "many buses"),
+        ("chairs", "a chair"),
+        ("couches", "a couch"),
+        ("knives", "the knife"),
+        ("potted plant", "a potted-plant"),
+        ("potted_plant", "several potted plants"),
+        ("fire-hydrant", "a fire hydrant"),
+        ("cafe (bar)", "a cafe (bar)"),
+    ],
+)
+def test_class_names_are_found_in_every_form(label: str, written: str) -> None:
+    assert strip_classes(f"blue wall, {written}, wooden floor", [label]) == (
+        "blue wall,, wooden floor"
+    )
+
+
+@pytest.mark.parametrize(
+    ("label", "text"),
+    [
+        ("bus", "bushes"),
+        ("person", "personal"),
+        ("glass", "glasshouse"),
+        ("", "a"),
+        ("man", "may"),
+    ],
+)
+def test_other_words_stay(label: str, text: str) -> None:
+    assert strip_classes(text, [label]) == text
+
+
 def test_a_kept_class_is_named_exactly_once() -> None:
     thing = sample("cat", "dog", "cat")
     prompt = build_prompt("a cat on a wooden floor", thing, Constraints((0, 1, 2), ("cat", "dog")))
@@ -61,6 +99,25 @@ def test_a_kept_class_is_named_exactly_once() -> None:
 def test_the_phrase_of_the_task_is_honoured() -> None:
     prompt = build_prompt("blue walls", sample("cat"), Constraints((0,), (), "a kitchen"))
     assert prompt.startswith("a kitchen, blue walls")
+
+
+def test_no_other_room_type_is_left_beside_the_phrase() -> None:
+    described = "a cosy bedroom with striped blue walls, kitchen tiles, as in garages"
+    kitchen = build_prompt(described, sample("cat"), Constraints((0,), (), "kitchen"))
+    assert without_names(kitchen) == "kitchen, with striped blue walls, kitchen tiles, as in"
+    assert parse_description(without_names(kitchen)).room == "kitchen"
+    unknown = build_prompt(described, sample("cat"), Constraints((0,), (), "Sauna"))
+    assert without_names(unknown) == "Sauna, with striped blue walls, tiles, as in"
+    free = build_prompt(described, sample("cat"), Constraints((0,), ()))
+    assert without_names(free) == described
+    only = Constraints((0,), (), "kitchen")
+    assert build_prompt("a large bedroom", sample("cat"), only) == ""
+
+
+def test_absent_classes_asked_for_are_not_named() -> None:
+    constraints = Constraints((0,), ("cat", "fire hydrant", "shelf"))
+    prompt = build_prompt("a shelf, two fire hydrants, brick wall", sample("cat"), constraints)
+    assert "hydrant" not in prompt and "shel" not in prompt and "brick wall" in prompt
 
 
 @pytest.mark.parametrize("text", ["", "cat", " a cat, the cat. ", "<scene></scene>", "\x00\x01"])

@@ -170,5 +170,7 @@ def test_ground_truth_has_to_be_one_of_the_objects() -> None:
 
 
 def test_unknown_task_is_refused() -> None:
-    with pytest.raises(InputError, match="unknown task 'segment'; use one of: rec"):
+    with pytest.raises(
+        InputError, match="unknown task 'segment'; use one of: isr, ovd, ovd-vlm-r1, rec"
+    ):
         get_task("segment")

@@ -12,6 +12,10 @@ import pytest
 import warm_processes
 from quick_runs import metrics, pool_contents, train_arguments, without_time
 
+MIXED = (
+    "[{rooms: train, count: 8, weight: 2}, {rooms: train, task: ovd, count: 8}, "
+    "{rooms: train, task: isr, count: 8}]"
+)
 TRACKED = {"logging__trackers": "[tensorboard]"}
 
 
@@ -66,8 +70,9 @@ def assert_same_run(ours: Path, theirs: Path) -> None:
     [
         {"trainer__groups_per_step": 1, "pool__synthetic_ratio": 1, "method__beta": 0.1},
         {"trainer__groups_per_step": 3, "method__refill_zero_variance": "true"},
+        {"trainer__groups_per_step": 5, "data__train": MIXED},
     ],
-    ids=["fewer groups than processes", "refill"],
+    ids=["fewer groups than processes", "refill", "three tasks"],
 )
 def test_two_processes_are_one(tmp_path: Path, changed: dict[str, Any]) -> None:
     train_with_one(tmp_path / "one", trainer__steps=2, **changed)

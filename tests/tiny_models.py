@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -54,6 +55,9 @@ QWEN_CHAT_TEMPLATE = (
     "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
 
+THINK_TOKENS = ("<think>", "</think>")
+"""Tokens of their own since Qwen3, but ordinary text: decoding keeps them."""
+
 CORPUS = (
     "<think>the small red lamp is left of the sofa</think>",
     '<answer>{"bbox_2d": [12, 34, 56, 78]}</answer>',
@@ -83,7 +87,9 @@ class TinyShape:
     max_image_pixels: int = 512 * 512
 
 
-def build_tokenizer(vocabulary: int = 400) -> Qwen2Tokenizer:
+def build_tokenizer(
+    vocabulary: int = 400, kind: type[Any] = Qwen2Tokenizer, think_tokens: bool = False
+) -> Any:
     """A byte-level BPE tokenizer with Qwen's special tokens; a few merges learned from CORPUS."""
     learner = Tokenizer(models.BPE())
     learner.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
@@ -96,7 +102,7 @@ def build_tokenizer(vocabulary: int = 400) -> Qwen2Tokenizer:
     learner.train_from_iterator(CORPUS, trainer)
     learned = learner.model
     vocab = {learned.id_to_token(i): i for i in range(learner.get_vocab_size())}
-    tokenizer = Qwen2Tokenizer(
+    tokenizer = kind(
         vocab=vocab,
         merges=_merges(learner),
         eos_token="<|im_end|>",
@@ -107,6 +113,8 @@ def build_tokenizer(vocabulary: int = 400) -> Qwen2Tokenizer:
         [AddedToken(token, special=True, normalized=False) for token in QWEN_SPECIAL_TOKENS],
         special_tokens=True,
     )
+    if think_tokens:
+        tokenizer.add_tokens([AddedToken(t, special=False, normalized=False) for t in THINK_TOKENS])
     tokenizer.chat_template = QWEN_CHAT_TEMPLATE
     return tokenizer
 
@@ -193,13 +201,20 @@ def save_tiny_qwen(directory: Path, shape: TinyShape | None = None, seed: int = 
     shape = shape or TinyShape()
     processor = build_processor(shape)
     config = build_config(shape, processor.tokenizer)
+    return save_random(directory, Qwen2_5_VLForConditionalGeneration, config, processor, seed)
+
+
+def save_random(
+    directory: Path, kind: type[Any], config: Any, processor: Any, seed: int = 0
+) -> Path:
+    """Writes a checkpoint of a model class with random weights, and its processor; returns it."""
     torch.manual_seed(seed)
-    model = Qwen2_5_VLForConditionalGeneration(config)
+    model = kind(config)
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             if parameter.ndim > 1:
-                fan_in = parameter[0].numel()
+                fan_in = parameter.shape[-1] if "experts" in name else parameter[0].numel()
                 scale = 0.5 if "embed_tokens" in name else 1.2 / fan_in**0.5
                 parameter.normal_(0.0, scale, generator=generator)
             elif "norm" not in name and "ln_q" not in name:

@@ -18,6 +18,7 @@ from syngrpo.pool.sampling import SamplingPolicy
 from syngrpo.pool.store import Pool
 from syngrpo.rooms.dataset import rooms_samples
 from syngrpo.rooms.starter import STARTER_DIR
+from syngrpo.sample import Sample
 from syngrpo.synthesis.client import InlineClient
 from syngrpo.synthesis.gate import GateThresholds
 from syngrpo.synthesis.settings import SynthesisSettings
@@ -56,13 +57,17 @@ class WatchedTrainer(Trainer):
 
 @contextmanager
 def watched_trainer(
-    folder: Path, min_change: float = GateThresholds.min_change, **changed: Any
+    folder: Path,
+    min_change: float = GateThresholds.min_change,
+    seeds: Sequence[Sample] = (),
+    **changed: Any,
 ) -> Iterator[WatchedTrainer]:
     """Four groups a step unless changed, synthesis inline. ``min_change`` is the gate's: 300
-    refuses every image."""
+    refuses every image. ``seeds`` are 24 rooms samples unless given."""
     config = quick_config(**{"trainer__groups_per_step": 4, **changed})
+    seeds = seeds or rooms_samples("train", 24)
     pool = Pool.open(folder)
-    pool.add_seeds(rooms_samples("train", 24))
+    pool.add_seeds(seeds)
     pool.close()
     settings = SynthesisSettings(
         folder,
@@ -70,5 +75,6 @@ def watched_trainer(
         queue_limit=config.synthesis.queue_limit,
     )
     client = InlineClient(settings, SamplingPolicy(**config.pool.model_dump()), seed=0)
-    yield WatchedTrainer(config, load_policy(STARTER_DIR), Processes(), client)
+    tasks = {seed.task for seed in seeds}
+    yield WatchedTrainer(config, load_policy(STARTER_DIR), Processes(), client, tasks)
     client.close()

@@ -13,8 +13,9 @@ from accelerate import Accelerator
 from rich.console import Console
 from yaml import safe_load
 
-from syngrpo.config import STARTER, Config, dump_config, load_samples
+from syngrpo.config import STARTER, Config, dump_config, load_data
 from syngrpo.config.sections import PoolConfig, SynthesisConfig
+from syngrpo.config.source import named
 from syngrpo.dashboard.progress import TrainingProgress
 from syngrpo.dashboard.report import write_report
 from syngrpo.dashboard.run_data import read_lines
@@ -26,6 +27,7 @@ from syngrpo.grpo.processes import Processes
 from syngrpo.grpo.run_directory import RunDirectory
 from syngrpo.grpo.trainer import Trainer
 from syngrpo.policy.loading import LoraOptions, Policy, load_policy
+from syngrpo.pool.mixture import dataset_weights
 from syngrpo.pool.sampling import SamplingPolicy
 from syngrpo.pool.store import Pool
 from syngrpo.rooms.starter import STARTER_DIR
@@ -49,12 +51,12 @@ def train(config: Config, run_dir: Path, resume: bool, console: Console | None =
     processes = Processes()
     console = console or Console(quiet=not processes.is_main)
     try:
-        seeds, held_out = _read_data(config)
+        seeds, weights, held_out = _read_data(config)
         with ExitStack() as stack:
             run = RunDirectory(run_dir)
             if processes.is_main:
                 run = stack.enter_context(RunDirectory.open(run_dir, resume))
-            _Run(config, run, processes, console, seeds, held_out).go()
+            _Run(config, run, processes, console, seeds, weights, held_out).go()
     finally:
         processes.close()
     if processes.is_main:
@@ -71,6 +73,7 @@ class _Run:
     processes: Processes
     console: Console
     seeds: list[Sample]
+    weights: dict[str, float]
     held_out: dict[str, list[Sample]]
 
     def go(self) -> None:
@@ -80,7 +83,8 @@ class _Run:
         if self.processes.is_main:
             self._prepare_directory(last)
         with self._client() as client:
-            workflow = Trainer(self.config, policy, self.processes, client)
+            tasks = {sample.task for sample in self.seeds}
+            workflow = Trainer(self.config, policy, self.processes, client, tasks)
             if last is not None:
                 workflow.load_state_dict(last.read("workflow"))
                 checkpoint.restore_rng(_own(last.read("rng"), self.processes))
@@ -146,7 +150,7 @@ class _Run:
             pool.add_seeds(self.seeds)
         synthesis, trainer = self.config.synthesis, self.config.trainer
         settings = _settings(synthesis, self.run.path)
-        policy = _sampling_policy(self.config.pool, synthesis)
+        policy = _sampling_policy(self.config.pool, synthesis, self.weights)
         with ExitStack() as stack:
             client: DataClient
             if synthesis.mode == "async":
@@ -226,27 +230,22 @@ class _Run:
         self.processes.share(None)
 
 
-def _read_data(config: Config) -> tuple[list[Sample], dict[str, list[Sample]]]:
-    """Every sample that the run needs, checked. Raises InputError."""
-    seeds = [s for source in config.data.train for s in load_samples(source, config.data)]
-    _refuse_duplicates(seeds)
+def _read_data(
+    config: Config,
+) -> tuple[list[Sample], dict[str, float], dict[str, list[Sample]]]:
+    """Every sample that the run needs, checked: seeds, weights of their datasets, held-out sets.
+
+    Raises InputError.
+    """
+    train, held_out = load_data(config)
+    seeds = [sample for samples in train for sample in samples]
     if len(seeds) < config.trainer.groups_per_step:
         raise InputError(
             f"data.train holds {len(seeds)} samples, trainer.groups_per_step is "
             f"{config.trainer.groups_per_step}; add data or make groups_per_step smaller"
         )
-    held_out = {
-        name: load_samples(source, config.data) for name, source in config.evaluation.sets.items()
-    }
-    return seeds, held_out
-
-
-def _refuse_duplicates(samples: Sequence[Sample]) -> None:
-    seen: set[str] = set()
-    for sample in samples:
-        if sample.id in seen:
-            raise InputError(f"data.train holds the id {sample.id!r} twice; ids must be unique")
-        seen.add(sample.id)
+    sources = named(config.data.train)
+    return seeds, dataset_weights({n: source.weight for n, source in sources.items()}), held_out
 
 
 def _own(states: Sequence[dict[str, Any]], processes: Processes) -> dict[str, Any]:
@@ -265,8 +264,10 @@ def _settings(synthesis: SynthesisConfig, directory: Path) -> SynthesisSettings:
     return SynthesisSettings(directory=directory, thresholds=thresholds, **options)
 
 
-def _sampling_policy(pool: PoolConfig, synthesis: SynthesisConfig) -> SamplingPolicy:
+def _sampling_policy(
+    pool: PoolConfig, synthesis: SynthesisConfig, weights: dict[str, float]
+) -> SamplingPolicy:
     options = pool.model_dump()
     if synthesis.mode == "off":
         options["synthetic_ratio"] = 0.0
-    return SamplingPolicy(**options)
+    return SamplingPolicy(**options, weights=weights)

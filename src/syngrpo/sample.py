@@ -115,7 +115,8 @@ class Sample:
 
     ``answer`` is the task's ground truth in original pixels (REC: one Box). A *seed* sample has no
     parent; a *synthetic* one has the id of the sample it was painted from, and the description.
-    ``columns`` are extra columns of the user's data, passed through to custom rewards.
+    ``columns`` are extra columns of the user's data, passed through to custom rewards. ``dataset``
+    names the data source of the run; children have their parent's.
     """
 
     id: str
@@ -128,3 +129,4 @@ class Sample:
     description: str | None = None
     depth: int = 0
     columns: dict[str, Any] = field(default_factory=dict)
+    dataset: str = ""

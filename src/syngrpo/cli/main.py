@@ -13,7 +13,7 @@ import typer
 
 from syngrpo.cli.data import data_app
 from syngrpo.cli.doctor import doctor
-from syngrpo.cli.evaluate import evaluate
+from syngrpo.cli.evaluate import evaluate_app
 from syngrpo.cli.pool import pool_app
 from syngrpo.cli.rooms import rooms_app
 from syngrpo.cli.train import report, train
@@ -25,8 +25,9 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for command in (train, evaluate, report, doctor):
+for command in (train, report, doctor):
     app.command()(command)
+app.add_typer(evaluate_app, name="evaluate")
 app.add_typer(data_app, name="data")
 app.add_typer(pool_app, name="pool")
 app.add_typer(rooms_app, name="rooms")

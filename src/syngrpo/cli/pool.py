@@ -3,24 +3,74 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+if TYPE_CHECKING:
+    from syngrpo.pool.store import Pool
+    from syngrpo.sample import Sample
+
 pool_app = typer.Typer(help="The evolving training set of a run.")
+
+Directory = Annotated[Path, typer.Argument(help="The directory of a run or of a pool.")]
 
 
 @pool_app.command("stats")
-def pool_stats(
-    directory: Annotated[Path, typer.Argument(help="The directory of a run or of a pool.")],
-) -> None:
+def pool_stats(directory: Directory) -> None:
     """Count seed and synthetic samples, jobs, and reasons of rejection."""
     import json
     from dataclasses import asdict
 
+    print(json.dumps(asdict(_existing_pool(directory).stats()), indent=2))
+
+
+@pool_app.command("export")
+def pool_export(
+    directory: Directory,
+    out: Annotated[Path, typer.Option(help="A new directory for the data set.")],
+    format: Annotated[str, typer.Option(help="jsonl, vlm-r1, coco or hf.")] = "jsonl",
+    seeds: Annotated[bool, typer.Option("--seeds", help="The seed samples, too.")] = False,
+) -> None:
+    """Write the admitted synthetic samples, with their lineage, as a data set."""
+    from syngrpo.cli.progress import progress_bar
+    from syngrpo.formats.out import write_dataset
+    from syngrpo.sample import InputError
+
+    pool = _existing_pool(directory)
+    samples = _admitted(pool, seeds)
+    if not samples:
+        raise InputError(f"pool {directory} has no synthetic samples; --seeds exports the seeds")
+    with progress_bar("writing", len(samples)) as advance:
+        write_dataset(samples, out, format, advance)
+    pool.close()
+    print(f"{len(samples)} samples in {out}")
+
+
+def _existing_pool(directory: Path) -> Pool:
     from syngrpo.pool.store import Pool
     from syngrpo.sample import InputError
 
     if not (directory / "pool.db").is_file():
         raise InputError(f"there is no pool.db in {directory}; name the directory of a run")
-    print(json.dumps(asdict(Pool.open(directory).stats()), indent=2))
+    return Pool.open(directory)
+
+
+def _admitted(pool: Pool, seeds: bool) -> list[Sample]:
+    """Active and retired samples with their lineage. Quarantined ones have no readable image."""
+    from dataclasses import replace
+
+    from syngrpo.formats.lineage import with_lineage
+    from syngrpo.pool.lineage import lineage
+    from syngrpo.synthesis.synthesize import SYNTHESIS
+
+    samples = []
+    for kind in ("seed", "synthetic") if seeds else ("synthetic",):
+        for state in ("active", "retired"):
+            for stored in pool.samples(kind, state):
+                sample = stored.sample
+                columns = dict(sample.columns)
+                prompt = columns.pop(SYNTHESIS, {}).get("prompt")
+                known = lineage(pool, sample.id, sample.dataset, prompt)
+                samples.append(with_lineage(replace(sample, columns=columns), known))
+    return samples

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from syngrpo.cli.options import Count, Seed, Size, Split, rooms_of
+from syngrpo.cli.options import Count, Seed, Size, Split, Task, rooms_of
 
 rooms_app = typer.Typer(help="The embedded world of small indoor scenes.")
 
@@ -35,6 +35,7 @@ def rooms_starter(
 def rooms_show(
     out: Annotated[Path, typer.Option(help="PNG file to write.")],
     split: Split = "train",
+    task: Task = "rec",
     count: Count = 24,
     seed: Seed = 0,
     size: Size = 128,
@@ -42,7 +43,7 @@ def rooms_show(
     """Draw samples of a split on one sheet, with their questions and answers."""
     from syngrpo.formats.contact_sheet import contact_sheet
 
-    samples = rooms_of(split, count, seed, size)
+    samples = rooms_of(split, task, count, seed, size)
     out.parent.mkdir(parents=True, exist_ok=True)
     contact_sheet(samples).save(out, format="PNG")
     print(f"{len(samples)} samples in {out}")

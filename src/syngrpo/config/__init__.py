@@ -1,7 +1,8 @@
 """The config of a run: one model per section, read from YAML, every error names its key."""
 
+from syngrpo.config.loading import load_data, load_samples
 from syngrpo.config.method import MethodConfig
-from syngrpo.config.reading import dump_config, load_config, load_samples
+from syngrpo.config.reading import dump_config, load_config
 from syngrpo.config.sections import STARTER, Config
 from syngrpo.config.source import Source
 
@@ -12,5 +13,6 @@ __all__ = [
     "Source",
     "dump_config",
     "load_config",
+    "load_data",
     "load_samples",
 ]

@@ -10,9 +10,9 @@ import yaml
 from pydantic import ValidationError
 
 from syngrpo.config.errors import describe
-from syngrpo.config.sections import STARTER, Config, DataConfig
-from syngrpo.config.source import Source
-from syngrpo.sample import InputError, Sample
+from syngrpo.config.sections import STARTER, Config
+from syngrpo.config.source import split_paths
+from syngrpo.sample import InputError
 
 
 def load_config(path: Path, overrides: Sequence[str] = ()) -> Config:
@@ -34,22 +34,6 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> Config:
 def dump_config(config: Config) -> str:
     """The resolved config as YAML, every key written out; ``load_config`` reads it back."""
     return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
-
-
-def load_samples(source: Source, data: DataConfig | None = None) -> list[Sample]:
-    """The samples of a source. ``data`` says what to do about bad rows and images.
-
-    Raises InputError as ``read_jsonl`` does.
-    """
-    if source.rooms is not None:
-        from syngrpo.rooms.dataset import rooms_samples
-
-        return rooms_samples(source.rooms, source.count, seed=source.seed, size=source.size)
-    from syngrpo.formats.jsonl import read_jsonl
-
-    data = data if data is not None else DataConfig()
-    assert source.path is not None
-    return read_jsonl(source.path, source.images, data.on_bad_row, decode=data.check_images)
 
 
 class _StrictLoader(yaml.SafeLoader):
@@ -127,7 +111,9 @@ def _apply(values: dict[str, Any], override: str) -> None:
         if isinstance(here, dict) and here.get(name) is None:
             here[name] = {}
         here = here[_position(here, name, override)]
-    here[_position(here, last, override)] = _absolute({last: value}, Path.cwd(), section)[last]
+    place = _position(here, last, override)
+    siblings = here if isinstance(here, dict) else {}
+    here[place] = _absolute({**siblings, last: value}, Path.cwd(), section)[last]
 
 
 def _position(container: Any, name: str, override: str) -> str | int:
@@ -149,16 +135,24 @@ def _absolute(value: Any, base: Path, section: str = "") -> Any:
         return [_absolute(item, base, section) for item in value]
     if not isinstance(value, dict):
         return value
+    hub = "path" if value.get("format") == "hf" else None
     return {
-        key: _place(item, base, section)
-        if key in _PATH_KEYS and isinstance(item, str)
+        key: _place(item, base, section, may_be_name=key == hub or section == "model")
+        if key in _PATH_KEYS
         else _absolute(item, base, key)
         for key, item in value.items()
     }
 
 
-def _place(path: str, base: Path, section: str) -> str:
-    place = base / Path(path).expanduser()
-    if section == "model" and (path == STARTER or not place.exists()):
-        return path  # the bundled model, or a name on the model hub
+def _place(value: Any, base: Path, section: str, may_be_name: bool) -> Any:
+    """One path, or several in a list or joined by colons; what is not a path stays as it is."""
+    if isinstance(value, str) and section != "model":
+        value = split_paths(value, base)
+    if isinstance(value, list):
+        return [_place(item, base, "", may_be_name) for item in value]
+    if not isinstance(value, str):
+        return _absolute(value, base, section)
+    place = base / Path(value).expanduser()
+    if may_be_name and (value == STARTER or not place.exists()):
+        return value  # the bundled model, or a name on the hub
     return str(place)

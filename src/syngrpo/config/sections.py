@@ -47,7 +47,9 @@ class DataConfig(Section):
     """What is trained on."""
 
     train: list[Source] = Field(
-        default=[Source(rooms="train", count=200)], min_length=1, description="the seed samples"
+        default=[Source(rooms="train", count=200)],
+        min_length=1,
+        description="the seed samples; several sources are mixed, see docs/mixing.md",
     )
     prompt_style: Literal["full", "brief"] = Field(
         default="full",

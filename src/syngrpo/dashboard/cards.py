@@ -6,14 +6,17 @@ from html import escape
 
 from syngrpo.dashboard.charts import number
 from syngrpo.dashboard.headlines import (
-    METRIC_TITLES,
     Change,
     ImageCounts,
     Pace,
     changes,
     duration,
     headline_metrics,
+    metric_order,
+    metric_title,
     set_title,
+    split_metric,
+    task_changes,
 )
 from syngrpo.dashboard.run_data import RunData
 
@@ -21,7 +24,7 @@ from syngrpo.dashboard.run_data import RunData
 def accuracy_card(run: RunData, set_name: str) -> str:
     """Held-out accuracy before and after, greedy and sampled."""
     first, last = run.first_and_last(set_name)
-    body = "".join(_change(c) for c in changes(run, set_name, headline_metrics(run)))
+    body = "".join(_change(c) for c in changes(run, set_name, headline_metrics(run, set_name)))
     when = f"step {first.step}" + (f" → {last.step}" if last.step > first.step else "")
     count = int(first.metrics.get("samples", 0))
     note = f"<p class='note'>{when}" + (f", {count} samples" if count else "") + "</p>"
@@ -50,6 +53,19 @@ def diversity_card(run: RunData) -> str:
     return _card("Response diversity", note + _list(rows))
 
 
+def tasks_card(run: RunData) -> str:
+    """Accuracy reward and D of each task, first and last; "" for a run with one task."""
+    rows = [
+        (f"{task}, {title}", f"{number(start)} → {number(end)}")
+        for task, ends in task_changes(run)
+        for title, start, end in ends
+    ]
+    if not rows:
+        return ""
+    note = "<p class='note'>First tenth of the run → last tenth.</p>"
+    return _card("By task", note + _list(rows))
+
+
 def images_card(counts: ImageCounts) -> str:
     """What became of the descriptions; "" for a run without synthesis."""
     if not counts.submitted and not counts.admitted and not counts.rejected:
@@ -65,6 +81,8 @@ def images_card(counts: ImageCounts) -> str:
         ("settled descriptions", f"{counts.settled:,}"),
         ("stale, discarded", f"{counts.stale:,}"),
     ]
+    if counts.skipped:
+        rows.append(("skipped, nothing labelled", f"{counts.skipped:,}"))
     return _card("Synthesised images", _list(rows))
 
 
@@ -84,12 +102,11 @@ def held_out_tables(run: RunData) -> str:
     """Every metric of every evaluation, and the last one by kind of question."""
     if not run.evaluations:
         return ""
-    names = [n for n in METRIC_TITLES if any(n in e.metrics for e in run.evaluations)]
-    names += sorted({n for e in run.evaluations for n in e.metrics} - set(names))
+    names = sorted({name for e in run.evaluations for name in e.metrics}, key=metric_order)
     columns = sorted(run.evaluations, key=lambda e: (run.sets().index(e.set), e.step))
     head = "".join(f"<th class='n'>{escape(e.set)}<br>step {e.step}</th>" for e in columns)
     rows = "".join(
-        f"<tr><td>{escape(METRIC_TITLES.get(name, name))}</td>"
+        f"<tr><td>{escape(metric_title(name))}</td>"
         + "".join(f"<td class='n'>{_cell(e.metrics.get(name))}</td>" for e in columns)
         + "</tr>"
         for name in names
@@ -99,7 +116,8 @@ def held_out_tables(run: RunData) -> str:
 
 
 def _kinds_table(run: RunData) -> str:
-    metrics = headline_metrics(run)
+    headlines = [name for held_out in run.sets() for name in headline_metrics(run, held_out)]
+    metrics = list(dict.fromkeys(split_metric(name)[1] for name in headlines))
     rows = []
     for name in run.sets():
         first, last = run.first_and_last(name)
@@ -117,7 +135,7 @@ def _kinds_table(run: RunData) -> str:
     if not rows:
         return ""
     head = "".join(
-        f"<th class='n'>{METRIC_TITLES[m]}<br>before</th><th class='n'><br>after</th>"
+        f"<th class='n'>{escape(metric_title(m))}<br>before</th><th class='n'><br>after</th>"
         for m in metrics
     )
     return (

@@ -2,19 +2,12 @@
 
 from __future__ import annotations
 
-import base64
-import io
 from collections.abc import Sequence
 from html import escape
 
-from PIL import Image
-
 from syngrpo.dashboard.charts import number
 from syngrpo.dashboard.lineage import Family, Member
-from syngrpo.sample import Sample
-
-THUMBNAIL = 320
-"""Longer side of an embedded picture in pixels, at most."""
+from syngrpo.dashboard.pictures import picture, question_and_answer
 
 
 def gallery_section(families: Sequence[Family]) -> str:
@@ -23,9 +16,10 @@ def gallery_section(families: Sequence[Family]) -> str:
         return ""
     return (
         "<h2>Parents and children</h2><p class='lead'>The labelled objects stay, pixel by pixel; "
-        "the surroundings are new, painted from the description below each picture. The frame is "
-        "the object the question asks for. D is the mean response diversity measured on the "
-        "picture, over all its visits.</p>" + "".join(_family(family) for family in families)
+        "the surroundings are new, painted from the description below each picture. Frames are "
+        "the answer to the question, dashed ones the other labelled objects. D is the mean "
+        "response diversity measured on the picture, over all its visits.</p>"
+        + "".join(_family(family) for family in families)
     )
 
 
@@ -44,33 +38,19 @@ def extremes_section(highest: Sequence[Member], lowest: Sequence[Member]) -> str
     return f"<h2>What the descriptions brought</h2>{parts}"
 
 
-def picture(sample: Sample) -> str:
-    """The image with the answer framed, embedded as a JPEG in an inline ``<svg>``."""
-    width, height = sample.image.width, sample.image.height
-    frame = ""
-    if sample.task == "rec":
-        x1, y1, x2, y2 = sample.answer
-        frame = f"<rect x='{x1:.1f}' y='{y1:.1f}' width='{x2 - x1:.1f}' height='{y2 - y1:.1f}'/>"
-    return (
-        f"<svg viewBox='0 0 {width} {height}' role='img' "
-        f"aria-label='{escape(sample.question, quote=True)}'><image width='{width}' "
-        f"height='{height}' href='{_data_uri(sample)}'/>{frame}</svg>"
-    )
-
-
 def _family(family: Family) -> str:
     parent = family.parent
     facts = _facts(parent)
     return (
         f"<section class='family'><figure class='picture'>{picture(parent.sample)}"
-        f"<figcaption><b>{escape(parent.sample.question)}</b><br>{facts}</figcaption></figure>"
+        f"<figcaption>{question_and_answer(parent.sample)}<br>{facts}</figcaption></figure>"
         f"<div class='children'>{''.join(_child(child) for child in family.children)}</div>"
         "</section>"
     )
 
 
 def _child(child: Member, question: bool = False) -> str:
-    title = f"<b>{escape(child.sample.question)}</b>" if question else ""
+    title = question_and_answer(child.sample) if question else ""
     return (
         f"<figure class='picture'>{picture(child.sample)}<figcaption>{title}"
         f"<span class='words'>{escape(child.sample.description or '')}</span>"
@@ -89,11 +69,3 @@ def _scores(scores: dict[str, float]) -> str:
         return ""
     lines = "<br>".join(f"{escape(k.replace('_', ' '))} {number(v)}" for k, v in scores.items())
     return f"<details><summary>gate</summary>{lines}</details>"
-
-
-def _data_uri(sample: Sample) -> str:
-    image = Image.fromarray(sample.image.decode())
-    image.thumbnail((THUMBNAIL, THUMBNAIL), Image.Resampling.LANCZOS)
-    buffer = io.BytesIO()
-    image.save(buffer, format="JPEG", quality=88)
-    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")

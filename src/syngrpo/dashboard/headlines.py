@@ -13,7 +13,10 @@ METRIC_TITLES = {
     "greedy/acc@0.5": "greedy Acc@0.5",
     "greedy/acc@0.75": "greedy Acc@0.75",
     "greedy/acc@0.9": "greedy Acc@0.9",
-    "greedy/accuracy": "greedy accuracy reward (REC: mean IoU)",
+    "greedy/map": "greedy COCO mAP",
+    "greedy/ap50": "greedy AP50",
+    "greedy/f1@0.5": "greedy F1@0.5",
+    "greedy/accuracy": "greedy accuracy reward",
     "greedy/format": "greedy, well formed",
     "greedy/unreadable": "greedy, unreadable answers",
     "sampled/acc@0.5": "sampled Acc@0.5",
@@ -24,6 +27,12 @@ METRIC_TITLES = {
     "diversity/response": "response diversity D",
     "samples": "samples",
 }
+
+HEADLINES = (
+    ("greedy/map", "greedy/acc@0.5", "greedy/accuracy"),
+    ("sampled/acc@0.5", "sampled/accuracy"),
+)
+"""Of each line the first metric that there is."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +50,7 @@ class Change:
 
     @property
     def title(self) -> str:
-        return METRIC_TITLES.get(self.metric, self.metric)
+        return metric_title(self.metric)
 
 
 @dataclass(frozen=True)
@@ -54,6 +63,7 @@ class ImageCounts:
     rejected: int
     settled: int
     stale: int
+    skipped: int
     reasons: dict[str, int]
 
 
@@ -73,13 +83,42 @@ def set_title(name: str) -> str:
     return f"{name} · {SET_TITLES[name]}" if name in SET_TITLES else name
 
 
-def headline_metrics(run: RunData) -> list[str]:
-    """Greedy then sampled: Acc@0.5 where the task has it, else the mean accuracy reward."""
-    known = {name for e in run.evaluations for name in e.metrics}
+def split_metric(name: str) -> tuple[str, str]:
+    """Task ("" where the name has none) and metric: "rec/greedy/format" → "rec", "greedy/format".
+
+    In a set of several tasks each has metrics of its own.
+    """
+    for metric in METRIC_TITLES:
+        if name.endswith(f"/{metric}"):
+            return name.removesuffix(f"/{metric}"), metric
+    return "", name
+
+
+def metric_title(name: str) -> str:
+    """A metric in words; the name itself where there are none."""
+    task, metric = split_metric(name)
+    title = METRIC_TITLES.get(metric, metric)
+    return f"{task}: {title}" if task else title
+
+
+def metric_order(name: str) -> tuple[str, int, str]:
+    """Sorts metrics by task, those of all tasks first, then as METRIC_TITLES."""
+    task, metric = split_metric(name)
+    known = list(METRIC_TITLES)
+    return task, known.index(metric) if metric in known else len(known), metric
+
+
+def headline_metrics(run: RunData, set_name: str) -> list[str]:
+    """What is looked at first in a held-out set: greedy, then sampled; of each task where the set
+    has several."""
+    known = {name for e in run.evaluations if e.set == set_name for name in e.metrics}
+    tasks = sorted({split_metric(name)[0] for name in known})
+    prefixes = [f"{task}/" for task in tasks if task] or [""]
     return [
-        next(name for name in (f"{how}/acc@0.5", f"{how}/accuracy") if name in known)
-        for how in ("greedy", "sampled")
-        if known & {f"{how}/acc@0.5", f"{how}/accuracy"}
+        next(prefix + name for name in choices if prefix + name in known)
+        for prefix in prefixes
+        for choices in HEADLINES
+        if any(prefix + name in known for name in choices)
     ]
 
 
@@ -99,6 +138,23 @@ def changes(run: RunData, set_name: str, metrics: list[str]) -> list[Change]:
     ]
 
 
+def task_changes(run: RunData) -> list[tuple[str, list[tuple[str, float, float]]]]:
+    """Of a run with several tasks, for each of them: what is measured, the mean of its first tenth
+    and of its last. Empty for a run with one."""
+    tasks = run.tasks() if len(run.tasks()) > 1 else []
+    return [(task, _ends(run, task)) for task in tasks]
+
+
+def _ends(run: RunData, task: str) -> list[tuple[str, float, float]]:
+    found = []
+    for title, metric in (("reward", "reward/accuracy"), ("D", "diversity/response")):
+        curve = run.curve(f"{metric}/{task}")
+        start, end = curve.head(), curve.tail()
+        if start is not None and end is not None:
+            found.append((title, start, end))
+    return found
+
+
 def image_counts(run: RunData, stats: PoolStats | None) -> ImageCounts:
     """Counts over the whole run; from the metrics, the reasons from the pool where there is one."""
     return ImageCounts(
@@ -108,6 +164,7 @@ def image_counts(run: RunData, stats: PoolStats | None) -> ImageCounts:
         rejected=int(run.total("synthesis/rejected")),
         settled=int(run.total("synthesis/settled")),
         stale=int(run.total("synthesis/stale")),
+        skipped=int(run.total("synthesis/skipped")),
         reasons=dict(stats.rejected) if stats else {},
     )
 

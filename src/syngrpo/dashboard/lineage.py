@@ -42,18 +42,24 @@ def open_pool(run_directory: Path) -> Pool | None:
 
 
 def families(pool: Pool, count: int, children: int) -> list[Family]:
-    """Up to ``count`` parents, those with the most measured children, in order of admission.
+    """Up to ``count`` parents, those with the most measured children; datasets take turns.
 
     Of each up to ``children`` children, the measured ones first.
     """
     with pool.database.read() as connection:
-        parents = connection.execute(
-            "SELECT p.id FROM samples s JOIN standing t ON t.number = s.number "
-            "JOIN samples p ON p.number = s.parent WHERE s.parent IS NOT NULL GROUP BY p.number "
-            "ORDER BY SUM(t.visits > 0) DESC, COUNT(*) DESC, p.number LIMIT ?",
-            (count,),
-        ).fetchall()
+        parents = connection.execute(_PARENTS, (count,)).fetchall()
     return [_family(pool, sample_id, children) for (sample_id,) in parents]
+
+
+_PARENTS = """
+SELECT id FROM (
+    SELECT p.id, p.number, SUM(t.visits > 0) AS measured, COUNT(*) AS painted, ROW_NUMBER() OVER (
+        PARTITION BY t.dataset ORDER BY SUM(t.visits > 0) DESC, COUNT(*) DESC, p.number
+    ) AS turn
+    FROM samples s JOIN standing t ON t.number = s.number JOIN samples p ON p.number = s.parent
+    GROUP BY p.number
+) ORDER BY turn, measured DESC, painted DESC, number LIMIT ?
+"""
 
 
 def extremes(pool: Pool, count: int) -> tuple[list[Member], list[Member]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from types import TracebackType
+from typing import Any
 
 from rich.console import Console
 from rich.progress import (
@@ -23,6 +24,8 @@ FACTS = (
     ("entropy", "entropy/token", "{:.2f}"),
     ("s/step", "time/step_s", "{:.2f}"),
 )
+
+_OF_TASK = "reward/accuracy/"
 
 
 class TrainingProgress:
@@ -62,7 +65,7 @@ class TrainingProgress:
     ) -> None:
         self._bar.stop()
 
-    def step(self, metrics: Mapping[str, float]) -> None:
+    def step(self, metrics: Mapping[str, Any]) -> None:
         """Shows a finished step; ``metrics`` is its line of metrics.jsonl."""
         self.admitted += int(metrics.get("synthesis/admitted", 0))
         self.rejected += int(metrics.get("synthesis/rejected", 0))
@@ -90,12 +93,20 @@ class TrainingProgress:
         if self._bar.tasks[self._bar.task_ids.index(task)].finished:
             self._bar.remove_task(task)
 
-    def _facts(self, metrics: Mapping[str, float]) -> str:
+    def _facts(self, metrics: Mapping[str, Any]) -> str:
         parts = [
             f"{title} {style.format(metrics[name])}"
             for title, name, style in FACTS
             if metrics.get(name) is not None
         ]
+        tasks = [name for name in metrics if name.startswith(_OF_TASK)]
+        if len(tasks) > 1:
+            rewards = [
+                f"{name.removeprefix(_OF_TASK)} {metrics[name]:.3f}"
+                for name in tasks
+                if metrics[name] is not None
+            ]
+            parts.insert(1, f"({' '.join(rewards)})")
         if "synthesis/admitted" in metrics:
             parts.append(f"images +{self.admitted} -{self.rejected}")
         return "  ".join(parts)

@@ -12,6 +12,7 @@ from syngrpo.dashboard.cards import (
     held_out_tables,
     images_card,
     pace_line,
+    tasks_card,
 )
 from syngrpo.dashboard.curves import evaluation_charts, training_charts
 from syngrpo.dashboard.gallery import extremes_section, gallery_section
@@ -92,7 +93,7 @@ def _config(run: RunData, section: str, key: str) -> object:
 def _cards(run: RunData, pool: Pool | None) -> str:
     counts = image_counts(run, pool.stats() if pool is not None else None)
     cards = [accuracy_card(run, name) for name in run.sets()]
-    cards += [diversity_card(run), images_card(counts)]
+    cards += [diversity_card(run), tasks_card(run), images_card(counts)]
     return f"<div class='grid-cards'>{''.join(cards)}</div>"
 
 

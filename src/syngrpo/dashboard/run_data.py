@@ -65,6 +65,12 @@ class RunData:
         """Sum of a per-step count over the run."""
         return sum(self.curve(name).values)
 
+    def tasks(self) -> list[str]:
+        """The tasks that have metrics of their own, by name."""
+        prefix = "reward/accuracy/"
+        names = {name for row in self.metrics for name in row if name.startswith(prefix)}
+        return sorted(name.removeprefix(prefix) for name in names)
+
     def sets(self) -> list[str]:
         """Names of the held-out sets, in order of appearance."""
         return list(dict.fromkeys(e.set for e in self.evaluations))

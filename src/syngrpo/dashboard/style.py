@@ -59,7 +59,11 @@ figure { margin: 0; } figcaption { font-weight: 600; font-size: 14px; }
   grid-template-columns: repeat(auto-fill, minmax(176px, 1fr)); }
 .picture svg { width: 100%; height: auto; display: block; border-radius: 6px;
   background: var(--line); }
-.picture rect { fill: none; stroke: #ff3b6b; stroke-width: 2; vector-effect: non-scaling-stroke; }
+.picture rect { fill: transparent; stroke: #ff3b6b; stroke-width: 2;
+  vector-effect: non-scaling-stroke; }
+.picture rect.other { stroke: #ffffff; stroke-width: 1.2; stroke-dasharray: 3 3; opacity: 0.85; }
+.picture svg text { fill: #ffffff; stroke: #b0123c; stroke-width: 3px; paint-order: stroke;
+  vector-effect: non-scaling-stroke; font-weight: 600; }
 .picture figcaption { font-weight: 400; font-size: 12.5px; margin-top: 6px; line-height: 1.4; }
 .picture .words { display: block; overflow-wrap: anywhere; }
 .fact { color: var(--soft); margin-right: 10px; white-space: nowrap; }

@@ -15,6 +15,7 @@ from syngrpo.dashboard.headlines import (
     image_counts,
     pace,
     set_title,
+    task_changes,
 )
 from syngrpo.dashboard.lineage import open_pool
 from syngrpo.dashboard.run_data import RunData, read_run
@@ -46,7 +47,7 @@ def _accuracy_table(run: RunData) -> Table:
     for name in ("before", "after", "change"):
         table.add_column(name, justify="right", no_wrap=True)
     for set_name in run.sets():
-        for change in changes(run, set_name, headline_metrics(run)):
+        for change in changes(run, set_name, headline_metrics(run, set_name)):
             table.add_row(set_title(set_name), change.title, *_cells(change))
     return table
 
@@ -74,6 +75,9 @@ def _facts(run: RunData) -> list[tuple[str, str]]:
         start, end = run.curve(name).head(), run.curve(name).tail()
         if start is not None and end is not None:
             facts.append((title, f"{start:.3f} → {end:.3f}"))
+    for task, ends in task_changes(run):
+        text = ", ".join(f"{title} {start:.3f} → {end:.3f}" for title, start, end in ends)
+        facts.append((f"task {task}", text))
     facts += _images(run)
     now = pace(run)
     if now.a_step is not None:
@@ -100,4 +104,6 @@ def _images(run: RunData) -> list[tuple[str, str]]:
         f"{counts.submitted} descriptions submitted, {counts.admitted} images admitted, "
         f"{counts.rejected} rejected" + (f" ({reasons})" if reasons else "")
     )
+    if counts.skipped:
+        text += f", {counts.skipped} skipped (nothing labelled)"
     return [("synthesis", text), ("settled", f"{counts.settled} descriptions got their reward")]

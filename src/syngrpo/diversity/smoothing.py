@@ -86,6 +86,11 @@ class DiversityBaseline:
             moments.mean += (1.0 - self.decay) * (value - moments.mean)
             moments.count += 1
 
+    @property
+    def tasks(self) -> tuple[str, ...]:
+        """Those that were measured, by name."""
+        return tuple(sorted(self._moments))
+
     def baseline(self, task: str) -> float:
         """b_t. Raises ValueError before the first update of this task."""
         moments = self._seen(task)

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
+
+from syngrpo.sample import InputError
 
 
 @dataclass(frozen=True)
@@ -25,7 +28,10 @@ class Answer:
 
 @dataclass(frozen=True)
 class Prediction:
-    """All answers to one sample; ``diversity`` is D of the sampled ones, 0 when there are none."""
+    """All answers to one sample; ``diversity`` is D of the sampled ones, 0 when there are none.
+
+    ``image`` and ``prompt`` are digests of what the model was shown and asked, "" where unknown.
+    """
 
     id: str
     task: str
@@ -35,11 +41,65 @@ class Prediction:
     greedy: Answer
     sampled: tuple[Answer, ...]
     diversity: float
+    image: str = ""
+    prompt: str = ""
 
 
 def write_predictions(predictions: Iterable[Prediction], path: Path) -> None:
-    """One JSON object a line, the fields of Prediction."""
+    """One JSON object a line, the fields of Prediction. The file appears when it is complete."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w", encoding="utf-8") as file:
-        for prediction in predictions:
-            file.write(json.dumps(asdict(prediction), ensure_ascii=False) + "\n")
+    unfinished = path.with_name(path.name + ".unfinished")
+    with unfinished.open("w", encoding="utf-8") as file:
+        file.writelines(map(_line, predictions))
+    unfinished.replace(path)
+
+
+def append_predictions(predictions: Iterable[Prediction], path: Path) -> None:
+    """Adds lines to the file and hands them to the disk before it returns."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a", encoding="utf-8") as file:
+        file.writelines(map(_line, predictions))
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def read_predictions(path: Path) -> list[Prediction]:
+    """What ``write_predictions`` and ``append_predictions`` wrote; [] when there is no file.
+
+    A last line without its line feed was being written when the process died: it is left out.
+    Raises InputError for any other line that is no prediction.
+    """
+    if not path.exists():
+        return []
+    lines = path.read_bytes().split(b"\n")[:-1]
+    return [_prediction(line, f"{path}:{number}") for number, line in enumerate(lines, start=1)]
+
+
+def drop_unfinished_line(path: Path) -> None:
+    """Cuts off a last line without its line feed, so that lines can be appended."""
+    if path.exists():
+        content = path.read_bytes()
+        os.truncate(path, content.rfind(b"\n") + 1)
+
+
+def _line(prediction: Prediction) -> str:
+    return json.dumps(asdict(prediction), ensure_ascii=False) + "\n"
+
+
+def _prediction(line: bytes, where: str) -> Prediction:
+    try:
+        row = {name: _tuples(value) for name, value in json.loads(line).items()}
+        row["greedy"] = Answer(**row["greedy"])
+        row["sampled"] = tuple(Answer(**answer) for answer in row["sampled"])
+        return Prediction(**row)
+    except (ValueError, TypeError, KeyError, AttributeError):
+        raise InputError(f"{where} is not a prediction; remove the line or the file") from None
+
+
+def _tuples(value: Any) -> Any:
+    """JSON has one kind of array; in answers and predictions it is always a tuple."""
+    if isinstance(value, list):
+        return tuple(map(_tuples, value))
+    if isinstance(value, dict):
+        return {key: _tuples(item) for key, item in value.items()}
+    return value

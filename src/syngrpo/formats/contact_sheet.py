@@ -7,14 +7,15 @@ from textwrap import wrap
 
 from PIL import Image, ImageDraw, ImageFont
 
-from syngrpo.sample import Sample
+from syngrpo.sample import Box, Sample
 
 CAPTION_HEIGHT = 44
 LETTER_WIDTH = 7
 
 
 def contact_sheet(samples: Sequence[Sample], columns: int = 6, scale: int = 2) -> Image.Image:
-    """REC samples row by row, enlarged, each with the box of its answer and its question below.
+    """Samples row by row, enlarged, each with the boxes of its answer and its question below; an
+    answer that is no box is written after the question.
 
     There must be at least one. Raises InputError for an image that cannot be decoded.
     """
@@ -28,9 +29,20 @@ def contact_sheet(samples: Sequence[Sample], columns: int = 6, scale: int = 2) -
         left, top = number % columns * width, number // columns * height
         picture = Image.fromarray(sample.image.decode())
         sheet.paste(picture.resize((picture.width * scale, picture.height * scale)), (left, top))
-        x1, y1, x2, y2 = (scale * value for value in sample.answer)
-        draw.rectangle((left + x1, top + y1, left + x2, top + y2), outline="magenta", width=2)
-        caption = "\n".join(wrap(sample.question, width // LETTER_WIDTH)[:2])
+        boxes, said = answer_parts(sample)
+        for box in boxes:
+            x1, y1, x2, y2 = (scale * value for value in box)
+            draw.rectangle((left + x1, top + y1, left + x2, top + y2), outline="magenta", width=2)
+        caption = "\n".join(wrap(f"{sample.question}{said}", width // LETTER_WIDTH)[:2])
         below = top + height - CAPTION_HEIGHT + 4
         draw.multiline_text((left + 4, below), caption, fill="black", font=font)
     return sheet
+
+
+def answer_parts(sample: Sample) -> tuple[list[Box], str]:
+    """The boxes of a sample's answer, and what is left of it to be written behind the question."""
+    if sample.task == "rec":
+        return [sample.answer], ""
+    if sample.task == "isr":
+        return [], f" {sample.answer}"
+    return [instance["box"] for instance in sample.answer], "" if sample.answer else ": None"

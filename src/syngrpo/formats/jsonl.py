@@ -4,26 +4,22 @@ from __future__ import annotations
 
 import io
 import json
-import logging
-from collections.abc import Iterable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Literal
 
 from PIL import Image
 
-from syngrpo.formats.rows import ImageFolder, parse_row, row_to_sample, sample_to_row
+from syngrpo.formats.image_folder import ImageFolder
+from syngrpo.formats.problems import OnBadRow, Problems
+from syngrpo.formats.registry import ReadOptions, read_dataset
+from syngrpo.formats.rows import parse_row, row_to_sample, sample_to_row
 from syngrpo.sample import EncodedImage, InputError, Sample
-
-SHOWN_BAD_ROWS = 20
-
-logger = logging.getLogger(__name__)
 
 
 def read_jsonl(
     path: Path,
     image_root: Path | None = None,
-    on_bad_row: Literal["error", "skip"] = "error",
+    on_bad_row: OnBadRow = "error",
     decode: bool = False,
 ) -> list[Sample]:
     """All samples of a data file, in order.
@@ -36,29 +32,43 @@ def read_jsonl(
     with ``on_bad_row="skip"``, logs that as a warning and leaves them out; InputError also when
     there is no such file or no (good) row in it.
     """
-    images = ImageFolder(image_root if image_root is not None else path.parent)
-    samples: dict[int, Sample] = {}
-    problems: dict[int, str] = {}
-    lines_by_id: dict[str, int] = {}
-    for number, line in enumerate(_lines(path), start=1):
-        if not line.strip():
-            continue
+    images = (image_root,) if image_root is not None else ()
+    options = ReadOptions(images=images, on_bad_row=on_bad_row, decode=decode)
+    return read_dataset(path, "jsonl", options)
+
+
+def read_rows(path: Path, options: ReadOptions, problems: Problems) -> list[Sample]:
+    """The good rows of one file, a ``registry.Reader``; images are not decoded."""
+    images = ImageFolder(*(options.images or (path.parent,)))
+    samples: list[Sample] = []
+    for place, line in data_lines(path):
+        if len(samples) == options.limit:
+            break
         try:
             sample = row_to_sample(parse_row(line), images)
-            if sample.id in lines_by_id:
-                raise InputError(f"id {sample.id!r} was used in line {lines_by_id[sample.id]}")
-            lines_by_id[sample.id] = number
-            samples[number] = sample
         except InputError as error:
-            problems[number] = str(error)
-    if decode:
-        for number, problem in _undecodable(samples).items():
-            problems[number] = problem
-            del samples[number]
-    if not samples and not problems:
-        raise InputError(f"{path} is empty; write one sample a line, as docs/data.md says")
-    _report(path, problems, on_bad_row, any_good=bool(samples))
-    return list(samples.values())
+            problems.add(place, str(error))
+            continue
+        if problems.claim(sample.id, place):
+            samples.append(sample)
+    return samples
+
+
+def data_lines(path: Path) -> Iterator[tuple[str, bytes]]:
+    """The lines of a file that are not blank, each with its place, ``path:number`` from 1.
+
+    Raises InputError when the file cannot be read.
+    """
+    name = str(path)
+    try:
+        with path.open("rb") as file:
+            for number, line in enumerate(file, start=1):
+                if line.strip():
+                    yield f"{name}:{number}", line
+    except FileNotFoundError:
+        raise InputError(f"data file {path} does not exist; check the path") from None
+    except (IsADirectoryError, PermissionError) as error:
+        raise InputError(f"data file {path} cannot be read ({error.strerror})") from None
 
 
 def write_jsonl(samples: Iterable[Sample], path: Path, image_dir: Path) -> None:
@@ -78,48 +88,6 @@ def write_jsonl(samples: Iterable[Sample], path: Path, image_dir: Path) -> None:
             row = sample_to_row(sample, stored.relative_to(folder).as_posix())
             file.write(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n")
     unfinished.replace(path)
-
-
-def _lines(path: Path) -> Iterable[bytes]:
-    try:
-        with path.open("rb") as file:
-            yield from file
-    except FileNotFoundError:
-        raise InputError(f"data file {path} does not exist; check the path") from None
-    except (IsADirectoryError, PermissionError) as error:
-        raise InputError(f"data file {path} cannot be read ({error.strerror})") from None
-
-
-def _undecodable(samples: dict[int, Sample]) -> dict[int, str]:
-    """Line number → what is wrong, for samples whose image cannot be decoded."""
-    images = list({id(sample.image): sample.image for sample in samples.values()}.values())
-    with ThreadPoolExecutor() as threads:  # decoding releases the interpreter lock
-        problems = dict(zip(map(id, images), threads.map(_decode_problem, images), strict=True))
-    return {
-        number: problem
-        for number, sample in samples.items()
-        if (problem := problems[id(sample.image)]) is not None
-    }
-
-
-def _decode_problem(image: EncodedImage) -> str | None:
-    try:
-        image.decode()
-    except InputError as error:
-        return str(error)
-    return None
-
-
-def _report(path: Path, problems: dict[int, str], on_bad_row: str, any_good: bool) -> None:
-    if not problems:
-        return
-    shown = [f"{path}:{number}: {problems[number]}" for number in sorted(problems)]
-    more = len(shown) - SHOWN_BAD_ROWS
-    rest = f"; and {more} more bad rows" if more > 0 else ""
-    listing = "; ".join(shown[:SHOWN_BAD_ROWS]) + rest
-    if on_bad_row == "error" or not any_good:
-        raise InputError(listing)
-    logger.warning("%s: skipped %d bad rows: %s", path, len(shown), listing)
 
 
 def _store(image: EncodedImage, image_dir: Path) -> Path:

@@ -1,10 +1,13 @@
-"""Checking COCO run-length codes before pycocotools decodes them: it trusts their lengths."""
+"""Masks as COCO writes them, checked before pycocotools sees them: it trusts what it is given."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from syngrpo.boxes import decode_mask, intersection, mask_box
+import numpy as np
+from pycocotools import mask as coco_mask
+
+from syngrpo.boxes import intersection
 from syngrpo.sample import Box, EncodedImage, InputError, RunLength
 from syngrpo.tasks.labels import shown
 
@@ -23,34 +26,113 @@ def checked_mask(value: Any, box: Box, image: EncodedImage, name: str) -> RunLen
             f"[{image.height}, {image.width}] (height, width)"
         )
     lengths = run_lengths(value["counts"])
-    if lengths is None or min(lengths, default=0) < 0 or sum(lengths) != image.height * image.width:
+    whole = image.height * image.width
+    if lengths is None or (lengths < 0).any() or lengths.sum() != whole:
         raise InputError(f"{name}.counts is not a run-length code of the whole image")
-    pixels = decode_mask(value)
-    if not pixels.any() or intersection(mask_box(pixels), box) == 0:
+    if not lengths[1::2].any() or not _touches(value, box):
         raise InputError(f"{name} covers no pixel of the object's box")
     return value
 
 
-def run_lengths(counts: str) -> list[int] | None:
-    """The lengths of the runs in a compressed ``counts``; None when it is cut off or has foreign
-    characters.
+def run_lengths(counts: str) -> np.ndarray | None:
+    """The lengths of the runs in a compressed ``counts``, int64 (N,); None when it is cut off or
+    has foreign characters.
 
     The code is that of the COCO API (``rleFrString`` in maskApi.c): numbers in groups of five
     bits, low ones first, bit 6 of a character says that more follow, the last group carries the
     sign; from the fourth number on each is relative to the one two before.
     """
-    lengths: list[int] = []
-    number, shift = 0, 0
-    for character in counts:
-        group = ord(character) - 48
-        if not 0 <= group < 64 or shift > 60:
-            return None
-        number |= (group & 0x1F) << shift
-        shift += 5
-        if group & 0x20:
-            continue
-        if group & 0x10:
-            number -= 1 << shift
-        lengths.append(number + lengths[-2] if len(lengths) > 2 else number)
-        number, shift = 0, 0
-    return lengths if shift == 0 else None
+    if not counts.isascii():
+        return None
+    groups = np.frombuffer(counts.encode("ascii"), dtype=np.uint8).astype(np.int64) - 48
+    if not ((groups >= 0) & (groups < 64)).all():
+        return None
+    ends = np.flatnonzero(groups < 0x20)
+    if not len(ends):
+        return None if len(groups) else groups
+    starts = np.concatenate([[0], ends[:-1] + 1])
+    sizes = ends - starts + 1
+    if ends[-1] != len(groups) - 1 or sizes.max() > _MOST_GROUPS:
+        return None
+    shifts = 5 * (np.arange(len(groups)) - np.repeat(starts, sizes))
+    numbers = np.add.reduceat((groups & 0x1F) << shifts, starts)
+    numbers -= ((groups[ends] & 0x10) != 0).astype(np.int64) << 5 * sizes
+    numbers[1::2] = numbers[1::2].cumsum()
+    numbers[2::2] = numbers[2::2].cumsum()
+    return numbers
+
+
+_MOST_GROUPS = 8
+"""40 bits: more than any image has pixels."""
+
+
+def _touches(code: RunLength, box: Box) -> bool:
+    """Whether the tight box around a mask that is not empty overlaps the other."""
+    raw = {"size": code["size"], "counts": code["counts"].encode("ascii")}
+    x, y, width, height = (float(number) for number in coco_mask.toBbox(raw))
+    return intersection((x, y, x + width, y + height), box) > 0
+
+
+def segmentation_mask(value: Any, box: Box, image: EncodedImage, name: str) -> RunLength | None:
+    """A COCO ``segmentation`` (polygons, or a run-length code of either kind) → the mask.
+
+    None when there is none, or when it covers no pixel: polygons of tiny objects do not. Raises
+    InputError, which calls the value ``name``, when it is not valid or misses the box.
+    """
+    if value is None or value == []:
+        return None
+    if isinstance(value, dict):
+        if isinstance(value.get("counts"), str):
+            return checked_mask(value, box, image, name)
+        codes = [_uncompressed(value, image, name)]
+    elif isinstance(value, list):
+        codes = coco_mask.frPyObjects(
+            [_polygon(part, image, f"{name}[{i}]") for i, part in enumerate(value)],
+            image.height,
+            image.width,
+        )
+    else:
+        raise InputError(f"{name} is {shown(value)}, neither polygons nor a run-length code")
+    code = coco_mask.merge(codes)
+    if coco_mask.area(code) == 0:
+        return None
+    mask = {"size": [image.height, image.width], "counts": code["counts"].decode("ascii")}
+    if not _touches(mask, box):
+        raise InputError(f"{name} covers no pixel of the object's box")
+    return mask
+
+
+def _polygon(value: Any, image: EncodedImage, name: str) -> list[float]:
+    """Flat x, y pairs of at least three corners, moved inside the image: pycocotools takes four
+    numbers for a box, and follows a line however far it leads."""
+    corners = _numbers(value)
+    if corners is None or len(corners) < 6 or len(corners) % 2:
+        raise InputError(f"{name} is {shown(value)}, not a polygon [x1, y1, x2, y2, x3, y3, …]")
+    corners[0::2] = corners[0::2].clip(0, image.width)
+    corners[1::2] = corners[1::2].clip(0, image.height)
+    return corners.tolist()
+
+
+def _uncompressed(value: dict[str, Any], image: EncodedImage, name: str) -> RunLength:
+    lengths = _numbers(value.get("counts"))
+    size = [image.height, image.width]
+    if lengths is None or value.get("size") != size:
+        raise InputError(f"{name} is {shown(value)}, not a run-length code of size {size}")
+    whole = (lengths >= 0).all() and (lengths == np.floor(lengths)).all()
+    if not whole or lengths.sum() != image.height * image.width:
+        raise InputError(f"{name}.counts is not a run-length code of the whole image")
+    counts = [int(length) for length in lengths]
+    return coco_mask.frPyObjects({"size": size, "counts": counts}, *size)
+
+
+def _numbers(value: Any) -> np.ndarray | None:
+    """A list of finite numbers as float64 (N,); None for anything else."""
+    if not isinstance(value, list):
+        return None
+    try:
+        numbers = np.array(value)
+    except ValueError:  # lists of unequal lengths
+        return None
+    if numbers.ndim != 1 or numbers.dtype.kind not in "iuf" or not np.isfinite(numbers).all():
+        return None
+    return numbers.astype(np.float64)

@@ -4,43 +4,19 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
+from syngrpo.formats.image_folder import ImageFolder, Objects
 from syngrpo.formats.masks import checked_mask
 from syngrpo.sample import EncodedImage, InputError, LabelledObject, Sample
 from syngrpo.tasks import get_task
 from syngrpo.tasks.labels import checked_box, shown
 
-REQUIRED_KEYS = ("id", "task", "image", "question", "answer")
-OPTIONAL_KEYS = ("objects", "parent", "description", "depth", "columns")
+REQUIRED_KEYS = ("id", "task", "image", "question")
+OPTIONAL_KEYS = ("answer", "objects", "parent", "description", "depth", "columns")
 OBJECT_KEYS = ("label", "box", "mask")
-
-
-class ImageFolder:
-    """The images of a data file: headers are read once, and no path leads out of the folder."""
-
-    def __init__(self, root: Path) -> None:
-        self.root = root.resolve()
-        self._headers: dict[str, EncodedImage] = {}
-
-    def open(self, relative: str) -> EncodedImage:
-        """The image at a path relative to the folder. Raises InputError; decodes nothing."""
-        if relative not in self._headers:
-            self._headers[relative] = EncodedImage.from_file(self._inside(relative))
-        return self._headers[relative]
-
-    def _inside(self, relative: str) -> Path:
-        try:
-            path = (self.root / relative).resolve()
-        except (ValueError, OSError, RuntimeError) as error:  # null bytes, loops of links
-            raise InputError(f"image {shown(relative)} is not a usable path ({error})") from None
-        if Path(relative).is_absolute() or not path.is_relative_to(self.root):
-            raise InputError(
-                f"image {shown(relative)} leaves the image folder {self.root}; "
-                "write a path relative to that folder"
-            )
-        return path
+DETECTION = ("ovd", "ovd-vlm-r1")
+"""Tasks whose answer is a list of labelled boxes."""
 
 
 def parse_row(line: bytes) -> dict[str, Any]:
@@ -59,25 +35,26 @@ def parse_row(line: bytes) -> dict[str, Any]:
 def row_to_sample(row: Mapping[str, Any], images: ImageFolder) -> Sample:
     """A checked Sample. Raises InputError naming the first thing that is wrong with the row."""
     _check_keys(row, REQUIRED_KEYS, OPTIONAL_KEYS, "the row")
-    task = get_task(_text(row, "task"))
-    question = _text(row, "question")
-    image = images.open(_text(row, "image"))
-    objects = _objects(row, image, question)
+    task = get_task(checked_text(row["task"], "task"))
+    question = checked_text(row["question"], "question")
+    image = images.open(checked_text(row["image"], "image"))
+    objects = _objects(row, task.name, question, image, images.labelled)
+    columns = _optional(row, "columns", dict) or {}
     parent = _optional(row, "parent", str)
     depth = _optional(row, "depth", int)
     if depth is not None and depth < 0:
         raise InputError(f"depth is {depth}, not a number of generations")
     return Sample(
-        id=_text(row, "id"),
+        id=checked_text(row["id"], "id"),
         task=task.name,
         image=image,
         question=question,
-        answer=task.ground_truth(row["answer"], image, objects),
+        answer=task.ground_truth(row.get("answer"), image, objects, question, columns),
         objects=objects,
         parent=parent,
         description=_optional(row, "description", str),
         depth=depth if depth is not None else int(parent is not None),
-        columns=_optional(row, "columns", dict) or {},
+        columns=columns,
     )
 
 
@@ -105,14 +82,40 @@ def sample_to_row(sample: Sample, image: str) -> dict[str, Any]:
 
 
 def _objects(
-    row: Mapping[str, Any], image: EncodedImage, question: str
-) -> tuple[LabelledObject, ...]:
+    row: Mapping[str, Any],
+    task: str,
+    question: str,
+    image: EncodedImage,
+    labelled: dict[str, tuple[str, Objects]],
+) -> Objects:
+    """The labelled objects; where they are left out, what the answer says of them.
+
+    Rows about the same image mostly label the same objects: those are checked and stored once.
+    """
+    if row.get("answer") is None and task not in DETECTION:
+        raise InputError("the row has no answer")
     values = row.get("objects")
-    if values is None:  # a phrase and its box are all that most REC data sets have
-        return (LabelledObject(label=question, box=checked_box(row["answer"], image, "answer")),)
-    if not isinstance(values, list) or not values:
+    if values is None:
+        values = _answered(row.get("answer"), task, question)
+    if not isinstance(values, list) or not (values or task in DETECTION):
         raise InputError(f"objects is {shown(values)}, not a list of labelled objects")
-    return tuple(_object(value, image, f"objects[{i}]") for i, value in enumerate(values))
+    text = repr(values)  # equal lists can differ: True is 1
+    known, objects = labelled.get(row["image"], (None, ()))
+    if known != text:
+        objects = tuple(_object(value, image, f"objects[{i}]") for i, value in enumerate(values))
+        labelled[row["image"]] = (text, objects)
+    return objects
+
+
+def _answered(answer: Any, task: str, question: str) -> Any:
+    """The objects an answer speaks of: all that most REC and OVD data sets have."""
+    if task == "rec":
+        return [{"label": question, "box": answer}]
+    if task in DETECTION:
+        if answer is None:
+            raise InputError("the row has no answer and no objects; write one of them")
+        return answer
+    raise InputError("the row has no objects; label what has to stay in new surroundings")
 
 
 def _object(value: Any, image: EncodedImage, name: str) -> LabelledObject:
@@ -123,7 +126,7 @@ def _object(value: Any, image: EncodedImage, name: str) -> LabelledObject:
     mask = value.get("mask")
     if mask is not None:
         mask = checked_mask(mask, box, image, f"{name}.mask")
-    return LabelledObject(label=_text(value, "label", f"{name}."), box=box, mask=mask)
+    return LabelledObject(label=checked_text(value["label"], f"{name}.label"), box=box, mask=mask)
 
 
 def _check_keys(
@@ -132,22 +135,25 @@ def _check_keys(
     missing = [key for key in required if row.get(key) is None]
     if missing:
         raise InputError(f"{name} has no {', '.join(missing)}")
-    unknown = sorted(set(row) - {*required, *optional})
+    unknown = sorted(key for key in row if key not in required and key not in optional)
     if unknown:
         hint = "; put values of your own under columns" if "columns" in optional else ""
         raise InputError(f"{name} has unknown keys {shown(unknown)}{hint}")
 
 
-def _text(row: Mapping[str, Any], key: str, prefix: str = "") -> str:
-    value = row[key]
+def checked_text(value: Any, name: str) -> str:
+    """A JSON value → a text that a prompt may hold. ``name`` is what the message calls it.
+
+    Raises InputError when it is no text, blank, not valid Unicode, or holds special tokens.
+    """
     if not isinstance(value, str) or not value.strip():
-        raise InputError(f"{prefix}{key} is {shown(value)}, not a text")
+        raise InputError(f"{name} is {shown(value)}, not a text")
     try:
         value.encode("utf-8")
     except UnicodeEncodeError:
-        raise InputError(f"{prefix}{key} {shown(value)} is not valid Unicode") from None
+        raise InputError(f"{name} {shown(value)} is not valid Unicode") from None
     if "<|" in value:
-        raise InputError(f'{prefix}{key} {shown(value)} holds "<|", which starts special tokens')
+        raise InputError(f'{name} {shown(value)} holds "<|", which starts special tokens')
     return value
 
 

@@ -33,6 +33,7 @@ METRICS: dict[str, Kind] = {
     "entropy/token_synthetic": "mean",
     "synthesis/submitted": "sum",
     "synthesis/dropped": "sum",
+    "synthesis/skipped": "sum",
     "synthesis/admitted": "sum",
     "synthesis/rejected": "sum",
     "synthesis/settled": "sum",
@@ -64,6 +65,29 @@ METRICS: dict[str, Kind] = {
 ``diversity/zero_variance_groups`` and its two parts are shares in [0, 1], ``entropy/*`` is in nats.
 """
 
+PER_TASK = (
+    "reward/accuracy",
+    "reward/format",
+    "diversity/response",
+    "diversity/baseline",
+    "diversity/reward",
+    "diversity/zero_variance_groups",
+    "entropy/token",
+)
+"""Metrics that are also kept for every task of the run, as ``{metric}/{task}``."""
+
+
+def of_task(name: str, task: str) -> str:
+    """The name of a metric of PER_TASK for one task."""
+    assert name in PER_TASK
+    return f"{name}/{task}"
+
+
+def kind_of(name: str) -> Kind:
+    """How the observations of a metric are put together. KeyError for unknown names."""
+    metric, _, task = name.rpartition("/")
+    return METRICS[metric if task and metric in PER_TASK else name]
+
 
 @dataclass
 class _Observed:
@@ -73,13 +97,15 @@ class _Observed:
 
 @dataclass
 class StepMetrics:
-    """Collects one step's observations in one process; make a new one for every step."""
+    """Collects one step's observations in one process; make a new one for every step. ``tasks`` are
+    those of the run, in the order of the record."""
 
+    tasks: tuple[str, ...] = ()
     observed: dict[str, _Observed] = field(default_factory=dict)
 
     def observe(self, name: str, value: float, weight: float = 1.0) -> None:
         """One value of a metric; ``weight`` only matters to means. KeyError for unknown names."""
-        kind = METRICS[name]
+        kind = kind_of(name)
         entry = self.observed.setdefault(name, _Observed())
         if kind == "same":
             entry.total = value
@@ -87,9 +113,15 @@ class StepMetrics:
             entry.total += value * weight if kind == "mean" else value
         entry.weight += weight
 
+    def observe_task(self, name: str, task: str, value: float, weight: float = 1.0) -> None:
+        """One value of a metric of PER_TASK, for everything and for the task."""
+        self.observe(name, value, weight)
+        self.observe(of_task(name, task), value, weight)
+
     def observe_group(
         self,
         *,
+        task: str,
         diversity: float,
         accuracies: Iterable[float],
         format_rewards: Iterable[float],
@@ -99,17 +131,18 @@ class StepMetrics:
     ) -> None:
         """One rolled-out group. ``entropy_sum`` is in nats, over its ``tokens`` response tokens."""
         origin = "synthetic" if synthetic else "seed"
-        zero_variance = float(has_zero_variance(diversity))
-        for suffix in ("", f"_{origin}"):
-            self.observe(f"diversity/response{suffix}", diversity)
-            self.observe(f"diversity/zero_variance_groups{suffix}", zero_variance)
-            if tokens:
-                self.observe(f"entropy/token{suffix}", entropy_sum / tokens, tokens)
-        for accuracy in accuracies:
-            self.observe("reward/accuracy", accuracy)
-            self.observe(f"reward/accuracy_{origin}", accuracy)
+        means = [
+            ("diversity/response", diversity, 1),
+            ("diversity/zero_variance_groups", float(has_zero_variance(diversity)), 1),
+        ]
+        if tokens:
+            means.append(("entropy/token", entropy_sum / tokens, tokens))
+        means += [("reward/accuracy", accuracy, 1) for accuracy in accuracies]
+        for name, value, weight in means:
+            self.observe_task(name, task, value, weight)
+            self.observe(f"{name}_{origin}", value, weight)
         for reward in format_rewards:
-            self.observe("reward/format", reward)
+            self.observe_task("reward/format", task, reward)
         self.observe("tokens", tokens)
 
     def observe_loss(self, output: LossOutput, divisor: int = 1) -> None:
@@ -136,7 +169,8 @@ class StepMetrics:
     def record(self, step: int) -> dict[str, Any]:
         """The line of ``metrics.jsonl``: every metric, in a fixed order, None where unknown."""
         record: dict[str, Any] = {"step": step}
-        for name, kind in METRICS.items():
+        for name in (*METRICS, *(of_task(name, task) for name in PER_TASK for task in self.tasks)):
+            kind = kind_of(name)
             entry = self.observed.get(name)
             if entry is None:
                 record[name] = 0 if kind == "sum" else None
@@ -149,15 +183,17 @@ class StepMetrics:
         return record
 
 
-def merged(states: Iterable[dict[str, tuple[float, float]]]) -> StepMetrics:
+def merged(
+    states: Iterable[dict[str, tuple[float, float]]], tasks: tuple[str, ...] = ()
+) -> StepMetrics:
     """The metrics of one step over all processes, from the ``state`` of each, in rank order."""
-    whole = StepMetrics()
+    whole = StepMetrics(tasks)
     for state in states:
         for name, (total, weight) in state.items():
-            entry = whole.observed.setdefault(name, _Observed())
-            if METRICS[name] == "same":
+            entry, kind = whole.observed.setdefault(name, _Observed()), kind_of(name)
+            if kind == "same":
                 entry.total = total
-            elif METRICS[name] == "max":
+            elif kind == "max":
                 entry.total = max(entry.total, total)
             else:
                 entry.total += total

@@ -11,6 +11,7 @@ from syngrpo.diversity.ledger import token_span
 from syngrpo.grpo.groups import Group
 from syngrpo.policy.spans import scene_token_mask
 from syngrpo.synthesis.prompts import clean_description
+from syngrpo.tasks import get_task
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,7 +27,9 @@ class Description:
 
 @dataclass(frozen=True, eq=False)
 class GroupReport:
-    """``index`` is the group's place in the global batch; ``accuracy`` the mean of the group."""
+    """``index`` is the group's place in the global batch; ``accuracy`` the mean of the group;
+    ``paintable`` whether the sample has labelled objects that new surroundings can be painted
+    around."""
 
     index: int
     sample_id: str
@@ -35,6 +38,7 @@ class GroupReport:
     job_id: str | None
     diversity: float
     accuracy: float
+    paintable: bool
     descriptions: list[Description]
 
 
@@ -48,6 +52,7 @@ def report_group(group: Group, tokenizer: Any, wanted: int) -> GroupReport:
         job_id=group.drawn.job_id,
         diversity=group.diversity,
         accuracy=float(group.accuracy.mean()),
+        paintable=bool(get_task(group.task).respects(group.drawn.sample).keep),
         descriptions=_descriptions(group, tokenizer, wanted),
     )
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -13,7 +13,7 @@ from syngrpo.diversity.ledger import Ledger, PendingDescription
 from syngrpo.diversity.response import has_zero_variance
 from syngrpo.diversity.smoothing import DiversityBaseline
 from syngrpo.grpo.groups import Group, score_group
-from syngrpo.grpo.metrics import StepMetrics, merged
+from syngrpo.grpo.metrics import StepMetrics, merged, of_task
 from syngrpo.grpo.processes import Processes
 from syngrpo.grpo.reports import Description, GroupReport, report_group
 from syngrpo.grpo.rows import Settled, UpdateRow, fresh_row, settled_segment
@@ -32,11 +32,18 @@ from syngrpo.tasks import get_task
 
 class Trainer:
     """One process's part of a run. The main one alone holds ``client`` (the way to pool and data
-    server), the ledger and the baseline; the others get from it what they work on."""
+    server), the ledger and the baseline; the others get from it what they work on. ``tasks`` are
+    those of the seeds; each has metrics of its own."""
 
     def __init__(
-        self, config: Config, policy: Policy, processes: Processes, client: DataClient | None
+        self,
+        config: Config,
+        policy: Policy,
+        processes: Processes,
+        client: DataClient | None,
+        tasks: Iterable[str],
     ) -> None:
+        self.tasks = tuple(sorted(set(tasks)))
         self.config = config
         self.policy = policy
         self.processes = processes
@@ -52,11 +59,11 @@ class Trainer:
         )
         self.steps_done = 0
         self.version = 0
-        self.metrics = StepMetrics()
+        self.metrics = StepMetrics(self.tasks)
 
     def step(self) -> dict[str, Any]:
         """One optimisation step; returns its line of ``metrics.jsonl``, the same everywhere."""
-        self.metrics = StepMetrics()
+        self.metrics = StepMetrics(self.tasks)
         with self.metrics.timed("time/step_s"):
             groups, reports = self.collect(self.config.trainer.groups_per_step)
             if self.config.method.refill_zero_variance:
@@ -65,7 +72,8 @@ class Trainer:
             settled = self.settle(reports)
             self.update(groups, settled)
         self.steps_done += 1
-        return merged(self.processes.gather([self.metrics.state()])).record(self.steps_done)
+        states = self.processes.gather([self.metrics.state()])
+        return merged(states, self.tasks).record(self.steps_done)
 
     def collect(self, count: int, first: int = 0) -> tuple[list[Group], list[GroupReport]]:
         """Draws ``count`` samples, rolls them out, scores them: this process's groups, and the
@@ -107,6 +115,7 @@ class Trainer:
         for group in groups:
             entropy = group.entropy
             self.metrics.observe_group(
+                task=group.task,
                 diversity=group.diversity,
                 accuracies=group.accuracy.tolist(),
                 format_rewards=group.format.tolist(),
@@ -145,19 +154,22 @@ class Trainer:
         return kept + more, reports + their_reports
 
     def submit(self, reports: Sequence[GroupReport]) -> None:
-        """4. Up to K different descriptions a group become jobs; the ledger waits for them."""
-        if self.client is None or not self.config.method.synthesises:
+        """4. Up to K different descriptions a group become jobs; the ledger waits for them. Those
+        for a picture without labelled objects are counted: there is nothing to paint around."""
+        method = self.config.method
+        if self.client is None or not method.synthesises:
             return
         requests = []
         for report in reports:
             if report.depth >= self.config.pool.max_depth:
                 continue
             rng = self._random("job", report.index)
-            if self.config.method.random_descriptions:
-                count = self.config.method.descriptions_per_group
-                texts = [random_description(rng) for _ in range(count)]
-                requests += [self._request(report, text, rng) for text in texts]
+            drawn = method.descriptions_per_group if method.random_descriptions else 0
+            if not report.paintable:
+                self.metrics.observe("synthesis/skipped", drawn + len(report.descriptions))
                 continue
+            texts = [random_description(rng) for _ in range(drawn)]
+            requests += [self._request(report, text, rng) for text in texts]
             for description in report.descriptions:
                 request = self._request(report, description.text, rng)
                 requests.append(request)
@@ -190,8 +202,8 @@ class Trainer:
                     self.ledger.lose(outcome.job_id)
             self.metrics.observe("synthesis/settled", len(settled))
             for item in settled:
-                self.metrics.observe("diversity/reward", item.reward)
-            self._observe_pool(reports)
+                self.metrics.observe_task("diversity/reward", item.pending.task, item.reward)
+            self._observe_pool()
         return self.processes.share(settled)
 
     def update(self, groups: Sequence[Group], settled: Sequence[Settled]) -> None:
@@ -274,12 +286,13 @@ class Trainer:
             parent = replace(parent, image=EncodedImage.from_bytes(parent.image.read()))
         return Settled(parent, pending, reward)
 
-    def _observe_pool(self, reports: Sequence[GroupReport]) -> None:
+    def _observe_pool(self) -> None:
         assert self.client is not None
         stats = self.client.stats()
         self.metrics.observe("pool/seed", stats.seed)
         self.metrics.observe("pool/synthetic", stats.synthetic)
         self.metrics.observe("pool/depth_mean", stats.depth_mean)
-        tasks = {report.task for report in reports}
-        baselines = [self.baseline.baseline(task) for task in sorted(tasks)]
-        self.metrics.observe("diversity/baseline", sum(baselines) / len(baselines))
+        baselines = {task: self.baseline.baseline(task) for task in self.baseline.tasks}
+        for task, value in baselines.items():
+            self.metrics.observe(of_task("diversity/baseline", task), value)
+        self.metrics.observe("diversity/baseline", sum(baselines.values()) / len(baselines))

@@ -11,10 +11,48 @@ from collections.abc import Sequence
 import torch
 from torch.nn.utils.rnn import pad_sequence
 
+from syngrpo.policy.encode import Prompt
+from syngrpo.policy.forward import forward_rows
+from syngrpo.policy.loading import Policy
+
 BLOCK = 64
 """Room for own keys and values grows by this many tokens at a time."""
 
 Pair = tuple[torch.Tensor, torch.Tensor]
+
+
+class SharedDecoder:
+    """R rows that continue B prompts one token a call; each prompt runs, and is kept, once.
+
+    ``states`` (R, d) are the hidden states that predict the next tokens.
+    """
+
+    def __init__(self, policy: Policy, prompts: Sequence[Prompt], group_size: int) -> None:
+        nothing: list[list[torch.Tensor]] = [[] for _ in prompts]
+        rows = forward_rows(policy, policy.base, prompts, nothing, keep_prefix=True)
+        owners = torch.arange(len(prompts), device=policy.device).repeat_interleave(group_size)
+        lengths = torch.tensor([len(p.input_ids) for p in prompts], device=policy.device)
+        self.states = rows.hidden[lengths.cumsum(0) - 1][owners]
+        self._positions = torch.tensor(rows.starts, device=policy.device)[owners]
+        self._layout = DecodeLayout(rows.layout.prefix, owners)
+        self._text_model = policy.family.text_model(policy.base)
+
+    def append(self, tokens: torch.Tensor) -> None:
+        """Continues each row by one token (R,)."""
+        outputs = self._text_model(
+            input_ids=tokens[:, None],
+            position_ids=self._positions.expand(3, -1)[..., None],
+            use_cache=False,
+            layout=self._layout,
+        )
+        self._layout.advance()
+        self._positions = self._positions + 1
+        self.states = outputs.last_hidden_state[:, 0]
+
+    def keep(self, rows: torch.Tensor) -> None:
+        """Drops all rows but these (ascending indices into the rows of now)."""
+        self._layout.keep(rows)
+        self._positions = self._positions[rows]
 
 
 class DecodeLayout:

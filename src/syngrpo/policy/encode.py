@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 import torch
@@ -12,6 +13,9 @@ from syngrpo.sample import InputError, Sample
 
 MAX_ASPECT_RATIO = 200
 """Qwen's image processors refuse anything longer."""
+
+OPENED_THINKING = re.compile(r"<think>\s*(</think>\s*)?\Z")
+"""What templates of thinking models put behind the generation prompt."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,7 +37,8 @@ class Prompt:
 def encode(policy: Policy, sample: Sample, text: str) -> Prompt:
     """Decodes the sample's image and wraps it and ``text`` into the model's chat template.
 
-    Raises InputError for an image that cannot be decoded or is too elongated.
+    A ``<think>`` with which the template begins the answer is left out: responses write all their
+    parts themselves. Raises InputError for an image that cannot be decoded or is too elongated.
     """
     pixels = sample.image.decode().copy()  # the processor wants an array it may write to
     height, width = pixels.shape[:2]
@@ -46,6 +51,7 @@ def encode(policy: Policy, sample: Sample, text: str) -> Prompt:
     chat = policy.processor.apply_chat_template(
         [{"role": "user", "content": content}], add_generation_prompt=True, tokenize=False
     )
+    chat = OPENED_THINKING.sub("", chat)
     tensors = policy.processor(text=[chat], images=[pixels], return_tensors="pt")
     grid = tensors["image_grid_thw"]
     frame = policy.family.frame(width, height, grid, policy.processor.image_processor)

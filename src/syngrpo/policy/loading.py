@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import logging
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,27 +12,31 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from peft import LoraConfig, PeftModel, get_peft_model
+from peft import PeftModel
 from torch import nn
-from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor
+from transformers import (
+    AutoConfig,
+    AutoModelForImageTextToText,
+    AutoProcessor,
+    PreTrainedConfig,
+)
 from transformers.utils import logging as transformers_logging
 
+from syngrpo.policy.adapters import (
+    LoraOptions,
+    adapter_base,
+    is_adapter,
+    load_adapter,
+    new_adapter,
+)
 from syngrpo.policy.attention import SHARED_PREFIX
-from syngrpo.policy.family import Family, get_family
+from syngrpo.policy.families.family import Family
+from syngrpo.policy.families.registry import get_family
 from syngrpo.sample import InputError
 
+logger = logging.getLogger(__name__)
+
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-
-
-@dataclass(frozen=True)
-class LoraOptions:
-    """Low-rank adapters on every linear layer of the decoder (and of an unfrozen vision tower).
-
-    No dropout: the importance ratio of an unchanged policy has to be exactly 1.
-    """
-
-    rank: int = 64
-    alpha: int = 128
 
 
 @dataclass
@@ -40,7 +45,8 @@ class Policy:
 
     ``model`` is what the optimizer sees (a PeftModel with LoRA); ``base`` is always the plain
     transformers model inside. ``banned`` are token ids that are never sampled, ``stop_ids`` end a
-    response. ``reference`` is the frozen copy that ``keep_reference`` made, if any.
+    response. With ``shares_prefix`` a group's prompt is computed once; without, rows are padded.
+    ``reference`` is the frozen copy that ``keep_reference`` made, if any.
     """
 
     model: nn.Module
@@ -48,6 +54,7 @@ class Policy:
     family: Family
     banned: torch.Tensor
     stop_ids: tuple[int, ...]
+    shares_prefix: bool = True
     reference: nn.Module | None = None
 
     @property
@@ -99,47 +106,66 @@ def load_policy(
     freeze_vision: bool = False,
     gradient_checkpointing: bool = False,
     max_pixels: int | None = None,
+    adapter: Path | None = None,
 ) -> Policy:
     """Loads a checkpoint directory (or a hub name) for training.
 
     ``dtype`` is one of DTYPES. Gradients flow into the vision tower unless it is frozen; with
-    ``lora`` only adapters train. ``max_pixels`` bounds the area of a resized image. Raises
-    InputError for a missing directory, an unknown family, dtype or device.
+    ``lora`` only adapters train. ``max_pixels`` bounds the area of a resized image. ``adapter`` is
+    a directory saved by peft, put on top of the model; a ``path`` that is itself such a directory
+    loads the model it was trained on below it. Raises InputError for a missing directory, an
+    unknown family, dtype or device, an adapter that does not fit, or an adapter besides ``lora``.
     """
     if dtype not in DTYPES:
         raise InputError(f"dtype {dtype!r} is unknown; use one of {', '.join(DTYPES)}")
     target = _device(device)
-    source = _source(path)
-    transformers_logging.disable_progress_bar()  # they would tear up our own
-    try:
-        config = AutoConfig.from_pretrained(source)
-        family = get_family(config)
-        processor = AutoProcessor.from_pretrained(source)
-        model = AutoModelForImageTextToText.from_pretrained(source, dtype=DTYPES[dtype])
-    except OSError as error:
-        reason = str(error).splitlines()[0]
-        raise InputError(f"model {source} cannot be loaded ({reason}); check model.path") from None
+    source, adapter = _sources(path, adapter)
+    if adapter and lora:
+        raise InputError(f"adapter {adapter} brings its own rank; leave out model.lora")
+    config, family, processor, model = _read(source, DTYPES[dtype])
     if max_pixels is not None:
         processor.image_processor.size["longest_edge"] = max_pixels
-    _refuse_sliding_window(config, source)
     family.prepare(model)
-    family.text_model(model).set_attn_implementation(SHARED_PREFIX)
-    if freeze_vision:
-        family.vision_tower(model).requires_grad_(False)
+    shares_prefix = _can_share_prefix(config, family, source)
+    if shares_prefix:
+        family.text_model(model).set_attn_implementation(SHARED_PREFIX)
     if gradient_checkpointing:
         model.activation_checkpointing_enable({"use_reentrant": False})
     stop_ids = _stop_ids(model, processor.tokenizer)
     banned = torch.tensor(family.banned_token_ids(config, processor.tokenizer))
-    trained: nn.Module = _with_adapters(model, family, lora, freeze_vision) if lora else model
+    trained: nn.Module = model
+    if adapter:
+        trained = load_adapter(model, adapter)
+    elif lora:
+        trained = new_adapter(model, family, lora, freeze_vision)
+    if freeze_vision:  # also the part of an adapter that is in there
+        family.vision_tower(model).requires_grad_(False)
     trained.to(target).train()
-    return Policy(trained, processor, family, banned.to(target), stop_ids)
+    return Policy(trained, processor, family, banned.to(target), stop_ids, shares_prefix)
 
 
-def _with_adapters(model: Any, family: Family, lora: LoraOptions, freeze_vision: bool) -> PeftModel:
-    options = LoraConfig(
-        r=lora.rank, lora_alpha=lora.alpha, target_modules=family.lora_targets(freeze_vision)
-    )
-    return get_peft_model(model, options)
+def _read(source: str, dtype: torch.dtype) -> tuple[Any, Family, Any, Any]:
+    """Configuration, family, processor and model."""
+    transformers_logging.disable_progress_bar()  # they would tear up our own
+    try:
+        written, _ = PreTrainedConfig.get_config_dict(source)
+        family = get_family(str(written.get("model_type")))
+        config = AutoConfig.from_pretrained(source)
+        processor = AutoProcessor.from_pretrained(source)
+        model = AutoModelForImageTextToText.from_pretrained(source, dtype=dtype)
+    except OSError as error:
+        reason = str(error).splitlines()[0]
+        raise InputError(f"model {source} cannot be loaded ({reason}); check model.path") from None
+    return config, family, processor, model
+
+
+def _sources(path: str | Path, adapter: Path | None) -> tuple[str, Path | None]:
+    """Where the model and the adapter are."""
+    if not is_adapter(Path(path)):
+        return _source(path), adapter
+    if adapter is not None:
+        raise InputError(f"{path} is itself an adapter; give the model it was trained on")
+    return adapter_base(Path(path)), Path(path)
 
 
 def _source(path: str | Path) -> str:
@@ -162,13 +188,20 @@ def _device(device: str) -> torch.device:
     return target
 
 
-def _refuse_sliding_window(config: Any, source: str) -> None:
-    kinds = set(config.text_config.layer_types)
-    if kinds != {"full_attention"}:
-        raise InputError(
-            f"model {source} has attention layers of kind {sorted(kinds - {'full_attention'})}; "
-            "only full attention can share a prefix, choose another model"
-        )
+def _can_share_prefix(config: Any, family: Family, source: str) -> bool:
+    """Whether every layer of this model can attend to a prompt it does not hold; says if not."""
+    kinds = set(getattr(config.text_config, "layer_types", None) or ["full_attention"])
+    others = sorted(kinds - {"full_attention"})
+    if family.shares_prefix and not others:
+        return True
+    logger.warning(
+        "model %s (%s) cannot share a group's prompt%s: every response is computed in a padded "
+        "row of its own, which is slower",
+        source,
+        family.name,
+        f", it has layers of kind {', '.join(others)}" if others else "",
+    )
+    return False
 
 
 def _stop_ids(model: Any, tokenizer: Any) -> tuple[int, ...]:

@@ -1,7 +1,8 @@
 """Log-probabilities of many responses to one prompt, the prompt computed once.
 
 One row is a prompt followed by all segments (responses) to score. The vision tower and the prompt
-run once a row; every segment continues the prompt's rotary positions as if it were alone.
+run once a row; every segment continues the prompt's rotary positions as if it were alone. Models
+that cannot share a prompt compute the same numbers from padded rows.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from syngrpo.policy.distribution import score_tokens
 from syngrpo.policy.encode import Prompt
 from syngrpo.policy.forward import forward_rows
 from syngrpo.policy.loading import Policy
+from syngrpo.policy.padded import padded_states
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,12 +74,11 @@ def _check(policy: Policy, rows: Sequence[PackedRow]) -> None:
 def _score(
     policy: Policy, model: Any, rows: Sequence[PackedRow], temperature: float
 ) -> list[list[SegmentLogprobs]]:
-    device = policy.device
-    # A segment's last token predicts nothing: it stays out.
-    inputs = [[s.token_ids[:-1] for s in row.segments] for row in rows]
-    hidden = forward_rows(policy, model, [row.prompt for row in rows], inputs).hidden
-    tokens = torch.cat([s.token_ids for row in rows for s in row.segments]).to(device)
-    states = hidden[_predicting(rows).to(device)]
+    prompts = [row.prompt for row in rows]
+    segments = [[s.token_ids for s in row.segments] for row in rows]
+    compute = _packed_states if policy.shares_prefix else padded_states
+    states = compute(policy, model, prompts, segments)
+    tokens = torch.cat([token_ids for row in segments for token_ids in row]).to(policy.device)
     logprobs, entropy = score_tokens(
         model.get_output_embeddings(), states, tokens, policy.banned, temperature
     )
@@ -89,14 +90,21 @@ def _score(
     return [[next(scored) for _ in row.segments] for row in rows]
 
 
-def _predicting(rows: Sequence[PackedRow]) -> torch.Tensor:
-    """For every token of every segment: the place in the sequence whose state predicts it."""
+def _packed_states(
+    policy: Policy,
+    model: Any,
+    prompts: Sequence[Prompt],
+    responses: Sequence[Sequence[torch.Tensor]],
+) -> torch.Tensor:
+    """Hidden states (N, d) that predict each token of each response, one after the other."""
+    # A response's last token predicts nothing: it stays out.
+    inputs = [[response[:-1] for response in own] for own in responses]
+    hidden = forward_rows(policy, model, prompts, inputs).hidden
     places, start = [], 0
-    for row in rows:
-        last = start + len(row.prompt.input_ids) - 1
+    for prompt, own in zip(prompts, inputs, strict=True):
+        last = start + len(prompt.input_ids) - 1
         start = last + 1
-        for segment in row.segments:
-            inputs = len(segment.token_ids) - 1
-            places += [torch.tensor([last]), torch.arange(start, start + inputs)]
-            start += inputs
-    return torch.cat(places)
+        for response in own:
+            places += [torch.tensor([last]), torch.arange(start, start + len(response))]
+            start += len(response)
+    return hidden[torch.cat(places).to(policy.device)]

@@ -12,11 +12,11 @@ from typing import Any
 
 import torch
 
-from syngrpo.policy.decoding import DecodeLayout
+from syngrpo.policy.decoding import SharedDecoder
 from syngrpo.policy.distribution import scaled_logits
 from syngrpo.policy.encode import Prompt
-from syngrpo.policy.forward import forward_rows
 from syngrpo.policy.loading import Policy
+from syngrpo.policy.padded import PaddedDecoder
 from syngrpo.policy.sampling import Sampling, choose, draw_uniforms
 from syngrpo.policy.spans import decode
 
@@ -106,14 +106,14 @@ def _decode(
     seeds: list[int],
 ) -> _Record:
     device, steps = policy.device, sampling.max_new_tokens
-    text_model = policy.family.text_model(policy.base)
     head = policy.base.get_output_embeddings()
-    states, positions, layout = _prefill(policy, prompts, group_size)
+    start = SharedDecoder if policy.shares_prefix else PaddedDecoder
+    decoder = start(policy, prompts, group_size)
     uniforms = draw_uniforms(seeds, group_size, steps).to(device)
     rows = torch.arange(len(prompts) * group_size, device=device)
     record = _Record(len(rows), steps, policy.stop_ids, device)
     for step in range(steps):
-        logits = scaled_logits(head, states, policy.banned, sampling.temperature)
+        logits = scaled_logits(head, decoder.states, policy.banned, sampling.temperature)
         sampled = choose(logits, sampling, uniforms[step, rows])
         record.add(rows, step, sampled)
         running = (~record.finished[rows]).nonzero()[:, 0]
@@ -121,27 +121,7 @@ def _decode(
             break
         tokens = sampled[0]
         if len(rows) - len(running) >= SHRINK_WHEN_FINISHED * len(rows):
-            rows, tokens, positions = rows[running], tokens[running], positions[running]
-            layout.keep(running)
-        outputs = text_model(
-            **policy.family.continue_with(tokens),
-            position_ids=(positions + step).expand(3, -1)[..., None],
-            use_cache=False,
-            layout=layout,
-        )
-        layout.advance()
-        states = outputs.last_hidden_state[:, 0]
+            rows, tokens = rows[running], tokens[running]
+            decoder.keep(running)
+        decoder.append(tokens)
     return record
-
-
-def _prefill(
-    policy: Policy, prompts: Sequence[Prompt], group_size: int
-) -> tuple[torch.Tensor, torch.Tensor, DecodeLayout]:
-    """Hidden states (R, d) before the first token, its positions (R,), and the shared prefix."""
-    nothing: list[list[torch.Tensor]] = [[] for _ in prompts]
-    rows = forward_rows(policy, policy.base, prompts, nothing, keep_prefix=True)
-    owners = torch.arange(len(prompts), device=policy.device).repeat_interleave(group_size)
-    lengths = torch.tensor([len(p.input_ids) for p in prompts], device=policy.device)
-    states = rows.hidden[lengths.cumsum(0) - 1]
-    starts = torch.tensor(rows.starts, device=policy.device)
-    return states[owners], starts[owners], DecodeLayout(rows.layout.prefix, owners)

@@ -16,7 +16,7 @@ _TUPLE = "__tuple__"  # JSON has one kind of array, a task's ground truth may ho
 
 
 def pack(sample: Sample) -> str:
-    """Everything but id, parent and image bytes as JSON.
+    """Everything but id, parent, dataset and image bytes as JSON.
 
     Raises InputError when the answer or a column is not plain data (None, bool, int, finite float,
     str, list, tuple, dict with str keys).
@@ -45,7 +45,9 @@ def pack(sample: Sample) -> str:
         ) from None
 
 
-def unpack(body: str, sample_id: str, image: Path, parent: str | None, depth: int) -> Sample:
+def unpack(
+    body: str, sample_id: str, image: Path, parent: str | None, depth: int, dataset: str
+) -> Sample:
     """The sample that was packed, its image now the pool's file."""
     fields = json.loads(body)
     width, height = fields["size"]
@@ -63,6 +65,7 @@ def unpack(body: str, sample_id: str, image: Path, parent: str | None, depth: in
         description=fields.get("description"),
         depth=depth,
         columns=_from_json(fields.get("columns", {})),
+        dataset=dataset,
     )
 
 
@@ -94,19 +97,29 @@ def _from_json(value: Any) -> Any:
 
 def add_seed(connection: sqlite3.Connection, sample: Sample, image: str) -> bool:
     """Adds a seed unless it is there; True when it was not. Raises InputError when its id is taken
-    by other content."""
+    by other content, or by a sample of another dataset."""
     body = pack(sample)
     known = connection.execute(
-        "SELECT image, body, parent FROM samples WHERE id = ?", (sample.id,)
+        "SELECT s.image, s.body, s.parent, d.name FROM samples s "
+        "JOIN standing t ON t.number = s.number JOIN datasets d ON d.number = t.dataset "
+        "WHERE s.id = ?",
+        (sample.id,),
     ).fetchone()
     if known is None:
         insert_sample(connection, sample, image, body)
-    elif known != (image, body, None):
+        return True
+    *content, dataset = known
+    if content != [image, body, None]:
         raise InputError(
             f"sample {sample.id} is in the pool with other content; "
             "give it another id, or start a new run directory"
         )
-    return known is None
+    if dataset != sample.dataset:
+        raise InputError(
+            f"sample {sample.id} is in the pool as one of dataset {dataset!r}, not "
+            f"{sample.dataset!r}; give the source its old name, or start a new run directory"
+        )
+    return False
 
 
 def insert_sample(
@@ -117,20 +130,32 @@ def insert_sample(
     parent: tuple[int, int] | None = None,
     job: str | None = None,
 ) -> None:
-    """Adds an active sample; ``parent`` is (number of the parent, number of its seed)."""
+    """Adds an active sample; ``parent`` is (number of the parent, number of its seed), whose
+    dataset it gets."""
     added = connection.execute(
         "INSERT INTO samples (id, parent, job, image, body, created) VALUES (?, ?, ?, ?, ?, ?)",
         (sample.id, parent and parent[0], job, image, body, time.time()),
     )
+    number = added.lastrowid
+    root = parent[1] if parent else number
+    dataset = _dataset_of(connection, root) if parent else _dataset(connection, sample.dataset)
     connection.execute(
-        "INSERT INTO standing (number, root, depth, state, changed) VALUES (?, ?, ?, 'active', ?)",
-        (
-            added.lastrowid,
-            parent[1] if parent else added.lastrowid,
-            sample.depth,
-            next_change(connection),
-        ),
+        "INSERT INTO standing (number, root, depth, dataset, state, changed) "
+        "VALUES (?, ?, ?, ?, 'active', ?)",
+        (number, root, sample.depth, dataset, next_change(connection)),
     )
+
+
+def _dataset(connection: sqlite3.Connection, name: str) -> int:
+    """The number of a dataset, known or new."""
+    connection.execute("INSERT INTO datasets (name) VALUES (?) ON CONFLICT DO NOTHING", (name,))
+    row = connection.execute("SELECT number FROM datasets WHERE name = ?", (name,)).fetchone()
+    return row[0]
+
+
+def _dataset_of(connection: sqlite3.Connection, number: int | None) -> int:
+    query = "SELECT dataset FROM standing WHERE number = ?"
+    return connection.execute(query, (number,)).fetchone()[0]
 
 
 def next_change(connection: sqlite3.Connection) -> int:
@@ -140,23 +165,24 @@ def next_change(connection: sqlite3.Connection) -> int:
 
 
 _SELECT = """
-SELECT s.id, p.id, s.image, s.body, s.job, t.depth, t.visits, t.diversity_mean
-FROM samples s JOIN standing t ON t.number = s.number LEFT JOIN samples p ON p.number = s.parent
+SELECT s.id, p.id, s.image, s.body, s.job, t.depth, d.name, t.visits, t.diversity_mean
+FROM samples s JOIN standing t ON t.number = s.number JOIN datasets d ON d.number = t.dataset
+LEFT JOIN samples p ON p.number = s.parent
 """
 
 
 def select_samples(
     connection: sqlite3.Connection, images: ImageFiles, where: str, values: tuple[Any, ...]
 ) -> list[PoolSample]:
-    """The samples that fulfil a condition on s (samples), t (standing) and p (the parent), by
-    order of admission."""
+    """The samples that fulfil a condition on s (samples), t (standing), d (datasets) and p (the
+    parent), by order of admission."""
     rows = connection.execute(f"{_SELECT} WHERE {where} ORDER BY s.number", values)
     return [
         PoolSample(
-            sample=unpack(body, sample_id, images.path(image), parent, depth),
+            sample=unpack(body, sample_id, images.path(image), parent, depth, dataset),
             visits=visits,
             job_id=job,
             diversity_mean=mean,
         )
-        for sample_id, parent, image, body, job, depth, visits, mean in rows.fetchall()
+        for sample_id, parent, image, body, job, depth, dataset, visits, mean in rows.fetchall()
     ]

@@ -1,6 +1,8 @@
 """Which samples the next batch holds: the policy, its weights, and one draw.
 
-A draw takes, in this order, until it has ``count`` samples:
+The ``count`` places of a draw are first shared out among the datasets (see ``mixture``); synthetic
+samples belong to the dataset of their seed. A dataset that has fewer samples than places leaves the
+rest to the others. Each then fills its places, in this order:
 
 1. its share of synthetic samples: unmeasured ones first, oldest admitted first, so that their
    descriptions get their reward while it still means something; then measured ones at random,
@@ -14,15 +16,17 @@ mean is steadier than one measurement, the last is what the policy of now finds.
 never measured counts as D = 1.
 
 No sample comes twice in a draw. At most one member of a family (a seed and all that descends from
-it) comes in a draw while there are enough families, and nothing in ``avoid`` comes while there is
-enough else: these two rules are given up in that order, each only for the places still open.
+it) comes in a draw while its dataset has enough families, and nothing in ``avoid`` comes while the
+dataset has enough else: these two rules are given up in that order, each only for the places still
+open.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Set
-from dataclasses import dataclass
+import math
+from collections.abc import Iterable, Mapping, Set
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -43,6 +47,9 @@ class SamplingPolicy:
     for their first visit: beyond it new jobs are dropped, or rewards would come too late to use.
     A synthetic sample retires after ``max_visits``, or when its mean D is below ``retire_below``
     after ``retire_after`` visits. Seeds never retire.
+
+    ``weights`` says in which proportion datasets are drawn, by name; one that it does not name is
+    not drawn. Empty, the proportion is that of their numbers of seeds.
     """
 
     synthetic_ratio: float = 0.5
@@ -54,6 +61,7 @@ class SamplingPolicy:
     max_unmeasured: int = 256
     retire_below: float = 0.05
     retire_after: int = 2
+    weights: Mapping[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         limits = {
@@ -67,12 +75,15 @@ class SamplingPolicy:
             "max_depth": (0, None),
             "max_children": (0, None),
         }
-        assert limits.keys() == {field.name for field in dataclasses.fields(self)}
+        assert limits.keys() | {"weights"} == {one.name for one in dataclasses.fields(self)}
         for name, (low, high) in limits.items():
             value = getattr(self, name)
             if not value >= low or (high is not None and value > high):
                 allowed = f"at least {low}" if high is None else f"between {low} and {high}"
                 raise InputError(f"pool.{name} is {value}; it must be {allowed}")
+        for name, weight in self.weights.items():
+            if not 0 < weight < math.inf:
+                raise InputError(f"dataset {name!r} has weight {weight}; it must be above 0")
 
     def retires(self, visits: int, diversity_mean: float) -> str | None:
         """Why a synthetic sample with these measurements retires, or None."""
@@ -122,24 +133,28 @@ def coverage_weights(visits: np.ndarray, least: int) -> np.ndarray:
 class Draw:
     """One draw in progress: what it has taken, and the rule for what it may still take."""
 
-    def __init__(self, roots: np.ndarray, patience: int) -> None:
-        self._roots = roots
+    def __init__(self, patience: int) -> None:
         self._patience = patience
+        self._numbers = self._roots = np.zeros(0, np.int64)
         self._families: set[int] = set()
         self._one_a_family = True
         self._avoid: Set[int] = frozenset()
-        self.taken: dict[int, None] = {}  # in order
+        self.taken: dict[int, None] = {}  # numbers, in order
+
+    def among(self, numbers: np.ndarray, roots: np.ndarray) -> None:
+        """The dataset whose places the next calls mean: number and seed of the sample at each."""
+        self._numbers, self._roots = numbers, roots
 
     def allow(self, one_a_family: bool, avoid: Set[int]) -> None:
         self._one_a_family, self._avoid = one_a_family, avoid
 
-    def first(self, numbers: Iterable[int], wanted: int) -> int:
+    def first(self, places: Iterable[int], wanted: int) -> int:
         """Takes up to ``wanted`` in the order given; returns how many it took."""
         taken = 0
-        for number in numbers:
+        for place in places:
             if taken >= wanted:
                 break
-            taken += self._take(number)
+            taken += self._take(place)
         return taken
 
     def weighted(self, index: WeightedIndex, wanted: int, rng: np.random.Generator) -> int:
@@ -152,19 +167,19 @@ class Draw:
         taken = refused = 0
         try:
             while taken < wanted and refused <= self._patience:
-                numbers = dict.fromkeys(index.draw(wanted - taken, rng))
-                if not numbers:
+                places = dict.fromkeys(index.draw(wanted - taken, rng))
+                if not places:
                     break
-                index.hide(numbers)
-                accepted = sum(self._take(number) for number in numbers)
+                index.hide(places)
+                accepted = sum(self._take(place) for place in places)
                 taken += accepted
-                refused += len(numbers) - accepted
+                refused += len(places) - accepted
         finally:
             index.show()
         return taken
 
-    def _take(self, number: int) -> bool:
-        root = int(self._roots[number])
+    def _take(self, place: int) -> bool:
+        number, root = int(self._numbers[place]), int(self._roots[place])
         if number in self.taken or number in self._avoid:
             return False
         if self._one_a_family and root in self._families:

@@ -5,14 +5,22 @@ in the narrow table ``standing``, so that reading a million of them does not tou
 ``standing.changed`` is the number of the write transaction that last touched the row: a reader
 that remembers the highest one it saw catches up by reading only what is above it. ``tallies`` are
 counts kept by triggers, so that statistics and limits cost the same for ten samples and a million.
+A sample's dataset stands in ``standing``, where every draw reads it, as a number; all that
+descends from a seed has the seed's.
 """
 
 from __future__ import annotations
 
-VERSION = 1
+VERSION = 2
 APPLICATION_ID = 0x53594E47  # "SYNG"
 
 SCHEMA = """
+CREATE TABLE datasets (
+    number INTEGER PRIMARY KEY,
+    name   TEXT NOT NULL UNIQUE
+);
+INSERT INTO datasets VALUES (0, '');
+
 CREATE TABLE samples (
     number  INTEGER PRIMARY KEY,            -- order of admission
     id      TEXT NOT NULL UNIQUE,
@@ -28,6 +36,7 @@ CREATE TABLE standing (
     number         INTEGER PRIMARY KEY REFERENCES samples (number),
     root           INTEGER NOT NULL REFERENCES samples (number),  -- the seed it descends from
     depth          INTEGER NOT NULL,                              -- 0 for a seed
+    dataset        INTEGER NOT NULL DEFAULT 0 REFERENCES datasets (number),
     state          TEXT NOT NULL CHECK (state IN ('active', 'retired', 'quarantined')),
     reason         TEXT,
     visits         INTEGER NOT NULL DEFAULT 0,

@@ -209,15 +209,18 @@ class Pool:
     def _refreshed(self, connection: sqlite3.Connection, policy: SamplingPolicy) -> Summary:
         if self._summary is None or self._summary.policy != policy:
             self._summary = Summary(policy)
-        # Without an index for the first time: then every row is new, and reading in order is fast.
-        column = "changed" if self._summary.cursor else "+changed"
+        # The first time every row is new and is read in order; later an index finds the changed.
+        column, order = ("changed", "+number") if self._summary.cursor else ("+changed", "number")
         changes = connection.execute(
-            "SELECT number, root, depth, state = 'active', visits, COALESCE(diversity_mean, 0), "
-            f"COALESCE(diversity_last, 0), changed FROM standing WHERE {column} > ?",
+            "SELECT number, dataset, root, depth, state = 'active', visits, "
+            "COALESCE(diversity_mean, 0), COALESCE(diversity_last, 0), changed "
+            f"FROM standing WHERE {column} > ? ORDER BY {order}",
             (self._summary.cursor,),
         )
         while rows := changes.fetchmany(1 << 15):
             self._summary.update(rows)
+        names = connection.execute("SELECT number, name FROM datasets").fetchall()
+        self._summary.name(dict(names))
         return self._summary
 
 

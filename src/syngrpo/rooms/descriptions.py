@@ -12,8 +12,15 @@ from dataclasses import replace
 import numpy as np
 
 from syngrpo.rooms.palette import ROOM_COLOURS
-from syngrpo.rooms.surroundings import BROAD, Surroundings, pick, sample_surroundings
+from syngrpo.rooms.surroundings import BROAD, ROOMS, Surroundings, pick, sample_surroundings
 
+ROOM_WORDS: dict[str, tuple[str, ...]] = {
+    "kitchen": ("kitchen", "kitchenette"),
+    "bathroom": ("bathroom", "bath"),
+    "office": ("office", "study"),
+    "workshop": ("workshop", "garage"),
+    "gym": ("gym",),
+}
 WALL_WORDS: dict[str, tuple[str, ...]] = {
     "plain": ("plain", "painted", "bare"),
     "striped": ("striped", "stripes"),
@@ -102,14 +109,17 @@ SEPARATORS = re.compile(r"([,.;:\n]|\b(?:and|with|under|in|on|over|of)\b)")
 
 
 def parse_description(text: str) -> Surroundings:
-    """Reads colours, materials, patterns, light and clutter from any text.
+    """Reads room type, colours, materials, patterns, light and clutter from any text.
 
     The text is cut at commas, full stops and joining words; each piece is about the part of the
     room it names, and its colours and patterns belong to that part. Unknown words are ignored;
-    what is not said stays None. The first mention of a property wins.
+    what is not said stays None. The first mention of a property wins; a room type counts
+    wherever it stands.
     """
-    said: dict[str, str] = {}
-    pieces = [*SEPARATORS.split(text.lower()), ""]
+    text = text.lower()
+    room = _first(re.findall(r"[a-z]+", text), ROOM_WORDS)
+    said: dict[str, str] = {"room": room} if room else {}
+    pieces = [*SEPARATORS.split(text), ""]
     waiting: list[str] = []
     previous: str | None = None
     before = ""
@@ -136,6 +146,9 @@ def describe(surroundings: Surroundings, rng: np.random.Generator) -> str:
     """
     room = surroundings
     parts = [_wall_phrase(room, rng), _floor_phrase(room, rng)]
+    if room.room not in (None, "none") and rng.random() < 0.8:
+        noun = _check(room.room, ROOM_WORDS)
+        parts.insert(0, f"an {noun}" if noun == "office" else f"a {noun}")
     extras = []
     if room.rug_pattern not in (None, "none"):
         pattern = "" if room.rug_pattern == "plain" else f"{_check(room.rug_pattern, RUG_WORDS)} "
@@ -165,8 +178,8 @@ def random_description(rng: np.random.Generator) -> str:
 def words() -> set[str]:
     """Every word that ``describe`` writes or ``parse_description`` understands."""
     tables = (
-        WALL_WORDS, FLOOR_WORDS, RUG_WORDS, WINDOW_WORDS, LIGHT_WORDS, CLUTTER_WORDS, AMOUNT_WORDS,
-        COLOUR_WORDS, PARTS, LIGHT_PHRASES,
+        ROOM_WORDS, WALL_WORDS, FLOOR_WORDS, RUG_WORDS, WINDOW_WORDS, LIGHT_WORDS, CLUTTER_WORDS,
+        AMOUNT_WORDS, COLOUR_WORDS, PARTS, LIGHT_PHRASES,
     )  # fmt: skip
     known = {
         word for table in tables for texts in table.values() for t in texts for word in t.split()
@@ -259,4 +272,5 @@ def _first(tokens: list[str], table: dict[str, tuple[str, ...]]) -> str | None:
 
 
 _KNOWN = words()
+assert ROOM_WORDS.keys() == set(ROOMS)
 assert LIGHT_WORDS.keys() == LIGHT_PHRASES.keys() == set(BROAD.lights)

@@ -42,7 +42,7 @@ class RoomsGenerator:
     not painted: the compositing that follows pastes them.
     """
 
-    fingerprint = "rooms/1"
+    fingerprint = "rooms/2"
     """Changes whenever the same request would be painted otherwise."""
 
     def generate(self, requests: Sequence[PaintRequest]) -> list[np.ndarray]:

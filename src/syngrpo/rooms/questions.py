@@ -41,7 +41,7 @@ class RecQuestion:
 
 def rec_questions(scene: Scene) -> list[RecQuestion]:
     """Every phrase of the grammar that fits exactly one thing of the scene; may be empty."""
-    view = [_View(thing, scene) for thing in scene.things]
+    view = [View(thing, scene) for thing in scene.things]
     return [*_attributes(view), *_ordinals(view), *_relations(view)]
 
 
@@ -52,7 +52,7 @@ def words() -> set[str]:
     return {word for text in spoken for word in text.split()}
 
 
-class _View:
+class View:
     """A thing's box in shares of the picture."""
 
     def __init__(self, thing: Thing, scene: Scene) -> None:
@@ -64,7 +64,7 @@ class _View:
         self.box = (x1 / side, y1 / side, x2 / side, y2 / side)
 
 
-def _attributes(view: list[_View]) -> Iterator[RecQuestion]:
+def _attributes(view: list[View]) -> Iterator[RecQuestion]:
     """The shortest description by colour and size, and those with one word more."""
     for target, thing in enumerate(view):
         fitting = []
@@ -85,7 +85,7 @@ def _attributes(view: list[_View]) -> Iterator[RecQuestion]:
                 yield RecQuestion("the " + " ".join(said), target, "attribute")
 
 
-def _classes(view: list[_View]) -> dict[str, list[int]]:
+def _classes(view: list[View]) -> dict[str, list[int]]:
     """Classes with several things → their indices."""
     members: dict[str, list[int]] = {}
     for index, thing in enumerate(view):
@@ -93,7 +93,7 @@ def _classes(view: list[_View]) -> dict[str, list[int]]:
     return {label: indices for label, indices in members.items() if len(indices) > 1}
 
 
-def _ordinals(view: list[_View]) -> Iterator[RecQuestion]:
+def _ordinals(view: list[View]) -> Iterator[RecQuestion]:
     for label, indices in _classes(view).items():
         order = sorted(indices, key=lambda index: view[index].x)
         for rank, index in enumerate(order):
@@ -112,21 +112,21 @@ def _ordinals(view: list[_View]) -> Iterator[RecQuestion]:
             yield RecQuestion(f"the smallest {label}", by_area[0], "ordinal")
 
 
-def _relations(view: list[_View]) -> Iterator[RecQuestion]:
+def _relations(view: list[View]) -> Iterator[RecQuestion]:
     """One of several things of a class, told by where it is from a thing of another class."""
-    anchors = list(_anchors(view))
+    named = list(anchors(view))
     for label, indices in _classes(view).items():
-        for name, anchor in anchors:
+        for name, anchor in named:
             if anchor.label == label:
                 continue
             for relation in RELATIONS:
-                verdicts = [_holds(relation, view[index], anchor) for index in indices]
+                verdicts = [holds(relation, view[index], anchor) for index in indices]
                 if verdicts.count(True) == 1 and verdicts.count(False) == len(verdicts) - 1:
                     target = indices[verdicts.index(True)]
                     yield RecQuestion(f"the {label} {relation} {name}", target, "relation")
 
 
-def _anchors(view: list[_View]) -> Iterator[tuple[str, _View]]:
+def anchors(view: list[View]) -> Iterator[tuple[str, View]]:
     """Things that their class, or their class and colour, names alone."""
     for thing in view:
         same = [other for other in view if other.label == thing.label]
@@ -136,7 +136,7 @@ def _anchors(view: list[_View]) -> Iterator[tuple[str, _View]]:
             yield f"the {thing.colour} {thing.label}", thing
 
 
-def _holds(relation: str, thing: _View, anchor: _View) -> bool | None:
+def holds(relation: str, thing: View, anchor: View) -> bool | None:
     """Clearly yes, clearly no, or None where a reader could doubt."""
     if relation == "near":
         distance = _gap(thing, anchor)
@@ -152,14 +152,14 @@ def _holds(relation: str, thing: _View, anchor: _View) -> bool | None:
     return True if lead >= MARGIN else False if lead <= -CLEAR_FAIL else None
 
 
-def _gap(a: _View, b: _View) -> float:
+def _gap(a: View, b: View) -> float:
     """Distance between two boxes; 0 where they touch."""
     across = max(a.box[0] - b.box[2], b.box[0] - a.box[2], 0.0)
     down = max(a.box[1] - b.box[3], b.box[1] - a.box[3], 0.0)
     return float((across**2 + down**2) ** 0.5)
 
 
-def _stands_on(thing: _View, anchor: _View) -> bool | None:
+def _stands_on(thing: View, anchor: View) -> bool | None:
     """Whether a thing's foot rests on a table's top; only tables carry anything."""
     if anchor.label != "table" or thing.label not in TABLE_TOP_LABELS:
         return None

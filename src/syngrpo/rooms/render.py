@@ -14,6 +14,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from syngrpo.boxes import mask_box
+from syngrpo.rooms.fixtures import draw_fixture
 from syngrpo.rooms.furnishings import draw_clutter, draw_rug, draw_window
 from syngrpo.rooms.light import apply_light
 from syngrpo.rooms.palette import ROOM_COLOURS, shade
@@ -41,10 +42,10 @@ def render(scene: Scene) -> Rendered:
     """The picture of a scene, the same for the same scene."""
     rng = np.random.default_rng(scene.detail_seed)
     scale = _enlargement(scene.width, scene.height)
-    hung = [thing.box for thing in scene.things if thing.label in WALL_LABELS]
+    taken = [thing.box for thing in scene.things]
     size = (scene.width, scene.height)
     room = complete(scene.surroundings, rng)
-    canvas, horizon = _paint_room(room, size, scale, hung, rng)
+    canvas, horizon = _paint_room(room, size, scale, taken, rng)
     ids = Image.new("L", canvas.size)
     picture, numbers = ImageDraw.Draw(canvas), ImageDraw.Draw(ids)
     for number, thing in enumerate(scene.things, start=1):
@@ -63,8 +64,8 @@ def render_surroundings(
 ) -> np.ndarray:
     """An empty room: uint8 (H, W, 3) for ``size`` (width, height).
 
-    What the surroundings leave unsaid is filled plainly, from the seed. Windows keep away from the
-    ``avoid`` boxes (pixels) where they can.
+    What the surroundings leave unsaid is filled plainly, from the seed. Windows and the room type's
+    fixture keep away from the ``avoid`` boxes (pixels) where they can.
     """
     rng = np.random.default_rng(seed)
     room = complete(surroundings, rng)
@@ -101,9 +102,16 @@ def _paint_room(
     draw.rectangle((0, foot - skirting, width, foot), fill=shade(wall_colour, 1.55))
     draw.line((0, foot, width, foot), fill=shade(wall_colour, 0.5), width=max(1, round(unit * 0.7)))
     wall, floor = (0.0, 0.0, float(width), foot - skirting), (0.0, float(foot), width, height)
+    keep_off = [(a * scale, b * scale, c * scale, d * scale) for a, b, c, d in avoid]
+    free = wall
+    if room.room != "none":
+        (own,) = rng.spawn(1)  # rug, clutter and light stay where they are without a room type
+        along = (0.0, 0.0, float(width), float(foot))
+        box = draw_fixture(draw, str(room.room), along, unit, keep_off, own, room.window != "none")
+        left, right = (0.0, 0.0, box[0], wall[3]), (box[2], 0.0, wall[2], wall[3])
+        free = left if box[0] > width - box[2] else right
     if room.window != "none":
-        keep_off = [(a * scale, b * scale, c * scale, d * scale) for a, b, c, d in avoid]
-        draw_window(draw, str(room.window), wall, unit, keep_off, rng)
+        draw_window(draw, str(room.window), free, unit, keep_off, rng)
     if room.clutter != "none":
         colour, many = ROOM_COLOURS[str(room.clutter_colour)], room.clutter_amount == "many"
         draw_clutter(draw, str(room.clutter), colour, many, wall, floor, unit, rng)

@@ -4,7 +4,8 @@ Surroundings are words, so that a description can name every part. ``BROAD`` is 
 training: splits ``train`` and ``test`` use a few plain ones of it, ``broad`` all of it, and it is
 all that descriptions and the generator understand. ``OOD`` and ``DEV`` are reserved: their wall
 patterns, floors, rugs, windows, lights and clutter occur in no other split, and no description can
-ask for them, so training can never paint what evaluation holds out.
+ask for them, so training can never paint what evaluation holds out. The type of the room (kitchen,
+gym) is no style but a label: every split has all of ``ROOMS``.
 """
 
 from __future__ import annotations
@@ -19,12 +20,18 @@ from syngrpo.sample import InputError
 
 Split = Literal["train", "test", "ood", "dev", "broad"]
 SPLITS: tuple[Split, ...] = ("train", "test", "ood", "dev", "broad")
+ROOMS = ("kitchen", "bathroom", "office", "workshop", "gym")
+"""Room types; each shows by its fixture (see ``fixtures``)."""
 
 
 @dataclass(frozen=True)
 class Surroundings:
-    """One room without its labelled things. None means "not said": filled in when painted."""
+    """One room without its labelled things. None means "not said": filled in when painted.
 
+    ``room`` is one of ``ROOMS``, or "none" for a room without a fixture.
+    """
+
+    room: str | None = None
     wall_colour: str | None = None
     wall_pattern: str | None = None
     wall_accent: str | None = None
@@ -84,6 +91,7 @@ PLAIN_FLOORS = (("brown", "wood"), ("beige", "wood"), ("grey", "carpet"), ("beig
 
 TRAIN_SURROUNDINGS: tuple[Surroundings, ...] = tuple(
     Surroundings(
+        room="none",
         wall_colour=wall,
         wall_pattern="plain",
         wall_accent=wall,
@@ -110,7 +118,18 @@ TRAIN_SURROUNDINGS: tuple[Surroundings, ...] = tuple(
 
 
 def sample_surroundings(split: Split, rng: np.random.Generator) -> Surroundings:
-    """Complete surroundings (no None) of a split. Raises InputError for an unknown split."""
+    """Complete surroundings (no None) of a split; half of them are of a room type.
+
+    The room type comes from a stream of its own, so what else is drawn from ``rng``, here and
+    later, does not depend on it. Raises InputError for an unknown split.
+    """
+    (own,) = rng.spawn(1)
+    room = pick(ROOMS, own) if own.random() < 0.5 else "none"
+    return replace(_sample_style(split, rng), room=room)
+
+
+def _sample_style(split: Split, rng: np.random.Generator) -> Surroundings:
+    """Everything but the room type."""
     if split in ("train", "test"):
         return TRAIN_SURROUNDINGS[int(rng.integers(len(TRAIN_SURROUNDINGS)))]
     if split == "broad":
@@ -129,6 +148,7 @@ def complete(surroundings: Surroundings, rng: np.random.Generator) -> Surroundin
     colours = [pick(COLOURS, rng) for _ in range(3)]
     wall = surroundings.wall_colour or wall
     plain = Surroundings(
+        room="none",
         wall_colour=wall,
         wall_pattern="plain",
         wall_accent="cream" if wall == "white" else "white",

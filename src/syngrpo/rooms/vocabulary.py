@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from syngrpo.rooms import descriptions, questions
+from syngrpo.rooms import descriptions, questions, reasoning
 
 
 def vocabulary() -> list[str]:
-    """Every word of phrases and descriptions, lower case, sorted."""
-    return sorted(questions.words() | descriptions.words())
+    """Every word of questions, answers and descriptions, lower case, sorted."""
+    return sorted(questions.words() | reasoning.words() | descriptions.words())

@@ -5,7 +5,8 @@ Arrays are in pixels of the original image: images uint8 (H, W, 3) RGB, masks bo
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from PIL import Image, ImageFilter
@@ -15,6 +16,20 @@ from syngrpo.sample import InputError, Sample
 
 ERASED = 127
 """Grey level of an erased background. A constant: any statistic of the old one would leak it."""
+
+
+@dataclass(frozen=True)
+class RoundTrip:
+    """The kept pixels as the generator itself would reproduce them, so that no seam of unlike
+    pixel statistics marks them.
+
+    ``through`` takes uint8 (H, W, 3) through the generator's autoencoder and back; another size is
+    resized. ``share`` in [0, 1] is how much of its result a kept pixel takes. Kept pixels are then
+    no longer equal: the gate needs a ``max_kept_difference``.
+    """
+
+    through: Callable[[np.ndarray], np.ndarray]
+    share: float = 1.0
 
 
 def keep_mask(sample: Sample, keep: Sequence[int] | None = None) -> np.ndarray:
@@ -51,18 +66,23 @@ def default_feather(width: int, height: int) -> int:
 
 
 def composite(
-    original: np.ndarray, generated: np.ndarray, keep: np.ndarray, feather: int
+    original: np.ndarray,
+    generated: np.ndarray,
+    keep: np.ndarray,
+    feather: int,
+    round_trip: RoundTrip | None = None,
 ) -> np.ndarray:
-    """The generated picture with the original's pixels under ``keep``, exactly.
+    """The generated picture with the original's pixels under ``keep``: exactly, or after a
+    ``round_trip``.
 
     ``generated`` may have any size; it is resized to the original's. Outside the mask, up to
     ``feather`` pixels away from it (in rows and columns), the original fades into the generated
     picture linearly; 0 pastes hard edges. uint8 (H, W, 3).
     """
-    height, width = keep.shape
-    if generated.shape[:2] != keep.shape:
-        resized = Image.fromarray(generated).resize((width, height), Image.Resampling.LANCZOS)
-        generated = np.asarray(resized)
+    generated = resized_to(generated, keep)
+    if round_trip is not None:
+        returned = resized_to(round_trip.through(original), keep).astype(np.float32)
+        original = np.rint(original + (returned - original) * round_trip.share).astype(np.uint8)
     blend = generated
     if feather > 0:
         # A box blur is one half on a straight edge and zero one radius away from it.
@@ -70,3 +90,11 @@ def composite(
         weight = np.minimum(np.asarray(blurred, dtype=np.float32) * (2 / 255), 1)[..., None]
         blend = np.rint(generated + (original.astype(np.float32) - generated) * weight)
     return np.where(keep[..., None], original, blend.astype(np.uint8))
+
+
+def resized_to(image: np.ndarray, keep: np.ndarray) -> np.ndarray:
+    """uint8 (H, W, 3) ``image`` in the size of ``keep``, (H, W)."""
+    if image.shape[:2] == keep.shape:
+        return image
+    height, width = keep.shape
+    return np.asarray(Image.fromarray(image).resize((width, height), Image.Resampling.LANCZOS))

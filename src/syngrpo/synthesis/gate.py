@@ -1,6 +1,7 @@
 """The validity gate: a painted picture joins the pool only if its labels still hold.
 
-Checks run cheapest first and stop at the first that fails; every score computed is kept.
+Checks run cheapest first and stop at the first that fails; every score computed is kept. What
+models have to say is in ``judges/``; without them nothing here needs torch.
 """
 
 from __future__ import annotations
@@ -11,7 +12,10 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
+from syngrpo.boxes import iou, mask_box
 from syngrpo.sample import Box
+from syngrpo.synthesis.judges.judge import Candidate, Scores, object_mask
+from syngrpo.synthesis.judges.panel import Judges
 
 HASH_SIDE = 8
 """A perceptual hash has HASH_SIDE x HASH_SIDE cells."""
@@ -23,12 +27,17 @@ class GateThresholds:
 
     ``min_background``: share of the picture that is not kept, at least. ``min_change``: mean
     absolute difference to the parent outside the kept objects, at least. ``min_distance``:
-    perceptual distance to the parent and to every sibling, at least.
+    perceptual distance to the parent and to every sibling, at least. ``max_kept_difference``: of
+    any pixel of a kept object to the parent; 0 unless the foreground goes through a round trip (see
+    ``compositing.RoundTrip``). ``min_object_fit``: IoU of a label's box with the box around the
+    kept pixels of its object, at least.
     """
 
     min_background: float = 0.02
     min_change: float = 4.0
     min_distance: float = 5.0
+    max_kept_difference: float = 0.0
+    min_object_fit: float = 0.7
 
 
 @dataclass(frozen=True)
@@ -37,7 +46,7 @@ class GateResult:
     perceptual hash, empty when an earlier check failed."""
 
     reason: str | None
-    scores: dict[str, float]
+    scores: Scores
     hash: bytes = b""
 
     @property
@@ -82,8 +91,28 @@ def hash_distance(first: bytes, second: bytes) -> float:
 class Gate:
     """Decides whether a synthetic picture may be trained on."""
 
-    def __init__(self, thresholds: GateThresholds | None = None) -> None:
+    def __init__(
+        self, thresholds: GateThresholds | None = None, judges: Judges | None = None
+    ) -> None:
         self.thresholds = thresholds or GateThresholds()
+        self.judges = judges or Judges()
+
+    def judge(self, candidate: Candidate) -> GateResult:
+        """Everything: ``check``, then whether each label still has its object, then the judges.
+
+        Reasons, in this order: those of ``check``, ``label_cropped``, ``object_expansion``,
+        ``phantom_instance``, ``recall``.
+        """
+        boxes = [thing.box for thing in candidate.objects]
+        pictures = (candidate.original, candidate.child, candidate.keep)
+        result = self.check(*pictures, candidate.siblings, boxes)
+        if not result.admitted:
+            return result
+        scores = result.scores | {"object_fit": _object_fit(candidate)}
+        if scores["object_fit"] < self.thresholds.min_object_fit:
+            return GateResult("label_cropped", scores)
+        reason, more = self.judges.inspect(candidate)
+        return GateResult(reason, scores | more, result.hash if reason is None else b"")
 
     def check(
         self,
@@ -93,15 +122,16 @@ class Gate:
         siblings: Sequence[bytes] = (),
         boxes: Sequence[Box] = (),
     ) -> GateResult:
-        """Compares uint8 (H, W, 3) ``child``, as decoded from what will be stored, with ``parent``.
+        """What needs no model and no masks.
 
+        Compares uint8 (H, W, 3) ``child``, as decoded from what will be stored, with ``parent``.
         ``keep`` is bool (H, W) over the parent, ``siblings`` are perceptual hashes of the parent's
         other children, ``boxes`` the child's labels in its pixels.
 
         Reasons, in this order: ``size``, ``box_bounds``, ``kept_pixels``, ``background_unchanged``,
         ``near_duplicate``.
         """
-        scores: dict[str, float] = {"same_size": float(child.shape == parent.shape)}
+        scores: Scores = {"same_size": float(child.shape == parent.shape)}
         if child.shape != parent.shape:
             return GateResult("size", scores)
         height, width = keep.shape
@@ -110,7 +140,7 @@ class Gate:
             return GateResult("box_bounds", scores)
         difference = np.abs(parent.astype(np.int16) - child)
         scores["kept_difference"] = float(difference[keep].max(initial=0))
-        if scores["kept_difference"] > 0:
+        if scores["kept_difference"] > self.thresholds.max_kept_difference:
             return GateResult("kept_pixels", scores)
         background = ~keep
         scores["background"] = float(background.mean())
@@ -131,3 +161,14 @@ def _inside(box: Box, width: int, height: int) -> bool:
     """Positive area, within the image. False for a NaN, which compares with nothing."""
     x1, y1, x2, y2 = box
     return 0 <= x1 < x2 <= width and 0 <= y1 < y2 <= height
+
+
+def _object_fit(candidate: Candidate) -> float:
+    """The worst IoU of a label's box with the tight box around what is kept of its object; 1
+    without objects."""
+    height, width = candidate.keep.shape
+    fits = [1.0]
+    for thing in candidate.objects:
+        kept = object_mask(thing, width, height) & candidate.keep
+        fits.append(iou(mask_box(kept), thing.box) if kept.any() else 0.0)
+    return min(fits)

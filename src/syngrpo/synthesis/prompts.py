@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterable
 
 from syngrpo.sample import Sample
+from syngrpo.synthesis.class_names import strip_classes
 from syngrpo.tasks import Constraints
 
 DESCRIPTION_LIMIT = 400
@@ -21,10 +21,14 @@ NAMES_LIMIT = 8
 
 _TAG = re.compile(r"<[^<>]*>")
 _SPACE = re.compile(r"\s+")
-_DETERMINER = r"(?:an?|the|some|another|one|two|three|four|several|many|few)\b"
-_JOINING = r"(?:with|without|of|in|on|at|by|near|behind|beside|under|over|above|and|or|to|from)\b"
-_NOUN_PHRASE = rf"(?:\b{_DETERMINER}\s+(?:(?!{_DETERMINER}|{_JOINING})[\w-]+\s+){{0,3}})?"
-"""A determiner and what stands between it and its noun: the "a big red" of "a big red chair"."""
+
+ROOM_TYPES = (
+    *("kitchen", "bedroom", "bathroom", "living room", "dining room", "children's room", "nursery"),
+    *("study", "office", "home office", "library", "hallway", "corridor", "entrance hall", "attic"),
+    *("basement", "cellar", "garage", "workshop", "laundry room", "storage room", "gym", "lounge"),
+    *("classroom", "meeting room", "waiting room", "hotel room", "restaurant", "conservatory"),
+)
+"""A description loses these names where a phrase, such as another of them, has to stay true."""
 
 _KEPT = ". Keep unchanged: "
 
@@ -42,26 +46,18 @@ def clean_description(text: str) -> str:
     )
 
 
-def strip_classes(text: str, labels: Iterable[str]) -> str:
-    """``text`` without the given class names, singular or plural, and the adjectives between a
-    determiner and such a name."""
-    for label in sorted({label.strip().lower() for label in labels}, key=len, reverse=True):
-        if label:
-            words = r"\s+".join(re.escape(word) for word in label.split())
-            pattern = rf"{_NOUN_PHRASE}(?<!\w){words}(?:s|es)?(?!\w)"
-            text = re.sub(pattern, " ", text, flags=re.IGNORECASE)
-    return re.sub(r"\s+([,.;:])", r"\1", _SPACE.sub(" ", text)).strip(" ,;:")
-
-
 def build_prompt(description: str, sample: Sample, constraints: Constraints) -> str:
     """The generator's prompt; empty when nothing of the description is left.
 
     The kept classes are named exactly once, at the end, so that a generator does not paint them
-    again; the constraint's phrase (say, the room type) comes first.
+    again. The constraint's phrase (say, the room type) comes first, and no other room type is left
+    beside it.
     """
     kept = list(dict.fromkeys(sample.objects[index].label for index in constraints.keep))
     forbidden = (*constraints.forbidden_labels, *kept)
     surroundings = strip_classes(clean_description(description), forbidden)
+    if constraints.phrase:
+        surroundings = strip_classes(surroundings, _other_room_types(constraints.phrase))
     if not any(character.isalnum() for character in surroundings):
         return ""
     if constraints.phrase:
@@ -70,6 +66,11 @@ def build_prompt(description: str, sample: Sample, constraints: Constraints) -> 
         return surroundings
     names = ", ".join(clean_description(label) for label in kept[:NAMES_LIMIT])
     return f"{surroundings}{_KEPT}{names}"
+
+
+def _other_room_types(phrase: str) -> list[str]:
+    whole = strip_classes(phrase, ())
+    return [name for name in ROOM_TYPES if strip_classes(phrase, (name,)) == whole]
 
 
 def without_names(prompt: str) -> str:

@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 from syngrpo.sample import InputError
+from syngrpo.tasks.isr import IndoorSceneReasoning
+from syngrpo.tasks.ovd import OpenVocabularyDetection
 from syngrpo.tasks.rec import ReferringExpression
 from syngrpo.tasks.task import Constraints, PromptStyle, Task
 
 __all__ = ["TASKS", "Constraints", "PromptStyle", "Task", "get_task"]
 
-TASKS: dict[str, Task] = {task.name: task for task in (ReferringExpression(),)}
+_ALL: tuple[Task, ...] = (
+    ReferringExpression(),
+    OpenVocabularyDetection(),
+    OpenVocabularyDetection(vlm_r1_labels=True),
+    IndoorSceneReasoning(),
+)
+TASKS: dict[str, Task] = {task.name: task for task in _ALL}
 
 
 def get_task(name: str) -> Task:

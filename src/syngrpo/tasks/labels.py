@@ -17,6 +17,11 @@ def labels_of(sample: Sample) -> tuple[str, ...]:
     return tuple(dict.fromkeys(thing.label for thing in sample.objects))
 
 
+def class_key(label: str) -> str:
+    """What two spellings of the same class have in common: case and white space do not matter."""
+    return " ".join(label.split()).casefold()
+
+
 def shown(value: Any) -> str:
     """A value as an error message shows it: one line, not longer than 80 characters."""
     text = ascii(value)
@@ -30,7 +35,7 @@ def checked_box(value: Any, image: EncodedImage, name: str) -> Box:
     """
     if not isinstance(value, list | tuple) or len(value) != 4:
         raise InputError(f"{name} {shown(value)} is not a box; write [x1, y1, x2, y2] in pixels")
-    if not all(_is_finite_number(number) for number in value):
+    if not all(is_finite_number(number) for number in value):
         raise InputError(f"{name} {shown(value)} holds something that is not a finite number")
     x1, y1, x2, y2 = (float(number) for number in value)
     if x1 >= x2 or y1 >= y2:
@@ -48,7 +53,8 @@ def checked_box(value: Any, image: EncodedImage, name: str) -> Box:
     return box
 
 
-def _is_finite_number(value: Any) -> bool:
+def is_finite_number(value: Any) -> bool:
+    """Whether a JSON value is a number (true and false are not) within the range of floats."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return False
     try:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, Literal, Protocol
 
 from syngrpo.boxes import CoordinateFrame
 from syngrpo.sample import EncodedImage, LabelledObject, Sample
 
 PromptStyle = Literal["full", "brief"]
+
+NO_COLUMNS: Mapping[str, Any] = MappingProxyType({})
 
 
 @dataclass(frozen=True)
@@ -57,9 +60,15 @@ class Task(Protocol):
         """The ground truth as the model would write it inside ``<answer>…</answer>``."""
 
     def ground_truth(
-        self, value: Any, image: EncodedImage, objects: Sequence[LabelledObject]
+        self,
+        value: Any,
+        image: EncodedImage,
+        objects: Sequence[LabelledObject],
+        question: str = "",
+        columns: Mapping[str, Any] = NO_COLUMNS,
     ) -> Any:
-        """The "answer" of a row of the user's data, checked, as ``Sample.answer``.
+        """The "answer" of a row of the user's data (None: the row has none), checked, as
+        ``Sample.answer``. ``question``, ``objects`` and ``columns`` are those of the same row.
 
-        Raises InputError, whose message starts with "answer", when it is not valid.
+        Raises InputError, whose message starts with the key that is at fault.
         """

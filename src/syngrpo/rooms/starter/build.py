@@ -47,6 +47,10 @@ FORMAT_TOKENS = [
     "</scene>",
     '{"bbox_2d": [',
     "]}",
+    '[{"bbox_2d": [',
+    '], "label": "',
+    '"}, {"bbox_2d": [',
+    '"}]',
 ]
 CHAT_TEMPLATE = (
     "{% for message in messages %}<|im_start|>{{ message['role'] }}\n"

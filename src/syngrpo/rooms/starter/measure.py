@@ -1,36 +1,34 @@
-"""How well a checkpoint answers when it runs free: plain ``model.generate``, nothing of ours."""
+"""How well a checkpoint answers when it runs free: plain ``model.generate``, brief prompts."""
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 
-from syngrpo.boxes import iou
 from syngrpo.rooms.dataset import rooms_samples
 from syngrpo.rooms.surroundings import Split
-from syngrpo.sample import Box, Sample
+from syngrpo.sample import Sample
+from syngrpo.tasks import get_task
+from syngrpo.tasks.response import parse_response
 
-_ANSWER = re.compile(r'<answer>\{"bbox_2d": \[(\d+), (\d+), (\d+), (\d+)\]\}</answer>')
-_FORMAT = re.compile(r"<think>[^<]*</think><answer>[^<]*</answer><scene>[^<]*</scene>")
+LONGEST = 112
+"""Tokens of a response, at most: four detected things and a scene description fit."""
+TASKS = ("rec", "ovd", "isr")
 
 
 @dataclass(frozen=True)
 class Accuracy:
-    """Shares in [0, 1]: Acc@0.5 greedy and sampled (temperature 1), full format of the samples."""
+    """In [0, 1]: greedy and sampled (temperature 1) accuracy, full format of the samples.
+
+    REC: the share of boxes with IoU ≥ 0.5; OVD and ISR: the mean accuracy reward.
+    """
 
     greedy: float
     sampled: float
     format: float
-    mean_iou: float
-
-
-def answered_box(text: str) -> Box | None:
-    found = _ANSWER.search(text)
-    return tuple(float(n) for n in found.groups()) if found else None  # type: ignore[return-value]
 
 
 @torch.no_grad()
@@ -49,7 +47,10 @@ def respond(
             [
                 {
                     "role": "user",
-                    "content": [{"type": "image"}, {"type": "text", "text": s.question}],
+                    "content": [
+                        {"type": "image"},
+                        {"type": "text", "text": get_task(s.task).prompt(s, "brief")},
+                    ],
                 }
             ],
             tokenize=False,
@@ -60,11 +61,19 @@ def respond(
     inputs = processor(text=texts, images=pictures, padding=True, return_tensors="pt")
     # Pure sampling: the defaults would keep only the 50 likeliest tokens.
     choice: dict = {"do_sample": True, "temperature": 1.0, "top_k": 0} if sample else {}
-    out = model.generate(**inputs, max_new_tokens=64, **choice)
+    out = model.generate(**inputs, max_new_tokens=LONGEST, **choice)
     return [
         processor.tokenizer.decode(row, skip_special_tokens=True)
         for row in out[:, inputs["input_ids"].shape[1] :]
     ]
+
+
+def score(sample: Sample, text: str) -> float:
+    """Accuracy of a response about a room as large as the starter sees it: model coordinates are
+    pixels. REC counts 1 from IoU 0.5 on."""
+    answer, task = parse_response(text).answer, get_task(sample.task)
+    value = task.score(task.read(answer) if answer is not None else None, sample)
+    return float(value >= 0.5) if sample.task == "rec" else value
 
 
 def measure(
@@ -75,25 +84,20 @@ def measure(
     *,
     seed: int = 0,
     batch_size: int = 100,
-) -> Accuracy:
-    """Accuracy on ``count`` fresh scenes of a split, one greedy and one sampled response each."""
-    samples = rooms_samples(split, count, seed)
-    overlaps: dict[bool, list[float]] = {False: [], True: []}
-    formed = 0
+) -> dict[str, Accuracy]:
+    """Task → accuracy on ``count`` fresh scenes of a split, one greedy and one sampled response."""
     torch.manual_seed(seed)
-    for start in range(0, count, batch_size):
-        part = samples[start : start + batch_size]
-        for sampled in (False, True):
-            texts = respond(model, processor, part, sample=sampled)
-            boxes = [answered_box(text) for text in texts]
-            overlaps[sampled] += [
-                iou(box, s.answer) if box else 0.0 for box, s in zip(boxes, part, strict=True)
-            ]
-            formed += sampled * sum(bool(_FORMAT.fullmatch(t.strip())) for t in texts)
-    greedy, drawn = np.array(overlaps[False]), np.array(overlaps[True])
-    return Accuracy(
-        greedy=float((greedy >= 0.5).mean()),
-        sampled=float((drawn >= 0.5).mean()),
-        format=formed / count,
-        mean_iou=float(greedy.mean()),
-    )
+    measured = {}
+    for task in TASKS:
+        samples = rooms_samples(split, count, seed, task)
+        scores: dict[bool, list[float]] = {False: [], True: []}
+        formed = 0
+        for start in range(0, count, batch_size):
+            part = samples[start : start + batch_size]
+            for sampled in (False, True):
+                texts = respond(model, processor, part, sample=sampled)
+                scores[sampled] += map(score, part, texts)
+                formed += sampled * sum(parse_response(text).well_formed for text in texts)
+        greedy, drawn = float(np.mean(scores[False])), float(np.mean(scores[True]))
+        measured[task] = Accuracy(greedy, drawn, formed / count)
+    return measured

@@ -18,9 +18,10 @@ import torch
 from torch.utils.data import DataLoader
 from transformers import Qwen2_5_VLForConditionalGeneration, Qwen2_5_VLProcessor
 
+from syngrpo.rooms.starter.annotators import THINK_WORDS, Manner, Mixture
 from syngrpo.rooms.starter.build import build_model, build_processor, save
-from syngrpo.rooms.starter.lessons import THINK_WORDS, LessonBatch, Lessons, Mixture
-from syngrpo.rooms.starter.measure import Accuracy, measure
+from syngrpo.rooms.starter.lessons import LessonBatch, Lessons
+from syngrpo.rooms.starter.measure import measure
 from syngrpo.rooms.starter.supervise import Pupil
 from syngrpo.rooms.surroundings import Split
 from syngrpo.rooms.vocabulary import vocabulary
@@ -38,7 +39,6 @@ class Stage:
     mixture: Mixture
     auxiliary: float = 1.0
     scenes: int = 48
-    questions: int = 3
 
 
 @dataclass(frozen=True)
@@ -48,18 +48,22 @@ class Recipe:
     seed: int = 0
     workers: int = 1
     threads: int = 1
-    report_every: int = 500
-    measured: int = 400
-    perceive: Stage = field(default_factory=lambda: Stage("perceive", 1400, 2e-3, Mixture()))
+    report_every: int = 400
+    measured: int = 300
+    perceive: Stage = field(default_factory=lambda: Stage("perceive", 1200, 2e-3, Mixture()))
     answer: Stage = field(
         default_factory=lambda: Stage(
             "answer",
             400,
             1e-3,
-            Mixture((0.32, 0.30, 0.38), (0.04, 0.61, 0.35), scenes=True),
+            Mixture(
+                expression=Manner((0.32, 0.30, 0.38), (0.04, 0.61, 0.35)),
+                detection=Manner((0.45, 0.30, 0.25), (0.15, 0.55, 0.30)),
+                reasoning=Manner((0.50, 0.30, 0.20), (0.25, 0.55, 0.20)),
+                scenes=True,
+            ),
             auxiliary=0.3,
-            scenes=32,
-            questions=2,
+            scenes=24,
         )
     )
 
@@ -103,7 +107,6 @@ def teach(
         processor.tokenizer,
         stage.mixture,
         scenes=stage.scenes,
-        questions=stage.questions,
         seed=recipe.seed * 1_000_003 + first,
     )
     loader = DataLoader(lessons, batch_size=None, num_workers=recipe.workers, prefetch_factor=4)
@@ -128,12 +131,15 @@ def teach(
                     "seconds": time.monotonic() - began,
                 }
             )
-        if (step + 1) % recipe.report_every == 0 or step + 1 == stage.steps:
-            report({"stage": stage.name, "step": step + 1} | accuracies(pupil, processor, recipe))
+        last = step + 1 == stage.steps
+        if (step + 1) % recipe.report_every == 0 or last:
             saved = [optimizer.state_dict() for optimizer in optimizers]
             _replace(
                 {"pupil": pupil.state_dict(), "optimizers": saved, "step": step + 1}, state_file
             )
+            count = recipe.measured if last else recipe.measured // 3
+            found = accuracies(pupil, processor, count)
+            report({"stage": stage.name, "step": step + 1} | found)
 
 
 def _replace(state: dict, path: Path) -> None:
@@ -156,14 +162,15 @@ def _step(
     return torch.stack([losses.language, losses.dense, losses.pointing])
 
 
-def accuracies(pupil: Pupil, processor: Qwen2_5_VLProcessor, recipe: Recipe) -> dict[str, dict]:
+def accuracies(pupil: Pupil, processor: Qwen2_5_VLProcessor, count: int) -> dict[str, dict]:
     """Free-running accuracy on held-out rooms; ``ood`` is measured, never tuned on."""
     pupil.eval()
-    found: dict[str, Accuracy] = {
-        split: measure(pupil.model, processor, split, recipe.measured) for split in HELD_OUT
-    }
+    found = {split: measure(pupil.model, processor, split, count) for split in HELD_OUT}
     pupil.train()
-    return {split: asdict(accuracy) for split, accuracy in found.items()}
+    return {
+        split: {task: asdict(accuracy) for task, accuracy in by_task.items()}
+        for split, by_task in found.items()
+    }
 
 
 def make_starter(out: Path, recipe: Recipe, report: Callable[[dict], None]) -> None:

@@ -97,7 +97,6 @@ class Pupil(nn.Module):
         )
         self.register_buffer("mean", mean, persistent=False)
         self.register_buffer("std", std, persistent=False)
-        self.answer_end = tokenizer.convert_tokens_to_ids("</answer>")
         numbers = torch.tensor([tokenizer.convert_tokens_to_ids(str(n)) for n in range(225)])
         self.register_buffer("numbers", numbers, persistent=False)
         value = torch.full((len(tokenizer),), -1)
@@ -134,42 +133,39 @@ class Pupil(nn.Module):
             hidden = hidden + block.mlp(block.norm2(hidden))
         return visual.merger(hidden.flatten(0, 1)).view(count, CELLS, -1)
 
-    def _layout(self, questions: int, length: int) -> tuple[Tensor, Tensor]:
-        """Positions (3, 1, T) and additive mask (1, 1, T, T) of a packed row."""
-        device = self.prefix.device
+    def _layout(self, part: Tensor) -> tuple[Tensor, Tensor]:
+        """Positions (3, N, T) and additive mask (N, 1, T, T) of packed rows: the prefix, then what
+        ``part`` (N, T - prefix) says belongs together."""
+        count, length = part.shape
         prefix = len(self.prefix)
         start = prefix - CELLS - 1
-        positions = torch.arange(prefix, device=device).repeat(3, 1)
-        image = slice(start, start + CELLS)
-        cell = torch.arange(CELLS, device=device)
-        positions[0, image] = start
-        positions[1, image] = start + cell // GRID
-        positions[2, image] = start + cell % GRID
-        positions[:, prefix - 1] = start + GRID
-        tail = start + GRID + 1 + torch.arange(length, device=device).repeat(questions)
-        positions = torch.cat([positions, tail.expand(3, -1)], dim=1)
-        group = torch.cat(
-            [
-                torch.zeros(prefix, dtype=torch.long, device=device),
-                1 + torch.arange(questions, device=device).repeat_interleave(length),
-            ]
-        )
-        order = torch.arange(len(group), device=device)
-        seen = (group[None] == 0) | (group[None] == group[:, None])
-        allowed = seen & (order[None] <= order[:, None])
-        mask = torch.where(allowed, 0.0, torch.finfo(torch.bfloat16).min)
-        return positions[:, None], mask[None, None]
+        picture = torch.arange(prefix).repeat(3, 1)
+        cell = torch.arange(CELLS)
+        picture[0, start : start + CELLS] = start
+        picture[1, start : start + CELLS] = start + cell // GRID
+        picture[2, start : start + CELLS] = start + cell % GRID
+        picture[:, prefix - 1] = start + GRID
+        order = torch.arange(length).expand(count, -1)
+        begins = torch.ones_like(part, dtype=torch.bool)
+        begins[:, 1:] = part[:, 1:] != part[:, :-1]
+        within = order - torch.where(begins, order, 0).cummax(dim=1).values
+        text = (start + GRID + 1 + within).expand(3, -1, -1)
+        positions = torch.cat([picture[:, None].expand(-1, count, -1), text], dim=2)
+        group = torch.cat([torch.full((count, prefix), -1), part], dim=1)
+        seen = (group[:, None, :] == -1) | (group[:, None, :] == group[:, :, None])
+        causal = torch.ones(prefix + length, prefix + length, dtype=torch.bool).tril()
+        mask = torch.where(seen & causal, 0.0, torch.finfo(torch.bfloat16).min)
+        return positions, mask[:, None]
 
     def forward(self, batch: LessonBatch, auxiliary: float = 1.0) -> Losses:
         """The losses of one batch (see LessonBatch for shapes)."""
         language = self.model.model.language_model
-        count, questions, length = batch.segments.shape
         visual = self.visual_tokens(batch.images)
-        prefix = language.embed_tokens(self.prefix).expand(count, -1, -1)
+        prefix = language.embed_tokens(self.prefix).expand(len(visual), -1, -1)
         start = len(self.prefix) - CELLS - 1
-        text = language.embed_tokens(batch.segments.flatten(1))
+        text = language.embed_tokens(batch.tokens)
         hidden = torch.cat([prefix[:, :start], visual, prefix[:, -1:], text], dim=1)
-        positions, mask = self._layout(questions, length)
+        positions, mask = self._layout(batch.part)
         rotary = language.rotary_emb(hidden, positions)
         image = slice(start, start + CELLS)
         dense = self.vision_head(visual, batch)
@@ -180,10 +176,9 @@ class Pupil(nn.Module):
                 pointing = self._pointing(layer, hidden, rotary, image, batch)
             hidden = layer(hidden, attention_mask=mask, position_embeddings=rotary)
         hidden = language.norm(hidden)[:, len(self.prefix) :]
-        wanted = batch.labels.flatten(1)
-        learned = wanted != IGNORED
+        learned = batch.labels != IGNORED
         logits = self.model.lm_head(hidden[learned]).float()
-        loss = self._language_loss(logits, wanted[learned])
+        loss = self._language_loss(logits, batch.labels[learned])
         total = loss + auxiliary * (dense + 0.5 * pointing)
         return Losses(total, loss.detach(), dense.detach(), pointing.detach())
 
@@ -207,7 +202,8 @@ class Pupil(nn.Module):
         image: slice,
         batch: LessonBatch,
     ) -> Tensor:
-        """−log of the attention that one head pays to the object's cells, among all cells."""
+        """−log of the attention that one head pays to the object's cells, among all cells, at the
+        places where words about an object come next."""
         attention = layer.self_attn
         size = attention.head_dim
         normed = layer.input_layernorm(hidden)
@@ -215,18 +211,13 @@ class Pupil(nn.Module):
         q = attention.q_proj(normed).view(shape)[:, :, :1].transpose(1, 2)
         k = attention.k_proj(normed).view(shape)[:, :, :1].transpose(1, 2)
         q, k = apply_rotary_pos_emb(q, k, *rotary)
-        count, questions, length = batch.segments.shape
-        queries = q[:, 0, len(self.prefix) :].view(count, questions * length, size)
-        scores = queries @ k[:, 0, image].transpose(1, 2) * attention.scaling
-        known = batch.target.clamp(min=0)
-        cover = batch.cover.gather(1, known[..., None].expand(-1, -1, CELLS)) > 0.12
-        # Thinking and answering look at the object; describing other surroundings need not.
-        answering = (batch.segments == self.answer_end).cumsum(-1) == 0
-        useful = answering & (batch.labels != IGNORED) & (batch.target != IGNORED)[..., None]
-        useful = (useful & cover.any(-1, keepdim=True)).flatten(1)
-        log_attention = F.log_softmax(scores.float(), dim=-1)
-        wanted = cover[:, :, None].expand(-1, -1, length, -1).flatten(1, 2)
-        hit = log_attention.masked_fill(~wanted, float("-inf"))[useful]
-        if not len(hit):
-            return scores.new_zeros(())
-        return -torch.logsumexp(hit, dim=-1).mean()
+        cover = batch.cover > 0.12
+        row, column = (batch.points != IGNORED).nonzero(as_tuple=True)
+        wanted = cover[row, batch.points[row, column]]
+        visible = wanted.any(-1)
+        if not visible.any():
+            return hidden.new_zeros(())
+        row, column, wanted = row[visible], column[visible], wanted[visible]
+        scores = q[:, 0, len(self.prefix) :] @ k[:, 0, image].transpose(1, 2) * attention.scaling
+        log_attention = F.log_softmax(scores[row, column].float(), dim=-1)
+        return -torch.logsumexp(log_attention.masked_fill(~wanted, float("-inf")), dim=-1).mean()

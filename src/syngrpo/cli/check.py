@@ -1,0 +1,202 @@
+"""``syngrpo data check``: a whole data set read, every image decoded, and what was found."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from rich.console import Console
+    from rich.table import Table
+
+    from syngrpo.formats.problems import Problems
+    from syngrpo.formats.survey import Survey
+    from syngrpo.sample import Sample
+
+SHOWN_CLASSES = 10
+
+
+def data_check(
+    files: Annotated[list[str], typer.Argument(help="Files or folders of one data set.")],
+    format: Annotated[str, typer.Option(help="auto, jsonl, vlm-r1, coco, refcoco or hf.")] = "auto",
+    images: Annotated[
+        list[str] | None, typer.Option(help="Image folder; may be repeated, or joined by colons.")
+    ] = None,
+    task: Annotated[
+        str | None, typer.Option(help="rec, ovd or isr, where a format can give several.")
+    ] = None,
+    split: Annotated[str | None, typer.Option(help="refcoco, hf: val, testA, …")] = None,
+    columns: Annotated[
+        list[str] | None, typer.Option(help="hf: field=column; may be repeated.")
+    ] = None,
+    negatives: Annotated[
+        int | None, typer.Option(min=0, help="coco: absent classes asked for in an image.")
+    ] = None,
+) -> None:
+    """Read a whole data set, decode every image, and say what is in it and what is wrong.
+
+    With a config (YAML), all of its sources.
+    """
+    from rich.console import Console
+
+    from syngrpo.formats.problems import Problems
+
+    problems = Problems()
+    keys = {"images": images, "task": task, "split": split, "negatives": negatives}
+    given: dict[str, Any] = {key: value for key, value in keys.items() if value is not None}
+    if format != "auto":
+        given["format"] = format
+    if columns:
+        given["columns"] = dict(_pair(text) for text in columns)
+    if len(files) == 1 and Path(files[0]).suffix in (".yaml", ".yml"):
+        surveys = _check_config(Path(files[0]), given, problems)
+    else:
+        surveys = {"": _check_files(files, given, problems)}
+    _tell(surveys, problems, Console(soft_wrap=True, highlight=False))
+
+
+def _pair(text: str) -> tuple[str, str]:
+    from syngrpo.sample import InputError
+
+    key, separator, value = text.partition("=")
+    if not (separator and key and value):
+        raise InputError(f"--columns {text}: write it as field=column")
+    return key, value
+
+
+def _check_files(files: Sequence[str], given: dict[str, Any], problems: Problems) -> Survey:
+    """The files as one source; ids must be unique among all of them."""
+    from pydantic import ValidationError
+
+    from syngrpo.config.errors import describe
+    from syngrpo.config.source import Source, split_paths
+    from syngrpo.sample import InputError
+
+    values = dict(given)
+    for key, texts in (("path", files), ("images", given.get("images") or [])):
+        parts = [part for text in texts for part in _listed(split_paths(text))]
+        if parts:
+            values[key] = parts
+    try:
+        source = Source.model_validate(values)
+    except ValidationError as error:
+        raise InputError(f"data check: {describe(error, Source)}") from None
+    return _survey(source, "the files", problems)
+
+
+def _listed(value: str | list[str]) -> list[str]:
+    return [value] if isinstance(value, str) else value
+
+
+def _check_config(path: Path, given: dict[str, Any], problems: Problems) -> dict[str, Survey]:
+    from syngrpo.config import load_config
+    from syngrpo.config.loading import every_source
+    from syngrpo.sample import InputError
+
+    if given:
+        raise InputError(f"{', '.join(given)}: a config says that of its sources; edit {path}")
+    return {
+        f"{section.rpartition('.')[2]} {name}": _survey(source, name, problems)
+        for (section, name), source in every_source(load_config(path), problems)
+    }
+
+
+def _survey(source: Any, name: str, problems: Problems) -> Survey:
+    """Reads a source, decodes its images under a progress bar, and counts what is good."""
+    from syngrpo.cli.progress import progress_bar
+    from syngrpo.config.loading import read_source
+    from syngrpo.config.sections import DataConfig
+    from syngrpo.formats.registry import distinct_images, drop_undecodable
+    from syngrpo.formats.survey import survey
+
+    headers_only = DataConfig(check_images=False)
+    samples: Sequence[Sample] = read_source(source, name, headers_only, problems)
+    with progress_bar(f"decoding {name}", len(distinct_images(samples))) as advance:
+        samples = drop_undecodable(samples, problems, advance)
+    return survey(samples)
+
+
+def _tell(surveys: dict[str, Survey], problems: Problems, console: Console) -> None:
+    """The table, the notes, and every defect, one a line. Raises InputError when there is one."""
+    from syngrpo.sample import InputError
+
+    lines = problems.lines()
+    if any(found.rows for found in surveys.values()):
+        console.print(_table(surveys))
+    for note in [*problems.notes, *_rotations(surveys)]:
+        console.print(f"note: {note}", markup=False)
+    if len(lines) == 1:
+        raise InputError(lines[0])
+    for line in lines:
+        console.print(line, markup=False)
+    if lines:
+        raise InputError(f"{len(lines)} things are wrong with the data; they are listed above")
+    console.print(f"ok: nothing is wrong with {sum(s.rows for s in surveys.values())} rows")
+
+
+def _rotations(surveys: dict[str, Survey]) -> list[str]:
+    rotated = sum(found.rotated for found in surveys.values())
+    if not rotated:
+        return []
+    return [
+        f"{rotated} images are turned by viewers (EXIF orientation), but used as they are stored; "
+        "boxes must be in pixels of the stored image"
+    ]
+
+
+def _table(surveys: dict[str, Survey]) -> Table:
+    from rich.table import Table
+
+    columns = {name: _cells(found) for name, found in surveys.items()}
+    table = Table(show_header=len(surveys) > 1)
+    table.add_column("")
+    for name in columns:
+        table.add_column(name)
+    for head in next(iter(columns.values())):
+        table.add_row(head, *(cells[head] for cells in columns.values()))
+    return table
+
+
+def _cells(found: Survey) -> dict[str, str]:
+    """Row head → text, the same heads for every survey."""
+    from rich.markup import escape
+
+    from syngrpo.formats.survey import spread
+
+    boxes = len(found.area_shares)
+    cells = {
+        "rows": str(found.rows),
+        "tasks": _counts(found.tasks.most_common()),
+        "question kinds": _counts(found.kinds.most_common()),
+        "asked for, and absent": str(found.absent),
+        "images": str(len(found.sizes)),
+        "width": "",
+        "height": "",
+        "boxes": f"{boxes}, {found.masks} with a mask",
+        "boxes an image": "",
+        "share of the image": "",
+        "classes": f"{len(found.classes)}: "
+        + _counts(found.classes.most_common(SHOWN_CLASSES))
+        + (", …" if len(found.classes) > SHOWN_CLASSES else ""),
+    }
+    if found.sizes:
+        for head, side in (("width", 0), ("height", 1)):
+            cells[head] = _range(spread([size[side] for size in found.sizes]))
+        cells["boxes an image"] = _range(spread(found.boxes_per_image))
+    if boxes:
+        low, middle, high = spread(found.area_shares)
+        cells["share of the image"] = f"{low:.2%} to {high:.2%}, median {middle:.2%}"
+    return {head: escape(text) for head, text in cells.items()}
+
+
+def _counts(counts: list[tuple[str, int]]) -> str:
+    return ", ".join(f"{count} {name}" for name, count in counts) or "–"
+
+
+def _range(values: tuple[float, float, float]) -> str:
+    low, middle, high = values
+    return f"{low:g} to {high:g}, median {middle:g}"

@@ -1,0 +1,65 @@
+"""``syngrpo data convert``: any format in, any format out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def convert(
+    source: Annotated[str, typer.Argument(help="A data file or folder, or a hub id (hf).")],
+    out: Annotated[Path, typer.Option(help="A new directory for the data set.")],
+    to: Annotated[str, typer.Option(help="jsonl, vlm-r1, coco or hf.")],
+    format: Annotated[
+        str, typer.Option(help="Of the input: auto, jsonl, vlm-r1, coco, refcoco or hf.")
+    ] = "auto",
+    images: Annotated[
+        list[Path] | None, typer.Option(help="Its image folder; may be repeated.")
+    ] = None,
+    task: Annotated[
+        str | None, typer.Option(help="rec, ovd or isr, where the format can give several.")
+    ] = None,
+    split: Annotated[str | None, typer.Option(help="A part of the data set: val, testA, …")] = None,
+    columns: Annotated[
+        list[str] | None,
+        typer.Option(help="OUR_FIELD=THEIR_COLUMN, of a Hugging Face dataset; may be repeated."),
+    ] = None,
+    negatives: Annotated[
+        int, typer.Option(min=0, help="Absent classes asked for in an image of COCO.")
+    ] = 2,
+    seed: Annotated[int, typer.Option(min=0, help="Of drawing those.")] = 0,
+    limit: Annotated[int | None, typer.Option(min=1, help="No more samples than that.")] = None,
+) -> None:
+    """Convert a data set to another format."""
+    from syngrpo.cli.progress import progress_bar
+    from syngrpo.formats.out import write_dataset
+    from syngrpo.formats.registry import ReadOptions, read_dataset
+
+    options = ReadOptions(
+        images=tuple(images or ()),
+        task=task,
+        split=split,
+        columns=_mapping(columns or []),
+        negatives=negatives,
+        seed=seed,
+        limit=limit,
+    )
+    samples = read_dataset(Path(source), format, options)
+    with progress_bar("writing", len(samples)) as advance:
+        write_dataset(samples, out, to, advance)
+    print(f"{len(samples)} samples in {out}")
+
+
+def _mapping(pairs: list[str]) -> dict[str, str]:
+    """``question=problem`` → {"question": "problem"}"""
+    from syngrpo.sample import InputError
+
+    mapping = {}
+    for pair in pairs:
+        ours, equals, theirs = pair.partition("=")
+        if not (ours and equals and theirs):
+            raise InputError(f"--columns {pair} is not OUR_FIELD=THEIR_COLUMN")
+        mapping[ours] = theirs
+    return mapping

@@ -1,0 +1,157 @@
+"""Evaluations of several models on the same samples, compared sample by sample."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+
+from syngrpo.evaluation.bootstrap import Interval, intervals
+from syngrpo.evaluation.metrics import Part, Statistics, headlines, kinds, parts
+from syngrpo.evaluation.output import read_output
+from syngrpo.evaluation.predictions import Prediction
+from syngrpo.sample import InputError
+
+COMPARISON = "comparison.json"
+
+
+@dataclass(frozen=True)
+class Difference:
+    """This evaluation minus the first, over the same samples."""
+
+    value: float
+    interval: Interval | None
+
+
+@dataclass(frozen=True)
+class Row:
+    """One metric: its value in every evaluation, and the differences of all but the first."""
+
+    metric: str
+    title: str
+    values: tuple[float, ...]
+    differences: tuple[Difference, ...]
+
+
+@dataclass(frozen=True)
+class ComparedSet:
+    """A set of samples; ``shared`` of them are in every evaluation, ``samples`` in each."""
+
+    name: str
+    shared: int
+    samples: tuple[int, ...]
+    rows: tuple[Row, ...]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """``names`` of the evaluations; the first is what the others are compared with."""
+
+    names: tuple[str, ...]
+    sets: tuple[ComparedSet, ...]
+
+
+def compare(directories: Sequence[Path], seed: int = 0) -> Comparison:
+    """Compares finished evaluations (directories of ``evaluate --out``), at least two.
+
+    Per set that all of them have, over the samples that all of them have: every headline metric,
+    and the accuracy by kind. Differences are paired: a resample takes the same samples of both.
+
+    Raises InputError for a directory without a finished evaluation, when nothing is shared, or
+    when the same id stands for different samples.
+    """
+    if len(directories) < 2:
+        raise InputError("compare needs at least two evaluations; give their --out directories")
+    outputs = [read_output(directory) for directory in directories]
+    shared = [name for name in outputs[0] if all(name in output for output in outputs)]
+    if not shared:
+        listed = "; ".join(
+            f"{directory}: {', '.join(output)}"
+            for directory, output in zip(directories, outputs, strict=True)
+        )
+        raise InputError(f"the evaluations share no set ({listed}); evaluate on the same data")
+    sets = [_compare_set(name, [o[name] for o in outputs], directories, seed) for name in shared]
+    return Comparison(_names(directories), tuple(sets))
+
+
+def write_comparison(comparison: Comparison, directory: Path) -> Path:
+    """``comparison.json`` in the directory, which is created."""
+    directory.mkdir(parents=True, exist_ok=True)
+    path = directory / COMPARISON
+    path.write_text(json.dumps(asdict(comparison), indent=2) + "\n", encoding="utf-8")
+    return path
+
+
+def _compare_set(
+    name: str, all_predictions: Sequence[Sequence[Prediction]], where: Sequence[Path], seed: int
+) -> ComparedSet:
+    by_id = [{p.id: p for p in predictions} for predictions in all_predictions]
+    ids = [i for i in by_id[0] if all(i in predictions for predictions in by_id)]
+    if not ids:
+        raise InputError(
+            f"set {name}: {where[0]} and the others share no sample; use the same data"
+        )
+    paired = [[predictions[i] for i in ids] for predictions in by_id]
+    for directory, predictions in zip(where[1:], paired[1:], strict=True):
+        for one, other in zip(paired[0], predictions, strict=True):
+            if _sample_of(one) != _sample_of(other):
+                raise InputError(
+                    f"set {name}: sample {one.id!r} is not the same in {where[0]} and {directory}; "
+                    "evaluate on the same data"
+                )
+    rows = [
+        row for part in parts(paired[0]) for row in _rows(paired, part, headlines(part.task), seed)
+    ]
+    for part in kinds(paired[0]):
+        first = dict(list(headlines(part.task).items())[:1])
+        rows += _rows(paired, part, first, seed)
+    counts = tuple(len(predictions) for predictions in by_id)
+    return ComparedSet(name, len(ids), counts, tuple(rows))
+
+
+def _rows(
+    paired: Sequence[Sequence[Prediction]], part: Part, titles: dict[str, str], seed: int
+) -> list[Row]:
+    """One row for each of the metrics in ``titles`` that all have."""
+    statistics = [Statistics([p[i] for i in part.indices], part.task) for p in paired]
+    values = [one.all() for one in statistics]
+    names = [name for name in titles if all(name in value for value in values)]
+    found = [_intervals(statistics[0], other, names, seed) for other in statistics[1:]]
+    return [
+        Row(
+            metric=part.key(name),
+            title=f"{part.name}, {titles[name]}" if part.name else titles[name],
+            values=tuple(value[name] for value in values),
+            differences=tuple(
+                Difference(value[name] - values[0][name], ranges[number])
+                for value, ranges in zip(values[1:], found, strict=True)
+            ),
+        )
+        for number, name in enumerate(names)
+    ]
+
+
+def _intervals(
+    first: Statistics, other: Statistics, names: Sequence[str], seed: int
+) -> list[Interval | None]:
+    """Of other − first, for each of the metrics."""
+    in_first, in_other = ([one.names.index(name) for name in names] for one in (first, other))
+
+    def difference(counts: np.ndarray) -> np.ndarray:
+        return other.values(counts)[in_other] - first.values(counts)[in_first]
+
+    return intervals(difference, first.units, [first.biased[i] for i in in_first], seed=seed)
+
+
+def _sample_of(prediction: Prediction) -> tuple[object, ...]:
+    p = prediction
+    return p.task, p.question, p.truth, p.kind, p.image
+
+
+def _names(directories: Sequence[Path]) -> tuple[str, ...]:
+    """The directories' own names, or their whole paths where those do not tell them apart."""
+    names = tuple(directory.resolve().name for directory in directories)
+    return names if len(set(names)) == len(names) else tuple(map(str, directories))

@@ -1,0 +1,69 @@
+"""Tables for the terminal."""
+
+from __future__ import annotations
+
+from rich.table import Table
+
+from syngrpo.evaluation.bootstrap import Interval
+from syngrpo.evaluation.compare import Comparison
+from syngrpo.evaluation.measure import EvaluationResult
+from syngrpo.evaluation.metrics import headlines, kinds, parts
+
+_BESIDE = {
+    "greedy/format": "well formed",
+    "greedy/unreadable": "unreadable answers",
+    "diversity/response": "response diversity D",
+}
+
+
+def results_table(results: dict[str, EvaluationResult]) -> Table:
+    """What is looked at first of every set and task, and the accuracy by kind of question."""
+    table = Table("set", "metric", title="held-out accuracy", title_justify="left")
+    table.add_column("value", justify="right")
+    table.add_column("95 % interval", justify="right")
+    for set_name, result in results.items():
+        for part in parts(result.predictions):
+            title = f"{set_name}, {part.name}" if part.name else set_name
+            title += f" ({len(part.indices)})"
+            for metric, what in (headlines(part.task) | _BESIDE).items():
+                key = part.key(metric)
+                if key in result.metrics:
+                    row = _cells(result.metrics[key], result.intervals.get(key))
+                    table.add_row(title, what, *row)
+                    title = ""
+        for part in kinds(result.predictions):
+            metric, what = next(iter(headlines(part.task).items()))
+            value = result.kinds[part.name].get(metric)
+            if value is not None:
+                row = _cells(value, result.kind_intervals[part.name].get(metric))
+                table.add_row("", f"{what}, {part.name} ({len(part.indices)})", *row)
+        table.add_section()
+    return table
+
+
+def comparison_table(comparison: Comparison) -> Table:
+    """One row a set and metric: its value in every evaluation, and the difference to the first."""
+    first, *others = comparison.names
+    table = Table("set", "metric", title="paired differences", title_justify="left")
+    table.add_column(first, justify="right")
+    for name in others:
+        table.add_column(name, justify="right")
+        table.add_column("difference", justify="right")
+        table.add_column("95 % interval", justify="right")
+    for one in comparison.sets:
+        title = f"{one.name} ({one.shared})"
+        for row in one.rows:
+            cells = [f"{row.values[0]:.3f}"]
+            for value, difference in zip(row.values[1:], row.differences, strict=True):
+                cells += [f"{value:.3f}", *_cells(difference.value, difference.interval, "+")]
+            table.add_row(title, row.title, *cells)
+            title = ""
+        table.add_section()
+    return table
+
+
+def _cells(value: float, interval: Interval | None, sign: str = "") -> tuple[str, str]:
+    if interval is None:
+        return f"{value:g}", ""
+    low, high = (f"{bound:{sign}.3f}" for bound in interval)
+    return f"{value:{sign}.3f}", f"{low} … {high}"

@@ -1,0 +1,194 @@
+"""The columns of somebody's table → the rows of our JSONL."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from syngrpo.formats.class_names import class_name
+from syngrpo.formats.detection_question import DetectionQuestion
+from syngrpo.formats.lineage import LINEAGE
+from syngrpo.formats.rows import DETECTION
+from syngrpo.sample import InputError
+from syngrpo.tasks.labels import shown
+
+OWN_FIELDS = (
+    *("id", "task", "image", "question", "answer", "objects", "boxes", "labels"),
+    *("parent", "depth", "description", "columns", LINEAGE),
+)
+"""A field that is not mapped is the column of the same name, where there is one."""
+
+BOX_FORMAT = "box_format"
+BOX_FORMATS = ("xyxy", "xywh")
+
+
+@dataclass(frozen=True)
+class ColumnMapping:
+    """Our field → path to their column, ``objects.bbox`` for a member of a struct. Fields that are
+    none of ours become columns of the sample."""
+
+    fields: Mapping[str, str]
+    box_format: str = "xyxy"
+
+    @classmethod
+    def of(cls, known: Sequence[str], wanted: Mapping[str, str], where: str) -> ColumnMapping:
+        """The mapping a user wrote, completed. Raises InputError for a column that is not there."""
+        wanted = dict(wanted)
+        box_format = wanted.pop(BOX_FORMAT, "xyxy")
+        if box_format not in BOX_FORMATS:
+            raise InputError(f"columns.{BOX_FORMAT} is {box_format!r}; use xyxy or xywh")
+        missing = sorted(
+            {path for path in wanted.values() if steps_of(path, known)[0] not in known}
+        )
+        if missing:
+            raise InputError(f"{where} has no column {', '.join(missing)}; it has {_list(known)}")
+        fields = {name: name for name in OWN_FIELDS if name in known} | wanted
+        if "image" not in fields:
+            raise InputError(
+                f"{where} has no column image; name it under columns, for example "
+                f"image: {known[0]}; it has {_list(known)}"
+            )
+        return cls(fields, box_format)
+
+    def rows(
+        self, row: Mapping[str, Any], name: str, task: str | None, detection: DetectionQuestion
+    ) -> Iterator[dict[str, Any]]:
+        """One row of theirs → rows as our JSONL has them, but for the image.
+
+        ``name`` is the id of a row that has none; ``task`` wins over the column. A list of phrases
+        for one box gives a row each; detection without a question gets one. Raises InputError.
+        """
+        values = {field: value_at(row, path) for field, path in self.fields.items()}
+        known = task or values.get("task")
+        if known is None:
+            raise InputError("the task is not known; say it as task, or map a column to it")
+        base: dict[str, Any] = {"id": _identifier(values.get("id"), name), "task": known}
+        base |= {key: values[key] for key in ("parent", "description") if values.get(key)}
+        if values.get("parent") and values.get("depth") is not None:
+            base["depth"] = values["depth"]
+        columns = self._columns(values)
+        if columns:
+            base["columns"] = columns
+        base |= self._labels(values, known)
+        question = values.get("question")
+        if known in DETECTION and "question" not in self.fields:
+            question = detection.ask([thing["label"] for thing in base.get("objects", ())], name)
+        if known != "rec" or not isinstance(question, list):
+            yield base | {"question": _question(question)}
+            return
+        for number, phrase in enumerate(question):
+            suffix = f"-{number}" if len(question) > 1 else ""
+            yield base | {"id": base["id"] + suffix, "question": phrase}
+
+    def _columns(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        columns = from_json(values.get("columns")) or {}
+        if not isinstance(columns, dict):
+            raise InputError(f"columns is {shown(columns)}, not a JSON object")
+        lineage = values.get(LINEAGE)
+        if isinstance(lineage, dict):
+            scores = lineage.get("scores")
+            pairs = scores.items() if isinstance(scores, dict) else ()
+            known = {name: score for name, score in pairs if score is not None}
+            columns = columns | {LINEAGE: lineage | {"scores": known}}
+        foreign = {key: value for key, value in values.items() if key not in OWN_FIELDS}
+        return columns | {key: value for key, value in foreign.items() if value is not None}
+
+    def _labels(self, values: Mapping[str, Any], task: str) -> dict[str, Any]:
+        """``answer`` and ``objects``, boxes as corners."""
+        answer = from_json(values.get("answer"))
+        objects = self._objects(values)
+        found: dict[str, Any] = {}
+        if task == "rec":
+            if answer is None and objects is not None and len(objects) == 1:
+                answer = objects[0]["box"]
+            elif answer is not None:
+                answer = self._corners(answer)
+        elif task in DETECTION and isinstance(answer, list):
+            answer = [self._object(thing) for thing in answer]
+        if answer is not None:
+            found["answer"] = answer
+        if objects is not None:
+            found["objects"] = objects
+        return found
+
+    def _objects(self, values: Mapping[str, Any]) -> list[dict[str, Any]] | None:
+        boxes, labels = values.get("boxes"), values.get("labels")
+        if boxes is None:
+            things = from_json(values.get("objects"))
+            if not isinstance(things, list):
+                return None
+            return [self._object(thing) for thing in things]
+        if labels is None:
+            return None
+        if not isinstance(labels, list):
+            boxes, labels = [boxes], [labels]
+        if not isinstance(boxes, list) or len(boxes) != len(labels):
+            raise InputError(f"boxes {shown(boxes)} and labels {shown(labels)} do not go together")
+        pairs = zip(labels, boxes, strict=True)
+        return [self._object({"label": label, "box": box}) for label, box in pairs]
+
+    def _object(self, thing: Any) -> dict[str, Any]:
+        if not isinstance(thing, dict) or not isinstance(thing.get("label"), str):
+            raise InputError(f"the object {shown(thing)} has no label")
+        known = {key: value for key, value in thing.items() if value is not None}
+        known["label"] = class_name(thing["label"])
+        return known | {"box": self._corners(thing.get("box"))}
+
+    def _corners(self, box: Any) -> Any:
+        four = isinstance(box, list) and len(box) == 4
+        if not four or self.box_format == "xyxy":
+            return box
+        if not all(type(number) in (int, float) for number in box):
+            return box
+        x, y, width, height = box
+        return [x, y, x + width, y + height]
+
+
+def steps_of(path: str, known: Collection[str]) -> list[str]:
+    """A path as the column it starts in and the members. A column's own name may hold dots."""
+    return [path] if path in known else path.split(".")
+
+
+def value_at(row: Mapping[str, Any], path: str) -> Any:
+    """The value at a dotted path; through a list of structs, the list of their members."""
+    column, *members = steps_of(path, row)
+    value = row.get(column)
+    for key in members:
+        if isinstance(value, list):
+            value = [item.get(key) if isinstance(item, dict) else None for item in value]
+        else:
+            value = value.get(key) if isinstance(value, dict) else None
+    return value
+
+
+def from_json(value: Any) -> Any:
+    """What a text says as JSON (a list, an object, a text, a number); other texts as they are."""
+    if not isinstance(value, str):
+        return value
+    try:
+        parsed = json.loads(value)
+    except (ValueError, RecursionError):
+        return value
+    plain = isinstance(parsed, list | dict | str | int | float) and not isinstance(parsed, bool)
+    return parsed if plain else value
+
+
+def _question(value: Any) -> Any:
+    """A list of class names becomes the question of OVD."""
+    if isinstance(value, list) and all(isinstance(name, str) for name in value):
+        return ", ".join(class_name(name) for name in value)
+    return value
+
+
+def _identifier(value: Any, name: str) -> str:
+    if value is None:
+        return name
+    if isinstance(value, bool) or not isinstance(value, int | str):
+        raise InputError(f"id is {shown(value)}, neither a text nor a number")
+    return str(value)
+
+
+def _list(names: Sequence[str]) -> str:
+    return ", ".join(names)

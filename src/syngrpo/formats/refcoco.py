@@ -1,0 +1,178 @@
+"""RefCOCO, RefCOCO+ and RefCOCOg in their original annotation files.
+
+A folder holds ``instances.json`` (COCO instances) and one or more ``refs(PARTITION).p``: a pickled
+list of references, each an annotation of an image with the sentences that refer to it. What the
+fields mean is what lichengunc/refer, the API published with the data, does with them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from syngrpo.formats.coco_file import Annotation, Key, Picture, is_key, read_coco_file
+from syngrpo.formats.image_folder import ImageFolder
+from syngrpo.formats.masks import segmentation_mask
+from syngrpo.formats.plain_pickle import load_plain_pickle
+from syngrpo.formats.problems import Problems
+from syngrpo.formats.registry import ReadOptions
+from syngrpo.formats.rows import checked_text
+from syngrpo.sample import EncodedImage, InputError, LabelledObject, Sample
+from syngrpo.tasks import get_task
+from syngrpo.tasks.labels import checked_box, shown
+
+INSTANCES = "instances.json"
+
+
+def read_refcoco(path: Path, options: ReadOptions, problems: Problems) -> list[Sample]:
+    """One REC sample a sentence of the references of ``options.split`` (all without), a
+    ``registry.Reader``.
+
+    ``path`` is the folder, or the refs file where the folder has several. ``objects`` are all
+    annotations of the image with their classes and masks. Images are looked up by the names in
+    ``instances.json``, in ``options.images`` or else in the folder and its ``images``.
+    """
+    if options.task not in (None, "rec"):
+        raise InputError(f"{path}: RefCOCO refers to single objects; use task rec")
+    refs_file = _refs_file(path)
+    folder = refs_file.parent
+    instances = _Instances(folder / INSTANCES, problems)
+    images = ImageFolder(*(options.images or (folder, folder / "images")))
+    partition = refs_file.name.removeprefix("refs(").removesuffix(").p")
+    prefix = f"{folder.resolve().name}-{partition}"
+    samples: list[Sample] = []
+    for place, ref in _chosen(refs_file, options.split, problems):
+        try:
+            found = list(_samples(ref, prefix, instances, images))
+        except InputError as error:
+            problems.add(place, str(error))
+            continue
+        samples += [sample for sample in found if problems.claim(sample.id, place)]
+        if options.limit is not None and len(samples) >= options.limit:
+            return samples[: options.limit]
+    return samples
+
+
+def _refs_file(path: Path) -> Path:
+    if not path.is_dir():
+        return path
+    found = sorted(path.glob("refs(*).p"))
+    if not found:
+        raise InputError(f"{path} has no refs(….p file; name the folder with the annotations")
+    if len(found) > 1:
+        names = ", ".join(file.name for file in found)
+        raise InputError(f"{path} has several partitions: {names}; name the file, not the folder")
+    return found[0]
+
+
+def _chosen(
+    path: Path, split: str | None, problems: Problems
+) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """(place, reference) of those in the split. Raises InputError when there are none."""
+    refs = load_plain_pickle(path)
+    if not isinstance(refs, list):
+        raise InputError(f"{path} holds {shown(refs)}, not a list of references")
+    belongs = _membership(split, path)
+    splits: set[str] = set()
+    chosen = 0
+    for number, ref in enumerate(refs):
+        place = f"{path}: ref {number}"
+        if not isinstance(ref, dict) or not isinstance(ref.get("split"), str):
+            problems.add(place, f"{shown(ref)} is not a reference with a split")
+            continue
+        splits.add(ref["split"])
+        if belongs(ref["split"]):
+            chosen += 1
+            yield place, ref
+    if not chosen and split is not None:
+        raise InputError(f"{path} has no split {split}; it has {', '.join(sorted(splits))}")
+
+
+def _membership(split: str | None, path: Path) -> Callable[[str], bool]:
+    """Which values of a reference's ``split`` belong to the split asked for.
+
+    As in the original: a value may name several tests at once ("testAB" is part of testA and of
+    testB), and "test" is all of them.
+    """
+    if split is None:
+        return lambda value: True
+    if split in ("testA", "testB", "testC"):
+        return lambda value: value.startswith("test") and split[-1] in value
+    if split == "test":
+        return lambda value: "test" in value
+    if split in ("train", "val", "testAB", "testBC", "testAC"):
+        return lambda value: value == split
+    raise InputError(f"{path}: split {split!r} is unknown; use train, val, test, testA or testB")
+
+
+def _samples(
+    ref: Mapping[str, Any], prefix: str, instances: _Instances, images: ImageFolder
+) -> Iterator[Sample]:
+    for key in ("ref_id", "ann_id", "image_id"):
+        if not is_key(ref.get(key)):
+            raise InputError(f"{key} is {shown(ref.get(key))}, not a number")
+    sentences = ref.get("sentences")
+    if not isinstance(sentences, list) or not sentences:
+        raise InputError(f"sentences is {shown(sentences)}, not a list of them")
+    picture = instances.picture(ref["image_id"])
+    # The file_name of a reference ends with the number of the annotation: no image has that name.
+    image = images.open(checked_text(picture.file_name, "file_name"))
+    labelled = instances.objects(picture, image)
+    if ref["ann_id"] not in labelled:
+        raise InputError(f"ann_id {shown(ref['ann_id'])} is no annotation of its image")
+    answer, objects = labelled[ref["ann_id"]].box, tuple(labelled.values())
+    for sentence in sentences:
+        text, number = _sentence(sentence)
+        yield Sample(
+            id=f"{prefix}-{ref['ref_id']}-{number}",
+            task="rec",
+            image=image,
+            question=text,
+            answer=get_task("rec").ground_truth(answer, image, objects, text),
+            objects=objects,
+            columns={"ref_id": ref["ref_id"], "sent_id": number, "split": ref["split"]},
+        )
+
+
+def _sentence(value: Any) -> tuple[str, int]:
+    if not isinstance(value, dict) or not is_key(value.get("sent_id")):
+        raise InputError(f"{shown(value)} is not a sentence with sent and sent_id")
+    return checked_text(value.get("sent"), "sent").strip(), value["sent_id"]
+
+
+class _Instances:
+    """The labelled objects of all images, made when an image is first asked for."""
+
+    def __init__(self, path: Path, problems: Problems) -> None:
+        self._file = read_coco_file(path, problems)
+        self._objects: dict[Key, dict[Key, LabelledObject]] = {}
+
+    def picture(self, image_id: Key) -> Picture:
+        if image_id not in self._file.pictures:
+            raise InputError(f"image_id {shown(image_id)} is no good image of {INSTANCES}")
+        return self._file.pictures[image_id]
+
+    def objects(self, picture: Picture, image: EncodedImage) -> dict[Key, LabelledObject]:
+        """All annotations of an image, crowds among them, by their ids."""
+        if picture.id not in self._objects:
+            size = (picture.width, picture.height)
+            if size != (image.width, image.height):
+                raise InputError(
+                    f"image {picture.file_name} is {image.width}x{image.height}, but was labelled "
+                    f"at {shown(size[0])}x{shown(size[1])}; get the original image"
+                )
+            found = {each.id: self._object(each, image) for each in picture.annotations}
+            self._objects[picture.id] = found
+        return self._objects[picture.id]
+
+    def _object(self, annotation: Annotation, image: EncodedImage) -> LabelledObject:
+        name = f"annotation {annotation.id}"
+        bbox = annotation.bbox
+        numbers = isinstance(bbox, list) and all(type(n) in (int, float) for n in bbox)
+        if not numbers or len(bbox) != 4:
+            raise InputError(f"{name}: bbox is {shown(bbox)}, not [x, y, width, height]")
+        x, y, width, height = bbox
+        box = checked_box([x, y, x + width, y + height], image, f"{name}: bbox as x1, y1, x2, y2")
+        mask = segmentation_mask(annotation.segmentation, box, image, f"{name}: segmentation")
+        return LabelledObject(self._file.categories[annotation.category], box, mask)

@@ -1,0 +1,1 @@
+"""What differs between model families: one file each, and the registry that finds them."""

@@ -1,0 +1,78 @@
+"""The sizes in which a model can paint, and a request brought to one of them.
+
+Sizes are (width, height) in pixels; images are uint8 (H, W, 3) RGB, masks bool (H, W).
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import Image
+
+
+@dataclass(frozen=True)
+class SizeRule:
+    """Sides are multiples of ``multiple``, the area lies between ``min_pixels`` and ``max_pixels``.
+
+    Models paint badly far below the area they were trained on, and small kept objects vanish in
+    their latents, so a small picture is painted larger and shrunk afterwards.
+    """
+
+    multiple: int = 1
+    min_pixels: int = 512 * 512
+    max_pixels: int = 1024 * 1024
+
+
+def working_size(
+    wanted: tuple[int, int], rule: SizeRule, longest: int | None = None
+) -> tuple[int, int]:
+    """The size nearest to ``wanted``, in its aspect ratio, that the rule allows.
+
+    ``longest`` bounds the longer side as well, and is stronger than ``min_pixels``. ``max_pixels``
+    is never exceeded, unless it is less than one multiple squared.
+    """
+    step, area = rule.multiple, wanted[0] * wanted[1]
+    scale = max(1.0, math.sqrt(rule.min_pixels / area))
+    scale = min(scale, math.sqrt(rule.max_pixels / area))
+    if longest is not None:
+        scale = min(scale, longest / max(wanted))
+    sides = [max(step, round(side * scale / step) * step) for side in wanted]
+    if longest is not None:
+        sides = [min(side, max(step, longest // step * step)) for side in sides]
+    while sides[0] * sides[1] > rule.max_pixels and max(sides) > step:
+        sides[sides.index(max(sides))] -= step
+    return sides[0], sides[1]
+
+
+def fitted_image(image: np.ndarray, size: tuple[int, int]) -> Image.Image:
+    """The image in that size."""
+    picture = Image.fromarray(image)
+    if picture.size == size:
+        return picture
+    larger = size[0] >= picture.width and size[1] >= picture.height
+    return picture.resize(size, Image.Resampling.BICUBIC if larger else Image.Resampling.BOX)
+
+
+def repaint_mask(keep: np.ndarray, size: tuple[int, int], cell: int) -> Image.Image:
+    """What is to be painted anew, as an 8-bit picture of that size: 255 repaint, 0 keep.
+
+    Constant on squares of ``cell`` pixels, the smallest region that a model can keep or paint: the
+    pipelines sample the mask at single points of a cell, each at others. A cell is kept only when
+    all of it is: one kept in part would keep a rim of erased background around the object, where
+    the exact pixels pasted afterwards do not cover it.
+    """
+    shrunk = Image.fromarray(keep.astype(np.uint8) * 255).resize(size, Image.Resampling.BOX)
+    whole = np.asarray(shrunk) == 255
+    width, height = size
+    cells = whole.reshape(height // cell, cell, width // cell, cell).all(axis=(1, 3))
+    repaint = np.where(cells, np.uint8(0), np.uint8(255))
+    return Image.fromarray(repaint.repeat(cell, axis=0).repeat(cell, axis=1))
+
+
+def padded_to_multiple(image: np.ndarray, multiple: int) -> np.ndarray:
+    """The image with its last row and column repeated until both sides are multiples."""
+    height, width = image.shape[:2]
+    down, right = -height % multiple, -width % multiple
+    return np.pad(image, ((0, down), (0, right), (0, 0)), mode="edge")

@@ -1,0 +1,192 @@
+"""ISR, indoor scene reasoning: a closed question about a room → a label or a number."""
+
+from __future__ import annotations
+
+import math
+import re
+import unicodedata
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from syngrpo.boxes import CoordinateFrame
+from syngrpo.sample import EncodedImage, InputError, LabelledObject, Sample
+from syngrpo.tasks.labels import is_finite_number, labels_of, shown
+from syngrpo.tasks.prompts import full_prompt
+from syngrpo.tasks.reading import find_values, without_fences
+from syngrpo.tasks.task import NO_COLUMNS, Constraints, PromptStyle
+
+KIND, ABOUT = "kind", "about"
+"""Reserved columns: the kind of question, and the classes it speaks of, present or not."""
+ROOM_TYPE = "room_type"
+
+LONGEST_ANSWER = 200
+"""Characters of a short answer; a longer one is unreadable."""
+
+# fmt: off
+NUMBER_WORDS = (
+    "zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten",
+    "eleven", "twelve", "thirteen", "fourteen", "fifteen", "sixteen", "seventeen", "eighteen",
+    "nineteen", "twenty",
+)
+# fmt: on
+
+_TOLERANCES: tuple[float, ...] = tuple((1 - np.linspace(0.5, 0.95, 10)).tolist())
+_DIGITS = r"[-+]?(?:[0-9]{1,3}(?:,[0-9]{3})++(?:\.[0-9]*+)?|[0-9]++(?:\.[0-9]*+)?|\.[0-9]++)"
+_NUMBER = re.compile(rf"{_DIGITS}(?:e[-+]?[0-9]++)?", re.IGNORECASE)
+_NUMBER_OR_WORD = re.compile(
+    rf"(?<![\w.]){_NUMBER.pattern}(?![0-9])|\b(?:{'|'.join(NUMBER_WORDS)})\b", re.IGNORECASE
+)
+_LEAD = re.compile(r"(?:the\s+)?(?:final\s+)?answer\s*+(?:is\b|:|=)\s*+", re.IGNORECASE)
+_WORD = re.compile(r"[^\W_]+")
+_ARTICLES = {"a", "an", "the"}
+
+Answer = str | int | float
+
+
+def mean_relative_accuracy(prediction: float, truth: float) -> float:
+    """The share of the thresholds θ = .5, .55 … .95 with |prediction − truth| / |truth| ≤ 1 − θ.
+
+    Source: VSI-Bench (arXiv 2412.14171), as its published evaluation computes it (the paper writes
+    <). A truth of zero, where it is not defined, has to be met exactly.
+    """
+    if truth == 0:
+        return float(prediction == 0)
+    error = abs(prediction - truth) / abs(truth)
+    return sum(error <= tolerance for tolerance in _TOLERANCES) / len(_TOLERANCES)
+
+
+def normalised(label: str) -> str:
+    """A label without case, punctuation, superfluous white space and articles."""
+    words = _WORD.findall(unicodedata.normalize("NFKC", label).casefold())
+    return " ".join([word for word in words if word not in _ARTICLES] or words)
+
+
+class IndoorSceneReasoning:
+    """Accuracy of a number is its mean relative accuracy, of a label 1 for the same label."""
+
+    name = "isr"
+
+    def prompt(self, sample: Sample, style: PromptStyle) -> str:
+        """See ``Task.prompt``. The labelled objects are not named: they can be the answer."""
+        if style == "brief":
+            return sample.question
+        same = " Stay in the same kind of room." if sample.columns.get(KIND) == ROOM_TYPE else ""
+        return full_prompt(
+            ask=f"Look at this picture and answer the question: {sample.question}\n"
+            "It has one short answer.",
+            think="what in the picture tells you the answer",
+            answer="the answer",
+            explain="In <answer>, write nothing but a number or a few words.",
+            keep="the objects of this picture",
+            things="objects",
+            stay="Leave the objects as they are, and never bring in another object of their kinds "
+            f"or of a kind that the question speaks of.{same}",
+        )
+
+    def read(self, answer: str) -> Answer | None:
+        """A number, or else a text of at most ``LONGEST_ANSWER`` characters, freed of code fences,
+        ``{"answer": …}``, brackets, quotes, "The answer is" and a final dot; None if empty."""
+        text = _unwrapped(answer)
+        if not text or len(text) > LONGEST_ANSWER:
+            return None
+        number = _number(text) if _NUMBER.fullmatch(text) else None
+        return text if number is None else number
+
+    def to_original(self, prediction: Answer, frame: CoordinateFrame) -> Answer:
+        """Labels and numbers have no coordinates."""
+        return prediction
+
+    def score(self, prediction: Answer | None, sample: Sample) -> float:
+        """See the class. In a text the number is the only one in it, "three" as good as 3."""
+        return 0.0 if prediction is None else _accuracy(prediction, sample.answer)
+
+    def respects(self, sample: Sample) -> Constraints:
+        """Every labelled object stays; no class that is labelled or spoken of may appear anew; a
+        question for the type of the room keeps that type."""
+        classes = (*labels_of(sample), *sample.columns.get(ABOUT, ()))
+        return Constraints(
+            keep=tuple(range(len(sample.objects))),
+            forbidden_labels=tuple(dict.fromkeys(classes)),
+            phrase=str(sample.answer) if sample.columns.get(KIND) == ROOM_TYPE else None,
+        )
+
+    def answer_text(self, sample: Sample, frame: CoordinateFrame) -> str:
+        """The label or the number."""
+        return str(sample.answer)
+
+    def ground_truth(
+        self,
+        value: Any,
+        image: EncodedImage,
+        objects: Sequence[LabelledObject],
+        question: str = "",
+        columns: Mapping[str, Any] = NO_COLUMNS,
+    ) -> Answer:
+        """A short text or a finite number that is read back as written, at least one object, and
+        the reserved columns as they should be."""
+        if not objects:
+            raise InputError("objects is empty; label at least one object, synthesis keeps those")
+        _check_columns(columns)
+        if isinstance(value, bool) or not isinstance(value, str | int | float):
+            raise InputError(f"answer {shown(value)} is neither a text nor a number")
+        writable = isinstance(value, str) or is_finite_number(value)
+        written = self.read(str(value)) if writable else None
+        tagged = isinstance(value, str) and ("<|" in value or "answer>" in value)
+        if tagged or written is None or _accuracy(written, value) < 1:
+            raise InputError(
+                f"answer {shown(value)} is not a finite number or a text of at most "
+                f"{LONGEST_ANSWER} characters that a model could give; write a plain label"
+            )
+        answer: Answer = value
+        return answer
+
+
+def _accuracy(prediction: Answer, truth: Answer) -> float:
+    if isinstance(truth, str):
+        same = normalised(str(prediction))
+        return float(bool(same) and same == normalised(truth))
+    number = _only_number(prediction) if isinstance(prediction, str) else prediction
+    return 0.0 if number is None else mean_relative_accuracy(number, truth)
+
+
+def _only_number(text: str) -> float | None:
+    """The number in a text that holds exactly one."""
+    found = _NUMBER_OR_WORD.findall(text)
+    if len(found) != 1:
+        return None
+    word = found[0].lower()
+    return NUMBER_WORDS.index(word) if word in NUMBER_WORDS else _number(word)
+
+
+def _number(text: str) -> int | float | None:
+    """A text that is a number → that; None when it is beyond the range of floats."""
+    plain = text.replace(",", "")
+    value = float(plain)
+    if not math.isfinite(value):
+        return None
+    return int(plain) if plain.lstrip("+-").isdigit() else value
+
+
+def _unwrapped(answer: str) -> str:
+    text = _stripped(without_fences(answer))
+    if text.startswith("{"):
+        values = list(find_values(text))
+        named = (value for key, value in values if key.lower() == "answer")
+        text = _stripped(next(named, values[0][1] if values else text))
+    if text.startswith("[") and text.endswith("]"):
+        text = _stripped(text[1:-1])
+    return _stripped(_LEAD.sub("", text, count=1) if _LEAD.match(text) else text)
+
+
+def _stripped(text: str) -> str:
+    return text.strip(" \t\r\n\"'`*").rstrip(" \t\r\n\"'`*.,;:!").lstrip()
+
+
+def _check_columns(columns: Mapping[str, Any]) -> None:
+    kind, about = columns.get(KIND), columns.get(ABOUT, ())
+    if kind is not None and not isinstance(kind, str):
+        raise InputError(f"columns.{KIND} is {shown(kind)}, not a text")
+    if not isinstance(about, list | tuple) or not all(isinstance(name, str) for name in about):
+        raise InputError(f"columns.{ABOUT} is {shown(about)}, not a list of class names")

@@ -1,0 +1,187 @@
+"""OVD, open-vocabulary detection: class names → every instance of them, or None."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any, TypedDict
+
+from syngrpo.boxes import CoordinateFrame, iou
+from syngrpo.sample import Box, EncodedImage, InputError, LabelledObject, Sample
+from syngrpo.tasks.average_precision import average_precision
+from syngrpo.tasks.labels import checked_box, class_key, labels_of, shown
+from syngrpo.tasks.prompts import CORNERS, full_prompt
+from syngrpo.tasks.reading import find_objects, without_fences, written_box
+from syngrpo.tasks.task import NO_COLUMNS, Constraints, PromptStyle
+
+ANSWER_IS_OBJECT_IOU = 0.9
+"""An instance of the answer is an object of its class with at least this IoU."""
+
+_ABSENT = re.compile(r"\bnone\b", re.IGNORECASE)
+_EMPTY = re.compile(r"[\s\"']*+(?:null|\[\s*+\]|\{\s*+\})[\s\"'.]*+", re.IGNORECASE)
+_DIGIT = re.compile(r"[0-9]")
+
+
+class Instance(TypedDict):
+    """One labelled box, of the ground truth or of a prediction."""
+
+    label: str
+    box: Box
+
+
+Instances = tuple[Instance, ...]
+
+
+def asked_classes(question: str) -> tuple[str, ...]:
+    """The class names of a question, which joins them by commas. Raises InputError when a name is
+    empty or comes twice."""
+    names = tuple(" ".join(name.split()) for name in question.split(","))
+    if not all(names):
+        raise InputError(f"question {shown(question)} is not class names joined by commas")
+    if len({class_key(name) for name in names}) < len(names):
+        raise InputError(f"question {shown(question)} asks for a class twice; name each once")
+    return names
+
+
+class OpenVocabularyDetection:
+    """Accuracy is COCO AP@[.5:.95] of the image × min(1, instances / predicted instances); when
+    nothing asked for is there, 1 for the answer None, else 0.
+
+    Labels are compared without regard to case. Every predicted instance counts in the second
+    factor, also those of classes without ground truth: a false positive costs something whatever
+    its label. With ``vlm_r1_labels`` labels are compared letter by letter, as VLM-R1 does; its
+    published rule, too, leaves unknown labels out of the precision alone, not of the count.
+    """
+
+    def __init__(self, vlm_r1_labels: bool = False) -> None:
+        self.vlm_r1_labels = vlm_r1_labels
+        self.name = "ovd-vlm-r1" if vlm_r1_labels else "ovd"
+
+    def prompt(self, sample: Sample, style: PromptStyle) -> str:
+        """See ``Task.prompt``. The labelled objects are not named: they are the answer."""
+        if style == "brief":
+            return f"detect {sample.question}"
+        return full_prompt(
+            ask="Find every object of these classes in this picture, some of which may be absent: "
+            f"{sample.question}\nLocate all of them.",
+            think="which of the classes you see, how often and where",
+            answer='[{"bbox_2d": [x1, y1, x2, y2], "label": "class"}, ...]',
+            explain=f"In <answer>, list every object once; {CORNERS} of its box, label its class "
+            "as it is written above. When there is no object of these classes, answer None.",
+            keep="the objects of this picture",
+            things="objects",
+            stay="Leave the objects as they are, and never bring in another object of the classes "
+            "above.",
+        )
+
+    def read(self, answer: str) -> Instances | None:
+        """Every object with a readable box and a label, in order; ``()`` for None or an empty
+        list. None when there is neither."""
+        found = tuple(
+            Instance(label=label, box=box)
+            for label, box in find_objects(answer)
+            if box is not None and label.strip()
+        )
+        return found if found or _says_none(answer) else None
+
+    def to_original(self, prediction: Instances, frame: CoordinateFrame) -> Instances:
+        """See ``Task.to_original``. Boxes are not clipped to the image."""
+        return tuple(
+            Instance(label=one["label"], box=frame.to_original(one["box"])) for one in prediction
+        )
+
+    def score(self, prediction: Instances | None, sample: Sample) -> float:
+        """See the class."""
+        truth: Instances = sample.answer
+        if prediction is None or not truth or not prediction:
+            return float(prediction is not None and not truth and not prediction)
+        known = {key: number for number, key in enumerate(map(self._key, truth))}
+        classes = [known.get(self._key(one), -1) for one in prediction]
+        precision = average_precision(
+            [one["box"] for one in prediction],
+            classes,
+            [one["box"] for one in truth],
+            [known[self._key(one)] for one in truth],
+        )
+        return precision * min(1.0, len(truth) / len(prediction))
+
+    def _key(self, instance: Instance) -> str:
+        label = instance["label"]
+        return label if self.vlm_r1_labels else class_key(label)
+
+    def respects(self, sample: Sample) -> Constraints:
+        """Every labelled object stays; none of the asked or labelled classes may appear anew."""
+        labels = {class_key(label): label for label in labels_of(sample)}
+        asked = {class_key(label): label for label in asked_classes(sample.question)}
+        return Constraints(
+            keep=tuple(range(len(sample.objects))),
+            forbidden_labels=tuple((asked | labels).values()),
+        )
+
+    def answer_text(self, sample: Sample, frame: CoordinateFrame) -> str:
+        """``[{"bbox_2d": [x1, y1, x2, y2], "label": "…"}, …]`` in whole model units, or None."""
+        rows = [
+            {"bbox_2d": written_box(one["box"], frame), "label": one["label"]}
+            for one in sample.answer
+        ]
+        return json.dumps(rows, ensure_ascii=False) if rows else "None"
+
+    def ground_truth(
+        self,
+        value: Any,
+        image: EncodedImage,
+        objects: Sequence[LabelledObject],
+        question: str = "",
+        columns: Mapping[str, Any] = NO_COLUMNS,
+    ) -> Instances:
+        """A list of instances that are the objects of the asked classes; without a list, those."""
+        asked = {class_key(label) for label in asked_classes(question)}
+        wanted = [thing for thing in objects if class_key(thing.label) in asked]
+        if value is None:
+            return tuple(Instance(label=thing.label, box=thing.box) for thing in wanted)
+        if not isinstance(value, list | tuple):
+            raise InputError(
+                f"answer {shown(value)} is not a list of instances; write "
+                '[{"label": "…", "box": [x1, y1, x2, y2]}, …], or leave it out'
+            )
+        instances = tuple(
+            _instance(one, image, f"answer[{place}]") for place, one in enumerate(value)
+        )
+        for place, one in enumerate(instances):
+            wanted.remove(_closest(one, wanted, f"answer[{place}]"))
+        if wanted:
+            raise InputError(
+                f"answer lacks the {shown(wanted[0].label)} at {list(wanted[0].box)}, an object "
+                "of an asked class; add it, or leave the answer out"
+            )
+        return instances
+
+
+def _instance(value: Any, image: EncodedImage, name: str) -> Instance:
+    if not isinstance(value, dict) or set(value) != {"label", "box"}:
+        raise InputError(f"{name} is {shown(value)}, not an object with label and box")
+    if not isinstance(value["label"], str):
+        raise InputError(f"{name}.label is {shown(value['label'])}, not a text")
+    return Instance(label=value["label"], box=checked_box(value["box"], image, f"{name}.box"))
+
+
+def _closest(instance: Instance, objects: Sequence[LabelledObject], name: str) -> LabelledObject:
+    """The object that the instance is; one that no other instance is."""
+    same = [one for one in objects if class_key(one.label) == class_key(instance["label"])]
+    best = max(same, key=lambda thing: iou(thing.box, instance["box"]), default=None)
+    if best is None or iou(best.box, instance["box"]) < ANSWER_IS_OBJECT_IOU:
+        raise InputError(
+            f"{name}, {shown(instance['label'])} at {list(instance['box'])}, is no object of an "
+            f"asked class (IoU < {ANSWER_IS_OBJECT_IOU}); add it to objects, or its class to "
+            "question"
+        )
+    return best
+
+
+def _says_none(answer: str) -> bool:
+    """A text without any number that says none, or nothing but an empty list."""
+    text = without_fences(answer)
+    if _EMPTY.fullmatch(text):
+        return True
+    return _ABSENT.search(text) is not None and _DIGIT.search(text) is None
