@@ -112,7 +112,7 @@ def test_wrong_options_are_one_line(check: Check) -> None:
     for arguments, told in (
         ([COCO, "--task", "depth"], "task: 'depth' is not allowed"),
         ([COCO, "--format", "xml"], "format: 'xml' is not allowed"),
-        ([COCO, "--columns", "a"], "write it as field=column"),
+        ([COCO, "--columns", "a"], "write it as OUR_FIELD=THEIR_COLUMN"),
         ([COCO, "--task", "isr"], "cannot be read as task 'isr'"),
     ):
         result = check(*arguments)

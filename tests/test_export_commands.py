@@ -143,7 +143,7 @@ def test_data_convert_maps_columns(tmp_path: Path) -> None:
     convert = ("data", "convert", source, "--out", out)
     syngrpo(*convert, "--task", "rec", "--to", "vlm-r1", *columns)
     assert len(read_back(out, "vlm-r1")) == 3
-    with pytest.raises(InputError, match="is not OUR_FIELD=THEIR_COLUMN"):
+    with pytest.raises(InputError, match="write it as OUR_FIELD=THEIR_COLUMN"):
         syngrpo(*convert, "--to", "jsonl", "--columns", "x")
 
 

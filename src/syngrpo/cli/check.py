@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from syngrpo.cli.options import Columns, column_mapping
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -30,9 +32,7 @@ def data_check(
         str | None, typer.Option(help="rec, ovd or isr, where a format can give several.")
     ] = None,
     split: Annotated[str | None, typer.Option(help="refcoco, hf: val, testA, …")] = None,
-    columns: Annotated[
-        list[str] | None, typer.Option(help="hf: field=column; may be repeated.")
-    ] = None,
+    columns: Columns = None,
     negatives: Annotated[
         int | None, typer.Option(min=0, help="coco: absent classes asked for in an image.")
     ] = None,
@@ -51,21 +51,12 @@ def data_check(
     if format != "auto":
         given["format"] = format
     if columns:
-        given["columns"] = dict(_pair(text) for text in columns)
+        given["columns"] = column_mapping(columns)
     if len(files) == 1 and Path(files[0]).suffix in (".yaml", ".yml"):
         surveys = _check_config(Path(files[0]), given, problems)
     else:
         surveys = {"": _check_files(files, given, problems)}
     _tell(surveys, problems, Console(soft_wrap=True, highlight=False))
-
-
-def _pair(text: str) -> tuple[str, str]:
-    from syngrpo.sample import InputError
-
-    key, separator, value = text.partition("=")
-    if not (separator and key and value):
-        raise InputError(f"--columns {text}: write it as field=column")
-    return key, value
 
 
 def _check_files(files: Sequence[str], given: dict[str, Any], problems: Problems) -> Survey:

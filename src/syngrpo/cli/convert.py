@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from syngrpo.cli.options import Columns, column_mapping
+
 
 def convert(
     source: Annotated[str, typer.Argument(help="A data file or folder, or a hub id (hf).")],
@@ -22,10 +24,7 @@ def convert(
         str | None, typer.Option(help="rec, ovd or isr, where the format can give several.")
     ] = None,
     split: Annotated[str | None, typer.Option(help="A part of the data set: val, testA, …")] = None,
-    columns: Annotated[
-        list[str] | None,
-        typer.Option(help="OUR_FIELD=THEIR_COLUMN, of a Hugging Face dataset; may be repeated."),
-    ] = None,
+    columns: Columns = None,
     negatives: Annotated[
         int, typer.Option(min=0, help="Absent classes asked for in an image of COCO.")
     ] = 2,
@@ -41,7 +40,7 @@ def convert(
         images=tuple(images or ()),
         task=task,
         split=split,
-        columns=_mapping(columns or []),
+        columns=column_mapping(columns),
         negatives=negatives,
         seed=seed,
         limit=limit,
@@ -50,16 +49,3 @@ def convert(
     with progress_bar("writing", len(samples)) as advance:
         write_dataset(samples, out, to, advance)
     print(f"{len(samples)} samples in {out}")
-
-
-def _mapping(pairs: list[str]) -> dict[str, str]:
-    """``question=problem`` → {"question": "problem"}"""
-    from syngrpo.sample import InputError
-
-    mapping = {}
-    for pair in pairs:
-        ours, equals, theirs = pair.partition("=")
-        if not (ours and equals and theirs):
-            raise InputError(f"--columns {pair} is not OUR_FIELD=THEIR_COLUMN")
-        mapping[ours] = theirs
-    return mapping

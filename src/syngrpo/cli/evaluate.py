@@ -7,6 +7,8 @@ from typing import Annotated, Literal
 
 import typer
 
+from syngrpo.cli.options import Columns, column_mapping
+
 evaluate_app = typer.Typer(
     help="Measure a model's accuracy on data sets; or compare what was measured.",
     invoke_without_command=True,
@@ -38,10 +40,7 @@ def evaluate(
         str | None, typer.Option(help="rec, ovd or isr, where a format can give several.")
     ] = None,
     split: Annotated[str | None, typer.Option(help="Part of the data set, as val.")] = None,
-    columns: Annotated[
-        list[str] | None,
-        typer.Option(help="FIELD=COLUMN of a Hugging Face data set; may be repeated."),
-    ] = None,
+    columns: Columns = None,
     count: Annotated[int, typer.Option(min=1, help="Samples of each rooms:SPLIT.")] = 500,
     limit: Annotated[
         int | None, typer.Option(min=1, help="Samples of every other data set, at most.")
@@ -91,7 +90,7 @@ def evaluate(
             images=tuple(images or ()),
             task=task,
             split=split,
-            columns=dict(_column(pair) for pair in columns or ()),
+            columns=column_mapping(columns),
             limit=limit,
         ),
         count=count,
@@ -118,10 +117,3 @@ def compare(
     from syngrpo.evaluation import compare_command
 
     compare_command(directories, out)
-
-
-def _column(pair: str) -> tuple[str, str]:
-    field, equals, column = pair.partition("=")
-    if not (field and equals and column):
-        raise typer.BadParameter(f"{pair!r}; write it as field=column", param_hint="--columns")
-    return field, column

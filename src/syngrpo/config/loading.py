@@ -65,12 +65,17 @@ def every_source(config: Config, problems: Problems) -> Iterator[tuple[tuple[str
 
 
 def read_source(source: Source, name: str, data: DataConfig, problems: Problems) -> list[Sample]:
-    """The good samples of a source, ``dataset`` being its name; defects go to ``problems``."""
+    """The good samples of a source, ``dataset`` being its name; defects go to ``problems``.
+
+    What a run reads is a seed to it, also where another run has painted it.
+    """
     if source.rooms is not None:
         samples = _rooms(source, problems)
     else:
         samples = _files(source, data, problems)
-    return [replace(sample, dataset=name) for sample in samples]
+    return [
+        replace(sample, dataset=name, parent=None, description=None, depth=0) for sample in samples
+    ]
 
 
 def _rooms(source: Source, problems: Problems) -> list[Sample]:

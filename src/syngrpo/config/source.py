@@ -22,7 +22,7 @@ Format = Literal["auto", "jsonl", "vlm-r1", "coco", "refcoco", "hf"]
 
 ROOMS_KEYS = ("rooms", "count", "size")
 FILE_KEYS = ("path", "images", "format", "split", "columns", "negatives", "limit")
-ONLY_WITH = {"negatives": ("coco",), "split": ("refcoco", "hf"), "columns": ("hf",)}
+ONLY_WITH = {"negatives": ("coco", "hf"), "split": ("refcoco", "hf"), "columns": ("hf",)}
 """Keys that only some formats know."""
 
 

@@ -38,17 +38,16 @@ class ImageFolder:
         return found
 
     def _find(self, relative: str) -> Path:
-        paths = [self._inside(root, relative) for root in self.roots]
-        return next((path for path in paths if path.exists()), paths[0])
-
-    def _inside(self, root: Path, relative: str) -> Path:
+        """Where the image is, or would be; never outside of the folders."""
         try:
-            path = (root / relative).resolve()
+            paths = [(root, (root / relative).resolve()) for root in self.roots]
+            inside = [path for root, path in paths if path.is_relative_to(root)]
+            present = [path for path in inside if path.exists()]
         except (ValueError, OSError, RuntimeError) as error:  # null bytes, loops of links
             raise InputError(f"image {shown(relative)} is not a usable path ({error})") from None
-        if not path.is_relative_to(root):
+        if not inside:
             raise InputError(
-                f"image {shown(relative)} leaves the image folder {root}; "
+                f"image {shown(relative)} leaves the image folder {self.roots[0]}; "
                 "write a path relative to that folder"
             )
-        return path
+        return present[0] if present else inside[0]

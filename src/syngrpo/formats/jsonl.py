@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import io
 import json
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from PIL import Image
-
 from syngrpo.formats.image_folder import ImageFolder
+from syngrpo.formats.out.images import suffix_of
 from syngrpo.formats.problems import OnBadRow, Problems
 from syngrpo.formats.registry import ReadOptions, read_dataset
 from syngrpo.formats.rows import parse_row, row_to_sample, sample_to_row
@@ -92,9 +90,7 @@ def write_jsonl(samples: Iterable[Sample], path: Path, image_dir: Path) -> None:
 
 def _store(image: EncodedImage, image_dir: Path) -> Path:
     data = image.read()
-    with Image.open(io.BytesIO(data)) as header:
-        suffix = {"JPEG": "jpg"}.get(str(header.format), str(header.format).lower())
-    stored = image_dir / f"{image.digest()[:32]}.{suffix}"
+    stored = image_dir / f"{image.digest()[:32]}.{suffix_of(data)}"
     if not stored.exists():
         unfinished = stored.with_name(stored.name + ".unfinished")
         unfinished.write_bytes(data)

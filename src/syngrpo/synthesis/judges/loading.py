@@ -48,7 +48,9 @@ def _load(
 ) -> tuple[Any, Any]:
     """Model and processor of a directory or hub id, when it is of one of the ``kinds``."""
     import transformers as hf
+    from transformers.utils import logging
 
+    logging.disable_progress_bar()  # a worker shares its terminal with others
     _check_source(name, source)
     device, dtype = _device(options.device), _dtype(options.dtype)
     auto: Any = {
