@@ -115,7 +115,10 @@ def test_doctor_says_what_the_machine_has() -> None:
 
 
 def test_a_fault_of_ours_keeps_its_traceback() -> None:
-    code = "import syngrpo.cli.main as c\n@c.app.command()\ndef boom(): raise KeyError('ours')\nc.main()"
+    code = (
+        "import syngrpo.cli.main as c\n@c.app.command()\n"
+        "def boom(): raise KeyError('ours')\nc.main()"
+    )
     result = subprocess.run(
         [sys.executable, "-c", code, "boom"], capture_output=True, text=True, check=False
     )
