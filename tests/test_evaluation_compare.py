@@ -168,7 +168,6 @@ def test_the_command_prints_a_table_and_writes_json(
         (["compare"], "Missing argument"),
         (["--model", "m"], "Missing option '--data'"),
         (["--model", "m", "--data", "d"], "Missing option '--out'"),
-        (["--model", "m", "--data", "d", "--out", "o", "--columns", "x"], "write it as field="),
     ],
 )
 def test_wrong_usage_is_said(arguments: list[str], message: str) -> None:

@@ -120,7 +120,7 @@ def build_processor(words: list[str]) -> Qwen2_5_VLProcessor:
 
 
 def build_model(tokenizer: PreTrainedTokenizerFast) -> Qwen2_5_VLForConditionalGeneration:
-    """Random weights, about 3.5 M parameters."""
+    """Random weights, about 3.9 M parameters."""
     token: Callable[[str], Any] = tokenizer.convert_tokens_to_ids
     width = 192
     config = Qwen2_5_VLConfig(
