@@ -22,7 +22,8 @@ class Lineage:
     active or retired; ``admitted``: when, UTC. ``visits``, ``diversity`` and ``accuracy``: how
     often it was rolled out, and the means over those visits; ``step`` and ``policy_version``: of
     the first visit. None before it. The rest is how it was made, None and empty for a seed: the
-    job, the generator's fingerprint, its seed and prompt, and the scores of the gate.
+    job, the generator's fingerprint, its seed and prompt, the scores of the gate, and of the
+    description the version of the policy that wrote it (``written_by``) and the whole ``response``.
     """
 
     root: str
@@ -39,6 +40,8 @@ class Lineage:
     seed: int | None = None
     prompt: str | None = None
     scores: dict[str, float] = field(default_factory=dict)
+    written_by: int | None = None
+    response: str | None = None
 
 
 FIELDS = tuple(entry.name for entry in fields(Lineage))

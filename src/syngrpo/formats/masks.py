@@ -44,12 +44,15 @@ def run_lengths(counts: str) -> np.ndarray | None:
     """
     if not counts.isascii():
         return None
-    groups = np.frombuffer(counts.encode("ascii"), dtype=np.uint8).astype(np.int64) - 48
-    if not ((groups >= 0) & (groups < 64)).all():
+    characters = np.frombuffer(counts.encode("ascii"), dtype=np.uint8)
+    if not len(characters):
+        return characters.astype(np.int64)
+    if characters.min() < 48 or characters.max() >= 48 + 64:
         return None
+    groups = characters.astype(np.int64) - 48
     ends = np.flatnonzero(groups < 0x20)
     if not len(ends):
-        return None if len(groups) else groups
+        return None
     starts = np.concatenate([[0], ends[:-1] + 1])
     sizes = ends - starts + 1
     if ends[-1] != len(groups) - 1 or sizes.max() > _MOST_GROUPS:

@@ -132,11 +132,12 @@ def _object(value: Any, image: EncodedImage, name: str) -> LabelledObject:
 def _check_keys(
     row: Mapping[str, Any], required: tuple[str, ...], optional: tuple[str, ...], name: str
 ) -> None:
-    missing = [key for key in required if row.get(key) is None]
-    if missing:
-        raise InputError(f"{name} has no {', '.join(missing)}")
-    unknown = sorted(key for key in row if key not in required and key not in optional)
-    if unknown:
+    for key in required:
+        if row.get(key) is None:
+            missing = [key for key in required if row.get(key) is None]
+            raise InputError(f"{name} has no {', '.join(missing)}")
+    if not row.keys() <= {*required, *optional}:
+        unknown = sorted(row.keys() - {*required, *optional})
         hint = "; put values of your own under columns" if "columns" in optional else ""
         raise InputError(f"{name} has unknown keys {shown(unknown)}{hint}")
 

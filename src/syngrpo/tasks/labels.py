@@ -8,6 +8,8 @@ from typing import Any
 from syngrpo.boxes import clip
 from syngrpo.sample import Box, EncodedImage, InputError, Sample
 
+_NUMBERS = frozenset({int, float})
+
 ROUNDING_PIXELS = 0.5
 """A box may leave its image by this much, the rounding of labelling tools; it is clipped."""
 
@@ -33,6 +35,15 @@ def checked_box(value: Any, image: EncodedImage, name: str) -> Box:
 
     Raises InputError when it is not four finite numbers x1 < x2, y1 < y2 inside the image.
     """
+    if type(value) is list and len(value) == 4:
+        x1, y1, x2, y2 = value
+        # Nearly every box of a large data set; comparisons with NaN are false.
+        if (
+            {type(x1), type(y1), type(x2), type(y2)} <= _NUMBERS
+            and 0 <= x1 < x2 <= image.width
+            and 0 <= y1 < y2 <= image.height
+        ):
+            return (float(x1), float(y1), float(x2), float(y2))
     if not isinstance(value, list | tuple) or len(value) != 4:
         raise InputError(f"{name} {shown(value)} is not a box; write [x1, y1, x2, y2] in pixels")
     if not all(is_finite_number(number) for number in value):
