@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from syngrpo.sample import Sample
 
 SHOWN_CLASSES = 10
+SIDE_BY_SIDE = 3
+"""Sources in one table; more would not fit into a terminal."""
 
 
 def data_check(
@@ -117,7 +119,9 @@ def _tell(surveys: dict[str, Survey], problems: Problems, console: Console) -> N
 
     lines = problems.lines()
     if any(found.rows for found in surveys.values()):
-        console.print(_table(surveys))
+        names = list(surveys)
+        for start in range(0, len(names), SIDE_BY_SIDE):
+            console.print(_table({n: surveys[n] for n in names[start : start + SIDE_BY_SIDE]}))
     for note in [*problems.notes, *_rotations(surveys)]:
         console.print(f"note: {note}", markup=False)
     if len(lines) == 1:
@@ -143,7 +147,7 @@ def _table(surveys: dict[str, Survey]) -> Table:
     from rich.table import Table
 
     columns = {name: _cells(found) for name, found in surveys.items()}
-    table = Table(show_header=len(surveys) > 1)
+    table = Table(show_header="" not in surveys)
     table.add_column("")
     for name in columns:
         table.add_column(name)
