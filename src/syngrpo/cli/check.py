@@ -167,7 +167,7 @@ def _cells(found: Survey) -> dict[str, str]:
         "rows": str(found.rows),
         "tasks": _counts(found.tasks.most_common()),
         "question kinds": _counts(found.kinds.most_common()),
-        "asked for, and absent": str(found.absent),
+        "with nothing to find": str(found.nothing_to_find),
         "images": str(len(found.sizes)),
         "width": "",
         "height": "",

@@ -32,7 +32,7 @@ class Survey:
     area_shares: list[float] = field(default_factory=list)
     classes: Counter[str] = field(default_factory=Counter)
     masks: int = 0
-    absent: int = 0
+    nothing_to_find: int = 0
     rotated: int = 0
 
     @property
@@ -49,7 +49,7 @@ def survey(samples: Iterable[Sample]) -> Survey:
         result.tasks[sample.task] += 1
         if isinstance(kind := sample.columns.get("kind"), str):
             result.kinds[kind] += 1
-        result.absent += sample.answer == ()
+        result.nothing_to_find += sample.answer == ()
         _, objects = images.setdefault(image_key(sample.image), (sample.image, {}))
         for thing in sample.objects:
             key = (thing.label, thing.box)
