@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from typing import Protocol
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from types import MappingProxyType
+from typing import Any, Protocol
 
 import numpy as np
+from pydantic import TypeAdapter, ValidationError
 
 from syngrpo.rooms.generator import RoomsGenerator
 from syngrpo.sample import InputError
@@ -73,24 +75,60 @@ class EmbeddedRooms:
         )
 
 
-_GENERATORS: dict[str, Callable[[], Generator]] = {"rooms": EmbeddedRooms, "noop": NoopGenerator}
+_EMBEDDED: dict[str, Callable[[], Generator]] = {"rooms": EmbeddedRooms, "noop": NoopGenerator}
+NO_OPTIONS: Mapping[str, Any] = MappingProxyType({})
 
 
-def make_generator(name: str) -> Generator:
-    """The generator of that name, or the one that the callable ``package.module:name`` returns.
+def make_generator(name: str, options: Mapping[str, Any] = NO_OPTIONS) -> Generator:
+    """The generator of that name: "rooms", "noop", "diffusers" or one of its presets, "http", or
+    the one that the callable ``package.module:name`` returns, called with the options.
 
-    Raises InputError for a name that is neither.
+    ``options`` are those of ``DiffusersOptions`` or ``HttpOptions``; the embedded generators have
+    none. Raises InputError for an unknown name and for options that do not fit.
     """
-    if name in _GENERATORS:
-        return _GENERATORS[name]()
-    module_name, separator, attribute = name.partition(":")
-    if not separator:
-        known = ", ".join(sorted(_GENERATORS))
-        raise InputError(
-            f"generator '{name}' is unknown; use one of {known}, or 'package.module:callable'"
-        )
+    if name in _EMBEDDED:
+        if options:
+            raise InputError(f"generator '{name}' has no options; remove {', '.join(options)}")
+        return _EMBEDDED[name]()
+    if ":" in name:
+        return _of_user(name)(**options)
+    # Imported here: they build on what stands above, and torch-free workers need none of it.
+    from syngrpo.synthesis.generators.presets import PRESETS, DiffusersOptions
+
+    if name == "http":
+        from syngrpo.synthesis.generators.http import HttpOptions, make_http
+
+        return make_http(_checked(HttpOptions, name, options))
+    if name == "diffusers" or name in PRESETS:
+        from syngrpo.synthesis.generators.diffusers import make_diffusers
+
+        preset = {"preset": name} if name in PRESETS else {}
+        return make_diffusers(_checked(DiffusersOptions, name, {**preset, **options}))
+    known = ", ".join([*_EMBEDDED, "diffusers", *PRESETS, "http"])
+    raise InputError(
+        f"generator '{name}' is unknown; use one of {known}, or 'package.module:callable'"
+    )
+
+
+def _of_user(name: str) -> Callable[..., Generator]:
+    module_name, _, attribute = name.partition(":")
     try:
-        factory: Callable[[], Generator] = getattr(importlib.import_module(module_name), attribute)
+        factory: Callable[..., Generator] = getattr(importlib.import_module(module_name), attribute)
     except (ImportError, AttributeError) as error:
         raise InputError(f"generator '{name}' cannot be imported ({error})") from error
-    return factory()
+    return factory
+
+
+def _checked(kind: type[Any], name: str, options: Mapping[str, Any]) -> Any:
+    """Plain values, as a config file or a command line writes them, as the options of a kind."""
+    known = [field.name for field in fields(kind)]
+    if unknown := [key for key in options if key not in known]:
+        raise InputError(
+            f"generator '{name}' has no option {unknown[0]}; it has {', '.join(known)}"
+        )
+    try:
+        return TypeAdapter(kind).validate_python(dict(options))
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(map(str, first["loc"]))
+        raise InputError(f"option {key} of generator '{name}': {first['msg']}") from None
