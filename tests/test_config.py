@@ -41,7 +41,9 @@ def test_defaults_are_those_of_the_parts_they_configure() -> None:
     assert GateThresholds(**config.synthesis.gate.model_dump()) == GateThresholds()
     settings = SynthesisSettings(directory=Path("x"))
     for field in dataclasses.fields(settings):
-        if field.name not in ("directory", "thresholds"):
+        if field.name == "judges":
+            assert config.synthesis.judges.options() == settings.judges
+        elif field.name not in ("directory", "thresholds"):
             assert getattr(config.synthesis, field.name) == getattr(settings, field.name)
 
 
@@ -51,7 +53,7 @@ def test_every_key_says_what_it_means() -> None:
         section = getattr(config, name)
         assert type(section).__doc__
         for key, field in type(section).model_fields.items():
-            assert field.description or key == "gate", f"{name}.{key}"
+            assert field.description or key in ("gate", "judges"), f"{name}.{key}"
 
 
 def test_overrides_change_any_key(tmp_path: Path) -> None:
@@ -232,7 +234,7 @@ def test_sources_become_samples(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("override", "told"),
     [
-        ("server.url=http://there:8420", "leave it null"),
+        ("server.url=there:8420", "write it as http://host:port"),
         ("logging.trackers=[wandb]", "pip install wandb"),
     ],
 )

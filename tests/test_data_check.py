@@ -137,7 +137,11 @@ def test_the_survey_counts_each_object_once() -> None:
     by_image = {s.image.path: len(s.objects) for s in samples}
     assert sorted(found.boxes_per_image) == sorted(by_image.values())
     assert found.classes.total() == found.masks == sum(by_image.values())
-    assert found.rows == 10 and found.nothing_to_find == 2 and found.kinds == {"count": 2, "room_type": 2}
+    assert (
+        found.rows == 10
+        and found.nothing_to_find == 2
+        and found.kinds == {"count": 2, "room_type": 2}
+    )
     assert all(0 < share < 1 for share in found.area_shares)
 
 

@@ -9,7 +9,6 @@ import pytest
 import torch
 
 from plain_transformers import load_plain, plain_logprobs
-from syngrpo.policy import distribution
 from syngrpo.policy.encode import Prompt, encode
 from syngrpo.policy.loading import LoraOptions, Policy, load_policy
 from syngrpo.policy.packed import PackedRow, Segment, segment_logprobs
@@ -116,14 +115,12 @@ def test_one_segment_does_not_see_another(checkpoint: Path) -> None:
     torch.testing.assert_close(together[1][1].logprobs, alone[0][0].logprobs, atol=1e-5, rtol=1e-6)
 
 
-def test_chunks_and_recomputation_change_nothing(
-    checkpoint: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_chunks_and_recomputation_change_nothing(checkpoint: Path) -> None:
     results = []
-    for elements, checkpointing in ((2**26, False), (4000, True)):
-        monkeypatch.setattr(distribution, "CHUNK_ELEMENTS", elements)
+    for size, checkpointing in ((2**28, False), (16000, True)):
         policy = load_policy(checkpoint, gradient_checkpointing=checkpointing)
-        packed = ours(policy, make_rows(policy))
+        scored = segment_logprobs(policy, make_rows(policy), logits_bytes=size)
+        packed = [s.logprobs for row in scored for s in row]
         weighted_loss(packed).backward()
         results.append((torch.cat(packed), gradients(policy.model)))
     torch.testing.assert_close(results[0][0], results[1][0], atol=1e-6, rtol=1e-6)
@@ -200,3 +197,18 @@ def test_reference_of_full_training_is_the_policy_of_before(checkpoint: Path) ->
     reference = torch.cat([s.logprobs for row in scored for s in row])
     torch.testing.assert_close(reference, before)
     assert (torch.cat(ours(policy, rows)) - before).abs().max() > 0.01
+
+
+def test_bfloat16_differs_by_no_more_than_its_rounding(checkpoint: Path) -> None:
+    policy = load_policy(checkpoint, dtype="bfloat16")
+    rows = make_rows(policy)
+    _, exact = plain(checkpoint, policy, rows)
+    rounded = load_plain(checkpoint).to(torch.bfloat16)
+    theirs = [
+        plain_logprobs(rounded, row.prompt, [s.token_ids for s in row.segments], policy.banned)
+        for row in rows
+    ]
+    error = torch.cat([logp for row in theirs for logp in row]).float() - torch.cat(exact)
+    difference = torch.cat(ours(policy, rows)) - torch.cat(exact)
+    assert 0 < difference.abs().mean() < 1.5 * error.abs().mean()
+    assert difference.abs().max() < 2 * error.abs().max()

@@ -23,11 +23,11 @@ from syngrpo.rooms.descriptions import random_description
 from syngrpo.sample import InputError
 from syngrpo.synthesis.client import AsyncClient
 from syngrpo.synthesis.counts import SubmitCounts
-from syngrpo.synthesis.gate import Gate
 from syngrpo.synthesis.generator import make_generator
+from syngrpo.synthesis.pool_jobs import PoolJobs
 from syngrpo.synthesis.server import DataServer
 from syngrpo.synthesis.settings import SynthesisSettings
-from syngrpo.synthesis.synthesize import run_job
+from syngrpo.synthesis.synthesize import Painter, run_job
 
 SEEDS = rooms_samples("train", 24)
 
@@ -167,14 +167,15 @@ def test_outcomes_come_again_after_a_resume(folder: Path) -> None:
     pool = Pool.open(folder)
     queue = Queue(pool, limit=100, lease_s=60, max_attempts=3)
     queue.submit(requests(3))
-    first, second, third = queue.lease("worker", 3)
-    queue.complete(first.id, "worker", Rejected("size", {}))
+    source = PoolJobs(pool, queue, SynthesisSettings(folder), "worker")
+    first, second, third = source.lease(3)
+    source.complete([(first, Rejected("size", {}))])
     synthesis = client(folder)
     seen = []
     until(lambda: bool(seen.extend(synthesis.outcomes()) or seen), "an outcome")
     state = synthesis.state_dict()
-    queue.complete(second.id, "worker", Rejected("size", {}))
-    run_job(pool, queue, third, "worker", make_generator("rooms"), Gate())
+    source.complete([(second, Rejected("size", {}))])
+    run_job(Painter(make_generator("rooms")), source, third)
     until(lambda: len(seen.extend(synthesis.outcomes()) or seen) == 3, "all outcomes")
     synthesis.close()
     resumed = client(folder)
@@ -262,8 +263,9 @@ def test_admitted_children_reach_a_batch(folder: Path) -> None:
     queue = Queue(pool, limit=100, lease_s=60, max_attempts=3)
     (request,) = requests(1)
     queue.submit([request])
-    (job,) = queue.lease("worker", 1)
-    assert run_job(pool, queue, job, "worker", make_generator("rooms"), Gate())
+    source = PoolJobs(pool, queue, SynthesisSettings(folder), "worker")
+    (leased,) = source.lease(1)
+    assert run_job(Painter(make_generator("rooms")), source, leased)
     with closing(client(folder)) as synthesis:
         by_job = {item.job_id: item for item in synthesis.draw(4)}
     assert by_job[request.id].sample.parent == request.parent_id

@@ -144,7 +144,7 @@ def test_rooms_hears_the_description_and_not_the_names() -> None:
 
 
 def test_an_unknown_generator_is_one_line() -> None:
-    with pytest.raises(InputError, match=r"generator 'rom' is unknown; use one of noop, rooms"):
+    with pytest.raises(InputError, match=r"generator 'rom' is unknown; use one of rooms, noop"):
         make_generator("rom")
     with pytest.raises(InputError, match="cannot be imported"):
         make_generator("no_such_package:Thing")

@@ -119,3 +119,14 @@ def test_a_full_disk_is_an_error_and_not_a_loss(tmp_path: Path) -> None:
     done = run_on_a_small_disk(tmp_path, "1500k", command)
     assert done.returncode == 0, done.stderr
     assert "No space left on device" in done.stdout
+
+
+def test_a_backlog_is_read_in_parts(tmp_path: Path) -> None:
+    spill = Spill(tmp_path / "spill.jsonl")
+    spill.append([{"n": n} for n in range(10)])
+    line = len('{"n": 0}\n')
+    first = spill.pending(3 * line + 2)
+    assert first.records == [{"n": 0}, {"n": 1}, {"n": 2}]
+    spill.acknowledge(first.offset)
+    assert spill.pending(1).records == [{"n": 3}]  # at least one
+    assert drain(spill) == [{"n": n} for n in range(3, 10)]

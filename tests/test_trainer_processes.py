@@ -82,7 +82,7 @@ def test_two_processes_are_one(tmp_path: Path, changed: dict[str, Any]) -> None:
 
 
 def test_a_run_of_two_processes_is_resumed_by_two(tmp_path: Path) -> None:
-    changed = {"trainer__groups_per_step": 4, "trainer__micro_groups": 1, "method__loss": "dapo"}
+    changed = {"trainer__groups_per_step": 4, "trainer__micro_tokens": 512, "method__loss": "dapo"}
     run, whole = tmp_path / "run", tmp_path / "whole"
     train_with_two(run, trainer__steps=2, **changed)
     alone = warm_processes.start(tmp_path, *train_arguments(run, "--resume", **changed))

@@ -20,6 +20,8 @@ IMPORTED = [
     *("torch", "pytest", "safetensors.torch", "syngrpo.grpo.checkpoint"),
     *("syngrpo.cli.main", "syngrpo.run", "syngrpo.rooms.dataset", "syngrpo.synthesis.worker"),
     *("transformers.models.qwen2_5_vl", "torch.utils.tensorboard"),
+    *("syngrpo.synthesis.service.serve", "syngrpo.synthesis.service.server_sink"),
+    "syngrpo.synthesis.service.remote_jobs",
 ]
 """The first line is for the tests of checkpoints: one fork server serves all tests, with the list
 that was set last before its first process. Hence it is set here and again in ``start``."""

@@ -14,8 +14,9 @@ from rich.console import Console
 from yaml import safe_load
 
 from syngrpo.config import STARTER, Config, dump_config, load_data
-from syngrpo.config.sections import PoolConfig, SynthesisConfig
+from syngrpo.config.sections import PoolConfig
 from syngrpo.config.source import named
+from syngrpo.config.synthesis import SynthesisConfig
 from syngrpo.dashboard.progress import TrainingProgress
 from syngrpo.dashboard.report import write_report
 from syngrpo.dashboard.run_data import read_lines
@@ -25,6 +26,7 @@ from syngrpo.grpo import checkpoint
 from syngrpo.grpo.disk import atomic_directory
 from syngrpo.grpo.processes import Processes
 from syngrpo.grpo.run_directory import RunDirectory
+from syngrpo.grpo.sizes import check_sizes
 from syngrpo.grpo.trainer import Trainer
 from syngrpo.policy.loading import LoraOptions, Policy, load_policy
 from syngrpo.pool.mixture import dataset_weights
@@ -34,8 +36,9 @@ from syngrpo.rooms.starter import STARTER_DIR
 from syngrpo.sample import InputError, Sample
 from syngrpo.synthesis.client import AsyncClient, DataClient, InlineClient
 from syngrpo.synthesis.gate import GateThresholds
+from syngrpo.synthesis.ports import JobSink
 from syngrpo.synthesis.server import DataServer
-from syngrpo.synthesis.settings import SynthesisSettings
+from syngrpo.synthesis.settings import ServerAddress, SynthesisSettings
 
 logger = logging.getLogger(__name__)
 
@@ -79,12 +82,14 @@ class _Run:
     def go(self) -> None:
         trainer = self.config.trainer
         policy = self._policy()
+        check_sizes(self.config, policy, self.seeds)
         last = checkpoint.latest(self.run.checkpoints)
         if self.processes.is_main:
             self._prepare_directory(last)
         with self._client() as client:
             tasks = {sample.task for sample in self.seeds}
             workflow = Trainer(self.config, policy, self.processes, client, tasks)
+            workflow.updater.directory = self.run.path
             if last is not None:
                 workflow.load_state_dict(last.read("workflow"))
                 checkpoint.restore_rng(_own(last.read("rng"), self.processes))
@@ -154,18 +159,33 @@ class _Run:
         with ExitStack() as stack:
             client: DataClient
             if synthesis.mode == "async":
+                sink = self._sink(settings, policy)
                 client = AsyncClient(
                     settings,
                     policy,
                     batch=trainer.groups_per_step,
                     prefetch=synthesis.prefetch,
                     seed=trainer.seed,
+                    sink=sink,
                 )
-                stack.enter_context(DataServer(settings))
+                if sink is None:
+                    stack.enter_context(DataServer(settings))
             else:
                 client = InlineClient(settings, policy, seed=trainer.seed)
             stack.callback(client.close)
             yield client
+
+    def _sink(self, settings: SynthesisSettings, policy: SamplingPolicy) -> JobSink | None:
+        """The way to a data server that runs by itself; None when it runs beside."""
+        server = self.config.server
+        if server.url is None:
+            return None
+        from syngrpo.synthesis.service.auth import read_token
+        from syngrpo.synthesis.service.server_sink import ServerSink, namespace_of
+
+        address = ServerAddress(server.url, read_token(server.token_file))
+        name = server.namespace or namespace_of(self.run.path)
+        return ServerSink(address, name, settings, policy)
 
     @contextmanager
     def _trackers(self) -> Iterator[Any]:
@@ -260,8 +280,10 @@ def _own(states: Sequence[dict[str, Any]], processes: Processes) -> dict[str, An
 
 def _settings(synthesis: SynthesisConfig, directory: Path) -> SynthesisSettings:
     thresholds = GateThresholds(**synthesis.gate.model_dump())
-    options = synthesis.model_dump(exclude={"mode", "prefetch", "gate"})
-    return SynthesisSettings(directory=directory, thresholds=thresholds, **options)
+    given = synthesis.model_dump(exclude={"mode", "prefetch", "gate", "judges"})
+    return SynthesisSettings(
+        directory=directory, thresholds=thresholds, judges=synthesis.judges.options(), **given
+    )
 
 
 def _sampling_policy(

@@ -16,7 +16,9 @@ from syngrpo.cli.doctor import doctor
 from syngrpo.cli.evaluate import evaluate_app
 from syngrpo.cli.pool import pool_app
 from syngrpo.cli.rooms import rooms_app
+from syngrpo.cli.serve import serve
 from syngrpo.cli.train import report, train
+from syngrpo.cli.worker import worker
 
 USAGE_ERROR = 2
 
@@ -25,7 +27,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for command in (train, report, doctor):
+for command in (train, serve, worker, report, doctor):
     app.command()(command)
 app.add_typer(evaluate_app, name="evaluate")
 app.add_typer(data_app, name="data")

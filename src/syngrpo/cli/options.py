@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 if TYPE_CHECKING:
     from syngrpo.sample import Sample
+    from syngrpo.synthesis.ray_cluster import RayCluster
 
 Split = Annotated[str, typer.Option(help="train, test, ood, dev or broad.")]
 Task = Annotated[str, typer.Option(help="rec, ovd or isr.")]
@@ -32,6 +33,56 @@ def column_mapping(pairs: list[str] | None) -> dict[str, str]:
             raise InputError(f"--columns {pair}: write it as OUR_FIELD=THEIR_COLUMN")
         mapping[field] = column
     return mapping
+
+
+GeneratorOption = Annotated[
+    list[str] | None, typer.Option(help="One of its options: steps=4; may be repeated.")
+]
+
+
+RayAddress = Annotated[
+    str | None,
+    typer.Option(
+        "--ray",
+        metavar="ADDRESS",
+        help="Put the workers on this Ray cluster: auto, HOST:PORT or ray://HOST:PORT.",
+    ),
+]
+GpusPerWorker = Annotated[
+    float | None,
+    typer.Option(
+        help="With --ray: GPUs that each worker reserves, below 1 a share of one. "
+        "By itself 1 where the cluster has GPUs and the generator wants one, else 0."
+    ),
+]
+
+
+def ray_cluster(address: str | None, gpus: float | None) -> RayCluster | None:
+    """What --ray and --gpus-per-worker say. Raises InputError for the second without the first."""
+    from syngrpo.sample import InputError
+    from syngrpo.synthesis.ray_cluster import RayCluster
+
+    if address is None and gpus is not None:
+        raise InputError("--gpus-per-worker is for workers on a Ray cluster; give --ray ADDRESS")
+    return None if address is None else RayCluster(address, gpus)
+
+
+def generator_options(given: list[str] | None) -> dict[str, Any]:
+    """``key=value`` texts as options of a generator; values are written as in YAML."""
+    from yaml import YAMLError, safe_load
+
+    from syngrpo.sample import InputError
+
+    options: dict[str, Any] = {}
+    for text in given or []:
+        key, separator, value = text.partition("=")
+        if not (key and separator):
+            raise InputError(f"--option {text}: write it as key=value")
+        try:
+            options[key] = safe_load(value)
+        except YAMLError:
+            raise InputError(f"--option {text}: the value is not YAML") from None
+    return options
 
 
 def rooms_of(split: str, task: str, count: int, seed: int, size: int) -> list[Sample]:

@@ -62,7 +62,7 @@ def _admitted(pool: Pool, seeds: bool) -> list[Sample]:
 
     from syngrpo.formats.lineage import with_lineage
     from syngrpo.pool.lineage import lineage
-    from syngrpo.synthesis.synthesize import SYNTHESIS
+    from syngrpo.synthesis.pool_jobs import SYNTHESIS
 
     samples = []
     for kind in ("seed", "synthetic") if seeds else ("synthetic",):

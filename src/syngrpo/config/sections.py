@@ -10,9 +10,8 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 from syngrpo.config.method import MethodConfig
 from syngrpo.config.section import Section
 from syngrpo.config.source import Source
+from syngrpo.config.synthesis import ServerConfig, SynthesisConfig
 from syngrpo.pool.sampling import SamplingPolicy
-from syngrpo.synthesis.gate import GateThresholds
-from syngrpo.synthesis.settings import SynthesisSettings
 
 STARTER = "starter"
 
@@ -73,6 +72,27 @@ class RolloutConfig(Section):
     )
     top_p: float = Field(default=1.0, gt=0, le=1, description="nucleus sampling; 1: off")
     max_new_tokens: int = Field(default=256, ge=1, description="length limit of a response")
+    engine: Literal["native", "vllm"] = Field(
+        default="native", description="what samples: our own rollout, or vLLM, see docs/vllm.md"
+    )
+    vllm_cache_gib: float = Field(
+        default=4.0, gt=0, description="memory of a process for vLLM's keys and values"
+    )
+    vllm_max_length: int = Field(
+        default=8192, ge=2, description="tokens of a prompt and its response in vLLM, at most"
+    )
+    importance_cap: float = Field(
+        default=2.0,
+        ge=1,
+        description="weight of tokens whose log-probability sampling put too low, at most",
+    )
+
+    @field_validator("engine")
+    @classmethod
+    def _installed(cls, value: str) -> str:
+        if value == "vllm" and find_spec("vllm") is None:
+            raise ValueError("vLLM is not installed; run: pip install 'syngrpo[vllm]'")
+        return value
 
 
 class TrainerConfig(Section):
@@ -92,8 +112,16 @@ class TrainerConfig(Section):
     groups_per_step: int = Field(
         default=8, ge=1, description="samples drawn per step, all processes (B)"
     )
-    micro_groups: int = Field(
-        default=8, ge=1, description="groups per forward pass; less: less memory"
+    micro_tokens: int = Field(
+        default=16384,
+        ge=1,
+        description="tokens per forward pass, a whole group at least; less: less memory",
+    )
+    logits_bytes: int = Field(
+        default=2**28, ge=1, description="of float32 logits held at once; less: less memory"
+    )
+    master_weights: bool = Field(
+        default=True, description="bfloat16 weights are updated through float32 copies"
     )
     updates_per_rollout: int = Field(default=1, ge=1, description="updates made from one rollout")
     max_grad_norm: float = Field(
@@ -151,92 +179,6 @@ class PoolConfig(Section):
         ge=1,
         description="visits before it can retire for that",
     )
-
-
-class GateConfig(Section):
-    """When a painted image is refused. The keys are those of ``GateThresholds``."""
-
-    min_background: float = Field(
-        default=GateThresholds.min_background,
-        ge=0,
-        lt=1,
-        description="share of the image that is not kept, at least",
-    )
-    min_change: float = Field(
-        default=GateThresholds.min_change,
-        ge=0,
-        description="mean grey levels by which the background differs, at least",
-    )
-    min_distance: float = Field(
-        default=GateThresholds.min_distance,
-        ge=0,
-        description="perceptual distance to parent and siblings, at least",
-    )
-
-
-class SynthesisConfig(Section):
-    """The data server that paints new images."""
-
-    mode: Literal["async", "inline", "off"] = Field(
-        default="async", description="async: beside training; inline: in the step, deterministic"
-    )
-    generator: str = Field(
-        default=SynthesisSettings.generator,
-        description="what paints: rooms (embedded), or package.module:callable",
-    )
-    workers: int = Field(default=SynthesisSettings.workers, ge=1, description="worker processes")
-    niceness: int = Field(
-        default=SynthesisSettings.niceness,
-        ge=0,
-        le=19,
-        description="lowers their priority on the CPU",
-    )
-    queue_limit: int = Field(
-        default=SynthesisSettings.queue_limit, ge=1, description="open jobs; more are dropped"
-    )
-    lease_s: float = Field(
-        default=SynthesisSettings.lease_s,
-        gt=0,
-        description="seconds after which a silent worker's job goes to another",
-    )
-    job_timeout_s: float = Field(
-        default=SynthesisSettings.job_timeout_s,
-        gt=0,
-        description="seconds after which a job counts as hanging",
-    )
-    max_attempts: int = Field(
-        default=SynthesisSettings.max_attempts, ge=1, description="failures until a job is given up"
-    )
-    prefetch: int = Field(default=1, ge=1, description="batches drawn ahead of training")
-    max_side: int = Field(
-        default=SynthesisSettings.max_side,
-        ge=16,
-        description="longer side of what is painted, at most",
-    )
-    feather: int | None = Field(
-        default=SynthesisSettings.feather,
-        ge=0,
-        description="blended pixels around kept objects; null: by image size",
-    )
-    gate: GateConfig = GateConfig()
-
-    @field_validator("mode", mode="before")
-    @classmethod
-    def _yaml_reads_off_as_false(cls, value: Any) -> Any:
-        return "off" if value is False else value
-
-
-class ServerConfig(Section):
-    """A data server on another host."""
-
-    url: str | None = Field(default=None, description="null: the data server runs beside this run")
-
-    @field_validator("url")
-    @classmethod
-    def _only_beside_the_run(cls, value: str | None) -> str | None:
-        if value is not None:
-            raise ValueError("no data server on another host can be used yet; leave it null")
-        return value
 
 
 class EvaluationConfig(Section):
@@ -298,6 +240,14 @@ class Config(BaseModel):
             return values
         style = "brief" if model.get("path", STARTER) == STARTER else "full"
         return {**values, "data": {"prompt_style": style, **data}}
+
+    @model_validator(mode="after")
+    def _a_server_works_beside(self) -> Config:
+        if self.server.url is not None and self.synthesis.mode == "inline":
+            raise ValueError(
+                "server.url does not go with synthesis.mode 'inline'; set synthesis.mode to async"
+            )
+        return self
 
     @model_validator(mode="after")
     def _synthesis_follows_method(self) -> Config:

@@ -20,6 +20,7 @@ class Description:
     tokens and sampling log-probabilities (L,), and the half-open range of its scene tokens."""
 
     text: str
+    response: str
     token_ids: Tensor
     logprobs: Tensor
     scene_tokens: tuple[int, int]
@@ -69,6 +70,6 @@ def _descriptions(group: Group, tokenizer: Any, wanted: int) -> list[Description
         if text and text.casefold() not in found:
             mask = scene_token_mask(tokenizer, response.token_ids, parsed.scene_span)
             found[text.casefold()] = Description(
-                text, response.token_ids, response.logprobs, token_span(mask)
+                text, response.text, response.token_ids, response.logprobs, token_span(mask)
             )
     return list(found.values())

@@ -171,7 +171,7 @@ class Trainer:
             texts = [random_description(rng) for _ in range(drawn)]
             requests += [self._request(report, text, rng) for text in texts]
             for description in report.descriptions:
-                request = self._request(report, description.text, rng)
+                request = self._request(report, description.text, rng, description.response)
                 requests.append(request)
                 self.ledger.add(self._pending(request, report, description))
         counts = self.client.submit(requests)
@@ -253,7 +253,11 @@ class Trainer:
         )
 
     def _request(
-        self, report: GroupReport, description: str, rng: np.random.Generator
+        self,
+        report: GroupReport,
+        description: str,
+        rng: np.random.Generator,
+        response: str | None = None,
     ) -> JobRequest:
         assert self.client is not None
         return JobRequest(
@@ -261,6 +265,8 @@ class Trainer:
             description=description,
             seed=int(rng.integers(2**31)),
             generator=self.client.fingerprint,
+            policy_version=self.version if response is not None else None,
+            response=response,
         )
 
     def _pending(

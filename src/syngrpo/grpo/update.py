@@ -2,77 +2,194 @@
 
 from __future__ import annotations
 
+import logging
+import math
 from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import get_scheduler
+from torch import Tensor
 
 from syngrpo.config import Config
+from syngrpo.grpo.failure import describe_rows, save_batch
 from syngrpo.grpo.loss import LossOutput, Normaliser, policy_loss
 from syngrpo.grpo.metrics import StepMetrics
+from syngrpo.grpo.micro_batches import count_tokens, micro_batches
+from syngrpo.grpo.optimizer import Optimizer
 from syngrpo.grpo.processes import Processes
-from syngrpo.grpo.rows import UpdateRow, count_fresh
+from syngrpo.grpo.rows import CreditedSegment, UpdateRow, count_fresh
 from syngrpo.policy.loading import Policy
 from syngrpo.policy.packed import PackedRow, Segment, segment_logprobs
+from syngrpo.sample import InputError
+
+logger = logging.getLogger(__name__)
+
+NEGLIGIBLE = 1e-3
+"""Log-probabilities of sampling and training that differ by less differ by rounding."""
+
+Trained = dict[CreditedSegment, Tensor]
+"""Log-probabilities (L,) under the policy as it was before the first of the updates."""
 
 
 class Updater:
-    """Optimizer, schedule and loss of one run."""
+    """Optimizer and loss of one run. ``directory`` is where a failed batch is saved, if anywhere.
+    ``budget`` is ``trainer.micro_tokens``, or less once the device has run out of memory.
+    """
 
-    def __init__(self, config: Config, policy: Policy, processes: Processes) -> None:
+    def __init__(
+        self,
+        config: Config,
+        policy: Policy,
+        processes: Processes,
+        directory: Path | None = None,
+    ) -> None:
         self.config = config
         self.policy = policy
         self.processes = processes
-        trainer = config.trainer
-        self.optimizer = torch.optim.AdamW(
-            policy.trainable_parameters(),
-            lr=trainer.learning_rate,
-            weight_decay=trainer.weight_decay,
-        )
-        self.schedule = _schedule(self.optimizer, config)
+        self.directory = directory
+        self.budget = config.trainer.micro_tokens
+        self.optimizer = Optimizer(policy, config)
 
     def update(self, rows: Sequence[UpdateRow], metrics: StepMetrics) -> int:
-        """Learns from the rows of all processes; returns how many new versions the policy has."""
+        """Learns from the rows of all processes; returns how many new versions the policy has.
+
+        Raises InputError, before anything is changed, for a group that ``trainer.micro_tokens`` has
+        no room for; when the device's memory does not suffice; and when the loss is not finite.
+        """
+        self._agree(self._lack_of_room(rows))
         counts = self.processes.gather([count_fresh(rows)])
         whole = Normaliser(rows=sum(r for r, _ in counts), tokens=sum(t for _, t in counts))
+        trained: Trained = {}
         for round_ in range(self.config.trainer.updates_per_rollout):
-            self.optimizer.zero_grad(set_to_none=True)
-            size = self.config.trainer.micro_groups
-            for start in range(0, len(rows), size):
-                output = self._loss(rows[start : start + size], whole, metrics, first=round_ == 0)
-                output.loss.backward()
+            outputs, problem = self._backward_or_retry(rows, whole, trained, first=round_ == 0)
+            self._agree(problem)
+            if round_ == 0:
+                _observe_gap(trained, metrics)
+            for output in outputs:
                 metrics.observe_loss(output, self.config.trainer.updates_per_rollout)
-            self.processes.sum_gradients(self.policy.trainable_parameters())
-            norm = torch.nn.utils.clip_grad_norm_(
-                self.policy.trainable_parameters(), self.config.trainer.max_grad_norm
-            )
-            metrics.observe("grad_norm", float(norm))
-            metrics.observe("learning_rate", float(self.schedule.get_last_lr()[0]))
-            self.optimizer.step()
-            self.schedule.step()
+            self._step(rows, [float(output.loss.detach()) for output in outputs], metrics)
         return self.config.trainer.updates_per_rollout
 
+    def _step(self, rows: Sequence[UpdateRow], losses: list[float], metrics: StepMetrics) -> None:
+        """From the gradients of all processes to new weights."""
+        parameters = self.policy.trainable_parameters()
+        self.processes.sum_gradients(parameters)
+        norm = float(torch.nn.utils.clip_grad_norm_(parameters, self.config.trainer.max_grad_norm))
+        if not all(self.processes.gather([math.isfinite(sum(losses)) and math.isfinite(norm)])):
+            self._stop(rows, losses, norm)
+        metrics.observe("grad_norm", norm)
+        metrics.observe("learning_rate", self.optimizer.learning_rate)
+        self.optimizer.step()
+
+    def _stop(self, rows: Sequence[UpdateRow], losses: list[float], norm: float) -> None:
+        """Every process comes here; the main one saves what all of them were working on."""
+        everything = self.processes.gather(describe_rows(rows))
+        losses = self.processes.gather(losses)
+        step = self.optimizer.steps // self.config.trainer.updates_per_rollout + 1
+        saved = ""
+        if self.directory is not None:
+            target = self.directory / f"failed-step-{step}"
+            saved = f", the batch is saved in {target}"
+            if self.processes.is_main:
+                save_batch(target, everything, losses)
+        raise InputError(
+            f"step {step}: the loss is {sum(losses)}, its gradient's norm {norm}{saved}; lower "
+            f"trainer.learning_rate ({self.config.trainer.learning_rate:g}) and go on with --resume"
+        )
+
+    def _agree(self, problem: str | None) -> None:
+        """Raises InputError in all processes when one of them has a problem: nobody is left waiting
+        for the others."""
+        problems = [each for each in self.processes.gather([problem]) if each is not None]
+        if problems:
+            raise InputError(problems[0])
+
+    def _lack_of_room(self, rows: Sequence[UpdateRow]) -> str | None:
+        """Settled descriptions may be moved to a row of their own; a group's responses may not."""
+        limit, shares = self.config.trainer.micro_tokens, self.policy.shares_prefix
+        groups = [replace(row, segments=[s for s in row.segments if not s.settled]) for row in rows]
+        longest = max(groups, key=lambda row: count_tokens(row, shares), default=None)
+        if longest is None or count_tokens(longest, shares) <= limit:
+            return None
+        needed = count_tokens(longest, shares)
+        return (
+            f"the group of sample {longest.prompt.sample_id} has {needed} tokens (prompt "
+            f"{len(longest.prompt.input_ids)}, {len(longest.segments)} responses), more than "
+            f"trainer.micro_tokens {limit}; set trainer.micro_tokens to {needed} or more"
+        )
+
+    def _backward_or_retry(
+        self, rows: Sequence[UpdateRow], whole: Normaliser, trained: Trained, first: bool
+    ) -> tuple[list[LossOutput], str | None]:
+        """Gradients of the whole loss, once more in half as large parts if memory runs out; or
+        what to do when that does not help."""
+        try:
+            return self._backward(rows, whole, trained, first), None
+        except torch.OutOfMemoryError:
+            tokens = self._longest(rows)
+        # Out here the failed pass is forgotten, and with it what it held.
+        self.budget = tokens // 2
+        logger.warning(
+            "out of device memory in a micro-batch of %d tokens; going on with at most %d instead "
+            "of trainer.micro_tokens %d",
+            tokens,
+            self.budget,
+            self.config.trainer.micro_tokens,
+        )
+        self._free()
+        try:
+            return self._backward(rows, whole, trained, first), None
+        except torch.OutOfMemoryError:
+            again = self._longest(rows)
+        self._free()
+        return [], (
+            f"out of device memory in a micro-batch of {tokens} tokens, and again with {again}; "
+            f"set trainer.micro_tokens to {again // 2}, or model.gradient_checkpointing to true, "
+            "or make rollout.group_size, rollout.max_new_tokens or model.max_pixels smaller"
+        )
+
+    def _longest(self, rows: Sequence[UpdateRow]) -> int:
+        shares = self.policy.shares_prefix
+        batches = micro_batches(rows, self.budget, shares)
+        return max(sum(count_tokens(row, shares) for row in batch) for batch in batches)
+
+    def _free(self) -> None:
+        self.optimizer.zero_grad()
+        if self.policy.device.type == "cuda":
+            torch.cuda.empty_cache()
+
+    def _backward(
+        self, rows: Sequence[UpdateRow], whole: Normaliser, trained: Trained, first: bool
+    ) -> list[LossOutput]:
+        """Adds up the gradients of all micro-batches, from nothing."""
+        self.optimizer.zero_grad()
+        outputs = []
+        for batch in micro_batches(rows, self.budget, self.policy.shares_prefix):
+            output = self._loss(batch, whole, trained, first)
+            output.loss.backward()
+            outputs.append(replace(output, loss=output.loss.detach()))
+        return outputs
+
     def _loss(
-        self, rows: Sequence[UpdateRow], whole: Normaliser, metrics: StepMetrics, first: bool
+        self, rows: Sequence[UpdateRow], whole: Normaliser, trained: Trained, first: bool
     ) -> LossOutput:
         method, device = self.config.method, self.policy.device
-        packed = [PackedRow(r.prompt, [Segment(s.token_ids) for s in r.segments]) for r in rows]
-        temperature = self.config.rollout.temperature
-        scored = [s for row in segment_logprobs(self.policy, packed, temperature) for s in row]
-        reference = None
-        if method.beta:
-            frozen = segment_logprobs(self.policy, packed, temperature, reference=True)
-            reference = [s.logprobs for row in frozen for s in row]
-        segments = [s for row in rows for s in row.segments]
+        segments = [segment for row in rows for segment in row.segments]
+        scores = self._logprobs(rows)
         if first:
-            for segment, score in zip(segments, scored, strict=True):
-                if not segment.settled:
-                    gap = (score.logprobs.detach().cpu() - segment.old_logprobs).abs()
-                    metrics.observe("rollout/logp_diff", float(gap.mean()), len(gap))
+            fresh = [not segment.settled for segment in segments]
+            trained |= {
+                segment: score.detach()
+                for segment, score, counts in zip(segments, scores, fresh, strict=True)
+                if counts
+            }
+        sampled = [segment.old_logprobs.to(device) for segment in segments]
+        old = [trained.get(s, stored) for s, stored in zip(segments, sampled, strict=True)]
         return policy_loss(
-            [s.logprobs for s in scored],
-            [s.old_logprobs.to(device) for s in segments],
+            scores,
+            old,
             [s.advantages.to(device) for s in segments],
             [s.mask.to(device) for s in segments],
             normaliser=whole,
@@ -82,38 +199,39 @@ class Updater:
             max_completion_length=self.config.rollout.max_new_tokens,
             settled=torch.tensor([s.settled for s in segments], device=device),
             max_ratio=method.max_ratio,
-            ref_logp=reference,
+            ref_logp=self._logprobs(rows, reference=True) if method.beta else None,
             beta=method.beta,
+            sampling_logp=[_unless_negligible(*pair) for pair in zip(sampled, old, strict=True)],
+            sampling_max_ratio=self.config.rollout.importance_cap,
         )
+
+    def _logprobs(self, rows: Sequence[UpdateRow], reference: bool = False) -> list[Tensor]:
+        """log p (L,) of every segment of every row."""
+        scored = segment_logprobs(
+            self.policy,
+            [PackedRow(r.prompt, [Segment(s.token_ids) for s in r.segments]) for r in rows],
+            self.config.rollout.temperature,
+            reference=reference,
+            logits_bytes=self.config.trainer.logits_bytes,
+        )
+        return [segment.logprobs for row in scored for segment in row]
 
     def state_dict(self) -> dict[str, Any]:
         """Trained weights, optimizer and schedule."""
-        return {
-            "weights": {name: p.detach() for name, p in self._trained()},
-            "optimizer": self.optimizer.state_dict(),
-            "schedule": self.schedule.state_dict(),
-        }
+        return self.optimizer.state_dict()
 
-    @torch.no_grad()
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Puts all three back. Raises KeyError when the model has other trained weights."""
-        for name, parameter in self._trained():
-            parameter.copy_(state["weights"][name])
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.schedule.load_state_dict(state["schedule"])
-
-    def _trained(self) -> list[tuple[str, torch.nn.Parameter]]:
-        return [(n, p) for n, p in self.policy.model.named_parameters() if p.requires_grad]
+        self.optimizer.load_state_dict(state)
 
 
-def _schedule(
-    optimizer: torch.optim.Optimizer, config: Config
-) -> torch.optim.lr_scheduler.LRScheduler:
-    """Linear warm-up, then constant, linear or cosine to the end of the run."""
-    names = {"constant": "constant_with_warmup", "linear": "linear", "cosine": "cosine"}
-    return get_scheduler(
-        names[config.trainer.schedule],
-        optimizer,
-        num_warmup_steps=config.trainer.warmup_steps,
-        num_training_steps=config.trainer.steps * config.trainer.updates_per_rollout,
-    )
+def _unless_negligible(sampled: Tensor, trained: Tensor) -> Tensor:
+    return torch.where((trained - sampled).abs() > NEGLIGIBLE, sampled, trained)
+
+
+def _observe_gap(trained: Trained, metrics: StepMetrics) -> None:
+    """How far the log-probabilities of sampling are from those of training."""
+    if trained:
+        sampled = torch.cat([segment.old_logprobs for segment in trained])
+        gap = (torch.cat(list(trained.values())).cpu() - sampled).abs()
+        metrics.observe("rollout/logp_diff", float(gap.mean()), len(gap))

@@ -11,8 +11,8 @@ from typing import Any
 import torch
 from torch.utils.checkpoint import checkpoint
 
-CHUNK_ELEMENTS = 2**26
-"""Logits held at once while scoring; beyond that, chunks are recomputed in the backward pass."""
+LOGITS_BYTES = 2**28
+"""Bytes of float32 logits that scoring holds at once, unless it is told otherwise."""
 
 
 def scaled_logits(
@@ -20,10 +20,11 @@ def scaled_logits(
 ) -> torch.Tensor:
     """float32 (N, V) from hidden states (N, d); a temperature of 0 (greedy) counts as 1."""
     logits = head(hidden).float()
+    # In place, on what is new here: a whole vocabulary a token is copied no oftener than needed.
     if temperature not in (0.0, 1.0):
-        logits = logits / temperature
+        logits.div_(temperature)
     # Finite, so that the entropy's p·log p of a banned token is 0 and not NaN.
-    return logits.index_fill(-1, banned, torch.finfo(torch.float32).min)
+    return logits.index_fill_(-1, banned, torch.finfo(torch.float32).min)
 
 
 def logprobs_and_entropy(
@@ -42,17 +43,23 @@ def score_tokens(
     tokens: torch.Tensor,
     banned: torch.Tensor,
     temperature: float,
+    logits_bytes: int = LOGITS_BYTES,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Differentiable log p (N,) and entropy (N,) of tokens (N,) given hidden states (N, d)."""
+    """Differentiable log p (N,) and entropy (N,) of tokens (N,) given hidden states (N, d).
+
+    Logits (N, V) never exist: they are computed in chunks of as many tokens as float32 logits fit
+    ``logits_bytes`` (at least one), and again, chunk by chunk, in the backward pass. A chunk and
+    what is derived from it take about four times that. A single chunk is kept instead.
+    """
 
     def score(states: torch.Tensor, chosen: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         return logprobs_and_entropy(scaled_logits(head, states, banned, temperature), chosen)
 
-    size = max(1, CHUNK_ELEMENTS // head.out_features)
+    size = max(1, logits_bytes // (4 * head.out_features))
     if len(tokens) <= size:
         return score(hidden, tokens)
     parts = [
-        checkpoint(score, states, chosen, use_reentrant=False)
+        checkpoint(score, states, chosen, use_reentrant=False, preserve_rng_state=False)
         for states, chosen in zip(hidden.split(size), tokens.split(size), strict=True)
     ]
     return torch.cat([p[0] for p in parts]), torch.cat([p[1] for p in parts])

@@ -11,6 +11,7 @@ import torch
 from syngrpo.policy.attention import PackedLayout
 from syngrpo.policy.encode import Prompt
 from syngrpo.policy.loading import Policy
+from syngrpo.policy.vision import see
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,12 +54,7 @@ def forward_rows(
         device,
         keep_prefix,
     )
-    inputs = family.embed(
-        model,
-        torch.cat(ids)[None].to(device),
-        torch.cat([prompt.pixel_values for prompt in prompts]).to(device),
-        torch.cat([prompt.image_grid_thw for prompt in prompts]).to(device),
-    )
+    inputs = family.embed(model, torch.cat(ids)[None].to(device), see(policy, model, prompts))
     outputs = family.text_model(model)(
         **inputs,
         position_ids=torch.cat(positions, dim=1)[:, None].to(device),

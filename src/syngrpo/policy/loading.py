@@ -130,7 +130,7 @@ def load_policy(
     if shares_prefix:
         family.text_model(model).set_attn_implementation(SHARED_PREFIX)
     if gradient_checkpointing:
-        model.activation_checkpointing_enable({"use_reentrant": False})
+        _checkpoint_activations(model)
     stop_ids = _stop_ids(model, processor.tokenizer)
     banned = torch.tensor(family.banned_token_ids(config, processor.tokenizer))
     trained: nn.Module = model
@@ -202,6 +202,12 @@ def _can_share_prefix(config: Any, family: Family, source: str) -> bool:
         f", it has layers of kind {', '.join(others)}" if others else "",
     )
     return False
+
+
+def _checkpoint_activations(model: Any) -> None:
+    # Its name before transformers 5.20, where the other one was not there yet.
+    older = model.gradient_checkpointing_enable
+    getattr(model, "activation_checkpointing_enable", older)({"use_reentrant": False})
 
 
 def _stop_ids(model: Any, tokenizer: Any) -> tuple[int, ...]:

@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from syngrpo.policy.distribution import score_tokens
+from syngrpo.policy.distribution import LOGITS_BYTES, score_tokens
 from syngrpo.policy.encode import Prompt
 from syngrpo.policy.forward import forward_rows
 from syngrpo.policy.loading import Policy
@@ -44,19 +44,24 @@ class SegmentLogprobs:
 
 
 def segment_logprobs(
-    policy: Policy, rows: Sequence[PackedRow], temperature: float = 1.0, reference: bool = False
+    policy: Policy,
+    rows: Sequence[PackedRow],
+    temperature: float = 1.0,
+    reference: bool = False,
+    logits_bytes: int = LOGITS_BYTES,
 ) -> list[list[SegmentLogprobs]]:
     """Scores every segment under the sampling distribution at ``temperature``, differentiable.
 
     ``reference`` scores under the frozen reference instead, without gradients. Rows may differ in
-    length and in their number of segments. Raises ValueError for an empty segment or one that
-    holds a banned token (an image placeholder would be mistaken for an image).
+    length and in their number of segments. At most ``logits_bytes`` of float32 logits exist at
+    once. Raises ValueError for an empty segment or one that holds a banned token (an image
+    placeholder would be mistaken for an image).
     """
     _check(policy, rows)
     if reference:
         with torch.no_grad(), policy.as_reference() as model:
-            return _score(policy, model, rows, temperature)
-    return _score(policy, policy.base, rows, temperature)
+            return _score(policy, model, rows, temperature, logits_bytes)
+    return _score(policy, policy.base, rows, temperature, logits_bytes)
 
 
 def _check(policy: Policy, rows: Sequence[PackedRow]) -> None:
@@ -72,7 +77,7 @@ def _check(policy: Policy, rows: Sequence[PackedRow]) -> None:
 
 
 def _score(
-    policy: Policy, model: Any, rows: Sequence[PackedRow], temperature: float
+    policy: Policy, model: Any, rows: Sequence[PackedRow], temperature: float, logits_bytes: int
 ) -> list[list[SegmentLogprobs]]:
     prompts = [row.prompt for row in rows]
     segments = [[s.token_ids for s in row.segments] for row in rows]
@@ -80,7 +85,7 @@ def _score(
     states = compute(policy, model, prompts, segments)
     tokens = torch.cat([token_ids for row in segments for token_ids in row]).to(policy.device)
     logprobs, entropy = score_tokens(
-        model.get_output_embeddings(), states, tokens, policy.banned, temperature
+        model.get_output_embeddings(), states, tokens, policy.banned, temperature, logits_bytes
     )
     sizes = [len(s.token_ids) for row in rows for s in row.segments]
     scored = iter(

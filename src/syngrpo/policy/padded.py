@@ -14,6 +14,7 @@ import torch
 
 from syngrpo.policy.encode import Prompt
 from syngrpo.policy.loading import Policy
+from syngrpo.policy.vision import see
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,12 +108,11 @@ def _batch(
             starts.append(start)
             images.append(image)
     mask = _pad([torch.ones_like(row) for row in ids], side, 0).to(device)
+    features = see(policy, model, prompts)
     inputs = family.embed(
         model,
         _pad(ids, side, policy.tokenizer.pad_token_id).to(device),
-        torch.cat([prompt.pixel_values for prompt in prompts]).to(device),
-        torch.cat([prompt.image_grid_thw for prompt in prompts]).to(device),
-        images,
+        [features[image] for image in images],
     )
     places = _pad([row.T for row in positions], side, 0).permute(2, 0, 1).to(device)
     return _Batch({**inputs, "position_ids": places}, mask, torch.tensor(starts, device=device))

@@ -6,6 +6,7 @@ and the finished ones leave the batch.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,11 +15,14 @@ import torch
 
 from syngrpo.policy.decoding import SharedDecoder
 from syngrpo.policy.distribution import scaled_logits
-from syngrpo.policy.encode import Prompt
+from syngrpo.policy.encode import Prompt, require_context, size_of
 from syngrpo.policy.loading import Policy
 from syngrpo.policy.padded import PaddedDecoder
 from syngrpo.policy.sampling import Sampling, choose, draw_uniforms
 from syngrpo.policy.spans import decode
+from syngrpo.sample import InputError
+
+logger = logging.getLogger(__name__)
 
 SHRINK_WHEN_FINISHED = 0.125
 """Finished rows leave the batch once they are this share of it: leaving costs a copy."""
@@ -49,19 +53,55 @@ def rollout(
 ) -> list[list[Response]]:
     """``group_size`` responses a prompt. ``seeds``, one a prompt, are all that the result depends
     on beside prompt and weights: not on which prompts share the call, nor in which order.
+
+    When the device runs out of memory, the two halves of the prompts are rolled out one after the
+    other. Raises InputError when one prompt alone is too much, or longer than the model's context
+    leaves room for.
     """
     if len(seeds) != len(prompts):
         raise ValueError(f"{len(prompts)} prompts need as many seeds, not {len(seeds)}")
     if not prompts:
         return []
+    for prompt in prompts:
+        size = size_of(policy, prompt)
+        require_context(policy, prompt.sample_id, size, sampling.max_new_tokens)
     training = policy.model.training
     policy.model.eval()
     try:
-        record = _decode(policy, prompts, group_size, sampling, list(seeds))
+        return _roll_out(policy, prompts, group_size, sampling, list(seeds))
     finally:
         policy.model.train(training)
-    responses = record.responses(policy)
-    return [responses[i : i + group_size] for i in range(0, len(responses), group_size)]
+
+
+def _roll_out(
+    policy: Policy, prompts: Sequence[Prompt], group_size: int, sampling: Sampling, seeds: list[int]
+) -> list[list[Response]]:
+    try:
+        responses = _decode(policy, prompts, group_size, sampling, seeds).responses(policy)
+        return [responses[i : i + group_size] for i in range(0, len(responses), group_size)]
+    except torch.OutOfMemoryError:
+        half = len(prompts) // 2
+    # Out here the failed pass is forgotten, and with it what it held.
+    if policy.device.type == "cuda":
+        torch.cuda.empty_cache()
+    if not half:
+        raise InputError(
+            f"out of device memory with {group_size} responses to sample {prompts[0].sample_id}; "
+            f"set rollout.group_size to {max(group_size // 2, 2)}, or make rollout.max_new_tokens "
+            f"({sampling.max_new_tokens}) or model.max_pixels smaller"
+        )
+    logger.warning(
+        "out of device memory with %d groups of %d responses; rolling out %d at a time: set "
+        "trainer.groups_per_step to that",
+        len(prompts),
+        group_size,
+        len(prompts) - half,
+    )
+    return [
+        group
+        for part in (slice(None, half), slice(half, None))
+        for group in _roll_out(policy, prompts[part], group_size, sampling, seeds[part])
+    ]
 
 
 class _Record:

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from syngrpo.pool.filesystem import explain_disk_errors, refuse_network_filesystem
-from syngrpo.pool.schema import APPLICATION_ID, SCHEMA, VERSION
+from syngrpo.pool.schema import APPLICATION_ID, SCHEMA, UPGRADES, VERSION
 from syngrpo.sample import InputError
 
 FILE_NAME = "pool.db"
@@ -135,6 +135,7 @@ def _prepare(connection: sqlite3.Connection, path: Path) -> None:
     with _explain_other_files(path):
         tables = connection.execute("SELECT COUNT(*) FROM sqlite_master").fetchone()[0]
     if tables:
+        _upgrade(connection, path)
         _check_version(connection, path)
     else:
         connection.execute("PRAGMA journal_mode = WAL")
@@ -146,6 +147,22 @@ def _prepare(connection: sqlite3.Connection, path: Path) -> None:
     connection.execute("PRAGMA cache_size = -16000")  # KiB
     connection.execute("PRAGMA synchronous = NORMAL")
     connection.execute("PRAGMA wal_autocheckpoint = 4000")  # pages; fewer waits for the disk
+
+
+def _upgrade(connection: sqlite3.Connection, path: Path) -> None:
+    """Older versions differ by tables and columns that were added; whoever has them open goes on.
+
+    Only the process that holds the creation lock comes here.
+    """
+    with _explain_other_files(path):
+        if connection.execute("PRAGMA application_id").fetchone()[0] != APPLICATION_ID:
+            return
+    version = connection.execute("PRAGMA user_version").fetchone()[0]
+    while version in UPGRADES:
+        script, version = UPGRADES[version], version + 1
+        connection.executescript(
+            f"BEGIN IMMEDIATE; {script} PRAGMA user_version = {version}; COMMIT;"
+        )
 
 
 def _check_version(connection: sqlite3.Connection, path: Path) -> None:

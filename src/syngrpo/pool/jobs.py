@@ -9,16 +9,24 @@ from typing import Literal
 
 from syngrpo.sample import Sample
 
+EndState = Literal["admitted", "rejected", "dead"]
+
 
 @dataclass(frozen=True)
 class JobRequest:
-    """New surroundings to paint. All four fields together are the idempotency key."""
+    """New surroundings to paint. The first four fields together are the idempotency key.
+
+    ``policy_version`` and ``response`` are of the policy that wrote the description, for the record
+    alone; None where nobody wrote it.
+    """
 
     parent_id: str
     description: str
     seed: int
     generator: str
     """Fingerprint of the generator: the same request to another generator is another job."""
+    policy_version: int | None = None
+    response: str | None = None
 
     @property
     def id(self) -> str:
@@ -72,6 +80,23 @@ class Outcome:
 
     cursor: int
     job_id: str
-    state: Literal["admitted", "rejected", "dead"]
+    state: EndState
     sample_id: str | None
     reason: str | None
+
+
+@dataclass(frozen=True)
+class EndedJob:
+    """All that is known of a job that ended, so that another pool can record it too.
+
+    ``error`` is the traceback of the last failed attempt, ``sample`` that of an admitted job.
+    """
+
+    cursor: int
+    request: JobRequest
+    state: EndState
+    attempts: int
+    reason: str | None
+    error: str | None
+    scores: dict[str, float]
+    sample: Sample | None

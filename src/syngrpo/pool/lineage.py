@@ -12,7 +12,8 @@ from syngrpo.sample import InputError
 _SELECT = """
 SELECT r.id, t.state, s.created, t.visits, t.diversity_mean,
        (SELECT AVG(accuracy) FROM observations WHERE sample = s.number),
-       o.step, o.policy_version, j.id, j.generator, j.seed, j.scores
+       o.step, o.policy_version, j.id, j.generator, j.seed, j.scores,
+       j.policy_version, j.response
 FROM samples s
 JOIN standing t ON t.number = s.number
 JOIN samples r ON r.number = t.root
@@ -31,7 +32,7 @@ def lineage(pool: Pool, sample_id: str, dataset: str = "", prompt: str | None = 
     if row is None:
         raise InputError(f"pool {pool.directory} has no sample {sample_id}")
     root, state, created, visits, diversity, accuracy, step, version, *made = row
-    job, generator, seed, scores = made
+    job, generator, seed, scores, written_by, response = made
     return Lineage(
         root=root,
         dataset=dataset,
@@ -47,4 +48,6 @@ def lineage(pool: Pool, sample_id: str, dataset: str = "", prompt: str | None = 
         seed=seed,
         prompt=prompt,
         scores=json.loads(scores) if scores else {},
+        written_by=written_by,
+        response=response,
     )

@@ -11,22 +11,44 @@ import json
 import sqlite3
 import time
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any
 
-from syngrpo.pool.jobs import Admitted, Job, JobRequest, Outcome, Rejected, SubmitResult
+from syngrpo.pool.job_rows import (
+    check_descent,
+    finish,
+    held,
+    insert_job,
+    known,
+    select_ended,
+    select_outcomes,
+)
+from syngrpo.pool.jobs import (
+    Admitted,
+    EndedJob,
+    Job,
+    JobRequest,
+    Outcome,
+    Rejected,
+    SubmitResult,
+)
 from syngrpo.pool.rows import insert_sample, pack
 from syngrpo.pool.sampling import SamplingPolicy
 from syngrpo.pool.store import Pool
-from syngrpo.sample import InputError, Sample
+from syngrpo.sample import InputError
 
 __all__ = ["Admitted", "Job", "JobRequest", "Outcome", "Queue", "Rejected", "SubmitResult"]
+
+
+Recheck = Callable[[Admitted, Sequence[dict[str, Any]]], Admitted | Rejected]
+"""The last word on an admission, given the columns of the parent's other children."""
 
 
 class Queue:
     """The jobs of a pool.
 
     ``limit`` caps the jobs queued and leased; ``policy`` gives the caps on depth, children and
-    unmeasured samples; ``clock`` gives seconds since the epoch.
+    unmeasured samples; ``clock`` gives seconds since the epoch. ``recheck`` sees, in the very
+    transaction of an admission, also what others have admitted since the job was leased.
     """
 
     def __init__(
@@ -37,6 +59,7 @@ class Queue:
         max_attempts: int,
         policy: SamplingPolicy | None = None,
         clock: Callable[[], float] = time.time,
+        recheck: Recheck | None = None,
     ) -> None:
         self._pool = pool
         self._database = pool.database
@@ -45,6 +68,7 @@ class Queue:
         self._max_attempts = max_attempts
         self._policy = policy or SamplingPolicy()
         self._clock = clock
+        self._recheck = recheck
 
     def submit(self, jobs: Sequence[JobRequest]) -> SubmitResult:
         """Queues what is new and fits; never waits for room. Raises InputError when a parent is
@@ -55,30 +79,42 @@ class Queue:
         with self._database.write() as connection:
             room = self._room(connection)
             for job in jobs:
-                if _known(connection, job.id):
+                if known(connection, job.id):
                     duplicates.append(job.id)
                 elif len(accepted) >= room:
                     dropped += 1
                 elif (parent := self._parent(connection, job.parent_id)) is None:
                     refused += 1
                 else:
-                    _insert(connection, job, parent)
+                    insert_job(connection, job, parent)
                     accepted.append(job.id)
         return SubmitResult(accepted, duplicates, dropped, refused)
 
-    def lease(self, worker: str, count: int) -> list[Job]:
-        """Up to ``count`` of the oldest queued jobs, for ``lease_s`` seconds. Reclaims expired
-        leases first. Looks without the write lock, so that idle workers disturb nobody."""
+    def unknown_parents(self, jobs: Sequence[JobRequest]) -> list[str]:
+        """Parents of these jobs that are not in the pool, each once."""
+        names = dict.fromkeys(job.parent_id for job in jobs)
         with self._database.read() as connection:
-            if not self._has_work(connection):
+            known = connection.execute(
+                "SELECT id FROM samples WHERE id IN (SELECT value FROM json_each(?))",
+                (json.dumps(list(names)),),
+            ).fetchall()
+        return [name for name in names if (name,) not in known]
+
+    def lease(self, worker: str, count: int, generator: str | None = None) -> list[Job]:
+        """Up to ``count`` of the oldest queued jobs, for ``lease_s`` seconds; those for one
+        ``generator`` alone when its fingerprint is given. Reclaims expired leases first. Looks
+        without the write lock, so that idle workers disturb nobody."""
+        with self._database.read() as connection:
+            if not self._has_work(connection, generator):
                 return []
+        wanted = "" if generator is None else "AND j.generator = :generator "
         with self._database.write() as connection:
             self._expire(connection, "lease_until <= ?", (self._clock(),))
             rows = connection.execute(
                 "SELECT j.number, j.id, s.id, description, seed, generator, attempts + 1 "
                 "FROM jobs j JOIN samples s ON s.number = j.parent "
-                "WHERE j.state = 'queued' ORDER BY j.number LIMIT ?",
-                (count,),
+                f"WHERE j.state = 'queued' {wanted}ORDER BY j.number LIMIT :count",
+                {"generator": generator, "count": count},
             ).fetchall()
             connection.executemany(
                 "UPDATE jobs SET state = 'leased', attempts = attempts + 1, worker = ?, "
@@ -87,46 +123,71 @@ class Queue:
             )
         return [Job(*row[1:]) for row in rows]
 
+    def held(self, worker: str, job_ids: Sequence[str]) -> dict[str, Job]:
+        """Of these jobs the ones that the worker holds, by id."""
+        with self._database.read() as connection:
+            rows = connection.execute(
+                "SELECT j.id, s.id, description, seed, generator, attempts "
+                "FROM jobs j JOIN samples s ON s.number = j.parent "
+                "WHERE j.state = 'leased' AND j.worker = ? "
+                "AND j.id IN (SELECT value FROM json_each(?))",
+                (worker, json.dumps(list(job_ids))),
+            ).fetchall()
+        return {row[0]: Job(*row) for row in rows}
+
     def heartbeat(self, worker: str, job_ids: Sequence[str]) -> list[str]:
         """Prolongs leases; returns the ids the worker still holds."""
         with self._database.write() as connection:
-            held = [job for job in job_ids if _held(connection, job, worker) is not None]
+            kept = [job for job in job_ids if held(connection, job, worker) is not None]
             connection.executemany(
                 "UPDATE jobs SET lease_until = ? WHERE id = ?",
-                [(self._clock() + self._lease_s, job) for job in held],
+                [(self._clock() + self._lease_s, job) for job in kept],
             )
-        return held
+        return kept
 
     def complete(self, job_id: str, worker: str, outcome: Admitted | Rejected) -> bool:
-        """Ends a job, and admits its sample, in one transaction. False, and nothing changed, when
-        the worker no longer holds the lease.
+        """``complete_all`` for one job."""
+        return self.complete_all(worker, [(job_id, outcome)])[0]
 
-        Raises ValueError when the sample does not descend from the job's parent.
+    def complete_all(
+        self, worker: str, results: Sequence[tuple[str, Admitted | Rejected]]
+    ) -> list[bool]:
+        """Ends jobs, and admits their samples, in one transaction. False, and nothing changed, for
+        a job of which the worker no longer holds the lease.
+
+        Raises ValueError when a sample does not descend from its job's parent.
         """
-        scores = json.dumps({name: float(score) for name, score in outcome.scores.items()})
-        image = body = ""
-        if isinstance(outcome, Admitted):
-            # The file first: a row never refers to an image that is not on the disk yet.
-            body = pack(outcome.sample)
-            (image,) = self._pool.images.add([outcome.sample])
+        # A look ahead, so that hardly ever an image is written that no row will refer to.
+        with self._database.read() as connection:
+            outcomes = [self._final(connection, worker, *result) for result in results]
+        # The files first: a row never refers to an image that is not on the disk yet.
+        samples = [one.sample for one in outcomes if isinstance(one, Admitted)]
+        bodies = [pack(sample) for sample in samples]
+        stored = iter(list(zip(self._pool.images.add(samples), bodies, strict=True)))
+        done = []
         with self._database.write() as connection:
-            job = _held(connection, job_id, worker)
-            if job is None:
-                return False
-            if isinstance(outcome, Admitted):
-                _check_descent(connection, outcome.sample, job.parent)
-                parent = (job.parent, job.root)
-                insert_sample(connection, outcome.sample, image, body, parent, job_id)
-            state = "admitted" if isinstance(outcome, Admitted) else "rejected"
-            reason = outcome.reason if isinstance(outcome, Rejected) else None
-            _finish(connection, job.number, state, reason=reason, scores=scores)
-        return True
+            for (job_id, _), outcome in zip(results, outcomes, strict=True):
+                row = next(stored) if isinstance(outcome, Admitted) else ("", "")
+                done.append(self._end(connection, worker, job_id, outcome, row))
+        return done
+
+    def release(self, worker: str, job_ids: Sequence[str]) -> list[str]:
+        """Gives jobs back that the worker has not tried, or could not try: that counts as no
+        attempt. Returns the ids that it held."""
+        with self._database.write() as connection:
+            kept = [job for job in job_ids if held(connection, job, worker) is not None]
+            connection.executemany(
+                "UPDATE jobs SET state = 'queued', worker = NULL, lease_until = NULL, "
+                "attempts = attempts - 1 WHERE id = ?",
+                [(job,) for job in kept],
+            )
+        return kept
 
     def fail(self, job_id: str, worker: str, error: str) -> bool:
         """Gives a job back after an error (a traceback); the last attempt makes it dead. False,
         and nothing changed, when the worker no longer holds the lease."""
         with self._database.write() as connection:
-            job = _held(connection, job_id, worker)
+            job = held(connection, job_id, worker)
             if job is None:
                 return False
             self._give_back(connection, job.number, job.attempts, error)
@@ -145,16 +206,13 @@ class Queue:
     def outcomes(self, after: int) -> list[Outcome]:
         """Everything that ended since the outcome with cursor ``after`` (0: all), in order."""
         with self._database.read() as connection:
-            rows = connection.execute(
-                "SELECT j.cursor, j.id, j.state, s.id, j.reason, j.error "
-                "FROM jobs j LEFT JOIN samples s ON s.job = j.id "
-                "WHERE j.cursor > ? ORDER BY j.cursor",
-                (after,),
-            ).fetchall()
-        return [
-            Outcome(cursor, job, state, sample, _last_line(error) if state == "dead" else reason)
-            for cursor, job, state, sample, reason, error in rows
-        ]
+            return select_outcomes(connection, after)
+
+    def ended(self, after: int, limit: int, admitted: bool = False) -> list[EndedJob]:
+        """Like ``outcomes``, in full, up to ``limit`` of them, or of the ``admitted`` alone. The
+        images are the pool's files."""
+        with self._database.read() as connection:
+            return select_ended(connection, self._pool.images, after, limit, admitted)
 
     def _room(self, connection: sqlite3.Connection) -> int:
         tallies = dict(
@@ -190,13 +248,56 @@ class Queue:
         ).fetchone()
         return (number, root) if children < self._policy.max_children else None
 
-    def _has_work(self, connection: sqlite3.Connection) -> bool:
+    def _has_work(self, connection: sqlite3.Connection, generator: str | None) -> bool:
+        wanted = "" if generator is None else " AND generator = :generator"
         (work,) = connection.execute(
-            "SELECT EXISTS (SELECT 1 FROM jobs WHERE state = 'queued')"
-            " OR EXISTS (SELECT 1 FROM jobs WHERE state = 'leased' AND lease_until <= ?)",
-            (self._clock(),),
+            f"SELECT EXISTS (SELECT 1 FROM jobs WHERE state = 'queued'{wanted})"
+            " OR EXISTS (SELECT 1 FROM jobs WHERE state = 'leased' AND lease_until <= :now)",
+            {"generator": generator, "now": self._clock()},
         ).fetchone()
         return bool(work)
+
+    def _final(
+        self,
+        connection: sqlite3.Connection,
+        worker: str,
+        job_id: str,
+        outcome: Admitted | Rejected,
+    ) -> Admitted | Rejected | None:
+        """The outcome after the recheck; None when the worker does not hold the job."""
+        job = held(connection, job_id, worker)
+        if job is None:
+            return None
+        if self._recheck is None or isinstance(outcome, Rejected):
+            return outcome
+        siblings = connection.execute(
+            "SELECT json_extract(body, '$.columns') FROM samples WHERE parent = ?", (job.parent,)
+        ).fetchall()
+        columns = [json.loads(text) for (text,) in siblings if text is not None]
+        return self._recheck(outcome, columns) if columns else outcome
+
+    def _end(
+        self,
+        connection: sqlite3.Connection,
+        worker: str,
+        job_id: str,
+        outcome: Admitted | Rejected | None,
+        row: tuple[str, str],
+    ) -> bool:
+        """Ends one job; ``row`` is the digest of the stored image and the packed sample."""
+        job = held(connection, job_id, worker)
+        if job is None or outcome is None:
+            return False
+        final = self._final(connection, worker, job_id, outcome)
+        assert final is not None
+        if isinstance(final, Admitted):
+            check_descent(connection, final.sample, job.parent)
+            insert_sample(connection, final.sample, *row, (job.parent, job.root), job_id)
+        state = "admitted" if isinstance(final, Admitted) else "rejected"
+        reason = final.reason if isinstance(final, Rejected) else None
+        scores = json.dumps({name: float(score) for name, score in final.scores.items()})
+        finish(connection, job.number, state, reason=reason, scores=scores)
+        return True
 
     def _expire(self, connection: sqlite3.Connection, which: str, values: tuple) -> int:
         rows = connection.execute(
@@ -212,74 +313,10 @@ class Queue:
         self, connection: sqlite3.Connection, number: int, attempts: int, error: str
     ) -> None:
         if attempts >= self._max_attempts:
-            _finish(connection, number, "dead", error=error)
+            finish(connection, number, "dead", error=error)
             return
         connection.execute(
             "UPDATE jobs SET state = 'queued', worker = NULL, lease_until = NULL, error = ? "
             "WHERE number = ?",
             (error, number),
         )
-
-
-class _Held(NamedTuple):
-    number: int
-    parent: int
-    root: int
-    attempts: int
-
-
-def _held(connection: sqlite3.Connection, job_id: str, worker: str) -> _Held | None:
-    """The job, if this worker holds it. A lease that ran out counts until it is taken back."""
-    row = connection.execute(
-        "SELECT number, parent, root, attempts FROM jobs "
-        "WHERE id = ? AND state = 'leased' AND worker = ?",
-        (job_id, worker),
-    ).fetchone()
-    return _Held(*row) if row is not None else None
-
-
-def _known(connection: sqlite3.Connection, job_id: str) -> bool:
-    return connection.execute("SELECT 1 FROM jobs WHERE id = ?", (job_id,)).fetchone() is not None
-
-
-def _insert(connection: sqlite3.Connection, job: JobRequest, parent: tuple[int, int]) -> None:
-    connection.execute(
-        "INSERT INTO jobs (id, parent, root, description, seed, generator, state) "
-        "VALUES (?, ?, ?, ?, ?, ?, 'queued')",
-        (job.id, *parent, job.description, job.seed, job.generator),
-    )
-
-
-def _finish(
-    connection: sqlite3.Connection,
-    number: int,
-    state: str,
-    *,
-    reason: str | None = None,
-    scores: str | None = None,
-    error: str | None = None,
-) -> None:
-    """Gives a job its final state and the next cursor."""
-    connection.execute(
-        "UPDATE jobs SET state = ?, reason = ?, scores = ?, error = COALESCE(?, error), "
-        "worker = NULL, lease_until = NULL, "
-        "cursor = (SELECT COALESCE(MAX(cursor), 0) + 1 FROM jobs WHERE cursor IS NOT NULL) "
-        "WHERE number = ?",
-        (state, reason, scores, error, number),
-    )
-
-
-def _check_descent(connection: sqlite3.Connection, sample: Sample, parent: int) -> None:
-    parent_id, depth = connection.execute(
-        "SELECT id, depth FROM samples JOIN standing USING (number) WHERE number = ?", (parent,)
-    ).fetchone()
-    if (sample.parent, sample.depth) != (parent_id, depth + 1):
-        raise ValueError(
-            f"sample {sample.id} has parent {sample.parent} and depth {sample.depth}; "
-            f"its job says {parent_id} and {depth + 1}"
-        )
-
-
-def _last_line(error: str) -> str:
-    lines = error.strip().splitlines()
-    return lines[-1] if lines else ""

@@ -21,6 +21,19 @@ def pack(sample: Sample) -> str:
     Raises InputError when the answer or a column is not plain data (None, bool, int, finite float,
     str, list, tuple, dict with str keys).
     """
+    try:
+        return json.dumps(
+            fields_of(sample), allow_nan=False, ensure_ascii=False, separators=(",", ":")
+        )
+    except (TypeError, ValueError) as error:
+        raise InputError(
+            f"sample {sample.id} cannot be stored ({error}); "
+            "its answer, boxes and columns must be plain finite data"
+        ) from None
+
+
+def fields_of(sample: Sample) -> dict[str, Any]:
+    """Everything but id, parent, dataset and image bytes as JSON data."""
     body = {
         "task": sample.task,
         "size": [sample.image.width, sample.image.height],
@@ -36,13 +49,7 @@ def pack(sample: Sample) -> str:
         body["description"] = sample.description
     if sample.columns:
         body["columns"] = _to_json(sample.columns)
-    try:
-        return json.dumps(body, allow_nan=False, ensure_ascii=False, separators=(",", ":"))
-    except (TypeError, ValueError) as error:
-        raise InputError(
-            f"sample {sample.id} cannot be stored ({error}); "
-            "its answer, boxes and columns must be plain finite data"
-        ) from None
+    return body
 
 
 def unpack(
@@ -51,10 +58,24 @@ def unpack(
     """The sample that was packed, its image now the pool's file."""
     fields = json.loads(body)
     width, height = fields["size"]
+    file = EncodedImage(width=width, height=height, path=image)
+    return from_fields(fields, sample_id, file, parent, depth, dataset)
+
+
+def from_fields(
+    fields: dict[str, Any],
+    sample_id: str,
+    image: EncodedImage,
+    parent: str | None,
+    depth: int,
+    dataset: str,
+) -> Sample:
+    """The reverse of ``fields_of``. Raises InputError for an array that is marked as a tuple and
+    is none."""
     return Sample(
         id=sample_id,
         task=fields["task"],
-        image=EncodedImage(width=width, height=height, path=image),
+        image=image,
         question=fields["question"],
         answer=_from_json(fields["answer"]),
         objects=tuple(
@@ -90,6 +111,8 @@ def _from_json(value: Any) -> Any:
         return [_from_json(item) for item in value]
     if isinstance(value, dict):
         if _TUPLE in value:
+            if not isinstance(value[_TUPLE], list):
+                raise InputError(f"{_TUPLE} marks an array; it cannot be a key of a column")
             return tuple(_from_json(item) for item in value[_TUPLE])
         return {key: _from_json(item) for key, item in value.items()}
     return value

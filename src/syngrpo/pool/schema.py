@@ -11,7 +11,17 @@ descends from a seed has the seed's.
 
 from __future__ import annotations
 
-VERSION = 2
+VERSION = 3
+UPGRADES = {
+    2: """
+ALTER TABLE jobs ADD COLUMN policy_version INTEGER;
+ALTER TABLE jobs ADD COLUMN response TEXT;
+CREATE INDEX jobs_queued_for ON jobs (generator, number) WHERE state = 'queued';
+CREATE TABLE mirrored (source TEXT PRIMARY KEY, cursor INTEGER NOT NULL) WITHOUT ROWID;
+""",
+}
+"""What makes a pool of an older version one of the next."""
+
 APPLICATION_ID = 0x53594E47  # "SYNG"
 
 SCHEMA = """
@@ -73,12 +83,18 @@ CREATE TABLE jobs (
     error       TEXT,                       -- of the last failed attempt
     reason      TEXT,                       -- why the gate rejected it
     scores      TEXT,                       -- gate scores, JSON
-    cursor      INTEGER                     -- order of completion
+    cursor      INTEGER,                    -- order of completion
+    policy_version INTEGER,                 -- of the policy that wrote the description
+    response    TEXT                        -- the whole of what it wrote
 );
 CREATE INDEX jobs_queued ON jobs (number) WHERE state = 'queued';
+CREATE INDEX jobs_queued_for ON jobs (generator, number) WHERE state = 'queued';
 CREATE INDEX jobs_leased ON jobs (lease_until) WHERE state = 'leased';
 CREATE INDEX jobs_family ON jobs (root) WHERE state IN ('queued', 'leased');
 CREATE UNIQUE INDEX jobs_cursor ON jobs (cursor) WHERE cursor IS NOT NULL;
+
+-- How far the ended jobs of other pools have been recorded here.
+CREATE TABLE mirrored (source TEXT PRIMARY KEY, cursor INTEGER NOT NULL) WITHOUT ROWID;
 
 CREATE TABLE tallies (name TEXT PRIMARY KEY, count INTEGER NOT NULL) WITHOUT ROWID;
 

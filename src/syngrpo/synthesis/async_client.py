@@ -22,14 +22,16 @@ from typing import Any
 import numpy as np
 
 from syngrpo.pool.filesystem import explain_disk_errors
-from syngrpo.pool.queue import JobRequest, Outcome, Queue
+from syngrpo.pool.queue import JobRequest, Outcome
 from syngrpo.pool.records import Observation, PoolSample, PoolStats
 from syngrpo.pool.sampling import SamplingPolicy
 from syngrpo.pool.store import Pool
 from syngrpo.sample import Sample
-from syngrpo.synthesis.counts import SubmitCounts, count_submitted
+from syngrpo.synthesis.counts import SubmitCounts
 from syngrpo.synthesis.drawing import draw_decoded
 from syngrpo.synthesis.generator import make_generator
+from syngrpo.synthesis.pool_jobs import QueueSink, open_queue
+from syngrpo.synthesis.ports import JobSink
 from syngrpo.synthesis.settings import SynthesisSettings
 from syngrpo.synthesis.spill import Spill
 
@@ -59,9 +61,11 @@ class AsyncClient:
         batch: int,
         prefetch: int = 1,
         seed: int = 0,
+        sink: JobSink | None = None,
     ) -> None:
-        """Raises InputError when the generator or the pool cannot be used."""
-        self.fingerprint = make_generator(settings.generator).fingerprint
+        """Raises InputError when the generator or the pool cannot be used. Without a ``sink`` jobs
+        go to the pool's own queue."""
+        self.fingerprint = make_generator(settings.generator, settings.options).fingerprint
         self._directory = settings.directory
         self._policy = policy
         self._seed = seed
@@ -69,8 +73,8 @@ class AsyncClient:
         self._stock_size = batch * prefetch
         self._pool = Pool.open(settings.directory)
         self._reader = Pool.open(settings.directory)
-        limit, lease_s, attempts = settings.queue_limit, settings.lease_s, settings.max_attempts
-        self._queue = Queue(self._pool, limit, lease_s, attempts, policy)
+        self._queue = open_queue(self._pool, settings, policy)
+        self._sink = sink if sink is not None else QueueSink(self._queue)
         with explain_disk_errors(settings.directory):
             self._spill = Spill(settings.directory / SPILL_NAME)
         # From the step to the thread:
@@ -152,6 +156,7 @@ class AsyncClient:
         call before did."""
         self._closing = True
         self._thread.join()
+        self._sink.close()
         self._spill.close()
         self._pool.close()
         self._reader.close()
@@ -188,14 +193,16 @@ class AsyncClient:
             self._unobserved |= dict.fromkeys(self._handed_out.popleft())
         pending = self._spill.pending()
         if not pending.records:
+            self._sink.hand_on([], [])
+            self._counts.extend(self._sink.counts())
             return
         of = "observation"
         observations = [Observation(**record[of]) for record in pending.records if of in record]
         requests = [JobRequest(**record["job"]) for record in pending.records if "job" in record]
         if observations:
             self._pool.observe(observations, self._policy)
-        if requests:
-            self._counts.append(count_submitted(requests, self._queue.submit(requests)))
+        self._sink.hand_on(observations, requests)
+        self._counts.extend(self._sink.counts())
         self._spill.acknowledge(pending.offset)
         self._stock_is_old |= bool(observations)
         for observation in observations:

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from syngrpo.pool.queue import JobRequest, Outcome, Queue
+from syngrpo.pool.queue import JobRequest, Outcome
 from syngrpo.pool.records import Observation, PoolSample, PoolStats
 from syngrpo.pool.sampling import SamplingPolicy
 from syngrpo.pool.store import Pool
@@ -16,10 +16,11 @@ from syngrpo.sample import Sample
 from syngrpo.synthesis.async_client import AsyncClient
 from syngrpo.synthesis.counts import SubmitCounts, count_submitted
 from syngrpo.synthesis.drawing import draw_decoded
-from syngrpo.synthesis.gate import Gate
 from syngrpo.synthesis.generator import make_generator
+from syngrpo.synthesis.judges.loading import load_judges
+from syngrpo.synthesis.pool_jobs import PoolJobs, open_queue
 from syngrpo.synthesis.settings import SynthesisSettings
-from syngrpo.synthesis.synthesize import Canvas, run_job
+from syngrpo.synthesis.synthesize import Painter, run_job
 
 __all__ = ["AsyncClient", "DataClient", "InlineClient", "SubmitCounts"]
 
@@ -88,14 +89,14 @@ class InlineClient:
 
     def __init__(self, settings: SynthesisSettings, policy: SamplingPolicy, seed: int = 0) -> None:
         """Raises InputError when the generator or the pool cannot be used."""
-        self._generator = make_generator(settings.generator)
-        self.fingerprint = self._generator.fingerprint
+        self._painter = Painter(
+            make_generator(settings.generator, settings.options), load_judges(settings.judges)
+        )
+        self.fingerprint = self._painter.fingerprint
         self._pool = Pool.open(settings.directory)
-        limit, attempts = settings.queue_limit, settings.max_attempts
-        self._queue = Queue(self._pool, limit, FOREVER_S, attempts, policy)
+        self._queue = open_queue(self._pool, settings, policy, FOREVER_S)
         self._queue.reclaim_worker(INLINE)  # what a crash left half done
-        self._gate = Gate(settings.thresholds)
-        self._canvas = Canvas(settings.feather, settings.max_side)
+        self._source = PoolJobs(self._pool, self._queue, settings, INLINE)
         self._policy = policy
         self._seed = seed
         self._draws = 0
@@ -110,10 +111,8 @@ class InlineClient:
     def submit(self, requests: Sequence[JobRequest]) -> SubmitCounts:
         """Synthesises the images, one after the other, before it returns."""
         counts = count_submitted(requests, self._queue.submit(requests))
-        while jobs := self._queue.lease(INLINE, 1):
-            run_job(
-                self._pool, self._queue, jobs[0], INLINE, self._generator, self._gate, self._canvas
-            )
+        while jobs := self._source.lease(1):
+            run_job(self._painter, self._source, jobs[0])
         return counts
 
     def observe(self, observations: Sequence[Observation]) -> None:

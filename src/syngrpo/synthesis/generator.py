@@ -9,7 +9,6 @@ from types import MappingProxyType
 from typing import Any, Protocol
 
 import numpy as np
-from pydantic import TypeAdapter, ValidationError
 
 from syngrpo.rooms.generator import RoomsGenerator
 from syngrpo.sample import InputError
@@ -121,6 +120,8 @@ def _of_user(name: str) -> Callable[..., Generator]:
 
 def _checked(kind: type[Any], name: str, options: Mapping[str, Any]) -> Any:
     """Plain values, as a config file or a command line writes them, as the options of a kind."""
+    from pydantic import TypeAdapter, ValidationError  # workers do without it
+
     known = [field.name for field in fields(kind)]
     if unknown := [key for key in options if key not in known]:
         raise InputError(

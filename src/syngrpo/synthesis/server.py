@@ -1,4 +1,4 @@
-"""The data server of one machine: worker processes for one pool, kept alive."""
+"""The worker processes of one machine, kept alive."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnProcess
 from types import TracebackType
 
-from syngrpo.synthesis.settings import SynthesisSettings
+from syngrpo.synthesis.settings import RemoteSettings, SynthesisSettings
 from syngrpo.synthesis.worker import work
 
 log = logging.getLogger(__name__)
@@ -38,11 +38,12 @@ class _Slot:
 class DataServer:
     """Starts ``settings.workers`` worker processes and replaces those that die.
 
-    The workers take jobs straight from the pool in ``settings.directory``: a server may be stopped
-    and started at any time. They end by themselves when the process of the server dies.
+    The workers take jobs straight from the pool in ``settings.directory``, or from the service at
+    ``settings.server``: they may be stopped and started at any time. They end by themselves when
+    the process that started them dies.
     """
 
-    def __init__(self, settings: SynthesisSettings) -> None:
+    def __init__(self, settings: SynthesisSettings | RemoteSettings) -> None:
         self._settings = settings
         self._slots = [_Slot() for _ in range(settings.workers)]
         self._stopping = threading.Event()
@@ -59,15 +60,21 @@ class DataServer:
         self._thread = threading.Thread(target=self._supervise, name="data-server", daemon=True)
         self._thread.start()
 
+    def stop_soon(self) -> None:
+        """Tells every worker to end after its job at hand; ``stop`` waits for them."""
+        self._stopping.set()
+        for slot in self._slots:
+            if slot.process is not None:
+                slot.process.terminate()
+
     def stop(self, timeout_s: float = 10.0) -> None:
         """Lets every worker finish its job; one that takes longer than ``timeout_s`` is killed."""
         self._stopping.set()
         if self._thread is not None:
             self._thread.join()
             self._thread = None
+        self.stop_soon()
         running = [slot.process for slot in self._slots if slot.process is not None]
-        for process in running:
-            process.terminate()
         deadline = time.monotonic() + timeout_s
         for process in running:
             process.join(max(0.0, deadline - time.monotonic()))

@@ -72,10 +72,14 @@ class Spill:
         self._map[self._end : end] = data
         self._end = end
 
-    def pending(self) -> Pending:
-        """Everything that has been appended and not acknowledged."""
+    def pending(self, limit: int | None = None) -> Pending:
+        """What has been appended and not acknowledged: all of it, or the first records that have
+        ``limit`` bytes together, at least one."""
         start = self._acknowledged
         end = self._end
+        if limit is not None and end - start > limit:
+            cut = self._map.rfind(b"\n", start, start + limit)
+            end = (cut if cut >= 0 else self._map.find(b"\n", start, end)) + 1
         data = self._map[start:end]
         if self._acknowledged != start:  # the file started anew meanwhile: nothing was waiting
             return Pending([], start)

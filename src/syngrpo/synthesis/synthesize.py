@@ -1,109 +1,164 @@
-"""One job, from a description to an admitted sample or a named rejection.
+"""One job, from a description to a picture that passed the gate, or a named rejection.
 
-The one function that inline mode and the workers share.
+What inline mode, workers beside the pool and workers on other hosts share.
 """
 
 from __future__ import annotations
 
+import logging
+import math
 import traceback
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from PIL import Image
 
-from syngrpo.pool.queue import Admitted, Job, Queue, Rejected
-from syngrpo.pool.store import Pool
-from syngrpo.sample import EncodedImage, InputError, Sample
-from syngrpo.synthesis.compositing import composite, default_feather, erase_background, keep_mask
+from syngrpo.pool.jobs import Rejected
+from syngrpo.sample import EncodedImage, InputError
+from syngrpo.synthesis.compositing import (
+    RoundTrip,
+    composite,
+    default_feather,
+    erase_background,
+    keep_mask,
+)
 from syngrpo.synthesis.gate import Gate
 from syngrpo.synthesis.generator import GenerationRequest, Generator
+from syngrpo.synthesis.generators import OutOfMemory
+from syngrpo.synthesis.judges.judge import Candidate
+from syngrpo.synthesis.judges.masks import with_masks
+from syngrpo.synthesis.judges.panel import Judges
+from syngrpo.synthesis.ports import JobSource, Leased, Painted, Result
 from syngrpo.synthesis.prompts import build_prompt
-from syngrpo.tasks import get_task
+from syngrpo.synthesis.settings import Canvas
 
-SYNTHESIS = "synthesis"
-"""The key in a synthetic sample's columns that holds how it was made."""
+log = logging.getLogger(__name__)
+
+LEAST_SIDE = 128
+"""A device that cannot hold pictures of this side, in pixels, cannot paint at all."""
 
 
 @dataclass(frozen=True)
-class Canvas:
-    """``feather`` in pixels, None for one that fits the image; ``max_side`` in pixels bounds the
-    longer side of what the generator paints."""
+class Failed:
+    """The traceback of what went wrong; it is the job's fault."""
 
-    feather: int | None = None
-    max_side: int = 1024
+    error: str
 
 
-def synthesize(
-    pool: Pool, job: Job, generator: Generator, gate: Gate, canvas: Canvas = Canvas()
-) -> Admitted | Rejected:
+class HandedBack:
+    """The device could not hold the picture; a smaller one may be tried."""
+
+
+class Painter:
+    """A generator and the models that judge what it paints, ready for any job."""
+
+    def __init__(self, generator: Generator, judges: Judges | None = None) -> None:
+        self.fingerprint = generator.fingerprint
+        self._generator = generator
+        self._judges = judges
+
+    def load(self) -> None:
+        """Brings the generator's weights into memory, where it has some. Raises InputError."""
+        load: Callable[[], Any] | None = getattr(self._generator, "load", None)
+        if load is not None:
+            load()
+
+    def paint(self, leased: Leased) -> Result | Failed | HandedBack:
+        """Whatever a generator raises is the job's failure; but for OutOfMemory, after which all
+        pictures are painted smaller. As this cannot go on for ever, no job is handed back for
+        ever."""
+        try:
+            return synthesize(leased, self._generator, Gate(leased.thresholds, self._judges))
+        except OutOfMemory as error:
+            return HandedBack() if self._smaller(error) else Failed(traceback.format_exc())
+        except Exception:
+            return Failed(traceback.format_exc())
+
+    def _smaller(self, error: OutOfMemory) -> bool:
+        """Lowers the generator's side limit by a quarter, unless it has none or is at the end."""
+        limit: Callable[[int], None] | None = getattr(self._generator, "limit_side", None)
+        side = max(error.size) * 3 // 4
+        if limit is None or side < LEAST_SIDE:
+            return False
+        limit(side)
+        log.warning("%s; from now on no side is longer than %d pixels", error, side)
+        return True
+
+
+def run_job(painter: Painter, source: JobSource, leased: Leased) -> bool:
+    """Paints one leased job and reports it; False when it failed or was handed back.
+
+    A disk too full for the result raises InputError and leaves the job to its lease.
+    """
+    result = painter.paint(leased)
+    if isinstance(result, Failed):
+        source.fail(leased, result.error)
+    elif isinstance(result, HandedBack):
+        source.release([leased])
+    else:
+        source.complete([(leased, result)])
+        return True
+    return False
+
+
+def synthesize(leased: Leased, generator: Generator, gate: Gate) -> Result:
     """Paints new surroundings for the job's parent.
 
-    The same pool, job and generator give the same sample. Raises InputError when the parent is
-    unknown or unreadable or the job is for another generator, and whatever the generator raises.
+    The same job, parent, siblings and generator give the same picture. Raises InputError when the
+    parent's image is unreadable or the job is for another generator, and whatever the generator
+    raises.
     """
+    job, parent, constraints = leased.job, leased.parent, leased.constraints
     if job.generator != generator.fingerprint:
         raise InputError(
             f"job {job.id[:12]} is for generator {job.generator}, this one is "
             f"{generator.fingerprint}; start the server with the trainer's generator"
         )
-    parent = pool.get(job.parent_id)
-    constraints = get_task(parent.task).respects(parent)
     prompt = build_prompt(job.description, parent, constraints)
     if not prompt:
         return Rejected("empty_description", {})
     original = parent.image.decode()
+    if gate.judges.segmenter is not None:
+        parent = with_masks(parent, original, gate.judges.segmenter)
     keep = keep_mask(parent, constraints.keep)
-    request = _request(original, keep, prompt, job.seed, canvas.max_side)
+    request = _request(original, keep, prompt, job.seed, leased.canvas.max_side)
     painted = _checked(generator.generate([request])[0], generator.fingerprint)
-    feather = canvas.feather
-    if feather is None:
-        feather = default_feather(parent.image.width, parent.image.height)
-    stored = EncodedImage.from_pixels(composite(original, painted, keep, feather))
-    objects = tuple(parent.objects[index] for index in constraints.keep)
-    boxes = [thing.box for thing in objects]
-    siblings = _sibling_hashes(pool, parent)
-    result = gate.check(original, stored.decode(), keep, siblings, boxes)
+    child = _put_together(original, painted, keep, generator, leased.canvas)
+    stored = EncodedImage.from_pixels(child)
+    candidate = Candidate(
+        sample=parent,
+        constraints=constraints,
+        original=original,
+        painted=painted,
+        child=child,  # PNG: what will be decoded is what was encoded
+        keep=keep,
+        description=job.description,
+        siblings=leased.siblings,
+    )
+    result = gate.judge(candidate)
+    if not all(math.isfinite(score) for score in result.scores.values()):
+        raise ValueError(f"a judge scored with what is no number: {result.scores}")
     if result.reason is not None:
         return Rejected(result.reason, result.scores)
-    made = {
-        "generator": generator.fingerprint,
-        "seed": job.seed,
-        "prompt": prompt,
-        "hash": result.hash.hex(),
-    }
-    sample = replace(
-        parent,
-        id=f"syn-{job.id[:16]}",
-        image=stored,
-        objects=objects,
-        parent=parent.id,
-        description=job.description,
-        depth=parent.depth + 1,
-        columns=parent.columns | {SYNTHESIS: made},
-    )
-    return Admitted(sample, result.scores)
+    return Painted(stored, prompt, result.hash, result.scores)
 
 
-def run_job(
-    pool: Pool,
-    queue: Queue,
-    job: Job,
-    worker: str,
+def _put_together(
+    original: np.ndarray,
+    painted: np.ndarray,
+    keep: np.ndarray,
     generator: Generator,
-    gate: Gate,
-    canvas: Canvas = Canvas(),
-) -> bool:
-    """Synthesises a leased job and reports it; False when it failed or the lease was lost.
-
-    Whatever a generator raises is the job's failure and is recorded with its traceback. A disk
-    too full for the result is not: that raises InputError and leaves the job to its lease.
-    """
-    try:
-        outcome = synthesize(pool, job, generator, gate, canvas)
-    except Exception:
-        queue.fail(job.id, worker, traceback.format_exc())
-        return False
-    return queue.complete(job.id, worker, outcome)
+    canvas: Canvas,
+) -> np.ndarray:
+    height, width = keep.shape
+    feather = canvas.feather if canvas.feather is not None else default_feather(width, height)
+    through: Callable[[np.ndarray], np.ndarray] | None = getattr(generator, "vae_round_trip", None)
+    round_trip = None
+    if canvas.round_trip > 0 and through is not None:
+        round_trip = RoundTrip(through, canvas.round_trip)
+    return composite(original, painted, keep, feather, round_trip)
 
 
 def _request(
@@ -122,14 +177,8 @@ def _request(
 
 
 def _checked(painted: np.ndarray, fingerprint: str) -> np.ndarray:
-    if painted.dtype != np.uint8 or painted.ndim != 3 or painted.shape[2] != 3:
+    if painted.dtype != np.uint8 or painted.shape[2:] != (3,) or painted.size == 0:
         raise ValueError(
             f"generator {fingerprint} returned {painted.dtype} {painted.shape}, not uint8 (H, W, 3)"
         )
     return painted
-
-
-def _sibling_hashes(pool: Pool, parent: Sample) -> list[bytes]:
-    """Perceptual hashes of the children the parent already has."""
-    children = pool.children(parent.id)
-    return [bytes.fromhex(child.sample.columns[SYNTHESIS]["hash"]) for child in children]

@@ -1,10 +1,11 @@
-"""A worker process: lease, paint, report, again. It holds no state that its death could lose.
+"""A worker process: lease, paint, hand in, again. It holds no state that its death could lose.
 
 Nothing here imports torch, so a worker with the embedded generator starts in well under a second.
 """
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import socket
@@ -13,24 +14,36 @@ import threading
 import time
 import traceback
 import uuid
+from collections.abc import Callable
+from functools import partial
 from multiprocessing.connection import Connection
-from types import FrameType
+from typing import TypeVar
 
-from syngrpo.pool.queue import Job, Queue
 from syngrpo.pool.store import Pool
 from syngrpo.sample import InputError
-from syngrpo.synthesis.gate import Gate
 from syngrpo.synthesis.generator import make_generator
-from syngrpo.synthesis.settings import SynthesisSettings
-from syngrpo.synthesis.synthesize import Canvas, run_job
+from syngrpo.synthesis.judges.loading import load_judges
+from syngrpo.synthesis.pool_jobs import PoolJobs, open_queue
+from syngrpo.synthesis.ports import JobSource, Leased, Result, Unavailable
+from syngrpo.synthesis.settings import RemoteSettings, SynthesisSettings
+from syngrpo.synthesis.synthesize import Failed, HandedBack, Painter
+
+log = logging.getLogger(__name__)
 
 WATCH_S = 0.25
 """How often a worker looks whether its server is still there, in seconds."""
 IDLE_MIN_S, IDLE_MAX_S = 0.01, 0.2
 """Pauses between two looks into an empty queue grow from one to the other."""
+BACKOFF_S, BACKOFF_MAX_S = 0.25, 15.0
+"""Pauses between two tries to reach a data server that does not answer."""
+TURN_S, TURN_JOBS = 0.2, 16
+"""A worker takes as many jobs at once as it paints in so many seconds, and no more than so many: a
+turn through the queue should cost little, and a death little, too."""
+
+T = TypeVar("T")
 
 
-def work(settings: SynthesisSettings, server: int, problems: Connection) -> None:
+def work(settings: SynthesisSettings | RemoteSettings, server: int, problems: Connection) -> None:
     """The main of a worker process. ``server`` is the process id of its parent.
 
     SIGTERM ends it after the job at hand; the death of its parent ends it at once. What the user
@@ -39,49 +52,112 @@ def work(settings: SynthesisSettings, server: int, problems: Connection) -> None
     """
     try:
         os.nice(settings.niceness)
-        _Worker(settings, server, problems).run()
+        worker = Worker(settings, lambda: os.getppid() == server, partial(_report, problems))
+        signal.signal(signal.SIGTERM, lambda number, frame: worker.stop())
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, who stops us
+        worker.run()
     except InputError as error:
         _report(problems, str(error))
         sys.exit(2)
 
 
-class _Worker:
-    def __init__(self, settings: SynthesisSettings, server: int, problems: Connection) -> None:
+class Worker:
+    """The work of a process that does nothing else: its end ends the process.
+
+    It goes on while it is ``wanted``. What ends it before its time goes through ``report`` first.
+    """
+
+    def __init__(
+        self,
+        settings: SynthesisSettings | RemoteSettings,
+        wanted: Callable[[], bool],
+        report: Callable[[str], None],
+    ) -> None:
         self._settings = settings
-        self._server = server
-        self._problems = problems
+        self._wanted = wanted
+        self._report = report
         self._name = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
-        self._stopping = False
-        self._queue: Queue | None = None
-        self._job: tuple[Job, float] | None = None
-        signal.signal(signal.SIGTERM, self._stop)
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the trainer, who stops us
+        self._stopping = threading.Event()
+        self._source: JobSource | None = None
+        # From the work to the watch, each replaced whole:
+        self._held: list[Leased] = []
+        self._current: tuple[Leased, float] | None = None
+
+    def stop(self) -> None:
+        """Ends ``run`` after the job at hand."""
+        self._stopping.set()
 
     def run(self) -> None:
-        """Until SIGTERM. Raises InputError when the generator, the pool or the disk is at fault."""
+        """Until ``stop``. Raises InputError if the generator, the pool or the disk is at fault."""
         settings = self._settings
         threading.Thread(target=self._watch, name="watch", daemon=True).start()
-        pool = Pool.open(settings.directory)
-        queue = Queue(pool, settings.queue_limit, settings.lease_s, settings.max_attempts)
-        self._queue = queue
-        generator = make_generator(settings.generator)
-        gate, canvas = Gate(settings.thresholds), Canvas(settings.feather, settings.max_side)
-        idle = IDLE_MIN_S
-        while not self._stopping:
-            jobs = queue.lease(self._name, 1)
-            for job in jobs:
-                self._job = (job, time.monotonic())
-                run_job(pool, queue, job, self._name, generator, gate, canvas)
-                self._job = None
-            idle = IDLE_MIN_S if jobs else min(2 * idle, IDLE_MAX_S)
-            if not jobs:
-                time.sleep(idle)
+        generator = make_generator(settings.generator, settings.options)
+        painter = Painter(generator, load_judges(settings.judges))
+        painter.load()
+        source = self._source = self._open(settings, painter.fingerprint)
+        idle, count = IDLE_MIN_S, 1
+        while not self._stopping.is_set():
+            leased = self._reaching(partial(source.lease, count)) or []
+            self._held, started = leased, time.monotonic()
+            done = self._paint(painter, source, leased)
+            each = (time.monotonic() - started) / max(1, done)
+            count = max(1, min(TURN_JOBS, 2 * count, int(TURN_S / max(each, 1e-6))))
+            self._held = []
+            idle = IDLE_MIN_S if leased else min(2 * idle, IDLE_MAX_S)
+            if not leased:
+                self._stopping.wait(idle)
 
-    def _stop(self, signum: int, frame: FrameType | None) -> None:
-        self._stopping = True
+    def _open(self, settings: SynthesisSettings | RemoteSettings, fingerprint: str) -> JobSource:
+        if isinstance(settings, RemoteSettings):
+            from syngrpo.synthesis.service.remote_jobs import RemoteJobs
+
+            return RemoteJobs(settings.server, self._name, fingerprint)
+        pool = Pool.open(settings.directory)
+        return PoolJobs(pool, open_queue(pool, settings), settings, self._name)
+
+    def _paint(self, painter: Painter, source: JobSource, leased: list[Leased]) -> int:
+        """Works off what was leased, hands it in, gives the rest back; how many were tried."""
+        results: list[tuple[Leased, Result]] = []
+        tried = 0
+        for one in leased:
+            if self._stopping.is_set():
+                break
+            self._current = (one, time.monotonic())
+            result = painter.paint(one)
+            self._current = None
+            tried += 1
+            if isinstance(result, Failed):
+                self._reaching(partial(source.fail, one, result.error))
+            elif isinstance(result, HandedBack):
+                tried -= 1
+                break
+            else:
+                results.append((one, result))
+        if results:
+            self._reaching(partial(source.complete, results))
+        if leased[tried:]:
+            self._reaching(partial(source.release, leased[tried:]))
+        return tried
+
+    def _reaching(self, call: Callable[[], T]) -> T | None:
+        """Calls until the other side answers; None when it does not before ``stop``."""
+        pause = BACKOFF_S
+        while True:
+            try:
+                answer = call()
+            except Unavailable as error:
+                if pause == BACKOFF_S:
+                    log.warning("%s; trying again", error)
+            else:
+                if pause != BACKOFF_S:
+                    log.warning("the data server answers again")
+                return answer
+            if self._stopping.wait(pause):
+                return None
+            pause = min(2 * pause, BACKOFF_MAX_S)
 
     def _watch(self) -> None:
-        """Runs beside the work: renews the lease, gives up a job that hangs, follows the server.
+        """Runs beside the work: renews the lease, gives up a job that hangs, follows the parent.
 
         It ends the process without ceremony, which is safe at any moment: the lease expires.
         """
@@ -89,28 +165,35 @@ class _Worker:
             self._watch_until_gone()
         except Exception as error:
             known = isinstance(error, InputError)
-            _report(self._problems, str(error) if known else traceback.format_exc())
+            self._report(str(error) if known else traceback.format_exc())
         os._exit(1)
 
     def _watch_until_gone(self) -> None:
-        settings, renewed = self._settings, 0.0
-        while os.getppid() == self._server:
-            time.sleep(min(WATCH_S, settings.lease_s / 10))
-            if self._job is None or self._queue is None:
+        limit, renewed, pause = self._settings.job_timeout_s, 0.0, WATCH_S
+        while self._wanted():
+            time.sleep(pause)
+            held, current, source = self._held, self._current, self._source
+            if not held or source is None:
+                renewed = time.monotonic()
                 continue
-            (job, started), now = self._job, time.monotonic()
-            if now - started > settings.job_timeout_s:
-                message = f"the generator did not return within {settings.job_timeout_s:g} s"
-                self._queue.fail(job.id, self._name, message)
-                _report(self._problems, message)
-                return
-            if now - max(renewed, started) > settings.lease_s / 3:
-                self._queue.heartbeat(self._name, [job.id])
-                renewed = now
+            pause = min(WATCH_S, held[0].lease_s / 10)
+            now = time.monotonic()
+            try:
+                if current is not None and now - current[1] > limit:
+                    message = f"the generator did not return within {limit:g} s"
+                    self._report(message)
+                    source.fail(current[0], message)
+                    source.release([one for one in held if one is not current[0]])
+                    return
+                if now - renewed > held[0].lease_s / 3:
+                    source.heartbeat(held)
+                    renewed = now
+            except Unavailable:
+                continue
 
 
 def _report(problems: Connection, line: str) -> None:
-    """To the server, unless it has gone."""
+    """To the parent, unless it has gone."""
     try:
         problems.send(line)
     except BrokenPipeError:

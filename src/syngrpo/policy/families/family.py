@@ -3,12 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import torch
 from torch import nn
 
 from syngrpo.boxes import CoordinateFrame
+
+
+@dataclass(frozen=True, eq=False)
+class ImageFeatures:
+    """What the vision tower says about one image: ``states`` (n, d), one a placeholder; ``deeper``
+    are features of the same shape that enter the text model above its first layer.
+    """
+
+    states: torch.Tensor
+    deeper: tuple[torch.Tensor, ...] = ()
 
 
 class Family(Protocol):
@@ -33,19 +44,21 @@ class Family(Protocol):
     def vision_tower(self, model: Any) -> nn.Module:
         """Everything that ``freeze_vision`` freezes."""
 
+    def image_features(
+        self, model: Any, pixel_values: torch.Tensor, image_grid_thw: torch.Tensor
+    ) -> list[ImageFeatures]:
+        """The vision tower over I images, differentiable.
+
+        ``pixel_values`` (patches, d) and ``image_grid_thw`` (I, 3) are the processor's.
+        """
+
     def embed(
-        self,
-        model: Any,
-        input_ids: torch.Tensor,
-        pixel_values: torch.Tensor,
-        image_grid_thw: torch.Tensor,
-        images: Sequence[int] | None = None,
+        self, model: Any, input_ids: torch.Tensor, images: Sequence[ImageFeatures]
     ) -> dict[str, Any]:
         """Keyword arguments of the text model for tokens and their images, differentiable.
 
-        ``input_ids`` (R, N) holds one placeholder per image feature; ``pixel_values`` (patches, d)
-        and ``image_grid_thw`` (I, 3) are the processor's. ``images`` says which image each run of
-        placeholders shows, in reading order; by default each image once.
+        ``input_ids`` (R, N) holds one placeholder per image feature; ``images`` has one entry for
+        each run of placeholders, in reading order. Raises when their numbers differ.
         """
 
     def positions(

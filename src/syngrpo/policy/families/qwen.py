@@ -10,6 +10,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from syngrpo.boxes import CoordinateFrame
+from syngrpo.policy.families.family import ImageFeatures
 
 RELATIVE = 1000.0
 """Relative coordinates run from 0 to this along both sides, whatever the image's shape."""
@@ -50,29 +51,29 @@ class Qwen:
     def vision_tower(self, model: Any) -> nn.Module:
         return model.model.visual
 
-    def embed(
-        self,
-        model: Any,
-        input_ids: torch.Tensor,
-        pixel_values: torch.Tensor,
-        image_grid_thw: torch.Tensor,
-        images: Sequence[int] | None = None,
-    ) -> dict[str, Any]:
-        shown = range(len(image_grid_thw)) if images is None else images
-        embeddings = model.get_input_embeddings()(input_ids)
+    def image_features(
+        self, model: Any, pixel_values: torch.Tensor, image_grid_thw: torch.Tensor
+    ) -> list[ImageFeatures]:
         outputs = model.model.get_image_features(pixel_values, image_grid_thw)
-        features = torch.cat([outputs.pooler_output[i] for i in shown]).to(embeddings.dtype)
+        # One list a vision layer, each with one entry an image; only some families have any.
+        layers = getattr(outputs, "deepstack_features", None) or []
+        deeper = zip(*layers, strict=True) if layers else ((),) * len(image_grid_thw)
+        return list(map(ImageFeatures, outputs.pooler_output, deeper))
+
+    def embed(
+        self, model: Any, input_ids: torch.Tensor, images: Sequence[ImageFeatures]
+    ) -> dict[str, Any]:
+        embeddings = model.get_input_embeddings()(input_ids)
+        features = torch.cat([image.states for image in images]).to(embeddings.dtype)
         # Raises when the number of placeholders and of features differ.
         placeholders, _ = model.model.get_placeholder_mask(input_ids, embeddings, features)
         filled = embeddings.masked_scatter(placeholders, features)
-        return {"inputs_embeds": filled, **self.deeper(outputs, shown, placeholders[..., 0])}
+        return {"inputs_embeds": filled, **self.deeper(images, placeholders[..., 0])}
 
-    def deeper(
-        self, outputs: Any, shown: Sequence[int], placeholders: torch.Tensor
-    ) -> dict[str, Any]:
+    def deeper(self, images: Sequence[ImageFeatures], placeholders: torch.Tensor) -> dict[str, Any]:
         """Keyword arguments for image features that enter the text model above its first layer.
 
-        ``outputs`` are those of the vision tower, ``placeholders`` bool (R, N).
+        ``placeholders`` is bool (R, N).
         """
         return {}
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from syngrpo.policy.families.family import ImageFeatures
 from syngrpo.policy.families.qwen import Qwen
 
 
@@ -18,8 +19,6 @@ class Qwen3VL(Qwen):
     name = "qwen3_vl"
     vision_linear = r"attn\.(qkv|proj)|mlp\.linear_fc\d"
 
-    def deeper(
-        self, outputs: Any, shown: Sequence[int], placeholders: torch.Tensor
-    ) -> dict[str, Any]:
-        stack = [torch.cat([layer[i] for i in shown]) for layer in outputs.deepstack_features]
+    def deeper(self, images: Sequence[ImageFeatures], placeholders: torch.Tensor) -> dict[str, Any]:
+        stack = [torch.cat(layer) for layer in zip(*(i.deeper for i in images), strict=True)]
         return {"visual_pos_masks": placeholders, "deepstack_visual_embeds": stack}

@@ -1,0 +1,43 @@
+"""``syngrpo worker``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from syngrpo.cli.options import (
+    GeneratorOption,
+    GpusPerWorker,
+    RayAddress,
+    generator_options,
+    ray_cluster,
+)
+
+
+def worker(
+    server: Annotated[str, typer.Option(help="The data server: http://host:port.")],
+    token_file: Annotated[
+        Path | None, typer.Option(help="A file with the token that the server asks for.")
+    ] = None,
+    workers: Annotated[int, typer.Option(min=1, help="Worker processes, say one per GPU.")] = 1,
+    generator: Annotated[str, typer.Option(help="What they paint with.")] = "rooms",
+    option: GeneratorOption = None,
+    ray: RayAddress = None,
+    gpus_per_worker: GpusPerWorker = None,
+) -> None:
+    """Paint for a data server, on this host or a Ray cluster, until SIGTERM or Ctrl-C."""
+    from syngrpo.synthesis.service.auth import read_token
+    from syngrpo.synthesis.service.remote_workers import run_workers
+    from syngrpo.synthesis.settings import RemoteSettings, ServerAddress
+
+    cluster = ray_cluster(ray, gpus_per_worker)
+    address = ServerAddress(server, read_token(token_file))
+    settings = RemoteSettings(
+        server=address,
+        generator=generator,
+        options=generator_options(option),
+        workers=workers,
+    )
+    run_workers(settings, cluster)

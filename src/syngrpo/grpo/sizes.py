@@ -1,0 +1,47 @@
+"""Whether everything that is going to be trained on fits the model and the token budget."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from heapq import nlargest
+
+from syngrpo.config import Config
+from syngrpo.policy.encode import PromptSize, prompt_size, require_context
+from syngrpo.policy.loading import Policy
+from syngrpo.sample import InputError, Sample
+from syngrpo.tasks import get_task
+
+
+LOOKED_AT = 500
+"""Samples with the longest texts, and as many with the largest images: tokenizing a million
+questions would take minutes, and the steps look again."""
+
+
+def check_sizes(config: Config, policy: Policy, samples: Iterable[Sample]) -> None:
+    """Raises InputError for a sample whose prompt, with responses of full length, is longer than
+    the model's context or whose group ``trainer.micro_tokens`` has no room for.
+
+    Image sizes and texts decide that, no image is decoded.
+    """
+    prompts: dict[tuple[str, int, int], Sample] = {}
+    for sample in samples:
+        text = get_task(sample.task).prompt(sample, config.data.prompt_style)
+        prompts.setdefault((text, sample.image.width, sample.image.height), sample)
+    longest = nlargest(LOOKED_AT, prompts, key=lambda prompt: len(prompt[0]))
+    largest = nlargest(LOOKED_AT, prompts, key=lambda prompt: prompt[1] * prompt[2])
+    for prompt in dict.fromkeys([*longest, *largest]):
+        size = prompt_size(policy, prompts[prompt], prompt[0])
+        require_context(policy, prompts[prompt].id, size, config.rollout.max_new_tokens)
+        _require_budget(config, policy, prompts[prompt], size)
+
+
+def _require_budget(config: Config, policy: Policy, sample: Sample, size: PromptSize) -> None:
+    group, new = config.rollout.group_size, config.rollout.max_new_tokens
+    needed = (1 if policy.shares_prefix else group) * size.tokens + group * new
+    if needed > config.trainer.micro_tokens:
+        raise InputError(
+            f"a group of sample {sample.id} may have {needed} tokens (prompt {size.tokens}, "
+            f"{group} responses of {new}), more than trainer.micro_tokens "
+            f"{config.trainer.micro_tokens}; set trainer.micro_tokens to {needed} or more, or make "
+            "rollout.group_size or rollout.max_new_tokens smaller"
+        )
