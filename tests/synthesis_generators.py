@@ -71,3 +71,14 @@ class Smaller(NoopGenerator):
             image[: image.shape[0] // 16 * 16, : image.shape[1] // 16 * 16]
             for image in super().generate(requests)
         ]
+
+
+class SaysWhere(NoopGenerator):
+    """Marks the accelerators its process may see."""
+
+    fingerprint = "says-where"
+
+    def generate(self, requests: Sequence[GenerationRequest]) -> list[np.ndarray]:
+        (Path(os.environ[MARKS]) / f"device-{os.environ['CUDA_VISIBLE_DEVICES']}").touch()
+        time.sleep(0.1)
+        return super().generate(requests)

@@ -52,7 +52,7 @@ def gone(pid: int) -> bool:
 class Setup:
     """A pool with seeds, its queue as the trainer sees it, and a server's settings."""
 
-    def __init__(self, folder: Path, generator: str, **options: float) -> None:
+    def __init__(self, folder: Path, generator: str, **options: object) -> None:
         self.settings = SynthesisSettings(folder / "pool", generator=generator, **options)  # type: ignore[arg-type]
         self.pool = Pool.open(folder / "pool")
         self.pool.add_seeds(SEEDS)
@@ -90,6 +90,17 @@ def test_workers_paint_and_stop_cleanly(tmp_path: Path) -> None:
     assert server.problem is None
     stats = setup.pool.stats()
     assert stats.synthetic == sum(outcome.state == "admitted" for outcome in outcomes) > 12
+
+
+def test_each_worker_has_a_device_of_its_own(tmp_path: Path, marks: Path) -> None:
+    setup = Setup(tmp_path, "synthesis_generators:SaysWhere", workers=2, devices=("3", "5"))
+    count = 0
+    with DataServer(setup.settings):
+        while {path.name for path in marks.glob("device-*")} != {"device-3", "device-5"}:
+            count += 4
+            setup.submit(*(f"room {count - n}" for n in range(4)))
+            setup.outcomes(count)
+    assert setup.states().keys() <= {"admitted", "rejected"}
 
 
 def test_sigterm_lets_a_worker_finish_its_job(tmp_path: Path, marks: Path) -> None:

@@ -22,6 +22,9 @@ def worker(
         Path | None, typer.Option(help="A file with the token that the server asks for.")
     ] = None,
     workers: Annotated[int, typer.Option(min=1, help="Worker processes, say one per GPU.")] = 1,
+    devices: Annotated[
+        str, typer.Option(help="Accelerators for the workers in turn: 0,1. Default: all see all.")
+    ] = "",
     generator: Annotated[str, typer.Option(help="What they paint with.")] = "rooms",
     option: GeneratorOption = None,
     ray: RayAddress = None,
@@ -39,5 +42,6 @@ def worker(
         generator=generator,
         options=generator_options(option),
         workers=workers,
+        devices=tuple(name for name in devices.split(",") if name),
     )
     run_workers(settings, cluster)

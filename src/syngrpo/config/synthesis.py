@@ -95,6 +95,10 @@ class SynthesisConfig(Section):
         default={}, description="of the generator, see docs/generators.md: {preset: …, steps: …}"
     )
     workers: int = Field(default=SynthesisSettings.workers, ge=1, description="worker processes")
+    devices: tuple[str, ...] = Field(
+        default=SynthesisSettings.devices,
+        description='accelerators for the workers in turn, ["1", "2"]; []: all see all',
+    )
     niceness: int = Field(
         default=SynthesisSettings.niceness,
         ge=0,

@@ -11,7 +11,6 @@ from syngrpo.policy.loading import Policy
 from syngrpo.sample import InputError, Sample
 from syngrpo.tasks import get_task
 
-
 LOOKED_AT = 500
 """Samples with the longest texts, and as many with the largest images: tokenizing a million
 questions would take minutes, and the steps look again."""

@@ -24,7 +24,7 @@ SETTLED_S = 60.0
 """A worker that lived this long is not one of a row of failures."""
 
 
-@dataclass
+@dataclass(eq=False)
 class _Slot:
     """A place for one worker. ``failures`` in a row; no restart before ``not_before``."""
 
@@ -105,7 +105,7 @@ class DataServer:
         receiver, sender = context.Pipe(duplex=False)
         slot.process = context.Process(
             target=work,
-            args=(self._settings, os.getpid(), sender),
+            args=(self._settings, os.getpid(), sender, self._slots.index(slot)),
             name="syngrpo-worker",
             daemon=True,
         )

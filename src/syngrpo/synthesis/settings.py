@@ -32,6 +32,8 @@ class WorkerSettings:
     A worker renews its lease while it works, but no longer than ``job_timeout_s`` a job: a
     generator that hangs is abandoned with its process. ``niceness`` lowers the workers' priority
     against a trainer on the same cores. ``options`` are the generator's, see ``make_generator``.
+    ``devices`` are accelerators as CUDA_VISIBLE_DEVICES names them: the n-th worker sees the n-th
+    alone, beginning anew when there are more workers; without any, all see what the host has.
     """
 
     generator: str = "rooms"
@@ -39,6 +41,7 @@ class WorkerSettings:
     judges: JudgeOptions = field(default_factory=JudgeOptions)
     job_timeout_s: float = 120.0
     workers: int = 1
+    devices: tuple[str, ...] = ()
     niceness: int = 5
 
 

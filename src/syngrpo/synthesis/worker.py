@@ -43,8 +43,10 @@ turn through the queue should cost little, and a death little, too."""
 T = TypeVar("T")
 
 
-def work(settings: SynthesisSettings | RemoteSettings, server: int, problems: Connection) -> None:
-    """The main of a worker process. ``server`` is the process id of its parent.
+def work(
+    settings: SynthesisSettings | RemoteSettings, server: int, problems: Connection, place: int
+) -> None:
+    """The main of a worker process, the ``place``-th. ``server`` is the process id of its parent.
 
     SIGTERM ends it after the job at hand; the death of its parent ends it at once. What the user
     can fix is sent as one line through ``problems``; then, as for anything else that ends it too
@@ -52,6 +54,9 @@ def work(settings: SynthesisSettings | RemoteSettings, server: int, problems: Co
     """
     try:
         os.nice(settings.niceness)
+        if settings.devices:  # before anything asks what there is
+            device = settings.devices[place % len(settings.devices)]
+            os.environ["CUDA_VISIBLE_DEVICES"] = device
         worker = Worker(settings, lambda: os.getppid() == server, partial(_report, problems))
         signal.signal(signal.SIGTERM, lambda number, frame: worker.stop())
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, who stops us
