@@ -31,11 +31,14 @@ def worker(
     gpus_per_worker: GpusPerWorker = None,
 ) -> None:
     """Paint for a data server, on this host or a Ray cluster, until SIGTERM or Ctrl-C."""
+    from syngrpo.sample import InputError
     from syngrpo.synthesis.service.auth import read_token
     from syngrpo.synthesis.service.remote_workers import run_workers
     from syngrpo.synthesis.settings import RemoteSettings, ServerAddress
 
     cluster = ray_cluster(ray, gpus_per_worker)
+    if cluster and devices:
+        raise InputError("--devices is for this host; with --ray give --gpus-per-worker")
     address = ServerAddress(server, read_token(token_file))
     settings = RemoteSettings(
         server=address,

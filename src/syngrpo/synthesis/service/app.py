@@ -34,6 +34,7 @@ REFUSALS: dict[int | str, dict[str, Any]] = {
     507: {"model": Problem, "description": "the server's disk is full"},
 }
 TITLE = "Syn-GRPO data server"
+ABOUT = "The evolving training sets of one or several runs: jobs in, painted samples out."
 
 
 def create_app(runs: Runs, token: str | None = None, limits: Limits | None = None) -> FastAPI:
@@ -48,7 +49,7 @@ def create_app(runs: Runs, token: str | None = None, limits: Limits | None = Non
         desk.close()
 
     app = FastAPI(
-        title=TITLE, version="1", description=__doc__, lifespan=living, responses=REFUSALS
+        title=TITLE, version="1", description=ABOUT, lifespan=living, responses=REFUSALS
     )
     app.state.desk = desk
     app.add_middleware(Guard, token=token, limits=limits, metrics=desk.metrics)
