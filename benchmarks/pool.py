@@ -43,7 +43,8 @@ TEMPLATE = Sample(
 def build(directory: Path, samples: int) -> None:
     """Half seeds, half their children; all measured but some 300 children."""
     pool = Pool.open(directory)
-    (image,) = pool.images.add([TEMPLATE])
+    with pool.adding([TEMPLATE]) as (image,):
+        pass  # the rows come below
     seeds = samples // 2
     rows = zip(*_population(image, seeds, samples), strict=False)
     while batch := list(islice(rows, 50_000)):

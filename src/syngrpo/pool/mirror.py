@@ -27,19 +27,20 @@ def mirror(pool: Pool, source: str, jobs: Sequence[EndedJob]) -> int:
     it is none of ours.
     """
     samples = [job.sample for job in jobs if job.sample is not None]
-    images = iter(pool.images.add(samples))  # first: a row never refers to a missing image
-    rows = [(job, (next(images), pack(job.sample)) if job.sample else None) for job in jobs]
-    recorded = 0
-    with pool.database.write() as connection:
-        last = _cursor(connection, source)
-        for job, row in rows:
-            if job.cursor > last and not known(connection, job.request.id):
-                recorded += _record(connection, job, row)
-        connection.execute(
-            "INSERT INTO mirrored VALUES (?, ?) "
-            "ON CONFLICT (source) DO UPDATE SET cursor = MAX(cursor, excluded.cursor)",
-            (source, max((job.cursor for job in jobs), default=last)),
-        )
+    with pool.adding(samples) as digests:
+        images = iter(digests)
+        rows = [(job, (next(images), pack(job.sample)) if job.sample else None) for job in jobs]
+        recorded = 0
+        with pool.database.write() as connection:
+            last = _cursor(connection, source)
+            for job, row in rows:
+                if job.cursor > last and not known(connection, job.request.id):
+                    recorded += _record(connection, job, row)
+            connection.execute(
+                "INSERT INTO mirrored VALUES (?, ?) "
+                "ON CONFLICT (source) DO UPDATE SET cursor = MAX(cursor, excluded.cursor)",
+                (source, max((job.cursor for job in jobs), default=last)),
+            )
     return recorded
 
 

@@ -163,12 +163,13 @@ class Queue:
         # The files first: a row never refers to an image that is not on the disk yet.
         samples = [one.sample for one in outcomes if isinstance(one, Admitted)]
         bodies = [pack(sample) for sample in samples]
-        stored = iter(list(zip(self._pool.images.add(samples), bodies, strict=True)))
-        done = []
-        with self._database.write() as connection:
-            for (job_id, _), outcome in zip(results, outcomes, strict=True):
-                row = next(stored) if isinstance(outcome, Admitted) else ("", "")
-                done.append(self._end(connection, worker, job_id, outcome, row))
+        with self._pool.adding(samples) as digests:
+            stored = iter(list(zip(digests, bodies, strict=True)))
+            done = []
+            with self._database.write() as connection:
+                for (job_id, _), outcome in zip(results, outcomes, strict=True):
+                    row = next(stored) if isinstance(outcome, Admitted) else ("", "")
+                    done.append(self._end(connection, worker, job_id, outcome, row))
         return done
 
     def release(self, worker: str, job_ids: Sequence[str]) -> list[str]:

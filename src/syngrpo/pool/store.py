@@ -9,7 +9,8 @@ from __future__ import annotations
 import json
 import logging
 import sqlite3
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
 from typing import Literal, cast
@@ -17,6 +18,7 @@ from typing import Literal, cast
 import numpy as np
 
 from syngrpo.pool.database import Database
+from syngrpo.pool.filesystem import explain_disk_errors
 from syngrpo.pool.images import ImageFiles, is_whole
 from syngrpo.pool.records import Observation, PoolSample, PoolStats, stats_from_tallies
 from syngrpo.pool.rows import add_seed, next_change, select_samples
@@ -42,6 +44,8 @@ class Pool:
         self.database = Database(directory)
         self.images = ImageFiles(directory / "images")
         self._summary: Summary | None = None
+        with explain_disk_errors(directory):
+            self.images.sweep(self._referenced)
 
     @classmethod
     def open(cls, directory: Path) -> Pool:
@@ -80,12 +84,19 @@ class Pool:
             for sample in batch:
                 if sample.parent is not None or sample.depth != 0:
                     raise InputError(f"sample {sample.id} has a parent; a seed must have none")
-            # Files first: a row never refers to an image that is not on the disk yet.
-            images = self.images.add(batch)
-            with self.database.write() as connection:
+            with self.adding(batch) as images, self.database.write() as connection:
                 for sample, image in zip(batch, images, strict=True):
                     added += add_seed(connection, sample, image)
         return added
+
+    @contextmanager
+    def adding(self, samples: Sequence[Sample]) -> Iterator[list[str]]:
+        """Stores the samples' images and yields their digests; rows that refer to them are to be
+        committed within. So a row never refers to a file that is not there, and a file that no row
+        came to refer to is removed when the pool is opened next."""
+        ids = json.dumps([sample.id for sample in samples])
+        with self.images.adding(samples, lambda _: self._digests("id", ids)) as digests:
+            yield digests
 
     def draw(
         self,
@@ -205,6 +216,15 @@ class Pool:
         with self.database.read() as connection:
             tallies = dict(connection.execute("SELECT name, count FROM tallies").fetchall())
         return stats_from_tallies(tallies)
+
+    def _referenced(self, digests: list[str]) -> set[str]:
+        """Reads the whole table; there is work for it only after a crash."""
+        return self._digests("image", json.dumps(digests))
+
+    def _digests(self, column: str, values: str) -> set[str]:
+        query = f"SELECT image FROM samples WHERE {column} IN (SELECT value FROM json_each(?))"
+        with self.database.read() as connection:
+            return {digest for (digest,) in connection.execute(query, (values,)).fetchall()}
 
     def _refreshed(self, connection: sqlite3.Connection, policy: SamplingPolicy) -> Summary:
         if self._summary is None or self._summary.policy != policy:

@@ -7,6 +7,9 @@ On PYTHONPATH, because vLLM starts processes of its own.
 
 import torch
 
-torchvision = torch.library.Library("torchvision", "DEF")
-for operator in ("nms", "qnms"):
-    torchvision.define(f"{operator}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+try:
+    import torchvision  # noqa: F401
+except RuntimeError:
+    operators = torch.library.Library("torchvision", "DEF")
+    for name in ("nms", "qnms"):
+        operators.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")

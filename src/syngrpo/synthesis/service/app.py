@@ -48,9 +48,7 @@ def create_app(runs: Runs, token: str | None = None, limits: Limits | None = Non
         yield
         desk.close()
 
-    app = FastAPI(
-        title=TITLE, version="1", description=ABOUT, lifespan=living, responses=REFUSALS
-    )
+    app = FastAPI(title=TITLE, version="1", description=ABOUT, lifespan=living, responses=REFUSALS)
     app.state.desk = desk
     app.add_middleware(Guard, token=token, limits=limits, metrics=desk.metrics)
     _explain_refusals(app)

@@ -1,0 +1,1 @@
+"""Other programs that sample responses in place of our own rollout."""

@@ -1,0 +1,47 @@
+"""One of two processes of a run, each with an engine and prompts of its own; says what it got."""
+
+import json
+import sys
+from pathlib import Path
+
+import torch
+
+from syngrpo.grpo.processes import Processes
+from syngrpo.policy.encode import encode
+from syngrpo.policy.engines.vllm_engine import VllmEngine
+from syngrpo.policy.loading import load_policy
+from syngrpo.policy.rollout import rollout
+from syngrpo.policy.sampling import Sampling
+from syngrpo.rooms.dataset import rooms_samples
+from syngrpo.rooms.starter import STARTER_DIR
+from syngrpo.tasks import get_task
+
+
+def main(target: Path) -> None:
+    processes = Processes()
+    policy = load_policy(STARTER_DIR)
+    part = [sample for _, sample in processes.part(rooms_samples("test", 3))]
+    prompts = [encode(policy, s, get_task(s.task).prompt(s, "brief")) for s in part]
+    seeds = list(range(len(prompts)))
+    engine = VllmEngine(policy, cache_gib=0.25)
+    greedy = Sampling(0, max_new_tokens=32)
+    same = []
+    for _ in range(2):
+        theirs = engine(policy, prompts, 2, greedy, seeds)
+        ours = rollout(policy, prompts, 2, greedy, seeds)
+        same += [
+            torch.equal(a.token_ids, b.token_ids)
+            for x, y in zip(theirs, ours, strict=True)
+            for a, b in zip(x, y, strict=True)
+        ]
+        with torch.no_grad():
+            policy.base.get_input_embeddings().weight.mul_(1.02)
+    everywhere = processes.gather(same)
+    if processes.is_main:
+        target.write_text(json.dumps(everywhere))
+    engine.close()
+    processes.close()
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
