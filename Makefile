@@ -3,14 +3,20 @@
 PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/installed
+VLLM_BIN := .venv-vllm/bin
+VLLM_INSTALLED := .venv-vllm/installed
 
-.PHONY: demo test lint format clean install
+.PHONY: demo test test-vllm lint format clean install
 
 demo: $(INSTALLED)
 	$(BIN)/syngrpo train configs/demo.yaml
 
 test: $(INSTALLED)
 	$(BIN)/python -m pytest
+
+# vLLM wants other versions of torch and transformers: an environment of its own.
+test-vllm: $(VLLM_INSTALLED)
+	PYTHONPATH=tests/vllm_rollouts/site $(VLLM_BIN)/python -m pytest tests/vllm_rollouts
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .
@@ -22,7 +28,7 @@ format: $(INSTALLED)
 	$(BIN)/ruff format .
 
 clean:
-	rm -rf .venv build dist .pytest_cache .ruff_cache .mypy_cache src/*.egg-info
+	rm -rf .venv .venv-vllm build dist .pytest_cache .ruff_cache .mypy_cache src/*.egg-info
 	find src tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
 
 install: $(INSTALLED)
@@ -36,4 +42,10 @@ $(INSTALLED): pyproject.toml constraints.txt
 		exit 2; }
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt -e ".[dev]"
+	@touch $@
+
+$(VLLM_INSTALLED): pyproject.toml constraints-vllm.txt
+	$(PYTHON) -m venv .venv-vllm
+	$(VLLM_BIN)/python -m pip install --disable-pip-version-check torch==2.13.0
+	$(VLLM_BIN)/python -m pip install --disable-pip-version-check --no-deps -r constraints-vllm.txt -e .
 	@touch $@

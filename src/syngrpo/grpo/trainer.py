@@ -19,8 +19,9 @@ from syngrpo.grpo.reports import Description, GroupReport, report_group
 from syngrpo.grpo.rows import Settled, UpdateRow, fresh_row, settled_segment
 from syngrpo.grpo.update import Updater
 from syngrpo.policy.encode import encode
+from syngrpo.policy.engines import make_rollout
 from syngrpo.policy.loading import Policy
-from syngrpo.policy.rollout import Response, rollout
+from syngrpo.policy.rollout import Response
 from syngrpo.policy.sampling import Sampling
 from syngrpo.pool.jobs import JobRequest
 from syngrpo.pool.records import Observation, PoolSample
@@ -49,6 +50,10 @@ class Trainer:
         self.processes = processes
         self.client = client
         self.updater = Updater(config, policy, processes)
+        options = config.rollout
+        self.rollout = make_rollout(
+            options.engine, policy, options.vllm_cache_gib, options.vllm_max_length
+        )
         method = config.method
         self.ledger = Ledger(method.max_staleness)
         self.baseline = DiversityBaseline(
@@ -99,7 +104,7 @@ class Trainer:
         with self.metrics.timed("time/rollout_s"):
             prompts = [self._prompt(item.sample) for _, item in drawn]
             seeds = [self._random("rollout", first + i).integers(2**62) for i, _ in drawn]
-            responses = rollout(
+            responses = self.rollout(
                 self.policy, prompts, options.group_size, sampling, [int(s) for s in seeds]
             )
         return [

@@ -205,7 +205,7 @@ def _can_share_prefix(config: Any, family: Family, source: str) -> bool:
 
 
 def _checkpoint_activations(model: Any) -> None:
-    # Its name before transformers 5.20, where the other one was not there yet.
+    # transformers 5.18 and 5.19 know the older name alone; later it is deprecated.
     older = model.gradient_checkpointing_enable
     getattr(model, "activation_checkpointing_enable", older)({"use_reentrant": False})
 
