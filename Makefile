@@ -6,13 +6,17 @@ INSTALLED := .venv/installed
 VLLM_BIN := .venv-vllm/bin
 VLLM_INSTALLED := .venv-vllm/installed
 
-.PHONY: demo test test-vllm lint format clean install
+.PHONY: demo test test-ray test-vllm lint format clean install
 
 demo: $(INSTALLED)
 	$(BIN)/syngrpo train configs/demo.yaml
 
 test: $(INSTALLED)
 	$(BIN)/python -m pytest
+
+# A Ray cluster of this machine, really killed.
+test-ray: $(INSTALLED)
+	SYNGRPO_TEST_RAY=1 $(BIN)/python -m pytest tests/test_ray_workers.py
 
 # vLLM wants other versions of torch and transformers: an environment of its own.
 test-vllm: $(VLLM_INSTALLED)

@@ -27,6 +27,10 @@ from syngrpo.synthesis.settings import RemoteSettings, ServerAddress, SynthesisS
 from synthesis_generators import MARKS, started
 
 pytest.importorskip("ray", reason="Ray is not installed: pip install 'syngrpo[ray]'")
+pytestmark = pytest.mark.skipif(
+    "SYNGRPO_TEST_RAY" not in os.environ,
+    reason="starts a Ray cluster, in a process that has run nothing else: make test-ray",
+)
 
 SEEDS = rooms_samples("train", 8)
 POLICY = SamplingPolicy()
