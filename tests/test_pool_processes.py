@@ -7,14 +7,13 @@ import os
 import random
 import signal
 import sqlite3
-import sys
 import time
-import traceback
 from multiprocessing.synchronize import Barrier
 from pathlib import Path
 
 import numpy as np
 
+from fault_kills import fork
 from pool_samples import child, seed
 from syngrpo.pool.queue import JobRequest, Queue, Rejected
 from syngrpo.pool.sampling import SamplingPolicy
@@ -175,31 +174,8 @@ def live_until(directory: Path, event: int) -> int:
 
     Returns the signal that ended it, or 0 when it came to the end.
     """
-    process = os.fork()
-    if process:
-        return os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
-    events, connect = itertools.count(1), sqlite3.connect
-
-    def count(*_: object) -> None:
-        if next(events) == event:
-            os.kill(os.getpid(), signal.SIGKILL)
-
-    def traced(*arguments: object, **options: object) -> sqlite3.Connection:
-        connection = connect(*arguments, **options)
-        connection.set_trace_callback(count)
-        return connection
-
-    sqlite3.connect = traced
-    sys.addaudithook(lambda name, _: count() if name in FILE_EVENTS else None)
-    try:
-        live(directory)
-    except BaseException:
-        traceback.print_exc()
-        os._exit(1)
-    os._exit(0)
-
-
-FILE_EVENTS = {"open", "os.rename", "os.mkdir", "os.remove"}
+    process = fork(lambda: live(directory), event)
+    return os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
 
 
 def test_killed_before_any_statement_or_file_operation_the_work_goes_on(tmp_path: Path) -> None:

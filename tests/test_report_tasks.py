@@ -13,10 +13,11 @@ from made_up_run import write_run
 from report_page import Page, read
 from syngrpo.dashboard.charts import number
 from syngrpo.dashboard.lineage import families
-from syngrpo.dashboard.pictures import answer_boxes, answer_words, picture, question_and_answer
+from syngrpo.dashboard.pictures import picture, question_and_answer
 from syngrpo.dashboard.progress import TrainingProgress
 from syngrpo.dashboard.report import write_report
 from syngrpo.dashboard.summary import print_summary
+from syngrpo.formats.answers import answer_boxes, answer_words
 from syngrpo.pool.store import Pool
 from syngrpo.rooms.dataset import rooms_samples
 from syngrpo.sample import Sample

@@ -233,7 +233,8 @@ def test_workers_and_clients_do_without_torch() -> None:
         "import sys, syngrpo.synthesis.server, syngrpo.synthesis.client\n"
         "from syngrpo.synthesis.generator import make_generator\n"
         "make_generator('rooms')\n"
-        "heavy = {'torch', 'transformers', 'pydantic', 'matplotlib'} & set(sys.modules)\n"
+        "heavy = {'torch', 'transformers', 'diffusers', 'pydantic', 'matplotlib'}\n"
+        "heavy &= set(sys.modules)\n"
         "sys.exit(str(heavy) if heavy else 0)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

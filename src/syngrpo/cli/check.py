@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from syngrpo.cli.options import Columns, column_mapping
+from syngrpo.cli.options import Columns, DataSplit, DataTask, column_mapping
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -30,10 +30,8 @@ def data_check(
     images: Annotated[
         list[str] | None, typer.Option(help="Image folder; may be repeated, or joined by colons.")
     ] = None,
-    task: Annotated[
-        str | None, typer.Option(help="rec, ovd or isr, where a format can give several.")
-    ] = None,
-    split: Annotated[str | None, typer.Option(help="refcoco, hf: val, testA, …")] = None,
+    task: DataTask = None,
+    split: DataSplit = None,
     columns: Columns = None,
     negatives: Annotated[
         int | None, typer.Option(min=0, help="coco: absent classes asked for in an image.")

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from syngrpo.cli.options import Columns, column_mapping
+from syngrpo.cli.options import Columns, DataSplit, DataTask, column_mapping
 
 
 def convert(
@@ -20,10 +20,8 @@ def convert(
     images: Annotated[
         list[Path] | None, typer.Option(help="Its image folder; may be repeated.")
     ] = None,
-    task: Annotated[
-        str | None, typer.Option(help="rec, ovd or isr, where the format can give several.")
-    ] = None,
-    split: Annotated[str | None, typer.Option(help="A part of the data set: val, testA, …")] = None,
+    task: DataTask = None,
+    split: DataSplit = None,
     columns: Columns = None,
     negatives: Annotated[
         int, typer.Option(min=0, help="Absent classes asked for in an image of COCO.")

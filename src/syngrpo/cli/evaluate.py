@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from syngrpo.cli.options import Columns, column_mapping
+from syngrpo.cli.options import Columns, DataSplit, DataTask, column_mapping
 
 evaluate_app = typer.Typer(
     help="Measure a model's accuracy on data sets; or compare what was measured.",
@@ -36,10 +36,8 @@ def evaluate(
     images: Annotated[
         list[Path] | None, typer.Option(help="Image folder of the data; may be repeated.")
     ] = None,
-    task: Annotated[
-        str | None, typer.Option(help="rec, ovd or isr, where a format can give several.")
-    ] = None,
-    split: Annotated[str | None, typer.Option(help="Part of the data set, as val.")] = None,
+    task: DataTask = None,
+    split: DataSplit = None,
     columns: Columns = None,
     count: Annotated[int, typer.Option(min=1, help="Samples of each rooms:SPLIT.")] = 500,
     limit: Annotated[

@@ -16,6 +16,10 @@ Count = Annotated[int, typer.Option(min=1, help="Number of samples.")]
 Seed = Annotated[int, typer.Option(min=0, help="Other seeds give other scenes.")]
 Size = Annotated[int, typer.Option(min=64, max=512, help="Side of an image in pixels.")]
 
+DataTask = Annotated[
+    str | None, typer.Option(help="rec, ovd or isr, where the format can give several.")
+]
+DataSplit = Annotated[str | None, typer.Option(help="refcoco, hf: a part of it: val, testA, …")]
 Columns = Annotated[
     list[str] | None,
     typer.Option(help="hf: OUR_FIELD=THEIR_COLUMN; may be repeated."),

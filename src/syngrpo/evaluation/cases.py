@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
-from syngrpo.evaluation.metrics import DETECTION
 from syngrpo.evaluation.pictures import picture
 from syngrpo.evaluation.predictions import Prediction
 from syngrpo.sample import Sample
+from syngrpo.tasks.ovd import DETECTION
 
 LONGEST_TEXT = 3000
 """Characters of a response, at most."""

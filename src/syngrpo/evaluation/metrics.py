@@ -9,11 +9,11 @@ import numpy as np
 
 from syngrpo.evaluation.detection import BIASED, NAMES, DetectionMetrics
 from syngrpo.evaluation.predictions import Answer, Prediction
+from syngrpo.tasks.ovd import DETECTION
 
 THRESHOLDS: dict[str, tuple[float, ...]] = {"rec": (0.5, 0.75, 0.9)}
 """Tasks whose accuracy is an overlap: the share of answers at or above each is reported too."""
 
-DETECTION = ("ovd", "ovd-vlm-r1")
 """Tasks whose answers are lists of labelled boxes."""
 
 _REC_HEADLINES = {

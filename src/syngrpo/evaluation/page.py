@@ -10,10 +10,11 @@ from pathlib import Path
 from syngrpo.evaluation.bootstrap import Interval
 from syngrpo.evaluation.cases import case_section
 from syngrpo.evaluation.measure import EvaluationResult
-from syngrpo.evaluation.metrics import DETECTION, Part, headlines, kinds, parts
+from syngrpo.evaluation.metrics import Part, headlines, kinds, parts
 from syngrpo.evaluation.predictions import Prediction
 from syngrpo.evaluation.style import STYLE
 from syngrpo.sample import Sample
+from syngrpo.tasks.ovd import DETECTION
 
 PAGE = "report.html"
 PICTURES = 96

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import base64
-import io
 from collections.abc import Sequence
 from html import escape
-from typing import Any
 
-from PIL import Image
-
-from syngrpo.evaluation.metrics import DETECTION
 from syngrpo.evaluation.predictions import Prediction
+from syngrpo.formats.answers import answer_boxes
+from syngrpo.formats.thumbnails import data_uri
 from syngrpo.sample import Box, Sample
 
 LONGER_SIDE = 360
@@ -24,25 +20,15 @@ def picture(sample: Sample, prediction: Prediction) -> str:
     """The image, embedded as a JPEG, with the boxes of truth and greedy answer where the task has
     boxes. Raises InputError for an image that cannot be decoded."""
     width, height = sample.image.width, sample.image.height
-    truth = _boxes(prediction.task, prediction.truth)
-    found = _boxes(prediction.task, prediction.greedy.prediction)
+    truth = answer_boxes(prediction.truth)
+    found = answer_boxes(prediction.greedy.prediction)
     size = max(width, height) / 24
     drawn = _draw(truth, "truth", size, above=True) + _draw(found, "found", size, above=False)
     return (
         f"<svg viewBox='0 0 {width} {height}' role='img' "
         f"aria-label='{escape(sample.question, quote=True)}'><image width='{width}' "
-        f"height='{height}' href='{_data_uri(sample)}'/>{drawn}</svg>"
+        f"height='{height}' href='{data_uri(sample.image, LONGER_SIDE, quality=85)}'/>{drawn}</svg>"
     )
-
-
-def _boxes(task: str, value: Any) -> list[Labelled]:
-    if value is None:
-        return []
-    if task == "rec":
-        return [("", value)]
-    if task in DETECTION:
-        return [(thing["label"], thing["box"]) for thing in value]
-    return []
 
 
 def _draw(boxes: Sequence[Labelled], kind: str, size: float, above: bool) -> str:
@@ -58,11 +44,3 @@ def _draw(boxes: Sequence[Labelled], kind: str, size: float, above: bool) -> str
                 f"font-size='{size:.1f}'>{escape(label)}</text>"
             )
     return "".join(parts)
-
-
-def _data_uri(sample: Sample) -> str:
-    image = Image.fromarray(sample.image.decode())
-    image.thumbnail((LONGER_SIDE, LONGER_SIDE), Image.Resampling.LANCZOS)
-    buffer = io.BytesIO()
-    image.save(buffer, format="JPEG", quality=85)
-    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")

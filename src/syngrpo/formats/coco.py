@@ -22,8 +22,8 @@ from syngrpo.formats.rows import checked_text
 from syngrpo.sample import EncodedImage, InputError, LabelledObject, Sample
 from syngrpo.tasks import get_task
 from syngrpo.tasks.labels import checked_box, shown
+from syngrpo.tasks.ovd import DETECTION
 
-DETECTION = ("ovd", "ovd-vlm-r1")
 TASKS = (*DETECTION, "rec")
 
 

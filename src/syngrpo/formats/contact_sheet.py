@@ -7,7 +7,8 @@ from textwrap import wrap
 
 from PIL import Image, ImageDraw, ImageFont
 
-from syngrpo.sample import Box, Sample
+from syngrpo.formats.answers import answer_boxes
+from syngrpo.sample import Sample
 
 CAPTION_HEIGHT = 44
 LETTER_WIDTH = 7
@@ -29,20 +30,20 @@ def contact_sheet(samples: Sequence[Sample], columns: int = 6, scale: int = 2) -
         left, top = number % columns * width, number // columns * height
         picture = Image.fromarray(sample.image.decode())
         sheet.paste(picture.resize((picture.width * scale, picture.height * scale)), (left, top))
-        boxes, said = answer_parts(sample)
-        for box in boxes:
+        boxes = answer_boxes(sample.answer)
+        for _, box in boxes:
             x1, y1, x2, y2 = (scale * value for value in box)
             draw.rectangle((left + x1, top + y1, left + x2, top + y2), outline="magenta", width=2)
-        caption = "\n".join(wrap(f"{sample.question}{said}", width // LETTER_WIDTH)[:2])
+        caption = "\n".join(
+            wrap(sample.question + _said(sample, bool(boxes)), width // LETTER_WIDTH)[:2]
+        )
         below = top + height - CAPTION_HEIGHT + 4
         draw.multiline_text((left + 4, below), caption, fill="black", font=font)
     return sheet
 
 
-def answer_parts(sample: Sample) -> tuple[list[Box], str]:
-    """The boxes of a sample's answer, and what is left of it to be written behind the question."""
-    if sample.task == "rec":
-        return [sample.answer], ""
-    if sample.task == "isr":
-        return [], f" {sample.answer}"
-    return [instance["box"] for instance in sample.answer], "" if sample.answer else ": None"
+def _said(sample: Sample, drawn: bool) -> str:
+    """What is written behind the question of an answer that could not be drawn."""
+    if drawn:
+        return ""
+    return ": None" if sample.answer == () else f" {sample.answer}"

@@ -10,9 +10,9 @@ from typing import Any
 from syngrpo.formats.class_names import class_name
 from syngrpo.formats.detection_question import DetectionQuestion
 from syngrpo.formats.lineage import LINEAGE
-from syngrpo.formats.rows import DETECTION
 from syngrpo.sample import InputError
 from syngrpo.tasks.labels import shown
+from syngrpo.tasks.ovd import DETECTION
 
 OWN_FIELDS = (
     *("id", "task", "image", "question", "answer", "objects", "boxes", "labels"),

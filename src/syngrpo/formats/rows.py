@@ -11,11 +11,11 @@ from syngrpo.formats.masks import checked_mask
 from syngrpo.sample import EncodedImage, InputError, LabelledObject, Sample
 from syngrpo.tasks import get_task
 from syngrpo.tasks.labels import checked_box, shown
+from syngrpo.tasks.ovd import DETECTION
 
 REQUIRED_KEYS = ("id", "task", "image", "question")
 OPTIONAL_KEYS = ("answer", "objects", "parent", "description", "depth", "columns")
 OBJECT_KEYS = ("label", "box", "mask")
-DETECTION = ("ovd", "ovd-vlm-r1")
 """Tasks whose answer is a list of labelled boxes."""
 
 

@@ -22,9 +22,10 @@ from syngrpo.formats.registry import ReadOptions
 from syngrpo.formats.rows import checked_text, parse_row, row_to_sample
 from syngrpo.sample import InputError, Sample
 from syngrpo.tasks.labels import class_key, shown
+from syngrpo.tasks.ovd import DETECTION
 
 KEYS = ("id", "image", "conversations", CARRIED)
-TASKS = ("rec", "ovd", "ovd-vlm-r1")
+TASKS = ("rec", *DETECTION)
 SPEAKERS = {"human": "human", "user": "human", "gpt": "gpt", "assistant": "gpt"}
 
 

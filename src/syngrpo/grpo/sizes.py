@@ -22,16 +22,21 @@ def check_sizes(config: Config, policy: Policy, samples: Iterable[Sample]) -> No
 
     Image sizes and texts decide that, no image is decoded.
     """
-    prompts: dict[tuple[str, int, int], Sample] = {}
+
+    def text_of(sample: Sample) -> str:
+        return get_task(sample.task).prompt(sample, config.data.prompt_style)
+
+    different: dict[tuple[int, int, int, int], Sample] = {}  # no texts: there may be a million
     for sample in samples:
-        text = get_task(sample.task).prompt(sample, config.data.prompt_style)
-        prompts.setdefault((text, sample.image.width, sample.image.height), sample)
-    longest = nlargest(LOOKED_AT, prompts, key=lambda prompt: len(prompt[0]))
-    largest = nlargest(LOOKED_AT, prompts, key=lambda prompt: prompt[1] * prompt[2])
-    for prompt in dict.fromkeys([*longest, *largest]):
-        size = prompt_size(policy, prompts[prompt], prompt[0])
-        require_context(policy, prompts[prompt].id, size, config.rollout.max_new_tokens)
-        _require_budget(config, policy, prompts[prompt], size)
+        text, image = text_of(sample), sample.image
+        different.setdefault((len(text), hash(text), image.width, image.height), sample)
+    longest = nlargest(LOOKED_AT, different, key=lambda prompt: prompt[0])
+    largest = nlargest(LOOKED_AT, different, key=lambda prompt: prompt[2] * prompt[3])
+    for key in dict.fromkeys([*longest, *largest]):
+        sample = different[key]
+        size = prompt_size(policy, sample, text_of(sample))
+        require_context(policy, sample.id, size, config.rollout.max_new_tokens)
+        _require_budget(config, policy, sample, size)
 
 
 def _require_budget(config: Config, policy: Policy, sample: Sample, size: PromptSize) -> None:

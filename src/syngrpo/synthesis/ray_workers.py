@@ -13,7 +13,7 @@ from typing import Any
 
 from syngrpo.sample import InputError
 from syngrpo.synthesis.ray_cluster import RayCluster, connect, import_ray, needs, reachable
-from syngrpo.synthesis.server import BACKOFF_MAX_S, BACKOFF_S, SETTLED_S
+from syngrpo.synthesis.server import Slot
 from syngrpo.synthesis.settings import RemoteSettings
 from syngrpo.synthesis.worker import Worker
 
@@ -41,17 +41,13 @@ class SynGrpoWorker:
         self._worker.stop()
 
 
-@dataclass
-class _Slot:
-    """A place for one actor. ``life`` is done when it is, ``placed`` once it runs; the rest as for
-    worker processes."""
+@dataclass(eq=False)
+class _ActorSlot(Slot):
+    """``life`` is done when the actor is, ``placed`` once it runs."""
 
     actor: Any = None
     life: Any = None
     placed: Any = None
-    started: float = 0.0
-    failures: int = 0
-    not_before: float = 0.0
 
 
 class RayWorkers:
@@ -64,7 +60,7 @@ class RayWorkers:
     def __init__(self, settings: RemoteSettings, cluster: RayCluster) -> None:
         self._settings = settings
         self._cluster = cluster
-        self._slots = [_Slot() for _ in range(settings.workers)]
+        self._slots = [_ActorSlot() for _ in range(settings.workers)]
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
         self._connected = False
@@ -108,7 +104,7 @@ class RayWorkers:
         for slot in self._slots:
             if slot.actor is not None:
                 ray.kill(slot.actor)
-        self._slots = [_Slot() for _ in self._slots]
+        self._slots = [_ActorSlot() for _ in self._slots]
         if self._connected:
             ray.shutdown()
             self._connected = False
@@ -125,7 +121,7 @@ class RayWorkers:
     ) -> None:
         self.stop()
 
-    def _spawn(self, slot: _Slot) -> None:
+    def _spawn(self, slot: _ActorSlot) -> None:
         # Restarts are ours: Ray's own have no pause, and a model that fails to load is a big file.
         kind = (
             import_ray()
@@ -149,7 +145,7 @@ class RayWorkers:
             if slot.actor is not None:
                 slot.actor.stop.remote()
 
-    def _look_after(self, slot: _Slot) -> None:
+    def _look_after(self, slot: _ActorSlot) -> None:
         now = time.monotonic()
         if slot.actor is None:
             if now >= slot.not_before:
@@ -158,11 +154,10 @@ class RayWorkers:
         if not _is_done(slot.life):
             return
         self.problem = line = _last_words(slot.life)
-        slot.failures = 1 if now - slot.started > SETTLED_S else slot.failures + 1
-        delay = min(BACKOFF_S * 2 ** (slot.failures - 1), BACKOFF_MAX_S)
+        delay = slot.back_off(now)
         log.warning("a worker on the Ray cluster ended (%s); replacing it in %g s", line, delay)
         import_ray().kill(slot.actor)  # an actor that is only out of reach may still be alive
-        slot.actor, slot.life, slot.not_before = None, None, now + delay
+        slot.actor, slot.life = None, None
         self.restarts += 1
 
     def _report_room(self) -> None:

@@ -25,14 +25,26 @@ SETTLED_S = 60.0
 
 
 @dataclass(eq=False)
-class _Slot:
-    """A place for one worker. ``failures`` in a row; no restart before ``not_before``."""
+class Slot:
+    """A place for one worker, of whatever kind. ``started`` by the monotonic clock; ``failures`` in
+    a row; no restart before ``not_before``."""
 
-    process: SpawnProcess | None = None
-    problems: Connection | None = None
     started: float = 0.0
     failures: int = 0
     not_before: float = 0.0
+
+    def back_off(self, now: float) -> float:
+        """Its worker is found dead; the pause in seconds before the next."""
+        self.failures = 1 if now - self.started > SETTLED_S else self.failures + 1
+        delay = min(BACKOFF_S * 2 ** (self.failures - 1), BACKOFF_MAX_S)
+        self.not_before = now + delay
+        return delay
+
+
+@dataclass(eq=False)
+class _ProcessSlot(Slot):
+    process: SpawnProcess | None = None
+    problems: Connection | None = None
 
 
 class DataServer:
@@ -45,7 +57,7 @@ class DataServer:
 
     def __init__(self, settings: SynthesisSettings | RemoteSettings) -> None:
         self._settings = settings
-        self._slots = [_Slot() for _ in range(settings.workers)]
+        self._slots = [_ProcessSlot() for _ in range(settings.workers)]
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
         self.restarts = 0
@@ -81,7 +93,7 @@ class DataServer:
             if process.is_alive():
                 process.kill()
                 process.join()
-        self._slots = [_Slot() for _ in self._slots]
+        self._slots = [_ProcessSlot() for _ in self._slots]
 
     def worker_pids(self) -> list[int]:
         """Process ids of the workers that run."""
@@ -100,7 +112,7 @@ class DataServer:
     ) -> None:
         self.stop()
 
-    def _spawn(self, slot: _Slot) -> None:
+    def _spawn(self, slot: _ProcessSlot) -> None:
         context = multiprocessing.get_context("spawn")
         receiver, sender = context.Pipe(duplex=False)
         slot.process = context.Process(
@@ -118,7 +130,7 @@ class DataServer:
             for slot in self._slots:
                 self._look_after(slot)
 
-    def _look_after(self, slot: _Slot) -> None:
+    def _look_after(self, slot: _ProcessSlot) -> None:
         now = time.monotonic()
         if slot.process is None:
             if now >= slot.not_before:
@@ -129,8 +141,7 @@ class DataServer:
         line = _last_words(slot)
         if line is not None:
             self.problem = line
-        slot.failures = 1 if now - slot.started > SETTLED_S else slot.failures + 1
-        delay = min(BACKOFF_S * 2 ** (slot.failures - 1), BACKOFF_MAX_S)
+        delay = slot.back_off(now)
         log.warning(
             "worker %s ended with status %s%s; restarting it in %g s",
             slot.process.pid,
@@ -138,11 +149,11 @@ class DataServer:
             f" ({line})" if line else "",
             delay,
         )
-        slot.process, slot.problems, slot.not_before = None, None, now + delay
+        slot.process, slot.problems = None, None
         self.restarts += 1
 
 
-def _last_words(slot: _Slot) -> str | None:
+def _last_words(slot: _ProcessSlot) -> str | None:
     """What the dead worker sent before it ended, if anything."""
     assert slot.problems is not None
     try:

@@ -15,6 +15,9 @@ from syngrpo.tasks.prompts import CORNERS, full_prompt
 from syngrpo.tasks.reading import find_objects, without_fences, written_box
 from syngrpo.tasks.task import NO_COLUMNS, Constraints, PromptStyle
 
+DETECTION = ("ovd", "ovd-vlm-r1")
+"""Names of the tasks whose answers are lists of instances."""
+
 ANSWER_IS_OBJECT_IOU = 0.9
 """An instance of the answer is an object of its class with at least this IoU."""
 
@@ -56,7 +59,7 @@ class OpenVocabularyDetection:
 
     def __init__(self, vlm_r1_labels: bool = False) -> None:
         self.vlm_r1_labels = vlm_r1_labels
-        self.name = "ovd-vlm-r1" if vlm_r1_labels else "ovd"
+        self.name = DETECTION[vlm_r1_labels]
 
     def prompt(self, sample: Sample, style: PromptStyle) -> str:
         """See ``Task.prompt``. The labelled objects are not named: they are the answer."""

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from syngrpo.sample import InputError, Sample
+from syngrpo.tasks.ovd import DETECTION
 
-TASKS_WITH_BOXES = ("rec", "ovd", "ovd-vlm-r1")
+TASKS_WITH_BOXES = ("rec", *DETECTION)
 
 
 def refuse_without_boxes(sample: Sample, whose: str) -> None:

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Base64Bytes, BaseModel, ConfigDict, Field, model_validator
 
+from syngrpo.pool.records import PoolStats
 from syngrpo.pool.sampling import SamplingPolicy
 from syngrpo.synthesis.gate import GateThresholds
 from syngrpo.synthesis.service.limits import BATCH, DESCRIPTION, INTEGER, NAME, RESPONSE
@@ -265,22 +266,8 @@ class EndedJobs(BaseModel):
     jobs: list[Ended]
 
 
-class Stats(BaseModel):
-    """Counts of a run's pool and queue."""
-
-    seed: int
-    synthetic: int
-    active: int
-    retired: int
-    quarantined: int
-    unmeasured: int
-    depth_mean: float
-    jobs: dict[str, int]
-    rejected: dict[str, int]
-
-
 class RunStats(BaseModel):
-    runs: dict[str, Stats]
+    runs: dict[str, PoolStats]
 
 
 class Health(BaseModel):

@@ -12,7 +12,7 @@ from starlette.responses import JSONResponse, Response
 
 from syngrpo.pool.images import is_whole
 from syngrpo.pool.jobs import JobRequest
-from syngrpo.pool.records import Observation
+from syngrpo.pool.records import Observation, PoolStats
 from syngrpo.pool.rows import from_fields
 from syngrpo.sample import Sample
 from syngrpo.synthesis.service import schemas
@@ -49,7 +49,7 @@ def trainer_routes(desk: Desk) -> APIRouter:
         opened = await desk.in_thread(lambda: desk.runs.open(run, options))
         return JSONResponse({"run": opened.name, "identity": opened.identity})
 
-    @router.get("/{run}/stats", response_model=schemas.Stats)
+    @router.get("/{run}/stats", response_model=PoolStats)
     async def stats(run: RunName) -> Response:
         """Counts of one run's pool and queue."""
         pool = desk.runs.get(run).pool
