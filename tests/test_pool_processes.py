@@ -29,7 +29,7 @@ def check_consistent(directory: Path) -> None:
         assert db.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
         assert db.execute("PRAGMA foreign_key_check").fetchall() == []
         for (digest,) in db.execute("SELECT DISTINCT image FROM samples"):
-            data = (directory / "images" / digest[:2] / digest[2:4] / digest).read_bytes()
+            data = (directory / "images" / digest[:2] / digest).read_bytes()
             assert hashlib.sha256(data).hexdigest() == digest
         made = db.execute("SELECT job FROM samples WHERE job IS NOT NULL ORDER BY job")
         admitted = db.execute("SELECT id FROM jobs WHERE state = 'admitted' ORDER BY id")

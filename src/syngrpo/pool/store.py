@@ -70,6 +70,7 @@ class Pool:
         self.database.backup(path)
 
     def close(self) -> None:
+        self.images.close()
         self.database.close()
 
     def add_seeds(self, samples: Iterable[Sample]) -> int:
