@@ -21,16 +21,12 @@ from syngrpo.sample import InputError
 from syngrpo.synthesis.client import AsyncClient
 from syngrpo.synthesis.generator import make_generator
 from syngrpo.synthesis.judges.options import JudgeOptions
-from syngrpo.synthesis.ray_cluster import RayCluster, needs
+from syngrpo.synthesis.ray_cluster import TOKEN_MODE, RayCluster, needs
 from syngrpo.synthesis.service.server_sink import ServerSink
 from syngrpo.synthesis.settings import RemoteSettings, ServerAddress, SynthesisSettings
 from synthesis_generators import MARKS, started
 
 pytest.importorskip("ray", reason="Ray is not installed: pip install 'syngrpo[ray]'")
-pytestmark = pytest.mark.skipif(
-    "SYNGRPO_TEST_RAY" not in os.environ,
-    reason="starts a Ray cluster, in a process that has run nothing else: make test-ray",
-)
 
 SEEDS = rooms_samples("train", 8)
 POLICY = SamplingPolicy()
@@ -84,14 +80,20 @@ def until(condition: Callable[[], Any], what: str) -> None:
         time.sleep(0.05)
 
 
+def environment() -> dict[str, str]:
+    """Of commands: the cluster that this process started asks for a token, and they may have been
+    forked from a server that is older than the cluster."""
+    return QUIET | {TOKEN_MODE: os.environ.get(TOKEN_MODE, "disabled")}
+
+
 def command(processes: ExitStack, folder: Path, *arguments: str) -> warm_processes.Command:
-    started = warm_processes.start(folder, *arguments, **QUIET)
+    started = warm_processes.start(folder, *arguments, **environment())
     processes.callback(started.kill)
     return started
 
 
 def server_of(processes: ExitStack, folder: Path, *options: str) -> ServerProcess:
-    server = serve(folder, *options, **QUIET)
+    server = serve(folder, *options, **environment())
     processes.callback(server.command.kill)
     return server
 
@@ -182,6 +184,18 @@ def test_what_a_worker_reserves() -> None:
     for wrong in (1.5, -1):
         with pytest.raises(InputError, match="whole GPUs, or a share of one"):
             of("rooms", wrong)
+
+
+def test_a_cluster_that_asks_for_a_token_is_one_line(
+    tmp_path: Path, processes: ExitStack, cluster: str
+) -> None:
+    assert os.environ[TOKEN_MODE] == "token", "Ray's default"
+    arguments = ["worker", "--server", "http://127.0.0.1:1", "--ray", cluster]
+    impatient = {"RAY_gcs_server_port_wait_time_s": "1", TOKEN_MODE: "disabled"}
+    started = warm_processes.start(tmp_path, *arguments, **QUIET, **impatient)
+    processes.callback(started.kill)
+    assert started.wait() == 2, started.stderr
+    assert "if it asks for a token, set RAY_AUTH_MODE=token" in started.stderr.splitlines()[-1]
 
 
 def test_a_cluster_that_is_not_there_is_one_line(tmp_path: Path, processes: ExitStack) -> None:

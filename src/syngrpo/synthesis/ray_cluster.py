@@ -20,6 +20,8 @@ CONNECT_S = 5.0
 """How long a cluster may take to accept a connection: Ray itself would try for minutes."""
 WITHOUT_GPU = ("rooms", "noop", "http")
 """Generators that no GPU makes faster; any other wants one."""
+TOKEN_MODE = "RAY_AUTH_MODE"
+"""Ray's variable for whether it authenticates."""
 
 
 @dataclass(frozen=True)
@@ -97,7 +99,16 @@ def connect(address: str) -> None:
             ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
         except (ConnectionError, RuntimeError, ValueError, TimeoutError) as error:
             reason = " ".join(str(error).split())
-            raise InputError(f"cannot use the Ray cluster at {address} ({reason})") from error
+            raise InputError(
+                f"cannot use the Ray cluster at {address} ({reason}){_token_hint()}"
+            ) from error
+
+
+def _token_hint() -> str:
+    """Ray sends its token to an address that it was given only when it is told to."""
+    if os.environ.get(TOKEN_MODE) == "token":
+        return ""
+    return f"; if it asks for a token, set {TOKEN_MODE}=token in the environment"
 
 
 def _knock(address: str) -> None:
