@@ -6,7 +6,7 @@ INSTALLED := .venv/installed
 VLLM_BIN := .venv-vllm/bin
 VLLM_INSTALLED := .venv-vllm/installed
 
-.PHONY: demo test test-ray test-vllm lint format clean install
+.PHONY: demo test test-ray test-vllm experiments lint format clean install
 
 demo: $(INSTALLED)
 	$(BIN)/syngrpo train configs/demo.yaml
@@ -14,13 +14,18 @@ demo: $(INSTALLED)
 test: $(INSTALLED)
 	$(BIN)/python -m pytest
 
-# A Ray cluster of this machine, really killed.
+# Trainer ranks on a Ray cluster of this machine, really killed.
 test-ray: $(INSTALLED)
-	SYNGRPO_TEST_RAY=1 $(BIN)/python -m pytest tests/test_ray_workers.py
+	SYNGRPO_TEST_RAY=1 $(BIN)/python -m pytest tests/test_ray_train.py
 
 # vLLM wants other versions of torch and transformers: an environment of its own.
 test-vllm: $(VLLM_INSTALLED)
 	PYTHONPATH=tests/vllm_rollouts/site $(VLLM_BIN)/python -m pytest tests/vllm_rollouts
+
+# The matrix of methods and seeds on the rooms world: hours; goes on where it was stopped.
+experiments: $(INSTALLED)
+	$(BIN)/python -m experiments.rooms run --jobs 2
+	$(BIN)/python -m experiments.rooms report
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .

@@ -28,10 +28,12 @@ PAGE = os.sysconf("SC_PAGE_SIZE")
 
 @dataclass
 class Soak:
-    """MiB after every step: the trainer alone, and with all processes below it."""
+    """MiB after every step: the trainer alone, and with all processes below it, ``workers`` at
+    most."""
 
     trainer: list[float] = field(default_factory=list)
     everything: list[float] = field(default_factory=list)
+    workers: int = 0
 
     def growth(self, values: list[float], warm_up: int) -> float:
         """Share by which memory has grown since the warm-up."""
@@ -71,12 +73,16 @@ def soak(config: Path, steps: int, overrides: list[str], run_dir: Path) -> Soak:
             new = len(read_steps(run_dir)) - len(result.trainer)
             if new > 0:
                 alone = resident_mib(trainer.pid)
-                below = sum(map(resident_mib, descendants(trainer.pid)))
+                workers = descendants(trainer.pid)
+                below = sum(map(resident_mib, workers))
+                result.workers = max(result.workers, len(workers))
                 result.trainer += [alone] * new
                 result.everything += [alone + below] * new
             time.sleep(LOOK_S)
     if trainer.returncode != 0:
         raise SystemExit(f"the run ended with status {trainer.returncode}")
+    if not result.workers:
+        raise SystemExit("the run had no workers; is synthesis.mode async?")
     return result
 
 
@@ -88,7 +94,10 @@ def report(result: Soak, warm_up: int) -> str:
         f"| MiB after step | {' | '.join(map(str, places))} | growth after step {warm_up} |",
         "|---" * (len(places) + 2) + "|",
     ]
-    for name, values in (("trainer", result.trainer), ("with workers", result.everything)):
+    for name, values in (
+        ("trainer", result.trainer),
+        (f"with {result.workers} processes below it", result.everything),
+    ):
         cells = [f"{values[place - 1]:.0f}" for place in places]
         growth = result.growth(values, warm_up)
         lines.append(f"| {name} | {' | '.join(cells)} | {100 * growth:+.1f} % |")
@@ -104,7 +113,7 @@ def main() -> None:
     parser.add_argument("--dry-run", action="store_true", help="print, do not write RESULTS.md")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        overrides = ["evaluation.sets={}", *options.set]
+        overrides = ["evaluation.sets={}", "synthesis.mode=async", *options.set]
         result = soak(options.config, options.steps, overrides, Path(folder) / "run")
     body = f"`{options.config.name}`, {options.steps} steps.\n\n{report(result, options.warm_up)}"
     print(body)

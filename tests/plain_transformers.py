@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch.nn.utils.rnn import pad_sequence
 from transformers import AutoModelForImageTextToText
+from transformers.image_utils import OPENAI_CLIP_MEAN, OPENAI_CLIP_STD
 
 from syngrpo.policy.encode import Prompt
 
@@ -15,6 +16,14 @@ from syngrpo.policy.encode import Prompt
 def load_plain(directory: Path) -> Any:
     """What any user of the checkpoint would load."""
     return AutoModelForImageTextToText.from_pretrained(directory, dtype=torch.float32)
+
+
+def normalised(patches: torch.Tensor) -> torch.Tensor:
+    """float32 (patches, 3 x 2 x side x side) of uint8 (patches, 3, side, side), by the book: two
+    frames of a still picture, colours shifted and scaled as for CLIP."""
+    mean, std = (torch.tensor(m).view(3, 1, 1) for m in (OPENAI_CLIP_MEAN, OPENAI_CLIP_STD))
+    colours = (patches / 255 - mean) / std
+    return torch.stack([colours, colours], dim=2).flatten(1)
 
 
 def model_inputs(model: Any, prompt: Prompt, responses: list[torch.Tensor]) -> dict[str, Any]:
@@ -27,7 +36,7 @@ def model_inputs(model: Any, prompt: Prompt, responses: list[torch.Tensor]) -> d
         "input_ids": ids,
         "attention_mask": mask,
         "mm_token_type_ids": ((ids == model.config.image_token_id) * mask).int(),
-        "pixel_values": prompt.pixel_values.repeat(len(rows), 1),
+        "pixel_values": normalised(prompt.patches).repeat(len(rows), 1),
         "image_grid_thw": prompt.image_grid_thw.repeat(len(rows), 1),
     }
 

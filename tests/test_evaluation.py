@@ -1,6 +1,7 @@
 import itertools
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -214,6 +215,13 @@ def test_evaluation_lines_are_appended(tmp_path: Path) -> None:
     assert [(row["step"], row["set"]) for row in rows] == [(0, "test"), (40, "test")]
     assert rows[0]["metrics"] == result.metrics
     assert rows[0]["intervals"]["greedy/acc@0.5"] == [1.0, 1.0]
+    (name,), (sampled,) = (rows[0]["per_sample"][key] for key in ("id", "sampled/accuracy"))
+    assert (name, sampled) == (result.predictions[0].id, 0.5)
+    (asked,) = result.predictions
+    answered = summarise([replace(asked, greedy=asked.sampled[1])])
+    assert answered.record(0, "test")["samples"] == rows[0]["samples"]
+    other = summarise([replace(asked, question="another")])
+    assert other.record(0, "test")["samples"] != rows[0]["samples"]
     with path.open("a") as file:
         file.write('{"step": 60, "se')
     measure.truncate_evaluations(path, 20)

@@ -10,6 +10,7 @@ import torch
 
 from syngrpo.policy.encode import Prompt, encode
 from syngrpo.policy.loading import Policy, load_policy
+from syngrpo.policy.vision import pixel_values
 from syngrpo.sample import EncodedImage, Sample
 from tiny_families import TINY, save_tiny
 
@@ -48,7 +49,7 @@ def resized(policy: Policy, prompt: Prompt) -> torch.Tensor:
     time, rows, columns = prompt.image_grid_thw[0].tolist()
     assert time == 1
     frames = processor.temporal_patch_size  # a still picture is repeated
-    parts = prompt.pixel_values.reshape(
+    parts = pixel_values(policy, [prompt]).reshape(
         rows // merge, columns // merge, merge, merge, 3, frames, patch, patch
     )
     picture = parts[..., 0, 0, :, :].permute(0, 2, 4, 1, 3, 5)

@@ -12,6 +12,7 @@ SOURCE = Path(syngrpo.__file__).parent
 FLOORS = (
     "__main__",
     "cli",
+    "cluster",
     "run",
     "dashboard",
     "evaluation",
@@ -104,4 +105,4 @@ def test_only_what_runs_reads_the_configuration() -> None:
         for module in MODULES
         if any(name.startswith("syngrpo.config") for name, _ in imported(SOURCE / module))
     }
-    assert readers <= {"cli", "run", "dashboard", "evaluation", "grpo", "config"}
+    assert readers <= {"cli", "cluster", "run", "dashboard", "evaluation", "grpo", "config"}

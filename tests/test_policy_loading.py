@@ -12,8 +12,11 @@ import torch
 from transformers import AutoProcessor
 
 from plain_transformers import load_plain, model_inputs
+from syngrpo.policy import loading
 from syngrpo.policy.encode import encode
 from syngrpo.policy.loading import LoraOptions, load_policy
+from syngrpo.policy.vision import pixel_values
+from syngrpo.rooms.starter import STARTER_DIR
 from syngrpo.sample import EncodedImage, InputError, Sample
 from tiny_families import save_tiny
 from tiny_models import random_image, random_sample, save_tiny_qwen
@@ -56,7 +59,7 @@ def test_saved_processor_reads_images_the_same_way(checkpoint: Path, tmp_path: P
     image = random_image(96, 80, seed=3)
     tensors = processor.image_processor(images=[image], return_tensors="pt")
     prompt = encode(policy, random_sample(96, 80, seed=3), "the lamp")
-    torch.testing.assert_close(prompt.pixel_values, tensors["pixel_values"])
+    torch.testing.assert_close(pixel_values(policy, [prompt]), tensors["pixel_values"])
     assert prompt.image_grid_thw.prod() * 8 * 8 <= 32 * 32
 
 
@@ -82,7 +85,7 @@ def test_prompt_holds_template_placeholders_and_frame(checkpoint: Path) -> None:
     assert text.count("<|image_pad|>") == rows * columns // 4
     assert (prompt.frame.width, prompt.frame.height) == (columns * 8, rows * 8) == (64, 48)
     assert prompt.frame.to_original((0, 0, 64, 48)) == (0, 0, 70, 45)
-    assert prompt.pixel_values.shape == (rows * columns, 3 * 2 * 8 * 8)
+    assert prompt.patches.shape == (rows * columns, 3, 8, 8)
 
 
 def test_vision_tokens_and_nameless_rows_are_banned(tmp_path: Path) -> None:
@@ -157,3 +160,17 @@ def test_elongated_and_truncated_images_are_refused(checkpoint: Path) -> None:
     cut = EncodedImage(64, 64, data=whole[: len(whole) // 2])
     with pytest.raises(InputError, match="cannot be decoded"):
         encode(policy, Sample("s", "rec", cut, "q", None, ()), "q")
+
+
+def test_large_models_compute_their_activations_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    def checkpoints(**options: bool) -> bool:
+        return any(
+            getattr(module, "gradient_checkpointing", False)
+            for module in load_policy(STARTER_DIR, **options).model.modules()
+        )
+
+    assert not checkpoints()
+    assert checkpoints(gradient_checkpointing=True)
+    monkeypatch.setattr(loading, "LARGE", 3_000_000)
+    assert checkpoints()
+    assert not checkpoints(gradient_checkpointing=False)

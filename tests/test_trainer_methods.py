@@ -18,6 +18,7 @@ from watched_trainer import watched_trainer
 METHODS: dict[str, dict[str, Any]] = {
     "grpo": {"method__loss": "dapo"},
     "grpo-clip-higher": {"trainer__updates_per_rollout": 2, "model__freeze_vision": "true"},
+    "noisy-rollout": {},
     "random-scene": {"method__loss": "dr_grpo"},
     "syn-grpo-no-smoothing": {"method__refill_zero_variance": "true"},
     "syn-grpo": {"model__lora": "{rank: 4, alpha: 8}", "method__beta": 0.1},
@@ -42,7 +43,8 @@ def test_every_method_trains_and_says_what_it_did(tmp_path: Path, name: str) -> 
         assert 0 <= record["reward/accuracy"] <= 1 and 0 < record["reward/format"] <= 1
         assert record["pool/seed"] == 24 and record["time/step_s"] > 0
     first, second = records
-    synthesises, rewards = not name.startswith("grpo"), name.startswith("syn-grpo")
+    synthesises = name not in ("grpo", "grpo-clip-higher", "noisy-rollout")
+    rewards = name.startswith("syn-grpo")
     assert (first["synthesis/submitted"] > 0) == synthesises
     assert (second["pool/synthetic"] > 0) == synthesises
     assert (second["diversity/response_synthetic"] is not None) == synthesises

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,9 +22,10 @@ from syngrpo.dashboard.report import write_report
 from syngrpo.dashboard.run_data import read_lines
 from syngrpo.dashboard.summary import print_summary
 from syngrpo.evaluation.measure import append_evaluation, evaluate, truncate_evaluations
-from syngrpo.grpo import checkpoint
+from syngrpo.grpo.checkpoint import Checkpoint, Writer, latest
 from syngrpo.grpo.disk import atomic_directory
 from syngrpo.grpo.processes import Processes
+from syngrpo.grpo.resume import resume_run, save_run
 from syngrpo.grpo.run_directory import RunDirectory
 from syngrpo.grpo.sizes import check_sizes
 from syngrpo.grpo.trainer import Trainer
@@ -60,6 +61,10 @@ def train(config: Config, run_dir: Path, resume: bool, console: Console | None =
             if processes.is_main:
                 run = stack.enter_context(RunDirectory.open(run_dir, resume))
             _Run(config, run, processes, console, seeds, weights, held_out).go()
+            processes.agree()
+    except (InputError, OSError) as error:  # OSError: a full disk
+        processes.tell(str(error))
+        raise
     finally:
         processes.close()
     if processes.is_main:
@@ -83,16 +88,15 @@ class _Run:
         trainer = self.config.trainer
         policy = self._policy()
         check_sizes(self.config, policy, self.seeds)
-        last = checkpoint.latest(self.run.checkpoints)
+        last = None
         if self.processes.is_main:
+            last = latest(self.run.checkpoints)
             self._prepare_directory(last)
         with self._client() as client:
             tasks = {sample.task for sample in self.seeds}
             workflow = Trainer(self.config, policy, self.processes, client, tasks)
             workflow.updater.directory = self.run.path
-            if last is not None:
-                workflow.load_state_dict(last.read("workflow"))
-                checkpoint.restore_rng(_own(last.read("rng"), self.processes))
+            resume_run(workflow, last, self.processes)
             progress = TrainingProgress(
                 trainer.steps, start=workflow.steps_done, console=self.console
             )
@@ -108,11 +112,12 @@ class _Run:
                     if step % trainer.checkpoint_every == 0 or step == trainer.steps:
                         self._checkpoint(workflow)
                     self._evaluate(policy, step, progress)
-        if self.processes.is_main:
-            with atomic_directory(self.run.final) as target:
-                policy.save(target)
+        with self.processes.whole(policy) as whole:
+            if self.processes.is_main:
+                with atomic_directory(self.run.final) as target:
+                    whole.save(target)
 
-    def _prepare_directory(self, last: checkpoint.Checkpoint | None) -> None:
+    def _prepare_directory(self, last: Checkpoint | None) -> None:
         """Brings what the run wrote back to where the checkpoint was taken, or to the start."""
         self.run.write_config(safe_load(dump_config(self.config)))
         self.run.start_log()
@@ -137,9 +142,12 @@ class _Run:
             freeze_vision=options.freeze_vision,
             gradient_checkpointing=options.gradient_checkpointing,
             max_pixels=options.max_pixels,
+            cuda_graphs=self.config.rollout.cuda_graphs,
         )
         if self.config.method.beta:
             policy.keep_reference()
+        if self.config.trainer.sharding == "full" and self.processes.count > 1:
+            policy.shard(self.processes.mesh(), self.config.trainer.master_weights)
         return policy
 
     def _device(self, wanted: str) -> str:
@@ -207,47 +215,40 @@ class _Run:
                 tracker.finish()
 
     def _checkpoint(self, workflow: Trainer) -> None:
-        rng = self.processes.gather([checkpoint.capture_rng()])
-        if not self.processes.is_main:
-            return
-        assert workflow.client is not None
-        content: dict[str, Any] = {
-            "workflow": workflow.state_dict(),
-            "rng": rng,
-        }
-        if self.config.synthesis.mode != "async":
-            content[POOL_BACKUP] = workflow.client.backup
-        checkpoint.save(
-            self.run.checkpoints,
-            workflow.steps_done,
-            content,
-            keep_last=self.config.trainer.keep_checkpoints,
-        )
+        client, keep_last = workflow.client, self.config.trainer.keep_checkpoints
+        writers: dict[str, Writer] = {}
+        if client is not None and self.config.synthesis.mode != "async":
+            writers[POOL_BACKUP] = client.backup
+        save_run(self.run.checkpoints, workflow, self.processes, writers, keep_last)
 
     def _evaluate(self, policy: Policy, step: int, progress: TrainingProgress) -> None:
         """Held-out accuracy where it is due, by the main process; the others wait."""
         every = self.config.evaluation.every
         if step not in (0, self.config.trainer.steps) and (not every or step % every):
             return
-        if self.processes.is_main:
-            path = self.run.path / EVALUATIONS
-            done = {(row["step"], row["set"]) for row in read_lines(path)}
-            for name, samples in self.held_out.items():
-                if (step, name) in done:
-                    continue
-                options = self.config.evaluation
-                result = evaluate(
-                    policy,
-                    samples,
-                    prompt_style=self.config.data.prompt_style,
-                    max_new_tokens=self.config.rollout.max_new_tokens,
-                    batch_size=options.batch_size,
-                    samples_per_prompt=options.samples_per_prompt,
-                    seed=self.config.trainer.seed,
-                    progress=progress.evaluating(name, len(samples)),
-                )
-                append_evaluation(path, result, step, name)
-        self.processes.share(None)
+        with self.processes.whole(policy) as whole:
+            if self.processes.is_main:
+                self._measure(whole, step, progress)
+        self.processes.agree()
+
+    def _measure(self, policy: Policy, step: int, progress: TrainingProgress) -> None:
+        path = self.run.path / EVALUATIONS
+        done = {(row["step"], row["set"]) for row in read_lines(path)}
+        for name, samples in self.held_out.items():
+            if (step, name) in done:
+                continue
+            options = self.config.evaluation
+            result = evaluate(
+                policy,
+                samples,
+                prompt_style=self.config.data.prompt_style,
+                max_new_tokens=self.config.rollout.max_new_tokens,
+                batch_size=options.batch_size,
+                samples_per_prompt=options.samples_per_prompt,
+                seed=self.config.trainer.seed,
+                progress=progress.evaluating(name, len(samples)),
+            )
+            append_evaluation(path, result, step, name)
 
 
 def _read_data(
@@ -266,16 +267,6 @@ def _read_data(
         )
     sources = named(config.data.train)
     return seeds, dataset_weights({n: source.weight for n, source in sources.items()}), held_out
-
-
-def _own(states: Sequence[dict[str, Any]], processes: Processes) -> dict[str, Any]:
-    """This process's random states out of those of all."""
-    if len(states) != processes.count:
-        raise InputError(
-            f"the checkpoint was saved by {len(states)} processes, now there are "
-            f"{processes.count}; resume with as many"
-        )
-    return states[processes.rank]
 
 
 def _settings(synthesis: SynthesisConfig, directory: Path) -> SynthesisSettings:

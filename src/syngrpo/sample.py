@@ -86,7 +86,10 @@ class EncodedImage:
             with Image.open(io.BytesIO(self.read())) as image:
                 return np.asarray(image.convert("RGB"))
         except (OSError, SyntaxError, ValueError) as error:
-            raise InputError(f"image {where} cannot be decoded ({error}); replace it") from None
+            # PIL names the stream in memory where it knows no format, and its address says nothing.
+            unknown = isinstance(error, UnidentifiedImageError)
+            reason = "it is in no known format" if unknown else error
+            raise InputError(f"image {where} cannot be decoded ({reason}); replace it") from None
 
     def digest(self) -> str:
         """sha256 of the encoded bytes, hexadecimal."""

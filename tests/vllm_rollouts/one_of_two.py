@@ -1,4 +1,5 @@
-"""One of two processes of a run, each with an engine and prompts of its own; says what it got."""
+"""One of two processes of a run, each with prompts of its own, and with an engine of its own or one
+server for both; says what it got."""
 
 import json
 import sys
@@ -8,22 +9,28 @@ import torch
 
 from syngrpo.grpo.processes import Processes
 from syngrpo.policy.encode import encode
+from syngrpo.policy.engines.remote import RemoteRollout
 from syngrpo.policy.engines.vllm_engine import VllmEngine
 from syngrpo.policy.loading import load_policy
 from syngrpo.policy.rollout import rollout
 from syngrpo.policy.sampling import Sampling
 from syngrpo.rooms.dataset import rooms_samples
 from syngrpo.rooms.starter import STARTER_DIR
+from syngrpo.synthesis.settings import ServerAddress
 from syngrpo.tasks import get_task
 
 
-def main(target: Path) -> None:
+def main(target: Path, *server: str) -> None:
     processes = Processes()
     policy = load_policy(STARTER_DIR)
     part = [sample for _, sample in processes.part(rooms_samples("test", 3))]
     prompts = [encode(policy, s, get_task(s.task).prompt(s, "brief")) for s in part]
     seeds = list(range(len(prompts)))
-    engine = VllmEngine(policy, cache_gib=0.25)
+    engine: VllmEngine | RemoteRollout
+    if server:
+        engine = RemoteRollout(policy, ServerAddress(*server))
+    else:
+        engine = VllmEngine(policy, cache_gib=0.25)
     greedy = Sampling(0, max_new_tokens=32)
     same = []
     for _ in range(2):
@@ -44,4 +51,4 @@ def main(target: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main(Path(sys.argv[1]), *sys.argv[2:])

@@ -4,18 +4,13 @@ from __future__ import annotations
 
 import json
 import os
-import socket
 import subprocess
 import sys
 from pathlib import Path
 
+from server_process import free_port
+
 SCRIPT = Path(__file__).parent / "one_of_two.py"
-
-
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
 
 
 def test_every_process_rolls_out_its_own_prompts(tmp_path: Path) -> None:

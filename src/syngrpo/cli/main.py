@@ -15,6 +15,7 @@ from syngrpo.cli.data import data_app
 from syngrpo.cli.doctor import doctor
 from syngrpo.cli.evaluate import evaluate_app
 from syngrpo.cli.pool import pool_app
+from syngrpo.cli.rollout_server import rollout_server
 from syngrpo.cli.rooms import rooms_app
 from syngrpo.cli.serve import serve
 from syngrpo.cli.train import report, train
@@ -27,7 +28,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for command in (train, serve, worker, report, doctor):
+for command in (train, serve, worker, rollout_server, report, doctor):
     app.command()(command)
 app.add_typer(evaluate_app, name="evaluate")
 app.add_typer(data_app, name="data")

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
+    from syngrpo.cluster.launch import Ranks
     from syngrpo.sample import Sample
     from syngrpo.synthesis.ray_cluster import RayCluster
 
@@ -59,6 +60,47 @@ GpusPerWorker = Annotated[
         "By itself 1 where the cluster has GPUs and the generator wants one, else 0."
     ),
 ]
+
+TrainerRay = Annotated[
+    str | None,
+    typer.Option(
+        "--ray",
+        metavar="ADDRESS",
+        help="Train on this Ray cluster, from one of its nodes: auto or HOST:PORT.",
+    ),
+]
+Processes = Annotated[
+    int | None,
+    typer.Option(
+        min=1, help="With --ray: processes that train together, each on a GPU if there are. 1."
+    ),
+]
+Restarts = Annotated[
+    int | None,
+    typer.Option(
+        min=0, help="With --ray: how often they go on by themselves after one has died. 3."
+    ),
+]
+
+
+def trainer_ranks(address: str | None, processes: int | None, restarts: int | None) -> Ranks | None:
+    """What --ray, --processes and --restarts say; None without --ray.
+
+    Raises InputError for the others without it, and when Ray is not installed.
+    """
+    from syngrpo.sample import InputError
+    from syngrpo.synthesis.ray_cluster import import_ray
+
+    given = {"processes": processes, "restarts": restarts}
+    chosen = {name: value for name, value in given.items() if value is not None}
+    if address is None:
+        if chosen:
+            raise InputError(f"--{min(chosen)} is for a run on a Ray cluster; give --ray ADDRESS")
+        return None
+    import_ray()
+    from syngrpo.cluster.launch import Ranks
+
+    return Ranks(address, **chosen)
 
 
 def ray_cluster(address: str | None, gpus: float | None) -> RayCluster | None:

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from syngrpo.cli.options import Processes, Restarts, TrainerRay, trainer_ranks
+
 
 def train(
     config: Annotated[Path, typer.Argument(help="YAML file, for example configs/demo.yaml.")],
@@ -17,16 +19,24 @@ def train(
     overrides: Annotated[
         list[str] | None, typer.Option("--set", help="Override a key: trainer.steps=16.")
     ] = None,
+    ray: TrainerRay = None,
+    processes: Processes = None,
+    restarts: Restarts = None,
 ) -> None:
     """Train a model as the config file says."""
     from syngrpo.config import load_config
 
     resolved = load_config(config, overrides or [])
     directory = run_dir if run_dir is not None else _new_run_directory(config, resume)
+    ranks = trainer_ranks(ray, processes, restarts)
+    if ranks is not None:
+        from syngrpo.cluster.launch import train_on_ray
 
-    from syngrpo.run import train as run_training
+        train_on_ray(resolved, directory, resume, ranks)
+    else:
+        from syngrpo.run import train as run_training
 
-    run_training(resolved, directory, resume)
+        run_training(resolved, directory, resume)
 
 
 def report(

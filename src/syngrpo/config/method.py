@@ -8,7 +8,14 @@ from pydantic import Field, model_validator
 
 from syngrpo.config.section import Section
 
-Method = Literal["syn-grpo", "syn-grpo-no-smoothing", "random-scene", "grpo", "grpo-clip-higher"]
+Method = Literal[
+    "syn-grpo",
+    "syn-grpo-no-smoothing",
+    "random-scene",
+    "grpo",
+    "grpo-clip-higher",
+    "noisy-rollout",
+]
 
 
 class MethodConfig(Section):
@@ -17,7 +24,8 @@ class MethodConfig(Section):
     name: Method = Field(
         default="syn-grpo",
         description="grpo: no synthesis; random-scene: synthesis from random descriptions, no "
-        "diversity reward; syn-grpo-no-smoothing: diversity reward without its moving baseline",
+        "diversity reward; syn-grpo-no-smoothing: diversity reward without its moving baseline; "
+        "noisy-rollout: no synthesis, half of a group answers a distorted image",
     )
     loss: Literal["grpo", "dr_grpo", "dapo"] = Field(
         default="grpo", description="variant of the loss"
@@ -58,6 +66,12 @@ class MethodConfig(Section):
     descriptions_per_group: int = Field(
         default=2, ge=1, description="descriptions submitted for synthesis, at most, per group"
     )
+    noise: float = Field(
+        default=0.5,
+        ge=0,
+        lt=1,
+        description="noisy-rollout: strength of the noise at first; it wanes over the run",
+    )
     refill_zero_variance: bool = Field(
         default=False, description="draw once more for groups whose responses all score the same"
     )
@@ -78,7 +92,7 @@ class MethodConfig(Section):
     @property
     def synthesises(self) -> bool:
         """Whether new images are painted at all."""
-        return not self.name.startswith("grpo")
+        return self.random_descriptions or self.rewards_diversity
 
     @property
     def random_descriptions(self) -> bool:

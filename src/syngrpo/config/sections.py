@@ -8,6 +8,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from syngrpo.config.method import MethodConfig
+from syngrpo.config.rollout import RolloutConfig
 from syngrpo.config.section import Section
 from syngrpo.config.source import Source
 from syngrpo.config.synthesis import ServerConfig, SynthesisConfig
@@ -36,7 +37,11 @@ class ModelConfig(Section):
     device: str = Field(default="auto", description='"auto", "cpu", "cuda", "cuda:1"')
     lora: LoraConfig | None = Field(default=None, description="null: all weights are trained")
     freeze_vision: bool = Field(default=False, description="no gradients into the vision tower")
-    gradient_checkpointing: bool = Field(default=False, description="slower, and less memory")
+    gradient_checkpointing: bool | None = Field(
+        default=None,
+        description="slower, and a tenth of the memory for activations; null: with models of a "
+        "billion weights and more",
+    )
     max_pixels: int | None = Field(
         default=None, ge=1, description="larger images are shrunk to this area; null: the model's"
     )
@@ -61,38 +66,6 @@ class DataConfig(Section):
     check_images: bool = Field(
         default=True, description="decode every image once before training starts"
     )
-
-
-class RolloutConfig(Section):
-    """How responses are sampled."""
-
-    group_size: int = Field(default=8, ge=2, description="responses per sample (G)")
-    temperature: float = Field(
-        default=1.0, gt=0, description="of sampling, and of log-probabilities"
-    )
-    top_p: float = Field(default=1.0, gt=0, le=1, description="nucleus sampling; 1: off")
-    max_new_tokens: int = Field(default=256, ge=1, description="length limit of a response")
-    engine: Literal["native", "vllm"] = Field(
-        default="native", description="what samples: our own rollout, or vLLM, see docs/vllm.md"
-    )
-    vllm_cache_gib: float = Field(
-        default=4.0, gt=0, description="memory of a process for vLLM's keys and values"
-    )
-    vllm_max_length: int = Field(
-        default=8192, ge=2, description="tokens of a prompt and its response in vLLM, at most"
-    )
-    importance_cap: float = Field(
-        default=2.0,
-        ge=1,
-        description="weight of tokens whose log-probability sampling put too low, at most",
-    )
-
-    @field_validator("engine")
-    @classmethod
-    def _installed(cls, value: str) -> str:
-        if value == "vllm" and find_spec("vllm") is None:
-            raise ValueError("vLLM is not installed; run: pip install 'syngrpo[vllm]'")
-        return value
 
 
 class TrainerConfig(Section):
@@ -122,6 +95,11 @@ class TrainerConfig(Section):
     )
     master_weights: bool = Field(
         default=True, description="bfloat16 weights are updated through float32 copies"
+    )
+    sharding: Literal["none", "full"] = Field(
+        default="none",
+        description="full: each of several processes keeps a part of weights, gradients and "
+        "optimizer state instead of a copy, see docs/sharding.md; means nothing to one process",
     )
     updates_per_rollout: int = Field(default=1, ge=1, description="updates made from one rollout")
     max_grad_norm: float = Field(

@@ -13,8 +13,8 @@ from syngrpo.boxes import CoordinateFrame
 from syngrpo.diversity.response import response_diversity
 from syngrpo.evaluation.bootstrap import Interval
 from syngrpo.evaluation.bootstrap import intervals as bootstrap_intervals
-from syngrpo.evaluation.metrics import Part, Statistics, kinds, parts
-from syngrpo.evaluation.predictions import Answer, Prediction
+from syngrpo.evaluation.metrics import Part, Statistics, kinds, parts, sample_lines
+from syngrpo.evaluation.predictions import Answer, Prediction, samples_digest
 from syngrpo.policy.encode import Prompt, encode
 from syngrpo.policy.loading import Policy
 from syngrpo.policy.rollout import Response, Sampling, rollout
@@ -42,10 +42,19 @@ class EvaluationResult:
     predictions: tuple[Prediction, ...]
 
     def record(self, step: int, set_name: str) -> dict[str, Any]:
-        """The line of ``evaluation.jsonl``."""
+        """The line of ``evaluation.jsonl``. ``samples`` tells whether two lines are about the same
+        samples, ``per_sample`` holds the values of each, in order (see ``sample_lines``)."""
         return {
             "step": step,
             "set": set_name,
+            **self.summary(),
+            "samples": samples_digest(self.predictions),
+            "per_sample": sample_lines(self.predictions),
+        }
+
+    def summary(self) -> dict[str, Any]:
+        """All metrics and intervals, plain data."""
+        return {
             "metrics": self.metrics,
             "intervals": self.intervals,
             "kinds": self.kinds,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -13,8 +14,6 @@ from syngrpo.tasks.ovd import DETECTION
 
 THRESHOLDS: dict[str, tuple[float, ...]] = {"rec": (0.5, 0.75, 0.9)}
 """Tasks whose accuracy is an overlap: the share of answers at or above each is reported too."""
-
-"""Tasks whose answers are lists of labelled boxes."""
 
 _REC_HEADLINES = {
     "greedy/acc@0.5": "Acc@0.5",
@@ -133,6 +132,15 @@ def per_sample(predictions: Sequence[Prediction], task: str) -> PerSample:
         )
         columns["diversity/response"] = _column(predictions, lambda p: p.diversity)
     return columns
+
+
+def sample_lines(predictions: Sequence[Prediction]) -> dict[str, list[Any]]:
+    """``per_sample`` as plain data, four decimals, beside the column ``id``: so that evaluations of
+    the same samples can be compared sample by sample when the answers themselves are gone."""
+    tasks = {p.task for p in predictions}
+    columns = per_sample(predictions, tasks.pop() if len(tasks) == 1 else "")
+    rounded = {name: values.round(4).tolist() for name, values in columns.items()}
+    return {"id": [p.id for p in predictions], **rounded}
 
 
 def _column(predictions: Sequence[Prediction], value: Callable[..., float]) -> np.ndarray:

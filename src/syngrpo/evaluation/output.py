@@ -73,13 +73,9 @@ class Output:
 
     def write_metrics(self, results: dict[str, EvaluationResult]) -> None:
         """``metrics.json``, and the same as lines of ``evaluation.jsonl``, step 0."""
-        records = {name: result.record(0, name) for name, result in results.items()}
-        lines = [json.dumps(record) + "\n" for record in records.values()]
+        lines = [json.dumps(r.record(0, name)) + "\n" for name, r in results.items()]
         (self.directory / EVALUATIONS).write_text("".join(lines), encoding="utf-8")
-        sets = {
-            name: {key: value for key, value in record.items() if key not in ("step", "set")}
-            for name, record in records.items()
-        }
+        sets = {name: result.summary() for name, result in results.items()}
         _write(self.directory / METRICS, {"settings": self._settings, "sets": sets})
 
     def _path(self, name: str) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from collections.abc import Iterable
@@ -73,6 +74,16 @@ def read_predictions(path: Path) -> list[Prediction]:
         return []
     lines = path.read_bytes().split(b"\n")[:-1]
     return [_prediction(line, f"{path}:{number}") for number, line in enumerate(lines, start=1)]
+
+
+def samples_digest(predictions: Iterable[Prediction]) -> str:
+    """Of what was asked, in order, whatever was answered: equal for evaluations of the same
+    samples."""
+    digest = hashlib.sha256()
+    for p in predictions:
+        asked = [p.id, p.task, p.question, p.truth, p.kind, p.image, p.prompt]
+        digest.update(json.dumps(asked).encode())
+    return digest.hexdigest()
 
 
 def drop_unfinished_line(path: Path) -> None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from syngrpo.diversity.response import has_zero_variance
 from syngrpo.grpo.loss import LossOutput
+from syngrpo.pool.records import PoolStats
 
 Kind = Literal["mean", "sum", "max", "same"]
 
@@ -144,6 +145,16 @@ class StepMetrics:
         for reward in format_rewards:
             self.observe_task("reward/format", task, reward)
         self.observe("tokens", tokens)
+
+    def observe_pool(self, stats: PoolStats, baselines: Mapping[str, float]) -> None:
+        """The pool as it is now, and every task's diversity baseline; the whole one is their
+        mean."""
+        self.observe("pool/seed", stats.seed)
+        self.observe("pool/synthetic", stats.synthetic)
+        self.observe("pool/depth_mean", stats.depth_mean)
+        for task, value in baselines.items():
+            self.observe(of_task("diversity/baseline", task), value)
+        self.observe("diversity/baseline", sum(baselines.values()) / len(baselines))
 
     def observe_loss(self, output: LossOutput, divisor: int = 1) -> None:
         """One micro-batch. Its loss counts for 1/divisor: where it was multiplied by

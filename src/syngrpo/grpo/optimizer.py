@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from transformers import get_scheduler
 
 from syngrpo.config import Config
 from syngrpo.policy.loading import Policy
+from syngrpo.policy.sharding import spread_like
 
 STEP_BYTES = 2**28
 """Float32 gradients that exist at once while master weights are updated."""
@@ -96,13 +97,25 @@ class Optimizer:
         }
 
     @torch.no_grad()
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Puts all three back. Raises KeyError when the model has other trained weights."""
+    def load_state_dict(
+        self, state: dict[str, Any], receive: Callable[[Tensor], Tensor] = torch.Tensor.detach
+    ) -> None:
+        """Puts all three back, one tensor at a time, each of which goes through ``receive`` and is
+        whole. Raises KeyError when the model has other trained weights."""
+
+        def place(tensor: Tensor, weight: Tensor) -> Tensor:
+            return spread_like(receive(tensor), weight) if tensor.ndim else tensor
+
         for name, weight in self.weights.items():
-            weight.copy_(state["weights"][name])
-            if name in self.masters:
-                self.masters[name].copy_(state["weights"][name])
-        self.adamw.load_state_dict(state["optimizer"])
+            own = self.masters.get(name, weight)
+            own.copy_(place(state["weights"][name], own))
+            weight.copy_(own)
+        numbered = dict(enumerate(self.adamw.param_groups[0]["params"]))
+        moments = {
+            number: {key: place(value, numbered[number]) for key, value in of_weight.items()}
+            for number, of_weight in state["optimizer"]["state"].items()
+        }
+        self.adamw.load_state_dict({**state["optimizer"], "state": moments})
         self.schedule.load_state_dict(state["schedule"])
 
 

@@ -18,6 +18,7 @@ from syngrpo.grpo.advantages import (
     span_credit,
 )
 from syngrpo.grpo.groups import Group
+from syngrpo.grpo.prompts import Prompts
 from syngrpo.policy.encode import Prompt
 from syngrpo.policy.spans import scene_token_mask
 from syngrpo.sample import Sample
@@ -82,6 +83,27 @@ def settled_segment(settled: Settled, weight: float) -> CreditedSegment:
         mask=pending.scene_mask,
         settled=True,
     )
+
+
+def update_rows(
+    groups: Sequence[Group],
+    settled: Sequence[Settled],
+    prompts: Prompts,
+    tokenizer: object,
+    method: MethodConfig,
+) -> list[UpdateRow]:
+    """Every group's row, and settled segments beside their own prompt where that is among them
+    anyway; else in a row of their own. Raises InputError as ``Prompts.take`` does."""
+    rows = [fresh_row(group, tokenizer, method) for group in groups]
+    places = {row.prompt.sample_id: row for row in rows}
+    elsewhere = {item.parent.id: item.parent for item in settled if item.parent.id not in places}
+    for prompt in prompts.take(list(elsewhere.values())):
+        places[prompt.sample_id] = UpdateRow(prompt)
+        rows.append(places[prompt.sample_id])
+    for item in settled:
+        segment = settled_segment(item, method.diversity_weight)
+        places[item.parent.id].segments.append(segment)
+    return rows
 
 
 def count_fresh(rows: Sequence[UpdateRow]) -> tuple[int, int]:

@@ -13,13 +13,13 @@ from syngrpo.diversity.ledger import Ledger, PendingDescription
 from syngrpo.diversity.response import has_zero_variance
 from syngrpo.diversity.smoothing import DiversityBaseline
 from syngrpo.grpo.groups import Group, score_group
-from syngrpo.grpo.metrics import StepMetrics, merged, of_task
+from syngrpo.grpo.metrics import StepMetrics, merged
 from syngrpo.grpo.processes import Processes
+from syngrpo.grpo.prompts import Prompts
 from syngrpo.grpo.reports import Description, GroupReport, report_group
-from syngrpo.grpo.rows import Settled, UpdateRow, fresh_row, settled_segment
+from syngrpo.grpo.rollouts import rollout_of
+from syngrpo.grpo.rows import Settled, update_rows
 from syngrpo.grpo.update import Updater
-from syngrpo.policy.encode import encode
-from syngrpo.policy.engines import make_rollout
 from syngrpo.policy.loading import Policy
 from syngrpo.policy.rollout import Response
 from syngrpo.policy.sampling import Sampling
@@ -28,7 +28,9 @@ from syngrpo.pool.records import Observation, PoolSample
 from syngrpo.rooms.descriptions import random_description
 from syngrpo.sample import EncodedImage, Sample
 from syngrpo.synthesis.client import DataClient
-from syngrpo.tasks import get_task
+
+REMEMBERED_STEPS = 4
+"""Prompts of so many steps stay encoded, for descriptions that settle soon."""
 
 
 class Trainer:
@@ -50,10 +52,12 @@ class Trainer:
         self.processes = processes
         self.client = client
         self.updater = Updater(config, policy, processes)
-        options = config.rollout
-        self.rollout = make_rollout(
-            options.engine, policy, options.vllm_cache_gib, options.vllm_max_length
-        )
+        kept = REMEMBERED_STEPS * config.trainer.groups_per_step
+        self.prompts = Prompts(policy, config.data.prompt_style, kept)
+        if client is not None:
+            client.foresee(self._foresee)
+        with processes.whole(policy) as whole:  # as it will be when it samples
+            self.rollout = rollout_of(config, whole, lambda: self.steps_done)
         method = config.method
         self.ledger = Ledger(method.max_staleness)
         self.baseline = DiversityBaseline(
@@ -102,11 +106,12 @@ class Trainer:
         options = self.config.rollout
         sampling = Sampling(options.temperature, options.top_p, options.max_new_tokens)
         with self.metrics.timed("time/rollout_s"):
-            prompts = [self._prompt(item.sample) for _, item in drawn]
+            prompts = self.prompts.take([item.sample for _, item in drawn])
             seeds = [self._random("rollout", first + i).integers(2**62) for i, _ in drawn]
-            responses = self.rollout(
-                self.policy, prompts, options.group_size, sampling, [int(s) for s in seeds]
-            )
+            with self.processes.whole(self.policy) as policy:
+                responses = self.rollout(
+                    policy, prompts, options.group_size, sampling, [int(s) for s in seeds]
+                )
         return [
             (first + i, item, prompt, group)
             for (i, item), prompt, group in zip(drawn, prompts, responses, strict=True)
@@ -208,22 +213,16 @@ class Trainer:
             self.metrics.observe("synthesis/settled", len(settled))
             for item in settled:
                 self.metrics.observe_task("diversity/reward", item.pending.task, item.reward)
-            self._observe_pool()
+            baselines = {task: self.baseline.baseline(task) for task in self.baseline.tasks}
+            self.metrics.observe_pool(self.client.stats(), baselines)
         return self.processes.share(settled)
 
     def update(self, groups: Sequence[Group], settled: Sequence[Settled]) -> None:
         """6. One loss over fresh responses and settled descriptions."""
-        method = self.config.method
         with self.metrics.timed("time/update_s"):
-            rows = [fresh_row(group, self.policy.tokenizer, method) for group in groups]
-            places = {row.prompt.sample_id: row for row in rows}
-            for _, item in self.processes.part(settled):
-                # Beside its own prompt where that is here anyway; else in a row of its own.
-                row = places.get(item.parent.id)
-                if row is None:
-                    row = places[item.parent.id] = UpdateRow(self._prompt(item.parent))
-                    rows.append(row)
-                row.segments.append(settled_segment(item, method.diversity_weight))
+            here = [item for _, item in self.processes.part(settled)]
+            tokenizer = self.policy.tokenizer
+            rows = update_rows(groups, here, self.prompts, tokenizer, self.config.method)
             self.version += self.updater.update(rows, self.metrics)
 
     def state_dict(self) -> dict[str, Any]:
@@ -246,9 +245,9 @@ class Trainer:
         if self.client is not None:
             self.client.load_state_dict(state["client"])
 
-    def _prompt(self, sample: Sample) -> Any:
-        text = get_task(sample.task).prompt(sample, self.config.data.prompt_style)
-        return encode(self.policy, sample, text)
+    def _foresee(self, samples: Sequence[Sample]) -> None:
+        """Called by another thread. The other processes hear of theirs when they are drawn."""
+        self.prompts.foresee(sample for _, sample in self.processes.part(samples))
 
     def _random(self, purpose: str, index: int) -> np.random.Generator:
         """A stream of its own for every use, step and group: the same on any number of processes
@@ -296,14 +295,3 @@ class Trainer:
         if self.processes.count > 1:  # the file may be out of reach of the others
             parent = replace(parent, image=EncodedImage.from_bytes(parent.image.read()))
         return Settled(parent, pending, reward)
-
-    def _observe_pool(self) -> None:
-        assert self.client is not None
-        stats = self.client.stats()
-        self.metrics.observe("pool/seed", stats.seed)
-        self.metrics.observe("pool/synthetic", stats.synthetic)
-        self.metrics.observe("pool/depth_mean", stats.depth_mean)
-        baselines = {task: self.baseline.baseline(task) for task in self.baseline.tasks}
-        for task, value in baselines.items():
-            self.metrics.observe(of_task("diversity/baseline", task), value)
-        self.metrics.observe("diversity/baseline", sum(baselines.values()) / len(baselines))

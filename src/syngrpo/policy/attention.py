@@ -150,9 +150,9 @@ class PackedLayout:
         value: torch.Tensor,
         scaling: float,
     ) -> torch.Tensor:
-        queries, keys, values = (
-            x[0].transpose(0, 1).split(self.parts) for x in (query, key, value)
-        )
+        whole = [x[0].transpose(0, 1) for x in (query, key, value)]
+        self._keep(*whole[1:])
+        queries, keys, values = (x.split(self.parts) for x in whole)
         outputs = []
         for row, segments in enumerate(self.segments):
             prompt, rest = 2 * row, 2 * row + 1
@@ -164,10 +164,13 @@ class PackedLayout:
                         segments, queries[rest], keys[rest], values[rest], prefix, scaling
                     )
                 )
-        if self.keep:
-            pairs = list(zip(keys[::2], values[::2], strict=True))
-            self.prefix.append([(k.detach(), v.detach()) for k, v in pairs])
         return torch.cat(outputs)[None]
+
+    def _keep(self, keys: torch.Tensor, values: torch.Tensor) -> None:
+        """Notes the prompts' keys and values (N, kv_heads, d) of one layer, if asked to."""
+        if self.keep:
+            pairs = zip(keys.split(self.parts)[::2], values.split(self.parts)[::2], strict=True)
+            self.prefix.append([(k.detach(), v.detach()) for k, v in pairs])
 
     def _continue(
         self,

@@ -1,7 +1,9 @@
 """Attention for decoding many responses to few prompts, one token a step.
 
 The prompts' keys and values exist once a prompt, not once a response; only what a response wrote
-itself is its own.
+itself is its own. Room for that is taken once. A step writes into it in place, at a position that
+is itself a tensor: between two calls of ``reserve`` or ``keep`` all steps do the same operations on
+the same addresses with the same shapes.
 """
 
 from __future__ import annotations
@@ -9,14 +11,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-from torch.nn.utils.rnn import pad_sequence
 
 from syngrpo.policy.encode import Prompt
 from syngrpo.policy.forward import forward_rows
 from syngrpo.policy.loading import Policy
 
-BLOCK = 64
-"""Room for own keys and values grows by this many tokens at a time."""
+ALIGNED = 8
+"""Lengths of prompts and of own room are multiples of this: matrix kernels of a GPU like that."""
 
 Pair = tuple[torch.Tensor, torch.Tensor]
 
@@ -24,30 +25,40 @@ Pair = tuple[torch.Tensor, torch.Tensor]
 class SharedDecoder:
     """R rows that continue B prompts one token a call; each prompt runs, and is kept, once.
 
-    ``states`` (R, d) are the hidden states that predict the next tokens.
+    ``states`` (R, d) are the hidden states that predict the first tokens; ``room`` tokens can
+    follow. ``recordable``: whether ``append`` may be recorded (``policy.graphs``).
     """
 
-    def __init__(self, policy: Policy, prompts: Sequence[Prompt], group_size: int) -> None:
+    def __init__(
+        self, policy: Policy, prompts: Sequence[Prompt], group_size: int, room: int
+    ) -> None:
         nothing: list[list[torch.Tensor]] = [[] for _ in prompts]
         rows = forward_rows(policy, policy.base, prompts, nothing, keep_prefix=True)
         owners = torch.arange(len(prompts), device=policy.device).repeat_interleave(group_size)
         lengths = torch.tensor([len(p.input_ids) for p in prompts], device=policy.device)
         self.states = rows.hidden[lengths.cumsum(0) - 1][owners]
         self._positions = torch.tensor(rows.starts, device=policy.device)[owners]
-        self._layout = DecodeLayout(rows.layout.prefix, owners)
+        self._layout = DecodeLayout(rows.layout.prefix, owners, room)
         self._text_model = policy.family.text_model(policy.base)
+        self.recordable = _has_fixed_shapes(policy)
 
-    def append(self, tokens: torch.Tensor) -> None:
-        """Continues each row by one token (R,)."""
+    def append(self, tokens: torch.Tensor) -> torch.Tensor:
+        """Continues each row by one token (R,); returns the states (R, d) that predict the next."""
+        self._layout.advance()
         outputs = self._text_model(
             input_ids=tokens[:, None],
+            attention_mask=self._layout.bias,
             position_ids=self._positions.expand(3, -1)[..., None],
             use_cache=False,
             layout=self._layout,
         )
-        self._layout.advance()
-        self._positions = self._positions + 1
-        self.states = outputs.last_hidden_state[:, 0]
+        self._positions += 1
+        states: torch.Tensor = outputs.last_hidden_state[:, 0]
+        return states
+
+    def reserve(self, length: int, block: int) -> bool:
+        """See ``DecodeLayout.reserve``."""
+        return self._layout.reserve(length, block)
 
     def keep(self, rows: torch.Tensor) -> None:
         """Drops all rows but these (ascending indices into the rows of now)."""
@@ -55,51 +66,90 @@ class SharedDecoder:
         self._positions = self._positions[rows]
 
 
+def _has_fixed_shapes(policy: Policy) -> bool:
+    """Whether no operation of the model depends on how many tokens an expert of a mixture gets.
+
+    For that PyTorch has grouped matrix products in bfloat16 on GPUs of compute capability 9 and 10;
+    elsewhere on a GPU it asks for the numbers and multiplies expert by expert.
+    """
+    experts = getattr(policy.base.config.text_config, "num_experts", None)
+    if not experts or policy.device.type != "cuda":
+        return True
+    major, _ = torch.cuda.get_device_capability(policy.device)
+    return policy.base.dtype == torch.bfloat16 and major in (9, 10)
+
+
 class DecodeLayout:
-    """R rows, each continuing one of B prompts; every call appends one token to each row.
+    """R rows, each continuing one of B prompts by up to ``room`` tokens, one a call.
 
     ``prefix[layer]`` holds one (P, kv_heads, d) pair of keys and values a prompt; ``owners`` (R,)
-    says whose prompt a row continues, in ascending order.
+    says whose prompt a row continues, in ascending order. ``bias`` (R, 1, 1, P + S) is added to a
+    row's scores: 0 for its prompt and the tokens it has written, of S slots it attends to, -inf for
+    the rest.
     """
 
-    def __init__(self, prefix: Sequence[Sequence[Pair]], owners: torch.Tensor) -> None:
+    def __init__(self, prefix: Sequence[Sequence[Pair]], owners: torch.Tensor, room: int) -> None:
         lengths = torch.tensor([len(keys) for keys, _ in prefix[0]], device=owners.device)
+        longest, room = (-(-n // ALIGNED) * ALIGNED for n in (int(lengths.max()), room))
         self._prefix = [
-            (_pad([k for k, _ in pairs]), _pad([v for _, v in pairs])) for pairs in prefix
+            (_padded([k for k, _ in pairs], longest), _padded([v for _, v in pairs], longest))
+            for pairs in prefix
         ]
-        longest = int(lengths.max())
-        hidden = torch.arange(longest, device=owners.device) >= lengths[:, None]
-        self._bias = hidden.float().masked_fill(hidden, float("-inf")) if hidden.any() else None
-        self._own: list[Pair | None] = [None] * len(prefix)
+        _, kv_heads, _, dim = self._prefix[0][0].shape
+        # Zeros: what nobody has written is read with weight 0, and 0 times rubbish may be NaN.
+        shape = (len(owners), kv_heads, room, dim)
+        self._own = [(keys.new_zeros(shape), keys.new_zeros(shape)) for keys, _ in self._prefix]
+        self._bias = self._prefix[0][0].new_full((len(owners), 1, 1, longest + room), float("-inf"))
+        columns = torch.arange(longest + room, device=owners.device)
+        self._bias.masked_fill_((columns < lengths[owners][:, None])[:, None, None], 0.0)
+        self._longest, self._room, self._slots = longest, room, 0
         self._owners = owners
-        self._length = 0
+        self._slot = torch.tensor([-1], device=owners.device)
         self._arrange()
 
     def advance(self) -> None:
-        """Says that every layer has appended its token."""
-        self._length += 1
+        """Opens the slot of the next token; there has to be one."""
+        self._slot += 1
+        self.bias.index_fill_(-1, self._longest + self._slot, 0.0)
+
+    def reserve(self, length: int, block: int) -> bool:
+        """Lets rows attend to ``length`` slots or, by whole blocks, a few more; says whether that
+        has changed anything."""
+        slots = min(-(-length // block) * block, self._room)
+        changed = slots > self._slots
+        if changed:
+            self._slots = slots
+            self._look()
+        return changed
 
     def keep(self, rows: torch.Tensor) -> None:
         """Drops all rows but these (ascending indices into the rows of now)."""
-        self._own = [own and (own[0][rows], own[1][rows]) for own in self._own]
-        owners = self._owners[rows]
-        present, self._owners = owners.unique(return_inverse=True)
+        for keys, values in self._seen:
+            keys[: len(rows)], values[: len(rows)] = keys[rows], values[rows]
+        self._bias = self._bias[rows]
+        present, self._owners = self._owners[rows].unique(return_inverse=True)
         if len(present) < len(self._prefix[0][0]):
             self._prefix = [(k[present], v[present]) for k, v in self._prefix]
-            self._bias = self._bias[present] if self._bias is not None else None
         self._arrange()
 
     def _arrange(self) -> None:
         """Rows → a rectangle (B, A) of the rows of each prompt; spare cells repeat row 0."""
         counts = torch.bincount(self._owners)
         widest = int(counts.max())
-        starts = counts.cumsum(0) - counts
         order = torch.arange(len(self._owners), device=self._owners.device)
-        self._cell = self._owners * widest + order - starts[self._owners]
-        self._grid = self._owners.new_zeros(len(counts) * widest)
+        column = order - (counts.cumsum(0) - counts)[self._owners]
+        self._cell = (self._owners, column)
+        self._grid = self._owners.new_zeros(len(counts), widest)
         self._grid[self._cell] = order
-        self._shape = (len(counts), widest)
-        self._full = len(self._grid) == len(order)
+        self._heads = torch.arange(self._prefix[0][0].shape[1], device=order.device)[:, None]
+        self._full = self._grid.numel() == len(order)
+        self._look()
+
+    def _look(self) -> None:
+        """What the rows of now attend to."""
+        rows, slots = len(self._owners), self._slots
+        self._seen = [(k[:rows, :, :slots], v[:rows, :, :slots]) for k, v in self._own]
+        self.bias = self._bias[..., : self._longest + slots]
 
     def attend(
         self,
@@ -111,56 +161,39 @@ class DecodeLayout:
     ) -> torch.Tensor:
         rows, heads, _, dim = query.shape
         kv_heads = key.shape[1]
-        keys, values = self._append(layer, key, value)
+        keys, values = self._seen[layer]
+        keys.index_copy_(2, self._slot, key)
+        values.index_copy_(2, self._slot, value)
         shared_keys, shared_values = self._prefix[layer]
-        folded = query.reshape(rows, kv_heads, heads // kv_heads, dim) * scaling
-        own = folded @ keys.transpose(-1, -2)
-        shared = self._to_grid(folded) @ shared_keys.transpose(-1, -2)
-        if self._bias is not None:
-            shared = shared + self._bias[:, None, None]
-        shared = self._to_rows(shared, heads // kv_heads)
-        prompt = shared.shape[-1]
+        # Query heads that share a key head are further rows of it: no key is repeated.
+        folded = query.reshape(rows, kv_heads, heads // kv_heads, dim)
+        shared = self._to_rows(self._to_grid(folded) @ shared_keys.transpose(-1, -2))
+        own = (folded @ keys.transpose(-1, -2)).view(*shared.shape[:-1], -1)
+        scores = torch.cat([shared, own], dim=-1).view(rows, kv_heads, heads // kv_heads, -1)
         # One softmax over both parts, so the split changes nothing.
-        weights = torch.cat([shared, own], dim=-1).softmax(-1, dtype=torch.float32).to(query.dtype)
-        seen = self._to_grid(weights[..., :prompt]) @ shared_values
-        out = self._to_rows(seen, heads // kv_heads) + weights[..., prompt:] @ values
-        return out.reshape(rows, 1, heads, dim)
-
-    def _append(self, layer: int, key: torch.Tensor, value: torch.Tensor) -> Pair:
-        """Own keys and values (R, kv_heads, written + 1, d) with the new token's at the end."""
-        own, end = self._own[layer], self._length + 1
-        if own is None or own[0].shape[2] < end:
-            rows, heads, _, dim = key.shape
-            room = key.new_empty(rows, heads, BLOCK, dim), value.new_empty(rows, heads, BLOCK, dim)
-            own = (
-                room
-                if own is None
-                else (
-                    torch.cat([own[0], room[0]], dim=2),
-                    torch.cat([own[1], room[1]], dim=2),
-                )
-            )
-            self._own[layer] = own
-        own[0][:, :, self._length] = key[:, :, 0]
-        own[1][:, :, self._length] = value[:, :, 0]
-        return own[0][:, :, :end], own[1][:, :, :end]
+        weights = torch.add(self.bias, scores, alpha=scaling).softmax(-1)
+        seen = self._to_rows(self._to_grid(weights[..., : self._longest]) @ shared_values)
+        out = (weights[..., self._longest :] @ values).view(seen.shape) + seen
+        return out.view(rows, 1, heads, dim)
 
     def _to_grid(self, x: torch.Tensor) -> torch.Tensor:
         """(R, kv_heads, n, e) → (B, kv_heads, A·n, e)."""
-        _, heads, repeats, width = x.shape
-        if not self._full:
-            x = x[self._grid]
-        x = x.reshape(*self._shape, heads, repeats, width).transpose(1, 2)
-        return x.reshape(self._shape[0], heads, -1, width)
+        if self._full:
+            x = x.view(*self._grid.shape, *x.shape[1:]).transpose(1, 2)
+        else:
+            x = x[self._grid[:, None], self._heads]
+        return x.flatten(2, 3)
 
-    def _to_rows(self, x: torch.Tensor, repeats: int) -> torch.Tensor:
-        """(B, kv_heads, A·n, e) → (R, kv_heads, n, e)."""
-        prompts, heads, _, width = x.shape
-        x = x.reshape(prompts, heads, -1, repeats, width).transpose(1, 2)
-        x = x.reshape(-1, heads, repeats, width)
+    def _to_rows(self, x: torch.Tensor) -> torch.Tensor:
+        """(B, kv_heads, A·n, e) → (R, kv_heads, n, e), or (B, A, kv_heads, n, e) as a view."""
+        x = x.unflatten(2, (self._grid.shape[1], -1)).transpose(1, 2)
         return x if self._full else x[self._cell]
 
 
-def _pad(parts: list[torch.Tensor]) -> torch.Tensor:
-    """Sequences (P_i, kv_heads, d) → (B, kv_heads, longest, d), contiguous, padded right."""
-    return pad_sequence(parts, batch_first=True).transpose(1, 2).contiguous()
+def _padded(parts: list[torch.Tensor], length: int) -> torch.Tensor:
+    """Sequences (P_i, kv_heads, d) → (B, kv_heads, length, d), contiguous, zeros to the right."""
+    first = parts[0]
+    padded = first.new_zeros(len(parts), first.shape[1], length, first.shape[2])
+    for row, part in zip(padded, parts, strict=True):
+        row[:, : len(part)] = part.transpose(0, 1)
+    return padded

@@ -27,14 +27,28 @@ def scaled_logits(
     return logits.index_fill_(-1, banned, torch.finfo(torch.float32).min)
 
 
+def normalised(logits: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Probabilities (N, V) of logits (N, V), and the logarithm (N,) of their common divisor."""
+    total = logits.logsumexp(-1)
+    return (logits - total[:, None]).exp(), total
+
+
+def picked(logits: torch.Tensor, tokens: torch.Tensor, total: torch.Tensor) -> torch.Tensor:
+    """log p(token) (N,) of tokens (N,)."""
+    return logits.gather(-1, tokens[:, None])[:, 0] - total
+
+
+def entropy(logits: torch.Tensor, probabilities: torch.Tensor, total: torch.Tensor) -> torch.Tensor:
+    """In nats (N,)."""
+    return total - (probabilities * logits).sum(-1)
+
+
 def logprobs_and_entropy(
     logits: torch.Tensor, tokens: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """log p(token) (N,) and entropy in nats (N,) from logits (N, V) and tokens (N,)."""
-    total = logits.logsumexp(-1)
-    probabilities = (logits - total[:, None]).exp()
-    entropy = total - (probabilities * logits).sum(-1)
-    return logits.gather(-1, tokens[:, None])[:, 0] - total, entropy
+    probabilities, total = normalised(logits)
+    return picked(logits, tokens, total), entropy(logits, probabilities, total)
 
 
 def score_tokens(

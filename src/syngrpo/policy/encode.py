@@ -26,15 +26,17 @@ OPENED_THINKING = re.compile(r"<think>\s*(</think>\s*)?\Z")
 class Prompt:
     """One image and its question, encoded; tensors stay on the CPU.
 
-    ``input_ids`` int64 (P,) with one placeholder per image feature; ``pixel_values`` float
-    (patches, d); ``image_grid_thw`` int64 (1, 3), patches in time, height, width; ``frame``
-    relates the coordinates the model writes to the original pixels. ``features`` are filled in,
-    on the model's device, when a frozen vision tower has seen the image (``vision.see``).
+    ``input_ids`` int64 (P,) with one placeholder per image feature; ``patches`` uint8 (patches, 3,
+    side, side), the resized image cut up in the order of the vision tower (``vision.pixel_values``
+    makes its input of them); ``image_grid_thw`` int64 (1, 3), patches in time, height, width;
+    ``frame`` relates the coordinates the model writes to the original pixels. ``features`` are
+    filled in, on the model's device, when a frozen vision tower has seen the image
+    (``vision.see``).
     """
 
     sample_id: str
     input_ids: torch.Tensor
-    pixel_values: torch.Tensor
+    patches: torch.Tensor
     image_grid_thw: torch.Tensor
     frame: CoordinateFrame
     features: ImageFeatures | None = field(default=None, repr=False)
@@ -58,11 +60,23 @@ def encode(policy: Policy, sample: Sample, text: str) -> Prompt:
     _image_tokens(policy, sample)
     pixels = sample.image.decode().copy()  # the processor wants an array it may write to
     height, width = pixels.shape[:2]
-    chat = _chat(policy, text)
-    tensors = policy.processor(text=[chat], images=[pixels], return_tensors="pt")
-    grid = tensors["image_grid_thw"]
-    frame = policy.family.frame(width, height, grid, policy.processor.image_processor)
-    return Prompt(sample.id, tensors["input_ids"][0], tensors["pixel_values"], grid, frame)
+    processor = policy.processor.image_processor
+    image = processor(
+        images=[pixels],
+        do_rescale=False,
+        do_normalize=False,
+        temporal_patch_size=1,  # a still picture is repeated in time, on the device
+        return_tensors="pt",
+    )
+    patches, grid = image["pixel_values"], image["image_grid_thw"]
+    side = processor.patch_size
+    return Prompt(
+        sample_id=sample.id,
+        input_ids=_placed(policy, _chat(policy, text), int(grid.prod()) // processor.merge_size**2),
+        patches=patches.unflatten(1, (-1, side, side)),
+        image_grid_thw=grid,
+        frame=policy.family.frame(width, height, grid, processor),
+    )
 
 
 def prompt_size(policy: Policy, sample: Sample, text: str) -> PromptSize:
@@ -106,6 +120,13 @@ def _chat(policy: Policy, text: str) -> str:
         [{"role": "user", "content": content}], add_generation_prompt=True, tokenize=False
     )
     return OPENED_THINKING.sub("", chat)
+
+
+def _placed(policy: Policy, chat: str, image_tokens: int) -> torch.Tensor:
+    """Token ids of ``chat``, its one placeholder repeated for every feature of the image."""
+    ids = torch.tensor(policy.tokenizer(chat).input_ids)
+    placeholder = ids == policy.base.config.image_token_id
+    return ids.repeat_interleave(torch.where(placeholder, image_tokens, 1))
 
 
 def _image_tokens(policy: Policy, sample: Sample) -> int:

@@ -11,6 +11,7 @@ import torch
 from syngrpo.policy.attention import PackedLayout
 from syngrpo.policy.encode import Prompt
 from syngrpo.policy.loading import Policy
+from syngrpo.policy.varlen import VarlenLayout
 from syngrpo.policy.vision import see
 
 
@@ -48,7 +49,7 @@ def forward_rows(
         ids += [prompt.input_ids, *tokens]
         positions += [own, *(torch.arange(start, start + len(t)).expand(3, -1) for t in tokens)]
         starts.append(start)
-    layout = PackedLayout(
+    layout = (VarlenLayout if policy.varlen else PackedLayout)(
         [len(prompt.input_ids) for prompt in prompts],
         [[len(t) for t in tokens] for tokens in continuations],
         device,

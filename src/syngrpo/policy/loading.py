@@ -5,15 +5,16 @@ from __future__ import annotations
 import copy
 import logging
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from peft import PeftModel
-from torch import nn
+from torch import Tensor, nn
+from torch.distributed.device_mesh import DeviceMesh
 from transformers import (
     AutoConfig,
     AutoModelForImageTextToText,
@@ -32,9 +33,14 @@ from syngrpo.policy.adapters import (
 from syngrpo.policy.attention import SHARED_PREFIX
 from syngrpo.policy.families.family import Family
 from syngrpo.policy.families.registry import get_family
+from syngrpo.policy.sharding import Sharding
+from syngrpo.policy.varlen import has_varlen
 from syngrpo.sample import InputError
 
 logger = logging.getLogger(__name__)
+
+LARGE = 1_000_000_000
+"""Weights of a model whose activations would take more memory than all else."""
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -46,7 +52,10 @@ class Policy:
     ``model`` is what the optimizer sees (a PeftModel with LoRA); ``base`` is always the plain
     transformers model inside. ``banned`` are token ids that are never sampled, ``stop_ids`` end a
     response. With ``shares_prefix`` a group's prompt is computed once; without, rows are padded.
-    ``reference`` is the frozen copy that ``keep_reference`` made, if any.
+    ``varlen``: whether packed rows use the kernel for variable lengths (``policy.varlen``);
+    ``cuda_graphs``: whether a GPU replays the steps of a rollout (``policy.graphs``).
+    ``reference`` is the frozen copy that ``keep_reference`` made, if any. After ``shard`` the
+    weights are spread over processes (``sharding``): ``run`` and ``whole`` are the ways to them.
     """
 
     model: nn.Module
@@ -55,7 +64,10 @@ class Policy:
     banned: torch.Tensor
     stop_ids: tuple[int, ...]
     shares_prefix: bool = True
+    varlen: bool = False
+    cuda_graphs: bool = True
     reference: nn.Module | None = None
+    sharding: Sharding | None = None
 
     @property
     def tokenizer(self) -> Any:
@@ -75,7 +87,38 @@ class Policy:
     def keep_reference(self) -> None:
         """Remembers the weights of now as the KL reference. LoRA needs no copy: base weights."""
         if not isinstance(self.model, PeftModel):
-            self.reference = copy.deepcopy(self.model).requires_grad_(False)
+            shared = {id(p): p for p in self.model.parameters() if not p.requires_grad}
+            self.reference = copy.deepcopy(self.model, shared).requires_grad_(False)
+
+    def shard(self, mesh: DeviceMesh, float32: bool) -> None:
+        """Spreads all weights over the processes of the mesh; a frozen vision tower stays whole on
+        each, so that everybody looks at their own images at any time. With ``float32`` the trained
+        ones are float32 from now on. The last thing to be done to a policy before training."""
+        tower = list(self.family.vision_tower(self.base).parameters())
+        self.sharding = Sharding(
+            self.model,
+            self.reference,
+            set(self.base._no_split_modules),
+            [] if any(p.requires_grad for p in tower) else tower,
+            mesh,
+            self.base.dtype,
+            float32,
+        )
+
+    @contextmanager
+    def whole(self) -> Iterator[Policy]:
+        """This policy with all its weights in one place, to sample from, to evaluate or to save;
+        itself if it is not sharded. All processes enter the block together."""
+        if self.sharding is None:
+            yield self
+            return
+        with self.sharding.whole() as model:
+            yield replace(self, model=model, reference=None, sharding=None)
+
+    def run(self, call: Callable[[], Tensor], reference: bool = False) -> Tensor:
+        """``call()``, which computes with the model (or the reference), wherever the weights are.
+        Sharded, all processes do so together, and as often."""
+        return call() if self.sharding is None else self.sharding.compute(call, reference)
 
     @contextmanager
     def as_reference(self) -> Iterator[Any]:
@@ -104,16 +147,18 @@ def load_policy(
     device: str = "cpu",
     lora: LoraOptions | None = None,
     freeze_vision: bool = False,
-    gradient_checkpointing: bool = False,
+    gradient_checkpointing: bool | None = None,
     max_pixels: int | None = None,
     adapter: Path | None = None,
+    cuda_graphs: bool = True,
 ) -> Policy:
     """Loads a checkpoint directory (or a hub name) for training.
 
     ``dtype`` is one of DTYPES. Gradients flow into the vision tower unless it is frozen; with
-    ``lora`` only adapters train. ``max_pixels`` bounds the area of a resized image. ``adapter`` is
-    a directory saved by peft, put on top of the model; a ``path`` that is itself such a directory
-    loads the model it was trained on below it. Raises InputError for a missing directory, an
+    ``lora`` only adapters train. ``gradient_checkpointing`` None means that of LARGE models.
+    ``max_pixels`` bounds the area of a resized image. ``adapter`` is a directory saved by peft, put
+    on top of the model; a ``path`` that is itself such a directory loads the model it was trained
+    on below it. Raises InputError for a missing directory, an
     unknown family, dtype or device, an adapter that does not fit, or an adapter besides ``lora``.
     """
     if dtype not in DTYPES:
@@ -129,6 +174,8 @@ def load_policy(
     shares_prefix = _can_share_prefix(config, family, source)
     if shares_prefix:
         family.text_model(model).set_attn_implementation(SHARED_PREFIX)
+    if gradient_checkpointing is None:
+        gradient_checkpointing = model.num_parameters() >= LARGE
     if gradient_checkpointing:
         _checkpoint_activations(model)
     stop_ids = _stop_ids(model, processor.tokenizer)
@@ -141,7 +188,17 @@ def load_policy(
     if freeze_vision:  # also the part of an adapter that is in there
         family.vision_tower(model).requires_grad_(False)
     trained.to(target).train()
-    return Policy(trained, processor, family, banned.to(target), stop_ids, shares_prefix)
+    varlen = shares_prefix and has_varlen(config.text_config, target, DTYPES[dtype])
+    return Policy(
+        trained,
+        processor,
+        family,
+        banned.to(target),
+        stop_ids,
+        shares_prefix,
+        varlen,
+        cuda_graphs,
+    )
 
 
 def _read(source: str, dtype: torch.dtype) -> tuple[Any, Family, Any, Any]:

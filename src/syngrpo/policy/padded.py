@@ -53,9 +53,15 @@ def padded_states(
 
 
 class PaddedDecoder:
-    """R rows that continue their prompts one token a call, each with a cache of its own."""
+    """R rows that continue their prompts one token a call, each with a cache of its own, which
+    grows: no two steps have the same shapes.
+    """
 
-    def __init__(self, policy: Policy, prompts: Sequence[Prompt], group_size: int) -> None:
+    recordable = False
+
+    def __init__(
+        self, policy: Policy, prompts: Sequence[Prompt], group_size: int, room: int
+    ) -> None:
         nothing = torch.zeros(0, dtype=torch.long)
         batch = _batch(policy, policy.base, prompts, [[nothing] for _ in prompts], "left")
         self._text_model = policy.family.text_model(policy.base)
@@ -66,8 +72,8 @@ class PaddedDecoder:
         self._cache.reorder_cache(rows)
         self._mask, self._positions = batch.mask[rows], batch.starts[rows]
 
-    def append(self, tokens: torch.Tensor) -> None:
-        """Continues each row by one token (R,)."""
+    def append(self, tokens: torch.Tensor) -> torch.Tensor:
+        """Continues each row by one token (R,); returns the states (R, d) that predict the next."""
         self._mask = torch.cat([self._mask, self._mask.new_ones(len(tokens), 1)], dim=1)
         outputs = self._text_model(
             input_ids=tokens[:, None],
@@ -76,8 +82,13 @@ class PaddedDecoder:
             past_key_values=self._cache,
             use_cache=True,
         )
-        self._positions = self._positions + 1
-        self.states = outputs.last_hidden_state[:, 0]
+        self._positions += 1
+        states: torch.Tensor = outputs.last_hidden_state[:, 0]
+        return states
+
+    def reserve(self, length: int, block: int) -> bool:
+        """Nothing to do: the cache grows by itself."""
+        return False
 
     def keep(self, rows: torch.Tensor) -> None:
         """Drops all rows but these (ascending indices into the rows of now)."""

@@ -9,13 +9,13 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 
 from syngrpo.policy.decoding import SharedDecoder
 from syngrpo.policy.distribution import scaled_logits
 from syngrpo.policy.encode import Prompt, require_context, size_of
+from syngrpo.policy.graphs import Pace, Repeated
 from syngrpo.policy.loading import Policy
 from syngrpo.policy.padded import PaddedDecoder
 from syngrpo.policy.sampling import Sampling, choose, draw_uniforms
@@ -23,9 +23,6 @@ from syngrpo.policy.spans import decode
 from syngrpo.sample import InputError
 
 logger = logging.getLogger(__name__)
-
-SHRINK_WHEN_FINISHED = 0.125
-"""Finished rows leave the batch once they are this share of it: leaving costs a copy."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,9 +47,11 @@ def rollout(
     group_size: int,
     sampling: Sampling,
     seeds: Sequence[int],
+    pace: Pace | None = None,
 ) -> list[list[Response]]:
     """``group_size`` responses a prompt. ``seeds``, one a prompt, are all that the result depends
-    on beside prompt and weights: not on which prompts share the call, nor in which order.
+    on beside prompt and weights: not on which prompts share the call, nor in which order, nor on
+    ``pace`` (None: the one that suits the device).
 
     When the device runs out of memory, the two halves of the prompts are rolled out one after the
     other. Raises InputError when one prompt alone is too much, or longer than the model's context
@@ -68,16 +67,22 @@ def rollout(
     training = policy.model.training
     policy.model.eval()
     try:
-        return _roll_out(policy, prompts, group_size, sampling, list(seeds))
+        chosen = pace or Pace.of(policy.device, policy.cuda_graphs)
+        return _roll_out(policy, prompts, group_size, sampling, list(seeds), chosen)
     finally:
         policy.model.train(training)
 
 
 def _roll_out(
-    policy: Policy, prompts: Sequence[Prompt], group_size: int, sampling: Sampling, seeds: list[int]
+    policy: Policy,
+    prompts: Sequence[Prompt],
+    group_size: int,
+    sampling: Sampling,
+    seeds: list[int],
+    pace: Pace,
 ) -> list[list[Response]]:
     try:
-        responses = _decode(policy, prompts, group_size, sampling, seeds).responses(policy)
+        responses = _decode(policy, prompts, group_size, sampling, seeds, pace)
         return [responses[i : i + group_size] for i in range(0, len(responses), group_size)]
     except torch.OutOfMemoryError:
         half = len(prompts) // 2
@@ -100,41 +105,71 @@ def _roll_out(
     return [
         group
         for part in (slice(None, half), slice(half, None))
-        for group in _roll_out(policy, prompts[part], group_size, sampling, seeds[part])
+        for group in _roll_out(policy, prompts[part], group_size, sampling, seeds[part], pace)
     ]
 
 
-class _Record:
-    """What was sampled so far, row by row, and which rows still run."""
+class _Draft:
+    """What was sampled so far: a table (all rows, steps), and the rows that still run.
 
-    def __init__(self, rows: int, steps: int, stop_ids: tuple[int, ...], device: Any) -> None:
-        self.tokens = torch.zeros(rows, steps, dtype=torch.long, device=device)
-        self.logprobs = torch.zeros(rows, steps, device=device)
-        self.entropy = torch.zeros(rows, steps, device=device)
-        self.lengths = torch.zeros(rows, dtype=torch.long, device=device)
-        self.finished = torch.zeros(rows, dtype=torch.bool, device=device)
-        self._stop_ids = torch.tensor(stop_ids, dtype=torch.long, device=device)
+    ``last`` (R,) are their newest tokens. ``sample`` changes tensors in place and asks none for its
+    value, so that a step can be recorded.
+    """
 
-    def add(self, rows: torch.Tensor, step: int, sampled: tuple[torch.Tensor, ...]) -> None:
-        """Notes one sampled token for each of ``rows``; rows that finished before ignore it."""
-        for store, values in zip((self.tokens, self.logprobs, self.entropy), sampled, strict=True):
-            store[rows, step] = values
-        running = ~self.finished[rows]
-        self.lengths[rows] += running
-        self.finished[rows] |= torch.isin(sampled[0], self._stop_ids)
+    def __init__(
+        self, policy: Policy, sampling: Sampling, rows: int, uniforms: torch.Tensor
+    ) -> None:
+        device, shape = policy.device, (rows, sampling.max_new_tokens)
+        self._head = policy.base.get_output_embeddings()
+        self._banned, self._sampling = policy.banned, sampling
+        self._stop_ids = torch.tensor(policy.stop_ids, dtype=torch.long, device=device)
+        self._uniforms = uniforms.to(device)
+        self._table = (
+            torch.zeros(shape, dtype=torch.long, device=device),
+            torch.zeros(shape, device=device),
+            torch.zeros(shape, device=device),
+        )
+        self._step = torch.zeros(1, dtype=torch.long, device=device)
+        self._rows = torch.arange(rows, device=device)
+        self._finished = torch.zeros(rows, dtype=torch.bool, device=device)
+        self.last = torch.zeros(rows, dtype=torch.long, device=device)
+
+    def sample(self, states: torch.Tensor) -> None:
+        """The next token of every row from the states (R, d) that predict it. A row that has
+        finished goes on, to no effect."""
+        logits = scaled_logits(self._head, states, self._banned, self._sampling.temperature)
+        sampled = choose(logits, self._sampling, self._uniforms[self._step, self._rows])
+        for column, values in zip(self._table, sampled, strict=True):
+            column[self._rows, self._step] = values
+        self.last.copy_(sampled[0])
+        self._finished |= (self.last[:, None] == self._stop_ids).any(-1)
+        self._step += 1
+
+    def running(self) -> torch.Tensor:
+        """Which of the rows of now have not finished, ascending. Waits for the device."""
+        return (~self._finished).nonzero()[:, 0]
+
+    def keep(self, rows: torch.Tensor) -> None:
+        """Drops all rows but these (indices into the rows of now)."""
+        self._rows, self._finished = self._rows[rows], self._finished[rows]
+        self.last = self.last[rows]
 
     def responses(self, policy: Policy) -> list[Response]:
-        tokens, logprobs, entropy = self.tokens.cpu(), self.logprobs.cpu(), self.entropy.cpu()
-        finished = self.finished.tolist()
+        tokens, logprobs, entropy = (column.cpu() for column in self._table)
+        ends = torch.isin(tokens, self._stop_ids.cpu())
+        finished = ends.any(1)
+        lengths = torch.where(finished, ends.int().argmax(1) + 1, tokens.shape[1])
         return [
             Response(
                 tokens[row, :length].clone(),
                 logprobs[row, :length].clone(),
                 entropy[row, :length].clone(),
                 decode(policy.tokenizer, tokens[row, :length]),
-                finished[row],
+                ended,
             )
-            for row, length in enumerate(self.lengths.tolist())
+            for row, (length, ended) in enumerate(
+                zip(lengths.tolist(), finished.tolist(), strict=True)
+            )
         ]
 
 
@@ -144,24 +179,29 @@ def _decode(
     group_size: int,
     sampling: Sampling,
     seeds: list[int],
-) -> _Record:
-    device, steps = policy.device, sampling.max_new_tokens
-    head = policy.base.get_output_embeddings()
+    pace: Pace,
+) -> list[Response]:
+    steps = sampling.max_new_tokens
     start = SharedDecoder if policy.shares_prefix else PaddedDecoder
-    decoder = start(policy, prompts, group_size)
-    uniforms = draw_uniforms(seeds, group_size, steps).to(device)
-    rows = torch.arange(len(prompts) * group_size, device=device)
-    record = _Record(len(rows), steps, policy.stop_ids, device)
-    for step in range(steps):
-        logits = scaled_logits(head, decoder.states, policy.banned, sampling.temperature)
-        sampled = choose(logits, sampling, uniforms[step, rows])
-        record.add(rows, step, sampled)
-        running = (~record.finished[rows]).nonzero()[:, 0]
-        if step + 1 == steps or len(running) == 0:
-            break
-        tokens = sampled[0]
-        if len(rows) - len(running) >= SHRINK_WHEN_FINISHED * len(rows):
-            rows, tokens = rows[running], tokens[running]
+    decoder = start(policy, prompts, group_size, room=steps - 1)
+    uniforms = draw_uniforms(seeds, group_size, steps)
+    draft = _Draft(policy, sampling, uniforms.shape[1], uniforms)
+    draft.sample(decoder.states)
+    step = Repeated(
+        lambda: draft.sample(decoder.append(draft.last)),
+        pace.recorder if decoder.recordable else None,
+    )
+    done, rows = 1, uniforms.shape[1]
+    while done < steps and len(running := draft.running()):
+        if pace.lets_go(rows - len(running), rows, done):
             decoder.keep(running)
-        decoder.append(tokens)
-    return record
+            draft.keep(running)
+            rows = len(running)
+            step.forget()
+        until = min(done + pace.look_every, steps)
+        if decoder.reserve(until - 1, pace.block):
+            step.forget()
+        for _ in range(done, until):
+            step()
+        done = until
+    return draft.responses(policy)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import torch
 
-from syngrpo.policy.distribution import logprobs_and_entropy
+from syngrpo.policy.distribution import entropy, normalised, picked
 
 
 @dataclass(frozen=True)
@@ -33,17 +33,19 @@ def choose(
     randomness there is (inverse of the cumulative distribution), so a row's token depends on
     nothing but its own logits and number.
     """
+    probabilities, total = normalised(logits)
     if sampling.temperature == 0:
         tokens = logits.argmax(-1)
     else:
-        weights = logits.softmax(-1)
+        weights = probabilities
         if sampling.top_p < 1:
             weights = _nucleus(weights, sampling.top_p)
-        cumulative = weights.cumsum(-1)
+        # float64: in whatever order a device adds, no rounding gives a banned token a share.
+        cumulative = weights.cumsum(-1, dtype=torch.float64)
         # Strictly below the total (uniform < 1), so a token without weight is never hit.
         goal = uniform[:, None] * cumulative[:, -1:]
         tokens = torch.searchsorted(cumulative, goal, right=True)[:, 0]
-    return tokens, *logprobs_and_entropy(logits, tokens)
+    return tokens, picked(logits, tokens, total), entropy(logits, probabilities, total)
 
 
 def _nucleus(weights: torch.Tensor, top_p: float) -> torch.Tensor:

@@ -29,10 +29,29 @@ def see(policy: Policy, model: Any, prompts: Sequence[Prompt]) -> list[ImageFeat
     return [prompt.features for prompt in prompts if prompt.features is not None]
 
 
+def pixel_values(policy: Policy, prompts: Sequence[Prompt]) -> torch.Tensor:
+    """What the processor makes of the prompts' images: float32 (patches, d), on the policy's
+    device. They travel there as bytes, and are rescaled and normalised by the processor's own
+    arithmetic, so that the values are exactly its.
+    """
+    processor = policy.processor.image_processor
+    patches = torch.cat([prompt.patches for prompt in prompts]).to(policy.device)
+    values = processor.rescale_and_normalize(
+        patches,
+        processor.do_rescale,
+        processor.rescale_factor,
+        processor.do_normalize,
+        tuple(processor.image_mean),
+        tuple(processor.image_std),
+    )
+    repeated = values[:, :, None].expand(-1, -1, processor.temporal_patch_size, -1, -1)
+    return repeated.flatten(1)
+
+
 def _run(policy: Policy, model: Any, prompts: Sequence[Prompt]) -> list[ImageFeatures]:
     return policy.family.image_features(
         model,
-        torch.cat([prompt.pixel_values for prompt in prompts]).to(policy.device),
+        pixel_values(policy, prompts),
         torch.cat([prompt.image_grid_thw for prompt in prompts]).to(policy.device),
     )
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -81,6 +81,7 @@ class AsyncClient:
         self._closing = False
         self._wanted = 0
         self._handed_out: deque[list[str]] = deque()
+        self._prepare: Callable[[Sequence[Sample]], None] = lambda samples: None
         # From the thread to the step, which alone takes samples out of a stock:
         self._stock: deque[PoolSample] = deque()
         self._counts: deque[SubmitCounts] = deque()
@@ -109,6 +110,11 @@ class AsyncClient:
         self._wanted = 0
         self._handed_out.append([item.sample.id for item in drawn])
         return drawn
+
+    def foresee(self, prepare: Callable[[Sequence[Sample]], None]) -> None:
+        """See ``DataClient.foresee``. What is in the stock already is told at once."""
+        self._prepare = prepare
+        prepare([item.sample for item in self._stock.copy()])
 
     def submit(self, requests: Sequence[JobRequest]) -> SubmitCounts:
         """Never waits. The counts are of what has reached the queue since the last call."""
@@ -222,6 +228,8 @@ class AsyncClient:
         rng = np.random.default_rng([self._seed, self._fills])
         self._fills += 1
         drawn = draw_decoded(self._pool, missing, self._policy, rng, avoid)
+        if not self._unobserved:  # else measurements are to come, and then others are drawn
+            self._prepare([item.sample for item in drawn])
         if not self._stock_is_old:
             old.extend(drawn)
             return

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -42,6 +42,11 @@ class DataClient(Protocol):
 
     def draw(self, count: int) -> list[PoolSample]:
         """``count`` different samples, their images decoded."""
+        ...
+
+    def foresee(self, prepare: Callable[[Sequence[Sample]], None]) -> None:
+        """Has ``prepare`` told what will be drawn, by another thread and as soon as it is chosen;
+        it may turn out otherwise. Inline: nothing is chosen before it is drawn."""
         ...
 
     def submit(self, requests: Sequence[JobRequest]) -> SubmitCounts:
@@ -107,6 +112,9 @@ class InlineClient:
         rng = np.random.default_rng([self._seed, self._draws])
         self._draws += 1
         return draw_decoded(self._pool, count, self._policy, rng)
+
+    def foresee(self, prepare: Callable[[Sequence[Sample]], None]) -> None:
+        """Nothing: see ``DataClient.foresee``."""
 
     def submit(self, requests: Sequence[JobRequest]) -> SubmitCounts:
         """Synthesises the images, one after the other, before it returns."""

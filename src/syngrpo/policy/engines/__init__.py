@@ -6,9 +6,11 @@ from collections.abc import Sequence
 from typing import Literal, Protocol
 
 from syngrpo.policy.encode import Prompt
+from syngrpo.policy.engines.remote import PATIENCE_S, RemoteRollout
 from syngrpo.policy.loading import Policy
 from syngrpo.policy.rollout import Response, rollout
 from syngrpo.policy.sampling import Sampling
+from syngrpo.synthesis.settings import ServerAddress
 
 
 class Rollout(Protocol):
@@ -25,10 +27,18 @@ class Rollout(Protocol):
 
 
 def make_rollout(
-    engine: Literal["native", "vllm"], policy: Policy, cache_gib: float, max_length: int
+    engine: Literal["native", "vllm"],
+    policy: Policy,
+    cache_gib: float,
+    max_length: int,
+    server: ServerAddress | None = None,
+    patience_s: float = PATIENCE_S,
 ) -> Rollout:
-    """The rollout function of an engine; the last two are vLLM's. Raises InputError when it is not
-    installed."""
+    """The rollout function of an engine, or of a server if there is one, which is waited for for
+    ``patience_s``. ``cache_gib`` and ``max_length`` are those of vLLM in this process. Raises
+    InputError when that is not installed, and as ``RemoteRollout``."""
+    if server is not None:
+        return RemoteRollout(policy, server, patience_s)
     if engine == "native":
         return rollout
     from syngrpo.policy.engines.vllm_engine import VllmEngine

@@ -1,25 +1,25 @@
-"""Rollouts by vLLM, in the trainer's own process and on its device.
+"""vLLM in this process and on its device: the trainer's, or a rollout server's.
 
-Every process of a run has an engine of its own, for its own prompts. Before a rollout the weights
-go straight from the trained model into the engine's; no checkpoint is written.
+In a trainer every process has an engine of its own, for its own prompts. Before a rollout the
+weights go straight from the trained model into the engine's; no checkpoint is written.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from importlib.util import find_spec
 from typing import Any
 
 import torch
 import torch.distributed as dist
 
-from syngrpo.policy.encode import Prompt, require_context, size_of
-from syngrpo.policy.engines.weights import checkpoint_weights
+from syngrpo.policy.encode import Prompt
+from syngrpo.policy.engines.sampled import Sampled, count_of, require_room, respond
+from syngrpo.policy.engines.weights import checkpoint_pieces
 from syngrpo.policy.loading import Policy
 from syngrpo.policy.rollout import Response
 from syngrpo.policy.sampling import Sampling
-from syngrpo.policy.spans import decode
 from syngrpo.sample import InputError
 
 ENVIRONMENT = {
@@ -43,18 +43,22 @@ VISION_BASE = 10_000.0
 
 
 class VllmEngine:
-    """A rollout function: called as ``policy.rollout.rollout``, and means the same.
+    """An ``Engine``, and a rollout function: called as ``policy.rollout.rollout``, it means the
+    same.
 
     Prompt, weights and seed decide the result, through other random numbers than our own rollout's.
     Log-probabilities and entropies are those of the sampling distribution in vLLM's own forward
-    pass. ``cache_gib`` is the memory for keys and values, ``max_length`` the tokens of a prompt and
-    its response, at most. Raises InputError when vLLM is not installed.
+    pass. Of ``policy`` the shapes count here, its weights come later. ``cache_gib`` is the memory
+    for keys and values, ``max_length`` the tokens of a prompt and its response, at most. Raises
+    InputError when vLLM is not installed.
     """
 
     def __init__(self, policy: Policy, cache_gib: float = 4.0, max_length: int = 8192) -> None:
         context = policy.base.config.text_config.max_position_embeddings
-        self._max_length = min(max_length, context)
-        self._engine = _start(policy, round(cache_gib * 2**30), self._max_length)
+        self.max_length = min(max_length, context)
+        self._engine = _start(policy, round(cache_gib * 2**30), self.max_length)
+        self._added = 0
+        self._entropies: dict[tuple[int, int], list[float]] = {}
         base = policy.base.config.vision_config.rope_parameters["rope_theta"]
         if base != VISION_BASE:
             self._engine.collective_rpc("set_vision_base", args=(base,))
@@ -74,28 +78,57 @@ class VllmEngine:
         if len(seeds) != len(prompts):
             raise ValueError(f"{len(prompts)} prompts need as many seeds, not {len(seeds)}")
         for prompt in prompts:
-            self._require_room(policy, prompt, sampling.max_new_tokens)
-        self.synchronise(policy)
-        self._engine.collective_rpc("begin_rollout", args=(policy.banned, sampling.temperature))
-        # Greedy responses to one prompt are all alike, and vLLM refuses to compute two.
-        count = group_size if sampling.temperature > 0 else 1
-        for index, (prompt, seed) in enumerate(zip(prompts, seeds, strict=True)):
-            self._add(policy, str(index), prompt, sampling, count, seed)
-        outputs = self._finish()
-        (entropies,) = self._engine.collective_rpc("end_rollout")
-        own = _by_place(entropies)
-        groups = [
-            [_response(policy, one, own[index, one.index]) for one in outputs[index]]
-            for index in range(len(prompts))
+            require_room(policy, prompt, sampling, self.max_length, "rollout.vllm_max_length")
+        self.take_weights(
+            (name, tensor) for piece in checkpoint_pieces(policy) for name, tensor in piece.items()
+        )
+        self.begin(policy, sampling.temperature)
+        count = count_of(sampling, group_size)
+        numbers = [
+            self.add(policy, prompt, sampling, count, seed)
+            for prompt, seed in zip(prompts, seeds, strict=True)
         ]
-        return [group * (group_size // count) for group in groups]
+        groups: dict[int, list[Sampled]] = {}
+        while len(groups) < len(numbers):
+            groups |= self.step()
+        return [respond(policy, groups[number], group_size) for number in numbers]
 
-    def synchronise(self, policy: Policy) -> None:
-        """Gives vLLM the policy's weights; what it remembers by the old ones is forgotten."""
-        self._engine.collective_rpc("take_weights", args=(checkpoint_weights(policy),))
+    def take_weights(self, weights: Iterable[tuple[str, torch.Tensor]]) -> None:
+        """See ``Engine``. What vLLM remembers by the old weights is forgotten."""
+        self._engine.collective_rpc("take_weights", args=(weights,))
         self._engine.reset_encoder_cache()
         if not self._engine.reset_prefix_cache():
             raise RuntimeError("vLLM still works on a prompt, its weights cannot be exchanged")
+
+    def begin(self, policy: Policy, temperature: float) -> None:
+        self._entropies = {}
+        self._engine.collective_rpc("begin_rollout", args=(policy.banned, temperature))
+
+    def add(self, policy: Policy, prompt: Prompt, sampling: Sampling, count: int, seed: int) -> int:
+        from syngrpo.policy.engines.vllm_inputs import multimodal_input, sampling_params
+
+        self._added += 1
+        name = str(self._added)
+        params = sampling_params(policy, sampling, count, seed)
+        self._engine.add_request(name, multimodal_input(policy, prompt, name), params)
+        return self._added
+
+    def step(self) -> dict[int, list[Sampled]]:
+        finished = self._engine.step()
+        if not finished:
+            return {}
+        (entropies,) = self._engine.collective_rpc("take_entropies")
+        for name, values in entropies.items():
+            self._entropies.setdefault(_place(name), []).extend(values)
+        return {
+            (number := int(group.request_id)): [
+                _sampled(one, self._entropies.pop((number, one.index))) for one in group.outputs
+            ]
+            for group in finished
+        }
+
+    def drop(self, numbers: Iterable[int]) -> None:
+        self._engine.abort_request([str(number) for number in numbers])
 
     def close(self) -> None:
         """Frees the engine's memory; among several processes the end of the process does, because
@@ -103,43 +136,16 @@ class VllmEngine:
         if _alone():
             self._engine.engine_core.shutdown()
 
-    def _require_room(self, policy: Policy, prompt: Prompt, max_new_tokens: int) -> None:
-        size = size_of(policy, prompt)
-        require_context(policy, prompt.sample_id, size, max_new_tokens)
-        if size.tokens + max_new_tokens > self._max_length:
-            raise InputError(
-                f"the prompt of sample {prompt.sample_id} has {size.tokens} tokens, with "
-                f"rollout.max_new_tokens {max_new_tokens} more than rollout.vllm_max_length "
-                f"{self._max_length}; set it to {size.tokens + max_new_tokens}"
-            )
 
-    def _add(
-        self,
-        policy: Policy,
-        name: str,
-        prompt: Prompt,
-        sampling: Sampling,
-        count: int,
-        seed: int,
-    ) -> None:
-        from syngrpo.policy.engines.vllm_inputs import multimodal_input, sampling_params
-
-        params = sampling_params(policy, sampling, count, seed)
-        self._engine.add_request(name, multimodal_input(policy, prompt, name), params)
-
-    def _finish(self) -> dict[int, list[Any]]:
-        """Runs until nothing is left to sample: index of a prompt → vLLM's outputs, in order."""
-        outputs: dict[int, list[Any]] = {}
-        while self._engine.has_unfinished_requests():
-            for output in self._engine.step():
-                outputs[int(output.request_id)] = output.outputs
-        return outputs
+def require_vllm() -> None:
+    """Raises InputError when vLLM is not installed."""
+    if find_spec("vllm") is None:
+        raise InputError("vLLM is not installed; run: pip install 'syngrpo[vllm]'")
 
 
 def _start(policy: Policy, cache_bytes: int, max_length: int) -> Any:
     """vLLM's engine for models of this shape; its weights come later."""
-    if find_spec("vllm") is None:
-        raise InputError("vLLM is not installed; run: pip install 'syngrpo[vllm]'")
+    require_vllm()
     for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     from vllm import EngineArgs, LLMEngine
@@ -176,26 +182,16 @@ def _alone() -> bool:
     return not dist.is_initialized() or dist.get_world_size() == 1
 
 
-def _by_place(entropies: dict[str, list[float]]) -> dict[tuple[int, int], list[float]]:
-    """Entropies by the index of the prompt and of the response; vLLM calls response 2 to prompt 7
+def _place(name: str) -> tuple[int, int]:
+    """The number of the prompt and the index of the response; vLLM calls response 2 to prompt 7
     ``2_7-`` and something random, and the only response to prompt 7 just ``7-`` and so on."""
-    places = {}
-    for name, values in entropies.items():
-        response, _, prompt = name.partition("-")[0].rpartition("_")
-        places[int(prompt), int(response or 0)] = values
-    return places
+    response, _, prompt = name.partition("-")[0].rpartition("_")
+    return int(prompt), int(response or 0)
 
 
-def _response(policy: Policy, output: Any, entropies: list[float]) -> Response:
+def _sampled(output: Any, entropies: list[float]) -> Sampled:
     ids = list(output.token_ids)
-    tokens = torch.tensor(ids)
     logprobs = [row[token].logprob for row, token in zip(output.logprobs, ids, strict=True)]
     if len(entropies) != len(ids):
         raise RuntimeError(f"vLLM sampled {len(ids)} tokens from {len(entropies)} distributions")
-    return Response(
-        tokens,
-        torch.tensor(logprobs),
-        torch.tensor(entropies),
-        decode(policy.tokenizer, tokens),
-        ids[-1] in policy.stop_ids,
-    )
+    return Sampled(torch.tensor(ids), torch.tensor(logprobs), torch.tensor(entropies))

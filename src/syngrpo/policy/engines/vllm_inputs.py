@@ -12,6 +12,7 @@ from vllm.sampling_params import RequestOutputKind
 from syngrpo.policy.encode import Prompt
 from syngrpo.policy.loading import Policy
 from syngrpo.policy.sampling import Sampling
+from syngrpo.policy.vision import pixel_values
 
 
 def multimodal_input(policy: Policy, prompt: Prompt, name: str) -> Any:
@@ -20,7 +21,7 @@ def multimodal_input(policy: Policy, prompt: Prompt, name: str) -> Any:
     ``name`` stands for the image in vLLM's caches, which every exchange of weights empties.
     """
     grid = prompt.image_grid_thw
-    tensors = {"pixel_values": prompt.pixel_values, "image_grid_thw": grid}
+    tensors = {"pixel_values": pixel_values(policy, [prompt]).cpu(), "image_grid_thw": grid}
     fields = {
         "pixel_values": MultiModalFieldConfig.flat_from_sizes("image", grid.prod(-1)),
         "image_grid_thw": MultiModalFieldConfig.batched("image", keep_on_cpu=True),

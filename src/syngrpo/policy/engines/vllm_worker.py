@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
@@ -23,11 +23,11 @@ class RolloutWorker:
     reload_weights: Callable[..., None]
     _plain_logits: Callable[[torch.Tensor], torch.Tensor] | None = None
 
-    def take_weights(self, weights: dict[str, torch.Tensor]) -> None:
+    def take_weights(self, weights: Iterable[tuple[str, torch.Tensor]]) -> None:
         """Replaces all weights by those of a checkpoint, in place."""
         from vllm.model_executor.layers.vocab_parallel_embedding import ParallelLMHead
 
-        self.reload_weights(weights_iterator=iter(weights.items()))
+        self.reload_weights(weights_iterator=iter(weights))
         for layer in self.model_runner.get_model().modules():
             # A head tied to the embedding gets no weights, so vLLM keeps its packed copy of the
             # old ones (on the CPU, where it packs).
@@ -43,8 +43,9 @@ class RolloutWorker:
         self._banned, self._temperature = banned.to(self.model_runner.device), temperature
         self._entropies: list[tuple[list[str], torch.Tensor]] = []
 
-    def end_rollout(self) -> dict[str, list[float]]:
-        """vLLM's name of a response → the entropies in nats before each of its tokens."""
+    def take_entropies(self) -> dict[str, list[float]]:
+        """vLLM's name of a response → the entropies in nats before each of its tokens that were
+        sampled since the last call."""
         entropies: dict[str, list[float]] = {}
         for names, values in self._entropies:
             for name, value in zip(names, values.tolist(), strict=True):

@@ -1,0 +1,217 @@
+"""One training step of ours and one of TRL's GRPOTrainer, in turns, each timed in two halves.
+
+Same process, same threads or device, same checkpoint, same images, prompts, group size and response
+length (end tokens do not end a response here). TRL trains by its own ``train()``; after each of its
+steps we do one of ours, so that both see the same state of the machine. Ours is the project's own
+way: encode, ``rollout``, ``Updater``. Everything counts, from the encoded image to the optimizer's
+step. TRL runs at its best: no reference model, no second forward pass for old log-probabilities.
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import torch
+from datasets import Dataset, Image, List
+from transformers import PrinterCallback, TrainerCallback
+from trl import GRPOConfig, GRPOTrainer
+
+from syngrpo.config import Config
+from syngrpo.grpo.advantages import accuracy_advantages
+from syngrpo.grpo.metrics import StepMetrics
+from syngrpo.grpo.processes import Processes
+from syngrpo.grpo.rows import CreditedSegment, UpdateRow
+from syngrpo.grpo.update import Updater
+from syngrpo.policy.encode import Prompt, encode
+from syngrpo.policy.loading import Policy
+from syngrpo.policy.rollout import Response, Sampling, rollout
+from syngrpo.sample import EncodedImage, Sample
+
+QUESTION = "the small red lamp"
+
+
+@dataclass
+class Times:
+    """Seconds of every measured step. ``rollout``: from encoded images to scored responses;
+    ``update``: from there to new weights."""
+
+    rollout: list[float] = field(default_factory=list)
+    update: list[float] = field(default_factory=list)
+
+    @property
+    def step(self) -> list[float]:
+        return [sum(halves) for halves in zip(self.rollout, self.update, strict=True)]
+
+    def without(self, warmup: int) -> Times:
+        return Times(self.rollout[warmup:], self.update[warmup:])
+
+
+def ratio(peer: Sequence[float], ours: Sequence[float]) -> float:
+    """Median over steps of the peer's time to ours right after it."""
+    return statistics.median(theirs / own for theirs, own in zip(peer, ours, strict=True))
+
+
+def now(device: torch.device) -> float:
+    """The clock, once the device has done all it was told to."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter()
+
+
+def make_samples(count: int, width: int, height: int) -> list[Sample]:
+    """Noise images: their content costs nothing and changes nothing."""
+    rng = np.random.default_rng(0)
+    box = (0.0, 0.0, 1.0, 1.0)
+    samples = []
+    for i in range(count):
+        image = EncodedImage.from_pixels(rng.integers(0, 256, (height, width, 3), dtype=np.uint8))
+        samples.append(Sample(str(i), "rec", image, QUESTION, box, ()))
+    return samples
+
+
+def reward_of(token_ids: list[int]) -> float:
+    """Arbitrary but deterministic, different within a group: every response gets a gradient."""
+    return (sum(token_ids) % 97) / 97
+
+
+def rewards(completion_ids: list[list[int]], **_: object) -> list[float | None]:
+    """The same in TRL's form."""
+    return [reward_of(ids) for ids in completion_ids]
+
+
+class OurStep:
+    """Encode, roll out, update, by the settings of ``config``: one training step, timed."""
+
+    def __init__(self, config: Config, policy: Policy, samples: list[Sample]) -> None:
+        self.config, self.samples = config, samples
+        self.policy = replace(policy, stop_ids=())
+        self.updater = Updater(config, self.policy, Processes())
+        self.times = Times()
+
+    def __call__(self) -> None:
+        start = now(self.policy.device)
+        prompts, groups = self.roll_out(self.config.rollout.max_new_tokens)
+        middle = now(self.policy.device)
+        rows = [credited(prompt, group) for prompt, group in zip(prompts, groups, strict=True)]
+        self.updater.update(rows, StepMetrics())
+        end = now(self.policy.device)
+        self.times.rollout.append(middle - start)
+        self.times.update.append(end - middle)
+
+    def roll_out(self, new_tokens: int) -> tuple[list[Prompt], list[list[Response]]]:
+        """The next samples' prompts, and a group of responses to each."""
+        step, count = len(self.times.update), self.config.trainer.groups_per_step
+        first = step * count % len(self.samples)
+        drawn = self.samples[first : first + count]
+        prompts = [encode(self.policy, sample, QUESTION) for sample in drawn]
+        sampling = Sampling(max_new_tokens=new_tokens)
+        seeds = [step * 1000 + i for i in range(count)]
+        size = self.config.rollout.group_size
+        return prompts, rollout(self.policy, prompts, size, sampling, seeds)
+
+
+def credited(prompt: Prompt, group: list[Response]) -> UpdateRow:
+    """A group's row of the update: plain GRPO, one advantage a response."""
+    rewards = torch.tensor([reward_of(response.token_ids.tolist()) for response in group])
+    advantages = accuracy_advantages(rewards, floor=0.0)
+    segments = [
+        CreditedSegment(
+            token_ids=response.token_ids,
+            old_logprobs=response.logprobs,
+            advantages=advantage.expand(len(response.token_ids)),
+            mask=torch.ones(len(response.token_ids), dtype=torch.bool),
+            settled=False,
+        )
+        for advantage, response in zip(advantages, group, strict=True)
+    ]
+    return UpdateRow(prompt, segments)
+
+
+class TrlTrainer(GRPOTrainer):
+    """TRL's trainer, which also notes how long it generated and scored: what its
+    ``_prepare_inputs`` does, once an optimizer's step; everything else in a step is its update."""
+
+    prepared_s = 0.0
+
+    def _prepare_inputs(self, generation_batch: Any) -> Any:
+        start = now(self.accelerator.device)
+        inputs = super()._prepare_inputs(generation_batch)
+        self.prepared_s += now(self.accelerator.device) - start
+        return inputs
+
+
+class Turns(TrainerCallback):
+    """Times TRL's steps, and does one of ours after each."""
+
+    def __init__(self, ours: Callable[[], None]) -> None:
+        self.ours, self.times, self.start = ours, Times(), 0.0
+        self.trainer: TrlTrainer | None = None
+
+    def on_step_begin(self, *_: object, **__: object) -> None:
+        assert self.trainer is not None
+        self.trainer.prepared_s = 0.0
+        self.start = now(self.trainer.accelerator.device)
+
+    def on_step_end(self, *_: object, **__: object) -> None:
+        assert self.trainer is not None
+        whole = now(self.trainer.accelerator.device) - self.start
+        self.times.rollout.append(self.trainer.prepared_s)
+        self.times.update.append(whole - self.trainer.prepared_s)
+        self.ours()
+
+
+def take_turns(
+    ours: OurStep, model: Any, processor: Any, steps: int, rows: int | None = None, **options: Any
+) -> Times:
+    """TRL's times over ``steps`` steps; ``ours`` notes its own.
+
+    ``model`` is a plain transformers model. ``rows`` responses share a forward and backward pass of
+    TRL's (None: all). ``options`` are more of GRPOConfig's.
+    """
+    config, samples = ours.config, ours.samples
+    responses = config.trainer.groups_per_step * config.rollout.group_size
+    rows = rows or responses
+    length = config.rollout.max_new_tokens
+    arguments = GRPOConfig(
+        **{
+            "per_device_train_batch_size": rows,
+            "gradient_accumulation_steps": responses // rows,
+            "num_generations": config.rollout.group_size,
+            "max_completion_length": length,
+            "generation_kwargs": {"min_new_tokens": length},
+            "learning_rate": config.trainer.learning_rate,
+            "max_steps": steps,
+            "beta": 0.0,
+            "bf16": config.model.dtype == "bfloat16",
+            "activation_checkpointing": False,
+            "use_cpu": ours.policy.device.type == "cpu",
+            "save_strategy": "no",
+            "report_to": "none",
+            "logging_strategy": "no",
+            "disable_tqdm": True,
+            **options,
+        }
+    )
+    images = Dataset.from_dict(
+        {
+            "prompt": [[{"role": "user", "content": QUESTION}] for _ in samples],
+            "images": [[{"bytes": s.image.read(), "path": None}] for s in samples],
+        }
+    ).cast_column("images", List(Image()))
+    turns = Turns(ours)
+    turns.trainer = TrlTrainer(
+        model=model,
+        reward_funcs=rewards,
+        args=arguments,
+        train_dataset=images,
+        processing_class=processor,
+        callbacks=[turns],
+    )
+    turns.trainer.remove_callback(PrinterCallback)
+    turns.trainer.train()
+    return turns.times

@@ -1,0 +1,1 @@
+"""One training step of a real architecture on a GPU, measured and calculated."""

@@ -1,0 +1,182 @@
+"""``python -m experiments.rooms``: run the experiment, see how far it is, write what came out."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated, Literal, cast
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from experiments.rooms.matrix import SETS, Folders, Matrix, Split, chosen
+from experiments.rooms.settings import SETTINGS
+from syngrpo.sample import InputError
+
+USAGE_ERROR, INTERRUPTED = 2, 130
+
+app = typer.Typer(
+    help="The experiment: three tasks, seven methods, several seeds on the rooms world.\n\n"
+    "run trains and measures every cell, report writes RESULTS.md from what is finished. A cell is "
+    "a task, a method and a training seed; finished it leaves results/TASK-METHOD-SEED.json, which "
+    "holds all that the report needs, so runs/ can be thrown away and several machines can each "
+    "add cells. What may be tuned is in settings.py; tune with --split dev, which measures on "
+    "surroundings of their own and writes to dev/.",
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+
+SplitOption = Annotated[
+    Literal["held-out", "dev"],
+    typer.Option(help="held-out: measure on test and ood. dev: for tuning; results go to dev/."),
+]
+Seeds = Annotated[str, typer.Option(help="Training seeds: 0,1,2,3,4.")]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        help="Override a key in every cell: trainer.steps=100; may be repeated. Results made with "
+        "it are outdated to a command without it.",
+    ),
+]
+Out = Annotated[
+    Path | None,
+    typer.Option(help="Folder for runs, results and the report instead of experiments/rooms."),
+]
+ALL_SEEDS = ",".join(map(str, SETTINGS.seeds))
+
+
+@app.command()
+def run(
+    jobs: Annotated[int, typer.Option(min=1, help="Cells at once.")] = 1,
+    threads: Annotated[int, typer.Option(min=1, help="Threads of each.")] = 1,
+    only: Annotated[
+        list[str] | None,
+        typer.Option(help="A part of the matrix: task=rec,method=grpo,seed=0; may be repeated."),
+    ] = None,
+    discard: Annotated[
+        bool, typer.Option("--discard", help="Delete a run's directory when its result is there.")
+    ] = False,
+    split: SplitOption = "held-out",
+    seeds: Seeds = ALL_SEEDS,
+    overrides: Overrides = None,
+    out: Out = None,
+) -> None:
+    """Run what is not done, and go on with what was interrupted.
+
+    Ctrl-C or a kill loses nothing but the steps since a run's last checkpoint: the same command
+    goes on. Several of them may work at once, also with the same cells. A cell that fails is
+    named, and the others go on; the next run tries it again. What a cell says is in runs/CELL.log.
+    """
+    from experiments.rooms.runner import Runner
+
+    matrix, folders = _matrix(split, seeds, overrides), _folders(split, out)
+    cells = chosen(matrix.cells(), only or [])
+    runner = Runner(matrix, folders, cells, jobs, threads, discard)
+    try:
+        failed = runner.run()
+    except KeyboardInterrupt:
+        print("interrupted; the same command goes on", file=sys.stderr)
+        raise typer.Exit(INTERRUPTED) from None
+    print(runner.progress())
+    for cell, why in failed.items():
+        print(f"failed: {cell.name}: {why}", file=sys.stderr)
+    raise typer.Exit(1 if failed else 0)
+
+
+@app.command()
+def status(
+    split: SplitOption = "held-out",
+    seeds: Seeds = ALL_SEEDS,
+    overrides: Overrides = None,
+    out: Out = None,
+) -> None:
+    """How far every cell is, and what is outdated or cannot be run, and why."""
+    from experiments.rooms.standing import counted, standing
+
+    matrix, folders = _matrix(split, seeds, overrides), _folders(split, out)
+    found = {cell: standing(matrix, cell, folders) for cell in matrix.cells()}
+    table = Table("task", "method", *(f"seed {seed}" for seed in matrix.settings.seeds))
+    for task in matrix.settings.tasks:
+        for method in matrix.settings.methods:
+            row = [s for c, s in found.items() if (c.task, c.method) == (task, method)]
+            cells = [f"{s.state} {s.share:.0%}" if 0 < s.share < 1 else s.state for s in row]
+            table.add_row(task, method, *cells)
+        table.add_section()
+    console = Console()
+    console.print(table)
+    for reason in dict.fromkeys(f"{s.state}: {s.why}" for s in found.values() if s.why):
+        names = [cell.name for cell, s in found.items() if f"{s.state}: {s.why}" == reason]
+        console.print(f"{', '.join(names)} {reason}", markup=False, soft_wrap=True)
+    counts = [f"{number} {state}" for state, number in counted(found.values()).items()]
+    console.print(", ".join(counts), highlight=False)
+
+
+@app.command()
+def report(
+    split: SplitOption = "held-out",
+    seeds: Seeds = ALL_SEEDS,
+    overrides: Overrides = None,
+    out: Out = None,
+) -> None:
+    """Write RESULTS.md and its plots from whatever is finished; name what is missing."""
+    from experiments.rooms.report import write_report
+
+    print(write_report(_matrix(split, seeds, overrides), _folders(split, out)))
+
+
+@app.command()
+def labels(
+    count: Annotated[int, typer.Option(min=1, help="Synthetic samples of each task.")] = 500,
+    split: SplitOption = "held-out",
+    seeds: Seeds = ALL_SEEDS,
+    out: Out = None,
+) -> None:
+    """Check the labels of synthetic samples against what the renderer knows, for the report.
+
+    The samples are those of a run in runs/; of a task without one, some are painted.
+    """
+    from experiments.rooms.labels import check_labels
+
+    content = check_labels(_matrix(split, seeds, None), _folders(split, out), count)
+    for task, one in content["tasks"].items():
+        faults = ", ".join(f"{what} {number}" for what, number in one["faults"].items())
+        print(f"{task}: {one['true']} of {one['checked']} true {faults} ({one['source']})")
+
+
+def _matrix(split: str, seeds: str, overrides: list[str] | None) -> Matrix:
+    assert split in SETS
+    try:
+        numbers = tuple(dict.fromkeys(int(seed) for seed in seeds.split(",")))
+    except ValueError:
+        raise InputError(f"--seeds {seeds}: write it as 0,1,2") from None
+    settings = replace(SETTINGS, seeds=numbers)
+    return Matrix(settings, cast(Split, split), tuple(overrides or ()))
+
+
+def _folders(split: str, out: Path | None) -> Folders:
+    return Folders.of(cast(Split, split)) if out is None else Folders(out.resolve())
+
+
+def main() -> None:
+    """Tells the user's mistakes in one line."""
+    try:
+        status = app(prog_name="python -m experiments.rooms", standalone_mode=False)
+    except typer.TyperException as error:
+        sys.exit(_fail(error.format_message()))
+    except InputError as error:
+        sys.exit(_fail(str(error)))
+    sys.exit(status if isinstance(status, int) else 0)
+
+
+def _fail(message: str) -> int:
+    print("error:", " ".join(message.split()), file=sys.stderr)
+    return USAGE_ERROR
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,143 @@
+"""A run directory → the result of its cell."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from experiments.rooms.attempt import Spent
+from experiments.rooms.machine import circumstances
+from experiments.rooms.matrix import ROOT, Cell, Matrix, plain
+from experiments.rooms.result import (
+    ACCURACY,
+    HOW,
+    PER_MILLE,
+    Accuracies,
+    HeldOut,
+    Result,
+    world,
+)
+from experiments.rooms.settings import STARTER
+from syngrpo.dashboard.lineage import early_and_late_descriptions, open_pool
+from syngrpo.dashboard.run_data import RunData, read_lines, read_run
+from syngrpo.dashboard.words import word_shares
+from syngrpo.sample import InputError
+
+SERIES = (
+    "diversity/response",
+    "diversity/response_seed",
+    "diversity/response_synthetic",
+    "diversity/zero_variance_groups",
+    "diversity/zero_variance_groups_seed",
+    "diversity/zero_variance_groups_synthetic",
+    "diversity/baseline",
+    "diversity/reward",
+    "entropy/token",
+    "reward/accuracy",
+    "reward/accuracy_seed",
+    "reward/accuracy_synthetic",
+    "time/step_s",
+)
+COUNTS = ("submitted", "dropped", "admitted", "rejected", "settled", "stale", "dead")
+POINTS = 100
+WORDS = 20
+
+
+def collect(matrix: Matrix, cell: Cell, run: Path, cost: Spent) -> Result:
+    """Raises InputError for a run that is not complete."""
+    config = matrix.config(cell)
+    trained = cell.method != STARTER
+    data = read_run(run)
+    held_out = _held_out(run, cell)
+    steps = config.trainer.steps if trained else 0
+    for name in config.evaluation.sets:
+        if name not in held_out or held_out[name].at(steps) is None:
+            raise InputError(f"{run} has no evaluation of {name} at step {steps}; run it again")
+    command = ["syngrpo", *matrix.command(cell, Path("RUN"), resume=False)]
+    return Result(
+        cell=cell,
+        config=plain(config),
+        world=world(config.model.path),
+        command=shlex.join(word.replace(f"{ROOT}/", "") for word in command),
+        circumstances={
+            "commit": " → ".join(cost.commits),
+            **circumstances(),
+            "seconds": round(cost.seconds, 1),
+            "attempts": cost.attempts,
+        },
+        held_out=held_out,
+        series=_series(data) if trained else {},
+        means=_means(data) if trained else {},
+        synthesis=_synthesis(data) if config.method.synthesises and trained else {},
+    )
+
+
+def _held_out(run: Path, cell: Cell) -> dict[str, HeldOut]:
+    """The evaluations by set. The starter's sets are named as ``evaluate`` names them: rec-test."""
+    metric = ACCURACY[cell.task]
+    # A resumed run may write a line again: what was written last is what went on.
+    lines = {(row["step"], row["set"]): row for row in read_lines(run / "evaluation.jsonl")}
+    found: dict[str, HeldOut] = {}
+    for (step, set_name), row in sorted(lines.items()):
+        samples, columns = row["samples"], row["per_sample"]
+        one = found.setdefault(set_name.removeprefix(f"{cell.task}-"), HeldOut(samples, []))
+        if one.samples != samples:
+            raise InputError(f"{run}: set {set_name} changed on the way; delete the directory")
+        values = {h: [round(v * PER_MILLE) for v in columns[f"{h}/{metric}"]] for h in HOW}
+        metrics = {name: _short(value) for name, value in row["metrics"].items()}
+        one.evaluations.append(Accuracies(step, **values, metrics=metrics))
+    return found
+
+
+def _series(data: RunData) -> dict[str, list[float | None]]:
+    parts = np.array_split(np.arange(len(data.metrics)), min(POINTS, len(data.metrics)))
+    series: dict[str, list[float | None]] = {
+        "step": [data.metrics[part[-1]]["step"] for part in parts]
+    }
+    for name in SERIES:
+        rows = [data.metrics[i].get(name) for i in range(len(data.metrics))]
+        series[name] = [_mean([rows[i] for i in part]) for part in parts]
+    return series
+
+
+def _means(data: RunData) -> dict[str, float]:
+    """Over all steps that have the metric; besides the median of the time of a step."""
+    curves = {name: data.curve(name).values for name in SERIES}
+    means = {name: _short(float(np.mean(values))) for name, values in curves.items() if values}
+    return means | {"time/step_s": _short(float(np.median(curves["time/step_s"])))}
+
+
+def _synthesis(data: RunData) -> dict[str, Any]:
+    """Counts, rejections by reason, and the words of the first and of the last third."""
+    pool = open_pool(data.directory)
+    if pool is None:
+        raise InputError(f"{data.directory} has no pool; delete the directory and run again")
+    early, late = early_and_late_descriptions(pool)
+    rejected = pool.stats().rejected
+    pool.close()
+    words = [[s.word, _short(s.early), _short(s.late)] for s in word_shares(early, late, WORDS)]
+    return {
+        "counts": {name: int(data.total(f"synthesis/{name}")) for name in COUNTS},
+        "rejected": rejected,
+        "words": words if early and late else [],
+        "distinct": {"early": _distinct(early), "late": _distinct(late)},
+        "examples": {"early": early[:: max(len(early) // 4, 1)][:4], "late": late[-4:]},
+    }
+
+
+def _distinct(texts: Sequence[str]) -> float | None:
+    return _short(len(set(texts)) / len(texts)) if texts else None
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return _short(float(np.mean(known))) if known else None
+
+
+def _short(value: float) -> float:
+    """Four digits: a tenth of the noise."""
+    return float(f"{value:.4g}")

@@ -1,0 +1,160 @@
+"""Questions to the finished cells: accuracies, gains, diversities, each with its interval."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from experiments.rooms.matrix import Cell
+from experiments.rooms.result import Result
+from experiments.rooms.settings import STARTER
+from experiments.rooms.statistics import Estimate, Resampling, mean
+from syngrpo.sample import InputError
+
+
+@dataclass
+class Finished:
+    """Results by cell. What is asked for where nothing is finished is None."""
+
+    results: Mapping[Cell, Result]
+    tasks: Sequence[str]
+    methods: Sequence[str]
+    sets: Sequence[str]
+    resampling: Resampling = field(default_factory=Resampling)
+
+    def __post_init__(self) -> None:
+        """Raises InputError when results of a task were measured on different samples."""
+        first: dict[tuple[str, str], tuple[str, Cell]] = {}
+        for cell, result in self.results.items():
+            for name in self.sets:
+                samples = result.held_out[name].samples
+                known, other = first.setdefault((cell.task, name), (samples, cell))
+                if known != samples:
+                    raise InputError(
+                        f"{cell.name} and {other.name} were measured on different samples of "
+                        f"{name}; delete the older result and run it again"
+                    )
+
+    def seeds(self, task: str, *methods: str) -> list[int]:
+        """Those that all of the methods have finished for the task."""
+        finished = [
+            {c.seed for c in self.results if (c.task, c.method) == (task, method)}
+            for method in methods
+        ]
+        return sorted(set.intersection(*finished))
+
+    def compared(self, *methods: str) -> list[str]:
+        """The tasks for which all of the methods have a seed in common."""
+        return [task for task in self.tasks if self.seeds(task, *methods)]
+
+    def steps(self, task: str, *methods: str) -> list[int]:
+        """At which every run of the trained methods was evaluated, from 0 on."""
+        runs = [
+            {e.step for e in self.of(task, method, seed).held_out[self.sets[0]].evaluations}
+            for method in methods
+            for seed in self.seeds(task, *methods)
+        ]
+        return sorted(set.intersection(*runs)) if runs else []
+
+    def of(self, task: str, method: str, seed: int) -> Result:
+        return self.results[Cell(task, method, seed)]
+
+    def accuracy(
+        self,
+        method: str,
+        task: str,
+        set_name: str,
+        how: str,
+        seeds: Sequence[int] | None = None,
+        step: int | None = None,
+    ) -> Estimate | None:
+        """In points, at the end or at a step; over ``seeds``, or all that are finished. The starter
+        is the same at every step."""
+        chosen = self.seeds(task, method) if seeds is None else seeds
+        found = [
+            one.last(set_name)
+            if step is None or method == STARTER
+            else one.held_out[set_name].at(step)
+            for one in (self.of(task, method, seed) for seed in chosen)
+        ]
+        rows = [evaluation.values(how) for evaluation in found if evaluation is not None]
+        if not rows or len(rows) < len(chosen):
+            return None
+        values = 100 * np.stack(rows)
+        return self.resampling.over_both(values, _name(task, chosen), f"{task}/{set_name}")
+
+    def gain(
+        self, method: str, base: str, task: str, set_name: str, how: str, step: int | None = None
+    ) -> Estimate | None:
+        """Accuracy of ``method`` minus that of ``base``, paired over the seeds that both have."""
+        seeds = self.seeds(task, method, base)
+        over = self.accuracy(method, task, set_name, how, seeds, step)
+        under = self.accuracy(base, task, set_name, how, seeds, step)
+        return None if over is None or under is None else over - under
+
+    def average_gain(
+        self, method: str, base: str, set_name: str, how: str, share: float | None = None
+    ) -> Estimate | None:
+        """Mean over the tasks that have both; at the end, or at the evaluation nearest to that
+        ``share`` of the training."""
+
+        def at(task: str) -> int | None:
+            steps = self.steps(task, method, base)
+            return None if share is None else min(steps, key=lambda s: abs(s - share * steps[-1]))
+
+        tasks = self.compared(method, base)
+        return mean_of([self.gain(method, base, t, set_name, how, at(t)) for t in tasks])
+
+    def over_runs(
+        self,
+        method: str,
+        task: str,
+        value: Callable[[Result], float | None],
+        seeds: Sequence[int] | None = None,
+    ) -> Estimate | None:
+        """Mean over seeds of one number a run; None where a run has none."""
+        chosen = self.seeds(task, method) if seeds is None else seeds
+        values = [value(self.of(task, method, seed)) for seed in chosen]
+        known = [one for one in values if one is not None]
+        if not known or len(known) < len(chosen):
+            return None
+        return self.resampling.over_seeds(known, _name(task, chosen))
+
+    def relative(
+        self, method: str, base: str, value: Callable[[Result], float | None]
+    ) -> Estimate | None:
+        """By how many per cent the number of ``method`` is above that of ``base``; mean over the
+        tasks that have both."""
+        found = []
+        for task in self.compared(method, base):
+            seeds = self.seeds(task, method, base)
+            over = self.over_runs(method, task, value, seeds)
+            under = self.over_runs(base, task, value, seeds)
+            if over is not None and under is not None:
+                found.append((over / under).scaled(100, -100))
+        return mean_of(found)
+
+
+def mean_of(estimates: Sequence[Estimate | None]) -> Estimate | None:
+    """Of those that are there; None without any."""
+    there = [one for one in estimates if one is not None]
+    return mean(there) if there else None
+
+
+def drift(result: Result) -> float | None:
+    """How far the description reward moved: its mean in the last third of the run minus that in
+    the first, in standard deviations within a third. None where there is no reward."""
+    known = [value for value in result.series.get("diversity/reward", []) if value is not None]
+    third = len(known) // 3
+    if third < 2:
+        return None
+    early, late = np.array(known[:third]), np.array(known[-third:])
+    spread = float(np.sqrt((early.var(ddof=1) + late.var(ddof=1)) / 2))
+    return float(late.mean() - early.mean()) / spread if spread else None
+
+
+def _name(task: str, seeds: Sequence[int]) -> str:
+    """What estimates must share to be paired over seeds."""
+    return f"{task}/{','.join(map(str, seeds))}"

@@ -1,0 +1,131 @@
+"""Are the labels of synthetic samples true? Checked on those that the runs were trained with."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from scipy.stats import binomtest
+
+from experiments.rooms.machine import circumstances, commit
+from experiments.rooms.matrix import ROOT, Cell, Folders, Matrix
+from experiments.rooms.sheet import synthetic_ids
+from experiments.rooms.truth import fault
+from syngrpo.dashboard.lineage import open_pool
+from syngrpo.pool.jobs import JobRequest
+from syngrpo.pool.sampling import SamplingPolicy
+from syngrpo.pool.store import Pool
+from syngrpo.rooms.dataset import rooms_samples
+from syngrpo.rooms.descriptions import random_description
+from syngrpo.sample import Sample
+from syngrpo.synthesis.client import InlineClient
+from syngrpo.synthesis.settings import SynthesisSettings
+
+CHECKED = 500
+TRUE_SHARE = 0.99
+FILE = "labels.json"
+METHODS = ("syn-grpo", "syn-grpo-no-smoothing", "random-scene")
+"""Whose runs are looked at, the first that there is of a task."""
+
+
+@dataclass(frozen=True)
+class LabelCheck:
+    """Of one task: where the samples come from, how many labels are true, and what is wrong with
+    the others."""
+
+    source: str
+    checked: int
+    faults: dict[str, int]
+
+    def summary(self) -> dict[str, Any]:
+        """Plain data, with the share that is true and its Wilson interval."""
+        true = self.checked - sum(self.faults.values())
+        interval = binomtest(true, self.checked).proportion_ci(method="wilson")
+        return {
+            "source": self.source,
+            "checked": self.checked,
+            "true": true,
+            "share": true / self.checked,
+            "interval": [float(interval.low), float(interval.high)],
+            "faults": self.faults,
+        }
+
+
+def check_labels(matrix: Matrix, folders: Folders, count: int = CHECKED) -> dict[str, Any]:
+    """Checks every task, writes ``labels.json`` beside the results, and returns what it says.
+
+    The samples are spread over a run whose directory is still there; for a task without one they
+    are painted here, from random descriptions, by the way that training takes.
+    """
+    tasks = {task: _check_task(matrix, task, folders, count) for task in matrix.settings.tasks}
+    content = {
+        "circumstances": {"commit": commit(ROOT), **circumstances()},
+        "tasks": {task: check.summary() for task, check in tasks.items()},
+    }
+    folders.results.mkdir(parents=True, exist_ok=True)
+    path = folders.results / FILE
+    path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    return content
+
+
+def read_labels(folders: Folders) -> dict[str, Any] | None:
+    """What the last check said; None before the first."""
+    path = folders.results / FILE
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
+
+
+def _check_task(matrix: Matrix, task: str, folders: Folders, count: int) -> LabelCheck:
+    cells = [Cell(task, method, seed) for method in METHODS for seed in matrix.settings.seeds]
+    for cell in cells:
+        samples = painted_in(folders.run(cell), count)
+        if len(samples) == count:
+            return _checked(f"painted in the run {cell.name}", samples)
+    with tempfile.TemporaryDirectory() as folder:
+        samples = painted_here(Path(folder), task, count)
+        return _checked("painted for this check from random descriptions", samples)
+
+
+def _checked(source: str, samples: Sequence[Sample]) -> LabelCheck:
+    faults = Counter(found for sample in samples if (found := fault(sample)) is not None)
+    return LabelCheck(source, len(samples), dict(faults))
+
+
+def painted_in(run: Path, count: int) -> list[Sample]:
+    """``count`` synthetic samples of a run, spread over it; fewer when there are fewer."""
+    pool = open_pool(run)
+    if pool is None:
+        return []
+    ids = synthetic_ids(pool)
+    chosen = np.unique(np.linspace(0, len(ids) - 1, min(count, len(ids))).round().astype(int))
+    samples = [pool.get(ids[i]) for i in chosen.tolist()]
+    pool.close()
+    return samples
+
+
+def painted_here(folder: Path, task: str, count: int) -> list[Sample]:
+    """``count`` samples painted from random descriptions of ``train`` scenes; ``folder`` holds the
+    pool."""
+    seeds = rooms_samples("train", count // 3 + 1, task=task)
+    pool = Pool.open(folder)
+    pool.add_seeds(seeds)
+    client = InlineClient(SynthesisSettings(folder), SamplingPolicy(max_unmeasured=2 * count))
+    rng = np.random.default_rng(0)
+    while len(ids := synthetic_ids(pool)) < count:
+        chosen = rng.permutation(len(seeds))[: count - len(ids)].tolist()
+        requests = [
+            JobRequest(
+                seeds[i].id, random_description(rng), int(rng.integers(2**31)), client.fingerprint
+            )
+            for i in chosen
+        ]
+        client.submit(requests)
+    samples = [pool.get(name) for name in ids[:count]]
+    client.close()
+    pool.close()
+    return samples

@@ -1,0 +1,201 @@
+"""The report's plots."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from experiments.rooms.claims import BASE, OURS
+from experiments.rooms.compare import Finished, mean_of
+from experiments.rooms.settings import STARTER
+from experiments.rooms.statistics import Estimate
+
+COLOURS = {
+    STARTER: "#9a9a9a",
+    "grpo": "#d1495b",
+    "grpo-clip-higher": "#edae49",
+    "noisy-rollout": "#8d6a9f",
+    "random-scene": "#66a182",
+    "syn-grpo-no-smoothing": "#7fb2d9",
+    "syn-grpo": "#1f5f9e",
+}
+CURVES = {
+    "diversity/response": "response diversity D",
+    "entropy/token": "token entropy, nats",
+    "diversity/zero_variance_groups": "share of groups without variance",
+}
+SMOOTHING = 9
+"""Points of a series that are averaged for the eye."""
+DPI = 110
+
+
+def write_plots(finished: Finished, folder: Path) -> list[Path]:
+    """The PNG files for which there is something to show."""
+    folder.mkdir(parents=True, exist_ok=True)
+    drawn = []
+    for name, draw in (
+        ("accuracy", accuracy_bars),
+        ("collapse", collapse_curves),
+        ("scaling", scaling_curves),
+    ):
+        figure = draw(finished)
+        if figure is not None:
+            path = folder / f"{name}.png"
+            figure.savefig(path, dpi=DPI, metadata={"Software": None})
+            drawn.append(path)
+    return drawn
+
+
+def accuracy_bars(finished: Finished) -> Figure | None:
+    """One panel a set and way of answering; a group of bars a task, and one for their mean."""
+    methods = [m for m in finished.methods if finished.compared(m)]
+    if not methods:
+        return None
+    rows = ("sampled", "greedy")
+    figure, axes = _panels(len(rows), len(finished.sets), width=6.2, height=3.1)
+    for row, how in enumerate(rows):
+        for column, set_name in enumerate(finished.sets):
+            axis = axes[row][column]
+            for number, method in enumerate(methods):
+                found = [finished.accuracy(method, t, set_name, how) for t in finished.tasks]
+                average = mean_of(found) if None not in found else None
+                offset = (number - (len(methods) - 1) / 2) * 0.8 / len(methods)
+                _bars(axis, [*found, average], offset, 0.8 / len(methods), method)
+            axis.set_title(f"{how} accuracy on {set_name}, %")
+            axis.set_xticks(range(len(finished.tasks) + 1), [*finished.tasks, "mean"])
+    _legend(figure, axes[0][0])
+    return figure
+
+
+def collapse_curves(finished: Finished) -> Figure | None:
+    """How diversity, entropy and groups without variance went: a line a method, a band from the
+    lowest to the highest seed."""
+    methods = [m for m in finished.methods if m != STARTER and finished.compared(m)]
+    if not methods:
+        return None
+    figure, axes = _panels(len(CURVES), len(finished.tasks), width=4.2, height=2.6)
+    for row, (metric, title) in enumerate(CURVES.items()):
+        for column, task in enumerate(finished.tasks):
+            axis = axes[row][column]
+            for method in methods:
+                _curve(axis, finished, task, method, metric)
+            axis.set_title(f"{task}: {title}")
+    _legend(figure, axes[0][0])
+    return figure
+
+
+def scaling_curves(finished: Finished) -> Figure | None:
+    """Sampled accuracy against steps, and below the gain, each task and their mean."""
+    tasks = finished.compared(OURS, BASE)
+    if not tasks:
+        return None
+    columns: list[Sequence[str]] = [[task] for task in tasks]
+    columns += [tasks] if len(tasks) > 1 else []
+    figure, axes = _panels(2 * len(finished.sets), len(columns), width=3.6, height=2.3)
+    for row, set_name in enumerate(finished.sets):
+        for column, part in enumerate(columns):
+            name = part[0] if len(part) == 1 else "mean"
+            above, below = axes[2 * row][column], axes[2 * row + 1][column]
+            above.set_title(f"{name}: sampled accuracy on {set_name}, %")
+            below.set_title(f"{name}: {OURS} − {BASE} on {set_name}, points")
+            below.axhline(0, color="#888888", linewidth=0.8)
+            shared = [set(finished.steps(task, OURS, BASE)) for task in part]
+            steps = sorted(set.intersection(*shared))
+            for method in (BASE, OURS):
+                _line(above, steps, _averages(finished, part, method, set_name, steps), method)
+            _line(below, steps, _gains(finished, part, set_name, steps), OURS)
+    _legend(figure, axes[0][0])
+    return figure
+
+
+def _averages(
+    finished: Finished, tasks: Sequence[str], method: str, set_name: str, steps: Sequence[int]
+) -> list[Estimate | None]:
+    """Mean sampled accuracy of the tasks at every step, over the seeds that both methods have."""
+    seeds = {task: finished.seeds(task, OURS, BASE) for task in tasks}
+    return [
+        mean_of([finished.accuracy(method, t, set_name, "sampled", seeds[t], step) for t in tasks])
+        for step in steps
+    ]
+
+
+def _gains(
+    finished: Finished, tasks: Sequence[str], set_name: str, steps: Sequence[int]
+) -> list[Estimate | None]:
+    return [
+        mean_of([finished.gain(OURS, BASE, t, set_name, "sampled", step) for t in tasks])
+        for step in steps
+    ]
+
+
+def _panels(
+    rows: int, columns: int, width: float, height: float
+) -> tuple[Figure, list[list[Axes]]]:
+    figure = Figure(figsize=(width * columns, height * rows + 0.5), layout="constrained")
+    axes = figure.subplots(rows, columns, squeeze=False)
+    for axis in axes.flat:
+        axis.spines[["top", "right"]].set_visible(False)
+        axis.tick_params(labelsize=8)
+        axis.title.set_fontsize(9)
+    return figure, axes.tolist()
+
+
+def _legend(figure: Figure, axis: Axes) -> None:
+    handles, labels = axis.get_legend_handles_labels()
+    figure.legend(
+        handles, labels, loc="outside lower center", ncols=len(labels), frameon=False, fontsize=8
+    )
+
+
+def _bars(
+    axis: Axes, estimates: Sequence[Estimate | None], offset: float, width: float, method: str
+) -> None:
+    there = [(place, e) for place, e in enumerate(estimates) if e is not None]
+    heights = [e.value for _, e in there]
+    reach = [[abs(e.value - e.interval[k]) for _, e in there] for k in (0, 1)]
+    axis.bar(
+        [place + offset for place, _ in there],
+        heights,
+        width,
+        yerr=reach,
+        color=COLOURS[method],
+        label=method,
+        error_kw={"linewidth": 0.8},
+    )
+
+
+def _curve(axis: Axes, finished: Finished, task: str, method: str, metric: str) -> None:
+    runs = [finished.of(task, method, seed).series for seed in finished.seeds(task, method)]
+    if not runs:
+        return
+    rows = np.array([[np.nan if v is None else v for v in run[metric]] for run in runs])
+    smooth = np.array([_smoothed(row) for row in rows])
+    steps = np.array(runs[0]["step"], dtype=np.float64)
+    axis.plot(steps, smooth.mean(axis=0), color=COLOURS[method], label=method, linewidth=1.4)
+    if len(runs) > 1:
+        axis.fill_between(
+            steps, smooth.min(axis=0), smooth.max(axis=0), color=COLOURS[method], alpha=0.15
+        )
+
+
+def _smoothed(row: np.ndarray) -> np.ndarray:
+    """A moving mean of SMOOTHING points, of fewer at the ends."""
+    window = np.ones(min(SMOOTHING, len(row)))
+    known = ~np.isnan(row)
+    total = np.convolve(np.where(known, row, 0), window, mode="same")
+    count = np.convolve(known, window, mode="same")
+    return total / np.where(count > 0, count, np.nan)
+
+
+def _line(
+    axis: Axes, steps: Sequence[int], estimates: Sequence[Estimate | None], method: str
+) -> None:
+    points = [(s, e) for s, e in zip(steps, estimates, strict=True) if e is not None]
+    at, values = [step for step, _ in points], [e.value for _, e in points]
+    low, high = ([e.interval[k] for _, e in points] for k in (0, 1))
+    axis.plot(at, values, color=COLOURS[method], label=method, marker="o", markersize=3)
+    axis.fill_between(at, low, high, color=COLOURS[method], alpha=0.15)

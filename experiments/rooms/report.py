@@ -1,0 +1,218 @@
+"""RESULTS.md: everything in it is computed from the results, nothing is typed."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from experiments.rooms.claims import OURS, claims
+from experiments.rooms.compare import Finished
+from experiments.rooms.labels import read_labels
+from experiments.rooms.matrix import Cell, Folders, Matrix
+from experiments.rooms.plots import write_plots
+from experiments.rooms.result import Result, outdated, read_results
+from experiments.rooms.settings import STARTER
+from experiments.rooms.tables import (
+    accuracy_table,
+    claims_table,
+    images_table,
+    set_metrics_table,
+    table,
+    time_table,
+    training_table,
+    words_table,
+)
+from syngrpo.dashboard.headlines import duration
+from syngrpo.evaluation.metrics import headlines
+from syngrpo.sample import InputError
+
+FILE = "RESULTS.md"
+PLOTS = "plots"
+ALT = {
+    "accuracy": "accuracy of every method, with 95 % intervals",
+    "collapse": "response diversity, token entropy and groups without variance over the steps",
+    "scaling": "sampled accuracy against steps",
+}
+
+
+def write_report(matrix: Matrix, folders: Folders) -> Path:
+    """Writes ``RESULTS.md`` and its plots from whatever is finished; outdated results are left out
+    and named. Raises InputError when nothing is finished."""
+    results, old = _sorted_out(matrix, folders)
+    if not results:
+        raise InputError(
+            f"{folders.results} holds no result of this matrix; run python -m experiments.rooms run"
+        )
+    settings = matrix.settings
+    sets = list(matrix.config(next(iter(results))).evaluation.sets)
+    finished = Finished(results, settings.tasks, list(settings.methods), sets)
+    plots = write_plots(finished, folders.root / PLOTS)
+    labels = read_labels(folders)
+    parts = [
+        *_head(matrix, results, old),
+        *_claims(finished, labels),
+        *_accuracy(finished, plots),
+        *_training(finished, plots),
+        *_growth(plots),
+        *_images(finished, folders),
+        *_labels(labels),
+        "## Time\n",
+        time_table(finished),
+        *_circumstances(matrix, results),
+    ]
+    path = folders.root / FILE
+    path.write_text("\n".join(part.rstrip("\n") + "\n" for part in parts), encoding="utf-8")
+    return path
+
+
+def _sorted_out(
+    matrix: Matrix, folders: Folders
+) -> tuple[dict[Cell, Result], dict[Cell, list[str]]]:
+    """Results that are valid, and why others are not."""
+    found = read_results(matrix, folders)
+    why: dict[Cell, list[str]] = {}
+    for cell, result in found.items():
+        try:
+            reasons = outdated(result, matrix)
+        except InputError as error:
+            reasons = [str(error)]
+        if reasons:
+            why[cell] = reasons
+    return {cell: result for cell, result in found.items() if cell not in why}, why
+
+
+def _head(
+    matrix: Matrix, results: Mapping[Cell, Result], old: Mapping[Cell, list[str]]
+) -> Iterator[str]:
+    settings, cells = matrix.settings, matrix.cells()
+    yield "# Does the data evolve, and does the model get better for it?\n"
+    yield (
+        "Written by `python -m experiments.rooms report` from the files in `results/`; no number "
+        f"is typed. {len(results)} of {len(cells)} cells: {len(settings.tasks)} tasks, "
+        f"{len(settings.methods)} methods, seeds {', '.join(map(str, settings.seeds))}. A training "
+        f"seed decides the {settings.seed_images} seed images, too. Intervals are 95 % bootstrap "
+        "intervals over seeds and held-out samples, paired between methods on both "
+        "(`statistics.py`); with few seeds they are still somewhat narrow. Accuracy is Acc@0.5 for "
+        "rec, the mean accuracy reward for ovd and isr, in per cent.\n"
+    )
+    missing = [cell.name for cell in cells if cell not in results and cell not in old]
+    if missing:
+        yield f"**Not finished**: {', '.join(missing)}.\n"
+    if old:
+        listed = "; ".join(f"{cell.name} ({', '.join(why)})" for cell, why in old.items())
+        yield f"**Outdated, left out**: {listed}.\n"
+
+
+def _claims(finished: Finished, labels: Mapping[str, Any] | None) -> Iterator[str]:
+    yield "## The claims\n"
+    yield claims_table(claims(finished, labels))
+    yield (
+        "Means are over the tasks for which both methods are finished, pairwise over the seeds "
+        "that both have. “The interval reaches beyond”: the value is enough, but its interval "
+        "holds values that are not. The drift is the mean of ρ in the last third of a run minus "
+        "that in the first, in standard deviations within a third.\n"
+    )
+
+
+def _accuracy(finished: Finished, plots: list[Path]) -> Iterator[str]:
+    yield "## Held-out accuracy\n"
+    yield from _plot("accuracy", plots)
+    for how in ("sampled", "greedy"):
+        for set_name in finished.sets:
+            yield f"### {set_name}, {how}\n"
+            yield accuracy_table(finished, set_name, how)
+    for task in finished.tasks:
+        titles = {metric: title for metric, title in headlines(task).items() if "greedy" in metric}
+        if len(titles) > 1 and any(c.task == task for c in finished.results):
+            yield f"### {task}, further greedy metrics, mean over seeds, %\n"
+            yield set_metrics_table(finished, task, titles)
+
+
+def _training(finished: Finished, plots: list[Path]) -> Iterator[str]:
+    yield "## Diversity, entropy, groups without variance\n"
+    yield from _plot("collapse", plots)
+    yield "“Late” is the last tenth of the run; intervals are over seeds.\n"
+    for task in finished.tasks:
+        if any(c.task == task and c.method != STARTER for c in finished.results):
+            yield f"### {task}\n"
+            yield training_table(finished, task)
+
+
+def _growth(plots: list[Path]) -> Iterator[str]:
+    if any(path.stem == "scaling" for path in plots):
+        yield "## Accuracy against steps\n"
+        yield from _plot("scaling", plots)
+
+
+def _images(finished: Finished, folders: Folders) -> Iterator[str]:
+    yield "## What was painted\n"
+    for task in finished.tasks:
+        counts = images_table(finished, task)
+        if not counts:
+            continue
+        yield f"### {task}\n"
+        yield counts
+        for cell, result in finished.results.items():
+            sheet = folders.sheet(cell)
+            if cell.task == task and sheet.exists():
+                yield f"`{cell.name}`, early (above) and late (below):\n"
+                yield f"![{cell.name}, early and late]({sheet.relative_to(folders.root)})\n"
+                if cell.method == OURS:
+                    yield from _words(cell, result)
+
+
+def _words(cell: Cell, result: Result) -> Iterator[str]:
+    shares = words_table(result)
+    if shares:
+        yield f"Share of the descriptions of `{cell.name}` that use a word, first and last third:\n"
+        yield shares
+    for end in ("early", "late"):
+        if examples := result.synthesis["examples"][end]:
+            yield f"{end.capitalize()}, for example: {'; '.join(f'“{e}”' for e in examples)}.\n"
+
+
+def _labels(labels: Mapping[str, Any] | None) -> Iterator[str]:
+    if labels is None:
+        return
+    yield "## Labels\n"
+    rows = [
+        [
+            task,
+            f"{one['true']} of {one['checked']}",
+            ", ".join(f"{what} {n}" for what, n in one["faults"].items()) or "none",
+            one["source"],
+        ]
+        for task, one in labels["tasks"].items()
+    ]
+    yield table(["task", "true", "faults", "samples"], rows)
+    yield (
+        "Against the renderer's own knowledge of every scene (`truth.py`): things, boxes, masks "
+        "and pixels; the answer worked out anew; nothing but the described empty room around the "
+        "things; a room type that is asked for can be seen. Commit "
+        f"{labels['circumstances']['commit']}.\n"
+    )
+
+
+def _plot(name: str, plots: list[Path]) -> Iterator[str]:
+    for path in plots:
+        if path.stem == name:
+            yield f"![{ALT[name]}]({PLOTS}/{path.name})\n"
+
+
+def _circumstances(matrix: Matrix, results: Mapping[Cell, Result]) -> Iterator[str]:
+    yield "## How it was made\n"
+    facts = []
+    for title, key in (("commits", "commit"), ("machines", "machine"), ("versions", "versions")):
+        found = Counter(result.circumstances[key] for result in results.values())
+        listed = "; ".join(f"{text} ({n} cells)" for text, n in found.most_common())
+        facts.append(f"- {title}: {listed}")
+    total = sum(result.circumstances["seconds"] for result in results.values())
+    resumed = sum(result.circumstances["attempts"] > 1 for result in results.values())
+    facts.append(f"- {duration(total)}, one cell after the other; {resumed} cells were interrupted")
+    yield "\n".join(facts) + "\n"
+    yield "A commit with `+` had changes that were not in it. The cells of the first seed:\n"
+    first = min(matrix.settings.seeds)
+    commands = [r.command for c, r in results.items() if c.seed == first]
+    yield "```\n" + "\n".join(commands) + "\n```\n"

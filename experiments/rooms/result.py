@@ -1,0 +1,120 @@
+"""One finished cell: a small JSON file with all that the report needs."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from experiments.rooms.matrix import Cell, Folders, Matrix, differences, plain
+from experiments.rooms.settings import STARTER
+from syngrpo.evaluation.fingerprint import model_fingerprint
+from syngrpo.rooms.generator import RoomsGenerator
+from syngrpo.rooms.starter import STARTER_DIR
+from syngrpo.sample import InputError
+
+ACCURACY = {"rec": "acc@0.5", "ovd": "accuracy", "isr": "accuracy"}
+"""What the accuracy of a task is: a value per sample, so that differences can be paired."""
+
+HOW = ("greedy", "sampled")
+PER_MILLE = 1000
+
+
+@dataclass(frozen=True)
+class Accuracies:
+    """One evaluation of a set. ``greedy`` and ``sampled`` are accuracies of the samples in per
+    mille, ``metrics`` those of the whole set."""
+
+    step: int
+    greedy: list[int]
+    sampled: list[int]
+    metrics: dict[str, float]
+
+    def values(self, how: str) -> np.ndarray:
+        """float (N,) in [0, 1]."""
+        chosen = self.greedy if how == "greedy" else self.sampled
+        return np.array(chosen, dtype=np.float64) / PER_MILLE
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """A set: a digest of its samples, and its evaluations by step."""
+
+    samples: str
+    evaluations: list[Accuracies]
+
+    def at(self, step: int) -> Accuracies | None:
+        """The evaluation of that step."""
+        return next((e for e in self.evaluations if e.step == step), None)
+
+
+@dataclass(frozen=True)
+class Result:
+    """``config`` is what decided the numbers ("section.key" → value), ``world`` fingerprints of the
+    model and the painter; ``circumstances`` is for the reader alone.
+
+    ``series`` are means over parts of the run, at most 100, ``series["step"]`` the last step of
+    each; ``means`` are over all steps. ``synthesis`` is empty where nothing was painted.
+    """
+
+    cell: Cell
+    config: dict[str, Any]
+    world: dict[str, str]
+    command: str
+    circumstances: dict[str, Any]
+    held_out: dict[str, HeldOut]
+    series: dict[str, list[float | None]]
+    means: dict[str, float]
+    synthesis: dict[str, Any]
+
+    def last(self, set_name: str) -> Accuracies:
+        return max(self.held_out[set_name].evaluations, key=lambda e: e.step)
+
+
+@cache
+def world(model: str) -> dict[str, str]:
+    """What a configuration does not say."""
+    path = str(STARTER_DIR) if model == STARTER else model
+    return {"model": model_fingerprint(path), "painter": RoomsGenerator.fingerprint}
+
+
+def outdated(result: Result, matrix: Matrix) -> list[str]:
+    """Why a result is not what the matrix asks for; [] when it is. Raises InputError."""
+    config = matrix.config(result.cell)
+    found = differences(result.config, plain(config))
+    return found + differences(result.world, world(config.model.path))
+
+
+def write_result(result: Result, path: Path) -> None:
+    """One line for each part, so that two versions can be compared."""
+    parts = asdict(result).items()
+    lines = [f'"{key}": {json.dumps(value, separators=(",", ":"))}' for key, value in parts]
+    text = "{\n" + ",\n".join(lines) + "\n}\n"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(path.name + ".unfinished")
+    unfinished.write_text(text, encoding="utf-8")
+    unfinished.replace(path)
+
+
+def read_result(path: Path) -> Result:
+    """Raises InputError for a file that is none."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        content["cell"] = Cell(**content["cell"])
+        content["held_out"] = {
+            name: HeldOut(one["samples"], [Accuracies(**e) for e in one["evaluations"]])
+            for name, one in content["held_out"].items()
+        }
+        return Result(**content)
+    except (ValueError, TypeError, KeyError) as error:
+        raise InputError(f"{path} is no result ({error!r}); delete it and run again") from None
+
+
+def read_results(matrix: Matrix, folders: Folders) -> dict[Cell, Result]:
+    """What is there of the matrix, outdated or not. Raises InputError."""
+    paths = {cell: folders.result(cell) for cell in matrix.cells()}
+    return {cell: read_result(path) for cell, path in paths.items() if path.exists()}

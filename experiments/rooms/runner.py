@@ -1,0 +1,165 @@
+"""Runs what is not done, several cells at once, and goes on where it was interrupted."""
+
+from __future__ import annotations
+
+import shutil
+import signal
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from types import FrameType
+
+from rich.console import Console
+
+from experiments.rooms.attempt import Attempt, note_time, spent, start
+from experiments.rooms.collect import collect
+from experiments.rooms.matrix import Cell, Folders, Matrix
+from experiments.rooms.result import write_result
+from experiments.rooms.settings import STARTER
+from experiments.rooms.sheet import write_sheet
+from experiments.rooms.standing import Standing, counted, seconds_left, standing
+from syngrpo.dashboard.headlines import duration
+from syngrpo.sample import InputError
+
+POLL_S = 0.5
+LOOK_S = 5.0
+"""Between two looks at how far all cells are."""
+
+
+@dataclass
+class Runner:
+    """``jobs`` cells at once, ``threads`` each. With ``discard`` a run's directory goes when its
+    result is written; without, only its checkpoints go."""
+
+    matrix: Matrix
+    folders: Folders
+    cells: Sequence[Cell]
+    jobs: int = 1
+    threads: int = 1
+    discard: bool = False
+    console: Console = field(default_factory=Console)
+    running: dict[Cell, Attempt] = field(default_factory=dict)
+    failed: dict[Cell, str] = field(default_factory=dict)
+    _standings: dict[Cell, Standing] = field(default_factory=dict)
+
+    def run(self) -> dict[Cell, str]:
+        """Until nothing is left to do; returns the cells that failed, with why.
+
+        A cell that somebody else is at is waited for. Ctrl-C, SIGTERM and SIGHUP end what runs and
+        raise KeyboardInterrupt; the next call goes on from the last checkpoints.
+        """
+        with _interruptible(), self.console.status("") as line:
+            try:
+                self._look(self.cells)
+                looked = time.monotonic()
+                while self._left():
+                    self._end_finished()
+                    self._start(self._left())
+                    if time.monotonic() - looked > LOOK_S:
+                        self._look([c for c in self.cells if self._standings[c].state == "running"])
+                        looked = time.monotonic()
+                    line.update(self.progress())
+                    time.sleep(POLL_S)
+            finally:
+                for attempt in self.running.values():
+                    attempt.stop()
+                    note_time(self.folders, attempt)
+        return self.failed
+
+    def progress(self) -> str:
+        """The line that is shown."""
+        so_far = {c: time.monotonic() - a.started for c, a in self.running.items()}
+        left = seconds_left(self._standings, so_far, max(self.jobs, 1))
+        others = [one for cell, one in self._standings.items() if cell not in self.failed]
+        states = [f"{n} {state}" for state, n in counted(others).items()]
+        failed = f", {len(self.failed)} failed" if self.failed else ""
+        rest = f"about {duration(left)} left" if left is not None else "time left unknown"
+        where = ", ".join(f"{c.name} {self._standings[c].share:.0%}" for c in self.running)
+        return f"{', '.join(states)}{failed}; {rest}{': ' if where else ''}{where}"
+
+    def _left(self) -> list[Cell]:
+        """Cells that are neither done nor given up, those running among them."""
+        done = {c for c, s in self._standings.items() if s.state == "done"}
+        return [c for c in self.cells if c not in done and c not in self.failed]
+
+    def _look(self, cells: Sequence[Cell]) -> None:
+        self._standings |= {c: standing(self.matrix, c, self.folders) for c in cells}
+
+    def _start(self, left: Sequence[Cell]) -> None:
+        for cell in left:
+            if len(self.running) >= self.jobs:
+                return
+            if cell not in self.running:
+                try:
+                    self._try(cell)
+                except InputError as error:
+                    self._give_up(cell, str(error))
+
+    def _try(self, cell: Cell) -> None:
+        """Starts a cell; one that somebody else is at will have its result one day."""
+
+        def done() -> bool:
+            return standing(self.matrix, cell, self.folders).state == "done"
+
+        attempt = start(self.matrix, cell, self.folders, self.threads, done)
+        self._look([cell])
+        if attempt is not None:
+            self.running[cell] = attempt
+            word = "goes on" if attempt.resumed else "starts"
+            self.console.print(f"{cell.name} {word}", highlight=False)
+
+    def _end_finished(self) -> None:
+        for cell, attempt in list(self.running.items()):
+            status = attempt.ended()
+            if status is None:
+                continue
+            del self.running[cell]
+            note_time(self.folders, attempt)
+            try:
+                if status != 0:
+                    self._give_up(cell, f"exit status {status}: {self._last_words(cell)}")
+                else:
+                    self._keep(cell)
+            except InputError as error:
+                self._give_up(cell, str(error))
+            finally:
+                attempt.claim.close()
+
+    def _keep(self, cell: Cell) -> None:
+        run = self.folders.run(cell)
+        cost = spent(self.folders, cell)
+        result = collect(self.matrix, cell, run, cost)
+        if cell.seed == min(self.matrix.settings.seeds) and cell.method != STARTER:
+            write_sheet(run, self.folders.sheet(cell))
+        write_result(result, self.folders.result(cell))
+        shutil.rmtree(run if self.discard else run / "checkpoints", ignore_errors=True)
+        self._standings[cell] = Standing("done", share=1.0, seconds=cost.seconds)
+        self.console.print(f"{cell.name} done in {duration(cost.seconds)}", highlight=False)
+
+    def _give_up(self, cell: Cell, why: str) -> None:
+        self.failed[cell] = why
+        self._standings[cell] = Standing("impossible", why)
+        self.console.print(f"[red]{cell.name} failed[/red]: ", end="")
+        log = self.folders.log(cell)
+        told = f"{why}; all of it is in {log}" if log.exists() else why
+        self.console.print(told, markup=False, highlight=False, soft_wrap=True)
+
+    def _last_words(self, cell: Cell) -> str:
+        lines = self.folders.log(cell).read_text(errors="replace").strip().splitlines()
+        return lines[-1].strip() if lines else "nothing was said"
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """What asks the process to end does what Ctrl-C does."""
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    before = {n: signal.signal(n, interrupt) for n in (signal.SIGTERM, signal.SIGHUP)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,52 @@
+"""What the experiment is: everything that may be tuned, in one place."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+
+STARTER = "starter"
+"""The row that is not trained."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """``seed_images`` are trained on, ``held_out`` samples a set are measured with; accuracy is
+    measured ``evaluations`` times on the way, the last time at the end, and once before. ``common``
+    holds for every run, ``methods`` for those of a method: overrides as ``--set`` takes them.
+    """
+
+    tasks: tuple[str, ...] = ("rec", "ovd", "isr")
+    seeds: tuple[int, ...] = (0, 1, 2)
+    seed_images: int = 200
+    held_out: int = 400
+    steps: int = 300
+    evaluations: int = 6
+    common: Mapping[str, str] = field(
+        default_factory=lambda: MappingProxyType(
+            {
+                "model.device": "cpu",
+                "synthesis.mode": "inline",  # the same numbers wherever and how often interrupted
+                "trainer.checkpoint_every": "50",
+                "trainer.keep_checkpoints": "1",
+                "logging.trackers": "[]",
+            }
+        )
+    )
+    methods: Mapping[str, Mapping[str, str]] = field(
+        default_factory=lambda: MappingProxyType(
+            {
+                STARTER: {},
+                "grpo": {"method.name": "grpo"},
+                "grpo-clip-higher": {"method.name": "grpo-clip-higher"},
+                "noisy-rollout": {"method.name": "noisy-rollout"},
+                "random-scene": {"method.name": "random-scene"},
+                "syn-grpo-no-smoothing": {"method.name": "syn-grpo-no-smoothing"},
+                "syn-grpo": {"method.name": "syn-grpo"},
+            }
+        )
+    )
+
+
+SETTINGS = Settings()

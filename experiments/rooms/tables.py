@@ -1,0 +1,165 @@
+"""Parts of the report as Markdown."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from statistics import median
+
+from experiments.rooms.claims import BASE, Claim
+from experiments.rooms.compare import Finished, drift, mean_of
+from experiments.rooms.result import Result
+from experiments.rooms.settings import STARTER
+from experiments.rooms.statistics import Estimate
+from syngrpo.dashboard.headlines import duration
+
+NOTHING = "–"
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """First column to the left, the others to the right."""
+    lines = [head, ["---", *["---:"] * (len(head) - 1)], *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
+
+
+def estimated(estimate: Estimate | None, digits: int = 1, sign: bool = False) -> str:
+    """ "+3.2 (1.0 … 5.1)"."""
+    if estimate is None:
+        return NOTHING
+    low, high = estimate.interval
+    form = f"{'+' if sign else ''}.{digits}f"
+    return f"{estimate.value:{form}} ({low:{form}} … {high:{form}})"
+
+
+def claims_table(claims: Sequence[Claim]) -> str:
+    rows = []
+    for claim in claims:
+        value = NOTHING if claim.value is None else f"{claim.value:+.1f} {claim.unit}"
+        interval = (
+            NOTHING
+            if claim.interval is None
+            else f"{claim.interval[0]:+.1f} … {claim.interval[1]:+.1f}"
+        )
+        target = f"{'≤' if claim.ceiling else '≥' if claim.target else '>'} {claim.target:g}"
+        rows.append([claim.text, value, interval, target, claim.verdict, claim.note])
+    return table(["claim", "value", "95 % interval", "asked for", "verdict", "stands on"], rows)
+
+
+def accuracy_table(finished: Finished, set_name: str, how: str) -> str:
+    """Accuracy at the end by method and task; the mean of the tasks with its gain over plain
+    GRPO."""
+    rows = []
+    for method in finished.methods:
+        found = [finished.accuracy(method, task, set_name, how) for task in finished.tasks]
+        average = mean_of(found) if None not in found else None
+        gain = None
+        if method != BASE and finished.compared(method, BASE) == list(finished.tasks):
+            gain = finished.average_gain(method, BASE, set_name, how)
+        cells = [estimated(one) for one in [*found, average]]
+        rows.append([method, *cells, estimated(gain, sign=True)])
+    return table(["method", *finished.tasks, "mean", f"mean − {BASE}"], rows)
+
+
+def set_metrics_table(finished: Finished, task: str, metrics: dict[str, str]) -> str:
+    """Metrics of whole sets at the end, mean over seeds."""
+    rows = []
+    for method in finished.methods:
+        cells = []
+        for set_name in finished.sets:
+            for metric in metrics:
+
+                def value(result: Result, s: str = set_name, m: str = metric) -> float | None:
+                    return result.last(s).metrics.get(m)
+
+                found = finished.over_runs(method, task, value)
+                cells.append(NOTHING if found is None else f"{100 * found.value:.1f}")
+        rows.append([method, *cells])
+    heads = [f"{set_name}: {title}" for set_name in finished.sets for title in metrics.values()]
+    return table(["method", *heads], rows)
+
+
+def training_table(finished: Finished, task: str) -> str:
+    """Means over all steps, and over the last tenth where "late" stands."""
+    columns = {
+        "D": ("diversity/response", False),
+        "D late": ("diversity/response", True),
+        "D seed, late": ("diversity/response_seed", True),
+        "D synthetic, late": ("diversity/response_synthetic", True),
+        "entropy late": ("entropy/token", True),
+        "no variance": ("diversity/zero_variance_groups", False),
+        "no variance, late": ("diversity/zero_variance_groups", True),
+        "accuracy on seeds, late": ("reward/accuracy_seed", True),
+    }
+    rows = []
+    for method in finished.methods:
+        if method == STARTER:
+            continue
+        cells = []
+        for metric, late in columns.values():
+
+            def value(result: Result, m: str = metric, end: bool = late) -> float | None:
+                return late_mean(result, m) if end else result.means.get(m)
+
+            cells.append(estimated(finished.over_runs(method, task, value), digits=3))
+        cells.append(estimated(finished.over_runs(method, task, drift), digits=2, sign=True))
+        rows.append([method, *cells])
+    return table(["method", *columns, "drift of ρ, σ"], rows)
+
+
+def late_mean(result: Result, metric: str) -> float | None:
+    """Over the last tenth of the run."""
+    known = [value for value in result.series.get(metric, []) if value is not None]
+    last = known[-max(len(known) // 10, 1) :]
+    return sum(last) / len(last) if last else None
+
+
+def images_table(finished: Finished, task: str) -> str:
+    """What became of descriptions; sums over the seeds."""
+    found = {
+        method: [finished.of(task, method, seed) for seed in finished.seeds(task, method)]
+        for method in finished.methods
+    }
+    painted = {m: [r.synthesis for r in runs if r.synthesis] for m, runs in found.items()}
+    painted = {method: parts for method, parts in painted.items() if parts}
+    if not painted:
+        return ""
+    reasons = sorted({r for parts in painted.values() for p in parts for r in p["rejected"]})
+    rows = []
+    for method, parts in painted.items():
+        total = [sum(p["counts"][name] for p in parts) for name in ("submitted", "admitted")]
+        refused = [sum(p["rejected"].get(reason, 0) for p in parts) for reason in reasons]
+        settled = sum(p["counts"]["settled"] for p in parts)
+        distinct = [
+            [p["distinct"][end] for p in parts if p["distinct"][end] is not None]
+            for end in ("early", "late")
+        ]
+        shares = [f"{sum(d) / len(d):.0%}" if d else NOTHING for d in distinct]
+        rows.append([method, *map(str, [*total, settled, *refused]), *shares])
+    heads = ["submitted", "admitted", "settled", *(f"rejected: {r}" for r in reasons)]
+    return table(["method", *heads, "distinct early", "distinct late"], rows)
+
+
+def words_table(result: Result, count: int = 12) -> str:
+    """Shares of descriptions with a word, in the first and in the last third of a run: those that
+    moved most."""
+    words = result.synthesis.get("words", [])
+    moved = sorted(words, key=lambda w: -abs(w[2] - w[1]))[:count]
+    rows = [[w, f"{a:.0%}", f"{b:.0%}", f"{100 * (b - a):+.0f}"] for w, a, b in moved]
+    return table(["word", "early", "late", "points"], rows) if rows else ""
+
+
+def time_table(finished: Finished) -> str:
+    """Seconds a step (median of the run, then of the seeds) and what a cell took."""
+    rows = []
+    for method in finished.methods:
+        cells = []
+        for task in finished.tasks:
+            runs = [finished.of(task, method, seed) for seed in finished.seeds(task, method)]
+            if not runs:
+                cells += [NOTHING, NOTHING]
+                continue
+            steps = [r.means["time/step_s"] for r in runs if r.means]
+            cells.append(f"{median(steps):.2f} s" if steps else NOTHING)
+            cells.append(duration(median(r.circumstances["seconds"] for r in runs)))
+        rows.append([method, *cells])
+    heads = [text for task in finished.tasks for text in (f"{task}: a step", "a run")]
+    return table(["method", *heads], rows)

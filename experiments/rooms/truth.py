@@ -1,0 +1,117 @@
+"""Whether the label of a synthetic sample is true, by the renderer that drew its seed.
+
+A seed's scene is known exactly: split and number of the scene are columns of its samples, and what
+is painted from them inherits them. So nothing of what is stored needs to be believed: the things,
+where they are, and what the question's answer is are worked out anew from the scene.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from PIL import Image, ImageFilter
+
+from syngrpo.boxes import decode_mask
+from syngrpo.rooms.dataset import rooms_scene
+from syngrpo.rooms.descriptions import ROOM_WORDS, parse_description
+from syngrpo.rooms.detection import instances_of
+from syngrpo.rooms.generator import RoomsGenerator
+from syngrpo.rooms.questions import rec_questions
+from syngrpo.rooms.reasoning import reasoning_questions
+from syngrpo.rooms.render import Rendered
+from syngrpo.rooms.scenes import Scene
+from syngrpo.sample import Box, Sample
+from syngrpo.synthesis.compositing import default_feather, keep_mask
+from syngrpo.synthesis.generator import GenerationRequest
+from syngrpo.synthesis.pool_jobs import SYNTHESIS
+
+LEAST_SEEN = 0.5
+"""Share of a fixture that must be seen for the room's type to be told by it."""
+
+_ROOM_WORD = re.compile(rf"\b(?:{'|'.join(w for words in ROOM_WORDS.values() for w in words)})\b")
+
+
+def fault(sample: Sample) -> str | None:
+    """What is wrong with a synthetic sample's label, in a word; None when it is true.
+
+    ``objects``: class, box or mask of a thing is not what the renderer drew; ``pixels``: a thing's
+    pixels are not the renderer's; ``answer``: the scene says another answer; ``surroundings``:
+    around the things there is something else than the described room, which has no labelled thing;
+    ``room``: the type of the room is asked for, and the picture does not show it.
+    """
+    size = (sample.image.width, sample.image.height)
+    split, seed = sample.columns["split"], sample.columns["scene_seed"]
+    scene, drawn = rooms_scene(split, seed, size)
+    picture = sample.image.decode()
+    if not _same_objects(sample, scene, drawn):
+        return "objects"
+    things = np.logical_or.reduce(drawn.masks)
+    if (picture[things] != drawn.image[things]).any():
+        return "pixels"
+    if answer(sample, scene, drawn.boxes) != sample.answer:
+        return "answer"
+    if not _only_the_described_room(sample, picture):
+        return "surroundings"
+    if sample.columns.get("kind") == "room_type" and not _shows_room(sample):
+        return "room"
+    return None
+
+
+def answer(sample: Sample, scene: Scene, boxes: Sequence[Box]) -> Any:
+    """What the scene says to the sample's question; None to one that it does not allow."""
+    if sample.task == "ovd":
+        found = instances_of(scene, tuple(sample.question.split(", ")))
+        return tuple({"label": scene.things[i].label, "box": boxes[i]} for i in found)
+    if sample.task == "rec":
+        targets = {q.target for q in rec_questions(scene) if q.phrase == sample.question}
+        return boxes[targets.pop()] if len(targets) == 1 else None
+    answers = {q.answer for q in reasoning_questions(scene) if q.text == sample.question}
+    return answers.pop() if len(answers) == 1 else None
+
+
+def _same_objects(sample: Sample, scene: Scene, drawn: Rendered) -> bool:
+    if len(sample.objects) != len(scene.things):
+        return False
+    return all(
+        (labelled.label, labelled.box) == (thing.label, box)
+        and labelled.mask is not None
+        and bool((decode_mask(labelled.mask) == mask).all())
+        for labelled, thing, box, mask in zip(
+            sample.objects, scene.things, drawn.boxes, drawn.masks, strict=True
+        )
+    )
+
+
+def _only_the_described_room(sample: Sample, picture: np.ndarray) -> bool:
+    """The picture is the empty room of the prompt beyond the feather around the things."""
+    height, width = picture.shape[:2]
+    keep = keep_mask(sample)
+    reach = 2 * default_feather(width, height) + 1
+    near = Image.fromarray(keep.astype(np.uint8) * 255).filter(ImageFilter.MaxFilter(reach))
+    beyond = np.asarray(near) == 0
+    return bool((picture[beyond] == _repainted(sample, keep)[beyond]).all())
+
+
+def _shows_room(sample: Sample) -> bool:
+    """The prompt says the room that the answer says, and enough of its fixture is seen: of the
+    pixels that those words change."""
+    prompt: str = sample.columns[SYNTHESIS]["prompt"]
+    if parse_description(prompt).room != sample.answer:
+        return False
+    keep = keep_mask(sample)
+    with_room = _repainted(sample, keep)
+    without = _repainted(sample, keep, _ROOM_WORD.sub("", prompt))
+    fixture = (with_room != without).any(axis=-1)
+    return bool((fixture & ~keep).sum() >= LEAST_SEEN * fixture.sum() > 0)
+
+
+def _repainted(sample: Sample, keep: np.ndarray, prompt: str | None = None) -> np.ndarray:
+    """What the painter makes of the sample's prompt, or of another."""
+    made = sample.columns[SYNTHESIS]
+    size = (sample.image.width, sample.image.height)
+    blank = np.zeros((size[1], size[0], 3), np.uint8)
+    said = made["prompt"] if prompt is None else prompt
+    return RoomsGenerator().generate([GenerationRequest(blank, keep, said, made["seed"], size)])[0]

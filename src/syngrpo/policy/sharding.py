@@ -1,0 +1,250 @@
+"""A model whose weights, gradients and optimizer state are spread over processes (FSDP2).
+
+Every process keeps an N-th of every weight. A forward pass puts one layer at a time together and
+lets it go again, the backward pass likewise, and hands each process its part of the summed
+gradient: so all processes have to run the same layers in the same order. Sampling and evaluation
+need not: for those all weights are put together once (``Sharding.whole``), then each process is on
+its own.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.distributed.device_mesh import DeviceMesh
+from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
+from torch.distributed.fsdp._fully_shard._fsdp_api import AllGather, ReduceScatter
+from torch.distributed.tensor import DTensor, distribute_tensor
+
+from syngrpo.sample import InputError
+
+
+class Sharding:
+    """The shards of a model, and of its frozen reference if there is one.
+
+    ``blocks`` names the classes whose instances are put together and let go as one, ``replicated``
+    are weights that every process keeps whole. Trained weights become float32 if ``float32``;
+    passes compute in the model's ``dtype`` all the same. Raises InputError for a torch that cannot
+    go on after a pass that ran out of memory.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        reference: nn.Module | None,
+        blocks: Collection[str],
+        replicated: Iterable[nn.Parameter],
+        mesh: DeviceMesh,
+        dtype: torch.dtype,
+        float32: bool,
+    ) -> None:
+        if not hasattr(FSDPModule, "reset_iter_state"):
+            raise InputError(
+                f"trainer.sharding needs torch 2.13 or newer, this is {torch.__version__}; update "
+                "torch, or set trainer.sharding to none"
+            )
+        kept = set(replicated)
+        self._traffic = _Traffic()
+        self._model, self._twin = model, _without_weights(model, kept)
+        trained = {p.dtype for p in model.parameters() if p.requires_grad}
+        precision = MixedPrecisionPolicy(
+            param_dtype=dtype if float32 and dtype in trained else None,
+            reduce_dtype=torch.float32,
+            cast_forward_inputs=False,
+        )
+
+        def spread(module: nn.Module) -> FSDPModule:
+            if float32:
+                _to_float32(module)
+            fully_shard(module, mesh=mesh, mp_policy=precision, ignored_params=kept)
+            assert isinstance(module, FSDPModule)
+            module.set_gradient_divide_factor(1.0)  # a loss is already divided by global counts
+            module.set_force_sum_reduction_for_comms(True)
+            module.set_custom_all_gather(_CountedAllGather(self._traffic))
+            module.set_custom_reduce_scatter(_CountedReduceScatter(self._traffic))
+            return module
+
+        def spread_blocks(whole: nn.Module) -> nn.Module:
+            for module in list(whole.modules()):
+                if type(module).__name__ in blocks and not kept.issuperset(module.parameters()):
+                    spread(module)
+            root = _Root(whole)
+            spread(root)
+            return root
+
+        self._root = spread_blocks(model)
+        self._reference = spread_blocks(reference) if reference is not None else None
+        if isinstance(self._reference, FSDPModule):
+            # No backward pass will ever let go what the end of a model's forward pass keeps.
+            self._reference.set_reshard_after_forward(True, recurse=False)
+
+    @contextmanager
+    def whole(self) -> Iterator[nn.Module]:
+        """The model with all its weights, in the passes' dtype, not to be trained: free of hooks,
+        and no process waits for another inside the block. All enter it together.
+
+        The weights are gone after the block.
+        """
+        spread = [m for m in self._root.modules() if isinstance(m, FSDPModule)]
+        for module in spread:
+            module.unshard()
+        try:
+            for plain, own in zip(self._twin.modules(), self._model.modules(), strict=True):
+                for name, weight in own.named_parameters(recurse=False, remove_duplicate=False):
+                    plain.register_parameter(name, weight)
+            yield self._twin
+        finally:
+            for module in spread:
+                module.reshard()
+
+    def compute(self, call: Callable[[], Tensor], reference: bool = False) -> Tensor:
+        """What ``call`` computes with the sharded model (or with the reference, if that has shards
+        of its own); all processes do so together. Differentiable."""
+        root = self._reference if reference and self._reference is not None else self._root
+        result: Tensor = root(call)
+        return result
+
+    def begin(self) -> None:
+        """Says that all processes begin a forward and backward pass."""
+        self._traffic.done = 0
+
+    def idle(self, call: Callable[[], None]) -> None:
+        """Takes part in the others' pass with nothing to add: ``call`` is any forward and backward
+        pass of the same kind, whose gradients count as zero."""
+        self._traffic.silent = True
+        try:
+            call()
+        finally:
+            self._traffic.silent = False
+
+    def recover(self, call: Callable[[], None]) -> None:
+        """As ``idle``, for the rest of a pass that failed here half-way, so that the others can
+        finish theirs. The gradients so far are lost."""
+        for root in (self._root, self._reference):
+            if isinstance(root, FSDPModule):
+                root.reset_iter_state()
+        self._traffic.skip, self._traffic.done = self._traffic.done, 0
+        self.idle(call)
+
+
+class _Root(nn.Module):
+    """What FSDP sees as the model: its forward pass is whatever is computed with the model."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, call: Callable[[], Tensor]) -> Tensor:
+        return call()
+
+
+@dataclass
+class _Traffic:
+    """The collective calls of the pass under way: how many were made, how many to leave out because
+    an earlier attempt has made them, and whether our gradients count as zero."""
+
+    done: int = 0
+    skip: int = 0
+    silent: bool = False
+
+    def is_due(self) -> bool:
+        """Whether the next call is to be made; counts it."""
+        if self.skip:
+            self.skip -= 1
+            return False
+        self.done += 1
+        return True
+
+
+class _Allocating:
+    def __init__(self, traffic: _Traffic) -> None:
+        self._traffic = traffic
+
+    def allocate(
+        self, size: Sequence[int | torch.SymInt], *, dtype: torch.dtype, device: torch.device
+    ) -> Tensor:
+        return torch.empty(*size, dtype=dtype, device=device)
+
+
+class _CountedAllGather(_Allocating, AllGather):
+    def __call__(
+        self,
+        output_tensor: Tensor,
+        input_tensor: Tensor,
+        group: dist.ProcessGroup,
+        async_op: bool = False,
+    ) -> dist.Work | None:
+        if self._traffic.is_due():
+            return dist.all_gather_single(output_tensor, input_tensor, group, async_op)
+        output_tensor.zero_()  # any finite weights do
+        return None
+
+
+class _CountedReduceScatter(_Allocating, ReduceScatter):
+    def __call__(
+        self,
+        output_tensor: Tensor,
+        input_tensor: Tensor,
+        group: dist.ProcessGroup,
+        op: Any,
+        async_op: bool = False,
+    ) -> dist.Work | None:
+        if self._traffic.silent:
+            input_tensor.zero_()
+        if self._traffic.is_due():
+            return dist.reduce_scatter_single(output_tensor, input_tensor, op, group, async_op)
+        output_tensor.zero_()
+        return None
+
+
+def _without_weights(model: nn.Module, kept: Collection[nn.Parameter]) -> nn.Module:
+    """A copy that shares the ``kept`` weights and has no storage for the others."""
+    stand_ins = {
+        id(p): p if p in kept else nn.Parameter(p.detach().to("meta"), p.requires_grad)
+        for p in model.parameters()
+    }
+    return copy.deepcopy(model, stand_ins)
+
+
+def _to_float32(module: nn.Module) -> None:
+    """The trained weights that are still whole; one layer at a time, just before it is spread."""
+    for weight in module.parameters():
+        if weight.requires_grad and not isinstance(weight, DTensor):
+            weight.data = weight.data.float()
+
+
+def put_together(value: Any, keep: bool) -> Any:
+    """Dictionaries and lists as they are, with every sharded tensor whole and on the CPU; or None
+    in its place, unless ``keep``. All processes call this with values of the same structure."""
+    if isinstance(value, dict):
+        return {key: put_together(item, keep) for key, item in value.items()}
+    if isinstance(value, list):
+        return [put_together(item, keep) for item in value]
+    if isinstance(value, DTensor):
+        full = value.full_tensor()
+        return full.cpu() if keep else None
+    return value
+
+
+def without_storage(value: Any) -> Any:
+    """Dictionaries and lists as they are, with a stand-in for every tensor that is no number."""
+    if isinstance(value, dict):
+        return {key: without_storage(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [without_storage(item) for item in value]
+    return value.to("meta") if isinstance(value, Tensor) and value.ndim else value
+
+
+def spread_like(whole: Tensor, like: Tensor) -> Tensor:
+    """This process's shard of a tensor that all processes have, as ``like`` is sharded, if it is;
+    nothing is sent."""
+    if not isinstance(like, DTensor):
+        return whole
+    return distribute_tensor(whole, like.device_mesh, like.placements, src_data_rank=None)

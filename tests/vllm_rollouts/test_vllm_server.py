@@ -1,0 +1,276 @@
+"""vLLM in a server's process does as in ours, by the weights that were sent, despite faults."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import torch
+import yaml
+from server_process import TOKEN, ServerProcess, free_port, start
+
+from syngrpo.policy.encode import Prompt, encode
+from syngrpo.policy.engines import remote
+from syngrpo.policy.engines.remote import RemoteRollout
+from syngrpo.policy.loading import LoraOptions, Policy, load_policy
+from syngrpo.policy.packed import PackedRow, Segment, segment_logprobs
+from syngrpo.policy.rollout import Response, rollout
+from syngrpo.policy.sampling import Sampling
+from syngrpo.rooms.dataset import rooms_samples
+from syngrpo.rooms.starter import STARTER_DIR
+from syngrpo.sample import InputError
+from syngrpo.synthesis.settings import ServerAddress
+from syngrpo.tasks import get_task
+
+SEEDS = [11, 22, 2**62]
+GREEDY = Sampling(temperature=0, max_new_tokens=32)
+SAMPLED = Sampling(0.7, 0.9, max_new_tokens=32)
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
+    server = start(tmp_path_factory.mktemp("server"))
+    assert server.version() is None
+    yield server
+    assert server.stop() == 0, server.errors.read_text()
+
+
+@pytest.fixture
+def policy() -> Policy:
+    return load_policy(STARTER_DIR)
+
+
+@pytest.fixture
+def remotely(server: ServerProcess, policy: Policy) -> Iterator[RemoteRollout]:
+    with closing(RemoteRollout(policy, server.address)) as rollouts:
+        yield rollouts
+
+
+@pytest.fixture(scope="module")
+def prompts() -> list[Prompt]:
+    policy = load_policy(STARTER_DIR)
+    samples = [*rooms_samples("test", 2), *rooms_samples("ood", 1, task="isr")]
+    return [encode(policy, s, get_task(s.task).prompt(s, "brief")) for s in samples]
+
+
+def other_weights(policy: Policy, seed: int) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for parameter in policy.trainable_parameters():
+            noise = torch.randn(parameter.shape, generator=generator)
+            parameter.add_(0.1 * parameter.std(correction=0) * noise)
+
+
+def ids(groups: list[list[Response]]) -> list[list[list[int]]]:
+    return [[response.token_ids.tolist() for response in group] for group in groups]
+
+
+def assert_ours(policy: Policy, prompts: list[Prompt], groups: Any, temperature: float) -> None:
+    """Reported log-probabilities and entropies are those of the trained model."""
+    rows = [
+        PackedRow(prompt, [Segment(r.token_ids) for r in group])
+        for prompt, group in zip(prompts, groups, strict=True)
+    ]
+    with torch.no_grad():
+        scored = segment_logprobs(policy, rows, temperature)
+    for group, segments in zip(groups, scored, strict=True):
+        for response, segment in zip(group, segments, strict=True):
+            torch.testing.assert_close(response.logprobs, segment.logprobs, atol=1e-3, rtol=0)
+            torch.testing.assert_close(response.entropy, segment.entropy, atol=1e-3, rtol=0)
+
+
+def test_greedy_tokens_equal_our_rollout_by_the_weights_of_now(
+    server: ServerProcess, policy: Policy, prompts: list[Prompt], remotely: RemoteRollout
+) -> None:
+    seen, versions = [], []
+    for seed in range(3):
+        theirs = remotely(policy, prompts, 2, GREEDY, SEEDS)
+        ours = rollout(policy, prompts, 2, GREEDY, SEEDS)
+        assert ids(theirs) == ids(ours)
+        assert [[r.text for r in g] for g in theirs] == [[r.text for r in g] for g in ours]
+        assert_ours(policy, prompts, theirs, 1.0)
+        seen.append(str(ids(theirs)))
+        versions.append(server.version())
+        other_weights(policy, seed)
+    assert len(set(seen)) == len(set(versions)) == 3
+
+
+def test_sampling_is_the_trained_models_and_seeds_decide(
+    policy: Policy, prompts: list[Prompt], remotely: RemoteRollout
+) -> None:
+    groups = remotely(policy, prompts, 4, SAMPLED, SEEDS)
+    assert_ours(policy, prompts, groups, SAMPLED.temperature)
+    assert len({tuple(r.token_ids.tolist()) for r in groups[0]}) > 1
+    again = remotely(policy, prompts[::-1], 4, SAMPLED, SEEDS[::-1])
+    assert ids(again)[::-1] == ids(groups)
+    assert ids(remotely(policy, prompts, 4, SAMPLED, [1, 2, 3])) != ids(groups)
+
+
+def test_banned_tokens_never_appear(
+    policy: Policy, prompts: list[Prompt], remotely: RemoteRollout
+) -> None:
+    usual = {t for group in ids(remotely(policy, prompts, 1, GREEDY, SEEDS)) for t in group[0]}
+    banned = torch.tensor(sorted({*policy.banned.tolist(), *list(usual)[::2]}))
+    strict = replace(policy, banned=banned)
+    groups = remotely(strict, prompts, 4, SAMPLED, SEEDS)
+    assert_ours(strict, prompts, groups, SAMPLED.temperature)
+    assert not any(torch.isin(r.token_ids, banned).any() for group in groups for r in group)
+
+
+def test_adapters_arrive_merged(server: ServerProcess, prompts: list[Prompt]) -> None:
+    policy = load_policy(STARTER_DIR, lora=LoraOptions(4, 8))
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for parameter in policy.trainable_parameters():
+            parameter.copy_(0.05 * torch.randn(parameter.shape, generator=generator))
+    with closing(RemoteRollout(policy, server.address)) as remotely:
+        adapted = remotely(policy, prompts, 1, GREEDY, SEEDS)
+    plain = load_policy(STARTER_DIR)
+    assert ids(adapted) == ids(rollout(policy, prompts, 1, GREEDY, SEEDS))
+    assert ids(adapted) != ids(rollout(plain, prompts, 1, GREEDY, SEEDS))
+    assert_ours(policy, prompts, adapted, 1.0)
+
+
+def test_half_the_weights_leave_an_engine_that_takes_others(
+    server: ServerProcess, policy: Policy, prompts: list[Prompt], remotely: RemoteRollout
+) -> None:
+    """Cut off within a layer, after a layer, and with a byte that is another."""
+    whole = b"".join(remote.framed(remote._pieces(policy)))
+    expected = ids(rollout(policy, prompts, 1, GREEDY, SEEDS))
+    head = f"PUT /v1/weights/x-1 HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {TOKEN}\r\n"
+    for share in (0.3, 0.6, 0.9):
+        with socket.create_connection(("127.0.0.1", server.port)) as connection:
+            connection.sendall(f"{head}Content-Length: {len(whole)}\r\n\r\n".encode())
+            connection.sendall(whole[: int(share * len(whole))])
+        spoiled = bytearray(whole)
+        spoiled[int(share * len(whole))] ^= 255
+        headers = {"Authorization": f"Bearer {TOKEN}"}
+        answer = httpx.put(
+            f"{server.url}/v1/weights/x-1", content=bytes(spoiled), headers=headers, timeout=60
+        )
+        assert answer.status_code == 400 and "checksum" in answer.json()["error"]
+        assert server.version() is None
+        theirs = remotely(policy, prompts, 1, GREEDY, SEEDS)
+        assert ids(theirs) == expected
+        assert_ours(policy, prompts, theirs, 1.0)
+
+
+def test_who_goes_away_leaves_an_engine_that_samples_for_others(
+    server: ServerProcess, policy: Policy, prompts: list[Prompt], remotely: RemoteRollout
+) -> None:
+    remotely(policy, [], 1, GREEDY, [])
+    endless = Sampling(1.0, max_new_tokens=400)
+    request = remote.Request(str(server.version()), prompts, 16, endless, SEEDS, policy.banned, ())
+    headers = {"Authorization": f"Bearer {TOKEN}"}
+    with pytest.raises(httpx.ReadTimeout):
+        httpx.post(
+            f"{server.url}/v1/rollouts",
+            content=remote.pack_request(request),
+            headers=headers,
+            timeout=1.0,
+        )
+    theirs = remotely(policy, prompts, 4, SAMPLED, SEEDS)
+    assert_ours(policy, prompts, theirs, SAMPLED.temperature)
+
+
+def test_wrong_tokens_and_bytes_are_refused(server: ServerProcess, policy: Policy) -> None:
+    for token, message in ((None, "a token is needed"), ("battery", "the token is wrong")):
+        with pytest.raises(InputError, match=message):
+            RemoteRollout(policy, ServerAddress(server.url, token))
+    headers = {"Authorization": f"Bearer {TOKEN}"}
+    for method, path in (("POST", "/v1/rollouts"), ("PUT", "/v1/weights/x-1")):
+        for content in (b"", b"\x00" * 100, b"\xff" * 100, os.urandom(5000)):
+            answer = httpx.request(
+                method, server.url + path, content=content, headers=headers, timeout=60
+            )
+            assert 400 <= answer.status_code < 500, answer.text
+    assert server.version() is None
+
+
+def test_the_processes_of_a_run_share_a_server(server: ServerProcess, tmp_path: Path) -> None:
+    target = tmp_path / "same.json"
+    group = {
+        "WORLD_SIZE": "2",
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(free_port()),
+        "ACCELERATE_USE_CPU": "true",
+    }
+    script = Path(__file__).parent / "one_of_two.py"
+    processes = [
+        subprocess.Popen(
+            [sys.executable, str(script), str(target), server.url, TOKEN],
+            env={**os.environ, **group, "RANK": str(rank), "LOCAL_RANK": str(rank)},
+        )
+        for rank in range(2)
+    ]
+    try:
+        assert [process.wait(timeout=280) for process in processes] == [0, 0]
+    finally:
+        for process in processes:
+            process.kill()
+    assert json.loads(target.read_text()) == [True] * 12
+
+
+@pytest.mark.timeout(900)
+def test_training_goes_on_with_a_server_that_was_killed(tmp_path: Path) -> None:
+    """``syngrpo train``; the server dies in the middle of the run and is started again."""
+    server = start(tmp_path / "server")
+    assert server.version() is None
+    config = {
+        "data": {"train": [{"rooms": "train", "count": 24}]},
+        "method": {"name": "grpo"},
+        "rollout": {
+            "group_size": 4,
+            "max_new_tokens": 48,
+            "server": server.url,
+            "server_token_file": str(tmp_path / "server" / "token"),
+        },
+        "trainer": {"groups_per_step": 3, "steps": 30, "learning_rate": 1e-3},
+        "evaluation": {"sets": {}},
+        "logging": {"trackers": []},
+    }
+    (tmp_path / "run.yaml").write_text(yaml.safe_dump(config))
+    words = ["train", str(tmp_path / "run.yaml"), "--run-dir", str(tmp_path / "run")]
+    lines, said = tmp_path / "run" / "metrics.jsonl", tmp_path / "run" / "log.txt"
+    training = subprocess.Popen([sys.executable, "-m", "syngrpo.cli", *words])
+
+    def steps() -> int:
+        return len(lines.read_text().splitlines()) if lines.exists() else 0
+
+    def until(condition: Callable[[], bool]) -> None:
+        while not condition():
+            assert training.poll() is None
+            time.sleep(0.05)
+
+    try:
+        until(lambda: steps() >= 12)
+        while (before := server.version()) is None:  # it is just given others
+            assert training.poll() is None
+        server.kill()
+        until(lambda: "trying again for" in said.read_text())
+        done = steps()
+        time.sleep(2)
+        assert steps() == done
+        server = start(tmp_path / "server", server.port)
+        assert training.wait(timeout=600) == 0
+        after = str(server.version())
+        assert after.partition("-")[0] == before.partition("-")[0] and after.endswith("-30")
+    finally:
+        training.kill()
+        server.kill()
+    assert said.read_text().count("answers again") == 1
+    records = [json.loads(line) for line in lines.read_text().splitlines()]
+    assert [record["step"] for record in records] == list(range(1, 31))
+    # Sampled by the weights that are trained: those of another step would show here.
+    assert max(record["rollout/logp_diff"] for record in records) < 1e-3
