@@ -46,6 +46,7 @@ def start_two(run: Path, *flags: str, **changed: Any) -> list[warm_processes.Com
             RANK=str(rank),
             LOCAL_RANK=str(rank),
             ACCELERATE_USE_CPU="true",
+            OMP_NUM_THREADS="1",
         )
         for rank in (0, 1)
     ]

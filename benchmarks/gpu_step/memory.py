@@ -41,7 +41,7 @@ def saved_bytes(run: Callable[[], Any], weights: Iterable[torch.Tensor]) -> int:
         storage = tensor.untyped_storage()
         if storage.data_ptr() not in known:
             kept[storage.data_ptr()] = storage.nbytes()
-        return tensor
+        return tensor.detach()  # an output kept as it is would keep the pass that made it, for ever
 
     with saved_tensors_hooks(keep, lambda tensor: tensor):
         outputs = run()  # alive until the sum is made, or an address would be used twice

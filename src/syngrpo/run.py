@@ -11,6 +11,7 @@ from typing import Any
 
 from accelerate import Accelerator
 from rich.console import Console
+from rich.logging import RichHandler
 from yaml import safe_load
 
 from syngrpo.config import STARTER, Config, dump_config, load_data
@@ -57,6 +58,7 @@ def train(config: Config, run_dir: Path, resume: bool, console: Console | None =
     try:
         seeds, weights, held_out = _read_data(config)
         with ExitStack() as stack:
+            stack.enter_context(_warnings_on(console))
             run = RunDirectory(run_dir)
             if processes.is_main:
                 run = stack.enter_context(RunDirectory.open(run_dir, resume))
@@ -70,6 +72,18 @@ def train(config: Config, run_dir: Path, resume: bool, console: Console | None =
     if processes.is_main:
         write_report(run_dir)
         print_summary(run_dir, console)
+
+
+@contextmanager
+def _warnings_on(console: Console) -> Iterator[None]:
+    """Shows what the log's warnings say above the progress bar as well."""
+    handler = RichHandler(logging.WARNING, console, show_time=False, show_path=False)
+    logger = logging.getLogger("syngrpo")
+    logger.addHandler(handler)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
 
 
 @dataclass
