@@ -12,7 +12,7 @@ import pytest
 
 import warm_processes
 from quick_runs import metrics, train_arguments
-from syngrpo.synthesis.ray_cluster import TOKEN_MODE
+from ray_cluster import of_commands, ray_cluster
 from test_trainer_processes import assert_same_run, train_with_one
 
 pytest.importorskip("ray", reason="Ray is not installed: pip install 'syngrpo[ray]'")
@@ -21,35 +21,14 @@ pytestmark = pytest.mark.skipif(
     reason="every rank imports everything anew, which takes minutes: make test-ray",
 )
 
-QUIET = {
-    "RAY_USAGE_STATS_ENABLED": "0",
-    "RAY_enable_metrics_collection": "0",
-    "RAY_worker_niceness": "0",
-    "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
-}
 CHANGED = {"trainer__steps": 6, "trainer__groups_per_step": 3}
 """With a checkpoint every two steps."""
 
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[str]:
-    """The address of a cluster with two CPUs."""
-    import ray
-
-    with pytest.MonkeyPatch.context() as patch:
-        for name, value in {**QUIET, "OMP_NUM_THREADS": "1"}.items():
-            patch.setenv(name, value)
-        ray.init(
-            num_cpus=2,
-            num_gpus=0,
-            include_dashboard=False,
-            object_store_memory=80 << 20,
-            log_to_driver=False,
-            logging_level="ERROR",
-            _node_ip_address="127.0.0.1",
-        )
-        yield ray.get_runtime_context().gcs_address
-        ray.shutdown()
+    with ray_cluster(OMP_NUM_THREADS="1") as address:
+        yield address
 
 
 @pytest.fixture
@@ -60,8 +39,7 @@ def processes() -> Iterator[ExitStack]:
 
 
 def start(processes: ExitStack, folder: Path, *words: str) -> warm_processes.Command:
-    token = {TOKEN_MODE: os.environ.get(TOKEN_MODE, "disabled")}
-    command = warm_processes.start(folder, *words, **QUIET, **token)
+    command = warm_processes.start(folder, *words, **of_commands())
     processes.callback(command.kill)
     return command
 

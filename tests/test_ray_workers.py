@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 import warm_processes
+from ray_cluster import QUIET, of_commands, ray_cluster
 from service_process import ServerProcess, serve
 from syngrpo.pool.jobs import JobRequest
 from syngrpo.pool.sampling import SamplingPolicy
@@ -31,11 +32,6 @@ pytest.importorskip("ray", reason="Ray is not installed: pip install 'syngrpo[ra
 SEEDS = rooms_samples("train", 8)
 POLICY = SamplingPolicy()
 ENDED = ("admitted", "rejected", "dead")
-QUIET = {
-    "RAY_USAGE_STATS_ENABLED": "0",
-    "RAY_enable_metrics_collection": "0",
-    "RAY_worker_niceness": "0",
-}
 TESTS = Path(__file__).parent
 
 
@@ -46,23 +42,8 @@ def marks(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def cluster(marks: Path) -> Iterator[str]:
-    """The address of a cluster with two CPUs, and two GPUs that it only believes in."""
-    import ray
-
-    with pytest.MonkeyPatch.context() as patch:
-        for name, value in {**QUIET, MARKS: str(marks), "PYTHONPATH": str(TESTS)}.items():
-            patch.setenv(name, value)
-        ray.init(
-            num_cpus=2,
-            num_gpus=2,
-            include_dashboard=False,
-            object_store_memory=80 << 20,
-            log_to_driver=False,
-            logging_level="ERROR",
-            _node_ip_address="127.0.0.1",
-        )
-        yield ray.get_runtime_context().gcs_address
-        ray.shutdown()
+    with ray_cluster(gpus=2, **{MARKS: str(marks), "PYTHONPATH": str(TESTS)}) as address:
+        yield address
 
 
 @pytest.fixture
@@ -80,20 +61,14 @@ def until(condition: Callable[[], Any], what: str) -> None:
         time.sleep(0.05)
 
 
-def environment() -> dict[str, str]:
-    """Of commands: the cluster that this process started asks for a token, and they may have been
-    forked from a server that is older than the cluster."""
-    return QUIET | {TOKEN_MODE: os.environ.get(TOKEN_MODE, "disabled")}
-
-
 def command(processes: ExitStack, folder: Path, *arguments: str) -> warm_processes.Command:
-    started = warm_processes.start(folder, *arguments, **environment())
+    started = warm_processes.start(folder, *arguments, **of_commands())
     processes.callback(started.kill)
     return started
 
 
 def server_of(processes: ExitStack, folder: Path, *options: str) -> ServerProcess:
-    server = serve(folder, *options, **environment())
+    server = serve(folder, *options, **of_commands())
     processes.callback(server.command.kill)
     return server
 
