@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import datetime
-import importlib.metadata
-import os
-import platform
 import re
 import sqlite3
 import sys
 from pathlib import Path
+
+from benchmarks.machine import machine, versions
 
 RESULTS = Path(__file__).parent / "RESULTS.md"
 _PACKAGES = ("syngrpo", "torch", "transformers", "trl", "numpy")
@@ -39,9 +38,8 @@ def _circumstances() -> str:
         [
             f"- command: `{_command()}`",
             f"- date: {datetime.date.today().isoformat()}",
-            f"- machine: {_processor()}, {os.cpu_count()} cores, {_memory_gib():.0f} GiB memory, "
-            f"{platform.system()} {platform.release()}",
-            f"- versions: {_versions()}",
+            f"- machine: {machine()}",
+            f"- versions: {versions(_PACKAGES)}, SQLite {sqlite3.sqlite_version}",
         ]
     )
 
@@ -50,25 +48,3 @@ def _command() -> str:
     spec = getattr(sys.modules["__main__"], "__spec__", None)
     program = f"python -m {spec.name}" if spec is not None else f"python {Path(sys.argv[0]).name}"
     return " ".join([program, *sys.argv[1:]])
-
-
-def _processor() -> str:
-    information = Path("/proc/cpuinfo")
-    if information.exists():
-        names = re.findall(r"(?m)^model name\s*:\s*(.+)$", information.read_text())
-        if names:
-            return names[0]
-    return platform.machine()
-
-
-def _memory_gib() -> float:
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
-
-
-def _versions() -> str:
-    installed = {dist.name.lower() for dist in importlib.metadata.distributions()}
-    found = [
-        f"{name} {importlib.metadata.version(name)}" for name in _PACKAGES if name in installed
-    ]
-    python = f"Python {platform.python_version()}"
-    return ", ".join([python, *found, f"SQLite {sqlite3.sqlite_version}"])

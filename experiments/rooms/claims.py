@@ -13,7 +13,7 @@ from experiments.rooms.result import Result
 from experiments.rooms.settings import STARTER
 from experiments.rooms.statistics import Estimate, Interval
 
-OURS, BASE, RANDOM, RAW = "syn-grpo", "grpo", "random-scene", "syn-grpo-no-smoothing"
+OURS, BASE, RAW = "syn-grpo", "grpo", "syn-grpo-no-smoothing"
 DIVERSITY_GAIN = 23.6
 """Per cent."""
 ACCURACY_GAIN = 5.8

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import os
-import platform
-import re
 import subprocess
-from importlib.metadata import version
 from pathlib import Path
+
+from benchmarks.machine import machine, versions
 
 PACKAGES = ("syngrpo", "torch", "transformers", "numpy")
 
 
 def circumstances() -> dict[str, str]:
     """Machine and versions, plain texts."""
-    versions = [f"Python {platform.python_version()}", *(f"{p} {version(p)}" for p in PACKAGES)]
-    return {"machine": machine(), "versions": ", ".join(versions)}
+    return {"machine": machine(), "versions": versions(PACKAGES)}
 
 
 def commit(repository: Path) -> str:
@@ -33,21 +30,3 @@ def commit(repository: Path) -> str:
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
     return sha + "+" * bool(changed)
-
-
-def machine() -> str:
-    """Processor, cores, memory, system."""
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
-    return (
-        f"{_processor()}, {os.cpu_count()} cores, {memory:.0f} GiB memory, "
-        f"{platform.system()} {platform.release()}"
-    )
-
-
-def _processor() -> str:
-    information = Path("/proc/cpuinfo")
-    if information.exists():
-        names = re.findall(r"(?m)^model name\s*:\s*(.+)$", information.read_text())
-        if names:
-            return names[0]
-    return platform.machine()

@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 import torch
+from own_numbers import assert_ours, ids, other_weights
 
 from syngrpo.policy.encode import Prompt, encode
 from syngrpo.policy.engines.vllm_engine import BLOCK, VllmEngine
 from syngrpo.policy.loading import LoraOptions, Policy, load_policy
-from syngrpo.policy.packed import PackedRow, Segment, segment_logprobs
 from syngrpo.policy.rollout import Response, rollout
 from syngrpo.policy.sampling import Sampling
 from syngrpo.rooms.dataset import rooms_samples
@@ -46,35 +46,8 @@ def prompts(policy: Policy) -> list[Prompt]:
     return [encode(policy, s, get_task(s.task).prompt(s, "brief")) for s in samples]
 
 
-def other_weights(policy: Policy, seed: int, scale: float = 0.1) -> None:
-    """Changes every trained weight in place, as an optimizer step does."""
-    generator = torch.Generator().manual_seed(seed)
-    with torch.no_grad():
-        for parameter in policy.trainable_parameters():
-            noise = torch.randn(parameter.shape, generator=generator)
-            parameter.add_(scale * parameter.std(correction=0) * noise)
-
-
-def ids(groups: list[list[Response]]) -> list[list[list[int]]]:
-    return [[response.token_ids.tolist() for response in group] for group in groups]
-
-
 def flat(groups: list[list[Response]]) -> list[Response]:
     return [response for group in groups for response in group]
-
-
-def assert_ours(policy: Policy, prompts: list[Prompt], groups: Any, temperature: float) -> None:
-    """Reported log-probabilities and entropies are those of the trained model."""
-    rows = [
-        PackedRow(prompt, [Segment(r.token_ids) for r in group])
-        for prompt, group in zip(prompts, groups, strict=True)
-    ]
-    with torch.no_grad():
-        scored = segment_logprobs(policy, rows, temperature)
-    for group, segments in zip(groups, scored, strict=True):
-        for response, segment in zip(group, segments, strict=True):
-            torch.testing.assert_close(response.logprobs, segment.logprobs, atol=1e-3, rtol=0)
-            torch.testing.assert_close(response.entropy, segment.entropy, atol=1e-3, rtol=0)
 
 
 def test_greedy_tokens_equal_our_rollout(

@@ -12,20 +12,20 @@ from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import httpx
 import pytest
 import torch
 import yaml
-from server_process import TOKEN, ServerProcess, free_port, start
+from own_numbers import assert_ours, ids, other_weights
+from server_process import TOKEN, ServerProcess, start
+from two_processes import run_two
 
 from syngrpo.policy.encode import Prompt, encode
 from syngrpo.policy.engines import remote
 from syngrpo.policy.engines.remote import RemoteRollout
 from syngrpo.policy.loading import LoraOptions, Policy, load_policy
-from syngrpo.policy.packed import PackedRow, Segment, segment_logprobs
-from syngrpo.policy.rollout import Response, rollout
+from syngrpo.policy.rollout import rollout
 from syngrpo.policy.sampling import Sampling
 from syngrpo.rooms.dataset import rooms_samples
 from syngrpo.rooms.starter import STARTER_DIR
@@ -62,32 +62,6 @@ def prompts() -> list[Prompt]:
     policy = load_policy(STARTER_DIR)
     samples = [*rooms_samples("test", 2), *rooms_samples("ood", 1, task="isr")]
     return [encode(policy, s, get_task(s.task).prompt(s, "brief")) for s in samples]
-
-
-def other_weights(policy: Policy, seed: int) -> None:
-    generator = torch.Generator().manual_seed(seed)
-    with torch.no_grad():
-        for parameter in policy.trainable_parameters():
-            noise = torch.randn(parameter.shape, generator=generator)
-            parameter.add_(0.1 * parameter.std(correction=0) * noise)
-
-
-def ids(groups: list[list[Response]]) -> list[list[list[int]]]:
-    return [[response.token_ids.tolist() for response in group] for group in groups]
-
-
-def assert_ours(policy: Policy, prompts: list[Prompt], groups: Any, temperature: float) -> None:
-    """Reported log-probabilities and entropies are those of the trained model."""
-    rows = [
-        PackedRow(prompt, [Segment(r.token_ids) for r in group])
-        for prompt, group in zip(prompts, groups, strict=True)
-    ]
-    with torch.no_grad():
-        scored = segment_logprobs(policy, rows, temperature)
-    for group, segments in zip(groups, scored, strict=True):
-        for response, segment in zip(group, segments, strict=True):
-            torch.testing.assert_close(response.logprobs, segment.logprobs, atol=1e-3, rtol=0)
-            torch.testing.assert_close(response.entropy, segment.entropy, atol=1e-3, rtol=0)
 
 
 def test_greedy_tokens_equal_our_rollout_by_the_weights_of_now(
@@ -199,27 +173,7 @@ def test_wrong_tokens_and_bytes_are_refused(server: ServerProcess, policy: Polic
 
 
 def test_the_processes_of_a_run_share_a_server(server: ServerProcess, tmp_path: Path) -> None:
-    target = tmp_path / "same.json"
-    group = {
-        "WORLD_SIZE": "2",
-        "MASTER_ADDR": "127.0.0.1",
-        "MASTER_PORT": str(free_port()),
-        "ACCELERATE_USE_CPU": "true",
-    }
-    script = Path(__file__).parent / "one_of_two.py"
-    processes = [
-        subprocess.Popen(
-            [sys.executable, str(script), str(target), server.url, TOKEN],
-            env={**os.environ, **group, "RANK": str(rank), "LOCAL_RANK": str(rank)},
-        )
-        for rank in range(2)
-    ]
-    try:
-        assert [process.wait(timeout=280) for process in processes] == [0, 0]
-    finally:
-        for process in processes:
-            process.kill()
-    assert json.loads(target.read_text()) == [True] * 12
+    assert run_two(tmp_path / "same.json", server.url, TOKEN) == [True] * 12
 
 
 @pytest.mark.timeout(900)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, model_validator
 
-from syngrpo.config.section import Section
+from syngrpo.config.section import Section, ServerUrl
 from syngrpo.synthesis.service.auth import read_token
 from syngrpo.synthesis.settings import ServerAddress
 
@@ -35,7 +34,7 @@ class RolloutConfig(Section):
     vllm_max_length: int = Field(
         default=8192, ge=2, description="tokens of a prompt and its response in vLLM, at most"
     )
-    server: str | None = Field(
+    server: ServerUrl | None = Field(
         default=None,
         description="http://host:port of a syngrpo rollout-server that samples by vLLM in its own "
         "process and on its own device; null: here",
@@ -51,13 +50,6 @@ class RolloutConfig(Section):
         ge=1,
         description="weight of tokens whose log-probability sampling put too low, at most",
     )
-
-    @field_validator("server")
-    @classmethod
-    def _an_address(cls, value: str | None) -> str | None:
-        if value is not None and not re.fullmatch(r"https?://[^\s/]+/?", value):
-            raise ValueError("write it as http://host:port")
-        return value
 
     @model_validator(mode="before")
     @classmethod

@@ -2,9 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any, get_args
+import re
+from typing import Annotated, Any, get_args
 
-from pydantic import BaseModel, ConfigDict, ValidationInfo, field_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationInfo, field_validator
+
+
+def _an_address(value: str) -> str:
+    if not re.fullmatch(r"https?://[^\s/]+/?", value):
+        raise ValueError("write it as http://host:port")
+    return value
+
+
+ServerUrl = Annotated[str, AfterValidator(_an_address)]
+"""``http://host:port``."""
 
 
 class Section(BaseModel):

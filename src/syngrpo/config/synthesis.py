@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import Field, field_validator
 
-from syngrpo.config.section import Section
+from syngrpo.config.section import Section, ServerUrl
 from syngrpo.synthesis.gate import GateThresholds
 from syngrpo.synthesis.judges.options import JudgeOptions, JudgeThresholds
 from syngrpo.synthesis.settings import SynthesisSettings
@@ -150,7 +149,7 @@ class SynthesisConfig(Section):
 class ServerConfig(Section):
     """A data server of its own (``syngrpo serve``), for several runs or on another host."""
 
-    url: str | None = Field(
+    url: ServerUrl | None = Field(
         default=None, description="http://host:port; null: the data server runs beside this run"
     )
     token_file: Path | None = Field(
@@ -161,10 +160,3 @@ class ServerConfig(Section):
         pattern="^[a-z0-9_-]{1,64}$",
         description="of this run on the server; null: by the run directory's name, and random",
     )
-
-    @field_validator("url")
-    @classmethod
-    def _an_address(cls, value: str | None) -> str | None:
-        if value is not None and not re.fullmatch(r"https?://[^\s/]+/?", value):
-            raise ValueError("write it as http://host:port")
-        return value

@@ -5,15 +5,14 @@ from __future__ import annotations
 import socket
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import httpx
 
 from syngrpo.sample import InputError
-from syngrpo.synthesis.ports import Unavailable
+from syngrpo.synthesis.service.connection import Http
 from syngrpo.synthesis.settings import ServerAddress
 
-CONNECT_S, STATE_S, ANSWER_S = 5.0, 30.0, 3600.0
+STATE_S, ANSWER_S = 30.0, 3600.0
 """Timeouts in seconds: an answer may be long in the making."""
 KEEP_ALIVE = [
     (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
@@ -46,23 +45,20 @@ class Connection:
     when it refuses."""
 
     def __init__(self, server: ServerAddress) -> None:
-        self.url = server.url.rstrip("/")
-        headers = {"Authorization": f"Bearer {server.token}"} if server.token else {}
-        try:
-            self._http = httpx.Client(
-                base_url=self.url,
-                headers=headers,
-                timeout=httpx.Timeout(ANSWER_S, connect=CONNECT_S),
-                transport=httpx.HTTPTransport(socket_options=KEEP_ALIVE),
-                trust_env=False,
-            )
-        except (httpx.InvalidURL, ValueError) as error:
-            raise InputError(
-                f"rollout.server {server.url}: {error}; write http://host:port"
-            ) from None
+        self._http = Http(
+            server,
+            "rollout server",
+            key="rollout.server",
+            check="rollout.server",
+            wait_s=ANSWER_S,
+            later=LATER,
+            refusals={409: Missing},
+            transport=httpx.HTTPTransport(socket_options=KEEP_ALIVE),
+        )
+        self.url = self._http.url
 
     def state(self) -> State:
-        answer = self._request("GET", "/v1/state", timeout=httpx.Timeout(STATE_S))
+        answer = self._http.request("GET", "/v1/state", timeout=httpx.Timeout(STATE_S))
         try:
             told = answer.json()
             return State(str(told["dtype"]), int(told["max_length"]), told["version"])
@@ -71,31 +67,11 @@ class Connection:
 
     def send_weights(self, version: str, stream: Iterator[bytes]) -> None:
         """From now on the server samples by these."""
-        self._request("PUT", f"/v1/weights/{version}", content=stream)
+        self._http.request("PUT", f"/v1/weights/{version}", content=stream)
 
     def roll_out(self, request: bytes) -> bytes:
         """Raises Missing where the server has other weights."""
-        return self._request("POST", "/v1/rollouts", content=request).content
+        return self._http.request("POST", "/v1/rollouts", content=request).content
 
     def close(self) -> None:
         self._http.close()
-
-    def _request(self, method: str, path: str, **options: Any) -> httpx.Response:
-        try:
-            answer = self._http.request(method, path, **options)
-        except httpx.TransportError as error:
-            reason = " ".join(str(error).split()) or type(error).__name__
-            raise Unavailable(f"rollout server {self.url} does not answer ({reason})") from None
-        if answer.is_success:
-            return answer
-        message = f"rollout server {self.url}: {_reason(answer)} (status {answer.status_code})"
-        if answer.status_code == 409:
-            raise Missing(message)
-        raise (Unavailable if answer.status_code in LATER else InputError)(message)
-
-
-def _reason(answer: httpx.Response) -> str:
-    try:
-        return str(answer.json()["error"])
-    except (ValueError, KeyError, TypeError):
-        return "an answer that is not a rollout server's; check rollout.server"

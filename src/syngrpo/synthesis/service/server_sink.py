@@ -35,8 +35,6 @@ BACKOFF_S, BACKOFF_MAX_S = 0.25, 15.0
 """Pauses between two tries to reach a server that does not answer, in seconds."""
 WAIT_S = 0.25
 """How long the server may keep a request for outcomes waiting: what is to be sent waits, too."""
-CLOSE_S = 3.0
-"""How long the end of a run waits for the last records to be sent."""
 SENT_BYTES, SENT_RECORDS = 1 << 20, 128
 """Of one request, from the outbox. The server takes 4 MiB and 256 records."""
 PULLED = 16
@@ -103,7 +101,7 @@ class ServerSink:
         self._closing.set()
         self._thread.join()
         if self._outbox.backlog():
-            log.warning("%d bytes for the data server wait in %s", self._outbox.backlog(), "outbox")
+            log.warning("%d bytes for the data server wait in outbox", self._outbox.backlog())
         self._connection.close()
         self._outbox.close()
         self._pool.close()

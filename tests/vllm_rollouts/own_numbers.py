@@ -1,0 +1,39 @@
+"""What rollouts are compared with: the trained model's own numbers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from syngrpo.policy.encode import Prompt
+from syngrpo.policy.loading import Policy
+from syngrpo.policy.packed import PackedRow, Segment, segment_logprobs
+from syngrpo.policy.rollout import Response
+
+
+def other_weights(policy: Policy, seed: int, scale: float = 0.1) -> None:
+    """Changes every trained weight in place, as an optimizer step does."""
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for parameter in policy.trainable_parameters():
+            noise = torch.randn(parameter.shape, generator=generator)
+            parameter.add_(scale * parameter.std(correction=0) * noise)
+
+
+def ids(groups: list[list[Response]]) -> list[list[list[int]]]:
+    return [[response.token_ids.tolist() for response in group] for group in groups]
+
+
+def assert_ours(policy: Policy, prompts: list[Prompt], groups: Any, temperature: float) -> None:
+    """Reported log-probabilities and entropies are those of the trained model."""
+    rows = [
+        PackedRow(prompt, [Segment(r.token_ids) for r in group])
+        for prompt, group in zip(prompts, groups, strict=True)
+    ]
+    with torch.no_grad():
+        scored = segment_logprobs(policy, rows, temperature)
+    for group, segments in zip(groups, scored, strict=True):
+        for response, segment in zip(group, segments, strict=True):
+            torch.testing.assert_close(response.logprobs, segment.logprobs, atol=1e-3, rtol=0)
+            torch.testing.assert_close(response.entropy, segment.entropy, atol=1e-3, rtol=0)
