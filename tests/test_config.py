@@ -37,7 +37,8 @@ def test_an_empty_file_is_the_default_config(tmp_path: Path) -> None:
 
 def test_defaults_are_those_of_the_parts_they_configure() -> None:
     config = Config()
-    assert SamplingPolicy(**config.pool.model_dump()) == SamplingPolicy()
+    policy = SamplingPolicy(**config.pool.model_dump())
+    assert dataclasses.replace(policy, max_unmeasured=256) == SamplingPolicy()
     assert GateThresholds(**config.synthesis.gate.model_dump()) == GateThresholds()
     settings = SynthesisSettings(directory=Path("x"))
     for field in dataclasses.fields(settings):
@@ -212,6 +213,15 @@ def test_one_line_switches_the_method(tmp_path: Path) -> None:
     }
     for config in methods.values():
         assert load_config(write(tmp_path, dump_config(config))) == config
+
+
+def test_synthetic_samples_wait_for_four_steps_unless_it_says_more(tmp_path: Path) -> None:
+    assert Config().pool.max_unmeasured == 4 * 8 * 0.5
+    path = tmp_path / "config.yaml"
+    path.write_text("trainer: {groups_per_step: 3}\npool: {synthetic_ratio: 0.25}\n")
+    assert load_config(path).pool.max_unmeasured == 3
+    assert load_config(path, ["pool.max_unmeasured=256"]).pool.max_unmeasured == 256
+    assert load_config(path, ["pool.synthetic_ratio=0"]).pool.max_unmeasured == 1
 
 
 def test_off_may_be_written_without_quotes(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from importlib.util import find_spec
+from math import ceil
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
@@ -15,6 +16,8 @@ from syngrpo.config.synthesis import ServerConfig, SynthesisConfig
 from syngrpo.pool.sampling import SamplingPolicy
 
 STARTER = "starter"
+WAITING_STEPS = 4
+"""For which unvisited synthetic samples may wait, unless the configuration says how many may."""
 
 
 class LoraConfig(Section):
@@ -141,10 +144,11 @@ class PoolConfig(Section):
         ge=1,
         description="visits after which a synthetic sample retires",
     )
-    max_unmeasured: int = Field(
-        default=SamplingPolicy.max_unmeasured,
+    max_unmeasured: int | None = Field(
+        default=None,
         ge=1,
-        description="unvisited synthetic samples; with more, jobs are dropped",
+        description="unvisited synthetic samples; with more, jobs are dropped; null: as many as "
+        "are drawn in four steps",
     )
     retire_below: float = Field(
         default=SamplingPolicy.retire_below,
@@ -218,6 +222,14 @@ class Config(BaseModel):
             return values
         style = "brief" if model.get("path", STARTER) == STARTER else "full"
         return {**values, "data": {"prompt_style": style, **data}}
+
+    @model_validator(mode="after")
+    def _rewards_come_soon(self) -> Config:
+        if self.pool.max_unmeasured is None:
+            drawn = self.pool.synthetic_ratio * self.trainer.groups_per_step
+            waiting = max(1, ceil(WAITING_STEPS * drawn))
+            self.pool = self.pool.model_copy(update={"max_unmeasured": waiting})
+        return self
 
     @model_validator(mode="after")
     def _a_server_works_beside(self) -> Config:
