@@ -30,6 +30,12 @@ def iou(a: Box, b: Box) -> float:
     return overlap / union if overlap > 0 else 0.0
 
 
+def moved(box: Box, right: float) -> Box:
+    """The box, so many pixels further right."""
+    x1, y1, x2, y2 = box
+    return (x1 + right, y1, x2 + right, y2)
+
+
 def clip(box: Box, width: float, height: float) -> Box:
     """The part of the box inside an image of the given size."""
     x1, y1, x2, y2 = box

@@ -137,6 +137,13 @@ class SynthesisConfig(Section):
         le=1,
         description="share of the kept pixels that goes through the generator's autoencoder",
     )
+    displacement: float = Field(
+        default=SynthesisSettings.displacement,
+        ge=0,
+        lt=1,
+        description="share of the width by which labelled objects may move sideways together, "
+        "their labels with them; not for questions about places in the picture",
+    )
     gate: GateConfig = GateConfig()
     judges: JudgesConfig = JudgesConfig()
 

@@ -18,11 +18,13 @@ class Canvas:
     ``feather`` in pixels, None for one that fits the image; ``max_side`` in pixels bounds the
     longer side of what a generator paints. ``round_trip`` in [0, 1]: share of the kept pixels that
     goes through the generator's autoencoder, where it has one (see ``compositing.RoundTrip``).
+    ``displacement`` is the share of the width by which labelled objects may move together.
     """
 
     feather: int | None = None
     max_side: int = 1024
     round_trip: float = 0.0
+    displacement: float = 0.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,13 +60,14 @@ class SynthesisSettings(WorkerSettings):
     feather: int | None = None
     max_side: int = 1024
     round_trip: float = 0.0
+    displacement: float = 0.0
     queue_limit: int = 256
     lease_s: float = 30.0
     max_attempts: int = 3
 
     @property
     def canvas(self) -> Canvas:
-        return Canvas(self.feather, self.max_side, self.round_trip)
+        return Canvas(self.feather, self.max_side, self.round_trip, self.displacement)
 
 
 @dataclass(frozen=True)

@@ -24,6 +24,7 @@ from syngrpo.synthesis.compositing import (
     erase_background,
     keep_mask,
 )
+from syngrpo.synthesis.displacement import displacement, moved_pixels, with_labels_moved
 from syngrpo.synthesis.gate import Gate
 from syngrpo.synthesis.generator import GenerationRequest, Generator
 from syngrpo.synthesis.generators import OutOfMemory
@@ -120,8 +121,10 @@ def synthesize(leased: Leased, generator: Generator, gate: Gate) -> Result:
     if not prompt:
         return Rejected("empty_description", {})
     original = parent.image.decode()
+    right = displacement(parent, job.seed, leased.canvas.displacement)
     if gate.judges.segmenter is not None:
         parent = with_masks(parent, original, gate.judges.segmenter)
+    parent, original = with_labels_moved(parent, right), moved_pixels(original, right)
     keep = keep_mask(parent, constraints.keep)
     request = _request(original, keep, prompt, job.seed, leased.canvas.max_side)
     painted = _checked(generator.generate([request])[0], generator.fingerprint)

@@ -112,6 +112,10 @@ class IndoorSceneReasoning:
             phrase=str(sample.answer) if sample.columns.get(KIND) == ROOM_TYPE else None,
         )
 
+    def moved(self, answer: Answer, right: float) -> Answer:
+        """All objects move together: what is left of what, how many and how large stays."""
+        return answer
+
     def answer_text(self, sample: Sample, frame: CoordinateFrame) -> str:
         """The label or the number."""
         return str(sample.answer)

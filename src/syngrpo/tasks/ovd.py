@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any, TypedDict
 
-from syngrpo.boxes import CoordinateFrame, iou
+from syngrpo.boxes import CoordinateFrame, iou, moved
 from syngrpo.sample import Box, EncodedImage, InputError, LabelledObject, Sample
 from syngrpo.tasks.average_precision import average_precision
 from syngrpo.tasks.labels import checked_box, class_key, labels_of, shown
@@ -121,6 +121,10 @@ class OpenVocabularyDetection:
             keep=tuple(range(len(sample.objects))),
             forbidden_labels=tuple((asked | labels).values()),
         )
+
+    def moved(self, answer: Instances, right: float) -> Instances:
+        """See ``Task.moved``."""
+        return tuple(Instance(label=one["label"], box=moved(one["box"], right)) for one in answer)
 
     def answer_text(self, sample: Sample, frame: CoordinateFrame) -> str:
         """``[{"bbox_2d": [x1, y1, x2, y2], "label": "…"}, …]`` in whole model units, or None."""

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from syngrpo.boxes import CoordinateFrame, clip, iou
+from syngrpo.boxes import CoordinateFrame, clip, iou, moved
 from syngrpo.sample import Box, EncodedImage, InputError, LabelledObject, Sample
 from syngrpo.tasks.labels import checked_box, labels_of
 from syngrpo.tasks.prompts import CORNERS, full_prompt
@@ -60,6 +60,10 @@ class ReferringExpression:
         return Constraints(
             keep=tuple(range(len(sample.objects))), forbidden_labels=labels_of(sample)
         )
+
+    def moved(self, answer: Box, right: float) -> Box:
+        """See ``Task.moved``."""
+        return moved(answer, right)
 
     def answer_text(self, sample: Sample, frame: CoordinateFrame) -> str:
         """``{"bbox_2d": [x1, y1, x2, y2]}`` in whole model units, never an empty box."""

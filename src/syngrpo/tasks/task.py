@@ -56,6 +56,10 @@ class Task(Protocol):
     def respects(self, sample: Sample) -> Constraints:
         """What an image synthesised from the sample must respect."""
 
+    def moved(self, answer: Any, right: float) -> Any:
+        """The ground truth of the same question when everything labelled is ``right`` pixels
+        further right."""
+
     def answer_text(self, sample: Sample, frame: CoordinateFrame) -> str:
         """The ground truth as the model would write it inside ``<answer>…</answer>``."""
 

@@ -100,7 +100,7 @@ class Run:
                 sizes = [(one.width, one.height) for one in (result.image, parent.image)]
                 if sizes[0] != sizes[1]:
                     raise Refused(422, f"the picture is {sizes[0]}, its parent {sizes[1]} pixels")
-            ended.append((job_id, outcome(job, parent, result)))
+            ended.append((job_id, outcome(job, parent, result, self._settings.canvas)))
         done = self.queue.complete_all(worker, ended)
         return [job_id for (job_id, _), took in zip(ended, done, strict=True) if took]
 
