@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from experiments.rooms.truth import fault
 
+from service_client import RUN, jobs, lease, open_run, painted, seed_of, service
 from syngrpo.boxes import decode_mask, mask_box
 from syngrpo.pool.jobs import JobRequest
 from syngrpo.pool.sampling import SamplingPolicy
@@ -15,6 +16,7 @@ from syngrpo.rooms.dataset import rooms_samples
 from syngrpo.synthesis.client import InlineClient
 from syngrpo.synthesis.displacement import displacement, moved_pixels, with_labels_moved
 from syngrpo.synthesis.settings import SynthesisSettings
+from syngrpo.synthesis.wire import sample_from
 
 SHARE = 0.3
 
@@ -87,3 +89,22 @@ def test_painted_samples_carry_the_moved_labels(tmp_path: Path, task):
             mask, origin = decode_mask(thing.mask), decode_mask(before.mask)
             assert (child.image.decode()[mask] == parent.image.decode()[origin]).all()
     assert len(set(moves)) > 2
+
+
+def test_labels_go_where_the_worker_says_it_moved_the_objects(tmp_path: Path):
+    """Also when the run has been opened anew, with another displacement, while it painted."""
+    with service(tmp_path) as client:
+        open_run(client, canvas={"displacement": SHARE})
+        client.post(f"{RUN}/jobs", json=jobs(1))
+        (leased,) = lease(client)
+        client.put(RUN, json={"canvas": {"displacement": 0.0}})
+        parent = seed_of(leased)
+        result = painted(leased, parent.image.read())
+        for right, accepted in ((parent.image.width, 422), (3, 200)):
+            result["painted"]["right"] = right
+            answer = client.post("/v1/complete", json={"worker": "w", "results": [result]})
+            assert answer.status_code == accepted, answer.text
+        (ended,) = client.get(f"{RUN}/outcomes").json()["jobs"]
+    child = sample_from(ended["sample"], parent.image)
+    assert child.answer == with_labels_moved(parent, 3).answer
+    assert child.objects == with_labels_moved(parent, 3).objects

@@ -50,8 +50,10 @@ def with_labels_moved(sample: Sample, right: int) -> Sample:
 
 def moved_pixels(pixels: np.ndarray, right: int) -> np.ndarray:
     """(H, W) or (H, W, 3) with every row ``right`` pixels further right; what comes in is 0."""
+    if right == 0:
+        return pixels
     moved = np.zeros_like(pixels)
-    if right >= 0:
+    if right > 0:
         moved[:, right:] = pixels[:, : pixels.shape[1] - right]
     else:
         moved[:, :right] = pixels[:, -right:]

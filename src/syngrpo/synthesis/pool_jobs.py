@@ -13,10 +13,10 @@ from syngrpo.pool.sampling import SamplingPolicy
 from syngrpo.pool.store import Pool
 from syngrpo.sample import Sample
 from syngrpo.synthesis.counts import SubmitCounts, count_submitted
-from syngrpo.synthesis.displacement import displacement, with_labels_moved
+from syngrpo.synthesis.displacement import with_labels_moved
 from syngrpo.synthesis.gate import hash_distance
 from syngrpo.synthesis.ports import Leased, Result
-from syngrpo.synthesis.settings import Canvas, SynthesisSettings
+from syngrpo.synthesis.settings import SynthesisSettings
 from syngrpo.tasks import get_task
 
 SYNTHESIS = "synthesis"
@@ -84,8 +84,7 @@ class PoolJobs:
     def complete(self, results: Sequence[tuple[Leased, Result]]) -> None:
         """See ``JobSource``."""
         self._queue.complete_all(
-            self._worker,
-            [(one.job.id, outcome(one.job, one.parent, r, one.canvas)) for one, r in results],
+            self._worker, [(one.job.id, outcome(one.job, one.parent, r)) for one, r in results]
         )
 
     def fail(self, leased: Leased, error: str) -> None:
@@ -118,7 +117,7 @@ class QueueSink:
         """The pool belongs to whoever opened it."""
 
 
-def outcome(job: Job, parent: Sample, result: Result, canvas: Canvas) -> Admitted | Rejected:
+def outcome(job: Job, parent: Sample, result: Result) -> Admitted | Rejected:
     """What the queue is told: a rejection, or the child with its parent's labels, moved as its
     picture was, and how it was made. Everything but picture, prompt, hash and scores is the job's
     and the parent's."""
@@ -131,7 +130,7 @@ def outcome(job: Job, parent: Sample, result: Result, canvas: Canvas) -> Admitte
         "hash": result.hash.hex(),
     }
     keep = get_task(parent.task).respects(parent).keep
-    labelled = with_labels_moved(parent, displacement(parent, job.seed, canvas.displacement))
+    labelled = with_labels_moved(parent, result.right)
     child = replace(
         labelled,
         id=f"syn-{job.id[:16]}",

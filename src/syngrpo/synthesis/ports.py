@@ -43,12 +43,13 @@ class Leased:
 @dataclass(frozen=True)
 class Painted:
     """A picture that passed the gate: as it will be stored, the exact prompt, its perceptual hash,
-    every score."""
+    every score, and by how many pixels its objects are further right than the parent's."""
 
     image: EncodedImage
     prompt: str
     hash: bytes
     scores: dict[str, float]
+    right: int = 0
 
 
 Result = Painted | Rejected

@@ -145,7 +145,7 @@ def synthesize(leased: Leased, generator: Generator, gate: Gate) -> Result:
         raise ValueError(f"a judge scored with what is no number: {result.scores}")
     if result.reason is not None:
         return Rejected(result.reason, result.scores)
-    return Painted(stored, prompt, result.hash, result.scores)
+    return Painted(stored, prompt, result.hash, result.scores, right)
 
 
 def _put_together(

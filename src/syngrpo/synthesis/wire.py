@@ -95,7 +95,7 @@ def result_data(leased: Leased, result: Result) -> Data:
     if isinstance(result, Rejected):
         return whose | {"reason": result.reason}
     picture = {"image": to_base64(result.image.read()), "hash": to_base64(result.hash)}
-    return whose | {"painted": {**picture, "prompt": result.prompt}}
+    return whose | {"painted": {**picture, "prompt": result.prompt, "right": result.right}}
 
 
 def ended_data(job: EndedJob, images: bool) -> Data:

@@ -91,7 +91,7 @@ class Run:
 
     def complete(self, worker: str, results: dict[str, Work]) -> list[str]:
         """Ends jobs by id; returns those that the worker held. Raises Refused for a picture of
-        another size than its parent."""
+        another size than its parent, or whose objects moved out of it."""
         held = self.queue.held(worker, list(results))
         ended: list[tuple[str, Admitted | Rejected]] = []
         for job_id, job in held.items():
@@ -100,7 +100,9 @@ class Run:
                 sizes = [(one.width, one.height) for one in (result.image, parent.image)]
                 if sizes[0] != sizes[1]:
                     raise Refused(422, f"the picture is {sizes[0]}, its parent {sizes[1]} pixels")
-            ended.append((job_id, outcome(job, parent, result, self._settings.canvas)))
+                if abs(result.right) >= parent.image.width:
+                    raise Refused(422, f"nothing is left of objects moved by {result.right} pixels")
+            ended.append((job_id, outcome(job, parent, result)))
         done = self.queue.complete_all(worker, ended)
         return [job_id for (job_id, _), took in zip(ended, done, strict=True) if took]
 

@@ -185,6 +185,7 @@ class Picture(Model):
     image: Base64Bytes
     prompt: str = Field(max_length=RESPONSE)
     hash: Base64Bytes = Field(description="perceptual hash, 256 bytes")
+    right: int = Field(default=0, description="pixels by which its objects moved to the right")
 
 
 class Result(Model):

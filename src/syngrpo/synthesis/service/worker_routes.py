@@ -92,5 +92,6 @@ def worker_routes(desk: Desk) -> APIRouter:
 def _work(result: schemas.Result, limits: Limits) -> Work:
     if result.painted is None:
         return Rejected(str(result.reason), result.scores)
-    image = checked_image(result.painted.image, limits)
-    return Painted(image, result.painted.prompt, result.painted.hash, result.scores)
+    painted = result.painted
+    image = checked_image(painted.image, limits)
+    return Painted(image, painted.prompt, painted.hash, result.scores, painted.right)
