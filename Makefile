@@ -11,8 +11,9 @@ VLLM_INSTALLED := .venv-vllm/installed
 demo: $(INSTALLED)
 	$(BIN)/syngrpo train configs/demo.yaml
 
+# Two processes of one thread each: a file's tests stay together.
 test: $(INSTALLED)
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
 # Trainer ranks on a Ray cluster of this machine, really killed.
 test-ray: $(INSTALLED)

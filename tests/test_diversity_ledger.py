@@ -16,8 +16,7 @@ def _pending(job_id: str, version: int = 0, length: int = 6) -> PendingDescripti
         logprobs=-torch.rand(length, generator=generator),
         scene_token_span=(2, length - 1),
         policy_version=version,
-        parent_diversity=0.25,
-        baseline_then=0.2 + version / 1000,
+        parent_diversity=0.2 + version / 1000,
     )
 
 
@@ -72,7 +71,7 @@ def test_state_is_restored_exactly_by_torch_without_pickled_code(tmp_path):
         before, after = ledger.settle(f"job-{version}"), restored.settle(f"job-{version}")
         assert before is not None and after is not None
         assert _plain(after) == _plain(before)
-        assert after.parent == (0.25, 0.2 + version / 1000)
+        assert after.parent_diversity == 0.2 + version / 1000
 
 
 def test_an_empty_ledger_has_a_state(tmp_path):
@@ -84,7 +83,7 @@ def test_an_empty_ledger_has_a_state(tmp_path):
 def test_keeps_its_own_small_copy_of_the_tokens():
     batch = torch.arange(1_000_000)
     pending = PendingDescription(
-        "a", "p", "rec", batch[10:16], torch.zeros(6, requires_grad=True), (0, 3), 0, 0.0, 0.0
+        "a", "p", "rec", batch[10:16], torch.zeros(6, requires_grad=True), (0, 3), 0, 0.0
     )
     batch[10:16] = 0
     assert pending.token_ids.tolist() == [10, 11, 12, 13, 14, 15]
@@ -95,9 +94,9 @@ def test_keeps_its_own_small_copy_of_the_tokens():
 
 def test_refuses_what_does_not_fit_together():
     with pytest.raises(ValueError, match="do not fit"):
-        PendingDescription("a", "p", "rec", torch.arange(5), torch.zeros(4), (0, 3), 0, 0.0, 0.0)
+        PendingDescription("a", "p", "rec", torch.arange(5), torch.zeros(4), (0, 3), 0, 0.0)
     with pytest.raises(ValueError, match="do not fit"):
-        PendingDescription("a", "p", "rec", torch.arange(5), torch.zeros(5), (3, 6), 0, 0.0, 0.0)
+        PendingDescription("a", "p", "rec", torch.arange(5), torch.zeros(5), (3, 6), 0, 0.0)
 
 
 def test_token_span_of_a_mask():

@@ -3,7 +3,7 @@ import json
 import numpy as np
 import pytest
 
-from syngrpo.diversity.smoothing import DiversityBaseline, ParentDiversity
+from syngrpo.diversity.smoothing import DiversityBaseline, Measured
 
 VALUES = np.random.default_rng(1).random(300).tolist()
 
@@ -19,7 +19,7 @@ def test_mean_and_spread_are_the_exponentially_weighted_ones_from_the_first_valu
     for count, value in enumerate(VALUES, start=1):
         if count > 1:
             deviations.append(abs(value - _weighted_mean(VALUES[: count - 1], 0.9)))
-        baseline.update("rec", value)
+        baseline.update("rec", [value])
         assert baseline.baseline("rec") == pytest.approx(_weighted_mean(VALUES[:count], 0.9))
         expected = _weighted_mean(deviations, 0.9) if deviations else 0.0
         assert baseline.spread("rec") == pytest.approx(expected)
@@ -28,10 +28,10 @@ def test_mean_and_spread_are_the_exponentially_weighted_ones_from_the_first_valu
 def test_default_decay_and_batches_of_values():
     one_by_one, at_once = DiversityBaseline(), DiversityBaseline()
     for value in VALUES:
-        one_by_one.update("rec", value)
+        one_by_one.update("rec", [value])
     at_once.update("rec", VALUES)
     assert at_once.state_dict() == one_by_one.state_dict()
-    assert at_once.baseline("rec") == pytest.approx(_weighted_mean(VALUES, 0.99))
+    assert at_once.baseline("rec") == pytest.approx(_weighted_mean(VALUES, 0.95))
 
 
 def test_reward_is_the_clipped_distance_from_now_in_spreads():
@@ -53,14 +53,36 @@ def test_the_same_value_is_worth_more_once_the_policy_has_improved():
     assert early < 0 < baseline.reward(0.3, "rec")
 
 
+def test_a_step_is_compared_with_itself_too():
+    """Without that the first step, and every step that D falls in, would be off centre."""
+    baseline, expected = DiversityBaseline(), DiversityBaseline()
+    values = [0.1, 0.2, 0.6]
+    expected.update("rec", values)
+    rewards = baseline.rewards([Measured("rec", value, 0.9) for value in values])
+    assert rewards == [expected.reward(value, "rec") for value in values]
+    assert baseline.rewards([]) == []
+    assert baseline.state_dict() == expected.state_dict()
+
+
+def test_rewards_neither_rise_nor_fall_while_diversity_does():
+    """Mean 0: no description is made more likely for having been written."""
+    baseline = DiversityBaseline()
+    rng = np.random.default_rng(2)
+    rewards = []
+    for step in range(400):
+        drawn = rng.beta(2, 8, size=4) * (1.0 - step / 500)
+        rewards += baseline.rewards([Measured("rec", value, 0.5) for value in drawn])
+    assert abs(np.mean(rewards)) < 0.1
+    assert abs(np.mean(rewards[:800]) - np.mean(rewards[800:])) < 0.1
+
+
 def test_relative_to_the_parent():
-    baseline = DiversityBaseline(relative_to_parent=True, epsilon=0.1)
-    baseline.update("rec", VALUES)
-    parent = ParentDiversity(diversity=0.7, baseline=0.6)
-    expected = (0.55 - baseline.baseline("rec") - 0.1) / (baseline.spread("rec") + 0.1)
-    assert baseline.reward(0.55, "rec", parent) == pytest.approx(expected)
-    with pytest.raises(ValueError, match="parent"):
-        baseline.reward(0.55, "rec")
+    absolute, relative = DiversityBaseline(), DiversityBaseline(relative_to_parent=True)
+    parents = np.random.default_rng(3).random(len(VALUES)).tolist()
+    pairs = list(zip(VALUES, parents, strict=True))
+    found = relative.rewards([Measured("rec", value, parent) for value, parent in pairs])
+    absolute.update("rec", [value - parent for value, parent in pairs])
+    assert found == [absolute.reward(value - parent, "rec") for value, parent in pairs]
 
 
 def test_without_smoothing_the_reward_is_raw_diversity():
@@ -69,13 +91,13 @@ def test_without_smoothing_the_reward_is_raw_diversity():
     raw.update("rec", VALUES)
     assert raw.reward(0.3, "rec") == 0.3
     relative = DiversityBaseline(smoothing=False, relative_to_parent=True)
-    assert relative.reward(0.3, "rec", ParentDiversity(0.4, 9.0)) == pytest.approx(-0.1)
+    assert relative.rewards([Measured("rec", 0.3, 0.4)]) == [pytest.approx(-0.1)]
 
 
 def test_tasks_do_not_share_a_baseline():
     baseline = DiversityBaseline()
     baseline.update("rec", [0.8, 0.9])
-    baseline.update("ovd", 0.1)
+    baseline.update("ovd", [0.1])
     assert baseline.baseline("ovd") == pytest.approx(0.1)
     assert baseline.spread("ovd") == 0.0
     with pytest.raises(ValueError, match="'isr'"):
@@ -86,8 +108,8 @@ def test_state_survives_json_exactly():
     baseline, restored = DiversityBaseline(), DiversityBaseline()
     baseline.update("rec", VALUES)
     restored.load_state_dict(json.loads(json.dumps(baseline.state_dict())))
-    baseline.update("rec", 0.123)
-    restored.update("rec", 0.123)
+    baseline.update("rec", [0.123])
+    restored.update("rec", [0.123])
     assert restored.state_dict() == baseline.state_dict()
     assert restored.reward(0.2, "rec") == baseline.reward(0.2, "rec")
 

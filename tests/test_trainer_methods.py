@@ -38,6 +38,7 @@ def test_every_method_trains_and_says_what_it_did(tmp_path: Path, name: str) -> 
         assert record.keys() >= set(CONTRACT)
         assert {key for key in CONTRACT if record[key] is None} <= {
             "diversity/response_synthetic",
+            "diversity/baseline",
             "diversity/reward",
         }
         assert 0 <= record["reward/accuracy"] <= 1 and 0 < record["reward/format"] <= 1
@@ -50,6 +51,7 @@ def test_every_method_trains_and_says_what_it_did(tmp_path: Path, name: str) -> 
     assert (second["diversity/response_synthetic"] is not None) == synthesises
     assert (second["synthesis/settled"] > 0) == rewards
     assert (second["diversity/reward"] is not None) == rewards
+    assert (second["diversity/baseline"] is not None) == rewards
     assert (second["kl"] > 0) == (name == "syn-grpo")
     assert_final_model_is_changed_and_answers(tmp_path / "final")
 

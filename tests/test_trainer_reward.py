@@ -24,6 +24,10 @@ EPSILON = 0.05
 """Added to the spread in the definition of the reward."""
 
 
+SOME_CHANGE = 60.0
+"""A demand on the change of the background that some new surroundings meet and some do not."""
+
+
 def measured_item(step: Step) -> tuple[Settled, Group]:
     """The settled description of the largest reward whose image was rolled out in this step, and
     the group that did it."""
@@ -35,6 +39,18 @@ def measured_item(step: Step) -> tuple[Settled, Group]:
 
 def diversities(groups: Sequence[Group]) -> list[float]:
     return [4 * float(np.var(group.accuracy.double().numpy())) for group in groups]
+
+
+def brought(steps: Sequence[Step], relative: bool = False) -> list[float]:
+    """What the descriptions that got their reward brought, one after the other."""
+    values = []
+    for step in steps:
+        groups = {group.drawn.job_id: group for group in step.scored if group.synthetic}
+        for item in step.settled:
+            group = groups.get(item.pending.job_id)  # none: the gate refused the image
+            value = diversities([group])[0] if group is not None else 0.0
+            values.append(value - item.pending.parent_diversity * relative)
+    return values
 
 
 def moving_baseline(values: Sequence[float], decay: float) -> tuple[float, float]:
@@ -105,8 +121,7 @@ def test_one_description_from_its_response_to_the_gradient_on_its_scene_tokens(
         assert item.parent.id == child.parent
         assert pending.job_id not in trainer.ledger
         # … its reward …
-        measured = diversities(first.scored + second.scored)
-        mean, spread = moving_baseline(measured, method.smoothing_decay)
+        mean, spread = moving_baseline(brought([first, second]), method.smoothing_decay)
         (diversity,) = diversities([group])
         reward = float(np.clip((diversity - mean) / (spread + EPSILON), -2, 2))
         assert item.reward == pytest.approx(reward, abs=1e-6) and reward != 0
@@ -160,12 +175,12 @@ def test_the_reward_in_all_its_forms(tmp_path: Path, name: str, relative: bool) 
     (value,) = diversities([group])
     (writer,) = [g for g in first.scored if g.drawn.sample.id == item.pending.parent_id]
     (of_parent,) = diversities([writer])
+    assert item.pending.parent_diversity == pytest.approx(of_parent, abs=1e-6)
     decay = trainer.config.method.smoothing_decay
-    then, _ = moving_baseline(diversities(first.scored), decay)
-    now, spread = moving_baseline(diversities(first.scored + second.scored), decay)
+    now, spread = moving_baseline(brought([first, second], relative), decay)
     if name == "syn-grpo-no-smoothing":
-        then, now, spread = 0.0, 0.0, 1.0 - EPSILON
-    wanted = ((value - now) - (of_parent - then) * relative) / (spread + EPSILON)
+        now, spread = 0.0, 1.0 - EPSILON
+    wanted = (value - of_parent * relative - now) / (spread + EPSILON)
     assert item.reward == pytest.approx(np.clip(wanted, -2, 2), abs=1e-6)
     rewards = [item.reward for item in second.settled]
     assert second.record["diversity/reward"] == pytest.approx(np.mean(rewards))
@@ -173,16 +188,26 @@ def test_the_reward_in_all_its_forms(tmp_path: Path, name: str, relative: bool) 
 
 
 def test_a_rejected_image_counts_as_no_diversity(tmp_path: Path) -> None:
+    with watched_trainer(tmp_path, min_change=SOME_CHANGE) as trainer:
+        steps = [trainer.watched_step() for _ in range(3)]
+    measured = {report.job_id for step in steps for report in step.reports}
+    rejected = [item for item in steps[-1].settled if item.pending.job_id not in measured]
+    assert 0 < len(rejected) == steps[-1].record["synthesis/rejected"]
+    assert len(rejected) < len(steps[-1].settled)
+    mean, spread = moving_baseline(brought(steps), trainer.config.method.smoothing_decay)
+    wanted = float(np.clip((0 - mean) / (spread + EPSILON), -2, 2))
+    assert wanted < 0
+    assert [item.reward for item in rejected] == [pytest.approx(wanted, abs=1e-6)] * len(rejected)
+
+
+def test_nothing_is_learned_from_images_that_are_all_rejected(tmp_path: Path) -> None:
     with watched_trainer(tmp_path, min_change=300.0) as trainer:
         step = trainer.watched_step()
     submitted = step.record["synthesis/submitted"]
     assert submitted > 0
     assert step.record["synthesis/rejected"] == step.record["synthesis/settled"] == submitted
     assert step.record["synthesis/admitted"] == step.record["pool/synthetic"] == 0
-    mean, spread = moving_baseline(diversities(step.scored), 0.99)
-    wanted = float(np.clip((0 - mean) / (spread + EPSILON), -2, 2))
-    assert wanted < 0
-    assert [item.reward for item in step.settled] == [pytest.approx(wanted, abs=1e-6)] * submitted
+    assert [item.reward for item in step.settled] == [0.0] * submitted
     assert len(trainer.ledger) == 0
 
 

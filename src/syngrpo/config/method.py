@@ -52,7 +52,10 @@ class MethodConfig(Section):
         default=False, description="diversity reward relative to that of the parent image"
     )
     smoothing_decay: float = Field(
-        default=0.99, ge=0, lt=1, description="of the moving mean and deviation of diversity"
+        default=0.95,
+        ge=0,
+        lt=1,
+        description="of the moving mean and deviation of what descriptions bring, per description",
     )
     rho_clip: float = Field(default=2.0, gt=0, description="bound of the diversity reward")
     max_staleness: int = Field(

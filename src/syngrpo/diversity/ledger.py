@@ -15,8 +15,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from syngrpo.diversity.smoothing import ParentDiversity
-
 DEFAULT_MAX_STALENESS = 64
 """Policy versions after which a stored response is too old to learn from."""
 
@@ -39,7 +37,6 @@ class PendingDescription:
     scene_token_span: tuple[int, int]
     policy_version: int
     parent_diversity: float
-    baseline_then: float
 
     def __post_init__(self) -> None:
         self.token_ids = _own_copy(self.token_ids, torch.int64)
@@ -51,11 +48,6 @@ class PendingDescription:
                 f"description {self.job_id}: {length} tokens, {self.logprobs.numel()} "
                 f"log-probabilities, scene tokens {start} to {end} do not fit together"
             )
-
-    @property
-    def parent(self) -> ParentDiversity:
-        """What the reward relative to the parent needs."""
-        return ParentDiversity(self.parent_diversity, self.baseline_then)
 
     @property
     def scene_mask(self) -> Tensor:

@@ -1,23 +1,27 @@
-"""The diversity reward of a description, smoothed by what diversity is *now*.
+"""The diversity reward of a description, smoothed by what descriptions bring *now*.
 
 Response diversity D falls as the policy improves, so raw values from different steps cannot be
 compared: a description whose image was measured late would look worse than the same one measured
-early. The baseline follows the mean and the spread of D per task, and the reward is the distance
-from it.
+early. The baseline follows the mean and the spread of what recent descriptions brought, per task,
+and the reward is the distance from it. Images that nobody described (seeds) stay out of it: their D
+would make the mean reward differ from 0, and with that every description more or less likely,
+whatever it says.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 
-class ParentDiversity(NamedTuple):
-    """D of the group that wrote a description, and the baseline at that time."""
+class Measured(NamedTuple):
+    """What is known of a description at last: D of its image's group, 0 for an image that the gate
+    rejected, and D of the group that wrote it."""
 
+    task: str
     diversity: float
-    baseline: float
+    parent_diversity: float
 
 
 @dataclass
@@ -30,7 +34,9 @@ class _Moments:
 
 
 class DiversityBaseline:
-    """Exponential moving mean b_t and mean absolute deviation s_t of D, per task.
+    """Exponential moving mean b_t and mean absolute deviation s_t of the values v of descriptions,
+    per task: v = D(x′) of the image x′ that a description made, or relative to the parent image x,
+    v = D(x′) − D(x), because some objects are hard on any background.
 
     Both start without bias, as in Adam (Kingma and Ba 2015, section 3): the moving sum starts at 0
     and is divided by 1 − decay^n, so after n values b_t is their weighted mean, and after the first
@@ -38,13 +44,10 @@ class DiversityBaseline:
     (its own contribution would shrink it); the first value has none, so s_t averages n − 1 of them
     and is 0 until two values were seen.
 
-    The reward, with D the diversity of the synthetic image's group:
+    The reward is ρ = clip((v − b_t) / (s_t + ε), −c, c); not smoothed (the ablation "syn-grpo
+    without smoothing") it is clip(v, −c, c), no baseline and no scale.
 
-    - smoothed: ρ = clip((D − b_now) / (s_now + ε), −c, c);
-    - smoothed, relative to the parent: D − b_now is replaced by (D − b_now) − (D_parent − b_then),
-      because some objects are hard on any background;
-    - not smoothed (the ablation "syn-grpo without smoothing"): ρ = clip(D, −c, c), no baseline and
-      no scale; relative to the parent it is D − D_parent.
+    The decay counts descriptions, of which a step settles a few: 0.95 looks back some five steps.
 
     ε is not a mere guard against division by zero: once a task has collapsed, s_t is near 0 and
     an ε of 0.05 keeps differences of a few hundredths from becoming full-size rewards.
@@ -53,7 +56,7 @@ class DiversityBaseline:
     def __init__(
         self,
         *,
-        decay: float = 0.99,
+        decay: float = 0.95,
         clip: float = 2.0,
         epsilon: float = 0.05,
         smoothing: bool = True,
@@ -71,15 +74,22 @@ class DiversityBaseline:
         self.relative_to_parent = relative_to_parent
         self._moments: dict[str, _Moments] = {}
 
-    def update(self, task: str, values: float | Iterable[float]) -> None:
-        """Takes in D of one group or of several, in order.
+    def rewards(self, measured: Sequence[Measured]) -> list[float]:
+        """ρ of the descriptions of one step, each in [−c, c], in their order.
 
-        The order matters (later values weigh more): with several processes, gather the groups of
-        the whole step and pass them in the order of the global batch. Call it for all groups of a
-        step before the rewards of that step.
+        All of them are taken into the baseline before the first is compared with it. The order
+        matters (later values weigh more): with several processes, gather those of the whole step
+        and pass them in the order of the global batch.
         """
+        values = [self._value(one) for one in measured]
+        for one, value in zip(measured, values, strict=True):
+            self.update(one.task, [value])
+        return [self.reward(value, one.task) for one, value in zip(measured, values, strict=True)]
+
+    def update(self, task: str, values: Iterable[float]) -> None:
+        """Takes in the values of descriptions, in order."""
         moments = self._moments.setdefault(task, _Moments())
-        for value in [values] if isinstance(values, int | float) else values:
+        for value in values:
             if moments.count:
                 distance = abs(value - self.baseline(task))
                 moments.deviation += (1.0 - self.decay) * (distance - moments.deviation)
@@ -88,7 +98,7 @@ class DiversityBaseline:
 
     @property
     def tasks(self) -> tuple[str, ...]:
-        """Those that were measured, by name."""
+        """Those of which a description was measured, by name."""
         return tuple(sorted(self._moments))
 
     def baseline(self, task: str) -> float:
@@ -103,22 +113,12 @@ class DiversityBaseline:
             return 0.0
         return moments.deviation / (1.0 - self.decay ** (moments.count - 1))
 
-    def reward(self, value: float, task: str, parent: ParentDiversity | None = None) -> float:
-        """ρ of the description whose image was measured with diversity ``value``, in [−c, c].
-
-        An image that the gate rejected has ``value`` 0. ``parent`` is needed for the form relative
-        to the parent and ignored otherwise.
-        """
-        reward = value
+    def reward(self, value: float, task: str) -> float:
+        """ρ of a description of this value, against the baseline as it stands. Raises ValueError
+        before the first update of this task, unless it is not smoothed."""
         if self.smoothing:
-            reward -= self.baseline(task)
-        if self.relative_to_parent:
-            if parent is None:
-                raise ValueError("a reward relative to the parent needs the parent's diversity")
-            reward -= parent.diversity - (parent.baseline if self.smoothing else 0.0)
-        if self.smoothing:
-            reward /= self.spread(task) + self.epsilon
-        return min(max(reward, -self.clip), self.clip)
+            value = (value - self.baseline(task)) / (self.spread(task) + self.epsilon)
+        return min(max(value, -self.clip), self.clip)
 
     def state_dict(self) -> dict[str, Any]:
         """Plain numbers and strings; the options belong to the configuration, not to the state."""
@@ -133,5 +133,8 @@ class DiversityBaseline:
 
     def _seen(self, task: str) -> _Moments:
         if task not in self._moments:
-            raise ValueError(f"no diversity was measured yet for task {task!r}; call update first")
+            raise ValueError(f"no description of task {task!r} was measured yet; call update first")
         return self._moments[task]
+
+    def _value(self, one: Measured) -> float:
+        return one.diversity - (one.parent_diversity if self.relative_to_parent else 0.0)

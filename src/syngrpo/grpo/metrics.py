@@ -147,14 +147,15 @@ class StepMetrics:
         self.observe("tokens", tokens)
 
     def observe_pool(self, stats: PoolStats, baselines: Mapping[str, float]) -> None:
-        """The pool as it is now, and every task's diversity baseline; the whole one is their
-        mean."""
+        """The pool as it is now, and the diversity baseline of every task whose descriptions were
+        measured; the whole one is their mean."""
         self.observe("pool/seed", stats.seed)
         self.observe("pool/synthetic", stats.synthetic)
         self.observe("pool/depth_mean", stats.depth_mean)
         for task, value in baselines.items():
             self.observe(of_task("diversity/baseline", task), value)
-        self.observe("diversity/baseline", sum(baselines.values()) / len(baselines))
+        if baselines:
+            self.observe("diversity/baseline", sum(baselines.values()) / len(baselines))
 
     def observe_loss(self, output: LossOutput, divisor: int = 1) -> None:
         """One micro-batch. Its loss counts for 1/divisor: where it was multiplied by

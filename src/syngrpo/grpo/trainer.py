@@ -11,7 +11,7 @@ import numpy as np
 from syngrpo.config import Config
 from syngrpo.diversity.ledger import Ledger, PendingDescription
 from syngrpo.diversity.response import has_zero_variance
-from syngrpo.diversity.smoothing import DiversityBaseline
+from syngrpo.diversity.smoothing import DiversityBaseline, Measured
 from syngrpo.grpo.groups import Group, score_group
 from syngrpo.grpo.metrics import StepMetrics, merged
 from syngrpo.grpo.processes import Processes
@@ -120,7 +120,7 @@ class Trainer:
     def score(
         self, rolled_out: Sequence[tuple[int, PoolSample, Any, list[Response]]]
     ) -> tuple[list[Group], list[GroupReport]]:
-        """3. Accuracy, format and diversity, reported to the pool and to the baseline."""
+        """3. Accuracy, format and diversity, reported to the pool."""
         groups = [score_group(*parts) for parts in rolled_out]
         for group in groups:
             entropy = group.entropy
@@ -148,8 +148,6 @@ class Trainer:
                     for r in reports
                 ]
             )
-        for report in reports:
-            self.baseline.update(report.task, report.diversity)
         return groups, reports
 
     def refill(
@@ -192,13 +190,14 @@ class Trainer:
 
     def settle(self, reports: Sequence[GroupReport]) -> list[Settled]:
         """5. Every description whose image was measured just now, or rejected, gets its reward."""
+        measured: list[tuple[PendingDescription, float]] = []
         settled: list[Settled] = []
         if self.client is not None:
             self.metrics.observe("synthesis/stale", self.ledger.drop_stale(self.version))
             for report in reports:
                 pending = self.ledger.settle(report.job_id) if report.job_id else None
                 if pending is not None:
-                    settled.append(self._settled(pending, report.diversity))
+                    measured.append((pending, report.diversity))
             for outcome in self.client.outcomes():
                 if outcome.state == "admitted":
                     self.metrics.observe("synthesis/admitted", 1)
@@ -206,10 +205,11 @@ class Trainer:
                     self.metrics.observe("synthesis/rejected", 1)
                     pending = self.ledger.reject(outcome.job_id)
                     if pending is not None:
-                        settled.append(self._settled(pending, 0.0))
+                        measured.append((pending, 0.0))
                 else:
                     self.metrics.observe("synthesis/dead", 1)
                     self.ledger.lose(outcome.job_id)
+            settled = self._rewarded(measured)
             self.metrics.observe("synthesis/settled", len(settled))
             for item in settled:
                 self.metrics.observe_task("diversity/reward", item.pending.task, item.reward)
@@ -285,13 +285,18 @@ class Trainer:
             scene_token_span=description.scene_tokens,
             policy_version=self.version,
             parent_diversity=report.diversity,
-            baseline_then=self.baseline.baseline(report.task),
         )
 
-    def _settled(self, pending: PendingDescription, diversity: float) -> Settled:
+    def _rewarded(self, measured: Sequence[tuple[PendingDescription, float]]) -> list[Settled]:
+        """The descriptions with what their images' groups were measured with, or 0, compared."""
         assert self.client is not None
-        reward = self.baseline.reward(diversity, pending.task, pending.parent)
-        parent = self.client.get(pending.parent_id)
-        if self.processes.count > 1:  # the file may be out of reach of the others
-            parent = replace(parent, image=EncodedImage.from_bytes(parent.image.read()))
-        return Settled(parent, pending, reward)
+        rewards = self.baseline.rewards(
+            [Measured(one.task, diversity, one.parent_diversity) for one, diversity in measured]
+        )
+        settled = []
+        for (pending, _), reward in zip(measured, rewards, strict=True):
+            parent = self.client.get(pending.parent_id)
+            if self.processes.count > 1:  # the file may be out of reach of the others
+                parent = replace(parent, image=EncodedImage.from_bytes(parent.image.read()))
+            settled.append(Settled(parent, pending, reward))
+        return settled
