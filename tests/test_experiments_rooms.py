@@ -12,6 +12,7 @@ from experiments.rooms import labels, truth
 from experiments.rooms.claims import claims
 from experiments.rooms.compare import Finished
 from experiments.rooms.matrix import Cell, Folders, Matrix, chosen, differences
+from experiments.rooms.persistence import persistence
 from experiments.rooms.report import write_report
 from experiments.rooms.result import read_result, read_results, write_result
 from experiments.rooms.settings import SETTINGS
@@ -22,6 +23,9 @@ from scipy.stats import bootstrap
 
 from planted_matrix import DIVERSITY, MORE_DIVERSITY, plant, planted
 from syngrpo.boxes import decode_mask
+from syngrpo.pool.records import Observation
+from syngrpo.pool.store import Pool
+from syngrpo.rooms.dataset import rooms_samples
 from syngrpo.sample import EncodedImage, InputError
 
 # --- statistics
@@ -245,3 +249,24 @@ def test_a_room_that_is_asked_for_must_be_seen(tmp_path: Path) -> None:
     picture = np.where(keep[..., None], asked[0].image.decode(), repainted)
     child = replace(asked[0], columns=lied, image=EncodedImage.from_pixels(picture))
     assert truth.fault(child) == "room"
+
+
+# --- what D says
+
+
+@pytest.mark.parametrize("lasting", [True, False])
+def test_a_diversity_that_lasts_is_told_from_luck(tmp_path: Path, lasting: bool) -> None:
+    seeds = rooms_samples("train", 30)
+    pool = Pool.open(tmp_path)
+    pool.add_seeds(seeds)
+    rng = np.random.default_rng(4)
+    own = dict(zip((seed.id for seed in seeds), rng.random(len(seeds)), strict=True))
+    assert persistence(pool) is None
+    for step in range(1, 41):
+        for name, value in own.items():
+            luck = rng.random()
+            measured = 0.8 * value + 0.2 * luck if lasting else luck
+            pool.observe([Observation(name, step, step, measured, 0.5)])
+    found = persistence(pool)
+    pool.close()
+    assert found is not None and (found > 0.8 if lasting else abs(found) < 0.15)

@@ -12,6 +12,7 @@ import numpy as np
 from experiments.rooms.attempt import Spent
 from experiments.rooms.machine import circumstances
 from experiments.rooms.matrix import ROOT, Cell, Matrix, plain
+from experiments.rooms.persistence import PERSISTENCE, persistence
 from experiments.rooms.result import (
     ACCURACY,
     HOW,
@@ -25,6 +26,7 @@ from experiments.rooms.settings import STARTER
 from syngrpo.dashboard.lineage import early_and_late_descriptions, open_pool
 from syngrpo.dashboard.run_data import RunData, read_lines, read_run
 from syngrpo.dashboard.words import word_shares
+from syngrpo.pool.store import Pool
 from syngrpo.sample import InputError
 
 SERIES = (
@@ -71,7 +73,7 @@ def collect(matrix: Matrix, cell: Cell, run: Path, cost: Spent) -> Result:
         },
         held_out=held_out,
         series=_series(data) if trained else {},
-        means=_means(data) if trained else {},
+        means=_means(data) | _persistence(data) if trained else {},
         synthesis=_synthesis(data) if config.method.synthesises and trained else {},
     )
 
@@ -111,11 +113,23 @@ def _means(data: RunData) -> dict[str, float]:
     return means | {"time/step_s": _short(float(np.median(curves["time/step_s"])))}
 
 
-def _synthesis(data: RunData) -> dict[str, Any]:
-    """Counts, rejections by reason, and the words of the first and of the last third."""
+def _persistence(data: RunData) -> dict[str, float]:
+    pool = _pool(data)
+    found = persistence(pool)
+    pool.close()
+    return {} if found is None else {PERSISTENCE: _short(found)}
+
+
+def _pool(data: RunData) -> Pool:
     pool = open_pool(data.directory)
     if pool is None:
         raise InputError(f"{data.directory} has no pool; delete the directory and run again")
+    return pool
+
+
+def _synthesis(data: RunData) -> dict[str, Any]:
+    """Counts, rejections by reason, and the words of the first and of the last third."""
+    pool = _pool(data)
     early, late = early_and_late_descriptions(pool)
     rejected = pool.stats().rejected
     pool.close()

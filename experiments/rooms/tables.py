@@ -7,6 +7,7 @@ from statistics import median
 
 from experiments.rooms.claims import BASE, Claim
 from experiments.rooms.compare import Finished, drift, mean_of
+from experiments.rooms.persistence import PERSISTENCE
 from experiments.rooms.result import Result
 from experiments.rooms.settings import STARTER
 from experiments.rooms.statistics import Estimate
@@ -78,7 +79,8 @@ def set_metrics_table(finished: Finished, task: str, metrics: dict[str, str]) ->
 
 
 def training_table(finished: Finished, task: str) -> str:
-    """Means over all steps, and over the last tenth where "late" stands."""
+    """Means over all steps, and over the last tenth where "late" stands; at the end the correlation
+    of a picture's D with its own at the visit before."""
     columns = {
         "D": ("diversity/response", False),
         "D late": ("diversity/response", True),
@@ -100,9 +102,10 @@ def training_table(finished: Finished, task: str) -> str:
                 return late_mean(result, m) if end else result.means.get(m)
 
             cells.append(estimated(finished.over_runs(method, task, value), digits=3))
-        cells.append(estimated(finished.over_runs(method, task, drift), digits=2, sign=True))
+        for of_run in (drift, lambda result: result.means.get(PERSISTENCE)):
+            cells.append(estimated(finished.over_runs(method, task, of_run), digits=2, sign=True))
         rows.append([method, *cells])
-    return table(["method", *columns, "drift of ρ, σ"], rows)
+    return table(["method", *columns, "drift of ρ, σ", "D with D before"], rows)
 
 
 def late_mean(result: Result, metric: str) -> float | None:
