@@ -51,6 +51,9 @@ def test_masks_boxes_and_pixels_move_alike(right):
     there = with_labels_moved(sample, right)
     pixels = sample.image.decode()
     after = moved_pixels(pixels, right)
+    edge = pixels[:, [0]] if right >= 0 else pixels[:, [-1]]
+    came_in = after[:, :right] if right >= 0 else after[:, right:]
+    assert (came_in == edge).all()
     for before, thing in zip(sample.objects, there.objects, strict=True):
         mask = decode_mask(thing.mask)
         assert mask_box(mask) == thing.box == mask_box(np.roll(decode_mask(before.mask), right, 1))

@@ -49,19 +49,21 @@ def with_labels_moved(sample: Sample, right: int) -> Sample:
 
 
 def moved_pixels(pixels: np.ndarray, right: int) -> np.ndarray:
-    """(H, W) or (H, W, 3) with every row ``right`` pixels further right; what comes in is 0."""
-    if right == 0:
-        return pixels
-    moved = np.zeros_like(pixels)
-    if right > 0:
-        moved[:, right:] = pixels[:, : pixels.shape[1] - right]
-    else:
-        moved[:, :right] = pixels[:, -right:]
-    return moved
+    """(H, W, 3) with every row ``right`` pixels further right. What comes in is the column at the
+    edge, repeated: a feather that reaches there blends in more of the old wall, not black."""
+    columns = np.arange(pixels.shape[1]) - right
+    return pixels[:, columns.clip(0, pixels.shape[1] - 1)]
 
 
 def _moved(thing: LabelledObject, right: int) -> LabelledObject:
     mask = thing.mask
     if mask is not None:
-        mask = encode_mask(moved_pixels(decode_mask(mask), right))
+        mask = encode_mask(_moved_mask(decode_mask(mask), right))
     return replace(thing, box=moved(thing.box, right), mask=mask)
+
+
+def _moved_mask(mask: np.ndarray, right: int) -> np.ndarray:
+    """Nothing comes in, also where a mask is wider than its box."""
+    rolled = np.roll(mask, right, axis=1)
+    rolled[:, slice(0, right) if right >= 0 else slice(right, None)] = False
+    return rolled
