@@ -43,7 +43,12 @@ class Settings:
             {
                 STARTER: {},
                 "grpo": {"method.name": "grpo"},
-                "grpo-clip-higher": {"method.name": "grpo-clip-higher"},
+                "grpo-clip-higher": {
+                    "method.name": "grpo-clip-higher",
+                    # After one update alone, from responses of this very policy, all ratios are 1
+                    # and nothing is clipped: it is plain GRPO to the last digit.
+                    "trainer.updates_per_rollout": "2",
+                },
                 "noisy-rollout": {"method.name": "noisy-rollout"},
                 "random-scene": {"method.name": "random-scene"},
                 "syn-grpo-no-smoothing": {"method.name": "syn-grpo-no-smoothing"},

@@ -36,7 +36,8 @@ class MethodConfig(Section):
     clip_high: float = Field(
         default=0.2,
         gt=0,
-        description="and above 1 + clip_high; grpo-clip-higher: 0.28 unless given",
+        description="and above 1 + clip_high; grpo-clip-higher: 0.28 unless given. Ratios differ "
+        "from 1 from the second of trainer.updates_per_rollout on",
     )
     beta: float = Field(
         default=0.04, ge=0, description="weight of the KL to the frozen reference; 0: none"
