@@ -19,9 +19,9 @@ class Settings:
 
     tasks: tuple[str, ...] = ("rec", "ovd", "isr")
     seeds: tuple[int, ...] = (0, 1, 2)
-    seed_images: int = 50
-    held_out: int = 300
-    steps: int = 300
+    seed_images: int = 20
+    held_out: int = 200
+    steps: int = 240
     evaluations: int = 4
     common: Mapping[str, str] = field(
         default_factory=lambda: MappingProxyType(
@@ -29,8 +29,9 @@ class Settings:
                 "model.device": "cpu",
                 "synthesis.mode": "inline",  # the same numbers wherever and how often interrupted
                 "synthesis.displacement": "0.9",  # as far as there is room
-                "method.descriptions_per_group": "1",  # as many as are drawn, so that all are fresh
-                "pool.max_children": "64",
+                "pool.synthetic_ratio": "0.75",
+                "method.descriptions_per_group": "3",  # as many as are drawn, so that all are fresh
+                "pool.max_children": "1000",
                 "pool.seed_coverage": "1",  # seed images in shuffled epochs, as plain GRPO has them
                 "trainer.checkpoint_every": "50",
                 "trainer.keep_checkpoints": "1",
