@@ -7,13 +7,14 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
-from experiments.rooms.compare import Finished, drift, mean_of
+from experiments.rooms.compare import Finished, OfRun, drift, late_mean, mean_of
 from experiments.rooms.labels import TRUE_SHARE
 from experiments.rooms.result import Result
 from experiments.rooms.settings import STARTER
 from experiments.rooms.statistics import Estimate, Interval
 
 OURS, BASE, RAW = "syn-grpo", "grpo", "syn-grpo-no-smoothing"
+DIVERSITY, ZERO_VARIANCE = "diversity/response", "diversity/zero_variance_groups"
 DIVERSITY_GAIN = 23.6
 """Per cent."""
 ACCURACY_GAIN = 5.8
@@ -73,25 +74,26 @@ def _claim(
 
 
 def _diversity(finished: Finished) -> list[Claim]:
-    variants = (
-        ("response diversity in training, all groups", "diversity/response", DIVERSITY_GAIN),
-        ("response diversity in training, seed images alone", "diversity/response_seed", 0.0),
-        ("groups without variance in training", "diversity/zero_variance_groups", 0.0),
+    variants: tuple[tuple[str, OfRun, float], ...] = (
+        ("all groups", partial(_mean_of_run, DIVERSITY), DIVERSITY_GAIN),
+        ("all groups of the last tenth", partial(late_mean, metric=DIVERSITY), DIVERSITY_GAIN),
+        ("seed images alone", partial(_mean_of_run, f"{DIVERSITY}_seed"), 0.0),
     )
     note = _tasks(finished, OURS, BASE)
-    return [
-        replace(
-            _claim(
-                f"{text}: {OURS} over {BASE}",
-                finished.relative(OURS, BASE, partial(_mean_of_run, metric)),
-                "%",
-                target,
-                note,
-            ),
-            ceiling=metric == "diversity/zero_variance_groups",
+    found = [
+        _claim(
+            f"response diversity in training, {of}: {OURS} over {BASE}",
+            finished.relative(OURS, BASE, value),
+            "%",
+            target,
+            note,
         )
-        for text, metric, target in variants
+        for of, value, target in variants
     ]
+    flat = finished.difference(OURS, BASE, partial(_mean_of_run, ZERO_VARIANCE))
+    text = f"groups without variance in training: {OURS} − {BASE}"
+    points = None if flat is None else flat.scaled(100)
+    return [*found, replace(_claim(text, points, "points", note=note), ceiling=True)]
 
 
 def _mean_of_run(metric: str, result: Result) -> float | None:

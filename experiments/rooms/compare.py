@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -12,6 +12,9 @@ from experiments.rooms.result import Result
 from experiments.rooms.settings import STARTER
 from experiments.rooms.statistics import Estimate, Resampling, mean
 from syngrpo.sample import InputError
+
+OfRun = Callable[[Result], float | None]
+"""One number of a run; None where it has none."""
 
 
 @dataclass
@@ -111,7 +114,7 @@ class Finished:
         self,
         method: str,
         task: str,
-        value: Callable[[Result], float | None],
+        value: OfRun,
         seeds: Sequence[int] | None = None,
     ) -> Estimate | None:
         """Mean over seeds of one number a run; None where a run has none."""
@@ -122,25 +125,36 @@ class Finished:
             return None
         return self.resampling.over_seeds(known, _name(task, chosen))
 
-    def relative(
-        self, method: str, base: str, value: Callable[[Result], float | None]
-    ) -> Estimate | None:
+    def relative(self, method: str, base: str, value: OfRun) -> Estimate | None:
         """By how many per cent the number of ``method`` is above that of ``base``; mean over the
         tasks that have both."""
-        found = []
+        return mean_of([(x / y).scaled(100, -100) for x, y in self._pairs(method, base, value)])
+
+    def difference(self, method: str, base: str, value: OfRun) -> Estimate | None:
+        """The number of ``method`` minus that of ``base``; mean over the tasks that have both."""
+        return mean_of([x - y for x, y in self._pairs(method, base, value)])
+
+    def _pairs(self, method: str, base: str, value: OfRun) -> Iterator[tuple[Estimate, Estimate]]:
+        """The numbers of both, task by task, over the seeds that both have."""
         for task in self.compared(method, base):
             seeds = self.seeds(task, method, base)
             over = self.over_runs(method, task, value, seeds)
             under = self.over_runs(base, task, value, seeds)
             if over is not None and under is not None:
-                found.append((over / under).scaled(100, -100))
-        return mean_of(found)
+                yield over, under
 
 
 def mean_of(estimates: Sequence[Estimate | None]) -> Estimate | None:
     """Of those that are there; None without any."""
     there = [one for one in estimates if one is not None]
     return mean(there) if there else None
+
+
+def late_mean(result: Result, metric: str) -> float | None:
+    """Over the last tenth of the run."""
+    known = [value for value in result.series.get(metric, []) if value is not None]
+    last = known[-max(len(known) // 10, 1) :]
+    return sum(last) / len(last) if last else None
 
 
 def drift(result: Result) -> float | None:

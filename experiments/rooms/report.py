@@ -112,7 +112,8 @@ def _claims(finished: Finished, labels: Mapping[str, Any] | None) -> Iterator[st
         "Means are over the tasks for which both methods are finished, pairwise over the seeds "
         "that both have. “The interval reaches beyond”: the value is enough, but its interval "
         "holds values that are not. The drift is the mean of ρ in the last third of a run minus "
-        "that in the first, in standard deviations within a third.\n"
+        "that in the first, in standard deviations within a third. Why a number is short, and the "
+        "measurements that show it: [docs/rooms.md](../../docs/rooms.md#what-the-matrix-showed).\n"
     )
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from statistics import median
 
 from experiments.rooms.claims import BASE, Claim
-from experiments.rooms.compare import Finished, drift, mean_of
+from experiments.rooms.compare import Finished, drift, late_mean, mean_of
 from experiments.rooms.persistence import PERSISTENCE
 from experiments.rooms.result import Result
 from experiments.rooms.settings import STARTER
@@ -106,13 +106,6 @@ def training_table(finished: Finished, task: str) -> str:
             cells.append(estimated(finished.over_runs(method, task, of_run), digits=2, sign=True))
         rows.append([method, *cells])
     return table(["method", *columns, "drift of ρ, σ", "D with D before"], rows)
-
-
-def late_mean(result: Result, metric: str) -> float | None:
-    """Over the last tenth of the run."""
-    known = [value for value in result.series.get(metric, []) if value is not None]
-    last = known[-max(len(known) // 10, 1) :]
-    return sum(last) / len(last) if last else None
 
 
 def images_table(finished: Finished, task: str) -> str:
