@@ -11,6 +11,13 @@ import pytest
 from experiments.rooms import labels, truth
 from experiments.rooms.claims import claims
 from experiments.rooms.compare import Finished
+from experiments.rooms.dependence import (
+    CHANGES,
+    SCENES_SEED,
+    FirstVisits,
+    changed_samples,
+    explained,
+)
 from experiments.rooms.matrix import Cell, Folders, Matrix, chosen, differences
 from experiments.rooms.persistence import persistence
 from experiments.rooms.report import write_report
@@ -25,7 +32,8 @@ from planted_matrix import DIVERSITY, MORE_DIVERSITY, plant, planted
 from syngrpo.boxes import decode_mask
 from syngrpo.pool.records import Observation
 from syngrpo.pool.store import Pool
-from syngrpo.rooms.dataset import rooms_samples
+from syngrpo.rooms.dataset import rooms_samples, rooms_scene
+from syngrpo.rooms.descriptions import random_description
 from syngrpo.sample import EncodedImage, InputError
 
 # --- statistics
@@ -273,3 +281,38 @@ def test_a_diversity_that_lasts_is_told_from_luck(tmp_path: Path, lasting: bool)
     found = persistence(pool)
     pool.close()
     assert found is not None and (found > 0.8 if lasting else abs(found) < 0.15)
+
+
+@pytest.mark.parametrize("cause", ["words", "family", "luck"])
+def test_what_diversity_depends_on_is_found(cause: str) -> None:
+    rng = np.random.default_rng(7)
+    steps = np.repeat(np.arange(100), 6)
+    families = rng.integers(20, size=len(steps))
+    descriptions = tuple(random_description(rng) for _ in steps)
+    told = {
+        "words": np.array(["glare" in text or "window" in text for text in descriptions]),
+        "family": (families % 3 == 0),
+        "luck": rng.random(len(steps)) < 0.3,
+    }[cause]
+    diversity = 0.3 * np.exp(-steps / 40) + 0.2 * told + rng.normal(0, 0.05, len(steps))
+    found = explained(FirstVisits(steps, diversity, families, descriptions))
+    assert found["time"] > 0.2
+    assert found["words"] > 0.4 if cause == "words" else found["words"] < 0.1
+    assert (found["family"] > 0.4) == (cause == "family")
+
+
+@pytest.mark.parametrize("task", ["rec", "isr"])
+def test_scenes_in_other_surroundings_keep_their_things(task: str) -> None:
+    plain = rooms_samples("train", 6, SCENES_SEED, task)
+    for change in CHANGES.values():
+        for before, after in zip(plain, changed_samples(task, change, 6), strict=True):
+            _, drawn = rooms_scene("train", before.columns["scene_seed"])
+            assert (after.question, after.answer) == (before.question, before.answer)
+            assert [o.box for o in after.objects] == list(drawn.boxes)
+            assert after.image.decode().shape == before.image.decode().shape
+    same = changed_samples(task, CHANGES["plain, as they are"], 6)
+    assert [one.image.read() for one in same] == [one.image.read() for one in plain]
+    lit = changed_samples(task, CHANGES["dim"], 6)
+    for dim, bright in zip(lit, plain, strict=True):
+        things = np.logical_or.reduce([decode_mask(o.mask) for o in bright.objects])
+        assert dim.image.decode()[things].mean() < 0.7 * bright.image.decode()[things].mean()

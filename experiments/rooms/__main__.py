@@ -148,6 +148,25 @@ def labels(
         print(f"{task}: {one['true']} of {one['checked']} true {faults} ({one['source']})")
 
 
+@app.command()
+def dependence(
+    split: SplitOption = "held-out",
+    seeds: Seeds = ALL_SEEDS,
+    out: Out = None,
+) -> None:
+    """Measure what response diversity depends on, for the report.
+
+    In the runs whose directories are in runs/: time, family, words of the description. And in
+    scenes rendered anew: the surroundings, as the starter sees them. A minute or two a task.
+    """
+    from experiments.rooms.dependence import measure_dependence
+
+    content = measure_dependence(_matrix(split, seeds, None), _folders(split, out))
+    for name, one in content["runs"].items():
+        shares = ", ".join(f"{what} {one[what]:.3f}" for what in ("time", "family", "words"))
+        print(f"{name}: {shares} of the variance of D")
+
+
 def _matrix(split: str, seeds: str, overrides: list[str] | None) -> Matrix:
     assert split in SETS
     try:

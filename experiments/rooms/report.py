@@ -9,6 +9,7 @@ from typing import Any
 
 from experiments.rooms.claims import OURS, claims
 from experiments.rooms.compare import Finished
+from experiments.rooms.dependence import read_dependence
 from experiments.rooms.labels import read_labels
 from experiments.rooms.matrix import Cell, Folders, Matrix
 from experiments.rooms.plots import write_plots
@@ -17,8 +18,10 @@ from experiments.rooms.settings import STARTER
 from experiments.rooms.tables import (
     accuracy_table,
     claims_table,
+    dependence_table,
     images_table,
     set_metrics_table,
+    surroundings_table,
     table,
     time_table,
     training_table,
@@ -57,6 +60,7 @@ def write_report(matrix: Matrix, folders: Folders) -> Path:
         *_training(finished, plots),
         *_growth(plots),
         *_images(finished, folders),
+        *_dependence(read_dependence(folders)),
         *_labels(labels),
         "## Time\n",
         time_table(finished),
@@ -172,6 +176,25 @@ def _words(cell: Cell, result: Result) -> Iterator[str]:
     for end in ("early", "late"):
         if examples := result.synthesis["examples"][end]:
             yield f"{end.capitalize()}, for example: {'; '.join(f'“{e}”' for e in examples)}.\n"
+
+
+def _dependence(found: Mapping[str, Any] | None) -> Iterator[str]:
+    if found is None:
+        return
+    yield "## What D depends on\n"
+    yield (
+        "Only what a description decides can be learned from the diversity reward. Share of the "
+        "variance of a synthetic sample's D at its first visit that samples left out of the "
+        "prediction are told by: the time of the visit; of what is left, its family; of what is "
+        "then left, the words of its description (ridge regression, `dependence.py`; 0 or less is "
+        "nothing).\n"
+    )
+    yield dependence_table(found["runs"])
+    yield (
+        "The starter's D and sampled accuracy on the same plain scenes rendered anew in other "
+        "surroundings, so that the light falls on the things, too (95 % interval):\n"
+    )
+    yield surroundings_table(found["surroundings"])
 
 
 def _labels(labels: Mapping[str, Any] | None) -> Iterator[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from statistics import median
 
 from experiments.rooms.claims import BASE, Claim
@@ -159,3 +159,28 @@ def time_table(finished: Finished) -> str:
         rows.append([method, *cells])
     heads = [text for task in finished.tasks for text in (f"{task}: a step", "a run")]
     return table(["method", *heads], rows)
+
+
+def dependence_table(runs: Mapping[str, Mapping[str, float]]) -> str:
+    """Shares of the variance of D, run by run."""
+    rows = [
+        [name, f"{one['samples']}", *(f"{one[what]:+.3f}" for what in ("time", "family", "words"))]
+        for name, one in runs.items()
+    ]
+    return table(["run", "samples", "time", "family", "words"], rows)
+
+
+def surroundings_table(tasks: Mapping[str, Mapping[str, Mapping[str, Sequence[float]]]]) -> str:
+    """D and sampled accuracy, in per cent, by surroundings."""
+    names = dict.fromkeys(name for found in tasks.values() for name in found)
+    rows = []
+    for name in names:
+        cells = []
+        for found in tasks.values():
+            value, low, high = found[name]["diversity/response"]
+            cells.append(f"{value:.3f} ({low:.3f} … {high:.3f})")
+            value, low, high = (100 * one for one in found[name]["sampled/accuracy"])
+            cells.append(f"{value:.1f} ({low:.1f} … {high:.1f})")
+        rows.append([name, *cells])
+    heads = [f"{task}: {what}" for task in tasks for what in ("D", "accuracy, %")]
+    return table(["surroundings", *heads], rows)

@@ -1,0 +1,191 @@
+"""What response diversity depends on: time, family, the words of a description; the surroundings.
+
+The diversity reward can teach a policy to describe other rooms only as far as D can be told from
+the description. Both ways of looking are here: at what the runs painted, and at scenes rendered
+anew in other surroundings, where the light falls on the things, too.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from experiments.rooms.machine import circumstances, commit
+from experiments.rooms.matrix import ROOT, Cell, Folders, Matrix
+from experiments.rooms.sheet import synthetic_ids
+from syngrpo.dashboard.lineage import open_pool
+from syngrpo.evaluation.measure import evaluate
+from syngrpo.policy.loading import load_policy
+from syngrpo.rooms.dataset import rooms_samples, rooms_scene
+from syngrpo.rooms.render import render
+from syngrpo.rooms.starter import STARTER_DIR
+from syngrpo.rooms.surroundings import Surroundings, sample_surroundings
+from syngrpo.sample import EncodedImage, Sample
+
+FILE = "dependence.json"
+METHODS = ("random-scene", "syn-grpo")
+NEAR = 10.0
+"""Steps over which D hardly falls."""
+LEAST_USES = 15
+FOLDS = 10
+PENALTIES = (30.0, 100.0, 300.0, 1000.0, 3000.0, 10000.0)
+SCENES = 80
+SCENES_SEED = 5
+Change = Callable[[Surroundings, np.random.Generator], Surroundings]
+
+
+@dataclass(frozen=True)
+class FirstVisits:
+    """Of synthetic samples, in order of admission: when they were rolled out first, their D then,
+    the scene they descend from, and what was described."""
+
+    steps: np.ndarray
+    diversity: np.ndarray
+    families: np.ndarray
+    descriptions: tuple[str, ...]
+
+
+def measure_dependence(matrix: Matrix, folders: Folders) -> dict[str, Any]:
+    """Writes ``dependence.json`` beside the results and returns what it says. Runs whose directory
+    is gone are left out."""
+    content = {
+        "circumstances": {"commit": commit(ROOT), **circumstances()},
+        "runs": {
+            cell.name: explained(visits)
+            for task in matrix.settings.tasks
+            for method in METHODS
+            for seed in matrix.settings.seeds
+            if (visits := first_visits(folders.run(cell := Cell(task, method, seed)))) is not None
+        },
+        "surroundings": {task: _by_surroundings(matrix, task) for task in matrix.settings.tasks},
+    }
+    folders.results.mkdir(parents=True, exist_ok=True)
+    path = folders.results / FILE
+    path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    return content
+
+
+def read_dependence(folders: Folders) -> dict[str, Any] | None:
+    """What was measured last; None before the first time."""
+    path = folders.results / FILE
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
+
+
+def first_visits(run: Path) -> FirstVisits | None:
+    """None for a run without a directory, or with less than 200 visited samples."""
+    pool = open_pool(run)
+    if pool is None:
+        return None
+    rows = []
+    for name in synthetic_ids(pool):
+        sample, visits = pool.get(name), pool.observations(name)
+        if visits:
+            family = sample.columns["scene_seed"]
+            rows.append((visits[0].step, visits[0].diversity, family, sample.description or ""))
+    pool.close()
+    if len(rows) < 200:
+        return None
+    steps, diversity, families, descriptions = zip(*rows, strict=True)
+    return FirstVisits(np.array(steps), np.array(diversity), np.array(families), descriptions)
+
+
+def explained(visits: FirstVisits) -> dict[str, float]:
+    """Shares of the variance of D: of when it was measured; of what then is left, of the family,
+    told by its other members; of what then is left, of the description's words, told by ridge
+    regression on other samples. All are predictions of samples left out, so that 0 or less is
+    nothing at all; that of the words takes the best of the penalties, which flatters it."""
+    gap = np.abs(visits.steps[:, None] - visits.steps[None, :])
+    others = 1.0 - np.eye(len(visits.steps))
+    near = np.exp(-gap / NEAR) * others
+    of_time = near @ visits.diversity / near.sum(axis=1)
+    left = visits.diversity - of_time
+    kin = np.exp(-gap / (2 * NEAR)) * others * (visits.families[:, None] == visits.families)
+    of_family = kin @ left / (kin.sum(axis=1) + 1.0)
+    last = left - of_family
+    of_words = _told_by_words(visits.descriptions, last)
+    return {
+        "samples": len(left),
+        "time": _share(of_time, visits.diversity),
+        "family": _share(of_family, left),
+        "words": max(_share(told, last) for told in of_words),
+    }
+
+
+def _share(told: np.ndarray, values: np.ndarray) -> float:
+    return float(1 - ((values - told) ** 2).mean() / values.var())
+
+
+def _told_by_words(descriptions: Sequence[str], values: np.ndarray) -> list[np.ndarray]:
+    """For each penalty, the predictions of FOLDS-fold cross-validation from counts of words, the
+    number of all words among them."""
+    said = [re.findall(r"[a-z]+", text.lower()) for text in descriptions]
+    known = {word for words in said for word in words}
+    common = [w for w in sorted(known) if sum(w in words for words in said) >= LEAST_USES]
+    counts = np.array([[*(words.count(w) for w in common), len(words)] for words in said], float)
+    counts = (counts - counts.mean(axis=0)) / (counts.std(axis=0) + 1e-9)
+    fold = np.random.default_rng(0).permutation(len(values)) % FOLDS
+    told = []
+    for penalty in PENALTIES:
+        predicted = np.empty_like(values)
+        for part in range(FOLDS):
+            seen, mean = fold != part, values[fold != part].mean()
+            x = counts[seen]
+            gram = x.T @ x + penalty * np.eye(x.shape[1])
+            weights = np.linalg.solve(gram, x.T @ (values[seen] - mean))
+            predicted[~seen] = counts[~seen] @ weights + mean
+        told.append(predicted)
+    return told
+
+
+def _by_surroundings(matrix: Matrix, task: str) -> dict[str, Any]:
+    """D and sampled accuracy of the starter on the same scenes in other surroundings."""
+    config = matrix.config(Cell(task, "grpo", matrix.settings.seeds[0]))
+    policy = load_policy(STARTER_DIR, device="cpu", dtype=config.model.dtype)
+    found = {}
+    for name, change in CHANGES.items():
+        measured = evaluate(
+            policy,
+            changed_samples(task, change),
+            prompt_style=config.data.prompt_style,
+            max_new_tokens=config.rollout.max_new_tokens,
+            samples_per_prompt=config.rollout.group_size,
+        )
+        found[name] = {
+            metric: [measured.metrics[metric], *measured.intervals[metric]]
+            for metric in ("diversity/response", "sampled/accuracy")
+        }
+    return found
+
+
+def changed_samples(task: str, change: Change, count: int = SCENES) -> list[Sample]:
+    """Plain scenes rendered in other surroundings; things, boxes and room type stay."""
+    samples = []
+    for number, sample in enumerate(rooms_samples("train", count, SCENES_SEED, task)):
+        scene, _ = rooms_scene("train", sample.columns["scene_seed"])
+        other = change(scene.surroundings, np.random.default_rng([SCENES_SEED, number]))
+        room = replace(scene, surroundings=replace(other, room=scene.surroundings.room))
+        samples.append(replace(sample, image=EncodedImage.from_pixels(render(room).image)))
+    return samples
+
+
+CHANGES: Mapping[str, Change] = {
+    "plain, as they are": lambda plain, rng: plain,
+    "dim": lambda plain, rng: replace(plain, light="dim"),
+    "harsh spot light": lambda plain, rng: replace(plain, light="spot"),
+    "glare": lambda plain, rng: replace(plain, light="glare"),
+    "long shadows": lambda plain, rng: replace(plain, light="shadows"),
+    "many papers": lambda plain, rng: replace(
+        plain, clutter="papers", clutter_colour="yellow", clutter_amount="many"
+    ),
+    "anything a description can say": lambda plain, rng: sample_surroundings("broad", rng),
+    "the same, in glare": lambda plain, rng: replace(
+        sample_surroundings("broad", rng), light="glare"
+    ),
+    "those of ood": lambda plain, rng: sample_surroundings("ood", rng),
+}
