@@ -7,7 +7,6 @@ anew in other surroundings, where the light falls on the things, too.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -16,8 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from experiments.rooms.machine import circumstances, commit
-from experiments.rooms.matrix import ROOT, Cell, Folders, Matrix
+from experiments.rooms.finding import DEPENDENCE, write_finding
+from experiments.rooms.matrix import Cell, Folders, Matrix
 from experiments.rooms.sheet import synthetic_ids
 from syngrpo.dashboard.lineage import open_pool
 from syngrpo.evaluation.measure import evaluate
@@ -28,7 +27,6 @@ from syngrpo.rooms.starter import STARTER_DIR
 from syngrpo.rooms.surroundings import Surroundings, sample_surroundings
 from syngrpo.sample import EncodedImage, Sample
 
-FILE = "dependence.json"
 METHODS = ("random-scene", "syn-grpo")
 NEAR = 10.0
 """Steps over which D hardly falls."""
@@ -54,27 +52,15 @@ class FirstVisits:
 def measure_dependence(matrix: Matrix, folders: Folders) -> dict[str, Any]:
     """Writes ``dependence.json`` beside the results and returns what it says. Runs whose directory
     is gone are left out."""
-    content = {
-        "circumstances": {"commit": commit(ROOT), **circumstances()},
-        "runs": {
-            cell.name: explained(visits)
-            for task in matrix.settings.tasks
-            for method in METHODS
-            for seed in matrix.settings.seeds
-            if (visits := first_visits(folders.run(cell := Cell(task, method, seed)))) is not None
-        },
-        "surroundings": {task: _by_surroundings(matrix, task) for task in matrix.settings.tasks},
+    runs = {
+        cell.name: explained(visits)
+        for task in matrix.settings.tasks
+        for method in METHODS
+        for seed in matrix.settings.seeds
+        if (visits := first_visits(folders.run(cell := Cell(task, method, seed)))) is not None
     }
-    folders.results.mkdir(parents=True, exist_ok=True)
-    path = folders.results / FILE
-    path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-    return content
-
-
-def read_dependence(folders: Folders) -> dict[str, Any] | None:
-    """What was measured last; None before the first time."""
-    path = folders.results / FILE
-    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
+    rendered = {task: _by_surroundings(matrix, task) for task in matrix.settings.tasks}
+    return write_finding(folders, DEPENDENCE, {"runs": runs, "surroundings": rendered})
 
 
 def first_visits(run: Path) -> FirstVisits | None:

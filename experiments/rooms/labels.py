@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import tempfile
 from collections import Counter
 from collections.abc import Sequence
@@ -13,8 +12,8 @@ from typing import Any
 import numpy as np
 from scipy.stats import binomtest
 
-from experiments.rooms.machine import circumstances, commit
-from experiments.rooms.matrix import ROOT, Cell, Folders, Matrix
+from experiments.rooms.finding import LABELS, write_finding
+from experiments.rooms.matrix import Cell, Folders, Matrix
 from experiments.rooms.sheet import synthetic_ids
 from experiments.rooms.truth import fault
 from syngrpo.dashboard.lineage import open_pool
@@ -29,7 +28,6 @@ from syngrpo.synthesis.settings import SynthesisSettings
 
 CHECKED = 500
 TRUE_SHARE = 0.99
-FILE = "labels.json"
 METHODS = ("syn-grpo", "syn-grpo-no-smoothing", "random-scene")
 """Whose runs are looked at, the first that there is of a task."""
 
@@ -64,20 +62,7 @@ def check_labels(matrix: Matrix, folders: Folders, count: int = CHECKED) -> dict
     are painted here, from random descriptions, by the way that training takes.
     """
     tasks = {task: _check_task(matrix, task, folders, count) for task in matrix.settings.tasks}
-    content = {
-        "circumstances": {"commit": commit(ROOT), **circumstances()},
-        "tasks": {task: check.summary() for task, check in tasks.items()},
-    }
-    folders.results.mkdir(parents=True, exist_ok=True)
-    path = folders.results / FILE
-    path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-    return content
-
-
-def read_labels(folders: Folders) -> dict[str, Any] | None:
-    """What the last check said; None before the first."""
-    path = folders.results / FILE
-    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
+    return write_finding(folders, LABELS, {"tasks": {t: c.summary() for t, c in tasks.items()}})
 
 
 def _check_task(matrix: Matrix, task: str, folders: Folders, count: int) -> LabelCheck:

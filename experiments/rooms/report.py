@@ -9,8 +9,7 @@ from typing import Any
 
 from experiments.rooms.claims import OURS, claims
 from experiments.rooms.compare import Finished
-from experiments.rooms.dependence import read_dependence
-from experiments.rooms.labels import read_labels
+from experiments.rooms.finding import DEPENDENCE, LABELS, read_finding
 from experiments.rooms.matrix import Cell, Folders, Matrix
 from experiments.rooms.plots import write_plots
 from experiments.rooms.result import Result, outdated, read_results
@@ -52,7 +51,7 @@ def write_report(matrix: Matrix, folders: Folders) -> Path:
     sets = list(matrix.config(next(iter(results))).evaluation.sets)
     finished = Finished(results, settings.tasks, list(settings.methods), sets)
     plots = write_plots(finished, folders.root / PLOTS)
-    labels = read_labels(folders)
+    labels = read_finding(folders, LABELS)
     parts = [
         *_head(matrix, results, old),
         *_claims(finished, labels),
@@ -60,7 +59,7 @@ def write_report(matrix: Matrix, folders: Folders) -> Path:
         *_training(finished, plots),
         *_growth(plots),
         *_images(finished, folders),
-        *_dependence(read_dependence(folders)),
+        *_dependence(read_finding(folders, DEPENDENCE)),
         *_labels(labels),
         "## Time\n",
         time_table(finished),
