@@ -25,6 +25,7 @@ def fork(work: Callable[[], None], event: int) -> int:
         return process
     status = 1
     try:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)  # Ray, where a test used it, leaves its own
         _kill_at(event)
         work()
         status = 0
