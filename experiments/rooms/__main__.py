@@ -47,6 +47,13 @@ Out = Annotated[
     Path | None,
     typer.Option(help="Folder for runs, results and the report instead of experiments/rooms."),
 ]
+Longer = Annotated[
+    bool,
+    typer.Option(
+        "--longer",
+        help="Half as many steps again, for starter, grpo, random-scene and syn-grpo; in longer/.",
+    ),
+]
 ALL_SEEDS = ",".join(map(str, SETTINGS.seeds))
 
 
@@ -64,6 +71,7 @@ def run(
     split: SplitOption = "held-out",
     seeds: Seeds = ALL_SEEDS,
     overrides: Overrides = None,
+    longer: Longer = False,
     out: Out = None,
 ) -> None:
     """Run what is not done, and go on with what was interrupted.
@@ -75,6 +83,8 @@ def run(
     from experiments.rooms.runner import Runner
 
     matrix, folders = _matrix(split, seeds, overrides), _folders(split, out)
+    if longer:
+        matrix, folders = matrix.longer, folders.longer
     cells = chosen(matrix.cells(), only or [])
     runner = Runner(matrix, folders, cells, jobs, threads, discard)
     try:
@@ -93,12 +103,15 @@ def status(
     split: SplitOption = "held-out",
     seeds: Seeds = ALL_SEEDS,
     overrides: Overrides = None,
+    longer: Longer = False,
     out: Out = None,
 ) -> None:
     """How far every cell is, and what is outdated or cannot be run, and why."""
     from experiments.rooms.standing import counted, standing
 
     matrix, folders = _matrix(split, seeds, overrides), _folders(split, out)
+    if longer:
+        matrix, folders = matrix.longer, folders.longer
     found = {cell: standing(matrix, cell, folders) for cell in matrix.cells()}
     table = Table("task", "method", *(f"seed {seed}" for seed in matrix.settings.seeds))
     for task in matrix.settings.tasks:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from experiments.rooms.settings import SETTINGS, STARTER, Settings
+from experiments.rooms.settings import SETTINGS, STARTER, Settings, longer
 from syngrpo.config import Config, load_config
 from syngrpo.sample import InputError
 
@@ -48,6 +48,11 @@ class Folders:
         return cls(HERE if split == "held-out" else HERE / split)
 
     @property
+    def longer(self) -> Folders:
+        """Those of ``Matrix.longer``."""
+        return Folders(self.root / "longer")
+
+    @property
     def results(self) -> Path:
         return self.root / "results"
 
@@ -76,6 +81,11 @@ class Matrix:
     settings: Settings = SETTINGS
     split: Split = "held-out"
     extra: tuple[str, ...] = ()
+
+    @property
+    def longer(self) -> Matrix:
+        """The part of it that is trained for longer."""
+        return replace(self, settings=longer(self.settings))
 
     def cells(self) -> list[Cell]:
         """Seed by seed, so that a part of the matrix is a whole comparison."""

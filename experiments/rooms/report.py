@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from experiments.rooms.claims import OURS, claims
+from experiments.rooms.claims import OURS, claims, claims_of_longer
 from experiments.rooms.compare import Finished
 from experiments.rooms.finding import DEPENDENCE, LABELS, read_finding
 from experiments.rooms.matrix import Cell, Folders, Matrix
@@ -48,8 +48,7 @@ def write_report(matrix: Matrix, folders: Folders) -> Path:
             f"{folders.results} holds no result of this matrix; run python -m experiments.rooms run"
         )
     settings = matrix.settings
-    sets = list(matrix.config(next(iter(results))).evaluation.sets)
-    finished = Finished(results, settings.tasks, list(settings.methods), sets)
+    finished = Finished(results, settings.tasks, list(settings.methods), _sets(matrix))
     plots = write_plots(finished, folders.root / PLOTS)
     labels = read_finding(folders, LABELS)
     parts = [
@@ -58,6 +57,7 @@ def write_report(matrix: Matrix, folders: Folders) -> Path:
         *_accuracy(finished, plots),
         *_training(finished, plots),
         *_growth(plots),
+        *_longer(matrix, folders),
         *_images(finished, folders),
         *_dependence(read_finding(folders, DEPENDENCE)),
         *_labels(labels),
@@ -100,6 +100,17 @@ def _head(
         "(`statistics.py`); with few seeds they are still somewhat narrow. Accuracy is Acc@0.5 for "
         "rec, the mean accuracy reward for ovd and isr, in per cent.\n"
     )
+    yield from _left_out(matrix, results, old)
+
+
+def _sets(matrix: Matrix) -> list[str]:
+    return list(matrix.config(matrix.cells()[0]).evaluation.sets)
+
+
+def _left_out(
+    matrix: Matrix, results: Mapping[Cell, Result], old: Mapping[Cell, list[str]]
+) -> Iterator[str]:
+    cells = matrix.cells()
     missing = [cell.name for cell in cells if cell not in results and cell not in old]
     if missing:
         yield f"**Not finished**: {', '.join(missing)}.\n"
@@ -148,6 +159,26 @@ def _growth(plots: list[Path]) -> Iterator[str]:
     if any(path.stem == "scaling" for path in plots):
         yield "## Accuracy against steps\n"
         yield from _plot("scaling", plots)
+
+
+def _longer(matrix: Matrix, folders: Folders) -> Iterator[str]:
+    """What ``run --longer`` has left beside the matrix, if anything."""
+    results, old = _sorted_out(matrix.longer, folders.longer)
+    if not results:
+        return
+    settings, sets = matrix.longer.settings, _sets(matrix)
+    finished = Finished(results, settings.tasks, list(settings.methods), sets)
+    yield "## Trained for longer\n"
+    yield (
+        f"The same with {settings.steps} steps instead of {matrix.settings.steps}, for "
+        f"{', '.join(settings.methods)}: cells of their own, from step 0 on. "
+        f"{len(results)} of {len(matrix.longer.cells())} cells.\n"
+    )
+    yield from _left_out(matrix.longer, results, old)
+    yield claims_table(claims_of_longer(finished))
+    for path in write_plots(finished, folders.longer.root / PLOTS):
+        yield f"![{ALT[path.stem]}]({path.relative_to(folders.root)})\n"
+    yield _made(results)
 
 
 def _images(finished: Finished, folders: Folders) -> Iterator[str]:
@@ -226,6 +257,15 @@ def _plot(name: str, plots: list[Path]) -> Iterator[str]:
 
 def _circumstances(matrix: Matrix, results: Mapping[Cell, Result]) -> Iterator[str]:
     yield "## How it was made\n"
+    yield _made(results)
+    yield "A commit with `+` had changes that were not in it. The cells of the first seed:\n"
+    first = min(matrix.settings.seeds)
+    commands = [r.command for c, r in results.items() if c.seed == first]
+    yield "```\n" + "\n".join(commands) + "\n```\n"
+
+
+def _made(results: Mapping[Cell, Result]) -> str:
+    """Commits, machines, versions, time."""
     facts = []
     for title, key in (("commits", "commit"), ("machines", "machine"), ("versions", "versions")):
         found = Counter(result.circumstances[key] for result in results.values())
@@ -234,8 +274,4 @@ def _circumstances(matrix: Matrix, results: Mapping[Cell, Result]) -> Iterator[s
     total = sum(result.circumstances["seconds"] for result in results.values())
     resumed = sum(result.circumstances["attempts"] > 1 for result in results.values())
     facts.append(f"- {duration(total)}, one cell after the other; {resumed} cells were interrupted")
-    yield "\n".join(facts) + "\n"
-    yield "A commit with `+` had changes that were not in it. The cells of the first seed:\n"
-    first = min(matrix.settings.seeds)
-    commands = [r.command for c, r in results.items() if c.seed == first]
-    yield "```\n" + "\n".join(commands) + "\n```\n"
+    return "\n".join(facts) + "\n"
