@@ -84,7 +84,7 @@ class Outcome:
     tried: list[int] = field(default_factory=list)
 
 
-def all_rows(policy: Policy, count: int) -> list[UpdateRow]:
+def all_rows(policy: Policy, count: int, beta: float) -> list[UpdateRow]:
     """The same rows in every process."""
     generator = torch.Generator().manual_seed(3)
     rows = []
@@ -95,6 +95,7 @@ def all_rows(policy: Policy, count: int) -> list[UpdateRow]:
                 old_logprobs=-6 + torch.randn(n, generator=generator),
                 advantages=torch.randn(n, generator=generator),
                 mask=torch.ones(n, dtype=torch.bool),
+                beta=torch.full((n,), beta),
                 settled=i == 0 and place == 3,
             )
             for place, n in enumerate(lengths)
@@ -135,7 +136,7 @@ def updated(
     updater = Updater(case.config(sharding), policy, processes)
     if state is not None:
         updater.load_state_dict(state if processes.is_main else None)
-    rows = [row for _, row in processes.part(all_rows(policy, case.rows))]
+    rows = [row for _, row in processes.part(all_rows(policy, case.rows, case.beta))]
     outcome = Outcome()
     last = processes.rank == processes.count - 1
     with room_for(policy, case.room if case.room and last else 10**9, case.where) as tried:

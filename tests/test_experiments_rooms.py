@@ -207,11 +207,11 @@ def test_what_was_trained_for_longer_has_a_section_of_its_own(tmp_path: Path) ->
     more = matrix.longer
     assert more.settings.steps == 1.5 * SMALL.steps
     assert more.config(Cell("rec", "grpo", 0)).trainer.steps == more.settings.steps
-    plant(more, folders.longer, left_out=lambda cell: cell == Cell("ovd", "random-scene", 2))
+    plant(more, folders.longer, left_out=lambda cell: cell == Cell("ovd", "grpo", 2))
     text = write_report(matrix, folders).read_text()
     section = text[text.index("## Trained for longer") : text.index("## What was painted")]
     assert f"{more.settings.steps} steps instead of {SMALL.steps}" in section
-    assert "35 of 36 cells" in section and "**Not finished**: ovd-random-scene-2." in section
+    assert "26 of 27 cells" in section and "**Not finished**: ovd-grpo-2." in section
     assert "clip-higher" not in section and "syn-grpo over grpo | +30.0 %" in section
     pictures = re.findall(r"\]\((longer/[^)]+\.png)\)", section)
     assert len(pictures) == 3 and all((tmp_path / picture).exists() for picture in pictures)

@@ -5,6 +5,7 @@ from trl.trainer.utils import nanstd
 from syngrpo.grpo.advantages import (
     accuracy_advantages,
     format_advantages,
+    kl_weights,
     settled_credit,
     span_credit,
 )
@@ -47,6 +48,11 @@ def test_scene_tokens_carry_format_alone():
     scene = torch.tensor([False, False, True, True, False])
     credit = span_credit(scene, accuracy_advantage=1.5, format_advantage=-0.25)
     torch.testing.assert_close(credit, torch.tensor([1.25, 1.25, -0.25, -0.25, 1.25]))
+
+
+def test_the_scene_has_a_kl_weight_of_its_own():
+    scene = torch.tensor([False, True, False])
+    torch.testing.assert_close(kl_weights(scene, 0.0, 0.04), torch.tensor([0.0, 0.04, 0.0]))
 
 
 def test_a_response_without_a_scene_carries_both_everywhere():

@@ -145,6 +145,29 @@ def test_equals_trl(variant, clip, beta, correction):
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
+def test_every_token_may_have_a_kl_weight_of_its_own(variant):
+    """A token with weight β has the gradient that TRL gives it with β everywhere."""
+    tensors = _tensors()
+    scene = torch.arange(LENGTH).expand(ROWS, -1) >= 4
+    _, without, _ = _trl_loss(tensors, variant)
+    _, held, _ = _trl_loss(tensors, variant, beta=0.04)
+    beta = 0.04 * scene.double()
+    for weights in (beta, list(beta)):
+        logp = tensors["logp"].clone().requires_grad_()
+        options = {name: tensors[name] for name in ("old_logp", "advantages", "mask", "ref_logp")}
+        policy_loss(
+            logp,
+            **options,
+            normaliser=count(tensors["mask"]),
+            max_completion_length=MAX_LENGTH,
+            variant=variant,
+            beta=weights,
+        ).loss.backward()
+        expected = torch.where(scene, held, without)
+        torch.testing.assert_close(logp.grad, expected, rtol=1e-12, atol=1e-15)
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
 def test_equals_trl_with_its_gradient_accumulation(variant):
     tensors, parts = _tensors(1), (slice(0, 4), slice(4, 8))
     expected, expected_grad, _ = _trl_loss(tensors, variant, parts=parts)

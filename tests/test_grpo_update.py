@@ -67,6 +67,7 @@ def make_rows(policy: Policy, gap: float = 0.0) -> list[UpdateRow]:
                 + gap * (2 * torch.rand(len(ids), generator=generator) - 1),
                 advantages=torch.randn(len(ids), generator=generator),
                 mask=torch.arange(len(ids)) >= (i == 0 and place == 3) * 10,
+                beta=torch.zeros(len(ids)),
                 settled=i == 0 and place == 3,
             )
             for place, (ids, score) in enumerate(zip(tokens, scored, strict=True))

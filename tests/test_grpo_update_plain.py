@@ -53,6 +53,7 @@ def make_rows(policy: Policy) -> list[UpdateRow]:
                     old_logprobs=-6 + torch.randn(n, generator=generator),
                     advantages=torch.randn(n, generator=generator),
                     mask=torch.ones(n, dtype=torch.bool),
+                    beta=torch.full((n,), BETA),
                     settled=False,
                 )
                 for n in lengths

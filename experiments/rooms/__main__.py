@@ -51,7 +51,7 @@ Longer = Annotated[
     bool,
     typer.Option(
         "--longer",
-        help="Half as many steps again, for starter, grpo, random-scene and syn-grpo; in longer/.",
+        help="Half as many steps again, for starter, grpo and syn-grpo; in longer/.",
     ),
 ]
 ALL_SEEDS = ",".join(map(str, SETTINGS.seeds))

@@ -61,11 +61,11 @@ class Settings:
 
 SETTINGS = Settings()
 
-FOLLOWED = (STARTER, "grpo", "random-scene", "syn-grpo")
+FOLLOWED = (STARTER, "grpo", "syn-grpo")
 """Methods that are trained for longer, too."""
 
 
 def longer(settings: Settings) -> Settings:
-    """Half as many steps again, for a few methods: does their distance go on growing?"""
+    """Half as many steps again, for those whose distance should go on growing."""
     methods = {name: settings.methods[name] for name in FOLLOWED}
     return replace(settings, steps=settings.steps * 3 // 2, methods=methods)

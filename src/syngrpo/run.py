@@ -158,7 +158,7 @@ class _Run:
             max_pixels=options.max_pixels,
             cuda_graphs=self.config.rollout.cuda_graphs,
         )
-        if self.config.method.beta:
+        if self.config.method.has_kl:
             policy.keep_reference()
         if self.config.trainer.sharding == "full" and self.processes.count > 1:
             policy.shard(self.processes.mesh(), self.config.trainer.master_weights)

@@ -42,6 +42,12 @@ class MethodConfig(Section):
     beta: float = Field(
         default=0.04, ge=0, description="weight of the KL to the frozen reference; 0: none"
     )
+    scene_beta: float | None = Field(
+        default=None,
+        ge=0,
+        description="the same for the tokens of the description; null: as beta. Without any KL "
+        "descriptions wear out over some hundred steps",
+    )
     advantage_floor: float = Field(
         default=0.15,
         gt=0,
@@ -92,6 +98,16 @@ class MethodConfig(Section):
         if self.name == "grpo-clip-higher" and self.clip_high <= self.clip_low:
             raise ValueError("grpo-clip-higher needs clip_high > clip_low; remove clip_high")
         return self
+
+    @property
+    def kl_on_scene(self) -> float:
+        """Weight of the KL for the tokens of the description."""
+        return self.beta if self.scene_beta is None else self.scene_beta
+
+    @property
+    def has_kl(self) -> bool:
+        """Whether a reference is needed at all."""
+        return self.beta > 0 or self.kl_on_scene > 0
 
     @property
     def synthesises(self) -> bool:

@@ -1,4 +1,4 @@
-"""Advantages of a group, and which tokens of a response carry them (span credit)."""
+"""Advantages of a group, and which tokens of a response carry them (span credit), and the KL."""
 
 from __future__ import annotations
 
@@ -60,6 +60,13 @@ def span_credit(scene_mask: Tensor, accuracy_advantage: float, format_advantage:
     """
     accuracy = torch.where(scene_mask, 0.0, float(accuracy_advantage))
     return (accuracy + float(format_advantage)).float()
+
+
+def kl_weights(scene_mask: Tensor, beta: float, scene_beta: float) -> Tensor:
+    """Weight of the KL term per token of one fresh response, float32 (L,): ``scene_beta`` on the
+    scene, ``beta`` elsewhere. Nothing but a KL term and the diversity reward holds the scene, so it
+    may need one where the answer, which is rewarded for being right, does not."""
+    return torch.where(scene_mask, scene_beta, beta).float()
 
 
 def settled_credit(scene_mask: Tensor, reward: float, weight: float = 1.0) -> Tensor:

@@ -75,7 +75,7 @@ def policy_loss(
     settled: Tensor | None = None,
     max_ratio: float = 2.0,
     ref_logp: Rows | None = None,
-    beta: float = 0.0,
+    beta: float | Rows = 0.0,
     sampling_logp: Rows | None = None,
     sampling_max_ratio: float = 2.0,
 ) -> LossOutput:
@@ -109,6 +109,7 @@ def policy_loss(
             infinities and NaN included, has no effect.
         settled: bool (R,), which rows are settled ones; None means none.
         ref_logp: under the reference; needed when ``beta`` is not 0.
+        beta: one number, or one per token, see ``advantages.kl_weights``.
         sampling_logp: under the engine that sampled the fresh responses, when it computes other
             numbers than training does and ``old_logp`` is training's. Their loss (before KL) is
             weighted by min(exp(old_logp − sampling_logp), sampling_max_ratio). Settled rows ignore
@@ -132,11 +133,12 @@ def policy_loss(
     per_token = torch.where(fresh_rows, surrogate, truncated)
 
     kl = torch.zeros_like(log_ratio)
-    if beta != 0.0:
+    if not (isinstance(beta, int | float) and beta == 0):
         if ref_logp is None:
             raise ValueError(f"beta is {beta} but there are no reference log-probabilities")
         kl = _k3((_padded(ref_logp) - logp).masked_fill(~fresh, 0.0))
-        per_token = per_token + beta * kl
+        weights = beta if isinstance(beta, int | float) else _padded(beta)
+        per_token = per_token + weights * kl
 
     divisor = _divisor(variant, mask, normaliser, max_completion_length)
     loss = (per_token.masked_fill(~mask, 0.0) / divisor).sum() * normaliser.processes

@@ -14,6 +14,7 @@ from syngrpo.grpo.advantages import (
     Scale,
     accuracy_advantages,
     format_advantages,
+    kl_weights,
     settled_credit,
     span_credit,
 )
@@ -26,12 +27,14 @@ from syngrpo.sample import Sample
 
 @dataclass(frozen=True, eq=False)
 class CreditedSegment:
-    """One response in the update; all tensors (L,). ``mask`` bool: the tokens in the loss."""
+    """One response in the update; all tensors (L,). ``mask`` bool: the tokens in the loss;
+    ``beta``: weights of the KL term, which settled ones do not have."""
 
     token_ids: Tensor
     old_logprobs: Tensor
     advantages: Tensor
     mask: Tensor
+    beta: Tensor
     settled: bool
 
 
@@ -67,6 +70,7 @@ def fresh_row(group: Group, tokenizer: object, method: MethodConfig) -> UpdateRo
                 old_logprobs=response.logprobs,
                 advantages=span_credit(scene, float(accuracy[i]), float(form[i])),
                 mask=torch.ones_like(scene),
+                beta=kl_weights(scene, method.beta, method.kl_on_scene),
                 settled=False,
             )
         )
@@ -81,6 +85,7 @@ def settled_segment(settled: Settled, weight: float) -> CreditedSegment:
         old_logprobs=pending.logprobs,
         advantages=settled_credit(pending.scene_mask, settled.reward, weight),
         mask=pending.scene_mask,
+        beta=torch.zeros(len(pending.scene_mask)),
         settled=True,
     )
 

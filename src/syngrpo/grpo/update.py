@@ -180,7 +180,7 @@ class Updater:
         """The same with nothing to learn."""
         rows = [PackedRow(prompt, [Segment(token)])]
         (logprobs,) = self._logprobs(rows)
-        if self.config.method.beta:
+        if self.config.method.has_kl:
             self._logprobs(rows, reference=True)
         logprobs.sum().backward()
 
@@ -212,8 +212,8 @@ class Updater:
             max_completion_length=self.config.rollout.max_new_tokens,
             settled=torch.tensor([s.settled for s in segments], device=device),
             max_ratio=method.max_ratio,
-            ref_logp=self._logprobs(packed, reference=True) if method.beta else None,
-            beta=method.beta,
+            ref_logp=self._logprobs(packed, reference=True) if method.has_kl else None,
+            beta=[s.beta.to(device) for s in segments] if method.has_kl else 0.0,
             sampling_logp=[_unless_negligible(*pair) for pair in zip(sampled, old, strict=True)],
             sampling_max_ratio=self.config.rollout.importance_cap,
         )
