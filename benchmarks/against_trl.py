@@ -125,6 +125,7 @@ def credited(prompt: Prompt, group: list[Response]) -> UpdateRow:
             old_logprobs=response.logprobs,
             advantages=advantage.expand(len(response.token_ids)),
             mask=torch.ones(len(response.token_ids), dtype=torch.bool),
+            beta=torch.zeros(len(response.token_ids)),
             settled=False,
         )
         for advantage, response in zip(advantages, group, strict=True)
