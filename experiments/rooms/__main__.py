@@ -82,9 +82,7 @@ def run(
     """
     from experiments.rooms.runner import Runner
 
-    matrix, folders = _matrix(split, seeds, overrides), _folders(split, out)
-    if longer:
-        matrix, folders = matrix.longer, folders.longer
+    matrix, folders = _part(_matrix(split, seeds, overrides), _folders(split, out), longer)
     cells = chosen(matrix.cells(), only or [])
     runner = Runner(matrix, folders, cells, jobs, threads, discard)
     try:
@@ -109,9 +107,7 @@ def status(
     """How far every cell is, and what is outdated or cannot be run, and why."""
     from experiments.rooms.standing import counted, standing
 
-    matrix, folders = _matrix(split, seeds, overrides), _folders(split, out)
-    if longer:
-        matrix, folders = matrix.longer, folders.longer
+    matrix, folders = _part(_matrix(split, seeds, overrides), _folders(split, out), longer)
     found = {cell: standing(matrix, cell, folders) for cell in matrix.cells()}
     table = Table("task", "method", *(f"seed {seed}" for seed in matrix.settings.seeds))
     for task in matrix.settings.tasks:
@@ -192,6 +188,10 @@ def _matrix(split: str, seeds: str, overrides: list[str] | None) -> Matrix:
 
 def _folders(split: str, out: Path | None) -> Folders:
     return Folders.of(cast(Split, split)) if out is None else Folders(out.resolve())
+
+
+def _part(matrix: Matrix, folders: Folders, longer: bool) -> tuple[Matrix, Folders]:
+    return (matrix.longer, folders.longer) if longer else (matrix, folders)
 
 
 def main() -> None:
