@@ -25,6 +25,7 @@ from experiments.rooms.result import read_result, read_results, write_result
 from experiments.rooms.settings import SETTINGS
 from experiments.rooms.standing import Standing, seconds_left, standing
 from experiments.rooms.statistics import Resampling
+from experiments.rooms.wear import painted_descriptions, wear
 from PIL import Image
 from scipy.stats import bootstrap
 
@@ -316,6 +317,21 @@ def test_what_diversity_depends_on_is_found(cause: str) -> None:
     assert found["time"] > 0.2
     assert found["words"] > 0.4 if cause == "words" else found["words"] < 0.1
     assert (found["family"] > 0.4) == (cause == "family")
+
+
+def test_descriptions_that_wear_out_are_told(tmp_path: Path) -> None:
+    painted = labels.painted_here(tmp_path, "rec", 24)
+    texts = painted_descriptions(tmp_path)
+    assert texts == [sample.description for sample in painted]
+    full = "a kitchen, red brick wall, blue wood floor, a pink striped rug, a sunny window, glare"
+    early, late = wear([full] * 10 + texts[:20] * 4 + ["light light light, a a wall"] * 10)
+    # A room; colour and pattern of wall, floor and rug; window; light.
+    assert (early.properties, early.words) == (9, 16)
+    assert (late.properties, late.words) == (0, 6)
+    with pytest.raises(InputError, match="9 descriptions"):
+        wear(texts[:9])
+    with pytest.raises(InputError, match="no pool"):
+        painted_descriptions(tmp_path / "nothing")
 
 
 @pytest.mark.parametrize("task", ["rec", "isr"])

@@ -54,6 +54,7 @@ Longer = Annotated[
         help="Half as many steps again, for starter, grpo and syn-grpo; in longer/.",
     ),
 ]
+ENDS = ("early", "late")
 ALL_SEEDS = ",".join(map(str, SETTINGS.seeds))
 
 
@@ -174,6 +175,22 @@ def dependence(
     for name, one in content["runs"].items():
         shares = ", ".join(f"{what} {one[what]:.3f}" for what in ("time", "family", "words"))
         print(f"{name}: {shares} of the variance of D")
+
+
+@app.command()
+def wear(
+    runs: Annotated[list[Path], typer.Argument(help="Directories of runs that painted.")],
+) -> None:
+    """Show whether descriptions wore out: what the first and the last tenth say of a room."""
+    from experiments.rooms.wear import painted_descriptions
+    from experiments.rooms.wear import wear as worn
+
+    out = Table("run", *(f"{what}, {end}" for what in ("said", "words") for end in ENDS))
+    for run in runs:
+        ends = worn(painted_descriptions(run))
+        said, words = [s.properties for s in ends], [s.words for s in ends]
+        out.add_row(run.name, *(f"{value:.1f}" for value in [*said, *words]))
+    Console().print(out)
 
 
 def _matrix(split: str, seeds: str, overrides: list[str] | None) -> Matrix:
