@@ -94,7 +94,8 @@ def test_what_is_paired_stays_paired() -> None:
 
 def test_cells_are_chosen_by_what_they_are() -> None:
     cells = Matrix().cells()
-    assert len(cells) == len(set(cells)) == 3 * 7 * 3
+    assert len(cells) == len(set(cells)) == 3 * (7 * 3 + 3)
+    assert [c.method for c in chosen(cells, ["task=rec,seed=3"])] == list(SETTINGS.further_seeds)
     assert {c.task for c in chosen(cells, ["task=rec", "task=isr"])} == {"rec", "isr"}
     assert chosen(cells, ["task=ovd,method=grpo,seed=2"]) == [Cell("ovd", "grpo", 2)]
     with pytest.raises(InputError, match="no such cell"):
@@ -153,6 +154,10 @@ def test_the_report_finds_the_planted_effects(tmp_path: Path) -> None:
         read_results(matrix, folders), SMALL.tasks, list(SMALL.methods), ("test", "ood")
     )
     found = {claim.text: claim for claim in claims(finished, None)}
+    seeds = SMALL.all_seeds
+    assert seeds == SMALL.seeds_of("grpo") > SMALL.seeds_of("noisy-rollout") == SMALL.seeds
+    assert f"rec: {len(seeds)} seeds" in found["better than random-scene on ood, sampled"].note
+    assert "rec: 3 seeds" in found["better than noisy-rollout on ood, sampled"].note
     diversity = found["response diversity in training, all groups: syn-grpo over grpo"]
     assert diversity.value == pytest.approx(100 * MORE_DIVERSITY)
     assert diversity.verdict == "met"
@@ -161,8 +166,8 @@ def test_the_report_finds_the_planted_effects(tmp_path: Path) -> None:
         assert claim.interval is not None and claim.value is not None
         assert claim.interval[0] - 1 < gain < claim.interval[1] + 1
         per_task = [
-            np.mean([_last(finished, t, "syn-grpo", s, set_name) for s in SMALL.seeds])
-            - np.mean([_last(finished, t, "grpo", s, set_name) for s in SMALL.seeds])
+            np.mean([_last(finished, t, "syn-grpo", s, set_name) for s in seeds])
+            - np.mean([_last(finished, t, "grpo", s, set_name) for s in seeds])
             for t in SMALL.tasks
         ]
         assert claim.value == pytest.approx(100 * np.mean(per_task))
@@ -172,7 +177,8 @@ def test_the_report_finds_the_planted_effects(tmp_path: Path) -> None:
     assert found["synthetic samples of rec whose label is true"].verdict == "not measured"
     text = write_report(matrix, folders).read_text()
     assert f"{DIVERSITY:.3f}" in text
-    assert "63 of 63 cells" in text and "Not finished" not in text
+    assert f"{len(matrix.cells())} of {len(matrix.cells())} cells" in text
+    assert "where intervals overlap more (grpo 3;" in text and "Not finished" not in text
     for picture in re.findall(r"\]\(([^)]+\.png)\)", text):
         with Image.open(tmp_path / picture) as image:
             assert image.width > 600
@@ -185,7 +191,10 @@ def _last(finished: Finished, task: str, method: str, seed: int, set_name: str) 
 
 
 def test_a_report_of_a_part_names_what_is_missing(tmp_path: Path) -> None:
-    matrix, folders = Matrix(replace(SMALL, tasks=("rec",), seeds=(0, 1))), Folders(tmp_path)
+    matrix, folders = (
+        Matrix(replace(SMALL, tasks=("rec",), seeds=(0, 1), further_seeds={})),
+        Folders(tmp_path),
+    )
     with pytest.raises(InputError, match="holds no result"):
         write_report(matrix, folders)
     missing = [Cell("rec", "grpo", 1), Cell("rec", "noisy-rollout", 0)]

@@ -91,9 +91,10 @@ class Matrix:
         """Seed by seed, so that a part of the matrix is a whole comparison."""
         return [
             Cell(task, method, seed)
-            for seed in self.settings.seeds
+            for seed in self.settings.all_seeds
             for task in self.settings.tasks
             for method in self.settings.methods
+            if seed in self.settings.seeds_of(method)
         ]
 
     def overrides(self, cell: Cell) -> list[str]:

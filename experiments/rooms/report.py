@@ -13,7 +13,7 @@ from experiments.rooms.finding import DEPENDENCE, LABELS, read_finding
 from experiments.rooms.matrix import Cell, Folders, Matrix
 from experiments.rooms.plots import write_plots
 from experiments.rooms.result import Result, outdated, read_results
-from experiments.rooms.settings import STARTER
+from experiments.rooms.settings import STARTER, Settings
 from experiments.rooms.tables import (
     accuracy_table,
     claims_table,
@@ -94,13 +94,24 @@ def _head(
     yield (
         "Written by `python -m experiments.rooms report` from the files in `results/`; no number "
         f"is typed. {len(results)} of {len(cells)} cells: {len(settings.tasks)} tasks, "
-        f"{len(settings.methods)} methods, seeds {', '.join(map(str, settings.seeds))}. A training "
-        f"seed decides the {settings.seed_images} seed images, too. Intervals are 95 % bootstrap "
-        "intervals over seeds and held-out samples, paired between methods on both "
-        "(`statistics.py`); with few seeds they are still somewhat narrow. Accuracy is Acc@0.5 for "
-        "rec, the mean accuracy reward for ovd and isr, in per cent.\n"
+        f"{len(settings.methods)} methods, seeds {', '.join(map(str, settings.seeds))}"
+        f"{_further(settings)}. A training seed decides the {settings.seed_images} seed images, "
+        "too. Intervals are 95 % bootstrap intervals over seeds and held-out samples, paired "
+        "between methods on both (`statistics.py`); with few seeds they are still somewhat narrow. "
+        "Accuracy is Acc@0.5 for rec, the mean accuracy reward for ovd and isr, in per cent.\n"
     )
     yield from _left_out(matrix, results, old)
+
+
+def _further(settings: Settings) -> str:
+    """Methods that have more seeds, and what that means for the tables."""
+    if not settings.further_seeds:
+        return ""
+    more = "; ".join(f"{m} {', '.join(map(str, s))}" for m, s in settings.further_seeds.items())
+    return (
+        f", and where intervals overlap more ({more}). A row's mean is over all seeds that it has, "
+        "a difference over those that both have"
+    )
 
 
 def _sets(matrix: Matrix) -> list[str]:

@@ -15,10 +15,16 @@ class Settings:
     """``seed_images`` are trained on, ``held_out`` samples a set are measured with; accuracy is
     measured ``evaluations`` times on the way, the last time at the end, and once before. ``common``
     holds for every run, ``methods`` for those of a method: overrides as ``--set`` takes them.
+    ``further_seeds`` are those of methods whose intervals overlap.
     """
 
     tasks: tuple[str, ...] = ("rec", "ovd", "isr")
     seeds: tuple[int, ...] = (0, 1, 2)
+    further_seeds: Mapping[str, tuple[int, ...]] = field(
+        default_factory=lambda: MappingProxyType(
+            {"grpo": (3,), "random-scene": (3,), "syn-grpo": (3,)}
+        )
+    )
     seed_images: int = 20
     held_out: int = 200
     steps: int = 240
@@ -58,6 +64,15 @@ class Settings:
         )
     )
 
+    @property
+    def all_seeds(self) -> tuple[int, ...]:
+        """Those of every method first."""
+        further = {seed for seeds in self.further_seeds.values() for seed in seeds}
+        return self.seeds + tuple(sorted(further.difference(self.seeds)))
+
+    def seeds_of(self, method: str) -> tuple[int, ...]:
+        return self.seeds + tuple(self.further_seeds.get(method, ()))
+
 
 SETTINGS = Settings()
 
@@ -68,4 +83,4 @@ FOLLOWED = (STARTER, "grpo", "syn-grpo")
 def longer(settings: Settings) -> Settings:
     """Half as many steps again, for those whose distance should go on growing."""
     methods = {name: settings.methods[name] for name in FOLLOWED}
-    return replace(settings, steps=settings.steps * 3 // 2, methods=methods)
+    return replace(settings, steps=settings.steps * 3 // 2, methods=methods, further_seeds={})
