@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from experiments.rooms import labels, truth
-from experiments.rooms.claims import claims
+from experiments.rooms.claims import Claim, claims
 from experiments.rooms.compare import Finished
 from experiments.rooms.dependence import (
     CHANGES,
@@ -25,6 +25,7 @@ from experiments.rooms.result import read_result, read_results, write_result
 from experiments.rooms.settings import SETTINGS
 from experiments.rooms.standing import Standing, seconds_left, standing
 from experiments.rooms.statistics import Resampling
+from experiments.rooms.tables import claims_table
 from experiments.rooms.wear import painted_descriptions, wear
 from PIL import Image
 from scipy.stats import bootstrap
@@ -188,6 +189,12 @@ def test_the_report_finds_the_planted_effects(tmp_path: Path) -> None:
 
 def _last(finished: Finished, task: str, method: str, seed: int, set_name: str) -> float:
     return float(finished.of(task, method, seed).last(set_name).values("sampled").mean())
+
+
+def test_a_value_just_short_of_its_target_does_not_look_like_it() -> None:
+    text = claims_table([Claim("a", 5.789, (3.4, 8.2), "points", 5.8), Claim("b", 5.84, None, "%")])
+    assert "| a | +5.79 points | +3.4 … +8.2 | ≥ 5.8 | **not met** |" in text
+    assert "| b | +5.8 % |" in text
 
 
 def test_a_report_of_a_part_names_what_is_missing(tmp_path: Path) -> None:

@@ -32,9 +32,13 @@ def estimated(estimate: Estimate | None, digits: int = 1, sign: bool = False) ->
 
 
 def claims_table(claims: Sequence[Claim]) -> str:
+    """With a digit more where a rounded value would say that the target is met, or is not."""
     rows = []
     for claim in claims:
-        value = NOTHING if claim.value is None else f"{claim.value:+.1f} {claim.unit}"
+        value = NOTHING
+        if claim.value is not None:
+            digits = 2 if round(claim.value, 1) == claim.target != claim.value else 1
+            value = f"{claim.value:+.{digits}f} {claim.unit}"
         interval = (
             NOTHING
             if claim.interval is None
