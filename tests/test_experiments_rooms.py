@@ -177,7 +177,7 @@ def test_the_report_finds_the_planted_effects(tmp_path: Path) -> None:
     assert drift.verdict == "met"
     assert found["synthetic samples of rec whose label is true"].verdict == "not measured"
     text = write_report(matrix, folders).read_text()
-    assert f"{DIVERSITY:.3f}" in text
+    assert f"{DIVERSITY:.3f}" in text and "97.0 (97.0)" in text
     assert f"{len(matrix.cells())} of {len(matrix.cells())} cells" in text
     assert "where intervals overlap more (grpo 3;" in text and "Not finished" not in text
     for picture in re.findall(r"\]\(([^)]+\.png)\)", text):

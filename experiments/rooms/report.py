@@ -18,6 +18,7 @@ from experiments.rooms.tables import (
     accuracy_table,
     claims_table,
     dependence_table,
+    format_table,
     images_table,
     set_metrics_table,
     surroundings_table,
@@ -149,6 +150,8 @@ def _accuracy(finished: Finished, plots: list[Path]) -> Iterator[str]:
         for set_name in finished.sets:
             yield f"### {set_name}, {how}\n"
             yield accuracy_table(finished, set_name, how)
+    yield "### Full format, sampled, mean over seeds (the lowest), %\n"
+    yield format_table(finished)
     for task in finished.tasks:
         titles = {metric: title for metric, title in headlines(task).items() if "greedy" in metric}
         if len(titles) > 1 and any(c.task == task for c in finished.results):
@@ -187,6 +190,12 @@ def _longer(matrix: Matrix, folders: Folders) -> Iterator[str]:
     )
     yield from _left_out(matrix.longer, results, old)
     yield claims_table(claims_of_longer(finished))
+    for how in ("sampled", "greedy"):
+        for set_name in finished.sets:
+            yield f"{set_name}, {how}:\n"
+            yield accuracy_table(finished, set_name, how)
+    yield "Full format, sampled, mean over seeds (the lowest), %:\n"
+    yield format_table(finished)
     for path in write_plots(finished, folders.longer.root / PLOTS):
         yield f"![{ALT[path.stem]}]({path.relative_to(folders.root)})\n"
     yield _made(results)

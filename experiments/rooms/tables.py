@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from statistics import median
+from statistics import mean, median
 
 from experiments.rooms.claims import BASE, Claim
 from experiments.rooms.compare import Finished, drift, late_mean, mean_of
@@ -62,6 +62,22 @@ def accuracy_table(finished: Finished, set_name: str, how: str) -> str:
         cells = [estimated(one) for one in [*found, average]]
         rows.append([method, *cells, estimated(gain, sign=True)])
     return table(["method", *finished.tasks, "mean", f"mean − {BASE}"], rows)
+
+
+def format_table(finished: Finished) -> str:
+    """Share of sampled responses with the full format at the end, and of the run that has the
+    fewest."""
+    rows = []
+    for method in finished.methods:
+        cells = []
+        for task in finished.tasks:
+            for set_name in finished.sets:
+                runs = [finished.of(task, method, s) for s in finished.seeds(task, method)]
+                shares = [100 * run.last(set_name).metrics["sampled/format"] for run in runs]
+                cells.append(f"{mean(shares):.1f} ({min(shares):.1f})" if shares else NOTHING)
+        rows.append([method, *cells])
+    heads = [f"{task}: {set_name}" for task in finished.tasks for set_name in finished.sets]
+    return table(["method", *heads], rows)
 
 
 def set_metrics_table(finished: Finished, task: str, metrics: dict[str, str]) -> str:
