@@ -26,7 +26,7 @@ from experiments.rooms.settings import SETTINGS
 from experiments.rooms.standing import Standing, seconds_left, standing
 from experiments.rooms.statistics import Resampling
 from experiments.rooms.tables import claims_table
-from experiments.rooms.wear import painted_descriptions, wear
+from experiments.rooms.wear import early_and_late, painted_descriptions
 from PIL import Image
 from scipy.stats import bootstrap
 
@@ -198,10 +198,8 @@ def test_a_value_just_short_of_its_target_does_not_look_like_it() -> None:
 
 
 def test_a_report_of_a_part_names_what_is_missing(tmp_path: Path) -> None:
-    matrix, folders = (
-        Matrix(replace(SMALL, tasks=("rec",), seeds=(0, 1), further_seeds={})),
-        Folders(tmp_path),
-    )
+    part = replace(SMALL, tasks=("rec",), seeds=(0, 1), further_seeds={})
+    matrix, folders = Matrix(part), Folders(tmp_path)
     with pytest.raises(InputError, match="holds no result"):
         write_report(matrix, folders)
     missing = [Cell("rec", "grpo", 1), Cell("rec", "noisy-rollout", 0)]
@@ -340,12 +338,14 @@ def test_descriptions_that_wear_out_are_told(tmp_path: Path) -> None:
     texts = painted_descriptions(tmp_path)
     assert texts == [sample.description for sample in painted]
     full = "a kitchen, red brick wall, blue wood floor, a pink striped rug, a sunny window, glare"
-    early, late = wear([full] * 10 + texts[:20] * 4 + ["light light light, a a wall"] * 10)
+    early, late = early_and_late(
+        [full] * 10 + texts[:20] * 4 + ["light light light, a a wall"] * 10
+    )
     # A room; colour and pattern of wall, floor and rug; window; light.
     assert (early.properties, early.words) == (9, 16)
     assert (late.properties, late.words) == (0, 6)
     with pytest.raises(InputError, match="9 descriptions"):
-        wear(texts[:9])
+        early_and_late(texts[:9])
     with pytest.raises(InputError, match="no pool"):
         painted_descriptions(tmp_path / "nothing")
 

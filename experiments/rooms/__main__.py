@@ -187,12 +187,11 @@ def wear(
     runs: Annotated[list[Path], typer.Argument(help="Directories of runs that painted.")],
 ) -> None:
     """Show whether descriptions wore out: what the first and the last tenth say of a room."""
-    from experiments.rooms.wear import painted_descriptions
-    from experiments.rooms.wear import wear as worn
+    from experiments.rooms.wear import early_and_late, painted_descriptions
 
     out = Table("run", *(f"{what}, {end}" for what in ("said", "words") for end in ENDS))
     for run in runs:
-        ends = worn(painted_descriptions(run))
+        ends = early_and_late(painted_descriptions(run))
         said, words = [s.properties for s in ends], [s.words for s in ends]
         out.add_row(run.name, *(f"{value:.1f}" for value in [*said, *words]))
     Console().print(out)

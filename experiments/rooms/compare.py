@@ -64,6 +64,10 @@ class Finished:
     def of(self, task: str, method: str, seed: int) -> Result:
         return self.results[Cell(task, method, seed)]
 
+    def runs(self, task: str, method: str) -> list[Result]:
+        """Of every seed that is finished."""
+        return [self.of(task, method, seed) for seed in self.seeds(task, method)]
+
     def accuracy(
         self,
         method: str,

@@ -169,7 +169,7 @@ def _bars(
 
 
 def _curve(axis: Axes, finished: Finished, task: str, method: str, metric: str) -> None:
-    runs = [finished.of(task, method, seed).series for seed in finished.seeds(task, method)]
+    runs = [run.series for run in finished.runs(task, method)]
     if not runs:
         return
     rows = np.array([[np.nan if v is None else v for v in run[metric]] for run in runs])

@@ -146,17 +146,22 @@ def _claims(finished: Finished, labels: Mapping[str, Any] | None) -> Iterator[st
 def _accuracy(finished: Finished, plots: list[Path]) -> Iterator[str]:
     yield "## Held-out accuracy\n"
     yield from _plot("accuracy", plots)
-    for how in ("sampled", "greedy"):
-        for set_name in finished.sets:
-            yield f"### {set_name}, {how}\n"
-            yield accuracy_table(finished, set_name, how)
-    yield "### Full format, sampled, mean over seeds (the lowest), %\n"
-    yield format_table(finished)
+    yield from _by_set(finished, "### {}")
     for task in finished.tasks:
         titles = {metric: title for metric, title in headlines(task).items() if "greedy" in metric}
         if len(titles) > 1 and any(c.task == task for c in finished.results):
             yield f"### {task}, further greedy metrics, mean over seeds, %\n"
             yield set_metrics_table(finished, task, titles)
+
+
+def _by_set(finished: Finished, heading: str) -> Iterator[str]:
+    """Accuracy and format at the end, set by set."""
+    for how in ("sampled", "greedy"):
+        for set_name in finished.sets:
+            yield heading.format(f"{set_name}, {how}") + "\n"
+            yield accuracy_table(finished, set_name, how)
+    yield heading.format("Full format, sampled, mean over seeds (the lowest), %") + "\n"
+    yield format_table(finished)
 
 
 def _training(finished: Finished, plots: list[Path]) -> Iterator[str]:
@@ -190,12 +195,7 @@ def _longer(matrix: Matrix, folders: Folders) -> Iterator[str]:
     )
     yield from _left_out(matrix.longer, results, old)
     yield claims_table(claims_of_longer(finished))
-    for how in ("sampled", "greedy"):
-        for set_name in finished.sets:
-            yield f"{set_name}, {how}:\n"
-            yield accuracy_table(finished, set_name, how)
-    yield "Full format, sampled, mean over seeds (the lowest), %:\n"
-    yield format_table(finished)
+    yield from _by_set(finished, "{}:")
     for path in write_plots(finished, folders.longer.root / PLOTS):
         yield f"![{ALT[path.stem]}]({path.relative_to(folders.root)})\n"
     yield _made(results)

@@ -72,8 +72,8 @@ def format_table(finished: Finished) -> str:
         cells = []
         for task in finished.tasks:
             for set_name in finished.sets:
-                runs = [finished.of(task, method, s) for s in finished.seeds(task, method)]
-                shares = [100 * run.last(set_name).metrics["sampled/format"] for run in runs]
+                evaluations = [run.last(set_name) for run in finished.runs(task, method)]
+                shares = [100 * e.metrics["sampled/format"] for e in evaluations]
                 cells.append(f"{mean(shares):.1f} ({min(shares):.1f})" if shares else NOTHING)
         rows.append([method, *cells])
     heads = [f"{task}: {set_name}" for task in finished.tasks for set_name in finished.sets]
@@ -130,10 +130,7 @@ def training_table(finished: Finished, task: str) -> str:
 
 def images_table(finished: Finished, task: str) -> str:
     """What became of descriptions; sums over the seeds."""
-    found = {
-        method: [finished.of(task, method, seed) for seed in finished.seeds(task, method)]
-        for method in finished.methods
-    }
+    found = {method: finished.runs(task, method) for method in finished.methods}
     painted = {m: [r.synthesis for r in runs if r.synthesis] for m, runs in found.items()}
     painted = {method: parts for method, parts in painted.items() if parts}
     if not painted:
@@ -169,7 +166,7 @@ def time_table(finished: Finished) -> str:
     for method in finished.methods:
         cells = []
         for task in finished.tasks:
-            runs = [finished.of(task, method, seed) for seed in finished.seeds(task, method)]
+            runs = finished.runs(task, method)
             if not runs:
                 cells += [NOTHING, NOTHING]
                 continue

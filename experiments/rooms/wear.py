@@ -36,7 +36,7 @@ def painted_descriptions(run: Path) -> list[str]:
     return texts
 
 
-def wear(texts: Sequence[str]) -> tuple[Said, Said]:
+def early_and_late(texts: Sequence[str]) -> tuple[Said, Said]:
     """Of the first and of the last tenth. Raises InputError for fewer than ten."""
     tenth = len(texts) // TENTH
     if not tenth:

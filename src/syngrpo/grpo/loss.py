@@ -133,12 +133,12 @@ def policy_loss(
     per_token = torch.where(fresh_rows, surrogate, truncated)
 
     kl = torch.zeros_like(log_ratio)
-    if not (isinstance(beta, int | float) and beta == 0):
+    kl_weights = beta if isinstance(beta, int | float) else _padded(beta)
+    if isinstance(kl_weights, Tensor) or kl_weights != 0:
         if ref_logp is None:
             raise ValueError(f"beta is {beta} but there are no reference log-probabilities")
         kl = _k3((_padded(ref_logp) - logp).masked_fill(~fresh, 0.0))
-        weights = beta if isinstance(beta, int | float) else _padded(beta)
-        per_token = per_token + weights * kl
+        per_token = per_token + kl_weights * kl
 
     divisor = _divisor(variant, mask, normaliser, max_completion_length)
     loss = (per_token.masked_fill(~mask, 0.0) / divisor).sum() * normaliser.processes
