@@ -17,11 +17,11 @@ test: $(INSTALLED)
 
 # Trainer ranks on a Ray cluster of this machine, really killed.
 test-ray: $(INSTALLED)
-	SYNGRPO_TEST_RAY=1 $(BIN)/python -m pytest tests/test_ray_train.py
+	SYNGRPO_TEST_RAY=1 $(BIN)/python -m pytest tests/workflow/test_ray_train.py
 
 # vLLM wants other versions of torch and transformers: an environment of its own.
 test-vllm: $(VLLM_INSTALLED)
-	PYTHONPATH=tests/vllm_rollouts/site $(VLLM_BIN)/python -m pytest tests/vllm_rollouts
+	PYTHONPATH=tests/vllm_rollouts/site:tests/support $(VLLM_BIN)/python -m pytest tests/vllm_rollouts
 
 # The matrix of methods and seeds on the rooms world: hours; goes on where it was stopped.
 experiments: $(INSTALLED)

@@ -22,15 +22,15 @@ from transformers import PrinterCallback, TrainerCallback
 from trl import GRPOConfig, GRPOTrainer
 
 from syngrpo.config import Config
-from syngrpo.grpo.advantages import accuracy_advantages
-from syngrpo.grpo.metrics import StepMetrics
-from syngrpo.grpo.processes import Processes
-from syngrpo.grpo.rows import CreditedSegment, UpdateRow
-from syngrpo.grpo.update import Updater
+from syngrpo.method.advantages import accuracy_advantages
 from syngrpo.policy.encode import Prompt, encode
 from syngrpo.policy.loading import Policy
-from syngrpo.policy.rollout import Response, Sampling, rollout
+from syngrpo.rollout.native import Response, Sampling, rollout
 from syngrpo.sample import EncodedImage, Sample
+from syngrpo.workflow.learner import Updater
+from syngrpo.workflow.processes import Processes
+from syngrpo.workflow.step_metrics import StepMetrics
+from syngrpo.workflow.update_rows import CreditedSegment, UpdateRow
 
 QUESTION = "the small red lamp"
 

@@ -36,18 +36,18 @@ from benchmarks.job_workers import (
 )
 from benchmarks.pool import TEMPLATE
 from benchmarks.results import write_section
+from syngrpo.data_server.async_client import AsyncClient
+from syngrpo.data_server.pool_jobs import open_queue
+from syngrpo.data_server.service.connection import Connection
+from syngrpo.data_server.service.server_sink import ServerSink
+from syngrpo.data_server.supervisor import DataServer
+from syngrpo.painting.generators.base import NoopGenerator
+from syngrpo.painting.settings import ServerAddress
 from syngrpo.pool.jobs import JobRequest
 from syngrpo.pool.queue import Queue
 from syngrpo.pool.sampling import SamplingPolicy
 from syngrpo.pool.store import Pool
-from syngrpo.rooms.dataset import rooms_samples
-from syngrpo.synthesis.async_client import AsyncClient
-from syngrpo.synthesis.generator import NoopGenerator
-from syngrpo.synthesis.pool_jobs import open_queue
-from syngrpo.synthesis.server import DataServer
-from syngrpo.synthesis.service.connection import Connection
-from syngrpo.synthesis.service.server_sink import ServerSink
-from syngrpo.synthesis.settings import ServerAddress
+from syngrpo_rooms.dataset import rooms_samples
 
 RUN = "bench"
 CALL = 16

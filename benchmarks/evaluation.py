@@ -26,10 +26,10 @@ from transformers.utils import logging as transformers_logging
 from benchmarks.results import write_section
 from syngrpo.evaluation import evaluate
 from syngrpo.policy.loading import load_policy
-from syngrpo.rooms.dataset import rooms_samples
-from syngrpo.rooms.starter import STARTER_DIR
 from syngrpo.sample import Sample
 from syngrpo.tasks import get_task
+from syngrpo_rooms.dataset import rooms_samples
+from syngrpo_rooms.starter import STARTER_DIR
 
 Texts = list[str]
 

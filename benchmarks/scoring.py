@@ -22,9 +22,9 @@ from pycocotools.cocoeval import COCOeval
 
 from benchmarks.results import write_section
 from syngrpo.boxes import CoordinateFrame
+from syngrpo.method.response import parse_response
 from syngrpo.sample import Box, EncodedImage, LabelledObject, Sample
 from syngrpo.tasks import get_task
-from syngrpo.tasks.response import parse_response
 
 CLASSES = ("chair", "lamp", "potted plant", "sofa")
 WIDTH, HEIGHT = 640, 480

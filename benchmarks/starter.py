@@ -14,7 +14,7 @@ import tempfile
 from pathlib import Path
 
 from benchmarks.results import write_section
-from syngrpo.dashboard.run_data import read_run
+from syngrpo.pages.run_data import read_run
 
 CONFIG = Path(__file__).parents[1] / "configs" / "rooms-rec.yaml"
 METRICS = {

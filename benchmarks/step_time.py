@@ -23,7 +23,7 @@ from benchmarks.against_trl import OurStep, Times, make_samples, ratio, take_tur
 from benchmarks.results import write_section
 from syngrpo.config import Config
 from syngrpo.policy.loading import load_policy
-from syngrpo.rooms.starter import STARTER_DIR
+from syngrpo_rooms.starter import STARTER_DIR
 
 LEARNING_RATE = 1e-6
 

@@ -18,11 +18,11 @@ from torch.autograd.graph import saved_tensors_hooks
 
 from benchmarks.gpu_step.shapes import Shape
 from benchmarks.gpu_step.work import BF16, FP32, Work
-from syngrpo.grpo.optimizer import STEP_BYTES
-from syngrpo.policy.adapters import new_adapter
 from syngrpo.policy.attention import SHARED_PREFIX, PackedLayout
 from syngrpo.policy.distribution import LOGITS_BYTES
 from syngrpo.policy.families.registry import get_family
+from syngrpo.policy.lora import new_adapter
+from syngrpo.workflow.optimizer import STEP_BYTES
 
 PROMPT, GROUP, OWN = 14, 8, 5
 """Tokens of the short prompt, responses, and tokens of each, in the proportion of the real ones."""

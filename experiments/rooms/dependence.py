@@ -18,14 +18,14 @@ import numpy as np
 from experiments.rooms.finding import DEPENDENCE, write_finding
 from experiments.rooms.matrix import Cell, Folders, Matrix
 from experiments.rooms.sheet import synthetic_ids
-from syngrpo.dashboard.lineage import open_pool
 from syngrpo.evaluation.measure import evaluate
+from syngrpo.pages.lineage import open_pool
 from syngrpo.policy.loading import load_policy
-from syngrpo.rooms.dataset import rooms_samples, rooms_scene
-from syngrpo.rooms.render import render
-from syngrpo.rooms.starter import STARTER_DIR
-from syngrpo.rooms.surroundings import Surroundings, sample_surroundings
 from syngrpo.sample import EncodedImage, Sample
+from syngrpo_rooms.dataset import rooms_samples, rooms_scene
+from syngrpo_rooms.render import render
+from syngrpo_rooms.starter import STARTER_DIR
+from syngrpo_rooms.surroundings import Surroundings, sample_surroundings
 
 METHODS = ("random-scene", "syn-grpo")
 NEAR = 10.0

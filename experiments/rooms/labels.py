@@ -16,15 +16,15 @@ from experiments.rooms.finding import LABELS, write_finding
 from experiments.rooms.matrix import Cell, Folders, Matrix
 from experiments.rooms.sheet import synthetic_ids
 from experiments.rooms.truth import fault
-from syngrpo.dashboard.lineage import open_pool
+from syngrpo.data_server.client import InlineClient
+from syngrpo.pages.lineage import open_pool
+from syngrpo.painting.settings import SynthesisSettings
 from syngrpo.pool.jobs import JobRequest
 from syngrpo.pool.sampling import SamplingPolicy
 from syngrpo.pool.store import Pool
-from syngrpo.rooms.dataset import rooms_samples
-from syngrpo.rooms.descriptions import random_description
 from syngrpo.sample import Sample
-from syngrpo.synthesis.client import InlineClient
-from syngrpo.synthesis.settings import SynthesisSettings
+from syngrpo_rooms.dataset import rooms_samples
+from syngrpo_rooms.descriptions import random_description
 
 CHECKED = 500
 TRUE_SHARE = 0.99

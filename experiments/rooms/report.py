@@ -27,8 +27,8 @@ from experiments.rooms.tables import (
     training_table,
     words_table,
 )
-from syngrpo.dashboard.headlines import duration
-from syngrpo.evaluation.metrics import headlines
+from syngrpo.evaluation.statistics import headlines
+from syngrpo.pages.headlines import duration
 from syngrpo.sample import InputError
 
 FILE = "RESULTS.md"

@@ -13,9 +13,9 @@ import numpy as np
 from experiments.rooms.matrix import Cell, Folders, Matrix, differences, plain
 from experiments.rooms.settings import STARTER
 from syngrpo.evaluation.fingerprint import model_fingerprint
-from syngrpo.rooms.generator import RoomsGenerator
-from syngrpo.rooms.starter import STARTER_DIR
 from syngrpo.sample import InputError
+from syngrpo_rooms.generator import RoomsGenerator
+from syngrpo_rooms.starter import STARTER_DIR
 
 ACCURACY = {"rec": "acc@0.5", "ovd": "accuracy", "isr": "accuracy"}
 """What the accuracy of a task is: a value per sample, so that differences can be paired."""

@@ -6,9 +6,9 @@ import io
 from dataclasses import replace
 from pathlib import Path
 
-from syngrpo.dashboard.lineage import open_pool
 from syngrpo.formats.answers import answer_boxes
 from syngrpo.formats.contact_sheet import contact_sheet
+from syngrpo.pages.lineage import open_pool
 from syngrpo.pool.store import Pool
 from syngrpo.sample import Sample
 

@@ -15,18 +15,18 @@ import numpy as np
 from PIL import Image, ImageFilter
 
 from syngrpo.boxes import decode_mask
-from syngrpo.rooms.dataset import rooms_scene
-from syngrpo.rooms.descriptions import ROOM_WORDS, parse_description
-from syngrpo.rooms.detection import instances_of
-from syngrpo.rooms.generator import RoomsGenerator
-from syngrpo.rooms.questions import rec_questions
-from syngrpo.rooms.reasoning import reasoning_questions
-from syngrpo.rooms.render import Rendered
-from syngrpo.rooms.scenes import Scene
+from syngrpo.data_server.pool_jobs import SYNTHESIS
+from syngrpo.painting.compositing import default_feather, keep_mask
+from syngrpo.painting.generators.base import GenerationRequest
 from syngrpo.sample import Box, Sample
-from syngrpo.synthesis.compositing import default_feather, keep_mask
-from syngrpo.synthesis.generator import GenerationRequest
-from syngrpo.synthesis.pool_jobs import SYNTHESIS
+from syngrpo_rooms.dataset import rooms_scene
+from syngrpo_rooms.descriptions import ROOM_WORDS, parse_description
+from syngrpo_rooms.detection import instances_of
+from syngrpo_rooms.generator import RoomsGenerator
+from syngrpo_rooms.questions import rec_questions
+from syngrpo_rooms.reasoning import reasoning_questions
+from syngrpo_rooms.render import Rendered
+from syngrpo_rooms.scenes import Scene
 
 LEAST_SEEN = 0.5
 """Share of a fixture that must be seen for the room's type to be told by it."""

@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 
 from experiments.rooms.sheet import synthetic_ids
-from syngrpo.dashboard.lineage import open_pool
-from syngrpo.rooms.descriptions import parse_description
-from syngrpo.rooms.surroundings import Surroundings
+from syngrpo.pages.lineage import open_pool
 from syngrpo.sample import InputError
+from syngrpo_rooms.descriptions import parse_description
+from syngrpo_rooms.surroundings import Surroundings
 
 TENTH = 10
 

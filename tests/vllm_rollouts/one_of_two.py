@@ -7,17 +7,17 @@ from pathlib import Path
 
 import torch
 
-from syngrpo.grpo.processes import Processes
+from syngrpo.painting.settings import ServerAddress
 from syngrpo.policy.encode import encode
-from syngrpo.policy.engines.remote import RemoteRollout
-from syngrpo.policy.engines.vllm_engine import VllmEngine
 from syngrpo.policy.loading import load_policy
-from syngrpo.policy.rollout import rollout
-from syngrpo.policy.sampling import Sampling
-from syngrpo.rooms.dataset import rooms_samples
-from syngrpo.rooms.starter import STARTER_DIR
-from syngrpo.synthesis.settings import ServerAddress
+from syngrpo.rollout.native import rollout
+from syngrpo.rollout.remote import RemoteRollout
+from syngrpo.rollout.sampling import Sampling
+from syngrpo.rollout.vllm_engine import VllmEngine
 from syngrpo.tasks import get_task
+from syngrpo.workflow.processes import Processes
+from syngrpo_rooms.dataset import rooms_samples
+from syngrpo_rooms.starter import STARTER_DIR
 
 
 def main(target: Path, *server: str) -> None:

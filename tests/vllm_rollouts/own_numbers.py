@@ -9,7 +9,7 @@ import torch
 from syngrpo.policy.encode import Prompt
 from syngrpo.policy.loading import Policy
 from syngrpo.policy.packed import PackedRow, Segment, segment_logprobs
-from syngrpo.policy.rollout import Response
+from syngrpo.rollout.native import Response
 
 
 def other_weights(policy: Policy, seed: int, scale: float = 0.1) -> None:

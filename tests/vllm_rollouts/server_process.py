@@ -12,7 +12,7 @@ from pathlib import Path
 
 import httpx
 
-from syngrpo.synthesis.settings import ServerAddress
+from syngrpo.painting.settings import ServerAddress
 
 TOKEN = "correct-horse"
 

@@ -14,14 +14,14 @@ import torch
 from own_numbers import assert_ours, ids, other_weights
 
 from syngrpo.policy.encode import Prompt, encode
-from syngrpo.policy.engines.vllm_engine import BLOCK, VllmEngine
 from syngrpo.policy.loading import LoraOptions, Policy, load_policy
-from syngrpo.policy.rollout import Response, rollout
-from syngrpo.policy.sampling import Sampling
-from syngrpo.rooms.dataset import rooms_samples
-from syngrpo.rooms.starter import STARTER_DIR
+from syngrpo.rollout.native import Response, rollout
+from syngrpo.rollout.sampling import Sampling
+from syngrpo.rollout.vllm_engine import BLOCK, VllmEngine
 from syngrpo.sample import InputError
 from syngrpo.tasks import get_task
+from syngrpo_rooms.dataset import rooms_samples
+from syngrpo_rooms.starter import STARTER_DIR
 
 SEEDS = [11, 22, 33, 2**62]
 GREEDY = Sampling(temperature=0, max_new_tokens=48)

@@ -21,17 +21,17 @@ from own_numbers import assert_ours, ids, other_weights
 from server_process import TOKEN, ServerProcess, start
 from two_processes import run_two
 
+from syngrpo.painting.settings import ServerAddress
 from syngrpo.policy.encode import Prompt, encode
-from syngrpo.policy.engines import remote
-from syngrpo.policy.engines.remote import RemoteRollout
 from syngrpo.policy.loading import LoraOptions, Policy, load_policy
-from syngrpo.policy.rollout import rollout
-from syngrpo.policy.sampling import Sampling
-from syngrpo.rooms.dataset import rooms_samples
-from syngrpo.rooms.starter import STARTER_DIR
+from syngrpo.rollout import remote
+from syngrpo.rollout.native import rollout
+from syngrpo.rollout.remote import RemoteRollout
+from syngrpo.rollout.sampling import Sampling
 from syngrpo.sample import InputError
-from syngrpo.synthesis.settings import ServerAddress
 from syngrpo.tasks import get_task
+from syngrpo_rooms.dataset import rooms_samples
+from syngrpo_rooms.starter import STARTER_DIR
 
 SEEDS = [11, 22, 2**62]
 GREEDY = Sampling(temperature=0, max_new_tokens=32)

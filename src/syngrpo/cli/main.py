@@ -16,10 +16,10 @@ from syngrpo.cli.doctor import doctor
 from syngrpo.cli.evaluate import evaluate_app
 from syngrpo.cli.pool import pool_app
 from syngrpo.cli.rollout_server import rollout_server
-from syngrpo.cli.rooms import rooms_app
 from syngrpo.cli.serve import serve
 from syngrpo.cli.train import report, train
 from syngrpo.cli.worker import worker
+from syngrpo_rooms.commands import rooms_app
 
 USAGE_ERROR = 2
 

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
-    from syngrpo.cluster.launch import Ranks
+    from syngrpo.data_server.ray_cluster import RayCluster
     from syngrpo.sample import Sample
-    from syngrpo.synthesis.ray_cluster import RayCluster
+    from syngrpo.workflow.on_ray.launch import Ranks
 
 Split = Annotated[str, typer.Option(help="train, test, ood, dev or broad.")]
 Task = Annotated[str, typer.Option(help="rec, ovd or isr.")]
@@ -88,8 +88,8 @@ def trainer_ranks(address: str | None, processes: int | None, restarts: int | No
 
     Raises InputError for the others without it, and when Ray is not installed.
     """
+    from syngrpo.data_server.ray_cluster import import_ray
     from syngrpo.sample import InputError
-    from syngrpo.synthesis.ray_cluster import import_ray
 
     given = {"processes": processes, "restarts": restarts}
     chosen = {name: value for name, value in given.items() if value is not None}
@@ -98,15 +98,15 @@ def trainer_ranks(address: str | None, processes: int | None, restarts: int | No
             raise InputError(f"--{min(chosen)} is for a run on a Ray cluster; give --ray ADDRESS")
         return None
     import_ray()
-    from syngrpo.cluster.launch import Ranks
+    from syngrpo.workflow.on_ray.launch import Ranks
 
     return Ranks(address, **chosen)
 
 
 def ray_cluster(address: str | None, gpus: float | None) -> RayCluster | None:
     """What --ray and --gpus-per-worker say. Raises InputError for the second without the first."""
+    from syngrpo.data_server.ray_cluster import RayCluster
     from syngrpo.sample import InputError
-    from syngrpo.synthesis.ray_cluster import RayCluster
 
     if address is None and gpus is not None:
         raise InputError("--gpus-per-worker is for workers on a Ray cluster; give --ray ADDRESS")
@@ -135,7 +135,7 @@ def rooms_of(split: str, task: str, count: int, seed: int, size: int) -> list[Sa
     """Samples of the embedded world."""
     from typing import cast
 
-    from syngrpo.rooms.dataset import rooms_samples
-    from syngrpo.rooms.surroundings import Split as SplitName
+    from syngrpo_rooms.dataset import rooms_samples
+    from syngrpo_rooms.surroundings import Split as SplitName
 
     return rooms_samples(cast(SplitName, split), count, seed=seed, task=task, size=size)

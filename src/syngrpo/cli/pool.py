@@ -60,9 +60,9 @@ def _admitted(pool: Pool, seeds: bool) -> list[Sample]:
     """Active and retired samples with their lineage. Quarantined ones have no readable image."""
     from dataclasses import replace
 
+    from syngrpo.data_server.pool_jobs import SYNTHESIS
     from syngrpo.formats.lineage import with_lineage
     from syngrpo.pool.lineage import lineage
-    from syngrpo.synthesis.pool_jobs import SYNTHESIS
 
     samples = []
     for kind in ("seed", "synthetic") if seeds else ("synthetic",):

@@ -43,7 +43,7 @@ def rollout_server(
     their rollout.server_token_file. Stop it with Ctrl-C, or let it crash: the
     run waits until it is back (rollout.server_patience_s).
     """
-    from syngrpo.synthesis.service.auth import read_token, refuse_open_door
+    from syngrpo.serving.bearer_token import read_token, refuse_open_door
 
     token = read_token(token_file)
     refuse_open_door(host, token)
@@ -51,9 +51,9 @@ def rollout_server(
     import torch
 
     from syngrpo.config import STARTER
-    from syngrpo.policy.engines.server.serve import serve
-    from syngrpo.policy.engines.vllm_engine import VllmEngine, require_vllm
-    from syngrpo.rooms.starter import STARTER_DIR
+    from syngrpo.rollout.server.serve_rollouts import serve
+    from syngrpo.rollout.vllm_engine import VllmEngine, require_vllm
+    from syngrpo_rooms.starter import STARTER_DIR
 
     require_vllm()
     serve(

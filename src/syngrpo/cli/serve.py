@@ -32,13 +32,13 @@ def serve(
     ] = None,
 ) -> None:
     """Serve as the data server of one or several training runs (server.url in their config)."""
-    from syngrpo.synthesis.service.auth import read_token, refuse_open_door
+    from syngrpo.serving.bearer_token import read_token, refuse_open_door
 
     token = read_token(token_file)
     refuse_open_door(host, token)
 
-    from syngrpo.synthesis.generator import make_generator
-    from syngrpo.synthesis.service.serve import serve as run_server
+    from syngrpo.data_server.service.serve_data import serve as run_server
+    from syngrpo.painting.generators.base import make_generator
 
     given, cluster = generator_options(option), ray_cluster(ray, gpus_per_worker)
     if workers:

@@ -30,11 +30,11 @@ def train(
     directory = run_dir if run_dir is not None else _new_run_directory(config, resume)
     ranks = trainer_ranks(ray, processes, restarts)
     if ranks is not None:
-        from syngrpo.cluster.launch import train_on_ray
+        from syngrpo.workflow.on_ray.launch import train_on_ray
 
         train_on_ray(resolved, directory, resume, ranks)
     else:
-        from syngrpo.run import train as run_training
+        from syngrpo.workflow.run import train as run_training
 
         run_training(resolved, directory, resume)
 
@@ -43,7 +43,7 @@ def report(
     run_dir: Annotated[Path, typer.Argument(help="The directory of a run.")],
 ) -> None:
     """Write RUN_DIR/report.html: curves, and pictures of parents with their children."""
-    from syngrpo.dashboard.report import write_report
+    from syngrpo.pages.report import write_report
 
     print(write_report(run_dir))
 

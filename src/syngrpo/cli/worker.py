@@ -31,10 +31,10 @@ def worker(
     gpus_per_worker: GpusPerWorker = None,
 ) -> None:
     """Paint for a data server, on this host or a Ray cluster, until SIGTERM or Ctrl-C."""
+    from syngrpo.data_server.service.remote_workers import run_workers
+    from syngrpo.painting.settings import RemoteSettings, ServerAddress
     from syngrpo.sample import InputError
-    from syngrpo.synthesis.service.auth import read_token
-    from syngrpo.synthesis.service.remote_workers import run_workers
-    from syngrpo.synthesis.settings import RemoteSettings, ServerAddress
+    from syngrpo.serving.bearer_token import read_token
 
     cluster = ray_cluster(ray, gpus_per_worker)
     if cluster and devices:

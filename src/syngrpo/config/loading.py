@@ -79,7 +79,7 @@ def read_source(source: Source, name: str, data: DataConfig, problems: Problems)
 
 
 def _rooms(source: Source, problems: Problems) -> list[Sample]:
-    from syngrpo.rooms.dataset import rooms_samples
+    from syngrpo_rooms.dataset import rooms_samples
 
     assert source.rooms is not None
     task = source.task or "rec"

@@ -9,8 +9,8 @@ from typing import Any, Literal
 from pydantic import Field, model_validator
 
 from syngrpo.config.section import Section, ServerUrl
-from syngrpo.synthesis.service.auth import read_token
-from syngrpo.synthesis.settings import ServerAddress
+from syngrpo.painting.settings import ServerAddress
+from syngrpo.serving.bearer_token import read_token
 
 
 class RolloutConfig(Section):

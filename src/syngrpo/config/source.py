@@ -15,8 +15,8 @@ from pydantic import (
 )
 
 from syngrpo.config.section import Section
-from syngrpo.rooms.surroundings import Split
 from syngrpo.tasks import TASKS
+from syngrpo_rooms.surroundings import Split
 
 Format = Literal["auto", "jsonl", "vlm-r1", "coco", "refcoco", "hf"]
 

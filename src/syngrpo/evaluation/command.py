@@ -15,14 +15,14 @@ from syngrpo.evaluation.compare import Comparison, compare, write_comparison
 from syngrpo.evaluation.fingerprint import model_fingerprint
 from syngrpo.evaluation.measure import EvaluationResult, evaluate
 from syngrpo.evaluation.output import Output
-from syngrpo.evaluation.page import write_page
 from syngrpo.evaluation.sets import named_sets
 from syngrpo.evaluation.tables import comparison_table, results_table
 from syngrpo.formats.registry import ReadOptions
+from syngrpo.pages.evaluation_page import write_page
 from syngrpo.policy.loading import Policy, load_policy
-from syngrpo.rooms.starter import STARTER_DIR
 from syngrpo.sample import Sample
 from syngrpo.tasks import PromptStyle
+from syngrpo_rooms.starter import STARTER_DIR
 
 STARTER = "starter"
 LIMITS = {"brief": 64, "full": 512}

@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 
 from syngrpo.evaluation.bootstrap import Interval, intervals
-from syngrpo.evaluation.metrics import Part, Statistics, headlines, kinds, parts
 from syngrpo.evaluation.output import read_output
 from syngrpo.evaluation.predictions import Prediction
+from syngrpo.evaluation.statistics import Part, Statistics, headlines, kinds, parts
 from syngrpo.sample import InputError
 
 COMPARISON = "comparison.json"

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from huggingface_hub import try_to_load_from_cache
 
-from syngrpo.policy.adapters import adapter_base, is_adapter
+from syngrpo.policy.lora import adapter_base, is_adapter
 
 WEIGHTS = (".safetensors", ".bin", ".pt", ".pth")
 SETTINGS = (".json", ".jinja", ".txt", ".model")

@@ -10,17 +10,17 @@ from pathlib import Path
 from typing import Any
 
 from syngrpo.boxes import CoordinateFrame
-from syngrpo.diversity.response import response_diversity
 from syngrpo.evaluation.bootstrap import Interval
 from syngrpo.evaluation.bootstrap import intervals as bootstrap_intervals
-from syngrpo.evaluation.metrics import Part, Statistics, kinds, parts, sample_lines
 from syngrpo.evaluation.predictions import Answer, Prediction, samples_digest
+from syngrpo.evaluation.statistics import Part, Statistics, kinds, parts, sample_lines
+from syngrpo.method.diversity import response_diversity
+from syngrpo.method.response import parse_response
 from syngrpo.policy.encode import Prompt, encode
 from syngrpo.policy.loading import Policy
-from syngrpo.policy.rollout import Response, Sampling, rollout
+from syngrpo.rollout.native import Response, Sampling, rollout
 from syngrpo.sample import InputError, Sample
 from syngrpo.tasks import PromptStyle, get_task
-from syngrpo.tasks.response import parse_response
 
 DIGEST_LENGTH = 32
 

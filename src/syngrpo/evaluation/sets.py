@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import cast
 
 from syngrpo.formats.registry import ReadOptions, read_dataset
-from syngrpo.rooms.dataset import rooms_samples
-from syngrpo.rooms.surroundings import SPLITS, Split
 from syngrpo.sample import InputError, Sample
+from syngrpo_rooms.dataset import rooms_samples
+from syngrpo_rooms.surroundings import SPLITS, Split
 
 ROOMS = "rooms:"
 

@@ -7,7 +7,7 @@ from rich.table import Table
 from syngrpo.evaluation.bootstrap import Interval
 from syngrpo.evaluation.compare import Comparison
 from syngrpo.evaluation.measure import EvaluationResult
-from syngrpo.evaluation.metrics import headlines, kinds, parts
+from syngrpo.evaluation.statistics import headlines, kinds, parts
 
 _BESIDE = {
     "greedy/format": "well formed",

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import torch
 
 from syngrpo.boxes import CoordinateFrame
-from syngrpo.policy.families.family import ImageFeatures
+from syngrpo.policy.families.base import ImageFeatures
 from syngrpo.policy.loading import Policy
 from syngrpo.sample import InputError, Sample
 

@@ -9,7 +9,7 @@ import torch
 from peft.tuners.tuners_utils import BaseTunerLayer
 
 from syngrpo.policy.encode import Prompt
-from syngrpo.policy.families.family import ImageFeatures
+from syngrpo.policy.families.base import ImageFeatures
 from syngrpo.policy.loading import Policy
 
 

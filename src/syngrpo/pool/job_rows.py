@@ -6,7 +6,7 @@ import json
 import sqlite3
 from typing import NamedTuple
 
-from syngrpo.pool.images import ImageFiles
+from syngrpo.pool.image_store import ImageFiles
 from syngrpo.pool.jobs import EndedJob, JobRequest, Outcome
 from syngrpo.pool.rows import select_samples
 from syngrpo.sample import Sample

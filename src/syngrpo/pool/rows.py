@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from syngrpo.pool.images import ImageFiles
+from syngrpo.pool.image_store import ImageFiles
 from syngrpo.pool.records import PoolSample
 from syngrpo.sample import EncodedImage, InputError, LabelledObject, Sample
 

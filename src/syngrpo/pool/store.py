@@ -19,7 +19,7 @@ import numpy as np
 
 from syngrpo.pool.database import Database
 from syngrpo.pool.filesystem import explain_disk_errors
-from syngrpo.pool.images import ImageFiles, is_whole
+from syngrpo.pool.image_store import ImageFiles, is_whole
 from syngrpo.pool.records import Observation, PoolSample, PoolStats, stats_from_tallies
 from syngrpo.pool.rows import add_seed, next_change, select_samples
 from syngrpo.pool.sampling import SamplingPolicy

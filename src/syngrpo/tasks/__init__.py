@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from syngrpo.sample import InputError
+from syngrpo.tasks.base import Constraints, PromptStyle, Task
 from syngrpo.tasks.isr import IndoorSceneReasoning
 from syngrpo.tasks.ovd import OpenVocabularyDetection
 from syngrpo.tasks.rec import ReferringExpression
-from syngrpo.tasks.task import Constraints, PromptStyle, Task
 
 __all__ = ["TASKS", "Constraints", "PromptStyle", "Task", "get_task"]
 

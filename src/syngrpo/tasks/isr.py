@@ -12,10 +12,10 @@ import numpy as np
 
 from syngrpo.boxes import CoordinateFrame
 from syngrpo.sample import EncodedImage, InputError, LabelledObject, Sample
+from syngrpo.tasks.answer_reading import find_values, without_fences
+from syngrpo.tasks.base import NO_COLUMNS, Constraints, PromptStyle
 from syngrpo.tasks.labels import is_finite_number, labels_of, shown
-from syngrpo.tasks.prompts import full_prompt
-from syngrpo.tasks.reading import find_values, without_fences
-from syngrpo.tasks.task import NO_COLUMNS, Constraints, PromptStyle
+from syngrpo.tasks.response_prompt import full_prompt
 
 KIND, ABOUT = "kind", "about"
 """Reserved columns: the kind of question, and the classes it speaks of, present or not."""

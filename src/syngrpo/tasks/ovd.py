@@ -9,11 +9,11 @@ from typing import Any, TypedDict
 
 from syngrpo.boxes import CoordinateFrame, iou, moved
 from syngrpo.sample import Box, EncodedImage, InputError, LabelledObject, Sample
+from syngrpo.tasks.answer_reading import find_objects, without_fences, written_box
 from syngrpo.tasks.average_precision import average_precision
+from syngrpo.tasks.base import NO_COLUMNS, Constraints, PromptStyle
 from syngrpo.tasks.labels import checked_box, class_key, labels_of, shown
-from syngrpo.tasks.prompts import CORNERS, full_prompt
-from syngrpo.tasks.reading import find_objects, without_fences, written_box
-from syngrpo.tasks.task import NO_COLUMNS, Constraints, PromptStyle
+from syngrpo.tasks.response_prompt import CORNERS, full_prompt
 
 DETECTION = ("ovd", "ovd-vlm-r1")
 """Names of the tasks whose answers are lists of instances."""

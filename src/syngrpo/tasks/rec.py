@@ -8,10 +8,10 @@ from typing import Any
 
 from syngrpo.boxes import CoordinateFrame, clip, iou, moved
 from syngrpo.sample import Box, EncodedImage, InputError, LabelledObject, Sample
+from syngrpo.tasks.answer_reading import find_boxes, written_box
+from syngrpo.tasks.base import NO_COLUMNS, Constraints, PromptStyle
 from syngrpo.tasks.labels import checked_box, labels_of
-from syngrpo.tasks.prompts import CORNERS, full_prompt
-from syngrpo.tasks.reading import find_boxes, written_box
-from syngrpo.tasks.task import NO_COLUMNS, Constraints, PromptStyle
+from syngrpo.tasks.response_prompt import CORNERS, full_prompt
 
 ANSWER_IS_OBJECT_IOU = 0.9
 """An object with at least this IoU with the answer is taken to be the answer's object."""

@@ -10,7 +10,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from syngrpo.boxes import CoordinateFrame
-from syngrpo.policy.families.family import ImageFeatures
+from syngrpo.policy.families.base import ImageFeatures
 
 RELATIVE = 1000.0
 """Relative coordinates run from 0 to this along both sides, whatever the image's shape."""

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from syngrpo.policy.families.family import ImageFeatures
+from syngrpo.policy.families.base import ImageFeatures
 from syngrpo.policy.families.qwen import Qwen
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from syngrpo.policy.families.family import Family
+from syngrpo.policy.families.base import Family
 from syngrpo.policy.families.qwen2_5_vl import Qwen25VL
 from syngrpo.policy.families.qwen2_vl import Qwen2VL
 from syngrpo.policy.families.qwen3_5 import Qwen35

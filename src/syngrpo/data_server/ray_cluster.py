@@ -1,0 +1,141 @@
+"""A Ray cluster that runs already: reaching it, and what workers reserve of it."""
+
+from __future__ import annotations
+
+import ipaddress
+import logging
+import os
+import signal
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit
+
+from syngrpo.painting.settings import RemoteSettings
+from syngrpo.sample import InputError
+
+CONNECT_S = 5.0
+"""How long a cluster may take to accept a connection: Ray itself would try for minutes."""
+WITHOUT_GPU = ("rooms", "noop", "http")
+"""Generators that no GPU makes faster; any other wants one."""
+TOKEN_MODE = "RAY_AUTH_MODE"
+"""Ray's variable for whether it authenticates."""
+
+
+@dataclass(frozen=True)
+class RayCluster:
+    """A running cluster: "auto", "HOST:PORT", or "ray://HOST:PORT" from outside of it.
+
+    ``gpus_per_worker``: GPUs that each worker reserves, a share of one when below 1; None for one
+    each where the cluster has GPUs and the generator or a judge wants one.
+    """
+
+    address: str
+    gpus_per_worker: float | None = None
+
+
+def needs(
+    settings: RemoteSettings, cluster: RayCluster, resources: dict[str, float]
+) -> dict[str, float]:
+    """What every actor reserves, by the cluster's ``resources`` (Ray's names and amounts).
+
+    Raises InputError for a number of GPUs that Ray cannot reserve.
+    """
+    gpus = cluster.gpus_per_worker
+    if gpus is None:
+        paints = settings.generator not in WITHOUT_GPU and settings.options.get("device") != "cpu"
+        wants = paints or settings.judges.device != "cpu"
+        gpus = 1.0 if wants and resources.get("GPU", 0) > 0 else 0.0
+    if gpus < 0 or (gpus > 1 and gpus != int(gpus)):
+        raise InputError(f"--gpus-per-worker {gpus:g}: Ray reserves whole GPUs, or a share of one")
+    return {"num_cpus": 1.0, "num_gpus": gpus}
+
+
+def reachable(url: str) -> str:
+    """The ``url`` of a server of this host, or of any other, as the cluster's nodes find it.
+
+    Raises InputError when it is this host's own address and the cluster has other hosts.
+    """
+    parts = urlsplit(url)
+    try:
+        address = ipaddress.ip_address(parts.hostname or "")
+    except ValueError:
+        return url
+    ray = import_ray()
+    own = ray.util.get_node_ip_address()
+    if address.is_unspecified:
+        return f"{parts.scheme}://{own}:{parts.port}"
+    nodes = {node["NodeManagerAddress"] for node in ray.nodes() if node["Alive"]}
+    if address.is_loopback and (others := nodes - {own, "127.0.0.1"}):
+        raise InputError(
+            f"{url} is not reachable from the Ray cluster's other hosts ({min(others)}, …); serve "
+            "with --host and --token-file, and name that address"
+        )
+    return url
+
+
+def import_ray() -> Any:
+    """The library. Raises InputError when it is not installed."""
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    try:
+        import ray
+    except ImportError:
+        raise InputError("Ray is not installed; run: pip install 'syngrpo[ray]'") from None
+    return ray
+
+
+def connect(address: str) -> None:
+    """Makes this process a driver of the cluster, quietly; signals stay with whoever has them.
+
+    Raises InputError, one line, when there is no cluster at ``address``.
+    """
+    ray = import_ray()
+    if address != "auto":
+        _knock(address)
+    with _signals_kept():
+        try:
+            ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
+        except (ConnectionError, RuntimeError, ValueError, TimeoutError) as error:
+            reason = " ".join(str(error).split())
+            raise InputError(
+                f"cannot use the Ray cluster at {address} ({reason}){_token_hint()}"
+            ) from error
+
+
+def _token_hint() -> str:
+    """Ray sends its token to an address that it was given only when it is told to."""
+    if os.environ.get(TOKEN_MODE) == "token":
+        return ""
+    return f"; if it asks for a token, set {TOKEN_MODE}=token in the environment"
+
+
+def _knock(address: str) -> None:
+    """Raises InputError when nothing listens there."""
+    parts = urlsplit(address if "://" in address else f"//{address}")
+    try:
+        host, port = parts.hostname, parts.port
+    except ValueError:
+        host, port = None, None
+    if host is None or port is None:
+        raise InputError(f"Ray address {address} is none; write auto, HOST:PORT or ray://HOST:PORT")
+    try:
+        socket.create_connection((host, port), CONNECT_S).close()
+    except OSError as error:
+        reason = error.strerror or error
+        raise InputError(
+            f"no Ray cluster answers at {address} ({reason}); start one with: ray start --head"
+        ) from None
+
+
+@contextmanager
+def _signals_kept() -> Iterator[None]:
+    """Ray takes SIGTERM for itself, and this process must end its jobs first."""
+    names = (signal.SIGTERM, signal.SIGINT)
+    kept = [signal.getsignal(name) for name in names]
+    try:
+        yield
+    finally:
+        for name, handler in zip(names, kept, strict=True):
+            signal.signal(name, handler)

@@ -1,0 +1,129 @@
+"""What travels between a data server and those who use it, as plain JSON data.
+
+The server checks and documents the same with the models of ``service/schemas.py``; this side needs
+no pydantic. Images travel as their encoded bytes, in base64 within JSON, or raw by their digest.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from syngrpo.data_server.ports import Leased, Result
+from syngrpo.painting.gate import GateThresholds
+from syngrpo.painting.settings import Canvas
+from syngrpo.pool.jobs import EndedJob, Job, JobRequest, Rejected
+from syngrpo.pool.rows import fields_of, from_fields
+from syngrpo.sample import EncodedImage, Sample
+from syngrpo.tasks import Constraints
+
+SMALL_IMAGE = 64 << 10
+"""Bytes of an image that costs less than a request of its own."""
+
+Data = dict[str, Any]
+_PLAIN = ("cursor", "state", "attempts", "reason", "error", "scores")
+
+
+def to_base64(data: bytes) -> str:
+    return base64.b64encode(data).decode("ascii")
+
+
+def sample_data(sample: Sample) -> Data:
+    """All of a sample but the bytes of its image. Raises InputError for what is no plain data."""
+    whose = {"id": sample.id, "parent": sample.parent, "depth": sample.depth}
+    return {**whose, "dataset": sample.dataset, **fields_of(sample)}
+
+
+def sample_from(data: Mapping[str, Any], image: EncodedImage) -> Sample:
+    """The reverse of ``sample_data``."""
+    where = (data["parent"], data["depth"], data["dataset"])
+    return from_fields(dict(data), data["id"], image, *where)
+
+
+def unread_image(data: Mapping[str, Any], content: bytes) -> EncodedImage:
+    """An image of the size that the sample says: its bytes are not looked at again."""
+    width, height = data["size"]
+    return EncodedImage(width, height, data=content)
+
+
+def digest_of(sample: Sample) -> str:
+    """The digest of a pool's sample's image: the name of its file."""
+    assert sample.image.path is not None
+    return sample.image.path.name
+
+
+def leased_data(leased: Leased) -> Data:
+    """A lease. A small image of the parent travels with it; a large one apart, by its digest, for
+    the worker may have it already."""
+    parent = sample_data(leased.parent) | {"image": digest_of(leased.parent), "content": None}
+    content = leased.parent.image.read()
+    if len(content) <= SMALL_IMAGE:
+        parent["content"] = to_base64(content)
+    return {
+        "run": leased.run,
+        "job": asdict(leased.job),
+        "parent": parent,
+        "constraints": asdict(leased.constraints),
+        "siblings": [to_base64(one) for one in leased.siblings],
+        "thresholds": asdict(leased.thresholds),
+        "canvas": asdict(leased.canvas),
+        "lease_s": leased.lease_s,
+    }
+
+
+def leased_from(data: Mapping[str, Any], parent: Sample) -> Leased:
+    """The reverse of ``leased_data``, once the parent's image is there."""
+    wanted = data["constraints"]
+    keep, forbidden = tuple(wanted["keep"]), tuple(wanted["forbidden_labels"])
+    return Leased(
+        job=Job(**data["job"]),
+        parent=parent,
+        constraints=Constraints(keep, forbidden, wanted["phrase"]),
+        siblings=[base64.b64decode(one) for one in data["siblings"]],
+        thresholds=GateThresholds(**data["thresholds"]),
+        canvas=Canvas(**data["canvas"]),
+        lease_s=data["lease_s"],
+        run=data["run"],
+    )
+
+
+def result_data(leased: Leased, result: Result) -> Data:
+    """What a worker hands in for a job."""
+    whose: Data = {"run": leased.run, "job": leased.job.id, "scores": result.scores}
+    if isinstance(result, Rejected):
+        return whose | {"reason": result.reason}
+    picture = {"image": to_base64(result.image.read()), "hash": to_base64(result.hash)}
+    return whose | {"painted": {**picture, "prompt": result.prompt, "right": result.right}}
+
+
+def ended_data(job: EndedJob, images: bool) -> Data:
+    """A job that ended; with its sample's image when ``images`` are wanted."""
+    sample = None
+    if job.sample is not None:
+        sample = sample_data(job.sample) | {"image": digest_of(job.sample)}
+        sample["content"] = to_base64(job.sample.image.read()) if images else None
+    plain = {name: getattr(job, name) for name in _PLAIN}
+    more = {"id": job.request.id, "request": asdict(job.request), "sample": sample}
+    return plain | more
+
+
+def ended_from(data: Mapping[str, Any]) -> EndedJob:
+    """The reverse of ``ended_data`` with images."""
+    row = data["sample"]
+    sample = None
+    if row is not None:
+        sample = sample_from(row, unread_image(row, base64.b64decode(row["content"])))
+    plain = {name: data[name] for name in _PLAIN}
+    return EndedJob(**plain, request=JobRequest(**data["request"]), sample=sample)
+
+
+def parent_data(sample: Sample) -> Data:
+    """A seed, with its image."""
+    return sample_data(sample) | {"content": to_base64(sample.image.read())}
+
+
+def requests_data(requests: Sequence[JobRequest]) -> list[Data]:
+    """Jobs to be submitted."""
+    return [asdict(request) for request in requests]

@@ -1,0 +1,102 @@
+"""The worker's end of the queue, behind HTTP."""
+
+from __future__ import annotations
+
+import base64
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from syngrpo.data_server.ports import Leased, Result
+from syngrpo.data_server.sample_wire import (
+    Data,
+    leased_from,
+    result_data,
+    sample_from,
+    unread_image,
+)
+from syngrpo.data_server.service.connection import Connection, Unfit
+from syngrpo.painting.settings import ServerAddress
+from syngrpo.sample import Sample
+
+WAIT_S = 1.0
+"""How long the server may keep a request for jobs waiting: SIGTERM waits for it, too."""
+REMEMBERED_BYTES = 64 << 20
+"""Parents' images kept: one gets several children, one soon after the other."""
+ERROR_CHARACTERS = 60_000
+HANDED_IN_BYTES = 32 << 20
+"""A request with pictures is no larger than this and one picture more."""
+
+
+class RemoteJobs:
+    """See ``JobSource``."""
+
+    def __init__(self, server: ServerAddress, worker: str, generator: str) -> None:
+        self._connection = Connection(server)
+        self._worker = worker
+        self._generator = generator
+        self._images: OrderedDict[str, bytes] = OrderedDict()
+        self._remembered = 0
+
+    def lease(self, count: int) -> list[Leased]:
+        """See ``JobSource``."""
+        wanted = {"generator": self._generator, "count": count, "wait_s": WAIT_S}
+        leases = self._post("lease", wanted)["leases"]
+        return [leased_from(one, self._parent(one["run"], one["parent"])) for one in leases]
+
+    def heartbeat(self, leased: Sequence[Leased]) -> None:
+        """See ``JobSource``."""
+        self._post("heartbeat", {"jobs": _names(leased)})
+
+    def complete(self, results: Sequence[tuple[Leased, Result]]) -> None:
+        """See ``JobSource``. A result that the server will not take is its job's failure."""
+        waiting = [(leased, result_data(leased, result)) for leased, result in results]
+        while waiting:
+            now, size = 0, 0
+            while now < len(waiting) and size < HANDED_IN_BYTES:
+                size += len(waiting[now][1].get("painted", {}).get("image", ""))
+                now += 1
+            try:
+                self._post("complete", {"results": [data for _, data in waiting[:now]]})
+            except Unfit as error:
+                for leased, data in waiting[:now]:
+                    self._complete_one(leased, data, str(error))
+            del waiting[:now]
+
+    def _complete_one(self, leased: Leased, data: Data, error: str) -> None:
+        try:
+            self._post("complete", {"results": [data]})
+        except Unfit:
+            self.fail(leased, error)
+
+    def fail(self, leased: Leased, error: str) -> None:
+        """See ``JobSource``."""
+        (name,) = _names([leased])
+        self._post("fail", {**name, "error": error[-ERROR_CHARACTERS:]})
+
+    def release(self, leased: Sequence[Leased]) -> None:
+        """See ``JobSource``."""
+        self._post("release", {"jobs": _names(leased)})
+
+    def _post(self, what: str, data: Data) -> Any:
+        return self._connection.send("POST", f"/v1/{what}", {"worker": self._worker, **data})
+
+    def _parent(self, run: str, row: Mapping[str, Any]) -> Sample:
+        small = row["content"]
+        content = base64.b64decode(small) if small else self._image(run, row["image"])
+        return sample_from(row, unread_image(row, content))
+
+    def _image(self, run: str, digest: str) -> bytes:
+        if digest not in self._images:
+            content = self._images[digest] = self._connection.image(run, digest)
+            self._remembered += len(content)
+        self._images.move_to_end(digest)
+        content = self._images[digest]
+        while self._remembered > REMEMBERED_BYTES and len(self._images) > 1:
+            _, forgotten = self._images.popitem(last=False)
+            self._remembered -= len(forgotten)
+        return content
+
+
+def _names(leased: Sequence[Leased]) -> list[Data]:
+    return [{"run": one.run, "job": one.job.id} for one in leased]

@@ -1,0 +1,189 @@
+"""The runs that share a server: one pool and queue each, in a folder of its own."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import re
+import threading
+import uuid
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+from syngrpo.data_server.pool_jobs import PoolJobs, open_queue, outcome
+from syngrpo.data_server.ports import Leased
+from syngrpo.data_server.ports import Result as Work
+from syngrpo.data_server.service.limits import Refused
+from syngrpo.data_server.service.schemas import RUN_PATTERN, RunOptions
+from syngrpo.painting.settings import SynthesisSettings
+from syngrpo.pool.jobs import Admitted, JobRequest, Rejected, SubmitResult
+from syngrpo.pool.queue import Queue
+from syngrpo.pool.records import Observation
+from syngrpo.pool.store import Pool
+from syngrpo.sample import InputError, Sample
+
+RECORD = "run.json"
+"""In a run's folder: its identity and its options."""
+
+
+class Run:
+    """One namespace. Its methods may be called from several threads."""
+
+    def __init__(self, directory: Path, identity: str, options: RunOptions) -> None:
+        self.name = directory.name
+        self.identity = identity
+        self.pool = Pool.open(directory)
+        self.configure(options)
+
+    def configure(self, options: RunOptions) -> None:
+        """Takes new options; jobs that are leased keep the old ones."""
+        self._options = options
+        self._settings = SynthesisSettings(
+            self.pool.directory,
+            thresholds=options.thresholds,
+            **asdict(options.canvas),
+            queue_limit=options.queue_limit,
+            lease_s=options.lease_s,
+            max_attempts=options.max_attempts,
+        )
+        self.queue: Queue = open_queue(self.pool, self._settings, options.policy)
+
+    def submit(self, jobs: Sequence[JobRequest]) -> tuple[SubmitResult, list[str]]:
+        """What the queue says, and the parents that are missing, whose jobs it was not asked.
+        Raises Refused when not one job found room."""
+        missing = self.queue.unknown_parents(jobs)
+        known = [job for job in jobs if job.parent_id not in missing]
+        result = self.queue.submit(known)
+        if result.dropped and not (result.accepted or result.duplicates or missing):
+            raise Refused(429, f"the queue of run {self.name} is full; try again later", 5)
+        return result, missing
+
+    def observe(self, observations: Sequence[Observation]) -> list[str]:
+        """Records visits of samples that are here; returns the ids of the others."""
+        names = json.dumps(list({one.sample_id for one in observations}))
+        with self.pool.database.read() as connection:
+            known = {
+                name
+                for (name,) in connection.execute(
+                    "SELECT id FROM samples WHERE id IN (SELECT value FROM json_each(?))", (names,)
+                )
+            }
+        here = [one for one in observations if one.sample_id in known]
+        if here:
+            self.pool.observe(here, self._options.policy)
+        return sorted({one.sample_id for one in observations} - known)
+
+    def add_seeds(self, samples: Sequence[Sample]) -> int:
+        """Adds what is not there yet. Raises Refused when an id is taken by other content."""
+        try:
+            return self.pool.add_seeds(samples)
+        except InputError as error:
+            if "is in the pool" not in str(error):
+                raise
+            raise Refused(409, str(error)) from None
+
+    def lease(self, worker: str, generator: str, count: int) -> list[Leased]:
+        """Up to ``count`` jobs for a worker with that generator."""
+        queue = self.queue
+        return PoolJobs(self.pool, queue, self._settings, worker, generator, self.name).lease(count)
+
+    def complete(self, worker: str, results: dict[str, Work]) -> list[str]:
+        """Ends jobs by id; returns those that the worker held. Raises Refused for a picture of
+        another size than its parent, or whose objects moved out of it."""
+        held = self.queue.held(worker, list(results))
+        ended: list[tuple[str, Admitted | Rejected]] = []
+        for job_id, job in held.items():
+            parent, result = self.pool.get(job.parent_id), results[job_id]
+            if not isinstance(result, Rejected):
+                sizes = [(one.width, one.height) for one in (result.image, parent.image)]
+                if sizes[0] != sizes[1]:
+                    raise Refused(422, f"the picture is {sizes[0]}, its parent {sizes[1]} pixels")
+                if abs(result.right) >= parent.image.width:
+                    raise Refused(422, f"nothing is left of objects moved by {result.right} pixels")
+            ended.append((job_id, outcome(job, parent, result)))
+        done = self.queue.complete_all(worker, ended)
+        return [job_id for (job_id, _), took in zip(ended, done, strict=True) if took]
+
+
+class Runs:
+    """All runs in a directory, which belongs to one server at a time."""
+
+    def __init__(self, directory: Path) -> None:
+        """Raises InputError when another server has the directory, or it cannot be used."""
+        self.directory = directory
+        self._lock = threading.Lock()
+        self._runs: dict[str, Run] = {}
+        self._turn = 0
+        self._file = _lock(directory)
+        for record in sorted(directory.glob(f"*/{RECORD}")):
+            if re.fullmatch(RUN_PATTERN, record.parent.name):
+                kept = json.loads(record.read_text(encoding="utf-8"))
+                options = RunOptions.model_validate(kept["options"])
+                run = Run(record.parent, kept["identity"], options)
+                self._runs[run.name] = run
+
+    def open(self, name: str, options: RunOptions) -> Run:
+        """The run of that name, new or known, with these options from now on."""
+        if not re.fullmatch(RUN_PATTERN, name):
+            raise Refused(422, "the name of a run is 1 to 64 of a-z, 0-9, - and _")
+        with self._lock:
+            run = self._runs.get(name)
+            identity = run.identity if run is not None else uuid.uuid4().hex
+            directory = self.directory / name
+            if run is None:
+                run = Run(directory, identity, options)
+            else:
+                run.configure(options)
+            _write(directory / RECORD, {"identity": identity, "options": options.model_dump()})
+            self._runs[name] = run
+            return run
+
+    def get(self, name: str) -> Run:
+        """Raises Refused when there is no such run."""
+        run = self._runs.get(name)
+        if run is None:
+            raise Refused(404, f"there is no run {name[:64]!r} here; PUT /v1/runs/NAME opens one")
+        return run
+
+    def lease(self, worker: str, generator: str, count: int) -> list[Leased]:
+        """Jobs of all runs; each time another run is asked first."""
+        leased: list[Leased] = []
+        self._turn += 1
+        runs = list(self)
+        for offset in range(len(runs)):
+            if len(leased) == count:
+                break
+            run = runs[(self._turn + offset) % len(runs)]
+            leased += run.lease(worker, generator, count - len(leased))
+        return leased
+
+    def __iter__(self) -> Iterator[Run]:
+        return iter(list(self._runs.values()))
+
+    def close(self) -> None:
+        for run in self:
+            run.pool.close()
+        os.close(self._file)
+
+
+def _lock(directory: Path) -> int:
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        file = os.open(directory / "server.lock", os.O_RDWR | os.O_CREAT, 0o644)
+    except OSError as error:
+        reason = error.strerror
+        raise InputError(f"pool directory {directory} cannot be used ({reason})") from None
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(file)
+        raise InputError(f"{directory} belongs to another server; stop it first") from None
+    return file
+
+
+def _write(path: Path, data: object) -> None:
+    unfinished = path.with_suffix(".unfinished")
+    unfinished.write_text(json.dumps(data, indent=2), encoding="utf-8")
+    unfinished.replace(path)

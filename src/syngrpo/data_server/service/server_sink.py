@@ -1,0 +1,220 @@
+"""The trainer's end of the queue, behind HTTP: a run with a pool of its own and a shared server."""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+import threading
+import uuid
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from syngrpo.data_server.counts import SubmitCounts, count_submitted
+from syngrpo.data_server.ports import Unavailable
+from syngrpo.data_server.sample_wire import ended_from, parent_data, requests_data
+from syngrpo.data_server.service.connection import Connection, Full, Gone
+from syngrpo.data_server.spill import Spill
+from syngrpo.painting.settings import ServerAddress, SynthesisSettings
+from syngrpo.pool.filesystem import explain_disk_errors
+from syngrpo.pool.jobs import JobRequest, SubmitResult
+from syngrpo.pool.mirror import mirror, mirrored_up_to
+from syngrpo.pool.records import Observation
+from syngrpo.pool.sampling import SamplingPolicy
+from syngrpo.pool.store import Pool
+from syngrpo.sample import InputError
+
+log = logging.getLogger(__name__)
+
+OUTBOX_NAME = "outbox.jsonl"
+NAMESPACE_NAME = "namespace.json"
+BACKOFF_S, BACKOFF_MAX_S = 0.25, 15.0
+"""Pauses between two tries to reach a server that does not answer, in seconds."""
+WAIT_S = 0.25
+"""How long the server may keep a request for outcomes waiting: what is to be sent waits, too."""
+SENT_BYTES, SENT_RECORDS = 1 << 20, 128
+"""Of one request, from the outbox. The server takes 4 MiB and 256 records."""
+PULLED = 16
+"""Samples asked for at a time."""
+OUTBOX_BYTES = 64 << 20
+"""With so much waiting for a server that is down, jobs are dropped; measurements never are."""
+
+
+class ServerSink:
+    """A ``JobSink``: what is handed on goes to a file, and from there, in a thread, to the server.
+
+    The same thread brings the outcomes and admitted samples back into the run's own pool, each
+    exactly once. A server that is down or slow is tried again, less and less often; what a killed
+    process left in its file is sent by the next one.
+    """
+
+    def __init__(
+        self,
+        server: ServerAddress,
+        namespace: str,
+        settings: SynthesisSettings,
+        policy: SamplingPolicy,
+    ) -> None:
+        """Raises InputError when the address or the pool cannot be used."""
+        self._connection = Connection(server)
+        self._path = f"/v1/runs/{namespace}"
+        self._options = {
+            "queue_limit": settings.queue_limit,
+            "lease_s": settings.lease_s,
+            "max_attempts": settings.max_attempts,
+            "policy": asdict(policy),
+            "thresholds": asdict(settings.thresholds),
+            "canvas": asdict(settings.canvas),
+        }
+        self._pool = Pool.open(settings.directory)
+        with explain_disk_errors(settings.directory):
+            self._outbox = Spill(settings.directory / OUTBOX_NAME)
+        self._closing = threading.Event()
+        self._counts: deque[SubmitCounts] = deque()
+        self._error: Exception | None = None
+        self._identity: str | None = None
+        self._thread = threading.Thread(target=self._serve, name="data-server-link", daemon=True)
+        self._thread.start()
+
+    def hand_on(self, observations: Sequence[Observation], requests: Sequence[JobRequest]) -> None:
+        """See ``JobSink``. Never waits for the server."""
+        if self._error is not None:
+            raise self._error
+        records: list[dict[str, Any]] = [{"observation": asdict(one)} for one in observations]
+        if self._outbox.backlog() < OUTBOX_BYTES:
+            records += [{"job": asdict(request)} for request in requests]
+        elif requests:
+            self._drop(requests)
+        if records:
+            with explain_disk_errors(self._pool.directory):
+                self._outbox.append(records)
+
+    def counts(self) -> list[SubmitCounts]:
+        """See ``JobSink``."""
+        return [self._counts.popleft() for _ in range(len(self._counts))]
+
+    def close(self) -> None:
+        """Sends what can be sent at once. The rest stays in the file, for when the run goes on."""
+        self._closing.set()
+        self._thread.join()
+        if self._outbox.backlog():
+            log.warning("%d bytes for the data server wait in outbox", self._outbox.backlog())
+        self._connection.close()
+        self._outbox.close()
+        self._pool.close()
+
+    # What follows runs in the thread.
+
+    def _serve(self) -> None:
+        pause = BACKOFF_S
+        try:
+            while not self._closing.is_set():
+                try:
+                    self._exchange()
+                except Unavailable as error:
+                    if pause == BACKOFF_S:
+                        log.warning("%s; training goes on without it", error)
+                    self._closing.wait(pause)
+                    pause = min(2 * pause, BACKOFF_MAX_S)
+                else:
+                    if pause != BACKOFF_S:
+                        log.warning("the data server answers again")
+                    pause = BACKOFF_S
+            self._send_last()
+        except Exception as error:  # raised again in the trainer's thread
+            self._error = error
+
+    def _send_last(self) -> None:
+        try:
+            while self._outbox.backlog() and self._identity is not None:
+                self._push()
+        except Unavailable:
+            return
+
+    def _exchange(self) -> None:
+        if self._identity is None:
+            answer = self._connection.send("PUT", self._path, self._options)
+            self._identity = str(answer["identity"])
+        try:
+            while self._outbox.backlog() and not self._closing.is_set():
+                self._push()
+            self._pull(self._identity)
+        except Gone as error:  # another server, or one whose directory was lost
+            self._identity = None
+            raise Unavailable(str(error)) from None
+
+    def _push(self) -> None:
+        """The next records of the outbox, measurements first: they free places in the queue."""
+        pending = self._outbox.pending(SENT_BYTES)
+        records = pending.records
+        observations = [one["observation"] for one in records if "observation" in one]
+        for part in _parts(observations):
+            self._connection.send("POST", f"{self._path}/observations", {"observations": part})
+        for part in _parts([JobRequest(**one["job"]) for one in records if "job" in one]):
+            self._submit(part)
+        self._outbox.acknowledge(pending.offset)
+
+    def _submit(self, requests: Sequence[JobRequest]) -> None:
+        missing = self._submit_known(requests)
+        if missing:
+            self._upload(missing)
+            orphans = [request for request in requests if request.parent_id in missing]
+            if still := self._submit_known(orphans):
+                # Children of a server that lost its data: it cannot paint grandchildren.
+                self._drop([request for request in orphans if request.parent_id in still])
+
+    def _submit_known(self, requests: Sequence[JobRequest]) -> set[str]:
+        """Submits; returns the parents that the server does not know."""
+        data = {"jobs": requests_data(requests)}
+        try:
+            answer = self._connection.send("POST", f"{self._path}/jobs", data)
+        except Full:
+            self._drop(requests)
+            return set()
+        missing = set(answer.pop("missing_parents"))
+        seen = [request for request in requests if request.parent_id not in missing]
+        self._counts.append(count_submitted(seen, SubmitResult(**answer)))
+        return missing
+
+    def _upload(self, names: set[str]) -> None:
+        """The seeds among these samples."""
+        for name in sorted(names):
+            sample = self._pool.get(name)
+            if sample.parent is None:
+                rows = {"samples": [parent_data(sample)]}
+                self._connection.send("POST", f"{self._path}/samples", rows)
+
+    def _drop(self, requests: Sequence[JobRequest]) -> None:
+        names = tuple(request.id for request in requests)
+        self._counts.append(SubmitCounts(0, len(names), names))
+
+    def _pull(self, identity: str) -> None:
+        """Outcomes that are new, with the admitted samples, into the run's pool."""
+        after = mirrored_up_to(self._pool, identity)
+        query = {"after": after, "limit": PULLED, "wait_s": WAIT_S, "images": "true"}
+        answer = self._connection.send("GET", f"{self._path}/outcomes", **query)
+        ended = [ended_from(data) for data in answer["jobs"]]
+        if ended:
+            mirror(self._pool, identity, ended)
+
+
+def namespace_of(run_dir: Path) -> str:
+    """The run's name on a server: its directory's and something random, kept in the directory."""
+    kept = run_dir / NAMESPACE_NAME
+    if not kept.exists():
+        stem = re.sub(r"[^a-z0-9_-]+", "-", run_dir.resolve().name.lower()).strip("-")[:50]
+        unfinished = kept.with_suffix(".unfinished")
+        name = f"{stem or 'run'}-{uuid.uuid4().hex[:10]}"
+        unfinished.write_text(json.dumps({"namespace": name}), encoding="utf-8")
+        unfinished.replace(kept)
+    try:
+        return str(json.loads(kept.read_text(encoding="utf-8"))["namespace"])
+    except (ValueError, KeyError, TypeError):
+        raise InputError(f"{kept} is damaged; set server.namespace to the run's name") from None
+
+
+def _parts(records: list[Any]) -> list[list[Any]]:
+    return [records[at : at + SENT_RECORDS] for at in range(0, len(records), SENT_RECORDS)]

@@ -1,0 +1,94 @@
+"""What Prometheus is told: ``GET /metrics``."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from syngrpo.data_server.service.runs import Runs
+
+SEEN_S = 60.0
+"""A worker counts as there for so long after it was last heard of, in seconds."""
+BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
+
+
+class Metrics:
+    """Requests and workers as they come; the runs' pools when they are asked for."""
+
+    def __init__(self, runs: Runs) -> None:
+        self._registry = CollectorRegistry()
+        self._latency = Histogram(
+            "syngrpo_request_seconds",
+            "Time to answer a request, by route.",
+            ["route"],
+            buckets=BUCKETS,
+            registry=self._registry,
+        )
+        self._requests = Counter(
+            "syngrpo_requests", "Requests.", ["route", "status"], registry=self._registry
+        )
+        workers = Gauge(
+            "syngrpo_workers", "Workers heard of in the last minute.", registry=self._registry
+        )
+        workers.set_function(self._present)
+        self._workers: dict[str, float] = {}
+        self._registry.register(_Pools(runs))
+
+    def request(self, route: str, status: int, seconds: float) -> None:
+        """One request was answered."""
+        self._latency.labels(route).observe(seconds)
+        self._requests.labels(route, str(status)).inc()
+
+    def worker(self, name: str) -> None:
+        """A worker was heard of."""
+        self._workers.pop(name, None)
+        self._workers[name] = time.monotonic()
+        self._forget()
+
+    def text(self) -> bytes:
+        """Everything, in Prometheus' text format."""
+        return generate_latest(self._registry)
+
+    def _present(self) -> float:
+        self._forget()
+        return float(len(self._workers))
+
+    def _forget(self) -> None:
+        """Names stand in the order in which they were last heard of."""
+        oldest = time.monotonic() - SEEN_S
+        while self._workers:
+            name = next(iter(self._workers))
+            if self._workers[name] >= oldest:
+                return
+            del self._workers[name]
+
+
+class _Pools(Collector):
+    def __init__(self, runs: Runs) -> None:
+        self._runs = runs
+
+    def describe(self) -> Iterable[Metric]:
+        return []
+
+    def collect(self) -> Iterator[Metric]:
+        queue = GaugeMetricFamily("syngrpo_queue_jobs", "Open jobs.", labels=["run", "state"])
+        ended = CounterMetricFamily("syngrpo_ended_jobs", "Ended jobs.", labels=["run", "state"])
+        reasons = CounterMetricFamily(
+            "syngrpo_rejected_jobs", "Pictures that the gate refused.", labels=["run", "reason"]
+        )
+        samples = GaugeMetricFamily("syngrpo_samples", "Samples.", labels=["run", "kind"])
+        for run in self._runs:
+            stats = run.pool.stats()
+            for state, count in stats.jobs.items():
+                family = queue if state in ("queued", "leased") else ended
+                family.add_metric([run.name, state], count)
+            for reason, count in stats.rejected.items():
+                reasons.add_metric([run.name, reason], count)
+            samples.add_metric([run.name, "seed"], stats.seed)
+            samples.add_metric([run.name, "synthetic"], stats.synthetic)
+            samples.add_metric([run.name, "unmeasured"], stats.unmeasured)
+        yield from (queue, ended, reasons, samples)

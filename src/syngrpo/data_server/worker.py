@@ -1,0 +1,205 @@
+"""A worker process: lease, paint, hand in, again. It holds no state that its death could lose.
+
+Nothing here imports torch, so a worker with the embedded generator starts in well under a second.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import socket
+import sys
+import threading
+import time
+import traceback
+import uuid
+from collections.abc import Callable
+from functools import partial
+from multiprocessing.connection import Connection
+from typing import TypeVar
+
+from syngrpo.data_server.pool_jobs import PoolJobs, open_queue
+from syngrpo.data_server.ports import JobSource, Leased, Result, Unavailable
+from syngrpo.painting.generators.base import make_generator
+from syngrpo.painting.judges.loading import load_judges
+from syngrpo.painting.painter import Failed, HandedBack, Painter
+from syngrpo.painting.settings import RemoteSettings, SynthesisSettings
+from syngrpo.pool.store import Pool
+from syngrpo.sample import InputError
+
+log = logging.getLogger(__name__)
+
+WATCH_S = 0.25
+"""How often a worker looks whether its server is still there, in seconds."""
+IDLE_MIN_S, IDLE_MAX_S = 0.01, 0.2
+"""Pauses between two looks into an empty queue grow from one to the other."""
+BACKOFF_S, BACKOFF_MAX_S = 0.25, 15.0
+"""Pauses between two tries to reach a data server that does not answer."""
+TURN_S, TURN_JOBS = 0.2, 16
+"""A worker takes as many jobs at once as it paints in so many seconds, and no more than so many: a
+turn through the queue should cost little, and a death little, too."""
+
+T = TypeVar("T")
+
+
+def work(
+    settings: SynthesisSettings | RemoteSettings, server: int, problems: Connection, place: int
+) -> None:
+    """The main of a worker process, the ``place``-th. ``server`` is the process id of its parent.
+
+    SIGTERM ends it after the job at hand; the death of its parent ends it at once. What the user
+    can fix is sent as one line through ``problems``; then, as for anything else that ends it too
+    early, the exit status is not 0.
+    """
+    try:
+        os.nice(settings.niceness)
+        if settings.devices:  # before anything asks what there is
+            device = settings.devices[place % len(settings.devices)]
+            os.environ["CUDA_VISIBLE_DEVICES"] = device
+        worker = Worker(settings, lambda: os.getppid() == server, partial(_report, problems))
+        signal.signal(signal.SIGTERM, lambda number, frame: worker.stop())
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, who stops us
+        worker.run()
+    except InputError as error:
+        _report(problems, str(error))
+        sys.exit(2)
+
+
+class Worker:
+    """The work of a process that does nothing else: its end ends the process.
+
+    It goes on while it is ``wanted``. What ends it before its time goes through ``report`` first.
+    """
+
+    def __init__(
+        self,
+        settings: SynthesisSettings | RemoteSettings,
+        wanted: Callable[[], bool],
+        report: Callable[[str], None],
+    ) -> None:
+        self._settings = settings
+        self._wanted = wanted
+        self._report = report
+        self._name = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
+        self._stopping = threading.Event()
+        self._source: JobSource | None = None
+        # From the work to the watch, each replaced whole:
+        self._held: list[Leased] = []
+        self._current: tuple[Leased, float] | None = None
+
+    def stop(self) -> None:
+        """Ends ``run`` after the job at hand."""
+        self._stopping.set()
+
+    def run(self) -> None:
+        """Until ``stop``. Raises InputError if the generator, the pool or the disk is at fault."""
+        settings = self._settings
+        threading.Thread(target=self._watch, name="watch", daemon=True).start()
+        generator = make_generator(settings.generator, settings.options)
+        painter = Painter(generator, load_judges(settings.judges))
+        painter.load()
+        source = self._source = self._open(settings, painter.fingerprint)
+        idle, count = IDLE_MIN_S, 1
+        while not self._stopping.is_set():
+            leased = self._reaching(partial(source.lease, count)) or []
+            self._held, started = leased, time.monotonic()
+            done = self._paint(painter, source, leased)
+            each = (time.monotonic() - started) / max(1, done)
+            count = max(1, min(TURN_JOBS, 2 * count, int(TURN_S / max(each, 1e-6))))
+            self._held = []
+            idle = IDLE_MIN_S if leased else min(2 * idle, IDLE_MAX_S)
+            if not leased:
+                self._stopping.wait(idle)
+
+    def _open(self, settings: SynthesisSettings | RemoteSettings, fingerprint: str) -> JobSource:
+        if isinstance(settings, RemoteSettings):
+            from syngrpo.data_server.service.remote_jobs import RemoteJobs
+
+            return RemoteJobs(settings.server, self._name, fingerprint)
+        pool = Pool.open(settings.directory)
+        return PoolJobs(pool, open_queue(pool, settings), settings, self._name)
+
+    def _paint(self, painter: Painter, source: JobSource, leased: list[Leased]) -> int:
+        """Works off what was leased, hands it in, gives the rest back; how many were tried."""
+        results: list[tuple[Leased, Result]] = []
+        tried = 0
+        for one in leased:
+            if self._stopping.is_set():
+                break
+            self._current = (one, time.monotonic())
+            result = painter.paint(one)
+            self._current = None
+            tried += 1
+            if isinstance(result, Failed):
+                self._reaching(partial(source.fail, one, result.error))
+            elif isinstance(result, HandedBack):
+                tried -= 1
+                break
+            else:
+                results.append((one, result))
+        if results:
+            self._reaching(partial(source.complete, results))
+        if leased[tried:]:
+            self._reaching(partial(source.release, leased[tried:]))
+        return tried
+
+    def _reaching(self, call: Callable[[], T]) -> T | None:
+        """Calls until the other side answers; None when it does not before ``stop``."""
+        pause = BACKOFF_S
+        while True:
+            try:
+                answer = call()
+            except Unavailable as error:
+                if pause == BACKOFF_S:
+                    log.warning("%s; trying again", error)
+            else:
+                if pause != BACKOFF_S:
+                    log.warning("the data server answers again")
+                return answer
+            if self._stopping.wait(pause):
+                return None
+            pause = min(2 * pause, BACKOFF_MAX_S)
+
+    def _watch(self) -> None:
+        """Runs beside the work: renews the lease, gives up a job that hangs, follows the parent.
+
+        It ends the process without ceremony, which is safe at any moment: the lease expires.
+        """
+        try:
+            self._watch_until_gone()
+        except Exception as error:
+            known = isinstance(error, InputError)
+            self._report(str(error) if known else traceback.format_exc())
+        os._exit(1)
+
+    def _watch_until_gone(self) -> None:
+        limit, renewed, pause = self._settings.job_timeout_s, 0.0, WATCH_S
+        while self._wanted():
+            time.sleep(pause)
+            held, current, source = self._held, self._current, self._source
+            if not held or source is None:
+                renewed = time.monotonic()
+                continue
+            pause = min(WATCH_S, held[0].lease_s / 10)
+            now = time.monotonic()
+            try:
+                if current is not None and now - current[1] > limit:
+                    message = f"the generator did not return within {limit:g} s"
+                    self._report(message)
+                    source.fail(current[0], message)
+                    source.release([one for one in held if one is not current[0]])
+                    return
+                if now - renewed > held[0].lease_s / 3:
+                    source.heartbeat(held)
+                    renewed = now
+            except Unavailable:
+                continue
+
+
+def _report(problems: Connection, line: str) -> None:
+    """To the parent, unless it has gone."""
+    try:
+        problems.send(line)
+    except BrokenPipeError:
+        return

@@ -1,0 +1,218 @@
+"""A pipeline of diffusers, loaded and called. Imports torch and diffusers."""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import inspect
+import os
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, TypeVar
+
+import diffusers
+import numpy as np
+import torch
+from safetensors import SafetensorError
+
+from syngrpo.painting.generators import OutOfMemory
+from syngrpo.painting.generators.base import GenerationRequest
+from syngrpo.painting.generators.presets import FewSteps, Plan
+from syngrpo.painting.generators.sizes import fitted_image, padded_to_multiple, repaint_mask
+from syngrpo.painting.generators.vae import round_trip
+from syngrpo.painting.generators.weights import Weights
+from syngrpo.sample import InputError
+
+_T = TypeVar("_T")
+_NEEDED = frozenset({"prompt", "image", "mask_image", "generator", "output_type"})
+_CANNOT_LOAD = (OSError, ValueError, TypeError, ImportError, SafetensorError)
+
+
+class LoadedPipeline:
+    """A ``pipeline`` on its device. ``cell`` is the side in pixels of the smallest square that it
+    can keep or paint, of which its pictures' sides are multiples."""
+
+    def __init__(self, chosen: Plan, weights: Weights, lora: Weights | None) -> None:
+        """Raises InputError when the class, the model or the LoRA cannot be used."""
+        self._plan = chosen
+        self._device = _device(chosen)
+        kind = _pipeline_class(chosen)
+        self._accepted = _accepted(kind, chosen)
+        self.pipeline = _from_pretrained(kind, chosen, weights)
+        if lora is not None:
+            _put_on(self.pipeline, lora, chosen.preset.lora)
+        _refuse_undistilled(self.pipeline, chosen)
+        self.cell: int = self.pipeline.image_processor.config.vae_scale_factor
+        self.pipeline.set_progress_bar_config(disable=True)
+        self._to_device()
+
+    def paint(self, requests: Sequence[GenerationRequest], size: tuple[int, int]) -> np.ndarray:
+        """float32 (N, H, W, 3) in [0, 1], one picture of that (width, height) per request.
+
+        Raises OutOfMemory, and ValueError when a safety checker blackened a picture.
+        """
+        result = self._within_memory(size, lambda: self._call(requests, size))
+        if any(getattr(result, "nsfw_content_detected", None) or ()):
+            raise ValueError("the pipeline's safety checker blackened a picture; disable it")
+        return np.asarray(result.images)
+
+    def round_trip(self, image: np.ndarray) -> np.ndarray:
+        """float32 (H, W, 3) in [0, 1]: uint8 (H, W, 3) through the autoencoder and back.
+
+        Raises OutOfMemory.
+        """
+        height, width = image.shape[:2]
+        padded = padded_to_multiple(image, self.cell)
+        vae, device = self.pipeline.vae, self._device
+        pixels = self._within_memory((width, height), lambda: round_trip(vae, padded, device))
+        return pixels[:height, :width]
+
+    def _call(self, requests: Sequence[GenerationRequest], size: tuple[int, int]) -> Any:
+        preset = self._plan.preset
+        arguments: dict[str, Any] = {
+            "image": [fitted_image(request.image, size) for request in requests],
+            "mask_image": [repaint_mask(request.keep, size, self.cell) for request in requests],
+            "width": size[0],
+            "height": size[1],
+            "num_inference_steps": preset.steps,
+            "strength": preset.strength,
+            preset.guidance_name: preset.guidance,
+        }
+        if preset.guidance is None or preset.guidance > 1:
+            arguments["negative_prompt"] = preset.negative_prompt
+        given = {
+            name: value
+            for name, value in arguments.items()
+            if value is not None and name in self._accepted
+        }
+        if "negative_prompt" in given:
+            given["negative_prompt"] = [given["negative_prompt"]] * len(requests)
+        with _seeded(requests[0].seed, self._device):
+            return self.pipeline(
+                # A list of our own: Z-Image writes into it.
+                prompt=[request.prompt for request in requests],
+                generator=[torch.Generator("cpu").manual_seed(r.seed) for r in requests],
+                output_type="np",
+                **given,
+            )
+
+    def _to_device(self) -> None:
+        model = self._plan.preset.model
+        try:
+            if self._plan.options.cpu_offload:
+                self.pipeline.enable_model_cpu_offload(device=self._device)
+            else:
+                self.pipeline.to(self._device)
+        except torch.OutOfMemoryError:
+            raise InputError(
+                f"image model {model} does not fit on {self._device}; set cpu_offload: true"
+            ) from None
+
+    def _within_memory(self, size: tuple[int, int], work: Callable[[], _T]) -> _T:
+        try:
+            return work()
+        except torch.OutOfMemoryError:
+            pass  # freed below: here the traceback still holds every tensor of the attempt
+        self.pipeline.maybe_free_model_hooks()
+        gc.collect()
+        if torch.accelerator.is_available():
+            torch.accelerator.empty_cache()
+        raise OutOfMemory(size)
+
+
+@contextlib.contextmanager
+def _seeded(seed: int, device: torch.device) -> Iterator[None]:
+    """Seeds what a pipeline draws without its generators, and leaves the process as it was."""
+    devices = [] if device.type == "cpu" else [device]
+    with torch.random.fork_rng(devices, device_type=device.type if devices else "cuda"):
+        torch.default_generator.manual_seed(seed)
+        if devices:
+            torch.get_device_module(device).manual_seed(seed)
+        yield
+
+
+def _device(chosen: Plan) -> torch.device:
+    name = chosen.options.device
+    accelerator = torch.accelerator.current_accelerator(check_available=True)
+    try:
+        device = (accelerator or torch.device("cpu")) if name == "auto" else torch.device(name)
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise InputError(f"synthesis: device '{name}' cannot be used ({_line(error)})") from None
+    if chosen.options.cpu_offload and device.type == "cpu":
+        raise InputError("synthesis: cpu_offload needs an accelerator; remove it")
+    return device
+
+
+def _pipeline_class(chosen: Plan) -> type[Any]:
+    name = chosen.preset.pipeline
+    kind = getattr(diffusers, name, None)
+    if not (isinstance(kind, type) and issubclass(kind, diffusers.DiffusionPipeline)):
+        raise InputError(
+            f"synthesis: diffusers {diffusers.__version__} has no pipeline '{name}'; "
+            "correct the name or update diffusers"
+        )
+    return kind
+
+
+def _accepted(kind: type[Any], chosen: Plan) -> frozenset[str]:
+    """Names of the arguments of a call. Raises InputError when they do not fit."""
+    names = frozenset(inspect.signature(kind.__call__).parameters)
+    if missing := sorted(_NEEDED - names):
+        raise InputError(
+            f"synthesis: {kind.__name__} takes no {missing[0]}; use a text-guided inpainting class"
+        )
+    options, preset = chosen.options, chosen.preset
+    settings = {
+        "num_inference_steps": options.steps,
+        "strength": options.strength,
+        preset.guidance_name: options.guidance,
+        "negative_prompt": options.negative_prompt,
+    }
+    for name, value in settings.items():
+        if value is not None and name not in names:
+            raise InputError(f"synthesis: {kind.__name__} takes no {name}; remove the setting")
+    return names
+
+
+def _from_pretrained(kind: type[Any], chosen: Plan, weights: Weights) -> Any:
+    preset = chosen.preset
+    dtype = getattr(torch, preset.dtype)
+    try:
+        return kind.from_pretrained(
+            weights.source, revision=weights.revision, dtype=dtype, **preset.load
+        )
+    except _CANNOT_LOAD as error:
+        raise InputError(
+            f"image model {preset.model} cannot be loaded as {kind.__name__} ({_line(error)})"
+        ) from error
+
+
+def _put_on(pipeline: Any, lora: Weights, few: FewSteps | None) -> None:
+    name = type(pipeline).__name__
+    if not hasattr(pipeline, "load_lora_weights"):
+        raise InputError(f"synthesis: {name} takes no LoRA; remove lora")
+    folder, file = os.path.split(os.path.abspath(lora.source))
+    try:
+        pipeline.load_lora_weights(folder, weight_name=file)
+    except (*_CANNOT_LOAD, RuntimeError, KeyError) as error:
+        raise InputError(f"LoRA {lora.source} cannot be put on {name} ({_line(error)})") from error
+    if not pipeline.get_active_adapters():
+        raise InputError(f"LoRA {lora.source} has no weights for {name}; use another")
+    if few is not None and few.scheduler:
+        kind = type(pipeline.scheduler)
+        pipeline.scheduler = kind.from_config(pipeline.scheduler.config, **few.scheduler)
+
+
+def _refuse_undistilled(pipeline: Any, chosen: Plan) -> None:
+    """Four steps without guidance are noise from a model that was not distilled for them."""
+    distilled = pipeline.config.get("is_distilled", True)
+    by_preset = chosen.preset.steps is not None and chosen.options.steps is None
+    if not distilled and by_preset:
+        raise InputError(
+            f"image model {chosen.preset.model} is not distilled; set steps (50) and guidance (4)"
+        )
+
+
+def _line(error: BaseException) -> str:
+    """The start of a message of a library, on one line."""
+    return " ".join(str(error).split())[:200]

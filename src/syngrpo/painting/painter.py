@@ -1,0 +1,187 @@
+"""One job, from a description to a picture that passed the gate, or a named rejection.
+
+What inline mode, workers beside the pool and workers on other hosts share.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from syngrpo.data_server.ports import JobSource, Leased, Painted, Result
+from syngrpo.painting.compositing import (
+    RoundTrip,
+    composite,
+    default_feather,
+    erase_background,
+    keep_mask,
+)
+from syngrpo.painting.displacement import displacement, moved_pixels, with_labels_moved
+from syngrpo.painting.gate import Gate
+from syngrpo.painting.generators import OutOfMemory
+from syngrpo.painting.generators.base import GenerationRequest, Generator
+from syngrpo.painting.judges.judge import Candidate
+from syngrpo.painting.judges.masks import with_masks
+from syngrpo.painting.judges.panel import Judges
+from syngrpo.painting.prompt import build_prompt
+from syngrpo.painting.settings import Canvas
+from syngrpo.pool.jobs import Rejected
+from syngrpo.sample import EncodedImage, InputError
+
+log = logging.getLogger(__name__)
+
+LEAST_SIDE = 128
+"""A device that cannot hold pictures of this side, in pixels, cannot paint at all."""
+
+
+@dataclass(frozen=True)
+class Failed:
+    """The traceback of what went wrong; it is the job's fault."""
+
+    error: str
+
+
+class HandedBack:
+    """The device could not hold the picture; a smaller one may be tried."""
+
+
+class Painter:
+    """A generator and the models that judge what it paints, ready for any job."""
+
+    def __init__(self, generator: Generator, judges: Judges | None = None) -> None:
+        self.fingerprint = generator.fingerprint
+        self._generator = generator
+        self._judges = judges
+
+    def load(self) -> None:
+        """Brings the generator's weights into memory, where it has some. Raises InputError."""
+        load: Callable[[], Any] | None = getattr(self._generator, "load", None)
+        if load is not None:
+            load()
+
+    def paint(self, leased: Leased) -> Result | Failed | HandedBack:
+        """Whatever a generator raises is the job's failure; but for OutOfMemory, after which all
+        pictures are painted smaller. As this cannot go on for ever, no job is handed back for
+        ever."""
+        try:
+            return synthesize(leased, self._generator, Gate(leased.thresholds, self._judges))
+        except OutOfMemory as error:
+            return HandedBack() if self._smaller(error) else Failed(traceback.format_exc())
+        except Exception:
+            return Failed(traceback.format_exc())
+
+    def _smaller(self, error: OutOfMemory) -> bool:
+        """Lowers the generator's side limit by a quarter, unless it has none or is at the end."""
+        limit: Callable[[int], None] | None = getattr(self._generator, "limit_side", None)
+        side = max(error.size) * 3 // 4
+        if limit is None or side < LEAST_SIDE:
+            return False
+        limit(side)
+        log.warning("%s; from now on no side is longer than %d pixels", error, side)
+        return True
+
+
+def run_job(painter: Painter, source: JobSource, leased: Leased) -> bool:
+    """Paints one leased job and reports it; False when it failed or was handed back.
+
+    A disk too full for the result raises InputError and leaves the job to its lease.
+    """
+    result = painter.paint(leased)
+    if isinstance(result, Failed):
+        source.fail(leased, result.error)
+    elif isinstance(result, HandedBack):
+        source.release([leased])
+    else:
+        source.complete([(leased, result)])
+        return True
+    return False
+
+
+def synthesize(leased: Leased, generator: Generator, gate: Gate) -> Result:
+    """Paints new surroundings for the job's parent.
+
+    The same job, parent, siblings and generator give the same picture. Raises InputError when the
+    parent's image is unreadable or the job is for another generator, and whatever the generator
+    raises.
+    """
+    job, parent, constraints = leased.job, leased.parent, leased.constraints
+    if job.generator != generator.fingerprint:
+        raise InputError(
+            f"job {job.id[:12]} is for generator {job.generator}, this one is "
+            f"{generator.fingerprint}; start the server with the trainer's generator"
+        )
+    prompt = build_prompt(job.description, parent, constraints)
+    if not prompt:
+        return Rejected("empty_description", {})
+    original = parent.image.decode()
+    right = displacement(parent, job.seed, leased.canvas.displacement)
+    if gate.judges.segmenter is not None:
+        parent = with_masks(parent, original, gate.judges.segmenter)
+    parent, original = with_labels_moved(parent, right), moved_pixels(original, right)
+    keep = keep_mask(parent, constraints.keep)
+    request = _request(original, keep, prompt, job.seed, leased.canvas.max_side)
+    painted = _checked(generator.generate([request])[0], generator.fingerprint)
+    child = _put_together(original, painted, keep, generator, leased.canvas)
+    stored = EncodedImage.from_pixels(child)
+    candidate = Candidate(
+        sample=parent,
+        constraints=constraints,
+        original=original,
+        painted=painted,
+        child=child,  # PNG: what will be decoded is what was encoded
+        keep=keep,
+        description=job.description,
+        siblings=leased.siblings,
+    )
+    result = gate.judge(candidate)
+    if not all(math.isfinite(score) for score in result.scores.values()):
+        raise ValueError(f"a judge scored with what is no number: {result.scores}")
+    if result.reason is not None:
+        return Rejected(result.reason, result.scores)
+    return Painted(stored, prompt, result.hash, result.scores, right)
+
+
+def _put_together(
+    original: np.ndarray,
+    painted: np.ndarray,
+    keep: np.ndarray,
+    generator: Generator,
+    canvas: Canvas,
+) -> np.ndarray:
+    height, width = keep.shape
+    feather = canvas.feather if canvas.feather is not None else default_feather(width, height)
+    through: Callable[[np.ndarray], np.ndarray] | None = getattr(generator, "vae_round_trip", None)
+    round_trip = None
+    if canvas.round_trip > 0 and through is not None:
+        round_trip = RoundTrip(through, canvas.round_trip)
+    return composite(original, painted, keep, feather, round_trip)
+
+
+def _request(
+    original: np.ndarray, keep: np.ndarray, prompt: str, seed: int, max_side: int
+) -> GenerationRequest:
+    """The request in the picture's own size, or shrunk so that its longer side is max_side."""
+    height, width = keep.shape
+    image = erase_background(original, keep)
+    scale = min(1.0, max_side / max(width, height))
+    if scale < 1:
+        size = (max(1, round(width * scale)), max(1, round(height * scale)))
+        image = np.asarray(Image.fromarray(image).resize(size, Image.Resampling.BOX))
+        shrunk = Image.fromarray(keep.astype(np.uint8) * 255).resize(size, Image.Resampling.BOX)
+        keep = np.asarray(shrunk) > 0
+    return GenerationRequest(image, keep, prompt, seed, (keep.shape[1], keep.shape[0]))
+
+
+def _checked(painted: np.ndarray, fingerprint: str) -> np.ndarray:
+    if painted.dtype != np.uint8 or painted.shape[2:] != (3,) or painted.size == 0:
+        raise ValueError(
+            f"generator {fingerprint} returned {painted.dtype} {painted.shape}, not uint8 (H, W, 3)"
+        )
+    return painted

@@ -1,0 +1,109 @@
+"""Low-rank adapters: new ones for training, and saved ones of peft."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from peft import LoraConfig, PeftConfig, PeftModel, get_peft_model
+
+from syngrpo.policy.families.base import Family
+from syngrpo.sample import InputError
+
+ADAPTER_CONFIG = "adapter_config.json"
+
+OLD_NAMES = {r"^visual\.": "model.visual.", r"^model\.layers\.": "model.language_model.layers."}
+"""How transformers before version 4.52 named the parts of these models → today's names."""
+
+
+@dataclass(frozen=True)
+class LoraOptions:
+    """Low-rank adapters on every linear layer of the decoder (and of an unfrozen vision tower).
+
+    No dropout: the importance ratio of an unchanged policy has to be exactly 1.
+    """
+
+    rank: int = 64
+    alpha: int = 128
+
+
+def new_adapter(model: Any, family: Family, lora: LoraOptions, freeze_vision: bool) -> PeftModel:
+    """Wraps the plain transformers model; only the adapter's weights train."""
+    options = LoraConfig(
+        r=lora.rank, lora_alpha=lora.alpha, target_modules=family.lora_targets(freeze_vision)
+    )
+    return get_peft_model(model, options)
+
+
+def is_adapter(directory: Path) -> bool:
+    """Whether the directory holds a saved adapter and no model of its own."""
+    return (directory / ADAPTER_CONFIG).is_file() and not (directory / "config.json").is_file()
+
+
+def adapter_base(directory: Path) -> str:
+    """The model an adapter was trained on: a directory or a hub name.
+
+    A relative ``base_model_name_or_path`` is looked for beside the adapter, then in the working
+    directory. Raises InputError when the adapter names none, or one that cannot be found.
+    """
+    _require(directory)
+    file = directory / ADAPTER_CONFIG
+    try:
+        name = json.loads(file.read_text(encoding="utf-8")).get("base_model_name_or_path")
+    except (json.JSONDecodeError, AttributeError):
+        raise InputError(f"{file} is not a JSON object; save the adapter anew") from None
+    if not name:
+        raise InputError(f"{file} names no base model; give the model and the adapter apart")
+    for place in (directory / name, Path(name)):
+        if (place / "config.json").is_file():
+            return str(place)
+    if re.fullmatch(r"[\w.-]+/[\w.-]+", name) and not Path(name).exists():
+        return name
+    raise InputError(
+        f"adapter {directory} was trained on {name}, which is not there; put the model at that "
+        "place, or give the model and the adapter apart"
+    )
+
+
+def load_adapter(model: Any, directory: Path) -> PeftModel:
+    """Wraps the plain transformers model in a saved adapter, which can be trained further.
+
+    Raises InputError when the adapter is missing, of a kind that is not part of the layers, or
+    does not fit the model: every one of its weights has to find its place.
+    """
+    _require(directory)
+    options = PeftConfig.from_pretrained(str(directory))
+    if options.is_prompt_learning:
+        raise InputError(
+            f"adapter {directory} is of type {options.peft_type.value}; only adapters inside the "
+            "layers, as LoRA, are supported"
+        )
+    options.base_model_name_or_path = model.name_or_path
+    options.inference_mode = False
+    if isinstance(options, LoraConfig):
+        options.lora_dropout = 0.0  # as in LoraOptions
+    try:
+        wrapped = get_peft_model(model, options)
+        found = wrapped.load_adapter(
+            str(directory), "default", is_trainable=True, torch_device="cpu", key_mapping=OLD_NAMES
+        )
+    except (OSError, RuntimeError, ValueError) as error:
+        raise _misfit(directory, str(error).splitlines()[0]) from None
+    if strays := [*found.missing_keys, *found.unexpected_keys]:
+        raise _misfit(directory, f"{len(strays)} weights without a partner, as {strays[0]}")
+    return wrapped
+
+
+def _misfit(directory: Path, reason: str) -> InputError:
+    return InputError(
+        f"adapter {directory} does not fit the model ({reason}); load it with the model it was "
+        "trained on"
+    )
+
+
+def _require(directory: Path) -> None:
+    if not (directory / ADAPTER_CONFIG).is_file():
+        raise InputError(f"directory {directory} holds no adapter (no {ADAPTER_CONFIG})")

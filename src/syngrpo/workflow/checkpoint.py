@@ -1,0 +1,193 @@
+"""Checkpoints that are either whole or not there.
+
+A checkpoint is a directory ``step-N`` with whatever the caller's writers put into it and a
+manifest of every file's size and hash. It is written under a temporary name beside its final one,
+flushed to the disk, and renamed: a process killed at any moment leaves the previous checkpoint and
+at most a temporary directory, which the next save removes.
+
+One process writes; the others hand it what is theirs (their random states) before.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import random
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from syngrpo.sample import InputError
+from syngrpo.serving.atomic_files import (
+    atomic_directory,
+    remove_directory,
+    remove_unfinished,
+    tree_size,
+)
+
+MANIFEST = "manifest.json"
+_STEP = re.compile(r"step-(\d+)")
+
+Writer = Callable[[Path], object]
+"""Called with a path that does not exist yet; writes a file or a directory there."""
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A complete checkpoint on disk, saved after optimisation step ``step``."""
+
+    path: Path
+    step: int
+
+    def file(self, name: str) -> Path:
+        """What the writer ``name`` has written."""
+        return self.path / name
+
+    def read(self, name: str) -> Any:
+        """The object saved under ``name``, on the CPU.
+
+        Only tensors and plain values are read back: a checkpoint cannot run code.
+        """
+        return torch.load(self.path / f"{name}.pt", map_location="cpu", weights_only=True)
+
+
+def save(
+    directory: Path, step: int, content: Mapping[str, Writer | Any], keep_last: int = 2
+) -> Checkpoint:
+    """Saves ``directory/step-N`` atomically, then removes all but the newest ``keep_last``.
+
+    Each value of ``content`` is a writer, called with the path to write to
+    (``directory/step-N/<name>``), or an object of tensors and plain values, saved as ``<name>.pt``.
+
+    Raises InputError when the disk is full, and whatever a writer raises: both leave the earlier
+    checkpoints untouched and no partial one. FileExistsError when this step was saved before,
+    ValueError when ``keep_last`` is less than 1.
+    """
+    if keep_last < 1:
+        raise ValueError(f"keep_last is {keep_last}; at least one checkpoint must stay")
+    target = directory / f"step-{step}"
+    if target.exists():
+        raise FileExistsError(f"checkpoint {target} exists already")
+    remove_unfinished(directory)
+    previous = [path for _, path in _steps(directory)]
+    expected = tree_size(previous[-1]) if previous else 0
+    with atomic_directory(target, expected) as temporary:
+        for name, value in content.items():
+            if callable(value):
+                value(temporary / name)
+            else:
+                save_object(value, temporary / f"{name}.pt")
+        manifest = {"step": step, "files": _describe_files(temporary)}
+        (temporary / MANIFEST).write_text(json.dumps(manifest, indent=1))
+    for _, path in _steps(directory)[:-keep_last]:
+        remove_directory(path)
+    return Checkpoint(target, step)
+
+
+def save_object(value: Any, path: Path) -> None:
+    """``torch.save`` through a Python file, whose error names a full disk; written to a path it
+    becomes an inconsistent position in an archive."""
+    with path.open("wb") as file:
+        torch.save(value, file)
+
+
+def latest(directory: Path) -> Checkpoint | None:
+    """The newest checkpoint, every file checked against the manifest; None when there is none.
+
+    Raises InputError when files are missing or changed, which no crash of ours can cause but an
+    incomplete copy or a failing disk can.
+    """
+    steps = _steps(directory)
+    if not steps:
+        return None
+    step, path = steps[-1]
+    damage = _find_damage(path)
+    if damage is not None:
+        instead = f"resume from step {steps[-2][0]}" if len(steps) > 1 else "start from step 0"
+        raise InputError(f"checkpoint {path} is damaged ({damage}); delete it to {instead}")
+    return Checkpoint(path, step)
+
+
+def capture_rng() -> dict[str, Any]:
+    """The global random states of this process: Python, NumPy, PyTorch on the CPU and every GPU.
+
+    Tensors and plain values. A ``numpy.random.Generator`` of one's own is not global: save its
+    ``bit_generator.state``, plain values as well.
+    """
+    numpy = np.random.get_state(legacy=False)
+    key, position = numpy["state"]["key"], numpy["state"]["pos"]
+    return {
+        "python": random.getstate(),
+        "numpy": {
+            **numpy,
+            "state": {"key": torch.from_numpy(key.astype(np.int64)), "pos": position},
+        },
+        "torch": torch.get_rng_state(),
+        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+    }
+
+
+def restore_rng(state: Mapping[str, Any]) -> None:
+    """Puts back what ``capture_rng`` saw.
+
+    Raises InputError when the number of GPUs has changed.
+    """
+    devices = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if devices != len(state["cuda"]):
+        raise InputError(
+            f"the checkpoint was saved with {len(state['cuda'])} visible GPUs, now there are "
+            f"{devices}; resume with as many"
+        )
+    random.setstate(state["python"])
+    key, position = state["numpy"]["state"]["key"], state["numpy"]["state"]["pos"]
+    numpy_state = {"key": key.numpy().astype(np.uint32), "pos": position}
+    np.random.set_state({**state["numpy"], "state": numpy_state})
+    torch.set_rng_state(state["torch"])
+    if devices:
+        torch.cuda.set_rng_state_all(state["cuda"])
+
+
+def _steps(directory: Path) -> list[tuple[int, Path]]:
+    """Finished checkpoints, oldest first."""
+    found = [(_STEP.fullmatch(path.name), path) for path in directory.glob("step-*")]
+    return sorted((int(match[1]), path) for match, path in found if match)
+
+
+def _describe_files(directory: Path) -> dict[str, dict[str, Any]]:
+    """Size and sha256 of every file below ``directory``, by relative path."""
+    files = sorted(path for path in directory.rglob("*") if path.is_file())
+    return {
+        path.relative_to(directory).as_posix(): {
+            "bytes": path.stat().st_size,
+            "sha256": _digest(path),
+        }
+        for path in files
+    }
+
+
+def _find_damage(path: Path) -> str | None:
+    """What is wrong with the checkpoint, in a few words; None when it equals its manifest."""
+    try:
+        expected = json.loads((path / MANIFEST).read_text())["files"]
+    except (FileNotFoundError, ValueError, KeyError):
+        return f"{MANIFEST} is missing or unreadable"
+    for name, description in expected.items():
+        file = path / name
+        if not file.is_file():
+            return f"{name} is missing"
+        size = file.stat().st_size
+        if size != description["bytes"]:
+            return f"{name} has {size} bytes instead of {description['bytes']}"
+        if _digest(file) != description["sha256"]:
+            return f"the content of {name} has changed"
+    return None
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,215 @@
+"""The directory of one training run: who uses it, and where its files are."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import logging
+import math
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Any
+
+import yaml
+
+from syngrpo.sample import InputError
+from syngrpo.serving.atomic_files import disk_full_error, flush, is_disk_full
+
+_LOCK = ".lock"
+_LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
+
+
+@dataclass
+class RunDirectory:
+    """Paths of a run. ``RunDirectory.open`` also claims it; a process that only reads, or another
+    rank of the same run, builds it from the path alone."""
+
+    path: Path
+    _lock: IO[str] | None = field(default=None, repr=False)
+    _log: logging.Handler | None = field(default=None, repr=False)
+
+    @classmethod
+    def open(cls, path: Path, resume: bool = False) -> RunDirectory:
+        """Creates the directory, or with ``resume`` goes on with an existing one, and locks it
+        until ``close`` or the end of the process, however that comes.
+
+        Raises InputError when another process uses it, when it has content and ``resume`` is not
+        set, or when there is no run to resume. A run killed before it wrote its configuration is
+        an empty one and may be resumed: it starts from step 0.
+        """
+        if resume and not path.is_dir():
+            raise InputError(
+                f"there is no run to resume at {path}; check --run-dir or leave out --resume"
+            )
+        if path.exists() and not path.is_dir():
+            raise InputError(f"run directory {path} is a file; choose another --run-dir")
+        content = {entry.name for entry in path.iterdir()} if path.exists() else set()
+        if resume and content - {_LOCK} and "config.yaml" not in content:
+            raise InputError(
+                f"{path} has files but no config.yaml, so it is no run; check --run-dir"
+            )
+        if _LOCK in content or resume or not content:
+            run = cls(path)
+            run._claim()
+            content = {entry.name for entry in path.iterdir()}
+            if resume or content == {_LOCK}:
+                return run
+            run.close()
+        raise InputError(
+            f"run directory {path} is not empty; pass --resume to go on with that run, or choose "
+            "another --run-dir"
+        )
+
+    @property
+    def config_path(self) -> Path:
+        return self.path / "config.yaml"
+
+    @property
+    def metrics_path(self) -> Path:
+        return self.path / "metrics.jsonl"
+
+    @property
+    def log_path(self) -> Path:
+        return self.path / "log.txt"
+
+    @property
+    def pool_path(self) -> Path:
+        """The pool's database."""
+        return self.path / "pool.db"
+
+    @property
+    def images(self) -> Path:
+        return self.path / "images"
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.path / "checkpoints"
+
+    @property
+    def final(self) -> Path:
+        """The trained model, in Hugging Face format."""
+        return self.path / "final"
+
+    def write_config(self, config: Mapping[str, Any]) -> None:
+        """Writes the resolved configuration (plain values) to ``config.yaml``, atomically."""
+        temporary = self.path / ".config.yaml"
+        text = yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True)
+        try:
+            temporary.write_text(text, encoding="utf-8")
+            flush(temporary)
+        except OSError as error:
+            temporary.unlink(missing_ok=True)
+            raise self._told(error, self.config_path, len(text)) from error
+        temporary.replace(self.config_path)
+
+    def append_metrics(self, record: Mapping[str, float | int | None]) -> None:
+        """Adds one step to ``metrics.jsonl``: one JSON object a line, with the key ``step``.
+
+        Floats are written so that reading gives the same float. Raises ValueError for a number
+        that is not finite (training has diverged; JSON has no way to write it) and InputError when
+        the disk is full; what part of the line it took, ``truncate_metrics`` removes.
+        """
+        for name, value in record.items():
+            if value is not None and not math.isfinite(value):
+                raise ValueError(f"metric {name} is {value} at step {record['step']}")
+        line = (json.dumps({"step": record["step"], **record}) + "\n").encode()
+        try:
+            with self.metrics_path.open("ab") as file:
+                file.write(line)
+        except OSError as error:
+            raise self._told(error, self.metrics_path, len(line)) from error
+
+    def truncate_metrics(self, step: int) -> int:
+        """Drops the records after ``step``, the one of the checkpoint to resume from, so that the
+        resumed run writes them again. How many were dropped; a line cut off by a crash counts.
+
+        Raises InputError when an earlier line is not a record.
+        """
+        if not self.metrics_path.exists():
+            return 0
+        lines = self.metrics_path.read_bytes().splitlines(keepends=True)
+        kept = 0
+        for number, line in enumerate(lines, start=1):
+            record = _record(line)
+            if record is None and number < len(lines):
+                raise InputError(
+                    f"{self.metrics_path} line {number} is no metrics; remove the line"
+                )
+            if record is None or record["step"] > step:
+                break
+            kept += 1
+        os.truncate(self.metrics_path, sum(len(line) for line in lines[:kept]))
+        flush(self.metrics_path)
+        return len(lines) - kept
+
+    def start_log(self, level: int = logging.INFO) -> None:
+        """Appends what the loggers below ``syngrpo`` record to ``log.txt``."""
+        self._log = logging.FileHandler(self.log_path, encoding="utf-8")
+        self._log.setFormatter(logging.Formatter(_LOG_FORMAT))
+        self._log.setLevel(level)
+        logger = logging.getLogger("syngrpo")
+        logger.addHandler(self._log)
+        logger.setLevel(min(level, logger.level or level))
+
+    def close(self) -> None:
+        """Ends the log and lets others use the directory."""
+        if self._log is not None:
+            logging.getLogger("syngrpo").removeHandler(self._log)
+            self._log.close()
+            self._log = None
+        if self._lock is not None:
+            self._lock.close()
+            self._lock = None
+
+    def __enter__(self) -> RunDirectory:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _claim(self) -> None:
+        """An flock: the system releases it when the process ends, also by kill -9."""
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            lock = (self.path / _LOCK).open("a+")
+        except OSError as error:
+            raise InputError(
+                f"run directory {self.path} cannot be created ({error.strerror}); choose another "
+                "--run-dir"
+            ) from None
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            lock.seek(0)
+            owner = lock.read().strip() or "unknown"
+            lock.close()
+            raise InputError(
+                f"run directory {self.path} is in use by process {owner}; wait for it, stop it, or "
+                "choose another --run-dir"
+            ) from None
+        lock.truncate(0)
+        lock.write(str(os.getpid()))
+        lock.flush()
+        self._lock = lock
+
+    def _told(self, error: OSError, path: Path, needed: int) -> Exception:
+        return disk_full_error(path, needed) if is_disk_full(error, self.path) else error
+
+
+def _record(line: bytes) -> dict[str, Any] | None:
+    """One line of metrics; None when it is not a whole record."""
+    if not line.endswith(b"\n"):
+        return None
+    try:
+        record = json.loads(line)
+    except ValueError:
+        return None
+    return record if isinstance(record, dict) and isinstance(record.get("step"), int) else None

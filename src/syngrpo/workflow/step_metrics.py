@@ -1,0 +1,213 @@
+"""The metrics of one optimisation step: their names, and how they are put together."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from syngrpo.method.diversity import has_zero_variance
+from syngrpo.pool.records import PoolStats
+from syngrpo.workflow.loss import LossOutput
+
+Kind = Literal["mean", "sum", "max", "same"]
+
+METRICS: dict[str, Kind] = {
+    "loss": "sum",
+    "reward/accuracy": "mean",
+    "reward/accuracy_seed": "mean",
+    "reward/accuracy_synthetic": "mean",
+    "reward/format": "mean",
+    "reward/unreadable": "sum",
+    "diversity/response": "mean",
+    "diversity/response_seed": "mean",
+    "diversity/response_synthetic": "mean",
+    "diversity/baseline": "same",
+    "diversity/reward": "mean",
+    "diversity/zero_variance_groups": "mean",
+    "diversity/zero_variance_groups_seed": "mean",
+    "diversity/zero_variance_groups_synthetic": "mean",
+    "entropy/token": "mean",
+    "entropy/token_seed": "mean",
+    "entropy/token_synthetic": "mean",
+    "synthesis/submitted": "sum",
+    "synthesis/dropped": "sum",
+    "synthesis/skipped": "sum",
+    "synthesis/admitted": "sum",
+    "synthesis/rejected": "sum",
+    "synthesis/settled": "sum",
+    "synthesis/stale": "sum",
+    "synthesis/dead": "sum",
+    "pool/seed": "same",
+    "pool/synthetic": "same",
+    "pool/depth_mean": "same",
+    "time/step_s": "max",
+    "time/rollout_s": "max",
+    "time/update_s": "max",
+    "time/wait_data_s": "max",
+    "rollout/logp_diff": "mean",
+    "kl": "mean",
+    "clip_fraction": "mean",
+    "truncated_fraction": "mean",
+    "grad_norm": "same",
+    "learning_rate": "same",
+    "tokens": "sum",
+}
+"""How the observations of one step, over micro-batches and processes, become one number:
+
+- ``mean``: weighted mean; null in the record when nothing was observed (no synthetic group, say);
+- ``sum``: 0 when nothing was observed;
+- ``max``: within a process the durations add up; over processes the slowest counts;
+- ``same``: known to be equal in all processes, the last observation stays.
+
+``tokens_per_s`` is added to the record: ``tokens`` of all processes by ``time/step_s``.
+``diversity/zero_variance_groups`` and its two parts are shares in [0, 1], ``entropy/*`` is in nats.
+"""
+
+PER_TASK = (
+    "reward/accuracy",
+    "reward/format",
+    "diversity/response",
+    "diversity/baseline",
+    "diversity/reward",
+    "diversity/zero_variance_groups",
+    "entropy/token",
+)
+"""Metrics that are also kept for every task of the run, as ``{metric}/{task}``."""
+
+
+def of_task(name: str, task: str) -> str:
+    """The name of a metric of PER_TASK for one task."""
+    assert name in PER_TASK
+    return f"{name}/{task}"
+
+
+def kind_of(name: str) -> Kind:
+    """How the observations of a metric are put together. KeyError for unknown names."""
+    metric, _, task = name.rpartition("/")
+    return METRICS[metric if task and metric in PER_TASK else name]
+
+
+@dataclass
+class _Observed:
+    total: float = 0
+    weight: float = 0
+
+
+@dataclass
+class StepMetrics:
+    """Collects one step's observations in one process; make a new one for every step. ``tasks`` are
+    those of the run, in the order of the record."""
+
+    tasks: tuple[str, ...] = ()
+    observed: dict[str, _Observed] = field(default_factory=dict)
+
+    def observe(self, name: str, value: float, weight: float = 1.0) -> None:
+        """One value of a metric; ``weight`` only matters to means. KeyError for unknown names."""
+        kind = kind_of(name)
+        entry = self.observed.setdefault(name, _Observed())
+        if kind == "same":
+            entry.total = value
+        else:
+            entry.total += value * weight if kind == "mean" else value
+        entry.weight += weight
+
+    def observe_task(self, name: str, task: str, value: float, weight: float = 1.0) -> None:
+        """One value of a metric of PER_TASK, for everything and for the task."""
+        self.observe(name, value, weight)
+        self.observe(of_task(name, task), value, weight)
+
+    def observe_group(
+        self,
+        *,
+        task: str,
+        diversity: float,
+        accuracies: Iterable[float],
+        format_rewards: Iterable[float],
+        entropy_sum: float,
+        tokens: int,
+        synthetic: bool,
+    ) -> None:
+        """One rolled-out group. ``entropy_sum`` is in nats, over its ``tokens`` response tokens."""
+        origin = "synthetic" if synthetic else "seed"
+        means = [
+            ("diversity/response", diversity, 1),
+            ("diversity/zero_variance_groups", float(has_zero_variance(diversity)), 1),
+        ]
+        if tokens:
+            means.append(("entropy/token", entropy_sum / tokens, tokens))
+        means += [("reward/accuracy", accuracy, 1) for accuracy in accuracies]
+        for name, value, weight in means:
+            self.observe_task(name, task, value, weight)
+            self.observe(f"{name}_{origin}", value, weight)
+        for reward in format_rewards:
+            self.observe_task("reward/format", task, reward)
+        self.observe("tokens", tokens)
+
+    def observe_pool(self, stats: PoolStats, baselines: Mapping[str, float]) -> None:
+        """The pool as it is now, and the diversity baseline of every task whose descriptions were
+        measured; the whole one is their mean."""
+        self.observe("pool/seed", stats.seed)
+        self.observe("pool/synthetic", stats.synthetic)
+        self.observe("pool/depth_mean", stats.depth_mean)
+        for task, value in baselines.items():
+            self.observe(of_task("diversity/baseline", task), value)
+        if baselines:
+            self.observe("diversity/baseline", sum(baselines.values()) / len(baselines))
+
+    def observe_loss(self, output: LossOutput, divisor: int = 1) -> None:
+        """One micro-batch. Its loss counts for 1/divisor: where it was multiplied by
+        ``Normaliser.processes``, or is one of several updates from the same rollout."""
+        self.observe("loss", float(output.loss.detach()) / divisor)
+        if fresh := float(output.fresh_tokens):
+            self.observe("kl", output.kl, fresh)
+            self.observe("clip_fraction", output.clip_fraction, fresh)
+        if settled := float(output.settled_tokens):
+            self.observe("truncated_fraction", output.truncated_fraction, settled)
+
+    @contextmanager
+    def timed(self, name: str) -> Iterator[None]:
+        """Adds the seconds spent inside to a ``time/…`` metric."""
+        start = time.perf_counter()
+        yield
+        self.observe(name, time.perf_counter() - start)
+
+    def state(self) -> dict[str, tuple[float, float]]:
+        """Plain values to send to another process."""
+        return {name: (entry.total, entry.weight) for name, entry in self.observed.items()}
+
+    def record(self, step: int) -> dict[str, Any]:
+        """The line of ``metrics.jsonl``: every metric, in a fixed order, None where unknown."""
+        record: dict[str, Any] = {"step": step}
+        for name in (*METRICS, *(of_task(name, task) for name in PER_TASK for task in self.tasks)):
+            kind = kind_of(name)
+            entry = self.observed.get(name)
+            if entry is None:
+                record[name] = 0 if kind == "sum" else None
+            elif kind == "mean":
+                record[name] = entry.total / entry.weight if entry.weight else None
+            else:
+                record[name] = entry.total
+        tokens, seconds = record.pop("tokens"), record["time/step_s"]
+        record["tokens_per_s"] = tokens / seconds if seconds else None
+        return record
+
+
+def merged(
+    states: Iterable[dict[str, tuple[float, float]]], tasks: tuple[str, ...] = ()
+) -> StepMetrics:
+    """The metrics of one step over all processes, from the ``state`` of each, in rank order."""
+    whole = StepMetrics(tasks)
+    for state in states:
+        for name, (total, weight) in state.items():
+            entry, kind = whole.observed.setdefault(name, _Observed()), kind_of(name)
+            if kind == "same":
+                entry.total = total
+            elif kind == "max":
+                entry.total = max(entry.total, total)
+            else:
+                entry.total += total
+            entry.weight += weight
+    return whole

@@ -1,0 +1,84 @@
+"""The embedded image generator: paints a described room around the kept objects.
+
+It needs no weights and a few milliseconds a picture, so the whole loop can be run, tested and
+studied without an image generation model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Protocol
+
+import numpy as np
+from PIL import Image, ImageFilter
+
+from syngrpo.sample import Box
+from syngrpo_rooms.descriptions import parse_description
+from syngrpo_rooms.render import render_surroundings
+
+SHADOW = 0.42
+"""How much a kept object's contact shadow darkens at most."""
+CELLS = 12
+
+
+class PaintRequest(Protocol):
+    """What is read of a generation request; ``keep`` is bool (H, W), ``size`` (width, height)."""
+
+    @property
+    def prompt(self) -> str: ...
+    @property
+    def seed(self) -> int: ...
+    @property
+    def size(self) -> tuple[int, int]: ...
+    @property
+    def keep(self) -> np.ndarray: ...
+
+
+class RoomsGenerator:
+    """Reads the prompt as free text (see ``parse_description``) and paints the room it says.
+
+    The same prompt, seed, size and keep mask give the same picture. The kept objects themselves are
+    not painted: the compositing that follows pastes them.
+    """
+
+    fingerprint = "rooms/2"
+    """Changes whenever the same request would be painted otherwise."""
+
+    def generate(self, requests: Sequence[PaintRequest]) -> list[np.ndarray]:
+        """One uint8 (H, W, 3) picture a request. ValueError when keep and size disagree."""
+        return [_paint(request) for request in requests]
+
+
+def _paint(request: PaintRequest) -> np.ndarray:
+    width, height = request.size
+    keep = np.asarray(request.keep, dtype=bool)
+    if keep.shape != (height, width):
+        raise ValueError(f"keep mask has shape {keep.shape}, the picture is {(height, width)}")
+    room = parse_description(request.prompt)
+    picture = render_surroundings(room, request.size, request.seed, avoid=_occupied(keep))
+    return _with_contact_shadows(picture, keep) if keep.any() else picture
+
+
+def _occupied(keep: np.ndarray) -> list[Box]:
+    """The kept area as boxes: the cells of a coarse grid that hold some of it."""
+    height, width = keep.shape
+    xs = np.linspace(0, width, CELLS + 1).astype(int)
+    ys = np.linspace(0, height, CELLS + 1).astype(int)
+    return [
+        (float(x1), float(y1), float(x2), float(y2))
+        for y1, y2 in pairwise(ys)
+        for x1, x2 in pairwise(xs)
+        if keep[y1:y2, x1:x2].any()
+    ]
+
+
+def _with_contact_shadows(picture: np.ndarray, keep: np.ndarray) -> np.ndarray:
+    """Darkens what lies just under the kept objects, outside of them."""
+    height, width = keep.shape
+    reach = max(1, round(min(width, height) * 0.025))
+    dropped = np.zeros_like(keep)
+    dropped[reach:] = keep[:-reach]
+    soft = Image.fromarray(dropped.astype(np.uint8) * 255).filter(ImageFilter.BoxBlur(reach))
+    gain = 1 - SHADOW * (np.asarray(soft, dtype=np.float32) / 255) * ~keep
+    return np.clip(picture * gain[..., None], 0, 255).astype(np.uint8)

@@ -1,0 +1,220 @@
+"""Who wrote the answers the starter learns from: careful, loose and wrong annotators.
+
+Real training text mixes them, so that a model knows more than it answers. A *careful* annotator
+answers exactly. A *loose* one makes the usual slip: boxes with a margin on every side; the next
+choice instead of the right one. A *wrong* one boxes a random thing, or guesses.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from syngrpo.boxes import clip
+from syngrpo.sample import Box
+from syngrpo_rooms.descriptions import random_description
+from syngrpo_rooms.detection import DetectionQuestion
+from syngrpo_rooms.questions import RecQuestion
+from syngrpo_rooms.reasoning import ReasoningQuestion
+from syngrpo_rooms.scenes import Scene
+from syngrpo_rooms.starter.build import IMAGE_SIZE, LARGEST_NUMBER
+
+NOTHING = -100
+"""In place of an object's index: these words are about no object, or about a mistaken one."""
+
+Question = RecQuestion | DetectionQuestion | ReasoningQuestion
+Pieces = list[tuple[str, int]]
+"""A text in pieces, each with the index of the thing it is about, or NOTHING."""
+Shares = tuple[float, float, float]
+"""Of careful, loose and wrong annotators; they sum to 1."""
+Hand = Literal["careful", "loose", "wrong"]
+HANDS: tuple[Hand, ...] = ("careful", "loose", "wrong")
+
+DOWN, ACROSS = ("top", "middle", "bottom"), ("left", "centre", "right")
+COUNTS = ("no", "one", "two", "three", "four", "five", "six")
+EVIDENCE = {
+    "kitchen": "hob",
+    "bathroom": "bathtub",
+    "office": "shelves",
+    "workshop": "tools",
+    "gym": "bars",
+}
+"""What tells a kind of room."""
+THINK_WORDS = [*DOWN, *ACROSS, *COUNTS, *EVIDENCE.values(), "None"]
+
+
+@dataclass(frozen=True)
+class Manner:
+    """Whose answers are taught about easy and about hard questions.
+
+    Hard ones ask about small things (room types: of crowded rooms). As in real annotation they get
+    the less careful annotators, so that the likeliest answer is often not the best a model knows.
+    """
+
+    easy: Shares = (1.0, 0.0, 0.0)
+    hard: Shares = (1.0, 0.0, 0.0)
+
+
+@dataclass(frozen=True)
+class Mixture:
+    """Manners by task. Loose boxes leave a share of the box's width or height drawn from
+    ``margin`` on every side; ``scenes``: whether responses carry a scene description."""
+
+    expression: Manner = Manner()
+    detection: Manner = Manner()
+    reasoning: Manner = Manner()
+    margin: tuple[float, float] = (0.30, 0.36)
+    scenes: bool = False
+
+
+def write_response(
+    scene: Scene,
+    boxes: Sequence[Box],
+    question: Question,
+    mixture: Mixture,
+    rng: np.random.Generator,
+) -> Pieces:
+    """One annotator's response to a question about a scene whose things have these boxes."""
+    if isinstance(question, RecQuestion):
+        pieces = _expression(scene, boxes, question, mixture, rng)
+    elif isinstance(question, DetectionQuestion):
+        pieces = _detection(scene, boxes, question, mixture, rng)
+    else:
+        pieces = _reasoning(scene, boxes, question, mixture, rng)
+    if mixture.scenes:
+        pieces.append((f"<scene>{random_description(rng)}</scene>", NOTHING))
+    return pieces
+
+
+def write_box(box: Box) -> str:
+    """A box as in an answer, in whole pixels of the picture the model sees."""
+    return ", ".join(str(min(max(round(v), 0), LARGEST_NUMBER)) for v in box)
+
+
+def place(box: Box) -> str:
+    """Where in the picture, roughly: "top left"."""
+    third = IMAGE_SIZE / 3
+    x, y = (box[0] + box[2]) / 2, (box[1] + box[3]) / 2
+    return f"{DOWN[min(int(y / third), 2)]} {ACROSS[min(int(x / third), 2)]}"
+
+
+def _hand(manner: Manner, hard: bool, rng: np.random.Generator) -> Hand:
+    return HANDS[int(rng.choice(3, p=manner.hard if hard else manner.easy))]
+
+
+def _loose(box: Box, margin: tuple[float, float], rng: np.random.Generator) -> Box:
+    x1, y1, x2, y2 = box
+    across, down = rng.uniform(*margin, 2) * (x2 - x1, y2 - y1)
+    return clip((x1 - across, y1 - down, x2 + across, y2 + down), IMAGE_SIZE, IMAGE_SIZE)
+
+
+def _is_small(scene: Scene, index: int) -> bool:
+    return scene.things[index].size == "small"
+
+
+def _expression(
+    scene: Scene,
+    boxes: Sequence[Box],
+    question: RecQuestion,
+    mixture: Mixture,
+    rng: np.random.Generator,
+) -> Pieces:
+    hand = _hand(mixture.expression, _is_small(scene, question.target), rng)
+    index = question.target if hand != "wrong" else int(rng.integers(len(boxes)))
+    thing, box = scene.things[index], boxes[index]
+    thought = f"{thing.colour} {thing.label}, {place(box)}"
+    if hand == "loose":
+        box = _loose(box, mixture.margin, rng)
+    answer = '{"bbox_2d": [' + write_box(box) + "]}"
+    text = f"<think>{thought}</think><answer>{answer}</answer>"
+    return [(text, question.target if hand != "wrong" else NOTHING)]
+
+
+def _detection(
+    scene: Scene,
+    boxes: Sequence[Box],
+    question: DetectionQuestion,
+    mixture: Mixture,
+    rng: np.random.Generator,
+) -> Pieces:
+    small = sum(_is_small(scene, index) for index in question.targets)
+    hand = _hand(mixture.detection, 2 * small > len(question.targets), rng)
+    found = [(scene.things[i].label, boxes[i], i) for i in question.targets]
+    if hand == "loose":
+        found = [(label, _loose(box, mixture.margin, rng), i) for label, box, i in found]
+    elif hand == "wrong":
+        found = _mistaken(found, boxes, question, rng)
+    labels = [label for label, _, _ in found]
+    counts = ", ".join(f"{COUNTS[labels.count(label)]} {label}" for label in question.classes)
+    head = f"<think>{counts}</think><answer>"
+    if not found:
+        return [(f"{head}None</answer>", NOTHING)]
+    pieces: Pieces = [(head, NOTHING)]
+    opening = "[{"
+    for label, box, index in found:
+        pieces.append((f'{opening}"bbox_2d": [{write_box(box)}], "label": "{label}', index))
+        opening = '"}, {'
+    return [*pieces, ('"}]</answer>', NOTHING)]
+
+
+def _mistaken(
+    found: list[tuple[str, Box, int]],
+    boxes: Sequence[Box],
+    question: DetectionQuestion,
+    rng: np.random.Generator,
+) -> list[tuple[str, Box, int]]:
+    """One instance missed, or given the box of some thing; something found where nothing is."""
+    other = boxes[int(rng.integers(len(boxes)))]
+    if not found:
+        return [(question.classes[int(rng.integers(len(question.classes)))], other, NOTHING)]
+    k = int(rng.integers(len(found)))
+    replaced = [] if len(found) > 1 and rng.random() < 0.5 else [(found[k][0], other, NOTHING)]
+    return [*found[:k], *replaced, *found[k + 1 :]]
+
+
+def _reasoning(
+    scene: Scene,
+    boxes: Sequence[Box],
+    question: ReasoningQuestion,
+    mixture: Mixture,
+    rng: np.random.Generator,
+) -> Pieces:
+    """The thought is always true: only the answer slips."""
+    crowded = not question.targets and len(scene.things) > 3
+    hard = crowded or any(_is_small(scene, index) for index in question.targets)
+    hand = _hand(mixture.reasoning, hard, rng)
+    choices, answer = question.choices, question.answer
+    if hand == "loose":
+        answer = choices[(choices.index(answer) + 1) % len(choices)]
+    elif hand == "wrong":
+        answer = choices[int(rng.integers(len(choices)))]
+    thoughts = _thoughts(scene, boxes, question)
+    between = [("<think>", NOTHING)] + [(", ", NOTHING)] * (len(thoughts) - 1)
+    pieces = [piece for pair in zip(between, thoughts, strict=True) for piece in pair]
+    return [*pieces, (f"</think><answer>{answer}</answer>", _only(question.targets))]
+
+
+def _thoughts(scene: Scene, boxes: Sequence[Box], question: ReasoningQuestion) -> Pieces:
+    """What one has to look at, thing by thing."""
+    if question.kind == "room_type":
+        return [(EVIDENCE[str(question.answer)], NOTHING)]
+    if not question.targets:
+        return [(f"no {question.about[0]}", NOTHING)]
+    said = []
+    for index in question.targets:
+        thing = scene.things[index]
+        if question.kind == "attribute":
+            about = thing.colour
+        elif question.kind == "relative_size":
+            about = thing.size
+        else:
+            about = place(boxes[index])
+        said.append((f"{about} {thing.label}", index))
+    return said
+
+
+def _only(targets: Sequence[int]) -> int:
+    return targets[0] if len(targets) == 1 else NOTHING

@@ -1,0 +1,223 @@
+"""Supervised training of the starter: language-model loss plus dense losses on the visual tokens.
+
+The forward pass runs the real model's own modules, arranged for many equal pictures at once: the
+vision blocks in one batch (transformers loops over the pictures), the language model on packed
+rows (picture once, one segment a question). A test shows that it equals the plain forward pass.
+
+Three auxiliary losses make perception learnable from scratch in minutes: every visual token says
+which object covers its cell, in which colour and size, and that object's box, once at the vision
+tower's output and once half-way through the language model; and one attention head of the language
+model is taught to look at the object asked for while the answer is being written. Their heads are
+thrown away.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from transformers import Qwen2_5_VLForConditionalGeneration, Qwen2_5_VLProcessor
+from transformers.models.qwen2_5_vl.modeling_qwen2_5_vl import (
+    apply_rotary_pos_emb,
+    apply_rotary_pos_emb_vision,
+)
+
+from syngrpo_rooms.scenes import LABELS
+from syngrpo_rooms.starter.build import GRID
+from syngrpo_rooms.starter.lessons import BACKGROUND, COLOURS, IGNORED, LessonBatch
+
+CELLS = GRID * GRID
+POINTING_LAYER = 2
+"""Language-model layer whose first head is taught to look at the object asked for."""
+NUMBER_SPREAD = 1.5
+"""Standard deviation, in pixels, of the target distribution over neighbouring numbers."""
+
+
+class DenseHead(nn.Module):
+    """Per visual token: class of the covering object (or background), colour, size, box."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.sizes = [len(LABELS) + 1, len(COLOURS), 2, 4]
+        self.norm = nn.LayerNorm(width)
+        self.linear = nn.Linear(width, sum(self.sizes))
+
+    def forward(self, hidden: Tensor, batch: LessonBatch) -> Tensor:
+        """hidden (N, cells, width) → the summed loss."""
+        label, colour, large, box = self.linear(self.norm(hidden)).float().split(self.sizes, -1)
+        strongest, owner = batch.cover.max(dim=1)
+        covered = strongest > 0.12
+        wanted = torch.where(covered, batch.label.gather(1, owner), BACKGROUND)
+        loss = F.cross_entropy(label.flatten(0, 1), wanted.flatten())
+        flat = covered.flatten()
+        index = owner.flatten()[flat]
+        scene = torch.arange(len(owner)).repeat_interleave(owner.shape[1])[flat.cpu()]
+        loss = loss + F.cross_entropy(colour.flatten(0, 1)[flat], batch.colour[scene, index])
+        loss = loss + F.cross_entropy(large.flatten(0, 1)[flat], batch.large[scene, index])
+        return loss + 5 * F.l1_loss(box.flatten(0, 1)[flat].sigmoid(), batch.boxes[scene, index])
+
+
+@dataclass
+class Losses:
+    """Means over the batch; ``total`` is what is minimised."""
+
+    total: Tensor
+    language: Tensor
+    dense: Tensor
+    pointing: Tensor
+
+
+class Pupil(nn.Module):
+    """The model with the throw-away heads it is taught with."""
+
+    def __init__(
+        self, model: Qwen2_5_VLForConditionalGeneration, processor: Qwen2_5_VLProcessor
+    ) -> None:
+        super().__init__()
+        self.model: Any = model
+        self.prefix: Tensor
+        self.mean: Tensor
+        self.std: Tensor
+        self.numbers: Tensor
+        self.number_value: Tensor
+        model.set_attn_implementation("eager")
+        text_config: Any = model.config.text_config
+        width = text_config.hidden_size
+        self.vision_head = DenseHead(width)
+        self.language_head = DenseHead(width)
+        tokenizer = processor.tokenizer
+        prefix = f"<|im_start|>user\n<|vision_start|>{'<|image_pad|>' * CELLS}<|vision_end|>"
+        self.register_buffer("prefix", torch.tensor(tokenizer.encode(prefix)), persistent=False)
+        mean, std = (
+            torch.tensor(v)
+            for v in (processor.image_processor.image_mean, processor.image_processor.image_std)
+        )
+        self.register_buffer("mean", mean, persistent=False)
+        self.register_buffer("std", std, persistent=False)
+        numbers = torch.tensor([tokenizer.convert_tokens_to_ids(str(n)) for n in range(225)])
+        self.register_buffer("numbers", numbers, persistent=False)
+        value = torch.full((len(tokenizer),), -1)
+        value[numbers] = torch.arange(225)
+        self.register_buffer("number_value", value, persistent=False)
+
+    def visual_tokens(self, images: Tensor) -> Tensor:
+        """uint8 (N, H, W, 3) → (N, cells, width), equal to the model's ``get_image_features``."""
+        visual = self.model.model.visual
+        count, patch = len(images), visual.patch_size
+        pixels = (images.float() / 255 - self.mean) / self.std
+        patches = pixels.reshape(count, GRID, patch, GRID, patch, 3).permute(0, 1, 3, 5, 2, 4)
+        patches = patches.reshape(count, CELLS, 3, patch * patch)
+        weight = visual.patch_embed.proj.weight
+        frames = weight.shape[2]
+        hidden = F.linear(
+            patches.unsqueeze(3).expand(-1, -1, -1, frames, -1).flatten(2), weight.flatten(1)
+        )
+        rows, columns = torch.meshgrid(torch.arange(GRID), torch.arange(GRID), indexing="ij")
+        where = torch.stack([rows.flatten(), columns.flatten()], dim=-1).to(hidden.device)
+        cos, sin = visual.rotary_pos_emb(hidden, where)
+        for block in visual.blocks:
+            attention = block.attn
+            q, k, v = (
+                attention.qkv(block.norm1(hidden))
+                .reshape(count, CELLS, 3, attention.num_heads, -1)
+                .unbind(2)
+            )
+            q, k = apply_rotary_pos_emb_vision(q, k, cos, sin)
+            q, k, v = (part.transpose(1, 2) for part in (q, k, v))
+            # Plain products: the backward pass of the fused CPU kernel is several times slower.
+            weights = (q @ k.transpose(2, 3) * attention.scaling).softmax(-1).to(v.dtype)
+            hidden = hidden + attention.proj((weights @ v).transpose(1, 2).flatten(2))
+            hidden = hidden + block.mlp(block.norm2(hidden))
+        return visual.merger(hidden.flatten(0, 1)).view(count, CELLS, -1)
+
+    def _layout(self, part: Tensor) -> tuple[Tensor, Tensor]:
+        """Positions (3, N, T) and additive mask (N, 1, T, T) of packed rows: the prefix, then what
+        ``part`` (N, T - prefix) says belongs together."""
+        count, length = part.shape
+        prefix = len(self.prefix)
+        start = prefix - CELLS - 1
+        picture = torch.arange(prefix).repeat(3, 1)
+        cell = torch.arange(CELLS)
+        picture[0, start : start + CELLS] = start
+        picture[1, start : start + CELLS] = start + cell // GRID
+        picture[2, start : start + CELLS] = start + cell % GRID
+        picture[:, prefix - 1] = start + GRID
+        order = torch.arange(length).expand(count, -1)
+        begins = torch.ones_like(part, dtype=torch.bool)
+        begins[:, 1:] = part[:, 1:] != part[:, :-1]
+        within = order - torch.where(begins, order, 0).cummax(dim=1).values
+        text = (start + GRID + 1 + within).expand(3, -1, -1)
+        positions = torch.cat([picture[:, None].expand(-1, count, -1), text], dim=2)
+        group = torch.cat([torch.full((count, prefix), -1), part], dim=1)
+        seen = (group[:, None, :] == -1) | (group[:, None, :] == group[:, :, None])
+        causal = torch.ones(prefix + length, prefix + length, dtype=torch.bool).tril()
+        mask = torch.where(seen & causal, 0.0, torch.finfo(torch.bfloat16).min)
+        return positions, mask[:, None]
+
+    def forward(self, batch: LessonBatch, auxiliary: float = 1.0) -> Losses:
+        """The losses of one batch (see LessonBatch for shapes)."""
+        language = self.model.model.language_model
+        visual = self.visual_tokens(batch.images)
+        prefix = language.embed_tokens(self.prefix).expand(len(visual), -1, -1)
+        start = len(self.prefix) - CELLS - 1
+        text = language.embed_tokens(batch.tokens)
+        hidden = torch.cat([prefix[:, :start], visual, prefix[:, -1:], text], dim=1)
+        positions, mask = self._layout(batch.part)
+        rotary = language.rotary_emb(hidden, positions)
+        image = slice(start, start + CELLS)
+        dense = self.vision_head(visual, batch)
+        pointing = hidden.new_zeros(())
+        for index, layer in enumerate(language.layers):
+            if index == POINTING_LAYER:
+                dense = dense + self.language_head(hidden[:, image], batch)
+                pointing = self._pointing(layer, hidden, rotary, image, batch)
+            hidden = layer(hidden, attention_mask=mask, position_embeddings=rotary)
+        hidden = language.norm(hidden)[:, len(self.prefix) :]
+        learned = batch.labels != IGNORED
+        logits = self.model.lm_head(hidden[learned]).float()
+        loss = self._language_loss(logits, batch.labels[learned])
+        total = loss + auxiliary * (dense + 0.5 * pointing)
+        return Losses(total, loss.detach(), dense.detach(), pointing.detach())
+
+    def _language_loss(self, logits: Tensor, wanted: Tensor) -> Tensor:
+        """Cross entropy; a number's neighbours share its probability (they are nearly right)."""
+        value = self.number_value[wanted]
+        number = value >= 0
+        log_probs = F.log_softmax(logits, dim=-1)
+        words = -log_probs[~number].gather(1, wanted[~number, None]).sum()
+        grid = torch.arange(len(self.numbers), device=wanted.device)
+        distance = (grid[None] - value[number, None]).float() / NUMBER_SPREAD
+        soft = F.softmax(-0.5 * distance**2, dim=-1)
+        numbers = -(log_probs[number][:, self.numbers] * soft).sum()
+        return (words + numbers) / len(wanted)
+
+    def _pointing(
+        self,
+        layer: Any,
+        hidden: Tensor,
+        rotary: tuple[Tensor, Tensor],
+        image: slice,
+        batch: LessonBatch,
+    ) -> Tensor:
+        """−log of the attention that one head pays to the object's cells, among all cells, at the
+        places where words about an object come next."""
+        attention = layer.self_attn
+        size = attention.head_dim
+        normed = layer.input_layernorm(hidden)
+        shape = (*normed.shape[:2], -1, size)
+        q = attention.q_proj(normed).view(shape)[:, :, :1].transpose(1, 2)
+        k = attention.k_proj(normed).view(shape)[:, :, :1].transpose(1, 2)
+        q, k = apply_rotary_pos_emb(q, k, *rotary)
+        cover = batch.cover > 0.12
+        row, column = (batch.points != IGNORED).nonzero(as_tuple=True)
+        wanted = cover[row, batch.points[row, column]]
+        visible = wanted.any(-1)
+        if not visible.any():
+            return hidden.new_zeros(())
+        row, column, wanted = row[visible], column[visible], wanted[visible]
+        scores = q[:, 0, len(self.prefix) :] @ k[:, 0, image].transpose(1, 2) * attention.scaling
+        log_attention = F.log_softmax(scores[row, column].float(), dim=-1)
+        return -torch.logsumexp(log_attention.masked_fill(~wanted, float("-inf")), dim=-1).mean()

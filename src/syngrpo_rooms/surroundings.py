@@ -1,0 +1,213 @@
+"""What surrounds the labelled things: walls, floor, rug, window, light, clutter.
+
+Surroundings are words, so that a description can name every part. ``BROAD`` is the vocabulary of
+training: splits ``train`` and ``test`` use a few plain ones of it, ``broad`` all of it, and it is
+all that descriptions and the generator understand. ``OOD`` and ``DEV`` are reserved: their wall
+patterns, floors, rugs, windows, lights and clutter occur in no other split, and no description can
+ask for them, so training can never paint what evaluation holds out. The type of the room (kitchen,
+gym) is no style but a label: every split has all of ``ROOMS``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields, replace
+from typing import Literal
+
+import numpy as np
+
+from syngrpo.sample import InputError
+from syngrpo_rooms.palette import ROOM_COLOURS
+
+Split = Literal["train", "test", "ood", "dev", "broad"]
+SPLITS: tuple[Split, ...] = ("train", "test", "ood", "dev", "broad")
+ROOMS = ("kitchen", "bathroom", "office", "workshop", "gym")
+"""Room types; each shows by its fixture (see ``fixtures``)."""
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """One room without its labelled things. None means "not said": filled in when painted.
+
+    ``room`` is one of ``ROOMS``, or "none" for a room without a fixture.
+    """
+
+    room: str | None = None
+    wall_colour: str | None = None
+    wall_pattern: str | None = None
+    wall_accent: str | None = None
+    floor_colour: str | None = None
+    floor_material: str | None = None
+    rug_colour: str | None = None
+    rug_pattern: str | None = None
+    window: str | None = None
+    light: str | None = None
+    clutter: str | None = None
+    clutter_colour: str | None = None
+    clutter_amount: str | None = None
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """The words one family of surroundings draws from."""
+
+    wall_patterns: tuple[str, ...]
+    floor_materials: tuple[str, ...]
+    rug_patterns: tuple[str, ...]
+    windows: tuple[str, ...]
+    lights: tuple[str, ...]
+    clutter: tuple[str, ...]
+
+
+BROAD = Vocabulary(
+    wall_patterns=(
+        "plain", "striped", "dotted", "checked", "brick", "panelled", "tiled", "floral",
+    ),
+    floor_materials=("wood", "tile", "carpet", "stone", "concrete"),
+    rug_patterns=("none", "plain", "striped", "bordered", "checked"),
+    windows=("none", "day", "evening", "night"),
+    lights=("daylight", "bright", "warm", "cool", "dim", "spot", "glare", "shadows"),
+    clutter=("none", "leaves", "papers", "toys", "cables", "posters", "books"),
+)  # fmt: skip
+OOD = Vocabulary(
+    wall_patterns=("zigzag", "diamonds", "stars"),
+    floor_materials=("herringbone", "mosaic"),
+    rug_patterns=("ringed",),
+    windows=("hexagonal",),
+    lights=("neon", "blinds"),
+    clutter=("confetti", "bunting"),
+)
+DEV = Vocabulary(
+    wall_patterns=("plaid", "scales"),
+    floor_materials=("terrazzo",),
+    rug_patterns=("crossed",),
+    windows=("arched",),
+    lights=("dappled",),
+    clutter=("socks",),
+)
+
+COLOURS = tuple(ROOM_COLOURS)
+PLAIN_WALLS = ("white", "cream", "beige", "grey")
+PLAIN_FLOORS = (("brown", "wood"), ("beige", "wood"), ("grey", "carpet"), ("beige", "carpet"))
+
+TRAIN_SURROUNDINGS: tuple[Surroundings, ...] = tuple(
+    Surroundings(
+        room="none",
+        wall_colour=wall,
+        wall_pattern="plain",
+        wall_accent=wall,
+        floor_colour=floor,
+        floor_material=material,
+        rug_colour="grey",
+        rug_pattern="none",
+        window=window,
+        light="daylight",
+        clutter="none",
+        clutter_colour="grey",
+        clutter_amount="few",
+    )
+    for wall, floor, material, window in (
+        ("white", "brown", "wood", "none"),
+        ("white", "grey", "carpet", "day"),
+        ("cream", "brown", "wood", "day"),
+        ("cream", "beige", "carpet", "none"),
+        ("grey", "beige", "wood", "none"),
+        ("beige", "grey", "carpet", "none"),
+    )
+)
+"""All the rooms ``train`` and ``test`` know: plain, bright, empty."""
+
+
+def sample_surroundings(split: Split, rng: np.random.Generator) -> Surroundings:
+    """Complete surroundings (no None) of a split; half of them are of a room type.
+
+    The room type comes from a stream of its own, so what else is drawn from ``rng``, here and
+    later, does not depend on it. Raises InputError for an unknown split.
+    """
+    (own,) = rng.spawn(1)
+    room = pick(ROOMS, own) if own.random() < 0.5 else "none"
+    return replace(_sample_style(split, rng), room=room)
+
+
+def _sample_style(split: Split, rng: np.random.Generator) -> Surroundings:
+    """Everything but the room type."""
+    if split in ("train", "test"):
+        return TRAIN_SURROUNDINGS[int(rng.integers(len(TRAIN_SURROUNDINGS)))]
+    if split == "broad":
+        return _sample_broad(rng)
+    if split == "ood":
+        return _sample_reserved(OOD, rng)
+    if split == "dev":
+        return _sample_reserved(DEV, rng)
+    raise InputError(f"unknown rooms split {split!r}; use one of {', '.join(SPLITS)}")
+
+
+def complete(surroundings: Surroundings, rng: np.random.Generator) -> Surroundings:
+    """Fills what was not said with something plain, the same for the same generator state."""
+    wall = pick(PLAIN_WALLS, rng)
+    floor_colour, floor_material = PLAIN_FLOORS[int(rng.integers(len(PLAIN_FLOORS)))]
+    colours = [pick(COLOURS, rng) for _ in range(3)]
+    wall = surroundings.wall_colour or wall
+    plain = Surroundings(
+        room="none",
+        wall_colour=wall,
+        wall_pattern="plain",
+        wall_accent="cream" if wall == "white" else "white",
+        floor_colour=floor_colour,
+        floor_material=floor_material,
+        rug_colour=colours[0],
+        rug_pattern="none" if surroundings.rug_colour is None else "plain",
+        window="none",
+        light="daylight",
+        clutter="none",
+        clutter_colour=colours[1],
+        clutter_amount="few",
+    )
+    said = {f.name: value for f in fields(surroundings) if (value := getattr(surroundings, f.name))}
+    return replace(plain, **said)
+
+
+def pick(options: tuple[str, ...], rng: np.random.Generator) -> str:
+    """One of the options, uniformly."""
+    return options[int(rng.integers(len(options)))]
+
+
+def _sample_broad(rng: np.random.Generator) -> Surroundings:
+    """The wide range: a fifth are the plain rooms of ``train``, the rest anything in BROAD."""
+    if rng.random() < 0.2:
+        return TRAIN_SURROUNDINGS[int(rng.integers(len(TRAIN_SURROUNDINGS)))]
+    wall, accent, floor, rug, clutter = (pick(COLOURS, rng) for _ in range(5))
+    has_rug, has_window, has_clutter = rng.random(3) < (0.5, 0.5, 0.6)
+    return Surroundings(
+        wall_colour=wall,
+        wall_pattern=pick(BROAD.wall_patterns, rng),
+        wall_accent=accent,
+        floor_colour=floor,
+        floor_material=pick(BROAD.floor_materials, rng),
+        rug_colour=rug,
+        rug_pattern=pick(BROAD.rug_patterns[1:], rng) if has_rug else "none",
+        window=pick(BROAD.windows[1:], rng) if has_window else "none",
+        light=pick(BROAD.lights, rng),
+        clutter=pick(BROAD.clutter[1:], rng) if has_clutter else "none",
+        clutter_colour=clutter,
+        clutter_amount=pick(("few", "many"), rng),
+    )
+
+
+def _sample_reserved(words: Vocabulary, rng: np.random.Generator) -> Surroundings:
+    """Reserved wall, floor and light always; rug, window and clutter reserved where present."""
+    wall, accent, floor, rug, clutter = (pick(COLOURS, rng) for _ in range(5))
+    has_rug, has_window, has_clutter = rng.random(3) < (0.5, 0.4, 0.7)
+    return Surroundings(
+        wall_colour=wall,
+        wall_pattern=pick(words.wall_patterns, rng),
+        wall_accent=accent,
+        floor_colour=floor,
+        floor_material=pick(words.floor_materials, rng),
+        rug_colour=rug,
+        rug_pattern=pick(words.rug_patterns, rng) if has_rug else "none",
+        window=pick(words.windows, rng) if has_window else "none",
+        light=pick(words.lights, rng),
+        clutter=pick(words.clutter, rng) if has_clutter else "none",
+        clutter_colour=clutter,
+        clutter_amount=pick(("few", "many"), rng),
+    )

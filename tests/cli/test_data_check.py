@@ -1,0 +1,179 @@
+import json
+import shutil
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from syngrpo.cli.main import main
+from syngrpo.config import load_config, load_data
+from syngrpo.formats.registry import read_dataset
+from syngrpo.formats.survey import survey
+from syngrpo.sample import InputError
+
+FIXTURES = Path(__file__).parents[1] / "fixtures"
+COCO = FIXTURES / "coco" / "annotations" / "instances_rooms2026.json"
+BOX = [1, 2, 30, 40]
+
+
+@dataclass
+class Result:
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+Check = Callable[..., Result]
+
+
+@pytest.fixture
+def check(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Check:
+    """``syngrpo data check`` in this process."""
+
+    def run(*arguments: Any) -> Result:
+        monkeypatch.setattr(sys, "argv", ["syngrpo", "data", "check", *map(str, arguments)])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        return Result(int(str(ended.value)), *capsys.readouterr())
+
+    return run
+
+
+def rec(identifier: str, **changes: Any) -> dict[str, Any]:
+    row = {"id": identifier, "task": "rec", "image": "a.png", "question": "the cup", "answer": BOX}
+    return row | changes
+
+
+def write(path: Path, *rows: Any) -> Path:
+    path.parent.mkdir(exist_ok=True)
+    if not (path.parent / "a.png").exists():
+        Image.new("RGB", (64, 48), "red").save(path.parent / "a.png")
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def config(folder: Path, sources: str, sets: str = "{}", data: str = "") -> Path:
+    path = folder / "run.yaml"
+    path.write_text(f"data:\n  train: {sources}\n{data}\nevaluation: {{sets: {sets}}}\n")
+    return path
+
+
+@pytest.mark.parametrize(
+    ("arguments", "shown"),
+    [
+        ([FIXTURES / "jsonl" / "data.jsonl"], ["4 ovd, 4 isr, 2 rec", "10 rows"]),
+        ([FIXTURES / "vlm_r1" / "rec.jsonl", FIXTURES / "vlm_r1" / "ovd.jsonl"], ["3 rec, 3 ovd"]),
+        ([COCO, "--negatives", "0"], ["3 ovd", "crowd annotations", "without a class to ask for"]),
+        ([COCO, "--task", "rec", "--images", FIXTURES / "coco" / "rooms2026"], ["rec", "mask"]),
+    ],
+    ids=lambda value: "",
+)
+def test_the_table_says_what_a_data_set_holds(
+    check: Check, arguments: list[Any], shown: list[str]
+) -> None:
+    result = check(*arguments)
+    assert result.returncode == 0, result.stderr
+    assert all(text in result.stdout for text in [*shown, "ok: nothing is wrong"])
+
+
+def test_everything_that_is_wrong_is_listed_with_its_line(check: Check, tmp_path: Path) -> None:
+    good = write(tmp_path / "good.jsonl", rec("a"), rec("b"))
+    bad = write(tmp_path / "bad.jsonl", *(rec(f"r{n}", task="x") for n in range(30)), rec("a"))
+    shutil.copy(tmp_path / "a.png", tmp_path / "cut.png")
+    (tmp_path / "cut.png").write_bytes((tmp_path / "a.png").read_bytes()[:80])
+    write(tmp_path / "cut.jsonl", rec("c", image="cut.png"))
+    result = check(good, bad, tmp_path / "cut.jsonl", tmp_path / "gone.jsonl")
+    assert result.returncode == 2
+    for number in range(1, 31):
+        assert f"{bad}:{number}: unknown task 'x'" in result.stdout
+    assert f"{bad}:31: id 'a' is taken by {good}:1" in result.stdout
+    assert f"{tmp_path / 'cut.jsonl'}:1: image {tmp_path / 'cut.png'} cannot be" in result.stdout
+    assert "gone.jsonl does not exist" in result.stdout
+    assert result.stderr.splitlines() == [
+        "error: 33 things are wrong with the data; they are listed above"
+    ]
+
+
+def test_a_config_is_checked_source_by_source(check: Check, tmp_path: Path) -> None:
+    write(tmp_path / "one.jsonl", rec("a"))
+    write(tmp_path / "two.jsonl", rec("a", task="x"), rec("b"))
+    path = config(tmp_path, "[{path: one.jsonl}, {path: two.jsonl}]", "{val: {path: one.jsonl}}")
+    result = check(path)
+    assert result.returncode == 2 and "two.jsonl:1: unknown task" in result.stderr
+    assert all(name in result.stdout for name in ("train one", "train two", "sets val"))
+    assert check(path, "--task", "rec").stderr.startswith("error: task: a config says that")
+
+
+def test_wrong_options_are_one_line(check: Check) -> None:
+    for arguments, told in (
+        ([COCO, "--task", "depth"], "task: 'depth' is not allowed"),
+        ([COCO, "--format", "xml"], "format: 'xml' is not allowed"),
+        ([COCO, "--columns", "a"], "write it as OUR_FIELD=THEIR_COLUMN"),
+        ([COCO, "--task", "isr"], "cannot be read as task 'isr'"),
+    ):
+        result = check(*arguments)
+        assert result.returncode == 2 and told in result.stderr, result.stderr
+        assert len(result.stderr.splitlines()) == 1
+
+
+def test_turned_pictures_are_counted(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    path = write(tmp_path / "data.jsonl", rec("a"), rec("b", image="turned.jpg"))
+    Image.new("RGB", (64, 48)).save(tmp_path / "turned.jpg", exif=exif)
+    samples = read_dataset(path)
+    assert (samples[1].image.width, samples[1].image.height) == (64, 48)
+    assert samples[1].image.decode().shape == (48, 64, 3)
+    assert survey(samples).rotated == 1
+
+
+def test_the_survey_counts_each_object_once() -> None:
+    found = survey(read_dataset(FIXTURES / "jsonl" / "data.jsonl"))
+    samples = read_dataset(FIXTURES / "jsonl" / "data.jsonl")
+    by_image = {s.image.path: len(s.objects) for s in samples}
+    assert sorted(found.boxes_per_image) == sorted(by_image.values())
+    assert found.classes.total() == found.masks == sum(by_image.values())
+    assert (
+        found.rows == 10
+        and found.nothing_to_find == 2
+        and found.kinds == {"count": 2, "room_type": 2}
+    )
+    assert all(0 < share < 1 for share in found.area_shares)
+
+
+def test_training_finds_every_defect_of_every_source_in_one_report(tmp_path: Path) -> None:
+    write(tmp_path / "one.jsonl", rec("a"), rec("b", answer=[1, 2, 3]))
+    write(tmp_path / "two.jsonl", rec("a"), rec("c", image="gone.png"))
+    write(tmp_path / "val.jsonl", rec("a"), rec("d", question=" "))
+    sources = "[{path: one.jsonl}, {path: two.jsonl}, {path: gone.jsonl}]"
+    path = config(tmp_path, sources, "{val: {path: val.jsonl}}")
+    with pytest.raises(InputError) as caught:
+        load_data(load_config(path))
+    text = str(caught.value)
+    assert "\n" not in text and text.startswith(f"data file {tmp_path / 'gone.jsonl'} does not")
+    assert "one.jsonl:2: " in text and "two.jsonl:2: " in text and "val.jsonl:2: " in text
+    assert f"two.jsonl:1: id 'a' is taken by {tmp_path / 'one.jsonl'}:1" in text
+    assert "val.jsonl:1" not in text, "an evaluation set may hold ids of the training data"
+    with pytest.raises(InputError, match=r"gone\.jsonl"):
+        load_data(load_config(path, ["data.on_bad_row=skip"]))
+
+
+def test_skipping_prints_the_count_and_sources_are_named(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    write(tmp_path / "one.jsonl", rec("a"), rec("b", answer=[1, 2, 3]))
+    write(tmp_path / "two.jsonl", rec("a"), rec("c"))
+    sources = (
+        "[{path: one.jsonl}, {path: two.jsonl, name: second}, {rooms: test, count: 2, size: 64}]"
+    )
+    path = config(tmp_path, sources, "{val: {path: one.jsonl}}", "  on_bad_row: skip")
+    train, held_out = load_data(load_config(path))
+    names = [[(sample.dataset, sample.id) for sample in samples] for samples in train]
+    assert names[:2] == [[("one", "a")], [("second", "c")]]
+    assert {name for name, _ in names[2]} == {"rooms-rec-test"} and len(names[2]) == 2
+    assert [(s.dataset, s.id) for s in held_out["val"]] == [("val", "a")]
+    assert "skipped 3 bad rows" in caplog.text

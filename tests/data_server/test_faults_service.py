@@ -1,0 +1,91 @@
+"""A data server that is killed in the middle of a write, wherever that is, and one whose disk
+fills up."""
+
+import operator
+import os
+import signal
+import sqlite3
+import sys
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from fault_kills import image_files, image_rows
+from fault_service import NEVER, SEEDS, live, serving
+from pool_integrity import check_consistent
+from small_disk import run_on_a_small_disk
+
+from syngrpo.data_server.ports import Unavailable
+from syngrpo.data_server.service import remote_jobs
+from syngrpo.data_server.service.app import create_app
+from syngrpo.data_server.service.runs import Runs
+
+STRIDE = int(os.environ.get("SYNGRPO_TEST_STRIDE", "37"))
+JOBS = 6
+
+
+def end(process: int) -> int:
+    """The signal that ended the server, or else ends it now: SIGTERM."""
+    ended, status = os.waitpid(process, os.WNOHANG)
+    if not ended:
+        os.kill(process, signal.SIGTERM)
+        _, status = os.waitpid(process, 0)
+    return -os.waitstatus_to_exitcode(status)
+
+
+def test_a_server_killed_before_any_write_goes_on_where_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The client sees an answer that does not come, asks the next server everything again, and
+    nothing is there twice or lost."""
+    monkeypatch.setattr(remote_jobs, "WAIT_S", 0.05)
+    create_app(Runs(tmp_path / "warm"))  # what it imports is no file operation of the forks
+    places = 0
+    for event in range(1, NEVER, STRIDE):
+        folder = tmp_path / str(event)
+        process, url = serving(folder, event)
+        try:
+            live(url, SEEDS, JOBS, operator.call)
+        except Unavailable:
+            assert os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]) == -signal.SIGKILL
+        else:
+            assert end(process) in (0, signal.SIGTERM)
+            break
+        places += 1
+        if (folder / "one" / "pool.db").exists() and has_tables(folder / "one"):
+            check_consistent(folder / "one")
+        process, url = serving(folder)
+        try:
+            live(url, SEEDS, JOBS, operator.call)
+        finally:
+            end(process)
+        check_consistent(folder / "one")
+        assert image_rows(folder / "one") == image_files(folder / "one")
+        assert states(folder / "one") == {"admitted": JOBS - 2, "rejected": 1, "dead": 1}
+    assert places * STRIDE > 200, "so many places to crash at"
+
+
+def has_tables(folder: Path) -> bool:
+    with sqlite3.connect(folder / "pool.db") as db:
+        return db.execute("SELECT COUNT(*) FROM sqlite_master").fetchone()[0] > 0
+
+
+def states(folder: Path) -> Counter[str]:
+    with sqlite3.connect(folder / "pool.db") as db:
+        return Counter(state for (state,) in db.execute("SELECT state FROM jobs"))
+
+
+def test_a_disk_that_is_full_when_an_image_is_written(tmp_path: Path) -> None:
+    """The worker keeps its result until there is room; no job is lost or blamed, and no half of an
+    image stays."""
+    script = str(Path(__file__).parents[1] / "support" / "fault_service.py")
+    keep = f'cp -r "$0/runs" {tmp_path}-kept'
+    done = run_on_a_small_disk(tmp_path, "8m", [sys.executable, script, str(tmp_path)], keep)
+    assert done.returncode == 0, done.stderr
+    (line,) = done.stdout.splitlines()
+    assert line.startswith("[] data server") and line.endswith("run again (status 507)")
+    assert "disk full while writing to pool" in line
+    kept = Path(f"{tmp_path}-kept") / "one"
+    check_consistent(kept)
+    assert image_rows(kept) == image_files(kept)
+    assert states(kept) == {"admitted": 15, "dead": 1}

@@ -1,0 +1,222 @@
+"""Servers, workers and training runs as real processes, really killed."""
+
+import os
+import shutil
+import signal
+from collections.abc import Iterator
+from contextlib import ExitStack, closing
+from pathlib import Path
+
+import pytest
+import warm_processes
+from quick_runs import metrics, train_arguments
+from service_process import ServerProcess, serve, until
+from synthesis_generators import MARKS, started
+
+from syngrpo.data_server.client import AsyncClient
+from syngrpo.data_server.counts import SubmitCounts
+from syngrpo.data_server.service.server_sink import ServerSink, namespace_of
+from syngrpo.painting.generators.base import make_generator
+from syngrpo.painting.settings import ServerAddress, SynthesisSettings
+from syngrpo.pool.jobs import JobRequest
+from syngrpo.pool.records import Observation
+from syngrpo.pool.sampling import SamplingPolicy
+from syngrpo.pool.store import Pool
+from syngrpo_rooms.dataset import rooms_samples
+
+SEEDS = rooms_samples("train", 8)
+POLICY = SamplingPolicy()
+
+
+@pytest.fixture
+def processes() -> Iterator[ExitStack]:
+    """Ends what a test left running."""
+    with ExitStack() as stack:
+        yield stack
+
+
+def start(processes: ExitStack, folder: Path, *options: str, **more: str) -> ServerProcess:
+    server = serve(folder, *options, **more)
+    processes.callback(server.command.kill)
+    return server
+
+
+def work(processes: ExitStack, folder: Path, *options: str, **env: str) -> warm_processes.Command:
+    command = warm_processes.start(folder, "worker", *options, **env)
+    processes.callback(command.kill)
+    return command
+
+
+def client(folder: Path, url: str, name: str, generator: str = "noop") -> AsyncClient:
+    """A trainer's client with a pool of its own, of a run that shares the server."""
+    with closing(Pool.open(folder)) as pool:
+        pool.add_seeds(SEEDS)
+    settings = SynthesisSettings(folder, generator=generator, lease_s=1.0)
+    sink = ServerSink(ServerAddress(url), name, settings, POLICY)
+    return AsyncClient(settings, POLICY, batch=4, sink=sink)
+
+
+def requests(count: int, generator: str = "noop", text: str = "a green wall") -> list[JobRequest]:
+    fingerprint = make_generator(generator).fingerprint
+    return [JobRequest(SEEDS[n % 8].id, text, n, fingerprint, 3, "said") for n in range(count)]
+
+
+def assert_one_line(command: warm_processes.Command, message: str) -> None:
+    assert command.wait() == 2, command.stderr
+    lines = command.stderr.splitlines()
+    assert len(lines) == 1 and message in lines[0], lines
+
+
+def test_an_open_door_and_a_wrong_token_are_one_line(tmp_path: Path, processes: ExitStack) -> None:
+    right, wrong = tmp_path / "right", tmp_path / "wrong"
+    right.write_text("correct-horse\n")
+    wrong.write_text("battery\n")
+    folder = tmp_path / "server"
+    arguments = ["serve", "--pool", str(tmp_path / "x"), "--port", "0", "--host", "0.0.0.0"]
+    open_door = warm_processes.start(folder, *arguments)
+    assert_one_line(open_door, "give a --token-file, or stay on 127.0.0.1")
+    assert not (tmp_path / "x").exists()
+    token = ["--token-file", str(right), "--workers", "0"]
+    server = start(processes, folder, "--host", "0.0.0.0", *token)
+    url = f"http://127.0.0.1:{server.port}"
+    taken = warm_processes.start(folder, *arguments, *token, "--port", server.port)
+    assert_one_line(taken, "Address already in use")
+    for more, message in (((), "a token is needed"), (("--token-file", str(wrong)), "is wrong")):
+        refused = warm_processes.start(tmp_path / "worker", "worker", "--server", url, *more)
+        assert_one_line(refused, message)
+    assert "refused with status 403" in server.command.stderr
+    assert server.stop() == 0
+
+
+def test_two_runs_share_a_server_and_its_workers(tmp_path: Path, processes: ExitStack) -> None:
+    server = start(processes, tmp_path, "--generator", "noop", "--workers", "1")
+    runs = {name: client(tmp_path / name, server.url, name) for name in ("one", "two")}
+    for run in runs.values():
+        processes.callback(run.close)
+    asked = requests(12)
+    for name, run in runs.items():
+        run.submit(asked if name == "one" else asked[:5])
+        run.observe([Observation(SEEDS[0].id, 1, 1, 0.5, 0.5)])
+    outcomes = {name: [] for name in runs}
+
+    def ended() -> bool:
+        for name, run in runs.items():
+            outcomes[name] += run.outcomes()
+        return [len(found) for found in outcomes.values()] == [12, 5]
+
+    until(ended, "the outcomes")
+    for name, run in runs.items():
+        counts = run.submit([])
+        assert counts == SubmitCounts(len(outcomes[name]))
+        admitted = {one.sample_id for one in outcomes[name] if one.state == "admitted"}
+        assert run.stats().synthetic == len(admitted) > 0
+        drawn = [item for _ in range(4) for item in run.draw(4) if item.job_id is not None]
+        assert {item.sample.id for item in drawn} <= admitted
+        theirs = Pool.open(tmp_path / "runs" / name)
+        for item in drawn:
+            assert theirs.get(item.sample.id).image.read() == item.sample.image.read()
+    assert server.stop() == 0
+
+
+def test_a_remote_worker_is_killed_and_nothing_is_lost(
+    tmp_path: Path, processes: ExitStack
+) -> None:
+    marks = tmp_path / "marks"
+    marks.mkdir()
+    generator, environment = "synthesis_generators:HangsAtFirst", {MARKS: str(marks)}
+    server = start(processes, tmp_path, "--workers", "0")
+    options = ["--server", server.url, "--generator", generator]
+    first = work(processes, tmp_path / "host", *options, **environment)
+    run = client(tmp_path / "one", server.url, "one", generator)
+    processes.callback(run.close)
+    run.submit(requests(4, generator))
+    until(lambda: len(started(marks)) == 1, "a job to begin")
+    os.kill(started(marks)[0], signal.SIGKILL)
+    until(lambda: server.jobs("one") == {"admitted": 4}, "the jobs to end")
+    until(lambda: run.stats().synthetic == 4, "the samples")
+    os.kill(first.pid, signal.SIGTERM)
+    assert first.wait() == 0, first.stderr
+
+
+def test_a_poisonous_job_dies_and_its_remote_worker_lives(
+    tmp_path: Path, processes: ExitStack
+) -> None:
+    marks = tmp_path / "marks"
+    marks.mkdir()
+    generator, environment = "synthesis_generators:Poisonous", {MARKS: str(marks)}
+    server = start(processes, tmp_path, "--workers", "0")
+    work(processes, tmp_path / "a", "--server", server.url, "--generator", generator, **environment)
+    run = client(tmp_path / "one", server.url, "one", generator)
+    processes.callback(run.close)
+    run.submit([*requests(1, generator, "poison"), *requests(4, generator)])
+    until(lambda: server.jobs("one") == {"admitted": 4, "dead": 1}, "the jobs to end")
+    assert len(started(marks)) == 1
+    (dead,) = [job for job in server.get("/v1/runs/one/outcomes")["jobs"] if job["state"] == "dead"]
+    assert "Traceback" in dead["error"] and "choked on poison" in dead["error"]
+    assert dead["attempts"] == 3
+    until(lambda: run.stats().jobs["dead"] == 1, "the dead letter")
+
+
+def test_a_server_that_lost_its_directory_is_a_new_one(
+    tmp_path: Path, processes: ExitStack
+) -> None:
+    server = start(processes, tmp_path, "--generator", "noop")
+    run = client(tmp_path / "one", server.url, "one")
+    processes.callback(run.close)
+    run.submit(requests(3))
+    until(lambda: run.stats().jobs["admitted"] == 3, "the first samples")
+    server.command.kill()
+    shutil.rmtree(tmp_path / "runs")
+    server = start(processes, tmp_path, "--generator", "noop", port=server.port)
+    run.submit(requests(6)[3:])
+    until(lambda: run.stats().jobs["admitted"] == 6, "the later samples")
+    assert server.jobs("one") == {"admitted": 3}
+
+
+def test_training_goes_on_while_the_server_is_down_killed_and_back(
+    tmp_path: Path, processes: ExitStack
+) -> None:
+    """The server is not there at the start, then comes, is killed in the middle of its work, and
+    comes back: the run ends as any other, and everything it submitted has ended once."""
+    idle = start(processes, tmp_path, "--workers", "0")  # only to find a free port
+    port = idle.port
+    idle.command.kill()
+    run = tmp_path / "run"
+    changed = {"synthesis__mode": "async", "server__url": f"http://127.0.0.1:{port}"}
+    changed |= {"trainer__steps": 24, "trainer__checkpoint_every": 12, "synthesis__lease_s": 1}
+    training = warm_processes.start(tmp_path, *train_arguments(run, **changed))
+    processes.callback(training.kill)
+    until(lambda: len(metrics(run)) >= 2, "steps without a server")
+    options = ["--generator", "rooms", "--workers", "1"]
+    server = start(processes, tmp_path, *options, port=port)
+    name = namespace_of(run)
+
+    def mirrored() -> int:
+        return Pool.open(run).stats().synthetic
+
+    until(lambda: mirrored() >= 2, "the first samples")
+    before = len(metrics(run))
+    server.command.kill()
+    until(lambda: len(metrics(run)) >= before + 2, "steps after the server was killed")
+    server = start(processes, tmp_path, *options, port=port)
+    assert training.wait() == 0, training.stderr
+    assert "training goes on without it" in (run / "log.txt").read_text()
+    records = metrics(run)
+    assert [record["step"] for record in records] == list(range(1, 25))
+    assert max(record["pool/synthetic"] for record in records) > 0
+    # The run is over; whoever goes on with it gets what has come since.
+    settings = SynthesisSettings(run)
+    sink = ServerSink(ServerAddress(server.url), name, settings, POLICY)
+    with closing(AsyncClient(settings, POLICY, batch=1, sink=sink)) as again:
+
+        def settled() -> bool:
+            there, here = server.jobs(name), again.stats().jobs
+            ended = sum(there.get(state, 0) for state in ("admitted", "rejected", "dead"))
+            open_jobs = there.get("queued", 0) + there.get("leased", 0)
+            return not open_jobs and ended == sum(here.values())
+
+        until(settled, "the rest")
+        assert again.stats().jobs["admitted"] == mirrored() > 2
+    for folder in (run, tmp_path / "runs" / name):
+        with Pool.open(folder).database.read() as connection:
+            assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)

@@ -1,0 +1,216 @@
+"""What the service refuses: with the right status and one line, logged, and nothing changed."""
+
+import io
+import json
+import struct
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote
+
+import pytest
+import schemathesis
+from hypothesis import HealthCheck, given, settings
+from PIL import Image
+from schemathesis.checks import not_a_server_error
+from service_client import RUN, SEEDS, jobs, lease, open_run, painted, seed_of, service
+from starlette.testclient import TestClient
+
+from syngrpo.data_server.sample_wire import parent_data, to_base64
+from syngrpo.data_server.service.app import create_app
+from syngrpo.data_server.service.limits import Limits
+from syngrpo.data_server.service.runs import Runs
+
+TOKEN = "correct-horse"
+SMALL = Limits(body=60_000, image_body=200_000, image_pixels=1_000_000)
+
+
+@pytest.fixture
+def client(tmp_path: Path) -> Iterator[TestClient]:
+    with service(tmp_path, limits=SMALL) as client:
+        open_run(client)
+        yield client
+
+
+def bomb(width: int, height: int) -> bytes:
+    """A PNG of a few hundred bytes that claims to be huge."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return (
+            struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        )
+
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    data = zlib.compress(bytes(100_000), 9)
+    return (
+        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", data) + chunk(b"IEND", b"")
+    )
+
+
+def seed_row(**changed: Any) -> dict[str, Any]:
+    return {"samples": [parent_data(SEEDS[0]) | changed]}
+
+
+NOT_ALLOWED: dict[str, tuple[int, str, str, dict[str, Any]]] = {
+    "description": (422, "POST", f"{RUN}/jobs", jobs(1, description="x" * 4001)),
+    "whole body": (413, "POST", f"{RUN}/jobs", jobs(1, description="x" * 100_000)),
+    "too many": (422, "POST", f"{RUN}/jobs", jobs(300, description="")),
+    "unknown key": (422, "POST", f"{RUN}/jobs", jobs(1, colour="red")),
+    "huge number": (422, "POST", f"{RUN}/jobs", jobs(1, seed=2**63)),
+    "half a surrogate": (422, "POST", f"{RUN}/jobs", jobs(1, description="\ud800")),
+    "name of a run": (422, "PUT", "/v1/runs/One%20run", {}),
+    "name of a run, too long": (422, "PUT", "/v1/runs/" + "x" * 65, {}),
+    "nan": (422, "PUT", RUN, {"thresholds": {"min_change": float("nan")}}),
+    "policy": (422, "PUT", RUN, {"policy": {"max_visits": 0}}),
+    "unknown run": (404, "POST", "/v1/runs/gone/jobs", jobs(1)),
+    "unknown path": (404, "POST", "/v1/elsewhere", {}),
+    "wrong method": (405, "POST", RUN, {}),
+    "bomb": (413, "POST", f"{RUN}/samples", seed_row(content=to_base64(bomb(50_000, 50_000)))),
+    "large": (413, "POST", f"{RUN}/samples", seed_row(content=to_base64(bomb(2_000, 1_000)))),
+    "no image": (422, "POST", f"{RUN}/samples", seed_row(content=to_base64(b"GIF89a"))),
+    "no base64": (422, "POST", f"{RUN}/samples", seed_row(content="***")),
+    "other size": (422, "POST", f"{RUN}/samples", seed_row(size=[1, 2])),
+    "other content": (409, "POST", f"{RUN}/samples", seed_row(question="the other one")),
+    "unknown task": (422, "POST", f"{RUN}/samples", seed_row(id="new", task="sing")),
+    "tuple mark": (422, "POST", f"{RUN}/samples", seed_row(id="n", answer={"__tuple__": 1})),
+    "diversity": (
+        422,
+        "POST",
+        f"{RUN}/observations",
+        {
+            "observations": [
+                {"sample_id": "a", "step": 1, "policy_version": 1, "diversity": 2, "accuracy": 0}
+            ]
+        },
+    ),
+    "neither": (
+        422,
+        "POST",
+        "/v1/complete",
+        {"worker": "w", "results": [{"run": "one", "job": "0" * 64}]},
+    ),
+}
+
+
+@pytest.mark.parametrize("name", NOT_ALLOWED)
+def test_refused_and_nothing_changed(
+    client: TestClient, name: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    status, method, path, data = NOT_ALLOWED[name]
+    before = client.get("/v1/runs").json()
+    content = json.dumps(data)
+    headers = {"content-type": "application/json"}
+    answer = client.request(method, path, content=content, headers=headers)
+    assert answer.status_code == status, answer.text
+    assert list(answer.json()) == ["error"]
+    line = answer.json()["error"]
+    assert line and "\n" not in line and len(line) <= 500
+    assert f"refused with status {status}: {line}" in caplog.messages
+    assert client.get("/v1/runs").json() == before
+
+
+@pytest.mark.parametrize(
+    "path", ["/v1/runs/../one", "/v1/runs/%2e%2e/jobs", f"{RUN}/images/..%2f..%2frun.json"]
+)
+def test_a_path_does_not_lead_out(tmp_path: Path, path: str) -> None:
+    """The path as it stands in the request; clients would resolve it before."""
+    with service(tmp_path) as client:
+        open_run(client)
+        statuses: list[int] = []
+        raw = path.encode()
+        scope = {"type": "http", "method": "GET", "path": unquote(path), "raw_path": raw}
+        scope |= {"query_string": b"", "headers": [], "asgi": {"version": "3.0"}}
+        scope |= {"http_version": "1.1", "scheme": "http", "server": ("test", 80), "root_path": ""}
+
+        async def receive() -> dict[str, Any]:
+            return {"type": "http.request", "body": b"", "more_body": False}
+
+        async def send(message: Any) -> None:
+            statuses.append(message.get("status", 0))
+
+        assert client.portal is not None
+        client.portal.call(client.app, scope, receive, send)
+        assert statuses[0] == 400
+
+
+def test_a_body_is_counted_whatever_it_claims(client: TestClient) -> None:
+    def endless() -> Iterator[bytes]:
+        while True:  # ends where the server stops reading
+            yield b" " * 5_000
+
+    parts = endless()
+    limited = (part for part, _ in zip(parts, range(50), strict=False))
+    answer = client.post(f"{RUN}/jobs", content=limited)
+    assert answer.status_code == 413
+    assert answer.json() == {"error": "the request is larger than 60000 bytes; send less at a time"}
+
+
+def test_a_picture_of_another_size_is_refused(client: TestClient) -> None:
+    client.post(f"{RUN}/jobs", json=jobs(1))
+    (leased,) = lease(client)
+    small = io.BytesIO()
+    Image.new("RGB", (4, 4)).save(small, format="PNG")
+    body = {"worker": "w", "results": [painted(leased, small.getvalue())]}
+    assert client.post("/v1/complete", json=body).status_code == 422
+    assert client.get(f"{RUN}/stats").json()["jobs"]["leased"] == 1
+    body = {"worker": "w", "results": [painted(leased, seed_of(leased).image.read())]}
+    assert client.post("/v1/complete", json=body).status_code == 200
+
+
+def test_a_token_opens_the_door(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with service(tmp_path, token=TOKEN) as client:
+        for header, status in (
+            (None, 401),
+            (TOKEN, 401),
+            ("Basic correct-horse", 401),
+            ("Bearer", 401),
+            ("Bearer correct-hors", 403),
+            ("Bearer correct-horse-battery", 403),
+            (f"Bearer {TOKEN}", 200),
+            (f"bearer  {TOKEN}", 200),
+        ):
+            headers = {"Authorization": header} if header is not None else {}
+            for path in ("/v1/runs", "/metrics", "/openapi.json"):
+                answer = client.get(path, headers=headers)
+                assert answer.status_code == status, (header, path)
+            assert (answer.headers.get("www-authenticate") == "Bearer") == (status == 401)
+            if status != 200:
+                refused = client.put(RUN, json={}, headers=headers)
+                assert refused.status_code == status
+                assert not (tmp_path / "one").exists()
+        assert "refused with status 403: the token is wrong" in caplog.messages
+        assert client.get("/healthz").json() == {"status": "ok"}
+
+
+def test_nothing_that_the_service_describes_makes_it_fail(tmp_path: Path) -> None:
+    """Everything that its own OpenAPI document allows, and much that it does not."""
+    app = create_app(Runs(tmp_path))
+    schema = schemathesis.openapi.from_asgi("/openapi.json", app)
+    seen: set[str] = set()
+    for result in schema.get_all_operations():
+        operation = result.ok()
+        seen.add(operation.label)
+        _drive(operation)
+    assert {"PUT /v1/runs/{run}", "POST /v1/lease", "GET /metrics"} <= seen
+    assert len(seen) >= 14
+
+
+def _drive(operation: Any) -> None:
+    @given(case=operation.as_strategy())
+    @settings(
+        max_examples=12,
+        deadline=None,
+        derandomize=True,
+        database=None,
+        suppress_health_check=list(HealthCheck),
+    )
+    def drive(case: Any) -> None:
+        for values in (case.query, case.body):
+            if isinstance(values, dict) and isinstance(values.get("wait_s"), int | float):
+                values["wait_s"] = 0  # nobody else will bring a job
+        answer = case.call()
+        case.validate_response(answer, checks=[not_a_server_error])
+        assert answer.status_code < 500
+
+    drive()

@@ -1,0 +1,167 @@
+"""An evaluation that is killed goes on; one that has changed is refused."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tiny_models import save_tiny_qwen
+
+from syngrpo.evaluation import evaluate_command, measure
+from syngrpo.evaluation.fingerprint import model_fingerprint
+from syngrpo.evaluation.predictions import read_predictions, write_predictions
+from syngrpo.formats.jsonl import write_jsonl
+from syngrpo.sample import InputError
+from syngrpo_rooms.dataset import rooms_samples
+
+SAMPLES = 24
+OPTIONS: dict[str, Any] = {"prompt_style": "brief", "max_new_tokens": 40, "samples_per_prompt": 2}
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_tiny_qwen(tmp_path_factory.mktemp("model"))
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("data")
+    halves = (rooms_samples("test", SAMPLES // 2, task=task, size=64) for task in ("rec", "isr"))
+    samples = [sample for pair in zip(*halves, strict=True) for sample in pair]
+    write_jsonl(samples, folder / "mine.jsonl", folder / "images")
+    return folder / "mine.jsonl"
+
+
+@pytest.fixture(scope="module")
+def whole(model: Path, data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("whole")
+    evaluate_command(str(model), [data], out, **OPTIONS)
+    return out
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Ids of the samples that the model is asked, greedily."""
+    ids: list[str] = []
+    real = measure.rollout
+
+    def counting(policy, prompts, group_size, *rest):  # type: ignore[no-untyped-def]
+        ids.extend(p.sample_id for p in prompts if group_size == 1)
+        return real(policy, prompts, group_size, *rest)
+
+    monkeypatch.setattr(measure, "rollout", counting)
+    return ids
+
+
+def test_after_a_kill_it_goes_on_and_ends_with_the_same(
+    model: Path, data: Path, whole: Path, tmp_path: Path, asked: list[str]
+) -> None:
+    out, predictions = tmp_path / "out", tmp_path / "out" / "predictions-mine.jsonl"
+    arguments = ["evaluate", "--model", model, "--data", data, "--out", out, "--batch-size", "1"]
+    arguments += ["--prompt-style", "brief", "--max-new-tokens", "40", "--device", "cpu"]
+    command = [sys.executable, "-m", "syngrpo.cli", *map(str, arguments)]
+    process = subprocess.Popen(
+        [*command, "--samples-per-prompt", "2"],
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        stdout=subprocess.DEVNULL,
+    )
+    while not (predictions.exists() and predictions.read_bytes().count(b"\n") >= 3):
+        assert process.poll() is None, "ended before it could be killed"
+        time.sleep(0.005)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    kept = [prediction.id for prediction in read_predictions(predictions)]
+    assert 3 <= len(kept) < SAMPLES
+    assert not (out / "metrics.json").exists()
+    with predictions.open("ab") as file:
+        file.write(b'{"id": "rooms-rec-test')  # cut off in the middle of a line
+    evaluate_command(str(model), [data], out, batch_size=7, **OPTIONS)
+    assert len(asked) == SAMPLES - len(kept) and not set(asked) & set(kept)
+    for name in ("predictions-mine.jsonl", "metrics.json", "evaluation.jsonl", "settings.json"):
+        assert (out / name).read_bytes() == (whole / name).read_bytes(), name
+
+
+def test_a_finished_one_asks_nothing_again_and_more_samples_only_what_is_new(
+    model: Path, data: Path, whole: Path, tmp_path: Path, asked: list[str]
+) -> None:
+    out = shutil.copytree(whole, tmp_path / "out")
+    evaluate_command(str(model), [data], out, **OPTIONS)
+    assert asked == []
+    for count in (2, 3):
+        evaluate_command(str(model), ["rooms:test"], tmp_path / "rooms", count=count, **OPTIONS)
+    assert len(asked) == len(set(asked)) == 3
+
+
+def test_other_settings_model_or_samples_are_refused_unless_restarted(
+    model: Path, data: Path, whole: Path, tmp_path: Path, asked: list[str]
+) -> None:
+    out = shutil.copytree(whole, tmp_path / "out")
+    other = save_tiny_qwen(tmp_path / "other", seed=1)
+    with pytest.raises(InputError, match=r"max_new_tokens 40, now 8; give another --out, or --res"):
+        evaluate_command(str(model), [data], out, **OPTIONS | {"max_new_tokens": 8})
+    with pytest.raises(InputError, match="other settings: model "):
+        evaluate_command(str(other), [data], out, **OPTIONS)
+    rows = [json.loads(line) for line in data.read_text().splitlines()]
+    rows[2]["question"] = "something else"
+    changed = data.with_name("changed") / data.name
+    changed.parent.mkdir()
+    shutil.copytree(data.parent / "images", changed.parent / "images")
+    changed.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    with pytest.raises(InputError, match=f"'{rows[2]['id']}', which has changed since"):
+        evaluate_command(str(model), [changed], out, **OPTIONS)
+    changed.write_text("".join(json.dumps(row) + "\n" for row in rows[3:]))
+    with pytest.raises(InputError, match="is not in the data; give another --out, or --restart"):
+        evaluate_command(str(model), [changed], out, **OPTIONS)
+    assert asked == []
+    assert (out / "metrics.json").exists()
+    evaluate_command(str(other), [changed], out, restart=True, **OPTIONS)
+    assert len(asked) == SAMPLES - 3
+
+
+def test_another_picture_under_the_same_name_is_another_sample(model: Path, tmp_path: Path) -> None:
+    first, second = rooms_samples("test", 2, size=64)
+    for picture in (first, second):
+        write_jsonl([first], tmp_path / "one.jsonl", tmp_path / "images")
+        (path,) = (tmp_path / "images").iterdir()
+        path.write_bytes(picture.image.read())
+        if picture is second:
+            with pytest.raises(InputError, match="has changed since"):
+                evaluate_command(str(model), [tmp_path / "one.jsonl"], tmp_path / "out", **OPTIONS)
+        else:
+            evaluate_command(str(model), [tmp_path / "one.jsonl"], tmp_path / "out", **OPTIONS)
+
+
+def test_predictions_come_back_as_they_were(whole: Path, tmp_path: Path) -> None:
+    predictions = read_predictions(whole / "predictions-mine.jsonl")
+    assert {type(p.truth) for p in predictions if p.task == "rec"} == {tuple}
+    write_predictions(predictions, tmp_path / "again.jsonl")
+    assert (tmp_path / "again.jsonl").read_bytes() == (
+        whole / "predictions-mine.jsonl"
+    ).read_bytes()
+    (tmp_path / "again.jsonl").write_text('{"id": 3}\n')
+    with pytest.raises(InputError, match=r"again.jsonl:1 is not a prediction"):
+        read_predictions(tmp_path / "again.jsonl")
+
+
+def test_a_fingerprint_is_of_what_the_model_is_not_of_where_it_lies(
+    model: Path, tmp_path: Path
+) -> None:
+    copy = shutil.copytree(model, tmp_path / "copy")
+    os.utime(copy / "model.safetensors", (0, 0))
+    (copy / "log.jsonl").write_text("{}\n")
+    assert model_fingerprint(str(copy)) == model_fingerprint(str(model))
+    weights = bytearray((copy / "model.safetensors").read_bytes())
+    weights[len(weights) // 2] ^= 1
+    (copy / "model.safetensors").write_bytes(weights)
+    changed = model_fingerprint(str(copy))
+    assert changed != model_fingerprint(str(model))
+    template = copy / "chat_template.jinja"
+    template.write_text(template.read_text() + " ")
+    assert model_fingerprint(str(copy)) != changed
+    assert model_fingerprint(str(model), copy) != model_fingerprint(str(model))

@@ -1,0 +1,367 @@
+"""The experiment on the rooms world: its statistics, and a small matrix that is really run."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from experiments.rooms import labels, truth
+from experiments.rooms.claims import Claim, claims
+from experiments.rooms.compare import Finished
+from experiments.rooms.dependence import (
+    CHANGES,
+    SCENES_SEED,
+    FirstVisits,
+    changed_samples,
+    explained,
+)
+from experiments.rooms.matrix import Cell, Folders, Matrix, chosen, differences
+from experiments.rooms.persistence import persistence
+from experiments.rooms.report import write_report
+from experiments.rooms.result import read_result, read_results, write_result
+from experiments.rooms.settings import SETTINGS
+from experiments.rooms.standing import Standing, seconds_left, standing
+from experiments.rooms.statistics import Resampling
+from experiments.rooms.tables import claims_table
+from experiments.rooms.wear import early_and_late, painted_descriptions
+from PIL import Image
+from planted_matrix import DIVERSITY, MORE_DIVERSITY, plant, planted
+from scipy.stats import bootstrap
+
+from syngrpo.boxes import decode_mask
+from syngrpo.pool.records import Observation
+from syngrpo.pool.store import Pool
+from syngrpo.sample import EncodedImage, InputError
+from syngrpo_rooms.dataset import rooms_samples, rooms_scene
+from syngrpo_rooms.descriptions import random_description
+
+# --- statistics
+
+
+def test_over_one_seed_the_interval_is_scipys_paired_bootstrap() -> None:
+    rng = np.random.default_rng(0)
+    base = rng.integers(0, 5, (1, 300)) / 4
+    ours = np.clip(base + rng.choice((0, 0, 0.25), (1, 300)), 0, 1)
+    resampling = Resampling(number=20000)
+    found = resampling.over_both(ours, "s", "n") - resampling.over_both(base, "s", "n")
+    expected = bootstrap(
+        ((ours - base)[0],), np.mean, method="percentile", n_resamples=20000, rng=rng
+    ).confidence_interval
+    assert found.value == pytest.approx((ours - base).mean())
+    assert found.interval == pytest.approx((expected.low, expected.high), abs=2e-3)
+
+
+@pytest.mark.parametrize("seeds", [3, 10])
+def test_the_spread_over_seeds_is_the_standard_error_of_their_mean(seeds: int) -> None:
+    values = np.random.default_rng(1).normal(size=seeds)
+    draws = Resampling(number=20000).over_seeds(values, "s").draws
+    assert draws.mean() == pytest.approx(values.mean(), abs=0.02)
+    assert draws.std() == pytest.approx(values.std(ddof=1) / np.sqrt(seeds), rel=0.03)
+
+
+def test_a_planted_difference_is_covered_as_often_as_promised() -> None:
+    """Seeds and samples each have an effect of their own on the difference: leaving out either
+    would miss the truth far more often."""
+    rng = np.random.default_rng(2)
+    covered = covered_without_seeds = 0
+    for trial in range(200):
+        of_seed, of_sample = rng.normal(0, 0.03, (8, 1)), rng.normal(0, 0.3, (1, 150))
+        difference = 0.05 + of_seed + of_sample + rng.normal(0, 0.3, (8, 150))
+        resampling = Resampling(number=400, seed=trial)
+        low, high = resampling.over_both(difference, "s", "n").interval
+        covered += low <= 0.05 <= high
+        pooled = resampling.over_both(difference.mean(axis=0, keepdims=True), "s", "n").interval
+        covered_without_seeds += pooled[0] <= 0.05 <= pooled[1]
+    assert 178 <= covered <= 200
+    assert covered > covered_without_seeds
+
+
+def test_what_is_paired_stays_paired() -> None:
+    rng = np.random.default_rng(3)
+    hard = rng.uniform(0, 1, (1, 200)) + rng.normal(0, 0.2, (3, 1))
+    resampling = Resampling(number=500)
+    better, base = (resampling.over_both(v, "rec/0,1,2", "rec/test") for v in (hard + 0.1, hard))
+    assert (better - base).interval == pytest.approx((0.1, 0.1))
+    elsewhere = resampling.over_both(hard, "ovd/0,1,2", "ovd/test")
+    low, high = (better - elsewhere).interval
+    assert high - low > 0.1
+
+
+# --- the matrix
+
+
+def test_cells_are_chosen_by_what_they_are() -> None:
+    cells = Matrix().cells()
+    assert len(cells) == len(set(cells)) == 3 * (7 * 3 + 3)
+    assert [c.method for c in chosen(cells, ["task=rec,seed=3"])] == list(SETTINGS.further_seeds)
+    assert {c.task for c in chosen(cells, ["task=rec", "task=isr"])} == {"rec", "isr"}
+    assert chosen(cells, ["task=ovd,method=grpo,seed=2"]) == [Cell("ovd", "grpo", 2)]
+    with pytest.raises(InputError, match="no such cell"):
+        chosen(cells, ["method=ppo"])
+    with pytest.raises(InputError, match="write it as"):
+        chosen(cells, ["rec"])
+
+
+def test_methods_differ_in_the_method_alone_and_tuning_sees_dev_alone() -> None:
+    matrix = Matrix()
+    ours = matrix.config(Cell("rec", "syn-grpo", 1))
+    for method in SETTINGS.methods:
+        config = matrix.config(Cell("rec", method, 1))
+        for section in ("data", "rollout", "evaluation", "model", "pool", "synthesis"):
+            if section != "synthesis" or config.method.synthesises:
+                assert getattr(config, section) == getattr(ours, section), method
+        if method != "grpo-clip-higher":  # of one update a rollout it would be plain GRPO
+            assert config.trainer == ours.trainer, method
+    held_out, tuning = matrix.config(Cell("isr", "grpo", 0)), Matrix(split="dev")
+    splits = {source.rooms for source in held_out.evaluation.sets.values()}
+    assert splits == {"test", "ood"}
+    assert [s.rooms for s in tuning.config(Cell("isr", "grpo", 0)).evaluation.sets.values()] == [
+        "dev"
+    ]
+    assert held_out.data.train[0].rooms == "train"
+    assert Folders.of("dev").results != Folders.of("held-out").results
+
+
+def test_a_difference_is_a_value_that_is_another_now() -> None:
+    before = {"method.beta": 0.0, "trainer.steps": 300, "pool.gone": 1}
+    now = {"method.beta": 0.1, "trainer.steps": 300, "method.new": 5}
+    assert differences(before, now) == ["method.beta 0.0, now 0.1", "pool.gone 1, now None"]
+
+
+def test_time_left_is_what_like_cells_took() -> None:
+    cells = {
+        Cell("rec", "grpo", 0): Standing("done", share=1.0, seconds=100.0),
+        Cell("rec", "starter", 0): Standing("done", share=1.0, seconds=10.0),
+        Cell("rec", "grpo", 1): Standing("running", share=0.5),
+        Cell("rec", "syn-grpo", 0): Standing("to come"),
+    }
+    assert seconds_left(cells, {}, jobs=1) == pytest.approx(50 + 100)
+    assert seconds_left(cells, {}, jobs=2) == pytest.approx(75)
+    assert seconds_left({Cell("rec", "grpo", 0): Standing("to come")}, {}, 1) is None
+
+
+# --- the report
+
+SMALL = replace(SETTINGS, held_out=60, steps=40)
+
+
+def test_the_report_finds_the_planted_effects(tmp_path: Path) -> None:
+    matrix, folders = Matrix(SMALL), Folders(tmp_path)
+    plant(matrix, folders)
+    finished = Finished(
+        read_results(matrix, folders), SMALL.tasks, list(SMALL.methods), ("test", "ood")
+    )
+    found = {claim.text: claim for claim in claims(finished, None)}
+    seeds = SMALL.all_seeds
+    assert seeds == SMALL.seeds_of("grpo") > SMALL.seeds_of("noisy-rollout") == SMALL.seeds
+    assert f"rec: {len(seeds)} seeds" in found["better than random-scene on ood, sampled"].note
+    assert "rec: 3 seeds" in found["better than noisy-rollout on ood, sampled"].note
+    diversity = found["response diversity in training, all groups: syn-grpo over grpo"]
+    assert diversity.value == pytest.approx(100 * MORE_DIVERSITY)
+    assert diversity.verdict == "met"
+    for set_name, gain in (("test", 8.0), ("ood", 12.0)):
+        claim = found[f"sampled accuracy on {set_name}: syn-grpo − grpo"]
+        assert claim.interval is not None and claim.value is not None
+        assert claim.interval[0] - 1 < gain < claim.interval[1] + 1
+        per_task = [
+            np.mean([_last(finished, t, "syn-grpo", s, set_name) for s in seeds])
+            - np.mean([_last(finished, t, "grpo", s, set_name) for s in seeds])
+            for t in SMALL.tasks
+        ]
+        assert claim.value == pytest.approx(100 * np.mean(per_task))
+    assert found["better than starter on ood, sampled"].verdict == "met"
+    drift = found["size of the drift of the description reward: syn-grpo-no-smoothing − syn-grpo"]
+    assert drift.verdict == "met"
+    assert found["synthetic samples of rec whose label is true"].verdict == "not measured"
+    text = write_report(matrix, folders).read_text()
+    assert f"{DIVERSITY:.3f}" in text and "97.0 (97.0)" in text
+    assert f"{len(matrix.cells())} of {len(matrix.cells())} cells" in text
+    assert "where intervals overlap more (grpo 3;" in text and "Not finished" not in text
+    for picture in re.findall(r"\]\(([^)]+\.png)\)", text):
+        with Image.open(tmp_path / picture) as image:
+            assert image.width > 600
+    for line in text.splitlines():
+        assert not line.startswith("|") or line.count("|") > 2
+
+
+def _last(finished: Finished, task: str, method: str, seed: int, set_name: str) -> float:
+    return float(finished.of(task, method, seed).last(set_name).values("sampled").mean())
+
+
+def test_a_value_just_short_of_its_target_does_not_look_like_it() -> None:
+    text = claims_table([Claim("a", 5.789, (3.4, 8.2), "points", 5.8), Claim("b", 5.84, None, "%")])
+    assert "| a | +5.79 points | +3.4 … +8.2 | ≥ 5.8 | **not met** |" in text
+    assert "| b | +5.8 % |" in text
+
+
+def test_a_report_of_a_part_names_what_is_missing(tmp_path: Path) -> None:
+    part = replace(SMALL, tasks=("rec",), seeds=(0, 1), further_seeds={})
+    matrix, folders = Matrix(part), Folders(tmp_path)
+    with pytest.raises(InputError, match="holds no result"):
+        write_report(matrix, folders)
+    missing = [Cell("rec", "grpo", 1), Cell("rec", "noisy-rollout", 0)]
+    plant(matrix, folders, left_out=lambda cell: cell in missing)
+    text = write_report(matrix, folders).read_text()
+    assert "12 of 14 cells" in text
+    assert "**Not finished**: rec-noisy-rollout-0, rec-grpo-1." in text
+    assert "rec: 1 seeds" in text  # pairs are of the seeds that both have
+    other = planted(matrix, Cell("rec", "grpo", 1))
+    sets = {name: replace(one, samples="others") for name, one in other.held_out.items()}
+    write_result(replace(other, held_out=sets), folders.result(other.cell))
+    with pytest.raises(InputError, match="measured on different samples of test"):
+        write_report(matrix, folders)
+
+
+def test_what_was_trained_for_longer_has_a_section_of_its_own(tmp_path: Path) -> None:
+    matrix, folders = Matrix(SMALL), Folders(tmp_path)
+    plant(matrix, folders)
+    assert "Trained for longer" not in write_report(matrix, folders).read_text()
+    more = matrix.longer
+    assert more.settings.steps == 1.5 * SMALL.steps
+    assert more.config(Cell("rec", "grpo", 0)).trainer.steps == more.settings.steps
+    plant(more, folders.longer, left_out=lambda cell: cell == Cell("ovd", "grpo", 2))
+    text = write_report(matrix, folders).read_text()
+    section = text[text.index("## Trained for longer") : text.index("## What was painted")]
+    assert f"{more.settings.steps} steps instead of {SMALL.steps}" in section
+    assert "26 of 27 cells" in section and "**Not finished**: ovd-grpo-2." in section
+    assert "clip-higher" not in section and "syn-grpo over grpo | +30.0 %" in section
+    pictures = re.findall(r"\]\((longer/[^)]+\.png)\)", section)
+    assert len(pictures) == 3 and all((tmp_path / picture).exists() for picture in pictures)
+
+
+def test_what_was_made_otherwise_is_outdated(tmp_path: Path) -> None:
+    matrix, folders = Matrix(SMALL), Folders(tmp_path)
+    cell = Cell("isr", "syn-grpo", 0)
+    write_result(planted(matrix, cell), folders.result(cell))
+    assert folders.result(cell).stat().st_size < 60_000
+    assert standing(matrix, cell, folders).state == "done"
+    tuned = Matrix(SMALL, extra=("method.diversity_weight=0.9",))
+    assert standing(tuned, cell, folders).state == "outdated"
+    assert "method.diversity_weight 0.5, now 0.9" in standing(tuned, cell, folders).why
+    result = read_result(folders.result(cell))
+    write_result(replace(result, world={**result.world, "model": "another"}), folders.result(cell))
+    assert "model" in standing(matrix, cell, folders).why
+    with pytest.raises(InputError, match="holds no result"):
+        write_report(matrix, folders)
+    folders.result(cell).write_text("{}")
+    with pytest.raises(InputError, match="is no result"):
+        read_result(folders.result(cell))
+    assert standing(Matrix(SMALL, extra=("method.x=1",)), cell, folders).state == "impossible"
+
+
+# --- labels
+
+
+def test_painted_labels_are_true_and_planted_faults_are_found(tmp_path: Path) -> None:
+    for task in SETTINGS.tasks:
+        samples = labels.painted_here(tmp_path / task, task, 12)
+        assert [truth.fault(sample) for sample in samples] == [None] * 12
+        sample = samples[0]
+        first, picture = sample.objects[0], sample.image.decode().copy()
+        x1, y1, x2, y2 = first.box
+        moved = replace(first, box=(x1 + 1, y1, x2 + 1, y2))
+        assert first.mask is not None
+        rows, columns = np.nonzero(decode_mask(first.mask))
+        within, around = picture.copy(), picture.copy()
+        within[rows[0], columns[0]] ^= 1
+        around[:6, :6] ^= 255
+        columns_of = {**sample.columns, "scene_seed": sample.columns["scene_seed"] + 1}
+        faulty = {
+            "objects": replace(sample, objects=(moved, *sample.objects[1:])),
+            "pixels": replace(sample, image=EncodedImage.from_pixels(within)),
+            "answer": replace(sample, answer="nothing"),
+            "surroundings": replace(sample, image=EncodedImage.from_pixels(around)),
+        }
+        assert {what: truth.fault(one) for what, one in faulty.items()} == {w: w for w in faulty}
+        assert truth.fault(replace(sample, columns=columns_of)) is not None
+
+
+def test_a_room_that_is_asked_for_must_be_seen(tmp_path: Path) -> None:
+    samples = labels.painted_here(tmp_path, "isr", 24)
+    asked = [s for s in samples if s.columns["kind"] == "room_type"]
+    assert asked
+    made = asked[0].columns["synthesis"]
+    other = next(room for room in truth.ROOM_WORDS if room != asked[0].answer)
+    prompt = made["prompt"].replace(asked[0].answer, other, 1)
+    lied = {**asked[0].columns, "synthesis": {**made, "prompt": prompt}}
+    repainted = truth._repainted(asked[0], truth.keep_mask(asked[0]), prompt)
+    keep = truth.keep_mask(asked[0])
+    picture = np.where(keep[..., None], asked[0].image.decode(), repainted)
+    child = replace(asked[0], columns=lied, image=EncodedImage.from_pixels(picture))
+    assert truth.fault(child) == "room"
+
+
+# --- what D says
+
+
+@pytest.mark.parametrize("lasting", [True, False])
+def test_a_diversity_that_lasts_is_told_from_luck(tmp_path: Path, lasting: bool) -> None:
+    seeds = rooms_samples("train", 30)
+    pool = Pool.open(tmp_path)
+    pool.add_seeds(seeds)
+    rng = np.random.default_rng(4)
+    own = dict(zip((seed.id for seed in seeds), rng.random(len(seeds)), strict=True))
+    assert persistence(pool) is None
+    for step in range(1, 41):
+        for name, value in own.items():
+            luck = rng.random()
+            measured = 0.8 * value + 0.2 * luck if lasting else luck
+            pool.observe([Observation(name, step, step, measured, 0.5)])
+    found = persistence(pool)
+    pool.close()
+    assert found is not None and (found > 0.8 if lasting else abs(found) < 0.15)
+
+
+@pytest.mark.parametrize("cause", ["words", "family", "luck"])
+def test_what_diversity_depends_on_is_found(cause: str) -> None:
+    rng = np.random.default_rng(7)
+    steps = np.repeat(np.arange(100), 6)
+    families = rng.integers(20, size=len(steps))
+    descriptions = tuple(random_description(rng) for _ in steps)
+    told = {
+        "words": np.array(["glare" in text or "window" in text for text in descriptions]),
+        "family": (families % 3 == 0),
+        "luck": rng.random(len(steps)) < 0.3,
+    }[cause]
+    diversity = 0.3 * np.exp(-steps / 40) + 0.2 * told + rng.normal(0, 0.05, len(steps))
+    found = explained(FirstVisits(steps, diversity, families, descriptions))
+    assert found["time"] > 0.2
+    assert found["words"] > 0.4 if cause == "words" else found["words"] < 0.1
+    assert (found["family"] > 0.4) == (cause == "family")
+
+
+def test_descriptions_that_wear_out_are_told(tmp_path: Path) -> None:
+    painted = labels.painted_here(tmp_path, "rec", 24)
+    texts = painted_descriptions(tmp_path)
+    assert texts == [sample.description for sample in painted]
+    full = "a kitchen, red brick wall, blue wood floor, a pink striped rug, a sunny window, glare"
+    early, late = early_and_late(
+        [full] * 10 + texts[:20] * 4 + ["light light light, a a wall"] * 10
+    )
+    # A room; colour and pattern of wall, floor and rug; window; light.
+    assert (early.properties, early.words) == (9, 16)
+    assert (late.properties, late.words) == (0, 6)
+    with pytest.raises(InputError, match="9 descriptions"):
+        early_and_late(texts[:9])
+    with pytest.raises(InputError, match="no pool"):
+        painted_descriptions(tmp_path / "nothing")
+
+
+@pytest.mark.parametrize("task", ["rec", "isr"])
+def test_scenes_in_other_surroundings_keep_their_things(task: str) -> None:
+    plain = rooms_samples("train", 6, SCENES_SEED, task)
+    for change in CHANGES.values():
+        for before, after in zip(plain, changed_samples(task, change, 6), strict=True):
+            _, drawn = rooms_scene("train", before.columns["scene_seed"])
+            assert (after.question, after.answer) == (before.question, before.answer)
+            assert [o.box for o in after.objects] == list(drawn.boxes)
+            assert after.image.decode().shape == before.image.decode().shape
+    same = changed_samples(task, CHANGES["plain, as they are"], 6)
+    assert [one.image.read() for one in same] == [one.image.read() for one in plain]
+    lit = changed_samples(task, CHANGES["dim"], 6)
+    for dim, bright in zip(lit, plain, strict=True):
+        things = np.logical_or.reduce([decode_mask(o.mask) for o in bright.objects])
+        assert dim.image.decode()[things].mean() < 0.7 * bright.image.decode()[things].mean()

@@ -1,0 +1,274 @@
+import copy
+import json
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pycocotools.coco import COCO
+
+from syngrpo.boxes import decode_mask
+from syngrpo.formats.coco import read_coco
+from syngrpo.formats.problems import Problems
+from syngrpo.formats.registry import ReadOptions, read_dataset
+from syngrpo.sample import InputError, Sample
+
+FOLDER = Path(__file__).parents[1] / "fixtures" / "coco"
+FILE = FOLDER / "annotations" / "instances_rooms2026.json"
+IMAGES = (FOLDER / "rooms2026",)
+CONTENT = json.loads(FILE.read_text())
+
+
+@pytest.fixture(scope="module")
+def reference() -> COCO:
+    return COCO(str(FILE))
+
+
+def read(content: Any, problems: Problems | None = None, **options: Any) -> list[Sample]:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "instances.json"
+        path.write_text(json.dumps(content))
+        options = {"images": IMAGES} | options
+        return read_dataset(path, "coco", ReadOptions(**options), problems)
+
+
+def changed(change: Callable[[dict[str, Any]], Any]) -> dict[str, Any]:
+    content = copy.deepcopy(CONTENT)
+    change(content)
+    return content
+
+
+def test_detection_agrees_with_pycocotools(reference: COCO) -> None:
+    problems = Problems()
+    samples = read_dataset(FILE, options=ReadOptions(negatives=2), problems=problems)
+    names = {
+        category["id"]: category["name"] for category in reference.loadCats(reference.getCatIds())
+    }
+    assert [sample.id for sample in samples] == [
+        f"instances_rooms2026-{image}" for image in reference.getImgIds()
+    ]
+    for sample, image in zip(samples, reference.getImgIds(), strict=True):
+        annotations = reference.loadAnns(reference.getAnnIds(imgIds=image, iscrowd=False))
+        crowds = reference.loadAnns(reference.getAnnIds(imgIds=image, iscrowd=True))
+        assert sample.image.path == IMAGES[0] / reference.loadImgs(image)[0]["file_name"]
+        assert [thing.label for thing in sample.objects] == [
+            names[one["category_id"]] for one in annotations
+        ]
+        for thing, one in zip(sample.objects, annotations, strict=True):
+            x, y, width, height = one["bbox"]
+            assert thing.box == pytest.approx((x, y, x + width, y + height))
+            assert thing.mask is not None
+            assert (decode_mask(thing.mask) == reference.annToMask(one).astype(bool)).all()
+        unsure = {names[one["category_id"]] for one in crowds}
+        present = {thing.label for thing in sample.objects} - unsure
+        asked = sample.question.split(", ")
+        assert len(asked) == len(present) + 2 and present < set(asked) and not unsure & set(asked)
+        assert len(sample.answer) == sum(thing.label in present for thing in sample.objects)
+    assert not problems.found
+    assert problems.notes == [f"{FILE}: crowd annotations, which are no ground truth, left out: 1"]
+
+
+def test_absent_classes_are_drawn_by_the_seed_and_mixed_with_the_others() -> None:
+    questions = [
+        [sample.question for sample in read_dataset(FILE, options=ReadOptions(seed=seed))]
+        for seed in (0, 0, 1)
+    ]
+    assert questions[0] == questions[1] != questions[2]
+    many = [
+        (sample, sample.question.split(", "))
+        for seed in range(20)
+        for sample in read_dataset(FILE, options=ReadOptions(seed=seed, negatives=3))
+        if sample.answer
+    ]
+    present = [[a["label"] for a in sample.answer] for sample, _ in many]
+    firsts = [asked[0] in there for (_, asked), there in zip(many, present, strict=True)]
+    assert 0 < sum(firsts) < len(firsts), "the order must not say what is absent"
+
+
+def test_images_without_anything_to_ask_are_left_out_and_counted() -> None:
+    problems = Problems()
+    samples = read_dataset(FILE, options=ReadOptions(negatives=0), problems=problems)
+    assert len(samples) == 3 and not problems.found
+    assert any("images without a class to ask for, left out: 1" in note for note in problems.notes)
+
+
+def test_lvis_negatives_are_all_that_is_known_to_be_absent() -> None:
+    ids = {category["name"]: category["id"] for category in CONTENT["categories"]}
+
+    def lvis(content: dict[str, Any]) -> None:
+        for image in content["images"]:
+            image["neg_category_ids"] = [ids["sofa"]]
+            image["not_exhaustive_category_ids"] = [ids["ball"]]
+
+    for sample in read(changed(lvis)):
+        absent = set(sample.question.split(", ")) - {thing.label for thing in sample.objects}
+        assert absent <= {"sofa"} and "ball" not in sample.question.split(", ")
+
+
+def test_a_class_that_comes_once_is_a_phrase(reference: COCO) -> None:
+    samples = read_dataset(FILE, options=ReadOptions(task="rec"))
+    expected = {}
+    for image in reference.getImgIds():
+        annotations = reference.loadAnns(reference.getAnnIds(imgIds=image))
+        classes = [one["category_id"] for one in annotations]
+        for one in annotations:
+            if classes.count(one["category_id"]) == 1 and not one["iscrowd"]:
+                name = reference.loadCats(one["category_id"])[0]["name"]
+                expected[f"instances_rooms2026-{image}-{one['id']}"] = (f"the {name}", one["bbox"])
+    assert {sample.id for sample in samples} == set(expected) and expected
+    for sample in samples:
+        phrase, (x, y, width, height) = expected[sample.id]
+        assert sample.question == phrase
+        assert sample.answer == pytest.approx((x, y, x + width, y + height))
+
+
+def test_class_names_lose_their_comma_and_that_is_said() -> None:
+    problems = Problems()
+    ball = next(c for c in CONTENT["categories"] if c["name"] == "ball")
+    position = CONTENT["categories"].index(ball)
+    content = changed(lambda c: c["categories"][position].update(name="ball, round"))
+    samples = read(content, problems, negatives=12)
+    assert any("ball round" in sample.question.split(", ") for sample in samples)
+    assert any("'ball, round' is called 'ball round'" in note for note in problems.notes)
+
+
+def test_polygons_of_no_pixel_leave_the_box() -> None:
+    tiny = changed(
+        lambda c: c["annotations"][0].update(
+            bbox=[10, 10, 0.2, 0.2], segmentation=[[10, 10, 10.01, 10, 10.01, 10.01]]
+        )
+    )
+    problems = Problems()
+    assert read(tiny, problems)[0].objects[0].mask is None and not problems.found
+    assert any("segmentations without a pixel, box used instead: 1" in n for n in problems.notes)
+
+
+def test_polygons_far_outside_end_at_the_border() -> None:
+    corners = [[-1e12, -1e12, 1e12, -1e12, 1e12, 1e12, -1e12, 1e12]]
+    content = changed(lambda c: c["annotations"][0].update(segmentation=corners))
+    (sample, *_) = read(content)
+    mask = sample.objects[0].mask
+    assert mask is not None and np.mean(decode_mask(mask)) > 0.9
+
+
+FIRST = CONTENT["annotations"][0]["id"]
+IMAGE = CONTENT["images"][0]["id"]
+
+
+def annotation(**values: Any) -> Callable[[dict[str, Any]], Any]:
+    return lambda content: content["annotations"][0].update(values)
+
+
+def image(**values: Any) -> Callable[[dict[str, Any]], Any]:
+    return lambda content: content["images"][0].update(values)
+
+
+BAD: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {
+    "unknown image": (annotation(image_id=5), f"annotation {FIRST}: image_id is 5, which"),
+    "unknown class": (annotation(category_id=2), f"annotation {FIRST}: category_id is 2"),
+    "crowd is a text": (annotation(iscrowd="no"), f"annotation {FIRST}: iscrowd is 'no'"),
+    "no bbox": (annotation(bbox=None), f"annotation {FIRST}: bbox is None"),
+    "bbox of texts": (annotation(bbox=["1", 2, 3, 4]), f"annotation {FIRST}: bbox is"),
+    "no width": (annotation(bbox=[1, 2, 0, 4]), f"annotation {FIRST}: bbox as x1"),
+    "bbox outside": (annotation(bbox=[100, 2, 50, 4]), "leaves the 112x80 image"),
+    "polygon of four": (annotation(segmentation=[[1, 2, 3, 4]]), "not a polygon"),
+    "polygon of texts": (annotation(segmentation=[["1"] * 6]), "not a polygon"),
+    "polygon elsewhere": (
+        annotation(segmentation=[[0, 0, 4, 0, 4, 4, 0, 4]], bbox=[90, 60, 9, 9]),
+        f"annotation {FIRST}: segmentation covers no pixel of the object's box",
+    ),
+    "run lengths too short": (
+        annotation(segmentation={"size": [80, 112], "counts": [5, 3]}),
+        "segmentation.counts is not a run-length code of the whole image",
+    ),
+    "run lengths below 0": (
+        annotation(segmentation={"size": [80, 112], "counts": [-5, 80 * 112 + 5]}),
+        "segmentation.counts is not",
+    ),
+    "other size": (annotation(segmentation={"size": [8, 8], "counts": [64]}), "of size [80, 112]"),
+    "image twice": (lambda c: c["images"].append(c["images"][0]), "images[4]: image id 100"),
+    "image is a text": (lambda c: c["images"].append("x"), "images[4]: 'x' is not"),
+    "missing picture": (image(file_name="gone.jpg"), f"image {IMAGE}: image"),
+    "no file name": (image(file_name=None), f"image {IMAGE}: file_name is None"),
+    "path upwards": (image(file_name="../x.jpg"), "leaves the image folder"),
+    "turned": (image(width=80, height=112), "says 80 x 112 pixels, the image has 112 x 80"),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_a_bad_entry_is_named_and_its_image_left_out(name: str) -> None:
+    change, message = BAD[name]
+    problems = Problems()
+    samples = read(changed(change), problems)
+    (line,) = problems.lines()
+    assert "instances.json: " in line and message in line and "\n" not in line
+    kept = 4 if name in ("image twice", "image is a text", "unknown image") else 3
+    assert len(samples) == kept
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ([], "one JSON list"),
+        ({"images": []}, "is no COCO instances file"),
+        (changed(lambda c: c["categories"].append(c["categories"][0])), "is used before"),
+        (changed(lambda c: c["categories"][0].update(name=3)), "categories[0].name is 3"),
+        (changed(lambda c: c["categories"][0].update(name="Sofa")), "is used before"),
+        (changed(lambda c: c.update(images=[], annotations=[])), "is empty, or has nothing"),
+    ],
+    ids=lambda value: "",
+)
+def test_files_that_are_no_coco(content: Any, message: str, tmp_path: Path) -> None:
+    path = tmp_path / "instances.json"
+    path.write_text(json.dumps(content))
+    with pytest.raises(InputError) as caught:
+        read_dataset(path, options=ReadOptions(images=IMAGES, on_bad_row="skip"))
+    assert message in str(caught.value) and "\n" not in str(caught.value)
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
+    lambda inner: (
+        st.lists(inner, max_size=6) | st.dictionaries(st.text(max_size=5), inner, max_size=3)
+    ),
+    max_leaves=8,
+)
+PLACES: list[tuple[Any, ...]] = [
+    *(
+        (table, 0, key)
+        for table in ("images", "annotations", "categories")
+        for key in CONTENT[table][0]
+    ),
+    *((table,) for table in ("images", "annotations", "categories")),
+    *((table, 0) for table in ("images", "annotations", "categories")),
+    *(("annotations", 0, "bbox", 2), ("annotations", 1, "segmentation", 0)),
+    *(("annotations", 0, "segmentation", key) for key in ("size", "counts")),
+    *(("images", 0, key) for key in ("neg_category_ids", "not_exhaustive_category_ids", "syngrpo")),
+]
+
+
+@settings(max_examples=120, deadline=None)
+@given(st.sampled_from(PLACES), JSON, st.sampled_from(["ovd", "rec"]))
+def test_no_json_value_in_any_place_raises_anything_else(
+    place: tuple[Any, ...], value: Any, task: str
+) -> None:
+    whole = inner = copy.deepcopy(CONTENT)
+    *parents, last = place
+    for key in parents:
+        inner = inner[key]
+    inner[last] = value
+    problems = Problems()
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "instances.json"
+        path.write_text(json.dumps(whole))
+        try:
+            samples = read_coco(path, ReadOptions(images=IMAGES, task=task), problems)
+        except InputError as error:
+            assert "\n" not in str(error)
+        else:
+            assert samples or problems.found or place in [("images",), ("annotations",)]
+    assert "\n" not in "".join(problems.lines())

@@ -1,0 +1,64 @@
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from syngrpo.method.response import format_reward, parse_response
+
+GOOD = "<think>it is red</think>\n<answer>[1, 2, 3, 4]</answer> <scene>brick walls</scene>\n"
+TAGS = [f"<{slash}{name}>" for name in ("think", "answer", "scene") for slash in ("", "/")]
+
+
+def test_well_formed_response_gives_its_parts_and_the_span_of_the_scene() -> None:
+    parsed = parse_response(GOOD)
+    assert (parsed.think, parsed.answer, parsed.scene) == (
+        "it is red",
+        "[1, 2, 3, 4]",
+        "brick walls",
+    )
+    assert parsed.well_formed and format_reward(parsed) == 1.0
+    assert parsed.scene_span is not None
+    assert GOOD[slice(*parsed.scene_span)] == "<scene>brick walls</scene>"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "no tags at all",
+        "well, " + GOOD,
+        GOOD + "!",
+        GOOD + GOOD,
+        GOOD.replace("</think>", ""),
+        GOOD.replace("</scene>", ""),
+        GOOD.replace("brick walls", " \n"),
+        GOOD.replace("[1, 2, 3, 4]", ""),
+        GOOD.replace("it is red", "<think>"),
+        "<answer>a</answer><think>t</think><scene>s</scene>",
+        "<think>t</think><scene>s</scene><answer>a</answer>",
+        "<think>t</think><answer>a<scene>s</scene></answer>",
+        "<think>t</think>, <answer>a</answer><scene>s</scene>",
+    ],
+)
+def test_anything_else_is_malformed(text: str) -> None:
+    parsed = parse_response(text)
+    assert not parsed.well_formed and format_reward(parsed) == 0.0
+
+
+def test_parts_of_a_malformed_response_are_still_read() -> None:
+    parsed = parse_response("so: <answer>[1, 2, 3, 4]</answer> and <scene>cut o")
+    assert (parsed.think, parsed.answer, parsed.scene) == (None, "[1, 2, 3, 4]", None)
+    assert parsed.scene_span == (38, 50)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(st.one_of(st.sampled_from(TAGS), st.text(max_size=8)), max_size=14).map("".join))
+def test_reading_never_raises_and_spans_fit(text: str) -> None:
+    parsed = parse_response(text)
+    if parsed.scene_span is not None:
+        scene = text[slice(*parsed.scene_span)]
+        assert scene.startswith("<scene>")
+        assert parsed.scene is None or scene == f"<scene>{parsed.scene}</scene>"
+    if parsed.well_formed:
+        whole = text[: text.index("<scene>")] + text[slice(*parsed.scene_span or (0, 0))]
+        assert text.strip() == whole.strip()
+        assert parsed.answer and parsed.scene

@@ -1,0 +1,111 @@
+"""What a worker does with one job: paint, fail, or hand back what its device cannot hold."""
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from syngrpo.data_server.pool_jobs import PoolJobs, open_queue
+from syngrpo.painting.generators import OutOfMemory
+from syngrpo.painting.generators.base import GenerationRequest, NoopGenerator
+from syngrpo.painting.judges.panel import Judges
+from syngrpo.painting.painter import Painter, run_job
+from syngrpo.painting.settings import SynthesisSettings
+from syngrpo.pool.jobs import JobRequest
+from syngrpo.pool.store import Pool
+from syngrpo_rooms.dataset import rooms_samples
+
+(SEED,) = rooms_samples("train", 1, size=512)
+
+
+class SmallDevice(NoopGenerator):
+    """Has memory for pictures whose sides are at most ``holds``; knows when it was loaded."""
+
+    def __init__(self, holds: int) -> None:
+        self.holds = holds
+        self.side = 1024
+        self.loaded = False
+
+    def load(self) -> None:
+        self.loaded = True
+
+    def limit_side(self, pixels: int) -> None:
+        self.side = pixels
+
+    def generate(self, requests: Sequence[GenerationRequest]) -> list[np.ndarray]:
+        size = min(self.side, max(requests[0].size))
+        if size > self.holds:
+            raise OutOfMemory((size, size))
+        painted = super().generate(requests)
+        return [image[:size, :size] for image in painted]
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> SynthesisSettings:
+    Pool.open(tmp_path).add_seeds([SEED])
+    return SynthesisSettings(tmp_path, generator="noop")
+
+
+def run_to_the_end(settings: SynthesisSettings, painter: Painter) -> tuple[int, int]:
+    """Works off one job; how often it was leased, and the attempts that were counted."""
+    pool = Pool.open(settings.directory)
+    queue = open_queue(pool, settings)
+    queue.submit([JobRequest(SEED.id, "a green wall", 1, painter.fingerprint)])
+    source, turns = PoolJobs(pool, queue, settings, "worker"), 0
+    while leased := source.lease(1):
+        turns += 1
+        run_job(painter, source, leased[0])
+    (ended,) = queue.ended(0, 9)
+    return turns, ended.attempts
+
+
+def test_what_does_not_fit_is_painted_smaller(
+    settings: SynthesisSettings, caplog: pytest.LogCaptureFixture
+) -> None:
+    generator = SmallDevice(300)
+    painter = Painter(generator)
+    painter.load()
+    assert generator.loaded
+    with caplog.at_level(logging.WARNING):
+        assert run_to_the_end(settings, painter) == (3, 1)  # 512, 384 and 288 pixels, one attempt
+    assert generator.side == 288
+    assert [record.getMessage() for record in caplog.records] == [
+        "out of device memory while painting 512x512 pixels; from now on no side is longer than "
+        "384 pixels",
+        "out of device memory while painting 384x384 pixels; from now on no side is longer than "
+        "288 pixels",
+    ]
+    (child,) = Pool.open(settings.directory).children(SEED.id)
+    assert (child.sample.image.width, child.sample.image.height) == (512, 512)
+
+
+def test_a_device_that_can_hold_nothing_does_not_go_on_for_ever(
+    settings: SynthesisSettings,
+) -> None:
+    turns, attempts = run_to_the_end(settings, Painter(SmallDevice(10)))
+    assert attempts == settings.max_attempts
+    assert turns == attempts + 4  # 384, 288, 216 and 162 were tried; less is not worth it
+    stats = Pool.open(settings.directory).stats()
+    assert (stats.jobs["dead"], stats.jobs["queued"]) == (1, 0)
+
+
+def test_without_a_limit_to_lower_it_is_a_failure(settings: SynthesisSettings) -> None:
+    class Fixed(NoopGenerator):
+        def generate(self, requests: Sequence[GenerationRequest]) -> list[np.ndarray]:
+            raise OutOfMemory(requests[0].size)
+
+    assert run_to_the_end(settings, Painter(Fixed())) == (3, 3)
+
+
+def test_a_judge_that_scores_with_nonsense_fails_the_job(settings: SynthesisSettings) -> None:
+    class Confused:
+        def similarity(self, image: np.ndarray, text: str) -> float:
+            return float("nan")
+
+    painter = Painter(NoopGenerator(), Judges(similarity=Confused()))
+    assert run_to_the_end(settings, painter) == (3, 3)
+    with Pool.open(settings.directory).database.read() as connection:
+        (error,) = connection.execute("SELECT error FROM jobs").fetchone()
+    assert "a judge scored with what is no number" in error

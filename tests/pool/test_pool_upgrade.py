@@ -1,0 +1,56 @@
+"""A pool of an older version is brought up to date when it is opened."""
+
+import sqlite3
+from pathlib import Path
+
+from pool_samples import child, seed
+
+from syngrpo.pool.jobs import JobRequest
+from syngrpo.pool.queue import Queue
+from syngrpo.pool.schema import VERSION
+from syngrpo.pool.store import Pool
+
+BEFORE = """
+DROP TABLE mirrored;
+DROP INDEX jobs_queued_for;
+ALTER TABLE jobs DROP COLUMN policy_version;
+ALTER TABLE jobs DROP COLUMN response;
+PRAGMA user_version = 2;
+"""
+
+
+def shape(path: Path) -> set[tuple[str, ...]]:
+    """Tables, indices and columns."""
+    database = sqlite3.connect(path)
+    names = database.execute("SELECT type, name FROM sqlite_master").fetchall()
+    tables = [name for kind, name in names if kind == "table"]
+    columns = [
+        (table, row[1], row[2])
+        for table in tables
+        for row in database.execute(f"PRAGMA table_info({table})")
+    ]
+    database.close()
+    return {*names, *columns}
+
+
+def test_a_pool_of_version_2_goes_on(tmp_path: Path) -> None:
+    pool = Pool.open(tmp_path / "old")
+    pool.add_seeds([seed(0)])
+    queue = Queue(pool, limit=9, lease_s=9, max_attempts=3)
+    queue.submit([JobRequest("seed-0", "a wall", 1, "noop")])
+    pool.close()
+    database = sqlite3.connect(tmp_path / "old" / "pool.db")
+    database.executescript(BEFORE)
+    database.close()
+    pool = Pool.open(tmp_path / "old")
+    queue = Queue(pool, limit=9, lease_s=9, max_attempts=3)
+    queue.submit([JobRequest("seed-0", "a door", 1, "noop", 5, "<scene>a door</scene>")])
+    first, second = queue.lease("worker", 2, "noop")
+    assert queue.complete_all("worker", [(job.id, child(job)) for job in (first, second)])
+    written = [(job.request.policy_version, job.request.response) for job in queue.ended(0, 9)]
+    assert written == [(None, None), (5, "<scene>a door</scene>")]
+    Pool.open(tmp_path / "new").close()
+    assert shape(tmp_path / "old" / "pool.db") == shape(tmp_path / "new" / "pool.db")
+    with pool.database.read() as connection:
+        assert connection.execute("PRAGMA user_version").fetchone() == (VERSION,)
+        assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)

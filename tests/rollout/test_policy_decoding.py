@@ -1,0 +1,178 @@
+"""Decoding steps of fixed shapes: recorded and replayed, they sample what plain calls sample."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from itertools import chain
+from pathlib import Path
+
+import pytest
+import torch
+from recorded_steps import Tapes
+from tiny_families import TINY, save_tiny
+from tiny_models import random_sample
+from torch.utils._pytree import tree_leaves
+
+from syngrpo.policy.encode import Prompt, encode
+from syngrpo.policy.families.registry import FAMILIES
+from syngrpo.policy.loading import Policy, load_policy
+from syngrpo.rollout.cuda_graphs import WARM_UP, Pace, Repeated
+from syngrpo.rollout.native import Response, rollout
+from syngrpo.rollout.sampling import Sampling
+
+SIZES = ((64, 48), (130, 75), (96, 80))
+QUESTIONS = ("the lamp", "the big grün chair left of the sofa", "椅子")
+SEEDS = [11, 22, 33]
+SHARING = [
+    name for name in TINY if FAMILIES[name.split()[0]].shares_prefix and "sliding" not in name
+]
+LATE = Pace(look_every=5, shrink_at=0.4, block=16)
+"""As on a GPU, only smaller."""
+
+
+@dataclass
+class Case:
+    policy: Policy
+    prompts: list[Prompt]
+
+    def stopping_at_every(self, step: int) -> Policy:
+        return replace(self.policy, stop_ids=tuple(range(0, 380, step)))
+
+
+def make_case(directory: Path, device: str = "cpu", dtype: str = "float32") -> Case:
+    policy = load_policy(directory, device=device, dtype=dtype)
+    prompts = [
+        encode(policy, random_sample(*size, seed=i), text)
+        for i, (size, text) in enumerate(zip(SIZES, QUESTIONS, strict=True))
+    ]
+    return Case(policy, prompts)
+
+
+@pytest.fixture(scope="module", params=SHARING)
+def case(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Case:
+    return make_case(save_tiny(tmp_path_factory.mktemp("tiny"), request.param))
+
+
+@pytest.fixture(scope="module")
+def qwen(tmp_path_factory: pytest.TempPathFactory) -> Case:
+    return make_case(save_tiny(tmp_path_factory.mktemp("tiny"), "qwen2_5_vl"))
+
+
+def assert_same(got: list[list[Response]], wanted: list[list[Response]]) -> None:
+    for a, b in zip(chain(*got), chain(*wanted), strict=True):
+        assert a.token_ids.tolist() == b.token_ids.tolist()
+        assert (a.text, a.finished) == (b.text, b.finished)
+        torch.testing.assert_close(a.logprobs, b.logprobs, atol=1e-5, rtol=1e-6)
+        torch.testing.assert_close(a.entropy, b.entropy, atol=2e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "sampling",
+    [Sampling(0.9, max_new_tokens=40), Sampling(1.0, 0.8, 27), Sampling(0.0, max_new_tokens=34)],
+)
+def test_recorded_steps_sample_what_plain_calls_do(case: Case, sampling: Sampling) -> None:
+    policy, tapes = case.stopping_at_every(9), Tapes()
+    wanted = rollout(policy, case.prompts, 4, sampling, SEEDS)
+    got = rollout(policy, case.prompts, 4, sampling, SEEDS, replace(LATE, recorder=tapes))
+    assert_same(got, wanted)
+    assert tapes.recordings and tapes.replays > tapes.recordings
+
+
+def test_rows_leave_and_room_grows_between_recordings(qwen: Case) -> None:
+    policy, sampling, tapes = qwen.stopping_at_every(19), Sampling(max_new_tokens=60), Tapes()
+    wanted = rollout(policy, qwen.prompts, 5, sampling, SEEDS)
+    lengths = {len(r.token_ids) for group in wanted for r in group}
+    assert min(lengths) < 8 and max(lengths) == 60
+    got = rollout(policy, qwen.prompts, 5, sampling, SEEDS, replace(LATE, recorder=tapes))
+    assert_same(got, wanted)
+    assert tapes.recordings >= 4
+    assert tapes.warm_ups + tapes.replays == 59
+
+
+def test_how_often_the_host_looks_changes_nothing(qwen: Case) -> None:
+    policy, sampling = qwen.stopping_at_every(7), Sampling(max_new_tokens=50)
+    wanted = rollout(policy, qwen.prompts, 5, sampling, SEEDS)
+    for pace in (Pace(1, 0.01, 1), Pace(3, 0.9, 7), Pace(64, 0.5, 256)):
+        assert_same(rollout(policy, qwen.prompts, 5, sampling, SEEDS, pace), wanted)
+
+
+def test_a_device_that_waits_for_weights_lets_rows_go_when_it_is_worth_a_recording() -> None:
+    pace = Pace(8, shrink_at=0.5, block=256, shrink_tokens=2**15)
+    assert not pace.lets_go(32, 64, 160)
+    assert pace.lets_go(32, 64, 1000)
+    assert pace.lets_go(256, 512, 20)
+    assert not pace.lets_go(200, 512, 1000)
+    host = Pace.of(torch.device("cpu"))
+    assert host.recorder is None and host.lets_go(4, 32, 1) and not host.lets_go(3, 32, 1)
+
+
+def test_a_step_makes_no_copy_of_the_prompts_for_each_row(case: Case) -> None:
+    policy, tapes, group = replace(case.policy, stop_ids=()), Tapes(), 8
+    prompts = [encode(policy, random_sample(400, 300, seed=i), "the lamp") for i in range(2)]
+    pace = replace(LATE, recorder=tapes)
+    rollout(policy, prompts, group, Sampling(max_new_tokens=6), SEEDS[:2], pace)
+    attention = policy.family.text_model(policy.base).layers[0].self_attn
+    per_token = attention.k_proj.out_features
+    copy = group * sum(len(prompt.input_ids) for prompt in prompts) * per_token
+    made = [
+        result.numel()
+        for func, _, _, results in tapes.calls
+        if not func.is_view and not func._schema.is_mutable
+        for result in tree_leaves(results)
+    ]
+    assert 0 < max(made) < copy / 2
+
+
+def test_what_depends_on_values_cannot_be_recorded() -> None:
+    values, tapes = torch.tensor([0.5, 2.0]), Tapes()
+    for step in (
+        lambda: values.sum().item(),
+        lambda: values.nonzero(),
+        lambda: values[values > 1],
+        lambda: values.add_(1.0) if values.max() > 1 else None,
+        lambda: values.add_(torch.tensor([1.0, 2.0])),
+        lambda: values.__setitem__(values > 1, torch.ones(1)),
+    ):
+        with pytest.raises(RuntimeError, match="depends on a value"):
+            tapes.record(step)  # type: ignore[arg-type]
+
+
+def test_a_recording_does_not_run_and_goes_on_from_what_it_finds() -> None:
+    count, tapes = torch.zeros(1), Tapes()
+
+    def double() -> None:
+        count.add_(count + 1)
+
+    step = Repeated(double, tapes)
+    for calls in range(1, 8):
+        step()
+        assert count.item() == 2**calls - 1
+    assert (tapes.warm_ups, tapes.recordings, tapes.replays) == (WARM_UP, 1, 7 - WARM_UP)
+    step.forget()
+    step()
+    assert count.item() == 2**8 - 1
+    assert (tapes.warm_ups, tapes.recordings) == (WARM_UP + 1, 1)
+
+
+def test_padded_rows_are_never_recorded(tmp_path: Path) -> None:
+    case, tapes = make_case(save_tiny(tmp_path, "qwen3_5")), Tapes()
+    policy, sampling = case.stopping_at_every(9), Sampling(max_new_tokens=12)
+    wanted = rollout(policy, case.prompts, 3, sampling, SEEDS)
+    got = rollout(policy, case.prompts, 3, sampling, SEEDS, replace(LATE, recorder=tapes))
+    assert_same(got, wanted)
+    assert not tapes.warm_ups and not tapes.recordings
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_cuda_graphs_sample_what_plain_calls_do(tmp_path: Path, dtype: str) -> None:
+    case = make_case(save_tiny(tmp_path, "qwen2_5_vl"), "cuda", dtype)
+    policy, sampling = case.stopping_at_every(19), Sampling(max_new_tokens=60)
+    graphs, plain = (
+        replace(Pace.of(policy.device, recorded), look_every=5, block=16)
+        for recorded in (True, False)
+    )
+    assert graphs.recorder is not None and plain.recorder is None
+    wanted = rollout(policy, case.prompts, 5, sampling, SEEDS, plain)
+    for _ in range(2):
+        assert_same(rollout(policy, case.prompts, 5, sampling, SEEDS, graphs), wanted)

@@ -1,0 +1,414 @@
+"""Rollouts by a server equal our own, by the weights of now, whatever happens to the server.
+
+Its engine is our own rollout here; ``make test-vllm`` does the same with vLLM, in real processes.
+"""
+
+from __future__ import annotations
+
+import logging
+import socket
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, closing
+from importlib.util import find_spec
+from itertools import chain
+from pathlib import Path
+
+import httpx
+import pytest
+import torch
+from rollout_server import Server, rollout_server
+from service_process import until
+from tiny_families import save_tiny
+from typer.testing import CliRunner
+
+from syngrpo.cli.main import app
+from syngrpo.config import load_config
+from syngrpo.config.rollout import RolloutConfig
+from syngrpo.painting.settings import ServerAddress
+from syngrpo.policy.encode import Prompt, encode
+from syngrpo.policy.loading import LoraOptions, Policy, load_policy
+from syngrpo.rollout import make_rollout, remote
+from syngrpo.rollout.native import Response, rollout
+from syngrpo.rollout.remote import RemoteRollout
+from syngrpo.rollout.sampling import Sampling
+from syngrpo.rollout.server import engine_loop
+from syngrpo.rollout.server.serve_rollouts import listen
+from syngrpo.rollout.weight_stream import checkpoint_pieces
+from syngrpo.sample import InputError
+from syngrpo.tasks import get_task
+from syngrpo_rooms.dataset import rooms_samples
+from syngrpo_rooms.starter import STARTER_DIR
+
+GREEDY = Sampling(0, max_new_tokens=12)
+SAMPLED = Sampling(0.8, 0.9, max_new_tokens=12)
+SEEDS = [5, 2**61]
+
+WITHOUT_VLLM = pytest.mark.skipif(find_spec("vllm") is not None, reason="vLLM is installed")
+
+Connect = Callable[..., RemoteRollout]
+
+
+@pytest.fixture
+def policy() -> Policy:
+    return load_policy(STARTER_DIR)
+
+
+@pytest.fixture(scope="module")
+def prompts() -> list[Prompt]:
+    policy = load_policy(STARTER_DIR)
+    samples = rooms_samples("test", 2)
+    return [encode(policy, s, get_task(s.task).prompt(s, "brief")) for s in samples]
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    with rollout_server() as server:
+        yield server
+
+
+@pytest.fixture
+def connect() -> Iterator[Connect]:
+    """``RemoteRollout``, closed at the end."""
+    with ExitStack() as stack:
+
+        def connected(policy: Policy, address: ServerAddress, **more: float) -> RemoteRollout:
+            return stack.enter_context(closing(RemoteRollout(policy, address, **more)))
+
+        yield connected
+
+
+@pytest.fixture(autouse=True)
+def impatience(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(remote, "BACKOFF_S", 0.01)
+    monkeypatch.setattr(remote, "BACKOFF_MAX_S", 0.05)
+
+
+def changed(policy: Policy, seed: int) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for parameter in policy.trainable_parameters():
+            noise = torch.randn(parameter.shape, generator=generator)
+            parameter.add_(0.1 * parameter.std(correction=0) * noise)
+
+
+def assert_same(theirs: list[list[Response]], ours: list[list[Response]]) -> None:
+    assert [len(group) for group in theirs] == [len(group) for group in ours]
+    for a, b in zip(chain(*theirs), chain(*ours), strict=True):
+        assert (a.text, a.finished) == (b.text, b.finished)
+        assert torch.equal(a.token_ids, b.token_ids)
+        torch.testing.assert_close(a.logprobs, b.logprobs, atol=1e-4, rtol=0)
+        torch.testing.assert_close(a.entropy, b.entropy, atol=1e-4, rtol=0)
+
+
+def ids(groups: list[list[Response]]) -> list[list[int]]:
+    return [response.token_ids.tolist() for group in groups for response in group]
+
+
+def test_responses_are_those_of_the_weights_of_now(
+    server: Server, policy: Policy, prompts: list[Prompt]
+) -> None:
+    remotely = make_rollout("vllm", policy, 1.0, 1, server.address)
+    assert isinstance(remotely, RemoteRollout)
+    seen = []
+    for seed in range(3):
+        for sampling in (GREEDY, SAMPLED):
+            theirs = remotely(policy, prompts, 3, sampling, SEEDS)
+            assert_same(theirs, rollout(policy, prompts, 3, sampling, SEEDS))
+            seen.append(ids(theirs))
+        changed(policy, seed)
+    assert len({str(one) for one in seen}) == len(seen)
+    assert server.request("GET", "/v1/state").json()["version"].endswith("-6")
+    remotely.close()
+
+
+def test_adapters_arrive_merged(server: Server, prompts: list[Prompt], connect: Connect) -> None:
+    policy = load_policy(STARTER_DIR, lora=LoraOptions(4, 8))
+    for parameter in policy.trainable_parameters():
+        torch.nn.init.normal_(parameter, std=0.05)
+    theirs = connect(policy, server.address)(policy, prompts, 2, GREEDY, SEEDS)
+    ours = rollout(policy, prompts, 2, GREEDY, SEEDS)
+    assert (
+        ids(theirs)
+        == ids(ours)
+        != ids(rollout(load_policy(STARTER_DIR), prompts, 2, GREEDY, SEEDS))
+    )
+
+
+def test_a_process_without_prompts_sends_its_weights(
+    server: Server, policy: Policy, connect: Connect
+) -> None:
+    assert connect(policy, server.address)(policy, [], 2, GREEDY, []) == []
+    assert server.engine.told == ["weights"]
+
+
+def test_banned_tokens_and_ends_are_the_policys(
+    server: Server, policy: Policy, prompts: list[Prompt], connect: Connect
+) -> None:
+    remotely = connect(policy, server.address)
+    usual = ids(rollout(policy, prompts, 1, GREEDY, SEEDS))
+    policy.stop_ids = (usual[0][3],)
+    ended = remotely(policy, prompts, 1, GREEDY, SEEDS)
+    assert_same(ended, rollout(policy, prompts, 1, GREEDY, SEEDS))
+    assert len(ids(ended)[0]) <= 4 and ended[0][0].finished
+    policy.banned = torch.cat([policy.banned, torch.tensor(usual[0][:1])])
+    others = remotely(policy, prompts, 1, GREEDY, SEEDS)
+    assert_same(others, rollout(policy, prompts, 1, GREEDY, SEEDS))
+    assert ids(others)[0][0] != usual[0][0]
+
+
+def test_processes_share_the_weights_of_the_first(
+    server: Server, policy: Policy, prompts: list[Prompt], connect: Connect
+) -> None:
+    """The second asks before they are there, and gets no other; both are sampled together."""
+    first, second = (connect(policy, server.address) for _ in range(2))
+    second._run, second._sends = first._run, False
+    first(policy, [], 2, SAMPLED, [])
+    second(policy, [], 2, SAMPLED, [])
+    for seed in range(2):
+        changed(policy, seed)
+        with ThreadPoolExecutor() as threads:
+            theirs = threads.submit(second, policy, prompts[1:], 2, SAMPLED, SEEDS[1:])
+            until(lambda: server.loop._waiting, "the second")
+            ours = first(policy, prompts[:1], 2, SAMPLED, SEEDS[:1])
+            assert_same([*ours, *theirs.result()], rollout(policy, prompts, 2, SAMPLED, SEEDS))
+    assert server.engine.told.count("weights") == 3
+
+
+def test_requests_of_other_temperature_are_not_mixed(
+    server: Server, policy: Policy, prompts: list[Prompt], connect: Connect
+) -> None:
+    first, second, third = (connect(policy, server.address) for _ in range(3))
+    for other in (second, third):
+        other._run, other._sends = first._run, False
+    warm = Sampling(1.3, max_new_tokens=12)
+    server.engine.goes_on.clear()
+    with ThreadPoolExecutor() as threads:
+        asked = [threads.submit(first, policy, prompts, 2, SAMPLED, SEEDS)]
+        until(lambda: len(server.loop._running) == 2, "the first")
+        asked.append(threads.submit(second, policy, prompts, 2, warm, SEEDS))
+        until(lambda: len(server.loop._waiting) == 1, "the second")
+        asked.append(threads.submit(third, policy, prompts, 2, SAMPLED, SEEDS))
+        until(lambda: len(server.loop._running) == 4, "the third")
+        server.engine.goes_on.set()
+        for sampling, future in zip((SAMPLED, warm, SAMPLED), asked, strict=True):
+            assert_same(future.result(), rollout(policy, prompts, 2, sampling, SEEDS))
+    assert server.engine.told.count("begin 0.8") == server.engine.told.count("begin 1.3") == 1
+
+
+def test_a_restarted_server_gets_the_weights_again(
+    policy: Policy, prompts: list[Prompt], caplog: pytest.LogCaptureFixture, connect: Connect
+) -> None:
+    caplog.set_level(logging.WARNING, "syngrpo")
+    with rollout_server() as server:
+        remotely = connect(policy, server.address)
+        before = remotely(policy, prompts, 2, SAMPLED, SEEDS)
+        server.engine.goes_on.clear()  # it will stop in the middle of a rollout
+        threads = ThreadPoolExecutor()
+        coming = threads.submit(remotely, policy, prompts, 2, SAMPLED, SEEDS)
+        until(lambda: server.loop._running, "the rollout")
+    with rollout_server(server.port) as server:
+        assert_same(coming.result(), before)
+        assert server.engine.told[0] == "weights"
+    threads.shutdown()
+    lines = [record.getMessage() for record in caplog.records if "rollout server" in record.msg]
+    assert any("trying again for 600 s" in r.getMessage() for r in caplog.records)
+    assert any("answers again" in line for line in lines)
+
+
+def test_whoever_needs_them_sends_the_weights_to_a_restarted_server(
+    policy: Policy, prompts: list[Prompt], monkeypatch: pytest.MonkeyPatch, connect: Connect
+) -> None:
+    """The first process has its rollouts already, and waits for the second's."""
+    monkeypatch.setattr(engine_loop, "WAIT_S", 0.1)
+    with rollout_server() as server:
+        first, second = (connect(policy, server.address) for _ in range(2))
+        second._run, second._sends = first._run, False
+        first(policy, prompts, 2, SAMPLED, SEEDS)
+    with rollout_server(server.port):
+        theirs = second(policy, prompts, 2, SAMPLED, SEEDS)
+    assert_same(theirs, rollout(policy, prompts, 2, SAMPLED, SEEDS))
+
+
+def test_a_server_that_stays_away_is_one_line(
+    policy: Policy, prompts: list[Prompt], connect: Connect
+) -> None:
+    with rollout_server() as server:
+        remotely = connect(policy, server.address, patience_s=0.2)
+    with pytest.raises(InputError) as stopped:
+        remotely(policy, prompts, 2, SAMPLED, SEEDS)
+    assert "does not answer" in str(stopped.value) and "syngrpo rollout-server" in str(
+        stopped.value
+    )
+    assert "\n" not in str(stopped.value)
+    with pytest.raises(InputError, match="does not answer"):
+        connect(policy, server.address, patience_s=0)
+
+
+def test_the_token_is_asked_for(policy: Policy, prompts: list[Prompt], connect: Connect) -> None:
+    with rollout_server(token="correct-horse") as server:
+        for token, message in ((None, "a token is needed"), ("battery", "the token is wrong")):
+            with pytest.raises(InputError, match=f"rollout server {server.url}: {message}"):
+                connect(policy, ServerAddress(server.url, token))
+        for method, path in (("PUT", "/v1/weights/a-1"), ("POST", "/v1/rollouts"), ("GET", "/x")):
+            assert server.request(method, path, content=b"x").status_code == 401
+        assert server.request("GET", "/healthz").json() == {"status": "ok"}
+        known = connect(policy, ServerAddress(server.url, "correct-horse"))
+        assert len(known(policy, prompts, 2, GREEDY, SEEDS)) == 2
+
+
+def test_another_model_or_type_is_said(
+    server: Server, policy: Policy, prompts: list[Prompt], tmp_path: Path, connect: Connect
+) -> None:
+    other = load_policy(save_tiny(tmp_path, "qwen2_5_vl"))
+    with pytest.raises(InputError, match="run server and trainer with the same model"):
+        connect(other, server.address)(other, [], 2, GREEDY, [])
+    assert server.loop.version is None
+    half = load_policy(STARTER_DIR, "bfloat16")
+    with pytest.raises(InputError, match="start it with --dtype bfloat16"):
+        connect(half, server.address)
+    remotely = connect(policy, server.address)
+    with pytest.raises(InputError, match="--max-length 512; set it to"):
+        remotely(policy, prompts, 2, Sampling(max_new_tokens=450), SEEDS)
+    with pytest.raises(ValueError, match="as many seeds"):
+        remotely(policy, prompts, 2, GREEDY, SEEDS[:1])
+    assert_same(
+        remotely(policy, prompts, 2, GREEDY, SEEDS), rollout(policy, prompts, 2, GREEDY, SEEDS)
+    )
+
+
+def test_half_the_weights_are_no_weights(
+    server: Server, policy: Policy, prompts: list[Prompt], connect: Connect
+) -> None:
+    """Those that send them vanish in the middle, or send something else."""
+    remotely = connect(policy, server.address)
+    expected = remotely(policy, prompts, 2, GREEDY, SEEDS)
+    whole = b"".join(remote.framed(remote._pieces(policy)))
+    with socket.create_connection(("127.0.0.1", server.port)) as connection:
+        head = f"PUT /v1/weights/x-1 HTTP/1.1\r\nHost: x\r\nContent-Length: {len(whole)}\r\n\r\n"
+        connection.sendall(head.encode() + whole[: len(whole) // 2])
+        until(lambda: server.loop.version is None, "the first of the weights")
+    spoiled = bytearray(whole)
+    spoiled[len(whole) // 2] ^= 255
+    for data, status in (
+        (bytes(spoiled), 400),
+        (whole[:-30], 400),
+        (whole + b"x", 422),
+        (b"\xff" * 50, 422),
+        (b"".join(remote.framed([b"no tensors"])), 422),
+        (b"".join(remote.framed([])), 422),
+        (b"", 400),
+    ):
+        answer = server.request("PUT", "/v1/weights/x-1", content=data, timeout=60)
+        assert answer.status_code == status, answer.text
+        assert answer.json()["error"] and server.loop.version is None
+    assert_same(remotely(policy, prompts, 2, GREEDY, SEEDS), expected)
+
+
+def test_bad_requests_are_the_callers_fault(
+    server: Server, policy: Policy, connect: Connect
+) -> None:
+    connect(policy, server.address)(policy, [], 2, GREEDY, [])
+    requests: list[tuple[str, str, bytes, int]] = [
+        ("POST", "/v1/rollouts", b"", 422),
+        ("POST", "/v1/rollouts", b"\x10\0\0\0\0\0\0\0nonsense", 422),
+        ("PUT", "/v1/weights/UPPER", b"", 422),
+        ("PUT", "/v1/weights/" + "a" * 65, b"", 422),
+        ("GET", "/v1/rollouts", b"", 405),
+        ("POST", "/v1/state", b"", 405),
+        ("GET", "/nothing", b"", 404),
+    ]
+    for method, path, body, status in requests:
+        answer = server.request(method, path, content=body)
+        assert answer.status_code == status, (method, path, answer.text)
+        assert "\n" not in answer.json()["error"]
+    assert server.loop.version is not None
+
+
+def test_a_client_that_goes_away_costs_nothing(
+    server: Server, policy: Policy, prompts: list[Prompt], connect: Connect
+) -> None:
+    remotely = connect(policy, server.address)
+    remotely(policy, [], 2, GREEDY, [])
+    server.engine.goes_on.clear()
+    request = remote.pack_request(
+        remote.Request(str(server.loop.version), prompts, 2, GREEDY, SEEDS, policy.banned, (1,))
+    )
+    with pytest.raises(httpx.ReadTimeout):
+        server.request("POST", "/v1/rollouts", content=request, timeout=0.3)
+    until(lambda: server.engine.told.count("drop") == 2, "its prompts to be dropped")
+    server.engine.goes_on.set()
+    assert len(remotely(policy, prompts, 2, GREEDY, SEEDS)) == 2
+
+
+def test_weights_wait_for_what_is_under_way(
+    server: Server, policy: Policy, prompts: list[Prompt], connect: Connect
+) -> None:
+    """Two runs that share a server get their own weights' responses, however slowly."""
+    mine, theirs = (connect(policy, server.address) for _ in range(2))
+    other = load_policy(STARTER_DIR)
+    changed(other, 1)
+    server.engine.goes_on.clear()
+    with ThreadPoolExecutor() as threads:
+        first = threads.submit(mine, policy, prompts, 2, SAMPLED, SEEDS)
+        until(lambda: server.loop._running, "the first")
+        second = threads.submit(theirs, other, prompts, 2, SAMPLED, SEEDS)
+        until(lambda: server.loop._waiting, "the second's weights")
+        server.engine.goes_on.set()
+        assert_same(first.result(), rollout(policy, prompts, 2, SAMPLED, SEEDS))
+        assert_same(second.result(), rollout(other, prompts, 2, SAMPLED, SEEDS))
+
+
+def test_what_stands_in_the_configuration(tmp_path: Path) -> None:
+    (tmp_path / "token").write_text("correct-horse\n")
+    given = RolloutConfig.model_validate(
+        {"server": "http://gpu-1:8421", "server_token_file": tmp_path / "token"}
+    )
+    assert given.engine == "vllm"
+    assert given.server_address() == ServerAddress("http://gpu-1:8421", "correct-horse")
+    assert RolloutConfig().server_address() is None
+    for values, message in (
+        ({"server": "gpu-1:8421"}, "write it as http://host:port"),
+        ({"server": "http://gpu-1:8421", "engine": "native"}, "leave one out"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            RolloutConfig.model_validate(values)
+    missing = RolloutConfig(server="http://x:1", server_token_file=tmp_path / "none")
+    with pytest.raises(InputError, match=r"token file .* cannot be read"):
+        missing.server_address()
+
+
+def test_it_is_one_override(tmp_path: Path) -> None:
+    (tmp_path / "run.yaml").write_text("rollout: {group_size: 4}\n")
+    config = load_config(tmp_path / "run.yaml", ["rollout.server=http://127.0.0.1:8421"])
+    assert (config.rollout.server, config.rollout.engine) == ("http://127.0.0.1:8421", "vllm")
+
+
+def test_pieces_leave_the_policy_as_it_was(policy: Policy) -> None:
+    kept = {name: p.clone() for name, p in policy.model.named_parameters()}
+    assert sum(len(piece) for piece in checkpoint_pieces(policy)) == len(kept)
+    for name, parameter in policy.model.named_parameters():
+        assert torch.equal(parameter, kept[name])
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--host", "0.0.0.0"], "give a --token-file, or stay on 127.0.0.1"),
+        (["--token-file", "nowhere"], "token file nowhere cannot be read"),
+        pytest.param([], "vLLM is not installed; run: pip install", marks=WITHOUT_VLLM),
+    ],
+)
+def test_the_command_says_what_is_wrong(options: list[str], message: str) -> None:
+    result = CliRunner().invoke(app, ["rollout-server", "--model", "starter", *options])
+    assert isinstance(result.exception, InputError) and message in str(result.exception)
+
+
+def test_the_command_says_what_it_is_for() -> None:
+    said = CliRunner().invoke(app, ["rollout-server", "--help"]).output
+    assert "rollout.server=http://127.0.0.1:8421" in said and "--max-length" in said
+
+
+def test_a_port_that_is_taken_is_said(server: Server) -> None:
+    with pytest.raises(InputError, match=rf"cannot listen on 127.0.0.1:{server.port}"):
+        listen("127.0.0.1", server.port)

@@ -1,0 +1,202 @@
+"""What trainer and rollout server send each other survives the way, and nothing else is taken."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Iterable
+from itertools import chain
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from rollout_server import blueprint
+from safetensors.torch import load, save
+
+from syngrpo.policy.encode import encode
+from syngrpo.policy.loading import load_policy
+from syngrpo.rollout.frames import HEAD, Broken, framed, unframed
+from syngrpo.rollout.rollout_wire import (
+    Request,
+    pack_answer,
+    pack_request,
+    unpack_answer,
+    unpack_request,
+)
+from syngrpo.rollout.sampled import Sampled
+from syngrpo.rollout.sampling import Sampling
+from syngrpo.rollout.server.blueprint import Expected
+from syngrpo.rollout.weight_stream import checkpoint_pieces, checkpoint_weights
+from syngrpo.sample import InputError
+from syngrpo.tasks import get_task
+from syngrpo_rooms.dataset import rooms_samples
+from syngrpo_rooms.starter import STARTER_DIR
+
+POLICY = load_policy(STARTER_DIR)
+SAMPLES = [*rooms_samples("test", 2), *rooms_samples("ood", 1, task="isr", size=160)]
+PROMPTS = [encode(POLICY, s, get_task(s.task).prompt(s, "brief")) for s in SAMPLES]
+REQUEST = Request(
+    "abc-1", PROMPTS, 4, Sampling(0.7, 0.9, 33), [3, 2**62, 0], POLICY.banned, POLICY.stop_ids
+)
+PACKED = pack_request(REQUEST)
+
+
+def test_a_request_arrives_as_it_was_sent() -> None:
+    arrived = unpack_request(PACKED)
+    assert (arrived.version, arrived.count, arrived.sampling) == ("abc-1", 4, REQUEST.sampling)
+    assert arrived.seeds == REQUEST.seeds and arrived.stop_ids == POLICY.stop_ids
+    assert torch.equal(arrived.banned, POLICY.banned)
+    for sent, got in zip(PROMPTS, arrived.prompts, strict=True):
+        for name in ("input_ids", "patches", "image_grid_thw"):
+            assert torch.equal(getattr(sent, name), getattr(got, name))
+            assert getattr(sent, name).dtype == getattr(got, name).dtype
+    following = blueprint().following(arrived)
+    assert following.stop_ids == POLICY.stop_ids and following.device.type == "cpu"
+
+
+def test_an_image_travels_once_one_byte_a_colour() -> None:
+    pixels = sum(prompt.patches.numel() for prompt in PROMPTS)
+    ids = 8 * sum(len(prompt.input_ids) for prompt in PROMPTS)
+    assert pixels < len(PACKED) < pixels + ids + 8 * len(POLICY.banned) + 1500
+
+
+def test_an_answer_arrives_as_it_was_sent() -> None:
+    lengths = [[3, 1], [7, 2], [1, 1]]
+    groups = [
+        [Sampled(torch.arange(n) + n, torch.rand(n) - 2, torch.rand(n)) for n in group]
+        for group in lengths
+    ]
+    version, arrived = unpack_answer(pack_answer("abc-7", groups))
+    assert version == "abc-7"
+    for a, b in zip(chain(*groups), chain(*arrived), strict=True):
+        assert torch.equal(a.token_ids, b.token_ids) and a.token_ids.dtype == b.token_ids.dtype
+        assert torch.equal(a.logprobs, b.logprobs) and torch.equal(a.entropy, b.entropy)
+    assert [len(group) for group in arrived] == [2, 2, 2]
+
+
+def refused(data: bytes) -> str:
+    """Why a server refuses a request, in one line; "" when it does not."""
+    try:
+        blueprint().following(unpack_request(data))
+    except InputError as error:
+        assert len(str(error)) < 1000
+        return str(error)
+    return ""
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.binary(max_size=64), st.integers(0, 2500), st.integers(0, 2500))
+def test_damaged_requests_are_refused_and_nothing_worse(
+    noise: bytes, place: int, size: int
+) -> None:
+    refused(PACKED[:place] + noise + PACKED[place + len(noise) :])
+    assert refused(PACKED[: min(place, len(PACKED) - 1)])
+    assert refused(noise)
+    body = load(PACKED)
+    ids = body["input_ids"].clone()
+    ids[place % len(ids)] = size - 1200
+    refused(save({**body, "input_ids": ids}, {"request": beside()}))
+
+
+def beside(**changes: object) -> str:
+    numbers = {"version": "a", "count": 2, "temperature": 1.0, "top_p": 1.0, "max_new_tokens": 9}
+    return json.dumps({**numbers, **changes})
+
+
+def changed(name: str, tensor: torch.Tensor) -> bytes:
+    return save({**load(PACKED), name: tensor.contiguous()}, {"request": beside()})
+
+
+LENGTHS = load(PACKED)["lengths"]
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (b"", "not in the safetensors format"),
+        (save({"x": torch.zeros(1)}), "request without input_ids"),
+        (save(load(PACKED)), "without the JSON object 'request'"),
+        (save(load(PACKED), {"request": "[]"}), "without the JSON object 'request'"),
+        (save(load(PACKED), {"request": beside(count=0)}), "no 0 responses"),
+        (save(load(PACKED), {"request": beside(temperature=float("nan"))}), "at temperature nan"),
+        (save(load(PACKED), {"request": beside(temperature=-1)}), "impossible sampling"),
+        (save(load(PACKED), {"request": beside(top_p=2)}), "impossible sampling"),
+        (save(load(PACKED), {"request": beside(max_new_tokens="many")}), "cannot be read"),
+        (changed("seeds", torch.tensor([1, 2])), "3 prompts has 3 images and 2 seeds"),
+        (changed("seeds", torch.tensor([1, 2, -3])), "a seed below 0"),
+        (changed("lengths", torch.tensor([1, 2, 3])), "input_ids: .* rows in parts of 6"),
+        (changed("lengths", LENGTHS - 10**12), "input_ids: .* rows in parts"),
+        (changed("lengths", torch.zeros(0, dtype=torch.long)), "a request of 0 prompts"),
+        (changed("patches", load(PACKED)["patches"].float()), "request without patches"),
+        (changed("patches", load(PACKED)["patches"][:, :, :2]), "with the same model"),
+        (changed("grids", load(PACKED)["grids"][:, [0, 2, 0]]), "patches: .* rows in parts"),
+        (changed("grids", load(PACKED)["grids"].flip(1)), "patches make|make a token|in one run"),
+        (changed("stop_ids", torch.tensor([10**6])), "a token that is none of the model's"),
+        (changed("banned", torch.tensor([-1])), "a token that is none of the model's"),
+        (changed("input_ids", load(PACKED)["input_ids"].flip(0).roll(40)), "in one run"),
+    ],
+)
+def test_what_is_wrong_with_a_request_is_said(data: bytes, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        blueprint().following(unpack_request(data))
+
+
+def received(stream: Iterable[bytes], limit: int = 1000) -> list[bytes]:
+    async def sent() -> AsyncIterator[bytes]:
+        for part in stream:
+            yield part
+
+    async def collected() -> list[bytes]:
+        return [piece async for piece in unframed(sent(), limit)]
+
+    return asyncio.run(collected())
+
+
+@given(st.lists(st.binary(min_size=1, max_size=1000)), st.integers(1, 300))
+def test_pieces_arrive_however_the_stream_is_cut(pieces: list[bytes], size: int) -> None:
+    whole = b"".join(framed(pieces))
+    parts = [whole[first : first + size] for first in range(0, len(whole), size)]
+    assert received(parts) == pieces
+    for end in {0, 5, len(whole) - 1}:
+        with pytest.raises(Broken, match="broke off"):
+            received([whole[:end]])
+    with pytest.raises(InputError, match="after its end"):
+        received([whole, b"x"])
+
+
+def test_a_damaged_piece_and_a_huge_one_are_refused() -> None:
+    whole = bytearray(b"".join(framed([b"some weights"])))
+    whole[HEAD.size + 3] ^= 1
+    with pytest.raises(Broken, match="checksum"):
+        received([bytes(whole)])
+    with pytest.raises(InputError, match="a piece of 1001 bytes, where all weights are 1000"):
+        received(framed([b"x" * 1001]))
+
+
+def test_only_all_weights_of_the_model_are_taken() -> None:
+    expected = Expected(blueprint())
+    weights = checkpoint_weights(POLICY)
+    assert dict(expected.checked(checkpoint_pieces(POLICY))).keys() == weights.keys()
+    first = next(iter(weights))
+    for pieces, message in (
+        ([weights, {first: weights[first]}], f"weight {first} .* sent before"),
+        ([{**weights, "more": torch.zeros(1)}], r"weight more of shape \(1,\) is not the model's"),
+        ([{**weights, first: weights[first][:-1]}], f"weight {first} of shape"),
+        ([{**weights, first: weights[first].long()}], "send floats"),
+        ([{n: t for n, t in weights.items() if n != first}], "1 weights are missing"),
+        ([], "weights are missing"),
+    ):
+        with pytest.raises(InputError, match=message):
+            list(expected.checked(pieces))
+
+
+def test_the_largest_piece_is_one_block() -> None:
+    """However many adapters are merged, no more than this is copied at a time."""
+    pieces = [list(piece) for piece in checkpoint_pieces(POLICY)]
+    blocks = {
+        ".".join(name.split(".")[:3]) for piece in pieces for name in piece if "layers" in name
+    }
+    assert len(pieces) >= len(blocks) > 1
+    for piece in pieces:
+        assert len({tuple(name.split(".")[:3]) for name in piece if "layers" in name}) <= 1

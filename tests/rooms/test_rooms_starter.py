@@ -1,0 +1,141 @@
+"""The starter model: its training forward is the model's own; the shipped one sees the picture."""
+
+import numpy as np
+import pytest
+import torch
+from transformers import AutoModelForImageTextToText, AutoProcessor
+
+from syngrpo.method.response import parse_response
+from syngrpo.tasks import get_task
+from syngrpo_rooms.dataset import rooms_samples
+from syngrpo_rooms.detection import DetectionQuestion, instances_of
+from syngrpo_rooms.questions import rec_questions
+from syngrpo_rooms.reasoning import reasoning_questions
+from syngrpo_rooms.scenes import sample_scene
+from syngrpo_rooms.starter import STARTER_DIR
+from syngrpo_rooms.starter.annotators import THINK_WORDS, Mixture, write_box, write_response
+from syngrpo_rooms.starter.build import build_model, build_processor
+from syngrpo_rooms.starter.lessons import ASKED, IGNORED, Lessons, ask
+from syngrpo_rooms.starter.measure import respond, score
+from syngrpo_rooms.starter.supervise import Pupil
+from syngrpo_rooms.vocabulary import vocabulary
+
+
+@pytest.fixture(scope="module")
+def pupil():
+    torch.manual_seed(0)
+    processor = build_processor(sorted({*vocabulary(), *THINK_WORDS}))
+    return Pupil(build_model(processor.tokenizer), processor).eval(), processor
+
+
+@pytest.fixture(scope="module")
+def starter():
+    model = AutoModelForImageTextToText.from_pretrained(STARTER_DIR, dtype=torch.float32)
+    return model.eval(), AutoProcessor.from_pretrained(STARTER_DIR)
+
+
+def test_visual_tokens_equal_the_models_own(pupil):
+    pupil, processor = pupil
+    images = np.random.default_rng(0).integers(0, 256, (3, 128, 128, 3), dtype=np.uint8)
+    inputs = processor.image_processor(images=list(images), return_tensors="pt")
+    plain = pupil.model.get_image_features(**inputs).pooler_output
+    ours = pupil.visual_tokens(torch.from_numpy(images))
+    torch.testing.assert_close(ours, torch.stack(list(plain)), atol=2e-5, rtol=1e-4)
+
+
+def test_packed_lessons_equal_plain_rows(pupil):
+    """The packed language loss equals cross entropy of plain rows, one question at a time."""
+    pupil, processor = pupil
+    batch = next(iter(Lessons(processor.tokenizer, Mixture(scenes=True), scenes=2)))
+    captured = []
+    handle = pupil.model.lm_head.register_forward_hook(lambda *args: captured.append(args[2]))
+    with torch.no_grad():
+        pupil(batch)
+    handle.remove()
+    packed = iter(captured[0])
+    for n in range(2):
+        pixels = processor.image_processor(images=[batch.images[n].numpy()], return_tensors="pt")
+        for number in range(1, len(ASKED) + 1):
+            here = batch.part[n] == number
+            ids = torch.cat([pupil.prefix, batch.tokens[n][here]])[None]
+            with torch.no_grad():
+                logits = pupil.model(
+                    input_ids=ids,
+                    mm_token_type_ids=(ids == pupil.model.config.image_token_id).int(),
+                    **pixels,
+                ).logits[0, len(pupil.prefix) :]
+            for row in logits[batch.labels[n][here] != IGNORED]:
+                torch.testing.assert_close(row, next(packed), atol=1e-4, rtol=1e-4)
+    assert next(packed, None) is None
+
+
+def test_lessons_are_what_tasks_ask_and_read(pupil):
+    """Careful annotators' answers score full marks, and the question is the tasks' brief prompt."""
+    tokenizer = pupil[1].tokenizer
+    for task in ("rec", "ovd", "isr"):
+        for sample in rooms_samples("broad", 40, seed=5, task=task):
+            scene = sample_scene("broad", sample.columns["scene_seed"])
+            boxes = [thing.box for thing in sample.objects]
+            question = find_question(task, scene, sample)
+            assert ask(question) == get_task(task).prompt(sample, "brief")
+            pieces = write_response(scene, boxes, question, Mixture(), np.random.default_rng(0))
+            text = "".join(piece for piece, _ in pieces)
+            ids = [token for piece, _ in pieces for token in tokenizer.encode(piece)]
+            assert ids == tokenizer.encode(text)  # taught as it will be written and read
+            assert score(sample, text) >= (0.6 if task == "ovd" else 1.0), text
+
+
+def find_question(task, scene, sample):
+    if task == "rec":
+        return next(q for q in rec_questions(scene) if q.phrase == sample.question)
+    if task == "isr":
+        return next(q for q in reasoning_questions(scene) if q.text == sample.question)
+    classes = tuple(sample.question.split(", "))
+    return DetectionQuestion(classes, instances_of(scene, classes))
+
+
+def test_every_number_and_word_is_one_token(pupil):
+    _, processor = pupil
+    tokenizer = processor.tokenizer
+    text = '<answer>{"bbox_2d": [' + write_box((3.2, 17.0, 99.6, 128.0)) + "]}</answer>"
+    assert len(tokenizer.encode(text)) == 11
+    assert tokenizer.decode(tokenizer.encode(text)) == text
+    unknown = "ein Fahrrad – 自転車"
+    assert tokenizer.decode(tokenizer.encode(unknown)) == unknown
+
+
+def test_shipped_weights_are_small():
+    size = sum(f.stat().st_size for f in STARTER_DIR.glob("*.safetensors"))
+    assert 0 < size <= 16e6
+
+
+@pytest.mark.parametrize("task", ["rec", "ovd", "isr"])
+def test_starter_looks_at_the_picture(starter, task):
+    """With the right pictures it answers; with the pictures shuffled it does worse."""
+    samples = rooms_samples("test", 200 if task == "isr" else 100, seed=77, task=task)
+    if task == "isr":
+        samples = [sample for sample in samples if sample.columns["kind"] == "attribute"]
+    pictures = [s.image.decode().copy() for s in samples]
+    means = {}
+    for name, images in (("own", pictures), ("shuffled", pictures[1:] + pictures[:1])):
+        texts = respond(*starter, samples, sample=False, images=images)
+        means[name] = np.mean([seen(s, text) for s, text in zip(samples, texts, strict=True)])
+    assert means["own"] >= 0.2
+    assert means["shuffled"] <= 0.6 * means["own"]
+
+
+def seen(sample, text):
+    """The score; of a reasoning answer, which slips by design, whether the thought is true."""
+    if sample.task == "isr":
+        return float((parse_response(text).think or "").startswith(sample.answer))
+    return score(sample, text)
+
+
+@pytest.mark.parametrize("task", ["rec", "ovd", "isr"])
+def test_starter_writes_the_full_format_and_varied_scenes(starter, task):
+    samples = rooms_samples("test", 60, seed=78, task=task)
+    torch.manual_seed(0)
+    texts = respond(*starter, samples, sample=True)
+    scenes = [parsed.scene for text in texts if (parsed := parse_response(text)).well_formed]
+    assert len(scenes) >= 55
+    assert len(set(scenes)) >= 50

@@ -1,0 +1,151 @@
+"""Detection and reasoning samples of the rooms world are true, by a reading of their own words.
+
+Only the sample is looked at: its question, its labelled objects, and the pixels under their masks.
+What the room type is cannot be read off labels, so the scene's surroundings are asked.
+"""
+
+import colorsys
+import re
+from collections import Counter
+
+import pytest
+
+from syngrpo.boxes import decode_mask
+from syngrpo.sample import InputError, Sample
+from syngrpo_rooms.dataset import rooms_samples
+from syngrpo_rooms.palette import THING_COLOURS
+from syngrpo_rooms.reasoning import REASONING_KINDS
+from syngrpo_rooms.scenes import LABELS, sample_scene
+from syngrpo_rooms.surroundings import SPLITS
+from syngrpo_rooms.vocabulary import vocabulary
+
+
+def centre(box):
+    return (box[0] + box[2]) / 2, (box[1] + box[3]) / 2
+
+
+def area(box):
+    return (box[2] - box[0]) * (box[3] - box[1])
+
+
+def colour_of(sample: Sample, index: int) -> str:
+    """The named colour whose hue most of an object's saturated pixels have; black without any."""
+    inside = sample.image.decode()[decode_mask(sample.objects[index].mask)]
+    hsv = [colorsys.rgb_to_hsv(*pixel) for pixel in inside / 255]
+    vivid = [hue for hue, saturation, value in hsv if saturation > 0.35 and value > 0.2]
+    if len(vivid) < 0.2 * len(hsv):
+        return "black"
+    hues = {
+        name: colorsys.rgb_to_hsv(*(v / 255 for v in rgb))
+        for name, rgb in THING_COLOURS.items()
+        if name != "black"
+    }
+    votes = Counter(
+        min(hues, key=lambda name: min(abs(hue - hues[name][0]), 1 - abs(hue - hues[name][0])))
+        for hue in vivid
+    )
+    return votes.most_common(1)[0][0]
+
+
+def one(sample: Sample, words: str):
+    """The box of the only object that "the [colour] label" names."""
+    *colour, label = words.split()
+    fitting = [k for k, thing in enumerate(sample.objects) if thing.label == label]
+    if colour:
+        scene = sample_scene(sample.columns["split"], sample.columns["scene_seed"])
+        fitting = [k for k in fitting if scene.things[k].colour == colour[0]]
+    (index,) = fitting
+    return sample.objects[index].box
+
+
+def answer_of(sample: Sample):
+    """The answer, worked out from question and objects; asserts that it is beyond doubt."""
+    text = sample.question
+    labels = Counter(thing.label for thing in sample.objects)
+    if match := re.fullmatch(r"how many (\w+) are there\?", text):
+        plural = match[1]
+        singular = {"boxes": "box"}.get(plural, plural.removesuffix("s"))
+        assert singular in LABELS
+        return labels[singular]
+    if match := re.fullmatch(r"is the (.+) left or right of the (.+)\?", text):
+        (a, _), (b, _) = centre(one(sample, match[1])), centre(one(sample, match[2]))
+        assert abs(a - b) >= 0.14 * sample.image.width
+        return "left" if a < b else "right"
+    if match := re.fullmatch(r"is the (.+) above or below the (.+)\?", text):
+        (_, a), (_, b) = centre(one(sample, match[1])), centre(one(sample, match[2]))
+        assert abs(a - b) >= 0.14 * sample.image.height
+        return "above" if a < b else "below"
+    if match := re.fullmatch(r"which is (larger|smaller), the (\w+) or the (\w+)\?", text):
+        sizes = {name: area(one(sample, name)) for name in match.groups()[1:]}
+        assert max(sizes.values()) >= 1.25 * min(sizes.values())
+        return (max if match[1] == "larger" else min)(sizes, key=sizes.get)
+    if match := re.fullmatch(r"what colour is the (\w+)\?", text):
+        (index,) = [k for k, thing in enumerate(sample.objects) if thing.label == match[1]]
+        return colour_of(sample, index)
+    assert text == "what kind of room is this?"
+    split, seed = sample.columns["split"], sample.columns["scene_seed"]
+    return sample_scene(split, seed).surroundings.room
+
+
+@pytest.mark.parametrize("split", SPLITS)
+def test_reasoning_answers_are_true(split):
+    samples = rooms_samples(split, 150, seed=11, task="isr")
+    kinds = Counter(sample.columns["kind"] for sample in samples)
+    assert min(kinds[kind] for kind in REASONING_KINDS) >= 12
+    wrong = [s for s in samples if answer_of(s) != s.answer]
+    if split == "ood":  # neon light changes hues, which is what makes it hard
+        wrong = [s for s in wrong if s.columns["kind"] != "attribute"]
+    assert not wrong
+
+
+def test_reasoning_answers_vary():
+    samples = rooms_samples("train", 600, seed=2, task="isr")
+    for kind in REASONING_KINDS:
+        answers = Counter(s.answer for s in samples if s.columns["kind"] == kind)
+        most = answers.most_common(1)[0][1] / answers.total()
+        assert len(answers) >= 4 and most <= 0.6, (kind, answers)
+
+
+@pytest.mark.parametrize("split", SPLITS)
+def test_detection_answers_are_all_objects_of_the_asked_classes(split):
+    absent = total = 0
+    for sample in rooms_samples(split, 100, seed=4, task="ovd"):
+        classes = sample.question.split(", ")
+        assert 2 <= len(classes) <= 3 and len(set(classes)) == len(classes)
+        wanted = sorted((t.label, t.box) for t in sample.objects if t.label in classes)
+        assert sorted((item["label"], item["box"]) for item in sample.answer) == wanted
+        assert len(sample.answer) <= 4
+        total += len(classes)
+        absent += sum(all(t.label != label for t in sample.objects) for label in classes)
+    assert 0.15 <= absent / total <= 0.6
+
+
+def test_some_detection_questions_have_nothing_to_find():
+    samples = rooms_samples("train", 200, task="ovd")
+    assert 8 <= sum(not sample.answer for sample in samples) <= 40
+
+
+@pytest.mark.parametrize("task", ["rec", "ovd", "isr"])
+def test_samples_are_the_same_every_time_and_differ_by_seed_and_split(task):
+    assert rooms_samples("test", 3, 1, task) == rooms_samples("test", 3, 1, task)
+    questions = {
+        (sample.question, sample.columns["scene_seed"])
+        for split in SPLITS
+        for seed in (0, 1)
+        for sample in rooms_samples(split, 3, seed, task)
+    }
+    assert len(questions) == 3 * 2 * len(SPLITS)
+
+
+def test_every_word_is_in_the_vocabulary():
+    known = set(vocabulary())
+    for task in ("rec", "ovd", "isr"):
+        for sample in rooms_samples("ood", 60, task=task):
+            assert set(re.findall(r"[a-z]+", sample.question)) <= known
+            if isinstance(sample.answer, str):
+                assert sample.answer in known
+
+
+def test_an_unknown_task_is_refused():
+    with pytest.raises(InputError, match="use one of rec, ovd, isr"):
+        rooms_samples("test", 1, task="seg")

@@ -1,0 +1,124 @@
+"""A rollout server in this process, whose engine is our own rollout instead of vLLM."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import cache
+from typing import Any
+
+import httpx
+import torch
+import uvicorn
+from service_process import until
+
+from syngrpo.painting.settings import ServerAddress
+from syngrpo.policy.encode import Prompt
+from syngrpo.policy.loading import Policy, load_policy
+from syngrpo.rollout.native import rollout
+from syngrpo.rollout.sampled import Sampled
+from syngrpo.rollout.sampling import Sampling
+from syngrpo.rollout.server.blueprint import Blueprint, Expected, load_blueprint
+from syngrpo.rollout.server.engine_loop import EngineLoop
+from syngrpo.rollout.server.rollout_app import Desk, create_app
+from syngrpo.rollout.server.serve_rollouts import listen
+from syngrpo.rollout.weight_stream import checkpoint_weights
+from syngrpo_rooms.starter import STARTER_DIR
+
+
+class NativeEngine:
+    """An ``Engine`` that does in one step all that was added. It begins with other weights than
+    anybody's, and notes what it is told (``told``)."""
+
+    max_length = 512
+
+    def __init__(self) -> None:
+        self._policy = load_policy(STARTER_DIR)
+        self._own = checkpoint_weights(self._policy)
+        with torch.no_grad():
+            for tensor in self._own.values():
+                tensor.zero_()
+        self._added: dict[int, Any] = {}
+        self._last = 0
+        self.told: list[str] = []
+        self.goes_on = threading.Event()
+        self.goes_on.set()
+
+    def take_weights(self, weights: Iterable[tuple[str, torch.Tensor]]) -> None:
+        assert not self._added
+        self.told.append("weights")
+        with torch.no_grad():
+            for name, tensor in weights:
+                self._own[name].copy_(tensor)
+
+    def begin(self, policy: Policy, temperature: float) -> None:
+        assert not self._added
+        self.told.append(f"begin {temperature}")
+
+    def add(self, policy: Policy, prompt: Prompt, sampling: Sampling, count: int, seed: int) -> int:
+        self.told.append("add")
+        self._last += 1
+        rules = replace(self._policy, banned=policy.banned, stop_ids=policy.stop_ids)
+        self._added[self._last] = (rules, [prompt], count, sampling, [seed])
+        return self._last
+
+    def step(self) -> dict[int, list[Sampled]]:
+        if not self.goes_on.wait(0.01):
+            return {}
+        added, self._added = self._added, {}
+        return {
+            number: [Sampled(r.token_ids, r.logprobs, r.entropy) for r in rollout(*asked)[0]]
+            for number, asked in added.items()
+        }
+
+    def drop(self, numbers: Iterable[int]) -> None:
+        for number in numbers:
+            self.told.append("drop")
+            del self._added[number]
+
+
+@dataclass
+class Server:
+    url: str
+    engine: NativeEngine
+    loop: EngineLoop
+
+    @property
+    def port(self) -> int:
+        return int(self.url.rpartition(":")[2])
+
+    @property
+    def address(self) -> ServerAddress:
+        return ServerAddress(self.url)
+
+    def request(self, method: str, path: str, **options: Any) -> httpx.Response:
+        return httpx.request(method, self.url + path, trust_env=False, **options)
+
+
+@cache
+def blueprint() -> Blueprint:
+    return load_blueprint(STARTER_DIR, "float32", "cpu")
+
+
+@contextmanager
+def rollout_server(port: int = 0, token: str | None = None) -> Iterator[Server]:
+    """Serves the starter until the block ends."""
+    engine = NativeEngine()
+    loop = EngineLoop(engine)
+    app = create_app(Desk(loop, blueprint(), Expected(blueprint()), "starter"), token)
+    listener = listen("127.0.0.1", port)
+    http = uvicorn.Server(uvicorn.Config(app, log_level="error", timeout_graceful_shutdown=1))
+    serving = threading.Thread(target=http.run, args=([listener],), daemon=True)
+    serving.start()
+    working = threading.Thread(target=loop.run, args=(serving.is_alive,), daemon=True)
+    working.start()
+    try:
+        until(lambda: http.started, "the server")
+        yield Server(f"http://127.0.0.1:{listener.getsockname()[1]}", engine, loop)
+    finally:
+        http.should_exit = True
+        serving.join(20)
+        working.join(20)
+        assert not (serving.is_alive() or working.is_alive())

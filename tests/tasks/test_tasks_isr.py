@@ -1,0 +1,216 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from syngrpo.boxes import CoordinateFrame
+from syngrpo.method.response import parse_response
+from syngrpo.sample import EncodedImage, InputError, LabelledObject, Sample
+from syngrpo.tasks import get_task
+from syngrpo.tasks.isr import mean_relative_accuracy, normalised
+
+ISR = get_task("isr")
+IMAGE = EncodedImage(width=80, height=60, data=b"never decoded")
+OBJECTS = (
+    LabelledObject("chair", (10.0, 20.0, 30.0, 50.0)),
+    LabelledObject("lamp", (1.0, 1.0, 9.0, 9.0)),
+    LabelledObject("chair", (40.0, 20.0, 60.0, 50.0)),
+)
+FRAME = CoordinateFrame(96, 96, 80, 60)
+
+
+def sample(answer: str | int | float, **columns: object) -> Sample:
+    return Sample("s", "isr", IMAGE, "how many chairs?", answer, OBJECTS, columns=columns)
+
+
+def score(text: str, answer: str | int | float) -> float:
+    prediction = ISR.read(text)
+    if prediction is not None:
+        prediction = ISR.to_original(prediction, FRAME)
+    return ISR.score(prediction, sample(answer))
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("3", 3),
+        (" 3.\n", 3),
+        ("3.0", 3.0),
+        ("-2", -2),
+        (".5", 0.5),
+        ("1,200", 1200),
+        ("1e2", 100.0),
+        ("**3**", 3),
+        ('{"answer": 3}', 3),
+        ('{"count": "3"}', 3),
+        ('{"reason": "I see one", "answer": 3}', 3),
+        ("```json\n{'answer': 3,}\n```", 3),
+        ("[3]", 3),
+        ('["3"]', 3),
+        ("Answer: 3", 3),
+        ("The answer is three.", "three"),
+        ("kitchen", "kitchen"),
+        ('"kitchen."', "kitchen"),
+        ('{"answer": "kitchen"}', "kitchen"),
+        ('{"Answer": ["living room"]}', "living room"),
+        ("```\nkitchen\n```", "kitchen"),
+        ("Final answer: left of", "left of"),
+        ("answerable", "answerable"),
+        ("it's", "it's"),
+        ("1e999", "1e999"),
+        ("３", "３"),
+        ("", None),
+        (" \n", None),
+        ('""', None),
+        ("```json\n```", None),
+        ("...", None),
+        ("a" * 201, None),
+        ("9" * 5000, None),
+    ],
+)
+def test_answers_are_read_in_every_usual_spelling(text: str, expected: object) -> None:
+    read = ISR.read(text)
+    assert read == expected and type(read) is type(expected)
+
+
+@pytest.mark.parametrize(
+    ("prediction", "truth", "expected"),
+    [
+        (10, 10, 1.0),
+        (10.8, 10, 0.9),  # error .08: .5 … .9
+        (12.2, 10, 0.6),  # .22: .5 … .75
+        (13.2, 10, 0.4),  # .32: .5 … .65
+        (5, 10, 0.1),  # .5: .5 alone
+        (15, 10, 0.1),
+        (16, 10, 0.0),
+        (3, 4, 0.6),  # .25: .5 … .75
+        (2, 1, 0.0),
+        (0, 4, 0.0),
+        (-4, 4, 0.0),
+        (-3, -4, 0.6),
+        (0, 0, 1.0),
+        (0.001, 0, 0.0),
+    ],
+)
+def test_mean_relative_accuracy_by_hand(prediction: float, truth: float, expected: float) -> None:
+    assert mean_relative_accuracy(prediction, truth) == pytest.approx(expected)
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.integers(0, 60), st.integers(1, 30))
+def test_mean_relative_accuracy_is_that_of_the_published_evaluation(guess: int, truth: int) -> None:
+    levels = np.linspace(0.5, 0.95, 10)
+    expected = np.mean(abs(guess - truth) / truth <= 1 - levels)
+    assert mean_relative_accuracy(guess, truth) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    ("text", "truth", "expected"),
+    [
+        ("4", 4, 1.0),
+        ("four", 4, 1.0),
+        ("Four chairs.", 4, 1.0),
+        ("There are 4 chairs in the room", 4, 1.0),
+        ("3", 4, 0.6),
+        ("twenty", 20, 1.0),
+        ("zero", 0, 1.0),
+        ("1", 0, 0.0),
+        ("2.5 m", 2.5, 1.0),
+        ("2 or 3", 2, 0.0),  # not decided
+        ("twenty-one", 20, 0.0),  # two number words
+        ("many", 4, 0.0),
+        ("someone", 1, 0.0),  # not the word one
+        ("1e999", 4, 0.0),
+        ("kitchen", "kitchen", 1.0),
+        ("The  Kitchen!", "kitchen", 1.0),
+        ("living-room", "Living room", 1.0),
+        ("bathroom", "kitchen", 0.0),
+        ("kitchen or bathroom", "kitchen", 0.0),
+        ("A", "A", 1.0),  # an option, not an article
+        ("B", "A", 0.0),
+        ("3", "3", 1.0),
+        ("ＬＥＦＴ", "left", 1.0),
+        ("", "kitchen", 0.0),
+    ],
+)
+def test_scores(text: str, truth: str | int | float, expected: float) -> None:
+    assert score(text, truth) == pytest.approx(expected)
+
+
+def test_normalised_forgets_case_punctuation_articles_and_space() -> None:
+    assert normalised(" To the LEFT,  of an armchair. ") == "to left of armchair"
+    assert normalised("the") == "the"
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.one_of(st.text(max_size=30), st.integers(), st.floats(allow_nan=True)))
+def test_every_accepted_truth_is_readable_and_scores_one(value: str | int | float) -> None:
+    try:
+        truth = ISR.ground_truth(value, IMAGE, OBJECTS)
+    except InputError as error:
+        assert "\n" not in str(error) and str(error).startswith("answer")
+        return
+    one = sample(truth)
+    answer = parse_response(f"<answer>{ISR.answer_text(one, FRAME)}</answer>").answer
+    assert answer is not None
+    assert ISR.score(ISR.read(answer), one) == 1.0
+
+
+@pytest.mark.parametrize("value", ["kitchen", "left of", "yes", "A", 0, 3, 2.5, -1, "3"])
+def test_labels_and_numbers_are_truths(value: str | int | float) -> None:
+    truth = ISR.ground_truth(value, IMAGE, OBJECTS, "?", {"kind": "count", "about": ["owl"]})
+    assert truth == value and type(truth) is type(value)
+
+
+@pytest.mark.parametrize(
+    ("value", "objects", "columns", "message"),
+    [
+        (None, OBJECTS, {}, "answer None is neither a text nor a number"),
+        (True, OBJECTS, {}, "answer True is neither"),
+        (["kitchen"], OBJECTS, {}, "answer .* is neither"),
+        ("", OBJECTS, {}, "answer '' is not a finite number or a text"),
+        ("...", OBJECTS, {}, "answer '...' is not"),
+        ("x" * 201, OBJECTS, {}, "answer .* at most 200 characters"),
+        ("a</answer>", OBJECTS, {}, "answer .* is not"),
+        ("<|im_end|>", OBJECTS, {}, "answer .* is not"),
+        (float("nan"), OBJECTS, {}, "answer nan is not a finite number"),
+        (float("inf"), OBJECTS, {}, "answer inf is not a finite number"),
+        (10**400, OBJECTS, {}, "answer .* is not a finite number"),
+        ("kitchen", (), {}, "objects is empty"),
+        ("kitchen", OBJECTS, {"kind": 3}, "columns.kind is 3"),
+        ("kitchen", OBJECTS, {"about": "chair"}, "columns.about is 'chair'"),
+        ("kitchen", OBJECTS, {"about": [1]}, "columns.about is"),
+    ],
+)
+def test_what_is_no_truth_is_refused(
+    value: object, objects: tuple[LabelledObject, ...], columns: dict, message: str
+) -> None:
+    with pytest.raises(InputError, match=message) as caught:
+        ISR.ground_truth(value, IMAGE, objects, "?", columns)
+    assert "\n" not in str(caught.value)
+
+
+def test_synthesis_keeps_counts_and_relations_and_the_type_of_the_room() -> None:
+    count = ISR.respects(sample(2, kind="count", about=["chair", "owl"]))
+    assert count.keep == (0, 1, 2)
+    assert count.forbidden_labels == ("chair", "lamp", "owl")
+    assert count.phrase is None
+    room = ISR.respects(sample("kitchen", kind="room_type"))
+    assert room.phrase == "kitchen"
+    assert ISR.respects(sample("red", kind="attribute")).phrase is None
+
+
+def test_full_prompt_teaches_the_format_and_does_not_tell_the_answer() -> None:
+    one = sample("kitchen", kind="count")
+    prompt = ISR.prompt(one, "full")
+    example = parse_response(prompt[prompt.index("<think>") : prompt.index("</scene>") + 8])
+    assert example.well_formed
+    assert one.question in prompt
+    assert "kitchen" not in prompt and "lamp" not in prompt
+    assert "same kind of room" not in prompt
+    room = replace(one, columns={"kind": "room_type"})
+    assert "same kind of room" in ISR.prompt(room, "full")
+    assert "kitchen" not in ISR.prompt(room, "full")
+    assert ISR.prompt(one, "brief") == one.question

@@ -1,0 +1,293 @@
+"""The loss against TRL's own, executed on the same tensors, and against first principles."""
+
+from collections import defaultdict
+from types import SimpleNamespace
+
+import pytest
+import torch
+from torch import Tensor
+from trl import GRPOTrainer
+
+from syngrpo.workflow.loss import LossOutput, Normaliser, policy_loss
+
+ROWS, LENGTH, MAX_LENGTH = 8, 11, 32
+VARIANTS = ["grpo", "dr_grpo", "dapo"]
+
+
+def count(mask: Tensor) -> Normaliser:
+    """Rows and tokens of a padded mask."""
+    return Normaliser(rows=len(mask), tokens=int(mask.sum()))
+
+
+def _tensors(seed: int = 0) -> dict[str, Tensor]:
+    """Ratios far outside the clip range on both sides, both signs of advantage, uneven lengths."""
+    generator = torch.Generator().manual_seed(seed)
+
+    def normal(*shape: int) -> Tensor:
+        return torch.randn(*shape, generator=generator, dtype=torch.float64)
+
+    old = -normal(ROWS, LENGTH).abs()
+    lengths = torch.tensor([11, 3, 7, 1, 11, 5, 2, 9])
+    return {
+        "logp": old + 0.4 * normal(ROWS, LENGTH),
+        "old_logp": old,
+        "ref_logp": old + 0.3 * normal(ROWS, LENGTH),
+        "sampling_logp": old + 0.5 * normal(ROWS, LENGTH),
+        "advantages": normal(ROWS, LENGTH),
+        "mask": torch.arange(LENGTH) < lengths.unsqueeze(1),
+    }
+
+
+def _trl_loss(
+    tensors: dict[str, Tensor],
+    variant: str,
+    clip: tuple[float, float] = (0.2, 0.2),
+    beta: float = 0.0,
+    correction: bool = False,
+    parts: tuple[slice, ...] = (slice(None),),
+) -> tuple[float, Tensor, dict[str, list[float]]]:
+    """Value, gradient and metrics of TRL's ``_compute_loss``, accumulated over ``parts``."""
+    logp = tensors["logp"].clone().requires_grad_()
+    trainer = GRPOTrainer.__new__(GRPOTrainer)
+    vars(trainer).update(
+        args=SimpleNamespace(
+            delta=None, use_bias_correction_kl=False, steps_per_generation=len(parts)
+        ),
+        model=torch.nn.Module(),
+        accelerator=SimpleNamespace(
+            num_processes=1, reduce=lambda x, reduction: x, gather=lambda x: x
+        ),
+        _metrics={"train": defaultdict(list)},
+        loss_type=variant,
+        beta=beta,
+        epsilon_low=clip[0],
+        epsilon_high=clip[1],
+        max_completion_length=MAX_LENGTH,
+        use_vllm=correction,
+        vllm_importance_sampling_correction=correction,
+        importance_sampling_level="token",
+        current_gradient_accumulation_steps=len(parts),
+        aux_loss_enabled=False,
+        top_entropy_quantile=1.0,
+        off_policy_mask_threshold=None,
+        _entropy_bonus_enabled=False,
+    )
+    total = 0.0
+    for part in parts:
+        trainer._get_per_token_logps_and_entropies = lambda *_, part=part, **__: (
+            logp[part],
+            torch.zeros_like(logp[part]),
+            None,
+        )
+        gap = tensors["old_logp"] - tensors["sampling_logp"]
+        inputs = {
+            "prompt_ids": torch.zeros(logp[part].shape[0], 1, dtype=torch.long),
+            "prompt_mask": torch.ones(logp[part].shape[0], 1, dtype=torch.long),
+            "completion_ids": torch.zeros(logp[part].shape, dtype=torch.long),
+            "completion_mask": tensors["mask"][part].long(),
+            "advantages": tensors["advantages"][part],
+            "old_per_token_logps": tensors["old_logp"][part],
+            "ref_per_token_logps": tensors["ref_logp"][part],
+            "importance_sampling_ratio": gap[part].exp().clamp(max=2.0),
+            "num_items_in_batch": tensors["mask"].sum(),
+        }
+        loss = trainer._compute_loss(trainer.model, inputs)
+        loss.backward()
+        total += loss.item()
+    assert logp.grad is not None
+    return total, logp.grad, trainer._metrics["train"]
+
+
+def _our_loss(
+    tensors: dict[str, Tensor], parts: tuple[slice, ...] = (slice(None),), **options
+) -> tuple[float, Tensor, LossOutput]:
+    logp = tensors["logp"].clone().requires_grad_()
+    names = {"old_logp", "advantages", "mask"} | ({"ref_logp"} if options.get("beta") else set())
+    names |= {"sampling_logp"} if options.pop("correction", False) else set()
+    settled = options.pop("settled", None)
+    normaliser = options.pop("normaliser", count(tensors["mask"]))
+    total = 0.0
+    for part in parts:
+        output = policy_loss(
+            logp[part],
+            **{name: tensors[name][part] for name in names},
+            settled=None if settled is None else settled[part],
+            normaliser=normaliser,
+            max_completion_length=MAX_LENGTH,
+            **options,
+        )
+        output.loss.backward()
+        total += output.loss.item()
+    assert logp.grad is not None
+    return total, logp.grad, output
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("clip", [(0.2, 0.2), (0.2, 0.28)])
+@pytest.mark.parametrize(("beta", "correction"), [(0.0, False), (0.04, False), (0.04, True)])
+def test_equals_trl(variant, clip, beta, correction):
+    tensors = _tensors()
+    expected, expected_grad, metrics = _trl_loss(tensors, variant, clip, beta, correction)
+    loss, grad, output = _our_loss(
+        tensors,
+        variant=variant,
+        clip_low=clip[0],
+        clip_high=clip[1],
+        beta=beta,
+        correction=correction,
+    )
+    assert loss == pytest.approx(expected, rel=1e-12)
+    torch.testing.assert_close(grad, expected_grad, rtol=1e-12, atol=1e-15)
+    assert output.clip_fraction == pytest.approx(metrics["clip_ratio/region_mean"][0])
+    assert 0.1 < output.clip_fraction < 0.9
+    if beta:
+        assert output.kl == pytest.approx(metrics["kl"][0])
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_every_token_may_have_a_kl_weight_of_its_own(variant):
+    """A token with weight β has the gradient that TRL gives it with β everywhere."""
+    tensors = _tensors()
+    scene = torch.arange(LENGTH).expand(ROWS, -1) >= 4
+    _, without, _ = _trl_loss(tensors, variant)
+    _, held, _ = _trl_loss(tensors, variant, beta=0.04)
+    beta = 0.04 * scene.double()
+    for weights in (beta, list(beta)):
+        logp = tensors["logp"].clone().requires_grad_()
+        options = {name: tensors[name] for name in ("old_logp", "advantages", "mask", "ref_logp")}
+        policy_loss(
+            logp,
+            **options,
+            normaliser=count(tensors["mask"]),
+            max_completion_length=MAX_LENGTH,
+            variant=variant,
+            beta=weights,
+        ).loss.backward()
+        expected = torch.where(scene, held, without)
+        torch.testing.assert_close(logp.grad, expected, rtol=1e-12, atol=1e-15)
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_equals_trl_with_its_gradient_accumulation(variant):
+    tensors, parts = _tensors(1), (slice(0, 4), slice(4, 8))
+    expected, expected_grad, _ = _trl_loss(tensors, variant, parts=parts)
+    loss, grad, _ = _our_loss(tensors, parts, variant=variant)
+    assert loss == pytest.approx(expected, rel=1e-12)
+    torch.testing.assert_close(grad, expected_grad, rtol=1e-12, atol=1e-15)
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_uneven_micro_batches_and_processes_give_the_whole_batch(variant):
+    tensors = _tensors(2)
+    settled = torch.tensor([False, True, False, False, True, False, False, True])
+    whole = count(tensors["mask"])
+    options = {"variant": variant, "beta": 0.04, "settled": settled}
+    loss, grad, _ = _our_loss(tensors, **options)
+    uneven = (slice(0, 1), slice(1, 6), slice(6, 8))
+    split_loss, split_grad, _ = _our_loss(tensors, uneven, **options)
+    assert split_loss == pytest.approx(loss, rel=1e-12)
+    torch.testing.assert_close(split_grad, grad, rtol=1e-12, atol=1e-15)
+
+    three = Normaliser(whole.rows, whole.tokens, processes=3)
+    ranks_loss, ranks_grad, _ = _our_loss(tensors, uneven, normaliser=three, **options)
+    assert ranks_loss / 3 == pytest.approx(loss, rel=1e-12)
+    torch.testing.assert_close(ranks_grad / 3, grad, rtol=1e-12, atol=1e-15)
+
+
+def test_lists_of_rows_equal_padded_rows():
+    tensors = _tensors(3)
+    lengths = tensors["mask"].sum(1).tolist()
+    rows = {
+        name: [row[:length] for row, length in zip(values, lengths, strict=True)]
+        for name, values in tensors.items()
+    }
+    rows["logp"] = [row.clone().requires_grad_() for row in rows["logp"]]
+    names = ("logp", "old_logp", "advantages", "mask")
+    output = policy_loss(*(rows[name] for name in names), normaliser=count(tensors["mask"]))
+    output.loss.backward()
+    loss, grad, _ = _our_loss(tensors)
+    assert output.loss.item() == pytest.approx(loss, rel=1e-12)
+    for row, expected, length in zip(rows["logp"], grad, lengths, strict=True):
+        torch.testing.assert_close(row.grad, expected[:length])
+
+
+def test_without_old_log_probabilities_the_gradient_is_the_plain_policy_gradient():
+    tensors = _tensors(4)
+    logp = tensors["logp"].requires_grad_()
+    output = policy_loss(
+        logp, None, tensors["advantages"], tensors["mask"], normaliser=count(tensors["mask"])
+    )
+    output.loss.backward()
+    per_row = tensors["mask"].sum(1, keepdim=True) * ROWS
+    torch.testing.assert_close(logp.grad, -tensors["advantages"] * tensors["mask"] / per_row)
+    assert output.clip_fraction == 0.0
+
+
+@pytest.mark.parametrize("max_ratio", [1.0, 2.0])
+def test_settled_rows_follow_the_policy_gradient_with_truncated_weights(max_ratio):
+    tensors = _tensors(5)
+    tensors["logp"] = tensors["old_logp"] + 3 * (tensors["logp"] - tensors["old_logp"])
+    settled = torch.arange(ROWS) % 2 == 1
+    _, grad, output = _our_loss(tensors, settled=settled, max_ratio=max_ratio, beta=0.04)
+    _, fresh_grad, _ = _our_loss(tensors, beta=0.04)
+    torch.testing.assert_close(grad[~settled], fresh_grad[~settled])
+
+    ratio = (tensors["logp"] - tensors["old_logp"]).exp()
+    weight = ratio.clamp(max=max_ratio)
+    share = tensors["mask"] / (tensors["mask"].sum(1, keepdim=True) * ROWS)
+    expected = -weight * tensors["advantages"] * share
+    torch.testing.assert_close(grad[settled], expected[settled])
+    truncated = ((ratio > max_ratio) & tensors["mask"])[settled].sum()
+    assert int(output.truncated_tokens) == int(truncated) > 0
+    assert output.truncated_fraction == pytest.approx(
+        float(truncated / tensors["mask"][settled].sum())
+    )
+
+
+def test_a_settled_row_reaches_exactly_its_scene_tokens():
+    tensors = _tensors(6)
+    scene = torch.zeros(ROWS, LENGTH, dtype=torch.bool)
+    scene[2, 3:6] = True
+    tensors["mask"] = scene
+    _, grad, _ = _our_loss(tensors, settled=torch.arange(ROWS) == 2, normaliser=Normaliser(8, 3))
+    assert torch.equal(grad != 0, scene)
+
+
+@pytest.mark.parametrize("name", ["logp", "old_logp", "advantages", "ref_logp", "sampling_logp"])
+@pytest.mark.parametrize("garbage", [float("nan"), float("-inf"), 1e30])
+def test_masked_tokens_may_hold_anything(name, garbage):
+    tensors = _tensors(7)
+    options = {"settled": torch.arange(ROWS) < 3, "beta": 0.04, "correction": True}
+    loss, grad, _ = _our_loss(tensors, **options)
+    tensors[name] = tensors[name].masked_fill(~tensors["mask"], garbage)
+    dirty_loss, dirty_grad, output = _our_loss(tensors, **options)
+    assert dirty_loss == pytest.approx(loss, rel=1e-12)
+    torch.testing.assert_close(dirty_grad, grad)
+    assert output.kl > 0
+
+
+def test_a_response_with_no_active_token_adds_nothing():
+    tensors = _tensors(8)
+    tensors["mask"][3] = False
+    for variant in VARIANTS:
+        loss, grad, _ = _our_loss(tensors, variant=variant)
+        expected, expected_grad, _ = _trl_loss(tensors, variant)
+        assert loss == pytest.approx(expected, rel=1e-12)
+        torch.testing.assert_close(grad, expected_grad)
+        assert not grad[3].any()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"variant": "ppo"}, "unknown loss variant 'ppo'"),
+        ({"variant": "dr_grpo"}, "needs max_completion_length"),
+        ({"beta": 0.1}, "no reference"),
+        ({"settled": torch.ones(ROWS, dtype=torch.bool), "old_logp": None}, "need old_logp"),
+    ],
+)
+def test_refuses_missing_or_unknown_arguments(options, message):
+    tensors = _tensors()
+    arguments = {name: tensors[name] for name in ("logp", "old_logp", "advantages", "mask")}
+    with pytest.raises(ValueError, match=message):
+        policy_loss(**arguments | {"normaliser": count(tensors["mask"])} | options)

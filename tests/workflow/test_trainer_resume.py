@@ -1,0 +1,136 @@
+"""kill -9 at any moment, then --resume: nothing is lost, and inline the numbers are the same."""
+
+import glob
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+import warm_processes
+from quick_runs import metrics, pool_contents, train_arguments, without_time
+from safetensors.torch import load_file
+
+from syngrpo.pool.store import Pool
+
+STEPS = 6
+RUN = {"trainer__steps": STEPS, "trainer__warmup_steps": 4, "trainer__schedule": "cosine"}
+EVALUATED = {"evaluation__sets": "{test: {rooms: test, count: 2}}"}
+
+
+def finish(run: Path, *flags: str, **changed: object) -> None:
+    command = warm_processes.start(run.parent, *train_arguments(run, *flags, **changed))
+    assert command.wait() == 0, command.stderr
+
+
+def lines(run: Path, count: int) -> Callable[[], bool]:
+    return lambda: len(metrics(run)) >= count
+
+
+def saving(run: Path, step: int) -> Callable[[], bool]:
+    """Whether the checkpoint of a step is half written."""
+    unfinished = run / "checkpoints" / f".unfinished-step-{step}"
+    return lambda: unfinished.is_dir() and any(unfinished.iterdir())
+
+
+def weights(run: Path) -> dict[str, torch.Tensor]:
+    return load_file(run / "final" / "model.safetensors")
+
+
+def assert_same_weights(ours: dict[str, torch.Tensor], theirs: dict[str, torch.Tensor]) -> None:
+    assert ours.keys() == theirs.keys()
+    assert all(torch.equal(ours[name], theirs[name]) for name in ours)
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    run = tmp_path_factory.mktemp("uninterrupted") / "run"
+    finish(run, **RUN, **EVALUATED)
+    return run
+
+
+def test_a_run_killed_again_and_again_ends_with_the_same_numbers(
+    tmp_path: Path, uninterrupted: Path
+) -> None:
+    run = tmp_path / "run"
+    moments: list[Callable[[], bool]] = [
+        (run / "pool.db").exists,
+        lines(run, 1),
+        saving(run, 2),
+        lines(run, 3),
+        saving(run, 4),
+        lines(run, 5),
+    ]
+    for number, moment in enumerate(moments):
+        flags = ["--resume"] * (number > 0)
+        command = warm_processes.start(tmp_path, *train_arguments(run, *flags, **RUN, **EVALUATED))
+        command.kill_when(moment)
+    finish(run, "--resume", **RUN, **EVALUATED)
+    expected = metrics(uninterrupted)
+    assert [record["step"] for record in expected] == list(range(1, STEPS + 1))
+    assert sum(record["synthesis/settled"] for record in expected) > 0
+    assert without_time(metrics(run)) == without_time(expected)
+    assert pool_contents(run) == pool_contents(uninterrupted)
+    ours, theirs = (folder / "evaluation.jsonl" for folder in (run, uninterrupted))
+    assert ours.read_text() == theirs.read_text()
+    assert_same_weights(weights(run), weights(uninterrupted))
+    assert not list((run / "checkpoints").glob(".unfinished-*"))
+
+
+def test_resuming_a_finished_run_changes_nothing(uninterrupted: Path) -> None:
+    files = ("metrics.jsonl", "evaluation.jsonl", "config.yaml")
+    before = [(uninterrupted / name).read_bytes() for name in files]
+    weights_before = weights(uninterrupted)
+    finish(uninterrupted, "--resume", **RUN, **EVALUATED)
+    assert [(uninterrupted / name).read_bytes() for name in files] == before
+    assert_same_weights(weights(uninterrupted), weights_before)
+
+
+def test_a_run_with_workers_beside_goes_on_after_kill_9_and_leaves_no_process(
+    tmp_path: Path,
+) -> None:
+    run = tmp_path / "run"
+    options = RUN | {"synthesis__mode": "async", "synthesis__workers": 2}
+    command = warm_processes.start(tmp_path, *train_arguments(run, **options))
+    workers: set[int] = set()
+
+    def painted_and_saved() -> bool:
+        workers.update(processes_in(run) - {command.pid})
+        return len(metrics(run)) >= 3 and len(workers) >= 2
+
+    command.kill_when(painted_and_saved)
+    assert_gone(workers)
+    finish(run, "--resume", **options)
+    records = metrics(run)
+    assert [record["step"] for record in records] == list(range(1, STEPS + 1))
+    assert pool_contents(run)
+    pool = Pool.open(run)
+    samples = [*pool.samples("seed"), *pool.samples("synthetic")]
+    stats = pool.stats()
+    pool.close()
+    assert stats.synthetic == stats.jobs["admitted"] > 0
+    assert stats.jobs["dead"] == stats.quarantined == 0
+    for drawn in samples:
+        assert drawn.sample.image.decode().shape == (128, 128, 3)
+    assert_gone(processes_in(run))
+
+
+def processes_in(directory: Path) -> set[int]:
+    """Processes that hold a file below a directory open."""
+    found = set()
+    for link in glob.iglob("/proc/[0-9]*/fd/*"):  # that of Path raises when a process ends in it
+        try:
+            target = os.readlink(link)
+        except OSError:  # it ended meanwhile
+            continue
+        if target.startswith(str(directory)):
+            found.add(int(Path(link).parts[2]))
+    return found
+
+
+def assert_gone(pids: set[int]) -> None:
+    deadline = time.monotonic() + 30
+    while any(Path(f"/proc/{pid}").exists() for pid in pids):
+        assert time.monotonic() < deadline, f"still running: {pids}"
+        time.sleep(0.02)
