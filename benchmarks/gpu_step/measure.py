@@ -63,7 +63,7 @@ def settings(work: Work, run: Run) -> Config:
             "rollout": {"group_size": setting.group, "max_new_tokens": setting.new_tokens},
             "trainer": {
                 "groups_per_step": setting.prompts,
-                "micro_tokens": run.groups * tokens,
+                "token_budget": run.groups * tokens,
                 "learning_rate": 1e-6 if work.lora is None else 1e-5,
             },
         }

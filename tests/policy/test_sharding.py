@@ -23,12 +23,12 @@ CASES = {
     "frozen tower, a process without rows": Case(freeze_vision=True, beta=0.1, rows=1),
     "adapters, checkpointing": Case(lora=True, beta=0.1, checkpointing=True),
     "deepstack, checkpointing": Case("qwen3_vl", checkpointing=True),
-    "padded rows": Case("qwen3_5", micro_tokens=500),
+    "padded rows": Case("qwen3_5", token_budget=500),
     "bfloat16": Case(dtype="bfloat16", learning_rate=1e-4),
     "bfloat16 adapters": Case(dtype="bfloat16", lora=True, freeze_vision=True),
-    "no memory, forward": Case(micro_tokens=PLENTY, room=90),
-    "no memory, backward": Case(micro_tokens=PLENTY, room=90, where="backward", beta=0.1),
-    "no memory at all": Case(micro_tokens=PLENTY, room=60),
+    "no memory, forward": Case(token_budget=PLENTY, room=90),
+    "no memory, backward": Case(token_budget=PLENTY, room=90, where="backward", beta=0.1),
+    "no memory at all": Case(token_budget=PLENTY, room=60),
 }
 COPIED = ("everything", "frozen tower, a process without rows", "no memory, backward")
 NEVER = "no memory at all"
@@ -132,7 +132,7 @@ def test_no_memory_at_all_ends_all_processes_with_the_same_words(
 ) -> None:
     main, other = (outcomes[NEVER] for outcomes in results[way])
     assert "and again with" in main.problem and main.problem == other.problem
-    assert "set trainer.micro_tokens to" in main.problem
+    assert "set trainer.token_budget to" in main.problem
     assert max(other.tried) > 60
 
 

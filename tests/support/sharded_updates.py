@@ -45,7 +45,7 @@ class Case:
     checkpointing: bool = False
     beta: float = 0.0
     rows: int = 5
-    micro_tokens: int = 150
+    token_budget: int = 150
     learning_rate: float = 1e-3
     master_weights: bool = True
     updates: int = 1
@@ -59,7 +59,7 @@ class Case:
                 "data": {"prompt_style": "brief"},
                 "trainer": {
                     "learning_rate": self.learning_rate,
-                    "micro_tokens": self.micro_tokens,
+                    "token_budget": self.token_budget,
                     "logits_bytes": 40_000,
                     "master_weights": self.master_weights,
                     "updates_per_rollout": self.updates,

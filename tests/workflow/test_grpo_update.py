@@ -128,7 +128,7 @@ def test_micro_batches_hold_everything_once_and_keep_to_the_budget(directory: Pa
 def test_every_budget_gives_the_loss_of_one_group_at_a_time(directory: Path, loss: str) -> None:
     def config(budget: int) -> Config:
         twice = {"trainer__updates_per_rollout": 2, "method__loss": loss}
-        return make_config(trainer__micro_tokens=budget, **twice)
+        return make_config(trainer__token_budget=budget, **twice)
 
     rows = make_rows(load_policy(directory))
     shorter, short, longest = sorted(map(count_tokens, rows))
@@ -149,14 +149,14 @@ def test_a_group_that_the_budget_has_no_room_for(directory: Path) -> None:
     fresh = [replace(r, segments=[s for s in r.segments if not s.settled]) for r in rows]
     longest = max(map(count_tokens, fresh))
     before = {n: p.clone() for n, p in policy.model.named_parameters()}
-    updater = Updater(make_config(trainer__micro_tokens=longest - 1), policy, Processes())
-    message = f"{longest} tokens .* trainer.micro_tokens {longest - 1}; set .* to {longest} or more"
+    updater = Updater(make_config(trainer__token_budget=longest - 1), policy, Processes())
+    message = f"{longest} tokens .* trainer.token_budget {longest - 1}; set .* to {longest} or more"
     with pytest.raises(InputError, match=message):
         updater.update(rows, StepMetrics())
     for name, parameter in policy.model.named_parameters():
         assert torch.equal(parameter, before[name])
     # The settled description beside it may go to a row of its own.
-    Updater(make_config(trainer__micro_tokens=longest), policy, Processes()).update(
+    Updater(make_config(trainer__token_budget=longest), policy, Processes()).update(
         rows, StepMetrics()
     )
 
@@ -170,10 +170,10 @@ def test_sizes_are_checked_before_the_first_step(directory: Path) -> None:
         options = {"rollout__group_size": 4, "rollout__max_new_tokens": 20} | changed
         check_sizes(make_config(**options), policy, samples)
 
-    check(trainer__micro_tokens=needed)
-    message = f"sample-2 may have {needed} tokens.*set trainer.micro_tokens to {needed}"
+    check(trainer__token_budget=needed)
+    message = f"sample-2 may have {needed} tokens.*set trainer.token_budget to {needed}"
     with pytest.raises(InputError, match=message):
-        check(trainer__micro_tokens=needed - 1)
+        check(trainer__token_budget=needed - 1)
     with pytest.raises(
         InputError, match=r"sample-0 .* context of 4096; set rollout.max_new_tokens"
     ):
@@ -188,7 +188,7 @@ def test_out_of_memory_halves_the_budget_and_starts_over(
     with caplog.at_level(logging.WARNING):
         gradients, other, passes = updated(directory, make_config(), 0.4, whole * 3 // 5, where)
     assert passes[0] == whole and len(passes) > 2 and max(passes[1:]) <= whole * 3 // 5
-    assert "instead of trainer.micro_tokens 16384" in caplog.text
+    assert "instead of trainer.token_budget 16384" in caplog.text
     assert other["loss"] == pytest.approx(record["loss"], abs=1e-6)
     assert other["rollout/logp_diff"] == pytest.approx(record["rollout/logp_diff"])
     for name, gradient in wanted.items():
@@ -202,7 +202,7 @@ def test_out_of_memory_twice_gives_up_and_names_a_value(directory: Path) -> None
     with room_for(policy, 60), pytest.raises(InputError, match="and again with") as error:
         updater.update(make_rows(load_policy(directory)), StepMetrics())
     again = int(str(error.value).split("again with ")[1].split(";")[0])
-    assert f"set trainer.micro_tokens to {again // 2}, or" in str(error.value)
+    assert f"set trainer.token_budget to {again // 2}, or" in str(error.value)
     for name, parameter in policy.model.named_parameters():
         assert torch.equal(parameter, before[name]) and parameter.grad is None
 
@@ -252,7 +252,7 @@ def test_fresh_tokens_are_weighted_by_training_against_sampling(
         return scored
 
     monkeypatch.setattr("syngrpo.workflow.learner.segment_logprobs", watched)
-    config = make_config(rollout__importance_cap=cap)
+    config = make_config(rollout__tis_cap=cap)
     metrics = StepMetrics()
     Updater(config, policy, Processes()).update(rows, metrics)
     segments = {id(s.token_ids): s for row in rows for s in row.segments}

@@ -30,10 +30,10 @@ def make_config(**trainer: Any) -> Config:
     return Config.model_validate(
         {
             "method": {"name": "grpo", "beta": BETA},
-            "rollout": {"temperature": 0.8, "importance_cap": CAP},
+            "rollout": {"temperature": 0.8, "tis_cap": CAP},
             "trainer": {
                 "learning_rate": RATE,
-                "micro_tokens": 110,
+                "token_budget": 110,
                 "logits_bytes": 4000,
                 **trainer,
             },

@@ -94,7 +94,7 @@ def test_two_processes_are_one(tmp_path: Path, changed: dict[str, Any]) -> None:
 
 
 def test_a_run_of_two_processes_is_resumed_by_any_number(tmp_path: Path) -> None:
-    changed = {"trainer__groups_per_step": 4, "trainer__micro_tokens": 512, "method__loss": "dapo"}
+    changed = {"trainer__groups_per_step": 4, "trainer__token_budget": 512, "method__loss": "dapo"}
     run, alone, whole = tmp_path / "run", tmp_path / "alone", tmp_path / "whole"
     train_with_two(run, trainer__steps=2, trainer__sharding="full", **changed)
     shutil.copytree(run, alone)

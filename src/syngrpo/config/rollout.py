@@ -45,7 +45,7 @@ class RolloutConfig(Section):
     server_patience_s: float = Field(
         default=600.0, ge=0, description="seconds for which training waits for one that is away"
     )
-    importance_cap: float = Field(
+    tis_cap: float = Field(
         default=2.0,
         ge=1,
         description="weight of tokens whose log-probability sampling put too low, at most",

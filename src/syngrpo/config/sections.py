@@ -88,7 +88,7 @@ class TrainerConfig(Section):
     groups_per_step: int = Field(
         default=8, ge=1, description="samples drawn per step, all processes (B)"
     )
-    micro_tokens: int = Field(
+    token_budget: int = Field(
         default=16384,
         ge=1,
         description="tokens per forward pass, a whole group at least; less: less memory",

@@ -40,7 +40,7 @@ Trained = dict[CreditedSegment, Tensor]
 
 class Updater:
     """Optimizer and loss of one run. ``directory`` is where a failed batch is saved, if anywhere.
-    ``budget`` is ``trainer.micro_tokens``, or less once the device has run out of memory.
+    ``budget`` is ``trainer.token_budget``, or less once the device has run out of memory.
     """
 
     def __init__(
@@ -54,14 +54,14 @@ class Updater:
         self.policy = policy
         self.processes = processes
         self.directory = directory
-        self.budget = config.trainer.micro_tokens
+        self.budget = config.trainer.token_budget
         self.optimizer = Optimizer(policy, config)
         self.lockstep = Lockstep(policy, processes, self._idle)
 
     def update(self, rows: Sequence[UpdateRow], metrics: StepMetrics) -> int:
         """Learns from the rows of all processes; returns how many new versions the policy has.
 
-        Raises InputError, before anything is changed, for a group that ``trainer.micro_tokens`` has
+        Raises InputError, before anything is changed, for a group that ``trainer.token_budget`` has
         no room for; when the device's memory does not suffice; and when the loss is not finite.
         """
         self.processes.agree(self._lack_of_room(rows))
@@ -108,7 +108,7 @@ class Updater:
 
     def _lack_of_room(self, rows: Sequence[UpdateRow]) -> str | None:
         """Settled descriptions may be moved to a row of their own; a group's responses may not."""
-        limit, shares = self.config.trainer.micro_tokens, self.policy.shares_prefix
+        limit, shares = self.config.trainer.token_budget, self.policy.shares_prefix
         groups = [replace(row, segments=[s for s in row.segments if not s.settled]) for row in rows]
         longest = max(groups, key=lambda row: count_tokens(row, shares), default=None)
         if longest is None or count_tokens(longest, shares) <= limit:
@@ -117,7 +117,7 @@ class Updater:
         return (
             f"the group of sample {longest.prompt.sample_id} has {needed} tokens (prompt "
             f"{len(longest.prompt.input_ids)}, {len(longest.segments)} responses), more than "
-            f"trainer.micro_tokens {limit}; set trainer.micro_tokens to {needed} or more"
+            f"trainer.token_budget {limit}; set trainer.token_budget to {needed} or more"
         )
 
     def _backward_or_retry(
@@ -132,17 +132,17 @@ class Updater:
         if self.processes.is_main:
             logger.warning(
                 "out of device memory in a micro-batch of %d tokens; going on with at most %d "
-                "instead of trainer.micro_tokens %d",
+                "instead of trainer.token_budget %d",
                 tokens,
                 self.budget,
-                self.config.trainer.micro_tokens,
+                self.config.trainer.token_budget,
             )
         outputs, again = self._backward(rows, whole, trained, first)
         if not again:
             return outputs
         raise InputError(
             f"out of device memory in a micro-batch of {tokens} tokens, and again with {again}; "
-            f"set trainer.micro_tokens to {again // 2}, or model.gradient_checkpointing to true, "
+            f"set trainer.token_budget to {again // 2}, or model.gradient_checkpointing to true, "
             "or make rollout.group_size, rollout.max_new_tokens or model.max_pixels smaller"
         )
 
@@ -215,7 +215,7 @@ class Updater:
             ref_logp=self._logprobs(packed, reference=True) if method.has_kl else None,
             beta=[s.beta.to(device) for s in segments] if method.has_kl else 0.0,
             sampling_logp=[_unless_negligible(*pair) for pair in zip(sampled, old, strict=True)],
-            sampling_max_ratio=self.config.rollout.importance_cap,
+            tis_cap=self.config.rollout.tis_cap,
         )
 
     def _logprobs(self, rows: Sequence[PackedRow], reference: bool = False) -> list[Tensor]:

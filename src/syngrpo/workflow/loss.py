@@ -77,7 +77,7 @@ def policy_loss(
     ref_logp: Rows | None = None,
     beta: float | Rows = 0.0,
     sampling_logp: Rows | None = None,
-    sampling_max_ratio: float = 2.0,
+    tis_cap: float = 2.0,
 ) -> LossOutput:
     """GRPO's loss in three normalisations, with importance-corrected rows of settled descriptions.
 
@@ -112,7 +112,7 @@ def policy_loss(
         beta: one number, or one per token, see ``advantages.kl_weights``.
         sampling_logp: under the engine that sampled the fresh responses, when it computes other
             numbers than training does and ``old_logp`` is training's. Their loss (before KL) is
-            weighted by min(exp(old_logp − sampling_logp), sampling_max_ratio). Settled rows ignore
+            weighted by min(exp(old_logp − sampling_logp), tis_cap). Settled rows ignore
             it: their ``old_logp`` is the sampler's already.
 
     Raises ValueError for an unknown variant or a missing argument.
@@ -128,7 +128,7 @@ def policy_loss(
     surrogate, clipped = _clipped_surrogate(log_ratio, advantages, clip_low, clip_high)
     if sampling_logp is not None:
         gap = (old - _padded(sampling_logp)).detach().masked_fill(~fresh, 0.0)
-        surrogate = surrogate * gap.exp().clamp(max=sampling_max_ratio)
+        surrogate = surrogate * gap.exp().clamp(max=tis_cap)
     truncated, cut = _truncated_surrogate(logp, old, advantages, stale, max_ratio)
     per_token = torch.where(fresh_rows, surrogate, truncated)
 

@@ -18,7 +18,7 @@ questions would take minutes, and the steps look again."""
 
 def check_sizes(config: Config, policy: Policy, samples: Iterable[Sample]) -> None:
     """Raises InputError for a sample whose prompt, with responses of full length, is longer than
-    the model's context or whose group ``trainer.micro_tokens`` has no room for.
+    the model's context or whose group ``trainer.token_budget`` has no room for.
 
     Image sizes and texts decide that, no image is decoded.
     """
@@ -42,10 +42,10 @@ def check_sizes(config: Config, policy: Policy, samples: Iterable[Sample]) -> No
 def _require_budget(config: Config, policy: Policy, sample: Sample, size: PromptSize) -> None:
     group, new = config.rollout.group_size, config.rollout.max_new_tokens
     needed = (1 if policy.shares_prefix else group) * size.tokens + group * new
-    if needed > config.trainer.micro_tokens:
+    if needed > config.trainer.token_budget:
         raise InputError(
             f"a group of sample {sample.id} may have {needed} tokens (prompt {size.tokens}, "
-            f"{group} responses of {new}), more than trainer.micro_tokens "
-            f"{config.trainer.micro_tokens}; set trainer.micro_tokens to {needed} or more, or make "
+            f"{group} responses of {new}), more than trainer.token_budget "
+            f"{config.trainer.token_budget}; set trainer.token_budget to {needed} or more, or make "
             "rollout.group_size or rollout.max_new_tokens smaller"
         )
