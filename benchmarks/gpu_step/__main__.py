@@ -23,7 +23,7 @@ from benchmarks.gpu_step.report import NOT_MEASURED, arithmetic, label, results
 from benchmarks.gpu_step.shapes import SHAPES, small
 from benchmarks.gpu_step.work import Setting, Work
 from benchmarks.results import write_section
-from syngrpo.policy.lora import LoraOptions
+from syngrpo.policy.model_options import LoraOptions
 
 TITLE = "Training step on a GPU"
 CALCULATED = (

@@ -16,7 +16,7 @@ from torch import nn
 from transformers.models.qwen2_vl.image_processing_qwen2_vl import smart_resize
 
 from benchmarks.gpu_step.shapes import Shape, linear_layers
-from syngrpo.policy.lora import LoraOptions
+from syngrpo.policy.model_options import LoraOptions
 
 BF16, FP32 = 2, 4
 

@@ -23,7 +23,7 @@ from syngrpo.config import Config
 from syngrpo.policy.encode import Prompt, encode
 from syngrpo.policy.forward import forward_rows
 from syngrpo.policy.loading import Policy, load_policy
-from syngrpo.policy.lora import LoraOptions
+from syngrpo.policy.model_options import LoraOptions
 from syngrpo.policy.packed import PackedRow, Segment, segment_logprobs
 from syngrpo.workflow.optimizer import Optimizer
 

@@ -14,7 +14,8 @@ from tiny_models import random_sample
 
 from syngrpo.policy.encode import Prompt, encode
 from syngrpo.policy.families.registry import FAMILIES
-from syngrpo.policy.loading import LoraOptions, Policy, load_policy
+from syngrpo.policy.loading import Policy, load_policy
+from syngrpo.policy.model_options import LoraOptions
 from syngrpo.policy.packed import PackedRow, Segment, segment_logprobs
 from syngrpo.rollout.native import rollout
 from syngrpo.rollout.sampling import Sampling

@@ -16,7 +16,8 @@ from transformers import AutoProcessor
 
 from syngrpo.policy import loading
 from syngrpo.policy.encode import encode
-from syngrpo.policy.loading import LoraOptions, load_policy
+from syngrpo.policy.loading import load_policy
+from syngrpo.policy.model_options import LoraOptions
 from syngrpo.policy.vision import pixel_values
 from syngrpo.sample import EncodedImage, InputError, Sample
 from syngrpo_rooms.starter import STARTER_DIR

@@ -11,7 +11,8 @@ from safetensors.torch import load_file
 from tiny_families import TINY, save_tiny
 
 from syngrpo.config.sections import RolloutConfig
-from syngrpo.policy.loading import LoraOptions, Policy, load_policy
+from syngrpo.policy.loading import Policy, load_policy
+from syngrpo.policy.model_options import LoraOptions
 from syngrpo.rollout.vllm_engine import VllmEngine
 from syngrpo.rollout.weight_stream import checkpoint_weights
 from syngrpo.sample import InputError

@@ -27,7 +27,8 @@ from syngrpo.config import load_config
 from syngrpo.config.rollout import RolloutConfig
 from syngrpo.painting.settings import ServerAddress
 from syngrpo.policy.encode import Prompt, encode
-from syngrpo.policy.loading import LoraOptions, Policy, load_policy
+from syngrpo.policy.loading import Policy, load_policy
+from syngrpo.policy.model_options import LoraOptions
 from syngrpo.rollout import make_rollout, remote
 from syngrpo.rollout.native import Response, rollout
 from syngrpo.rollout.remote import RemoteRollout

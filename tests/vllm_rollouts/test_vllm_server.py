@@ -23,7 +23,8 @@ from two_processes import run_two
 
 from syngrpo.painting.settings import ServerAddress
 from syngrpo.policy.encode import Prompt, encode
-from syngrpo.policy.loading import LoraOptions, Policy, load_policy
+from syngrpo.policy.loading import Policy, load_policy
+from syngrpo.policy.model_options import LoraOptions
 from syngrpo.rollout import remote
 from syngrpo.rollout.native import rollout
 from syngrpo.rollout.remote import RemoteRollout

@@ -27,12 +27,12 @@ from syngrpo.policy.attention import SHARED_PREFIX
 from syngrpo.policy.families.base import Family
 from syngrpo.policy.families.registry import get_family
 from syngrpo.policy.lora import (
-    LoraOptions,
     adapter_base,
     is_adapter,
     load_adapter,
     new_adapter,
 )
+from syngrpo.policy.model_options import LoraOptions
 from syngrpo.policy.sharding import Sharding
 from syngrpo.policy.varlen import has_varlen
 from syngrpo.sample import InputError

@@ -4,30 +4,19 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from peft import LoraConfig, PeftConfig, PeftModel, get_peft_model
 
 from syngrpo.policy.families.base import Family
+from syngrpo.policy.model_options import LoraOptions
 from syngrpo.sample import InputError
 
 ADAPTER_CONFIG = "adapter_config.json"
 
 OLD_NAMES = {r"^visual\.": "model.visual.", r"^model\.layers\.": "model.language_model.layers."}
 """How transformers before version 4.52 named the parts of these models → today's names."""
-
-
-@dataclass(frozen=True)
-class LoraOptions:
-    """Low-rank adapters on every linear layer of the decoder (and of an unfrozen vision tower).
-
-    No dropout: the importance ratio of an unchanged policy has to be exactly 1.
-    """
-
-    rank: int = 64
-    alpha: int = 128
 
 
 def new_adapter(model: Any, family: Family, lora: LoraOptions, freeze_vision: bool) -> PeftModel:

@@ -28,7 +28,8 @@ from syngrpo.pages.run_data import read_lines
 from syngrpo.pages.summary import print_summary
 from syngrpo.painting.gate import GateThresholds
 from syngrpo.painting.settings import ServerAddress, SynthesisSettings
-from syngrpo.policy.loading import LoraOptions, Policy, load_policy
+from syngrpo.policy.loading import Policy, load_policy
+from syngrpo.policy.model_options import LoraOptions
 from syngrpo.pool.mixture import dataset_weights
 from syngrpo.pool.sampling import SamplingPolicy
 from syngrpo.pool.store import Pool
