@@ -42,11 +42,11 @@ from syngrpo.data_server.service.connection import Connection
 from syngrpo.data_server.service.server_sink import ServerSink
 from syngrpo.data_server.supervisor import DataServer
 from syngrpo.painting.generators.base import NoopGenerator
-from syngrpo.painting.settings import ServerAddress
 from syngrpo.pool.jobs import JobRequest
 from syngrpo.pool.queue import Queue
 from syngrpo.pool.sampling import SamplingPolicy
 from syngrpo.pool.store import Pool
+from syngrpo.serving.server_address import ServerAddress
 from syngrpo_rooms.dataset import rooms_samples
 
 RUN = "bench"

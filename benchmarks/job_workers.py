@@ -18,14 +18,16 @@ from typing import Any
 import numpy as np
 
 from benchmarks.pool import TEMPLATE
+from syngrpo.data_server.options import SynthesisSettings
 from syngrpo.data_server.pool_jobs import PoolJobs, open_queue
-from syngrpo.data_server.ports import JobSource, Leased, Painted
+from syngrpo.data_server.ports import JobSource, Leased
 from syngrpo.data_server.service.remote_jobs import RemoteJobs
 from syngrpo.painting.gate import GateThresholds
 from syngrpo.painting.generators.base import GenerationRequest, NoopGenerator
-from syngrpo.painting.settings import ServerAddress, SynthesisSettings
+from syngrpo.painting.painting_request import Painted
 from syngrpo.pool.store import Pool
 from syngrpo.sample import EncodedImage, Sample
+from syngrpo.serving.server_address import ServerAddress
 
 TURN = 16
 """Jobs that a worker leases at once."""

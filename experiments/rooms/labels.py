@@ -17,8 +17,8 @@ from experiments.rooms.matrix import Cell, Folders, Matrix
 from experiments.rooms.sheet import synthetic_ids
 from experiments.rooms.truth import fault
 from syngrpo.data_server.client import InlineClient
+from syngrpo.data_server.options import SynthesisSettings
 from syngrpo.pages.lineage import open_pool
-from syngrpo.painting.settings import SynthesisSettings
 from syngrpo.pool.jobs import JobRequest
 from syngrpo.pool.sampling import SamplingPolicy
 from syngrpo.pool.store import Pool

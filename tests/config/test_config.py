@@ -5,8 +5,8 @@ import pytest
 
 from syngrpo.config import Config, Source, dump_config, load_config, load_samples
 from syngrpo.config.source import named
+from syngrpo.data_server.options import SynthesisSettings
 from syngrpo.painting.gate import GateThresholds
-from syngrpo.painting.settings import SynthesisSettings
 from syngrpo.pool.sampling import SamplingPolicy
 from syngrpo.sample import InputError
 

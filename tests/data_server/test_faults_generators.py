@@ -9,14 +9,16 @@ from pool_integrity import check_consistent
 from service_process import serve, until
 
 from syngrpo.data_server.async_client import AsyncClient
+from syngrpo.data_server.options import SynthesisSettings
 from syngrpo.data_server.pool_jobs import PoolJobs, open_queue
+from syngrpo.data_server.ports import run_job
 from syngrpo.data_server.service.server_sink import ServerSink
 from syngrpo.data_server.supervisor import DataServer
-from syngrpo.painting.painter import Painter, run_job
-from syngrpo.painting.settings import ServerAddress, SynthesisSettings
+from syngrpo.painting.painter import Painter
 from syngrpo.pool.jobs import JobRequest, Outcome
 from syngrpo.pool.sampling import SamplingPolicy
 from syngrpo.pool.store import Pool
+from syngrpo.serving.server_address import ServerAddress
 from syngrpo_rooms.dataset import rooms_samples
 
 SEEDS = rooms_samples("train", 8)

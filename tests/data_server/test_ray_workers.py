@@ -16,15 +16,16 @@ from service_process import ServerProcess, serve
 from synthesis_generators import MARKS, started
 
 from syngrpo.data_server.client import AsyncClient
+from syngrpo.data_server.options import RemoteSettings, SynthesisSettings
 from syngrpo.data_server.ray_cluster import TOKEN_MODE, RayCluster, needs
 from syngrpo.data_server.service.server_sink import ServerSink
 from syngrpo.painting.generators.base import make_generator
 from syngrpo.painting.judges.options import JudgeOptions
-from syngrpo.painting.settings import RemoteSettings, ServerAddress, SynthesisSettings
 from syngrpo.pool.jobs import JobRequest
 from syngrpo.pool.sampling import SamplingPolicy
 from syngrpo.pool.store import Pool
 from syngrpo.sample import InputError
+from syngrpo.serving.server_address import ServerAddress
 from syngrpo_rooms.dataset import rooms_samples
 
 pytest.importorskip("ray", reason="Ray is not installed: pip install 'syngrpo[ray]'")

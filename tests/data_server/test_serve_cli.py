@@ -15,13 +15,14 @@ from synthesis_generators import MARKS, started
 
 from syngrpo.data_server.client import AsyncClient
 from syngrpo.data_server.counts import SubmitCounts
+from syngrpo.data_server.options import SynthesisSettings
 from syngrpo.data_server.service.server_sink import ServerSink, namespace_of
 from syngrpo.painting.generators.base import make_generator
-from syngrpo.painting.settings import ServerAddress, SynthesisSettings
 from syngrpo.pool.jobs import JobRequest
 from syngrpo.pool.records import Observation
 from syngrpo.pool.sampling import SamplingPolicy
 from syngrpo.pool.store import Pool
+from syngrpo.serving.server_address import ServerAddress
 from syngrpo_rooms.dataset import rooms_samples
 
 SEEDS = rooms_samples("train", 8)

@@ -12,16 +12,17 @@ from prometheus_client.parser import text_string_to_metric_families
 from service_client import RUN, SEEDS, jobs, lease, open_run, painted, seed_of, service
 from starlette.testclient import TestClient
 
+from syngrpo.data_server.ports import run_job
 from syngrpo.data_server.sample_wire import SMALL_IMAGE, ended_from, parent_data, sample_data
 from syngrpo.data_server.service.remote_jobs import RemoteJobs
 from syngrpo.data_server.service.runs import Runs
 from syngrpo.painting.generators.base import make_generator
-from syngrpo.painting.painter import Painter, run_job
-from syngrpo.painting.settings import ServerAddress
+from syngrpo.painting.painter import Painter
 from syngrpo.pool.lineage import lineage
 from syngrpo.pool.mirror import mirror, mirrored_up_to
 from syngrpo.pool.store import Pool
 from syngrpo.sample import InputError
+from syngrpo.serving.server_address import ServerAddress
 from syngrpo_rooms.dataset import rooms_samples
 
 

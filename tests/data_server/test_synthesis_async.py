@@ -16,11 +16,12 @@ import pytest
 
 from syngrpo.data_server.client import AsyncClient
 from syngrpo.data_server.counts import SubmitCounts
+from syngrpo.data_server.options import SynthesisSettings
 from syngrpo.data_server.pool_jobs import PoolJobs
+from syngrpo.data_server.ports import run_job
 from syngrpo.data_server.supervisor import DataServer
 from syngrpo.painting.generators.base import make_generator
-from syngrpo.painting.painter import Painter, run_job
-from syngrpo.painting.settings import SynthesisSettings
+from syngrpo.painting.painter import Painter
 from syngrpo.pool.queue import JobRequest, Queue, Rejected
 from syngrpo.pool.records import Observation
 from syngrpo.pool.sampling import SamplingPolicy
@@ -193,7 +194,7 @@ from syngrpo.pool.queue import JobRequest
 from syngrpo.pool.records import Observation
 from syngrpo.pool.sampling import SamplingPolicy
 from syngrpo.data_server.client import AsyncClient
-from syngrpo.painting.settings import SynthesisSettings
+from syngrpo.data_server.options import SynthesisSettings
 
 client = AsyncClient(SynthesisSettings(Path(sys.argv[1])), SamplingPolicy(), batch=4)
 for job in json.loads(sys.argv[2]):

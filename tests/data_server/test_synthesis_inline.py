@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from syngrpo.data_server.client import InlineClient
+from syngrpo.data_server.options import SynthesisSettings
 from syngrpo.formats.jsonl import read_jsonl
 from syngrpo.painting.compositing import keep_mask
 from syngrpo.painting.gate import GateThresholds
-from syngrpo.painting.settings import SynthesisSettings
 from syngrpo.pool.queue import JobRequest
 from syngrpo.pool.records import Observation
 from syngrpo.pool.sampling import SamplingPolicy

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 from synthesis_generators import MARKS, started
 
+from syngrpo.data_server.options import SynthesisSettings
 from syngrpo.data_server.supervisor import DataServer
 from syngrpo.painting.generators.base import make_generator
-from syngrpo.painting.settings import SynthesisSettings
 from syngrpo.pool.queue import JobRequest, Outcome, Queue
 from syngrpo.pool.store import Pool
 from syngrpo_rooms.dataset import rooms_samples
@@ -195,7 +195,7 @@ ORPHANAGE = """
 import sys, time
 from pathlib import Path
 from syngrpo.data_server.supervisor import DataServer
-from syngrpo.painting.settings import SynthesisSettings
+from syngrpo.data_server.options import SynthesisSettings
 
 if __name__ == "__main__":
     generator = "synthesis_generators:HangsAtFirst"

@@ -11,6 +11,7 @@ from report_page import Page, read
 from rich.console import Console
 
 from syngrpo.data_server.client import InlineClient
+from syngrpo.data_server.options import SynthesisSettings
 from syngrpo.pages import charts
 from syngrpo.pages.charts import Series, line_chart, number, smooth, ticks
 from syngrpo.pages.lineage import early_and_late_descriptions, extremes, families
@@ -19,7 +20,6 @@ from syngrpo.pages.report import write_report
 from syngrpo.pages.run_data import read_run
 from syngrpo.pages.summary import print_summary
 from syngrpo.pages.words import word_shares, words_section
-from syngrpo.painting.settings import SynthesisSettings
 from syngrpo.pool.jobs import JobRequest
 from syngrpo.pool.sampling import SamplingPolicy
 from syngrpo.pool.store import Pool

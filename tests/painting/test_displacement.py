@@ -10,9 +10,9 @@ from service_client import RUN, jobs, lease, open_run, painted, seed_of, service
 
 from syngrpo.boxes import decode_mask, mask_box
 from syngrpo.data_server.client import InlineClient
+from syngrpo.data_server.options import SynthesisSettings
 from syngrpo.data_server.sample_wire import sample_from
 from syngrpo.painting.displacement import displacement, moved_pixels, with_labels_moved
-from syngrpo.painting.settings import SynthesisSettings
 from syngrpo.pool.jobs import JobRequest
 from syngrpo.pool.sampling import SamplingPolicy
 from syngrpo.pool.store import Pool

@@ -7,12 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from syngrpo.data_server.options import SynthesisSettings
 from syngrpo.data_server.pool_jobs import PoolJobs, open_queue
+from syngrpo.data_server.ports import run_job
 from syngrpo.painting.generators import OutOfMemory
 from syngrpo.painting.generators.base import GenerationRequest, NoopGenerator
 from syngrpo.painting.judges.panel import Judges
-from syngrpo.painting.painter import Painter, run_job
-from syngrpo.painting.settings import SynthesisSettings
+from syngrpo.painting.painter import Painter
 from syngrpo.pool.jobs import JobRequest
 from syngrpo.pool.store import Pool
 from syngrpo_rooms.dataset import rooms_samples

@@ -9,9 +9,9 @@ from mixed_samples import count_of, counted, found, in_a_room, mixed_samples, no
 
 from syngrpo.boxes import iou
 from syngrpo.data_server.client import InlineClient
+from syngrpo.data_server.options import SynthesisSettings
 from syngrpo.painting.compositing import keep_mask
 from syngrpo.painting.prompt import build_prompt, without_names
-from syngrpo.painting.settings import SynthesisSettings
 from syngrpo.pool.queue import JobRequest
 from syngrpo.pool.sampling import SamplingPolicy
 from syngrpo.pool.store import Pool

@@ -25,7 +25,6 @@ from typer.testing import CliRunner
 from syngrpo.cli.main import app
 from syngrpo.config import load_config
 from syngrpo.config.rollout import RolloutConfig
-from syngrpo.painting.settings import ServerAddress
 from syngrpo.policy.encode import Prompt, encode
 from syngrpo.policy.loading import Policy, load_policy
 from syngrpo.policy.model_options import LoraOptions
@@ -37,6 +36,7 @@ from syngrpo.rollout.server import engine_loop
 from syngrpo.rollout.server.serve_rollouts import listen
 from syngrpo.rollout.weight_stream import checkpoint_pieces
 from syngrpo.sample import InputError
+from syngrpo.serving.server_address import ServerAddress
 from syngrpo.tasks import get_task
 from syngrpo_rooms.dataset import rooms_samples
 from syngrpo_rooms.starter import STARTER_DIR

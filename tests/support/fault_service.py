@@ -21,18 +21,18 @@ import uvicorn
 from fault_kills import fork, image_files
 from pool_samples import seed
 
-from syngrpo.data_server.ports import Unavailable
+from syngrpo.data_server.ports import Unavailable, run_job
 from syngrpo.data_server.sample_wire import parent_data, requests_data
 from syngrpo.data_server.service.app import create_app
 from syngrpo.data_server.service.connection import Connection
 from syngrpo.data_server.service.remote_jobs import RemoteJobs
 from syngrpo.data_server.service.runs import Runs
 from syngrpo.painting.generators.base import GenerationRequest, NoopGenerator
-from syngrpo.painting.painter import Painter, run_job
-from syngrpo.painting.settings import ServerAddress
+from syngrpo.painting.painter import Painter
 from syngrpo.pool.jobs import JobRequest
 from syngrpo.pool.records import Observation
 from syngrpo.sample import EncodedImage, Sample
+from syngrpo.serving.server_address import ServerAddress
 
 NEVER = 1 << 60
 SEEDS = [seed(number) for number in range(3)]

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from syngrpo.data_server.client import InlineClient
-from syngrpo.painting.settings import SynthesisSettings
+from syngrpo.data_server.options import SynthesisSettings
 from syngrpo.pool.jobs import JobRequest
 from syngrpo.pool.records import Observation
 from syngrpo.pool.sampling import SamplingPolicy

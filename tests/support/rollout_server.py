@@ -14,7 +14,6 @@ import torch
 import uvicorn
 from service_process import until
 
-from syngrpo.painting.settings import ServerAddress
 from syngrpo.policy.encode import Prompt
 from syngrpo.policy.loading import Policy, load_policy
 from syngrpo.rollout.native import rollout
@@ -25,6 +24,7 @@ from syngrpo.rollout.server.engine_loop import EngineLoop
 from syngrpo.rollout.server.rollout_app import Desk, create_app
 from syngrpo.rollout.server.serve_rollouts import listen
 from syngrpo.rollout.weight_stream import checkpoint_weights
+from syngrpo.serving.server_address import ServerAddress
 from syngrpo_rooms.starter import STARTER_DIR
 
 

@@ -11,8 +11,8 @@ from typing import Any
 from quick_runs import quick_config
 
 from syngrpo.data_server.client import InlineClient
+from syngrpo.data_server.options import SynthesisSettings
 from syngrpo.painting.gate import GateThresholds
-from syngrpo.painting.settings import SynthesisSettings
 from syngrpo.policy.loading import load_policy
 from syngrpo.pool.sampling import SamplingPolicy
 from syngrpo.pool.store import Pool

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import httpx
 
-from syngrpo.painting.settings import ServerAddress
+from syngrpo.serving.server_address import ServerAddress
 
 TOKEN = "correct-horse"
 

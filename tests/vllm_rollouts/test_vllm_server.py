@@ -21,7 +21,6 @@ from own_numbers import assert_ours, ids, other_weights
 from server_process import TOKEN, ServerProcess, start
 from two_processes import run_two
 
-from syngrpo.painting.settings import ServerAddress
 from syngrpo.policy.encode import Prompt, encode
 from syngrpo.policy.loading import Policy, load_policy
 from syngrpo.policy.model_options import LoraOptions
@@ -30,6 +29,7 @@ from syngrpo.rollout.native import rollout
 from syngrpo.rollout.remote import RemoteRollout
 from syngrpo.rollout.sampling import Sampling
 from syngrpo.sample import InputError
+from syngrpo.serving.server_address import ServerAddress
 from syngrpo.tasks import get_task
 from syngrpo_rooms.dataset import rooms_samples
 from syngrpo_rooms.starter import STARTER_DIR

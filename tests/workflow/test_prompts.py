@@ -17,7 +17,7 @@ from tiny_models import random_sample
 from watched_trainer import watched_trainer
 
 from syngrpo.data_server.client import AsyncClient
-from syngrpo.painting.settings import SynthesisSettings
+from syngrpo.data_server.options import SynthesisSettings
 from syngrpo.policy.encode import Prompt, encode
 from syngrpo.policy.loading import Policy, load_policy
 from syngrpo.policy.vision import pixel_values

@@ -31,10 +31,11 @@ def worker(
     gpus_per_worker: GpusPerWorker = None,
 ) -> None:
     """Paint for a data server, on this host or a Ray cluster, until SIGTERM or Ctrl-C."""
+    from syngrpo.data_server.options import RemoteSettings
     from syngrpo.data_server.service.remote_workers import run_workers
-    from syngrpo.painting.settings import RemoteSettings, ServerAddress
     from syngrpo.sample import InputError
     from syngrpo.serving.bearer_token import read_token
+    from syngrpo.serving.server_address import ServerAddress
 
     cluster = ray_cluster(ray, gpus_per_worker)
     if cluster and devices:

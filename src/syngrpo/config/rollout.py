@@ -9,8 +9,8 @@ from typing import Any, Literal
 from pydantic import Field, model_validator
 
 from syngrpo.config.section import Section, ServerUrl
-from syngrpo.painting.settings import ServerAddress
 from syngrpo.serving.bearer_token import read_token
+from syngrpo.serving.server_address import ServerAddress
 
 
 class RolloutConfig(Section):

@@ -8,9 +8,9 @@ from typing import Any, Literal
 from pydantic import Field, field_validator
 
 from syngrpo.config.section import Section, ServerUrl
+from syngrpo.data_server.options import SynthesisSettings
 from syngrpo.painting.gate import GateThresholds
 from syngrpo.painting.judges.options import JudgeOptions, JudgeThresholds
-from syngrpo.painting.settings import SynthesisSettings
 
 
 class GateConfig(Section):

@@ -23,11 +23,11 @@ import numpy as np
 
 from syngrpo.data_server.counts import SubmitCounts
 from syngrpo.data_server.drawing import draw_decoded
+from syngrpo.data_server.options import SynthesisSettings
 from syngrpo.data_server.pool_jobs import QueueSink, open_queue
 from syngrpo.data_server.ports import JobSink
 from syngrpo.data_server.spill import Spill
 from syngrpo.painting.generators.base import make_generator
-from syngrpo.painting.settings import SynthesisSettings
 from syngrpo.pool.filesystem import explain_disk_errors
 from syngrpo.pool.queue import JobRequest, Outcome
 from syngrpo.pool.records import Observation, PoolSample, PoolStats

@@ -11,11 +11,12 @@ import numpy as np
 from syngrpo.data_server.async_client import AsyncClient
 from syngrpo.data_server.counts import SubmitCounts, count_submitted
 from syngrpo.data_server.drawing import draw_decoded
+from syngrpo.data_server.options import SynthesisSettings
 from syngrpo.data_server.pool_jobs import PoolJobs, open_queue
+from syngrpo.data_server.ports import run_job
 from syngrpo.painting.generators.base import make_generator
 from syngrpo.painting.judges.loading import load_judges
-from syngrpo.painting.painter import Painter, run_job
-from syngrpo.painting.settings import SynthesisSettings
+from syngrpo.painting.painter import Painter
 from syngrpo.pool.queue import JobRequest, Outcome
 from syngrpo.pool.records import Observation, PoolSample, PoolStats
 from syngrpo.pool.sampling import SamplingPolicy

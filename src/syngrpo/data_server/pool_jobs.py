@@ -7,10 +7,11 @@ from dataclasses import replace
 from typing import Any
 
 from syngrpo.data_server.counts import SubmitCounts, count_submitted
-from syngrpo.data_server.ports import Leased, Result
+from syngrpo.data_server.options import SynthesisSettings
+from syngrpo.data_server.ports import Leased
 from syngrpo.painting.displacement import with_labels_moved
 from syngrpo.painting.gate import hash_distance
-from syngrpo.painting.settings import SynthesisSettings
+from syngrpo.painting.painting_request import Result
 from syngrpo.pool.jobs import Admitted, Job, JobRequest, Rejected
 from syngrpo.pool.queue import Queue
 from syngrpo.pool.records import Observation

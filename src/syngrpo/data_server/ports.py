@@ -6,16 +6,14 @@ A worker takes leased jobs from a ``JobSource``; the trainer's client hands jobs
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Protocol
 
 from syngrpo.data_server.counts import SubmitCounts
-from syngrpo.painting.gate import GateThresholds
-from syngrpo.painting.settings import Canvas
-from syngrpo.pool.jobs import Job, JobRequest, Rejected
+from syngrpo.painting.painter import Failed, HandedBack, Painter
+from syngrpo.painting.painting_request import PaintingRequest, Result
+from syngrpo.pool.jobs import JobRequest
 from syngrpo.pool.records import Observation
-from syngrpo.sample import EncodedImage, Sample
-from syngrpo.tasks import Constraints
 
 
 class Unavailable(Exception):  # noqa: N818
@@ -23,36 +21,15 @@ class Unavailable(Exception):  # noqa: N818
 
 
 @dataclass(frozen=True)
-class Leased:
-    """A job with all that a worker needs: no pool.
+class Leased(PaintingRequest):
+    """A leased job with all that a worker needs: no pool.
 
-    ``siblings`` are perceptual hashes of the parent's other children. ``run`` is the namespace
-    that the job is of, empty beside the pool.
+    ``lease_s`` is how long the lease lasts in seconds unless renewed. ``run`` is the namespace that
+    the job is of, empty beside the pool.
     """
 
-    job: Job
-    parent: Sample
-    constraints: Constraints
-    siblings: Sequence[bytes] = ()
-    thresholds: GateThresholds = field(default_factory=GateThresholds)
-    canvas: Canvas = field(default_factory=Canvas)
     lease_s: float = 30.0
     run: str = ""
-
-
-@dataclass(frozen=True)
-class Painted:
-    """A picture that passed the gate: as it will be stored, the exact prompt, its perceptual hash,
-    every score, and by how many pixels its objects are further right than the parent's."""
-
-    image: EncodedImage
-    prompt: str
-    hash: bytes
-    scores: dict[str, float]
-    right: int = 0
-
-
-Result = Painted | Rejected
 
 
 class JobSource(Protocol):
@@ -92,3 +69,19 @@ class JobSink(Protocol):
         ...
 
     def close(self) -> None: ...
+
+
+def run_job(painter: Painter, source: JobSource, leased: Leased) -> bool:
+    """Paints one leased job and reports it; False when it failed or was handed back.
+
+    A disk too full for the result raises InputError and leaves the job to its lease.
+    """
+    result = painter.paint(leased)
+    if isinstance(result, Failed):
+        source.fail(leased, result.error)
+    elif isinstance(result, HandedBack):
+        source.release([leased])
+    else:
+        source.complete([(leased, result)])
+        return True
+    return False

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
-from syngrpo.painting.settings import RemoteSettings
+from syngrpo.data_server.options import RemoteSettings
 from syngrpo.sample import InputError
 
 CONNECT_S = 5.0

@@ -11,10 +11,10 @@ from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Any
 
+from syngrpo.data_server.options import RemoteSettings
 from syngrpo.data_server.ray_cluster import RayCluster, connect, import_ray, needs, reachable
 from syngrpo.data_server.supervisor import Slot
 from syngrpo.data_server.worker import Worker
-from syngrpo.painting.settings import RemoteSettings
 from syngrpo.sample import InputError
 
 log = logging.getLogger(__name__)

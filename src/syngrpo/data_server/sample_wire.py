@@ -11,9 +11,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from syngrpo.data_server.ports import Leased, Result
+from syngrpo.data_server.ports import Leased
 from syngrpo.painting.gate import GateThresholds
-from syngrpo.painting.settings import Canvas
+from syngrpo.painting.painting_request import Canvas, Result
 from syngrpo.pool.jobs import EndedJob, Job, JobRequest, Rejected
 from syngrpo.pool.rows import fields_of, from_fields
 from syngrpo.sample import EncodedImage, Sample

@@ -12,8 +12,8 @@ from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnProcess
 from types import TracebackType
 
+from syngrpo.data_server.options import RemoteSettings, SynthesisSettings
 from syngrpo.data_server.worker import work
-from syngrpo.painting.settings import RemoteSettings, SynthesisSettings
 
 log = logging.getLogger(__name__)
 

@@ -19,12 +19,13 @@ from functools import partial
 from multiprocessing.connection import Connection
 from typing import TypeVar
 
+from syngrpo.data_server.options import RemoteSettings, SynthesisSettings
 from syngrpo.data_server.pool_jobs import PoolJobs, open_queue
-from syngrpo.data_server.ports import JobSource, Leased, Result, Unavailable
+from syngrpo.data_server.ports import JobSource, Leased, Unavailable
 from syngrpo.painting.generators.base import make_generator
 from syngrpo.painting.judges.loading import load_judges
 from syngrpo.painting.painter import Failed, HandedBack, Painter
-from syngrpo.painting.settings import RemoteSettings, SynthesisSettings
+from syngrpo.painting.painting_request import Result
 from syngrpo.pool.store import Pool
 from syngrpo.sample import InputError
 

@@ -15,7 +15,6 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from syngrpo.data_server.ports import JobSource, Leased, Painted, Result
 from syngrpo.painting.compositing import (
     RoundTrip,
     composite,
@@ -30,8 +29,8 @@ from syngrpo.painting.generators.base import GenerationRequest, Generator
 from syngrpo.painting.judges.judge import Candidate
 from syngrpo.painting.judges.masks import with_masks
 from syngrpo.painting.judges.panel import Judges
+from syngrpo.painting.painting_request import Canvas, Painted, PaintingRequest, Result
 from syngrpo.painting.prompt import build_prompt
-from syngrpo.painting.settings import Canvas
 from syngrpo.pool.jobs import Rejected
 from syngrpo.sample import EncodedImage, InputError
 
@@ -66,12 +65,12 @@ class Painter:
         if load is not None:
             load()
 
-    def paint(self, leased: Leased) -> Result | Failed | HandedBack:
+    def paint(self, request: PaintingRequest) -> Result | Failed | HandedBack:
         """Whatever a generator raises is the job's failure; but for OutOfMemory, after which all
         pictures are painted smaller. As this cannot go on for ever, no job is handed back for
         ever."""
         try:
-            return synthesize(leased, self._generator, Gate(leased.thresholds, self._judges))
+            return synthesize(request, self._generator, Gate(request.thresholds, self._judges))
         except OutOfMemory as error:
             return HandedBack() if self._smaller(error) else Failed(traceback.format_exc())
         except Exception:
@@ -88,30 +87,14 @@ class Painter:
         return True
 
 
-def run_job(painter: Painter, source: JobSource, leased: Leased) -> bool:
-    """Paints one leased job and reports it; False when it failed or was handed back.
-
-    A disk too full for the result raises InputError and leaves the job to its lease.
-    """
-    result = painter.paint(leased)
-    if isinstance(result, Failed):
-        source.fail(leased, result.error)
-    elif isinstance(result, HandedBack):
-        source.release([leased])
-    else:
-        source.complete([(leased, result)])
-        return True
-    return False
-
-
-def synthesize(leased: Leased, generator: Generator, gate: Gate) -> Result:
+def synthesize(request: PaintingRequest, generator: Generator, gate: Gate) -> Result:
     """Paints new surroundings for the job's parent.
 
     The same job, parent, siblings and generator give the same picture. Raises InputError when the
     parent's image is unreadable or the job is for another generator, and whatever the generator
     raises.
     """
-    job, parent, constraints = leased.job, leased.parent, leased.constraints
+    job, parent, constraints = request.job, request.parent, request.constraints
     if job.generator != generator.fingerprint:
         raise InputError(
             f"job {job.id[:12]} is for generator {job.generator}, this one is "
@@ -121,14 +104,14 @@ def synthesize(leased: Leased, generator: Generator, gate: Gate) -> Result:
     if not prompt:
         return Rejected("empty_description", {})
     original = parent.image.decode()
-    right = displacement(parent, job.seed, leased.canvas.displacement)
+    right = displacement(parent, job.seed, request.canvas.displacement)
     if gate.judges.segmenter is not None:
         parent = with_masks(parent, original, gate.judges.segmenter)
     parent, original = with_labels_moved(parent, right), moved_pixels(original, right)
     keep = keep_mask(parent, constraints.keep)
-    request = _request(original, keep, prompt, job.seed, leased.canvas.max_side)
-    painted = _checked(generator.generate([request])[0], generator.fingerprint)
-    child = _put_together(original, painted, keep, generator, leased.canvas)
+    asked = _generation_request(original, keep, prompt, job.seed, request.canvas.max_side)
+    painted = _checked(generator.generate([asked])[0], generator.fingerprint)
+    child = _put_together(original, painted, keep, generator, request.canvas)
     stored = EncodedImage.from_pixels(child)
     candidate = Candidate(
         sample=parent,
@@ -138,7 +121,7 @@ def synthesize(leased: Leased, generator: Generator, gate: Gate) -> Result:
         child=child,  # PNG: what will be decoded is what was encoded
         keep=keep,
         description=job.description,
-        siblings=leased.siblings,
+        siblings=request.siblings,
     )
     result = gate.judge(candidate)
     if not all(math.isfinite(score) for score in result.scores.values()):
@@ -164,7 +147,7 @@ def _put_together(
     return composite(original, painted, keep, feather, round_trip)
 
 
-def _request(
+def _generation_request(
     original: np.ndarray, keep: np.ndarray, prompt: str, seed: int, max_side: int
 ) -> GenerationRequest:
     """The request in the picture's own size, or shrunk so that its longer side is max_side."""

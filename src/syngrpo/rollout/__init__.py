@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal, Protocol
 
-from syngrpo.painting.settings import ServerAddress
 from syngrpo.policy.encode import Prompt
 from syngrpo.policy.loading import Policy
 from syngrpo.rollout.native import Response, rollout
 from syngrpo.rollout.remote import PATIENCE_S, RemoteRollout
 from syngrpo.rollout.sampling import Sampling
+from syngrpo.serving.server_address import ServerAddress
 
 
 class Rollout(Protocol):

@@ -19,7 +19,6 @@ import torch.distributed as dist
 from safetensors.torch import save
 
 from syngrpo.data_server.ports import Unavailable
-from syngrpo.painting.settings import ServerAddress
 from syngrpo.policy.encode import Prompt
 from syngrpo.policy.loading import Policy
 from syngrpo.rollout.frames import framed
@@ -30,6 +29,7 @@ from syngrpo.rollout.sampling import Sampling
 from syngrpo.rollout.server_connection import Connection, Missing, State
 from syngrpo.rollout.weight_stream import checkpoint_pieces
 from syngrpo.sample import InputError
+from syngrpo.serving.server_address import ServerAddress
 
 log = logging.getLogger(__name__)
 

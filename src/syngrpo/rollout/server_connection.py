@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import httpx
 
 from syngrpo.data_server.service.connection import Http
-from syngrpo.painting.settings import ServerAddress
 from syngrpo.sample import InputError
+from syngrpo.serving.server_address import ServerAddress
 
 STATE_S, ANSWER_S = 30.0, 3600.0
 """Timeouts in seconds: an answer may be long in the making."""

@@ -19,6 +19,7 @@ from syngrpo.config.sections import PoolConfig
 from syngrpo.config.source import named
 from syngrpo.config.synthesis import SynthesisConfig
 from syngrpo.data_server.client import AsyncClient, DataClient, InlineClient
+from syngrpo.data_server.options import SynthesisSettings
 from syngrpo.data_server.ports import JobSink
 from syngrpo.data_server.supervisor import DataServer
 from syngrpo.evaluation.measure import append_evaluation, evaluate, truncate_evaluations
@@ -27,7 +28,6 @@ from syngrpo.pages.report import write_report
 from syngrpo.pages.run_data import read_lines
 from syngrpo.pages.summary import print_summary
 from syngrpo.painting.gate import GateThresholds
-from syngrpo.painting.settings import ServerAddress, SynthesisSettings
 from syngrpo.policy.loading import Policy, load_policy
 from syngrpo.policy.model_options import LoraOptions
 from syngrpo.pool.mixture import dataset_weights
@@ -35,6 +35,7 @@ from syngrpo.pool.sampling import SamplingPolicy
 from syngrpo.pool.store import Pool
 from syngrpo.sample import InputError, Sample
 from syngrpo.serving.atomic_files import atomic_directory
+from syngrpo.serving.server_address import ServerAddress
 from syngrpo.workflow.checkpoint import Checkpoint, Writer, latest
 from syngrpo.workflow.processes import Processes
 from syngrpo.workflow.resume import resume_run, save_run

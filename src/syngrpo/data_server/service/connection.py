@@ -8,8 +8,8 @@ from typing import Any
 import httpx
 
 from syngrpo.data_server.ports import Unavailable
-from syngrpo.painting.settings import ServerAddress
 from syngrpo.sample import InputError
+from syngrpo.serving.server_address import ServerAddress
 
 CONNECT_S, ANSWER_S = 5.0, 60.0
 """Timeouts in seconds."""

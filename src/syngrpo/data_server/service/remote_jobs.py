@@ -7,7 +7,7 @@ from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from syngrpo.data_server.ports import Leased, Result
+from syngrpo.data_server.ports import Leased
 from syngrpo.data_server.sample_wire import (
     Data,
     leased_from,
@@ -16,8 +16,9 @@ from syngrpo.data_server.sample_wire import (
     unread_image,
 )
 from syngrpo.data_server.service.connection import Connection, Unfit
-from syngrpo.painting.settings import ServerAddress
+from syngrpo.painting.painting_request import Result
 from syngrpo.sample import Sample
+from syngrpo.serving.server_address import ServerAddress
 
 WAIT_S = 1.0
 """How long the server may keep a request for jobs waiting: SIGTERM waits for it, too."""

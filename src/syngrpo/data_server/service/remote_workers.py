@@ -7,13 +7,13 @@ import signal
 import threading
 from types import FrameType
 
+from syngrpo.data_server.options import RemoteSettings
 from syngrpo.data_server.ports import Unavailable
 from syngrpo.data_server.ray_cluster import RayCluster
 from syngrpo.data_server.ray_workers import RayWorkers
 from syngrpo.data_server.service.connection import Connection
 from syngrpo.data_server.supervisor import DataServer
 from syngrpo.painting.generators.base import make_generator
-from syngrpo.painting.settings import RemoteSettings
 
 log = logging.getLogger(__name__)
 

@@ -12,12 +12,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
+from syngrpo.data_server.options import SynthesisSettings
 from syngrpo.data_server.pool_jobs import PoolJobs, open_queue, outcome
 from syngrpo.data_server.ports import Leased
-from syngrpo.data_server.ports import Result as Work
 from syngrpo.data_server.service.limits import Refused
 from syngrpo.data_server.service.schemas import RUN_PATTERN, RunOptions
-from syngrpo.painting.settings import SynthesisSettings
+from syngrpo.painting.painting_request import Result as Work
 from syngrpo.pool.jobs import Admitted, JobRequest, Rejected, SubmitResult
 from syngrpo.pool.queue import Queue
 from syngrpo.pool.records import Observation

@@ -9,7 +9,7 @@ from pydantic import Base64Bytes, BaseModel, ConfigDict, Field, model_validator
 
 from syngrpo.data_server.service.limits import BATCH, DESCRIPTION, INTEGER, NAME, RESPONSE
 from syngrpo.painting.gate import GateThresholds
-from syngrpo.painting.settings import Canvas
+from syngrpo.painting.painting_request import Canvas
 from syngrpo.pool.records import PoolStats
 from syngrpo.pool.sampling import SamplingPolicy
 

@@ -13,6 +13,7 @@ from typing import Any
 
 import uvicorn
 
+from syngrpo.data_server.options import RemoteSettings
 from syngrpo.data_server.ray_cluster import RayCluster
 from syngrpo.data_server.ray_workers import RayWorkers
 from syngrpo.data_server.service.app import create_app
@@ -20,9 +21,9 @@ from syngrpo.data_server.service.desk import Desk
 from syngrpo.data_server.service.remote_workers import painters
 from syngrpo.data_server.service.runs import Runs
 from syngrpo.data_server.supervisor import DataServer
-from syngrpo.painting.settings import RemoteSettings, ServerAddress
 from syngrpo.sample import InputError
 from syngrpo.serving.bearer_token import refuse_open_door
+from syngrpo.serving.server_address import ServerAddress
 
 log = logging.getLogger(__name__)
 

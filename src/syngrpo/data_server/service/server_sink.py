@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from syngrpo.data_server.counts import SubmitCounts, count_submitted
+from syngrpo.data_server.options import SynthesisSettings
 from syngrpo.data_server.ports import Unavailable
 from syngrpo.data_server.sample_wire import ended_from, parent_data, requests_data
 from syngrpo.data_server.service.connection import Connection, Full, Gone
 from syngrpo.data_server.spill import Spill
-from syngrpo.painting.settings import ServerAddress, SynthesisSettings
 from syngrpo.pool.filesystem import explain_disk_errors
 from syngrpo.pool.jobs import JobRequest, SubmitResult
 from syngrpo.pool.mirror import mirror, mirrored_up_to
@@ -26,6 +26,7 @@ from syngrpo.pool.records import Observation
 from syngrpo.pool.sampling import SamplingPolicy
 from syngrpo.pool.store import Pool
 from syngrpo.sample import InputError
+from syngrpo.serving.server_address import ServerAddress
 
 log = logging.getLogger(__name__)
 

@@ -8,13 +8,13 @@ from collections.abc import Callable, Iterable
 from fastapi import APIRouter
 from starlette.responses import JSONResponse, Response
 
-from syngrpo.data_server.ports import Painted
-from syngrpo.data_server.ports import Result as Work
 from syngrpo.data_server.sample_wire import Data, leased_data
 from syngrpo.data_server.service import schemas
 from syngrpo.data_server.service.desk import Desk
 from syngrpo.data_server.service.limits import Limits, checked_image
 from syngrpo.data_server.service.runs import Run
+from syngrpo.painting.painting_request import Painted
+from syngrpo.painting.painting_request import Result as Work
 from syngrpo.pool.jobs import Rejected
 
 

@@ -1,4 +1,4 @@
-"""Everything a data server's workers, and inline synthesis, need to know: plain and picklable."""
+"""What workers and inline synthesis need to know: plain, picklable settings."""
 
 from __future__ import annotations
 
@@ -9,22 +9,8 @@ from typing import Any
 
 from syngrpo.painting.gate import GateThresholds
 from syngrpo.painting.judges.options import JudgeOptions
-
-
-@dataclass(frozen=True)
-class Canvas:
-    """How a picture is put together.
-
-    ``feather`` in pixels, None for one that fits the image; ``max_side`` in pixels bounds the
-    longer side of what a generator paints. ``round_trip`` in [0, 1]: share of the kept pixels that
-    goes through the generator's autoencoder, where it has one (see ``compositing.RoundTrip``).
-    ``displacement`` is the share of the width by which labelled objects may move together.
-    """
-
-    feather: int | None = None
-    max_side: int = 1024
-    round_trip: float = 0.0
-    displacement: float = 0.0
+from syngrpo.painting.painting_request import Canvas
+from syngrpo.serving.server_address import ServerAddress
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,14 +54,6 @@ class SynthesisSettings(WorkerSettings):
     @property
     def canvas(self) -> Canvas:
         return Canvas(self.feather, self.max_side, self.round_trip, self.displacement)
-
-
-@dataclass(frozen=True)
-class ServerAddress:
-    """Where a data server is: ``http://host:port``, and the token that it asks for."""
-
-    url: str
-    token: str | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True)
