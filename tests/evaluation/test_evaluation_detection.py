@@ -10,8 +10,8 @@ from pycocotools.cocoeval import COCOeval
 
 from syngrpo.evaluation import summarise
 from syngrpo.evaluation.bootstrap import intervals
-from syngrpo.evaluation.detection import DetectionMetrics
 from syngrpo.evaluation.predictions import Answer, Prediction
+from syngrpo.tasks import SetMetrics, get_task
 
 CLASSES = ("lamp", "sofa", "table", "rug", "vase")
 Things = list[tuple[str, list[float]]]
@@ -83,10 +83,17 @@ def pycocotools_numbers(predictions: list[Prediction]) -> tuple[float, float]:
     return float(evaluation.stats[0]), float(evaluation.stats[1])
 
 
+def metrics_of(predictions: list[Prediction]) -> SetMetrics:
+    truths = [one.truth for one in predictions]
+    found = get_task("ovd").set_metrics(truths, [one.greedy.prediction for one in predictions])
+    assert found is not None
+    return found
+
+
 @pytest.mark.parametrize("seed", range(6))
 def test_map_equals_pycocotools_on_random_detections(seed: int) -> None:
     predictions = random_predictions(seed, 40)
-    ours = DetectionMetrics(predictions).values(np.ones(40, dtype=np.int64))
+    ours = metrics_of(predictions).values(np.ones(40, dtype=np.int64))
     assert tuple(ours[:2]) == pytest.approx(pycocotools_numbers(predictions), abs=1e-12)
     assert 0.01 < ours[0] < ours[1] < 0.99
 
@@ -96,7 +103,7 @@ def test_map_of_a_resample_equals_pycocotools_on_the_repeated_set(seed: int) -> 
     predictions = random_predictions(seed, 20)
     counts = np.bincount(np.random.default_rng(seed).integers(0, 20, 20), minlength=20)
     repeated = [p for p, count in zip(predictions, counts, strict=True) for _ in range(count)]
-    ours = DetectionMetrics(predictions).values(counts)
+    ours = metrics_of(predictions).values(counts)
     assert tuple(ours[:2]) == pytest.approx(pycocotools_numbers(repeated), abs=1e-12)
 
 
@@ -143,7 +150,7 @@ def test_f1_takes_the_best_pair_first_and_each_box_once() -> None:
 
 def test_intervals_hold_the_number_that_such_sets_have_on_average() -> None:
     """Of 30 intervals at 95 %, of 30 random sets, at least 24 have to hold it."""
-    metrics = [DetectionMetrics(random_predictions(100 + seed, 50)) for seed in range(30)]
+    metrics = [metrics_of(random_predictions(100 + seed, 50)) for seed in range(30)]
     expected = np.mean([one.values(np.ones(50, dtype=np.int64)) for one in metrics], axis=0)
     units = [str(number) for number in range(50)]
     held = np.zeros(3)

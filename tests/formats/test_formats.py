@@ -104,7 +104,7 @@ BAD_ROWS: dict[str, tuple[Any, str]] = {
     "special token": (row(question="the <|image_pad|> cup"), "special tokens"),
     "half a surrogate": (row(question="cup \ud800"), "not valid Unicode"),
     "unknown key": (row(boxes=[]), "unknown keys ['boxes']"),
-    "unknown task": (row(task="depth"), "unknown task 'depth'"),
+    "unknown task": (row(task="depth"), "task 'depth' is unknown"),
     "columns is a list": (row(columns=[1]), "columns is [1], not a JSON object"),
     "depth is a text": (row(depth="1"), "depth is '1', not a whole number"),
     "depth below 0": (row(depth=-1), "depth is -1"),
@@ -308,7 +308,7 @@ PLACES: list[tuple[Any, ...]] = [
 
 
 @settings(max_examples=200, deadline=None)
-@given(st.sampled_from(PLACES), JSON, st.sampled_from(list(TASKS)))
+@given(st.sampled_from(PLACES), JSON, st.sampled_from(TASKS.names()))
 def test_no_json_value_in_any_place_raises_anything_else(
     place: tuple[Any, ...], value: Any, task: str
 ) -> None:
@@ -360,7 +360,7 @@ def test_first_twenty_bad_rows_are_listed_and_all_counted(folder: Path) -> None:
     with pytest.raises(InputError) as caught:
         read_jsonl(path)
     text = str(caught.value)
-    assert text.count("unknown task") == 20 and text.endswith("and 5 more bad rows")
+    assert text.count("is unknown") == 20 and text.endswith("and 5 more bad rows")
     assert f"{path}:20:" in text and f"{path}:21:" not in text
 
 
@@ -417,8 +417,10 @@ def test_images_must_be_written_beside_the_file(folder: Path) -> None:
 
 def test_schema_and_reader_know_the_same_keys(folder: Path) -> None:
     assert tuple(SCHEMA["required"]) == REQUIRED_KEYS
-    assert SCHEMA["properties"]["task"]["enum"] == list(TASKS)
-    assert set(SCHEMA["allOf"][0]["if"]["properties"]["task"]["enum"]) == {*TASKS} - {*DETECTION}
+    assert SCHEMA["properties"]["task"]["enum"] == TASKS.names()
+    assert set(SCHEMA["allOf"][0]["if"]["properties"]["task"]["enum"]) == {*TASKS.names()} - {
+        *DETECTION
+    }
     assert set(SCHEMA["properties"]) == {*REQUIRED_KEYS, *OPTIONAL_KEYS}
     objects = SCHEMA["properties"]["objects"]["items"]["properties"]
     assert tuple(objects) == OBJECT_KEYS

@@ -127,10 +127,10 @@ def test_a_description_that_says_nothing_gives_no_prompt(text: str) -> None:
 
 def test_rooms_hears_the_description_and_not_the_names() -> None:
     rng = np.random.default_rng(0)
-    respects = get_task("rec").respects
+    constraints = get_task("rec").constraints
     for thing in rooms_samples("train", 20):
         description = random_description(rng)
-        prompt = build_prompt(description, thing, respects(thing))
+        prompt = build_prompt(description, thing, constraints(thing))
         assert parse_description(without_names(prompt)) == parse_description(description)
     # Labels whose words mean something to rooms must not colour the room.
     rooms, keep = make_generator("rooms"), np.zeros((64, 64), bool)

@@ -86,15 +86,15 @@ def test_classes_asked_for_are_not_painted_by_name(tmp_path: Path) -> None:
 @pytest.mark.parametrize("other", ["a gym, blue wall", "blue wall in an office, a kitchen"])
 def test_a_room_that_is_the_answer_stays_that_room(asked: str, other: str) -> None:
     sample = in_a_room(PICTURES[0], asked)
-    prompt = without_names(build_prompt(other, sample, get_task("isr").respects(sample)))
+    prompt = without_names(build_prompt(other, sample, get_task("isr").constraints(sample)))
     assert prompt.startswith(f"{asked}, ")
     read = parse_description(prompt)
     assert (read.room, read.wall_colour) == (asked, "blue")
-    free = without_names(build_prompt(other, sample, get_task("isr").respects(counted(sample))))
+    free = without_names(build_prompt(other, sample, get_task("isr").constraints(counted(sample))))
     assert parse_description(free).room in ("gym", "office")
 
 
 def test_a_picture_without_labels_has_nothing_to_keep() -> None:
     empty = nothing_found(PICTURES[0])
-    respects = get_task("ovd").respects(empty)
-    assert respects.keep == () and set(respects.forbidden_labels) == {"fire hydrant", "shelf"}
+    constraints = get_task("ovd").constraints(empty)
+    assert constraints.keep == () and set(constraints.forbidden_labels) == {"fire hydrant", "shelf"}

@@ -85,7 +85,7 @@ def candidate(
     sample: Sample, painted: np.ndarray, description: str = "", siblings: Sequence[bytes] = ()
 ) -> Candidate:
     """What a worker has in hand when the generator has returned ``painted``."""
-    constraints = get_task(sample.task).respects(sample)
+    constraints = get_task(sample.task).constraints(sample)
     original, keep = sample.image.decode(), keep_mask(sample, constraints.keep)
     feather = default_feather(sample.image.width, sample.image.height)
     child = composite(original, painted, keep, feather)

@@ -9,7 +9,7 @@ import pytest
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from syngrpo.tasks.average_precision import average_precision
+from syngrpo.tasks.detection_metrics import average_precision
 
 Case = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
 

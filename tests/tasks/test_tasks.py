@@ -156,7 +156,7 @@ def test_questions_with_braces_do_not_break_the_prompt() -> None:
 
 
 def test_synthesis_keeps_all_objects_and_forbids_their_classes() -> None:
-    constraints = REC.respects(sample())
+    constraints = REC.constraints(sample())
     assert constraints.keep == (0, 1, 2)
     assert constraints.forbidden_labels == ("lamp", "chair")
     assert constraints.phrase is None
@@ -171,6 +171,6 @@ def test_ground_truth_has_to_be_one_of_the_objects() -> None:
 
 def test_unknown_task_is_refused() -> None:
     with pytest.raises(
-        InputError, match="unknown task 'segment'; use one of: isr, ovd, ovd-vlm-r1, rec"
+        InputError, match="task 'segment' is unknown; use one of rec, ovd, ovd-vlm-r1, isr"
     ):
         get_task("segment")

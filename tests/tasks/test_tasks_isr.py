@@ -167,7 +167,7 @@ def test_labels_and_numbers_are_truths(value: str | int | float) -> None:
 @pytest.mark.parametrize(
     ("value", "objects", "columns", "message"),
     [
-        (None, OBJECTS, {}, "answer None is neither a text nor a number"),
+        (None, OBJECTS, {}, "the row has no answer"),
         (True, OBJECTS, {}, "answer True is neither"),
         (["kitchen"], OBJECTS, {}, "answer .* is neither"),
         ("", OBJECTS, {}, "answer '' is not a finite number or a text"),
@@ -193,13 +193,13 @@ def test_what_is_no_truth_is_refused(
 
 
 def test_synthesis_keeps_counts_and_relations_and_the_type_of_the_room() -> None:
-    count = ISR.respects(sample(2, kind="count", about=["chair", "owl"]))
+    count = ISR.constraints(sample(2, kind="count", about=["chair", "owl"]))
     assert count.keep == (0, 1, 2)
     assert count.forbidden_labels == ("chair", "lamp", "owl")
     assert count.phrase is None
-    room = ISR.respects(sample("kitchen", kind="room_type"))
+    room = ISR.constraints(sample("kitchen", kind="room_type"))
     assert room.phrase == "kitchen"
-    assert ISR.respects(sample("red", kind="attribute")).phrase is None
+    assert ISR.constraints(sample("red", kind="attribute")).phrase is None
 
 
 def test_full_prompt_teaches_the_format_and_does_not_tell_the_answer() -> None:

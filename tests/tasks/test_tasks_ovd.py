@@ -144,7 +144,7 @@ def test_full_prompt_teaches_the_format_and_does_not_tell_what_is_there() -> Non
 
 
 def test_synthesis_keeps_all_objects_and_forbids_asked_and_labelled_classes() -> None:
-    constraints = OVD.respects(sample())
+    constraints = OVD.constraints(sample())
     assert constraints.keep == (0, 1, 2)
     assert sorted(constraints.forbidden_labels) == ["bed", "chair", "lamp"]
     assert constraints.phrase is None

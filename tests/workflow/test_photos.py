@@ -48,7 +48,7 @@ def test_a_phrase_belongs_to_one_object_of_its_photograph() -> None:
 
 def test_synthesis_has_surroundings_to_paint_on_every_photograph() -> None:
     for sample in samples():
-        keep = keep_mask(sample, get_task("rec").respects(sample).keep)
+        keep = keep_mask(sample, get_task("rec").constraints(sample).keep)
         assert 0.05 < 1 - keep.mean() < 0.95, sample.id
 
 

@@ -80,7 +80,7 @@ class Source(Section):
     @classmethod
     def _known(cls, value: str | None) -> str | None:
         if value is not None and value not in TASKS:
-            raise ValueError(f"should be one of {', '.join(TASKS)}")
+            raise ValueError(f"should be one of {', '.join(TASKS.names())}")
         return value
 
     @model_validator(mode="after")

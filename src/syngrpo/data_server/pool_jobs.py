@@ -68,7 +68,7 @@ class PoolJobs:
             Leased(
                 job,
                 parent := self._pool.get(job.parent_id),
-                get_task(parent.task).respects(parent),
+                get_task(parent.task).constraints(parent),
                 sibling_hashes(self._pool, job.parent_id),
                 settings.thresholds,
                 settings.canvas,
@@ -130,7 +130,7 @@ def outcome(job: Job, parent: Sample, result: Result) -> Admitted | Rejected:
         "prompt": result.prompt,
         "hash": result.hash.hex(),
     }
-    keep = get_task(parent.task).respects(parent).keep
+    keep = get_task(parent.task).constraints(parent).keep
     labelled = with_labels_moved(parent, result.right)
     child = replace(
         labelled,

@@ -75,12 +75,12 @@ def leased_data(leased: Leased) -> Data:
 
 def leased_from(data: Mapping[str, Any], parent: Sample) -> Leased:
     """The reverse of ``leased_data``, once the parent's image is there."""
-    wanted = data["constraints"]
-    keep, forbidden = tuple(wanted["keep"]), tuple(wanted["forbidden_labels"])
+    wanted = dict(data["constraints"])
+    keep, forbidden = tuple(wanted.pop("keep")), tuple(wanted.pop("forbidden_labels"))
     return Leased(
         job=Job(**data["job"]),
         parent=parent,
-        constraints=Constraints(keep, forbidden, wanted["phrase"]),
+        constraints=Constraints(keep, forbidden, **wanted),
         siblings=[base64.b64decode(one) for one in data["siblings"]],
         thresholds=GateThresholds(**data["thresholds"]),
         canvas=Canvas(**data["canvas"]),

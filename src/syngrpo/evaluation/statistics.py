@@ -8,21 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from syngrpo.evaluation.detection import BIASED, NAMES, DetectionMetrics
 from syngrpo.evaluation.predictions import Answer, Prediction
-from syngrpo.tasks.ovd import DETECTION
+from syngrpo.tasks import SetMetrics, get_task
 
-THRESHOLDS: dict[str, tuple[float, ...]] = {"rec": (0.5, 0.75, 0.9)}
-"""Tasks whose accuracy is an overlap: the share of answers at or above each is reported too."""
-
-_REC_HEADLINES = {
-    "greedy/acc@0.5": "Acc@0.5",
-    "greedy/acc@0.75": "Acc@0.75",
-    "greedy/acc@0.9": "Acc@0.9",
-    "greedy/accuracy": "mean IoU",
-}
-_OVD_HEADLINES = {"greedy/map": "COCO mAP", "greedy/ap50": "AP50", "greedy/f1@0.5": "F1@0.5"}
-_OTHER_HEADLINES = {"greedy/accuracy": "accuracy"}
 _REWARD = {"sampled/accuracy": "sampled accuracy reward"}
 
 PerSample = dict[str, np.ndarray]
@@ -50,18 +38,20 @@ class Statistics:
     def __init__(self, predictions: Sequence[Prediction], task: str) -> None:
         columns = per_sample(predictions, task)
         self._means = np.stack(list(columns.values()), axis=1)
-        self._detection = DetectionMetrics(predictions) if task in DETECTION else None
-        self.names = (*columns, *(NAMES if self._detection else ()))
-        self.biased = [name in BIASED for name in self.names]
+        self._order = np.array(sorted(range(len(predictions)), key=lambda i: predictions[i].id))
+        self._over_set = _set_metrics([predictions[i] for i in self._order], task)
+        self.names = (*columns, *(self._over_set.names if self._over_set else ()))
+        biased = self._over_set.biased if self._over_set else frozenset()
+        self.biased = [name in biased for name in self.names]
         self.units = [p.image or p.id for p in predictions]
 
     def values(self, counts: np.ndarray) -> np.ndarray:
         """The metrics (len(names),) of predictions taken ``counts`` (N,) times each, at least one
         of them; NaN where undefined."""
         means = counts @ self._means / counts.sum()
-        if self._detection is None:
+        if self._over_set is None:
             return means
-        return np.concatenate([means, self._detection.values(counts)])
+        return np.concatenate([means, self._over_set.values(counts[self._order])])
 
     def all(self) -> dict[str, float]:
         """Name → value over all predictions, where it is defined."""
@@ -98,9 +88,7 @@ def headlines(task: str) -> dict[str, str]:
     """Name → title of what is looked at first, the most telling before the others; none for ""."""
     if not task:
         return {}
-    if task == "rec":
-        return _REC_HEADLINES | _REWARD
-    return (_OVD_HEADLINES if task in DETECTION else _OTHER_HEADLINES) | _REWARD
+    return {**get_task(task).headlines, **_REWARD}
 
 
 def per_sample(predictions: Sequence[Prediction], task: str) -> PerSample:
@@ -115,7 +103,7 @@ def per_sample(predictions: Sequence[Prediction], task: str) -> PerSample:
         "greedy/format": _column(predictions, lambda p: float(p.greedy.well_formed)),
     }
     sampled = bool(predictions) and all(p.sampled for p in predictions)
-    for threshold in THRESHOLDS.get(task, ()):
+    for threshold in get_task(task).thresholds if task else ():
         columns[f"greedy/acc@{threshold}"] = _column(
             predictions, lambda p, t=threshold: float(p.greedy.accuracy >= t)
         )
@@ -141,6 +129,14 @@ def sample_lines(predictions: Sequence[Prediction]) -> dict[str, list[Any]]:
     columns = per_sample(predictions, tasks.pop() if len(tasks) == 1 else "")
     rounded = {name: values.round(4).tolist() for name, values in columns.items()}
     return {"id": [p.id for p in predictions], **rounded}
+
+
+def _set_metrics(predictions: Sequence[Prediction], task: str) -> SetMetrics | None:
+    """The metrics of the task over the whole set; the predictions are in the order of their ids."""
+    if not task:
+        return None
+    truths = [p.truth for p in predictions]
+    return get_task(task).set_metrics(truths, [p.greedy.prediction for p in predictions])
 
 
 def _column(predictions: Sequence[Prediction], value: Callable[..., float]) -> np.ndarray:

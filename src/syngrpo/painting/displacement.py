@@ -26,7 +26,7 @@ def displacement(sample: Sample, seed: int, share: float) -> int:
     The same for the same seed. Nothing that is kept leaves the picture, and what touches its left
     or right edge, and may be cut off there, stays.
     """
-    keep = get_task(sample.task).respects(sample).keep
+    keep = get_task(sample.task).constraints(sample).keep
     if share == 0 or not keep:
         return 0
     width = sample.image.width

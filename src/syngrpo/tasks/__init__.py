@@ -1,27 +1,83 @@
-"""The perception tasks, one class each."""
+"""The perception tasks: what is asked about an image, how the answer is read and scored.
+
+- ``base``: the ``Task`` protocol, with defaults for what most tasks share. Start reading here.
+- ``rec``, ``ovd``, ``isr``: the built-in tasks, one file each.
+- ``answer_reading``, ``labels``: parsing a model's answer, checking a user's labels.
+- ``detection_metrics``: COCO's average precision, of one image (a reward) and of a data set.
+- ``rewards``: rewards that a user adds to the accuracy of the task; ``vlm_r1_rewards``: built-in
+  ones.
+
+The formats read samples with a task, the workflow and the evaluation prompt and score with it, the
+painter asks it what an image must keep, and the pages draw its answers. A task is found by its name
+in ``TASKS``; nothing outside this folder knows a task by name.
+"""
 
 from __future__ import annotations
 
+from typing import Any
+
+from syngrpo.extensions import Registry
 from syngrpo.sample import InputError
-from syngrpo.tasks.base import Constraints, PromptStyle, Task
-from syngrpo.tasks.isr import IndoorSceneReasoning
-from syngrpo.tasks.ovd import OpenVocabularyDetection
-from syngrpo.tasks.rec import ReferringExpression
+from syngrpo.tasks.base import AsksFor, Constraints, Mark, PromptStyle, SetMetrics, Task
 
-__all__ = ["TASKS", "Constraints", "PromptStyle", "Task", "get_task"]
+__all__ = [
+    "TASKS",
+    "AsksFor",
+    "Constraints",
+    "Mark",
+    "PromptStyle",
+    "SetMetrics",
+    "Task",
+    "default_task",
+    "get_task",
+    "load_task",
+]
 
-_ALL: tuple[Task, ...] = (
-    ReferringExpression(),
-    OpenVocabularyDetection(),
-    OpenVocabularyDetection(vlm_r1_labels=True),
-    IndoorSceneReasoning(),
+
+def _make(name: str, imported: Any) -> Task:
+    task: Task = imported() if isinstance(imported, type) else imported
+    if ":" not in name and task.name != name:
+        raise InputError(
+            f"task '{name}' calls itself '{task.name}'; give the class and its entry point one name"
+        )
+    return task
+
+
+TASKS: Registry[Task] = Registry(
+    "task",
+    "syngrpo.tasks",
+    {
+        "rec": "syngrpo.tasks.rec:ReferringExpression",
+        "ovd": "syngrpo.tasks.ovd:OpenVocabularyDetection",
+        "ovd-vlm-r1": "syngrpo.tasks.ovd:VLM_R1_DETECTION",
+        "isr": "syngrpo.tasks.isr:IndoorSceneReasoning",
+    },
+    _make,
 )
-TASKS: dict[str, Task] = {task.name: task for task in _ALL}
+
+_DEFAULTS: dict[AsksFor, str] = {"object": "rec", "classes": "ovd", "question": "isr"}
 
 
 def get_task(name: str) -> Task:
-    """The task of that name. Raises InputError when there is none."""
-    task = TASKS.get(name)
-    if task is None:
-        raise InputError(f"unknown task {name!r}; use one of: {', '.join(sorted(TASKS))}")
+    """Return the task with this short name. Raises InputError when there is none."""
+    return TASKS.get(name)
+
+
+def load_task(name: str) -> Task:
+    """Return the task that the configuration or the command line names: a short name or
+    ``package.module:Task``. Afterwards ``get_task`` finds it by the name that its samples carry.
+
+    Raises InputError when it cannot be imported, or when another task has that name already.
+    """
+    task = TASKS.load(name)
+    if ":" in name and (task.name not in TASKS or TASKS.get(task.name) is not task):
+        if task.name in TASKS:
+            raise InputError(f"task '{name}' calls itself '{task.name}', which is another task")
+        TASKS.add(task.name, task)
     return task
+
+
+def default_task(asks_for: AsksFor) -> str:
+    """Return the name of the built-in task that answers such questions, for data that says only
+    what is asked for."""
+    return _DEFAULTS[asks_for]

@@ -1,4 +1,13 @@
-"""What a task is: the one class that a new kind of question needs."""
+"""What a task is: the one class that a new kind of question needs.
+
+A task is written by subclassing ``Task``. Seven members have no default: ``name``, ``asks_for``,
+``prompt``, ``read``, ``score``, ``answer_text`` and ``ground_truth``. The others have defaults that
+suit an answer without coordinates, such as a word or a number.
+
+The answer of a sample passes through a task in this order: ``ground_truth`` checks what the user's
+data says, ``prompt`` asks the model, ``read`` parses its answer, ``to_original`` converts that to
+pixels of the original image, and ``score`` compares the two.
+"""
 
 from __future__ import annotations
 
@@ -7,61 +16,125 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, Literal, Protocol
 
+import numpy as np
+
 from syngrpo.boxes import CoordinateFrame
-from syngrpo.sample import EncodedImage, LabelledObject, Sample
+from syngrpo.sample import Box, EncodedImage, LabelledObject, Sample
+from syngrpo.tasks.labels import labels_of
 
 PromptStyle = Literal["full", "brief"]
+AsksFor = Literal["object", "classes", "question"]
 
 NO_COLUMNS: Mapping[str, Any] = MappingProxyType({})
+ACCURACY: Mapping[str, str] = MappingProxyType({"greedy/accuracy": "accuracy"})
 
 
 @dataclass(frozen=True)
 class Constraints:
     """What an image synthesised from a sample must respect so that its labels stay true.
 
-    ``keep`` are indices into ``sample.objects`` whose pixels stay; ``forbidden_labels`` are classes
-    that may not appear anew; ``phrase`` is text the generator must honour, or None.
+    ``keep``: indices into ``sample.objects`` whose pixels stay as they are.
+    ``forbidden_labels``: classes of which no new instance may appear.
+    ``phrase``: text that the generator must honour, or None.
+    ``max_phantoms``: new instances of forbidden classes that the judges tolerate.
+    ``min_recall``: share in [0, 1] of the objects that a detector found in the parent and must find
+    again in the child.
+    ``phantom_score``: detector score in [0, 1] from which a detection of something painted counts
+    as a new instance.
     """
 
     keep: tuple[int, ...]
     forbidden_labels: tuple[str, ...]
     phrase: str | None = None
+    max_phantoms: int = 0
+    min_recall: float = 1.0
+    phantom_score: float = 0.35
+
+
+@dataclass(frozen=True)
+class Mark:
+    """One part of an answer as it is drawn over the image: a box or a point, in pixels of the
+    original image. ``label`` is written beside it; "" for none."""
+
+    label: str
+    box: Box | None = None
+    point: tuple[float, float] | None = None
+
+
+class SetMetrics(Protocol):
+    """Metrics of one data set of N samples that are no mean over its samples.
+
+    ``names``: the metrics, such as "greedy/map".
+    ``biased``: those of them whose value over a bootstrap resample is too high on average.
+    """
+
+    names: tuple[str, ...]
+    biased: frozenset[str]
+
+    def values(self, counts: np.ndarray) -> np.ndarray:
+        """Return the metrics, float64 (len(names),), of the samples taken ``counts`` times each.
+
+        ``counts``: int (N,), in the order of the samples. NaN where a metric is not defined.
+        """
 
 
 class Task(Protocol):
     """Builds the prompt, reads and scores the answer, says what synthesis must respect.
 
     Predictions are in model coordinates until ``to_original``; everything else is in pixels of the
-    original image. Ground truth (``sample.answer``) is a JSON value, apart from tuples.
+    original image. The ground truth (``sample.answer``) is a JSON value, with tuples for lists.
+
+    ``name``: the short name that samples and configurations use.
+    ``asks_for``: what a question is: a phrase for one object, a list of class names, or a free
+    closed question. Data formats build their questions by it. Where a format has boxes and no
+    answers, ``ground_truth`` of a task that asks for an object gets the box of this object.
+    ``needs_objects``: whether a sample without any labelled object is refused.
+    ``thresholds``: evaluation also reports the share of answers with accuracy ≥ t, as "acc@t".
+    ``headlines``: name → title of the metrics that reports show first, the most telling first.
     """
 
     name: str
+    asks_for: AsksFor
+    needs_objects: bool = True
+    thresholds: tuple[float, ...] = ()
+    headlines: Mapping[str, str] = ACCURACY
 
     def prompt(self, sample: Sample, style: PromptStyle) -> str:
-        """The text beside the image. "full" teaches the response format to any model, "brief" is
-        the question alone, for a model that knows the format."""
+        """Return the text beside the image.
+
+        "full" teaches the response format to any model; "brief" is the question alone, for a model
+        that knows the format.
+        """
 
     def read(self, answer: str) -> Any | None:
-        """The text inside ``<answer>…</answer>`` → prediction in model coordinates.
+        """Parse the text inside ``<answer>…</answer>`` into a prediction in model coordinates.
 
-        None when it cannot be read. Never raises.
+        Returns None when the text cannot be read. Never raises.
         """
 
     def to_original(self, prediction: Any, frame: CoordinateFrame) -> Any:
-        """Prediction in model coordinates → prediction in original pixels."""
+        """Convert a prediction from model coordinates to original pixels."""
+        return prediction
 
     def score(self, prediction: Any | None, sample: Sample) -> float:
-        """Accuracy reward in [0, 1] of a prediction in original pixels; 0 for None."""
+        """Return the accuracy reward in [0, 1] of a prediction in original pixels; 0 for None."""
 
-    def respects(self, sample: Sample) -> Constraints:
-        """What an image synthesised from the sample must respect."""
+    def constraints(self, sample: Sample) -> Constraints:
+        """Return what an image synthesised from the sample must respect.
+
+        By default every labelled object stays, and no new instance of a labelled class may appear.
+        """
+        return Constraints(
+            keep=tuple(range(len(sample.objects))), forbidden_labels=labels_of(sample)
+        )
 
     def moved(self, answer: Any, right: float) -> Any:
-        """The ground truth of the same question when everything labelled is ``right`` pixels
-        further right."""
+        """Return the ground truth of the same question after everything labelled has moved
+        ``right`` pixels to the right."""
+        return answer
 
     def answer_text(self, sample: Sample, frame: CoordinateFrame) -> str:
-        """The ground truth as the model would write it inside ``<answer>…</answer>``."""
+        """Write the ground truth as the model would write it inside ``<answer>…</answer>``."""
 
     def ground_truth(
         self,
@@ -71,8 +144,71 @@ class Task(Protocol):
         question: str = "",
         columns: Mapping[str, Any] = NO_COLUMNS,
     ) -> Any:
-        """The "answer" of a row of the user's data (None: the row has none), checked, as
-        ``Sample.answer``. ``question``, ``objects`` and ``columns`` are those of the same row.
+        """Check the answer of a row of the user's data and return it as ``Sample.answer``.
 
-        Raises InputError, whose message starts with the key that is at fault.
+        ``value`` is None when the row has no answer. ``question``, ``objects`` and ``columns`` are
+        those of the same row. Raises InputError; the message starts with the key that is at fault.
         """
+
+    def objects_from_answer(self, answer: Any, question: str) -> list[dict[str, Any]] | None:
+        """Return what a row without ``objects`` labels by its answer alone: a list of objects with
+        ``label`` and ``box``, unchecked; None when the answer labels nothing.
+
+        ``answer`` is the unchecked value of the row. Raises InputError when the row lacks it.
+        """
+        return None
+
+    def set_metrics(self, truths: Sequence[Any], predictions: Sequence[Any]) -> SetMetrics | None:
+        """Return the metrics over a whole data set, None when the task has none.
+
+        ``truths`` and ``predictions`` hold the N ground truths and the N greedy predictions in
+        original pixels, None where unreadable. Where a metric ranks the samples, their order here
+        is the rank.
+        """
+        return None
+
+    def marks(self, answer: Any) -> list[Mark]:
+        """Return how an answer is drawn over the image; empty for an answer without a place.
+
+        ``answer`` is a ground truth or a prediction in original pixels, never None.
+        """
+        return []
+
+    def words(self, answer: Any) -> str:
+        """Write an answer (a ground truth or a prediction in original pixels) in a few words."""
+        return str(answer)
+
+
+CORNERS = "x1, y1 is the top-left and x2, y2 the bottom-right corner"
+
+_FULL = """\
+{ask} Afterwards picture {keep} in a completely different place.
+Reply with these three parts, one after the other, and with nothing else:
+<think>{think}</think>
+<answer>{answer}</answer>
+<scene>the new place around the {things}</scene>
+{explain} In <scene>, say in one or two sentences what the walls and the floor look like, their \
+materials, patterns and colours, where the light comes from and how strong it is, and what clutter \
+lies around. {stay}\
+"""
+
+
+def full_prompt(
+    *,
+    ask: str,
+    think: str,
+    answer: str,
+    explain: str,
+    keep: str,
+    stay: str,
+    things: str = "labelled objects",
+) -> str:
+    """Return a prompt of the style "full", which teaches any model the three parts of a response.
+
+    ``ask`` is the question; ``think`` and ``answer`` stand for the contents of these two parts;
+    ``explain`` says how to write the answer; ``keep`` and ``things`` name what keeps its pixels;
+    ``stay`` says what may not be added. None of them may give the answer away.
+    """
+    return _FULL.format(
+        ask=ask, think=think, answer=answer, explain=explain, keep=keep, stay=stay, things=things
+    )

@@ -13,16 +13,15 @@ import numpy as np
 from syngrpo.boxes import CoordinateFrame
 from syngrpo.sample import EncodedImage, InputError, LabelledObject, Sample
 from syngrpo.tasks.answer_reading import find_values, without_fences
-from syngrpo.tasks.base import NO_COLUMNS, Constraints, PromptStyle
+from syngrpo.tasks.base import NO_COLUMNS, Constraints, PromptStyle, Task, full_prompt
 from syngrpo.tasks.labels import is_finite_number, labels_of, shown
-from syngrpo.tasks.response_prompt import full_prompt
 
 KIND, ABOUT = "kind", "about"
-"""Reserved columns: the kind of question, and the classes it speaks of, present or not."""
+"""Reserved columns: the kind of question, and the classes it names, present or not."""
 ROOM_TYPE = "room_type"
 
 LONGEST_ANSWER = 200
-"""Characters of a short answer; a longer one is unreadable."""
+"""Most characters of an answer; a longer one counts as unreadable."""
 
 # fmt: off
 NUMBER_WORDS = (
@@ -46,10 +45,11 @@ Answer = str | int | float
 
 
 def mean_relative_accuracy(prediction: float, truth: float) -> float:
-    """The share of the thresholds θ = .5, .55 … .95 with |prediction − truth| / |truth| ≤ 1 − θ.
+    """Return the share of the thresholds θ = .5, .55 … .95 with
+    |prediction − truth| / |truth| ≤ 1 − θ.
 
     Source: VSI-Bench (arXiv 2412.14171), as its published evaluation computes it (the paper writes
-    <). A truth of zero, where it is not defined, has to be met exactly.
+    <). It is not defined for a truth of zero, for which the prediction has to be exact.
     """
     if truth == 0:
         return float(prediction == 0)
@@ -58,18 +58,19 @@ def mean_relative_accuracy(prediction: float, truth: float) -> float:
 
 
 def normalised(label: str) -> str:
-    """A label without case, punctuation, superfluous white space and articles."""
+    """Return a label without case, punctuation, superfluous white space and articles."""
     words = _WORD.findall(unicodedata.normalize("NFKC", label).casefold())
     return " ".join([word for word in words if word not in _ARTICLES] or words)
 
 
-class IndoorSceneReasoning:
-    """Accuracy of a number is its mean relative accuracy, of a label 1 for the same label."""
+class IndoorSceneReasoning(Task):
+    """The accuracy of a number is its mean relative accuracy, of a label 1 for the same label."""
 
     name = "isr"
+    asks_for = "question"
 
     def prompt(self, sample: Sample, style: PromptStyle) -> str:
-        """See ``Task.prompt``. The labelled objects are not named: they can be the answer."""
+        """The prompt does not name the labelled objects, for they can be the answer."""
         if style == "brief":
             return sample.question
         same = " Stay in the same kind of room." if sample.columns.get(KIND) == ROOM_TYPE else ""
@@ -86,25 +87,24 @@ class IndoorSceneReasoning:
         )
 
     def read(self, answer: str) -> Answer | None:
-        """A number, or else a text of at most ``LONGEST_ANSWER`` characters, freed of code fences,
-        ``{"answer": …}``, brackets, quotes, "The answer is" and a final dot; None if empty."""
+        """Return a number, or else a text of at most ``LONGEST_ANSWER`` characters without code
+        fences, ``{"answer": …}``, brackets, quotes, "The answer is" and a final dot; None for an
+        empty or a longer text."""
         text = _unwrapped(answer)
         if not text or len(text) > LONGEST_ANSWER:
             return None
         number = _number(text) if _NUMBER.fullmatch(text) else None
         return text if number is None else number
 
-    def to_original(self, prediction: Answer, frame: CoordinateFrame) -> Answer:
-        """Labels and numbers have no coordinates."""
-        return prediction
-
     def score(self, prediction: Answer | None, sample: Sample) -> float:
-        """See the class. In a text the number is the only one in it, "three" as good as 3."""
+        """Score as the class says. Where the truth is a number, a text counts as the only number
+        in it; "three" is 3."""
         return 0.0 if prediction is None else _accuracy(prediction, sample.answer)
 
-    def respects(self, sample: Sample) -> Constraints:
-        """Every labelled object stays; no class that is labelled or spoken of may appear anew; a
-        question for the type of the room keeps that type."""
+    def constraints(self, sample: Sample) -> Constraints:
+        """Every labelled object stays, no new instance of a class may appear that is labelled or
+        that the question names, and a question for the type of the room keeps this type. The judges
+        tolerate no new instance and no lost object: questions ask for counts, places and sizes."""
         classes = (*labels_of(sample), *sample.columns.get(ABOUT, ()))
         return Constraints(
             keep=tuple(range(len(sample.objects))),
@@ -112,12 +112,7 @@ class IndoorSceneReasoning:
             phrase=str(sample.answer) if sample.columns.get(KIND) == ROOM_TYPE else None,
         )
 
-    def moved(self, answer: Answer, right: float) -> Answer:
-        """All objects move together: what is left of what, how many and how large stays."""
-        return answer
-
     def answer_text(self, sample: Sample, frame: CoordinateFrame) -> str:
-        """The label or the number."""
         return str(sample.answer)
 
     def ground_truth(
@@ -128,8 +123,10 @@ class IndoorSceneReasoning:
         question: str = "",
         columns: Mapping[str, Any] = NO_COLUMNS,
     ) -> Answer:
-        """A short text or a finite number that is read back as written, at least one object, and
-        the reserved columns as they should be."""
+        """Check that the answer is a short text or a finite number which ``read`` gives back, that
+        there is an object, and that the reserved columns are valid."""
+        if value is None:
+            raise InputError("the row has no answer")
         if not objects:
             raise InputError("objects is empty; label at least one object, synthesis keeps those")
         _check_columns(columns)
@@ -156,7 +153,7 @@ def _accuracy(prediction: Answer, truth: Answer) -> float:
 
 
 def _only_number(text: str) -> float | None:
-    """The number in a text that holds exactly one."""
+    """Return the number in a text that holds exactly one, else None."""
     found = _NUMBER_OR_WORD.findall(text)
     if len(found) != 1:
         return None
@@ -165,7 +162,7 @@ def _only_number(text: str) -> float | None:
 
 
 def _number(text: str) -> int | float | None:
-    """A text that is a number → that; None when it is beyond the range of floats."""
+    """Convert a text that is a number; None when it is beyond the range of floats."""
     plain = text.replace(",", "")
     value = float(plain)
     if not math.isfinite(value):

@@ -4,22 +4,32 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, TypedDict
 
 from syngrpo.boxes import CoordinateFrame, iou, moved
 from syngrpo.sample import Box, EncodedImage, InputError, LabelledObject, Sample
 from syngrpo.tasks.answer_reading import find_objects, without_fences, written_box
-from syngrpo.tasks.average_precision import average_precision
-from syngrpo.tasks.base import NO_COLUMNS, Constraints, PromptStyle
+from syngrpo.tasks.base import (
+    CORNERS,
+    NO_COLUMNS,
+    Constraints,
+    Mark,
+    PromptStyle,
+    SetMetrics,
+    Task,
+    full_prompt,
+)
+from syngrpo.tasks.detection_metrics import DetectionMetrics, average_precision
 from syngrpo.tasks.labels import checked_box, class_key, labels_of, shown
-from syngrpo.tasks.response_prompt import CORNERS, full_prompt
 
 DETECTION = ("ovd", "ovd-vlm-r1")
 """Names of the tasks whose answers are lists of instances."""
 
 ANSWER_IS_OBJECT_IOU = 0.9
-"""An instance of the answer is an object of its class with at least this IoU."""
+"""An instance of the answer is taken to be an object of its class from this IoU on."""
 
 _ABSENT = re.compile(r"\bnone\b", re.IGNORECASE)
 _EMPTY = re.compile(r"[\s\"']*+(?:null|\[\s*+\]|\{\s*+\})[\s\"'.]*+", re.IGNORECASE)
@@ -37,8 +47,8 @@ Instances = tuple[Instance, ...]
 
 
 def asked_classes(question: str) -> tuple[str, ...]:
-    """The class names of a question, which joins them by commas. Raises InputError when a name is
-    empty or comes twice."""
+    """Split a question, which joins class names by commas. Raises InputError when a name is empty
+    or comes twice."""
     names = tuple(" ".join(name.split()) for name in question.split(","))
     if not all(names):
         raise InputError(f"question {shown(question)} is not class names joined by commas")
@@ -47,22 +57,28 @@ def asked_classes(question: str) -> tuple[str, ...]:
     return names
 
 
-class OpenVocabularyDetection:
-    """Accuracy is COCO AP@[.5:.95] of the image × min(1, instances / predicted instances); when
-    nothing asked for is there, 1 for the answer None, else 0.
+class OpenVocabularyDetection(Task):
+    """Accuracy is COCO AP@[.5:.95] of the image × min(1, instances / predicted instances). When
+    nothing asked for is in the image, it is 1 for the answer None, else 0.
 
     Labels are compared without regard to case. Every predicted instance counts in the second
-    factor, also those of classes without ground truth: a false positive costs something whatever
-    its label. With ``vlm_r1_labels`` labels are compared letter by letter, as VLM-R1 does; its
-    published rule, too, leaves unknown labels out of the precision alone, not of the count.
+    factor, also those of classes without ground truth, so that a false positive costs something
+    whatever its label. With ``vlm_r1_labels`` labels are compared letter by letter, as VLM-R1 does;
+    its published rule, too, leaves unknown labels out of the precision but not out of the count.
     """
+
+    asks_for = "classes"
+    needs_objects = False
+    headlines = MappingProxyType(
+        {"greedy/map": "COCO mAP", "greedy/ap50": "AP50", "greedy/f1@0.5": "F1@0.5"}
+    )
 
     def __init__(self, vlm_r1_labels: bool = False) -> None:
         self.vlm_r1_labels = vlm_r1_labels
         self.name = DETECTION[vlm_r1_labels]
 
     def prompt(self, sample: Sample, style: PromptStyle) -> str:
-        """See ``Task.prompt``. The labelled objects are not named: they are the answer."""
+        """The prompt does not name the labelled objects, for they are the answer."""
         if style == "brief":
             return f"detect {sample.question}"
         return full_prompt(
@@ -79,8 +95,8 @@ class OpenVocabularyDetection:
         )
 
     def read(self, answer: str) -> Instances | None:
-        """Every object with a readable box and a label, in order; ``()`` for None or an empty
-        list. None when there is neither."""
+        """Return every object with a readable box and a label, in order; ``()`` for the answer
+        None or an empty list; None when the text has neither."""
         found = tuple(
             Instance(label=label, box=box)
             for label, box in find_objects(answer)
@@ -89,13 +105,12 @@ class OpenVocabularyDetection:
         return found if found or _says_none(answer) else None
 
     def to_original(self, prediction: Instances, frame: CoordinateFrame) -> Instances:
-        """See ``Task.to_original``. Boxes are not clipped to the image."""
+        """Boxes are not clipped to the image."""
         return tuple(
             Instance(label=one["label"], box=frame.to_original(one["box"])) for one in prediction
         )
 
     def score(self, prediction: Instances | None, sample: Sample) -> float:
-        """See the class."""
         truth: Instances = sample.answer
         if prediction is None or not truth or not prediction:
             return float(prediction is not None and not truth and not prediction)
@@ -113,21 +128,23 @@ class OpenVocabularyDetection:
         label = instance["label"]
         return label if self.vlm_r1_labels else class_key(label)
 
-    def respects(self, sample: Sample) -> Constraints:
-        """Every labelled object stays; none of the asked or labelled classes may appear anew."""
+    def constraints(self, sample: Sample) -> Constraints:
+        """Every labelled object stays, and no new instance of an asked or labelled class may
+        appear. The judges let one object in ten be lost: a detector misses some among dozens."""
         labels = {class_key(label): label for label in labels_of(sample)}
         asked = {class_key(label): label for label in asked_classes(sample.question)}
         return Constraints(
             keep=tuple(range(len(sample.objects))),
             forbidden_labels=tuple((asked | labels).values()),
+            min_recall=0.9,
         )
 
     def moved(self, answer: Instances, right: float) -> Instances:
-        """See ``Task.moved``."""
         return tuple(Instance(label=one["label"], box=moved(one["box"], right)) for one in answer)
 
     def answer_text(self, sample: Sample, frame: CoordinateFrame) -> str:
-        """``[{"bbox_2d": [x1, y1, x2, y2], "label": "…"}, …]`` in whole model units, or None."""
+        """Write ``[{"bbox_2d": [x1, y1, x2, y2], "label": "…"}, …]`` in whole model units, or
+        None."""
         rows = [
             {"bbox_2d": written_box(one["box"], frame), "label": one["label"]}
             for one in sample.answer
@@ -142,7 +159,8 @@ class OpenVocabularyDetection:
         question: str = "",
         columns: Mapping[str, Any] = NO_COLUMNS,
     ) -> Instances:
-        """A list of instances that are the objects of the asked classes; without a list, those."""
+        """Check that the answer lists exactly the objects of the asked classes; without an answer,
+        take those."""
         asked = {class_key(label) for label in asked_classes(question)}
         wanted = [thing for thing in objects if class_key(thing.label) in asked]
         if value is None:
@@ -164,6 +182,27 @@ class OpenVocabularyDetection:
             )
         return instances
 
+    def objects_from_answer(self, answer: Any, question: str) -> Any:
+        if answer is None:
+            raise InputError("the row has no answer and no objects; write one of them")
+        return answer
+
+    def set_metrics(
+        self, truths: Sequence[Instances], predictions: Sequence[Instances | None]
+    ) -> SetMetrics:
+        return DetectionMetrics(truths, predictions)
+
+    def marks(self, answer: Instances) -> list[Mark]:
+        return [Mark(one["label"], box=one["box"]) for one in answer]
+
+    def words(self, answer: Instances) -> str:
+        """Count the instances by class: "2 lamp, 1 chair"."""
+        counts = Counter(instance["label"] for instance in answer)
+        return ", ".join(f"{count} {label}" for label, count in counts.items()) or "none of them"
+
+
+VLM_R1_DETECTION = OpenVocabularyDetection(vlm_r1_labels=True)
+
 
 def _instance(value: Any, image: EncodedImage, name: str) -> Instance:
     if not isinstance(value, dict) or set(value) != {"label", "box"}:
@@ -174,7 +213,7 @@ def _instance(value: Any, image: EncodedImage, name: str) -> Instance:
 
 
 def _closest(instance: Instance, objects: Sequence[LabelledObject], name: str) -> LabelledObject:
-    """The object that the instance is; one that no other instance is."""
+    """Return the object that the instance is. Raises InputError when none is close enough."""
     same = [one for one in objects if class_key(one.label) == class_key(instance["label"])]
     best = max(same, key=lambda thing: iou(thing.box, instance["box"]), default=None)
     if best is None or iou(best.box, instance["box"]) < ANSWER_IS_OBJECT_IOU:
@@ -187,7 +226,7 @@ def _closest(instance: Instance, objects: Sequence[LabelledObject], name: str) -
 
 
 def _says_none(answer: str) -> bool:
-    """A text without any number that says none, or nothing but an empty list."""
+    """Whether a text is an empty list, or says none and holds no number."""
     text = without_fences(answer)
     if _EMPTY.fullmatch(text):
         return True

@@ -4,26 +4,40 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 from syngrpo.boxes import CoordinateFrame, clip, iou, moved
 from syngrpo.sample import Box, EncodedImage, InputError, LabelledObject, Sample
 from syngrpo.tasks.answer_reading import find_boxes, written_box
-from syngrpo.tasks.base import NO_COLUMNS, Constraints, PromptStyle
+from syngrpo.tasks.base import CORNERS, NO_COLUMNS, Mark, PromptStyle, Task, full_prompt
 from syngrpo.tasks.labels import checked_box, labels_of
-from syngrpo.tasks.response_prompt import CORNERS, full_prompt
 
 ANSWER_IS_OBJECT_IOU = 0.9
 """An object with at least this IoU with the answer is taken to be the answer's object."""
 
 
-class ReferringExpression:
-    """Accuracy is the IoU of the first box in the answer with the labelled one."""
+class ReferringExpression(Task):
+    """Accuracy is the IoU of the first box in the answer with the labelled one.
+
+    The constraints of synthesis are the default ones: every labelled object stays, and no second
+    one of a labelled class may appear, so that the phrase goes on fitting exactly one object. The
+    judges tolerate no new instance and no lost object.
+    """
 
     name = "rec"
+    asks_for = "object"
+    thresholds = (0.5, 0.75, 0.9)
+    headlines = MappingProxyType(
+        {
+            "greedy/acc@0.5": "Acc@0.5",
+            "greedy/acc@0.75": "Acc@0.75",
+            "greedy/acc@0.9": "Acc@0.9",
+            "greedy/accuracy": "mean IoU",
+        }
+    )
 
     def prompt(self, sample: Sample, style: PromptStyle) -> str:
-        """See ``Task.prompt``."""
         if style == "brief":
             return sample.question
         phrase, labels = sample.question, ", ".join(labels_of(sample))
@@ -38,35 +52,26 @@ class ReferringExpression:
         )
 
     def read(self, answer: str) -> Box | None:
-        """The first box: of a "bbox_2d" or "bbox" key if there is one, else any ``[…]`` of four
-        numbers. None without one, or when it is not finite or has no area."""
+        """Return the first box of a "bbox_2d" or "bbox" key, or else the first ``[…]`` of four
+        numbers; None when there is none, or when it is not finite or has no area."""
         boxes = list(find_boxes(answer))
         named = (found.box for found in boxes if found.keyed)
         return next(named, boxes[0].box if boxes else None)
 
     def to_original(self, prediction: Box, frame: CoordinateFrame) -> Box:
-        """See ``Task.to_original``."""
         return frame.to_original(prediction)
 
     def score(self, prediction: Box | None, sample: Sample) -> float:
-        """IoU with the ground truth of the part of the predicted box inside the image."""
+        """Return the IoU of the ground truth and the part of the predicted box in the image."""
         if prediction is None:
             return 0.0
         return iou(clip(prediction, sample.image.width, sample.image.height), sample.answer)
 
-    def respects(self, sample: Sample) -> Constraints:
-        """Every labelled object stays, and no second one of a labelled class may appear: the
-        phrase has to go on fitting exactly one object."""
-        return Constraints(
-            keep=tuple(range(len(sample.objects))), forbidden_labels=labels_of(sample)
-        )
-
     def moved(self, answer: Box, right: float) -> Box:
-        """See ``Task.moved``."""
         return moved(answer, right)
 
     def answer_text(self, sample: Sample, frame: CoordinateFrame) -> str:
-        """``{"bbox_2d": [x1, y1, x2, y2]}`` in whole model units, never an empty box."""
+        """Write ``{"bbox_2d": [x1, y1, x2, y2]}`` in whole model units, never an empty box."""
         return json.dumps({"bbox_2d": written_box(sample.answer, frame)})
 
     def ground_truth(
@@ -77,7 +82,9 @@ class ReferringExpression:
         question: str = "",
         columns: Mapping[str, Any] = NO_COLUMNS,
     ) -> Box:
-        """One box that is one of the objects: synthesis keeps what is labelled, nothing else."""
+        """Check that the answer is the box of one of the objects: synthesis keeps only those."""
+        if value is None:
+            raise InputError("the row has no answer")
         box = checked_box(value, image, "answer")
         if not any(iou(box, thing.box) >= ANSWER_IS_OBJECT_IOU for thing in objects):
             raise InputError(
@@ -85,3 +92,15 @@ class ReferringExpression:
                 "add it to objects"
             )
         return box
+
+    def objects_from_answer(self, answer: Any, question: str) -> list[dict[str, Any]]:
+        if answer is None:
+            raise InputError("the row has no answer")
+        return [{"label": question, "box": answer}]
+
+    def marks(self, answer: Box) -> list[Mark]:
+        x1, y1, x2, y2 = answer
+        return [Mark("", box=(x1, y1, x2, y2))]
+
+    def words(self, answer: Box) -> str:
+        return ", ".join(f"{number:.0f}" for number in answer)

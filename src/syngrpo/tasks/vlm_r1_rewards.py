@@ -22,7 +22,7 @@ from typing import Any
 
 from syngrpo.sample import InputError
 from syngrpo.tasks.answer_reading import MAX_COORDINATE
-from syngrpo.tasks.average_precision import average_precision
+from syngrpo.tasks.detection_metrics import average_precision
 from syngrpo.tasks.labels import shown
 
 Completion = str | Sequence[Mapping[str, Any]]

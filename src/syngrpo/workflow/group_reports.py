@@ -53,7 +53,7 @@ def report_group(group: Group, tokenizer: Any, wanted: int) -> GroupReport:
         job_id=group.drawn.job_id,
         diversity=group.diversity,
         accuracy=float(group.accuracy.mean()),
-        paintable=bool(get_task(group.task).respects(group.drawn.sample).keep),
+        paintable=bool(get_task(group.task).constraints(group.drawn.sample).keep),
         descriptions=_descriptions(group, tokenizer, wanted),
     )
 

@@ -131,7 +131,7 @@ def _seed(row: schemas.Seed, limits: Limits) -> Sample:
         )
     fields = row.model_dump(exclude={"content"})
     sample = from_fields(fields, row.id, image, None, 0, row.dataset)
-    get_task(sample.task).respects(sample)
+    get_task(sample.task).constraints(sample)
     return sample
 
 

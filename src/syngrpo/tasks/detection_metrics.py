@@ -1,0 +1,313 @@
+"""COCO's average precision, of one image (the reward of a detector) and of a whole data set.
+
+``average_precision`` gives for one image the number that pycocotools gives, without its setup.
+Every detection scores the same, so their order is their rank.
+Definition: ``COCOeval`` of pycocotools (``iouType="bbox"``, area range "all", at most 100
+detections of a class); there the greedy matching is ``evaluateImg``, the interpolation
+``accumulate``, the mean ``summarize``.
+
+``DetectionMetrics`` gives mAP, AP50 and greedy F1 of a data set. Answers name no confidence, so
+every detection has score 1, and COCO's ranking is the order of the samples, and within an answer
+the order in which the model wrote. A class has an average precision when some sample holds it; a
+detection of such a class is a false positive wherever its box matches nothing, also in an image
+that does not hold the class or was not asked for it. Labels that no sample holds are in no class of
+COCO's: they lower F1 only. Labels are compared without regard to case, also for ``vlm_r1_labels``.
+"""
+
+from __future__ import annotations
+
+import functools
+import io
+import math
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from contextlib import redirect_stdout
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from pycocotools.coco import COCO
+from pycocotools.cocoeval import COCOeval
+
+from syngrpo.boxes import iou
+from syngrpo.tasks.labels import class_key
+
+THRESHOLDS = np.linspace(0.5, 0.95, 10)
+RECALLS = np.linspace(0.0, 1.0, 101)
+MAX_DETECTIONS = 100
+LARGEST_AREA = 1e10
+"""The end of the area range "all", in square pixels."""
+
+F1_IOU = 0.5
+"""IoU from which a detection matches an instance of its class in F1."""
+
+Floats = NDArray[np.float64]
+Flags = NDArray[np.bool_]
+Instances = Sequence[Mapping[str, Any]]
+
+
+def average_precision(
+    boxes: ArrayLike, classes: ArrayLike, truth_boxes: ArrayLike, truth_classes: ArrayLike
+) -> float:
+    """Return AP@[.5:.95] in [0, 1]: the mean over classes with ground truth, thresholds, recalls.
+
+    ``boxes`` (D, 4) and ``truth_boxes`` (G, 4) are xyxy pixels, ``classes`` (D,) and
+    ``truth_classes`` (G,) whole numbers; detections of classes without ground truth do not count.
+    As in pycocotools, an unmatched detection whose area is negative (inverted) or above
+    ``LARGEST_AREA`` is no false positive. The area of every ground truth must lie in between.
+
+    Raises ValueError when there is no ground truth.
+    """
+    truth, truth_class = _boxes(truth_boxes), np.asarray(truth_classes, dtype=np.int64)
+    if not len(truth):
+        raise ValueError("average precision is not defined without ground truth")
+    found, found_class = _boxes(boxes), np.asarray(classes, dtype=np.int64)
+    labels, truths = np.unique(truth_class, return_counts=True)
+    rows = [np.flatnonzero(found_class == label)[:MAX_DETECTIONS] for label in labels]
+    order = np.concatenate(rows)  # class by class, in each by rank
+    found, found_class = found[order], found_class[order]
+    overlap = np.where(found_class[:, None] == truth_class, _iou(found, truth), 0.0)
+    area = _area(found)
+    hits = _match(overlap)
+    counted = hits | ((area >= 0) & (area <= LARGEST_AREA))
+    total, end = 0.0, 0
+    for members, count in zip(rows, truths.tolist(), strict=True):
+        start, end = end, end + len(members)
+        total += _interpolated(hits[:, start:end], counted[:, start:end], count)
+    return total / len(labels)
+
+
+def _boxes(boxes: ArrayLike) -> Floats:
+    """xyxy → (N, 4) xywh. pycocotools computes with these: equal to the last bit at a threshold."""
+    corners = np.asarray(boxes, dtype=np.float64).reshape(-1, 4)
+    return np.concatenate([corners[:, :2], corners[:, 2:] - corners[:, :2]], axis=1)
+
+
+def _area(boxes: Floats) -> Floats:
+    return boxes[:, 2] * boxes[:, 3]
+
+
+def _iou(found: Floats, truth: Floats) -> Floats:
+    """(D, 4) and (G, 4) xywh → (D, G)."""
+    x, y, width, height = found.T[:, :, None]
+    truth_x, truth_y, truth_width, truth_height = truth.T
+    wide = np.minimum(x + width, truth_x + truth_width) - np.maximum(x, truth_x)
+    high = np.minimum(y + height, truth_y + truth_height) - np.maximum(y, truth_y)
+    common = wide * high
+    touching = (wide > 0) & (high > 0)
+    union = width * height + truth_width * truth_height - common
+    return np.divide(common, union, out=np.zeros_like(common), where=touching)
+
+
+def _match(overlap: Floats) -> Flags:
+    """(D, G) IoU, 0 between classes → (thresholds, D): which detections are true positives.
+
+    In order, each detection takes the free ground truth that it overlaps most, of equal ones the
+    last. All thresholds are matched at once: bit t of an integer stands for threshold t.
+    """
+    rows, columns = np.nonzero(overlap >= THRESHOLDS[0])
+    best_first = np.lexsort((-columns, -overlap[rows, columns], rows))
+    rows, columns = rows[best_first], columns[best_first]
+    reached = np.searchsorted(THRESHOLDS, overlap[rows, columns], side="right")
+    hits = [0] * overlap.shape[0]
+    free = [-1] * overlap.shape[1]
+    pairs = zip(rows.tolist(), columns.tolist(), ((1 << reached) - 1).tolist(), strict=True)
+    for d, g, thresholds in pairs:
+        taken = thresholds & free[g] & ~hits[d]
+        free[g] &= ~taken
+        hits[d] |= taken
+    bits = np.array(hits, dtype=np.int64) >> np.arange(len(THRESHOLDS))[:, None]
+    return (bits & 1).astype(bool)
+
+
+def _interpolated(hits: Flags, counted: Flags, truths: int) -> float:
+    """(thresholds, D) true positives, and which detections count at all → mean precision.
+
+    The interpolated precision at a recall is the best one from there on, 0 where the recall is not
+    reached. It changes only at true positives, so each is weighted by the number of recalls that
+    it is the first to reach.
+    """
+    true = hits.cumsum(axis=1)
+    precision = np.where(hits, true, 0) / np.maximum(counted.cumsum(axis=1), 1)
+    best = np.maximum.accumulate(precision[:, ::-1], axis=1)[:, ::-1]
+    settles = np.where(hits, _settled(truths)[true], 0)
+    return float((best * settles).sum() / (len(THRESHOLDS) * len(RECALLS)))
+
+
+@functools.cache
+def _settled(truths: int) -> NDArray[np.int64]:
+    """Return (truths + 1,): how many recalls the k-th true positive is the first to reach."""
+    reached = np.arange(1, truths + 1) / truths
+    first = np.searchsorted(reached, RECALLS, side="left") + 1
+    return np.bincount(first, minlength=truths + 1)
+
+
+@dataclass(frozen=True, eq=False)
+class _Class:
+    """One class over the N samples in COCO's order.
+
+    ``matched`` bool (T, D): which of its D detections match at which IoU threshold; ``detections``
+    and ``truths`` int (N,): how many each sample has.
+    """
+
+    matched: np.ndarray
+    detections: np.ndarray
+    truths: np.ndarray
+
+
+class DetectionMetrics:
+    """Matches every answer with its truth once; then measures any selection of the N samples.
+
+    ``truths`` and ``predictions`` hold one tuple of instances a sample (label and xyxy box), a
+    prediction is None when it could not be read. Their order is the rank of the samples.
+
+    mAP and AP50 are biased in a bootstrap: COCO takes the precision of a ranking at its best later
+    point, and a resample, which holds fewer different samples, has more accidental bests.
+    """
+
+    names: tuple[str, ...] = ("greedy/map", "greedy/ap50", "greedy/f1@0.5")
+    biased: frozenset[str] = frozenset({"greedy/map", "greedy/ap50"})
+
+    def __init__(
+        self, truths: Sequence[Instances], predictions: Sequence[Instances | None]
+    ) -> None:
+        found = [prediction or () for prediction in predictions]
+        self._evaluation = _evaluate(truths, found)
+        self._recalls: np.ndarray = self._evaluation.params.recThrs
+        self._classes = _classes(self._evaluation, len(truths))
+        pairs = zip(truths, found, strict=True)
+        self._counts = np.array([_f1_counts(*pair) for pair in pairs], dtype=np.float64)
+
+    def values(self, counts: np.ndarray) -> np.ndarray:
+        """Return mAP@[.5:.95], AP50 and F1@0.5 of the samples taken ``counts`` (N,) times each.
+
+        mAP and AP50 are NaN when the samples hold no instance; F1 is 1 when they hold none and none
+        was predicted.
+        """
+        matches, found, wanted = counts @ self._counts
+        f1 = 2 * matches / (found + wanted) if found + wanted else 1.0
+        precisions = [self._precision(one, counts) for one in self._classes if one.truths @ counts]
+        if not precisions:
+            return np.array([np.nan, np.nan, f1])
+        by_threshold = np.mean(precisions, axis=0)
+        return np.array([by_threshold.mean(), by_threshold[0], f1])
+
+    def _precision(self, one: _Class, counts: np.ndarray) -> np.ndarray:
+        """Compute the average precision at every IoU threshold (T,), as ``COCOeval.accumulate``
+        does."""
+        taken = _repeat_blocks(one.detections, counts)
+        if len(taken) == 0:
+            return np.zeros(len(one.matched))
+        true = one.matched[:, taken].cumsum(axis=1)
+        total = true.shape[1]
+        precision = true / (np.arange(1, total + 1) + np.spacing(1))
+        best = np.maximum.accumulate(precision[:, ::-1], axis=1)[:, ::-1]
+        best = np.concatenate([best, np.zeros((len(best), 1))], axis=1)
+        wanted = int(one.truths @ counts)
+        needed = np.searchsorted(np.arange(wanted + 1) / wanted, self._recalls)
+        # One search for all thresholds: each row of counts is lifted above the row before it.
+        row = np.arange(len(true))[:, None]
+        lift = row * (total + wanted + 1)
+        place = np.searchsorted((true + lift).ravel(), needed + lift) - row * total
+        return best[row, place].mean(axis=1)
+
+
+def _repeat_blocks(lengths: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """Return indices into consecutive blocks of these lengths: block i whole, ``counts[i]`` times.
+
+    ``lengths`` and ``counts``: int (N,).
+    """
+    blocks = np.repeat(np.arange(len(lengths)), counts)
+    sizes = lengths[blocks]
+    starts = (lengths.cumsum() - lengths)[blocks]
+    return np.repeat(starts - (sizes.cumsum() - sizes), sizes) + np.arange(sizes.sum())
+
+
+def _evaluate(truths: Sequence[Instances], predictions: Sequence[Instances]) -> COCOeval:
+    """Run COCO's own matching; image ids are positions in ``truths``."""
+    labels = sorted({class_key(thing["label"]) for truth in truths for thing in truth})
+    category = {label: number for number, label in enumerate(labels, start=1)}
+    wanted, found = _Annotations(category), _Annotations(category)
+    for image, (truth, prediction) in enumerate(zip(truths, predictions, strict=True)):
+        wanted.add(image, truth)
+        found.add(image, prediction)
+    with redirect_stdout(io.StringIO()):
+        evaluation = COCOeval(wanted.index(len(truths)), found.index(len(truths)), "bbox")
+        evaluation.params.maxDets = [MAX_DETECTIONS]
+        # COCO's range "all" ends at 1e10: a larger detection would be no false positive.
+        evaluation.params.areaRng, evaluation.params.areaRngLbl = [[0, math.inf]], ["all"]
+        evaluation.evaluate()
+    return evaluation
+
+
+class _Annotations:
+    """Collects boxes as COCO writes them, leaving out classes that ``category`` does not hold."""
+
+    def __init__(self, category: dict[str, int]) -> None:
+        self._category = category
+        self._rows: list[dict[str, Any]] = []
+
+    def add(self, image: int, things: Instances) -> None:
+        for thing in things:
+            category = self._category.get(class_key(thing["label"]))
+            if category is not None:
+                x1, y1, x2, y2 = thing["box"]
+                width, height = max(x2 - x1, 0.0), max(y2 - y1, 0.0)
+                self._rows.append(
+                    {
+                        "id": len(self._rows) + 1,  # 0 would mean "not matched"
+                        "image_id": image,
+                        "category_id": category,
+                        "bbox": [x1, y1, width, height],
+                        "area": width * height,
+                        "iscrowd": 0,
+                        "score": 1.0,
+                    }
+                )
+
+    def index(self, images: int) -> COCO:
+        coco = COCO()
+        coco.dataset = {
+            "images": [{"id": number} for number in range(images)],
+            "categories": [{"id": number} for number in self._category.values()],
+            "annotations": self._rows,
+        }
+        coco.createIndex()
+        return coco
+
+
+def _classes(evaluation: COCOeval, samples: int) -> list[_Class]:
+    by_class = defaultdict(list)
+    for image in filter(None, evaluation.evalImgs):
+        by_class[image["category_id"]].append(image)
+    classes = []
+    for images in by_class.values():
+        detections, truths = np.zeros(samples, dtype=np.int64), np.zeros(samples, dtype=np.int64)
+        for image in images:
+            detections[image["image_id"]] = len(image["dtIds"])
+            truths[image["image_id"]] = len(image["gtIds"])
+        matched = np.concatenate([image["dtMatches"] for image in images], axis=1) > 0
+        classes.append(_Class(matched, detections, truths))
+    return classes
+
+
+def _f1_counts(truth: Instances, found: Instances) -> tuple[int, int, int]:
+    """Count matches, detections and truths of one answer. Pairs of the same class with
+    IoU ≥ ``F1_IOU`` match in falling order of their IoU, each detection and each truth once."""
+    pairs = sorted(
+        (
+            (iou(detection["box"], thing["box"]), i, j)
+            for i, detection in enumerate(found)
+            for j, thing in enumerate(truth)
+            if class_key(detection["label"]) == class_key(thing["label"])
+        ),
+        key=lambda pair: -pair[0],
+    )
+    used_found: set[int] = set()
+    used_truth: set[int] = set()
+    for overlap, i, j in pairs:
+        if overlap >= F1_IOU and i not in used_found and j not in used_truth:
+            used_found.add(i)
+            used_truth.add(j)
+    return len(used_found), len(found), len(truth)
