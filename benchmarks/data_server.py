@@ -46,7 +46,7 @@ from syngrpo.pool.jobs import JobRequest
 from syngrpo.pool.queue import Queue
 from syngrpo.pool.sampling import SamplingPolicy
 from syngrpo.pool.store import Pool
-from syngrpo.serving.server_address import ServerAddress
+from syngrpo.serving.http_client import ServerAddress
 from syngrpo_rooms.dataset import rooms_samples
 
 RUN = "bench"

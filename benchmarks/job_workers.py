@@ -27,7 +27,7 @@ from syngrpo.painting.generators.base import GenerationRequest, NoopGenerator
 from syngrpo.painting.painting_request import Painted
 from syngrpo.pool.store import Pool
 from syngrpo.sample import EncodedImage, Sample
-from syngrpo.serving.server_address import ServerAddress
+from syngrpo.serving.http_client import ServerAddress
 
 TURN = 16
 """Jobs that a worker leases at once."""

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 from benchmarks.machine import machine, versions
+from syngrpo.serving.atomic_files import atomic_write
 
 RESULTS = Path(__file__).parent / "RESULTS.md"
 _PACKAGES = ("syngrpo", "torch", "transformers", "trl", "numpy")
@@ -28,9 +29,7 @@ def write_section(title: str, body: str, path: Path = RESULTS) -> None:
         others[places[0]] = section
     else:
         others.append(section)
-    unfinished = path.with_suffix(".unfinished")
-    unfinished.write_text("\n".join(others), encoding="utf-8")
-    unfinished.replace(path)
+    atomic_write(path, "\n".join(others))
 
 
 def _circumstances() -> str:

@@ -14,6 +14,7 @@ from experiments.rooms.matrix import Cell, Folders, Matrix, differences, plain
 from experiments.rooms.settings import STARTER
 from syngrpo.evaluation.fingerprint import model_fingerprint
 from syngrpo.sample import InputError
+from syngrpo.serving.atomic_files import atomic_write
 from syngrpo_rooms.generator import RoomsGenerator
 from syngrpo_rooms.starter import STARTER_DIR
 
@@ -95,9 +96,7 @@ def write_result(result: Result, path: Path) -> None:
     lines = [f'"{key}": {json.dumps(value, separators=(",", ":"))}' for key, value in parts]
     text = "{\n" + ",\n".join(lines) + "\n}\n"
     path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(path.name + ".unfinished")
-    unfinished.write_text(text, encoding="utf-8")
-    unfinished.replace(path)
+    atomic_write(path, text)
 
 
 def read_result(path: Path) -> Result:

@@ -49,7 +49,7 @@ def test_a_killed_export_is_not_there_and_can_be_repeated(tmp_path: Path, format
     process.send_signal(signal.SIGKILL)
     process.wait()
     process.stdout.close()
-    assert not out.exists() and (tmp_path / "out.unfinished").exists()
+    assert not out.exists() and (tmp_path / ".unfinished-out").exists()
     assert_round_trip(read_dataset(source), out, format)
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
 

@@ -18,7 +18,7 @@ from syngrpo.painting.painter import Painter
 from syngrpo.pool.jobs import JobRequest, Outcome
 from syngrpo.pool.sampling import SamplingPolicy
 from syngrpo.pool.store import Pool
-from syngrpo.serving.server_address import ServerAddress
+from syngrpo.serving.http_client import ServerAddress
 from syngrpo_rooms.dataset import rooms_samples
 
 SEEDS = rooms_samples("train", 8)

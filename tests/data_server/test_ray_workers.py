@@ -25,7 +25,7 @@ from syngrpo.pool.jobs import JobRequest
 from syngrpo.pool.sampling import SamplingPolicy
 from syngrpo.pool.store import Pool
 from syngrpo.sample import InputError
-from syngrpo.serving.server_address import ServerAddress
+from syngrpo.serving.http_client import ServerAddress
 from syngrpo_rooms.dataset import rooms_samples
 
 pytest.importorskip("ray", reason="Ray is not installed: pip install 'syngrpo[ray]'")

@@ -33,10 +33,10 @@ from syngrpo.rollout.native import Response, rollout
 from syngrpo.rollout.remote import RemoteRollout
 from syngrpo.rollout.sampling import Sampling
 from syngrpo.rollout.server import engine_loop
-from syngrpo.rollout.server.serve_rollouts import listen
 from syngrpo.rollout.weight_stream import checkpoint_pieces
 from syngrpo.sample import InputError
-from syngrpo.serving.server_address import ServerAddress
+from syngrpo.serving.http_client import ServerAddress
+from syngrpo.serving.listening import listen
 from syngrpo.tasks import get_task
 from syngrpo_rooms.dataset import rooms_samples
 from syngrpo_rooms.starter import STARTER_DIR

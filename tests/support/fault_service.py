@@ -21,7 +21,7 @@ import uvicorn
 from fault_kills import fork, image_files
 from pool_samples import seed
 
-from syngrpo.data_server.ports import Unavailable, run_job
+from syngrpo.data_server.ports import run_job
 from syngrpo.data_server.sample_wire import parent_data, requests_data
 from syngrpo.data_server.service.app import create_app
 from syngrpo.data_server.service.connection import Connection
@@ -32,7 +32,7 @@ from syngrpo.painting.painter import Painter
 from syngrpo.pool.jobs import JobRequest
 from syngrpo.pool.records import Observation
 from syngrpo.sample import EncodedImage, Sample
-from syngrpo.serving.server_address import ServerAddress
+from syngrpo.serving.http_client import ServerAddress, Unavailable
 
 NEVER = 1 << 60
 SEEDS = [seed(number) for number in range(3)]

@@ -22,9 +22,9 @@ from syngrpo.rollout.sampling import Sampling
 from syngrpo.rollout.server.blueprint import Blueprint, Expected, load_blueprint
 from syngrpo.rollout.server.engine_loop import EngineLoop
 from syngrpo.rollout.server.rollout_app import Desk, create_app
-from syngrpo.rollout.server.serve_rollouts import listen
 from syngrpo.rollout.weight_stream import checkpoint_weights
-from syngrpo.serving.server_address import ServerAddress
+from syngrpo.serving.http_client import ServerAddress
+from syngrpo.serving.listening import listen
 from syngrpo_rooms.starter import STARTER_DIR
 
 

@@ -13,7 +13,7 @@ from syngrpo.rollout.native import rollout
 from syngrpo.rollout.remote import RemoteRollout
 from syngrpo.rollout.sampling import Sampling
 from syngrpo.rollout.vllm_engine import VllmEngine
-from syngrpo.serving.server_address import ServerAddress
+from syngrpo.serving.http_client import ServerAddress
 from syngrpo.tasks import get_task
 from syngrpo.workflow.processes import Processes
 from syngrpo_rooms.dataset import rooms_samples

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import httpx
 
-from syngrpo.serving.server_address import ServerAddress
+from syngrpo.serving.http_client import ServerAddress
 
 TOKEN = "correct-horse"
 

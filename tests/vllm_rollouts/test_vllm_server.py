@@ -29,7 +29,7 @@ from syngrpo.rollout.native import rollout
 from syngrpo.rollout.remote import RemoteRollout
 from syngrpo.rollout.sampling import Sampling
 from syngrpo.sample import InputError
-from syngrpo.serving.server_address import ServerAddress
+from syngrpo.serving.http_client import ServerAddress
 from syngrpo.tasks import get_task
 from syngrpo_rooms.dataset import rooms_samples
 from syngrpo_rooms.starter import STARTER_DIR

@@ -43,10 +43,10 @@ def rollout_server(
     their rollout.server_token_file. Stop it with Ctrl-C, or let it crash: the
     run waits until it is back (rollout.server_patience_s).
     """
-    from syngrpo.serving.bearer_token import read_token, refuse_open_door
+    from syngrpo.serving.bearer_token import read_token, require_token_beyond_loopback
 
     token = read_token(token_file)
-    refuse_open_door(host, token)
+    require_token_beyond_loopback(host, token)
 
     import torch
 

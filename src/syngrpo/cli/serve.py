@@ -32,10 +32,10 @@ def serve(
     ] = None,
 ) -> None:
     """Serve as the data server of one or several training runs (server.url in their config)."""
-    from syngrpo.serving.bearer_token import read_token, refuse_open_door
+    from syngrpo.serving.bearer_token import read_token, require_token_beyond_loopback
 
     token = read_token(token_file)
-    refuse_open_door(host, token)
+    require_token_beyond_loopback(host, token)
 
     from syngrpo.data_server.service.serve_data import serve as run_server
     from syngrpo.painting.generators.base import make_generator

@@ -35,7 +35,7 @@ def worker(
     from syngrpo.data_server.service.remote_workers import run_workers
     from syngrpo.sample import InputError
     from syngrpo.serving.bearer_token import read_token
-    from syngrpo.serving.server_address import ServerAddress
+    from syngrpo.serving.http_client import ServerAddress
 
     cluster = ray_cluster(ray, gpus_per_worker)
     if cluster and devices:

@@ -10,7 +10,7 @@ from pydantic import Field, model_validator
 
 from syngrpo.config.section import Section, ServerUrl
 from syngrpo.serving.bearer_token import read_token
-from syngrpo.serving.server_address import ServerAddress
+from syngrpo.serving.http_client import ServerAddress
 
 
 class RolloutConfig(Section):

@@ -10,7 +10,7 @@ from typing import Any
 from syngrpo.painting.gate import GateThresholds
 from syngrpo.painting.judges.options import JudgeOptions
 from syngrpo.painting.painting_request import Canvas
-from syngrpo.serving.server_address import ServerAddress
+from syngrpo.serving.http_client import ServerAddress
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -16,10 +16,6 @@ from syngrpo.pool.jobs import JobRequest
 from syngrpo.pool.records import Observation
 
 
-class Unavailable(Exception):  # noqa: N818
-    """The other side cannot be reached, or is too busy, now: try again later."""
-
-
 @dataclass(frozen=True)
 class Leased(PaintingRequest):
     """A leased job with all that a worker needs: no pool.

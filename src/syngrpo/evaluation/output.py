@@ -16,6 +16,7 @@ from syngrpo.evaluation.predictions import (
     write_predictions,
 )
 from syngrpo.sample import InputError, Sample
+from syngrpo.serving.atomic_files import atomic_write
 from syngrpo.tasks import PromptStyle
 
 SETTINGS = "settings.json"
@@ -120,6 +121,4 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def _write(path: Path, content: dict[str, Any]) -> None:
-    unfinished = path.with_name(path.name + ".unfinished")
-    unfinished.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-    unfinished.replace(path)
+    atomic_write(path, json.dumps(content, indent=2) + "\n")

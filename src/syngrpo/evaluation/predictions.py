@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from syngrpo.sample import InputError
+from syngrpo.serving.atomic_files import atomic_file
 
 
 @dataclass(frozen=True)
@@ -48,11 +49,8 @@ class Prediction:
 
 def write_predictions(predictions: Iterable[Prediction], path: Path) -> None:
     """One JSON object a line, the fields of Prediction. The file appears when it is complete."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(path.name + ".unfinished")
-    with unfinished.open("w", encoding="utf-8") as file:
+    with atomic_file(path) as temporary, temporary.open("w", encoding="utf-8") as file:
         file.writelines(map(_line, predictions))
-    unfinished.replace(path)
 
 
 def append_predictions(predictions: Iterable[Prediction], path: Path) -> None:

@@ -12,6 +12,7 @@ from syngrpo.formats.problems import OnBadRow, Problems
 from syngrpo.formats.registry import ReadOptions, read_dataset
 from syngrpo.formats.rows import parse_row, row_to_sample, sample_to_row
 from syngrpo.sample import EncodedImage, InputError, Sample
+from syngrpo.serving.atomic_files import atomic_file, atomic_write
 
 
 def read_jsonl(
@@ -79,20 +80,16 @@ def write_jsonl(samples: Iterable[Sample], path: Path, image_dir: Path) -> None:
     if not image_dir.resolve().is_relative_to(folder):
         raise InputError(f"image folder {image_dir} must lie inside {folder}, beside {path.name}")
     image_dir.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(path.name + ".unfinished")
-    with unfinished.open("w", encoding="utf-8") as file:
+    with atomic_file(path) as temporary, temporary.open("w", encoding="utf-8") as file:
         for sample in samples:
             stored = _store(sample.image, image_dir.resolve())
             row = sample_to_row(sample, stored.relative_to(folder).as_posix())
             file.write(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n")
-    unfinished.replace(path)
 
 
 def _store(image: EncodedImage, image_dir: Path) -> Path:
     data = image.read()
     stored = image_dir / f"{image.digest()[:32]}.{suffix_of(data)}"
     if not stored.exists():
-        unfinished = stored.with_name(stored.name + ".unfinished")
-        unfinished.write_bytes(data)
-        unfinished.replace(stored)
+        atomic_write(stored, data)
     return stored

@@ -14,6 +14,7 @@ from syngrpo.evaluation.statistics import Part, headlines, kinds, parts
 from syngrpo.pages.evaluation_cases import case_section
 from syngrpo.pages.evaluation_style import STYLE
 from syngrpo.sample import Sample
+from syngrpo.serving.atomic_files import atomic_write
 from syngrpo.tasks.ovd import DETECTION
 
 PAGE = "report.html"
@@ -30,9 +31,7 @@ def write_page(
 ) -> Path:
     """Writes ``out/report.html`` and returns its path. ``sets`` hold the samples of ``results``."""
     path = out / PAGE
-    unfinished = path.with_name(PAGE + ".unfinished")
-    unfinished.write_text(_page(results, sets, title), encoding="utf-8")
-    unfinished.replace(path)
+    atomic_write(path, _page(results, sets, title))
     return path
 
 

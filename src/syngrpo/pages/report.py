@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from html import escape
 from pathlib import Path
 
@@ -27,6 +26,7 @@ from syngrpo.pages.run_data import RunData, read_run
 from syngrpo.pages.style import STYLE
 from syngrpo.pages.words import words_section
 from syngrpo.pool.store import Pool
+from syngrpo.serving.atomic_files import atomic_write
 
 FAMILIES = 8
 CHILDREN = 4
@@ -47,9 +47,7 @@ def write_report(run_dir: Path) -> Path:
         if pool is not None:
             pool.close()
     path = run_dir / "report.html"
-    unfinished = path.with_name("report.html.unfinished")
-    unfinished.write_text(page, encoding="utf-8")
-    os.replace(unfinished, path)
+    atomic_write(path, page)
     return path
 
 

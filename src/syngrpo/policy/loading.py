@@ -36,6 +36,7 @@ from syngrpo.policy.model_options import LoraOptions
 from syngrpo.policy.sharding import Sharding
 from syngrpo.policy.varlen import has_varlen
 from syngrpo.sample import InputError
+from syngrpo.serving.devices import parse_device
 
 logger = logging.getLogger(__name__)
 
@@ -163,7 +164,7 @@ def load_policy(
     """
     if dtype not in DTYPES:
         raise InputError(f"dtype {dtype!r} is unknown; use one of {', '.join(DTYPES)}")
-    target = _device(device)
+    target = parse_device(device, "model.device")
     source, adapter = _sources(path, adapter)
     if adapter and lora:
         raise InputError(f"adapter {adapter} brings its own rank; leave out model.lora")
@@ -233,16 +234,6 @@ def _source(path: str | Path) -> str:
     if isinstance(path, Path) or not re.fullmatch(r"[\w.-]+/[\w.-]+", path):
         raise InputError(f"model directory {path} does not exist; check model.path")
     return path
-
-
-def _device(device: str) -> torch.device:
-    try:
-        target = torch.device(device)
-    except RuntimeError:
-        raise InputError(f"device {device!r} is unknown; use cpu or cuda") from None
-    if target.type == "cuda" and not torch.cuda.is_available():
-        raise InputError(f"device {device!r} is not available on this machine; use cpu")
-    return target
 
 
 def _can_share_prefix(config: Any, family: Family, source: str) -> bool:

@@ -13,6 +13,7 @@ from pathlib import Path
 from syngrpo.pool.filesystem import explain_disk_errors, refuse_network_filesystem
 from syngrpo.pool.schema import APPLICATION_ID, SCHEMA, UPGRADES, VERSION
 from syngrpo.sample import InputError
+from syngrpo.serving.atomic_files import atomic_file
 
 FILE_NAME = "pool.db"
 BUSY_TIMEOUT_S = 60.0
@@ -55,18 +56,13 @@ class Database:
 
         Images are not copied: they are never changed or deleted, so the copy's references hold.
         """
-        unfinished = path.with_name(path.name + ".unfinished")
-        unfinished.unlink(missing_ok=True)
-        with explain_disk_errors(path.parent), self._lock:
-            copy = sqlite3.connect(unfinished)
+        with explain_disk_errors(path.parent), self._lock, atomic_file(path, durable=True) as new:
+            copy = sqlite3.connect(new)
             try:
                 self._connection.backup(copy)
                 copy.execute("PRAGMA journal_mode = DELETE")  # one file, no log beside it
             finally:
                 copy.close()
-            sync_directory(path.parent)
-            unfinished.replace(path)
-            sync_directory(path.parent)
 
     def restore(self, path: Path) -> None:
         """Replaces the whole state by that of a backup. Raises InputError when it is not one."""
@@ -97,15 +93,6 @@ class Database:
                 if self._connection.in_transaction:  # a full disk may already have rolled back
                     self._connection.execute("ROLLBACK")
                 raise
-
-
-def sync_directory(directory: Path) -> None:
-    """Makes names created or renamed in a directory survive a power failure."""
-    descriptor = os.open(directory, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 @contextmanager

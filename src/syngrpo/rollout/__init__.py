@@ -10,7 +10,7 @@ from syngrpo.policy.loading import Policy
 from syngrpo.rollout.native import Response, rollout
 from syngrpo.rollout.remote import PATIENCE_S, RemoteRollout
 from syngrpo.rollout.sampling import Sampling
-from syngrpo.serving.server_address import ServerAddress
+from syngrpo.serving.http_client import ServerAddress
 
 
 class Rollout(Protocol):

@@ -18,7 +18,6 @@ import torch
 import torch.distributed as dist
 from safetensors.torch import save
 
-from syngrpo.data_server.ports import Unavailable
 from syngrpo.policy.encode import Prompt
 from syngrpo.policy.loading import Policy
 from syngrpo.rollout.frames import framed
@@ -29,7 +28,7 @@ from syngrpo.rollout.sampling import Sampling
 from syngrpo.rollout.server_connection import Connection, Missing, State
 from syngrpo.rollout.weight_stream import checkpoint_pieces
 from syngrpo.sample import InputError
-from syngrpo.serving.server_address import ServerAddress
+from syngrpo.serving.http_client import ServerAddress, Unavailable
 
 log = logging.getLogger(__name__)
 

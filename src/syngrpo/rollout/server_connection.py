@@ -8,9 +8,8 @@ from dataclasses import dataclass
 
 import httpx
 
-from syngrpo.data_server.service.connection import Http
 from syngrpo.sample import InputError
-from syngrpo.serving.server_address import ServerAddress
+from syngrpo.serving.http_client import HttpClient, ServerAddress
 
 STATE_S, ANSWER_S = 30.0, 3600.0
 """Timeouts in seconds: an answer may be long in the making."""
@@ -45,12 +44,12 @@ class Connection:
     when it refuses."""
 
     def __init__(self, server: ServerAddress) -> None:
-        self._http = Http(
+        self._http = HttpClient(
             server,
             "rollout server",
             key="rollout.server",
             check="rollout.server",
-            wait_s=ANSWER_S,
+            answer_s=ANSWER_S,
             later=LATER,
             refusals={409: Missing},
             transport=httpx.HTTPTransport(socket_options=KEEP_ALIVE),

@@ -1,4 +1,8 @@
-"""Writing directories that are whole or not there, and telling a full disk as such."""
+"""Writing files and directories that are either complete or absent, whatever kills the process.
+
+Everything is written under a temporary name in the same folder and then renamed. A full disk is
+reported as one InputError.
+"""
 
 from __future__ import annotations
 
@@ -17,21 +21,59 @@ _NOTHING_FREE = 64_000
 
 
 @contextmanager
-def atomic_directory(target: Path, expected_bytes: int = 0) -> Iterator[Path]:
-    """Yields an empty temporary directory beside ``target``; on leaving, its content reaches the
-    disk and then takes the name ``target``. An existing ``target`` is replaced.
+def atomic_file(target: Path, *, durable: bool = False) -> Iterator[Path]:
+    """Yield the path of a temporary file beside ``target``, which the caller writes. On leaving,
+    it is renamed to ``target``, replacing an existing file.
 
-    On an error the temporary directory is removed and ``target`` stays as it was. A full disk
-    becomes InputError, which says how much is free and how much was needed: the bytes written so
-    far, or ``expected_bytes`` if that is more. A killed process leaves the temporary directory.
+    ``durable``: the content is synced to the disk before the rename, and the rename after it, so
+    that the file also survives a loss of power. On an error the temporary file is removed and
+    ``target`` stays as it was. Folders are created. Raises InputError when the disk is full.
     """
-    temporary = target.parent / f"{_UNFINISHED}{target.name}"
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary = _beside(target)
+    temporary.unlink(missing_ok=True)
+    try:
+        yield temporary
+        if durable:
+            flush(temporary)
+        temporary.replace(target)
+        if durable:
+            flush(target.parent)
+    except BaseException as error:
+        full = is_disk_full(error, target.parent)
+        needed = temporary.stat().st_size if temporary.exists() else 0
+        temporary.unlink(missing_ok=True)
+        if full:
+            raise disk_full_error(target, needed) from error
+        raise
+
+
+def atomic_write(target: Path, content: str | bytes, *, durable: bool = False) -> None:
+    """Write a whole file as ``atomic_file`` does; text is encoded as UTF-8."""
+    with atomic_file(target, durable=durable) as temporary:
+        temporary.write_bytes(content.encode() if isinstance(content, str) else content)
+
+
+@contextmanager
+def atomic_directory(
+    target: Path, expected_bytes: int = 0, *, durable: bool = True
+) -> Iterator[Path]:
+    """Yield an empty temporary directory beside ``target``, which the caller fills. On leaving, it
+    is renamed to ``target``, replacing an existing directory.
+
+    ``durable``: every file is synced to the disk before the rename. On an error the temporary
+    directory is removed and ``target`` stays as it was; a killed process leaves the temporary
+    directory (see ``remove_unfinished``). A full disk becomes InputError, which says how much is
+    free and how much was needed: the bytes written so far, or ``expected_bytes`` if that is more.
+    """
+    temporary = _beside(target)
     target.parent.mkdir(parents=True, exist_ok=True)
     shutil.rmtree(temporary, ignore_errors=True)
     try:
         temporary.mkdir()
         yield temporary
-        flush_tree(temporary)
+        if durable:
+            flush_tree(temporary)
         _replace(temporary, target)
     except BaseException as error:
         full, needed = is_disk_full(error, target.parent), max(tree_size(temporary), expected_bytes)
@@ -42,13 +84,16 @@ def atomic_directory(target: Path, expected_bytes: int = 0) -> Iterator[Path]:
 
 
 def remove_unfinished(directory: Path) -> None:
-    """Removes what killed processes left in ``directory``. Nobody may be writing there."""
+    """Remove what killed processes left in ``directory``. No other process may be writing there."""
     for path in directory.glob(f"{_UNFINISHED}*"):
-        shutil.rmtree(path)
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
 
 
 def remove_directory(directory: Path) -> None:
-    """Deletes a directory so that a crash half-way leaves no partial one under its name."""
+    """Delete a directory so that a crash half-way leaves no partial one under its name."""
     condemned = directory.parent / f"{_UNFINISHED}removed-{directory.name}"
     directory.rename(condemned)
     shutil.rmtree(condemned)
@@ -57,8 +102,8 @@ def remove_directory(directory: Path) -> None:
 def is_disk_full(error: BaseException, directory: Path) -> bool:
     """Whether ``error`` comes from a full disk or an exhausted quota.
 
-    Libraries wrap the operating system's error (torch), keep only its text (safetensors) or lose
-    it; for the last, the disk is looked at.
+    Libraries wrap the operating system's error (torch), keep only its text (safetensors), or lose
+    it; in the last case the free space of the disk decides.
     """
     if not isinstance(error, Exception):
         return False
@@ -73,16 +118,17 @@ def is_disk_full(error: BaseException, directory: Path) -> bool:
 
 
 def disk_full_error(path: Path, needed_bytes: int) -> InputError:
-    """The one line for the user; call it after what was written in vain has been removed."""
+    """The error for the user. Call it after the partial output has been removed, because its
+    message says how much space is free."""
     free = shutil.disk_usage(path.parent).free
     return InputError(
         f"the disk is full: writing {path} needs more than {needed_bytes / _MEGABYTE:.1f} MB, "
-        f"{free / _MEGABYTE:.1f} MB are free; free some space or choose another --run-dir"
+        f"{free / _MEGABYTE:.1f} MB are free; free some space or choose another directory"
     )
 
 
 def flush_tree(directory: Path) -> None:
-    """Brings every file and folder below ``directory``, and itself, to the disk."""
+    """Sync every file and folder below ``directory``, and itself, to the disk."""
     for folder, _, names in os.walk(directory, topdown=False):
         for name in names:
             flush(Path(folder) / name)
@@ -90,7 +136,7 @@ def flush_tree(directory: Path) -> None:
 
 
 def flush(path: Path) -> None:
-    """fsync of a file's content or a directory's entries."""
+    """Sync a file's content, or a directory's entries, to the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -103,8 +149,13 @@ def tree_size(directory: Path) -> int:
     return sum(path.stat().st_size for path in directory.rglob("*") if path.is_file())
 
 
+def _beside(target: Path) -> Path:
+    return target.parent / f"{_UNFINISHED}{target.name}"
+
+
 def _replace(temporary: Path, target: Path) -> None:
-    """A directory cannot be renamed onto one with content, so an old one steps aside first."""
+    """Rename ``temporary`` to ``target``. A directory cannot be renamed onto one that has content,
+    so an existing ``target`` is renamed first."""
     aside = target.parent / f"{_UNFINISHED}replaced-{target.name}"
     shutil.rmtree(aside, ignore_errors=True)
     if target.exists():

@@ -1,4 +1,7 @@
-"""Who may talk to the service: those on the same host, and those who know the token."""
+"""The bearer token of a server: reading it from a file, and checking the header of a request.
+
+A server that only its own host can reach needs no token; any other one must have one.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,10 @@ from syngrpo.sample import InputError
 
 
 def read_token(path: Path | None) -> str | None:
-    """The token in a file, or None without a file. Raises InputError when there is none in it."""
+    """Return the token in a file, None without a file.
+
+    Raises InputError when the file cannot be read or holds no token.
+    """
     if path is None:
         return None
     try:
@@ -22,8 +28,8 @@ def read_token(path: Path | None) -> str | None:
     return token
 
 
-def refuse_open_door(host: str, token: str | None) -> None:
-    """Raises InputError for an address that other hosts can reach when there is no token."""
+def require_token_beyond_loopback(host: str, token: str | None) -> None:
+    """Raise InputError when other hosts can reach the address and there is no token."""
     if token is None and not is_loopback(host):
         raise InputError(
             f"--host {host} can be reached from other hosts; give a --token-file, "
@@ -32,18 +38,21 @@ def refuse_open_door(host: str, token: str | None) -> None:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether only this host can reach the address."""
+    """Whether only this host can reach the address. False for every name but ``localhost``."""
     if host == "localhost":
         return True
     try:
         return ipaddress.ip_address(host).is_loopback
-    except ValueError:  # a name, wherever it leads
+    except ValueError:
         return False
 
 
 def refusal(token: str, header: bytes | None) -> tuple[int, str] | None:
-    """Status and message for an ``Authorization`` header, None when it is right. The comparison
-    takes the same time wherever the first difference is."""
+    """Check the value of an ``Authorization`` header. Return the status and the message of the
+    refusal, None when the token is right.
+
+    The comparison takes the same time wherever the first difference is.
+    """
     scheme, _, given = (header or b"").partition(b" ")
     if scheme.lower() != b"bearer" or not given.strip():
         return 401, "a token is needed; send it as Authorization: Bearer TOKEN"

@@ -35,7 +35,7 @@ from syngrpo.pool.sampling import SamplingPolicy
 from syngrpo.pool.store import Pool
 from syngrpo.sample import InputError, Sample
 from syngrpo.serving.atomic_files import atomic_directory
-from syngrpo.serving.server_address import ServerAddress
+from syngrpo.serving.http_client import ServerAddress
 from syngrpo.workflow.checkpoint import Checkpoint, Writer, latest
 from syngrpo.workflow.processes import Processes
 from syngrpo.workflow.resume import resume_run, save_run

@@ -16,7 +16,7 @@ from typing import IO, Any
 import yaml
 
 from syngrpo.sample import InputError
-from syngrpo.serving.atomic_files import disk_full_error, flush, is_disk_full
+from syngrpo.serving.atomic_files import atomic_write, disk_full_error, flush, is_disk_full
 
 _LOCK = ".lock"
 _LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
@@ -95,15 +95,8 @@ class RunDirectory:
 
     def write_config(self, config: Mapping[str, Any]) -> None:
         """Writes the resolved configuration (plain values) to ``config.yaml``, atomically."""
-        temporary = self.path / ".config.yaml"
         text = yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True)
-        try:
-            temporary.write_text(text, encoding="utf-8")
-            flush(temporary)
-        except OSError as error:
-            temporary.unlink(missing_ok=True)
-            raise self._told(error, self.config_path, len(text)) from error
-        temporary.replace(self.config_path)
+        atomic_write(self.config_path, text, durable=True)
 
     def append_metrics(self, record: Mapping[str, float | int | None]) -> None:
         """Adds one step to ``metrics.jsonl``: one JSON object a line, with the key ``step``.

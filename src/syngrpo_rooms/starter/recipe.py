@@ -18,6 +18,7 @@ import torch
 from torch.utils.data import DataLoader
 from transformers import Qwen2_5_VLForConditionalGeneration, Qwen2_5_VLProcessor
 
+from syngrpo.serving.atomic_files import atomic_file
 from syngrpo_rooms.starter.annotators import THINK_WORDS, Manner, Mixture
 from syngrpo_rooms.starter.build import build_model, build_processor, save
 from syngrpo_rooms.starter.lessons import LessonBatch, Lessons
@@ -134,17 +135,12 @@ def teach(
         last = step + 1 == stage.steps
         if (step + 1) % recipe.report_every == 0 or last:
             saved = [optimizer.state_dict() for optimizer in optimizers]
-            _replace(
-                {"pupil": pupil.state_dict(), "optimizers": saved, "step": step + 1}, state_file
-            )
+            state = {"pupil": pupil.state_dict(), "optimizers": saved, "step": step + 1}
+            with atomic_file(state_file) as temporary:
+                torch.save(state, temporary)
             count = recipe.measured if last else recipe.measured // 3
             found = accuracies(pupil, processor, count)
             report({"stage": stage.name, "step": step + 1} | found)
-
-
-def _replace(state: dict, path: Path) -> None:
-    torch.save(state, path.with_suffix(".tmp"))
-    path.with_suffix(".tmp").replace(path)
 
 
 def _step(

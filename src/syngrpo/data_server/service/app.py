@@ -15,12 +15,13 @@ from starlette.responses import JSONResponse, Response
 
 from syngrpo.data_server.service.desk import Desk
 from syngrpo.data_server.service.guard import Guard
-from syngrpo.data_server.service.limits import Limits, Refused, problem
+from syngrpo.data_server.service.limits import Limits
 from syngrpo.data_server.service.runs import Runs
 from syngrpo.data_server.service.schemas import Health, Problem
 from syngrpo.data_server.service.trainer_routes import trainer_routes
 from syngrpo.data_server.service.worker_routes import worker_routes
 from syngrpo.sample import InputError
+from syngrpo.serving.refusals import Refused, refusal_response
 
 REFUSALS: dict[int | str, dict[str, Any]] = {
     400: {"model": Problem, "description": "not JSON, or a path with .."},
@@ -74,7 +75,7 @@ def _explain_refusals(app: FastAPI) -> None:
 
     @app.exception_handler(Refused)
     async def refused(request: Request, error: Refused) -> Response:
-        return problem(error.status, str(error), error.retry_after)
+        return refusal_response(error.status, str(error), error.retry_after)
 
     @app.exception_handler(InputError)
     async def wrong_input(request: Request, error: InputError) -> Response:
@@ -82,21 +83,21 @@ def _explain_refusals(app: FastAPI) -> None:
         ours = isinstance(cause, sqlite3.Error) or getattr(cause, "errno", 0) in (
             *(errno.ENOSPC, errno.EDQUOT),
         )
-        return problem(507 if ours else 422, str(error))
+        return refusal_response(507 if ours else 422, str(error))
 
     @app.exception_handler(RecursionError)
     async def too_deep(request: Request, error: RecursionError) -> Response:
-        return problem(422, "the data is nested too deeply")
+        return refusal_response(422, "the data is nested too deeply")
 
     @app.exception_handler(RequestValidationError)
     async def wrong_value(request: Request, error: RequestValidationError) -> Response:
         first, *more = error.errors()
         where = ".".join(str(part)[:60] for part in first["loc"])
         line = f"{where}: {first['msg']}" + (f", and {len(more)} more" if more else "")
-        return problem(400 if first["type"] == "json_invalid" else 422, line)
+        return refusal_response(400 if first["type"] == "json_invalid" else 422, line)
 
     @app.exception_handler(HTTPException)
     async def http(request: Request, error: HTTPException) -> Response:
-        answer = problem(error.status_code, str(error.detail))
+        answer = refusal_response(error.status_code, str(error.detail))
         answer.headers.update(error.headers or {})
         return answer

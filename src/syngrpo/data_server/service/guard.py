@@ -7,9 +7,10 @@ from collections.abc import Iterable
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from syngrpo.data_server.service.limits import Limits, problem
+from syngrpo.data_server.service.limits import Limits
 from syngrpo.data_server.service.service_metrics import Metrics
 from syngrpo.serving.bearer_token import refusal
+from syngrpo.serving.refusals import refusal_response
 
 OPEN_PATHS = ("/healthz",)
 """Answered without a token, for whoever watches over processes."""
@@ -53,7 +54,7 @@ class Guard:
                 await self._app(scope, _replay(body, receive), send)
                 return
             refused = (413, f"the request is larger than {limit} bytes; send less at a time")
-        await problem(*refused)(scope, receive, send)
+        await refusal_response(*refused)(scope, receive, send)
 
     def _refusal(self, scope: Scope) -> tuple[int, str] | None:
         if self._token is not None and scope["path"] not in OPEN_PATHS:

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import logging
 from dataclasses import dataclass
 
-from starlette.responses import JSONResponse
-
 from syngrpo.sample import MAX_PIXELS, EncodedImage, InputError
-
-log = logging.getLogger(__name__)
+from syngrpo.serving.refusals import Refused
 
 DESCRIPTION = 4_000
 """Characters of a description."""
@@ -30,28 +26,6 @@ class Limits:
     body: int = 4 << 20
     image_body: int = 64 << 20
     image_pixels: int = MAX_PIXELS
-
-
-class Refused(Exception):  # noqa: N818
-    """A request that is answered with a ``status`` and one line, and changes nothing.
-
-    ``retry_after``: seconds after which it may succeed.
-    """
-
-    def __init__(self, status: int, message: str, retry_after: int | None = None) -> None:
-        super().__init__(message)
-        self.status = status
-        self.retry_after = retry_after
-
-
-def problem(status: int, message: str, retry_after: int | None = None) -> JSONResponse:
-    """The answer to a refused request, which is logged. One line of ASCII whatever it quotes."""
-    line = " ".join(message.split()).encode("ascii", "backslashreplace").decode()[:500]
-    log.warning("refused with status %d: %s", status, line)
-    headers = {"Retry-After": str(retry_after)} if retry_after is not None else {}
-    if status == 401:
-        headers["WWW-Authenticate"] = "Bearer"
-    return JSONResponse({"error": line}, status, headers)
 
 
 def checked_image(content: bytes, limits: Limits) -> EncodedImage:

@@ -18,7 +18,7 @@ from syngrpo.data_server.sample_wire import (
 from syngrpo.data_server.service.connection import Connection, Unfit
 from syngrpo.painting.painting_request import Result
 from syngrpo.sample import Sample
-from syngrpo.serving.server_address import ServerAddress
+from syngrpo.serving.http_client import ServerAddress
 
 WAIT_S = 1.0
 """How long the server may keep a request for jobs waiting: SIGTERM waits for it, too."""

@@ -8,12 +8,12 @@ import threading
 from types import FrameType
 
 from syngrpo.data_server.options import RemoteSettings
-from syngrpo.data_server.ports import Unavailable
 from syngrpo.data_server.ray_cluster import RayCluster
 from syngrpo.data_server.ray_workers import RayWorkers
 from syngrpo.data_server.service.connection import Connection
 from syngrpo.data_server.supervisor import DataServer
 from syngrpo.painting.generators.base import make_generator
+from syngrpo.serving.http_client import Unavailable
 
 log = logging.getLogger(__name__)
 

@@ -15,7 +15,6 @@ from pathlib import Path
 from syngrpo.data_server.options import SynthesisSettings
 from syngrpo.data_server.pool_jobs import PoolJobs, open_queue, outcome
 from syngrpo.data_server.ports import Leased
-from syngrpo.data_server.service.limits import Refused
 from syngrpo.data_server.service.schemas import RUN_PATTERN, RunOptions
 from syngrpo.painting.painting_request import Result as Work
 from syngrpo.pool.jobs import Admitted, JobRequest, Rejected, SubmitResult
@@ -23,6 +22,7 @@ from syngrpo.pool.queue import Queue
 from syngrpo.pool.records import Observation
 from syngrpo.pool.store import Pool
 from syngrpo.sample import InputError, Sample
+from syngrpo.serving.refusals import Refused
 
 RECORD = "run.json"
 """In a run's folder: its identity and its options."""

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import ipaddress
 import logging
 import signal
-import socket
 from collections.abc import Mapping
 from pathlib import Path
 from types import FrameType
@@ -21,15 +19,11 @@ from syngrpo.data_server.service.desk import Desk
 from syngrpo.data_server.service.remote_workers import painters
 from syngrpo.data_server.service.runs import Runs
 from syngrpo.data_server.supervisor import DataServer
-from syngrpo.sample import InputError
-from syngrpo.serving.bearer_token import refuse_open_door
-from syngrpo.serving.server_address import ServerAddress
+from syngrpo.serving.bearer_token import require_token_beyond_loopback
+from syngrpo.serving.http_client import ServerAddress
+from syngrpo.serving.listening import GRACE_S, listen, local_url, server_url
 
 log = logging.getLogger(__name__)
-
-GRACE_S = 5
-"""How long requests may take to end when the server is told to stop, in seconds."""
-BACKLOG = 128
 
 
 def serve(
@@ -48,20 +42,18 @@ def serve(
     Raises InputError for an address that cannot be had, or that others can reach without a token,
     for a directory that cannot be used, and for a Ray ``cluster``, where the workers are actors.
     """
-    refuse_open_door(host, token)
+    require_token_beyond_loopback(host, token)
     runs = Runs(directory)
     app = create_app(runs, token)
-    listener = _listen(host, port)
-    port = listener.getsockname()[1]
+    listener = listen(host, port)
+    url = server_url(host, listener)
     config = uvicorn.Config(
         app, log_level="warning", access_log=False, timeout_graceful_shutdown=GRACE_S
     )
     for name in (signal.SIGTERM, signal.SIGINT):  # uvicorn raises them again once it has stopped
         signal.signal(name, lambda number, frame: None)
-    shown = f"[{host}]" if ":" in host else host
-    print(f"serving {directory} on http://{shown}:{port}", flush=True)
-    url = f"http://{shown}:{port}" if cluster else _own_url(host, port)
-    own = ServerAddress(url, token)
+    print(f"serving {directory} on {url}", flush=True)
+    own = ServerAddress(url if cluster else local_url(host, listener), token)
     settings = RemoteSettings(
         server=own,
         generator=generator,
@@ -87,29 +79,3 @@ class _Server(uvicorn.Server):
         self._painters.stop_soon()
         self._desk.close_soon()
         super().handle_exit(sig, frame)
-
-
-def _listen(host: str, port: int) -> socket.socket:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    # The protocol is named, or asyncio would not turn off Nagle's algorithm: 40 ms an answer.
-    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
-    try:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind((host, port))
-        listener.listen(BACKLOG)
-    except OSError as error:
-        listener.close()
-        reason = error.strerror or error
-        raise InputError(f"cannot listen on {host}:{port} ({reason}); choose another") from None
-    return listener
-
-
-def _own_url(host: str, port: int) -> str:
-    """Where the server's own workers find it."""
-    try:
-        address = ipaddress.ip_address(host)
-    except ValueError:
-        return f"http://{host}:{port}"
-    if address.is_unspecified:
-        return f"http://127.0.0.1:{port}" if address.version == 4 else f"http://[::1]:{port}"
-    return f"http://[{host}]:{port}" if address.version == 6 else f"http://{host}:{port}"

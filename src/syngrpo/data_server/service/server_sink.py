@@ -15,7 +15,6 @@ from typing import Any
 
 from syngrpo.data_server.counts import SubmitCounts, count_submitted
 from syngrpo.data_server.options import SynthesisSettings
-from syngrpo.data_server.ports import Unavailable
 from syngrpo.data_server.sample_wire import ended_from, parent_data, requests_data
 from syngrpo.data_server.service.connection import Connection, Full, Gone
 from syngrpo.data_server.spill import Spill
@@ -26,7 +25,8 @@ from syngrpo.pool.records import Observation
 from syngrpo.pool.sampling import SamplingPolicy
 from syngrpo.pool.store import Pool
 from syngrpo.sample import InputError
-from syngrpo.serving.server_address import ServerAddress
+from syngrpo.serving.atomic_files import atomic_write
+from syngrpo.serving.http_client import ServerAddress, Unavailable
 
 log = logging.getLogger(__name__)
 
@@ -207,10 +207,8 @@ def namespace_of(run_dir: Path) -> str:
     kept = run_dir / NAMESPACE_NAME
     if not kept.exists():
         stem = re.sub(r"[^a-z0-9_-]+", "-", run_dir.resolve().name.lower()).strip("-")[:50]
-        unfinished = kept.with_suffix(".unfinished")
         name = f"{stem or 'run'}-{uuid.uuid4().hex[:10]}"
-        unfinished.write_text(json.dumps({"namespace": name}), encoding="utf-8")
-        unfinished.replace(kept)
+        atomic_write(kept, json.dumps({"namespace": name}))
     try:
         return str(json.loads(kept.read_text(encoding="utf-8"))["namespace"])
     except (ValueError, KeyError, TypeError):

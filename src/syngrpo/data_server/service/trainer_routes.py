@@ -13,12 +13,13 @@ from starlette.responses import JSONResponse, Response
 from syngrpo.data_server.sample_wire import Data, ended_data
 from syngrpo.data_server.service import schemas
 from syngrpo.data_server.service.desk import Desk
-from syngrpo.data_server.service.limits import INTEGER, Limits, Refused, checked_image
+from syngrpo.data_server.service.limits import INTEGER, Limits, checked_image
 from syngrpo.pool.image_store import is_whole
 from syngrpo.pool.jobs import JobRequest
 from syngrpo.pool.records import Observation, PoolStats
 from syngrpo.pool.rows import from_fields
 from syngrpo.sample import Sample
+from syngrpo.serving.refusals import Refused
 from syngrpo.tasks import get_task
 
 RunName = Annotated[str, InPath(pattern=schemas.RUN_PATTERN, description="The run's namespace.")]

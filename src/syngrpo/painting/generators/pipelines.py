@@ -21,6 +21,7 @@ from syngrpo.painting.generators.sizes import fitted_image, padded_to_multiple, 
 from syngrpo.painting.generators.vae import round_trip
 from syngrpo.painting.generators.weights import Weights
 from syngrpo.sample import InputError
+from syngrpo.serving.devices import parse_device
 
 _T = TypeVar("_T")
 _NEEDED = frozenset({"prompt", "image", "mask_image", "generator", "output_type"})
@@ -131,13 +132,7 @@ def _seeded(seed: int, device: torch.device) -> Iterator[None]:
 
 
 def _device(chosen: Plan) -> torch.device:
-    name = chosen.options.device
-    accelerator = torch.accelerator.current_accelerator(check_available=True)
-    try:
-        device = (accelerator or torch.device("cpu")) if name == "auto" else torch.device(name)
-        torch.empty(1, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise InputError(f"synthesis: device '{name}' cannot be used ({_line(error)})") from None
+    device = parse_device(chosen.options.device, "synthesis.options.device")
     if chosen.options.cpu_offload and device.type == "cpu":
         raise InputError("synthesis: cpu_offload needs an accelerator; remove it")
     return device

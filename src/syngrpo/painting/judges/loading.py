@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from syngrpo.painting.judges.options import JudgeOptions
 from syngrpo.painting.judges.panel import Judges
 from syngrpo.sample import InputError
+from syngrpo.serving.devices import parse_device
 
 if TYPE_CHECKING:
     import torch
@@ -52,7 +53,8 @@ def _load(
 
     logging.disable_progress_bar()  # a worker shares its terminal with others
     _check_source(name, source)
-    device, dtype = _device(options.device), _dtype(options.dtype)
+    device = parse_device(options.device, "synthesis.judges.device")
+    dtype = _dtype(options.dtype)
     auto: Any = {
         "detector": hf.AutoModelForZeroShotObjectDetection,
         "segmenter": hf.Sam2Model,
@@ -80,18 +82,6 @@ def _check_source(name: str, source: str) -> None:
         raise InputError(f"{name}: directory {source} holds no model (no config.json)")
     if not re.fullmatch(r"[\w.-]+/[\w.-]+", source):
         raise InputError(f"{name}: directory {source} does not exist; give a model or none")
-
-
-def _device(device: str) -> torch.device:
-    import torch
-
-    try:
-        target = torch.device(device)
-    except RuntimeError:
-        raise InputError(f"judges' device {device!r} is unknown; use cpu or cuda") from None
-    if target.type == "cuda" and not torch.cuda.is_available():
-        raise InputError(f"judges' device {device!r} is not available here; use cpu")
-    return target
 
 
 def _dtype(dtype: str) -> torch.dtype:

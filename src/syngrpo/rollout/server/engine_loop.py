@@ -14,11 +14,11 @@ from queue import Empty, SimpleQueue
 
 import torch
 
-from syngrpo.data_server.service.limits import Refused
 from syngrpo.rollout.rollout_wire import Request
 from syngrpo.rollout.sampled import Engine, Sampled
 from syngrpo.rollout.server.blueprint import Blueprint
 from syngrpo.sample import InputError
+from syngrpo.serving.refusals import Refused
 
 WAIT_S = 10.0
 """How long a request waits for its version of the weights, which another process sends."""

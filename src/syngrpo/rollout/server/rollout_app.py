@@ -22,7 +22,6 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from syngrpo.data_server.service.limits import Refused, problem
 from syngrpo.rollout.frames import Broken, unframed
 from syngrpo.rollout.rollout_wire import pack_answer, unpack, unpack_request
 from syngrpo.rollout.server.blueprint import Blueprint, Expected
@@ -30,6 +29,7 @@ from syngrpo.rollout.server.engine_loop import EngineLoop, Exchange, Rollout
 from syngrpo.rollout.weight_stream import Weights
 from syngrpo.sample import InputError
 from syngrpo.serving.bearer_token import refusal
+from syngrpo.serving.refusals import Refused, refusal_response
 
 T = TypeVar("T")
 
@@ -109,12 +109,12 @@ def create_app(desk: Desk, token: str | None) -> Starlette:
 
 async def _refused(request: Request, error: Exception) -> Response:
     if isinstance(error, HTTPException):
-        return problem(error.status_code, str(error.detail))
+        return refusal_response(error.status_code, str(error.detail))
     if isinstance(error, Refused):
-        return problem(error.status, str(error))
+        return refusal_response(error.status, str(error))
     if isinstance(error, ClientDisconnect):
-        return problem(400, "the request broke off")
-    return problem(400 if isinstance(error, Broken) else 422, str(error))
+        return refusal_response(400, "the request broke off")
+    return refusal_response(400 if isinstance(error, Broken) else 422, str(error))
 
 
 async def _while_connected(request: Request, result: asyncio.Future[T]) -> T:
@@ -144,7 +144,7 @@ class _Gate:
         if scope["type"] == "http" and scope["path"] != "/healthz":
             headers = dict(scope["headers"])
             refused = refusal(self._token, headers.get(b"authorization"))
-        answer = self._app if refused is None else problem(*refused)
+        answer = self._app if refused is None else refusal_response(*refused)
         await answer(scope, receive, send)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import signal
-import socket
 from collections.abc import Callable
 from pathlib import Path
 from threading import Thread
@@ -15,13 +14,10 @@ from syngrpo.rollout.sampled import Engine
 from syngrpo.rollout.server.blueprint import Blueprint, Expected, load_blueprint
 from syngrpo.rollout.server.engine_loop import EngineLoop
 from syngrpo.rollout.server.rollout_app import Desk, create_app
-from syngrpo.sample import InputError
-from syngrpo.serving.bearer_token import refuse_open_door
+from syngrpo.serving.bearer_token import require_token_beyond_loopback
+from syngrpo.serving.listening import GRACE_S, listen, server_url
 
 log = logging.getLogger(__name__)
-
-GRACE_S = 5
-"""How long requests may take to end when the server is told to stop, in seconds."""
 
 
 def serve(
@@ -38,7 +34,7 @@ def serve(
     Raises InputError for an address that cannot be had, or that others can reach without a token,
     and as ``load_blueprint`` and ``make_engine`` do.
     """
-    refuse_open_door(host, token)
+    require_token_beyond_loopback(host, token)
     listener = listen(host, port)
     blueprint = load_blueprint(model, dtype, device)
     loop = EngineLoop(make_engine(blueprint))
@@ -56,23 +52,10 @@ def serve(
         signal.signal(name, stop)
     thread = Thread(target=http.run, args=([listener],), name="http", daemon=True)
     thread.start()
-    shown = f"[{host}]" if ":" in host else host
-    print(f"rollouts of {model} on http://{shown}:{listener.getsockname()[1]}", flush=True)
+    print(f"rollouts of {model} on {server_url(host, listener)}", flush=True)
     try:
         # Until HTTP has ended: an exchange under way is read to its end, or broken off, there.
         loop.run(thread.is_alive)
     finally:
         http.should_exit = True
         thread.join(2 * GRACE_S)
-
-
-def listen(host: str, port: int) -> socket.socket:
-    """A socket that others connect to. Raises InputError for an address that cannot be had."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    try:
-        listener = socket.create_server((host, port), family=family)
-    except OSError as error:
-        reason = error.strerror or error
-        raise InputError(f"cannot listen on {host}:{port} ({reason}); choose another") from None
-    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # connections inherit it
-    return listener

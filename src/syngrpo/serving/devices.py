@@ -1,0 +1,37 @@
+"""Reading the name of a torch device, such as ``cuda:1``, that the user gave."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from syngrpo.sample import InputError
+
+if TYPE_CHECKING:
+    import torch
+
+
+def parse_device(name: str, key: str = "device") -> torch.device:
+    """Return the device called ``name``: ``cpu``, ``cuda``, ``cuda:1``, …; ``auto`` is this host's
+    accelerator, or the CPU where it has none.
+
+    ``key`` is what the user set and what messages call it. Raises InputError when there is no such
+    device or this host cannot use it.
+    """
+    import torch
+
+    try:
+        if name == "auto":
+            accelerator = torch.accelerator.current_accelerator(check_available=True)
+            device = accelerator or torch.device("cpu")
+        else:
+            device = torch.device(name)
+    except RuntimeError:
+        raise InputError(f"{key} {name!r} is unknown; use cpu, cuda, cuda:1 or auto") from None
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise InputError(f"{key} {name!r} is not available on this host; use cpu")
+    try:
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        reason = str(error).splitlines()[0]
+        raise InputError(f"{key} {name!r} cannot be used ({reason}); use another") from None
+    return device

@@ -1,0 +1,37 @@
+"""How a server refuses a request: an HTTP status and one line of JSON, ``{"error": "…"}``."""
+
+from __future__ import annotations
+
+import logging
+
+from starlette.responses import JSONResponse
+
+log = logging.getLogger(__name__)
+
+_LONGEST = 500
+
+
+class Refused(Exception):  # noqa: N818
+    """A request that is answered with ``status`` and one line, and changes nothing.
+
+    ``retry_after``: seconds after which the same request may succeed.
+    """
+
+    def __init__(self, status: int, message: str, retry_after: int | None = None) -> None:
+        super().__init__(message)
+        self.status = status
+        self.retry_after = retry_after
+
+
+def refusal_response(status: int, message: str, retry_after: int | None = None) -> JSONResponse:
+    """Build the answer to a refused request and log it.
+
+    The message becomes one line of ASCII of at most 500 characters, because it may quote the
+    request.
+    """
+    line = " ".join(message.split()).encode("ascii", "backslashreplace").decode()[:_LONGEST]
+    log.warning("refused with status %d: %s", status, line)
+    headers = {"Retry-After": str(retry_after)} if retry_after is not None else {}
+    if status == 401:
+        headers["WWW-Authenticate"] = "Bearer"
+    return JSONResponse({"error": line}, status, headers)

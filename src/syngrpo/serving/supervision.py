@@ -1,0 +1,214 @@
+"""Keeping a number of workers running: starting them, replacing those that die, stopping them.
+
+``Supervisor`` does this for every kind of worker in a thread of its own. A kind of worker is a
+class with the methods of ``Supervised``: ``WorkerProcess`` here is a process of this host; the data
+server has another for actors of a Ray cluster.
+"""
+
+from __future__ import annotations
+
+import logging
+import multiprocessing
+import os
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Generic, Protocol, TypeVar
+
+log = logging.getLogger(__name__)
+
+_LOOK_S = 0.1
+"""Seconds between two looks at the workers."""
+_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.5, 30.0
+"""Seconds until a dead worker is replaced: the first, doubled with every further death."""
+_SETTLED_S = 60.0
+"""A worker that lived for so many seconds is replaced after the first pause again."""
+
+
+class Supervised(Protocol):
+    """A worker that runs."""
+
+    @property
+    def name(self) -> str:
+        """What messages call it."""
+        ...
+
+    def ending(self) -> str | None:
+        """How the worker ended, for the log; None while it runs."""
+        ...
+
+    def problem(self) -> str | None:
+        """The line that a dead worker left for the user, if any."""
+        ...
+
+    def finish_soon(self) -> None:
+        """Ask the worker to end after its current job. Returns at once."""
+        ...
+
+    def wait(self, seconds: float) -> None:
+        """Wait until the worker has ended, at most so long."""
+        ...
+
+    def kill(self) -> None:
+        """End the worker now, and free what it holds. It may have ended already."""
+        ...
+
+
+W = TypeVar("W", bound=Supervised)
+
+
+@dataclass(eq=False)
+class _Place(Generic[W]):
+    """The place of one worker, or of its replacement. Times are of the monotonic clock."""
+
+    worker: W | None = None
+    started: float = 0.0
+    deaths: int = 0
+    """Deaths in a row, without a worker that lived for ``_SETTLED_S``."""
+    not_before: float = 0.0
+    """When the next worker may start."""
+
+
+class Supervisor(Generic[W]):
+    """Keeps ``count`` workers running until it is stopped.
+
+    ``start_worker`` starts one; its argument is the number of its place, from 0.
+    """
+
+    def __init__(self, start_worker: Callable[[int], W], count: int, name: str) -> None:
+        self._start_worker = start_worker
+        self._name = name
+        self._places: list[_Place[W]] = [_Place() for _ in range(count)]
+        self._stopping = threading.Event()
+        self._thread: threading.Thread | None = None
+        self.restarts = 0
+        """How many dead workers were found."""
+        self.problem: str | None = None
+        """The last line that a dying worker left for the user."""
+
+    def start(self) -> None:
+        """Start the workers in the background and return immediately."""
+        self._stopping.clear()
+        for number in range(len(self._places)):
+            self._spawn(number)
+        self._thread = threading.Thread(target=self._supervise, name=self._name, daemon=True)
+        self._thread.start()
+
+    def stop_soon(self) -> None:
+        """Ask every worker to end after its current job; ``stop`` waits for them. May be called
+        from a signal handler."""
+        self._stopping.set()
+
+    def stop(self, timeout_s: float = 10.0) -> None:
+        """Let every worker finish its job, and kill those that take more than ``timeout_s``."""
+        self._stopping.set()
+        if self._thread is not None:
+            self._thread.join()
+            self._thread = None
+        deadline = time.monotonic() + timeout_s
+        for worker in self.workers():
+            worker.wait(max(0.0, deadline - time.monotonic()))
+            worker.kill()
+        self._places = [_Place() for _ in self._places]
+
+    def workers(self) -> list[W]:
+        """The workers that were started and not yet found dead."""
+        return [place.worker for place in self._places if place.worker is not None]
+
+    def __enter__(self) -> Supervisor[W]:
+        self.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.stop()
+
+    def _spawn(self, number: int) -> None:
+        self._places[number].worker = self._start_worker(number)
+        self._places[number].started = time.monotonic()
+
+    def _supervise(self) -> None:
+        while not self._stopping.wait(_LOOK_S):
+            for number in range(len(self._places)):
+                self._look_after(number)
+        for worker in self.workers():
+            worker.finish_soon()
+
+    def _look_after(self, number: int) -> None:
+        place, now = self._places[number], time.monotonic()
+        if place.worker is None:
+            if now >= place.not_before:
+                self._spawn(number)
+            return
+        ending = place.worker.ending()
+        if ending is None:
+            return
+        self.problem = place.worker.problem() or self.problem
+        place.deaths = 1 if now - place.started > _SETTLED_S else place.deaths + 1
+        pause = min(_FIRST_PAUSE_S * 2 ** (place.deaths - 1), _LONGEST_PAUSE_S)
+        log.warning("%s ended %s; replacing it in %g s", place.worker.name, ending, pause)
+        place.worker.kill()
+        place.worker, place.not_before = None, now + pause
+        self.restarts += 1
+
+
+class WorkerProcess:
+    """A worker in a process of this host. SIGTERM asks it to end after its current job.
+
+    The process calls ``main(*arguments, parent, problems)``: the process id of this process, and
+    the sending end of a pipe for a line that says why the worker cannot go on.
+    """
+
+    def __init__(self, main: Callable[..., None], arguments: Sequence[Any]) -> None:
+        context = multiprocessing.get_context("spawn")
+        self._problems, sender = context.Pipe(duplex=False)
+        self._process = context.Process(
+            target=main, args=(*arguments, os.getpid(), sender), name="syngrpo-worker", daemon=True
+        )
+        self._process.start()
+        sender.close()
+        self._line: str | None = None
+
+    @property
+    def pid(self) -> int:
+        assert self._process.pid is not None
+        return self._process.pid
+
+    @property
+    def name(self) -> str:
+        return f"worker {self.pid}"
+
+    def is_alive(self) -> bool:
+        return self._process.is_alive()
+
+    def ending(self) -> str | None:
+        if self.is_alive():
+            return None
+        line = self.problem()
+        return f"with status {self._process.exitcode}" + (f" ({line})" if line else "")
+
+    def problem(self) -> str | None:
+        try:
+            if self._line is None and self._problems.poll():
+                self._line = str(self._problems.recv())
+        except EOFError:
+            pass
+        return self._line
+
+    def finish_soon(self) -> None:
+        self._process.terminate()
+
+    def wait(self, seconds: float) -> None:
+        self._process.join(seconds)
+
+    def kill(self) -> None:
+        if self.is_alive():
+            self._process.kill()
+        self._process.join()
+        self._problems.close()

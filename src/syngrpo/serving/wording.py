@@ -1,0 +1,33 @@
+"""Counting things in messages: "1 image", "3 images", "2 boxes"."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from inflect import engine
+
+
+def count(number: int, noun: str) -> str:
+    """Return a number of things: ``count(1, "image")`` is "1 image", ``count(3, "image")`` is
+    "3 images". The noun is given in the singular."""
+    return f"{number} {plural(number, noun)}"
+
+
+def plural(number: int, noun: str) -> str:
+    """Return the form of a singular noun that follows a number: ``plural(2, "box")`` is "boxes"."""
+    return noun if abs(number) == 1 else _plural(noun)
+
+
+@cache
+def _plural(noun: str) -> str:
+    return _inflect().plural_noun(noun)
+
+
+@cache
+def _inflect() -> engine:
+    # Imported here because it takes a second, and a command that reports no number needs it not.
+    from inflect import engine
+
+    return engine()
