@@ -10,10 +10,9 @@ import numpy as np
 
 from syngrpo.boxes import encode_mask
 from syngrpo.sample import Box, EncodedImage, InputError, LabelledObject, Sample
-from syngrpo_rooms.detection import detection_question
-from syngrpo_rooms.questions import Kind, rec_questions
-from syngrpo_rooms.reasoning import REASONING_KINDS, reasoning_questions
-from syngrpo_rooms.render import Rendered, render
+from syngrpo_rooms.closed_questions import REASONING_KINDS, reasoning_questions
+from syngrpo_rooms.object_questions import Kind, detection_question, rec_questions
+from syngrpo_rooms.room_renderer import Rendered, render
 from syngrpo_rooms.scenes import Scene, sample_scene
 from syngrpo_rooms.surroundings import SPLITS, Split
 

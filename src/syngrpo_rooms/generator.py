@@ -15,7 +15,7 @@ from PIL import Image, ImageFilter
 
 from syngrpo.sample import Box
 from syngrpo_rooms.descriptions import parse_description
-from syngrpo_rooms.render import render_surroundings
+from syngrpo_rooms.room_renderer import render_surroundings
 
 SHADOW = 0.42
 """How much a kept object's contact shadow darkens at most."""
