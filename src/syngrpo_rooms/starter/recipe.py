@@ -127,18 +127,10 @@ def teach(
                 group["lr"] = stage.learning_rate * scale
         sums += _step(student, next(stream), stage.auxiliary, optimizers)
         if (step + 1) % 50 == 0:
-            language, dense, pointing = (sums / 50).tolist()
+            means = dict(zip(("language", "dense", "pointing"), (sums / 50).tolist(), strict=True))
             sums.zero_()
-            report(
-                {
-                    "stage": stage.name,
-                    "step": step + 1,
-                    "language": language,
-                    "dense": dense,
-                    "pointing": pointing,
-                    "seconds": time.monotonic() - began,
-                }
-            )
+            progress = {"stage": stage.name, "step": step + 1}
+            report(progress | means | {"seconds": time.monotonic() - began})
         last = step + 1 == stage.steps
         if (step + 1) % recipe.report_every == 0 or last:
             saved = [optimizer.state_dict() for optimizer in optimizers]
