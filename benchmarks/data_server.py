@@ -42,8 +42,8 @@ from syngrpo.data_server.service.connection import Connection
 from syngrpo.data_server.service.server_sink import ServerSink
 from syngrpo.data_server.supervisor import DataServer
 from syngrpo.painting.generators.base import NoopGenerator
+from syngrpo.pool.job_queue import JobQueue
 from syngrpo.pool.jobs import JobRequest
-from syngrpo.pool.queue import Queue
 from syngrpo.pool.sampling import SamplingPolicy
 from syngrpo.pool.store import Pool
 from syngrpo.serving.http_client import ServerAddress
@@ -139,7 +139,7 @@ def through_http(folder: Path, jobs: int, workers: int, queued: int) -> tuple[Li
 def fill(directory: Path, count: int, parents: list[str]) -> None:
     """Queues jobs as another process of the server's host may."""
     with closing(Pool.open(directory)) as pool:
-        queue = Queue(pool, 10_000_000, 60, 3, POLICY)
+        queue = JobQueue(pool, 10_000_000, 60, 3, POLICY)
         for first in range(1000, 1000 + count, 5000):
             queue.submit(_requests(first, min(5000, 1000 + count - first), parents))
 

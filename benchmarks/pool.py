@@ -20,10 +20,11 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.results import write_section
-from syngrpo.pool.queue import Admitted, Job, JobRequest, Queue
-from syngrpo.pool.rows import pack
+from syngrpo.pool.job_queue import JobQueue
+from syngrpo.pool.jobs import Admitted, Job, JobRequest
 from syngrpo.pool.sampling import SamplingPolicy
-from syngrpo.pool.store import Observation, Pool
+from syngrpo.pool.store import Pool
+from syngrpo.pool.stored_samples import Observation, pack
 from syngrpo.sample import EncodedImage, LabelledObject, Sample
 
 POLICY = SamplingPolicy(max_unmeasured=1_000_000)
@@ -85,7 +86,7 @@ def _population(image: str, seeds: int, samples: int) -> tuple[Iterator, Iterato
 def measure_draws(pool: Pool, count: int, draws: int, rng: np.random.Generator) -> np.ndarray:
     """Seconds (draws, 2): by the clock, and of the processor. Between draws, as in training, visits
     are recorded and samples admitted."""
-    queue = Queue(pool, limit=100_000, lease_s=60, max_attempts=1, policy=POLICY)
+    queue = JobQueue(pool, limit=100_000, lease_s=60, max_attempts=1, policy=POLICY)
     seconds = np.zeros((draws, 2))
     for step in range(draws):
         start = np.array([time.perf_counter(), time.thread_time()])
@@ -116,7 +117,7 @@ def paint_nothing(job: Job, image: EncodedImage) -> Admitted:
 
 def measure_jobs(pool: Pool, jobs: int, distinct_images: bool) -> tuple[float, np.ndarray]:
     """(Jobs a second through their whole life in one process, seconds (submits, 2))."""
-    queue = Queue(pool, limit=100_000, lease_s=60, max_attempts=1, policy=POLICY)
+    queue = JobQueue(pool, limit=100_000, lease_s=60, max_attempts=1, policy=POLICY)
     kind = "distinct" if distinct_images else "same"
     submits: list[tuple[float, float]] = []
     cursor, ended = 0, 0

@@ -7,8 +7,8 @@ from itertools import pairwise
 
 import numpy as np
 
-from syngrpo.pool.records import Observation
 from syngrpo.pool.store import Pool
+from syngrpo.pool.stored_samples import Observation
 
 LEAST_PAIRS = 20
 PERSISTENCE = "diversity/persistence"

@@ -82,7 +82,7 @@ def test_pool_export_writes_the_admitted_samples(run: Path, tmp_path: Path, form
             assert getattr(sample, name) == getattr(stored.sample, name)
         lineage = sample.columns[LINEAGE]
         made = stored.sample.columns["synthesis"]
-        assert lineage["root"] == pool.lineage(sample.id)[-1].id == sample.parent
+        assert lineage["root"] == pool.ancestry(sample.id)[-1].id == sample.parent
         assert (lineage["job"], lineage["seed"]) == (stored.job_id, made["seed"])
         assert (lineage["generator"], lineage["prompt"]) == (made["generator"], made["prompt"])
         assert lineage["scores"] and lineage["diversity"] == stored.diversity_mean

@@ -38,7 +38,7 @@ def test_an_empty_file_is_the_default_config(tmp_path: Path) -> None:
 def test_defaults_are_those_of_the_parts_they_configure() -> None:
     config = Config()
     policy = SamplingPolicy(**config.pool.model_dump())
-    assert dataclasses.replace(policy, max_unmeasured=256) == SamplingPolicy()
+    assert dataclasses.replace(policy, max_unmeasured=None) == SamplingPolicy()
     assert GateThresholds(**config.synthesis.gate.model_dump()) == GateThresholds()
     settings = SynthesisSettings(directory=Path("x"))
     for field in dataclasses.fields(settings):

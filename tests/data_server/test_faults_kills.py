@@ -29,9 +29,9 @@ from syngrpo.painting.generators.base import GenerationRequest, NoopGenerator
 from syngrpo.painting.painter import Painter
 from syngrpo.pool.jobs import JobRequest, Outcome
 from syngrpo.pool.mirror import mirror, mirrored_up_to
-from syngrpo.pool.records import Observation
 from syngrpo.pool.sampling import SamplingPolicy
 from syngrpo.pool.store import Pool
+from syngrpo.pool.stored_samples import Observation
 
 KILLS = int(os.environ.get("SYNGRPO_TEST_KILLS", "1000"))
 SEEDS = [seed(number) for number in range(12)]

@@ -19,9 +19,9 @@ from syngrpo.data_server.options import SynthesisSettings
 from syngrpo.data_server.service.server_sink import ServerSink, namespace_of
 from syngrpo.painting.generators.base import make_generator
 from syngrpo.pool.jobs import JobRequest
-from syngrpo.pool.records import Observation
 from syngrpo.pool.sampling import SamplingPolicy
 from syngrpo.pool.store import Pool
+from syngrpo.pool.stored_samples import Observation
 from syngrpo.serving.http_client import ServerAddress
 from syngrpo_rooms.dataset import rooms_samples
 

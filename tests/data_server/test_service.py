@@ -18,7 +18,6 @@ from syngrpo.data_server.service.remote_jobs import RemoteJobs
 from syngrpo.data_server.service.runs import Runs
 from syngrpo.painting.generators.base import make_generator
 from syngrpo.painting.painter import Painter
-from syngrpo.pool.lineage import lineage
 from syngrpo.pool.mirror import mirror, mirrored_up_to
 from syngrpo.pool.store import Pool
 from syngrpo.sample import InputError
@@ -63,7 +62,7 @@ def test_the_life_of_a_job(tmp_path: Path) -> None:
         ours, original = own.get(job["sample"]["id"]), theirs.get(job["sample"]["id"])
         assert sample_data(ours) == sample_data(original)
         assert ours.image.read() == original.image.read()
-        known = lineage(own, ours.id)
+        known = own.lineage(ours.id)
         assert (known.job, known.written_by) == (job["id"], 7)
         assert known.response == "<scene>a green wall</scene>"
 

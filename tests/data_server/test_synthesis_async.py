@@ -22,10 +22,11 @@ from syngrpo.data_server.ports import run_job
 from syngrpo.data_server.supervisor import DataServer
 from syngrpo.painting.generators.base import make_generator
 from syngrpo.painting.painter import Painter
-from syngrpo.pool.queue import JobRequest, Queue, Rejected
-from syngrpo.pool.records import Observation
+from syngrpo.pool.job_queue import JobQueue
+from syngrpo.pool.jobs import JobRequest, Rejected
 from syngrpo.pool.sampling import SamplingPolicy
 from syngrpo.pool.store import Pool
+from syngrpo.pool.stored_samples import Observation
 from syngrpo.sample import InputError
 from syngrpo_rooms.dataset import rooms_samples
 from syngrpo_rooms.descriptions import random_description
@@ -166,7 +167,7 @@ def test_a_batch_knows_what_the_one_before_measured(folder: Path) -> None:
 
 def test_outcomes_come_again_after_a_resume(folder: Path) -> None:
     pool = Pool.open(folder)
-    queue = Queue(pool, limit=100, lease_s=60, max_attempts=3)
+    queue = JobQueue(pool, limit=100, lease_s=60, max_attempts=3)
     queue.submit(requests(3))
     source = PoolJobs(pool, queue, SynthesisSettings(folder), "worker")
     first, second, third = source.lease(3)
@@ -190,8 +191,8 @@ def test_outcomes_come_again_after_a_resume(folder: Path) -> None:
 CRASH = """
 import json, os, signal, sys
 from pathlib import Path
-from syngrpo.pool.queue import JobRequest
-from syngrpo.pool.records import Observation
+from syngrpo.pool.jobs import JobRequest
+from syngrpo.pool.stored_samples import Observation
 from syngrpo.pool.sampling import SamplingPolicy
 from syngrpo.data_server.client import AsyncClient
 from syngrpo.data_server.options import SynthesisSettings
@@ -223,7 +224,7 @@ def test_what_was_submitted_survives_kill_9(folder: Path, locked: sqlite3.Connec
         assert [pool.observations(name) for name in names] == [
             [Observation(name, 3, 3, 0.5, 0.25)] for name in names
         ]
-    queue = Queue(pool, limit=100, lease_s=60, max_attempts=3)
+    queue = JobQueue(pool, limit=100, lease_s=60, max_attempts=3)
     assert [job.id for job in queue.lease("worker", 10)] == [request.id for request in asked]
 
 
@@ -261,7 +262,7 @@ def test_one_trainer_at_a_time(folder: Path) -> None:
 
 def test_admitted_children_reach_a_batch(folder: Path) -> None:
     pool = Pool.open(folder)
-    queue = Queue(pool, limit=100, lease_s=60, max_attempts=3)
+    queue = JobQueue(pool, limit=100, lease_s=60, max_attempts=3)
     (request,) = requests(1)
     queue.submit([request])
     source = PoolJobs(pool, queue, SynthesisSettings(folder), "worker")

@@ -14,10 +14,10 @@ from syngrpo.data_server.options import SynthesisSettings
 from syngrpo.formats.jsonl import read_jsonl
 from syngrpo.painting.compositing import keep_mask
 from syngrpo.painting.gate import GateThresholds
-from syngrpo.pool.queue import JobRequest
-from syngrpo.pool.records import Observation
+from syngrpo.pool.jobs import JobRequest
 from syngrpo.pool.sampling import SamplingPolicy
 from syngrpo.pool.store import Pool
+from syngrpo.pool.stored_samples import Observation
 from syngrpo.sample import EncodedImage, InputError, LabelledObject, Sample
 from syngrpo_rooms.dataset import rooms_samples
 from syngrpo_rooms.descriptions import random_description

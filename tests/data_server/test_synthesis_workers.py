@@ -15,7 +15,8 @@ from synthesis_generators import MARKS, started
 from syngrpo.data_server.options import SynthesisSettings
 from syngrpo.data_server.supervisor import DataServer
 from syngrpo.painting.generators.base import make_generator
-from syngrpo.pool.queue import JobRequest, Outcome, Queue
+from syngrpo.pool.job_queue import JobQueue
+from syngrpo.pool.jobs import JobRequest, Outcome
 from syngrpo.pool.store import Pool
 from syngrpo_rooms.dataset import rooms_samples
 from syngrpo_rooms.descriptions import random_description
@@ -56,7 +57,7 @@ class Setup:
         self.settings = SynthesisSettings(folder / "pool", generator=generator, **options)  # type: ignore[arg-type]
         self.pool = Pool.open(folder / "pool")
         self.pool.add_seeds(SEEDS)
-        self.queue = Queue(self.pool, limit=256, lease_s=30, max_attempts=3)
+        self.queue = JobQueue(self.pool, limit=256, lease_s=30, max_attempts=3)
 
     def submit(self, *descriptions: str) -> list[str]:
         fingerprint = make_generator(self.settings.generator).fingerprint

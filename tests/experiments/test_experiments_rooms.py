@@ -32,8 +32,8 @@ from planted_matrix import DIVERSITY, MORE_DIVERSITY, plant, planted
 from scipy.stats import bootstrap
 
 from syngrpo.boxes import decode_mask
-from syngrpo.pool.records import Observation
 from syngrpo.pool.store import Pool
+from syngrpo.pool.stored_samples import Observation
 from syngrpo.sample import EncodedImage, InputError
 from syngrpo_rooms.dataset import rooms_samples, rooms_scene
 from syngrpo_rooms.descriptions import random_description

@@ -12,7 +12,7 @@ from syngrpo.data_server.client import InlineClient
 from syngrpo.data_server.options import SynthesisSettings
 from syngrpo.painting.compositing import keep_mask
 from syngrpo.painting.prompt import build_prompt, without_names
-from syngrpo.pool.queue import JobRequest
+from syngrpo.pool.jobs import JobRequest
 from syngrpo.pool.sampling import SamplingPolicy
 from syngrpo.pool.store import Pool
 from syngrpo.sample import Sample

@@ -4,9 +4,11 @@ from pathlib import Path
 import pytest
 from pool_samples import child, seed
 
-from syngrpo.pool.queue import JobRequest, Outcome, Queue, Rejected
+from syngrpo.pool.job_queue import JobQueue
+from syngrpo.pool.jobs import JobRequest, Outcome, Rejected
 from syngrpo.pool.sampling import SamplingPolicy
-from syngrpo.pool.store import Observation, Pool
+from syngrpo.pool.store import Pool
+from syngrpo.pool.stored_samples import Observation
 from syngrpo.sample import InputError
 
 
@@ -31,15 +33,15 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def queue(pool: Pool, clock: Clock) -> Queue:
-    return Queue(pool, limit=100, lease_s=30, max_attempts=3, clock=clock)
+def queue(pool: Pool, clock: Clock) -> JobQueue:
+    return JobQueue(pool, limit=100, lease_s=30, max_attempts=3, clock=clock)
 
 
 def requests(count: int, parent: str = "seed-0", first: int = 0) -> list[JobRequest]:
     return [JobRequest(parent, "a blue wall", n, "noop") for n in range(first, first + count)]
 
 
-def test_a_job_through_its_whole_life(pool: Pool, queue: Queue) -> None:
+def test_a_job_through_its_whole_life(pool: Pool, queue: JobQueue) -> None:
     asked = requests(3)
     assert queue.submit(asked).accepted == [request.id for request in asked]
     first, second = queue.lease("a", 2)
@@ -62,7 +64,7 @@ def test_a_job_through_its_whole_life(pool: Pool, queue: Queue) -> None:
     assert scores == [('{"background_changed": 0.75}',), (None,), ('{"distance": 0.0}',)]
 
 
-def test_the_same_request_is_one_job_whatever_became_of_it(pool: Pool, queue: Queue) -> None:
+def test_the_same_request_is_one_job_whatever_became_of_it(pool: Pool, queue: JobQueue) -> None:
     asked = requests(1)
     assert queue.submit(asked * 2).duplicates == [asked[0].id]
     (job,) = queue.lease("a", 1)
@@ -75,7 +77,7 @@ def test_the_same_request_is_one_job_whatever_became_of_it(pool: Pool, queue: Qu
 
 
 def test_a_full_queue_drops(pool: Pool) -> None:
-    queue = Queue(pool, limit=5, lease_s=30, max_attempts=3)
+    queue = JobQueue(pool, limit=5, lease_s=30, max_attempts=3)
     result = queue.submit(requests(8))
     assert (len(result.accepted), result.dropped, result.refused) == (5, 3, 0)
     assert queue.submit(requests(8)).dropped == 3
@@ -87,7 +89,7 @@ def test_a_full_queue_drops(pool: Pool) -> None:
 
 def test_jobs_are_dropped_while_too_many_samples_wait_for_a_visit(pool: Pool) -> None:
     policy = SamplingPolicy(max_unmeasured=1)
-    queue = Queue(pool, limit=5, lease_s=30, max_attempts=3, policy=policy)
+    queue = JobQueue(pool, limit=5, lease_s=30, max_attempts=3, policy=policy)
     queue.submit(requests(1))
     (job,) = queue.lease("a", 1)
     queue.complete(job.id, "a", child(job))
@@ -98,7 +100,7 @@ def test_jobs_are_dropped_while_too_many_samples_wait_for_a_visit(pool: Pool) ->
 
 def test_caps_on_children_and_depth_refuse(pool: Pool) -> None:
     policy = SamplingPolicy(max_children=2, max_depth=1)
-    queue = Queue(pool, limit=50, lease_s=30, max_attempts=3, policy=policy)
+    queue = JobQueue(pool, limit=50, lease_s=30, max_attempts=3, policy=policy)
     result = queue.submit(requests(3))
     assert (len(result.accepted), result.refused, result.dropped) == (2, 1, 0)
     first, second = queue.lease("a", 2)
@@ -117,7 +119,7 @@ def test_caps_on_children_and_depth_refuse(pool: Pool) -> None:
         queue.submit(requests(1, parent="nobody"))
 
 
-def test_an_expired_lease_goes_to_another_worker(queue: Queue, clock: Clock, pool: Pool) -> None:
+def test_an_expired_lease_goes_to_another_worker(queue: JobQueue, clock: Clock, pool: Pool) -> None:
     queue.submit(requests(2))
     slow, kept = queue.lease("slow", 2)
     clock.now += 20
@@ -137,7 +139,7 @@ def test_an_expired_lease_goes_to_another_worker(queue: Queue, clock: Clock, poo
     assert queue.reclaim_expired() == 1
 
 
-def test_a_job_that_kills_its_workers_ends_as_a_dead_letter(queue: Queue, clock: Clock) -> None:
+def test_a_job_that_kills_its_workers_ends_as_a_dead_letter(queue: JobQueue, clock: Clock) -> None:
     queue.submit(requests(1))
     for attempt in (1, 2, 3):
         (job,) = queue.lease(f"worker-{attempt}", 1)
@@ -149,7 +151,7 @@ def test_a_job_that_kills_its_workers_ends_as_a_dead_letter(queue: Queue, clock:
     assert dead.reason == "worker worker-3 was lost while it held the job"
 
 
-def test_a_dead_letter_keeps_its_traceback(queue: Queue, pool: Pool) -> None:
+def test_a_dead_letter_keeps_its_traceback(queue: JobQueue, pool: Pool) -> None:
     queue.submit(requests(1))
     for _ in range(3):
         (job,) = queue.lease("a", 1)
@@ -166,7 +168,7 @@ def test_a_dead_letter_keeps_its_traceback(queue: Queue, pool: Pool) -> None:
     assert pool.stats().jobs["dead"] == 1
 
 
-def test_jobs_of_a_worker_known_to_be_gone_are_taken_back_at_once(queue: Queue) -> None:
+def test_jobs_of_a_worker_known_to_be_gone_are_taken_back_at_once(queue: JobQueue) -> None:
     queue.submit(requests(3))
     assert len(queue.lease("gone", 2)) == 2
     assert queue.reclaim_worker("gone") == 2
@@ -174,7 +176,7 @@ def test_jobs_of_a_worker_known_to_be_gone_are_taken_back_at_once(queue: Queue) 
 
 
 def test_a_sample_that_does_not_descend_from_its_parent_is_refused(
-    queue: Queue, pool: Pool
+    queue: JobQueue, pool: Pool
 ) -> None:
     queue.submit(requests(1))
     (job,) = queue.lease("a", 1)

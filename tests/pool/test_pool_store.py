@@ -12,14 +12,16 @@ from pycocotools import mask as coco_mask
 from syngrpo.pool.database import FILE_NAME
 from syngrpo.pool.filesystem import explain_disk_errors, filesystem_type
 from syngrpo.pool.filesystem import refuse_network_filesystem as refuse
-from syngrpo.pool.queue import JobRequest, Queue
+from syngrpo.pool.job_queue import JobQueue
+from syngrpo.pool.jobs import JobRequest
 from syngrpo.pool.sampling import SamplingPolicy
-from syngrpo.pool.store import Observation, Pool
+from syngrpo.pool.store import Pool
+from syngrpo.pool.stored_samples import Observation
 from syngrpo.sample import EncodedImage, InputError, LabelledObject, Sample
 
 
 def add_child(pool: Pool, parent: str, number: int = 0) -> str:
-    queue = Queue(pool, limit=10, lease_s=60, max_attempts=3, policy=SamplingPolicy(max_depth=9))
+    queue = JobQueue(pool, limit=10, lease_s=60, max_attempts=3, policy=SamplingPolicy(max_depth=9))
     queue.submit([JobRequest(parent, f"a red wall {number}", number, "test")])
     (job,) = queue.lease("worker", 1)
     outcome = child(job, depth=pool.get(parent).depth + 1)
@@ -116,8 +118,8 @@ def test_lineage_children_and_statistics(tmp_path: Path) -> None:
     pool.add_seeds([seed(1), seed(2)])
     first = add_child(pool, "seed-1")
     second = add_child(pool, first)
-    assert [sample.id for sample in pool.lineage(second)] == [second, first, "seed-1"]
-    assert [sample.depth for sample in pool.lineage(second)] == [2, 1, 0]
+    assert [sample.id for sample in pool.ancestry(second)] == [second, first, "seed-1"]
+    assert [sample.depth for sample in pool.ancestry(second)] == [2, 1, 0]
     (found,) = pool.children("seed-1")
     assert (found.sample.id, found.sample.parent) == (first, "seed-1")
     assert found.sample.description == "a red wall 0"

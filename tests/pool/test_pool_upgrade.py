@@ -5,9 +5,9 @@ from pathlib import Path
 
 from pool_samples import child, seed
 
+from syngrpo.pool.database import VERSION
+from syngrpo.pool.job_queue import JobQueue
 from syngrpo.pool.jobs import JobRequest
-from syngrpo.pool.queue import Queue
-from syngrpo.pool.schema import VERSION
 from syngrpo.pool.store import Pool
 
 BEFORE = """
@@ -36,14 +36,14 @@ def shape(path: Path) -> set[tuple[str, ...]]:
 def test_a_pool_of_version_2_goes_on(tmp_path: Path) -> None:
     pool = Pool.open(tmp_path / "old")
     pool.add_seeds([seed(0)])
-    queue = Queue(pool, limit=9, lease_s=9, max_attempts=3)
+    queue = JobQueue(pool, limit=9, lease_s=9, max_attempts=3)
     queue.submit([JobRequest("seed-0", "a wall", 1, "noop")])
     pool.close()
     database = sqlite3.connect(tmp_path / "old" / "pool.db")
     database.executescript(BEFORE)
     database.close()
     pool = Pool.open(tmp_path / "old")
-    queue = Queue(pool, limit=9, lease_s=9, max_attempts=3)
+    queue = JobQueue(pool, limit=9, lease_s=9, max_attempts=3)
     queue.submit([JobRequest("seed-0", "a door", 1, "noop", 5, "<scene>a door</scene>")])
     first, second = queue.lease("worker", 2, "noop")
     assert queue.complete_all("worker", [(job.id, child(job)) for job in (first, second)])

@@ -30,7 +30,7 @@ from syngrpo.data_server.service.runs import Runs
 from syngrpo.painting.generators.base import GenerationRequest, NoopGenerator
 from syngrpo.painting.painter import Painter
 from syngrpo.pool.jobs import JobRequest
-from syngrpo.pool.records import Observation
+from syngrpo.pool.stored_samples import Observation
 from syngrpo.sample import EncodedImage, Sample
 from syngrpo.serving.http_client import ServerAddress, Unavailable
 

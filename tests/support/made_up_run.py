@@ -13,9 +13,9 @@ import numpy as np
 from syngrpo.data_server.client import InlineClient
 from syngrpo.data_server.options import SynthesisSettings
 from syngrpo.pool.jobs import JobRequest
-from syngrpo.pool.records import Observation
 from syngrpo.pool.sampling import SamplingPolicy
 from syngrpo.pool.store import Pool
+from syngrpo.pool.stored_samples import Observation
 from syngrpo.workflow.step_metrics import PER_TASK
 from syngrpo_rooms.dataset import rooms_samples
 from syngrpo_rooms.descriptions import random_description

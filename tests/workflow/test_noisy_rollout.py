@@ -9,7 +9,7 @@ from syngrpo.config import Config
 from syngrpo.policy.encode import Prompt, encode
 from syngrpo.policy.loading import Policy, load_policy
 from syngrpo.policy.packed import PackedRow, Segment, segment_logprobs
-from syngrpo.pool.records import PoolSample
+from syngrpo.pool.stored_samples import PoolSample
 from syngrpo.rollout.native import Response, rollout
 from syngrpo.rollout.sampling import Sampling
 from syngrpo.workflow.groups import score_group

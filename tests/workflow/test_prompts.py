@@ -21,9 +21,9 @@ from syngrpo.data_server.options import SynthesisSettings
 from syngrpo.policy.encode import Prompt, encode
 from syngrpo.policy.loading import Policy, load_policy
 from syngrpo.policy.vision import pixel_values
-from syngrpo.pool.records import Observation
 from syngrpo.pool.sampling import SamplingPolicy
 from syngrpo.pool.store import Pool
+from syngrpo.pool.stored_samples import Observation
 from syngrpo.sample import EncodedImage, InputError, Sample
 from syngrpo.tasks import get_task
 from syngrpo.workflow.processes import Processes

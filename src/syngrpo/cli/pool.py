@@ -62,7 +62,6 @@ def _admitted(pool: Pool, seeds: bool) -> list[Sample]:
 
     from syngrpo.data_server.pool_jobs import SYNTHESIS
     from syngrpo.formats.lineage import with_lineage
-    from syngrpo.pool.lineage import lineage
 
     samples = []
     for kind in ("seed", "synthetic") if seeds else ("synthetic",):
@@ -71,6 +70,6 @@ def _admitted(pool: Pool, seeds: bool) -> list[Sample]:
                 sample = stored.sample
                 columns = dict(sample.columns)
                 prompt = columns.pop(SYNTHESIS, {}).get("prompt")
-                known = lineage(pool, sample.id, sample.dataset, prompt)
+                known = pool.lineage(sample.id, prompt)
                 samples.append(with_lineage(replace(sample, columns=columns), known))
     return samples

@@ -14,7 +14,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -29,10 +29,10 @@ from syngrpo.data_server.ports import JobSink
 from syngrpo.data_server.spill import Spill
 from syngrpo.painting.generators.base import make_generator
 from syngrpo.pool.filesystem import explain_disk_errors
-from syngrpo.pool.queue import JobRequest, Outcome
-from syngrpo.pool.records import Observation, PoolSample, PoolStats
+from syngrpo.pool.jobs import JobRequest, Outcome
 from syngrpo.pool.sampling import SamplingPolicy
 from syngrpo.pool.store import Pool
+from syngrpo.pool.stored_samples import Observation, PoolSample, PoolStats
 from syngrpo.sample import Sample
 
 LOOK_S = 0.05
@@ -62,12 +62,14 @@ class AsyncClient:
         prefetch: int = 1,
         seed: int = 0,
         sink: JobSink | None = None,
+        weights: Mapping[str, float] | None = None,
     ) -> None:
         """Raises InputError when the generator or the pool cannot be used. Without a ``sink`` jobs
-        go to the pool's own queue."""
+        go to the pool's own queue. ``weights``: of the datasets, as in ``Pool.draw``."""
         self.fingerprint = make_generator(settings.generator, settings.options).fingerprint
         self._directory = settings.directory
         self._policy = policy
+        self._weights = weights
         self._seed = seed
         self._batch = batch
         self._stock_size = batch * prefetch
@@ -227,7 +229,7 @@ class AsyncClient:
         avoid = {*self._unobserved, *(item.sample.id for item in before)}
         rng = np.random.default_rng([self._seed, self._fills])
         self._fills += 1
-        drawn = draw_decoded(self._pool, missing, self._policy, rng, avoid)
+        drawn = draw_decoded(self._pool, missing, self._policy, rng, avoid, self._weights)
         if not self._unobserved:  # else measurements are to come, and then others are drawn
             self._prepare([item.sample for item in drawn])
         if not self._stock_is_old:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -17,10 +17,10 @@ from syngrpo.data_server.ports import run_job
 from syngrpo.painting.generators.base import make_generator
 from syngrpo.painting.judges.loading import load_judges
 from syngrpo.painting.painter import Painter
-from syngrpo.pool.queue import JobRequest, Outcome
-from syngrpo.pool.records import Observation, PoolSample, PoolStats
+from syngrpo.pool.jobs import JobRequest, Outcome
 from syngrpo.pool.sampling import SamplingPolicy
 from syngrpo.pool.store import Pool
+from syngrpo.pool.stored_samples import Observation, PoolSample, PoolStats
 from syngrpo.sample import Sample
 
 __all__ = ["AsyncClient", "DataClient", "InlineClient", "SubmitCounts"]
@@ -93,8 +93,15 @@ class InlineClient:
     this client only.
     """
 
-    def __init__(self, settings: SynthesisSettings, policy: SamplingPolicy, seed: int = 0) -> None:
-        """Raises InputError when the generator or the pool cannot be used."""
+    def __init__(
+        self,
+        settings: SynthesisSettings,
+        policy: SamplingPolicy,
+        seed: int = 0,
+        weights: Mapping[str, float] | None = None,
+    ) -> None:
+        """``weights``: of the datasets, as in ``Pool.draw``. Raises InputError when the generator
+        or the pool cannot be used."""
         self._painter = Painter(
             make_generator(settings.generator, settings.options), load_judges(settings.judges)
         )
@@ -104,6 +111,7 @@ class InlineClient:
         self._queue.reclaim_worker(INLINE)  # what a crash left half done
         self._source = PoolJobs(self._pool, self._queue, settings, INLINE)
         self._policy = policy
+        self._weights = weights
         self._seed = seed
         self._draws = 0
         self._cursor = 0
@@ -112,7 +120,7 @@ class InlineClient:
         """See ``DataClient.draw``."""
         rng = np.random.default_rng([self._seed, self._draws])
         self._draws += 1
-        return draw_decoded(self._pool, count, self._policy, rng)
+        return draw_decoded(self._pool, count, self._policy, rng, weights=self._weights)
 
     def foresee(self, prepare: Callable[[Sequence[Sample]], None]) -> None:
         """Nothing: see ``DataClient.foresee``."""

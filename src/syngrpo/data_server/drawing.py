@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from syngrpo.pool.sampling import SamplingPolicy
-from syngrpo.pool.store import Pool, PoolSample
+from syngrpo.pool.store import Pool
+from syngrpo.pool.stored_samples import PoolSample
 from syngrpo.sample import EncodedImage, InputError
 
 
@@ -36,6 +37,7 @@ def draw_decoded(
     policy: SamplingPolicy,
     rng: np.random.Generator,
     avoid: Collection[str] = (),
+    weights: Mapping[str, float] | None = None,
 ) -> list[PoolSample]:
     """Like ``Pool.draw``, with DecodedImage images.
 
@@ -43,7 +45,7 @@ def draw_decoded(
     Raises InputError when the pool has fewer than ``count`` samples left.
     """
     while True:
-        decoded = [_decoded(pool, drawn) for drawn in pool.draw(count, policy, rng, avoid)]
+        decoded = [_decoded(pool, drawn) for drawn in pool.draw(count, policy, rng, avoid, weights)]
         readable = [drawn for drawn in decoded if drawn is not None]
         if len(readable) == count:
             return readable

@@ -12,11 +12,11 @@ from syngrpo.data_server.ports import Leased
 from syngrpo.painting.displacement import with_labels_moved
 from syngrpo.painting.gate import hash_distance
 from syngrpo.painting.painting_request import Result
+from syngrpo.pool.job_queue import JobQueue
 from syngrpo.pool.jobs import Admitted, Job, JobRequest, Rejected
-from syngrpo.pool.queue import Queue
-from syngrpo.pool.records import Observation
 from syngrpo.pool.sampling import SamplingPolicy
 from syngrpo.pool.store import Pool
+from syngrpo.pool.stored_samples import Observation
 from syngrpo.sample import Sample
 from syngrpo.tasks import get_task
 
@@ -29,10 +29,10 @@ def open_queue(
     settings: SynthesisSettings,
     policy: SamplingPolicy | None = None,
     lease_s: float | None = None,
-) -> Queue:
+) -> JobQueue:
     """The pool's queue as the settings say. What is admitted must differ from its siblings, also
     from those that others painted at the same time."""
-    return Queue(
+    return JobQueue(
         pool,
         settings.queue_limit,
         settings.lease_s if lease_s is None else lease_s,
@@ -43,12 +43,12 @@ def open_queue(
 
 
 class PoolJobs:
-    """A ``JobSource`` beside its pool, for one worker; ``generator``: see ``Queue.lease``."""
+    """A ``JobSource`` beside its pool, for one worker; ``generator``: see ``JobQueue.lease``."""
 
     def __init__(
         self,
         pool: Pool,
-        queue: Queue,
+        queue: JobQueue,
         settings: SynthesisSettings,
         worker: str,
         generator: str | None = None,
@@ -100,7 +100,7 @@ class PoolJobs:
 class QueueSink:
     """A ``JobSink`` beside the pool. Observations are the pool's already."""
 
-    def __init__(self, queue: Queue) -> None:
+    def __init__(self, queue: JobQueue) -> None:
         self._queue = queue
         self._counts: list[SubmitCounts] = []
 

@@ -13,7 +13,7 @@ from syngrpo.data_server.counts import SubmitCounts
 from syngrpo.painting.painter import Failed, HandedBack, Painter
 from syngrpo.painting.painting_request import PaintingRequest, Result
 from syngrpo.pool.jobs import JobRequest
-from syngrpo.pool.records import Observation
+from syngrpo.pool.stored_samples import Observation
 
 
 @dataclass(frozen=True)

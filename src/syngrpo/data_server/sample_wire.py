@@ -15,7 +15,7 @@ from syngrpo.data_server.ports import Leased
 from syngrpo.painting.gate import GateThresholds
 from syngrpo.painting.painting_request import Canvas, Result
 from syngrpo.pool.jobs import EndedJob, Job, JobRequest, Rejected
-from syngrpo.pool.rows import fields_of, from_fields
+from syngrpo.pool.stored_samples import sample_fields, sample_from_fields
 from syngrpo.sample import EncodedImage, Sample
 from syngrpo.tasks import Constraints
 
@@ -33,13 +33,13 @@ def to_base64(data: bytes) -> str:
 def sample_data(sample: Sample) -> Data:
     """All of a sample but the bytes of its image. Raises InputError for what is no plain data."""
     whose = {"id": sample.id, "parent": sample.parent, "depth": sample.depth}
-    return {**whose, "dataset": sample.dataset, **fields_of(sample)}
+    return {**whose, "dataset": sample.dataset, **sample_fields(sample)}
 
 
 def sample_from(data: Mapping[str, Any], image: EncodedImage) -> Sample:
     """The reverse of ``sample_data``."""
     where = (data["parent"], data["depth"], data["dataset"])
-    return from_fields(dict(data), data["id"], image, *where)
+    return sample_from_fields(dict(data), data["id"], image, *where)
 
 
 def unread_image(data: Mapping[str, Any], content: bytes) -> EncodedImage:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from syngrpo.pages.run_data import RunData
-from syngrpo.pool.records import PoolStats
+from syngrpo.pool.stored_samples import PoolStats
 
 SET_TITLES = {"test": "in domain", "ood": "out of domain"}
 

@@ -1,8 +1,15 @@
-"""One connection to the pool's SQLite file: opening, transactions, exact copies."""
+"""The pool's SQLite file: its tables, opening it, transactions, and exact copies.
+
+``samples`` never change once written. What changes about a sample (state, visits, diversity) is in
+the narrow table ``standing``, so that reading a million of them does not touch their bodies.
+``standing.changed`` is the number of the write transaction that last changed the row: a reader that
+remembers the highest number it saw catches up by reading the rows above it. ``tallies`` are counts
+kept by triggers, so that statistics and limits cost the same for ten samples and for a million.
+``standing.dataset`` is the number of the seed's dataset, for the seed and all its descendants.
+"""
 
 from __future__ import annotations
 
-import fcntl
 import os
 import sqlite3
 import threading
@@ -10,21 +17,145 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from filelock import FileLock
+
 from syngrpo.pool.filesystem import explain_disk_errors, refuse_network_filesystem
-from syngrpo.pool.schema import APPLICATION_ID, SCHEMA, UPGRADES, VERSION
 from syngrpo.sample import InputError
 from syngrpo.serving.atomic_files import atomic_file
 
 FILE_NAME = "pool.db"
+CREATION_LOCK = ".pool.lock"
 BUSY_TIMEOUT_S = 60.0
-"""How long a transaction waits for another process's. Ours last milliseconds."""
+"""How long a transaction waits for those of other processes, which take milliseconds."""
+
+VERSION = 3
+UPGRADES = {
+    2: """
+ALTER TABLE jobs ADD COLUMN policy_version INTEGER;
+ALTER TABLE jobs ADD COLUMN response TEXT;
+CREATE INDEX jobs_queued_for ON jobs (generator, number) WHERE state = 'queued';
+CREATE TABLE mirrored (source TEXT PRIMARY KEY, cursor INTEGER NOT NULL) WITHOUT ROWID;
+""",
+}
+"""By version: the statements that turn a pool of this version into one of the next."""
+
+APPLICATION_ID = 0x53594E47  # "SYNG"
+
+SCHEMA = """
+CREATE TABLE datasets (
+    number INTEGER PRIMARY KEY,
+    name   TEXT NOT NULL UNIQUE
+);
+INSERT INTO datasets VALUES (0, '');
+
+CREATE TABLE samples (
+    number  INTEGER PRIMARY KEY,            -- order of admission
+    id      TEXT NOT NULL UNIQUE,
+    parent  INTEGER REFERENCES samples (number),
+    job     TEXT UNIQUE,                    -- the job that made it; NULL for a seed
+    image   TEXT NOT NULL,                  -- sha256 of the encoded bytes
+    body    TEXT NOT NULL,                  -- everything else of the sample, JSON
+    created REAL NOT NULL
+);
+CREATE INDEX samples_parent ON samples (parent) WHERE parent IS NOT NULL;
+
+CREATE TABLE standing (
+    number         INTEGER PRIMARY KEY REFERENCES samples (number),
+    root           INTEGER NOT NULL REFERENCES samples (number),  -- the seed it descends from
+    depth          INTEGER NOT NULL,                              -- 0 for a seed
+    dataset        INTEGER NOT NULL DEFAULT 0 REFERENCES datasets (number),
+    state          TEXT NOT NULL CHECK (state IN ('active', 'retired', 'quarantined')),
+    reason         TEXT,
+    visits         INTEGER NOT NULL DEFAULT 0,
+    diversity_mean REAL,
+    diversity_last REAL,
+    changed        INTEGER NOT NULL
+);
+CREATE INDEX standing_changed ON standing (changed);
+CREATE INDEX standing_family ON standing (root) WHERE depth > 0 AND state = 'active';
+
+CREATE TABLE observations (
+    number         INTEGER PRIMARY KEY,
+    sample         INTEGER NOT NULL REFERENCES samples (number),
+    step           INTEGER NOT NULL,
+    policy_version INTEGER NOT NULL,
+    diversity      REAL NOT NULL,
+    accuracy       REAL NOT NULL,
+    UNIQUE (sample, step, policy_version)
+);
+
+CREATE TABLE jobs (
+    number      INTEGER PRIMARY KEY,        -- order of submission
+    id          TEXT NOT NULL UNIQUE,       -- sha256 of the idempotency key
+    parent      INTEGER NOT NULL REFERENCES samples (number),
+    root        INTEGER NOT NULL REFERENCES samples (number),
+    description TEXT NOT NULL,
+    seed        INTEGER NOT NULL,
+    generator   TEXT NOT NULL,
+    state       TEXT NOT NULL
+                CHECK (state IN ('queued', 'leased', 'admitted', 'rejected', 'dead')),
+    attempts    INTEGER NOT NULL DEFAULT 0,
+    worker      TEXT,
+    lease_until REAL,                       -- seconds since the epoch
+    error       TEXT,                       -- of the last failed attempt
+    reason      TEXT,                       -- why the gate rejected it
+    scores      TEXT,                       -- gate scores, JSON
+    cursor      INTEGER,                    -- order of completion
+    policy_version INTEGER,                 -- of the policy that wrote the description
+    response    TEXT                        -- the whole of what it wrote
+);
+CREATE INDEX jobs_queued ON jobs (number) WHERE state = 'queued';
+CREATE INDEX jobs_queued_for ON jobs (generator, number) WHERE state = 'queued';
+CREATE INDEX jobs_leased ON jobs (lease_until) WHERE state = 'leased';
+CREATE INDEX jobs_family ON jobs (root) WHERE state IN ('queued', 'leased');
+CREATE UNIQUE INDEX jobs_cursor ON jobs (cursor) WHERE cursor IS NOT NULL;
+
+-- How far the ended jobs of other pools have been recorded here.
+CREATE TABLE mirrored (source TEXT PRIMARY KEY, cursor INTEGER NOT NULL) WITHOUT ROWID;
+
+CREATE TABLE tallies (name TEXT PRIMARY KEY, count INTEGER NOT NULL) WITHOUT ROWID;
+
+CREATE TRIGGER standing_inserted AFTER INSERT ON standing BEGIN
+    INSERT INTO tallies VALUES
+        (CASE WHEN NEW.depth > 0 THEN 'synthetic/' ELSE 'seed/' END || NEW.state, 1),
+        ('unmeasured', NEW.depth > 0 AND NEW.visits = 0 AND NEW.state = 'active'),
+        ('depth', NEW.depth * (NEW.state = 'active'))
+    ON CONFLICT (name) DO UPDATE SET count = count + excluded.count;
+END;
+
+CREATE TRIGGER standing_updated AFTER UPDATE OF state, visits ON standing
+WHEN OLD.state <> NEW.state OR (OLD.visits = 0) <> (NEW.visits = 0) BEGIN
+    INSERT INTO tallies VALUES
+        (CASE WHEN NEW.depth > 0 THEN 'synthetic/' ELSE 'seed/' END || OLD.state, -1),
+        (CASE WHEN NEW.depth > 0 THEN 'synthetic/' ELSE 'seed/' END || NEW.state, 1),
+        ('unmeasured', (NEW.depth > 0 AND NEW.visits = 0 AND NEW.state = 'active')
+                     - (OLD.depth > 0 AND OLD.visits = 0 AND OLD.state = 'active')),
+        ('depth', NEW.depth * ((NEW.state = 'active') - (OLD.state = 'active')))
+    ON CONFLICT (name) DO UPDATE SET count = count + excluded.count;
+END;
+
+CREATE TRIGGER jobs_inserted AFTER INSERT ON jobs BEGIN
+    INSERT INTO tallies VALUES ('job/' || NEW.state, 1)
+    ON CONFLICT (name) DO UPDATE SET count = count + 1;
+END;
+
+CREATE TRIGGER jobs_updated AFTER UPDATE OF state ON jobs WHEN OLD.state <> NEW.state BEGIN
+    INSERT INTO tallies VALUES ('job/' || OLD.state, -1), ('job/' || NEW.state, 1)
+    ON CONFLICT (name) DO UPDATE SET count = count + excluded.count;
+END;
+
+CREATE TRIGGER jobs_rejected AFTER UPDATE OF state ON jobs WHEN NEW.state = 'rejected' BEGIN
+    INSERT INTO tallies VALUES ('rejected/' || NEW.reason, 1)
+    ON CONFLICT (name) DO UPDATE SET count = count + 1;
+END;
+"""
 
 
 class Database:
-    """A connection that the threads of one process share; every process opens its own.
+    """An open database. The threads of one process share it; every process opens its own.
 
-    Commits survive the death of any process. After a power failure the database is consistent
-    and may miss the last moments (WAL with ``synchronous=NORMAL``).
+    A committed transaction survives the death of any process. After a power failure the database
+    is consistent but may miss the last transactions (WAL mode with ``synchronous=NORMAL``).
     """
 
     def __init__(self, directory: Path) -> None:
@@ -41,20 +172,22 @@ class Database:
 
     @contextmanager
     def write(self) -> Iterator[sqlite3.Connection]:
-        """A transaction that holds the one write lock from its start; all or nothing."""
+        """Open a transaction that holds the write lock from its start. All of its statements take
+        effect, or none when the block raises."""
         with self._transaction("BEGIN IMMEDIATE") as connection:
             yield connection
 
     @contextmanager
     def read(self) -> Iterator[sqlite3.Connection]:
-        """A transaction that sees one consistent state. Never waits for writers."""
+        """Open a transaction that sees one consistent state. It does not wait for writers."""
         with self._transaction("BEGIN") as connection:
             yield connection
 
     def backup(self, path: Path) -> None:
-        """Writes the exact state to one file, atomically. Raises InputError when the disk is full.
+        """Write an exact copy of the database to one file, which is complete or absent.
 
-        Images are not copied: they are never changed or deleted, so the copy's references hold.
+        Images are not copied: the pool never changes or deletes them, so the copy refers to the
+        same files. Raises InputError when the disk is full.
         """
         with explain_disk_errors(path.parent), self._lock, atomic_file(path, durable=True) as new:
             copy = sqlite3.connect(new)
@@ -65,7 +198,8 @@ class Database:
                 copy.close()
 
     def restore(self, path: Path) -> None:
-        """Replaces the whole state by that of a backup. Raises InputError when it is not one."""
+        """Replace the whole content by that of a backup. Raises InputError when the file is no
+        backup of a pool."""
         if not path.is_file():
             raise InputError(f"pool backup {path} does not exist; check the path")
         with explain_disk_errors(self.directory), self._lock:
@@ -83,7 +217,7 @@ class Database:
     @contextmanager
     def _transaction(self, begin: str) -> Iterator[sqlite3.Connection]:
         if os.getpid() != self._process:
-            raise RuntimeError("a pool cannot cross a fork; open it in the new process")
+            raise RuntimeError("a pool cannot cross a fork; open it again in the new process")
         with self._lock, explain_disk_errors(self.directory):
             self._connection.execute(begin)
             try:
@@ -97,19 +231,20 @@ class Database:
 
 @contextmanager
 def _creation_lock(directory: Path) -> Iterator[None]:
-    """Several processes may open a pool that does not exist yet: one creates, the others wait."""
+    """Create the directory and lock it, so that of several processes that open a new pool at the
+    same time one creates the tables and the others wait."""
     refuse_network_filesystem(directory)
+    lock = FileLock(directory / CREATION_LOCK)
     try:
         directory.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+        lock.acquire()
     except (FileExistsError, NotADirectoryError, PermissionError) as error:
         reason = error.strerror
         raise InputError(f"pool directory {directory} cannot be used ({reason})") from None
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
         yield
     finally:
-        os.close(descriptor)
+        lock.release()
 
 
 def _connect(path: Path) -> sqlite3.Connection:
@@ -137,9 +272,10 @@ def _prepare(connection: sqlite3.Connection, path: Path) -> None:
 
 
 def _upgrade(connection: sqlite3.Connection, path: Path) -> None:
-    """Older versions differ by tables and columns that were added; whoever has them open goes on.
+    """Bring a pool of an older version up to date. The caller holds the creation lock.
 
-    Only the process that holds the creation lock comes here.
+    The versions differ only by added tables, columns and indices, so a process of the older version
+    that has the pool open can go on.
     """
     with _explain_other_files(path):
         if connection.execute("PRAGMA application_id").fetchone()[0] != APPLICATION_ID:
@@ -167,6 +303,7 @@ def _check_version(connection: sqlite3.Connection, path: Path) -> None:
 
 @contextmanager
 def _explain_other_files(path: Path) -> Iterator[None]:
+    """Raise InputError when SQLite finds that the file is no database."""
     try:
         yield
     except sqlite3.DatabaseError as error:

@@ -1,4 +1,4 @@
-"""What the pool needs to know about the disk it lives on."""
+"""The filesystem that a pool lies on: its type, and what its errors mean to the user."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ NETWORK_TYPES = frozenset(
     | {"wekafs", "fuse.beegfs", "fuse.ceph", "fuse.davfs", "fuse.gcsfuse", "fuse.glusterfs"}
     | {"fuse.goofys", "fuse.juicefs", "fuse.mount-s3", "fuse.rclone", "fuse.s3fs", "fuse.sshfs"}
 )
-"""Types that several machines can mount at once: SQLite's WAL needs memory shared by all writers,
-which exists only inside one machine."""
+"""Filesystems that several machines can mount at once. A pool cannot lie on one: SQLite's WAL mode
+needs memory that all writers share, which exists only within one machine."""
 
 
 def filesystem_type(directory: Path, mounts: Path = MOUNTS) -> str | None:
-    """The type of the filesystem that holds a directory, or None where the system does not say.
+    """The type of the filesystem that holds a directory; None where the system does not say.
 
-    ``mounts`` has the format of fstab(5); the deepest mount point above the directory counts, and
-    of several on the same point the last, which hides the others.
+    ``mounts`` is a file in the format of fstab(5). The deepest mount point above the directory
+    counts; of several on the same point the last, which hides the others.
     """
     if not mounts.exists():  # not Linux
         return None
@@ -44,7 +44,7 @@ def filesystem_type(directory: Path, mounts: Path = MOUNTS) -> str | None:
 
 
 def refuse_network_filesystem(directory: Path, mounts: Path = MOUNTS) -> None:
-    """Raises InputError when the directory lies on a filesystem shared between machines."""
+    """Raise InputError when the directory lies on a filesystem shared between machines."""
     kind = filesystem_type(directory, mounts)
     if kind in NETWORK_TYPES:
         raise InputError(
@@ -55,8 +55,8 @@ def refuse_network_filesystem(directory: Path, mounts: Path = MOUNTS) -> None:
 
 @contextmanager
 def explain_disk_errors(directory: Path) -> Iterator[None]:
-    """Turns a disk that is full or write-protected, or a database that stays locked, into an
-    InputError of one line."""
+    """Raise InputError, with a line that says what to do, where the block fails because the disk is
+    full or write-protected or the database stays locked."""
     try:
         yield
     except OSError as error:
@@ -71,7 +71,7 @@ def explain_disk_errors(directory: Path) -> Iterator[None]:
 
 
 def _explanation(code: int, directory: Path) -> str | None:
-    """What the user can do about a primary SQLite result code, or None."""
+    """What the user can do about a primary SQLite result code; None when it is another problem."""
     full = code == sqlite3.SQLITE_IOERR and shutil.disk_usage(directory).free < 1 << 20
     if code == sqlite3.SQLITE_FULL or full:
         return _full(directory)
@@ -87,7 +87,7 @@ def _full(directory: Path) -> str:
 
 
 def _unescape(field: str) -> str:
-    """Mount points write blanks and backslashes as three octal digits."""
+    """Decode a mount point: blanks and backslashes are written as three octal digits."""
     for code, character in (("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\134", "\\")):
         field = field.replace(code, character)
     return field

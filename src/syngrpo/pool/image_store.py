@@ -1,4 +1,11 @@
-"""Content-addressed image files: ``images/ab/<sha256 of the encoded bytes>``."""
+"""The pool's image files, named by their content: ``images/ab/<sha256 of the encoded bytes>``.
+
+A file is synced to the disk before a row of the database refers to it. New files are listed in a
+*mark* until their rows are committed; when a process is killed in between, the next ``sweep`` finds
+the mark and removes the files that no row refers to. Adding holds a shared lock and sweeping an
+exclusive one (flock on the directory: the filelock library has no shared lock that can be taken
+after a fork), so a sweep never removes what somebody is about to refer to.
+"""
 
 from __future__ import annotations
 
@@ -14,35 +21,38 @@ from pathlib import Path
 
 from syngrpo.pool.filesystem import explain_disk_errors
 from syngrpo.sample import EncodedImage, InputError, Sample
+from syngrpo.serving.atomic_files import flush
 
 _SYNC_THREADS = 8
 _BYTES = "bytes-"
-"""Begins the names of files whose bytes may not be whole yet."""
+"""How the names of files begin whose bytes may not be complete yet."""
 _MARK = "unfinished-"
-"""Begins the names of marks: lists of digests, one a line, that a row may not refer to yet."""
+"""How the names of marks begin. A mark lists digests, one a line, that may have no row yet."""
 
 Referenced = Callable[[list[str]], set[str]]
-"""Of these digests those that a row refers to; others may be among them."""
+"""Returns those of the given digests that a row refers to; it may return others as well."""
 
 
 class ImageFiles:
-    """Files that are written once and never changed: any number of processes may add the same."""
+    """A directory of image files, which are written once and never changed. Any number of processes
+    may add images at the same time, also the same ones."""
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
 
     def path(self, digest: str) -> Path:
-        """Where the image of this digest is, or would be."""
+        """The path of the image with this digest. The file may not exist yet."""
         return self.directory.joinpath(digest[:2], digest)
 
     @contextmanager
     def adding(self, samples: Iterable[Sample], referenced: Referenced) -> Iterator[list[str]]:
-        """Stores the encoded bytes, not decoded, of the samples' images; yields their digests.
+        """Store the encoded bytes of the samples' images, without decoding them, and yield their
+        digests.
 
-        Rows that refer to them are to be committed within. A mark names the new files until
-        ``referenced`` says that each has such a row, so ``sweep`` finds what a killed process, or
-        one that changed its mind, left. Raises InputError for an image that cannot be read, or
-        when the disk is full.
+        The caller commits the rows that refer to them inside the block. The mark of the new files
+        is removed when ``referenced`` says that each of them has a row; otherwise it stays for the
+        next ``sweep``. Raises InputError for an image that cannot be read, and when the disk is
+        full.
         """
         with self._lock(fcntl.LOCK_SH):
             with explain_disk_errors(self.directory.parent):
@@ -53,7 +63,7 @@ class ImageFiles:
                 mark.unlink()
 
     def sweep(self, referenced: Referenced) -> None:
-        """Removes what is marked and no row refers to, unless somebody is adding just now."""
+        """Remove the marked files that no row refers to. Do nothing while somebody adds images."""
         try:
             with self._lock(fcntl.LOCK_EX | fcntl.LOCK_NB):
                 for unfinished in self.directory.glob(f"{_BYTES}*"):
@@ -67,7 +77,7 @@ class ImageFiles:
             return
 
     def close(self) -> None:
-        """Ends the threads that wait for the disk."""
+        """End the threads that sync files."""
         if "_threads" in vars(self):
             self._threads.shutdown()
             del self._threads
@@ -87,7 +97,8 @@ class ImageFiles:
             os.close(descriptor)
 
     def _write(self, samples: Iterable[Sample]) -> tuple[list[str], dict[str, Path]]:
-        """(all digests, the files with the bytes of those that are not there yet)."""
+        """Write the bytes of new images to files with temporary names. Return the digests of all
+        images, and the new files by digest."""
         digests: list[str] = []
         new: dict[str, Path] = {}
         try:
@@ -104,22 +115,23 @@ class ImageFiles:
         return digests, new
 
     def _publish(self, new: dict[str, Path]) -> Path:
-        """Gives files their names; the mark that says so.
+        """Sync new files, give them their names, and return the mark that lists them.
 
-        Bytes are synced before the file gets its name. The name itself is not: SQLite does not
-        sync each commit either, and when it does, the filesystem's journal brings the older name
-        along. What a power failure might still tear is found by ``is_whole``."""
+        The bytes are synced before the rename. The rename is not synced: SQLite does not sync each
+        commit either, and when it does, the filesystem's journal writes the older rename first. A
+        file that a power failure left empty is found by ``is_whole``.
+        """
         mark = self.directory / f"{_MARK}{uuid.uuid4().hex}"
         try:
             mark.write_text("\n".join(new))
             if len(new) == 1:
-                _sync(*new.values())
-            else:  # at the same time, so that the disk flushes once for several
-                list(self._threads.map(_sync, new.values()))
+                flush(*new.values())
+            else:  # at the same time, so that one flush of the disk serves several files
+                list(self._threads.map(flush, new.values()))
             for digest, file in new.items():
                 self._name(file, self.path(digest))
         except BaseException:
-            _remove(new.values())  # what has its name already is the next sweep's: it is marked
+            _remove(new.values())  # renamed files are marked, and the next sweep sees them
             raise
         return mark
 
@@ -138,7 +150,7 @@ def _remove(files: Iterable[Path]) -> None:
 
 
 def is_whole(path: Path) -> bool:
-    """False when an image file is missing, or empty (torn by a power failure)."""
+    """Whether an image file exists and is not empty. A power failure can leave an empty one."""
     try:
         return path.stat().st_size > 0
     except FileNotFoundError:
@@ -153,11 +165,3 @@ def _read(image: EncodedImage, owner: str) -> bytes:
             f"image {image.path} of sample {owner} cannot be read ({error.strerror}); "
             "check the path in the data"
         ) from None
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

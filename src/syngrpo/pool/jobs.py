@@ -1,12 +1,20 @@
-"""The plain data of synthesis jobs: what is asked for, leased, handed in, and reported."""
+"""Synthesis jobs: the plain data that trainer, queue and workers exchange, and their table.
+
+A trainer submits a ``JobRequest``; a worker leases it as a ``Job`` and hands in ``Admitted`` or
+``Rejected``; the trainer learns of it from an ``Outcome``, another pool from an ``EndedJob``. The
+functions below read and write the table ``jobs`` inside a transaction of the caller.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import json
+import sqlite3
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
+from syngrpo.pool.image_store import ImageFiles
+from syngrpo.pool.stored_samples import select_samples
 from syngrpo.sample import Sample
 
 EndState = Literal["admitted", "rejected", "dead"]
@@ -14,30 +22,31 @@ EndState = Literal["admitted", "rejected", "dead"]
 
 @dataclass(frozen=True)
 class JobRequest:
-    """New surroundings to paint. The first four fields together are the idempotency key.
+    """A request to paint new surroundings. Two requests with the same first four fields are the
+    same job.
 
-    ``policy_version`` and ``response`` are of the policy that wrote the description, for the record
-    alone; None where nobody wrote it.
+    ``policy_version`` and ``response`` record which policy wrote the description and its whole
+    response; None where no policy wrote it.
     """
 
     parent_id: str
     description: str
     seed: int
     generator: str
-    """Fingerprint of the generator: the same request to another generator is another job."""
+    """Fingerprint of the generator that is to paint."""
     policy_version: int | None = None
     response: str | None = None
 
     @property
     def id(self) -> str:
-        """sha256 of the idempotency key, hexadecimal."""
+        """sha256 of the first four fields, hexadecimal."""
         key = json.dumps([self.parent_id, self.description, self.seed, self.generator])
         return hashlib.sha256(key.encode()).hexdigest()
 
 
 @dataclass(frozen=True)
 class Job:
-    """A leased job; ``attempts`` counts this one."""
+    """A job that a worker has leased. ``attempts`` counts the lease of this worker, too."""
 
     id: str
     parent_id: str
@@ -49,8 +58,9 @@ class Job:
 
 @dataclass(frozen=True)
 class SubmitResult:
-    """Ids taken and ids known already; how many found the queue full (``dropped``) or a parent
-    that may not have more children (``refused``)."""
+    """What the queue did with submitted requests: the ids it took (``accepted``), the ids it knew
+    already (``duplicates``), how many found the queue full (``dropped``), and how many name a
+    parent that may not have more children (``refused``)."""
 
     accepted: list[str]
     duplicates: list[str]
@@ -60,7 +70,8 @@ class SubmitResult:
 
 @dataclass(frozen=True)
 class Admitted:
-    """The gate let the image pass. The sample names the job's parent as its own."""
+    """The result of a job whose image passed the gate. ``sample.parent`` is the job's parent;
+    ``scores`` are the gate's, by name."""
 
     sample: Sample
     scores: dict[str, float]
@@ -68,7 +79,8 @@ class Admitted:
 
 @dataclass(frozen=True)
 class Rejected:
-    """The gate refused the image; a short reason out of few, and every score."""
+    """The result of a job whose image the gate refused: the name of the check that failed, and
+    every score by name."""
 
     reason: str
     scores: dict[str, float]
@@ -76,7 +88,11 @@ class Rejected:
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a job ended. ``reason``: the gate's, or the last line of the error of a dead job."""
+    """How a job ended, in short.
+
+    ``cursor`` numbers the ended jobs of a pool from 1 in the order in which they ended.
+    ``reason`` is the gate's for a rejected job, the last line of the error for a dead one.
+    """
 
     cursor: int
     job_id: str
@@ -87,9 +103,9 @@ class Outcome:
 
 @dataclass(frozen=True)
 class EndedJob:
-    """All that is known of a job that ended, so that another pool can record it too.
+    """How a job ended, with everything that another pool needs to record it as well.
 
-    ``error`` is the traceback of the last failed attempt, ``sample`` that of an admitted job.
+    ``error`` is the traceback of the last failed attempt; ``sample`` that of an admitted job.
     """
 
     cursor: int
@@ -100,3 +116,121 @@ class EndedJob:
     error: str | None
     scores: dict[str, float]
     sample: Sample | None
+
+
+class HeldJob(NamedTuple):
+    """Row numbers of a leased job, of its parent and of its parent's seed; attempts so far."""
+
+    number: int
+    parent: int
+    root: int
+    attempts: int
+
+
+def select_held(connection: sqlite3.Connection, job_id: str, worker: str) -> HeldJob | None:
+    """The job if this worker holds it, else None. A lease that ran out still counts until somebody
+    takes the job back."""
+    row = connection.execute(
+        "SELECT number, parent, root, attempts FROM jobs "
+        "WHERE id = ? AND state = 'leased' AND worker = ?",
+        (job_id, worker),
+    ).fetchone()
+    return HeldJob(*row) if row is not None else None
+
+
+def job_exists(connection: sqlite3.Connection, job_id: str) -> bool:
+    return connection.execute("SELECT 1 FROM jobs WHERE id = ?", (job_id,)).fetchone() is not None
+
+
+def insert_job(connection: sqlite3.Connection, job: JobRequest, parent: tuple[int, int]) -> None:
+    """Add a queued job. ``parent`` holds the row numbers of the parent and of the parent's seed."""
+    connection.execute(
+        "INSERT INTO jobs (id, parent, root, description, seed, generator, policy_version, "
+        "response, state) VALUES (?, ?, ?, ?, ?, ?, ?, ?, 'queued')",
+        (
+            *(job.id, *parent, job.description, job.seed, job.generator),
+            *(job.policy_version, job.response),
+        ),
+    )
+
+
+def end_job(
+    connection: sqlite3.Connection,
+    number: int,
+    state: str,
+    *,
+    reason: str | None = None,
+    scores: str | None = None,
+    error: str | None = None,
+) -> None:
+    """Give the job with this row number its final state and the next cursor. ``scores`` is JSON;
+    an ``error`` of None keeps the one recorded before."""
+    connection.execute(
+        "UPDATE jobs SET state = ?, reason = ?, scores = ?, error = COALESCE(?, error), "
+        "worker = NULL, lease_until = NULL, "
+        "cursor = (SELECT COALESCE(MAX(cursor), 0) + 1 FROM jobs WHERE cursor IS NOT NULL) "
+        "WHERE number = ?",
+        (state, reason, scores, error, number),
+    )
+
+
+def check_descent(connection: sqlite3.Connection, sample: Sample, parent: int) -> None:
+    """Raise ValueError unless the sample is a child of the sample with row number ``parent``."""
+    parent_id, depth = connection.execute(
+        "SELECT id, depth FROM samples JOIN standing USING (number) WHERE number = ?", (parent,)
+    ).fetchone()
+    if (sample.parent, sample.depth) != (parent_id, depth + 1):
+        raise ValueError(
+            f"sample {sample.id} has parent {sample.parent} and depth {sample.depth}; "
+            f"its job says {parent_id} and {depth + 1}"
+        )
+
+
+def select_outcomes(connection: sqlite3.Connection, after: int) -> list[Outcome]:
+    """The jobs that ended after the one with cursor ``after``, in the order of their cursors."""
+    rows = connection.execute(
+        "SELECT j.cursor, j.id, j.state, s.id, j.reason, j.error "
+        "FROM jobs j LEFT JOIN samples s ON s.job = j.id "
+        "WHERE j.cursor > ? ORDER BY j.cursor",
+        (after,),
+    ).fetchall()
+    return [
+        Outcome(cursor, job, state, sample, _last_line(error) if state == "dead" else reason)
+        for cursor, job, state, sample, reason, error in rows
+    ]
+
+
+def select_ended(
+    connection: sqlite3.Connection, images: ImageFiles, after: int, limit: int, admitted: bool
+) -> list[EndedJob]:
+    """The first ``limit`` jobs that ended after the one with cursor ``after``, in order; with
+    ``admitted`` only those whose sample was admitted."""
+    which = "AND j.state = 'admitted' " if admitted else ""
+    rows = connection.execute(
+        "SELECT j.id, j.cursor, p.id, j.description, j.seed, j.generator, j.policy_version, "
+        "j.response, j.state, j.attempts, j.reason, j.error, j.scores "
+        "FROM jobs j JOIN samples p ON p.number = j.parent "
+        f"WHERE j.cursor > ? {which}ORDER BY j.cursor LIMIT ?",
+        (after, limit),
+    ).fetchall()
+    ids = json.dumps([row[0] for row in rows if row[8] == "admitted"])
+    where = "s.job IN (SELECT value FROM json_each(?))"
+    samples = {one.job_id: one.sample for one in select_samples(connection, images, where, (ids,))}
+    return [
+        EndedJob(
+            cursor=cursor,
+            request=JobRequest(*asked),
+            state=state,
+            attempts=attempts,
+            reason=reason,
+            error=error,
+            scores=json.loads(scores) if scores else {},
+            sample=samples.get(job),
+        )
+        for job, cursor, *asked, state, attempts, reason, error, scores in rows
+    ]
+
+
+def _last_line(error: str) -> str:
+    lines = error.strip().splitlines()
+    return lines[-1] if lines else ""

@@ -1,5 +1,8 @@
-"""Another pool's ended jobs, recorded here with their samples: how a run that shares a data server
-keeps a pool of its own."""
+"""Records the ended jobs of another pool in this one.
+
+A run that shares a data server with others keeps a pool of its own: the server's pool holds the
+jobs while they are worked on, and the trainer copies what ended from there.
+"""
 
 from __future__ import annotations
 
@@ -7,24 +10,23 @@ import json
 import sqlite3
 from collections.abc import Sequence
 
-from syngrpo.pool.job_rows import check_descent, finish, insert_job, known
-from syngrpo.pool.jobs import EndedJob
-from syngrpo.pool.rows import insert_sample, pack
+from syngrpo.pool.jobs import EndedJob, check_descent, end_job, insert_job, job_exists
 from syngrpo.pool.store import Pool
+from syngrpo.pool.stored_samples import insert_sample, pack
 
 
 def mirrored_up_to(pool: Pool, source: str) -> int:
-    """The cursor in ``source``, another pool's name, of the last job recorded; 0 for none."""
+    """The cursor, in the pool named ``source``, of the last job recorded here; 0 for none."""
     with pool.database.read() as connection:
         return _cursor(connection, source)
 
 
 def mirror(pool: Pool, source: str, jobs: Sequence[EndedJob]) -> int:
-    """Records what ``source`` handed out after ``mirrored_up_to``, in one transaction: each job
-    exactly once, however often it comes. Returns how many were new.
+    """Record jobs that ended in the pool named ``source``, with their samples; return how many
+    were new.
 
-    Their cursors here are this pool's own. A job whose parent is not in this pool is passed over:
-    it is none of ours.
+    One transaction. Safe to repeat: a job that is recorded already is left out, and so is a job
+    whose parent is not in this pool. The jobs get cursors of this pool.
     """
     samples = [job.sample for job in jobs if job.sample is not None]
     with pool.adding(samples) as digests:
@@ -34,7 +36,7 @@ def mirror(pool: Pool, source: str, jobs: Sequence[EndedJob]) -> int:
         with pool.database.write() as connection:
             last = _cursor(connection, source)
             for job, row in rows:
-                if job.cursor > last and not known(connection, job.request.id):
+                if job.cursor > last and not job_exists(connection, job.request.id):
                     recorded += _record(connection, job, row)
             connection.execute(
                 "INSERT INTO mirrored VALUES (?, ?) "
@@ -45,6 +47,8 @@ def mirror(pool: Pool, source: str, jobs: Sequence[EndedJob]) -> int:
 
 
 def _record(connection: sqlite3.Connection, job: EndedJob, row: tuple[str, str] | None) -> bool:
+    """Record one job; ``row`` is the digest of the stored image and the packed sample of an
+    admitted one. Return False, and change nothing, when its parent is not in this pool."""
     parent = connection.execute(
         "SELECT number, root FROM samples JOIN standing USING (number) WHERE id = ?",
         (job.request.parent_id,),
@@ -60,7 +64,7 @@ def _record(connection: sqlite3.Connection, job: EndedJob, row: tuple[str, str] 
         (job.attempts, job.request.id),
     ).fetchone()[0]
     scores, reason = json.dumps(job.scores), job.reason
-    finish(connection, number, job.state, reason=reason, scores=scores, error=job.error)
+    end_job(connection, number, job.state, reason=reason, scores=scores, error=job.error)
     return True
 
 

@@ -1,7 +1,8 @@
-"""The evolving training set: seeds, synthetic samples, lineage, measurements, state.
+"""The evolving training set: seed and synthetic samples, their measurements and their lineage.
 
-One SQLite database in WAL mode and content-addressed image files beside it, on a local disk. Any
-number of processes open the same directory at once. Nothing is ever deleted: a sample retires.
+A pool is a directory on a local disk with one SQLite database in WAL mode and image files named by
+their content. Any number of processes can have it open at the same time. Samples are never deleted;
+they retire, or are quarantined when their image cannot be read.
 """
 
 from __future__ import annotations
@@ -9,64 +10,87 @@ from __future__ import annotations
 import json
 import logging
 import sqlite3
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
 from typing import Literal, cast
 
 import numpy as np
 
+from syngrpo.formats.lineage import Lineage
 from syngrpo.pool.database import Database
+from syngrpo.pool.draw_index import DrawIndex
 from syngrpo.pool.filesystem import explain_disk_errors
 from syngrpo.pool.image_store import ImageFiles, is_whole
-from syngrpo.pool.records import Observation, PoolSample, PoolStats, stats_from_tallies
-from syngrpo.pool.rows import add_seed, next_change, select_samples
 from syngrpo.pool.sampling import SamplingPolicy
-from syngrpo.pool.summary import Summary
+from syngrpo.pool.stored_samples import (
+    Observation,
+    PoolSample,
+    PoolStats,
+    add_seed,
+    next_change,
+    select_samples,
+    stats_from_tallies,
+)
 from syngrpo.sample import InputError, Sample
-
-__all__ = ["Observation", "Pool", "PoolSample", "PoolStats"]
 
 _log = logging.getLogger(__name__)
 _BATCH = 256
+
+_LINEAGE = """
+SELECT r.id, d.name, t.state, s.created, t.visits, t.diversity_mean,
+       (SELECT AVG(accuracy) FROM observations WHERE sample = s.number),
+       o.step, o.policy_version, j.id, j.generator, j.seed, j.scores,
+       j.policy_version, j.response
+FROM samples s
+JOIN standing t ON t.number = s.number
+JOIN samples r ON r.number = t.root
+JOIN datasets d ON d.number = t.dataset
+LEFT JOIN jobs j ON j.id = s.job
+LEFT JOIN observations o
+    ON o.number = (SELECT MIN(number) FROM observations WHERE sample = s.number)
+WHERE s.id = ?
+"""
 
 
 class Pool:
     """An open pool. Its methods may be called from several threads; each process opens its own.
 
-    A disk that is full, a database that stays locked and a directory that cannot be written raise
-    InputError from every method that writes.
+    Every method that writes raises InputError when the disk is full, the database stays locked by
+    another process, or the directory cannot be written.
     """
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
         self.database = Database(directory)
         self.images = ImageFiles(directory / "images")
-        self._summary: Summary | None = None
+        self._index: DrawIndex | None = None
         with explain_disk_errors(directory):
             self.images.sweep(self._referenced)
 
     @classmethod
     def open(cls, directory: Path) -> Pool:
-        """Opens the pool in a directory, or creates it.
+        """Open the pool in a directory, or create it.
 
-        Raises InputError for a network filesystem, another format version, a file that is no pool.
+        Raises InputError when the directory lies on a network filesystem, and when its ``pool.db``
+        is no pool or one of another format version.
         """
         return cls(directory)
 
     @classmethod
     def restore(cls, directory: Path, backup: Path) -> Pool:
-        """Opens the pool in a directory after setting it back to the state of a backup.
+        """Set the pool in a directory back to the state of a backup, and open it.
 
-        The images must still be in the directory. Other Pool objects on it must be closed before.
+        The images must still be in the directory. Close other Pool objects of it before.
         """
         pool = cls(directory)
         pool.database.restore(backup)
         return pool
 
     def backup(self, path: Path) -> None:
-        """Writes the exact state (images excepted: they are never changed) to one file."""
+        """Write the exact state to one file. Images are left out, because they never change."""
         self.database.backup(path)
 
     def close(self) -> None:
@@ -74,10 +98,11 @@ class Pool:
         self.database.close()
 
     def add_seeds(self, samples: Iterable[Sample]) -> int:
-        """Adds what is not there yet; returns how many were. Images are copied, not decoded.
+        """Add the seeds that the pool does not have yet; return how many were added. Images are
+        copied, not decoded.
 
-        Raises InputError for a sample with a parent, an id that the pool knows with other content,
-        an image file that cannot be read. What came before it stays added.
+        Raises InputError for a sample with a parent, for an id that the pool has with other
+        content, and for an image file that cannot be read. Batches of samples before it stay added.
         """
         added = 0
         waiting = iter(samples)
@@ -92,9 +117,12 @@ class Pool:
 
     @contextmanager
     def adding(self, samples: Sequence[Sample]) -> Iterator[list[str]]:
-        """Stores the samples' images and yields their digests; rows that refer to them are to be
-        committed within. So a row never refers to a file that is not there, and a file that no row
-        came to refer to is removed when the pool is opened next."""
+        """Store the images of samples and yield their digests. The caller commits the rows that
+        refer to them inside the block.
+
+        So no row refers to a missing file. A file that got no row is removed when the pool is
+        opened the next time.
+        """
         ids = json.dumps([sample.id for sample in samples])
         with self.images.adding(samples, lambda _: self._digests("id", ids)) as digests:
             yield digests
@@ -105,19 +133,22 @@ class Pool:
         policy: SamplingPolicy,
         rng: np.random.Generator,
         avoid: Collection[str] = (),
+        weights: Mapping[str, float] | None = None,
     ) -> list[PoolSample]:
-        """The samples of a batch, in random order; see ``syngrpo.pool.sampling`` for the rules.
+        """Draw the samples of a batch, in random order, by the rules of ``syngrpo.pool.sampling``.
 
-        Depends on the state of the pool, the policy, ``avoid`` and ``rng`` alone, and does not
-        change the pool, but for a sample whose image file is gone: that is quarantined, logged,
-        and another one drawn. ``avoid`` are ids already drawn and not yet observed: they come
-        again only when nothing else is left. Raises InputError when there are fewer than
-        ``count`` samples.
+        ``avoid``: ids of samples that come only when nothing else is left, for example those drawn
+        and not yet observed. ``weights``: in which proportion datasets are drawn, by name; a
+        dataset that is not named is not drawn. None or empty: by their numbers of seeds.
+
+        The result depends on the state of the pool and the arguments alone. The pool changes only
+        when the image file of a drawn sample is missing: that sample is quarantined, logged, and
+        the batch drawn again. Raises InputError when there are fewer than ``count`` samples.
         """
         while True:
             with self.database.read() as connection:
-                summary = self._refreshed(connection, policy)
-                numbers = summary.draw(count, rng, _numbers(connection, avoid))
+                index = self._refreshed(connection, policy)
+                numbers = index.draw(count, rng, _numbers(connection, avoid), weights)
                 among = "s.number IN (SELECT value FROM json_each(?))"
                 found = select_samples(
                     connection, self.images, among, (json.dumps(sorted(numbers)),)
@@ -137,11 +168,12 @@ class Pool:
     def observe(
         self, observations: Iterable[Observation], policy: SamplingPolicy | None = None
     ) -> None:
-        """Records visits, all or none; the same (sample, step, policy version) counts once.
+        """Record visits, all or none. Safe to repeat: the same sample, step and policy version
+        count once.
 
-        With a policy its retirement rules are applied to the synthetic samples observed (draws
-        with that policy leave such samples out in any case). Raises InputError for an unknown
-        sample or a value outside [0, 1].
+        With a policy, observed synthetic samples retire by its rules (a draw with that policy
+        leaves such samples out in any case). Raises InputError for an unknown sample and for a
+        value outside [0, 1].
         """
         with self.database.write() as connection:
             changed = next_change(connection)
@@ -153,7 +185,7 @@ class Pool:
                 _observe(connection, number, observation, changed, policy)
 
     def quarantine(self, sample_id: str, reason: str) -> None:
-        """Takes a sample out of every further draw, for example when its image does not decode."""
+        """Exclude a sample from further draws, for example because its image does not decode."""
         with self.database.write() as connection:
             number = _number(connection, self.directory, sample_id)
             connection.execute(
@@ -164,7 +196,10 @@ class Pool:
         _log.warning("sample %s is quarantined: %s", sample_id, reason)
 
     def get(self, sample_id: str) -> Sample:
-        """One sample in whatever state; its image is the pool's file. Raises InputError."""
+        """One sample in whatever state; its image is the pool's file.
+
+        Raises InputError when the pool has no such sample.
+        """
         with self.database.read() as connection:
             found = select_samples(connection, self.images, "s.id = ?", (sample_id,))
         if not found:
@@ -172,11 +207,42 @@ class Pool:
         return found[0].sample
 
     def children(self, sample_id: str) -> list[PoolSample]:
-        """The synthetic samples painted from this one, in whatever state, oldest first."""
+        """The synthetic samples painted from this sample, in whatever state, oldest first."""
         with self.database.read() as connection:
             return select_samples(connection, self.images, "p.id = ?", (sample_id,))
 
-    def lineage(self, sample_id: str) -> list[Sample]:
+    def lineage(self, sample_id: str, prompt: str | None = None) -> Lineage:
+        """Where a sample in whatever state comes from. ``prompt`` is the generator's, which only
+        the sample's own columns have.
+
+        Raises InputError when the pool has no such sample.
+        """
+        with self.database.read() as connection:
+            row = connection.execute(_LINEAGE, (sample_id,)).fetchone()
+        if row is None:
+            raise InputError(f"pool {self.directory} has no sample {sample_id}")
+        root, dataset, state, created, visits, diversity, accuracy, step, version, *made = row
+        job, generator, seed, scores, written_by, response = made
+        return Lineage(
+            root=root,
+            dataset=dataset,
+            state=state,
+            admitted=datetime.fromtimestamp(created, UTC).isoformat(timespec="seconds"),
+            visits=visits,
+            diversity=diversity,
+            accuracy=accuracy,
+            step=step,
+            policy_version=version,
+            job=job,
+            generator=generator,
+            seed=seed,
+            prompt=prompt,
+            scores=json.loads(scores) if scores else {},
+            written_by=written_by,
+            response=response,
+        )
+
+    def ancestry(self, sample_id: str) -> list[Sample]:
         """The sample, its parent, and so on up to the seed."""
         line = [self.get(sample_id)]
         while line[-1].parent is not None:
@@ -184,7 +250,7 @@ class Pool:
         return line
 
     def observations(self, sample_id: str) -> list[Observation]:
-        """Every visit of a sample, in order."""
+        """The visits of a sample, in the order in which they were recorded."""
         with self.database.read() as connection:
             number = _number(connection, self.directory, sample_id)
             rows = connection.execute(
@@ -199,7 +265,7 @@ class Pool:
         kind: Literal["seed", "synthetic"],
         state: Literal["active", "retired", "quarantined"] = "active",
     ) -> Iterator[PoolSample]:
-        """All samples of a kind and state by order of admission, a few at a time in memory."""
+        """All samples of a kind and state, oldest first; a few at a time are in memory."""
         last = 0
         descent = "s.parent IS NULL" if kind == "seed" else "s.parent IS NOT NULL"
         where = f"{descent} AND t.state = ? AND s.number > ? AND s.number <= ?"
@@ -213,13 +279,13 @@ class Pool:
             last += _BATCH
 
     def stats(self) -> PoolStats:
-        """Counts; costs the same however large the pool is."""
+        """Counts of samples and jobs. The cost does not depend on the size of the pool."""
         with self.database.read() as connection:
             tallies = dict(connection.execute("SELECT name, count FROM tallies").fetchall())
         return stats_from_tallies(tallies)
 
     def _referenced(self, digests: list[str]) -> set[str]:
-        """Reads the whole table; there is work for it only after a crash."""
+        """Reads the whole table. Called only for images of processes that were killed."""
         return self._digests("image", json.dumps(digests))
 
     def _digests(self, column: str, values: str) -> set[str]:
@@ -227,22 +293,24 @@ class Pool:
         with self.database.read() as connection:
             return {digest for (digest,) in connection.execute(query, (values,)).fetchall()}
 
-    def _refreshed(self, connection: sqlite3.Connection, policy: SamplingPolicy) -> Summary:
-        if self._summary is None or self._summary.policy != policy:
-            self._summary = Summary(policy)
-        # The first time every row is new and is read in order; later an index finds the changed.
-        column, order = ("changed", "+number") if self._summary.cursor else ("+changed", "number")
+    def _refreshed(self, connection: sqlite3.Connection, policy: SamplingPolicy) -> DrawIndex:
+        """The index of this policy, brought up to date."""
+        if self._index is None or self._index.policy != policy:
+            self._index = DrawIndex(policy)
+        # The first time all rows are read, in the order of the table; later SQLite looks up the
+        # changed rows by its index on "changed". The plus signs keep it from choosing otherwise.
+        column, order = ("changed", "+number") if self._index.cursor else ("+changed", "number")
         changes = connection.execute(
             "SELECT number, dataset, root, depth, state = 'active', visits, "
             "COALESCE(diversity_mean, 0), COALESCE(diversity_last, 0), changed "
             f"FROM standing WHERE {column} > ? ORDER BY {order}",
-            (self._summary.cursor,),
+            (self._index.cursor,),
         )
         while rows := changes.fetchmany(1 << 15):
-            self._summary.update(rows)
+            self._index.update(rows)
         names = connection.execute("SELECT number, name FROM datasets").fetchall()
-        self._summary.name(dict(names))
-        return self._summary
+        self._index.set_names(dict(names))
+        return self._index
 
 
 def _number(connection: sqlite3.Connection, directory: Path, sample_id: str) -> int:
@@ -267,6 +335,8 @@ def _observe(
     changed: int,
     policy: SamplingPolicy | None,
 ) -> None:
+    """Record one visit of the sample with this row number, and let the sample retire if it is due.
+    ``changed`` is the number of the write transaction."""
     recorded = connection.execute(
         "INSERT INTO observations (sample, step, policy_version, diversity, accuracy) "
         "VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",

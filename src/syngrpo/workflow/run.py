@@ -30,8 +30,7 @@ from syngrpo.pages.summary import print_summary
 from syngrpo.painting.gate import GateThresholds
 from syngrpo.policy.loading import Policy, load_policy
 from syngrpo.policy.model_options import LoraOptions
-from syngrpo.pool.mixture import dataset_weights
-from syngrpo.pool.sampling import SamplingPolicy
+from syngrpo.pool.sampling import SamplingPolicy, dataset_weights
 from syngrpo.pool.store import Pool
 from syngrpo.sample import InputError, Sample
 from syngrpo.serving.atomic_files import atomic_directory
@@ -179,7 +178,7 @@ class _Run:
             pool.add_seeds(self.seeds)
         synthesis, trainer = self.config.synthesis, self.config.trainer
         settings = _settings(synthesis, self.run.path)
-        policy = _sampling_policy(self.config.pool, synthesis, self.weights)
+        policy = _sampling_policy(self.config.pool, synthesis)
         with ExitStack() as stack:
             client: DataClient
             if synthesis.mode == "async":
@@ -191,11 +190,12 @@ class _Run:
                     prefetch=synthesis.prefetch,
                     seed=trainer.seed,
                     sink=sink,
+                    weights=self.weights,
                 )
                 if sink is None:
                     stack.enter_context(DataServer(settings))
             else:
-                client = InlineClient(settings, policy, seed=trainer.seed)
+                client = InlineClient(settings, policy, seed=trainer.seed, weights=self.weights)
             stack.callback(client.close)
             yield client
 
@@ -293,10 +293,8 @@ def _settings(synthesis: SynthesisConfig, directory: Path) -> SynthesisSettings:
     )
 
 
-def _sampling_policy(
-    pool: PoolConfig, synthesis: SynthesisConfig, weights: dict[str, float]
-) -> SamplingPolicy:
+def _sampling_policy(pool: PoolConfig, synthesis: SynthesisConfig) -> SamplingPolicy:
     options = pool.model_dump()
     if synthesis.mode == "off":
         options["synthetic_ratio"] = 0.0
-    return SamplingPolicy(**options, weights=weights)
+    return SamplingPolicy(**options)

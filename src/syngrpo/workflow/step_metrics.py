@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from syngrpo.method.diversity import has_zero_variance
-from syngrpo.pool.records import PoolStats
+from syngrpo.pool.stored_samples import PoolStats
 from syngrpo.workflow.loss import LossOutput
 
 Kind = Literal["mean", "sum", "max", "same"]

@@ -15,7 +15,7 @@ from syngrpo.method.diversity import has_zero_variance
 from syngrpo.method.ledger import Ledger, PendingDescription
 from syngrpo.policy.loading import Policy
 from syngrpo.pool.jobs import JobRequest
-from syngrpo.pool.records import Observation, PoolSample
+from syngrpo.pool.stored_samples import Observation, PoolSample
 from syngrpo.rollout.native import Response
 from syngrpo.rollout.sampling import Sampling
 from syngrpo.sample import EncodedImage, Sample

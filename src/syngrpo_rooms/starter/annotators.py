@@ -1,10 +1,8 @@
-"""Simulated annotators, who write the responses that the starter is trained on.
+"""Who wrote the answers the starter learns from: careful, loose and wrong annotators.
 
-The text that real models are trained on mixes good and bad answers, so that a model knows more than
-its likeliest answer shows. Here a *careful* annotator answers exactly. A *loose* one errs a little:
-boxes with a margin on every side, or the next choice instead of the right one. A *wrong* one boxes
-a random thing, or guesses. In closed questions only the answer may be wrong: the ``<think>`` part
-is always right.
+Real training text mixes them, so that a model knows more than it answers. A *careful* annotator
+answers exactly. A *loose* one makes the usual slip: boxes with a margin on every side; the next
+choice instead of the right one. A *wrong* one boxes a random thing, or guesses.
 """
 
 from __future__ import annotations
@@ -17,22 +15,23 @@ import numpy as np
 
 from syngrpo.boxes import clip
 from syngrpo.sample import Box
-from syngrpo_rooms.closed_questions import ReasoningQuestion
 from syngrpo_rooms.descriptions import random_description
-from syngrpo_rooms.object_questions import DetectionQuestion, RecQuestion
+from syngrpo_rooms.detection import DetectionQuestion
+from syngrpo_rooms.questions import RecQuestion
+from syngrpo_rooms.reasoning import ReasoningQuestion
 from syngrpo_rooms.scenes import Scene
-from syngrpo_rooms.starter.architecture import IMAGE_SIZE, LARGEST_NUMBER
+from syngrpo_rooms.starter.build import IMAGE_SIZE, LARGEST_NUMBER
 
 NOTHING = -100
-"""Stands for the index of a thing where words are about none, or about the wrong one."""
+"""In place of an object's index: these words are about no object, or about a mistaken one."""
 
-SceneQuestion = RecQuestion | DetectionQuestion | ReasoningQuestion
+Question = RecQuestion | DetectionQuestion | ReasoningQuestion
 Pieces = list[tuple[str, int]]
-"""A text in pieces. Each has the index of the thing that it is about, or ``NOTHING``."""
+"""A text in pieces, each with the index of the thing it is about, or NOTHING."""
 Shares = tuple[float, float, float]
-"""Shares of careful, loose and wrong annotators; they sum to 1."""
-Annotator = Literal["careful", "loose", "wrong"]
-ANNOTATORS: tuple[Annotator, ...] = ("careful", "loose", "wrong")
+"""Of careful, loose and wrong annotators; they sum to 1."""
+Hand = Literal["careful", "loose", "wrong"]
+HANDS: tuple[Hand, ...] = ("careful", "loose", "wrong")
 
 DOWN, ACROSS = ("top", "middle", "bottom"), ("left", "centre", "right")
 COUNTS = ("no", "one", "two", "three", "four", "five", "six")
@@ -43,17 +42,16 @@ EVIDENCE = {
     "workshop": "tools",
     "gym": "bars",
 }
-"""What shows the room type."""
+"""What tells a kind of room."""
 THINK_WORDS = [*DOWN, *ACROSS, *COUNTS, *EVIDENCE.values(), "None"]
 
 
 @dataclass(frozen=True)
-class Care:
-    """How careful the annotators of one task are, by the difficulty of the question.
+class Manner:
+    """Whose answers are taught about easy and about hard questions.
 
-    Hard questions are about small things; questions for the room type are hard in crowded rooms. As
-    in real annotation they get the less careful annotators, so that the likeliest answer is often
-    not the best one that a model knows.
+    Hard ones ask about small things (room types: of crowded rooms). As in real annotation they get
+    the less careful annotators, so that the likeliest answer is often not the best a model knows.
     """
 
     easy: Shares = (1.0, 0.0, 0.0)
@@ -62,15 +60,12 @@ class Care:
 
 @dataclass(frozen=True)
 class Mixture:
-    """The annotators of all three tasks.
+    """Manners by task. Loose boxes leave a share of the box's width or height drawn from
+    ``margin`` on every side; ``scenes``: whether responses carry a scene description."""
 
-    A loose box has a margin on every side; its size is drawn from ``margin``, as a share of the
-    box's width or height. ``scenes``: whether responses end with a scene description.
-    """
-
-    expression: Care = Care()
-    detection: Care = Care()
-    reasoning: Care = Care()
+    expression: Manner = Manner()
+    detection: Manner = Manner()
+    reasoning: Manner = Manner()
     margin: tuple[float, float] = (0.30, 0.36)
     scenes: bool = False
 
@@ -78,12 +73,11 @@ class Mixture:
 def write_response(
     scene: Scene,
     boxes: Sequence[Box],
-    question: SceneQuestion,
+    question: Question,
     mixture: Mixture,
     rng: np.random.Generator,
 ) -> Pieces:
-    """Write one annotator's response to a question about a scene. ``boxes`` are those of its
-    things."""
+    """One annotator's response to a question about a scene whose things have these boxes."""
     if isinstance(question, RecQuestion):
         pieces = _expression(scene, boxes, question, mixture, rng)
     elif isinstance(question, DetectionQuestion):
@@ -96,19 +90,19 @@ def write_response(
 
 
 def write_box(box: Box) -> str:
-    """Write a box as in an answer: four whole numbers, in pixels of the picture the model sees."""
+    """A box as in an answer, in whole pixels of the picture the model sees."""
     return ", ".join(str(min(max(round(v), 0), LARGEST_NUMBER)) for v in box)
 
 
 def place(box: Box) -> str:
-    """Return roughly where in the picture a box is, such as "top left"."""
+    """Where in the picture, roughly: "top left"."""
     third = IMAGE_SIZE / 3
     x, y = (box[0] + box[2]) / 2, (box[1] + box[3]) / 2
     return f"{DOWN[min(int(y / third), 2)]} {ACROSS[min(int(x / third), 2)]}"
 
 
-def _annotator(care: Care, hard: bool, rng: np.random.Generator) -> Annotator:
-    return ANNOTATORS[int(rng.choice(3, p=care.hard if hard else care.easy))]
+def _hand(manner: Manner, hard: bool, rng: np.random.Generator) -> Hand:
+    return HANDS[int(rng.choice(3, p=manner.hard if hard else manner.easy))]
 
 
 def _loose(box: Box, margin: tuple[float, float], rng: np.random.Generator) -> Box:
@@ -128,15 +122,15 @@ def _expression(
     mixture: Mixture,
     rng: np.random.Generator,
 ) -> Pieces:
-    annotator = _annotator(mixture.expression, _is_small(scene, question.target), rng)
-    index = question.target if annotator != "wrong" else int(rng.integers(len(boxes)))
+    hand = _hand(mixture.expression, _is_small(scene, question.target), rng)
+    index = question.target if hand != "wrong" else int(rng.integers(len(boxes)))
     thing, box = scene.things[index], boxes[index]
     thought = f"{thing.colour} {thing.label}, {place(box)}"
-    if annotator == "loose":
+    if hand == "loose":
         box = _loose(box, mixture.margin, rng)
     answer = '{"bbox_2d": [' + write_box(box) + "]}"
     text = f"<think>{thought}</think><answer>{answer}</answer>"
-    return [(text, question.target if annotator != "wrong" else NOTHING)]
+    return [(text, question.target if hand != "wrong" else NOTHING)]
 
 
 def _detection(
@@ -147,11 +141,11 @@ def _detection(
     rng: np.random.Generator,
 ) -> Pieces:
     small = sum(_is_small(scene, index) for index in question.targets)
-    annotator = _annotator(mixture.detection, 2 * small > len(question.targets), rng)
+    hand = _hand(mixture.detection, 2 * small > len(question.targets), rng)
     found = [(scene.things[i].label, boxes[i], i) for i in question.targets]
-    if annotator == "loose":
+    if hand == "loose":
         found = [(label, _loose(box, mixture.margin, rng), i) for label, box, i in found]
-    elif annotator == "wrong":
+    elif hand == "wrong":
         found = _mistaken(found, boxes, question, rng)
     labels = [label for label, _, _ in found]
     counts = ", ".join(f"{COUNTS[labels.count(label)]} {label}" for label in question.classes)
@@ -172,8 +166,7 @@ def _mistaken(
     question: DetectionQuestion,
     rng: np.random.Generator,
 ) -> list[tuple[str, Box, int]]:
-    """Make a wrong answer: one instance left out, or with the box of some thing. If there is
-    nothing to find, some thing is given as an instance of an asked class."""
+    """One instance missed, or given the box of some thing; something found where nothing is."""
     other = boxes[int(rng.integers(len(boxes)))]
     if not found:
         return [(question.classes[int(rng.integers(len(question.classes)))], other, NOTHING)]
@@ -189,14 +182,14 @@ def _reasoning(
     mixture: Mixture,
     rng: np.random.Generator,
 ) -> Pieces:
-    """Write a response whose ``<think>`` part is right; only the answer may be wrong."""
+    """The thought is always true: only the answer slips."""
     crowded = not question.targets and len(scene.things) > 3
     hard = crowded or any(_is_small(scene, index) for index in question.targets)
-    annotator = _annotator(mixture.reasoning, hard, rng)
+    hand = _hand(mixture.reasoning, hard, rng)
     choices, answer = question.choices, question.answer
-    if annotator == "loose":
+    if hand == "loose":
         answer = choices[(choices.index(answer) + 1) % len(choices)]
-    elif annotator == "wrong":
+    elif hand == "wrong":
         answer = choices[int(rng.integers(len(choices)))]
     thoughts = _thoughts(scene, boxes, question)
     between = [("<think>", NOTHING)] + [(", ", NOTHING)] * (len(thoughts) - 1)
@@ -205,12 +198,12 @@ def _reasoning(
 
 
 def _thoughts(scene: Scene, boxes: Sequence[Box], question: ReasoningQuestion) -> Pieces:
-    """The ``<think>`` part: what the answer follows from, thing by thing."""
+    """What one has to look at, thing by thing."""
     if question.kind == "room_type":
         return [(EVIDENCE[str(question.answer)], NOTHING)]
     if not question.targets:
         return [(f"no {question.about[0]}", NOTHING)]
-    thoughts = []
+    said = []
     for index in question.targets:
         thing = scene.things[index]
         if question.kind == "attribute":
@@ -219,8 +212,8 @@ def _thoughts(scene: Scene, boxes: Sequence[Box], question: ReasoningQuestion) -
             about = thing.size
         else:
             about = place(boxes[index])
-        thoughts.append((f"{about} {thing.label}", index))
-    return thoughts
+        said.append((f"{about} {thing.label}", index))
+    return said
 
 
 def _only(targets: Sequence[int]) -> int:

@@ -17,10 +17,10 @@ from syngrpo.data_server.pool_jobs import PoolJobs, open_queue, outcome
 from syngrpo.data_server.ports import Leased
 from syngrpo.data_server.service.schemas import RUN_PATTERN, RunOptions
 from syngrpo.painting.painting_request import Result as Work
+from syngrpo.pool.job_queue import JobQueue
 from syngrpo.pool.jobs import Admitted, JobRequest, Rejected, SubmitResult
-from syngrpo.pool.queue import Queue
-from syngrpo.pool.records import Observation
 from syngrpo.pool.store import Pool
+from syngrpo.pool.stored_samples import Observation
 from syngrpo.sample import InputError, Sample
 from syngrpo.serving.refusals import Refused
 
@@ -48,7 +48,7 @@ class Run:
             lease_s=options.lease_s,
             max_attempts=options.max_attempts,
         )
-        self.queue: Queue = open_queue(self.pool, self._settings, options.policy)
+        self.queue: JobQueue = open_queue(self.pool, self._settings, options.policy)
 
     def submit(self, jobs: Sequence[JobRequest]) -> tuple[SubmitResult, list[str]]:
         """What the queue says, and the parents that are missing, whose jobs it was not asked.

@@ -10,8 +10,8 @@ from pydantic import Base64Bytes, BaseModel, ConfigDict, Field, model_validator
 from syngrpo.data_server.service.limits import BATCH, DESCRIPTION, INTEGER, NAME, RESPONSE
 from syngrpo.painting.gate import GateThresholds
 from syngrpo.painting.painting_request import Canvas
-from syngrpo.pool.records import PoolStats
 from syngrpo.pool.sampling import SamplingPolicy
+from syngrpo.pool.stored_samples import PoolStats
 
 RUN_PATTERN = "^[a-z0-9_-]{1,64}$"
 DIGEST_PATTERN = "^[0-9a-f]{64}$"

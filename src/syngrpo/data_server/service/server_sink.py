@@ -21,9 +21,9 @@ from syngrpo.data_server.spill import Spill
 from syngrpo.pool.filesystem import explain_disk_errors
 from syngrpo.pool.jobs import JobRequest, SubmitResult
 from syngrpo.pool.mirror import mirror, mirrored_up_to
-from syngrpo.pool.records import Observation
 from syngrpo.pool.sampling import SamplingPolicy
 from syngrpo.pool.store import Pool
+from syngrpo.pool.stored_samples import Observation
 from syngrpo.sample import InputError
 from syngrpo.serving.atomic_files import atomic_write
 from syngrpo.serving.http_client import ServerAddress, Unavailable

@@ -16,8 +16,7 @@ from syngrpo.data_server.service.desk import Desk
 from syngrpo.data_server.service.limits import INTEGER, Limits, checked_image
 from syngrpo.pool.image_store import is_whole
 from syngrpo.pool.jobs import JobRequest
-from syngrpo.pool.records import Observation, PoolStats
-from syngrpo.pool.rows import from_fields
+from syngrpo.pool.stored_samples import Observation, PoolStats, sample_from_fields
 from syngrpo.sample import Sample
 from syngrpo.serving.refusals import Refused
 from syngrpo.tasks import get_task
@@ -131,7 +130,7 @@ def _seed(row: schemas.Seed, limits: Limits) -> Sample:
             f"{image.width}x{image.height}",
         )
     fields = row.model_dump(exclude={"content"})
-    sample = from_fields(fields, row.id, image, None, 0, row.dataset)
+    sample = sample_from_fields(fields, row.id, image, None, 0, row.dataset)
     get_task(sample.task).constraints(sample)
     return sample
 

@@ -1,29 +1,114 @@
-"""A sample as rows of the database, and back, exactly."""
+"""Samples as the pool stores them: what it knows of each, and the rows of the database.
+
+``Pool`` hands out ``PoolSample`` and ``PoolStats`` and takes in ``Observation``. The functions
+below turn a sample into JSON and back without loss, and read and write the tables ``samples`` and
+``standing`` inside a transaction of the caller.
+"""
 
 from __future__ import annotations
 
 import json
 import sqlite3
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from syngrpo.pool.image_store import ImageFiles
-from syngrpo.pool.records import PoolSample
 from syngrpo.sample import EncodedImage, InputError, LabelledObject, Sample
 
-_TUPLE = "__tuple__"  # JSON has one kind of array, a task's ground truth may hold two
+JOB_STATES = ("queued", "leased", "admitted", "rejected", "dead")
+_TUPLE = "__tuple__"
+"""Marks a tuple in JSON, which has arrays only; a task's ground truth may hold tuples and lists."""
+
+
+@dataclass(frozen=True)
+class PoolSample:
+    """A sample and what the pool knew of it when it was read.
+
+    ``visits`` counts how often it was trained on; ``diversity_mean`` is the mean response diversity
+    of these visits, None before the first. ``job_id`` is the job that made a synthetic sample, None
+    for a seed.
+    """
+
+    sample: Sample
+    visits: int
+    job_id: str | None
+    diversity_mean: float | None
+
+
+@dataclass(frozen=True)
+class Observation:
+    """One visit of a sample: the response diversity D and the mean accuracy of the group of
+    responses, both in [0, 1]."""
+
+    sample_id: str
+    step: int
+    policy_version: int
+    diversity: float
+    accuracy: float
+
+
+@dataclass(frozen=True)
+class PoolStats:
+    """Counts over everything the pool ever held; seed + synthetic = active + retired + quarantined.
+
+    ``unmeasured``: active synthetic samples without a visit. ``depth_mean``: mean depth of the
+    active samples, where a seed has depth 0. ``jobs``: number of jobs by state (queued, leased,
+    admitted, rejected, dead). ``rejected``: number of rejected jobs by the gate's reason.
+    """
+
+    seed: int
+    synthetic: int
+    active: int
+    retired: int
+    quarantined: int
+    unmeasured: int
+    depth_mean: float
+    jobs: dict[str, int]
+    rejected: dict[str, int]
+
+
+def stats_from_tallies(tallies: dict[str, int]) -> PoolStats:
+    """The statistics, from the counts that the triggers of the database keep by name."""
+
+    def total(*names: str) -> int:
+        return sum(tallies.get(name, 0) for name in names)
+
+    def both(state: str) -> int:
+        return total(f"seed/{state}", f"synthetic/{state}")
+
+    def every(kind: str) -> int:
+        return total(f"{kind}/active", f"{kind}/retired", f"{kind}/quarantined")
+
+    active = both("active")
+    prefix = "rejected/"
+    return PoolStats(
+        seed=every("seed"),
+        synthetic=every("synthetic"),
+        active=active,
+        retired=both("retired"),
+        quarantined=both("quarantined"),
+        unmeasured=total("unmeasured"),
+        depth_mean=total("depth") / active if active else 0.0,
+        jobs={state: total(f"job/{state}") for state in JOB_STATES},
+        rejected={
+            name.removeprefix(prefix): count
+            for name, count in sorted(tallies.items())
+            if name.startswith(prefix)
+        },
+    )
 
 
 def pack(sample: Sample) -> str:
-    """Everything but id, parent, dataset and image bytes as JSON.
+    """Everything of a sample but id, parent, dataset and image bytes, as JSON text.
 
     Raises InputError when the answer or a column is not plain data (None, bool, int, finite float,
     str, list, tuple, dict with str keys).
     """
     try:
         return json.dumps(
-            fields_of(sample), allow_nan=False, ensure_ascii=False, separators=(",", ":")
+            sample_fields(sample), allow_nan=False, ensure_ascii=False, separators=(",", ":")
         )
     except (TypeError, ValueError) as error:
         raise InputError(
@@ -32,8 +117,8 @@ def pack(sample: Sample) -> str:
         ) from None
 
 
-def fields_of(sample: Sample) -> dict[str, Any]:
-    """Everything but id, parent, dataset and image bytes as JSON data."""
+def sample_fields(sample: Sample) -> dict[str, Any]:
+    """Everything of a sample but id, parent, dataset and image bytes, as JSON data."""
     body = {
         "task": sample.task,
         "size": [sample.image.width, sample.image.height],
@@ -55,14 +140,14 @@ def fields_of(sample: Sample) -> dict[str, Any]:
 def unpack(
     body: str, sample_id: str, image: Path, parent: str | None, depth: int, dataset: str
 ) -> Sample:
-    """The sample that was packed, its image now the pool's file."""
+    """The sample that ``pack`` was given, with the file ``image`` of the pool as its image."""
     fields = json.loads(body)
     width, height = fields["size"]
     file = EncodedImage(width=width, height=height, path=image)
-    return from_fields(fields, sample_id, file, parent, depth, dataset)
+    return sample_from_fields(fields, sample_id, file, parent, depth, dataset)
 
 
-def from_fields(
+def sample_from_fields(
     fields: dict[str, Any],
     sample_id: str,
     image: EncodedImage,
@@ -70,8 +155,10 @@ def from_fields(
     depth: int,
     dataset: str,
 ) -> Sample:
-    """The reverse of ``fields_of``. Raises InputError for an array that is marked as a tuple and
-    is none."""
+    """The reverse of ``sample_fields``.
+
+    Raises InputError when a column uses the key that marks tuples for something else.
+    """
     return Sample(
         id=sample_id,
         task=fields["task"],
@@ -112,15 +199,18 @@ def _from_json(value: Any) -> Any:
     if isinstance(value, dict):
         if _TUPLE in value:
             if not isinstance(value[_TUPLE], list):
-                raise InputError(f"{_TUPLE} marks an array; it cannot be a key of a column")
+                raise InputError(f"{_TUPLE} marks a tuple; it cannot be a key of a column")
             return tuple(_from_json(item) for item in value[_TUPLE])
         return {key: _from_json(item) for key, item in value.items()}
     return value
 
 
 def add_seed(connection: sqlite3.Connection, sample: Sample, image: str) -> bool:
-    """Adds a seed unless it is there; True when it was not. Raises InputError when its id is taken
-    by other content, or by a sample of another dataset."""
+    """Add a seed unless the pool has it; return True when it was added.
+
+    Raises InputError when the pool has a sample with this id but with other content or of another
+    dataset.
+    """
     body = pack(sample)
     known = connection.execute(
         "SELECT s.image, s.body, s.parent, d.name FROM samples s "
@@ -153,8 +243,9 @@ def insert_sample(
     parent: tuple[int, int] | None = None,
     job: str | None = None,
 ) -> None:
-    """Adds an active sample; ``parent`` is (number of the parent, number of its seed), whose
-    dataset it gets."""
+    """Add an active sample. ``image`` is the digest of its stored image, ``body`` what ``pack``
+    returned. ``parent`` holds the row numbers of the parent and of the parent's seed; a child gets
+    the dataset of that seed. ``job`` is the id of the job that made it."""
     added = connection.execute(
         "INSERT INTO samples (id, parent, job, image, body, created) VALUES (?, ?, ?, ?, ?, ?)",
         (sample.id, parent and parent[0], job, image, body, time.time()),
@@ -170,7 +261,7 @@ def insert_sample(
 
 
 def _dataset(connection: sqlite3.Connection, name: str) -> int:
-    """The number of a dataset, known or new."""
+    """The number of the dataset with this name; a new name is added."""
     connection.execute("INSERT INTO datasets (name) VALUES (?) ON CONFLICT DO NOTHING", (name,))
     row = connection.execute("SELECT number FROM datasets WHERE name = ?", (name,)).fetchone()
     return row[0]
@@ -182,8 +273,8 @@ def _dataset_of(connection: sqlite3.Connection, number: int | None) -> int:
 
 
 def next_change(connection: sqlite3.Connection) -> int:
-    """The value of ``standing.changed`` for rows this write transaction touches: above all that a
-    reader can have seen."""
+    """The value of ``standing.changed`` for the rows that this write transaction changes. It is
+    higher than any value that a reader can have seen."""
     return connection.execute("SELECT COALESCE(MAX(changed), 0) + 1 FROM standing").fetchone()[0]
 
 
@@ -197,8 +288,11 @@ LEFT JOIN samples p ON p.number = s.parent
 def select_samples(
     connection: sqlite3.Connection, images: ImageFiles, where: str, values: tuple[Any, ...]
 ) -> list[PoolSample]:
-    """The samples that fulfil a condition on s (samples), t (standing), d (datasets) and p (the
-    parent), by order of admission."""
+    """The samples that fulfil the SQL condition ``where`` with its ``values``, oldest first.
+
+    The condition may name the tables ``s`` (samples), ``t`` (standing), ``d`` (datasets) and ``p``
+    (the parent's row of samples).
+    """
     rows = connection.execute(f"{_SELECT} WHERE {where} ORDER BY s.number", values)
     return [
         PoolSample(

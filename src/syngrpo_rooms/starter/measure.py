@@ -1,8 +1,4 @@
-"""Measures how well a starter answers held-out questions: plain ``model.generate``, brief prompts.
-
-The recipe uses it while the starter is trained. It does without ``syngrpo.evaluation``, so that the
-starter can be made without the engines that the rest of the system needs.
-"""
+"""How well a checkpoint answers when it runs free: plain ``model.generate``, brief prompts."""
 
 from __future__ import annotations
 
@@ -19,17 +15,15 @@ from syngrpo_rooms.dataset import rooms_samples
 from syngrpo_rooms.surroundings import Split
 
 LONGEST = 112
-"""Most tokens of a response. Four detected things and a scene description fit."""
+"""Tokens of a response, at most: four detected things and a scene description fit."""
 TASKS = ("rec", "ovd", "isr")
 
 
 @dataclass(frozen=True)
 class Accuracy:
-    """Accuracy of greedy and of sampled responses (temperature 1), and the share of the sampled
-    ones that have the full format; all in [0, 1].
+    """In [0, 1]: greedy and sampled (temperature 1) accuracy, full format of the samples.
 
-    The accuracy is the share of boxes with IoU ≥ 0.5 for REC, the mean accuracy reward for OVD and
-    ISR.
+    REC: the share of boxes with IoU ≥ 0.5; OVD and ISR: the mean accuracy reward.
     """
 
     greedy: float
@@ -46,8 +40,7 @@ def respond(
     sample: bool,
     images: list[np.ndarray] | None = None,
 ) -> list[str]:
-    """Return one response for each sample, drawn at temperature 1 with ``sample`` and greedy
-    without. ``images`` are used instead of the samples' own pictures."""
+    """One response a sample; ``images`` replaces the samples' own pictures."""
     pictures = images or [s.image.decode().copy() for s in samples]  # the processor may write
     texts = [
         processor.apply_chat_template(
@@ -76,17 +69,14 @@ def respond(
 
 
 def score(sample: Sample, text: str) -> float:
-    """Return the accuracy of a response in [0, 1]. REC counts as 1 from IoU 0.5 on.
-
-    The sample's image must have the size that the starter sees (128 x 128), so that the model's
-    coordinates are pixels.
-    """
+    """Accuracy of a response about a room as large as the starter sees it: model coordinates are
+    pixels. REC counts 1 from IoU 0.5 on."""
     answer, task = parse_response(text).answer, get_task(sample.task)
     value = task.score(task.read(answer) if answer is not None else None, sample)
     return float(value >= 0.5) if sample.task == "rec" else value
 
 
-def held_out_accuracy(
+def measure(
     model: Any,
     processor: Any,
     split: Split,
@@ -95,8 +85,7 @@ def held_out_accuracy(
     seed: int = 0,
     batch_size: int = 100,
 ) -> dict[str, Accuracy]:
-    """Return task → accuracy on ``count`` scenes of a split, each with one greedy and one sampled
-    response."""
+    """Task → accuracy on ``count`` fresh scenes of a split, one greedy and one sampled response."""
     torch.manual_seed(seed)
     measured = {}
     for task in TASKS:

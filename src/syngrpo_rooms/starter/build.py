@@ -1,10 +1,9 @@
-"""Builds the starter before training: vocabulary, tokenizer, processor, and a model with random
-weights.
+"""Builds the starter's architecture: config, tokenizer, processor, random weights.
 
-The classes are ``Qwen2_5_VLForConditionalGeneration`` and ``Qwen2_5_VLProcessor`` of transformers;
-only the sizes differ. The rotary bases are small because the sequences are short: mRoPE gives the
-horizontal axis the lowest frequencies of a head, and with the usual base these could not tell
-neighbouring columns of an 8 x 8 grid apart.
+The classes are transformers' own ``Qwen2_5_VLForConditionalGeneration`` and
+``Qwen2_5_VLProcessor``; only the sizes are ours. Rotary bases are small because sequences are:
+mRoPE gives the horizontal axis the lowest frequencies of a head, which at the usual base could not
+tell neighbouring columns of an 8 x 8 grid apart.
 """
 
 from __future__ import annotations
@@ -23,12 +22,8 @@ from transformers import (
     Qwen2VLVideoProcessor,
 )
 
-from syngrpo_rooms.closed_questions import closed_question_words
-from syngrpo_rooms.descriptions import description_words
-from syngrpo_rooms.object_questions import referring_words
-
 IMAGE_SIZE = 128
-"""Side in pixels of the pictures that the starter is trained on."""
+"""Rooms are rendered and seen at this many pixels a side."""
 PATCH = 16
 MERGE = 1
 GRID = IMAGE_SIZE // (PATCH * MERGE)
@@ -67,15 +62,10 @@ CHAT_TEMPLATE = (
 )
 
 
-def vocabulary() -> list[str]:
-    """Return every word of the world's questions, answers and descriptions, lower case, sorted."""
-    return sorted(referring_words() | closed_question_words() | description_words())
-
-
 def build_tokenizer(words: list[str]) -> PreTrainedTokenizerFast:
-    """Build a byte-level BPE tokenizer in which each given word and each number 0-224 is one token.
+    """A byte-level BPE in which every given word and every number 0..224 is a single token.
 
-    Any other text is encoded byte by byte, so that no phrase of a user is lost.
+    Any other text still encodes, byte by byte, so that users' own phrases are never lost.
     """
     tokenizer = Tokenizer(models.BPE())
     pattern = Regex(r", |\d+| ?[A-Za-z]+|\n|[^\sA-Za-z\d]+|\s+")
@@ -113,7 +103,7 @@ def build_tokenizer(words: list[str]) -> PreTrainedTokenizerFast:
 
 
 def build_processor(words: list[str]) -> Qwen2_5_VLProcessor:
-    """Build the processor. It resizes every picture to about 128 x 128 pixels."""
+    """The real processor; any picture is resized to about as many pixels as a room has."""
     tokenizer = build_tokenizer(words)
     sizes: dict[str, Any] = {
         "patch_size": PATCH,
@@ -130,7 +120,7 @@ def build_processor(words: list[str]) -> Qwen2_5_VLProcessor:
 
 
 def build_model(tokenizer: PreTrainedTokenizerFast) -> Qwen2_5_VLForConditionalGeneration:
-    """Build the model with random weights: about 3.9 million parameters."""
+    """Random weights, about 3.9 M parameters."""
     token: Callable[[str], Any] = tokenizer.convert_tokens_to_ids
     width = 192
     config = Qwen2_5_VLConfig(
@@ -180,6 +170,6 @@ def build_model(tokenizer: PreTrainedTokenizerFast) -> Qwen2_5_VLForConditionalG
 def save(
     model: Qwen2_5_VLForConditionalGeneration, processor: Qwen2_5_VLProcessor, directory: Path
 ) -> None:
-    """Write a checkpoint in Hugging Face format, which plain transformers loads."""
+    """Writes a checkpoint that plain transformers loads."""
     model.save_pretrained(directory)
     processor.save_pretrained(directory)

@@ -1,8 +1,8 @@
-"""The queue of synthesis jobs, in the pool's own database.
+"""The queue of synthesis jobs, a table of the pool's database.
 
-Claim, result, lineage and admission of a job are one transaction each, so no crash can lose a job
-or admit its image twice. A job is *queued* → *leased* to a worker → *admitted* or *rejected* by
-the gate, or, after ``max_attempts`` errors or expired leases, *dead*.
+A job is *queued*, then *leased* to a worker, then *admitted* or *rejected* by the gate; after
+``max_attempts`` errors or expired leases it is *dead*. Each of these steps is one transaction, also
+the one that ends a job and admits its sample, so no crash can lose a job or admit its image twice.
 """
 
 from __future__ import annotations
@@ -13,15 +13,6 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from syngrpo.pool.job_rows import (
-    check_descent,
-    finish,
-    held,
-    insert_job,
-    known,
-    select_ended,
-    select_outcomes,
-)
 from syngrpo.pool.jobs import (
     Admitted,
     EndedJob,
@@ -30,25 +21,31 @@ from syngrpo.pool.jobs import (
     Outcome,
     Rejected,
     SubmitResult,
+    check_descent,
+    end_job,
+    insert_job,
+    job_exists,
+    select_ended,
+    select_held,
+    select_outcomes,
 )
-from syngrpo.pool.rows import insert_sample, pack
 from syngrpo.pool.sampling import SamplingPolicy
 from syngrpo.pool.store import Pool
+from syngrpo.pool.stored_samples import insert_sample, pack
 from syngrpo.sample import InputError
 
-__all__ = ["Admitted", "Job", "JobRequest", "Outcome", "Queue", "Rejected", "SubmitResult"]
-
-
 Recheck = Callable[[Admitted, Sequence[dict[str, Any]]], Admitted | Rejected]
-"""The last word on an admission, given the columns of the parent's other children."""
+"""Decides on an admitted result once more, given the columns of the parent's other children."""
 
 
-class Queue:
+class JobQueue:
     """The jobs of a pool.
 
-    ``limit`` caps the jobs queued and leased; ``policy`` gives the caps on depth, children and
-    unmeasured samples; ``clock`` gives seconds since the epoch. ``recheck`` sees, in the very
-    transaction of an admission, also what others have admitted since the job was leased.
+    ``limit``: the most jobs that may be queued and leased together. ``lease_s``: seconds after
+    which a lease expires that no heartbeat prolongs. ``policy``: the limits on depth, children and
+    unmeasured samples (None: no limit of unmeasured samples). ``clock``: returns seconds since the
+    epoch. ``recheck`` is called in the transaction that admits a sample and therefore sees the
+    children that other workers have added since the job was leased.
     """
 
     def __init__(
@@ -71,15 +68,17 @@ class Queue:
         self._recheck = recheck
 
     def submit(self, jobs: Sequence[JobRequest]) -> SubmitResult:
-        """Queues what is new and fits; never waits for room. Raises InputError when a parent is
-        not in the pool."""
+        """Queue the new jobs as far as there is room; do not wait for room.
+
+        Raises InputError when a parent is not in the pool.
+        """
         accepted: list[str] = []
         duplicates: list[str] = []
         dropped = refused = 0
         with self._database.write() as connection:
             room = self._room(connection)
             for job in jobs:
-                if known(connection, job.id):
+                if job_exists(connection, job.id):
                     duplicates.append(job.id)
                 elif len(accepted) >= room:
                     dropped += 1
@@ -91,7 +90,7 @@ class Queue:
         return SubmitResult(accepted, duplicates, dropped, refused)
 
     def unknown_parents(self, jobs: Sequence[JobRequest]) -> list[str]:
-        """Parents of these jobs that are not in the pool, each once."""
+        """The ids of those parents of these jobs that are not in the pool, each once."""
         names = dict.fromkeys(job.parent_id for job in jobs)
         with self._database.read() as connection:
             known = connection.execute(
@@ -101,9 +100,12 @@ class Queue:
         return [name for name in names if (name,) not in known]
 
     def lease(self, worker: str, count: int, generator: str | None = None) -> list[Job]:
-        """Up to ``count`` of the oldest queued jobs, for ``lease_s`` seconds; those for one
-        ``generator`` alone when its fingerprint is given. Reclaims expired leases first. Looks
-        without the write lock, so that idle workers disturb nobody."""
+        """Lease up to ``count`` of the oldest queued jobs to a worker for ``lease_s`` seconds.
+
+        With the fingerprint of a ``generator``, only jobs for that generator. Expired leases are
+        taken back first. Without work the write lock is not taken, so idle workers do not slow down
+        others.
+        """
         with self._database.read() as connection:
             if not self._has_work(connection, generator):
                 return []
@@ -124,7 +126,7 @@ class Queue:
         return [Job(*row[1:]) for row in rows]
 
     def held(self, worker: str, job_ids: Sequence[str]) -> dict[str, Job]:
-        """Of these jobs the ones that the worker holds, by id."""
+        """Those of these jobs that the worker holds, by id."""
         with self._database.read() as connection:
             rows = connection.execute(
                 "SELECT j.id, s.id, description, seed, generator, attempts "
@@ -136,47 +138,48 @@ class Queue:
         return {row[0]: Job(*row) for row in rows}
 
     def heartbeat(self, worker: str, job_ids: Sequence[str]) -> list[str]:
-        """Prolongs leases; returns the ids the worker still holds."""
+        """Prolong leases by ``lease_s`` seconds from now; return the ids that the worker still
+        holds."""
         with self._database.write() as connection:
-            kept = [job for job in job_ids if held(connection, job, worker) is not None]
+            kept = [job for job in job_ids if select_held(connection, job, worker) is not None]
             connection.executemany(
                 "UPDATE jobs SET lease_until = ? WHERE id = ?",
                 [(self._clock() + self._lease_s, job) for job in kept],
             )
         return kept
 
-    def complete(self, job_id: str, worker: str, outcome: Admitted | Rejected) -> bool:
-        """``complete_all`` for one job."""
-        return self.complete_all(worker, [(job_id, outcome)])[0]
+    def complete(self, job_id: str, worker: str, result: Admitted | Rejected) -> bool:
+        """End one job, as ``complete_all`` does."""
+        return self.complete_all(worker, [(job_id, result)])[0]
 
     def complete_all(
         self, worker: str, results: Sequence[tuple[str, Admitted | Rejected]]
     ) -> list[bool]:
-        """Ends jobs, and admits their samples, in one transaction. False, and nothing changed, for
-        a job of which the worker no longer holds the lease.
+        """End jobs with their results, and add the admitted samples, in one transaction.
 
-        Raises ValueError when a sample does not descend from its job's parent.
+        Returns for each job whether it was ended: a job that the worker no longer holds stays as it
+        is. Raises ValueError when a sample is not a child of its job's parent.
         """
-        # A look ahead, so that hardly ever an image is written that no row will refer to.
+        # Decided once before the images are written, so that hardly any is written in vain.
         with self._database.read() as connection:
-            outcomes = [self._final(connection, worker, *result) for result in results]
-        # The files first: a row never refers to an image that is not on the disk yet.
-        samples = [one.sample for one in outcomes if isinstance(one, Admitted)]
+            finals = [self._final(connection, worker, *result) for result in results]
+        # The files come first: a row never refers to an image that is not on the disk yet.
+        samples = [one.sample for one in finals if isinstance(one, Admitted)]
         bodies = [pack(sample) for sample in samples]
         with self._pool.adding(samples) as digests:
             stored = iter(list(zip(digests, bodies, strict=True)))
             done = []
             with self._database.write() as connection:
-                for (job_id, _), outcome in zip(results, outcomes, strict=True):
-                    row = next(stored) if isinstance(outcome, Admitted) else ("", "")
-                    done.append(self._end(connection, worker, job_id, outcome, row))
+                for (job_id, _), result in zip(results, finals, strict=True):
+                    row = next(stored) if isinstance(result, Admitted) else ("", "")
+                    done.append(self._end(connection, worker, job_id, result, row))
         return done
 
     def release(self, worker: str, job_ids: Sequence[str]) -> list[str]:
-        """Gives jobs back that the worker has not tried, or could not try: that counts as no
-        attempt. Returns the ids that it held."""
+        """Put jobs back into the queue that the worker has not tried or could not try; this does
+        not count as an attempt. Returns the ids that the worker held."""
         with self._database.write() as connection:
-            kept = [job for job in job_ids if held(connection, job, worker) is not None]
+            kept = [job for job in job_ids if select_held(connection, job, worker) is not None]
             connection.executemany(
                 "UPDATE jobs SET state = 'queued', worker = NULL, lease_until = NULL, "
                 "attempts = attempts - 1 WHERE id = ?",
@@ -185,49 +188,52 @@ class Queue:
         return kept
 
     def fail(self, job_id: str, worker: str, error: str) -> bool:
-        """Gives a job back after an error (a traceback); the last attempt makes it dead. False,
-        and nothing changed, when the worker no longer holds the lease."""
+        """Put a job back into the queue after an error (a traceback), or make it dead after the
+        last attempt. Returns False, and changes nothing, when the worker does not hold the job."""
         with self._database.write() as connection:
-            job = held(connection, job_id, worker)
+            job = select_held(connection, job_id, worker)
             if job is None:
                 return False
             self._give_back(connection, job.number, job.attempts, error)
         return True
 
     def reclaim_expired(self) -> int:
-        """Takes back every lease that ran out; returns how many. ``lease`` does so by itself."""
+        """Take back every expired lease; return how many. ``lease`` does this as well."""
         with self._database.write() as connection:
             return self._expire(connection, "lease_until <= ?", (self._clock(),))
 
     def reclaim_worker(self, worker: str) -> int:
-        """Takes back the leases of a worker known to be gone, without waiting; returns how many."""
+        """Take back all leases of a worker that is known to have ended; return how many."""
         with self._database.write() as connection:
             return self._expire(connection, "worker = ?", (worker,))
 
     def outcomes(self, after: int) -> list[Outcome]:
-        """Everything that ended since the outcome with cursor ``after`` (0: all), in order."""
+        """The jobs that ended after the one with cursor ``after`` (0: all), in order."""
         with self._database.read() as connection:
             return select_outcomes(connection, after)
 
     def ended(self, after: int, limit: int, admitted: bool = False) -> list[EndedJob]:
-        """Like ``outcomes``, in full, up to ``limit`` of them, or of the ``admitted`` alone. The
-        images are the pool's files."""
+        """The first ``limit`` jobs that ended after the one with cursor ``after``, with all that is
+        known of them; with ``admitted`` only the admitted ones. Their images are the pool's files.
+        """
         with self._database.read() as connection:
             return select_ended(connection, self._pool.images, after, limit, admitted)
 
     def _room(self, connection: sqlite3.Connection) -> int:
+        """How many jobs can be queued now."""
         tallies = dict(
             connection.execute(
                 "SELECT name, count FROM tallies "
                 "WHERE name IN ('job/queued', 'job/leased', 'unmeasured')"
             ).fetchall()
         )
-        if tallies.get("unmeasured", 0) >= self._policy.max_unmeasured:
+        most = self._policy.max_unmeasured
+        if most is not None and tallies.get("unmeasured", 0) >= most:
             return 0
         return self._limit - tallies.get("job/queued", 0) - tallies.get("job/leased", 0)
 
     def _parent(self, connection: sqlite3.Connection, sample_id: str) -> tuple[int, int] | None:
-        """(number of the parent, number of its seed), or None when it may have no more children."""
+        """Row numbers of the parent and of its seed; None when it may not have more children."""
         row = connection.execute(
             "SELECT number, root, depth, t.state FROM samples JOIN standing t USING (number) "
             "WHERE id = ?",
@@ -263,33 +269,33 @@ class Queue:
         connection: sqlite3.Connection,
         worker: str,
         job_id: str,
-        outcome: Admitted | Rejected,
+        result: Admitted | Rejected,
     ) -> Admitted | Rejected | None:
-        """The outcome after the recheck; None when the worker does not hold the job."""
-        job = held(connection, job_id, worker)
+        """The result after ``recheck``; None when the worker does not hold the job."""
+        job = select_held(connection, job_id, worker)
         if job is None:
             return None
-        if self._recheck is None or isinstance(outcome, Rejected):
-            return outcome
+        if self._recheck is None or isinstance(result, Rejected):
+            return result
         siblings = connection.execute(
             "SELECT json_extract(body, '$.columns') FROM samples WHERE parent = ?", (job.parent,)
         ).fetchall()
         columns = [json.loads(text) for (text,) in siblings if text is not None]
-        return self._recheck(outcome, columns) if columns else outcome
+        return self._recheck(result, columns) if columns else result
 
     def _end(
         self,
         connection: sqlite3.Connection,
         worker: str,
         job_id: str,
-        outcome: Admitted | Rejected | None,
+        result: Admitted | Rejected | None,
         row: tuple[str, str],
     ) -> bool:
-        """Ends one job; ``row`` is the digest of the stored image and the packed sample."""
-        job = held(connection, job_id, worker)
-        if job is None or outcome is None:
+        """End one job. ``row`` is the digest of the stored image and the packed sample."""
+        job = select_held(connection, job_id, worker)
+        if job is None or result is None:
             return False
-        final = self._final(connection, worker, job_id, outcome)
+        final = self._final(connection, worker, job_id, result)
         assert final is not None
         if isinstance(final, Admitted):
             check_descent(connection, final.sample, job.parent)
@@ -297,7 +303,7 @@ class Queue:
         state = "admitted" if isinstance(final, Admitted) else "rejected"
         reason = final.reason if isinstance(final, Rejected) else None
         scores = json.dumps({name: float(score) for name, score in final.scores.items()})
-        finish(connection, job.number, state, reason=reason, scores=scores)
+        end_job(connection, job.number, state, reason=reason, scores=scores)
         return True
 
     def _expire(self, connection: sqlite3.Connection, which: str, values: tuple) -> int:
@@ -314,7 +320,7 @@ class Queue:
         self, connection: sqlite3.Connection, number: int, attempts: int, error: str
     ) -> None:
         if attempts >= self._max_attempts:
-            finish(connection, number, "dead", error=error)
+            end_job(connection, number, "dead", error=error)
             return
         connection.execute(
             "UPDATE jobs SET state = 'queued', worker = NULL, lease_until = NULL, error = ? "

@@ -1,0 +1,350 @@
+"""The index in memory from which a process draws batches: about 50 bytes per sample of the pool.
+
+``DrawIndex`` follows the table ``standing`` and holds one ``DatasetIndex`` per dataset; that keeps
+the weights of its samples in ``WeightedIndex`` objects. ``DrawIndex.draw`` shares out the places of
+a batch and lets each dataset add its part to a ``Draw``. The rules are those of ``sampling``.
+
+What is drawn depends on the rows, the policy and the random generator alone: an index that followed
+every change draws what one built from the final rows draws.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence, Set
+
+import numpy as np
+
+from syngrpo.pool.sampling import (
+    STANDING,
+    SamplingPolicy,
+    coverage_weights,
+    diversity_weights,
+    drawable,
+    round_at_random,
+    share_places,
+)
+
+Change = tuple[int, int, int, int, int, int, float, float, int]
+"""A row of the table ``standing``: number, dataset, root, depth, active, visits, mean, last,
+changed."""
+
+_FIELDS = ("root", "depth", "active", "visits", "mean", "last")
+_SCAN = 4096
+_BLOCK = 1024
+
+
+class DrawIndex:
+    """All samples of a pool, by dataset. ``update`` takes in what changed since the last time."""
+
+    def __init__(self, policy: SamplingPolicy) -> None:
+        self.policy = policy
+        self.cursor = 0
+        """The highest ``standing.changed`` taken in."""
+        self._names: Mapping[int, str] = {}
+        self._datasets: dict[int, DatasetIndex] = {}
+
+    def set_names(self, datasets: Mapping[int, str]) -> None:
+        """Set the names of the datasets, by their numbers."""
+        self._names = datasets
+
+    def update(self, changes: Sequence[Change]) -> None:
+        """Take in new and changed rows, in ascending order of their numbers. New samples must have
+        higher numbers than all known ones."""
+        table = np.array(changes, dtype=np.float64)  # exact for integers below 2**53
+        numbers = table[:, 0].astype(np.int64)
+        rows = np.zeros(len(numbers), STANDING)
+        for column, field in enumerate(_FIELDS, 2):
+            rows[field] = table[:, column]
+        for number in np.unique(table[:, 1]).astype(int).tolist():
+            dataset = self._datasets.setdefault(number, DatasetIndex(self.policy))
+            chosen = table[:, 1] == number
+            dataset.update(numbers[chosen], rows[chosen])
+        self.cursor = max(self.cursor, int(table[:, -1].max()))
+
+    def draw(
+        self,
+        count: int,
+        rng: np.random.Generator,
+        avoid: Set[int],
+        weights: Mapping[str, float] | None = None,
+    ) -> list[int]:
+        """Row numbers of ``count`` samples in random order; of fewer when there are fewer.
+
+        ``weights``: as in ``Pool.draw``.
+        """
+        policy = self.policy
+        synthetic = min(round_at_random(count * policy.synthetic_ratio, rng), count)
+        numbers = sorted(self._datasets)
+        datasets = [self._datasets[number] for number in numbers]
+        wanted = np.array([self._weight(number, weights) for number in numbers], dtype=float)
+        available = np.array([dataset.available for dataset in datasets])
+        shares = share_places(count, wanted, available, rng)
+        # The synthetic samples are shared out in proportion to the shares, so that the rounded
+        # parts of a dataset add up to its rounded share.
+        parts = share_places(min(synthetic, int(shares.sum())), shares.astype(float), shares, rng)
+        draw = Draw(patience=count * (policy.max_children + 1))
+        for dataset, share, part in zip(datasets, shares.tolist(), parts.tolist(), strict=True):
+            if share:
+                dataset.take(draw, part, share - part, avoid, rng)
+        taken = np.fromiter(draw.taken, np.intp)
+        return [int(number) for number in rng.permutation(taken)]
+
+    def _weight(self, number: int, weights: Mapping[str, float] | None) -> float:
+        if not weights:
+            return self._datasets[number].seeds
+        return weights.get(self._names.get(number, ""), 0.0)
+
+
+class DatasetIndex:
+    """Standing and weights of the samples of one dataset, kept up to date by changed rows.
+
+    The *place* of a sample is its index among the samples of the dataset in the order of their row
+    numbers; the arrays are indexed by it.
+    """
+
+    def __init__(self, policy: SamplingPolicy) -> None:
+        self.policy = policy
+        self.seeds = 0
+        """Number of seeds in whatever state."""
+        self.available = 0
+        """Number of samples that may be drawn."""
+        self._count = 0
+        self._numbers = np.zeros(1024, np.int64)
+        self._rows = np.zeros(1024, STANDING)
+        self._drawable = np.zeros(1024, bool)
+        self._unmeasured = np.zeros(1024, bool)
+        self._first_unmeasured = 0  # no place below it is unmeasured
+        self._seeds_by_visits = np.zeros(1, np.int64)
+        self._least = 0
+        self._coverage = WeightedIndex()
+        self._seeds = WeightedIndex()
+        self._synthetic = WeightedIndex()
+
+    def update(self, numbers: np.ndarray, rows: np.ndarray) -> None:
+        """Take in rows STANDING (k,) with their row numbers int (k,), ascending. New numbers must
+        be higher than all known ones."""
+        places = self._places(numbers, rows)
+        self._count_seeds(places, -1)
+        self.available -= int(self._drawable[places].sum())
+        self._rows[places] = rows
+        self._drawable[places] = drawable(rows, self.policy)
+        self.available += int(self._drawable[places].sum())
+        self._count_seeds(places, +1)
+        self._weigh(places)
+
+    def take(
+        self, draw: Draw, synthetic: int, seeds: int, avoid: Set[int], rng: np.random.Generator
+    ) -> None:
+        """Add so many synthetic samples and seeds to a draw; together at most ``available``."""
+        draw.among(self._numbers, self._rows["root"])
+        left = {"synthetic": synthetic, "seed": seeds}
+        for one_a_family, avoided in ((True, avoid), (False, avoid), (False, frozenset[int]())):
+            draw.allow(one_a_family, avoided)
+            left["synthetic"] -= self._take_synthetic(draw, left["synthetic"], rng)
+            left["seed"] -= self._take_seeds(draw, left["seed"], rng)
+            left["synthetic"] -= self._take_seeds(draw, left["synthetic"], rng)
+            left["seed"] -= self._take_synthetic(draw, left["seed"], rng)
+
+    def _take_synthetic(self, draw: Draw, wanted: int, rng: np.random.Generator) -> int:
+        if wanted == 0:
+            return 0
+        taken = draw.first(self._fresh(), wanted)
+        return taken + draw.weighted(self._synthetic, wanted - taken, rng)
+
+    def _take_seeds(self, draw: Draw, wanted: int, rng: np.random.Generator) -> int:
+        if wanted == 0:
+            return 0
+        covering = round_at_random(wanted * self.policy.seed_coverage, rng)
+        taken = draw.weighted(self._coverage, min(covering, wanted), rng)
+        return taken + draw.weighted(self._seeds, wanted - taken, rng)
+
+    def _fresh(self) -> Iterator[int]:
+        """Places of unmeasured synthetic samples, oldest first."""
+        start = self._first_unmeasured
+        for low in range(start, len(self._unmeasured), _SCAN):
+            found = np.flatnonzero(self._unmeasured[low : low + _SCAN]) + low
+            if low == self._first_unmeasured:
+                self._first_unmeasured = int(found[0]) if len(found) else low + _SCAN
+            yield from found.tolist()
+
+    def _places(self, numbers: np.ndarray, rows: np.ndarray) -> np.ndarray:
+        """The places of the samples with these row numbers; new samples get new places."""
+        last = self._numbers[self._count - 1] if self._count else -1
+        new = numbers[np.searchsorted(numbers, last, side="right") :]
+        end = self._count + len(new)
+        self._reserve(end)
+        self._numbers[self._count : end] = new
+        self._count = end
+        self.seeds += int((rows["depth"][len(rows) - len(new) :] == 0).sum())
+        return np.searchsorted(self._numbers[:end], numbers)
+
+    def _reserve(self, size: int) -> None:
+        missing = size - len(self._rows)
+        if missing <= 0:
+            return
+        missing = max(missing, len(self._rows) // 2)
+        self._numbers = np.concatenate([self._numbers, np.zeros(missing, np.int64)])
+        self._rows = np.concatenate([self._rows, np.zeros(missing, STANDING)])
+        self._drawable = np.concatenate([self._drawable, np.zeros(missing, bool)])
+        self._unmeasured = np.concatenate([self._unmeasured, np.zeros(missing, bool)])
+
+    def _count_seeds(self, places: np.ndarray, sign: int) -> None:
+        """Add the drawable seeds at these places to the counts by visits, or subtract them."""
+        rows = self._rows[places]
+        visits = rows["visits"][self._drawable[places] & (rows["depth"] == 0)]
+        counts = sign * np.bincount(visits, minlength=len(self._seeds_by_visits))
+        counts[: len(self._seeds_by_visits)] += self._seeds_by_visits
+        self._seeds_by_visits = counts
+
+    def _weigh(self, places: np.ndarray) -> None:
+        """Set the weights at these places, and all coverage weights when the least number of visits
+        has changed."""
+        rows, usable = self._rows[places], self._drawable[places]
+        seed, fresh = rows["depth"] == 0, rows["visits"] == 0
+        weights = np.where(usable, diversity_weights(rows, self.policy), 0.0)
+        self._seeds.set(places, np.where(seed, weights, 0.0))
+        self._synthetic.set(places, np.where(~seed & ~fresh, weights, 0.0))
+        self._unmeasured[places] = usable & ~seed & fresh
+        self._first_unmeasured = min(
+            self._first_unmeasured, int(places[usable & ~seed & fresh].min(initial=1 << 62))
+        )
+        levels = np.flatnonzero(self._seeds_by_visits)
+        least = int(levels[0]) if len(levels) else 0
+        if least != self._least:
+            self._least = least
+            every_seed = self._drawable & (self._rows["depth"] == 0)
+            weights = coverage_weights(self._rows["visits"], least)
+            self._coverage.replace(np.where(every_seed, weights, 0.0))
+        else:
+            weights = coverage_weights(rows["visits"], least)
+            self._coverage.set(places, np.where(usable & seed, weights, 0.0))
+
+
+class Draw:
+    """One draw in progress: the samples taken so far, and which ones may still be taken.
+
+    ``patience`` limits the samples that ``weighted`` refuses before it gives up.
+    """
+
+    def __init__(self, patience: int) -> None:
+        self._patience = patience
+        self._numbers = self._roots = np.zeros(0, np.int64)
+        self._families: set[int] = set()
+        self._one_a_family = True
+        self._avoid: Set[int] = frozenset()
+        self.taken: dict[int, None] = {}
+        """Row numbers, in the order in which they were taken."""
+
+    def among(self, numbers: np.ndarray, roots: np.ndarray) -> None:
+        """Select the dataset for the next calls: row number and seed of the sample
+        at each place."""
+        self._numbers, self._roots = numbers, roots
+
+    def allow(self, one_a_family: bool, avoid: Set[int]) -> None:
+        """Set what the next calls leave out: further members of a family, and ``avoid``."""
+        self._one_a_family, self._avoid = one_a_family, avoid
+
+    def first(self, places: Iterable[int], wanted: int) -> int:
+        """Take up to ``wanted`` samples in the given order; return how many were taken."""
+        taken = 0
+        for place in places:
+            if taken >= wanted:
+                break
+            taken += self._take(place)
+        return taken
+
+    def weighted(self, index: WeightedIndex, wanted: int, rng: np.random.Generator) -> int:
+        """Take up to ``wanted`` samples at random without repetition; return how many were taken.
+
+        It stops after more refusals than families within their limit can cause.
+        """
+        # Drawing independently, skipping repeated places and giving past ones weight 0, has the
+        # same distribution as drawing one after the other from what is left.
+        taken = refused = 0
+        try:
+            while taken < wanted and refused <= self._patience:
+                places = dict.fromkeys(index.draw(wanted - taken, rng))
+                if not places:
+                    break
+                index.hide(places)
+                accepted = sum(self._take(place) for place in places)
+                taken += accepted
+                refused += len(places) - accepted
+        finally:
+            index.show()
+        return taken
+
+    def _take(self, place: int) -> bool:
+        number, root = int(self._numbers[place]), int(self._roots[place])
+        if number in self.taken or number in self._avoid:
+            return False
+        if self._one_a_family and root in self._families:
+            return False
+        self.taken[number] = None
+        self._families.add(root)
+        return True
+
+
+class WeightedIndex:
+    """Weights of positions 0..n−1 with sums over blocks, so that a draw and a change cost O(√n).
+
+    Block sums are always computed from the weights, never adjusted, so that a draw does not depend
+    on the history of changes.
+    """
+
+    def __init__(self) -> None:
+        self._weights = np.zeros((1, _BLOCK))
+        self._sums = np.zeros(1)
+        self._hidden: list[tuple[np.ndarray, np.ndarray]] = []
+
+    def replace(self, weights: np.ndarray) -> None:
+        """Set all weights: float (n,), finite, ≥ 0."""
+        blocks = max(1, -(-len(weights) // _BLOCK))
+        self._weights = np.zeros((blocks, _BLOCK))
+        self._weights.reshape(-1)[: len(weights)] = weights
+        self._sums = self._weights.sum(axis=1)
+
+    def set(self, positions: np.ndarray, weights: np.ndarray) -> None:
+        """Change some weights: positions int (k,), weights float (k,). Grows as needed."""
+        if len(positions) == 0:
+            return
+        missing = int(positions.max()) // _BLOCK + 1 - len(self._sums)
+        if missing > 0:
+            grown = max(missing, len(self._sums))
+            self._weights = np.concatenate([self._weights, np.zeros((grown, _BLOCK))])
+            self._sums = np.concatenate([self._sums, np.zeros(grown)])
+        self._weights.reshape(-1)[positions] = weights
+        blocks = np.unique(positions // _BLOCK)
+        self._sums[blocks] = self._weights[blocks].sum(axis=1)
+
+    def draw(self, count: int, rng: np.random.Generator) -> list[int]:
+        """``count`` independent positions, each with probability weight/total; none when all
+        weights are 0."""
+        blocks = np.cumsum(self._sums)
+        if blocks[-1] <= 0:
+            return []
+        targets = rng.random(count) * blocks[-1]
+        chosen = np.minimum(
+            np.searchsorted(blocks, targets, side="right"), _last_positive(self._sums)
+        )
+        within = np.cumsum(self._weights[chosen], axis=1)  # (count, block)
+        rest = targets - np.where(chosen > 0, blocks[chosen - 1], 0.0)
+        places = (within <= rest[:, None]).sum(axis=1)
+        for row in np.flatnonzero(places == _BLOCK):  # rounding took it past the end
+            places[row] = _last_positive(self._weights[chosen[row]])
+        return (chosen * _BLOCK + places).tolist()
+
+    def hide(self, positions: Collection[int]) -> None:
+        """Give positions, all different, weight 0 until ``show``."""
+        where = np.fromiter(positions, np.intp, len(positions))
+        self._hidden.append((where, self._weights.reshape(-1)[where]))
+        self.set(where, np.zeros(len(where)))
+
+    def show(self) -> None:
+        """Undo every ``hide``."""
+        while self._hidden:
+            self.set(*self._hidden.pop())
+
+
+def _last_positive(weights: np.ndarray) -> int:
+    return int(np.flatnonzero(weights)[-1])
