@@ -23,7 +23,7 @@ from syngrpo.pages.lineage import open_pool
 from syngrpo.policy.loading import load_policy
 from syngrpo.sample import EncodedImage, Sample
 from syngrpo_rooms.dataset import rooms_samples, rooms_scene
-from syngrpo_rooms.render import render
+from syngrpo_rooms.room_renderer import render
 from syngrpo_rooms.starter import STARTER_DIR
 from syngrpo_rooms.surroundings import Surroundings, sample_surroundings
 

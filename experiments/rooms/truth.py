@@ -19,13 +19,12 @@ from syngrpo.data_server.pool_jobs import SYNTHESIS
 from syngrpo.painting.compositing import default_feather, keep_mask
 from syngrpo.painting.generators.base import GenerationRequest
 from syngrpo.sample import Box, Sample
+from syngrpo_rooms.closed_questions import reasoning_questions
 from syngrpo_rooms.dataset import rooms_scene
 from syngrpo_rooms.descriptions import ROOM_WORDS, parse_description
-from syngrpo_rooms.detection import instances_of
 from syngrpo_rooms.generator import RoomsGenerator
-from syngrpo_rooms.questions import rec_questions
-from syngrpo_rooms.reasoning import reasoning_questions
-from syngrpo_rooms.render import Rendered
+from syngrpo_rooms.object_questions import instances_of, rec_questions
+from syngrpo_rooms.room_renderer import Rendered
 from syngrpo_rooms.scenes import Scene
 
 LEAST_SEEN = 0.5

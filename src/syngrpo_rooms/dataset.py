@@ -1,4 +1,4 @@
-"""Rooms scenes as samples of every task, for training and evaluation."""
+"""The format ``rooms``: scenes of the embedded world as samples of the tasks rec, ovd and isr."""
 
 from __future__ import annotations
 
@@ -10,10 +10,9 @@ import numpy as np
 
 from syngrpo.boxes import encode_mask
 from syngrpo.sample import Box, EncodedImage, InputError, LabelledObject, Sample
-from syngrpo_rooms.detection import detection_question
-from syngrpo_rooms.questions import Kind, rec_questions
-from syngrpo_rooms.reasoning import REASONING_KINDS, reasoning_questions
-from syngrpo_rooms.render import Rendered, render
+from syngrpo_rooms.closed_questions import REASONING_KINDS, reasoning_questions
+from syngrpo_rooms.object_questions import Kind, detection_question, rec_questions
+from syngrpo_rooms.room_renderer import Rendered, render
 from syngrpo_rooms.scenes import Scene, sample_scene
 from syngrpo_rooms.surroundings import SPLITS, Split
 
@@ -21,12 +20,13 @@ KIND_SHARES: dict[Kind, float] = {"attribute": 0.6, "ordinal": 0.2, "relation": 
 Asked = TypeVar("Asked")
 
 _DATASET_STREAM = 7
-"""Keeps the dataset's random stream apart from those of single scenes."""
+"""Part of the seed of a sample's random stream, which no stream of a scene has."""
 
 
 @dataclass(frozen=True)
 class _Asked:
-    """A question about a scene. ``answer`` gets the boxes of the scene's things, as drawn."""
+    """A scene with a question about it. ``answer`` makes the ground truth from the boxes of the
+    things as they were drawn."""
 
     scene: Scene
     scene_seed: int
@@ -38,7 +38,8 @@ class _Asked:
 def rooms_scene(
     split: Split, seed: int, size: int | tuple[int, int] = 128
 ) -> tuple[Scene, Rendered]:
-    """The scene of a split and seed with its picture: no encoding, for fast training."""
+    """Return the scene of a split and seed with its rendered picture. Faster than a sample, because
+    nothing is encoded."""
     scene = sample_scene(split, seed, size)
     return scene, render(scene)
 
@@ -46,12 +47,15 @@ def rooms_scene(
 def rooms_samples(
     split: Split, count: int, seed: int = 0, task: str = "rec", size: int = 128
 ) -> list[Sample]:
-    """``count`` samples of a task, one scene and question each.
+    """Return ``count`` samples of a task, each with a scene of its own and one question.
 
-    "rec": phrase kinds by ``KIND_SHARES``, the answer a box; "ovd": two or three classes, each
-    asked-for instance in the answer; "isr": the five kinds alike. Boxes are xyxy in pixels of the
-    size x size image. Columns: ``split``, ``scene_seed``, ``kind`` of the question (rec, isr),
-    ``about``, the classes it names (isr). Raises InputError for an unknown split or task.
+    - "rec": a referring expression of a kind drawn by ``KIND_SHARES``; the answer is a box.
+    - "ovd": two or three classes; the answer is every instance of them.
+    - "isr": a closed question; its five kinds are equally likely.
+
+    Boxes are xyxy in pixels of the size x size image. The columns are ``split``, ``scene_seed``,
+    the ``kind`` of the question (rec, isr), and the classes that it names as ``about`` (isr).
+    Raises InputError for an unknown split or task.
     """
     if split not in SPLITS:
         raise InputError(f"unknown rooms split {split!r}; use one of {', '.join(SPLITS)}")
@@ -87,7 +91,7 @@ def _scenes(split: Split, size: int, rng: np.random.Generator) -> Iterator[tuple
 
 
 def _ask_expression(split: Split, size: int, rng: np.random.Generator) -> _Asked:
-    """Of a drawn kind, in the first scene that allows it."""
+    """Draw a kind of question, then scenes until one allows a question of this kind."""
     kind = list(KIND_SHARES)[int(rng.choice(len(KIND_SHARES), p=tuple(KIND_SHARES.values())))]
     fitting, scene, scene_seed = _first(
         _scenes(split, size, rng),
@@ -112,7 +116,7 @@ def _ask_detection(split: Split, size: int, rng: np.random.Generator) -> _Asked:
 
 
 def _ask_reasoning(split: Split, size: int, rng: np.random.Generator) -> _Asked:
-    """Of a drawn kind, in the first scene that allows it."""
+    """Draw a kind of question, then scenes until one allows a question of this kind."""
     kind = REASONING_KINDS[int(rng.integers(len(REASONING_KINDS)))]
     fitting, scene, scene_seed = _first(
         _scenes(split, size, rng),
@@ -126,7 +130,7 @@ def _ask_reasoning(split: Split, size: int, rng: np.random.Generator) -> _Asked:
 def _first(
     scenes: Iterator[tuple[Scene, int]], questions: Callable[[Scene], list[Asked]]
 ) -> tuple[list[Asked], Scene, int]:
-    """The first scene with such questions: those, the scene and its seed."""
+    """Return the first scene that allows such questions: the questions, the scene and its seed."""
     for scene, scene_seed in scenes:
         if fitting := questions(scene):
             return fitting, scene, scene_seed

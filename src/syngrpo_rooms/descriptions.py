@@ -1,7 +1,8 @@
-"""Surroundings in words, both ways: short free text ↔ Surroundings.
+"""Turns surroundings into short descriptions and free text into surroundings.
 
-Only words of the ``BROAD`` vocabulary are written and understood (see ``surroundings``); what is
-reserved for the ``ood`` and ``dev`` splits has no word here.
+``describe`` writes, ``parse_description`` reads; both know only the words of the vocabulary
+``BROAD`` (see ``surroundings``). What is reserved for the splits ``ood`` and ``dev`` has no word
+here.
 """
 
 from __future__ import annotations
@@ -109,12 +110,12 @@ SEPARATORS = re.compile(r"([,.;:\n]|\b(?:and|with|under|in|on|over|of)\b)")
 
 
 def parse_description(text: str) -> Surroundings:
-    """Reads room type, colours, materials, patterns, light and clutter from any text.
+    """Read room type, colours, materials, patterns, light and clutter from any text.
 
-    The text is cut at commas, full stops and joining words; each piece is about the part of the
-    room it names, and its colours and patterns belong to that part. Unknown words are ignored;
-    what is not said stays None. The first mention of a property wins; a room type counts
-    wherever it stands.
+    The text is cut at commas, full stops and joining words ("with", "under"). Each piece is about
+    the part of the room that it names; its colours and patterns belong to that part. Unknown words
+    are ignored, and a property that is not mentioned stays None. The first mention of a property
+    counts. The room type may stand anywhere.
     """
     text = text.lower()
     room = _first(re.findall(r"[a-z]+", text), ROOM_WORDS)
@@ -127,7 +128,7 @@ def parse_description(text: str) -> Surroundings:
         tokens = waiting + re.findall(r"[a-z]+", piece)
         part = _part(tokens)
         waiting = []
-        known = _KNOWN.issuperset(tokens)  # colours of things unknown here are not the room's
+        known = _KNOWN.issuperset(tokens)  # else the colours may belong to a thing
         if part is None and known and after == "and":  # "red and white walls" is one piece
             waiting = tokens
             continue
@@ -140,9 +141,10 @@ def parse_description(text: str) -> Surroundings:
 
 
 def describe(surroundings: Surroundings, rng: np.random.Generator) -> str:
-    """A short text (5-14 words) that ``parse_description`` reads back, parts left out at random.
+    """Write a short text of 5-14 words that ``parse_description`` reads back. Parts of the room are
+    left out at random.
 
-    Raises KeyError for reserved surroundings: there are no words for them.
+    Raises KeyError for surroundings with reserved parts, for which there are no words.
     """
     room = surroundings
     parts = [_wall_phrase(room, rng), _floor_phrase(room, rng)]
@@ -171,12 +173,12 @@ def describe(surroundings: Surroundings, rng: np.random.Generator) -> str:
 
 
 def random_description(rng: np.random.Generator) -> str:
-    """The description of random surroundings of the broad range."""
+    """Describe random surroundings of the split ``broad``."""
     return describe(sample_surroundings("broad", rng), rng)
 
 
-def words() -> set[str]:
-    """Every word that ``describe`` writes or ``parse_description`` understands."""
+def description_words() -> set[str]:
+    """Return every word that ``describe`` writes or ``parse_description`` understands."""
     tables = (
         ROOM_WORDS, WALL_WORDS, FLOOR_WORDS, RUG_WORDS, WINDOW_WORDS, LIGHT_WORDS, CLUTTER_WORDS,
         AMOUNT_WORDS, COLOUR_WORDS, PARTS, LIGHT_PHRASES,
@@ -221,12 +223,12 @@ def _floor_phrase(room: Surroundings, rng: np.random.Generator) -> str:
 
 
 def _check(word: str | None, table: dict[str, tuple[str, ...]]) -> str:
-    """The word itself, when it has a place in the table; KeyError otherwise."""
+    """Return the first way to say this word. Raises KeyError if the table does not have it."""
     return table[str(word)][0]
 
 
 def _read_piece(tokens: list[str], part: str | None) -> dict[str, str]:
-    """What one piece says about a part of the room, as Surroundings fields."""
+    """Return what one piece of text says about a part of the room: fields of Surroundings."""
     colours = _all(tokens, COLOUR_WORDS)
     said: dict[str, str | None] = {}
     if part == "wall":
@@ -254,7 +256,7 @@ def _read_piece(tokens: list[str], part: str | None) -> dict[str, str]:
 
 
 def _part(tokens: list[str]) -> str | None:
-    """The part of the room that the last naming word of a piece names."""
+    """Return the part of the room that a piece of text is about: its last word that names one."""
     for token in reversed(tokens):
         for part, names in PARTS.items():
             if token in names:
@@ -271,6 +273,6 @@ def _first(tokens: list[str], table: dict[str, tuple[str, ...]]) -> str | None:
     return found[0] if found else None
 
 
-_KNOWN = words()
+_KNOWN = description_words()
 assert ROOM_WORDS.keys() == set(ROOMS)
 assert LIGHT_WORDS.keys() == LIGHT_PHRASES.keys() == set(BROAD.lights)

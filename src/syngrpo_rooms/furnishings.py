@@ -1,7 +1,7 @@
-"""The unlabelled parts of a room: windows, rugs, and clutter.
+"""Draws the unlabelled parts of a room: windows, rugs and clutter.
 
-None of their shapes resembles a labelled class, so labels stay true whatever is drawn; they may
-share the labelled things' colours, which is what makes them distracting.
+None of their shapes resembles a labelled class, so the labels of a scene stay true whatever is
+drawn. They may have the colours of labelled things, which makes them distracting.
 """
 
 from __future__ import annotations
@@ -31,7 +31,8 @@ SKIES: dict[str, tuple[RGB, RGB, RGB]] = {
 def draw_window(
     draw: Draw, kind: str, wall: Box, unit: float, avoid: Sequence[Box], rng: np.random.Generator
 ) -> None:
-    """A window on the wall (pixels), where it meets the fewest boxes of ``avoid``."""
+    """Draw a window on the wall, at the one of four random places that overlaps the ``avoid`` boxes
+    least. Boxes are xyxy in pixels; ``unit`` is the number of pixels in a unit."""
     width, height = float(rng.uniform(28, 40)) * unit, float(rng.uniform(26, 34)) * unit
     height = min(height, 0.72 * (wall[3] - wall[1]))
     places = []
@@ -76,7 +77,8 @@ def _window(draw: Draw, kind: str, box: Box, unit: float) -> None:
 
 
 def draw_rug(draw: Draw, pattern: str, box: Box, colour: RGB, unit: float) -> None:
-    """A rug on the floor seen from above (pixels of the floor's texture)."""
+    """Draw a rug on the floor as seen from above; ``box`` is in pixels of the floor's tile
+    image."""
     x1, y1, x2, y2 = box
     pale, dark = shade(colour, 1.45), shade(colour, 0.76)
     width, height = x2 - x1, y2 - y1
@@ -114,7 +116,8 @@ def draw_clutter(
     unit: float,
     rng: np.random.Generator,
 ) -> None:
-    """Scatters clutter over the floor (or the wall, for what hangs)."""
+    """Scatter clutter of one kind over the floor, the wall or both (see ``PLACES``). ``many``
+    chooses between a few pieces and many; ``wall`` and ``floor`` are xyxy in pixels."""
     area, few, lots = PLACES[kind]
     region = wall if area == "wall" else floor
     if area == "both":
@@ -126,7 +129,7 @@ def draw_clutter(
     for k, (u, v, turn, pick) in enumerate(spots.tolist()):
         x = region[0] + (k + u) / count * (region[2] - region[0])
         y = region[1] + (0.04 + 0.92 * v) * (region[3] - region[1])
-        # Half of it in the clutter's own colour, the rest of any colour a thing can have.
+        # Half of the pieces have the clutter's own colour, the others any colour a thing can have.
         tone = colour if pick < 0.5 else tones[int((pick - 0.5) * 2 * len(tones))]
         CLUTTER[kind](draw, (x, y), unit, turn, tone)
 
@@ -237,4 +240,4 @@ PLACES: dict[str, tuple[str, int, int]] = {
     "bunting": ("wall", 2, 4),
     "socks": ("floor", 4, 9),
 }
-"""Where each clutter lies, and how many pieces "few" and "many" are in a square room."""
+"""Where each kind of clutter lies, and how many pieces "few" and "many" mean in a square room."""

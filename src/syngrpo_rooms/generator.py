@@ -1,7 +1,7 @@
-"""The embedded image generator: paints a described room around the kept objects.
+"""The generator ``rooms``: paints the described room around the kept objects.
 
-It needs no weights and a few milliseconds a picture, so the whole loop can be run, tested and
-studied without an image generation model.
+It needs no weights and a few milliseconds for a picture, so that the whole loop can be run, tested
+and studied without an image generation model.
 """
 
 from __future__ import annotations
@@ -15,11 +15,12 @@ from PIL import Image, ImageFilter
 
 from syngrpo.sample import Box
 from syngrpo_rooms.descriptions import parse_description
-from syngrpo_rooms.render import render_surroundings
+from syngrpo_rooms.room_renderer import render_surroundings
 
 SHADOW = 0.42
-"""How much a kept object's contact shadow darkens at most."""
+"""Share by which the contact shadow of a kept object darkens at most."""
 CELLS = 12
+"""The kept area is described by a grid of this many cells a side."""
 
 
 class PaintRequest(Protocol):
@@ -61,7 +62,7 @@ def _paint(request: PaintRequest) -> np.ndarray:
 
 
 def _occupied(keep: np.ndarray) -> list[Box]:
-    """The kept area as boxes: the cells of a coarse grid that hold some of it."""
+    """Return the kept area as boxes: the cells of a coarse grid that contain kept pixels."""
     height, width = keep.shape
     xs = np.linspace(0, width, CELLS + 1).astype(int)
     ys = np.linspace(0, height, CELLS + 1).astype(int)
@@ -74,7 +75,7 @@ def _occupied(keep: np.ndarray) -> list[Box]:
 
 
 def _with_contact_shadows(picture: np.ndarray, keep: np.ndarray) -> np.ndarray:
-    """Darkens what lies just under the kept objects, outside of them."""
+    """Darken the pixels just below the kept objects."""
     height, width = keep.shape
     reach = max(1, round(min(width, height) * 0.025))
     dropped = np.zeros_like(keep)

@@ -1,7 +1,7 @@
-"""Named colours of the rooms world, as sRGB triples.
+"""Named colours of things and of rooms, as sRGB triples.
 
-Things are saturated; surroundings of the same name are a little muted, so that a room in a thing's
-colour hides it without making it invisible.
+Colours of things are saturated. Colours of rooms with the same name are a little muted: a thing
+before a wall of its own colour is hard to see, but not invisible.
 """
 
 from __future__ import annotations
@@ -42,14 +42,14 @@ PAPER: RGB = (246, 243, 234)
 
 
 def shade(colour: RGB, factor: float) -> RGB:
-    """Darker (factor < 1) or lighter towards white (factor > 1: 1.3 is 30 % of the way)."""
+    """Make a colour darker (factor < 1) or move it towards white (1.3: by 30 % of the way)."""
     if factor <= 1:
         return (int(colour[0] * factor), int(colour[1] * factor), int(colour[2] * factor))
     return mix(colour, (255, 255, 255), min(factor - 1, 1.0))
 
 
 def mix(a: RGB, b: RGB, weight: float) -> RGB:
-    """``a`` for weight 0, ``b`` for weight 1, linear between."""
+    """Mix two colours: ``a`` for weight 0, ``b`` for weight 1, linear in between."""
     return (
         int(a[0] + (b[0] - a[0]) * weight),
         int(a[1] + (b[1] - a[1]) * weight),

@@ -1,9 +1,9 @@
-"""The scene grammar: which labelled things a room holds and where they stand.
+"""Scenes: which labelled things a room holds and where they stand.
 
-Coordinates are pixels of the picture, x right, y down. ``unit`` is 1/128 of the shorter side, so a
-scene keeps its look at every size. Things never depend on the surroundings: a scene's layout is
-drawn from its own random stream, and every layout fits every surroundings (the floor line stays
-between ``WALL_FOOT`` and ``FLOOR_HEAD``).
+Coordinates are pixels of the picture, x to the right, y down. A unit is 1/128 of the picture's
+shorter side, so that a scene looks alike at every size. The things never depend on the
+surroundings: every layout fits all surroundings, because the floor line lies between ``WALL_FOOT``
+and ``FLOOR_HEAD`` in every room.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ SMALL_SIZES: dict[str, tuple[float, float]] = {
     "clock": (16, 16),
     "mirror": (14, 21),
 }
-"""Width and height of a small one of each class, in units."""
+"""Width and height of a small thing of each class, in units."""
 
 LABELS = tuple(SMALL_SIZES)
 WALL_LABELS = ("clock", "mirror")
@@ -40,14 +40,16 @@ SIZES = ("small", "large")
 SCALES = {"small": (0.96, 1.04), "large": (1.62, 1.74)}
 
 WALL_FOOT, FLOOR_HEAD = 0.47, 0.64
-"""Wall things end above the first, floor things end below the second (share of the height)."""
+"""Things on the wall end above the first, things on the floor end below the second, as shares of
+the picture's height."""
 MAX_OVERLAP = 0.02
-"""Two boxes may share at most this part of the smaller one."""
+"""Two boxes may overlap by at most this share of the smaller one."""
 
 
 @dataclass(frozen=True)
 class Thing:
-    """One labelled thing. ``box`` is the drawn extent before anything stands in front of it."""
+    """One labelled thing. ``box`` (xyxy, pixels) is its whole extent, whether or not something
+    stands in front of it; ``tone`` is a factor on its colour."""
 
     label: str
     colour: str
@@ -59,8 +61,11 @@ class Thing:
 
 @dataclass(frozen=True)
 class Scene:
-    """A room: its things in painting order (back to front), surroundings, and the seed of the
-    small details (window position, pattern phase, clutter places)."""
+    """A room with its things, in the order in which they are painted (back to front).
+
+    ``detail_seed`` decides small details: where the window is, how the patterns are shifted, where
+    clutter lies.
+    """
 
     split: str
     width: int
@@ -71,15 +76,15 @@ class Scene:
 
     @property
     def unit(self) -> float:
-        """Pixels in 1/128 of the shorter side."""
+        """Number of pixels in 1/128 of the shorter side."""
         return min(self.width, self.height) / 128
 
 
 def sample_scene(split: Split, seed: int, size: int | tuple[int, int] = 128) -> Scene:
-    """The scene of a split with this seed, the same everywhere; different splits never share one.
+    """Return the scene of a split that belongs to this seed. Splits never have a scene in common.
 
     ``size`` is the side of a square picture or (width, height), in pixels. Raises InputError for an
-    unknown split or a size under 64.
+    unknown split or a side under 64.
     """
     if split not in SPLITS:
         raise InputError(f"unknown rooms split {split!r}; use one of {', '.join(SPLITS)}")
@@ -96,7 +101,8 @@ def sample_scene(split: Split, seed: int, size: int | tuple[int, int] = 128) -> 
 
 
 def _draw_kinds(rng: np.random.Generator) -> list[tuple[str, str, str]]:
-    """(label, colour, size) of 2-6 things; classes repeat often, so that a phrase has to choose."""
+    """Draw (label, colour, size) of 2-6 things. Classes occur repeatedly, so that a referring
+    expression has to choose between things of one class."""
     count = int(rng.choice((2, 3, 4, 5, 6), p=(0.1, 0.2, 0.3, 0.25, 0.15)))
     labels: list[str] = []
     while len(labels) < count:
@@ -105,7 +111,7 @@ def _draw_kinds(rng: np.random.Generator) -> list[tuple[str, str, str]]:
         repeats = min(int(rng.choice((1, 2, 3), p=(0.5, 0.32, 0.18))), most)
         labels += [label] * repeats
     colours = tuple(THING_COLOURS)
-    # Few colours in a scene make the colour alone ambiguous.
+    # With few colours in a scene, several things of a class have the same one.
     here = rng.choice(len(colours), size=min(len(colours), int(rng.integers(2, 6))), replace=False)
     kinds = []
     for label in labels:
@@ -117,10 +123,11 @@ def _draw_kinds(rng: np.random.Generator) -> list[tuple[str, str, str]]:
 def _place(
     kinds: list[tuple[str, str, str]], width: int, height: int, rng: np.random.Generator
 ) -> tuple[Thing, ...]:
-    """Things that found room, in painting order. Wide ones go first: they are hardest to place."""
+    """Place the things and return those that found a place, in painting order. Wide things are
+    placed first, because they need the most space."""
     unit = min(width, height) / 128
     placed: list[tuple[float, Thing]] = []
-    laid: list[Box] = []  # tables that carry something already
+    laid: list[Box] = []  # boxes of tables that something stands on
     for label, colour, size in sorted(kinds, key=lambda kind: -SMALL_SIZES[kind[0]][0]):
         scale = unit * float(rng.uniform(*SCALES[size]))
         w, h = SMALL_SIZES[label][0] * scale, SMALL_SIZES[label][1] * scale
@@ -151,7 +158,7 @@ def _place(
 def _free_spot(
     label: str, w: float, h: float, width: int, height: int, rng: np.random.Generator
 ) -> Box:
-    """A box on the wall or standing on the floor, anywhere."""
+    """Draw a box anywhere on the wall or standing on the floor, whichever suits the class."""
     margin = 0.015 * width
     x = float(rng.uniform(margin, width - w - margin))
     if label in WALL_LABELS:
@@ -162,7 +169,7 @@ def _free_spot(
 
 
 def _on_table(table: Box, w: float, h: float, rng: np.random.Generator) -> Box:
-    """A box whose foot stands on the table's top."""
+    """Draw a box that stands on top of a table."""
     x1, y1, x2, y2 = table
     x = float(rng.uniform(x1 + 0.08 * (x2 - x1), max(x2 - 0.08 * (x2 - x1) - w, x1 + 1)))
     bottom = y1 + 0.1 * (y2 - y1)

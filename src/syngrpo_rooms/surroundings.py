@@ -1,11 +1,11 @@
-"""What surrounds the labelled things: walls, floor, rug, window, light, clutter.
+"""Surroundings: the walls, floor, rug, window, light and clutter around the labelled things.
 
-Surroundings are words, so that a description can name every part. ``BROAD`` is the vocabulary of
-training: splits ``train`` and ``test`` use a few plain ones of it, ``broad`` all of it, and it is
-all that descriptions and the generator understand. ``OOD`` and ``DEV`` are reserved: their wall
-patterns, floors, rugs, windows, lights and clutter occur in no other split, and no description can
-ask for them, so training can never paint what evaluation holds out. The type of the room (kitchen,
-gym) is no style but a label: every split has all of ``ROOMS``.
+Surroundings are made of words, so that a description can name every part. The vocabulary ``BROAD``
+is for training: the splits ``train`` and ``test`` use a few plain words of it, ``broad`` uses all,
+and descriptions and the generator know no others. ``OOD`` and ``DEV`` are reserved for the splits
+of these names: their wall patterns, floors, rugs, windows, lights and clutter occur in no other
+split, and no description can ask for them, so that training never paints what evaluation holds out.
+The type of the room (kitchen, gym) is a label and no style: every split has all of ``ROOMS``.
 """
 
 from __future__ import annotations
@@ -21,12 +21,13 @@ from syngrpo_rooms.palette import ROOM_COLOURS
 Split = Literal["train", "test", "ood", "dev", "broad"]
 SPLITS: tuple[Split, ...] = ("train", "test", "ood", "dev", "broad")
 ROOMS = ("kitchen", "bathroom", "office", "workshop", "gym")
-"""Room types; each shows by its fixture (see ``fixtures``)."""
+"""Room types. Each can be told by its fixture (see ``room_fixtures``)."""
 
 
 @dataclass(frozen=True)
 class Surroundings:
-    """One room without its labelled things. None means "not said": filled in when painted.
+    """A room without its labelled things. None stands for a part that was not said; ``complete``
+    fills it in before the room is painted.
 
     ``room`` is one of ``ROOMS``, or "none" for a room without a fixture.
     """
@@ -48,7 +49,7 @@ class Surroundings:
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """The words one family of surroundings draws from."""
+    """The words from which the surroundings of some splits are drawn."""
 
     wall_patterns: tuple[str, ...]
     floor_materials: tuple[str, ...]
@@ -114,14 +115,14 @@ TRAIN_SURROUNDINGS: tuple[Surroundings, ...] = tuple(
         ("beige", "grey", "carpet", "none"),
     )
 )
-"""All the rooms ``train`` and ``test`` know: plain, bright, empty."""
+"""All surroundings of the splits ``train`` and ``test``: plain, bright and without clutter."""
 
 
 def sample_surroundings(split: Split, rng: np.random.Generator) -> Surroundings:
-    """Complete surroundings (no None) of a split; half of them are of a room type.
+    """Draw complete surroundings (without None) of a split. Half of them have a room type.
 
-    The room type comes from a stream of its own, so what else is drawn from ``rng``, here and
-    later, does not depend on it. Raises InputError for an unknown split.
+    The room type is drawn from a random stream of its own, so that everything else drawn from
+    ``rng``, here and later, does not depend on it. Raises InputError for an unknown split.
     """
     (own,) = rng.spawn(1)
     room = pick(ROOMS, own) if own.random() < 0.5 else "none"
@@ -129,7 +130,7 @@ def sample_surroundings(split: Split, rng: np.random.Generator) -> Surroundings:
 
 
 def _sample_style(split: Split, rng: np.random.Generator) -> Surroundings:
-    """Everything but the room type."""
+    """Draw all but the room type."""
     if split in ("train", "test"):
         return TRAIN_SURROUNDINGS[int(rng.integers(len(TRAIN_SURROUNDINGS)))]
     if split == "broad":
@@ -142,7 +143,7 @@ def _sample_style(split: Split, rng: np.random.Generator) -> Surroundings:
 
 
 def complete(surroundings: Surroundings, rng: np.random.Generator) -> Surroundings:
-    """Fills what was not said with something plain, the same for the same generator state."""
+    """Fill the parts that were not said with something plain, drawn from ``rng``."""
     wall = pick(PLAIN_WALLS, rng)
     floor_colour, floor_material = PLAIN_FLOORS[int(rng.integers(len(PLAIN_FLOORS)))]
     colours = [pick(COLOURS, rng) for _ in range(3)]
@@ -167,12 +168,12 @@ def complete(surroundings: Surroundings, rng: np.random.Generator) -> Surroundin
 
 
 def pick(options: tuple[str, ...], rng: np.random.Generator) -> str:
-    """One of the options, uniformly."""
+    """Draw one of the options, all equally likely."""
     return options[int(rng.integers(len(options)))]
 
 
 def _sample_broad(rng: np.random.Generator) -> Surroundings:
-    """The wide range: a fifth are the plain rooms of ``train``, the rest anything in BROAD."""
+    """Draw from ``BROAD``; a fifth are the plain surroundings of ``train``."""
     if rng.random() < 0.2:
         return TRAIN_SURROUNDINGS[int(rng.integers(len(TRAIN_SURROUNDINGS)))]
     wall, accent, floor, rug, clutter = (pick(COLOURS, rng) for _ in range(5))
@@ -194,7 +195,8 @@ def _sample_broad(rng: np.random.Generator) -> Surroundings:
 
 
 def _sample_reserved(words: Vocabulary, rng: np.random.Generator) -> Surroundings:
-    """Reserved wall, floor and light always; rug, window and clutter reserved where present."""
+    """Draw wall, floor and light from the reserved words; so also the rug, window and clutter,
+    where the room has them."""
     wall, accent, floor, rug, clutter = (pick(COLOURS, rng) for _ in range(5))
     has_rug, has_window, has_clutter = rng.random(3) < (0.5, 0.4, 0.7)
     return Surroundings(

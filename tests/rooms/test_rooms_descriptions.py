@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from syngrpo_rooms.descriptions import describe, parse_description, random_description
 from syngrpo_rooms.generator import RoomsGenerator
 from syngrpo_rooms.palette import ROOM_COLOURS
+from syngrpo_rooms.starter.architecture import vocabulary
 from syngrpo_rooms.surroundings import (
     BROAD,
     COLOURS,
@@ -21,7 +22,6 @@ from syngrpo_rooms.surroundings import (
     Surroundings,
     sample_surroundings,
 )
-from syngrpo_rooms.vocabulary import vocabulary
 
 ALLOWED: dict[str, tuple[str, ...]] = {
     "room": ROOMS,

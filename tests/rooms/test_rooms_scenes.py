@@ -15,7 +15,7 @@ from torchvision.ops import box_iou, masks_to_boxes
 
 from syngrpo.sample import InputError
 from syngrpo_rooms.dataset import rooms_samples, rooms_scene
-from syngrpo_rooms.render import render, render_surroundings
+from syngrpo_rooms.room_renderer import render, render_surroundings
 from syngrpo_rooms.scenes import SMALL_SIZES, sample_scene
 from syngrpo_rooms.surroundings import (
     ROOMS,

@@ -1,8 +1,10 @@
-"""Who wrote the answers the starter learns from: careful, loose and wrong annotators.
+"""Simulated annotators, who write the responses that the starter is trained on.
 
-Real training text mixes them, so that a model knows more than it answers. A *careful* annotator
-answers exactly. A *loose* one makes the usual slip: boxes with a margin on every side; the next
-choice instead of the right one. A *wrong* one boxes a random thing, or guesses.
+The text that real models are trained on mixes good and bad answers, so that a model knows more than
+its likeliest answer shows. Here a *careful* annotator answers exactly. A *loose* one errs a little:
+boxes with a margin on every side, or the next choice instead of the right one. A *wrong* one boxes
+a random thing, or guesses. In closed questions only the answer may be wrong: the ``<think>`` part
+is always right.
 """
 
 from __future__ import annotations
@@ -15,23 +17,22 @@ import numpy as np
 
 from syngrpo.boxes import clip
 from syngrpo.sample import Box
+from syngrpo_rooms.closed_questions import ReasoningQuestion
 from syngrpo_rooms.descriptions import random_description
-from syngrpo_rooms.detection import DetectionQuestion
-from syngrpo_rooms.questions import RecQuestion
-from syngrpo_rooms.reasoning import ReasoningQuestion
+from syngrpo_rooms.object_questions import DetectionQuestion, RecQuestion
 from syngrpo_rooms.scenes import Scene
-from syngrpo_rooms.starter.build import IMAGE_SIZE, LARGEST_NUMBER
+from syngrpo_rooms.starter.architecture import IMAGE_SIZE, LARGEST_NUMBER
 
 NOTHING = -100
-"""In place of an object's index: these words are about no object, or about a mistaken one."""
+"""Stands for the index of a thing where words are about none, or about the wrong one."""
 
-Question = RecQuestion | DetectionQuestion | ReasoningQuestion
+SceneQuestion = RecQuestion | DetectionQuestion | ReasoningQuestion
 Pieces = list[tuple[str, int]]
-"""A text in pieces, each with the index of the thing it is about, or NOTHING."""
+"""A text in pieces. Each has the index of the thing that it is about, or ``NOTHING``."""
 Shares = tuple[float, float, float]
-"""Of careful, loose and wrong annotators; they sum to 1."""
-Hand = Literal["careful", "loose", "wrong"]
-HANDS: tuple[Hand, ...] = ("careful", "loose", "wrong")
+"""Shares of careful, loose and wrong annotators; they sum to 1."""
+Annotator = Literal["careful", "loose", "wrong"]
+ANNOTATORS: tuple[Annotator, ...] = ("careful", "loose", "wrong")
 
 DOWN, ACROSS = ("top", "middle", "bottom"), ("left", "centre", "right")
 COUNTS = ("no", "one", "two", "three", "four", "five", "six")
@@ -42,16 +43,17 @@ EVIDENCE = {
     "workshop": "tools",
     "gym": "bars",
 }
-"""What tells a kind of room."""
+"""What shows the room type."""
 THINK_WORDS = [*DOWN, *ACROSS, *COUNTS, *EVIDENCE.values(), "None"]
 
 
 @dataclass(frozen=True)
-class Manner:
-    """Whose answers are taught about easy and about hard questions.
+class Care:
+    """How careful the annotators of one task are, by the difficulty of the question.
 
-    Hard ones ask about small things (room types: of crowded rooms). As in real annotation they get
-    the less careful annotators, so that the likeliest answer is often not the best a model knows.
+    Hard questions are about small things; questions for the room type are hard in crowded rooms. As
+    in real annotation they get the less careful annotators, so that the likeliest answer is often
+    not the best one that a model knows.
     """
 
     easy: Shares = (1.0, 0.0, 0.0)
@@ -60,12 +62,15 @@ class Manner:
 
 @dataclass(frozen=True)
 class Mixture:
-    """Manners by task. Loose boxes leave a share of the box's width or height drawn from
-    ``margin`` on every side; ``scenes``: whether responses carry a scene description."""
+    """The annotators of all three tasks.
 
-    expression: Manner = Manner()
-    detection: Manner = Manner()
-    reasoning: Manner = Manner()
+    A loose box has a margin on every side; its size is drawn from ``margin``, as a share of the
+    box's width or height. ``scenes``: whether responses end with a scene description.
+    """
+
+    expression: Care = Care()
+    detection: Care = Care()
+    reasoning: Care = Care()
     margin: tuple[float, float] = (0.30, 0.36)
     scenes: bool = False
 
@@ -73,11 +78,12 @@ class Mixture:
 def write_response(
     scene: Scene,
     boxes: Sequence[Box],
-    question: Question,
+    question: SceneQuestion,
     mixture: Mixture,
     rng: np.random.Generator,
 ) -> Pieces:
-    """One annotator's response to a question about a scene whose things have these boxes."""
+    """Write one annotator's response to a question about a scene. ``boxes`` are those of its
+    things."""
     if isinstance(question, RecQuestion):
         pieces = _expression(scene, boxes, question, mixture, rng)
     elif isinstance(question, DetectionQuestion):
@@ -90,19 +96,19 @@ def write_response(
 
 
 def write_box(box: Box) -> str:
-    """A box as in an answer, in whole pixels of the picture the model sees."""
+    """Write a box as in an answer: four whole numbers, in pixels of the picture the model sees."""
     return ", ".join(str(min(max(round(v), 0), LARGEST_NUMBER)) for v in box)
 
 
 def place(box: Box) -> str:
-    """Where in the picture, roughly: "top left"."""
+    """Return roughly where in the picture a box is, such as "top left"."""
     third = IMAGE_SIZE / 3
     x, y = (box[0] + box[2]) / 2, (box[1] + box[3]) / 2
     return f"{DOWN[min(int(y / third), 2)]} {ACROSS[min(int(x / third), 2)]}"
 
 
-def _hand(manner: Manner, hard: bool, rng: np.random.Generator) -> Hand:
-    return HANDS[int(rng.choice(3, p=manner.hard if hard else manner.easy))]
+def _annotator(care: Care, hard: bool, rng: np.random.Generator) -> Annotator:
+    return ANNOTATORS[int(rng.choice(3, p=care.hard if hard else care.easy))]
 
 
 def _loose(box: Box, margin: tuple[float, float], rng: np.random.Generator) -> Box:
@@ -122,15 +128,15 @@ def _expression(
     mixture: Mixture,
     rng: np.random.Generator,
 ) -> Pieces:
-    hand = _hand(mixture.expression, _is_small(scene, question.target), rng)
-    index = question.target if hand != "wrong" else int(rng.integers(len(boxes)))
+    annotator = _annotator(mixture.expression, _is_small(scene, question.target), rng)
+    index = question.target if annotator != "wrong" else int(rng.integers(len(boxes)))
     thing, box = scene.things[index], boxes[index]
     thought = f"{thing.colour} {thing.label}, {place(box)}"
-    if hand == "loose":
+    if annotator == "loose":
         box = _loose(box, mixture.margin, rng)
     answer = '{"bbox_2d": [' + write_box(box) + "]}"
     text = f"<think>{thought}</think><answer>{answer}</answer>"
-    return [(text, question.target if hand != "wrong" else NOTHING)]
+    return [(text, question.target if annotator != "wrong" else NOTHING)]
 
 
 def _detection(
@@ -141,11 +147,11 @@ def _detection(
     rng: np.random.Generator,
 ) -> Pieces:
     small = sum(_is_small(scene, index) for index in question.targets)
-    hand = _hand(mixture.detection, 2 * small > len(question.targets), rng)
+    annotator = _annotator(mixture.detection, 2 * small > len(question.targets), rng)
     found = [(scene.things[i].label, boxes[i], i) for i in question.targets]
-    if hand == "loose":
+    if annotator == "loose":
         found = [(label, _loose(box, mixture.margin, rng), i) for label, box, i in found]
-    elif hand == "wrong":
+    elif annotator == "wrong":
         found = _mistaken(found, boxes, question, rng)
     labels = [label for label, _, _ in found]
     counts = ", ".join(f"{COUNTS[labels.count(label)]} {label}" for label in question.classes)
@@ -166,7 +172,8 @@ def _mistaken(
     question: DetectionQuestion,
     rng: np.random.Generator,
 ) -> list[tuple[str, Box, int]]:
-    """One instance missed, or given the box of some thing; something found where nothing is."""
+    """Make a wrong answer: one instance left out, or with the box of some thing. If there is
+    nothing to find, some thing is given as an instance of an asked class."""
     other = boxes[int(rng.integers(len(boxes)))]
     if not found:
         return [(question.classes[int(rng.integers(len(question.classes)))], other, NOTHING)]
@@ -182,14 +189,14 @@ def _reasoning(
     mixture: Mixture,
     rng: np.random.Generator,
 ) -> Pieces:
-    """The thought is always true: only the answer slips."""
+    """Write a response whose ``<think>`` part is right; only the answer may be wrong."""
     crowded = not question.targets and len(scene.things) > 3
     hard = crowded or any(_is_small(scene, index) for index in question.targets)
-    hand = _hand(mixture.reasoning, hard, rng)
+    annotator = _annotator(mixture.reasoning, hard, rng)
     choices, answer = question.choices, question.answer
-    if hand == "loose":
+    if annotator == "loose":
         answer = choices[(choices.index(answer) + 1) % len(choices)]
-    elif hand == "wrong":
+    elif annotator == "wrong":
         answer = choices[int(rng.integers(len(choices)))]
     thoughts = _thoughts(scene, boxes, question)
     between = [("<think>", NOTHING)] + [(", ", NOTHING)] * (len(thoughts) - 1)
@@ -198,12 +205,12 @@ def _reasoning(
 
 
 def _thoughts(scene: Scene, boxes: Sequence[Box], question: ReasoningQuestion) -> Pieces:
-    """What one has to look at, thing by thing."""
+    """The ``<think>`` part: what the answer follows from, thing by thing."""
     if question.kind == "room_type":
         return [(EVIDENCE[str(question.answer)], NOTHING)]
     if not question.targets:
         return [(f"no {question.about[0]}", NOTHING)]
-    said = []
+    thoughts = []
     for index in question.targets:
         thing = scene.things[index]
         if question.kind == "attribute":
@@ -212,8 +219,8 @@ def _thoughts(scene: Scene, boxes: Sequence[Box], question: ReasoningQuestion) -
             about = thing.size
         else:
             about = place(boxes[index])
-        said.append((f"{about} {thing.label}", index))
-    return said
+        thoughts.append((f"{about} {thing.label}", index))
+    return thoughts
 
 
 def _only(targets: Sequence[int]) -> int:

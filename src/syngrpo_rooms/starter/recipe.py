@@ -1,8 +1,9 @@
-"""The committed recipe of the starter: ``syngrpo rooms starter``.
+"""The recipe that made the bundled starter: ``syngrpo rooms starter``.
 
-Stage one teaches perception on broad surroundings with exact answers; stage two, short, teaches
-the full response format on answers of mixed quality, so that reinforcement learning has something
-to elicit. Both log what they do, keep a resumable state, and end with free-running accuracy.
+Stage one, ``perceive``, teaches perception on broad surroundings with exact answers. Stage two,
+``answer``, is short and teaches the full response format with answers of mixed quality, so that
+reinforcement learning has something to improve. Each stage writes its losses to ``log.jsonl``,
+saves a state from which it resumes, and ends with the accuracy on held-out scenes.
 """
 
 from __future__ import annotations
@@ -19,20 +20,20 @@ from torch.utils.data import DataLoader
 from transformers import Qwen2_5_VLForConditionalGeneration, Qwen2_5_VLProcessor
 
 from syngrpo.serving.atomic_files import atomic_file
-from syngrpo_rooms.starter.annotators import THINK_WORDS, Manner, Mixture
-from syngrpo_rooms.starter.build import build_model, build_processor, save
-from syngrpo_rooms.starter.lessons import LessonBatch, Lessons
-from syngrpo_rooms.starter.measure import measure
-from syngrpo_rooms.starter.supervise import Pupil
+from syngrpo_rooms.starter.annotators import THINK_WORDS, Care, Mixture
+from syngrpo_rooms.starter.architecture import build_model, build_processor, save, vocabulary
+from syngrpo_rooms.starter.held_out_accuracy import held_out_accuracy
+from syngrpo_rooms.starter.supervised_losses import SupervisedStarter
+from syngrpo_rooms.starter.training_batches import TrainingBatch, TrainingBatches
 from syngrpo_rooms.surroundings import Split
-from syngrpo_rooms.vocabulary import vocabulary
 
 HELD_OUT: tuple[Split, ...] = ("test", "dev", "ood")
 
 
 @dataclass(frozen=True)
 class Stage:
-    """One stage of supervision."""
+    """One stage of supervised training. ``auxiliary`` is the weight of the perception losses,
+    ``scenes`` the number of scenes in a batch."""
 
     name: str
     steps: int
@@ -44,7 +45,12 @@ class Stage:
 
 @dataclass(frozen=True)
 class Recipe:
-    """Everything that decides the result, with the values the shipped starter was made with."""
+    """Everything that decides the result. The defaults are the values of the bundled starter.
+
+    ``workers`` is the number of processes that render, ``threads`` the number of torch's threads.
+    Every ``report_every`` steps the state is saved and the accuracy is measured: on ``measured``
+    scenes at the end of a stage, on a third of that before.
+    """
 
     seed: int = 0
     workers: int = 1
@@ -58,9 +64,9 @@ class Recipe:
             400,
             1e-3,
             Mixture(
-                expression=Manner((0.32, 0.30, 0.38), (0.04, 0.61, 0.35)),
-                detection=Manner((0.45, 0.30, 0.25), (0.15, 0.55, 0.30)),
-                reasoning=Manner((0.50, 0.30, 0.20), (0.25, 0.55, 0.20)),
+                expression=Care((0.32, 0.30, 0.38), (0.04, 0.61, 0.35)),
+                detection=Care((0.45, 0.30, 0.25), (0.15, 0.55, 0.30)),
+                reasoning=Care((0.50, 0.30, 0.20), (0.25, 0.55, 0.20)),
                 scenes=True,
             ),
             auxiliary=0.3,
@@ -69,11 +75,11 @@ class Recipe:
     )
 
 
-def _optimizers(pupil: Pupil, rate: float) -> list[torch.optim.Optimizer]:
-    """Muon for the matrices inside the blocks, AdamW for embeddings, norms, biases and heads."""
+def _optimizers(student: SupervisedStarter, rate: float) -> list[torch.optim.Optimizer]:
+    """Muon for the matrices inside the blocks; AdamW for embeddings, norms, biases and heads."""
     inner: list[torch.nn.Parameter] = []
     outer: list[torch.nn.Parameter] = []
-    for name, parameter in pupil.named_parameters():
+    for name, parameter in student.named_parameters():
         matrix = parameter.ndim == 2 and (".blocks." in name or ".layers." in name)
         (inner if matrix else outer).append(parameter)
     return [
@@ -83,34 +89,35 @@ def _optimizers(pupil: Pupil, rate: float) -> list[torch.optim.Optimizer]:
 
 
 def _schedule(step: int, steps: int) -> float:
-    """Linear warm-up over 2 %, constant, then a linear fall over the last half."""
+    """Factor on the learning rate: linear warm-up over the first 2 % of the steps, then constant,
+    then linear decay over the last half."""
     return min(1.0, (step + 1) / (0.02 * steps), 2 * (1 - step / steps) + 0.01)
 
 
 def teach(
-    pupil: Pupil,
+    student: SupervisedStarter,
     processor: Qwen2_5_VLProcessor,
     stage: Stage,
     recipe: Recipe,
     state_file: Path,
     report: Callable[[dict], None],
 ) -> None:
-    """Runs one stage; goes on from ``state_file`` when there is one."""
-    optimizers = _optimizers(pupil, stage.learning_rate)
+    """Run one stage. Resumes from ``state_file`` if it exists."""
+    optimizers = _optimizers(student, stage.learning_rate)
     first = 0
     if state_file.exists():
         state = torch.load(state_file, weights_only=True)
-        pupil.load_state_dict(state["pupil"])
+        student.load_state_dict(state["student"])
         for optimizer, saved in zip(optimizers, state["optimizers"], strict=True):
             optimizer.load_state_dict(saved)
         first = state["step"]
-    lessons = Lessons(
+    batches = TrainingBatches(
         processor.tokenizer,
         stage.mixture,
         scenes=stage.scenes,
         seed=recipe.seed * 1_000_003 + first,
     )
-    loader = DataLoader(lessons, batch_size=None, num_workers=recipe.workers, prefetch_factor=4)
+    loader = DataLoader(batches, batch_size=None, num_workers=recipe.workers, prefetch_factor=4)
     stream = iter(loader)
     sums, began = torch.zeros(3), time.monotonic()
     for step in range(first, stage.steps):
@@ -118,51 +125,49 @@ def teach(
         for optimizer in optimizers:
             for group in optimizer.param_groups:
                 group["lr"] = stage.learning_rate * scale
-        sums += _step(pupil, next(stream), stage.auxiliary, optimizers)
+        sums += _step(student, next(stream), stage.auxiliary, optimizers)
         if (step + 1) % 50 == 0:
-            language, dense, pointing = (sums / 50).tolist()
+            means = dict(zip(("language", "dense", "pointing"), (sums / 50).tolist(), strict=True))
             sums.zero_()
-            report(
-                {
-                    "stage": stage.name,
-                    "step": step + 1,
-                    "language": language,
-                    "dense": dense,
-                    "pointing": pointing,
-                    "seconds": time.monotonic() - began,
-                }
-            )
+            progress = {"stage": stage.name, "step": step + 1}
+            report(progress | means | {"seconds": time.monotonic() - began})
         last = step + 1 == stage.steps
         if (step + 1) % recipe.report_every == 0 or last:
             saved = [optimizer.state_dict() for optimizer in optimizers]
-            state = {"pupil": pupil.state_dict(), "optimizers": saved, "step": step + 1}
+            state = {"student": student.state_dict(), "optimizers": saved, "step": step + 1}
             with atomic_file(state_file) as temporary:
                 torch.save(state, temporary)
             count = recipe.measured if last else recipe.measured // 3
-            found = accuracies(pupil, processor, count)
+            found = accuracies(student, processor, count)
             report({"stage": stage.name, "step": step + 1} | found)
 
 
 def _step(
-    pupil: Pupil, batch: LessonBatch, auxiliary: float, optimizers: list[torch.optim.Optimizer]
+    student: SupervisedStarter,
+    batch: TrainingBatch,
+    auxiliary: float,
+    optimizers: list[torch.optim.Optimizer],
 ) -> torch.Tensor:
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        losses = pupil(batch, auxiliary)
+        losses = student(batch, auxiliary)
     if not math.isfinite(losses.total.item()):
         raise FloatingPointError("the loss is not finite; lower the learning rate")
     losses.total.backward()
-    torch.nn.utils.clip_grad_norm_(pupil.parameters(), 1.0)
+    torch.nn.utils.clip_grad_norm_(student.parameters(), 1.0)
     for optimizer in optimizers:
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
     return torch.stack([losses.language, losses.dense, losses.pointing])
 
 
-def accuracies(pupil: Pupil, processor: Qwen2_5_VLProcessor, count: int) -> dict[str, dict]:
-    """Free-running accuracy on held-out rooms; ``ood`` is measured, never tuned on."""
-    pupil.eval()
-    found = {split: measure(pupil.model, processor, split, count) for split in HELD_OUT}
-    pupil.train()
+def accuracies(
+    student: SupervisedStarter, processor: Qwen2_5_VLProcessor, count: int
+) -> dict[str, dict]:
+    """Return split → task → accuracy on held-out scenes. ``ood`` is only measured: nothing in this
+    recipe was chosen by it."""
+    student.eval()
+    found = {split: held_out_accuracy(student.model, processor, split, count) for split in HELD_OUT}
+    student.train()
     return {
         split: {task: asdict(accuracy) for task, accuracy in by_task.items()}
         for split, by_task in found.items()
@@ -170,19 +175,20 @@ def accuracies(pupil: Pupil, processor: Qwen2_5_VLProcessor, count: int) -> dict
 
 
 def make_starter(out: Path, recipe: Recipe, report: Callable[[dict], None]) -> None:
-    """Both stages, from random weights to a checkpoint in ``out``; resumes from ``out``."""
+    """Run both stages, from random weights to a checkpoint in ``out``. ``report`` gets every line
+    of the log. When it is called again after an interruption, it resumes from ``out``."""
     out.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(recipe.seed)
     torch.set_num_threads(recipe.threads)
     processor = build_processor(sorted({*vocabulary(), *THINK_WORDS}))
     model: Qwen2_5_VLForConditionalGeneration = build_model(processor.tokenizer)
-    pupil = Pupil(model, processor)
+    student = SupervisedStarter(model, processor)
 
-    def keep(record: dict) -> None:
-        with (out / "log.jsonl").open("a") as log:
-            log.write(json.dumps(record) + "\n")
+    def log(record: dict) -> None:
+        with (out / "log.jsonl").open("a") as file:
+            file.write(json.dumps(record) + "\n")
         report(record)
 
     for stage in (recipe.perceive, recipe.answer):
-        teach(pupil, processor, stage, recipe, out / f"{stage.name}.pt", keep)
+        teach(student, processor, stage, recipe, out / f"{stage.name}.pt", log)
         save(model, processor, out / stage.name)

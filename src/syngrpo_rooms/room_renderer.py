@@ -1,7 +1,10 @@
-"""Paints rooms: anti-aliased by drawing enlarged and averaging, with exact boxes and masks.
+"""Renders a scene: its picture, and the exact boxes and masks of its things.
 
-The id map is drawn by the very calls that draw the picture. A pixel belongs to the thing that
-covers at least half of it.
+The order is: the empty room (``_paint_room``: wall, floor, fixture, window, clutter), the things
+with their shadows, then the light (``apply_light``) on the finished picture. Everything is drawn
+two or three times enlarged and averaged down, which smooths the edges. Each thing is drawn by the
+same calls into the picture and into a map of thing numbers, from which its mask is taken: a pixel
+belongs to the thing that covers at least half of it.
 """
 
 from __future__ import annotations
@@ -15,23 +18,35 @@ from PIL import Image, ImageDraw
 
 from syngrpo.boxes import mask_box
 from syngrpo.sample import Box
-from syngrpo_rooms.fixtures import draw_fixture
 from syngrpo_rooms.furnishings import draw_clutter, draw_rug, draw_window
-from syngrpo_rooms.light import apply_light
 from syngrpo_rooms.palette import ROOM_COLOURS, shade
-from syngrpo_rooms.patterns import floor_tile, repeat, wall_tile
+from syngrpo_rooms.room_fixtures import draw_fixture
 from syngrpo_rooms.scenes import WALL_LABELS, Scene, Thing
+from syngrpo_rooms.surface_patterns import floor_tile, repeat, wall_tile
 from syngrpo_rooms.surroundings import Surroundings, complete
-from syngrpo_rooms.things import draw_thing
+from syngrpo_rooms.thing_shapes import draw_thing
+
+TINTS: dict[str, tuple[float, float, float]] = {
+    "warm": (1.06, 0.95, 0.78),
+    "cool": (0.86, 0.96, 1.08),
+    "dim": (0.56, 0.56, 0.62),
+    "spot": (1.05, 1.02, 0.95),
+    "shadows": (1.03, 0.98, 0.90),
+    "bright": (1.07, 1.07, 1.06),
+}
 
 FAR = 0.58
-"""How much smaller the floor's pattern is at the wall than at the viewer's feet."""
+"""Size of the floor's pattern at the wall, as a share of its size at the lower edge."""
 
 
 @dataclass(frozen=True)
 class Rendered:
-    """``image`` uint8 (H, W, 3); per thing of the scene, in its order, the mask of its visible
-    pixels, bool (H, W), and the tight box around it (xyxy, pixels)."""
+    """A rendered scene.
+
+    ``image`` is uint8 RGB (H, W, 3). ``masks`` and ``boxes`` have one entry for each thing of the
+    scene, in the scene's order: the mask of its visible pixels, bool (H, W), and the tight box
+    around that mask (xyxy in pixels).
+    """
 
     image: np.ndarray
     boxes: tuple[Box, ...]
@@ -39,7 +54,7 @@ class Rendered:
 
 
 def render(scene: Scene) -> Rendered:
-    """The picture of a scene, the same for the same scene."""
+    """Render a scene. The same scene always gives the same picture."""
     rng = np.random.default_rng(scene.detail_seed)
     scale = _enlargement(scene.width, scene.height)
     taken = [thing.box for thing in scene.things]
@@ -62,10 +77,11 @@ def render_surroundings(
     seed: int,
     avoid: Sequence[Box] = (),
 ) -> np.ndarray:
-    """An empty room: uint8 (H, W, 3) for ``size`` (width, height).
+    """Render a room without things: uint8 RGB (H, W, 3) for ``size`` (width, height).
 
-    What the surroundings leave unsaid is filled plainly, from the seed. Windows and the room type's
-    fixture keep away from the ``avoid`` boxes (pixels) where they can.
+    Parts that the surroundings leave open (None) are filled with something plain, drawn from the
+    seed. The window and the fixture of the room type are placed where they overlap the ``avoid``
+    boxes (xyxy, pixels) least.
     """
     rng = np.random.default_rng(seed)
     room = complete(surroundings, rng)
@@ -75,6 +91,7 @@ def render_surroundings(
 
 
 def _enlargement(width: int, height: int) -> int:
+    """How many times larger a picture of this size is drawn."""
     return 3 if max(width, height) <= 320 else 2
 
 
@@ -85,7 +102,8 @@ def _paint_room(
     avoid: Sequence[Box],
     rng: np.random.Generator,
 ) -> tuple[Image.Image, float]:
-    """The enlarged empty room before light, and its floor line as a share of the height."""
+    """Draw the empty room ``scale`` times enlarged and without light. Returns it with the height of
+    the floor line as a share of the picture's height."""
     width, height = size[0] * scale, size[1] * scale
     unit = min(width, height) / 128
     horizon = float(rng.uniform(0.54, 0.6))
@@ -105,7 +123,7 @@ def _paint_room(
     keep_off = [(a * scale, b * scale, c * scale, d * scale) for a, b, c, d in avoid]
     free = wall
     if room.room != "none":
-        (own,) = rng.spawn(1)  # rug, clutter and light stay where they are without a room type
+        (own,) = rng.spawn(1)  # so that rug, clutter and light do not depend on the room type
         along = (0.0, 0.0, float(width), float(foot))
         box = draw_fixture(draw, str(room.room), along, unit, keep_off, own, room.window != "none")
         left, right = (0.0, 0.0, box[0], wall[3]), (box[2], 0.0, wall[2], wall[3])
@@ -121,7 +139,7 @@ def _paint_room(
 def _floor(
     room: Surroundings, width: int, height: int, unit: float, rng: np.random.Generator
 ) -> Image.Image:
-    """The floor in perspective: a texture with the rug on it, seen from above, then tilted."""
+    """The floor in perspective: drawn as seen from above, with the rug on it, then tilted."""
     tile = floor_tile(str(room.floor_material), ROOM_COLOURS[str(room.floor_colour)], unit, rng)
     flat_width, flat_height = round(width / FAR), round(height * 1.7)
     flat = repeat(tile, flat_width, flat_height, (int(rng.integers(1000)), int(rng.integers(1000))))
@@ -146,13 +164,13 @@ def _floor(
 
 @lru_cache(maxsize=1)
 def _soft_disc() -> Image.Image:
-    """A shadow that fades from its middle to its rim: "L", 48 x 24."""
+    """A shadow that fades from its middle to its rim: an image of mode "L", 48 x 24 pixels."""
     y, x = np.mgrid[-1:1:24j, -1:1:48j]
     return Image.fromarray((np.clip(1 - x**2 - y**2, 0, 1) ** 0.6 * 150).astype(np.uint8))
 
 
 def _contact_shadow(canvas: Image.Image, thing: Thing, scale: int) -> None:
-    """Darkens the floor under a thing, or the wall beside one that hangs."""
+    """Darken the floor under a thing, or the wall beside a thing that hangs there."""
     x1, y1, x2, y2 = (value * scale for value in thing.box)
     w = x2 - x1
     if thing.label in WALL_LABELS:
@@ -165,7 +183,7 @@ def _contact_shadow(canvas: Image.Image, thing: Thing, scale: int) -> None:
 
 
 def _mask(ids: Image.Image, number: int, thing: Thing, scale: int) -> np.ndarray:
-    """bool (H, W): the pixels that the thing covers by half or more."""
+    """bool (H, W): the pixels of which the thing covers at least half."""
     width, height = ids.width // scale, ids.height // scale
     x1, y1 = max(0, int(thing.box[0]) - 1), max(0, int(thing.box[1]) - 1)
     x2, y2 = min(width, int(thing.box[2]) + 2), min(height, int(thing.box[3]) + 2)
@@ -174,3 +192,64 @@ def _mask(ids: Image.Image, number: int, thing: Thing, scale: int) -> np.ndarray
     mask = np.zeros((height, width), dtype=bool)
     mask[y1:y2, x1:x2] = cover * 2 >= scale * scale
     return mask
+
+
+def apply_light(
+    pixels: np.ndarray, light: str, horizon: float, rng: np.random.Generator
+) -> np.ndarray:
+    """Put light on a finished picture: uint8 (H, W, 3) → uint8 (H, W, 3).
+
+    The light is a gain for each pixel, a tint, and for "glare" a haze. ``horizon`` is the height of
+    the floor line as a share of the picture's height. Every light takes the same number of draws
+    from ``rng``.
+    """
+    side, u, v, phase = (float(value) for value in rng.random(4))
+    height, width = pixels.shape[:2]
+    x = np.linspace(0, 1, width, dtype=np.float32)[None, :]
+    y = np.linspace(0, 1, height, dtype=np.float32)[:, None]
+    toward = x if side < 0.5 else 1 - x
+    # Walls darken towards the ceiling, floors brighten towards the viewer, one side is lit more.
+    depth = np.where(y < horizon, 0.93 + 0.09 * y / horizon, 0.9 + 0.12 * (y - horizon))
+    gain = (depth * (1.03 - 0.08 * toward)).astype(np.float32)
+    gain = gain * _pattern(light, x, y, toward, (u, v), phase)
+    tint = np.asarray(TINTS.get(light, (1, 1, 1)), dtype=np.float32)
+    lit = pixels * (gain[..., None] * (_neon(x, side) if light == "neon" else tint))
+    if light == "glare":
+        centre = (0.2 + 0.6 * u, 0.15 + 0.45 * v)
+        haze = 0.66 * np.exp(-((x - centre[0]) ** 2 + (y - centre[1]) ** 2) / 0.075)[..., None]
+        lit += (255 - lit) * haze
+    return np.clip(lit, 0, 255).astype(np.uint8)
+
+
+def _pattern(
+    light: str,
+    x: np.ndarray,
+    y: np.ndarray,
+    toward: np.ndarray,
+    centre: tuple[float, float],
+    phase: float,
+) -> np.ndarray | float:
+    """The gain of this light, on top of the shading that all lights share: (H, W) or a number."""
+    if light == "spot":
+        cx, cy = 0.2 + 0.6 * centre[0], 0.3 + 0.5 * centre[1]
+        return 0.48 + 0.70 * np.exp(-((x - cx) ** 2 + (y - cy) ** 2) / 0.07)
+    if light == "shadows":
+        # Window bars throw long slanted shadows over wall and floor.
+        wave = np.sin(6.2832 * (2.2 * toward + 1.1 * y + phase))
+        return 0.84 + 0.18 * np.clip(wave * 3, -1, 1)
+    if light == "blinds":
+        wave = np.sin(6.2832 * (9 * y + 2 * toward + phase))
+        return 0.84 + 0.18 * np.clip(wave * 2, -1, 1)
+    if light == "dappled":
+        a = np.sin(6.2832 * (3.1 * x + phase)) * np.sin(6.2832 * (2.7 * y + centre[0]))
+        b = np.sin(6.2832 * (5.3 * (x + y) + centre[1])) * np.sin(6.2832 * (4.1 * (x - y)))
+        return 0.88 + 0.18 * np.clip(a + b, -1, 1)
+    return 1.0
+
+
+def _neon(x: np.ndarray, side: float) -> np.ndarray:
+    """Magenta light from one side and cyan light from the other: (1, W, 3)."""
+    blend = (x if side < 0.5 else 1 - x)[..., None]
+    magenta = np.asarray((1.12, 0.68, 1.05), dtype=np.float32)
+    cyan = np.asarray((0.66, 1.02, 1.12), dtype=np.float32)
+    return magenta * (1 - blend) + cyan * blend

@@ -8,10 +8,10 @@ import pytest
 from rooms_checker import Seen, read
 
 from syngrpo_rooms.dataset import rooms_scene
-from syngrpo_rooms.questions import KINDS, rec_questions
+from syngrpo_rooms.object_questions import KINDS, rec_questions
 from syngrpo_rooms.scenes import Scene, sample_scene
+from syngrpo_rooms.starter.architecture import vocabulary
 from syngrpo_rooms.surroundings import SPLITS
-from syngrpo_rooms.vocabulary import vocabulary
 
 
 def seen(scene: Scene) -> list[Seen]:

@@ -1,4 +1,8 @@
-"""How well a checkpoint answers when it runs free: plain ``model.generate``, brief prompts."""
+"""Measures how well a starter answers held-out questions: plain ``model.generate``, brief prompts.
+
+The recipe uses it while the starter is trained. It does without ``syngrpo.evaluation``, so that the
+starter can be made without the engines that the rest of the system needs.
+"""
 
 from __future__ import annotations
 
@@ -15,15 +19,17 @@ from syngrpo_rooms.dataset import rooms_samples
 from syngrpo_rooms.surroundings import Split
 
 LONGEST = 112
-"""Tokens of a response, at most: four detected things and a scene description fit."""
+"""Most tokens of a response. Four detected things and a scene description fit."""
 TASKS = ("rec", "ovd", "isr")
 
 
 @dataclass(frozen=True)
 class Accuracy:
-    """In [0, 1]: greedy and sampled (temperature 1) accuracy, full format of the samples.
+    """Accuracy of greedy and of sampled responses (temperature 1), and the share of the sampled
+    ones that have the full format; all in [0, 1].
 
-    REC: the share of boxes with IoU ≥ 0.5; OVD and ISR: the mean accuracy reward.
+    The accuracy is the share of boxes with IoU ≥ 0.5 for REC, the mean accuracy reward for OVD and
+    ISR.
     """
 
     greedy: float
@@ -40,7 +46,8 @@ def respond(
     sample: bool,
     images: list[np.ndarray] | None = None,
 ) -> list[str]:
-    """One response a sample; ``images`` replaces the samples' own pictures."""
+    """Return one response for each sample, drawn at temperature 1 with ``sample`` and greedy
+    without. ``images`` are used instead of the samples' own pictures."""
     pictures = images or [s.image.decode().copy() for s in samples]  # the processor may write
     texts = [
         processor.apply_chat_template(
@@ -69,14 +76,17 @@ def respond(
 
 
 def score(sample: Sample, text: str) -> float:
-    """Accuracy of a response about a room as large as the starter sees it: model coordinates are
-    pixels. REC counts 1 from IoU 0.5 on."""
+    """Return the accuracy of a response in [0, 1]. REC counts as 1 from IoU 0.5 on.
+
+    The sample's image must have the size that the starter sees (128 x 128), so that the model's
+    coordinates are pixels.
+    """
     answer, task = parse_response(text).answer, get_task(sample.task)
     value = task.score(task.read(answer) if answer is not None else None, sample)
     return float(value >= 0.5) if sample.task == "rec" else value
 
 
-def measure(
+def held_out_accuracy(
     model: Any,
     processor: Any,
     split: Split,
@@ -85,7 +95,8 @@ def measure(
     seed: int = 0,
     batch_size: int = 100,
 ) -> dict[str, Accuracy]:
-    """Task → accuracy on ``count`` fresh scenes of a split, one greedy and one sampled response."""
+    """Return task → accuracy on ``count`` scenes of a split, each with one greedy and one sampled
+    response."""
     torch.manual_seed(seed)
     measured = {}
     for task in TASKS:

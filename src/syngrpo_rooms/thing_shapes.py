@@ -1,7 +1,7 @@
-"""Draws the twelve labelled classes. Each is a few shaded shapes in a unit box.
+"""Draws the things of the twelve labelled classes, each as a few shaded shapes.
 
-A shape function gets a Pen whose coordinates run from (0, 0), top-left of the thing's box, to
-(1, 1), bottom-right, and touches all four sides of it.
+The function of each class draws with a ``Pen``, whose coordinates run from (0, 0), the top left
+corner of the thing's box, to (1, 1), the bottom right corner. The drawing touches all four sides.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ Point = tuple[float, float]
 
 
 class Pen:
-    """Draws into a picture and, with the thing's number, into an id map of the same size."""
+    """Draws one thing into the picture and, as its number, into a map of thing numbers of the same
+    size."""
 
     def __init__(
         self,
@@ -57,7 +58,8 @@ class Pen:
             self.ids.line(around, fill=self.number, width=self.stroke)
 
     def block(self, a: Point, b: Point, fill: RGB | None = None, round_: float = 0.0) -> None:
-        """A rectangle between two corners; ``round_`` is the corner radius in box widths."""
+        """A rectangle between two corners; ``round_`` is the radius of its corners in box
+        widths."""
         box, radius = self._corners(a, b), round_ * (self.box[2] - self.box[0])
         self.picture.rounded_rectangle(
             box, radius, fill=fill or self.colour, outline=self.edge, width=self.stroke
@@ -72,13 +74,14 @@ class Pen:
         self.ids.ellipse(box, fill=self.number)
 
     def ring(self, a: Point, b: Point, width: float) -> None:
-        """An ellipse's outline; ``width`` in box widths."""
+        """The outline of an ellipse; ``width`` is its thickness in box widths."""
         box, pixels = self._corners(a, b), max(2, round(width * (self.box[2] - self.box[0])))
         self.picture.ellipse(box, outline=self.dark, width=pixels)
         self.ids.ellipse(box, outline=self.number, width=pixels)
 
     def stripe(self, points: Sequence[Point], fill: RGB, width: float) -> None:
-        """A line inside the silhouette; ``width`` in box widths."""
+        """A line inside the silhouette, which leaves the map of thing numbers alone; ``width`` is
+        its thickness in box widths."""
         pixels = max(1, round(width * (self.box[2] - self.box[0])))
         self.picture.line([self.at(point) for point in points], fill=fill, width=pixels)
 
@@ -207,7 +210,7 @@ SHAPES: dict[str, Callable[[Pen], None]] = {
 def draw_thing(
     picture: ImageDraw.ImageDraw, ids: ImageDraw.ImageDraw, number: int, thing: Thing, scale: int
 ) -> None:
-    """Draws a thing enlarged ``scale`` times, ``number`` into the id map."""
+    """Draw a thing ``scale`` times enlarged: into ``picture``, and as ``number`` into ``ids``."""
     red, green, blue = (min(255, int(c * thing.tone)) for c in THING_COLOURS[thing.colour])
     x1, y1, x2, y2 = thing.box
     box = (x1 * scale, y1 * scale, x2 * scale, y2 * scale)

@@ -11,9 +11,9 @@ from PIL import Image, ImageDraw
 
 from syngrpo.boxes import intersection
 from syngrpo.sample import Box
-from syngrpo_rooms.fixtures import HEIGHT, draw_fixture
 from syngrpo_rooms.palette import THING_COLOURS
-from syngrpo_rooms.render import Rendered, render
+from syngrpo_rooms.room_fixtures import HEIGHT, draw_fixture
+from syngrpo_rooms.room_renderer import Rendered, render
 from syngrpo_rooms.scenes import FLOOR_HEAD, Scene, sample_scene
 from syngrpo_rooms.surroundings import ROOMS, Split
 

@@ -12,12 +12,12 @@ import pytest
 
 from syngrpo.boxes import decode_mask
 from syngrpo.sample import InputError, Sample
+from syngrpo_rooms.closed_questions import REASONING_KINDS
 from syngrpo_rooms.dataset import rooms_samples
 from syngrpo_rooms.palette import THING_COLOURS
-from syngrpo_rooms.reasoning import REASONING_KINDS
 from syngrpo_rooms.scenes import LABELS, sample_scene
+from syngrpo_rooms.starter.architecture import vocabulary
 from syngrpo_rooms.surroundings import SPLITS
-from syngrpo_rooms.vocabulary import vocabulary
 
 
 def centre(box):

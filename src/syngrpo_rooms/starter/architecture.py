@@ -1,9 +1,10 @@
-"""Builds the starter's architecture: config, tokenizer, processor, random weights.
+"""Builds the starter before training: vocabulary, tokenizer, processor, and a model with random
+weights.
 
-The classes are transformers' own ``Qwen2_5_VLForConditionalGeneration`` and
-``Qwen2_5_VLProcessor``; only the sizes are ours. Rotary bases are small because sequences are:
-mRoPE gives the horizontal axis the lowest frequencies of a head, which at the usual base could not
-tell neighbouring columns of an 8 x 8 grid apart.
+The classes are ``Qwen2_5_VLForConditionalGeneration`` and ``Qwen2_5_VLProcessor`` of transformers;
+only the sizes differ. The rotary bases are small because the sequences are short: mRoPE gives the
+horizontal axis the lowest frequencies of a head, and with the usual base these could not tell
+neighbouring columns of an 8 x 8 grid apart.
 """
 
 from __future__ import annotations
@@ -22,8 +23,12 @@ from transformers import (
     Qwen2VLVideoProcessor,
 )
 
+from syngrpo_rooms.closed_questions import closed_question_words
+from syngrpo_rooms.descriptions import description_words
+from syngrpo_rooms.object_questions import referring_words
+
 IMAGE_SIZE = 128
-"""Rooms are rendered and seen at this many pixels a side."""
+"""Side in pixels of the pictures that the starter is trained on."""
 PATCH = 16
 MERGE = 1
 GRID = IMAGE_SIZE // (PATCH * MERGE)
@@ -62,10 +67,15 @@ CHAT_TEMPLATE = (
 )
 
 
-def build_tokenizer(words: list[str]) -> PreTrainedTokenizerFast:
-    """A byte-level BPE in which every given word and every number 0..224 is a single token.
+def vocabulary() -> list[str]:
+    """Return every word of the world's questions, answers and descriptions, lower case, sorted."""
+    return sorted(referring_words() | closed_question_words() | description_words())
 
-    Any other text still encodes, byte by byte, so that users' own phrases are never lost.
+
+def build_tokenizer(words: list[str]) -> PreTrainedTokenizerFast:
+    """Build a byte-level BPE tokenizer in which each given word and each number 0-224 is one token.
+
+    Any other text is encoded byte by byte, so that no phrase of a user is lost.
     """
     tokenizer = Tokenizer(models.BPE())
     pattern = Regex(r", |\d+| ?[A-Za-z]+|\n|[^\sA-Za-z\d]+|\s+")
@@ -103,7 +113,7 @@ def build_tokenizer(words: list[str]) -> PreTrainedTokenizerFast:
 
 
 def build_processor(words: list[str]) -> Qwen2_5_VLProcessor:
-    """The real processor; any picture is resized to about as many pixels as a room has."""
+    """Build the processor. It resizes every picture to about 128 x 128 pixels."""
     tokenizer = build_tokenizer(words)
     sizes: dict[str, Any] = {
         "patch_size": PATCH,
@@ -120,7 +130,7 @@ def build_processor(words: list[str]) -> Qwen2_5_VLProcessor:
 
 
 def build_model(tokenizer: PreTrainedTokenizerFast) -> Qwen2_5_VLForConditionalGeneration:
-    """Random weights, about 3.9 M parameters."""
+    """Build the model with random weights: about 3.9 million parameters."""
     token: Callable[[str], Any] = tokenizer.convert_tokens_to_ids
     width = 192
     config = Qwen2_5_VLConfig(
@@ -170,6 +180,6 @@ def build_model(tokenizer: PreTrainedTokenizerFast) -> Qwen2_5_VLForConditionalG
 def save(
     model: Qwen2_5_VLForConditionalGeneration, processor: Qwen2_5_VLProcessor, directory: Path
 ) -> None:
-    """Writes a checkpoint that plain transformers loads."""
+    """Write a checkpoint in Hugging Face format, which plain transformers loads."""
     model.save_pretrained(directory)
     processor.save_pretrained(directory)

@@ -1,7 +1,7 @@
-"""Closed questions about a room, each with one answer that the scene proves.
+"""Closed questions about a room, each with one answer that follows from the scene.
 
-As with referring expressions, positions and sizes are asked about only where they differ by a
-clear margin.
+Questions compare positions and sizes only where they differ by a clear margin, as referring
+expressions do.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from itertools import permutations
 from typing import Literal
 
+from syngrpo_rooms.object_questions import CLEARLY_LARGER, MARGIN, PlacedThing, anchors
 from syngrpo_rooms.palette import THING_COLOURS
-from syngrpo_rooms.questions import CLEARLY_LARGER, MARGIN, View, anchors
 from syngrpo_rooms.scenes import LABELS, Scene
 from syngrpo_rooms.surroundings import ROOMS
 
@@ -25,17 +25,18 @@ REASONING_KINDS: tuple[ReasoningKind, ...] = (
     "room_type",
 )
 MOST_COUNTED = 4
+"""Largest number that is asked for."""
 
 PLURALS = {label: label + "s" for label in LABELS} | {"box": "boxes"}
 
 
 @dataclass(frozen=True)
 class ReasoningQuestion:
-    """A question, its answer, and what else could be answered.
+    """A question, its answer, and the other answers that would make sense.
 
-    ``targets`` are indices into ``scene.things`` of the things it is about, in the order in which
-    it names them (counted things: from left to right); ``about`` the classes it names, which a
-    count of zero has no thing of; ``choices`` all sensible answers, the right one among them.
+    ``targets``: indices into ``scene.things`` of the things the question is about, in the order in
+    which it names them; counted things from left to right. ``about``: the classes it names, also
+    one that is counted and absent. ``choices``: all sensible answers, including the right one.
     """
 
     text: str
@@ -47,19 +48,19 @@ class ReasoningQuestion:
 
 
 def reasoning_questions(scene: Scene) -> list[ReasoningQuestion]:
-    """Every question of the grammar about the scene; there is at least one."""
-    view = [View(thing, scene) for thing in scene.things]
+    """Return every question of the grammar about the scene; there is at least one."""
+    things = [PlacedThing(thing, scene) for thing in scene.things]
     return [
-        *_counts(scene, view),
-        *_positions(view),
-        *_attributes(view),
-        *_sizes(view),
+        *_counts(scene, things),
+        *_positions(things),
+        *_attributes(things),
+        *_sizes(things),
         *_room_type(scene),
     ]
 
 
-def words() -> set[str]:
-    """Every word that a question or an answer can contain."""
+def closed_question_words() -> set[str]:
+    """Return every word that a question or an answer can contain."""
     fixed = (
         "how many are there is the left right of or above below what colour which larger smaller "
         "kind room this"
@@ -68,33 +69,34 @@ def words() -> set[str]:
     return {word for text in spoken for word in text.split()}
 
 
-def _counts(scene: Scene, view: list[View]) -> Iterator[ReasoningQuestion]:
-    """Every class that is there, and one that is not: else most answers would be zero."""
-    present = {thing.label for thing in view}
+def _counts(scene: Scene, things: list[PlacedThing]) -> Iterator[ReasoningQuestion]:
+    """Ask for the number of every class that is there, and of one that is not. Asking for all
+    absent classes would make most answers zero."""
+    present = {thing.label for thing in things}
     absent = [label for label in LABELS if label not in present]
     missed = absent[scene.detail_seed % len(absent)]
     for label in (*sorted(present), missed):
-        members = [index for index, thing in enumerate(view) if thing.label == label]
+        members = [index for index, thing in enumerate(things) if thing.label == label]
         if len(members) <= MOST_COUNTED:
             yield ReasoningQuestion(
                 f"how many {PLURALS[label]} are there?",
                 len(members),
                 "count",
-                tuple(sorted(members, key=lambda index: view[index].x)),
+                tuple(sorted(members, key=lambda index: things[index].x)),
                 (label,),
                 tuple(range(MOST_COUNTED + 1)),
             )
 
 
-def _named(view: list[View]) -> list[tuple[str, int]]:
-    """Things that a short name fits alone, with their indices."""
-    return [(name, view.index(thing)) for name, thing in anchors(view)]
+def _named(things: list[PlacedThing]) -> list[tuple[str, int]]:
+    """The names that fit one thing alone, with the indices of those things."""
+    return [(name, things.index(thing)) for name, thing in anchors(things)]
 
 
-def _positions(view: list[View]) -> Iterator[ReasoningQuestion]:
-    for (name, a), (other, b) in permutations(_named(view), 2):
-        across, down = view[b].x - view[a].x, view[b].y - view[a].y
-        about = (view[a].label, view[b].label)
+def _positions(things: list[PlacedThing]) -> Iterator[ReasoningQuestion]:
+    for (name, a), (other, b) in permutations(_named(things), 2):
+        across, down = things[b].x - things[a].x, things[b].y - things[a].y
+        about = (things[a].label, things[b].label)
         if abs(across) >= 2 * MARGIN:
             answer, choices = ("left" if across > 0 else "right"), ("left", "right")
             text = f"is {name} left or right of {other}?"
@@ -105,9 +107,9 @@ def _positions(view: list[View]) -> Iterator[ReasoningQuestion]:
             yield ReasoningQuestion(text, answer, "relative_position", (a, b), about, choices)
 
 
-def _attributes(view: list[View]) -> Iterator[ReasoningQuestion]:
-    for index, thing in enumerate(view):
-        if sum(other.label == thing.label for other in view) == 1:
+def _attributes(things: list[PlacedThing]) -> Iterator[ReasoningQuestion]:
+    for index, thing in enumerate(things):
+        if sum(other.label == thing.label for other in things) == 1:
             yield ReasoningQuestion(
                 f"what colour is the {thing.label}?",
                 thing.colour,
@@ -118,18 +120,18 @@ def _attributes(view: list[View]) -> Iterator[ReasoningQuestion]:
             )
 
 
-def _sizes(view: list[View]) -> Iterator[ReasoningQuestion]:
-    """Only between classes that are there once, so that a class alone is the answer."""
+def _sizes(things: list[PlacedThing]) -> Iterator[ReasoningQuestion]:
+    """Compare classes that are there once each, so that the name of a class is the answer."""
     single = [
         index
-        for index, thing in enumerate(view)
-        if sum(other.label == thing.label for other in view) == 1
+        for index, thing in enumerate(things)
+        if sum(other.label == thing.label for other in things) == 1
     ]
     for a, b in permutations(single, 2):
-        areas = view[a].area, view[b].area
+        areas = things[a].area, things[b].area
         if max(areas) < CLEARLY_LARGER * min(areas):
             continue
-        labels = view[a].label, view[b].label
+        labels = things[a].label, things[b].label
         for word, answer in (
             ("larger", labels[areas[1] > areas[0]]),
             ("smaller", labels[areas[1] < areas[0]]),

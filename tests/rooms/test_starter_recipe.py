@@ -7,25 +7,23 @@ from transformers import AutoModelForImageTextToText, AutoProcessor
 
 from syngrpo.method.response import parse_response
 from syngrpo.tasks import get_task
+from syngrpo_rooms.closed_questions import reasoning_questions
 from syngrpo_rooms.dataset import rooms_samples
-from syngrpo_rooms.detection import DetectionQuestion, instances_of
-from syngrpo_rooms.questions import rec_questions
-from syngrpo_rooms.reasoning import reasoning_questions
+from syngrpo_rooms.object_questions import DetectionQuestion, instances_of, rec_questions
 from syngrpo_rooms.scenes import sample_scene
 from syngrpo_rooms.starter import STARTER_DIR
 from syngrpo_rooms.starter.annotators import THINK_WORDS, Mixture, write_box, write_response
-from syngrpo_rooms.starter.build import build_model, build_processor
-from syngrpo_rooms.starter.lessons import ASKED, IGNORED, Lessons, ask
-from syngrpo_rooms.starter.measure import respond, score
-from syngrpo_rooms.starter.supervise import Pupil
-from syngrpo_rooms.vocabulary import vocabulary
+from syngrpo_rooms.starter.architecture import build_model, build_processor, vocabulary
+from syngrpo_rooms.starter.held_out_accuracy import respond, score
+from syngrpo_rooms.starter.supervised_losses import SupervisedStarter
+from syngrpo_rooms.starter.training_batches import ASKED, IGNORED, TrainingBatches, brief_prompt
 
 
 @pytest.fixture(scope="module")
-def pupil():
+def student():
     torch.manual_seed(0)
     processor = build_processor(sorted({*vocabulary(), *THINK_WORDS}))
-    return Pupil(build_model(processor.tokenizer), processor).eval(), processor
+    return SupervisedStarter(build_model(processor.tokenizer), processor).eval(), processor
 
 
 @pytest.fixture(scope="module")
@@ -34,50 +32,50 @@ def starter():
     return model.eval(), AutoProcessor.from_pretrained(STARTER_DIR)
 
 
-def test_visual_tokens_equal_the_models_own(pupil):
-    pupil, processor = pupil
+def test_visual_tokens_equal_the_models_own(student):
+    student, processor = student
     images = np.random.default_rng(0).integers(0, 256, (3, 128, 128, 3), dtype=np.uint8)
     inputs = processor.image_processor(images=list(images), return_tensors="pt")
-    plain = pupil.model.get_image_features(**inputs).pooler_output
-    ours = pupil.visual_tokens(torch.from_numpy(images))
+    plain = student.model.get_image_features(**inputs).pooler_output
+    ours = student.visual_tokens(torch.from_numpy(images))
     torch.testing.assert_close(ours, torch.stack(list(plain)), atol=2e-5, rtol=1e-4)
 
 
-def test_packed_lessons_equal_plain_rows(pupil):
+def test_packed_lessons_equal_plain_rows(student):
     """The packed language loss equals cross entropy of plain rows, one question at a time."""
-    pupil, processor = pupil
-    batch = next(iter(Lessons(processor.tokenizer, Mixture(scenes=True), scenes=2)))
+    student, processor = student
+    batch = next(iter(TrainingBatches(processor.tokenizer, Mixture(scenes=True), scenes=2)))
     captured = []
-    handle = pupil.model.lm_head.register_forward_hook(lambda *args: captured.append(args[2]))
+    handle = student.model.lm_head.register_forward_hook(lambda *args: captured.append(args[2]))
     with torch.no_grad():
-        pupil(batch)
+        student(batch)
     handle.remove()
     packed = iter(captured[0])
     for n in range(2):
         pixels = processor.image_processor(images=[batch.images[n].numpy()], return_tensors="pt")
         for number in range(1, len(ASKED) + 1):
             here = batch.part[n] == number
-            ids = torch.cat([pupil.prefix, batch.tokens[n][here]])[None]
+            ids = torch.cat([student.prefix, batch.tokens[n][here]])[None]
             with torch.no_grad():
-                logits = pupil.model(
+                logits = student.model(
                     input_ids=ids,
-                    mm_token_type_ids=(ids == pupil.model.config.image_token_id).int(),
+                    mm_token_type_ids=(ids == student.model.config.image_token_id).int(),
                     **pixels,
-                ).logits[0, len(pupil.prefix) :]
+                ).logits[0, len(student.prefix) :]
             for row in logits[batch.labels[n][here] != IGNORED]:
                 torch.testing.assert_close(row, next(packed), atol=1e-4, rtol=1e-4)
     assert next(packed, None) is None
 
 
-def test_lessons_are_what_tasks_ask_and_read(pupil):
+def test_lessons_are_what_tasks_ask_and_read(student):
     """Careful annotators' answers score full marks, and the question is the tasks' brief prompt."""
-    tokenizer = pupil[1].tokenizer
+    tokenizer = student[1].tokenizer
     for task in ("rec", "ovd", "isr"):
         for sample in rooms_samples("broad", 40, seed=5, task=task):
             scene = sample_scene("broad", sample.columns["scene_seed"])
             boxes = [thing.box for thing in sample.objects]
             question = find_question(task, scene, sample)
-            assert ask(question) == get_task(task).prompt(sample, "brief")
+            assert brief_prompt(question) == get_task(task).prompt(sample, "brief")
             pieces = write_response(scene, boxes, question, Mixture(), np.random.default_rng(0))
             text = "".join(piece for piece, _ in pieces)
             ids = [token for piece, _ in pieces for token in tokenizer.encode(piece)]
@@ -94,8 +92,8 @@ def find_question(task, scene, sample):
     return DetectionQuestion(classes, instances_of(scene, classes))
 
 
-def test_every_number_and_word_is_one_token(pupil):
-    _, processor = pupil
+def test_every_number_and_word_is_one_token(student):
+    _, processor = student
     tokenizer = processor.tokenizer
     text = '<answer>{"bbox_2d": [' + write_box((3.2, 17.0, 99.6, 128.0)) + "]}</answer>"
     assert len(tokenizer.encode(text)) == 11

@@ -1,7 +1,9 @@
-"""What tells the type of a room: a kitchen's cupboards, a gym's wall bars.
+"""Draws the fixtures that show the type of a room: a kitchen's cupboards, a gym's wall bars.
 
 Fixtures stand along the wall, in whites, greys and wood tones. None of their shapes resembles a
-labelled class and none has a labelled thing's colour, so labels stay true whatever is drawn.
+labelled class and none has the colour of a labelled thing, so the labels of a scene stay true
+whichever fixture is drawn. ``draw_fixture`` is the entry; each room type has one function
+(``FIXTURES``), which draws with a ``Pencil`` in units of the room.
 """
 
 from __future__ import annotations
@@ -14,10 +16,12 @@ from PIL import ImageDraw
 from syngrpo.boxes import intersection
 from syngrpo.sample import Box
 from syngrpo_rooms.palette import RGB, mix, shade
-from syngrpo_rooms.pencil import Pencil, parts
+
+Point = tuple[float, float]
 
 HEIGHT = 62.0
-"""Of every fixture, in units: less than the lowest wall of a picture."""
+"""Height of every fixture in units (1/128 of the picture's shorter side). It fits the lowest
+wall."""
 WHITE: RGB = (244, 243, 239)
 STEEL: RGB = (186, 190, 196)
 GRAPHITE: RGB = (70, 74, 82)
@@ -39,11 +43,12 @@ def draw_fixture(
     rng: np.random.Generator,
     at_side: bool = False,
 ) -> Box:
-    """Draws the fixture of a room type along the wall, where it meets the fewest ``avoid`` boxes.
+    """Draw the fixture of a room type along the wall, where it overlaps the ``avoid`` boxes least.
 
-    ``wall`` (pixels) ends where the fixture stands. The fixture takes 50-85 % of its width; with
-    ``at_side`` at most 60 %, beginning at one end, which leaves place for a window beside it.
-    Returns the box it takes. Raises KeyError for an unknown room type.
+    ``kind`` is the room type. All boxes are xyxy in pixels; ``unit`` is the number of pixels in a
+    unit. The fixture stands on the lower edge of ``wall`` and takes 50-85 % of its width. With
+    ``at_side`` it takes at most 60 % and begins at one end, which leaves place for a window.
+    Returns the box of the fixture. Raises KeyError for an unknown room type.
     """
     paint = FIXTURES[kind]
     room = wall[2] - wall[0]
@@ -54,6 +59,72 @@ def draw_fixture(
     place = min(boxes, key=lambda box: sum(intersection(box, other) for other in avoid))
     paint(Pencil(draw, place, unit, bool(rng.random() < 0.5)), rng)
     return place
+
+
+class Pencil:
+    """Draws in units of the room: x from the left edge of ``box`` (from its right edge when
+    flipped), y upwards from its lower edge."""
+
+    def __init__(self, draw: ImageDraw.ImageDraw, box: Box, unit: float, flip: bool) -> None:
+        self.draw, self.box, self.unit, self.flip = draw, box, unit, flip
+        self.width = (box[2] - box[0]) / unit
+
+    def at(self, x: float, y: float) -> Point:
+        """Units → pixels."""
+        left, _, right, foot = self.box
+        across = right - x * self.unit if self.flip else left + x * self.unit
+        return (across, foot - y * self.unit)
+
+    def block(
+        self, x: float, y: float, w: float, h: float, fill: RGB, edge: bool = True, soft: float = 0
+    ) -> None:
+        """A rectangle whose lower left corner is (x, y); ``soft`` is the corner radius."""
+        (a, bottom), (b, top) = self.at(x, y), self.at(x + w, y + h)
+        box = (min(a, b), top, max(a, b), bottom)
+        outline = shade(fill, 0.66) if edge else None
+        line = max(1, round(0.45 * self.unit))
+        if soft:
+            radius = soft * self.unit
+            self.draw.rounded_rectangle(box, radius, fill=fill, outline=outline, width=line)
+        else:
+            self.draw.rectangle(box, fill=fill, outline=outline, width=line)
+
+    def line(self, points: Sequence[Point], fill: RGB, width: float = 0.8) -> None:
+        """A line through the points, ``width`` units thick."""
+        corners = [self.at(*point) for point in points]
+        thick = max(1, round(width * self.unit))
+        joint = "curve" if len(corners) > 2 else None
+        self.draw.line(corners, fill=fill, width=thick, joint=joint)
+
+    def bar(self, start: Point, end: Point, fill: RGB, width: float = 0.8) -> None:
+        """A straight vertical or horizontal line, ``width`` units thick. Faster than ``line``."""
+        (x1, y1), (x2, y2), half = start, end, width / 2
+        if x1 == x2:
+            self.block(x1 - half, y1, width, y2 - y1, fill, edge=False)
+        else:
+            self.block(x1, y1 - half, x2 - x1, width, fill, edge=False)
+
+    def shape(self, points: Sequence[Point], fill: RGB) -> None:
+        """A filled polygon with a darker edge."""
+        corners = [self.at(*point) for point in points]
+        self.draw.polygon(corners, fill=fill)
+        around = [*corners, corners[0]]
+        self.draw.line(around, fill=shade(fill, 0.66), width=max(1, round(0.45 * self.unit)))
+
+    def dots(self, points: Sequence[Point], fill: RGB) -> None:
+        """Small square dots, 0.7 units wide."""
+        side = max(1, round(0.7 * self.unit))
+        corners = [(int(a), int(b)) for a, b in (self.at(*point) for point in points)]
+        spread = [(i, j) for i in range(side) for j in range(side)]
+        self.draw.point([(a + i, b + j) for a, b in corners for i, j in spread], fill=fill)
+
+
+def parts(start: float, end: float, wanted: float) -> list[tuple[float, float]]:
+    """Divide [start, end] into equal parts of about the wanted width: (left edge, width) of
+    each."""
+    count = max(1, round((end - start) / wanted))
+    width = (end - start) / count
+    return [(start + k * width, width) for k in range(count)]
 
 
 def _any(colours: Sequence[RGB], rng: np.random.Generator) -> RGB:

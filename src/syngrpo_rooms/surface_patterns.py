@@ -1,7 +1,8 @@
-"""Tileable textures for walls and floors, drawn once per picture and repeated.
+"""Patterns of walls and floors: one tile a picture, repeated over the surface.
 
-Every function returns a PIL image that repeats seamlessly in both directions. ``unit`` is the
-number of its pixels in 1/128 of the picture's shorter side.
+The function of each pattern returns a PIL image that repeats without a seam in both directions.
+``unit`` is the number of pixels in 1/128 of the picture's shorter side. ``wall_tile`` and
+``floor_tile`` choose the function, ``repeat`` covers a surface with the tile.
 """
 
 from __future__ import annotations
@@ -21,19 +22,19 @@ Texture = Callable[[RGB, RGB, float, np.random.Generator], Tile]
 def wall_tile(
     pattern: str, colour: RGB, accent: RGB, unit: float, height: int, rng: np.random.Generator
 ) -> Tile:
-    """A wall pattern; ``height`` (pixels) is the wall's, for panels that span it."""
+    """Draw the tile of a wall pattern. ``height`` is that of the wall in pixels: panels span it."""
     if pattern == "panelled":
         return _panelled(colour, unit, height)
     return WALLS[pattern](colour, _distinct(accent, colour), unit, rng)
 
 
 def floor_tile(material: str, colour: RGB, unit: float, rng: np.random.Generator) -> Tile:
-    """A floor material, seen from straight above."""
+    """Draw the tile of a floor material, as seen from above."""
     return FLOORS[material](colour, shade(colour, 0.78), unit, rng)
 
 
 def repeat(tile: Tile, width: int, height: int, shift: tuple[int, int]) -> Image.Image:
-    """Covers width x height with the tile, displaced by ``shift`` pixels."""
+    """Cover width x height pixels with the tile, displaced by ``shift`` (x, y) pixels."""
     w, h = tile.size
     dx, dy = shift[0] % w, shift[1] % h
     strip = Image.new("RGB", (width + w, h))
@@ -46,7 +47,7 @@ def repeat(tile: Tile, width: int, height: int, shift: tuple[int, int]) -> Image
 
 
 def _distinct(accent: RGB, colour: RGB) -> RGB:
-    """A pattern in the wall's own colour would be invisible: use a darker tone of it."""
+    """The colour of the pattern; a darker tone of the wall's colour if both would be the same."""
     return shade(colour, 0.8) if accent == colour else mix(colour, accent, 0.72)
 
 

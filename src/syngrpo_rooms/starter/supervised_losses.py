@@ -1,14 +1,17 @@
-"""Supervised training of the starter: language-model loss plus dense losses on the visual tokens.
+"""The losses of the starter's supervised training: language modelling, and perception.
 
-The forward pass runs the real model's own modules, arranged for many equal pictures at once: the
-vision blocks in one batch (transformers loops over the pictures), the language model on packed
-rows (picture once, one segment a question). A test shows that it equals the plain forward pass.
+The forward pass runs the model's own modules, arranged for many pictures of one size: the vision
+blocks in one batch (transformers loops over the pictures), the language model on packed rows (the
+picture once, then one segment for each question). A test shows that it equals the plain forward
+pass.
 
-Three auxiliary losses make perception learnable from scratch in minutes: every visual token says
-which object covers its cell, in which colour and size, and that object's box, once at the vision
-tower's output and once half-way through the language model; and one attention head of the language
-model is taught to look at the object asked for while the answer is being written. Their heads are
-thrown away.
+Three auxiliary losses let the model learn perception from scratch within minutes. From each visual
+token a head predicts the class, colour, size and box of the thing that covers its cell: once at the
+output of the vision tower, once half-way through the language model. And one attention head of the
+language model is trained to attend to the thing that the next word is about. The prediction heads
+are not part of the saved checkpoint.
+
+Uses the attention internals of Qwen2.5-VL; checked against transformers 5.18.
 """
 
 from __future__ import annotations
@@ -26,18 +29,19 @@ from transformers.models.qwen2_5_vl.modeling_qwen2_5_vl import (
 )
 
 from syngrpo_rooms.scenes import LABELS
-from syngrpo_rooms.starter.build import GRID
-from syngrpo_rooms.starter.lessons import BACKGROUND, COLOURS, IGNORED, LessonBatch
+from syngrpo_rooms.starter.architecture import GRID
+from syngrpo_rooms.starter.training_batches import BACKGROUND, COLOURS, IGNORED, TrainingBatch
 
 CELLS = GRID * GRID
 POINTING_LAYER = 2
-"""Language-model layer whose first head is taught to look at the object asked for."""
+"""The layer of the language model whose first attention head is trained to attend to things."""
 NUMBER_SPREAD = 1.5
 """Standard deviation, in pixels, of the target distribution over neighbouring numbers."""
 
 
 class DenseHead(nn.Module):
-    """Per visual token: class of the covering object (or background), colour, size, box."""
+    """Predicts for each visual token the class of the thing that covers it (or background), and
+    that thing's colour, size and box."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -45,8 +49,8 @@ class DenseHead(nn.Module):
         self.norm = nn.LayerNorm(width)
         self.linear = nn.Linear(width, sum(self.sizes))
 
-    def forward(self, hidden: Tensor, batch: LessonBatch) -> Tensor:
-        """hidden (N, cells, width) → the summed loss."""
+    def forward(self, hidden: Tensor, batch: TrainingBatch) -> Tensor:
+        """Return the summed loss for the hidden states (N, cells, width)."""
         label, colour, large, box = self.linear(self.norm(hidden)).float().split(self.sizes, -1)
         strongest, owner = batch.cover.max(dim=1)
         covered = strongest > 0.12
@@ -62,7 +66,7 @@ class DenseHead(nn.Module):
 
 @dataclass
 class Losses:
-    """Means over the batch; ``total`` is what is minimised."""
+    """Means over the batch. ``total`` is minimised; the others are detached, for the log."""
 
     total: Tensor
     language: Tensor
@@ -70,8 +74,8 @@ class Losses:
     pointing: Tensor
 
 
-class Pupil(nn.Module):
-    """The model with the throw-away heads it is taught with."""
+class SupervisedStarter(nn.Module):
+    """The model with the heads that only training uses."""
 
     def __init__(
         self, model: Qwen2_5_VLForConditionalGeneration, processor: Qwen2_5_VLProcessor
@@ -104,7 +108,8 @@ class Pupil(nn.Module):
         self.register_buffer("number_value", value, persistent=False)
 
     def visual_tokens(self, images: Tensor) -> Tensor:
-        """uint8 (N, H, W, 3) → (N, cells, width), equal to the model's ``get_image_features``."""
+        """Encode pictures: uint8 (N, H, W, 3) → (N, cells, width), equal to the model's
+        ``get_image_features``."""
         visual = self.model.model.visual
         count, patch = len(images), visual.patch_size
         pixels = (images.float() / 255 - self.mean) / self.std
@@ -127,15 +132,16 @@ class Pupil(nn.Module):
             )
             q, k = apply_rotary_pos_emb_vision(q, k, cos, sin)
             q, k, v = (part.transpose(1, 2) for part in (q, k, v))
-            # Plain products: the backward pass of the fused CPU kernel is several times slower.
+            # Plain matrix products: the backward pass of the fused CPU kernel is several times
+            # slower.
             weights = (q @ k.transpose(2, 3) * attention.scaling).softmax(-1).to(v.dtype)
             hidden = hidden + attention.proj((weights @ v).transpose(1, 2).flatten(2))
             hidden = hidden + block.mlp(block.norm2(hidden))
         return visual.merger(hidden.flatten(0, 1)).view(count, CELLS, -1)
 
     def _layout(self, part: Tensor) -> tuple[Tensor, Tensor]:
-        """Positions (3, N, T) and additive mask (N, 1, T, T) of packed rows: the prefix, then what
-        ``part`` (N, T - prefix) says belongs together."""
+        """Return the positions (3, N, T) and the additive mask (N, 1, T, T) of packed rows: the
+        prefix with the picture, then the segments that ``part`` (N, T - prefix) numbers."""
         count, length = part.shape
         prefix = len(self.prefix)
         start = prefix - CELLS - 1
@@ -157,8 +163,8 @@ class Pupil(nn.Module):
         mask = torch.where(seen & causal, 0.0, torch.finfo(torch.bfloat16).min)
         return positions, mask[:, None]
 
-    def forward(self, batch: LessonBatch, auxiliary: float = 1.0) -> Losses:
-        """The losses of one batch (see LessonBatch for shapes)."""
+    def forward(self, batch: TrainingBatch, auxiliary: float = 1.0) -> Losses:
+        """Return the losses of one batch; ``auxiliary`` is the weight of the perception losses."""
         language = self.model.model.language_model
         visual = self.visual_tokens(batch.images)
         prefix = language.embed_tokens(self.prefix).expand(len(visual), -1, -1)
@@ -183,7 +189,8 @@ class Pupil(nn.Module):
         return Losses(total, loss.detach(), dense.detach(), pointing.detach())
 
     def _language_loss(self, logits: Tensor, wanted: Tensor) -> Tensor:
-        """Cross entropy; a number's neighbours share its probability (they are nearly right)."""
+        """Cross entropy. The target of a number is spread over its neighbours: nearly right
+        counts."""
         value = self.number_value[wanted]
         number = value >= 0
         log_probs = F.log_softmax(logits, dim=-1)
@@ -200,10 +207,10 @@ class Pupil(nn.Module):
         hidden: Tensor,
         rotary: tuple[Tensor, Tensor],
         image: slice,
-        batch: LessonBatch,
+        batch: TrainingBatch,
     ) -> Tensor:
-        """−log of the attention that one head pays to the object's cells, among all cells, at the
-        places where words about an object come next."""
+        """Return −log of the share of one head's attention that goes to the thing's cells, among
+        all cells, as the mean over the places where the next word is about a thing."""
         attention = layer.self_attn
         size = attention.head_dim
         normed = layer.input_layernorm(hidden)
