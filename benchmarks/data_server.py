@@ -40,7 +40,7 @@ from syngrpo.data_server.async_client import AsyncClient
 from syngrpo.data_server.pool_jobs import open_queue
 from syngrpo.data_server.service.connection import Connection
 from syngrpo.data_server.service.server_sink import ServerSink
-from syngrpo.data_server.supervisor import DataServer
+from syngrpo.data_server.workers import LocalWorkers
 from syngrpo.painting.generators.base import NoopGenerator
 from syngrpo.pool.job_queue import JobQueue
 from syngrpo.pool.jobs import JobRequest
@@ -180,7 +180,7 @@ def painted(folder: Path, generator: str, workers: int, jobs: int) -> float:
     samples = rooms_samples("train", 100)
     settings = settings_for(folder, generator, workers)
     fingerprint = NoopGenerator.fingerprint if generator == "noop" else Sleeping.fingerprint
-    with closing(Pool.open(folder)) as pool, DataServer(settings):
+    with closing(Pool.open(folder)) as pool, LocalWorkers(settings):
         pool.add_seeds(samples)
         queue = open_queue(pool, settings, POLICY)
         asked = [JobRequest(samples[n % 100].id, f"wall {n}", n, fingerprint) for n in range(jobs)]

@@ -13,7 +13,7 @@ from syngrpo.data_server.options import SynthesisSettings
 from syngrpo.data_server.pool_jobs import PoolJobs, open_queue
 from syngrpo.data_server.ports import run_job
 from syngrpo.data_server.service.server_sink import ServerSink
-from syngrpo.data_server.supervisor import DataServer
+from syngrpo.data_server.workers import LocalWorkers
 from syngrpo.painting.painter import Painter
 from syngrpo.pool.jobs import JobRequest, Outcome
 from syngrpo.pool.sampling import SamplingPolicy
@@ -80,7 +80,7 @@ def test_a_generator_that_always_hangs_ends_its_job_as_a_dead_letter(tmp_path: P
         queue = open_queue(pool, settings)
         asked = requests("wall", "hang", "wall", "nan", "wall")
         queue.submit(asked)
-        with DataServer(settings) as server:
+        with LocalWorkers(settings) as server:
             until(lambda: len(queue.outcomes(0)) == 5, "the jobs to end")
             assert server.restarts >= 1
         ended = {job.request.id: job for job in queue.ended(0, 100)}

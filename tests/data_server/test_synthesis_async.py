@@ -19,7 +19,7 @@ from syngrpo.data_server.counts import SubmitCounts
 from syngrpo.data_server.options import SynthesisSettings
 from syngrpo.data_server.pool_jobs import PoolJobs
 from syngrpo.data_server.ports import run_job
-from syngrpo.data_server.supervisor import DataServer
+from syngrpo.data_server.workers import LocalWorkers
 from syngrpo.painting.generators.base import make_generator
 from syngrpo.painting.painter import Painter
 from syngrpo.pool.job_queue import JobQueue
@@ -72,7 +72,7 @@ def locked(folder: Path) -> Iterator[sqlite3.Connection]:
 
 
 def test_the_life_of_a_job_seen_from_the_trainer(folder: Path) -> None:
-    with DataServer(SynthesisSettings(folder)), closing(client(folder)) as synthesis:
+    with LocalWorkers(SynthesisSettings(folder)), closing(client(folder)) as synthesis:
         asked = requests(12)
         counts = synthesis.submit(asked)
         outcomes = []
@@ -121,7 +121,7 @@ def test_nothing_waits_while_the_database_is_locked(
 
 
 def test_draws_go_on_while_the_workers_are_stopped(folder: Path) -> None:
-    with DataServer(SynthesisSettings(folder)) as server, closing(client(folder)) as synthesis:
+    with LocalWorkers(SynthesisSettings(folder)) as server, closing(client(folder)) as synthesis:
         (worker,) = server.worker_pids()
         os.kill(worker, signal.SIGSTOP)
         for step in range(20):

@@ -13,7 +13,7 @@ import pytest
 from synthesis_generators import MARKS, started
 
 from syngrpo.data_server.options import SynthesisSettings
-from syngrpo.data_server.supervisor import DataServer
+from syngrpo.data_server.workers import LocalWorkers
 from syngrpo.painting.generators.base import make_generator
 from syngrpo.pool.job_queue import JobQueue
 from syngrpo.pool.jobs import JobRequest, Outcome
@@ -79,7 +79,7 @@ def test_workers_paint_and_stop_cleanly(tmp_path: Path) -> None:
     setup = Setup(tmp_path, "rooms", workers=2)
     rng = np.random.default_rng(0)
     ids = setup.submit(*(random_description(rng) for _ in range(24)))
-    server = DataServer(setup.settings)
+    server = LocalWorkers(setup.settings)
     with server:
         outcomes = setup.outcomes(24)
         pids = server.worker_pids()
@@ -96,7 +96,7 @@ def test_workers_paint_and_stop_cleanly(tmp_path: Path) -> None:
 def test_each_worker_has_a_device_of_its_own(tmp_path: Path, marks: Path) -> None:
     setup = Setup(tmp_path, "synthesis_generators:SaysWhere", workers=2, devices=("3", "5"))
     count = 0
-    with DataServer(setup.settings):
+    with LocalWorkers(setup.settings):
         while {path.name for path in marks.glob("device-*")} != {"device-3", "device-5"}:
             count += 4
             setup.submit(*(f"room {count - n}" for n in range(4)))
@@ -107,7 +107,7 @@ def test_each_worker_has_a_device_of_its_own(tmp_path: Path, marks: Path) -> Non
 def test_sigterm_lets_a_worker_finish_its_job(tmp_path: Path, marks: Path) -> None:
     setup = Setup(tmp_path, "synthesis_generators:Slow")
     setup.submit("one", "two")
-    server = DataServer(setup.settings)
+    server = LocalWorkers(setup.settings)
     server.start()
     until(lambda: len(started(marks)) == 1, "a job to begin")
     server.stop()
@@ -117,7 +117,7 @@ def test_sigterm_lets_a_worker_finish_its_job(tmp_path: Path, marks: Path) -> No
 def test_a_worker_killed_in_the_middle_of_a_job_loses_nothing(tmp_path: Path, marks: Path) -> None:
     setup = Setup(tmp_path, "synthesis_generators:HangsAtFirst", lease_s=1.0)
     setup.submit("one", "two", "three")
-    server = DataServer(setup.settings)
+    server = LocalWorkers(setup.settings)
     with server:
         until(lambda: len(started(marks)) == 1, "a job to begin")
         (victim,) = started(marks)
@@ -133,11 +133,11 @@ def test_a_worker_killed_in_the_middle_of_a_job_loses_nothing(tmp_path: Path, ma
 def test_a_frozen_workers_job_goes_to_another(tmp_path: Path, marks: Path) -> None:
     setup = Setup(tmp_path, "synthesis_generators:Slow", lease_s=1.0)
     setup.submit("one")
-    with DataServer(setup.settings) as first:
+    with LocalWorkers(setup.settings) as first:
         until(lambda: len(started(marks)) == 1, "a job to begin")
         (frozen,) = first.worker_pids()
         os.kill(frozen, signal.SIGSTOP)
-        with DataServer(setup.settings):
+        with LocalWorkers(setup.settings):
             (outcome,) = setup.outcomes(1)
         os.kill(frozen, signal.SIGCONT)  # it wakes with a result that nobody wants any more
     assert outcome.state == "admitted"
@@ -148,7 +148,7 @@ def test_a_frozen_workers_job_goes_to_another(tmp_path: Path, marks: Path) -> No
 def test_a_generator_that_hangs_is_abandoned_with_its_process(tmp_path: Path, marks: Path) -> None:
     setup = Setup(tmp_path, "synthesis_generators:HangsAtFirst", lease_s=60.0, job_timeout_s=0.5)
     setup.submit("one")
-    server = DataServer(setup.settings)
+    server = LocalWorkers(setup.settings)
     with server:
         (outcome,) = setup.outcomes(1)
         (hung,) = started(marks)
@@ -160,7 +160,7 @@ def test_a_generator_that_hangs_is_abandoned_with_its_process(tmp_path: Path, ma
 def test_a_long_job_keeps_its_lease(tmp_path: Path) -> None:
     setup = Setup(tmp_path, "synthesis_generators:Slow", lease_s=0.5, workers=2)
     (job,) = setup.submit("one")
-    with DataServer(setup.settings):
+    with LocalWorkers(setup.settings):
         (outcome,) = setup.outcomes(1)
     assert outcome.state == "admitted"
     with setup.pool.database.read() as connection:
@@ -171,7 +171,7 @@ def test_a_long_job_keeps_its_lease(tmp_path: Path) -> None:
 def test_a_poisonous_job_dies_and_its_worker_lives(tmp_path: Path, marks: Path) -> None:
     setup = Setup(tmp_path, "synthesis_generators:Poisonous")
     poison, *_ = setup.submit("poison", "two", "three", "four")
-    with DataServer(setup.settings) as server:
+    with LocalWorkers(setup.settings) as server:
         outcomes = {outcome.job_id: outcome for outcome in setup.outcomes(4)}
         assert server.worker_pids() == started(marks)
         assert server.restarts == 0
@@ -184,7 +184,7 @@ def test_what_the_user_can_fix_reaches_the_server_as_one_line(tmp_path: Path) ->
     setup = Setup(tmp_path, "rooms")
     (tmp_path / "broken").mkdir()
     (tmp_path / "broken" / "pool.db").write_text("this is no database " * 100)
-    with DataServer(SynthesisSettings(tmp_path / "broken")) as server:
+    with LocalWorkers(SynthesisSettings(tmp_path / "broken")) as server:
         until(lambda: server.problem is not None, "a problem")
     assert server.problem is not None
     assert "is not a SQLite database" in server.problem
@@ -195,12 +195,12 @@ def test_what_the_user_can_fix_reaches_the_server_as_one_line(tmp_path: Path) ->
 ORPHANAGE = """
 import sys, time
 from pathlib import Path
-from syngrpo.data_server.supervisor import DataServer
+from syngrpo.data_server.workers import LocalWorkers
 from syngrpo.data_server.options import SynthesisSettings
 
 if __name__ == "__main__":
     generator = "synthesis_generators:HangsAtFirst"
-    server = DataServer(SynthesisSettings(Path(sys.argv[1]), generator=generator, workers=2))
+    server = LocalWorkers(SynthesisSettings(Path(sys.argv[1]), generator=generator, workers=2))
     server.start()
     print(*server.worker_pids(), flush=True)
     time.sleep(600)
@@ -231,7 +231,7 @@ def test_no_worker_outlives_a_killed_trainer(tmp_path: Path, marks: Path) -> Non
 
 def test_workers_and_clients_do_without_torch() -> None:
     code = (
-        "import sys, syngrpo.data_server.supervisor, syngrpo.data_server.client\n"
+        "import sys, syngrpo.data_server.workers, syngrpo.data_server.client\n"
         "from syngrpo.painting.generators.base import make_generator\n"
         "make_generator('rooms')\n"
         "heavy = {'torch', 'transformers', 'diffusers', 'pydantic', 'matplotlib'}\n"

@@ -32,7 +32,7 @@ def worker(
 ) -> None:
     """Paint for a data server, on this host or a Ray cluster, until SIGTERM or Ctrl-C."""
     from syngrpo.data_server.options import RemoteSettings
-    from syngrpo.data_server.service.remote_workers import run_workers
+    from syngrpo.data_server.workers import run_workers
     from syngrpo.sample import InputError
     from syngrpo.serving.bearer_token import read_token
     from syngrpo.serving.http_client import ServerAddress

@@ -11,7 +11,6 @@ The file holds the offset of the first unacknowledged record (8 bytes, little en
 
 from __future__ import annotations
 
-import fcntl
 import json
 import mmap
 import os
@@ -19,6 +18,8 @@ import struct
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from filelock import lock_descriptor
 
 from syngrpo.sample import InputError
 
@@ -48,12 +49,11 @@ class Spill:
         """Raises InputError when another process has it, OSError when the disk is full."""
         self._file = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
         try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if not lock_descriptor(self._file, blocking=False):
+                raise InputError(f"{path} is in use by another trainer; stop it first")
             self._map = self._mapped(max(CAPACITY, os.fstat(self._file).st_size))
-        except BaseException as error:
+        except BaseException:
             os.close(self._file)
-            if isinstance(error, BlockingIOError):
-                raise InputError(f"{path} is in use by another trainer; stop it first") from None
             raise
         (acknowledged,) = struct.unpack_from("<Q", self._map)
         self._acknowledged = max(acknowledged, HEAD)

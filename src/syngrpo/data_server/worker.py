@@ -5,7 +5,6 @@ Nothing here imports torch, so a worker with the embedded generator starts in we
 
 from __future__ import annotations
 
-import logging
 import os
 import signal
 import socket
@@ -28,16 +27,12 @@ from syngrpo.painting.painter import Failed, HandedBack, Painter
 from syngrpo.painting.painting_request import Result
 from syngrpo.pool.store import Pool
 from syngrpo.sample import InputError
-from syngrpo.serving.http_client import Unavailable
-
-log = logging.getLogger(__name__)
+from syngrpo.serving.http_client import Stopped, Unavailable, call_until_available
 
 WATCH_S = 0.25
 """How often a worker looks whether its server is still there, in seconds."""
 IDLE_MIN_S, IDLE_MAX_S = 0.01, 0.2
 """Pauses between two looks into an empty queue grow from one to the other."""
-BACKOFF_S, BACKOFF_MAX_S = 0.25, 15.0
-"""Pauses between two tries to reach a data server that does not answer."""
 TURN_S, TURN_JOBS = 0.2, 16
 """A worker takes as many jobs at once as it paints in so many seconds, and no more than so many: a
 turn through the queue should cost little, and a death little, too."""
@@ -46,20 +41,21 @@ T = TypeVar("T")
 
 
 def work(
-    settings: SynthesisSettings | RemoteSettings, server: int, problems: Connection, place: int
+    settings: SynthesisSettings | RemoteSettings, place: int, parent: int, problems: Connection
 ) -> None:
-    """The main of a worker process, the ``place``-th. ``server`` is the process id of its parent.
+    """Run the main function of a worker process, the ``place``-th from 0. ``parent`` is the process
+    id of the process that started it.
 
-    SIGTERM ends it after the job at hand; the death of its parent ends it at once. What the user
-    can fix is sent as one line through ``problems``; then, as for anything else that ends it too
-    early, the exit status is not 0.
+    SIGTERM ends it after its current job; the death of its parent ends it at once. An error that
+    the user can fix is sent as one line through ``problems``. The exit status is 0 only after
+    SIGTERM.
     """
     try:
         os.nice(settings.niceness)
         if settings.devices:  # before anything asks what there is
             device = settings.devices[place % len(settings.devices)]
             os.environ["CUDA_VISIBLE_DEVICES"] = device
-        worker = Worker(settings, lambda: os.getppid() == server, partial(_report, problems))
+        worker = Worker(settings, lambda: os.getppid() == parent, partial(_report, problems))
         signal.signal(signal.SIGTERM, lambda number, frame: worker.stop())
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, who stops us
         worker.run()
@@ -147,21 +143,13 @@ class Worker:
         return tried
 
     def _reaching(self, call: Callable[[], T]) -> T | None:
-        """Calls until the other side answers; None when it does not before ``stop``."""
-        pause = BACKOFF_S
-        while True:
-            try:
-                answer = call()
-            except Unavailable as error:
-                if pause == BACKOFF_S:
-                    log.warning("%s; trying again", error)
-            else:
-                if pause != BACKOFF_S:
-                    log.warning("the data server answers again")
-                return answer
-            if self._stopping.wait(pause):
-                return None
-            pause = min(2 * pause, BACKOFF_MAX_S)
+        """Call until the data server answers. Return None when ``stop`` comes first."""
+        try:
+            return call_until_available(
+                call, "the data server", "trying again", stopping=self._stopping
+            )
+        except Stopped:
+            return None
 
     def _watch(self) -> None:
         """Runs beside the work: renews the lease, gives up a job that hangs, follows the parent.

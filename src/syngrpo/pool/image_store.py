@@ -88,6 +88,8 @@ class ImageFiles:
 
     @contextmanager
     def _lock(self, kind: int) -> Iterator[None]:
+        # An flock, because many processes hold it together (LOCK_SH) and filelock has no such lock
+        # that needs no files of its own.
         self.directory.mkdir(exist_ok=True)
         descriptor = os.open(self.directory, os.O_RDONLY | os.O_DIRECTORY)
         try:

@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, Self, TypeVar
 
 log = logging.getLogger(__name__)
 
@@ -77,9 +77,8 @@ class Supervisor(Generic[W]):
     ``start_worker`` starts one; its argument is the number of its place, from 0.
     """
 
-    def __init__(self, start_worker: Callable[[int], W], count: int, name: str) -> None:
+    def __init__(self, start_worker: Callable[[int], W], count: int) -> None:
         self._start_worker = start_worker
-        self._name = name
         self._places: list[_Place[W]] = [_Place() for _ in range(count)]
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
@@ -93,7 +92,7 @@ class Supervisor(Generic[W]):
         self._stopping.clear()
         for number in range(len(self._places)):
             self._spawn(number)
-        self._thread = threading.Thread(target=self._supervise, name=self._name, daemon=True)
+        self._thread = threading.Thread(target=self._supervise, name="supervisor", daemon=True)
         self._thread.start()
 
     def stop_soon(self) -> None:
@@ -117,7 +116,7 @@ class Supervisor(Generic[W]):
         """The workers that were started and not yet found dead."""
         return [place.worker for place in self._places if place.worker is not None]
 
-    def __enter__(self) -> Supervisor[W]:
+    def __enter__(self) -> Self:
         self.start()
         return self
 

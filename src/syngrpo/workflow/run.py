@@ -21,7 +21,7 @@ from syngrpo.config.synthesis import SynthesisConfig
 from syngrpo.data_server.client import AsyncClient, DataClient, InlineClient
 from syngrpo.data_server.options import SynthesisSettings
 from syngrpo.data_server.ports import JobSink
-from syngrpo.data_server.supervisor import DataServer
+from syngrpo.data_server.workers import LocalWorkers
 from syngrpo.evaluation.measure import append_evaluation, evaluate, truncate_evaluations
 from syngrpo.pages.progress import TrainingProgress
 from syngrpo.pages.report import write_report
@@ -193,7 +193,7 @@ class _Run:
                     weights=self.weights,
                 )
                 if sink is None:
-                    stack.enter_context(DataServer(settings))
+                    stack.enter_context(LocalWorkers(settings))
             else:
                 client = InlineClient(settings, policy, seed=trainer.seed, weights=self.weights)
             stack.callback(client.close)

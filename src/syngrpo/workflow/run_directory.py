@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import logging
 import math
@@ -14,6 +13,7 @@ from types import TracebackType
 from typing import IO, Any
 
 import yaml
+from filelock import lock_descriptor
 
 from syngrpo.sample import InputError
 from syngrpo.serving.atomic_files import atomic_write, disk_full_error, flush, is_disk_full
@@ -169,7 +169,7 @@ class RunDirectory:
         self.close()
 
     def _claim(self) -> None:
-        """An flock: the system releases it when the process ends, also by kill -9."""
+        """Lock the directory. The lock ends with the process, however that comes."""
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             lock = (self.path / _LOCK).open("a+")
@@ -178,16 +178,14 @@ class RunDirectory:
                 f"run directory {self.path} cannot be created ({error.strerror}); choose another "
                 "--run-dir"
             ) from None
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        if not lock_descriptor(lock.fileno(), blocking=False):
             lock.seek(0)
             owner = lock.read().strip() or "unknown"
             lock.close()
             raise InputError(
                 f"run directory {self.path} is in use by process {owner}; wait for it, stop it, or "
                 "choose another --run-dir"
-            ) from None
+            )
         lock.truncate(0)
         lock.write(str(os.getpid()))
         lock.flush()

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
-import os
 import re
 import threading
 import uuid
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
+
+from filelock import FileLock, Timeout
 
 from syngrpo.data_server.options import SynthesisSettings
 from syngrpo.data_server.pool_jobs import PoolJobs, open_queue, outcome
@@ -22,6 +22,7 @@ from syngrpo.pool.jobs import Admitted, JobRequest, Rejected, SubmitResult
 from syngrpo.pool.store import Pool
 from syngrpo.pool.stored_samples import Observation
 from syngrpo.sample import InputError, Sample
+from syngrpo.serving.atomic_files import atomic_write
 from syngrpo.serving.refusals import Refused
 
 RECORD = "run.json"
@@ -116,7 +117,7 @@ class Runs:
         self._lock = threading.Lock()
         self._runs: dict[str, Run] = {}
         self._turn = 0
-        self._file = _lock(directory)
+        self._claim = _claim(directory)
         for record in sorted(directory.glob(f"*/{RECORD}")):
             if re.fullmatch(RUN_PATTERN, record.parent.name):
                 kept = json.loads(record.read_text(encoding="utf-8"))
@@ -136,7 +137,8 @@ class Runs:
                 run = Run(directory, identity, options)
             else:
                 run.configure(options)
-            _write(directory / RECORD, {"identity": identity, "options": options.model_dump()})
+            record = {"identity": identity, "options": options.model_dump()}
+            atomic_write(directory / RECORD, json.dumps(record, indent=2))
             self._runs[name] = run
             return run
 
@@ -165,25 +167,18 @@ class Runs:
     def close(self) -> None:
         for run in self:
             run.pool.close()
-        os.close(self._file)
+        self._claim.release()
 
 
-def _lock(directory: Path) -> int:
+def _claim(directory: Path) -> FileLock:
+    """Create the directory and lock it until the process ends or the lock is released."""
+    lock = FileLock(directory / "server.lock", thread_local=False)
     try:
         directory.mkdir(parents=True, exist_ok=True)
-        file = os.open(directory / "server.lock", os.O_RDWR | os.O_CREAT, 0o644)
+        lock.acquire(blocking=False)
+    except Timeout:
+        raise InputError(f"{directory} belongs to another server; stop it first") from None
     except OSError as error:
         reason = error.strerror
         raise InputError(f"pool directory {directory} cannot be used ({reason})") from None
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(file)
-        raise InputError(f"{directory} belongs to another server; stop it first") from None
-    return file
-
-
-def _write(path: Path, data: object) -> None:
-    unfinished = path.with_suffix(".unfinished")
-    unfinished.write_text(json.dumps(data, indent=2), encoding="utf-8")
-    unfinished.replace(path)
+    return lock

@@ -16,9 +16,8 @@ from syngrpo.data_server.ray_cluster import RayCluster
 from syngrpo.data_server.ray_workers import RayWorkers
 from syngrpo.data_server.service.app import create_app
 from syngrpo.data_server.service.desk import Desk
-from syngrpo.data_server.service.remote_workers import painters
 from syngrpo.data_server.service.runs import Runs
-from syngrpo.data_server.supervisor import DataServer
+from syngrpo.data_server.workers import LocalWorkers, make_workers
 from syngrpo.serving.bearer_token import require_token_beyond_loopback
 from syngrpo.serving.http_client import ServerAddress
 from syngrpo.serving.listening import GRACE_S, listen, local_url, server_url
@@ -61,7 +60,7 @@ def serve(
         workers=workers,
         niceness=niceness,
     )
-    with painters(settings, cluster) as beside:
+    with make_workers(settings, cluster) as beside:
         _Server(config, app.state.desk, beside).run(sockets=[listener])
 
 
@@ -69,7 +68,7 @@ class _Server(uvicorn.Server):
     """Tells its workers, and those who wait for jobs or outcomes, when it is time to go."""
 
     def __init__(
-        self, config: uvicorn.Config, desk: Desk, painters: DataServer | RayWorkers
+        self, config: uvicorn.Config, desk: Desk, painters: LocalWorkers | RayWorkers
     ) -> None:
         super().__init__(config)
         self._desk = desk

@@ -9,6 +9,7 @@ import threading
 import uuid
 from collections import deque
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -26,14 +27,17 @@ from syngrpo.pool.store import Pool
 from syngrpo.pool.stored_samples import Observation
 from syngrpo.sample import InputError
 from syngrpo.serving.atomic_files import atomic_write
-from syngrpo.serving.http_client import ServerAddress, Unavailable
+from syngrpo.serving.http_client import (
+    ServerAddress,
+    Stopped,
+    Unavailable,
+    call_until_available,
+)
 
 log = logging.getLogger(__name__)
 
 OUTBOX_NAME = "outbox.jsonl"
 NAMESPACE_NAME = "namespace.json"
-BACKOFF_S, BACKOFF_MAX_S = 0.25, 15.0
-"""Pauses between two tries to reach a server that does not answer, in seconds."""
 WAIT_S = 0.25
 """How long the server may keep a request for outcomes waiting: what is to be sent waits, too."""
 SENT_BYTES, SENT_RECORDS = 1 << 20, 128
@@ -110,20 +114,15 @@ class ServerSink:
     # What follows runs in the thread.
 
     def _serve(self) -> None:
-        pause = BACKOFF_S
         try:
-            while not self._closing.is_set():
-                try:
-                    self._exchange()
-                except Unavailable as error:
-                    if pause == BACKOFF_S:
-                        log.warning("%s; training goes on without it", error)
-                    self._closing.wait(pause)
-                    pause = min(2 * pause, BACKOFF_MAX_S)
-                else:
-                    if pause != BACKOFF_S:
-                        log.warning("the data server answers again")
-                    pause = BACKOFF_S
+            with suppress(Stopped):
+                while not self._closing.is_set():
+                    call_until_available(
+                        self._exchange,
+                        "the data server",
+                        "training goes on without it",
+                        stopping=self._closing,
+                    )
             self._send_last()
         except Exception as error:  # raised again in the trainer's thread
             self._error = error

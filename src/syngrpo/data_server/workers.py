@@ -1,0 +1,69 @@
+"""Starting the workers of a data server, and the command ``syngrpo worker``."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import threading
+from types import FrameType
+
+from syngrpo.data_server.options import RemoteSettings, SynthesisSettings
+from syngrpo.data_server.ray_cluster import RayCluster
+from syngrpo.data_server.ray_workers import RayWorkers
+from syngrpo.data_server.service.connection import Connection
+from syngrpo.data_server.worker import work
+from syngrpo.painting.generators.base import make_generator
+from syngrpo.serving.http_client import Unavailable
+from syngrpo.serving.supervision import Supervisor, WorkerProcess
+from syngrpo.serving.wording import count
+
+log = logging.getLogger(__name__)
+
+
+class LocalWorkers(Supervisor[WorkerProcess]):
+    """Keeps ``settings.workers`` worker processes running on this host.
+
+    They take jobs from the pool in ``settings.directory``, or from the data server at
+    ``settings.server``. They may be stopped and started at any time, and end by themselves when
+    the process that started them dies.
+    """
+
+    def __init__(self, settings: SynthesisSettings | RemoteSettings) -> None:
+        super().__init__(lambda place: WorkerProcess(work, (settings, place)), settings.workers)
+
+    def worker_pids(self) -> list[int]:
+        """Process ids of the workers that run."""
+        return [worker.pid for worker in self.workers() if worker.is_alive()]
+
+
+def make_workers(settings: RemoteSettings, cluster: RayCluster | None) -> LocalWorkers | RayWorkers:
+    """Workers that are processes of this host, or actors of a cluster. They are not started."""
+    return LocalWorkers(settings) if cluster is None else RayWorkers(settings, cluster)
+
+
+def run_workers(settings: RemoteSettings, cluster: RayCluster | None = None) -> None:
+    """Run workers until SIGTERM or SIGINT.
+
+    Raises InputError when the generator is unknown, the server refuses, or the cluster cannot be
+    used. A server that does not answer yet is waited for.
+    """
+    fingerprint = make_generator(settings.generator, settings.options).fingerprint
+    connection = Connection(settings.server)
+    try:
+        connection.send("GET", "/v1/runs")
+    except Unavailable as error:
+        log.warning("%s; the workers keep trying", error)
+    finally:
+        connection.close()
+    stopped = threading.Event()
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        stopped.set()
+
+    for name in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(name, stop)
+    with make_workers(settings, cluster):
+        print(
+            f"{count(settings.workers, 'worker')} started, painting with {fingerprint}", flush=True
+        )
+        stopped.wait()
