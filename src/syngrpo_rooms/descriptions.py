@@ -12,6 +12,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from syngrpo.sample import Sample
 from syngrpo_rooms.palette import ROOM_COLOURS
 from syngrpo_rooms.surroundings import BROAD, ROOMS, Surroundings, pick, sample_surroundings
 
@@ -175,6 +176,14 @@ def describe(surroundings: Surroundings, rng: np.random.Generator) -> str:
 def random_description(rng: np.random.Generator) -> str:
     """Describe random surroundings of the split ``broad``."""
     return describe(sample_surroundings("broad", rng), rng)
+
+
+class RoomsDescriber:
+    """The describer ``rooms``: random descriptions for the method ``random-scene``."""
+
+    def describe(self, sample: Sample, rng: np.random.Generator) -> str:
+        """Describe random surroundings, whatever the sample is."""
+        return random_description(rng)
 
 
 def description_words() -> set[str]:
