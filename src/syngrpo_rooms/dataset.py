@@ -1,4 +1,8 @@
-"""The format ``rooms``: scenes of the embedded world as samples of the tasks rec, ovd and isr."""
+"""The format ``rooms``: scenes of the embedded world as samples of a task.
+
+It serves every task, also one of a user: the question is chosen by what the task asks for (a phrase
+for one object, a list of classes, or a closed question), and the task makes the ground truth.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +14,7 @@ import numpy as np
 
 from syngrpo.boxes import encode_mask
 from syngrpo.sample import Box, EncodedImage, InputError, LabelledObject, Sample
+from syngrpo.tasks import AsksFor, Task, get_task
 from syngrpo_rooms.closed_questions import REASONING_KINDS, reasoning_questions
 from syngrpo_rooms.object_questions import Kind, detection_question, rec_questions
 from syngrpo_rooms.room_renderer import Rendered, render
@@ -25,8 +30,8 @@ _DATASET_STREAM = 7
 
 @dataclass(frozen=True)
 class _Asked:
-    """A scene with a question about it. ``answer`` makes the ground truth from the boxes of the
-    things as they were drawn."""
+    """A scene with a question about it. ``answer`` takes the boxes of the things as they were
+    drawn, and returns the answer as a row of a user's data has it."""
 
     scene: Scene
     scene_seed: int
@@ -49,38 +54,42 @@ def rooms_samples(
 ) -> list[Sample]:
     """Return ``count`` samples of a task, each with a scene of its own and one question.
 
-    - "rec": a referring expression of a kind drawn by ``KIND_SHARES``; the answer is a box.
-    - "ovd": two or three classes; the answer is every instance of them.
-    - "isr": a closed question; its five kinds are equally likely.
+    - A task that asks for an object, such as "rec", gets a referring expression of a kind drawn by
+      ``KIND_SHARES``; the answer is the box of the object.
+    - A task that asks for classes, such as "ovd", gets two or three classes; the answer is every
+      instance of them.
+    - A task that asks a closed question, such as "isr", gets one; its five kinds are equally
+      likely.
 
     Boxes are xyxy in pixels of the size x size image. The columns are ``split``, ``scene_seed``,
-    the ``kind`` of the question (rec, isr), and the classes that it names as ``about`` (isr).
-    Raises InputError for an unknown split or task.
+    the ``kind`` of the question (of an object, closed), and the classes that a closed question
+    names as ``about``. Raises InputError for an unknown split or task.
     """
     if split not in SPLITS:
         raise InputError(f"unknown rooms split {split!r}; use one of {', '.join(SPLITS)}")
-    if task not in _ASK:
-        raise InputError(f"rooms has no samples of task {task!r}; use one of {', '.join(_ASK)}")
-    return [_sample(split, seed, index, task, size) for index in range(count)]
+    return [_sample(split, seed, index, get_task(task), size) for index in range(count)]
 
 
-def _sample(split: Split, seed: int, index: int, task: str, size: int) -> Sample:
-    stream = [_DATASET_STREAM, list(_ASK).index(task), SPLITS.index(split), seed, index]
-    rng = np.random.default_rng(stream)
-    asked = _ASK[task](split, size, rng)
+def _sample(split: Split, seed: int, index: int, task: Task, size: int) -> Sample:
+    kind = list(_ASK).index(task.asks_for)
+    rng = np.random.default_rng([_DATASET_STREAM, kind, SPLITS.index(split), seed, index])
+    asked = _ASK[task.asks_for](split, size, rng)
     rendered = render(asked.scene)
     objects = tuple(
         LabelledObject(thing.label, box, encode_mask(mask))
         for thing, box, mask in zip(asked.scene.things, rendered.boxes, rendered.masks, strict=True)
     )
+    image = EncodedImage.from_pixels(rendered.image)
+    columns = {**asked.columns, "split": split, "scene_seed": asked.scene_seed}
+    answer = asked.answer(rendered.boxes)
     return Sample(
-        id=f"rooms-{task}-{split}-{size}-{seed}-{index}",
-        task=task,
-        image=EncodedImage.from_pixels(rendered.image),
+        id=f"rooms-{task.name}-{split}-{size}-{seed}-{index}",
+        task=task.name,
+        image=image,
         question=asked.text,
-        answer=asked.answer(rendered.boxes),
+        answer=task.ground_truth(answer, image, objects, asked.text, columns),
         objects=objects,
-        columns={**asked.columns, "split": split, "scene_seed": asked.scene_seed},
+        columns=columns,
     )
 
 
@@ -137,8 +146,8 @@ def _first(
     raise AssertionError("scenes never end")
 
 
-_ASK: dict[str, Callable[[Split, int, np.random.Generator], _Asked]] = {
-    "rec": _ask_expression,
-    "ovd": _ask_detection,
-    "isr": _ask_reasoning,
+_ASK: dict[AsksFor, Callable[[Split, int, np.random.Generator], _Asked]] = {
+    "object": _ask_expression,
+    "classes": _ask_detection,
+    "question": _ask_reasoning,
 }

@@ -147,5 +147,5 @@ def test_every_word_is_in_the_vocabulary():
 
 
 def test_an_unknown_task_is_refused():
-    with pytest.raises(InputError, match="use one of rec, ovd, isr"):
+    with pytest.raises(InputError, match="use one of rec, ovd, ovd-vlm-r1, isr"):
         rooms_samples("test", 1, task="seg")
