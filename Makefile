@@ -1,4 +1,4 @@
-# make demo: see it train. make test: see that it works.
+# make demo: see it train. make test: see that it works. make test-all: every test.
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -6,14 +6,20 @@ INSTALLED := .venv/installed
 VLLM_BIN := .venv-vllm/bin
 VLLM_INSTALLED := .venv-vllm/installed
 
-.PHONY: demo test test-ray test-vllm experiments lint format clean install
+.PHONY: demo test test-all test-ray test-vllm experiments lint format clean install
 
 demo: $(INSTALLED)
 	$(BIN)/syngrpo train configs/demo.yaml
 
-# Two processes of one thread each: a file's tests stay together.
+# Two processes of one thread each; the tests of a file stay together. What is marked slow is left
+# out: each behaviour keeps a fast test.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
+
 test: $(INSTALLED)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
+	$(PYTEST) -m "not slow"
+
+test-all: $(INSTALLED)
+	$(PYTEST)
 
 # Trainer ranks on a Ray cluster of this machine, really killed.
 test-ray: $(INSTALLED)
@@ -35,13 +41,14 @@ lint: $(INSTALLED)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
 
 format: $(INSTALLED)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
 clean:
-	rm -rf .venv .venv-vllm build dist .pytest_cache .ruff_cache .mypy_cache src/*.egg-info
+	rm -rf .venv .venv-vllm build dist .pytest_cache .ruff_cache .mypy_cache .import_linter_cache src/*.egg-info
 	find src tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
 
 install: $(INSTALLED)
