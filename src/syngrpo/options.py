@@ -11,8 +11,13 @@ text of ``syngrpo config explain`` and of the JSON schema.
 
 from __future__ import annotations
 
-from dataclasses import MISSING, field
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import MISSING, field, fields
+from typing import Any, TypeVar
+
+from syngrpo.sample import InputError
+
+T = TypeVar("T")
 
 REQUIRED: Any = MISSING
 """The default of an option that the user has to set."""
@@ -32,3 +37,27 @@ def option(default: Any, description: str, **bounds: Any) -> Any:
     if callable(default):
         return field(default_factory=default, metadata=metadata)
     return field(default=default, metadata=metadata)
+
+
+def read_options(kind: type[T], values: Mapping[str, Any], whose: str) -> T:
+    """Return an options dataclass from plain values, as a configuration or a command line has them.
+
+    For options of an extension, which ``syngrpo.config`` does not know. ``whose`` says in messages
+    what the options belong to: "generator 'http'". Raises InputError for an unknown key, a missing
+    one, and a value of the wrong type or out of bounds.
+    """
+    from pydantic import TypeAdapter, ValidationError  # many workers have no options to check
+
+    known = [field.name for field in fields(kind)]  # type: ignore[arg-type]
+    if unknown := [key for key in values if key not in known]:
+        has = f"it has {', '.join(known)}" if known else "it has none"
+        raise InputError(f"{whose} has no option {unknown[0]}; {has}")
+    try:
+        return TypeAdapter(kind).validate_python(dict(values))
+    except ValidationError as error:
+        first = error.errors()[0]
+        message = first["msg"].removeprefix("Value error, ")
+        if not first["loc"]:
+            raise InputError(f"{whose}: {message}") from None
+        key = ".".join(map(str, first["loc"]))
+        raise InputError(f"option {key} of {whose}: {message}") from None

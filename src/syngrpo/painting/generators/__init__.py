@@ -1,18 +1,70 @@
-"""The kinds of image generators, one file each, and what all of them may raise."""
+"""Image generators: they paint new surroundings around the kept objects of a picture.
+
+``base`` says what a generator is; ``make_generator`` makes one from the name and the options that
+the configuration gives. A data server's workers and inline synthesis do that once each, and then
+call it through ``painting.painter``. Built in are
+
+- ``noop`` (in ``base``): coloured blocks, for tests and benchmarks;
+- ``diffusers`` and its presets (``diffusers_options``, ``diffusers_generator``, and
+  ``diffusers_pipeline``, which alone imports torch): inpainting pipelines on a device of this host;
+- ``http`` (``http_generator``, and ``image_server`` for the way there): a server with OpenAI's
+  image edit API.
+
+``sizes`` fits requests to the sizes a model can paint. Start reading at ``base``.
+"""
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Any
 
-class OutOfMemory(RuntimeError):  # noqa: N818
-    """The device cannot hold a picture of ``size`` (width, height) in pixels.
+from syngrpo.extensions import Registry
+from syngrpo.options import read_options
+from syngrpo.painting.generators.base import Generator
+from syngrpo.sample import InputError
 
-    What could be freed has been freed. The picture may succeed after the generator's ``limit_side``
-    was called with less than the longer of the two.
+_HERE = "syngrpo.painting.generators"
+
+GENERATORS: Registry[Callable[..., Generator]] = Registry(
+    "generator",
+    "syngrpo.generators",
+    {
+        "noop": f"{_HERE}.base:NoopGenerator",
+        "diffusers": f"{_HERE}.diffusers_generator:DiffusersGenerator",
+        "flux2-klein": f"{_HERE}.diffusers_generator:Flux2Klein",
+        "z-image-turbo": f"{_HERE}.diffusers_generator:ZImageTurbo",
+        "qwen-image-inpaint": f"{_HERE}.diffusers_generator:QwenImageInpaint",
+        "sdxl-inpaint": f"{_HERE}.diffusers_generator:SdxlInpaint",
+        "http": f"{_HERE}.http_generator:HttpGenerator",
+    },
+)
+
+NO_OPTIONS: Mapping[str, Any] = MappingProxyType({})
+
+
+def make_generator(name: str, options: Mapping[str, Any] = NO_OPTIONS) -> Generator:
+    """Return the generator with this name, called with these options as keyword arguments.
+
+    ``name`` is one of GENERATORS or ``package.module:name``, a class or a function; only the user's
+    configuration and command line may give it. Raises InputError for a name that is unknown and for
+    options that do not fit.
     """
+    make = GENERATORS.load(name)
+    kind = make.Options if isinstance(make, type) and issubclass(make, Generator) else None
+    if kind is not None:
+        checked = read_options(kind, options, f"generator '{name}'")
+        return make(**{key: getattr(checked, key) for key in options})
+    try:
+        inspect.signature(make).bind(**options)
+    except TypeError as error:
+        raise InputError(f"generator '{name}' does not take these options ({error})") from None
+    return make(**options)
 
-    def __init__(self, size: tuple[int, int]) -> None:
-        super().__init__(size)  # the only argument, so that it survives the way between processes
-        self.size = size
 
-    def __str__(self) -> str:
-        return f"out of device memory while painting {self.size[0]}x{self.size[1]} pixels"
+def wants_gpu(name: str, options: Mapping[str, Any] = NO_OPTIONS) -> bool:
+    """Return whether a GPU makes this generator faster. Raises InputError for an unknown name."""
+    make = GENERATORS.load(name)
+    wants = make.wants_gpu if isinstance(make, type) and issubclass(make, Generator) else True
+    return wants and options.get("device") != "cpu"

@@ -1,4 +1,4 @@
-"""The sizes in which a model can paint, and a request brought to one of them.
+"""Which sizes a model can paint in, and how a request's image and mask are brought to one of them.
 
 Sizes are (width, height) in pixels; images are uint8 (H, W, 3) RGB, masks bool (H, W).
 """
@@ -28,9 +28,9 @@ class SizeRule:
 def working_size(
     wanted: tuple[int, int], rule: SizeRule, longest: int | None = None
 ) -> tuple[int, int]:
-    """The size nearest to ``wanted``, in its aspect ratio, that the rule allows.
+    """Return the size nearest to ``wanted``, in its aspect ratio, that the rule allows.
 
-    ``longest`` bounds the longer side as well, and is stronger than ``min_pixels``. ``max_pixels``
+    ``longest`` bounds the longer side as well, and goes before ``min_pixels``. ``max_pixels``
     is never exceeded, unless it is less than one multiple squared.
     """
     step, area = rule.multiple, wanted[0] * wanted[1]
@@ -47,7 +47,7 @@ def working_size(
 
 
 def fitted_image(image: np.ndarray, size: tuple[int, int]) -> Image.Image:
-    """The image in that size."""
+    """Resize the image: bicubic when it grows, the mean of the covered pixels when it shrinks."""
     picture = Image.fromarray(image)
     if picture.size == size:
         return picture
@@ -56,12 +56,13 @@ def fitted_image(image: np.ndarray, size: tuple[int, int]) -> Image.Image:
 
 
 def repaint_mask(keep: np.ndarray, size: tuple[int, int], cell: int) -> Image.Image:
-    """What is to be painted anew, as an 8-bit picture of that size: 255 repaint, 0 keep.
+    """Return the mask of what is to be painted anew, an 8-bit picture of ``size``: 255 repaint, 0
+    keep.
 
-    Constant on squares of ``cell`` pixels, the smallest region that a model can keep or paint: the
-    pipelines sample the mask at single points of a cell, each at others. A cell is kept only when
-    all of it is: one kept in part would keep a rim of erased background around the object, where
-    the exact pixels pasted afterwards do not cover it.
+    The mask is constant on squares of ``cell`` pixels, the smallest region that a model can keep or
+    paint, because each pipeline samples it at other points of a cell. A cell is kept only when all
+    of it is kept: otherwise a rim of erased background would stay around the object, where the
+    exact pixels that are pasted afterwards do not cover it.
     """
     shrunk = Image.fromarray(keep.astype(np.uint8) * 255).resize(size, Image.Resampling.BOX)
     whole = np.asarray(shrunk) == 255
@@ -72,7 +73,7 @@ def repaint_mask(keep: np.ndarray, size: tuple[int, int], cell: int) -> Image.Im
 
 
 def padded_to_multiple(image: np.ndarray, multiple: int) -> np.ndarray:
-    """The image with its last row and column repeated until both sides are multiples."""
+    """Repeat the last row and column until both sides are multiples."""
     height, width = image.shape[:2]
     down, right = -height % multiple, -width % multiple
     return np.pad(image, ((0, down), (0, right), (0, 0)), mode="edge")

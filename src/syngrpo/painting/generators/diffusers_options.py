@@ -1,7 +1,7 @@
-"""What is known about each family of inpainting pipelines, and the settings one run uses.
+"""Options and presets of the generator ``diffusers``: how each pipeline class is loaded and called.
 
-Nothing here imports torch or diffusers. The facts were read in diffusers 0.42; docs/generators.md
-explains each number.
+``plan`` puts the user's options and a preset together. Nothing here imports torch or diffusers. The
+values of the presets were read in diffusers 0.42; docs/generators.md explains each.
 """
 
 from __future__ import annotations
@@ -10,47 +10,61 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
+from syngrpo.options import option
 from syngrpo.painting.generators.sizes import SizeRule
 from syngrpo.sample import InputError
 
 _T = TypeVar("_T")
-DTYPES = ("bfloat16", "float16", "float32")
 
 
 @dataclass(frozen=True)
 class DiffusersOptions:
-    """Which pipeline paints, and how. None leaves a value to the preset.
+    """Which pipeline paints, and how. None leaves a value to the preset."""
 
-    ``preset`` is a key of PRESETS (the default is flux2-klein); ``pipeline`` instead names any
-    inpainting class of diffusers and then needs a ``model``. ``model`` is a directory in diffusers'
-    format or an id on the Hugging Face hub, ``lora`` a file or a directory with LoRA weights.
-    ``device`` "auto" takes the accelerator where there is one. The picture is painted with at least
-    ``min_pixels`` and at most ``max_pixels``, whatever size it is wanted in. ``batch`` requests of
-    equal size are painted at a time; with 1 a picture is the same to the last bit whatever it is
-    painted with, with more it may differ by rounding.
-    """
-
-    preset: str | None = None
-    pipeline: str | None = None
-    model: str | None = None
-    device: str = "auto"
-    dtype: str | None = None
-    steps: int | None = None
-    guidance: float | None = None
-    strength: float | None = None
-    negative_prompt: str | None = None
-    min_pixels: int | None = None
-    max_pixels: int | None = None
-    batch: int = 1
-    lora: str | None = None
-    cpu_offload: bool = False
+    preset: str | None = option(
+        None, "flux2-klein, z-image-turbo, qwen-image-inpaint or sdxl-inpaint; null: flux2-klein"
+    )
+    pipeline: str | None = option(
+        None, "instead of a preset, any inpainting class of diffusers; needs a model"
+    )
+    model: str | None = option(
+        None, "directory in diffusers' format or id on the Hugging Face hub; null: the preset's"
+    )
+    device: str = option("auto", '"cuda", "cuda:1", "cpu"; auto: the accelerator if there is one')
+    dtype: Literal["bfloat16", "float16", "float32"] | None = option(
+        None, "of the weights; null: the preset's"
+    )
+    steps: int | None = option(None, "denoising steps; null: the preset's", ge=1)
+    guidance: float | None = option(
+        None, "scale of classifier-free guidance; null: the preset's"
+    )
+    strength: float | None = option(
+        None, "share of the noise schedule that is run; null: the preset's", gt=0, le=1
+    )
+    negative_prompt: str | None = option(None, "what not to paint; null: the preset's")
+    min_pixels: int | None = option(
+        None, "area in which a picture is painted, at least; null: the preset's", ge=1
+    )
+    max_pixels: int | None = option(
+        None, "area in which a picture is painted, at most; null: the preset's", ge=1
+    )
+    batch: int = option(
+        1,
+        "requests of equal size painted at a time; above 1 a picture may differ by rounding, "
+        "depending on what it is painted with",
+        ge=1,
+    )
+    lora: str | None = option(None, "file, or directory with one file, with LoRA weights")
+    cpu_offload: bool = option(
+        False, "keep only the part of the model that is at work on the device"
+    )
 
 
 @dataclass(frozen=True)
 class FewSteps:
-    """What changes when a distilled LoRA, which paints in few steps, is put on a model."""
+    """What changes when a LoRA that was distilled to paint in few steps is added to a model."""
 
     steps: int
     guidance: float
@@ -82,7 +96,7 @@ _QWEN_LIGHTNING = FewSteps(
     steps=8,
     guidance=1.0,
     scheduler=MappingProxyType(
-        {  # distilled with a constant shift of 3 and without a terminal one
+        {  # the LoRA was distilled with a constant shift of 3 and without a terminal shift
             "base_shift": math.log(3),
             "max_shift": math.log(3),
             "shift": 1.0,
@@ -116,7 +130,7 @@ PRESETS: Mapping[str, Preset] = MappingProxyType(
             guidance=4.0,
             strength=1.0,
             guidance_name="true_cfg_scale",
-            # Without any negative prompt, even a blank one, there is no guidance at all.
+            # Without a negative prompt the pipeline uses no guidance. A blank one is enough.
             negative_prompt=" ",
             lora=_QWEN_LIGHTNING,
         ),
@@ -125,13 +139,13 @@ PRESETS: Mapping[str, Preset] = MappingProxyType(
             model="diffusers/stable-diffusion-xl-1.0-inpainting-0.1",
             steps=20,
             guidance=8.0,
-            # At exactly 1 the pipeline starts from noise that its model never saw in training.
+            # At exactly 1 the pipeline starts from noise that its model was not trained on.
             strength=0.99,
             negative_prompt="blurry, distorted, low quality, text, watermark",
-            # Two halvings in the network, of latents that are 8 times smaller than the picture.
+            # Latents are 8 times smaller than the picture, and the network halves them twice.
             size=SizeRule(multiple=32, min_pixels=768 * 768),
             dtype="float16",
-            # Else the picture depends on whether a package for watermarks happens to be installed.
+            # Otherwise a picture gets a watermark if a certain package is installed.
             load=MappingProxyType({"add_watermarker": False}),
         ),
     }
@@ -140,7 +154,7 @@ PRESETS: Mapping[str, Preset] = MappingProxyType(
 
 @dataclass(frozen=True)
 class Plan:
-    """A preset with the options worked in; ``name`` is the preset's or the pipeline's."""
+    """A preset with the user's options applied. ``name`` is the preset's or the pipeline's."""
 
     name: str
     preset: Preset
@@ -148,8 +162,10 @@ class Plan:
 
 
 def plan(options: DiffusersOptions) -> Plan:
-    """Raises InputError for options that are unknown, contradict each other or have no effect."""
-    _check_numbers(options)
+    """Apply the options to the preset that they name.
+
+    Raises InputError for options that are unknown, contradict each other or have no effect.
+    """
     preset, name = _chosen(options)
     few = preset.lora if options.lora is not None else None
     if few is not None:
@@ -196,21 +212,9 @@ def _chosen(options: DiffusersOptions) -> tuple[Preset, str]:
         raise InputError(
             f"synthesis: pipeline '{options.pipeline}' needs a model, a directory or a hub id"
         )
-    # An empty negative prompt is what every pipeline uses when it is given none.
+    # Every pipeline uses an empty negative prompt when it is given none.
     anything = Preset(options.pipeline, options.model, None, None, 1.0, negative_prompt="")
     return anything, options.pipeline
-
-
-def _check_numbers(options: DiffusersOptions) -> None:
-    for name in ("steps", "batch", "min_pixels", "max_pixels"):
-        value = getattr(options, name)
-        if value is not None and value < 1:
-            raise InputError(f"synthesis: {name} is {value}; it must be at least 1")
-    if options.strength is not None and not 0 < options.strength <= 1:
-        raise InputError(f"synthesis: strength is {options.strength}; it must be in (0, 1]")
-    if options.dtype is not None and options.dtype not in DTYPES:
-        known = ", ".join(DTYPES)
-        raise InputError(f"synthesis: dtype '{options.dtype}' is unknown; use one of {known}")
 
 
 def _first(override: _T | None, value: _T) -> _T:

@@ -1,4 +1,7 @@
-"""A pipeline of diffusers, loaded and called. Imports torch and diffusers."""
+"""A pipeline of diffusers, loaded and called. The only module here that imports torch and diffusers.
+
+``LoadedPipeline`` is made by ``diffusers_generator`` when the model is needed.
+"""
 
 from __future__ import annotations
 
@@ -14,12 +17,9 @@ import numpy as np
 import torch
 from safetensors import SafetensorError
 
-from syngrpo.painting.generators import OutOfMemory
-from syngrpo.painting.generators.base import GenerationRequest
-from syngrpo.painting.generators.presets import FewSteps, Plan
+from syngrpo.painting.generators.base import GenerationRequest, OutOfMemory
+from syngrpo.painting.generators.diffusers_options import FewSteps, Plan
 from syngrpo.painting.generators.sizes import fitted_image, padded_to_multiple, repaint_mask
-from syngrpo.painting.generators.vae import round_trip
-from syngrpo.painting.generators.weights import Weights
 from syngrpo.sample import InputError
 from syngrpo.serving.devices import parse_device
 
@@ -30,24 +30,26 @@ _CANNOT_LOAD = (OSError, ValueError, TypeError, ImportError, SafetensorError)
 
 class LoadedPipeline:
     """A ``pipeline`` on its device. ``cell`` is the side in pixels of the smallest square that it
-    can keep or paint, of which its pictures' sides are multiples."""
+    can keep or paint; the sides of its pictures are multiples of it."""
 
-    def __init__(self, chosen: Plan, weights: Weights, lora: Weights | None) -> None:
-        """Raises InputError when the class, the model or the LoRA cannot be used."""
+    def __init__(self, chosen: Plan, source: str, revision: str | None, lora: str | None) -> None:
+        """Load the model at ``source`` and ``revision``, as ``from_pretrained`` takes them, and the
+        file of a ``lora``. Raises InputError when the class, the model or the LoRA cannot be
+        used."""
         self._plan = chosen
         self._device = _device(chosen)
         kind = _pipeline_class(chosen)
         self._accepted = _accepted(kind, chosen)
-        self.pipeline = _from_pretrained(kind, chosen, weights)
+        self.pipeline = _from_pretrained(kind, chosen, source, revision)
         if lora is not None:
-            _put_on(self.pipeline, lora, chosen.preset.lora)
+            _add_lora(self.pipeline, lora, chosen.preset.lora)
         _refuse_undistilled(self.pipeline, chosen)
         self.cell: int = self.pipeline.image_processor.config.vae_scale_factor
         self.pipeline.set_progress_bar_config(disable=True)
         self._to_device()
 
     def paint(self, requests: Sequence[GenerationRequest], size: tuple[int, int]) -> np.ndarray:
-        """float32 (N, H, W, 3) in [0, 1], one picture of that (width, height) per request.
+        """Return float32 (N, H, W, 3) in [0, 1], one picture of that (width, height) per request.
 
         Raises OutOfMemory, and ValueError when a safety checker blackened a picture.
         """
@@ -57,14 +59,14 @@ class LoadedPipeline:
         return np.asarray(result.images)
 
     def round_trip(self, image: np.ndarray) -> np.ndarray:
-        """float32 (H, W, 3) in [0, 1]: uint8 (H, W, 3) through the autoencoder and back.
+        """Encode and decode uint8 (H, W, 3) with the autoencoder: float32 (H, W, 3) in [0, 1].
 
         Raises OutOfMemory.
         """
         height, width = image.shape[:2]
         padded = padded_to_multiple(image, self.cell)
         vae, device = self.pipeline.vae, self._device
-        pixels = self._within_memory((width, height), lambda: round_trip(vae, padded, device))
+        pixels = self._within_memory((width, height), lambda: _through_vae(vae, padded, device))
         return pixels[:height, :width]
 
     def _call(self, requests: Sequence[GenerationRequest], size: tuple[int, int]) -> Any:
@@ -89,7 +91,7 @@ class LoadedPipeline:
             given["negative_prompt"] = [given["negative_prompt"]] * len(requests)
         with _seeded(requests[0].seed, self._device):
             return self.pipeline(
-                # A list of our own: Z-Image writes into it.
+                # A new list, because Z-Image writes into it.
                 prompt=[request.prompt for request in requests],
                 generator=[torch.Generator("cpu").manual_seed(r.seed) for r in requests],
                 output_type="np",
@@ -112,7 +114,7 @@ class LoadedPipeline:
         try:
             return work()
         except torch.OutOfMemoryError:
-            pass  # freed below: here the traceback still holds every tensor of the attempt
+            pass  # free the memory below, where the traceback holds no tensors any more
         self.pipeline.maybe_free_model_hooks()
         gc.collect()
         if torch.accelerator.is_available():
@@ -122,7 +124,8 @@ class LoadedPipeline:
 
 @contextlib.contextmanager
 def _seeded(seed: int, device: torch.device) -> Iterator[None]:
-    """Seeds what a pipeline draws without its generators, and leaves the process as it was."""
+    """Seed the global random state, which a pipeline may use beside its generators, and restore it
+    afterwards."""
     devices = [] if device.type == "cpu" else [device]
     with torch.random.fork_rng(devices, device_type=device.type if devices else "cuda"):
         torch.default_generator.manual_seed(seed)
@@ -150,7 +153,8 @@ def _pipeline_class(chosen: Plan) -> type[Any]:
 
 
 def _accepted(kind: type[Any], chosen: Plan) -> frozenset[str]:
-    """Names of the arguments of a call. Raises InputError when they do not fit."""
+    """Return the names of the arguments of a call. Raises InputError when some that are needed are
+    missing, or when an option has no argument."""
     names = frozenset(inspect.signature(kind.__call__).parameters)
     if missing := sorted(_NEEDED - names):
         raise InputError(
@@ -169,12 +173,12 @@ def _accepted(kind: type[Any], chosen: Plan) -> frozenset[str]:
     return names
 
 
-def _from_pretrained(kind: type[Any], chosen: Plan, weights: Weights) -> Any:
+def _from_pretrained(kind: type[Any], chosen: Plan, source: str, revision: str | None) -> Any:
     preset = chosen.preset
     dtype = getattr(torch, preset.dtype)
     try:
         return kind.from_pretrained(
-            weights.source, revision=weights.revision, dtype=dtype, **preset.load
+            source, revision=revision, dtype=dtype, **preset.load
         )
     except _CANNOT_LOAD as error:
         raise InputError(
@@ -182,24 +186,25 @@ def _from_pretrained(kind: type[Any], chosen: Plan, weights: Weights) -> Any:
         ) from error
 
 
-def _put_on(pipeline: Any, lora: Weights, few: FewSteps | None) -> None:
+def _add_lora(pipeline: Any, lora: str, few: FewSteps | None) -> None:
     name = type(pipeline).__name__
     if not hasattr(pipeline, "load_lora_weights"):
         raise InputError(f"synthesis: {name} takes no LoRA; remove lora")
-    folder, file = os.path.split(os.path.abspath(lora.source))
+    folder, file = os.path.split(os.path.abspath(lora))
     try:
         pipeline.load_lora_weights(folder, weight_name=file)
     except (*_CANNOT_LOAD, RuntimeError, KeyError) as error:
-        raise InputError(f"LoRA {lora.source} cannot be put on {name} ({_line(error)})") from error
+        raise InputError(f"LoRA {lora} cannot be put on {name} ({_line(error)})") from error
     if not pipeline.get_active_adapters():
-        raise InputError(f"LoRA {lora.source} has no weights for {name}; use another")
+        raise InputError(f"LoRA {lora} has no weights for {name}; use another")
     if few is not None and few.scheduler:
         kind = type(pipeline.scheduler)
         pipeline.scheduler = kind.from_config(pipeline.scheduler.config, **few.scheduler)
 
 
 def _refuse_undistilled(pipeline: Any, chosen: Plan) -> None:
-    """Four steps without guidance are noise from a model that was not distilled for them."""
+    """Raise InputError when a preset's few steps meet a model that was not distilled for them: it
+    would paint noise."""
     distilled = pipeline.config.get("is_distilled", True)
     by_preset = chosen.preset.steps is not None and chosen.options.steps is None
     if not distilled and by_preset:
@@ -209,5 +214,29 @@ def _refuse_undistilled(pipeline: Any, chosen: Plan) -> None:
 
 
 def _line(error: BaseException) -> str:
-    """The start of a message of a library, on one line."""
+    """Return the start of a library's message, on one line."""
     return " ".join(str(error).split())[:200]
+
+
+def _through_vae(vae: Any, image: np.ndarray, device: torch.device) -> np.ndarray:
+    """Encode uint8 (H, W, 3) to its most likely latents and decode them.
+
+    Both sides must be multiples of the autoencoder's scale. An autoencoder for videos takes the
+    picture as a film of one frame. Returns float32 (H, W, 3) in [0, 1], not finite where the
+    autoencoder overflowed.
+    """
+    dtype = vae.dtype
+    film = "temperal_downsample" in vae.config
+    upcast = dtype == torch.float16 and vae.config.get("force_upcast", False)
+    try:
+        if upcast:  # SDXL's overflows in half precision; its pipeline upcasts as well
+            vae.to(torch.float32)
+        pixels = torch.from_numpy(image).permute(2, 0, 1)[None].to(device, vae.dtype) / 127.5 - 1
+        with torch.no_grad():
+            latents = vae.encode(pixels[:, :, None] if film else pixels).latent_dist.mode()
+            decoded = vae.decode(latents, return_dict=False)[0]
+    finally:
+        if upcast:
+            vae.to(dtype)
+    frame = decoded[0, :, 0] if film else decoded[0]
+    return (frame.float() / 2 + 0.5).clamp(0, 1).permute(1, 2, 0).cpu().numpy()

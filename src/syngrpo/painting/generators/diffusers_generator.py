@@ -1,0 +1,256 @@
+"""Surroundings painted by an inpainting pipeline of diffusers: see docs/generators.md.
+
+The generator finds the model, names it in its fingerprint and hands requests to the pipeline in
+batches. ``diffusers_pipeline``, which imports torch and diffusers, is imported only when the model
+is loaded: workers of other generators start without it, and a fingerprint needs no weights.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+
+from syngrpo.painting.generators.base import GenerationRequest, Generator, OutOfMemory
+from syngrpo.painting.generators.diffusers_options import DiffusersOptions, Plan, plan
+from syngrpo.painting.generators.sizes import working_size
+from syngrpo.sample import InputError
+
+if TYPE_CHECKING:
+    from syngrpo.painting.generators.diffusers_pipeline import LoadedPipeline
+
+MODEL_INDEX = "model_index.json"
+"""The file that makes a directory a diffusers model."""
+REVISION = 1
+"""Counts the changes of how requests are handed to a pipeline that change pictures."""
+_SAMPLED = 1 << 16
+"""Bytes read at each of three places of a file of weights, to identify it."""
+_WEIGHTS = {".safetensors", ".bin", ".pt", ".ckpt", ".gguf"}
+
+
+@dataclass(frozen=True)
+class Weights:
+    """Weights that were found but not loaded. ``source`` and ``revision`` are what
+    ``from_pretrained`` takes. ``identity`` changes with the weights, not with their place."""
+
+    source: str
+    revision: str | None
+    identity: str
+
+
+class DiffusersGenerator(Generator):
+    """Paints with a pipeline of diffusers. Pictures come in the sizes that its model can paint, not
+    in those asked for.
+
+    The noise of a picture is drawn from its request's seed alone, on the CPU, so that it is the
+    same on every device and in every batch.
+    """
+
+    Options = DiffusersOptions
+    preset: ClassVar[str | None] = None
+    """The preset that is used unless the options name another or a pipeline."""
+
+    def __init__(self, **options: Any) -> None:
+        """Find the model without loading it. ``options`` are those of DiffusersOptions.
+
+        Raises InputError when diffusers is not installed, an option makes no sense or there is no
+        such model.
+        """
+        try:
+            version = importlib.metadata.version("diffusers")
+        except importlib.metadata.PackageNotFoundError:
+            raise InputError(
+                'generator diffusers is not installed; run pip install "syngrpo[diffusers]"'
+            ) from None
+        self._plan = plan(DiffusersOptions(**{"preset": self.preset, **options}))
+        lora = self._plan.options.lora
+        self._lora = find_lora(lora) if lora is not None else None
+        self._weights = find_model(self._plan.preset.model)
+        self._batch = self._plan.options.batch
+        self._longest: int | None = None
+        self._loaded: LoadedPipeline | None = None
+        self.fingerprint = _fingerprint(self._plan, self._weights, self._lora, version)
+
+    def load(self) -> None:
+        """Raises InputError when the model cannot be loaded."""
+        self.loaded()
+
+    def loaded(self) -> LoadedPipeline:
+        """Return the pipeline, which is loaded the first time. Raises InputError as ``load``."""
+        if self._loaded is None:
+            from syngrpo.painting.generators.diffusers_pipeline import LoadedPipeline
+
+            self._loaded = LoadedPipeline(
+                self._plan,
+                self._weights.source,
+                self._weights.revision,
+                self._lora.source if self._lora is not None else None,
+            )
+        return self._loaded
+
+    def limit_side(self, side: int) -> bool:
+        """A side is never limited to less than the smallest that the model can paint."""
+        self._longest = side
+        return True
+
+    def size_for(self, wanted: tuple[int, int]) -> tuple[int, int]:
+        """Return the (width, height) in which a picture of the ``wanted`` one is painted."""
+        rule = self._plan.preset.size
+        step = math.lcm(rule.multiple, self.loaded().cell)
+        return working_size(wanted, replace(rule, multiple=step), self._longest)
+
+    def generate(self, requests: Sequence[GenerationRequest]) -> list[np.ndarray]:
+        """Each picture is uint8 (H', W', 3) of ``size_for`` its request's size.
+
+        Raises OutOfMemory when the device cannot hold even one of the pictures, and ValueError for
+        pixels that are not numbers and for a picture that a safety checker blackened.
+        """
+        groups: dict[tuple[int, int], list[int]] = {}
+        for index, request in enumerate(requests):
+            groups.setdefault(self.size_for(request.size), []).append(index)
+        painted: dict[int, np.ndarray] = {}
+        for size, waiting in groups.items():
+            while waiting:
+                now = waiting[: self._batch]
+                try:
+                    pictures = self.loaded().paint([requests[index] for index in now], size)
+                except OutOfMemory:
+                    if len(now) == 1:
+                        raise
+                    self._batch = len(now) // 2  # fewer at a time are the same pictures
+                    continue
+                painted.update(zip(now, map(self._to_bytes, pictures), strict=True))
+                del waiting[: len(now)]
+        return [painted[index] for index in range(len(requests))]
+
+    def round_trip(self, image: np.ndarray) -> np.ndarray:
+        """Encode and decode uint8 (H, W, 3) with the model's autoencoder, in the same size.
+
+        Painted pixels have the statistics of its decoder; kept pixels that went through it have
+        them too, but are no longer exact. Raises OutOfMemory and ValueError as ``generate``.
+        """
+        return self._to_bytes(self.loaded().round_trip(image))
+
+    def _to_bytes(self, picture: np.ndarray) -> np.ndarray:
+        if not np.isfinite(picture).all():
+            raise ValueError(
+                f"generator {self.fingerprint} painted pixels that are not numbers, as models do "
+                f"that overflow in {self._plan.preset.dtype}; set dtype to bfloat16 or float32"
+            )
+        return np.rint(picture * 255).astype(np.uint8)
+
+
+class Flux2Klein(DiffusersGenerator):
+    preset = "flux2-klein"
+
+
+class ZImageTurbo(DiffusersGenerator):
+    preset = "z-image-turbo"
+
+
+class QwenImageInpaint(DiffusersGenerator):
+    preset = "qwen-image-inpaint"
+
+
+class SdxlInpaint(DiffusersGenerator):
+    preset = "sdxl-inpaint"
+
+
+def _fingerprint(chosen: Plan, weights: Weights, lora: Weights | None, version: str) -> str:
+    """Names everything that changes a picture, except for the rounding of a device."""
+    preset = chosen.preset
+    few = preset.lora if lora is not None else None
+    parts = {
+        "revision": REVISION,
+        "diffusers": version,
+        "pipeline": preset.pipeline,
+        "weights": weights.identity,
+        "lora": lora.identity if lora is not None else None,
+        "scheduler": dict(few.scheduler) if few is not None else None,
+        "load": dict(preset.load),
+        "steps": preset.steps,
+        "guidance": preset.guidance,
+        "strength": preset.strength,
+        "negative_prompt": preset.negative_prompt,
+        "size": asdict(preset.size),
+        "dtype": preset.dtype,
+    }
+    digest = hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:12]
+    return f"diffusers/{chosen.name}/{weights.identity}/{digest}"
+
+
+def find_model(model: str) -> Weights:
+    """Find a directory with a model_index.json, or the commit of an id on the Hugging Face hub.
+
+    The hub is asked only if this machine has no copy; only the model's index is fetched. Raises
+    InputError when there is no such model.
+    """
+    folder = Path(model).expanduser()
+    if folder.is_dir():
+        if not (folder / MODEL_INDEX).is_file():
+            raise InputError(
+                f"{folder} has no {MODEL_INDEX}; give the directory of a model in diffusers' format"
+            )
+        return Weights(str(folder), None, f"{folder.resolve().name}@{identify(folder)}")
+    if folder.is_absolute() or model.startswith((".", "~")) or model.count("/") != 1:
+        raise InputError(f"image model {model} does not exist; give a directory or a hub id")
+    commit = _commit_on_hub(model)
+    return Weights(model, commit, f"{model}@{commit[:12]}")
+
+
+def find_lora(lora: str) -> Weights:
+    """Find a file, or the one in a directory. Raises InputError when there is none."""
+    path = Path(lora).expanduser()
+    files = sorted(path.glob("*.safetensors")) if path.is_dir() else [path]
+    if len(files) != 1 or not files[0].is_file():
+        raise InputError(
+            f"LoRA {lora} is neither a file nor a directory with one .safetensors file; correct it"
+        )
+    return Weights(str(files[0]), None, f"{files[0].name}@{identify(files[0])}")
+
+
+def identify(path: Path) -> str:
+    """Return 12 hexadecimal digits that identify the content of a file or a folder.
+
+    Files of weights are identified by their size and by samples from the start, the middle and the
+    end, other files by their whole content, so that a model of 20 GB takes milliseconds.
+    """
+    digest = hashlib.sha256()
+    files = sorted(f for f in path.rglob("*") if f.is_file()) if path.is_dir() else [path]
+    for file in files:
+        name = file.relative_to(path).as_posix() if path.is_dir() else ""
+        if any(part.startswith(".") for part in name.split("/")) or name.endswith(".md"):
+            continue
+        size = file.stat().st_size
+        digest.update(f"{name}\0{size}\0".encode())
+        with file.open("rb") as stream:
+            if file.suffix not in _WEIGHTS:
+                digest.update(stream.read())
+                continue
+            for offset in (0, size // 2, max(0, size - _SAMPLED)):
+                stream.seek(offset)
+                digest.update(stream.read(_SAMPLED))
+    return digest.hexdigest()[:12]
+
+
+def _commit_on_hub(model: str) -> str:
+    from huggingface_hub import hf_hub_download, try_to_load_from_cache
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+
+    try:
+        cached = try_to_load_from_cache(model, MODEL_INDEX)
+        file = cached if isinstance(cached, str) else hf_hub_download(model, MODEL_INDEX)
+    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise InputError(
+            f"image model {model} is neither a directory nor on the hub ({reason}); download it "
+            "and give its directory"
+        ) from None
+    return Path(file).parent.name  # …/snapshots/COMMIT/model_index.json

@@ -1,0 +1,229 @@
+"""Surroundings painted by a server with OpenAI's ``/v1/images/edits``: see docs/generators_http.md.
+
+OpenAI itself, vLLM-Omni and SGLang offer that address; where they differ is an option. This module
+says what a server is asked; ``image_server`` sends it and reads the answer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import io
+import json
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import httpx
+import numpy as np
+from PIL import Image, ImageChops
+
+from syngrpo.options import REQUIRED, option
+from syngrpo.painting.generators.base import GenerationRequest, Generator
+from syngrpo.painting.generators.image_server import (
+    REAL_TIMING,
+    Files,
+    Form,
+    ImageServer,
+    ServerOptions,
+    Timing,
+)
+from syngrpo.painting.generators.sizes import SizeRule, fitted_image, repaint_mask, working_size
+
+REVISION = 1
+"""Counts the changes of how requests are handed to a server that change pictures."""
+MASK_FIELDS = {"transparent": "mask", "white": "mask_image"}
+"""The pixels of a mask that are painted anew → the form field that such servers read it from."""
+CELL = 16
+"""Pixels a latent spans, at most, in the models that are served."""
+_OURS = ("image", "mask", "prompt", "model", "size", "response_format", "n", "stream")
+
+
+@dataclass(frozen=True, kw_only=True)
+class HttpOptions(ServerOptions):
+    """Which server paints, and how it is asked.
+
+    Without ``sizes`` and ``multiple`` pictures are asked for in the size that is wanted. With
+    ``sizes`` in the one nearest in shape. With ``multiple`` in sides that are multiples of it and an
+    area between ``min_pixels`` and ``max_pixels``.
+    """
+
+    url: str = option(
+        REQUIRED, "where requests are posted to, such as http://host:8000/v1/images/edits"
+    )
+    model: str | None = option(None, "name of the model on the server; null: the server chooses")
+    mask: Literal["transparent", "white"] = option(
+        "transparent",
+        "which pixels of a mask the server paints anew: transparent (OpenAI) or white (vLLM-Omni)",
+    )
+    mask_field: str | None = option(
+        None, "form field of the mask; null: mask for transparent, mask_image for white"
+    )
+    response_format: Literal["b64_json", "url"] | None = option(
+        None, "asked for in the form field of that name; null: not sent, as OpenAI demands"
+    )
+    seed_field: str | None = option(
+        "seed", "form field of the seed; null: none, then pictures cannot be reproduced"
+    )
+    extra: Mapping[str, Any] = option(
+        dict, "further form fields (num_inference_steps, quality): texts, numbers, true or false"
+    )
+    sizes: tuple[str, ...] = option((), 'the sizes that may be asked for: "1024x1024", …')
+    multiple: int | None = option(
+        None, "pixels of which both sides are multiples; null: any size", ge=1
+    )
+    min_pixels: int = option(512 * 512, "area of a picture, at least; with multiple", ge=1)
+    max_pixels: int = option(1024 * 1024, "area of a picture, at most; with multiple", ge=1)
+
+    def __post_init__(self) -> None:
+        """Raises ValueError for an address that cannot be posted to, and for contradictions."""
+        super().__post_init__()
+        checked_url(self.url)
+        for size in self.sizes:
+            _parsed_size(size)
+        if self.sizes and self.multiple is not None:
+            raise ValueError("sizes and multiple exclude each other; remove one")
+        if self.min_pixels > self.max_pixels:
+            raise ValueError(
+                f"min_pixels {self.min_pixels} is more than max_pixels {self.max_pixels}"
+            )
+        for name, value in self.extra.items():
+            if name in (*_OURS, self.field_of_mask, self.seed_field):
+                raise ValueError(f"extra sets '{name}', which every request does; remove it")
+            if not isinstance(value, str | int | float):
+                raise ValueError(
+                    f"extra sets '{name}' to a {type(value).__name__}; give a text, a number or "
+                    "true or false"
+                )
+
+    @property
+    def field_of_mask(self) -> str:
+        """The form field of the mask."""
+        return self.mask_field or MASK_FIELDS[self.mask]
+
+
+class HttpGenerator(Generator):
+    """Asks an image server. Pictures come in whatever size the server paints."""
+
+    Options = HttpOptions
+    wants_gpu = False
+
+    def __init__(self, timing: Timing = REAL_TIMING, **options: Any) -> None:
+        """Make no request and read no key yet. ``options`` are those of HttpOptions; raises
+        ValueError when they contradict each other."""
+        self._options = HttpOptions(**options)
+        self._server = ImageServer(checked_url(self._options.url), self._options, timing)
+        self._sizes = [_parsed_size(size) for size in self._options.sizes]
+        self.fingerprint = self._named()
+
+    def load(self) -> None:
+        """Read the key. Raises InputError when there is none or it cannot be one."""
+        self._server.load_key()
+
+    def generate(self, requests: Sequence[GenerationRequest]) -> list[np.ndarray]:
+        """Not to be called from a coroutine.
+
+        Raises ImageServerError for the first picture that was not painted; the others are
+        abandoned. Raises InputError as ``load``.
+        """
+        self.load()
+        return asyncio.run(
+            self._server.paint_all(len(requests), lambda index: self._form(requests[index]))
+        )
+
+    def size_for(self, wanted: tuple[int, int]) -> tuple[int, int]:
+        """Return the (width, height) in which the server is asked for a picture of the ``wanted``
+        one."""
+        options = self._options
+        if self._sizes:
+            width, height = wanted
+            return min(
+                self._sizes,
+                key=lambda size: (
+                    abs(math.log(size[0] * height / (size[1] * width))),
+                    abs(math.log(size[0] * size[1] / (width * height))),
+                ),
+            )
+        if options.multiple is None:
+            return wanted
+        rule = SizeRule(options.multiple, options.min_pixels, options.max_pixels)
+        return working_size(wanted, rule)
+
+    def _form(self, request: GenerationRequest) -> tuple[Form, Files]:
+        """The fields and the files (name, PNG, media type) of a request. Image and mask have the
+        size of ``size_for``."""
+        options = self._options
+        size = self.size_for(request.size)
+        form: Form = {"prompt": request.prompt, "size": f"{size[0]}x{size[1]}"}
+        if options.model is not None:
+            form["model"] = options.model
+        if options.response_format is not None:
+            form["response_format"] = options.response_format
+        if options.seed_field is not None:
+            form[options.seed_field] = request.seed
+        # A model with latents wants multiples of its cell; other models take a mask to the pixel.
+        repaint = repaint_mask(request.keep, size, math.gcd(options.multiple or 1, CELL))
+        if options.mask == "transparent":
+            kept = ImageChops.invert(repaint)
+            repaint = Image.merge("RGBA", (repaint, repaint, repaint, kept))
+        files = {
+            "image": ("image.png", _png(fitted_image(request.image, size)), "image/png"),
+            options.field_of_mask: ("mask.png", _png(repaint), "image/png"),
+        }
+        return form | dict(options.extra), files
+
+    def _named(self) -> str:
+        """The fingerprint: everything that changes pictures, as far as this side can know it."""
+        options = self._options
+        areas = None if options.multiple is None else (options.min_pixels, options.max_pixels)
+        parts = {
+            "revision": REVISION,
+            "mask": options.mask,
+            "mask_field": options.field_of_mask,
+            "seed_field": options.seed_field,
+            "extra": dict(options.extra),
+            "sizes": options.sizes,
+            "multiple": options.multiple,
+            "areas": areas,
+        }
+        digest = hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:12]
+        return f"http/{self._server.address}/{options.model or 'default'}/{digest}"
+
+
+def checked_url(text: str) -> httpx.URL:
+    """Return the address of an image edit API. Raises ValueError when it cannot be one."""
+    try:
+        url = httpx.URL(text)
+    except httpx.InvalidURL as error:
+        raise ValueError(f"url is not one ({error}); correct it") from None
+    port = 80 if url.port is None else url.port
+    if url.scheme not in ("http", "https") or not url.host or not 0 < port < 65536:
+        raise ValueError(
+            "url must begin with http:// or https:// and name a host and port, such as "
+            "http://127.0.0.1:8000/v1/images/edits"
+        )
+    if url.userinfo:
+        raise ValueError(
+            f"the url of {url.host} holds a user or password; put the key into an environment "
+            "variable and name that in api_key_env"
+        )
+    if url.path.rstrip("/").endswith("/v1") or url.path == "/":
+        raise ValueError(
+            f"url {url.host}{url.path} is not the whole address; add /v1/images/edits"
+        )
+    return url
+
+
+def _parsed_size(text: str) -> tuple[int, int]:
+    found = re.fullmatch(r"([1-9]\d{0,5})x([1-9]\d{0,5})", text)
+    if found is None:
+        raise ValueError(f"size '{text}' is not of the form 1024x1024; correct it")
+    return int(found[1]), int(found[2])
+
+
+def _png(image: Image.Image) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, format="PNG", compress_level=3)
+    return buffer.getvalue()
