@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import Protocol
 
 import numpy as np
 from PIL import Image, ImageFilter
 
+from syngrpo.painting.generators.base import GenerationRequest, Generator
+from syngrpo.painting.prompt import without_names
 from syngrpo.sample import Box
 from syngrpo_rooms.descriptions import parse_description
 from syngrpo_rooms.room_renderer import render_surroundings
@@ -23,40 +24,28 @@ CELLS = 12
 """The kept area is described by a grid of this many cells a side."""
 
 
-class PaintRequest(Protocol):
-    """What is read of a generation request; ``keep`` is bool (H, W), ``size`` (width, height)."""
-
-    @property
-    def prompt(self) -> str: ...
-    @property
-    def seed(self) -> int: ...
-    @property
-    def size(self) -> tuple[int, int]: ...
-    @property
-    def keep(self) -> np.ndarray: ...
-
-
-class RoomsGenerator:
+class RoomsGenerator(Generator):
     """Reads the prompt as free text (see ``parse_description``) and paints the room it says.
 
     The same prompt, seed, size and keep mask give the same picture. The kept objects themselves are
     not painted: the compositing that follows pastes them.
     """
 
+    wants_gpu = False
     fingerprint = "rooms/2"
     """Changes whenever the same request would be painted otherwise."""
 
-    def generate(self, requests: Sequence[PaintRequest]) -> list[np.ndarray]:
+    def generate(self, requests: Sequence[GenerationRequest]) -> list[np.ndarray]:
         """One uint8 (H, W, 3) picture a request. ValueError when keep and size disagree."""
         return [_paint(request) for request in requests]
 
 
-def _paint(request: PaintRequest) -> np.ndarray:
+def _paint(request: GenerationRequest) -> np.ndarray:
     width, height = request.size
     keep = np.asarray(request.keep, dtype=bool)
     if keep.shape != (height, width):
         raise ValueError(f"keep mask has shape {keep.shape}, the picture is {(height, width)}")
-    room = parse_description(request.prompt)
+    room = parse_description(without_names(request.prompt))
     picture = render_surroundings(room, request.size, request.seed, avoid=_occupied(keep))
     return _with_contact_shadows(picture, keep) if keep.any() else picture
 

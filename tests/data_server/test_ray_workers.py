@@ -19,7 +19,7 @@ from syngrpo.data_server.client import AsyncClient
 from syngrpo.data_server.options import RemoteSettings, SynthesisSettings
 from syngrpo.data_server.ray_cluster import TOKEN_MODE, RayCluster, needs
 from syngrpo.data_server.service.server_sink import ServerSink
-from syngrpo.painting.generators.base import make_generator
+from syngrpo.painting.generators import make_generator
 from syngrpo.painting.judges.options import JudgeOptions
 from syngrpo.pool.jobs import JobRequest
 from syngrpo.pool.sampling import SamplingPolicy
@@ -153,7 +153,12 @@ def test_what_a_worker_reserves() -> None:
         assert reserved["num_cpus"] == 1
         return reserved["num_gpus"]
 
-    assert [of("rooms"), of("http"), of("sdxl-inpaint"), of("my.module:painter")] == [0, 0, 1, 1]
+    assert [of("rooms"), of("http"), of("sdxl-inpaint"), of("ray_generators:NamesItsGpu")] == [
+        0,
+        0,
+        1,
+        1,
+    ]
     assert of("sdxl-inpaint", owned=0) == of("sdxl-inpaint", options={"device": "cpu"}) == 0
     assert of("rooms", judges=JudgeOptions(device="cuda")) == 1
     assert [of("rooms", 0.25), of("sdxl-inpaint", 2), of("sdxl-inpaint", 0)] == [0.25, 2, 0]

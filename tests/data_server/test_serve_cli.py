@@ -17,7 +17,7 @@ from syngrpo.data_server.client import AsyncClient
 from syngrpo.data_server.counts import SubmitCounts
 from syngrpo.data_server.options import SynthesisSettings
 from syngrpo.data_server.service.server_sink import ServerSink, namespace_of
-from syngrpo.painting.generators.base import make_generator
+from syngrpo.painting.generators import make_generator
 from syngrpo.pool.jobs import JobRequest
 from syngrpo.pool.sampling import SamplingPolicy
 from syngrpo.pool.store import Pool

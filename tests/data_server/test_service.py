@@ -16,7 +16,7 @@ from syngrpo.data_server.ports import run_job
 from syngrpo.data_server.sample_wire import SMALL_IMAGE, ended_from, parent_data, sample_data
 from syngrpo.data_server.service.remote_jobs import RemoteJobs
 from syngrpo.data_server.service.runs import Runs
-from syngrpo.painting.generators.base import make_generator
+from syngrpo.painting.generators import make_generator
 from syngrpo.painting.painter import Painter
 from syngrpo.pool.mirror import mirror, mirrored_up_to
 from syngrpo.pool.store import Pool

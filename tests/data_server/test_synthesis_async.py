@@ -20,7 +20,7 @@ from syngrpo.data_server.options import SynthesisSettings
 from syngrpo.data_server.pool_jobs import PoolJobs
 from syngrpo.data_server.ports import run_job
 from syngrpo.data_server.workers import LocalWorkers
-from syngrpo.painting.generators.base import make_generator
+from syngrpo.painting.generators import make_generator
 from syngrpo.painting.painter import Painter
 from syngrpo.pool.job_queue import JobQueue
 from syngrpo.pool.jobs import JobRequest, Rejected

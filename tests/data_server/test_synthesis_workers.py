@@ -14,7 +14,7 @@ from synthesis_generators import MARKS, started
 
 from syngrpo.data_server.options import SynthesisSettings
 from syngrpo.data_server.workers import LocalWorkers
-from syngrpo.painting.generators.base import make_generator
+from syngrpo.painting.generators import make_generator
 from syngrpo.pool.job_queue import JobQueue
 from syngrpo.pool.jobs import JobRequest, Outcome
 from syngrpo.pool.store import Pool
@@ -232,7 +232,7 @@ def test_no_worker_outlives_a_killed_trainer(tmp_path: Path, marks: Path) -> Non
 def test_workers_and_clients_do_without_torch() -> None:
     code = (
         "import sys, syngrpo.data_server.workers, syngrpo.data_server.client\n"
-        "from syngrpo.painting.generators.base import make_generator\n"
+        "from syngrpo.painting.generators import make_generator\n"
         "make_generator('rooms')\n"
         "heavy = {'torch', 'transformers', 'diffusers', 'pydantic', 'matplotlib'}\n"
         "heavy &= set(sys.modules)\n"

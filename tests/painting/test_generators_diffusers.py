@@ -10,8 +10,8 @@ pytest.importorskip("diffusers", reason='needs pip install "syngrpo[diffusers]"'
 
 from tiny_diffusers import HEIGHT, WIDTH, TinyModels, asked, difference, spied
 
-from syngrpo.painting.generators.diffusers import DiffusersGenerator
-from syngrpo.painting.generators.presets import PRESETS
+from syngrpo.painting.generators.diffusers_generator import DiffusersGenerator
+from syngrpo.painting.generators.diffusers_options import PRESETS
 
 BLENDING = ("flux2-klein", "z-image-turbo", "qwen-image-inpaint")
 """Pipelines that put the kept latents back after every step."""
@@ -32,7 +32,7 @@ def test_a_picture_is_bytes_in_the_size_that_was_announced(generator: DiffusersG
     width, height = generator.size_for((83, 61))
     assert picture.dtype == np.uint8
     assert picture.shape == (height, width, 3)
-    assert width % generator.load().cell == height % generator.load().cell == 0
+    assert width % generator.loaded().cell == height % generator.loaded().cell == 0
     assert picture.std() > 1
 
 
@@ -49,15 +49,15 @@ def test_what_is_kept_is_not_painted(preset: str, models: TinyModels) -> None:
     everything = asked(keep=np.ones((HEIGHT, WIDTH), dtype=bool))
     nothing = asked(keep=np.zeros((HEIGHT, WIDTH), dtype=bool))
     kept, painted = generator.generate([everything, nothing])
-    through = generator.vae_round_trip(everything.image)
+    through = generator.round_trip(everything.image)
     assert difference(kept, through).max() <= 1
-    assert difference(painted, generator.vae_round_trip(nothing.image)).mean() > 5
+    assert difference(painted, generator.round_trip(nothing.image)).mean() > 5
 
 
 def test_the_mask_that_arrives_is_white_where_it_paints(
     generator: DiffusersGenerator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    loaded = generator.load()
+    loaded = generator.loaded()
     preprocess = spied(monkeypatch, loaded.pipeline.mask_processor, "preprocess")
     prepare = spied(monkeypatch, loaded.pipeline, "prepare_mask_latents")
     keep = np.zeros((HEIGHT, WIDTH), dtype=bool)
@@ -87,8 +87,8 @@ def test_the_unet_of_sdxl_sees_the_mask_and_only_kept_pixels(
     models: TinyModels, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     generator = models.generator("sdxl-inpaint")
-    prepare = spied(monkeypatch, generator.load().pipeline, "prepare_mask_latents")
-    unet = spied(monkeypatch, generator.load().pipeline.unet, "forward")
+    prepare = spied(monkeypatch, generator.loaded().pipeline, "prepare_mask_latents")
+    unet = spied(monkeypatch, generator.loaded().pipeline.unet, "forward")
     request = asked(keep=np.pad(np.ones((32, 32), dtype=bool), ((16, 16), (32, 32))))
     generator.generate([request])
     mask, masked = prepare.given[0][0][:2]
@@ -101,7 +101,7 @@ def test_klein_is_shown_the_erased_picture_as_reference(
     models: TinyModels, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     generator = models.generator("flux2-klein")
-    pipeline = generator.load().pipeline
+    pipeline = generator.loaded().pipeline
     encode = spied(monkeypatch, pipeline, "_encode_vae_image")
     request = asked()
     generator.generate([request])
@@ -113,7 +113,7 @@ def test_klein_is_shown_the_erased_picture_as_reference(
 def test_no_pipeline_crops_or_pastes(
     generator: DiffusersGenerator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    pipeline = generator.load().pipeline
+    pipeline = generator.loaded().pipeline
     overlay = spied(monkeypatch, pipeline.image_processor, "apply_overlay")
     crop = spied(monkeypatch, pipeline.mask_processor, "get_crop_region")
     (picture,) = generator.generate([asked()])
@@ -125,7 +125,7 @@ def test_no_pipeline_crops_or_pastes(
 def test_prompts_arrive_as_they_are(
     generator: DiffusersGenerator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    pipeline = generator.load().pipeline
+    pipeline = generator.loaded().pipeline
     prompts = ["  A red room, {wide}; Ünïcode 椅子 (old:1.4)", "second"]
     seen: list[list[str]] = []
     encode = pipeline.encode_prompt
@@ -193,7 +193,7 @@ def test_as_many_steps_as_the_model_was_made_for(
     preset: str, steps: int, models: TinyModels, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     generator = models.fresh(preset, steps=None)
-    pipeline = generator.load().pipeline
+    pipeline = generator.loaded().pipeline
     network = pipeline.unet if preset == "sdxl-inpaint" else pipeline.transformer
     forward = spied(monkeypatch, network, "forward")
     generator.generate([asked()])

@@ -19,9 +19,9 @@ from safetensors.torch import save_file
 from tiny_diffusers import FAST, HEIGHT, WIDTH, TinyModels, asked, difference, spied
 
 from syngrpo.painting.compositing import composite
-from syngrpo.painting.generators import OutOfMemory
-from syngrpo.painting.generators.diffusers import DiffusersGenerator, make_diffusers
-from syngrpo.painting.generators.presets import PRESETS, DiffusersOptions
+from syngrpo.painting.generators.base import OutOfMemory
+from syngrpo.painting.generators.diffusers_generator import DiffusersGenerator
+from syngrpo.painting.generators.diffusers_options import PRESETS
 from syngrpo.sample import InputError
 
 
@@ -42,7 +42,7 @@ def test_a_lightning_lora_paints_in_eight_steps_without_guidance(
 ) -> None:
     lora = save_lora(models.generator("qwen-image-inpaint"), tmp_path / "with")
     generator = models.fresh("qwen-image-inpaint", steps=None, lora=str(lora))
-    pipeline = generator.load().pipeline
+    pipeline = generator.loaded().pipeline
     forward = spied(monkeypatch, pipeline.transformer, "forward")
     (picture,) = generator.generate([asked()])
     assert len(forward.given) == 8
@@ -62,7 +62,7 @@ def test_a_lora_for_another_model_is_refused(
 
 
 def save_lora(generator: DiffusersGenerator, folder: Path, prefix: str = "transformer") -> Path:
-    transformer = copy.deepcopy(generator.load().pipeline.transformer)
+    transformer = copy.deepcopy(generator.loaded().pipeline.transformer)
     config = LoraConfig(r=2, target_modules=["to_q", "to_v"], init_lora_weights=False)
     transformer.add_adapter(config)
     state = get_peft_model_state_dict(transformer)
@@ -73,13 +73,12 @@ def save_lora(generator: DiffusersGenerator, folder: Path, prefix: str = "transf
 
 
 def test_any_inpainting_class_can_be_named(models: TinyModels) -> None:
-    options = DiffusersOptions(
+    generator = DiffusersGenerator(
         pipeline="StableDiffusionXLInpaintPipeline",
         model=str(models.folder("sdxl-inpaint")),
         steps=2,
-        **FAST,  # type: ignore[arg-type]
+        **FAST,
     )
-    generator = make_diffusers(options)
     (picture,) = generator.generate([asked()])
     assert picture.shape == (HEIGHT, WIDTH, 3)
     assert generator.fingerprint.startswith("diffusers/StableDiffusionXLInpaintPipeline/")
@@ -101,7 +100,7 @@ def test_what_cannot_be_loaded_is_one_line(
 ) -> None:
     options = {**FAST, "model": str(models.folder("sdxl-inpaint")), **settings}
     with pytest.raises(InputError) as raised:
-        make_diffusers(DiffusersOptions(pipeline=pipeline, **options)).load()
+        DiffusersGenerator(pipeline=pipeline, **options).load()
     assert words in str(raised.value)
     assert "\n" not in str(raised.value)
 
@@ -114,14 +113,14 @@ def test_klein_that_was_not_distilled_needs_its_own_steps(
     index.write_text(index.read_text().replace('"is_distilled": true', '"is_distilled": false'))
     with pytest.raises(InputError, match="not distilled; set steps"):
         models.fresh("flux2-klein", model=str(base)).load()
-    assert models.fresh("flux2-klein", model=str(base), steps=50, guidance=4.0).load() is not None
+    models.fresh("flux2-klein", model=str(base), steps=50, guidance=4.0).load()
 
 
 @pytest.fixture
 def broken(models: TinyModels) -> Iterator[DiffusersGenerator]:
     """Its autoencoder paints no numbers."""
     generator = models.generator("z-image-turbo")
-    bias = generator.load().pipeline.vae.decoder.conv_out.bias
+    bias = generator.loaded().pipeline.vae.decoder.conv_out.bias
     kept = bias.detach().clone()
     with torch.no_grad():
         bias.fill_(float("nan"))
@@ -134,7 +133,7 @@ def test_pixels_that_are_not_numbers_are_an_error(broken: DiffusersGenerator) ->
     with pytest.raises(ValueError, match="not numbers"):
         broken.generate([asked()])
     with pytest.raises(ValueError, match="not numbers"):
-        broken.vae_round_trip(asked().image)
+        broken.round_trip(asked().image)
 
 
 def test_a_picture_that_a_safety_checker_blackened_is_an_error(
@@ -142,7 +141,7 @@ def test_a_picture_that_a_safety_checker_blackened_is_an_error(
 ) -> None:
     generator = models.generator("sdxl-inpaint")
     black = SimpleNamespace(images=np.zeros((1, 64, 96, 3)), nsfw_content_detected=[True])
-    monkeypatch.setattr(generator.load(), "pipeline", lambda **arguments: black)
+    monkeypatch.setattr(generator.loaded(), "pipeline", lambda **arguments: black)
     with pytest.raises(ValueError, match="safety checker"):
         generator.generate([asked()])
 
@@ -151,7 +150,7 @@ def short_of_memory(
     monkeypatch: pytest.MonkeyPatch, generator: DiffusersGenerator, pixels: int
 ) -> list[int]:
     """Decoding more than that many pixels at once fails as on a full device; returns the tries."""
-    vae = generator.load().pipeline.vae
+    vae = generator.loaded().pipeline.vae
     decode, tried = vae.decode, []
 
     def small(latents: torch.Tensor, *args: Any, **kwargs: Any) -> Any:
@@ -190,9 +189,9 @@ def test_too_little_memory_for_a_batch_paints_fewer_at_a_time(
 
 
 def test_a_round_trip_is_what_the_autoencoder_makes_of_it(generator: DiffusersGenerator) -> None:
-    vae = generator.load().pipeline.vae
+    vae = generator.loaded().pipeline.vae
     image = asked(size=(96, 64)).image
-    through = generator.vae_round_trip(image)
+    through = generator.round_trip(image)
     tensor = torch.from_numpy(image).float().permute(2, 0, 1)[None] / 255
     film = tensor[:, :, None] if vae.__class__.__name__ == "AutoencoderKLQwenImage" else tensor
     with torch.no_grad():
@@ -203,7 +202,7 @@ def test_a_round_trip_is_what_the_autoencoder_makes_of_it(generator: DiffusersGe
 
 def test_a_round_trip_keeps_any_size(generator: DiffusersGenerator) -> None:
     request = asked(size=(83, 61))
-    through = generator.vae_round_trip(request.image)
+    through = generator.round_trip(request.image)
     assert through.shape == request.image.shape
     assert through.dtype == np.uint8
     (painted,) = generator.generate([request])

@@ -7,15 +7,17 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from syngrpo.painting.generators import OutOfMemory
-from syngrpo.painting.generators.diffusers import make_diffusers
-from syngrpo.painting.generators.presets import PRESETS, DiffusersOptions, plan
+from syngrpo.painting.generators import make_generator
+from syngrpo.painting.generators.base import OutOfMemory
+from syngrpo.painting.generators.diffusers_generator import DiffusersGenerator
+from syngrpo.painting.generators.diffusers_options import PRESETS, DiffusersOptions, plan
 from syngrpo.painting.generators.sizes import (
     SizeRule,
     fitted_image,
@@ -124,22 +126,22 @@ def test_a_lightning_lora_brings_its_steps_and_guidance() -> None:
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (DiffusersOptions(preset="flux3"), "flux2-klein, z-image-turbo"),
-        (DiffusersOptions(preset="flux2-klein", pipeline="X", model="y"), "exclude"),
-        (DiffusersOptions(pipeline="FluxFillPipeline"), "needs a model"),
-        (DiffusersOptions(negative_prompt="cats"), "does not take a negative prompt"),
-        (DiffusersOptions(steps=0), "steps is 0"),
-        (DiffusersOptions(strength=0.0), "strength is 0.0"),
-        (DiffusersOptions(dtype="int8"), "dtype 'int8' is unknown"),
-        (DiffusersOptions(min_pixels=10, max_pixels=9), "min_pixels 10"),
-        (DiffusersOptions(model="/no/such/model"), "/no/such/model does not exist"),
-        (DiffusersOptions(model="./no/such"), "does not exist"),
-        (DiffusersOptions(lora="/no/such/lora"), "LoRA /no/such/lora"),
+        ({"preset": "flux3"}, "flux2-klein, z-image-turbo"),
+        ({"preset": "flux2-klein", "pipeline": "X", "model": "y"}, "exclude"),
+        ({"pipeline": "FluxFillPipeline"}, "needs a model"),
+        ({"negative_prompt": "cats"}, "does not take a negative prompt"),
+        ({"steps": 0}, "option steps of"),
+        ({"strength": 0.0}, "option strength of"),
+        ({"dtype": "int8"}, "option dtype of"),
+        ({"min_pixels": 10, "max_pixels": 9}, "min_pixels 10"),
+        ({"model": "/no/such/model"}, "/no/such/model does not exist"),
+        ({"model": "./no/such"}, "does not exist"),
+        ({"lora": "/no/such/lora"}, "LoRA /no/such/lora"),
     ],
 )
-def test_wrong_options_are_one_line(options: DiffusersOptions, words: str) -> None:
+def test_wrong_options_are_one_line(options: dict[str, Any], words: str) -> None:
     with pytest.raises(InputError) as raised:
-        make_diffusers(options)
+        make_generator("diffusers", options)
     assert words in str(raised.value)
     assert "\n" not in str(raised.value)
 
@@ -148,12 +150,12 @@ def test_a_model_that_the_hub_does_not_give_is_one_line(monkeypatch: pytest.Monk
     hub = pytest.importorskip("huggingface_hub")
     monkeypatch.setattr(hub.constants, "HF_HUB_OFFLINE", True)
     with pytest.raises(InputError, match=r"^image model nobody/nothing is neither .*directory$"):
-        make_diffusers(DiffusersOptions(model="nobody/nothing"))
+        DiffusersGenerator(model="nobody/nothing")
 
 
 def test_a_directory_that_is_no_model_is_named(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"has no model_index\.json"):
-        make_diffusers(DiffusersOptions(model=str(tmp_path)))
+        DiffusersGenerator(model=str(tmp_path))
 
 
 def test_without_diffusers_the_extra_is_named(monkeypatch: pytest.MonkeyPatch, model: Path) -> None:
@@ -162,7 +164,7 @@ def test_without_diffusers_the_extra_is_named(monkeypatch: pytest.MonkeyPatch, m
 
     monkeypatch.setattr(importlib.metadata, "version", missing)
     with pytest.raises(InputError, match=r'pip install "syngrpo\[diffusers\]"'):
-        make_diffusers(DiffusersOptions(model=str(model)))
+        DiffusersGenerator(model=str(model))
 
 
 def test_fingerprints_tell_apart_whatever_changes_pictures(
@@ -171,24 +173,24 @@ def test_fingerprints_tell_apart_whatever_changes_pictures(
     monkeypatch.setattr(importlib.metadata, "version", lambda name: "0.42.1")
     lora = tmp_path / "light.safetensors"
     lora.write_bytes(b"lora")
-    base = DiffusersOptions(preset="qwen-image-inpaint", model=str(model))
-    fingerprint = make_diffusers(base).fingerprint
+    base = {"preset": "qwen-image-inpaint", "model": str(model)}
+    fingerprint = DiffusersGenerator(**base).fingerprint
     assert fingerprint.startswith("diffusers/qwen-image-inpaint/tiny@")
     other = [
-        replace(base, preset="sdxl-inpaint"),
-        replace(base, steps=3),
-        replace(base, guidance=2.0),
-        replace(base, strength=0.9),
-        replace(base, negative_prompt="cats"),
-        replace(base, min_pixels=7),
-        replace(base, max_pixels=1 << 19),
-        replace(base, dtype="float32"),
-        replace(base, lora=str(lora)),
-        replace(base, lora=str(lora), steps=50, guidance=4.0),
+        {"preset": "sdxl-inpaint"},
+        {"steps": 3},
+        {"guidance": 2.0},
+        {"strength": 0.9},
+        {"negative_prompt": "cats"},
+        {"min_pixels": 7},
+        {"max_pixels": 1 << 19},
+        {"dtype": "float32"},
+        {"lora": str(lora)},
+        {"lora": str(lora), "steps": 50, "guidance": 4.0},
     ]
-    prints = [fingerprint, *(make_diffusers(options).fingerprint for options in other)]
+    prints = [fingerprint, *(DiffusersGenerator(**base | more).fingerprint for more in other)]
     monkeypatch.setattr(importlib.metadata, "version", lambda name: "0.43.0")
-    prints.append(make_diffusers(base).fingerprint)
+    prints.append(DiffusersGenerator(**base).fingerprint)
     assert len(set(prints)) == len(prints)
 
 
@@ -196,16 +198,17 @@ def test_fingerprints_do_not_tell_apart_what_does_not(
     model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(importlib.metadata, "version", lambda name: "0.42.1")
-    base = DiffusersOptions(model=str(model))
+    base = {"model": str(model)}
     elsewhere = shutil.copytree(model, tmp_path / "other" / "tiny")
     (elsewhere / "README.md").write_text("words")
     same = [
-        replace(base, model=str(elsewhere)),
-        replace(base, device="cuda", cpu_offload=True),
-        replace(base, batch=4),
-        replace(base, steps=4),
+        {"model": str(elsewhere)},
+        {"device": "cuda", "cpu_offload": True},
+        {"batch": 4},
+        {"steps": 4},
     ]
-    assert {make_diffusers(o).fingerprint for o in same} == {make_diffusers(base).fingerprint}
+    prints = {DiffusersGenerator(**base | more).fingerprint for more in same}
+    assert prints == {DiffusersGenerator(**base).fingerprint}
 
 
 @pytest.mark.parametrize("offset", [10, 150_100, 299_990])
@@ -213,20 +216,19 @@ def test_other_weights_of_the_same_shape_are_another_model(
     model: Path, offset: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(importlib.metadata, "version", lambda name: "0.42.1")
-    options = DiffusersOptions(model=str(model))
-    before = make_diffusers(options).fingerprint
+    before = DiffusersGenerator(model=str(model)).fingerprint
     with (model / "vae" / "weights.safetensors").open("r+b") as file:
         file.seek(offset)
         file.write(b"x")
-    assert make_diffusers(options).fingerprint != before
+    assert DiffusersGenerator(model=str(model)).fingerprint != before
 
 
 def test_nothing_heavy_is_imported_before_a_model_is_loaded(model: Path) -> None:
     pytest.importorskip("diffusers")
     program = (
         "import sys\n"
-        "from syngrpo.painting.generators.diffusers import DiffusersOptions, make_diffusers\n"
-        "print(make_diffusers(DiffusersOptions(model=sys.argv[1])).fingerprint)\n"
+        "from syngrpo.painting.generators import make_generator\n"
+        "print(make_generator('diffusers', {'model': sys.argv[1]}).fingerprint)\n"
         "assert not {'torch', 'diffusers', 'transformers'} & set(sys.modules)\n"
     )
     done = subprocess.run(

@@ -30,14 +30,17 @@ from image_edit_server import (
 from PIL import Image
 
 from syngrpo.painting.compositing import ERASED, composite, erase_background
+from syngrpo.painting.generators import make_generator
 from syngrpo.painting.generators.base import GenerationRequest
-from syngrpo.painting.generators.http import (
-    HttpGenerator,
-    HttpOptions,
+from syngrpo.painting.generators.http_generator import HttpGenerator
+from syngrpo.painting.generators.image_server import (
     ImageServerError,
-    make_http,
+    ServerOptions,
+    Timing,
+    TokenBucket,
+    pause_s,
+    retry_after_s,
 )
-from syngrpo.painting.generators.pacing import Backoff, TokenBucket, retry_after_s
 from syngrpo.sample import InputError
 
 KEY = "sk-very-secret-0123456789"
@@ -99,12 +102,8 @@ def asking_for(seed: int = 3, height: int = 48, width: int = 64) -> GenerationRe
 
 
 def timed(server: ImageEditServer, timer: Timer, **options: object) -> HttpGenerator:
-    return make_http(
-        HttpOptions(server.url, **options),  # type: ignore[arg-type]
-        clock=timer.clock,
-        sleep=timer.sleep,
-        chance=lambda: 0.0,
-    )
+    timing = Timing(timer.clock, timer.sleep, chance=lambda: 0.0)
+    return HttpGenerator(timing, url=server.url, **options)
 
 
 def fails(generator: HttpGenerator, *requests: GenerationRequest) -> str:
@@ -132,7 +131,7 @@ def test_the_background_is_painted_and_kept_pixels_are_exact(
     server.paints = polarity
     original, keep = scene()
     request = asking_for(seed=11)
-    generator = make_http(HttpOptions(server.url, mask=polarity, **rule))  # type: ignore[arg-type]
+    generator = HttpGenerator(url=server.url, mask=polarity, **rule)
     painted = generator.generate([request])[0]
     assert painted.dtype == np.uint8
     assert painted.shape[:2] == generator.size_for((64, 48))[::-1]
@@ -150,21 +149,21 @@ def test_the_background_is_painted_and_kept_pixels_are_exact(
 
 def test_the_server_sees_no_old_background(server: ImageEditServer) -> None:
     _, keep = scene()
-    make_http(HttpOptions(server.url)).generate([asking_for()])
+    HttpGenerator(url=server.url).generate([asking_for()])
     uploaded = np.asarray(server.asked[0].files["image"])
     assert (uploaded[~keep] == ERASED).all()
 
 
 def test_a_mask_of_the_wrong_kind_is_refused_once(server: ImageEditServer) -> None:
-    generator = make_http(HttpOptions(server.url, mask="white", mask_field="mask"))
+    generator = HttpGenerator(url=server.url, mask="white", mask_field="mask")
     assert "missing alpha channel" in fails(generator)
     assert len(server.asked) == 1
 
 
 def test_the_fields_of_a_request(server: ImageEditServer) -> None:
     extra = {"num_inference_steps": 4, "guidance_scale": 1.5, "enhance": False, "quality": "low"}
-    options = HttpOptions(server.url, model="m", response_format="b64_json", extra=extra)
-    make_http(options).generate([asking_for(seed=2**31 - 1)])
+    options = {"model": "m", "response_format": "b64_json", "extra": extra}
+    HttpGenerator(url=server.url, **options).generate([asking_for(seed=2**31 - 1)])
     assert server.asked[0].fields == {
         "prompt": "a beach, at night",
         "model": "m",
@@ -176,27 +175,27 @@ def test_the_fields_of_a_request(server: ImageEditServer) -> None:
         "enhance": "false",
         "quality": "low",
     }
-    make_http(HttpOptions(server.url, seed_field=None)).generate([asking_for()])
+    HttpGenerator(url=server.url, seed_field=None).generate([asking_for()])
     assert server.asked[1].fields.keys() == {"prompt", "size"}
 
 
 def test_prompts_arrive_as_they_are(server: ImageEditServer) -> None:
     prompt = 'Käse "im" Schnee; --x\r\n雪'
     request = dataclasses.replace(asking_for(), prompt=prompt)
-    make_http(HttpOptions(server.url)).generate([request])
+    HttpGenerator(url=server.url).generate([request])
     assert server.asked[0].fields["prompt"] == prompt
 
 
 def test_sizes() -> None:
     url = "http://127.0.0.1:1/v1/images/edits"
-    three = make_http(HttpOptions(url, sizes=("1024x1024", "1536x1024", "1024x1536")))
+    three = HttpGenerator(url=url, sizes=("1024x1024", "1536x1024", "1024x1536"))
     assert three.size_for((640, 480)) == (1536, 1024)
     assert three.size_for((500, 480)) == (1024, 1024)
     assert three.size_for((480, 800)) == (1024, 1536)
-    square = make_http(HttpOptions(url, sizes=("256x256", "1024x1024")))
+    square = HttpGenerator(url=url, sizes=("256x256", "1024x1024"))
     assert square.size_for((300, 300)) == (256, 256)
-    assert make_http(HttpOptions(url)).size_for((641, 479)) == (641, 479)
-    width, height = make_http(HttpOptions(url, multiple=16)).size_for((641, 479))
+    assert HttpGenerator(url=url).size_for((641, 479)) == (641, 479)
+    width, height = HttpGenerator(url=url, multiple=16).size_for((641, 479))
     assert width % 16 == height % 16 == 0
     assert 512 * 512 * 0.9 < width * height <= 1024 * 1024
 
@@ -204,12 +203,12 @@ def test_sizes() -> None:
 def test_a_picture_of_another_size_is_taken(server: ImageEditServer) -> None:
     other = np.full((30, 20, 3), 200, dtype=np.uint8)
     server.plan.append(answering(picture_answer(png(other))))
-    painted = make_http(HttpOptions(server.url)).generate([asking_for()])[0]
+    painted = HttpGenerator(url=server.url).generate([asking_for()])[0]
     assert (painted == other).all()
 
 
 def test_no_requests_are_no_pictures(server: ImageEditServer) -> None:
-    assert make_http(HttpOptions(server.url)).generate([]) == []
+    assert HttpGenerator(url=server.url).generate([]) == []
     assert not server.asked
 
 
@@ -327,7 +326,7 @@ def test_pictures_come_in_order_of_their_requests(server: ImageEditServer) -> No
 
     server.plan.extend([hold, release, release])
     requests = [asking_for(seed) for seed in range(7)]
-    painted = make_http(HttpOptions(server.url, concurrency=3)).generate(requests)
+    painted = HttpGenerator(url=server.url, concurrency=3).generate(requests)
     assert [tuple(picture[0, 0]) for picture in painted] == [tuple(colour(s)) for s in range(7)]
     assert server.most_in_flight == 3
 
@@ -374,11 +373,11 @@ def test_the_token_bucket() -> None:
 
 
 def test_pauses_double_up_to_a_limit_and_are_spread() -> None:
-    backoff = Backoff(1.0, 20.0)
-    assert [backoff.pause(n, None, 0.0) for n in range(6)] == [0.5, 1, 2, 4, 8, 10]
-    assert backoff.pause(1, None, 0.5) == 1.5
-    assert backoff.pause(0, 30.0, 0.0) == 30.5
-    assert backoff.pause(5000, None, 0.0) == 10
+    options = ServerOptions(backoff_s=1.0, max_backoff_s=20.0)
+    assert [pause_s(n, options, None, 0.0) for n in range(1, 7)] == [0.5, 1, 2, 4, 8, 10]
+    assert pause_s(2, options, None, 0.5) == 1.5
+    assert pause_s(1, options, 30.0, 0.0) == 30.5
+    assert pause_s(5000, options, None, 0.0) == 10
 
 
 def test_retry_after() -> None:
@@ -453,7 +452,7 @@ def test_pictures_in_other_formats_and_modes(server: ImageEditServer, form: str)
     mode = "L" if form == "JPEG" else "RGBA"
     Image.new(mode, (16, 8), 99 if mode == "L" else (99, 99, 99, 255)).save(buffer, format=form)
     server.plan.append(answering(picture_answer(buffer.getvalue())))
-    painted = make_http(HttpOptions(server.url)).generate([asking_for()])[0]
+    painted = HttpGenerator(url=server.url).generate([asking_for()])[0]
     assert painted.shape == (8, 16, 3)
     assert (np.abs(painted.astype(int) - 99) <= 2).all()
 
@@ -555,7 +554,7 @@ def test_the_key_is_in_the_authorization_header_and_nowhere_else(
 
 
 def test_no_key_no_header(server: ImageEditServer) -> None:
-    make_http(HttpOptions(server.url)).generate([asking_for()])
+    HttpGenerator(url=server.url).generate([asking_for()])
     assert "authorization" not in server.asked[0].headers
 
 
@@ -563,7 +562,7 @@ def test_no_key_no_header(server: ImageEditServer) -> None:
 def test_a_key_that_is_missing_or_cannot_be_one(
     server: ImageEditServer, monkeypatch: pytest.MonkeyPatch, value: str | None
 ) -> None:
-    generator = make_http(HttpOptions(server.url, api_key_env=KEY_ENV))
+    generator = HttpGenerator(url=server.url, api_key_env=KEY_ENV)
     monkeypatch.delenv(KEY_ENV, raising=False)
     if value is not None:
         monkeypatch.setenv(KEY_ENV, value)
@@ -579,28 +578,29 @@ def test_a_key_that_is_missing_or_cannot_be_one(
 
 def test_the_fingerprint_names_what_changes_pictures() -> None:
     url = "https://images.example.org/v1/images/edits"
-    base = HttpOptions(url, model="m")
+    base = {"url": url, "model": "m"}
     same = [
-        dataclasses.replace(base, timeout_s=5, retries=1, concurrency=9, api_key_env="X"),
-        dataclasses.replace(base, url=f"{url}?api-version=secret"),
-        dataclasses.replace(base, response_format="url", max_requests_per_minute=3.0),
-        dataclasses.replace(base, min_pixels=7, extra={}),
+        {"timeout_s": 5, "retries": 1, "concurrency": 9, "api_key_env": "X"},
+        {"url": f"{url}?api-version=secret"},
+        {"response_format": "url", "max_requests_per_minute": 3.0},
+        {"min_pixels": 7, "extra": {}},
     ]
     other = [
-        dataclasses.replace(base, url="https://images.example.org:8443/v1/images/edits"),
-        dataclasses.replace(base, model="n"),
-        dataclasses.replace(base, mask="white"),
-        dataclasses.replace(base, mask="white", mask_field="mask"),
-        dataclasses.replace(base, seed_field=None),
-        dataclasses.replace(base, extra={"steps": 4}),
-        dataclasses.replace(base, sizes=("1024x1024",)),
-        dataclasses.replace(base, multiple=16),
-        dataclasses.replace(base, multiple=16, min_pixels=7),
+        {"url": "https://images.example.org:8443/v1/images/edits"},
+        {"model": "n"},
+        {"mask": "white"},
+        {"mask": "white", "mask_field": "mask"},
+        {"seed_field": None},
+        {"extra": {"steps": 4}},
+        {"sizes": ("1024x1024",)},
+        {"multiple": 16},
+        {"multiple": 16, "min_pixels": 7},
     ]
-    print_ = make_http(base).fingerprint
+    print_ = make_generator("http", base).fingerprint
     assert print_.startswith("http/images.example.org/v1/images/edits/m/")
-    assert {make_http(options).fingerprint for options in same} == {print_}
-    assert len({make_http(options).fingerprint for options in other} - {print_}) == len(other)
+    assert {make_generator("http", base | options).fingerprint for options in same} == {print_}
+    prints = {make_generator("http", base | options).fingerprint for options in other}
+    assert len(prints - {print_}) == len(other)
 
 
 @pytest.mark.parametrize(
@@ -613,19 +613,19 @@ def test_the_fingerprint_names_what_changes_pictures() -> None:
         ({"url": "http://host:port/x"}, "url is not one"),
         ({"url": "http://host:99999/x"}, "a host and port"),
         ({"url": f"http://me:{KEY}@host/x"}, "api_key_env"),
-        ({"mask": "black"}, "transparent, white"),
-        ({"response_format": "png"}, "b64_json, url"),
+        ({"mask": "black"}, "'transparent' or 'white'"),
+        ({"response_format": "png"}, "'b64_json' or 'url'"),
         ({"sizes": ("1024",)}, "1024x1024"),
         ({"sizes": ("0x5",)}, "1024x1024"),
         ({"sizes": ("8x8",), "multiple": 8}, "exclude each other"),
-        ({"multiple": 0}, "multiple is 0"),
+        ({"multiple": 0}, "option multiple of"),
         ({"min_pixels": 9, "max_pixels": 4}, "min_pixels 9 is more than max_pixels 4"),
-        ({"timeout_s": 0}, "timeout_s is 0"),
-        ({"deadline_s": float("nan")}, "deadline_s is nan"),
-        ({"retries": -1}, "retries is -1"),
+        ({"timeout_s": 0}, "option timeout_s of"),
+        ({"deadline_s": float("nan")}, "option deadline_s of"),
+        ({"retries": -1}, "option retries of"),
         ({"backoff_s": 30}, "backoff_s 30 is more than max_backoff_s"),
-        ({"concurrency": 0}, "concurrency is 0"),
-        ({"max_requests_per_minute": 0.0}, "max_requests_per_minute is 0"),
+        ({"concurrency": 0}, "option concurrency of"),
+        ({"max_requests_per_minute": 0.0}, "option max_requests_per_minute of"),
         ({"extra": {"seed": 3}}, "'seed', which every request does"),
         ({"extra": {"n": 3}}, "'n', which every request does"),
         ({"extra": {"lora": ["a"]}}, "'lora' to a list"),
@@ -634,15 +634,15 @@ def test_the_fingerprint_names_what_changes_pictures() -> None:
 def test_options_that_make_no_sense(change: dict[str, object], complaint: str) -> None:
     options = {"url": "http://127.0.0.1:1/v1/images/edits"} | change
     with pytest.raises(InputError) as caught:
-        make_http(HttpOptions(**options))  # type: ignore[arg-type]
+        make_generator("http", options)
     assert complaint in str(caught.value)
     assert "\n" not in str(caught.value)
     assert KEY not in str(caught.value)
 
 
 def test_a_seed_may_be_fixed_for_a_server_that_calls_it_otherwise(server: ImageEditServer) -> None:
-    options = HttpOptions(server.url, seed_field=None, extra={"seed": 5})
-    painted = make_http(options).generate([asking_for(seed=9)])[0]
+    generator = HttpGenerator(url=server.url, seed_field=None, extra={"seed": 5})
+    painted = generator.generate([asking_for(seed=9)])[0]
     assert (painted[0, 0] == colour(5)).all()
 
 

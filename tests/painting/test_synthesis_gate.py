@@ -6,7 +6,8 @@ from PIL import Image, ImageFilter
 
 from syngrpo.painting.compositing import composite, erase_background, keep_mask
 from syngrpo.painting.gate import Gate, GateThresholds, hash_distance, perceptual_hash
-from syngrpo.painting.generators.base import GenerationRequest, make_generator
+from syngrpo.painting.generators import make_generator
+from syngrpo.painting.generators.base import GenerationRequest
 from syngrpo_rooms.dataset import rooms_samples
 from syngrpo_rooms.descriptions import parse_description, random_description
 from syngrpo_rooms.scenes import sample_scene

@@ -10,8 +10,7 @@ import pytest
 from syngrpo.data_server.options import SynthesisSettings
 from syngrpo.data_server.pool_jobs import PoolJobs, open_queue
 from syngrpo.data_server.ports import run_job
-from syngrpo.painting.generators import OutOfMemory
-from syngrpo.painting.generators.base import GenerationRequest, NoopGenerator
+from syngrpo.painting.generators.base import GenerationRequest, NoopGenerator, OutOfMemory
 from syngrpo.painting.judges.panel import Judges
 from syngrpo.painting.painter import Painter
 from syngrpo.pool.jobs import JobRequest
@@ -32,8 +31,9 @@ class SmallDevice(NoopGenerator):
     def load(self) -> None:
         self.loaded = True
 
-    def limit_side(self, pixels: int) -> None:
-        self.side = pixels
+    def limit_side(self, side: int) -> bool:
+        self.side = side
+        return True
 
     def generate(self, requests: Sequence[GenerationRequest]) -> list[np.ndarray]:
         size = min(self.side, max(requests[0].size))

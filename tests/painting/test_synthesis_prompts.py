@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 
 from syngrpo.painting.class_names import strip_classes
-from syngrpo.painting.generators.base import GenerationRequest, make_generator
+from syngrpo.painting.generators import make_generator
+from syngrpo.painting.generators.base import GenerationRequest
 from syngrpo.painting.prompt import (
     DESCRIPTION_LIMIT,
     build_prompt,
@@ -144,7 +145,7 @@ def test_rooms_hears_the_description_and_not_the_names() -> None:
 
 
 def test_an_unknown_generator_is_one_line() -> None:
-    with pytest.raises(InputError, match=r"generator 'rom' is unknown; use one of rooms, noop"):
+    with pytest.raises(InputError, match=r"generator 'rom' is unknown; use one of noop, diffusers"):
         make_generator("rom")
     with pytest.raises(InputError, match="cannot be imported"):
         make_generator("no_such_package:Thing")

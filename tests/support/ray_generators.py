@@ -14,6 +14,7 @@ from syngrpo.painting.generators.base import GenerationRequest, NoopGenerator
 class NamesItsGpu(NoopGenerator):
     """Leaves a mark with the GPUs that its process may use, and takes a while."""
 
+    wants_gpu = True
     fingerprint = "names-its-gpu"
 
     def generate(self, requests: Sequence[GenerationRequest]) -> list[np.ndarray]:

@@ -21,8 +21,7 @@ from tokenizers.pre_tokenizers import ByteLevel
 
 from syngrpo.painting.compositing import erase_background
 from syngrpo.painting.generators.base import GenerationRequest
-from syngrpo.painting.generators.diffusers import DiffusersGenerator, make_diffusers
-from syngrpo.painting.generators.presets import DiffusersOptions
+from syngrpo.painting.generators.diffusers_generator import DiffusersGenerator
 
 HIDDEN = 16
 LATENTS = 4
@@ -50,7 +49,7 @@ class TinyModels:
     def fresh(self, preset: str, **settings: Any) -> DiffusersGenerator:
         """A generator of its own."""
         options = {"model": str(self.folder(preset)), "steps": STEPS[preset], **FAST, **settings}
-        return make_diffusers(DiffusersOptions(preset=preset, **options))
+        return DiffusersGenerator(preset=preset, **options)
 
     def generator(self, preset: str) -> DiffusersGenerator:
         """One that all tests share; they leave it as they found it."""

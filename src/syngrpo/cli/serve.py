@@ -38,7 +38,7 @@ def serve(
     require_token_beyond_loopback(host, token)
 
     from syngrpo.data_server.service.serve_data import serve as run_server
-    from syngrpo.painting.generators.base import make_generator
+    from syngrpo.painting.generators import make_generator
 
     given, cluster = generator_options(option), ray_cluster(ray, gpus_per_worker)
     if workers:

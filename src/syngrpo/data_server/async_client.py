@@ -27,7 +27,7 @@ from syngrpo.data_server.options import SynthesisSettings
 from syngrpo.data_server.pool_jobs import QueueSink, open_queue
 from syngrpo.data_server.ports import JobSink
 from syngrpo.data_server.spill import Spill
-from syngrpo.painting.generators.base import make_generator
+from syngrpo.painting.generators import make_generator
 from syngrpo.pool.filesystem import explain_disk_errors
 from syngrpo.pool.jobs import JobRequest, Outcome
 from syngrpo.pool.sampling import SamplingPolicy

@@ -14,12 +14,11 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from syngrpo.data_server.options import RemoteSettings
+from syngrpo.painting.generators import wants_gpu
 from syngrpo.sample import InputError
 
 CONNECT_S = 5.0
 """How long a cluster may take to accept a connection: Ray itself would try for minutes."""
-WITHOUT_GPU = ("rooms", "noop", "http")
-"""Generators that no GPU makes faster; any other wants one."""
 TOKEN_MODE = "RAY_AUTH_MODE"
 """Ray's variable for whether it authenticates."""
 
@@ -45,7 +44,7 @@ def needs(
     """
     gpus = cluster.gpus_per_worker
     if gpus is None:
-        paints = settings.generator not in WITHOUT_GPU and settings.options.get("device") != "cpu"
+        paints = wants_gpu(settings.generator, settings.options)
         wants = paints or settings.judges.device != "cpu"
         gpus = 1.0 if wants and resources.get("GPU", 0) > 0 else 0.0
     if gpus < 0 or (gpus > 1 and gpus != int(gpus)):

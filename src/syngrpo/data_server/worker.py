@@ -21,7 +21,7 @@ from typing import TypeVar
 from syngrpo.data_server.options import RemoteSettings, SynthesisSettings
 from syngrpo.data_server.pool_jobs import PoolJobs, open_queue
 from syngrpo.data_server.ports import JobSource, Leased
-from syngrpo.painting.generators.base import make_generator
+from syngrpo.painting.generators import make_generator
 from syngrpo.painting.judges.loading import load_judges
 from syngrpo.painting.painter import Failed, HandedBack, Painter
 from syngrpo.painting.painting_request import Result

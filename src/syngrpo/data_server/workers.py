@@ -12,7 +12,7 @@ from syngrpo.data_server.ray_cluster import RayCluster
 from syngrpo.data_server.ray_workers import RayWorkers
 from syngrpo.data_server.service.connection import Connection
 from syngrpo.data_server.worker import work
-from syngrpo.painting.generators.base import make_generator
+from syngrpo.painting.generators import make_generator
 from syngrpo.serving.http_client import Unavailable
 from syngrpo.serving.supervision import Supervisor, WorkerProcess
 from syngrpo.serving.wording import count

@@ -5,8 +5,7 @@ Arrays are in pixels of the original image: images uint8 (H, W, 3) RGB, masks bo
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 
 import numpy as np
 from PIL import Image, ImageFilter
@@ -16,20 +15,6 @@ from syngrpo.sample import InputError, Sample
 
 ERASED = 127
 """Grey level of an erased background. A constant: any statistic of the old one would leak it."""
-
-
-@dataclass(frozen=True)
-class RoundTrip:
-    """The kept pixels as the generator itself would reproduce them, so that no seam of unlike
-    pixel statistics marks them.
-
-    ``through`` takes uint8 (H, W, 3) through the generator's autoencoder and back; another size is
-    resized. ``share`` in [0, 1] is how much of its result a kept pixel takes. Kept pixels are then
-    no longer equal: the gate needs a ``max_kept_difference``.
-    """
-
-    through: Callable[[np.ndarray], np.ndarray]
-    share: float = 1.0
 
 
 def keep_mask(sample: Sample, keep: Sequence[int] | None = None) -> np.ndarray:
@@ -70,19 +55,24 @@ def composite(
     generated: np.ndarray,
     keep: np.ndarray,
     feather: int,
-    round_trip: RoundTrip | None = None,
+    returned: np.ndarray | None = None,
+    share: float = 1.0,
 ) -> np.ndarray:
-    """The generated picture with the original's pixels under ``keep``: exactly, or after a
-    ``round_trip``.
+    """Paste the original's pixels under ``keep`` into the generated picture: uint8 (H, W, 3).
 
     ``generated`` may have any size; it is resized to the original's. Outside the mask, up to
     ``feather`` pixels away from it (in rows and columns), the original fades into the generated
-    picture linearly; 0 pastes hard edges. uint8 (H, W, 3).
+    picture linearly; 0 pastes hard edges.
+
+    ``returned``, of any size, is the original as the generator itself would reproduce it (see
+    ``Generator.round_trip``), and ``share`` in [0, 1] how much of the difference the pasted pixels
+    take, so that no seam between unlike pixel statistics marks them. They are then no longer those
+    of the original: the gate needs a ``max_kept_difference``.
     """
     generated = resized_to(generated, keep)
-    if round_trip is not None:
-        returned = resized_to(round_trip.through(original), keep).astype(np.float32)
-        original = np.rint(original + (returned - original) * round_trip.share).astype(np.uint8)
+    if returned is not None:
+        returned = resized_to(returned, keep).astype(np.float32)
+        original = np.rint(original + (returned - original) * share).astype(np.uint8)
     blend = generated
     if feather > 0:
         # A box blur is one half on a straight edge and zero one radius away from it.

@@ -29,7 +29,7 @@ class GateThresholds:
     absolute difference to the parent outside the kept objects, at least. ``min_distance``:
     perceptual distance to the parent and to every sibling, at least. ``max_kept_difference``: of
     any pixel of a kept object to the parent; 0 unless the foreground goes through a round trip (see
-    ``compositing.RoundTrip``). ``min_object_fit``: IoU of a label's box with the box around the
+    ``compositing.composite``). ``min_object_fit``: IoU of a label's box with the box around the
     kept pixels of its object, at least.
     """
 

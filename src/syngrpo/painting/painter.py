@@ -8,15 +8,12 @@ from __future__ import annotations
 import logging
 import math
 import traceback
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from PIL import Image
 
 from syngrpo.painting.compositing import (
-    RoundTrip,
     composite,
     default_feather,
     erase_background,
@@ -24,8 +21,7 @@ from syngrpo.painting.compositing import (
 )
 from syngrpo.painting.displacement import displacement, moved_pixels, with_labels_moved
 from syngrpo.painting.gate import Gate
-from syngrpo.painting.generators import OutOfMemory
-from syngrpo.painting.generators.base import GenerationRequest, Generator
+from syngrpo.painting.generators.base import GenerationRequest, Generator, OutOfMemory
 from syngrpo.painting.judges.judge import Candidate
 from syngrpo.painting.judges.masks import with_masks
 from syngrpo.painting.judges.panel import Judges
@@ -60,10 +56,8 @@ class Painter:
         self._judges = judges
 
     def load(self) -> None:
-        """Brings the generator's weights into memory, where it has some. Raises InputError."""
-        load: Callable[[], Any] | None = getattr(self._generator, "load", None)
-        if load is not None:
-            load()
+        """Load the generator's weights, if it has some. Raises InputError when that fails."""
+        self._generator.load()
 
     def paint(self, request: PaintingRequest) -> Result | Failed | HandedBack:
         """Whatever a generator raises is the job's failure; but for OutOfMemory, after which all
@@ -77,12 +71,11 @@ class Painter:
             return Failed(traceback.format_exc())
 
     def _smaller(self, error: OutOfMemory) -> bool:
-        """Lowers the generator's side limit by a quarter, unless it has none or is at the end."""
-        limit: Callable[[int], None] | None = getattr(self._generator, "limit_side", None)
+        """Lower the limit of the generator's sides by a quarter. Return False when it has no such
+        limit, or when the sides would become too small."""
         side = max(error.size) * 3 // 4
-        if limit is None or side < LEAST_SIDE:
+        if side < LEAST_SIDE or not self._generator.limit_side(side):
             return False
-        limit(side)
         log.warning("%s; from now on no side is longer than %d pixels", error, side)
         return True
 
@@ -140,11 +133,8 @@ def _put_together(
 ) -> np.ndarray:
     height, width = keep.shape
     feather = canvas.feather if canvas.feather is not None else default_feather(width, height)
-    through: Callable[[np.ndarray], np.ndarray] | None = getattr(generator, "vae_round_trip", None)
-    round_trip = None
-    if canvas.round_trip > 0 and through is not None:
-        round_trip = RoundTrip(through, canvas.round_trip)
-    return composite(original, painted, keep, feather, round_trip)
+    returned = generator.round_trip(original) if canvas.round_trip > 0 else None
+    return composite(original, painted, keep, feather, returned, canvas.round_trip)
 
 
 def _generation_request(

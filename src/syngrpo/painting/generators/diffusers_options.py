@@ -37,9 +37,7 @@ class DiffusersOptions:
         None, "of the weights; null: the preset's"
     )
     steps: int | None = option(None, "denoising steps; null: the preset's", ge=1)
-    guidance: float | None = option(
-        None, "scale of classifier-free guidance; null: the preset's"
-    )
+    guidance: float | None = option(None, "scale of classifier-free guidance; null: the preset's")
     strength: float | None = option(
         None, "share of the noise schedule that is run; null: the preset's", gt=0, le=1
     )

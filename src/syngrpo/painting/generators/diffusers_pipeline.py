@@ -1,6 +1,7 @@
-"""A pipeline of diffusers, loaded and called. The only module here that imports torch and diffusers.
+"""A pipeline of diffusers, loaded and called.
 
-``LoadedPipeline`` is made by ``diffusers_generator`` when the model is needed.
+The only module of the generators that imports torch and diffusers. ``LoadedPipeline`` is made by
+``diffusers_generator`` when the model is needed.
 """
 
 from __future__ import annotations
@@ -177,9 +178,7 @@ def _from_pretrained(kind: type[Any], chosen: Plan, source: str, revision: str |
     preset = chosen.preset
     dtype = getattr(torch, preset.dtype)
     try:
-        return kind.from_pretrained(
-            source, revision=revision, dtype=dtype, **preset.load
-        )
+        return kind.from_pretrained(source, revision=revision, dtype=dtype, **preset.load)
     except _CANNOT_LOAD as error:
         raise InputError(
             f"image model {preset.model} cannot be loaded as {kind.__name__} ({_line(error)})"

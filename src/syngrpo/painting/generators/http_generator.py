@@ -46,8 +46,8 @@ class HttpOptions(ServerOptions):
     """Which server paints, and how it is asked.
 
     Without ``sizes`` and ``multiple`` pictures are asked for in the size that is wanted. With
-    ``sizes`` in the one nearest in shape. With ``multiple`` in sides that are multiples of it and an
-    area between ``min_pixels`` and ``max_pixels``.
+    ``sizes`` in the one nearest in shape. With ``multiple`` in sides that are multiples of it
+    and an area between ``min_pixels`` and ``max_pixels``.
     """
 
     url: str = option(
@@ -210,9 +210,7 @@ def checked_url(text: str) -> httpx.URL:
             "variable and name that in api_key_env"
         )
     if url.path.rstrip("/").endswith("/v1") or url.path == "/":
-        raise ValueError(
-            f"url {url.host}{url.path} is not the whole address; add /v1/images/edits"
-        )
+        raise ValueError(f"url {url.host}{url.path} is not the whole address; add /v1/images/edits")
     return url
 
 
