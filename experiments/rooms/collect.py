@@ -23,9 +23,9 @@ from experiments.rooms.result import (
     world,
 )
 from experiments.rooms.settings import STARTER
-from syngrpo.pages.lineage import early_and_late_descriptions, open_pool
+from syngrpo.pages.description_words import word_shares
+from syngrpo.pages.pool_gallery import early_and_late_descriptions, open_pool
 from syngrpo.pages.run_data import RunData, read_lines, read_run
-from syngrpo.pages.words import word_shares
 from syngrpo.pool.store import Pool
 from syngrpo.sample import InputError
 

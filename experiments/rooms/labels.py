@@ -18,7 +18,7 @@ from experiments.rooms.sheet import synthetic_ids
 from experiments.rooms.truth import fault
 from syngrpo.data_server.client import InlineClient
 from syngrpo.data_server.options import SynthesisSettings
-from syngrpo.pages.lineage import open_pool
+from syngrpo.pages.pool_gallery import open_pool
 from syngrpo.pool.jobs import JobRequest
 from syngrpo.pool.sampling import SamplingPolicy
 from syngrpo.pool.store import Pool

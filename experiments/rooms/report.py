@@ -28,7 +28,7 @@ from experiments.rooms.tables import (
     words_table,
 )
 from syngrpo.evaluation.statistics import headlines
-from syngrpo.pages.headlines import duration
+from syngrpo.pages.run_headlines import duration
 from syngrpo.sample import InputError
 
 FILE = "RESULTS.md"

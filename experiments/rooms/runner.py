@@ -19,7 +19,7 @@ from experiments.rooms.result import write_result
 from experiments.rooms.settings import STARTER
 from experiments.rooms.sheet import write_sheet
 from experiments.rooms.standing import Standing, counted, seconds_left, standing
-from syngrpo.pages.headlines import duration
+from syngrpo.pages.run_headlines import duration
 from syngrpo.sample import InputError
 
 POLL_S = 0.5

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from syngrpo.formats.answers import answer_boxes
 from syngrpo.formats.contact_sheet import contact_sheet
-from syngrpo.pages.lineage import open_pool
+from syngrpo.pages.pool_gallery import open_pool
 from syngrpo.pool.store import Pool
 from syngrpo.sample import Sample
 

@@ -11,7 +11,7 @@ from experiments.rooms.persistence import PERSISTENCE
 from experiments.rooms.result import Result
 from experiments.rooms.settings import STARTER
 from experiments.rooms.statistics import Estimate
-from syngrpo.pages.headlines import duration
+from syngrpo.pages.run_headlines import duration
 
 NOTHING = "–"
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from experiments.rooms.sheet import synthetic_ids
-from syngrpo.pages.lineage import open_pool
+from syngrpo.pages.pool_gallery import open_pool
 from syngrpo.sample import InputError
 from syngrpo_rooms.descriptions import parse_description
 from syngrpo_rooms.surroundings import Surroundings

@@ -7,19 +7,19 @@ import numpy as np
 import pytest
 from made_up_run import write_run
 from PIL import Image
-from report_page import Page, read
+from report_page import Page, chart_figure, read
 from rich.console import Console
 
 from syngrpo.data_server.client import InlineClient
 from syngrpo.data_server.options import SynthesisSettings
 from syngrpo.pages import charts
 from syngrpo.pages.charts import Series, line_chart, number, smooth, ticks
-from syngrpo.pages.lineage import early_and_late_descriptions, extremes, families
-from syngrpo.pages.progress import TrainingProgress
-from syngrpo.pages.report import write_report
+from syngrpo.pages.description_words import compare_words, word_shares
+from syngrpo.pages.pool_gallery import early_and_late_descriptions, extremes, families
 from syngrpo.pages.run_data import read_run
-from syngrpo.pages.summary import print_summary
-from syngrpo.pages.words import word_shares, words_section
+from syngrpo.pages.run_report import write_report
+from syngrpo.pages.run_summary import print_summary
+from syngrpo.pages.training_progress import TrainingProgress
 from syngrpo.pool.jobs import JobRequest
 from syngrpo.pool.sampling import SamplingPolicy
 from syngrpo.pool.store import Pool
@@ -192,7 +192,7 @@ def test_words_are_compared_by_share_of_descriptions() -> None:
     assert shares["red"] == (pytest.approx(1 / 3), 1.0)
     assert shares["plain"] == (pytest.approx(2 / 3), 0.0)
     assert "a" not in shares
-    assert word_shares(early, late)[0].word == "red" and words_section(early, late) == ""
+    assert word_shares(early, late)[0].word == "red" and compare_words(early, late) is None
 
 
 def test_early_and_late_descriptions_are_in_order_of_submission(run: Path) -> None:
@@ -213,14 +213,14 @@ def test_ticks_are_round_and_cover_the_range(low: float, high: float) -> None:
 
 
 def test_a_chart_puts_points_where_they_belong() -> None:
-    figure = line_chart("t", [Series("a", [0, 10], [0.0, 1.0])])
-    path = re.search(r"class='line'[^>]* d='M([^']*)'", figure)
+    figure = chart_figure(line_chart("t", [Series("a", [0, 10], [0.0, 1.0])]))
+    path = re.search(r'class="line" d="M([^"]*)"', figure)
     assert path is not None
     points = [tuple(map(float, p.split(","))) for p in path[1].split("L")]
     bottom = charts.HEIGHT - charts.BOTTOM
     assert points == [(charts.LEFT, bottom), (charts.WIDTH - charts.RIGHT, charts.TOP)]
-    assert line_chart("t", [Series("a", [], [])]) == ""
-    Page(line_chart("one point", [Series("a", [3], [0.0], [(-0.1, 0.1)])]))
+    assert line_chart("t", [Series("a", [], [])]) is None
+    Page(chart_figure(line_chart("one point", [Series("a", [3], [0.0], [(-0.1, 0.1)])])))
 
 
 def test_smoothing_keeps_constants_and_means() -> None:

@@ -8,16 +8,15 @@ from pathlib import Path
 
 import pytest
 from made_up_run import write_run
-from report_page import Page, read
+from report_page import Page, picture_svg, read
 from rich.console import Console
 
-from syngrpo.formats.answers import answer_boxes, answer_words
 from syngrpo.pages.charts import number
-from syngrpo.pages.lineage import families
-from syngrpo.pages.pictures import picture, question_and_answer
-from syngrpo.pages.progress import TrainingProgress
-from syngrpo.pages.report import write_report
-from syngrpo.pages.summary import print_summary
+from syngrpo.pages.labelled_picture import answer_marks, sample_picture, words_beside_picture
+from syngrpo.pages.pool_gallery import families
+from syngrpo.pages.run_report import write_report
+from syngrpo.pages.run_summary import print_summary
+from syngrpo.pages.training_progress import TrainingProgress
 from syngrpo.pool.store import Pool
 from syngrpo.sample import Sample
 from syngrpo_rooms.dataset import rooms_samples
@@ -41,7 +40,7 @@ def test_a_run_of_several_tasks_shows_each(mixed_run: Path) -> None:
     # Held out, of every task its own headline: Acc@0.5, COCO mAP, accuracy.
     assert "rec: greedy Acc@0.5 41.0% → 55.0%" in text
     assert "ovd: greedy COCO mAP 20.5% → 27.5%" in text
-    assert "isr: greedy accuracy reward 49.2% → 66.0%" in text
+    assert "isr: greedy accuracy 49.2% → 66.0%" in text
     assert "isr/count" in text and "skipped, nothing labelled 12" in text
 
 
@@ -54,7 +53,7 @@ def test_the_summary_of_several_tasks_names_each(mixed_run: Path) -> None:
     output = io.StringIO()
     print_summary(mixed_run, Console(file=output, width=140))
     text = " ".join(output.getvalue().split())
-    assert "ovd: greedy COCO mAP" in text and "isr: greedy accuracy reward" in text
+    assert "ovd: greedy COCO mAP" in text and "isr: greedy accuracy" in text
     assert all(f"task {task} reward 0." in text for task in ("rec", "ovd", "isr"))
     assert "12 skipped (nothing labelled)" in text
 
@@ -69,35 +68,26 @@ def test_every_dataset_has_its_turn_in_the_gallery(mixed_run: Path) -> None:
 
 def frames(sample: Sample, kind: str) -> list[tuple[float, ...]]:
     """Boxes drawn over the picture, xyxy in its pixels."""
-    pattern = rf"<rect class='{kind}' x='(.+?)' y='(.+?)' width='(.+?)' height='(.+?)'>"
-    found = [tuple(map(float, match)) for match in re.findall(pattern, picture(sample))]
-    return [(x, y, x + width, y + height) for x, y, width, height in found]
+    pattern = rf'<rect class="{kind}" x="(.+?)" y="(.+?)" width="(.+?)" height="(.+?)">'
+    found = re.findall(pattern, picture_svg(sample_picture(sample)))
+    corners = [tuple(map(float, match)) for match in found]
+    return [(x, y, x + width, y + height) for x, y, width, height in corners]
 
 
 @pytest.mark.parametrize("task", ["rec", "ovd", "isr"])
 def test_pictures_show_question_answer_and_all_boxes(task: str) -> None:
     for sample in rooms_samples("train", 6, task=task):
-        boxes = [box for _, box in answer_boxes(sample.answer)]
+        boxes = [mark.box for mark in answer_marks(task, sample.answer)]
         assert len(boxes) == (len(sample.answer) if task == "ovd" else int(task == "rec"))
         others = [thing.box for thing in sample.objects if thing.box not in boxes]
         assert frames(sample, "asked") == [pytest.approx(box, abs=0.11) for box in boxes]
         assert frames(sample, "other") == [pytest.approx(box, abs=0.11) for box in others]
-        words = Page(question_and_answer(sample)).text
-        assert words[0] == sample.question
-        names = Page(picture(sample)).text
+        names = Page(picture_svg(sample_picture(sample))).text
         if task == "ovd":
             assert all(instance["label"] in names for instance in sample.answer)
+        assert (words_beside_picture(sample) == "") == (task == "rec")
         if task == "isr":
-            assert words[-1] == str(sample.answer)
-
-
-def test_answers_in_words() -> None:
-    box = (0.0, 0.0, 1.0, 1.0)
-    lamps = tuple({"label": label, "box": box} for label in ("lamp", "cat", "lamp"))
-    assert answer_words(lamps) == "2 lamp, 1 cat" and answer_words(()) == "none of them"
-    assert answer_words(3) == "3" and answer_words("kitchen") == "kitchen"
-    assert answer_words(box) == "" and answer_boxes(box) == [("", box)]
-    assert answer_boxes(()) == answer_boxes("kitchen") == answer_boxes(0) == []
+            assert words_beside_picture(sample) == str(sample.answer)
 
 
 def test_progress_names_every_task_of_several() -> None:

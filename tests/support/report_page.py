@@ -1,7 +1,11 @@
-"""A page of the dashboard, read as a browser would."""
+"""Pages and their parts, read as a browser reads them."""
 
 from html.parser import HTMLParser
 from pathlib import Path
+
+from syngrpo.pages.charts import Chart
+from syngrpo.pages.labelled_picture import Picture
+from syngrpo.pages.page_templates import ENVIRONMENT
 
 VOID = {"meta", "br", "link", "img", "input", "hr"}
 
@@ -43,3 +47,14 @@ class Page(HTMLParser):
 def read(path: Path) -> tuple[str, Page]:
     html = path.read_text(encoding="utf-8")
     return html, Page(html)
+
+
+def picture_svg(picture: Picture) -> str:
+    """The markup of a picture, as pages hold it."""
+    return str(ENVIRONMENT.get_template("picture.html").module.labelled_picture(picture)).strip()
+
+
+def chart_figure(chart: Chart | None) -> str:
+    """The markup of a chart, as pages hold it."""
+    assert chart is not None
+    return str(ENVIRONMENT.get_template("chart.html").module.line_chart(chart)).strip()

@@ -43,7 +43,7 @@ def report(
     run_dir: Annotated[Path, typer.Argument(help="The directory of a run.")],
 ) -> None:
     """Write RUN_DIR/report.html: curves, and pictures of parents with their children."""
-    from syngrpo.pages.report import write_report
+    from syngrpo.pages.run_report import write_report
 
     print(write_report(run_dir))
 

@@ -18,7 +18,7 @@ from syngrpo.evaluation.output import Output
 from syngrpo.evaluation.sets import named_sets
 from syngrpo.evaluation.tables import comparison_table, results_table
 from syngrpo.formats.registry import ReadOptions
-from syngrpo.pages.evaluation_page import write_page
+from syngrpo.pages.evaluation_page import write_evaluation_page
 from syngrpo.policy.loading import Policy, load_policy
 from syngrpo.sample import Sample
 from syngrpo.tasks import PromptStyle
@@ -77,7 +77,9 @@ def evaluate_command(
     settings = {"model": model_fingerprint(path, adapter), "max_pixels": max_pixels, "dtype": dtype}
     output = Output(out, settings | asking, restart)
     results = _evaluate_sets(policy, sets, output, asking | {"batch_size": batch_size}, console)
-    page = write_page(out, results, sets, title=f"{model} with {adapter}" if adapter else model)
+    page = write_evaluation_page(
+        out, results, sets, title=f"{model} with {adapter}" if adapter else model
+    )
     console.print(results_table(results))
     console.print(
         f"predictions and metrics are in {out}; look at {page}", soft_wrap=True, markup=False

@@ -1,172 +1,186 @@
-"""``report.html``: an evaluation on one page that needs no other file and no network."""
+"""Writes ``report.html`` of an evaluation: headline numbers with their intervals, accuracy by kind
+of question, and the worst and best answers drawn, on one page that needs no other file.
+
+The page is ``templates/evaluation.html``; this module collects what the template prints.
+"""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from html import escape
+from dataclasses import dataclass
 from pathlib import Path
 
 from syngrpo.evaluation.bootstrap import Interval
 from syngrpo.evaluation.measure import EvaluationResult
 from syngrpo.evaluation.predictions import Prediction
 from syngrpo.evaluation.statistics import Part, headlines, kinds, parts
-from syngrpo.pages.evaluation_cases import case_section
-from syngrpo.pages.evaluation_style import STYLE
+from syngrpo.pages.labelled_picture import Picture, answer_words, answered_picture
+from syngrpo.pages.page_templates import write_page
 from syngrpo.sample import Sample
-from syngrpo.serving.atomic_files import atomic_write
-from syngrpo.tasks.ovd import DETECTION
+from syngrpo.tasks import get_task
 
 PAGE = "report.html"
 PICTURES = 96
-"""On the whole page, about; at most CASES and at least 3 of a set's worst, and of its best."""
+"""Pictures on the whole page, about. Of each set at most ``CASES`` and at least 3 of the worst
+answers are shown, and as many of the best."""
 CASES = 8
+LONGEST_TEXT = 3000
+"""Most characters of a response that are shown."""
 
 
-def write_page(
+@dataclass(frozen=True)
+class Row:
+    """One line of a table: its first cells, then a metric with value and interval."""
+
+    cells: tuple[str, ...]
+    samples: int | None
+    title: str
+    value: float
+    interval: Interval
+
+    @property
+    def bar(self) -> Interval:
+        """The interval inside [0, 1], as (start, length) in percent."""
+        left, right = (100 * min(max(bound, 0.0), 1.0) for bound in self.interval)
+        return left, right - left
+
+
+@dataclass(frozen=True)
+class Case:
+    """One answer as shown. ``sampled`` is the mean accuracy of the sampled ones, None without."""
+
+    prediction: Prediction
+    picture: Picture
+    truth: str
+    answer: str
+    text: str
+    sampled: float | None
+
+
+@dataclass(frozen=True)
+class Cases:
+    """A heading and the answers below it. ``marked``: something is drawn in a picture."""
+
+    title: str
+    cases: tuple[Case, ...]
+
+    @property
+    def marked(self) -> bool:
+        return any(case.picture.drawn for case in self.cases)
+
+
+def write_evaluation_page(
     out: Path,
-    results: dict[str, EvaluationResult],
+    results: Mapping[str, EvaluationResult],
     sets: Mapping[str, Sequence[Sample]],
     title: str,
 ) -> Path:
-    """Writes ``out/report.html`` and returns its path. ``sets`` hold the samples of ``results``."""
-    path = out / PAGE
-    atomic_write(path, _page(results, sets, title))
-    return path
+    """Write ``out/report.html`` and return its path. ``sets`` hold the samples of ``results``.
+
+    Raises InputError for an image that cannot be decoded.
+    """
+    of_tasks = {
+        name: [part for part in parts(result.predictions) if part.task]
+        for name, result in results.items()
+    }
+    groups = sum(map(len, of_tasks.values()))
+    number = max(3, min(CASES, PICTURES // (2 * groups)))
+    tasks = dict.fromkeys(part.task for found in of_tasks.values() for part in found)
+    return write_page(
+        out / PAGE,
+        "evaluation.html",
+        title=title,
+        headlines=_headline_rows(results, of_tasks),
+        notes=list(filter(None, dict.fromkeys(get_task(name).metrics_note for name in tasks))),
+        kinds=_kind_rows(results),
+        sections=[
+            section
+            for name, found in of_tasks.items()
+            for part in found
+            for section in _cases(name, part, results[name], sets[name], number)
+        ],
+        metrics=list(dict.fromkeys(name for one in results.values() for name in one.metrics)),
+        results=results,
+    )
 
 
 def worst_and_best(
     predictions: Sequence[Prediction], number: int
 ) -> tuple[list[Prediction], list[Prediction]]:
-    """Up to ``number`` of each by greedy, then by sampled accuracy; none is in both. Ties are
-    broken by a digest of the id, so that they do not all come from the start of the data."""
+    """Return up to ``number`` of the worst and of the best predictions; none is in both.
+
+    They are ranked by greedy, then by sampled accuracy. Ties are broken by a digest of the id, so
+    that they do not all come from the start of the data.
+    """
 
     def rank(prediction: Prediction) -> tuple[float, float, str]:
-        sampled = [answer.accuracy for answer in prediction.sampled]
-        mean = sum(sampled) / len(sampled) if sampled else 0.0
-        return prediction.greedy.accuracy, mean, hashlib.sha256(prediction.id.encode()).hexdigest()
+        digest = hashlib.sha256(prediction.id.encode()).hexdigest()
+        return prediction.greedy.accuracy, _sampled(prediction) or 0.0, digest
 
     ordered = sorted(predictions, key=rank)
     half = (len(ordered) + 1) // 2
     return ordered[: min(number, half)], ordered[half:][::-1][:number]
 
 
-def _page(
-    results: dict[str, EvaluationResult], sets: Mapping[str, Sequence[Sample]], title: str
-) -> str:
-    name = escape(title)
-    of_tasks = {
-        set_name: [part for part in parts(result.predictions) if part.task]
-        for set_name, result in results.items()
-    }
-    groups = sum(map(len, of_tasks.values()))
-    number = max(3, min(CASES, PICTURES // (2 * groups)))
-    sections = "".join(
-        _cases(set_name, part, results[set_name], sets[set_name], number)
-        for set_name, its_parts in of_tasks.items()
-        for part in its_parts
-    )
-    return (
-        "<!doctype html><html lang='en'><head><meta charset='utf-8'>"
-        "<meta name='viewport' content='width=device-width, initial-scale=1'>"
-        f"<title>Evaluation: {name}</title><style>{STYLE}</style></head><body><main>"
-        f"<h1>{name}</h1>{_headline_table(results, of_tasks)}{_kind_table(results)}{sections}"
-        f"{_all_metrics(results)}</main></body></html>\n"
-    )
-
-
-def _headline_table(results: dict[str, EvaluationResult], of_tasks: dict[str, list[Part]]) -> str:
+def _headline_rows(
+    results: Mapping[str, EvaluationResult], of_tasks: Mapping[str, Sequence[Part]]
+) -> list[Row]:
+    """The headline metrics of every set and task; only the first row of each says which."""
     rows = []
-    for set_name, its_parts in of_tasks.items():
-        result = results[set_name]
-        for part in its_parts:
-            cells = [
-                _measured(title, result.metrics[key], result.intervals.get(key))
-                for metric, title in headlines(part.task).items()
-                if (key := part.key(metric)) in result.metrics
-            ]
-            named = f"<td>{escape(set_name)}</td><td>{part.task}</td>"
-            named += f"<td class='n'>{len(part.indices)}</td>"
-            firsts = [named] + ["<td></td><td></td><td></td>"] * len(cells)
-            rows += [f"<tr>{a}{b}</tr>" for a, b in zip(firsts, cells, strict=False)]
-    tasks = {part.task for its_parts in of_tasks.values() for part in its_parts}
-    note = _DETECTION_NOTE if tasks & set(DETECTION) else ""
-    return _table("<th>set</th><th>task</th><th class='n'>samples</th>", rows) + note
+    for name, found in of_tasks.items():
+        for part in found:
+            result = results[name]
+            cells: tuple[str, ...] = (name, part.task)
+            samples: int | None = len(part.indices)
+            for metric, title in headlines(part.task).items():
+                key = part.key(metric)
+                if key in result.metrics:
+                    value = result.metrics[key]
+                    interval = result.intervals.get(key) or (value, value)
+                    rows.append(Row(cells, samples, title, value, interval))
+                    cells, samples = ("", ""), None
+    return rows
 
 
-_DETECTION_NOTE = (
-    "<p class='note'>COCO mAP over the whole set, every detection with score 1. A detection of a "
-    "class that was asked for and is absent, or was not asked for at all, is a false positive of "
-    "its class; labels that no sample of the set holds cost F1 and the reward alone.</p>"
-)
-
-
-def _kind_table(results: dict[str, EvaluationResult]) -> str:
+def _kind_rows(results: Mapping[str, EvaluationResult]) -> list[Row]:
     rows = []
-    for set_name, result in results.items():
+    for name, result in results.items():
         for part in kinds(result.predictions):
             metric, title = next(iter(headlines(part.task).items()))
-            values = result.kinds[part.name]
-            if metric in values:
-                interval = result.kind_intervals[part.name].get(metric)
-                rows.append(
-                    f"<tr><td>{escape(set_name)}</td><td>{escape(part.name)}</td>"
-                    f"<td class='n'>{len(part.indices)}</td>"
-                    f"{_measured(title, values[metric], interval)}</tr>"
-                )
-    if not rows:
-        return ""
-    head = "<th>set</th><th>kind of question</th><th class='n'>samples</th>"
-    return f"<h2>By kind of question</h2>{_table(head, rows)}"
-
-
-def _all_metrics(results: dict[str, EvaluationResult]) -> str:
-    names = dict.fromkeys(name for result in results.values() for name in result.metrics)
-    head = "".join(f"<th class='n'>{escape(set_name)}</th>" for set_name in results)
-    rows = "".join(
-        f"<tr><td>{escape(name)}</td>"
-        + "".join(f"<td class='n'>{_number(r.metrics.get(name))}</td>" for r in results.values())
-        + "</tr>"
-        for name in names
-    )
-    return (
-        "<details><summary>every metric</summary><div class='scroll'>"
-        f"<table><tr><th></th>{head}</tr>{rows}</table></div></details>"
-    )
+            value = result.kinds[part.name].get(metric)
+            if value is not None:
+                interval = result.kind_intervals[part.name].get(metric) or (value, value)
+                rows.append(Row((name, part.name), len(part.indices), title, value, interval))
+    return rows
 
 
 def _cases(
     set_name: str, part: Part, result: EvaluationResult, samples: Sequence[Sample], number: int
-) -> str:
+) -> list[Cases]:
     by_id = {sample.id: sample for sample in samples}
-    worst, best = worst_and_best([result.predictions[i] for i in part.indices], number)
+    chosen = worst_and_best([result.predictions[i] for i in part.indices], number)
     title = f"{set_name}, {part.task}" if part.name else set_name
-    return case_section(f"{title}: worst", worst, by_id) + case_section(
-        f"{title}: best", best, by_id
+    return [
+        Cases(f"{title}: {which}", tuple(_case(p, by_id[p.id]) for p in predictions))
+        for which, predictions in zip(("worst", "best"), chosen, strict=True)
+        if predictions
+    ]
+
+
+def _case(prediction: Prediction, sample: Sample) -> Case:
+    answer = prediction.greedy
+    text = answer.text if len(answer.text) <= LONGEST_TEXT else answer.text[:LONGEST_TEXT] + " …"
+    return Case(
+        prediction,
+        answered_picture(sample, prediction.truth, answer.prediction),
+        answer_words(prediction.task, prediction.truth),
+        answer_words(prediction.task, answer.prediction),
+        text,
+        _sampled(prediction),
     )
 
 
-def _table(head: str, rows: Sequence[str]) -> str:
-    return (
-        f"<div class='scroll'><table><tr>{head}<th>metric</th><th class='n'>value</th>"
-        f"<th class='n'>95 % interval</th><th></th></tr>{''.join(rows)}</table></div>"
-    )
-
-
-def _measured(title: str, value: float, interval: Interval | None) -> str:
-    low, high = interval or (value, value)
-    left, right = (100 * min(max(bound, 0.0), 1.0) for bound in (low, high))
-    bar = (
-        f"<span class='scale'><i style='left:{left:.1f}%;width:{right - left:.1f}%'></i>"
-        f"<b style='left:{100 * value:.1f}%'></b></span>"
-    )
-    return (
-        f"<td>{escape(title)}</td><td class='n'><b>{value:.3f}</b></td>"
-        f"<td class='n'>{low:.3f} – {high:.3f}</td><td>{bar}</td>"
-    )
-
-
-def _number(value: float | None) -> str:
-    if value is None:
-        return "–"
-    return f"{value:,}" if isinstance(value, int) else f"{value:.3f}"
+def _sampled(prediction: Prediction) -> float | None:
+    accuracies = [answer.accuracy for answer in prediction.sampled]
+    return sum(accuracies) / len(accuracies) if accuracies else None

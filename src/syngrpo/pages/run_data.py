@@ -1,6 +1,7 @@
-"""What a run directory holds, read for showing: metrics, evaluations, config.
+"""Reads what a run directory holds, for showing it: metrics, evaluations, configuration.
 
-Works on a run that is still going, that crashed in the middle of a line, or that never synthesised.
+It reads every run: one that is still going, one that was killed in the middle of a line, and one
+that paints no images.
 """
 
 from __future__ import annotations
@@ -25,11 +26,13 @@ class Curve:
     values: list[float]
 
     def head(self, share: float = 0.1) -> float | None:
-        """Mean of the first ``share`` of the values, at least one; None without any."""
+        """Return the mean of the first ``share`` of the values, of at least one; None without
+        values."""
         return _mean(self.values[: self._part(share)])
 
     def tail(self, share: float = 0.1) -> float | None:
-        """Mean of the last ``share`` of the values, at least one; None without any."""
+        """Return the mean of the last ``share`` of the values, of at least one; None without
+        values."""
         return _mean(self.values[-self._part(share) :])
 
     def _part(self, share: float) -> int:
@@ -38,10 +41,12 @@ class Curve:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """One line of ``evaluation.jsonl``."""
+    """One line of ``evaluation.jsonl``. ``tasks`` are those of its samples, () in the lines that
+    earlier versions wrote."""
 
     step: int
     set: str
+    tasks: tuple[str, ...]
     metrics: dict[str, float]
     intervals: dict[str, tuple[float, float]]
     kinds: dict[str, dict[str, float]]
@@ -57,32 +62,47 @@ class RunData:
     config: dict[str, Any]
 
     def curve(self, name: str) -> Curve:
-        """The metric over the steps; steps without it, or where it is not finite, are left out."""
+        """Return the metric over the steps. Steps without it, or where it is not finite, are left
+        out."""
         points = [(row["step"], row[name]) for row in self.metrics if _finite(row.get(name))]
         return Curve([int(step) for step, _ in points], [float(value) for _, value in points])
 
     def total(self, name: str) -> float:
-        """Sum of a per-step count over the run."""
+        """Return the sum of a metric over all steps."""
         return sum(self.curve(name).values)
 
     def tasks(self) -> list[str]:
-        """The tasks that have metrics of their own, by name."""
+        """Return the names of the tasks that have metrics of their own."""
         prefix = "reward/accuracy/"
         names = {name for row in self.metrics for name in row if name.startswith(prefix)}
         return sorted(name.removeprefix(prefix) for name in names)
 
+    def rewards(self) -> list[str]:
+        """Return the names of the user's own rewards that the metrics hold as ``reward/NAME``."""
+        names = []
+        for options in (self.config.get("data") or {}).get("rewards") or ():
+            name = options.get("name") or str(options["use"]).rpartition(":")[2]
+            if any(f"reward/{name}" in row for row in self.metrics):
+                names.append(name)
+        return names
+
+    def only_tasks(self) -> list[str]:
+        """Return the tasks of the held-out sets that have only one."""
+        return sorted({e.tasks[0] for e in self.evaluations if len(e.tasks) == 1})
+
     def sets(self) -> list[str]:
-        """Names of the held-out sets, in order of appearance."""
+        """Return the names of the held-out sets, in order of appearance."""
         return list(dict.fromkeys(e.set for e in self.evaluations))
 
     def first_and_last(self, name: str) -> tuple[Evaluation, Evaluation]:
-        """The evaluations of the set with the smallest and the greatest step; may be the same."""
+        """Return the evaluations of the set with the smallest and with the greatest step, which
+        may be the same."""
         of_set = [e for e in self.evaluations if e.set == name]
         return min(of_set, key=lambda e: e.step), max(of_set, key=lambda e: e.step)
 
 
 def read_run(directory: Path) -> RunData:
-    """Raises InputError when the directory is missing or holds no run."""
+    """Read the run in a directory. Raises InputError when there is none."""
     if not directory.is_dir():
         raise InputError(f"run directory {directory} does not exist; give one `train` has written")
     metrics, evaluations = directory / "metrics.jsonl", directory / "evaluation.jsonl"
@@ -90,7 +110,7 @@ def read_run(directory: Path) -> RunData:
         raise InputError(
             f"{directory} holds neither metrics.jsonl nor evaluation.jsonl; give a run directory"
         )
-    # A resumed run may write a step again: what was written last is what went on.
+    # A resumed run writes some steps again. The last line of a step is the one that counts.
     by_step = {int(row["step"]): row for row in read_lines(metrics)}
     by_evaluation = {(r["step"], r["set"]): r for r in read_lines(evaluations)}
     return RunData(
@@ -127,6 +147,7 @@ def _evaluation(row: dict[str, Any]) -> Evaluation:
     return Evaluation(
         step=int(row["step"]),
         set=row["set"],
+        tasks=tuple(row.get("tasks", ())),
         metrics=row["metrics"],
         intervals={name: (low, high) for name, (low, high) in row.get("intervals", {}).items()},
         kinds=row.get("kinds", {}),

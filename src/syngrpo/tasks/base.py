@@ -91,6 +91,8 @@ class Task(Protocol):
     ``needs_objects``: whether a sample without any labelled object is refused.
     ``thresholds``: evaluation also reports the share of answers with accuracy ≥ t, as "acc@t".
     ``headlines``: name → title of the metrics that reports show first, the most telling first.
+    ``metrics_note``: what a reader has to know about these metrics, written below them; "" if
+    nothing.
     """
 
     name: str
@@ -98,6 +100,7 @@ class Task(Protocol):
     needs_objects: bool = True
     thresholds: tuple[float, ...] = ()
     headlines: Mapping[str, str] = ACCURACY
+    metrics_note: str = ""
 
     def prompt(self, sample: Sample, style: PromptStyle) -> str:
         """Return the text beside the image.

@@ -72,6 +72,11 @@ class OpenVocabularyDetection(Task):
     headlines = MappingProxyType(
         {"greedy/map": "COCO mAP", "greedy/ap50": "AP50", "greedy/f1@0.5": "F1@0.5"}
     )
+    metrics_note = (
+        "COCO mAP over the whole set, every detection with score 1. A detection of a class that "
+        "was asked for and is absent, or was not asked for at all, is a false positive of its "
+        "class; labels that no sample of the set holds cost F1 and the reward alone."
+    )
 
     def __init__(self, vlm_r1_labels: bool = False) -> None:
         self.vlm_r1_labels = vlm_r1_labels

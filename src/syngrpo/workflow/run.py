@@ -23,10 +23,10 @@ from syngrpo.data_server.options import SynthesisSettings
 from syngrpo.data_server.ports import JobSink
 from syngrpo.data_server.workers import LocalWorkers
 from syngrpo.evaluation.measure import append_evaluation, evaluate, truncate_evaluations
-from syngrpo.pages.progress import TrainingProgress
-from syngrpo.pages.report import write_report
 from syngrpo.pages.run_data import read_lines
-from syngrpo.pages.summary import print_summary
+from syngrpo.pages.run_report import write_report
+from syngrpo.pages.run_summary import print_summary
+from syngrpo.pages.training_progress import TrainingProgress
 from syngrpo.painting.gate import GateThresholds
 from syngrpo.policy.loading import Policy, load_policy
 from syngrpo.policy.model_options import LoraOptions

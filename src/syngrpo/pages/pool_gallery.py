@@ -1,31 +1,44 @@
-"""What the report shows of a pool: families of pictures, and descriptions in order.
+"""What the report of a run shows of its pool: parents beside the children painted from them, the
+pictures with the highest and the lowest diversity, and descriptions in order of submission.
 
-Reads with limits, so that a pool of a million samples makes the same page as one of a thousand.
+Every query has a limit: a pool of a million samples is read as fast as one of a thousand.
 """
 
 from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
+from syngrpo.pages.labelled_picture import Picture, sample_picture, words_beside_picture
 from syngrpo.pool.database import FILE_NAME
 from syngrpo.pool.store import Pool
 from syngrpo.sample import Sample
 
 EDGE = 500
-"""Descriptions compared from each end of the run, at most."""
+"""Most descriptions that are read from each end of the run."""
 
 
 @dataclass(frozen=True)
 class Member:
-    """A picture of the pool. ``diversity`` is its mean over the visits, None before the first;
-    ``scores`` are the gate's, empty for a seed."""
+    """A picture of the pool. ``diversity`` is its mean D over the visits, None before the first;
+    ``scores`` are those of the gate, empty for a seed."""
 
     sample: Sample
     visits: int
     diversity: float | None
     scores: dict[str, float]
+
+    @cached_property
+    def picture(self) -> Picture:
+        """The image with its answer; see ``sample_picture``."""
+        return sample_picture(self.sample)
+
+    @property
+    def answer(self) -> str:
+        """The answer in words where the picture does not say it, else ""."""
+        return words_beside_picture(self.sample)
 
 
 @dataclass(frozen=True)
@@ -37,14 +50,15 @@ class Family:
 
 
 def open_pool(run_directory: Path) -> Pool | None:
-    """The run's pool, or None for a run that has none."""
+    """Open the pool of a run; None for a run that has none."""
     return Pool.open(run_directory) if (run_directory / FILE_NAME).is_file() else None
 
 
 def families(pool: Pool, count: int, children: int) -> list[Family]:
-    """Up to ``count`` parents, those with the most measured children; datasets take turns.
+    """Return up to ``count`` parents with up to ``children`` children each.
 
-    Of each up to ``children`` children, the measured ones first.
+    Parents with the most measured children come first, those of every dataset in turn; so do the
+    measured children of each.
     """
     with pool.database.read() as connection:
         parents = connection.execute(_PARENTS, (count,)).fetchall()
@@ -63,7 +77,8 @@ SELECT id FROM (
 
 
 def extremes(pool: Pool, count: int) -> tuple[list[Member], list[Member]]:
-    """The measured synthetic samples with the highest and with the lowest mean diversity."""
+    """Return the ``count`` measured synthetic samples with the highest mean diversity, and those
+    with the lowest."""
     found = []
     for order in ("DESC", "ASC"):
         with pool.database.read() as connection:
@@ -78,7 +93,8 @@ def extremes(pool: Pool, count: int) -> tuple[list[Member], list[Member]]:
 
 
 def early_and_late_descriptions(pool: Pool) -> tuple[list[str], list[str]]:
-    """Submitted descriptions of the first and of the last third, EDGE of each at most."""
+    """Return submitted descriptions of the first and of the last third of the run, ``EDGE`` of each
+    at most, in order of submission."""
     with pool.database.read() as connection:
         total = connection.execute("SELECT COUNT(*) FROM jobs").fetchone()[0]
         part = min(EDGE, total // 3)

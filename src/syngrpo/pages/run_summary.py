@@ -7,7 +7,9 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from syngrpo.pages.headlines import (
+from syngrpo.pages.pool_gallery import open_pool
+from syngrpo.pages.run_data import RunData, read_run
+from syngrpo.pages.run_headlines import (
     Change,
     changes,
     duration,
@@ -17,8 +19,6 @@ from syngrpo.pages.headlines import (
     set_title,
     task_changes,
 )
-from syngrpo.pages.lineage import open_pool
-from syngrpo.pages.run_data import RunData, read_run
 
 
 def print_summary(run_dir: Path, console: Console | None = None) -> None:

@@ -1,13 +1,14 @@
-"""Which curves a report shows, and what to read from each."""
+"""Which curves the report of a run shows, and the sentence that says how to read each."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 
-from syngrpo.pages.charts import Series, line_chart
-from syngrpo.pages.headlines import headline_metrics, metric_title
-from syngrpo.pages.run_data import Evaluation, RunData
+from syngrpo.pages.charts import Chart, Series, line_chart
+from syngrpo.pages.run_data import RunData
+from syngrpo.pages.run_headlines import headline_metrics, metric_title
 
 
 @dataclass(frozen=True)
@@ -97,23 +98,43 @@ PANELS = (
 )
 
 
-def training_charts(run: RunData) -> list[str]:
-    """One figure per panel that has data; one that is zero throughout says nothing."""
+def training_charts(run: RunData) -> list[Chart]:
+    """Lay out the charts of the panels that have data. A panel whose curves are zero throughout is
+    left out."""
     charts = []
     for panel in PANELS:
         charts.append(_chart(run, panel))
         if panel.by_task and len(run.tasks()) > 1:
             charts.append(_chart(run, _by_task(panel, run.tasks())))
-    return [chart for chart in charts if chart]
+        if panel is PANELS[0]:
+            charts.append(_chart(run, _own_rewards(run)))
+    return [chart for chart in charts if chart is not None]
 
 
-def _chart(run: RunData, panel: Panel) -> str:
+def evaluation_charts(run: RunData) -> list[Chart]:
+    """Lay out held-out accuracy over the steps, one chart a headline metric with a line for each
+    set. A metric that was measured no more than twice (before and after) has none."""
+    charts = []
+    headlines = {name: headline_metrics(run, name) for name in run.sets()}
+    for metric in dict.fromkeys(metric for metrics in headlines.values() for metric in metrics):
+        series = [
+            _measured(run, set_name, metric)
+            for set_name in run.sets()
+            if metric in headlines[set_name]
+        ]
+        if any(len(one.steps) > 2 for one in series):
+            title = f"Held out: {metric_title(run, metric)}"
+            charts.append(line_chart(title, series, "With 95 % bootstrap intervals."))
+    return [chart for chart in charts if chart is not None]
+
+
+def _chart(run: RunData, panel: Panel) -> Chart | None:
     if not any(any(run.curve(name).values) for _, name in panel.curves):
-        return ""
+        return None
     series = []
     for title, name in panel.curves:
         curve = run.curve(name)
-        values = _running_total(curve.values) if panel.running_total else curve.values
+        values = list(accumulate(curve.values)) if panel.running_total else curve.values
         series.append(Series(title, curve.steps, values))
     return line_chart(panel.title, series, panel.note, exact=panel.exact)
 
@@ -123,40 +144,18 @@ def _by_task(panel: Panel, tasks: Sequence[str]) -> Panel:
     return Panel(f"{panel.title}, by task", panel.note, curves)
 
 
-def evaluation_charts(run: RunData) -> list[str]:
-    """Held-out accuracy over the steps, one figure a metric, when there is more than before and
-    after."""
-    charts = []
-    headlines = {name: headline_metrics(run, name) for name in run.sets()}
-    for metric in dict.fromkeys(metric for metrics in headlines.values() for metric in metrics):
-        series = []
-        for name in run.sets():
-            if metric not in headlines[name]:
-                continue
-            points = _evaluations(run, name, metric)
-            bands = [e.intervals[metric] for e in points if metric in e.intervals]
-            series.append(
-                Series(
-                    name,
-                    [e.step for e in points],
-                    [e.metrics[metric] for e in points],
-                    bands if len(bands) == len(points) else (),
-                )
-            )
-        if any(len(s.steps) > 2 for s in series):
-            title = f"Held out: {metric_title(metric)}"
-            charts.append(line_chart(title, series, "With 95 % bootstrap intervals."))
-    return charts
+def _own_rewards(run: RunData) -> Panel:
+    curves = tuple((name, f"reward/{name}") for name in run.rewards())
+    return Panel("Rewards of your own", "Mean over the responses of a step.", curves)
 
 
-def _evaluations(run: RunData, set_name: str, metric: str) -> list[Evaluation]:
+def _measured(run: RunData, set_name: str, metric: str) -> Series:
     found = [e for e in run.evaluations if e.set == set_name and metric in e.metrics]
-    return sorted(found, key=lambda e: e.step)
-
-
-def _running_total(values: list[float]) -> list[float]:
-    total, result = 0.0, []
-    for value in values:
-        total += value
-        result.append(total)
-    return result
+    found.sort(key=lambda evaluation: evaluation.step)
+    bands = [e.intervals[metric] for e in found if metric in e.intervals]
+    return Series(
+        set_name,
+        [e.step for e in found],
+        [e.metrics[metric] for e in found],
+        bands if len(bands) == len(found) else (),
+    )

@@ -1,0 +1,138 @@
+"""A sample as a picture in a page: the image, embedded as a JPEG, with answers drawn over it.
+
+The task of the sample says how an answer is drawn (``Task.marks``) and written (``Task.words``).
+A page that shows samples of a task that is not installed here draws nothing and writes the plain
+value. The template ``picture.html`` turns a ``Picture`` into inline SVG.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from syngrpo.formats.thumbnails import data_uri
+from syngrpo.sample import InputError, Sample
+from syngrpo.tasks import Mark, Task, get_task
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """A mark as drawn. ``kind`` is the class in ``style.css``; ``halo`` puts a light edge below it;
+    ``text_at`` is where the label starts (x, baseline y) in pixels of the image, None for a label
+    that only shows when the pointer is over the mark."""
+
+    kind: str
+    mark: Mark
+    halo: bool
+    text_at: tuple[float, float] | None
+
+
+@dataclass(frozen=True)
+class Picture:
+    """``width`` and ``height`` are in pixels of the original image, as are all marks; ``letters``
+    is the size of labels in those pixels. ``data_uri`` holds the embedded JPEG."""
+
+    width: int
+    height: int
+    data_uri: str
+    question: str
+    letters: float
+    drawn: tuple[Drawn, ...]
+
+
+SEED_SIDE, CASE_SIDE = 320, 360
+"""Longer side of an embedded picture in pixels, at most: in the report of a run, and in the page of
+an evaluation."""
+
+
+def sample_picture(sample: Sample) -> Picture:
+    """Return a sample with its answer framed, and the other labelled objects dashed.
+
+    Raises InputError for an image that cannot be decoded.
+    """
+    letters = max(sample.image.width, sample.image.height) / 22
+    answer = answer_marks(sample.task, sample.answer)
+    asked = {tuple(mark.box) for mark in answer if mark.box is not None}
+    drawn = [
+        Drawn("other", Mark(thing.label, box=thing.box), False, None)
+        for thing in sample.objects
+        if tuple(thing.box) not in asked
+    ]
+    for mark in answer:
+        x, y = _corner(mark)
+        place = (x, max(y - 0.2 * letters, 0.8 * letters))
+        drawn.append(Drawn("asked", mark, False, place))
+    return _picture(sample, letters, drawn, SEED_SIDE, quality=88)
+
+
+def answered_picture(sample: Sample, truth: Any, found: Any | None) -> Picture:
+    """Return a sample with the truth and a model's answer in two colours; ``found`` is None when
+    the answer could not be read. Labels of the truth stand above its marks, those of the answer
+    below their lower edge or point.
+
+    Raises InputError for an image that cannot be decoded.
+    """
+    letters = max(sample.image.width, sample.image.height) / 24
+    drawn = []
+    for mark in answer_marks(sample.task, truth):
+        x, y = _corner(mark)
+        place = (x + letters / 5, max(y - letters / 4, letters))
+        drawn.append(Drawn("truth", mark, True, place))
+    for mark in answer_marks(sample.task, found):
+        x, _ = _corner(mark)
+        bottom = mark.box[3] - letters / 4 if mark.box else _corner(mark)[1] + 1.5 * letters
+        drawn.append(Drawn("found", mark, True, (x + letters / 5, bottom)))
+    return _picture(sample, letters, drawn, CASE_SIDE, quality=85)
+
+
+def answer_marks(task_name: str, answer: Any | None) -> list[Mark]:
+    """Return what is drawn of an answer; nothing for None, an answer that could not be read."""
+    task = installed_task(task_name)
+    return task.marks(answer) if task is not None and answer is not None else []
+
+
+def answer_words(task_name: str, answer: Any | None) -> str:
+    """Write an answer in a few words."""
+    if answer is None:
+        return "unreadable"
+    task = installed_task(task_name)
+    return task.words(answer) if task is not None else str(answer)
+
+
+def words_beside_picture(sample: Sample) -> str:
+    """Write the answer of a sample where the marks do not say it all; else "". A single box or
+    point without a label says it all."""
+    marks = answer_marks(sample.task, sample.answer)
+    if marks and not any(mark.label for mark in marks):
+        return ""
+    return answer_words(sample.task, sample.answer)
+
+
+def installed_task(name: str) -> Task | None:
+    """Return the task of that name, None when it is not installed here."""
+    try:
+        return get_task(name)
+    except InputError:
+        return None
+
+
+def _corner(mark: Mark) -> tuple[float, float]:
+    """The left end of the upper edge of a box, or the point."""
+    if mark.box is not None:
+        return mark.box[0], mark.box[1]
+    return mark.point or (0.0, 0.0)
+
+
+def _picture(
+    sample: Sample, letters: float, drawn: Iterable[Drawn], side: int, quality: int
+) -> Picture:
+    image = sample.image
+    return Picture(
+        image.width,
+        image.height,
+        data_uri(image, side, quality),
+        sample.question,
+        letters,
+        tuple(drawn),
+    )

@@ -1,0 +1,52 @@
+"""Renders the HTML templates of this folder (``templates/``) and writes pages.
+
+Values are escaped wherever a template prints them: a question, a description or an answer can hold
+HTML and stays text. A page needs no other file and no network.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from syngrpo.pages.charts import number
+from syngrpo.serving.atomic_files import atomic_write
+
+
+def write_page(path: Path, template: str, **values: Any) -> Path:
+    """Render ``templates/TEMPLATE`` with the values, write the page to ``path``, and return it.
+
+    The page takes its name when it is complete: a reader never sees half of it.
+    """
+    atomic_write(path, render(template, **values))
+    return path
+
+
+def render(template: str, **values: Any) -> str:
+    """Render a template. Raises jinja2's UndefinedError where a value is missing."""
+    return ENVIRONMENT.get_template(template).render(**values)
+
+
+def _cell(value: float | None) -> str:
+    """A metric in a table: whole numbers as they are, others with three decimals."""
+    if value is None:
+        return "–"
+    return f"{value:,}" if isinstance(value, int) else f"{value:.3f}"
+
+
+ENVIRONMENT = Environment(
+    loader=PackageLoader("syngrpo.pages"),
+    autoescape=True,
+    undefined=StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+)
+ENVIRONMENT.filters |= {
+    "number": number,
+    "cell": _cell,
+    "pixels": lambda value: f"{value:.1f}",
+    "percent": lambda value: f"{value:.1%}",
+    "direction": lambda change: "up" if change > 0 else "down" if change < 0 else "",
+}
