@@ -25,7 +25,9 @@ from syngrpo.config import Config
 from syngrpo.method.advantages import accuracy_advantages
 from syngrpo.policy.encode import Prompt, encode
 from syngrpo.policy.loading import Policy
-from syngrpo.rollout.native import Response, Sampling, rollout
+from syngrpo.rollout.base import Response
+from syngrpo.rollout.native import rollout
+from syngrpo.rollout.token_sampling import Sampling
 from syngrpo.sample import EncodedImage, Sample
 from syngrpo.workflow.learner import Updater
 from syngrpo.workflow.processes import Processes

@@ -17,7 +17,7 @@ from syngrpo.policy.loading import Policy, load_policy
 from syngrpo.policy.model_options import LoraOptions
 from syngrpo.policy.packed import PackedRow, Segment, segment_logprobs
 from syngrpo.rollout.native import rollout
-from syngrpo.rollout.sampling import Sampling
+from syngrpo.rollout.token_sampling import Sampling
 
 SIZES = ((64, 48), (130, 75))
 NAMES = ["qwen2_5_vl", "qwen3_vl", "qwen3_5"]

@@ -17,7 +17,7 @@ from syngrpo.policy import varlen
 from syngrpo.policy.loading import Policy, load_policy
 from syngrpo.policy.varlen import has_varlen
 from syngrpo.rollout.native import rollout
-from syngrpo.rollout.sampling import Sampling
+from syngrpo.rollout.token_sampling import Sampling
 
 SHARING = [name for name in TINY if not name.startswith("qwen3_5") and "sliding" not in name]
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from recorded_steps import Tapes
+from recorded_steps import CpuRecorder
 from tiny_families import TINY, save_tiny
 from tiny_models import random_sample
 from torch.utils._pytree import tree_leaves
@@ -16,9 +16,10 @@ from torch.utils._pytree import tree_leaves
 from syngrpo.policy.encode import Prompt, encode
 from syngrpo.policy.families.registry import FAMILIES
 from syngrpo.policy.loading import Policy, load_policy
-from syngrpo.rollout.cuda_graphs import WARM_UP, Pace, Repeated
-from syngrpo.rollout.native import Response, rollout
-from syngrpo.rollout.sampling import Sampling
+from syngrpo.rollout.base import Response
+from syngrpo.rollout.cuda_graphs import WARM_UP, RecordedStep, StepSchedule
+from syngrpo.rollout.native import rollout
+from syngrpo.rollout.token_sampling import Sampling
 
 SIZES = ((64, 48), (130, 75), (96, 80))
 QUESTIONS = ("the lamp", "the big grün chair left of the sofa", "椅子")
@@ -26,7 +27,7 @@ SEEDS = [11, 22, 33]
 SHARING = [
     name for name in TINY if FAMILIES[name.split()[0]].shares_prefix and "sliding" not in name
 ]
-LATE = Pace(look_every=5, shrink_at=0.4, block=16)
+LATE = StepSchedule(check_every=5, compact_at=0.4, block=16)
 """As on a GPU, only smaller."""
 
 
@@ -71,52 +72,60 @@ def assert_same(got: list[list[Response]], wanted: list[list[Response]]) -> None
     [Sampling(0.9, max_new_tokens=40), Sampling(1.0, 0.8, 27), Sampling(0.0, max_new_tokens=34)],
 )
 def test_recorded_steps_sample_what_plain_calls_do(case: Case, sampling: Sampling) -> None:
-    policy, tapes = case.stopping_at_every(9), Tapes()
+    policy, recorder = case.stopping_at_every(9), CpuRecorder()
     wanted = rollout(policy, case.prompts, 4, sampling, SEEDS)
-    got = rollout(policy, case.prompts, 4, sampling, SEEDS, replace(LATE, recorder=tapes))
+    got = rollout(policy, case.prompts, 4, sampling, SEEDS, replace(LATE, recorder=recorder))
     assert_same(got, wanted)
-    assert tapes.recordings and tapes.replays > tapes.recordings
+    assert recorder.recordings and recorder.replays > recorder.recordings
 
 
 def test_rows_leave_and_room_grows_between_recordings(qwen: Case) -> None:
-    policy, sampling, tapes = qwen.stopping_at_every(19), Sampling(max_new_tokens=60), Tapes()
+    policy, sampling, recorder = (
+        qwen.stopping_at_every(19),
+        Sampling(max_new_tokens=60),
+        CpuRecorder(),
+    )
     wanted = rollout(policy, qwen.prompts, 5, sampling, SEEDS)
     lengths = {len(r.token_ids) for group in wanted for r in group}
     assert min(lengths) < 8 and max(lengths) == 60
-    got = rollout(policy, qwen.prompts, 5, sampling, SEEDS, replace(LATE, recorder=tapes))
+    got = rollout(policy, qwen.prompts, 5, sampling, SEEDS, replace(LATE, recorder=recorder))
     assert_same(got, wanted)
-    assert tapes.recordings >= 4
-    assert tapes.warm_ups + tapes.replays == 59
+    assert recorder.recordings >= 4
+    assert recorder.warm_ups + recorder.replays == 59
 
 
 def test_how_often_the_host_looks_changes_nothing(qwen: Case) -> None:
     policy, sampling = qwen.stopping_at_every(7), Sampling(max_new_tokens=50)
     wanted = rollout(policy, qwen.prompts, 5, sampling, SEEDS)
-    for pace in (Pace(1, 0.01, 1), Pace(3, 0.9, 7), Pace(64, 0.5, 256)):
-        assert_same(rollout(policy, qwen.prompts, 5, sampling, SEEDS, pace), wanted)
+    for schedule in (StepSchedule(1, 0.01, 1), StepSchedule(3, 0.9, 7), StepSchedule(64, 0.5, 256)):
+        assert_same(rollout(policy, qwen.prompts, 5, sampling, SEEDS, schedule), wanted)
 
 
 def test_a_device_that_waits_for_weights_lets_rows_go_when_it_is_worth_a_recording() -> None:
-    pace = Pace(8, shrink_at=0.5, block=256, shrink_tokens=2**15)
-    assert not pace.lets_go(32, 64, 160)
-    assert pace.lets_go(32, 64, 1000)
-    assert pace.lets_go(256, 512, 20)
-    assert not pace.lets_go(200, 512, 1000)
-    host = Pace.of(torch.device("cpu"))
-    assert host.recorder is None and host.lets_go(4, 32, 1) and not host.lets_go(3, 32, 1)
+    schedule = StepSchedule(8, compact_at=0.5, block=256, compact_tokens=2**15)
+    assert not schedule.should_compact(32, 64, 160)
+    assert schedule.should_compact(32, 64, 1000)
+    assert schedule.should_compact(256, 512, 20)
+    assert not schedule.should_compact(200, 512, 1000)
+    host = StepSchedule.of(torch.device("cpu"))
+    assert (
+        host.recorder is None
+        and host.should_compact(4, 32, 1)
+        and not host.should_compact(3, 32, 1)
+    )
 
 
 def test_a_step_makes_no_copy_of_the_prompts_for_each_row(case: Case) -> None:
-    policy, tapes, group = replace(case.policy, stop_ids=()), Tapes(), 8
+    policy, recorder, group = replace(case.policy, stop_ids=()), CpuRecorder(), 8
     prompts = [encode(policy, random_sample(400, 300, seed=i), "the lamp") for i in range(2)]
-    pace = replace(LATE, recorder=tapes)
-    rollout(policy, prompts, group, Sampling(max_new_tokens=6), SEEDS[:2], pace)
+    schedule = replace(LATE, recorder=recorder)
+    rollout(policy, prompts, group, Sampling(max_new_tokens=6), SEEDS[:2], schedule)
     attention = policy.family.text_model(policy.base).layers[0].self_attn
     per_token = attention.k_proj.out_features
     copy = group * sum(len(prompt.input_ids) for prompt in prompts) * per_token
     made = [
         result.numel()
-        for func, _, _, results in tapes.calls
+        for func, _, _, results in recorder.calls
         if not func.is_view and not func._schema.is_mutable
         for result in tree_leaves(results)
     ]
@@ -124,7 +133,7 @@ def test_a_step_makes_no_copy_of_the_prompts_for_each_row(case: Case) -> None:
 
 
 def test_what_depends_on_values_cannot_be_recorded() -> None:
-    values, tapes = torch.tensor([0.5, 2.0]), Tapes()
+    values, recorder = torch.tensor([0.5, 2.0]), CpuRecorder()
     for step in (
         lambda: values.sum().item(),
         lambda: values.nonzero(),
@@ -134,33 +143,33 @@ def test_what_depends_on_values_cannot_be_recorded() -> None:
         lambda: values.__setitem__(values > 1, torch.ones(1)),
     ):
         with pytest.raises(RuntimeError, match="depends on a value"):
-            tapes.record(step)  # type: ignore[arg-type]
+            recorder.record(step)  # type: ignore[arg-type]
 
 
 def test_a_recording_does_not_run_and_goes_on_from_what_it_finds() -> None:
-    count, tapes = torch.zeros(1), Tapes()
+    count, recorder = torch.zeros(1), CpuRecorder()
 
     def double() -> None:
         count.add_(count + 1)
 
-    step = Repeated(double, tapes)
+    step = RecordedStep(double, recorder)
     for calls in range(1, 8):
         step()
         assert count.item() == 2**calls - 1
-    assert (tapes.warm_ups, tapes.recordings, tapes.replays) == (WARM_UP, 1, 7 - WARM_UP)
+    assert (recorder.warm_ups, recorder.recordings, recorder.replays) == (WARM_UP, 1, 7 - WARM_UP)
     step.forget()
     step()
     assert count.item() == 2**8 - 1
-    assert (tapes.warm_ups, tapes.recordings) == (WARM_UP + 1, 1)
+    assert (recorder.warm_ups, recorder.recordings) == (WARM_UP + 1, 1)
 
 
 def test_padded_rows_are_never_recorded(tmp_path: Path) -> None:
-    case, tapes = make_case(save_tiny(tmp_path, "qwen3_5")), Tapes()
+    case, recorder = make_case(save_tiny(tmp_path, "qwen3_5")), CpuRecorder()
     policy, sampling = case.stopping_at_every(9), Sampling(max_new_tokens=12)
     wanted = rollout(policy, case.prompts, 3, sampling, SEEDS)
-    got = rollout(policy, case.prompts, 3, sampling, SEEDS, replace(LATE, recorder=tapes))
+    got = rollout(policy, case.prompts, 3, sampling, SEEDS, replace(LATE, recorder=recorder))
     assert_same(got, wanted)
-    assert not tapes.warm_ups and not tapes.recordings
+    assert not recorder.warm_ups and not recorder.recordings
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
@@ -169,7 +178,7 @@ def test_cuda_graphs_sample_what_plain_calls_do(tmp_path: Path, dtype: str) -> N
     case = make_case(save_tiny(tmp_path, "qwen2_5_vl"), "cuda", dtype)
     policy, sampling = case.stopping_at_every(19), Sampling(max_new_tokens=60)
     graphs, plain = (
-        replace(Pace.of(policy.device, recorded), look_every=5, block=16)
+        replace(StepSchedule.of(policy.device, recorded), check_every=5, block=16)
         for recorded in (True, False)
     )
     assert graphs.recorder is not None and plain.recorder is None

@@ -10,9 +10,9 @@ import torch
 from safetensors.torch import load_file
 from tiny_families import TINY, save_tiny
 
-from syngrpo.config.sections import RolloutConfig
 from syngrpo.policy.loading import Policy, load_policy
 from syngrpo.policy.model_options import LoraOptions
+from syngrpo.rollout import RolloutOptions, check_engine
 from syngrpo.rollout.vllm_engine import VllmEngine
 from syngrpo.rollout.weight_stream import checkpoint_weights
 from syngrpo.sample import InputError
@@ -58,6 +58,6 @@ def test_tied_weights_come_once() -> None:
 @WITHOUT_VLLM
 def test_missing_vllm_is_said(checkpoint: Path) -> None:
     with pytest.raises(InputError, match=r"vLLM is not installed; run: pip install"):
-        VllmEngine(load_policy(checkpoint))
-    with pytest.raises(ValueError, match=r"vLLM is not installed; run: pip install"):
-        RolloutConfig(engine="vllm")
+        VllmEngine(load_policy(checkpoint), RolloutOptions())
+    with pytest.raises(InputError, match=r"vLLM is not installed; run: pip install"):
+        check_engine(RolloutOptions(engine="vllm"))

@@ -13,8 +13,9 @@ from tiny_models import TinyShape, random_sample, save_tiny_qwen
 from syngrpo.policy.encode import Prompt, encode
 from syngrpo.policy.loading import Policy, load_policy
 from syngrpo.policy.packed import PackedRow, Segment, segment_logprobs
-from syngrpo.rollout.native import Response, rollout
-from syngrpo.rollout.sampling import Sampling, choose
+from syngrpo.rollout.base import Response
+from syngrpo.rollout.native import rollout
+from syngrpo.rollout.token_sampling import Sampling, choose
 
 SIZES = ((64, 48), (48, 112), (96, 80))
 QUESTIONS = ("the lamp", "the big grün chair left of the sofa", "椅子")

@@ -13,7 +13,7 @@ from tiny_models import random_sample
 from syngrpo.policy.encode import encode, prompt_size, size_of
 from syngrpo.policy.loading import Policy, load_policy
 from syngrpo.rollout.native import rollout
-from syngrpo.rollout.sampling import Sampling
+from syngrpo.rollout.token_sampling import Sampling
 from syngrpo.sample import InputError
 
 QUESTION = "the big grün chair left of the sofa"

@@ -13,6 +13,7 @@ from contextlib import ExitStack, closing
 from importlib.util import find_spec
 from itertools import chain
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -24,18 +25,18 @@ from typer.testing import CliRunner
 
 from syngrpo.cli.main import app
 from syngrpo.config import load_config
-from syngrpo.config.rollout import RolloutConfig
 from syngrpo.policy.encode import Prompt, encode
 from syngrpo.policy.loading import Policy, load_policy
 from syngrpo.policy.model_options import LoraOptions
-from syngrpo.rollout import make_rollout, remote
-from syngrpo.rollout.native import Response, rollout
-from syngrpo.rollout.remote import RemoteRollout
-from syngrpo.rollout.sampling import Sampling
+from syngrpo.rollout import RolloutOptions, check_engine, make_rollout, server_engine
+from syngrpo.rollout.base import Response
+from syngrpo.rollout.native import rollout
 from syngrpo.rollout.server import engine_loop
+from syngrpo.rollout.server_engine import ServerEngine
+from syngrpo.rollout.token_sampling import Sampling
 from syngrpo.rollout.weight_stream import checkpoint_pieces
 from syngrpo.sample import InputError
-from syngrpo.serving.http_client import ServerAddress
+from syngrpo.serving import http_client
 from syngrpo.serving.listening import listen
 from syngrpo.tasks import get_task
 from syngrpo_rooms.dataset import rooms_samples
@@ -47,7 +48,7 @@ SEEDS = [5, 2**61]
 
 WITHOUT_VLLM = pytest.mark.skipif(find_spec("vllm") is not None, reason="vLLM is installed")
 
-Connect = Callable[..., RemoteRollout]
+Connect = Callable[..., ServerEngine]
 
 
 @pytest.fixture
@@ -70,19 +71,20 @@ def server() -> Iterator[Server]:
 
 @pytest.fixture
 def connect() -> Iterator[Connect]:
-    """``RemoteRollout``, closed at the end."""
+    """Make a ``ServerEngine``; closed after the test."""
     with ExitStack() as stack:
 
-        def connected(policy: Policy, address: ServerAddress, **more: float) -> RemoteRollout:
-            return stack.enter_context(closing(RemoteRollout(policy, address, **more)))
+        def connected(policy: Policy, url: str, **more: Any) -> ServerEngine:
+            engine = ServerEngine(policy, RolloutOptions(server=url, **more))
+            return stack.enter_context(closing(engine))
 
         yield connected
 
 
 @pytest.fixture(autouse=True)
 def impatience(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(remote, "BACKOFF_S", 0.01)
-    monkeypatch.setattr(remote, "BACKOFF_MAX_S", 0.05)
+    monkeypatch.setattr(http_client, "_FIRST_PAUSE_S", 0.01)
+    monkeypatch.setattr(server_engine, "LONGEST_PAUSE_S", 0.05)
 
 
 def changed(policy: Policy, seed: int) -> None:
@@ -109,8 +111,8 @@ def ids(groups: list[list[Response]]) -> list[list[int]]:
 def test_responses_are_those_of_the_weights_of_now(
     server: Server, policy: Policy, prompts: list[Prompt]
 ) -> None:
-    remotely = make_rollout("vllm", policy, 1.0, 1, server.address)
-    assert isinstance(remotely, RemoteRollout)
+    remotely = make_rollout(RolloutOptions(server=server.url), policy)
+    assert isinstance(remotely, ServerEngine)
     seen = []
     for seed in range(3):
         for sampling in (GREEDY, SAMPLED):
@@ -127,7 +129,7 @@ def test_adapters_arrive_merged(server: Server, prompts: list[Prompt], connect: 
     policy = load_policy(STARTER_DIR, lora=LoraOptions(4, 8))
     for parameter in policy.trainable_parameters():
         torch.nn.init.normal_(parameter, std=0.05)
-    theirs = connect(policy, server.address)(policy, prompts, 2, GREEDY, SEEDS)
+    theirs = connect(policy, server.url)(policy, prompts, 2, GREEDY, SEEDS)
     ours = rollout(policy, prompts, 2, GREEDY, SEEDS)
     assert (
         ids(theirs)
@@ -139,14 +141,14 @@ def test_adapters_arrive_merged(server: Server, prompts: list[Prompt], connect: 
 def test_a_process_without_prompts_sends_its_weights(
     server: Server, policy: Policy, connect: Connect
 ) -> None:
-    assert connect(policy, server.address)(policy, [], 2, GREEDY, []) == []
+    assert connect(policy, server.url)(policy, [], 2, GREEDY, []) == []
     assert server.engine.told == ["weights"]
 
 
 def test_banned_tokens_and_ends_are_the_policys(
     server: Server, policy: Policy, prompts: list[Prompt], connect: Connect
 ) -> None:
-    remotely = connect(policy, server.address)
+    remotely = connect(policy, server.url)
     usual = ids(rollout(policy, prompts, 1, GREEDY, SEEDS))
     policy.stop_ids = (usual[0][3],)
     ended = remotely(policy, prompts, 1, GREEDY, SEEDS)
@@ -162,7 +164,7 @@ def test_processes_share_the_weights_of_the_first(
     server: Server, policy: Policy, prompts: list[Prompt], connect: Connect
 ) -> None:
     """The second asks before they are there, and gets no other; both are sampled together."""
-    first, second = (connect(policy, server.address) for _ in range(2))
+    first, second = (connect(policy, server.url) for _ in range(2))
     second._run, second._sends = first._run, False
     first(policy, [], 2, SAMPLED, [])
     second(policy, [], 2, SAMPLED, [])
@@ -179,7 +181,7 @@ def test_processes_share_the_weights_of_the_first(
 def test_requests_of_other_temperature_are_not_mixed(
     server: Server, policy: Policy, prompts: list[Prompt], connect: Connect
 ) -> None:
-    first, second, third = (connect(policy, server.address) for _ in range(3))
+    first, second, third = (connect(policy, server.url) for _ in range(3))
     for other in (second, third):
         other._run, other._sends = first._run, False
     warm = Sampling(1.3, max_new_tokens=12)
@@ -202,7 +204,7 @@ def test_a_restarted_server_gets_the_weights_again(
 ) -> None:
     caplog.set_level(logging.WARNING, "syngrpo")
     with rollout_server() as server:
-        remotely = connect(policy, server.address)
+        remotely = connect(policy, server.url)
         before = remotely(policy, prompts, 2, SAMPLED, SEEDS)
         server.engine.goes_on.clear()  # it will stop in the middle of a rollout
         threads = ThreadPoolExecutor()
@@ -212,18 +214,18 @@ def test_a_restarted_server_gets_the_weights_again(
         assert_same(coming.result(), before)
         assert server.engine.told[0] == "weights"
     threads.shutdown()
-    lines = [record.getMessage() for record in caplog.records if "rollout server" in record.msg]
-    assert any("trying again for 600 s" in r.getMessage() for r in caplog.records)
-    assert any("answers again" in line for line in lines)
+    lines = [record.getMessage() for record in caplog.records]
+    assert any("trying again for 600 s" in line for line in lines)
+    assert any(f"rollout server {server.url} answers again" in line for line in lines)
 
 
 def test_whoever_needs_them_sends_the_weights_to_a_restarted_server(
     policy: Policy, prompts: list[Prompt], monkeypatch: pytest.MonkeyPatch, connect: Connect
 ) -> None:
     """The first process has its rollouts already, and waits for the second's."""
-    monkeypatch.setattr(engine_loop, "WAIT_S", 0.1)
+    monkeypatch.setattr(engine_loop, "WEIGHTS_S", 0.1)
     with rollout_server() as server:
-        first, second = (connect(policy, server.address) for _ in range(2))
+        first, second = (connect(policy, server.url) for _ in range(2))
         second._run, second._sends = first._run, False
         first(policy, prompts, 2, SAMPLED, SEEDS)
     with rollout_server(server.port):
@@ -235,7 +237,7 @@ def test_a_server_that_stays_away_is_one_line(
     policy: Policy, prompts: list[Prompt], connect: Connect
 ) -> None:
     with rollout_server() as server:
-        remotely = connect(policy, server.address, patience_s=0.2)
+        remotely = connect(policy, server.url, server_patience_s=0.2)
     with pytest.raises(InputError) as stopped:
         remotely(policy, prompts, 2, SAMPLED, SEEDS)
     assert "does not answer" in str(stopped.value) and "syngrpo rollout-server" in str(
@@ -243,18 +245,23 @@ def test_a_server_that_stays_away_is_one_line(
     )
     assert "\n" not in str(stopped.value)
     with pytest.raises(InputError, match="does not answer"):
-        connect(policy, server.address, patience_s=0)
+        connect(policy, server.url, server_patience_s=0)
 
 
-def test_the_token_is_asked_for(policy: Policy, prompts: list[Prompt], connect: Connect) -> None:
+def test_the_token_is_asked_for(
+    policy: Policy, prompts: list[Prompt], connect: Connect, tmp_path: Path
+) -> None:
+    right, wrong = tmp_path / "right", tmp_path / "wrong"
+    right.write_text("correct-horse\n")
+    wrong.write_text("battery\n")
     with rollout_server(token="correct-horse") as server:
-        for token, message in ((None, "a token is needed"), ("battery", "the token is wrong")):
+        for token, message in ((None, "a token is needed"), (wrong, "the token is wrong")):
             with pytest.raises(InputError, match=f"rollout server {server.url}: {message}"):
-                connect(policy, ServerAddress(server.url, token))
+                connect(policy, server.url, server_token_file=token)
         for method, path in (("PUT", "/v1/weights/a-1"), ("POST", "/v1/rollouts"), ("GET", "/x")):
             assert server.request(method, path, content=b"x").status_code == 401
         assert server.request("GET", "/healthz").json() == {"status": "ok"}
-        known = connect(policy, ServerAddress(server.url, "correct-horse"))
+        known = connect(policy, server.url, server_token_file=right)
         assert len(known(policy, prompts, 2, GREEDY, SEEDS)) == 2
 
 
@@ -263,12 +270,12 @@ def test_another_model_or_type_is_said(
 ) -> None:
     other = load_policy(save_tiny(tmp_path, "qwen2_5_vl"))
     with pytest.raises(InputError, match="run server and trainer with the same model"):
-        connect(other, server.address)(other, [], 2, GREEDY, [])
+        connect(other, server.url)(other, [], 2, GREEDY, [])
     assert server.loop.version is None
     half = load_policy(STARTER_DIR, "bfloat16")
     with pytest.raises(InputError, match="start it with --dtype bfloat16"):
-        connect(half, server.address)
-    remotely = connect(policy, server.address)
+        connect(half, server.url)
+    remotely = connect(policy, server.url)
     with pytest.raises(InputError, match="--max-length 512; set it to"):
         remotely(policy, prompts, 2, Sampling(max_new_tokens=450), SEEDS)
     with pytest.raises(ValueError, match="as many seeds"):
@@ -282,9 +289,9 @@ def test_half_the_weights_are_no_weights(
     server: Server, policy: Policy, prompts: list[Prompt], connect: Connect
 ) -> None:
     """Those that send them vanish in the middle, or send something else."""
-    remotely = connect(policy, server.address)
+    remotely = connect(policy, server.url)
     expected = remotely(policy, prompts, 2, GREEDY, SEEDS)
-    whole = b"".join(remote.framed(remote._pieces(policy)))
+    whole = b"".join(server_engine.frame(server_engine._pieces(policy)))
     with socket.create_connection(("127.0.0.1", server.port)) as connection:
         head = f"PUT /v1/weights/x-1 HTTP/1.1\r\nHost: x\r\nContent-Length: {len(whole)}\r\n\r\n"
         connection.sendall(head.encode() + whole[: len(whole) // 2])
@@ -296,8 +303,8 @@ def test_half_the_weights_are_no_weights(
         (whole[:-30], 400),
         (whole + b"x", 422),
         (b"\xff" * 50, 422),
-        (b"".join(remote.framed([b"no tensors"])), 422),
-        (b"".join(remote.framed([])), 422),
+        (b"".join(server_engine.frame([b"no tensors"])), 422),
+        (b"".join(server_engine.frame([])), 422),
         (b"", 400),
     ):
         answer = server.request("PUT", "/v1/weights/x-1", content=data, timeout=60)
@@ -309,7 +316,7 @@ def test_half_the_weights_are_no_weights(
 def test_bad_requests_are_the_callers_fault(
     server: Server, policy: Policy, connect: Connect
 ) -> None:
-    connect(policy, server.address)(policy, [], 2, GREEDY, [])
+    connect(policy, server.url)(policy, [], 2, GREEDY, [])
     requests: list[tuple[str, str, bytes, int]] = [
         ("POST", "/v1/rollouts", b"", 422),
         ("POST", "/v1/rollouts", b"\x10\0\0\0\0\0\0\0nonsense", 422),
@@ -329,11 +336,13 @@ def test_bad_requests_are_the_callers_fault(
 def test_a_client_that_goes_away_costs_nothing(
     server: Server, policy: Policy, prompts: list[Prompt], connect: Connect
 ) -> None:
-    remotely = connect(policy, server.address)
+    remotely = connect(policy, server.url)
     remotely(policy, [], 2, GREEDY, [])
     server.engine.goes_on.clear()
-    request = remote.pack_request(
-        remote.Request(str(server.loop.version), prompts, 2, GREEDY, SEEDS, policy.banned, (1,))
+    request = server_engine.pack_request(
+        server_engine.Request(
+            str(server.loop.version), prompts, 2, GREEDY, SEEDS, policy.banned, (1,)
+        )
     )
     with pytest.raises(httpx.ReadTimeout):
         server.request("POST", "/v1/rollouts", content=request, timeout=0.3)
@@ -346,7 +355,7 @@ def test_weights_wait_for_what_is_under_way(
     server: Server, policy: Policy, prompts: list[Prompt], connect: Connect
 ) -> None:
     """Two runs that share a server get their own weights' responses, however slowly."""
-    mine, theirs = (connect(policy, server.address) for _ in range(2))
+    mine, theirs = (connect(policy, server.url) for _ in range(2))
     other = load_policy(STARTER_DIR)
     changed(other, 1)
     server.engine.goes_on.clear()
@@ -360,29 +369,28 @@ def test_weights_wait_for_what_is_under_way(
         assert_same(second.result(), rollout(other, prompts, 2, SAMPLED, SEEDS))
 
 
-def test_what_stands_in_the_configuration(tmp_path: Path) -> None:
-    (tmp_path / "token").write_text("correct-horse\n")
-    given = RolloutConfig.model_validate(
-        {"server": "http://gpu-1:8421", "server_token_file": tmp_path / "token"}
-    )
-    assert given.engine == "vllm"
-    assert given.server_address() == ServerAddress("http://gpu-1:8421", "correct-horse")
-    assert RolloutConfig().server_address() is None
-    for values, message in (
-        ({"server": "gpu-1:8421"}, "write it as http://host:port"),
-        ({"server": "http://gpu-1:8421", "engine": "native"}, "leave one out"),
+def test_options_say_which_engine_samples(policy: Policy, tmp_path: Path) -> None:
+    assert RolloutOptions().engine_name == "native"
+    assert RolloutOptions(server="http://gpu-1:8421").engine_name == "server"
+    with pytest.raises(ValueError, match="write it as http://host:port"):
+        RolloutOptions(server="gpu-1:8421")
+    for options, message in (
+        ({"server": "http://gpu-1:8421", "engine": "native"}, "leave one of them out"),
+        ({"server": "http://gpu-1:8421", "engine": "vllm"}, "leave one of them out"),
+        ({"engine": "server"}, "set rollout.server to http://host:port"),
+        ({"engine": "sglang"}, "rollout engine 'sglang' is unknown; use one of native, vllm"),
     ):
-        with pytest.raises(ValueError, match=message):
-            RolloutConfig.model_validate(values)
-    missing = RolloutConfig(server="http://x:1", server_token_file=tmp_path / "none")
+        with pytest.raises(InputError, match=message):
+            check_engine(RolloutOptions(**options))
+    missing = RolloutOptions(server="http://x:1", server_token_file=tmp_path / "none")
     with pytest.raises(InputError, match=r"token file .* cannot be read"):
-        missing.server_address()
+        make_rollout(missing, policy)
 
 
-def test_it_is_one_override(tmp_path: Path) -> None:
+def test_one_override_chooses_the_server(tmp_path: Path) -> None:
     (tmp_path / "run.yaml").write_text("rollout: {group_size: 4}\n")
     config = load_config(tmp_path / "run.yaml", ["rollout.server=http://127.0.0.1:8421"])
-    assert (config.rollout.server, config.rollout.engine) == ("http://127.0.0.1:8421", "vllm")
+    assert config.rollout.server == "http://127.0.0.1:8421"
 
 
 def test_pieces_leave_the_policy_as_it_was(policy: Policy) -> None:

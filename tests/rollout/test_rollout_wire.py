@@ -1,4 +1,4 @@
-"""What trainer and rollout server send each other survives the way, and nothing else is taken."""
+"""Messages of trainer and rollout server arrive as they were sent; anything else is refused."""
 
 from __future__ import annotations
 
@@ -11,23 +11,29 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from rollout_server import blueprint
+from rollout_server import outline
 from safetensors.torch import load, save
 
 from syngrpo.policy.encode import encode
 from syngrpo.policy.loading import load_policy
-from syngrpo.rollout.frames import HEAD, Broken, framed, unframed
-from syngrpo.rollout.rollout_wire import (
+from syngrpo.rollout.base import SampledTokens
+from syngrpo.rollout.server.model_outline import ExpectedWeights
+from syngrpo.rollout.server_messages import (
     Request,
     pack_answer,
     pack_request,
     unpack_answer,
     unpack_request,
 )
-from syngrpo.rollout.sampled import Sampled
-from syngrpo.rollout.sampling import Sampling
-from syngrpo.rollout.server.blueprint import Expected
-from syngrpo.rollout.weight_stream import checkpoint_pieces, checkpoint_weights
+from syngrpo.rollout.token_sampling import Sampling
+from syngrpo.rollout.weight_stream import (
+    HEADER,
+    BrokenStream,
+    checkpoint_pieces,
+    checkpoint_weights,
+    frame,
+    unframe,
+)
 from syngrpo.sample import InputError
 from syngrpo.tasks import get_task
 from syngrpo_rooms.dataset import rooms_samples
@@ -51,8 +57,8 @@ def test_a_request_arrives_as_it_was_sent() -> None:
         for name in ("input_ids", "patches", "image_grid_thw"):
             assert torch.equal(getattr(sent, name), getattr(got, name))
             assert getattr(sent, name).dtype == getattr(got, name).dtype
-    following = blueprint().following(arrived)
-    assert following.stop_ids == POLICY.stop_ids and following.device.type == "cpu"
+    ready = outline().with_rules_of(arrived)
+    assert ready.stop_ids == POLICY.stop_ids and ready.device.type == "cpu"
 
 
 def test_an_image_travels_once_one_byte_a_colour() -> None:
@@ -64,7 +70,7 @@ def test_an_image_travels_once_one_byte_a_colour() -> None:
 def test_an_answer_arrives_as_it_was_sent() -> None:
     lengths = [[3, 1], [7, 2], [1, 1]]
     groups = [
-        [Sampled(torch.arange(n) + n, torch.rand(n) - 2, torch.rand(n)) for n in group]
+        [SampledTokens(torch.arange(n) + n, torch.rand(n) - 2, torch.rand(n)) for n in group]
         for group in lengths
     ]
     version, arrived = unpack_answer(pack_answer("abc-7", groups))
@@ -78,7 +84,7 @@ def test_an_answer_arrives_as_it_was_sent() -> None:
 def refused(data: bytes) -> str:
     """Why a server refuses a request, in one line; "" when it does not."""
     try:
-        blueprint().following(unpack_request(data))
+        outline().with_rules_of(unpack_request(data))
     except InputError as error:
         assert len(str(error)) < 1000
         return str(error)
@@ -118,7 +124,7 @@ LENGTHS = load(PACKED)["lengths"]
         (save({"x": torch.zeros(1)}), "request without input_ids"),
         (save(load(PACKED)), "without the JSON object 'request'"),
         (save(load(PACKED), {"request": "[]"}), "without the JSON object 'request'"),
-        (save(load(PACKED), {"request": beside(count=0)}), "no 0 responses"),
+        (save(load(PACKED), {"request": beside(count=0)}), "0 responses at temperature"),
         (save(load(PACKED), {"request": beside(temperature=float("nan"))}), "at temperature nan"),
         (save(load(PACKED), {"request": beside(temperature=-1)}), "impossible sampling"),
         (save(load(PACKED), {"request": beside(top_p=2)}), "impossible sampling"),
@@ -131,15 +137,18 @@ LENGTHS = load(PACKED)["lengths"]
         (changed("patches", load(PACKED)["patches"].float()), "request without patches"),
         (changed("patches", load(PACKED)["patches"][:, :, :2]), "with the same model"),
         (changed("grids", load(PACKED)["grids"][:, [0, 2, 0]]), "patches: .* rows in parts"),
-        (changed("grids", load(PACKED)["grids"].flip(1)), "patches make|make a token|in one run"),
-        (changed("stop_ids", torch.tensor([10**6])), "a token that is none of the model's"),
-        (changed("banned", torch.tensor([-1])), "a token that is none of the model's"),
-        (changed("input_ids", load(PACKED)["input_ids"].flip(0).roll(40)), "in one run"),
+        (
+            changed("grids", load(PACKED)["grids"].flip(1)),
+            "the model merges|in a row are needed",
+        ),
+        (changed("stop_ids", torch.tensor([10**6])), "a token id outside of the model's"),
+        (changed("banned", torch.tensor([-1])), "a token id outside of the model's"),
+        (changed("input_ids", load(PACKED)["input_ids"].flip(0).roll(40)), "in a row are needed"),
     ],
 )
 def test_what_is_wrong_with_a_request_is_said(data: bytes, message: str) -> None:
     with pytest.raises(InputError, match=message):
-        blueprint().following(unpack_request(data))
+        outline().with_rules_of(unpack_request(data))
 
 
 def received(stream: Iterable[bytes], limit: int = 1000) -> list[bytes]:
@@ -148,34 +157,34 @@ def received(stream: Iterable[bytes], limit: int = 1000) -> list[bytes]:
             yield part
 
     async def collected() -> list[bytes]:
-        return [piece async for piece in unframed(sent(), limit)]
+        return [piece async for piece in unframe(sent(), limit)]
 
     return asyncio.run(collected())
 
 
 @given(st.lists(st.binary(min_size=1, max_size=1000)), st.integers(1, 300))
 def test_pieces_arrive_however_the_stream_is_cut(pieces: list[bytes], size: int) -> None:
-    whole = b"".join(framed(pieces))
+    whole = b"".join(frame(pieces))
     parts = [whole[first : first + size] for first in range(0, len(whole), size)]
     assert received(parts) == pieces
     for end in {0, 5, len(whole) - 1}:
-        with pytest.raises(Broken, match="broke off"):
+        with pytest.raises(BrokenStream, match="cut off"):
             received([whole[:end]])
     with pytest.raises(InputError, match="after its end"):
         received([whole, b"x"])
 
 
 def test_a_damaged_piece_and_a_huge_one_are_refused() -> None:
-    whole = bytearray(b"".join(framed([b"some weights"])))
-    whole[HEAD.size + 3] ^= 1
-    with pytest.raises(Broken, match="checksum"):
+    whole = bytearray(b"".join(frame([b"some weights"])))
+    whole[HEADER.size + 3] ^= 1
+    with pytest.raises(BrokenStream, match="checksum"):
         received([bytes(whole)])
-    with pytest.raises(InputError, match="a piece of 1001 bytes, where all weights are 1000"):
-        received(framed([b"x" * 1001]))
+    with pytest.raises(InputError, match=r"a piece of 1001 bytes, .* have at most 1000"):
+        received(frame([b"x" * 1001]))
 
 
 def test_only_all_weights_of_the_model_are_taken() -> None:
-    expected = Expected(blueprint())
+    expected = ExpectedWeights(outline())
     weights = checkpoint_weights(POLICY)
     assert dict(expected.checked(checkpoint_pieces(POLICY))).keys() == weights.keys()
     first = next(iter(weights))
@@ -183,7 +192,7 @@ def test_only_all_weights_of_the_model_are_taken() -> None:
         ([weights, {first: weights[first]}], f"weight {first} .* sent before"),
         ([{**weights, "more": torch.zeros(1)}], r"weight more of shape \(1,\) is not the model's"),
         ([{**weights, first: weights[first][:-1]}], f"weight {first} of shape"),
-        ([{**weights, first: weights[first].long()}], "send floats"),
+        ([{**weights, first: weights[first].long()}], "send floating point numbers"),
         ([{n: t for n, t in weights.items() if n != first}], "1 weights are missing"),
         ([], "weights are missing"),
     ):

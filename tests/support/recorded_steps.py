@@ -1,8 +1,9 @@
-"""A CUDA graph for the CPU: what a step did is written down and done again, at the same addresses.
+"""A stand-in for CUDA graphs on the CPU: records the tensor operations of a step and repeats them
+on the same addresses.
 
-As on a GPU, nothing but tensor operations is repeated: what Python did with values of the first
-call (a position, a branch, a length) would be wrong in all others. And as on a GPU an operation
-whose shape or branch depends on a value, or that brings a value from the host, is refused.
+As with a CUDA graph, only tensor operations are repeated: a position, branch or length that Python
+computed in the first call stays as it was. And as with a CUDA graph, an operation whose shape
+depends on a value, or that copies a value from or to the host, raises RuntimeError.
 """
 
 from __future__ import annotations
@@ -17,8 +18,8 @@ from torch.utils._pytree import tree_leaves
 Call = tuple[Any, tuple[Any, ...], dict[str, Any], Any]
 
 
-class _Tape(TorchDispatchMode):
-    """Notes every operation with the very tensors it read and made; keeps all of them alive."""
+class _Recording(TorchDispatchMode):
+    """Lists every operation with the tensors it read and made, and keeps these alive."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -28,7 +29,7 @@ class _Tape(TorchDispatchMode):
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
-        refuse_what_depends_on_values(func, args)
+        require_recordable(func, args)
         for described, value in zip(func._schema.arguments, args, strict=False):
             if described.alias_info is not None and described.alias_info.is_write:
                 storage = value.untyped_storage()
@@ -38,12 +39,13 @@ class _Tape(TorchDispatchMode):
         return result
 
     def undo(self) -> None:
+        """Restore what the operations have overwritten: recording a step must not run it."""
         for storage, before in self._before.values():
             storage.copy_(before)
 
 
-def refuse_what_depends_on_values(func: Any, args: tuple[Any, ...]) -> None:
-    """Raises RuntimeError for an operation that a CUDA graph cannot hold."""
+def require_recordable(func: Any, args: tuple[Any, ...]) -> None:
+    """Raise RuntimeError for an operation that a CUDA graph cannot record."""
     dynamic = (
         torch.Tag.data_dependent_output in func.tags or func is torch.ops.aten.lift_fresh.default
     )
@@ -55,8 +57,9 @@ def refuse_what_depends_on_values(func: Any, args: tuple[Any, ...]) -> None:
         raise RuntimeError(f"{func} depends on a value")
 
 
-class Tapes:
-    """A recorder for ``policy.graphs``; counts, and keeps the newest recording's ``calls``."""
+class CpuRecorder:
+    """A ``cuda_graphs.Recorder``; counts what it does. ``calls`` are those of the last
+    recording."""
 
     def __init__(self) -> None:
         self.warm_ups = self.recordings = self.replays = 0
@@ -68,17 +71,17 @@ class Tapes:
 
     def record(self, step: Callable[[], None]) -> Callable[[], None]:
         self.recordings += 1
-        with _Tape() as tape:
+        with _Recording() as recording:
             step()
-        tape.undo()
-        calls = self.calls = tape.calls
+        recording.undo()
+        calls = self.calls = recording.calls
 
         def replay() -> None:
             self.replays += 1
             for func, args, kwargs, results in calls:
                 again = func(*args, **kwargs)
                 for old, new in zip(tree_leaves(results), tree_leaves(again), strict=True):
-                    if old.data_ptr() != new.data_ptr():  # neither a view nor in place
+                    if old.data_ptr() != new.data_ptr():  # no view, and not in place
                         old.copy_(new)
 
         return replay

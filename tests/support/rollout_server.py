@@ -1,4 +1,4 @@
-"""A rollout server in this process, whose engine is our own rollout instead of vLLM."""
+"""A rollout server in this process, whose engine is the native rollout instead of vLLM."""
 
 from __future__ import annotations
 
@@ -16,21 +16,22 @@ from service_process import until
 
 from syngrpo.policy.encode import Prompt
 from syngrpo.policy.loading import Policy, load_policy
+from syngrpo.rollout.base import SampledTokens
 from syngrpo.rollout.native import rollout
-from syngrpo.rollout.sampled import Sampled
-from syngrpo.rollout.sampling import Sampling
-from syngrpo.rollout.server.blueprint import Blueprint, Expected, load_blueprint
 from syngrpo.rollout.server.engine_loop import EngineLoop
-from syngrpo.rollout.server.rollout_app import Desk, create_app
+from syngrpo.rollout.server.model_outline import ExpectedWeights, ModelOutline, load_outline
+from syngrpo.rollout.server.rollout_app import RolloutApi, create_app
+from syngrpo.rollout.token_sampling import Sampling
 from syngrpo.rollout.weight_stream import checkpoint_weights
-from syngrpo.serving.http_client import ServerAddress
 from syngrpo.serving.listening import listen
 from syngrpo_rooms.starter import STARTER_DIR
 
 
-class NativeEngine:
-    """An ``Engine`` that does in one step all that was added. It begins with other weights than
-    anybody's, and notes what it is told (``told``)."""
+class OneStepEngine:
+    """An ``IncrementalEngine`` that finishes in one step everything that was added.
+
+    Its first weights are zeros, which no trainer has. ``told`` lists the calls it got.
+    """
 
     max_length = 512
 
@@ -46,7 +47,7 @@ class NativeEngine:
         self.goes_on = threading.Event()
         self.goes_on.set()
 
-    def take_weights(self, weights: Iterable[tuple[str, torch.Tensor]]) -> None:
+    def load_weights(self, weights: Iterable[tuple[str, torch.Tensor]]) -> None:
         assert not self._added
         self.told.append("weights")
         with torch.no_grad():
@@ -64,12 +65,12 @@ class NativeEngine:
         self._added[self._last] = (rules, [prompt], count, sampling, [seed])
         return self._last
 
-    def step(self) -> dict[int, list[Sampled]]:
+    def step(self) -> dict[int, list[SampledTokens]]:
         if not self.goes_on.wait(0.01):
             return {}
         added, self._added = self._added, {}
         return {
-            number: [Sampled(r.token_ids, r.logprobs, r.entropy) for r in rollout(*asked)[0]]
+            number: [SampledTokens(r.token_ids, r.logprobs, r.entropy) for r in rollout(*asked)[0]]
             for number, asked in added.items()
         }
 
@@ -81,33 +82,31 @@ class NativeEngine:
 
 @dataclass
 class Server:
+    """A running server, and the parts that tests look into."""
+
     url: str
-    engine: NativeEngine
+    engine: OneStepEngine
     loop: EngineLoop
 
     @property
     def port(self) -> int:
         return int(self.url.rpartition(":")[2])
 
-    @property
-    def address(self) -> ServerAddress:
-        return ServerAddress(self.url)
-
     def request(self, method: str, path: str, **options: Any) -> httpx.Response:
         return httpx.request(method, self.url + path, trust_env=False, **options)
 
 
 @cache
-def blueprint() -> Blueprint:
-    return load_blueprint(STARTER_DIR, "float32", "cpu")
+def outline() -> ModelOutline:
+    return load_outline(STARTER_DIR, "float32", "cpu")
 
 
 @contextmanager
 def rollout_server(port: int = 0, token: str | None = None) -> Iterator[Server]:
-    """Serves the starter until the block ends."""
-    engine = NativeEngine()
+    """Serve the starter model until the block ends."""
+    engine = OneStepEngine()
     loop = EngineLoop(engine)
-    app = create_app(Desk(loop, blueprint(), Expected(blueprint()), "starter"), token)
+    app = create_app(RolloutApi(loop, outline(), ExpectedWeights(outline()), "starter"), token)
     listener = listen("127.0.0.1", port)
     http = uvicorn.Server(uvicorn.Config(app, log_level="error", timeout_graceful_shutdown=1))
     serving = threading.Thread(target=http.run, args=([listener],), daemon=True)

@@ -21,7 +21,7 @@ from syngrpo.policy.encode import encode
 from syngrpo.policy.loading import Policy, load_policy
 from syngrpo.policy.model_options import LoraOptions
 from syngrpo.rollout.native import rollout
-from syngrpo.rollout.sampling import Sampling
+from syngrpo.rollout.token_sampling import Sampling
 from syngrpo.sample import InputError
 from syngrpo.workflow.learner import Updater
 from syngrpo.workflow.processes import Processes

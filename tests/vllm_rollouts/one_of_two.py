@@ -1,5 +1,7 @@
-"""One of two processes of a run, each with prompts of its own, and with an engine of its own or one
-server for both; says what it got."""
+"""One of two processes of a run: compares vLLM's responses to its prompts with the native ones.
+
+The processes have an engine each, or one server for both. The first writes the comparisons of both.
+"""
 
 import json
 import sys
@@ -9,11 +11,12 @@ import torch
 
 from syngrpo.policy.encode import encode
 from syngrpo.policy.loading import load_policy
+from syngrpo.rollout import RolloutOptions
+from syngrpo.rollout.base import Engine
 from syngrpo.rollout.native import rollout
-from syngrpo.rollout.remote import RemoteRollout
-from syngrpo.rollout.sampling import Sampling
+from syngrpo.rollout.server_engine import ServerEngine
+from syngrpo.rollout.token_sampling import Sampling
 from syngrpo.rollout.vllm_engine import VllmEngine
-from syngrpo.serving.http_client import ServerAddress
 from syngrpo.tasks import get_task
 from syngrpo.workflow.processes import Processes
 from syngrpo_rooms.dataset import rooms_samples
@@ -26,11 +29,14 @@ def main(target: Path, *server: str) -> None:
     part = [sample for _, sample in processes.part(rooms_samples("test", 3))]
     prompts = [encode(policy, s, get_task(s.task).prompt(s, "brief")) for s in part]
     seeds = list(range(len(prompts)))
-    engine: VllmEngine | RemoteRollout
+    engine: Engine
     if server:
-        engine = RemoteRollout(policy, ServerAddress(*server))
+        url, token_file = server
+        engine = ServerEngine(
+            policy, RolloutOptions(server=url, server_token_file=Path(token_file))
+        )
     else:
-        engine = VllmEngine(policy, cache_gib=0.25)
+        engine = VllmEngine(policy, RolloutOptions(vllm_cache_gib=0.25))
     greedy = Sampling(0, max_new_tokens=32)
     same = []
     for _ in range(2):

@@ -1,4 +1,4 @@
-"""What rollouts are compared with: the trained model's own numbers."""
+"""What vLLM's responses are compared with: log-probabilities and entropies of the trained model."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torch
 from syngrpo.policy.encode import Prompt
 from syngrpo.policy.loading import Policy
 from syngrpo.policy.packed import PackedRow, Segment, segment_logprobs
-from syngrpo.rollout.native import Response
+from syngrpo.rollout.base import Response
 
 
 def other_weights(policy: Policy, seed: int, scale: float = 0.1) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import httpx
 
-from syngrpo.serving.http_client import ServerAddress
+from syngrpo.rollout import RolloutOptions
 
 TOKEN = "correct-horse"
 
@@ -25,10 +25,11 @@ def free_port() -> int:
 
 @dataclass
 class ServerProcess:
-    """A server of the starter that asks for ``TOKEN``; it may still be starting."""
+    """A server of the starter model that asks for ``TOKEN``; it may still be starting."""
 
     process: subprocess.Popen[bytes]
     port: int
+    token_file: Path
     errors: Path
 
     @property
@@ -36,11 +37,12 @@ class ServerProcess:
         return f"http://127.0.0.1:{self.port}"
 
     @property
-    def address(self) -> ServerAddress:
-        return ServerAddress(self.url, TOKEN)
+    def options(self) -> RolloutOptions:
+        """The options of a run that uses this server."""
+        return RolloutOptions(server=self.url, server_token_file=self.token_file)
 
     def version(self) -> str | None:
-        """Of its weights; waits until it answers."""
+        """Return the version of the server's weights. Waits until the server answers."""
         deadline = time.monotonic() + 280
         headers = {"Authorization": f"Bearer {TOKEN}"}
         while True:
@@ -59,13 +61,13 @@ class ServerProcess:
         self.process.wait()
 
     def stop(self) -> int:
-        """Its exit status after SIGTERM."""
+        """Send SIGTERM and return the exit status."""
         self.process.terminate()
         return self.process.wait(timeout=60)
 
 
 def start(folder: Path, port: int | None = None) -> ServerProcess:
-    """On a free port, or on that of one that is no more."""
+    """Start a server on ``port``, which an earlier one may have had; None: on a free one."""
     folder.mkdir(parents=True, exist_ok=True)
     token, errors = folder / "token", folder / "server.stderr"
     token.write_text(TOKEN)
@@ -78,4 +80,4 @@ def start(folder: Path, port: int | None = None) -> ServerProcess:
             stderr=target,
             env={**os.environ, "OMP_NUM_THREADS": "1"},
         )
-    return ServerProcess(process, chosen, errors)
+    return ServerProcess(process, chosen, token, errors)

@@ -16,9 +16,12 @@ from own_numbers import assert_ours, ids, other_weights
 from syngrpo.policy.encode import Prompt, encode
 from syngrpo.policy.loading import Policy, load_policy
 from syngrpo.policy.model_options import LoraOptions
-from syngrpo.rollout.native import Response, rollout
-from syngrpo.rollout.sampling import Sampling
-from syngrpo.rollout.vllm_engine import BLOCK, VllmEngine
+from syngrpo.rollout import RolloutOptions
+from syngrpo.rollout.base import Response
+from syngrpo.rollout.compat_vllm import BLOCK
+from syngrpo.rollout.native import rollout
+from syngrpo.rollout.token_sampling import Sampling
+from syngrpo.rollout.vllm_engine import VllmEngine
 from syngrpo.sample import InputError
 from syngrpo.tasks import get_task
 from syngrpo_rooms.dataset import rooms_samples
@@ -26,7 +29,7 @@ from syngrpo_rooms.starter import STARTER_DIR
 
 SEEDS = [11, 22, 33, 2**62]
 GREEDY = Sampling(temperature=0, max_new_tokens=48)
-CACHE_GIB = 0.25
+OPTIONS = RolloutOptions(vllm_cache_gib=0.25)
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +39,7 @@ def policy() -> Policy:
 
 @pytest.fixture(scope="module")
 def engine(policy: Policy) -> Iterator[VllmEngine]:
-    engine = VllmEngine(policy, CACHE_GIB)
+    engine = VllmEngine(policy, OPTIONS)
     yield engine
     engine.close()
 
@@ -188,7 +191,7 @@ def test_what_does_not_fit_is_said(
 
 
 def test_length_limit_is_a_setting(policy: Policy, prompts: list[Prompt]) -> None:
-    engine = VllmEngine(policy, CACHE_GIB, max_length=110)
+    engine = VllmEngine(policy, replace(OPTIONS, vllm_max_length=110))
     needed = len(prompts[0].input_ids) + GREEDY.max_new_tokens
     with pytest.raises(InputError, match=rf"rollout.vllm_max_length 110; set it to {needed}"):
         engine(policy, prompts[:1], 2, GREEDY, SEEDS[:1])

@@ -1,4 +1,5 @@
-"""vLLM in a server's process does as in ours, by the weights that were sent, despite faults."""
+"""vLLM in a server process samples as it does in the trainer's, with the weights that were sent,
+through kills, cut off streams and wrong requests."""
 
 from __future__ import annotations
 
@@ -24,12 +25,11 @@ from two_processes import run_two
 from syngrpo.policy.encode import Prompt, encode
 from syngrpo.policy.loading import Policy, load_policy
 from syngrpo.policy.model_options import LoraOptions
-from syngrpo.rollout import remote
+from syngrpo.rollout import server_engine
 from syngrpo.rollout.native import rollout
-from syngrpo.rollout.remote import RemoteRollout
-from syngrpo.rollout.sampling import Sampling
+from syngrpo.rollout.server_engine import ServerEngine
+from syngrpo.rollout.token_sampling import Sampling
 from syngrpo.sample import InputError
-from syngrpo.serving.http_client import ServerAddress
 from syngrpo.tasks import get_task
 from syngrpo_rooms.dataset import rooms_samples
 from syngrpo_rooms.starter import STARTER_DIR
@@ -53,8 +53,8 @@ def policy() -> Policy:
 
 
 @pytest.fixture
-def remotely(server: ServerProcess, policy: Policy) -> Iterator[RemoteRollout]:
-    with closing(RemoteRollout(policy, server.address)) as rollouts:
+def remotely(server: ServerProcess, policy: Policy) -> Iterator[ServerEngine]:
+    with closing(ServerEngine(policy, server.options)) as rollouts:
         yield rollouts
 
 
@@ -66,7 +66,7 @@ def prompts() -> list[Prompt]:
 
 
 def test_greedy_tokens_equal_our_rollout_by_the_weights_of_now(
-    server: ServerProcess, policy: Policy, prompts: list[Prompt], remotely: RemoteRollout
+    server: ServerProcess, policy: Policy, prompts: list[Prompt], remotely: ServerEngine
 ) -> None:
     seen, versions = [], []
     for seed in range(3):
@@ -82,7 +82,7 @@ def test_greedy_tokens_equal_our_rollout_by_the_weights_of_now(
 
 
 def test_sampling_is_the_trained_models_and_seeds_decide(
-    policy: Policy, prompts: list[Prompt], remotely: RemoteRollout
+    policy: Policy, prompts: list[Prompt], remotely: ServerEngine
 ) -> None:
     groups = remotely(policy, prompts, 4, SAMPLED, SEEDS)
     assert_ours(policy, prompts, groups, SAMPLED.temperature)
@@ -93,7 +93,7 @@ def test_sampling_is_the_trained_models_and_seeds_decide(
 
 
 def test_banned_tokens_never_appear(
-    policy: Policy, prompts: list[Prompt], remotely: RemoteRollout
+    policy: Policy, prompts: list[Prompt], remotely: ServerEngine
 ) -> None:
     usual = {t for group in ids(remotely(policy, prompts, 1, GREEDY, SEEDS)) for t in group[0]}
     banned = torch.tensor(sorted({*policy.banned.tolist(), *list(usual)[::2]}))
@@ -109,7 +109,7 @@ def test_adapters_arrive_merged(server: ServerProcess, prompts: list[Prompt]) ->
     with torch.no_grad():
         for parameter in policy.trainable_parameters():
             parameter.copy_(0.05 * torch.randn(parameter.shape, generator=generator))
-    with closing(RemoteRollout(policy, server.address)) as remotely:
+    with closing(ServerEngine(policy, server.options)) as remotely:
         adapted = remotely(policy, prompts, 1, GREEDY, SEEDS)
     plain = load_policy(STARTER_DIR)
     assert ids(adapted) == ids(rollout(policy, prompts, 1, GREEDY, SEEDS))
@@ -118,10 +118,10 @@ def test_adapters_arrive_merged(server: ServerProcess, prompts: list[Prompt]) ->
 
 
 def test_half_the_weights_leave_an_engine_that_takes_others(
-    server: ServerProcess, policy: Policy, prompts: list[Prompt], remotely: RemoteRollout
+    server: ServerProcess, policy: Policy, prompts: list[Prompt], remotely: ServerEngine
 ) -> None:
     """Cut off within a layer, after a layer, and with a byte that is another."""
-    whole = b"".join(remote.framed(remote._pieces(policy)))
+    whole = b"".join(server_engine.frame(server_engine._pieces(policy)))
     expected = ids(rollout(policy, prompts, 1, GREEDY, SEEDS))
     head = f"PUT /v1/weights/x-1 HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {TOKEN}\r\n"
     for share in (0.3, 0.6, 0.9):
@@ -142,16 +142,17 @@ def test_half_the_weights_leave_an_engine_that_takes_others(
 
 
 def test_who_goes_away_leaves_an_engine_that_samples_for_others(
-    server: ServerProcess, policy: Policy, prompts: list[Prompt], remotely: RemoteRollout
+    server: ServerProcess, policy: Policy, prompts: list[Prompt], remotely: ServerEngine
 ) -> None:
     remotely(policy, [], 1, GREEDY, [])
     endless = Sampling(1.0, max_new_tokens=400)
-    request = remote.Request(str(server.version()), prompts, 16, endless, SEEDS, policy.banned, ())
+    version = str(server.version())
+    request = server_engine.Request(version, prompts, 16, endless, SEEDS, policy.banned, ())
     headers = {"Authorization": f"Bearer {TOKEN}"}
     with pytest.raises(httpx.ReadTimeout):
         httpx.post(
             f"{server.url}/v1/rollouts",
-            content=remote.pack_request(request),
+            content=server_engine.pack_request(request),
             headers=headers,
             timeout=1.0,
         )
@@ -159,10 +160,14 @@ def test_who_goes_away_leaves_an_engine_that_samples_for_others(
     assert_ours(policy, prompts, theirs, SAMPLED.temperature)
 
 
-def test_wrong_tokens_and_bytes_are_refused(server: ServerProcess, policy: Policy) -> None:
-    for token, message in ((None, "a token is needed"), ("battery", "the token is wrong")):
+def test_wrong_tokens_and_bytes_are_refused(
+    server: ServerProcess, policy: Policy, tmp_path: Path
+) -> None:
+    wrong = tmp_path / "wrong"
+    wrong.write_text("battery")
+    for token, message in ((None, "a token is needed"), (wrong, "the token is wrong")):
         with pytest.raises(InputError, match=message):
-            RemoteRollout(policy, ServerAddress(server.url, token))
+            ServerEngine(policy, replace(server.options, server_token_file=token))
     headers = {"Authorization": f"Bearer {TOKEN}"}
     for method, path in (("POST", "/v1/rollouts"), ("PUT", "/v1/weights/x-1")):
         for content in (b"", b"\x00" * 100, b"\xff" * 100, os.urandom(5000)):
@@ -174,7 +179,7 @@ def test_wrong_tokens_and_bytes_are_refused(server: ServerProcess, policy: Polic
 
 
 def test_the_processes_of_a_run_share_a_server(server: ServerProcess, tmp_path: Path) -> None:
-    assert run_two(tmp_path / "same.json", server.url, TOKEN) == [True] * 12
+    assert run_two(tmp_path / "same.json", server.url, str(server.token_file)) == [True] * 12
 
 
 @pytest.mark.timeout(900)
@@ -189,7 +194,7 @@ def test_training_goes_on_with_a_server_that_was_killed(tmp_path: Path) -> None:
             "group_size": 4,
             "max_new_tokens": 48,
             "server": server.url,
-            "server_token_file": str(tmp_path / "server" / "token"),
+            "server_token_file": str(server.token_file),
         },
         "trainer": {"groups_per_step": 3, "steps": 30, "learning_rate": 1e-3},
         "evaluation": {"sets": {}},

@@ -10,8 +10,9 @@ from syngrpo.policy.encode import Prompt, encode
 from syngrpo.policy.loading import Policy, load_policy
 from syngrpo.policy.packed import PackedRow, Segment, segment_logprobs
 from syngrpo.pool.stored_samples import PoolSample
-from syngrpo.rollout.native import Response, rollout
-from syngrpo.rollout.sampling import Sampling
+from syngrpo.rollout.base import Response
+from syngrpo.rollout.native import rollout
+from syngrpo.rollout.token_sampling import Sampling
 from syngrpo.workflow.groups import score_group
 from syngrpo.workflow.learner import Updater
 from syngrpo.workflow.noisy_rollout import NoisyRollout, distorted, waning

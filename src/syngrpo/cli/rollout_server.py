@@ -1,4 +1,4 @@
-"""``syngrpo rollout-server``."""
+"""The command ``syngrpo rollout-server``."""
 
 from __future__ import annotations
 
@@ -10,38 +10,41 @@ import typer
 
 def rollout_server(
     model: Annotated[
-        str, typer.Option(help='The run\'s model.path: a directory or hub name; "starter".')
+        str, typer.Option(help="The run's model.path: a directory, hub name or short name.")
     ],
-    host: Annotated[str, typer.Option(help="Address; others than this host's need a token.")] = (
-        "127.0.0.1"
-    ),
-    port: Annotated[int, typer.Option(min=0, max=65535, help="0: any free one.")] = 8421,
+    host: Annotated[
+        str, typer.Option(help="Address to listen on. Any but this host's own needs a token.")
+    ] = "127.0.0.1",
+    port: Annotated[
+        int, typer.Option(min=0, max=65535, help="Port to listen on; 0: any free one.")
+    ] = 8421,
     token_file: Annotated[
-        Path | None, typer.Option(help="A file with the token that requests must carry.")
+        Path | None, typer.Option(help="File with the token that requests must carry.")
     ] = None,
     dtype: Annotated[
         Literal["float32", "bfloat16"], typer.Option(help="The run's model.dtype.")
     ] = "float32",
     cache_gib: Annotated[
-        float, typer.Option(min=0.01, help="Memory for keys and values, beside the weights.")
+        float, typer.Option(min=0.01, help="GiB of memory for keys and values.")
     ] = 4.0,
     max_length: Annotated[
-        int, typer.Option(min=2, help="Tokens of a prompt and its response, at most.")
+        int, typer.Option(min=2, help="Tokens of a prompt and its response together, at most.")
     ] = 8192,
 ) -> None:
-    """Sample the responses of a training run by vLLM, elsewhere.
+    """Sample the responses of a training run with vLLM, in another process.
 
-    The run sends its weights before every rollout; --model gives their
-    shapes alone. For a host with two GPUs, where only the server needs vLLM:
+    The run sends its weights before every rollout; of --model only the shapes
+    and the image processor are used. On a host with two GPUs, where only the
+    server's environment needs vLLM:
 
     \b
     CUDA_VISIBLE_DEVICES=1 syngrpo rollout-server --model MODEL
     CUDA_VISIBLE_DEVICES=0 syngrpo train my.yaml \\
         --set rollout.server=http://127.0.0.1:8421
 
-    For trainers on other hosts: --host 0.0.0.0 and a --token-file, which is
-    their rollout.server_token_file. Stop it with Ctrl-C, or let it crash: the
-    run waits until it is back (rollout.server_patience_s).
+    For trainers on other hosts, give --host 0.0.0.0 and a --token-file, which
+    is their rollout.server_token_file. Ctrl-C stops the server. A run waits
+    for a stopped server to come back (rollout.server_patience_s).
     """
     from syngrpo.serving.bearer_token import read_token, require_token_beyond_loopback
 
@@ -50,18 +53,20 @@ def rollout_server(
 
     import torch
 
-    from syngrpo.config import STARTER
-    from syngrpo.rollout.server.serve_rollouts import serve
+    from syngrpo.policy import model_directory
+    from syngrpo.rollout import RolloutOptions
+    from syngrpo.rollout.server.rollout_app import serve
     from syngrpo.rollout.vllm_engine import VllmEngine, require_vllm
-    from syngrpo_rooms.starter import STARTER_DIR
 
     require_vllm()
+    directory, _ = model_directory(model)
+    options = RolloutOptions(vllm_cache_gib=cache_gib, vllm_max_length=max_length)
     serve(
-        STARTER_DIR if model == STARTER else model,
+        directory,
         dtype,
         "cuda" if torch.cuda.is_available() else "cpu",
         host,
         port,
         token,
-        lambda blueprint: VllmEngine(blueprint, cache_gib, max_length),
+        lambda outline: VllmEngine(outline, options),
     )

@@ -18,7 +18,9 @@ from syngrpo.method.diversity import response_diversity
 from syngrpo.method.response import parse_response
 from syngrpo.policy.encode import Prompt, encode
 from syngrpo.policy.loading import Policy
-from syngrpo.rollout.native import Response, Sampling, rollout
+from syngrpo.rollout.base import Response
+from syngrpo.rollout.native import rollout
+from syngrpo.rollout.token_sampling import Sampling
 from syngrpo.sample import InputError, Sample
 from syngrpo.tasks import PromptStyle, get_task
 

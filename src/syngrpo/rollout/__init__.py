@@ -1,46 +1,53 @@
-"""What samples responses: our own rollout, or another program in its place."""
+"""Sampling responses: a group of G responses for each prompt, with their log-probabilities.
+
+The trainer calls one function a step (``base.Rollout``); which engine stands behind it is the
+option ``rollout.engine``:
+
+- ``native`` (``native.py``): our own decoder. The prompt runs once a group (``decoding.py``); on a
+  GPU the steps are recorded as CUDA graphs (``cuda_graphs.py``).
+- ``vllm`` (``vllm_engine.py``): vLLM in the trainer's process. What touches vLLM's internals stands
+  in ``compat_vllm.py``.
+- ``server`` (``server_engine.py``): ``syngrpo rollout-server``, vLLM in a process of its own
+  (``server/``). The trainer sends it the weights (``weight_stream.py``) and the prompts
+  (``server_messages.py``) over HTTP.
+
+Another package adds an engine by an entry point of the group ``syngrpo.engines``.
+To understand a rollout, read ``native.py`` from the top.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Literal, Protocol
+from typing import TYPE_CHECKING
 
-from syngrpo.policy.encode import Prompt
-from syngrpo.policy.loading import Policy
-from syngrpo.rollout.native import Response, rollout
-from syngrpo.rollout.remote import PATIENCE_S, RemoteRollout
-from syngrpo.rollout.sampling import Sampling
-from syngrpo.serving.http_client import ServerAddress
+from syngrpo.extensions import Registry
+from syngrpo.rollout.options import RolloutOptions as RolloutOptions
 
+if TYPE_CHECKING:
+    from syngrpo.policy.loading import Policy
+    from syngrpo.rollout.base import Engine
 
-class Rollout(Protocol):
-    """See ``policy.rollout.rollout``."""
-
-    def __call__(
-        self,
-        policy: Policy,
-        prompts: Sequence[Prompt],
-        group_size: int,
-        sampling: Sampling,
-        seeds: Sequence[int],
-    ) -> list[list[Response]]: ...
+ENGINES: Registry[type[Engine]] = Registry(
+    "rollout engine",
+    "syngrpo.engines",
+    {
+        "native": "syngrpo.rollout.native:NativeEngine",
+        "vllm": "syngrpo.rollout.vllm_engine:VllmEngine",
+        "server": "syngrpo.rollout.server_engine:ServerEngine",
+    },
+)
+"""Short name → a subclass of ``base.Engine``."""
 
 
-def make_rollout(
-    engine: Literal["native", "vllm"],
-    policy: Policy,
-    cache_gib: float,
-    max_length: int,
-    server: ServerAddress | None = None,
-    patience_s: float = PATIENCE_S,
-) -> Rollout:
-    """The rollout function of an engine, or of a server if there is one, which is waited for for
-    ``patience_s``. ``cache_gib`` and ``max_length`` are those of vLLM in this process. Raises
-    InputError when that is not installed, and as ``RemoteRollout``."""
-    if server is not None:
-        return RemoteRollout(policy, server, patience_s)
-    if engine == "native":
-        return rollout
-    from syngrpo.rollout.vllm_engine import VllmEngine
+def check_engine(options: RolloutOptions) -> None:
+    """Raise InputError when the engine of these options cannot work, for example because vLLM is
+    not installed. Needs no model, so a run calls it before it loads one."""
+    ENGINES.load(options.engine_name).check(options)
 
-    return VllmEngine(policy, cache_gib, max_length)
+
+def make_rollout(options: RolloutOptions, policy: Policy) -> Engine:
+    """Start the engine that the options name, for this policy.
+
+    Raises InputError as ``check_engine`` does, and as the engine's constructor does.
+    """
+    check_engine(options)
+    return ENGINES.load(options.engine_name)(policy, options)

@@ -1,8 +1,12 @@
-"""A decoding step, called over and over: as it is, or recorded once and replayed.
+"""Recording a decoding step as a CUDA graph, and how often the host interrupts the steps.
 
-A GPU runs a small kernel faster than Python can ask for the next. A CUDA graph asks for all kernels
-of a step at once; it repeats them on the same addresses with the same shapes, so a step that is to
-be recorded changes its tensors in place, and no shape or branch of it depends on a value.
+A GPU finishes a small kernel faster than Python can launch the next one. A CUDA graph launches all
+kernels of a step at once. It repeats them on the same addresses with the same shapes, so a step
+that is to be recorded changes its tensors in place, and no shape or branch of it depends on the
+value of a tensor.
+
+``native.py`` drives this: it wraps the step in a ``RecordedStep`` and asks its ``StepSchedule``
+when to check which rows have finished and when to remove them.
 """
 
 from __future__ import annotations
@@ -16,56 +20,62 @@ import torch
 Step = Callable[[], None]
 
 WARM_UP = 2
-"""Plain calls before a recording: libraries choose kernels and take their memory. They count."""
+"""Plain calls before a recording, in which libraries choose kernels and allocate their memory. They
+are ordinary steps: their results count."""
 
 ROW_TOKENS = 256
-"""What a row costs a step besides the keys and values of its own tokens, as a number of those."""
+"""Cost of a row in a step besides reading the keys and values of its own tokens, expressed as a
+number of such tokens."""
 
 
 class Recorder(Protocol):
-    """How a step is recorded."""
+    """Records steps so that they can be replayed."""
 
     def warm_up(self, step: Step) -> None:
-        """Calls the step in a way that a recording can follow."""
+        """Call the step in the way that has to precede a recording."""
 
     def record(self, step: Step) -> Step:
-        """Records a call, without running it; what is returned runs the recorded one."""
+        """Record one call without running it. Calling the result runs what was recorded."""
 
 
 @dataclass(frozen=True)
-class Pace:
-    """How often the host looks at what the device does, and what it does then.
+class StepSchedule:
+    """How often the host checks for finished rows, and when it removes them.
 
-    ``look_every``: steps between two looks at which rows have finished. ``shrink_at``: share of
-    the rows that has to have finished for them to leave, and ``shrink_tokens`` what they have to
-    hold: their tokens, and ROW_TOKENS each. ``block``: slots for own keys and values that a step
-    attends to grow by this. ``recorder``: None calls the step as it is.
+    ``check_every``: steps between two checks. Finished rows are removed when they are at least the
+    share ``compact_at`` of all rows and hold at least ``compact_tokens`` tokens, where each row
+    counts ``ROW_TOKENS`` besides its own. ``block``: the slots for own keys and values that a step
+    attends to grow by this number. ``recorder``: records the steps; None calls them as they are.
     """
 
-    look_every: int
-    shrink_at: float
+    check_every: int
+    compact_at: float
     block: int
-    shrink_tokens: int = 0
+    compact_tokens: int = 0
     recorder: Recorder | None = None
 
     @classmethod
-    def of(cls, device: torch.device, cuda_graphs: bool = True) -> Pace:
-        """A CPU computes what it is asked for, so nothing is computed in vain. A GPU reads the
-        weights, whatever the number of rows, and must not wait: it goes on for a few steps too
-        many, and changes shapes rarely."""
+    def of(cls, device: torch.device, cuda_graphs: bool = True) -> StepSchedule:
+        """Return the schedule that suits a device.
+
+        A CPU pays for every number it computes, so finished rows are removed early. A GPU reads all
+        weights in every step, however few the rows, and loses time by waiting for the host and by
+        new recordings, so it computes a few steps too many and changes shapes rarely.
+        """
         if device.type != "cuda":
-            return cls(look_every=1, shrink_at=0.125, block=16)
+            return cls(check_every=1, compact_at=0.125, block=16)
         recorder = CudaGraphs(device) if cuda_graphs else None
-        return cls(8, shrink_at=0.5, block=256, shrink_tokens=2**15, recorder=recorder)
+        return cls(8, compact_at=0.5, block=256, compact_tokens=2**15, recorder=recorder)
 
-    def lets_go(self, finished: int, rows: int, length: int) -> bool:
-        """Whether ``finished`` of ``rows`` rows leave after ``length`` tokens each."""
-        worth = finished * (length + ROW_TOKENS) >= self.shrink_tokens
-        return finished >= self.shrink_at * rows and worth
+    def should_compact(self, finished: int, rows: int, length: int) -> bool:
+        """Whether to remove ``finished`` of ``rows`` rows, which hold ``length`` tokens each."""
+        enough = finished * (length + ROW_TOKENS) >= self.compact_tokens
+        return finished >= self.compact_at * rows and enough
 
 
-class Repeated:
-    """``step``, to be called as long as all its shapes and addresses stay; ``forget`` when not."""
+class RecordedStep:
+    """Calls ``step``: the first WARM_UP times as it is, then as recorded. Call ``forget`` whenever
+    one of its shapes or addresses has changed."""
 
     def __init__(self, step: Step, recorder: Recorder | None) -> None:
         self._step = step
@@ -85,12 +95,12 @@ class Repeated:
         self._calls += 1
 
     def forget(self) -> None:
-        """Says that shapes or addresses have changed. The device has to have done all calls."""
+        """Drop the recording. The device must have finished all calls."""
         self._recorded, self._calls = None, 0
 
 
 class CudaGraphs:
-    """Recording as CUDA graphs, on a stream aside as PyTorch's documentation prescribes."""
+    """Records CUDA graphs, on a stream of its own as PyTorch's documentation prescribes."""
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
@@ -105,7 +115,7 @@ class CudaGraphs:
 
     def record(self, step: Step) -> Step:
         graph = torch.cuda.CUDAGraph()
-        # Other threads may use the device meanwhile: the one that gets the next images ready.
+        # Another thread, which prepares the next images, may use the device during the recording.
         capture = torch.cuda.graph(graph, stream=self._stream, capture_error_mode="thread_local")
         with torch.cuda.device(self._device), capture:
             step()

@@ -1,9 +1,10 @@
-"""Attention for decoding many responses to few prompts, one token a step.
+"""Decoding many responses to few prompts, one token a step, with each prompt computed once.
 
-The prompts' keys and values exist once a prompt, not once a response; only what a response wrote
-itself is its own. Room for that is taken once. A step writes into it in place, at a position that
-is itself a tensor: between two calls of ``reserve`` or ``keep`` all steps do the same operations on
-the same addresses with the same shapes.
+``SharedDecoder`` runs the model. ``DecodeLayout`` is the attention of its layers: the keys and
+values of a prompt are stored once a prompt; each row stores only those of the tokens that its
+response has. Their memory is allocated once. A step writes into it in place, at a position that is
+itself a tensor, so between two calls of ``reserve`` or ``keep`` all steps do the same operations on
+the same addresses with the same shapes, and can be recorded (``cuda_graphs.py``).
 """
 
 from __future__ import annotations
@@ -17,16 +18,18 @@ from syngrpo.policy.forward import forward_rows
 from syngrpo.policy.loading import Policy
 
 ALIGNED = 8
-"""Lengths of prompts and of own room are multiples of this: matrix kernels of a GPU like that."""
+"""Lengths of prompts and of responses are padded to multiples of this, for which a GPU's matrix
+kernels are faster."""
 
 Pair = tuple[torch.Tensor, torch.Tensor]
 
 
 class SharedDecoder:
-    """R rows that continue B prompts one token a call; each prompt runs, and is kept, once.
+    """R rows (responses) that continue B prompts by one token a call.
 
-    ``states`` (R, d) are the hidden states that predict the first tokens; ``room`` tokens can
-    follow. ``recordable``: whether ``append`` may be recorded (``policy.graphs``).
+    Each prompt runs once and is stored once. ``states`` (R, d) are the hidden states that predict
+    the first tokens; up to ``room`` tokens can be appended. ``recordable``: whether ``append`` may
+    be recorded.
     """
 
     def __init__(
@@ -43,7 +46,7 @@ class SharedDecoder:
         self.recordable = _has_fixed_shapes(policy)
 
     def append(self, tokens: torch.Tensor) -> torch.Tensor:
-        """Continues each row by one token (R,); returns the states (R, d) that predict the next."""
+        """Append one token a row (R,); return the states (R, d) that predict the next tokens."""
         self._layout.advance()
         outputs = self._text_model(
             input_ids=tokens[:, None],
@@ -57,20 +60,23 @@ class SharedDecoder:
         return states
 
     def reserve(self, length: int, block: int) -> bool:
-        """See ``DecodeLayout.reserve``."""
+        """Let the next steps attend to ``length`` tokens of each response, as
+        ``DecodeLayout.reserve`` does."""
         return self._layout.reserve(length, block)
 
     def keep(self, rows: torch.Tensor) -> None:
-        """Drops all rows but these (ascending indices into the rows of now)."""
+        """Remove all rows but these (ascending indices into the present rows)."""
         self._layout.keep(rows)
         self._positions = self._positions[rows]
 
 
 def _has_fixed_shapes(policy: Policy) -> bool:
-    """Whether no operation of the model depends on how many tokens an expert of a mixture gets.
+    """Whether the shapes of all operations are independent of the values of tensors.
 
-    For that PyTorch has grouped matrix products in bfloat16 on GPUs of compute capability 9 and 10;
-    elsewhere on a GPU it asks for the numbers and multiplies expert by expert.
+    They are, except in a mixture of experts, where the number of tokens an expert gets is such a
+    value. PyTorch has grouped matrix products that leave it on the device, but only in bfloat16 on
+    GPUs of compute capability 9 and 10; on other GPUs the host reads the numbers and multiplies
+    expert by expert.
     """
     experts = getattr(policy.base.config.text_config, "num_experts", None)
     if not experts or policy.device.type != "cuda":
@@ -80,12 +86,12 @@ def _has_fixed_shapes(policy: Policy) -> bool:
 
 
 class DecodeLayout:
-    """R rows, each continuing one of B prompts by up to ``room`` tokens, one a call.
+    """The attention of R rows, each of which continues one of B prompts by up to ``room`` tokens.
 
     ``prefix[layer]`` holds one (P, kv_heads, d) pair of keys and values a prompt; ``owners`` (R,)
-    says whose prompt a row continues, in ascending order. ``bias`` (R, 1, 1, P + S) is added to a
-    row's scores: 0 for its prompt and the tokens it has written, of S slots it attends to, -inf for
-    the rest.
+    is the index of each row's prompt, in ascending order. A row has ``room`` slots for the keys and
+    values of its own tokens and attends to the first S of them. ``bias`` (R, 1, 1, P + S) is added
+    to a row's scores: 0 for its prompt and the tokens it has, -inf for everything else.
     """
 
     def __init__(self, prefix: Sequence[Sequence[Pair]], owners: torch.Tensor, room: int) -> None:
@@ -96,7 +102,7 @@ class DecodeLayout:
             for pairs in prefix
         ]
         _, kv_heads, _, dim = self._prefix[0][0].shape
-        # Zeros: what nobody has written is read with weight 0, and 0 times rubbish may be NaN.
+        # Zeros, not uninitialised memory: unused slots are read with weight 0, and 0 · NaN is NaN.
         shape = (len(owners), kv_heads, room, dim)
         self._own = [(keys.new_zeros(shape), keys.new_zeros(shape)) for keys, _ in self._prefix]
         self._bias = self._prefix[0][0].new_full((len(owners), 1, 1, longest + room), float("-inf"))
@@ -108,23 +114,23 @@ class DecodeLayout:
         self._arrange()
 
     def advance(self) -> None:
-        """Opens the slot of the next token; there has to be one."""
+        """Make the slot of the next token visible. There must be one left."""
         self._slot += 1
         self.bias.index_fill_(-1, self._longest + self._slot, 0.0)
 
     def reserve(self, length: int, block: int) -> bool:
-        """Lets rows attend to ``length`` slots or, by whole blocks, a few more; says whether that
-        has changed anything."""
+        """Let rows attend to ``length`` slots, rounded up to whole blocks. Return whether shapes
+        have changed."""
         slots = min(-(-length // block) * block, self._room)
         changed = slots > self._slots
         if changed:
             self._slots = slots
-            self._look()
+            self._take_views()
         return changed
 
     def keep(self, rows: torch.Tensor) -> None:
-        """Drops all rows but these (ascending indices into the rows of now)."""
-        for keys, values in self._seen:
+        """Remove all rows but these (ascending indices into the present rows)."""
+        for keys, values in self._visible:
             keys[: len(rows)], values[: len(rows)] = keys[rows], values[rows]
         self._bias = self._bias[rows]
         present, self._owners = self._owners[rows].unique(return_inverse=True)
@@ -133,7 +139,8 @@ class DecodeLayout:
         self._arrange()
 
     def _arrange(self) -> None:
-        """Rows → a rectangle (B, A) of the rows of each prompt; spare cells repeat row 0."""
+        """Lay out the rows as a rectangle (B, A): the rows of each prompt, where A is the largest
+        number of rows of a prompt; unused cells repeat row 0."""
         counts = torch.bincount(self._owners)
         widest = int(counts.max())
         order = torch.arange(len(self._owners), device=self._owners.device)
@@ -143,12 +150,12 @@ class DecodeLayout:
         self._grid[self._cell] = order
         self._heads = torch.arange(self._prefix[0][0].shape[1], device=order.device)[:, None]
         self._full = self._grid.numel() == len(order)
-        self._look()
+        self._take_views()
 
-    def _look(self) -> None:
-        """What the rows of now attend to."""
+    def _take_views(self) -> None:
+        """Take the views of keys, values and bias that the present rows attend to."""
         rows, slots = len(self._owners), self._slots
-        self._seen = [(k[:rows, :, :slots], v[:rows, :, :slots]) for k, v in self._own]
+        self._visible = [(k[:rows, :, :slots], v[:rows, :, :slots]) for k, v in self._own]
         self.bias = self._bias[..., : self._longest + slots]
 
     def attend(
@@ -159,18 +166,23 @@ class DecodeLayout:
         value: torch.Tensor,
         scaling: float,
     ) -> torch.Tensor:
+        """Attention of one layer for one new token a row; called by the model's layers.
+
+        ``query`` (R, heads, 1, d), ``key`` and ``value`` (R, kv_heads, 1, d), which are stored in
+        the present slot. Returns (R, 1, heads, d).
+        """
         rows, heads, _, dim = query.shape
         kv_heads = key.shape[1]
-        keys, values = self._seen[layer]
+        keys, values = self._visible[layer]
         keys.index_copy_(2, self._slot, key)
         values.index_copy_(2, self._slot, value)
         shared_keys, shared_values = self._prefix[layer]
-        # Query heads that share a key head are further rows of it: no key is repeated.
+        # The query heads that share a key head become further rows of it, so no key is copied.
         folded = query.reshape(rows, kv_heads, heads // kv_heads, dim)
         shared = self._to_rows(self._to_grid(folded) @ shared_keys.transpose(-1, -2))
         own = (folded @ keys.transpose(-1, -2)).view(*shared.shape[:-1], -1)
         scores = torch.cat([shared, own], dim=-1).view(rows, kv_heads, heads // kv_heads, -1)
-        # One softmax over both parts, so the split changes nothing.
+        # One softmax over both parts: the result is that of attention over prompt and response.
         weights = torch.add(self.bias, scores, alpha=scaling).softmax(-1)
         seen = self._to_rows(self._to_grid(weights[..., : self._longest]) @ shared_values)
         out = (weights[..., self._longest :] @ values).view(seen.shape) + seen

@@ -1,14 +1,15 @@
-"""Sampling a group of responses for every prompt.
+"""The native engine: sampling a group of responses for every prompt with the model itself.
 
-The vision tower and the prompt run once a group; then all responses of all groups decode together,
-and the finished ones leave the batch.
+``rollout`` is the whole of it. The vision tower and the prompt run once a group; then all responses
+of all groups decode together, one token a step (``decoding.SharedDecoder``, or
+``policy.padded.PaddedDecoder`` for models whose layers cannot share a prompt). Rows that have
+finished are removed from the batch from time to time. ``cuda_graphs.StepSchedule`` decides when.
 """
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import torch
 
@@ -17,27 +18,31 @@ from syngrpo.policy.encode import Prompt, require_context, size_of
 from syngrpo.policy.loading import Policy
 from syngrpo.policy.padded import PaddedDecoder
 from syngrpo.policy.spans import decode
-from syngrpo.rollout.cuda_graphs import Pace, Repeated
+from syngrpo.rollout.base import Engine, Response, require_seeds
+from syngrpo.rollout.cuda_graphs import RecordedStep, StepSchedule
 from syngrpo.rollout.decoding import SharedDecoder
-from syngrpo.rollout.sampling import Sampling, choose, draw_uniforms
+from syngrpo.rollout.options import RolloutOptions
+from syngrpo.rollout.token_sampling import Sampling, choose, draw_uniforms
 from syngrpo.sample import InputError
 
 logger = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, eq=False)
-class Response:
-    """One sampled response; tensors on the CPU.
+class NativeEngine(Engine):
+    """Samples with ``rollout``; needs nothing prepared and holds nothing."""
 
-    ``token_ids`` int64 (L,), with the end token if it was reached (``finished``); ``logprobs`` and
-    ``entropy`` float32 (L,) of the sampling distribution; ``text`` without special tokens.
-    """
+    def __init__(self, policy: Policy, options: RolloutOptions) -> None:
+        pass
 
-    token_ids: torch.Tensor
-    logprobs: torch.Tensor
-    entropy: torch.Tensor
-    text: str
-    finished: bool
+    def __call__(
+        self,
+        policy: Policy,
+        prompts: Sequence[Prompt],
+        group_size: int,
+        sampling: Sampling,
+        seeds: Sequence[int],
+    ) -> list[list[Response]]:
+        return rollout(policy, prompts, group_size, sampling, seeds)
 
 
 @torch.no_grad()
@@ -47,18 +52,15 @@ def rollout(
     group_size: int,
     sampling: Sampling,
     seeds: Sequence[int],
-    pace: Pace | None = None,
+    schedule: StepSchedule | None = None,
 ) -> list[list[Response]]:
-    """``group_size`` responses a prompt. ``seeds``, one a prompt, are all that the result depends
-    on beside prompt and weights: not on which prompts share the call, nor in which order, nor on
-    ``pace`` (None: the one that suits the device).
+    """Sample ``group_size`` responses to each prompt; see ``base.Rollout``.
 
-    When the device runs out of memory, the two halves of the prompts are rolled out one after the
-    other. Raises InputError when one prompt alone is too much, or longer than the model's context
-    leaves room for.
+    The responses do not depend on ``schedule`` either (None: the one that suits the device). When
+    the device runs out of memory, the two halves of the prompts are rolled out one after the other.
+    Raises InputError when one prompt alone is too much for the memory.
     """
-    if len(seeds) != len(prompts):
-        raise ValueError(f"{len(prompts)} prompts need as many seeds, not {len(seeds)}")
+    require_seeds(prompts, seeds)
     if not prompts:
         return []
     for prompt in prompts:
@@ -67,26 +69,27 @@ def rollout(
     training = policy.model.training
     policy.model.eval()
     try:
-        chosen = pace or Pace.of(policy.device, policy.cuda_graphs)
-        return _roll_out(policy, prompts, group_size, sampling, list(seeds), chosen)
+        chosen = schedule or StepSchedule.of(policy.device, policy.cuda_graphs)
+        return _decode_or_halve(policy, prompts, group_size, sampling, list(seeds), chosen)
     finally:
         policy.model.train(training)
 
 
-def _roll_out(
+def _decode_or_halve(
     policy: Policy,
     prompts: Sequence[Prompt],
     group_size: int,
     sampling: Sampling,
     seeds: list[int],
-    pace: Pace,
+    schedule: StepSchedule,
 ) -> list[list[Response]]:
     try:
-        responses = _decode(policy, prompts, group_size, sampling, seeds, pace)
+        responses = _decode(policy, prompts, group_size, sampling, seeds, schedule)
         return [responses[i : i + group_size] for i in range(0, len(responses), group_size)]
     except torch.OutOfMemoryError:
         half = len(prompts) // 2
-    # Out here the failed pass is forgotten, and with it what it held.
+    # Outside of the except block the exception is gone, and with it the tensors of the attempt
+    # that its traceback kept alive: now their memory can be freed.
     if policy.device.type == "cuda":
         torch.cuda.empty_cache()
     if not half:
@@ -105,15 +108,52 @@ def _roll_out(
     return [
         group
         for part in (slice(None, half), slice(half, None))
-        for group in _roll_out(policy, prompts[part], group_size, sampling, seeds[part], pace)
+        for group in _decode_or_halve(
+            policy, prompts[part], group_size, sampling, seeds[part], schedule
+        )
     ]
 
 
-class _Draft:
-    """What was sampled so far: a table (all rows, steps), and the rows that still run.
+def _decode(
+    policy: Policy,
+    prompts: Sequence[Prompt],
+    group_size: int,
+    sampling: Sampling,
+    seeds: list[int],
+    schedule: StepSchedule,
+) -> list[Response]:
+    """Sample all responses, in the order of the prompts."""
+    steps = sampling.max_new_tokens
+    decoder_type = SharedDecoder if policy.shares_prefix else PaddedDecoder
+    decoder = decoder_type(policy, prompts, group_size, room=steps - 1)
+    uniforms = draw_uniforms(seeds, group_size, steps)
+    rows = _Rows(policy, sampling, uniforms.shape[1], uniforms)
+    rows.sample(decoder.states)
+    step = RecordedStep(
+        lambda: rows.sample(decoder.append(rows.last)),
+        schedule.recorder if decoder.recordable else None,
+    )
+    done, count = 1, uniforms.shape[1]
+    while done < steps and len(running := rows.running()):
+        if schedule.should_compact(count - len(running), count, done):
+            decoder.keep(running)
+            rows.keep(running)
+            count = len(running)
+            step.forget()
+        until = min(done + schedule.check_every, steps)
+        if decoder.reserve(until - 1, schedule.block):
+            step.forget()
+        for _ in range(done, until):
+            step()
+        done = until
+    return rows.responses(policy)
 
-    ``last`` (R,) are their newest tokens. ``sample`` changes tensors in place and asks none for its
-    value, so that a step can be recorded.
+
+class _Rows:
+    """What was sampled so far, for all rows, and which rows are still in the batch.
+
+    ``last`` (R,) are the newest tokens of the rows in the batch. ``sample`` changes tensors in
+    place and reads no value of a tensor, so that a step can be recorded.
     """
 
     def __init__(
@@ -135,8 +175,10 @@ class _Draft:
         self.last = torch.zeros(rows, dtype=torch.long, device=device)
 
     def sample(self, states: torch.Tensor) -> None:
-        """The next token of every row from the states (R, d) that predict it. A row that has
-        finished goes on, to no effect."""
+        """Sample the next token of every row from the states (R, d) that predict it.
+
+        A finished row samples on until it is removed; ``responses`` cuts that off.
+        """
         logits = scaled_logits(self._head, states, self._banned, self._sampling.temperature)
         sampled = choose(logits, self._sampling, self._uniforms[self._step, self._rows])
         for column, values in zip(self._table, sampled, strict=True):
@@ -146,15 +188,17 @@ class _Draft:
         self._step += 1
 
     def running(self) -> torch.Tensor:
-        """Which of the rows of now have not finished, ascending. Waits for the device."""
+        """Return the unfinished rows: ascending indices into the rows in the batch. Waits for the
+        device."""
         return (~self._finished).nonzero()[:, 0]
 
     def keep(self, rows: torch.Tensor) -> None:
-        """Drops all rows but these (indices into the rows of now)."""
+        """Remove all rows but these (indices into the rows in the batch)."""
         self._rows, self._finished = self._rows[rows], self._finished[rows]
         self.last = self.last[rows]
 
     def responses(self, policy: Policy) -> list[Response]:
+        """Return one response for each of the original rows, cut after its first stop token."""
         tokens, logprobs, entropy = (column.cpu() for column in self._table)
         ends = torch.isin(tokens, self._stop_ids.cpu())
         finished = ends.any(1)
@@ -171,37 +215,3 @@ class _Draft:
                 zip(lengths.tolist(), finished.tolist(), strict=True)
             )
         ]
-
-
-def _decode(
-    policy: Policy,
-    prompts: Sequence[Prompt],
-    group_size: int,
-    sampling: Sampling,
-    seeds: list[int],
-    pace: Pace,
-) -> list[Response]:
-    steps = sampling.max_new_tokens
-    start = SharedDecoder if policy.shares_prefix else PaddedDecoder
-    decoder = start(policy, prompts, group_size, room=steps - 1)
-    uniforms = draw_uniforms(seeds, group_size, steps)
-    draft = _Draft(policy, sampling, uniforms.shape[1], uniforms)
-    draft.sample(decoder.states)
-    step = Repeated(
-        lambda: draft.sample(decoder.append(draft.last)),
-        pace.recorder if decoder.recordable else None,
-    )
-    done, rows = 1, uniforms.shape[1]
-    while done < steps and len(running := draft.running()):
-        if pace.lets_go(rows - len(running), rows, done):
-            decoder.keep(running)
-            draft.keep(running)
-            rows = len(running)
-            step.forget()
-        until = min(done + pace.look_every, steps)
-        if decoder.reserve(until - 1, pace.block):
-            step.forget()
-        for _ in range(done, until):
-            step()
-        done = until
-    return draft.responses(policy)

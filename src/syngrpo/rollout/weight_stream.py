@@ -1,10 +1,19 @@
-"""A policy's weights as a checkpoint would hold them, without writing one."""
+"""The weights of a policy, as they travel to an engine without a checkpoint being written.
+
+``checkpoint_pieces`` yields them under the names of a saved checkpoint, adapters merged, one block
+of the model at a time; the vLLM engine takes them like that. For a rollout server each piece
+becomes bytes, and ``frame`` and ``unframe`` put these into a stream that shows when it was cut off
+or damaged: before each piece its length (8 bytes) and its CRC-32 (4 bytes), both little-endian; a
+piece of length 0 ends the stream.
+"""
 
 from __future__ import annotations
 
 import copy
 import re
-from collections.abc import Iterator
+import struct
+import zlib
+from collections.abc import AsyncIterator, Iterable, Iterator
 from typing import Any
 
 import torch
@@ -14,23 +23,30 @@ from torch.distributed.tensor import DTensor
 from transformers.core_model_loading import revert_weight_conversion
 
 from syngrpo.policy.loading import Policy
+from syngrpo.sample import InputError
+
+HEADER = struct.Struct("<QI")
+"""Length and checksum of a piece."""
+SLICE = 1 << 20
+"""Bytes that are sent at once."""
 
 Weights = dict[str, torch.Tensor]
 """Name → tensor, under the names of a saved checkpoint."""
 
 
 def checkpoint_weights(policy: Policy) -> Weights:
-    """All weights, adapters merged.
+    """Return all weights, adapters merged.
 
     Layers without adapters are not copied: the tensors are the policy's own. Weights that are
-    sharded over processes are put together, so every process has to call this.
+    sharded over processes are put together, so every process must call this.
     """
     return {name: tensor for piece in checkpoint_pieces(policy) for name, tensor in piece.items()}
 
 
 @torch.no_grad()
 def checkpoint_pieces(policy: Policy) -> Iterator[Weights]:
-    """The same, a block of the model at a time: no more than one block's copies exist at once."""
+    """Yield what ``checkpoint_weights`` returns, one block of the model at a time, so that copies
+    of no more than one block exist at once."""
     blocks: dict[str, list[str]] = {}
     for name, module in policy.base.named_modules():
         adapted = isinstance(module, BaseTunerLayer)
@@ -44,8 +60,8 @@ def checkpoint_pieces(policy: Policy) -> Iterator[Weights]:
 
 
 def _block(name: str) -> str:
-    """``model.layers.7.mlp.up_proj`` → ``model.layers.7``; what is in no numbered block by itself,
-    as embeddings are large."""
+    """Return the block of a module: ``model.layers.7.mlp.up_proj`` → ``model.layers.7``. A module
+    outside of numbered layers is a block of its own, because embeddings are large."""
     numbered = re.match(r"(.*?\.\d+)(\.|$)", name)
     return numbered[1] if numbered else name
 
@@ -53,14 +69,15 @@ def _block(name: str) -> str:
 def _merged(
     model: Any, names: list[str], seen: set[nn.Parameter]
 ) -> Iterator[tuple[str, torch.Tensor]]:
-    """The parameters of some modules of a plain transformers model, some of which may carry
-    adapters; shared ones the first time alone."""
+    """Yield name and tensor of the parameters of these modules, under the names they have in a
+    model without adapters. Shared parameters are yielded the first time only (``seen`` collects
+    them)."""
     adapted = [n for n in names if isinstance(model.get_submodule(n), BaseTunerLayer)]
     inside = tuple(f"{name}." for name in adapted)
     for name in names:
         module = model.get_submodule(name)
         if name in adapted:
-            # A copy: merging and unmerging in place would round the base weights.
+            # Merge a copy: merging and unmerging in place would round the base weights.
             layer = copy.deepcopy(module)
             layer.merge()
             own = dict(layer.get_base_layer().named_parameters())
@@ -75,3 +92,58 @@ def _merged(
 
 def _whole(tensor: torch.Tensor) -> torch.Tensor:
     return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
+
+
+class BrokenStream(InputError):  # noqa: N818
+    """A stream did not arrive as it was sent. Sending it again may help."""
+
+
+def frame(pieces: Iterable[bytes]) -> Iterator[bytes]:
+    """Yield the stream of some pieces, none of which may be empty, in slices."""
+    for piece in pieces:
+        yield HEADER.pack(len(piece), zlib.crc32(piece))
+        for first in range(0, len(piece), SLICE):
+            yield piece[first : first + SLICE]
+    yield HEADER.pack(0, 0)
+
+
+async def unframe(stream: AsyncIterator[bytes], limit: int) -> AsyncIterator[bytes]:
+    """Yield the pieces of a stream, each as soon as it is complete.
+
+    Raises InputError for a piece of more than ``limit`` bytes and for a stream that goes on after
+    its last piece, BrokenStream for a wrong checksum and for a stream that ends early.
+    """
+    rest = memoryview(b"")
+
+    async def take(size: int) -> bytes:
+        nonlocal rest
+        taken, filled = bytearray(size), 0
+        while filled < size:
+            if not rest:
+                part = await anext(stream, None)
+                if part is None:
+                    raise BrokenStream("the stream of weights was cut off")
+                rest = memoryview(part)
+            count = min(len(rest), size - filled)
+            taken[filled : filled + count] = rest[:count]
+            rest, filled = rest[count:], filled + count
+        return bytes(taken)
+
+    while True:
+        size, checksum = HEADER.unpack(await take(HEADER.size))
+        if size > limit:
+            raise InputError(
+                f"a piece of {size} bytes, where all weights together have at most {limit}"
+            )
+        if not size:
+            break
+        piece = await take(size)
+        if zlib.crc32(piece) != checksum:
+            raise BrokenStream("a piece of the weights has a wrong checksum")
+        yield piece
+    while not rest:
+        part = await anext(stream, None)
+        if part is None:
+            return
+        rest = memoryview(part)
+    raise InputError("the stream of weights goes on after its end")

@@ -12,7 +12,7 @@ from syngrpo.method.diversity import response_diversity
 from syngrpo.method.response import ParsedResponse, format_reward, parse_response
 from syngrpo.policy.encode import Prompt
 from syngrpo.pool.stored_samples import PoolSample
-from syngrpo.rollout.native import Response
+from syngrpo.rollout.base import Response
 from syngrpo.tasks import get_task
 
 

@@ -14,9 +14,8 @@ import torch
 
 from syngrpo.policy.encode import Prompt
 from syngrpo.policy.loading import Policy
-from syngrpo.rollout import Rollout
-from syngrpo.rollout.native import Response
-from syngrpo.rollout.sampling import Sampling
+from syngrpo.rollout.base import Response, Rollout
+from syngrpo.rollout.token_sampling import Sampling
 
 STEEPNESS = 30.0
 MIDDLE = 2 / 3

@@ -16,8 +16,8 @@ from syngrpo.method.ledger import Ledger, PendingDescription
 from syngrpo.policy.loading import Policy
 from syngrpo.pool.jobs import JobRequest
 from syngrpo.pool.stored_samples import Observation, PoolSample
-from syngrpo.rollout.native import Response
-from syngrpo.rollout.sampling import Sampling
+from syngrpo.rollout.base import Response
+from syngrpo.rollout.token_sampling import Sampling
 from syngrpo.sample import EncodedImage, Sample
 from syngrpo.workflow.group_reports import Description, GroupReport, report_group
 from syngrpo.workflow.groups import Group, score_group

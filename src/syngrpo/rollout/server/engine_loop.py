@@ -1,7 +1,7 @@
-"""The one thread that talks to the engine, and what others hand to it.
+"""The loop that drives the engine, and the queue through which other threads give it work.
 
-Requests of several trainer processes are sampled together as they come. New weights wait until
-nothing is under way, and all that came after them waits for them.
+Requests of several trainer processes are sampled together as they arrive. New weights wait until no
+prompt is unfinished, and everything that arrived after them waits for them.
 """
 
 from __future__ import annotations
@@ -14,38 +14,42 @@ from queue import Empty, SimpleQueue
 
 import torch
 
-from syngrpo.rollout.rollout_wire import Request
-from syngrpo.rollout.sampled import Engine, Sampled
-from syngrpo.rollout.server.blueprint import Blueprint
+from syngrpo.rollout.base import IncrementalEngine, SampledTokens
+from syngrpo.rollout.server.model_outline import ModelOutline
+from syngrpo.rollout.server_messages import Request
 from syngrpo.sample import InputError
 from syngrpo.serving.refusals import Refused
 
-WAIT_S = 10.0
-"""How long a request waits for its version of the weights, which another process sends."""
-LOOK_S = 0.1
-"""How often an idle loop looks whether it has waited too long, or is to stop."""
+WEIGHTS_S = 10.0
+"""How many seconds a request waits for its version of the weights, which another process sends."""
+IDLE_S = 0.1
+"""Seconds between two looks of an idle loop at the requests that wait, and at whether to stop."""
 
 
 @dataclass(eq=False)
-class Rollout:
-    """A request on its way; ``policy`` carries its rules."""
+class PendingRollout:
+    """A request that waits or is being sampled. ``outline`` has its banned and stop tokens.
+
+    ``future`` gets one list of responses for each prompt.
+    """
 
     request: Request
-    policy: Blueprint
-    future: Future[list[list[Sampled]]] = field(default_factory=Future)
+    outline: ModelOutline
+    future: Future[list[list[SampledTokens]]] = field(default_factory=Future)
     since: float = field(default_factory=time.monotonic)
-    groups: dict[int, list[Sampled]] = field(default_factory=dict)
+    groups: dict[int, list[SampledTokens]] = field(default_factory=dict)
 
-    def samples_as(self, other: Rollout) -> bool:
-        """Whether both can be under way at once: the engine has one distribution."""
+    def has_distribution_of(self, other: PendingRollout) -> bool:
+        """Whether the engine, which knows one temperature and one set of banned tokens at a time,
+        can sample both together."""
         return self.request.sampling.temperature == other.request.sampling.temperature and (
-            torch.equal(self.policy.banned, other.policy.banned)
+            torch.equal(self.outline.banned, other.outline.banned)
         )
 
 
 @dataclass(eq=False)
-class Exchange:
-    """New weights on their way, read from ``weights`` when their turn has come."""
+class WeightUpdate:
+    """New weights, called ``version``. The loop reads them when nothing else is unfinished."""
 
     version: str
     weights: Iterable[tuple[str, torch.Tensor]]
@@ -53,80 +57,89 @@ class Exchange:
 
 
 class EngineLoop:
-    """``version`` names the weights that the engine has; None: none, or not all of them."""
+    """Runs an engine for requests and weights that other threads ``put``.
 
-    def __init__(self, engine: Engine) -> None:
+    ``version`` names the weights that the engine has; None when it has none, or only a part.
+    """
+
+    def __init__(self, engine: IncrementalEngine) -> None:
         self.max_length = engine.max_length
         self.version: str | None = None
         self._engine = engine
-        self._inbox: SimpleQueue[Rollout | Exchange] = SimpleQueue()
-        self._waiting: list[Rollout | Exchange] = []
-        self._running: dict[int, tuple[Rollout, int]] = {}
+        self._inbox: SimpleQueue[PendingRollout | WeightUpdate] = SimpleQueue()
+        self._waiting: list[PendingRollout | WeightUpdate] = []
+        self._running: dict[int, tuple[PendingRollout, int]] = {}
 
-    def put(self, item: Rollout | Exchange) -> None:
-        """From any thread. The future gets a result; or Refused where a version does not come; or
-        the InputError that reading the weights raised, of which some may be in the engine then."""
+    def put(self, item: PendingRollout | WeightUpdate) -> None:
+        """Queue a request or weights, from any thread.
+
+        The item's future gets the result; or Refused when the version of the weights that a request
+        names does not arrive; or the InputError that reading the weights raised, after which the
+        engine may have a part of them. Cancelling the future drops the request.
+        """
         self._inbox.put(item)
 
     def run(self, goes_on: Callable[[], bool]) -> None:
-        """Works until told otherwise. What the engine raises ends it."""
+        """Work as long as ``goes_on()`` is true. Raises what the engine raises."""
         while goes_on():
             self._receive()
-            self._admit()
-            self._drop()
+            self._start_waiting()
+            self._drop_cancelled()
             if self._running:
                 self._step()
 
     def _receive(self) -> None:
         try:
             if not self._running:
-                self._waiting.append(self._inbox.get(timeout=LOOK_S))
+                self._waiting.append(self._inbox.get(timeout=IDLE_S))
             while True:
                 self._waiting.append(self._inbox.get_nowait())
         except Empty:
             return
 
-    def _admit(self) -> None:
-        """Begins with all that can begin, in order."""
-        waiting, still = self._waiting, list[Rollout]()
+    def _start_waiting(self) -> None:
+        """Start every item that can start now, in the order of arrival."""
+        waiting, still = self._waiting, list[PendingRollout]()
         self._waiting = []
         for place, item in enumerate(waiting):
-            if isinstance(item, Rollout):
-                still += [item] if self._waits(item) else []
+            if isinstance(item, PendingRollout):
+                still += [item] if self._must_wait(item) else []
             elif self._running:
                 self._waiting = waiting[place:]
                 break
             else:
-                self._exchange(item)
-                still = [rollout for rollout in still if self._waits(rollout)]
+                self._load_weights(item)
+                still = [rollout for rollout in still if self._must_wait(rollout)]
         self._waiting = [*still, *self._waiting]
 
-    def _waits(self, rollout: Rollout) -> bool:
-        """Whether it stays where it is; else it has begun, or ended without."""
+    def _must_wait(self, rollout: PendingRollout) -> bool:
+        """Start the request if that is possible. Return False when it was started, was cancelled,
+        or was refused because its weights did not arrive."""
         if rollout.future.cancelled():
             return False
         if rollout.request.version != self.version:
-            if time.monotonic() - rollout.since < WAIT_S:
+            if time.monotonic() - rollout.since < WEIGHTS_S:
                 return True
-            has = f"version {self.version}" if self.version else "none yet"
-            problem = f"no weights of version {rollout.request.version} here, but {has}; send them"
+            has = f"has version {self.version}" if self.version else "has none yet"
+            problem = f"the server {has}, not version {rollout.request.version}; send the weights"
             rollout.future.set_exception(Refused(409, problem))
             return False
         others = next(iter(self._running.values()), None)
-        if others is not None and not rollout.samples_as(others[0]):
+        if others is not None and not rollout.has_distribution_of(others[0]):
             return True
         self._start(rollout)
         return False
 
-    def _start(self, rollout: Rollout) -> None:
-        request, policy = rollout.request, rollout.policy
+    def _start(self, rollout: PendingRollout) -> None:
+        request, outline = rollout.request, rollout.outline
         if not self._running:
-            self._engine.begin(policy, request.sampling.temperature)
+            self._engine.begin(outline, request.sampling.temperature)
         for index, (prompt, seed) in enumerate(zip(request.prompts, request.seeds, strict=True)):
-            number = self._engine.add(policy, prompt, request.sampling, request.count, seed)
+            number = self._engine.add(outline, prompt, request.sampling, request.count, seed)
             self._running[number] = rollout, index
 
-    def _drop(self) -> None:
+    def _drop_cancelled(self) -> None:
+        """Drop the prompts of requests whose client has gone."""
         gone = [n for n, (rollout, _) in self._running.items() if rollout.future.cancelled()]
         if gone:
             self._engine.drop(gone)
@@ -134,6 +147,7 @@ class EngineLoop:
                 del self._running[number]
 
     def _step(self) -> None:
+        """Let the engine sample, and finish the requests whose last prompt is done."""
         for number, sampled in self._engine.step().items():
             rollout, index = self._running.pop(number)
             rollout.groups[index] = sampled
@@ -141,22 +155,23 @@ class EngineLoop:
             if len(rollout.groups) == size and rollout.future.set_running_or_notify_cancel():
                 rollout.future.set_result([rollout.groups[i] for i in range(size)])
 
-    def _exchange(self, exchange: Exchange) -> None:
-        """The engine reads all it is given, so that it is ready for others after a failure."""
-        if not exchange.future.set_running_or_notify_cancel():
+    def _load_weights(self, update: WeightUpdate) -> None:
+        """Load new weights. When reading them fails, the engine still sees a normal end of the
+        stream, so that it can load others afterwards."""
+        if not update.future.set_running_or_notify_cancel():
             return
         problems: list[InputError] = []
 
         def readable() -> Iterable[tuple[str, torch.Tensor]]:
             try:
-                yield from exchange.weights
+                yield from update.weights
             except InputError as error:
                 problems.append(error)
 
         self.version = None
-        self._engine.take_weights(readable())
+        self._engine.load_weights(readable())
         if problems:
-            exchange.future.set_exception(problems[0])
+            update.future.set_exception(problems[0])
             return
-        self.version = exchange.version
-        exchange.future.set_result(None)
+        self.version = update.version
+        update.future.set_result(None)

@@ -1,20 +1,28 @@
-"""What a rollout server answers over HTTP.
+"""The rollout server's HTTP routes, and the command that serves them.
 
-``GET /healthz``; ``GET /v1/state``; ``PUT /v1/weights/VERSION``, a stream of ``frames`` that are
-safetensors each; ``POST /v1/rollouts``, a ``wire.Request``, answered with what was sampled. Errors
-are one line of JSON.
+- ``GET /healthz``: whether the server runs; the only route that needs no token.
+- ``GET /v1/state``: model, type, length limit and the version of the weights, as JSON.
+- ``PUT /v1/weights/VERSION``: a stream of pieces (``weight_stream``), each a safetensors file.
+- ``POST /v1/rollouts``: a request (``server_messages``), answered with the sampled responses.
+
+Errors are a status and one line of JSON. The routes run in an event loop of their own; they check
+what arrives, hand it to ``EngineLoop`` and wait for its future.
 """
 
 from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Iterator
+import signal
+from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import CancelledError, Future
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
+from threading import Thread
 from typing import TypeVar
 
+import uvicorn
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
@@ -22,52 +30,112 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from syngrpo.rollout.frames import Broken, unframed
-from syngrpo.rollout.rollout_wire import pack_answer, unpack, unpack_request
-from syngrpo.rollout.server.blueprint import Blueprint, Expected
-from syngrpo.rollout.server.engine_loop import EngineLoop, Exchange, Rollout
-from syngrpo.rollout.weight_stream import Weights
+from syngrpo.rollout.base import IncrementalEngine
+from syngrpo.rollout.server.engine_loop import EngineLoop, PendingRollout, WeightUpdate
+from syngrpo.rollout.server.model_outline import ExpectedWeights, ModelOutline, load_outline
+from syngrpo.rollout.server_messages import pack_answer, unpack, unpack_request
+from syngrpo.rollout.weight_stream import BrokenStream, Weights, unframe
 from syngrpo.sample import InputError
-from syngrpo.serving.bearer_token import refusal
+from syngrpo.serving.bearer_token import refusal, require_token_beyond_loopback
+from syngrpo.serving.listening import GRACE_S, listen, server_url
 from syngrpo.serving.refusals import Refused, refusal_response
 
 T = TypeVar("T")
 
 BODY = 1 << 30
-"""Bytes of a request for rollouts, at most."""
+"""Bytes of a request for responses, at most."""
 PIECE_S = 120.0
-"""How long one piece of the weights may take."""
+"""Seconds that one piece of the weights may take to arrive."""
 VERSION = re.compile(r"[a-z0-9-]{1,64}")
 
 
+def serve(
+    model: str | Path,
+    dtype: str,
+    device: str,
+    host: str,
+    port: int,
+    token: str | None,
+    make_engine: Callable[[ModelOutline], IncrementalEngine],
+) -> None:
+    """Serve until SIGTERM or SIGINT. Print one line with the address once requests can be answered.
+
+    Raises InputError for an address that is in use, or that others can reach without a token, and
+    as ``load_outline`` and ``make_engine`` do.
+    """
+    require_token_beyond_loopback(host, token)
+    listener = listen(host, port)
+    outline = load_outline(model, dtype, device)
+    loop = EngineLoop(make_engine(outline))
+    app = create_app(RolloutApi(loop, outline, ExpectedWeights(outline), str(model)), token)
+    http = uvicorn.Server(
+        uvicorn.Config(
+            app, log_level="warning", access_log=False, timeout_graceful_shutdown=GRACE_S
+        )
+    )
+
+    def stop(number: int, frame: object) -> None:
+        http.should_exit = True
+
+    for name in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(name, stop)
+    thread = Thread(target=http.run, args=([listener],), name="http", daemon=True)
+    thread.start()
+    print(f"rollouts of {model} on {server_url(host, listener)}", flush=True)
+    try:
+        # The engine works until the HTTP thread has ended, because that thread finishes or cuts off
+        # the stream of weights that the engine may be reading.
+        loop.run(thread.is_alive)
+    finally:
+        http.should_exit = True
+        thread.join(2 * GRACE_S)
+
+
+def create_app(api: RolloutApi, token: str | None) -> Starlette:
+    """Build the ASGI application. With a token, every route but ``/healthz`` asks for it."""
+    app = Starlette(
+        routes=[
+            Route("/healthz", _healthz),
+            Route("/v1/state", api.state),
+            Route("/v1/weights/{version}", api.put_weights, methods=["PUT"]),
+            Route("/v1/rollouts", api.roll_out, methods=["POST"]),
+        ]
+    )
+    for kind in (Refused, InputError, ClientDisconnect, HTTPException):
+        app.add_exception_handler(kind, _error_response)
+    if token is not None:
+        app.add_middleware(_TokenCheck, token=token)
+    return app
+
+
 @dataclass(frozen=True)
-class Desk:
-    """What the routes share."""
+class RolloutApi:
+    """The routes that need the engine. ``model`` is what ``/v1/state`` calls the model."""
 
     loop: EngineLoop
-    blueprint: Blueprint
-    expected: Expected
+    outline: ModelOutline
+    expected: ExpectedWeights
     model: str
 
     async def state(self, request: Request) -> Response:
         return JSONResponse(
             {
                 "model": self.model,
-                "dtype": str(self.blueprint.base.dtype).removeprefix("torch."),
+                "dtype": str(self.outline.base.dtype).removeprefix("torch."),
                 "max_length": self.loop.max_length,
                 "version": self.loop.version,
             }
         )
 
-    async def take_weights(self, request: Request) -> Response:
+    async def put_weights(self, request: Request) -> Response:
         version = request.path_params["version"]
         if not VERSION.fullmatch(version):
             raise Refused(422, "a version is 1 to 64 of a-z, 0-9 and -")
-        pieces = _Pieces(request.stream(), self.expected.bytes)
-        exchange = Exchange(version, self.expected.checked(pieces))
-        self.loop.put(exchange)
+        pieces = _WeightPieces(request.stream(), self.expected.bytes)
+        update = WeightUpdate(version, self.expected.checked(pieces))
+        self.loop.put(update)
         try:
-            await asyncio.wrap_future(exchange.future)
+            await asyncio.wrap_future(update.future)
         except InputError:
             await pieces.drain()
             raise
@@ -75,7 +143,7 @@ class Desk:
 
     async def roll_out(self, request: Request) -> Response:
         asked = await asyncio.to_thread(unpack_request, await _body(request))
-        policy = self.blueprint.following(asked)
+        outline = self.outline.with_rules_of(asked)
         longest = max(len(prompt.input_ids) for prompt in asked.prompts)
         if longest + asked.sampling.max_new_tokens > self.loop.max_length:
             raise Refused(
@@ -83,43 +151,30 @@ class Desk:
                 f"a prompt of {longest} tokens and {asked.sampling.max_new_tokens} new ones are "
                 f"more than --max-length {self.loop.max_length}",
             )
-        rollout = Rollout(asked, policy)
+        rollout = PendingRollout(asked, outline)
         self.loop.put(rollout)
         groups = await _while_connected(request, asyncio.wrap_future(rollout.future))
         answer = await asyncio.to_thread(pack_answer, asked.version, groups)
         return Response(answer, media_type="application/octet-stream")
 
 
-def create_app(desk: Desk, token: str | None) -> Starlette:
-    """The ASGI application; with a token all but ``/healthz`` ask for it."""
-    app = Starlette(
-        routes=[
-            Route("/healthz", _healthy),
-            Route("/v1/state", desk.state),
-            Route("/v1/weights/{version}", desk.take_weights, methods=["PUT"]),
-            Route("/v1/rollouts", desk.roll_out, methods=["POST"]),
-        ]
-    )
-    for kind in (Refused, InputError, ClientDisconnect, HTTPException):
-        app.add_exception_handler(kind, _refused)
-    if token is not None:
-        app.add_middleware(_Gate, token=token)
-    return app
+async def _healthz(request: Request) -> Response:
+    return JSONResponse({"status": "ok"})
 
 
-async def _refused(request: Request, error: Exception) -> Response:
+async def _error_response(request: Request, error: Exception) -> Response:
     if isinstance(error, HTTPException):
         return refusal_response(error.status_code, str(error.detail))
     if isinstance(error, Refused):
         return refusal_response(error.status, str(error))
     if isinstance(error, ClientDisconnect):
-        return refusal_response(400, "the request broke off")
-    return refusal_response(400 if isinstance(error, Broken) else 422, str(error))
+        return refusal_response(400, "the request was cut off")
+    return refusal_response(400 if isinstance(error, BrokenStream) else 422, str(error))
 
 
 async def _while_connected(request: Request, result: asyncio.Future[T]) -> T:
-    """The result, which is cancelled when the client goes away, or this."""
-    gone = asyncio.ensure_future(request.receive())  # nothing else comes after the body
+    """Wait for the result. It is cancelled when the client disconnects or this coroutine is."""
+    gone = asyncio.ensure_future(request.receive())  # nothing but a disconnect follows the body
     gone.add_done_callback(lambda _: result.cancel())
     try:
         return await result
@@ -130,59 +185,6 @@ async def _while_connected(request: Request, result: asyncio.Future[T]) -> T:
     finally:
         gone.cancel()
         result.cancel()
-
-
-class _Gate:
-    """Asks for the token before anything is read."""
-
-    def __init__(self, app: ASGIApp, token: str) -> None:
-        self._app = app
-        self._token = token
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        refused = None
-        if scope["type"] == "http" and scope["path"] != "/healthz":
-            headers = dict(scope["headers"])
-            refused = refusal(self._token, headers.get(b"authorization"))
-        answer = self._app if refused is None else refusal_response(*refused)
-        await answer(scope, receive, send)
-
-
-class _Pieces:
-    """Pieces of a stream that this event loop reads, for another thread to go through; one comes
-    while that is busy with the one before. Broken streams are InputErrors."""
-
-    def __init__(self, stream: AsyncIterator[bytes], limit: int) -> None:
-        self._stream = stream
-        self._pieces = unframed(stream, limit)
-        self._reading = asyncio.Lock()
-        self._loop = asyncio.get_running_loop()
-
-    def __iter__(self) -> Iterator[Weights]:
-        coming = self._fetch()
-        while True:
-            try:
-                piece = coming.result(2 * PIECE_S)
-            except (ClientDisconnect, CancelledError, TimeoutError):
-                raise Broken("the stream of weights broke off") from None
-            if piece is None:
-                return
-            coming = self._fetch()
-            yield unpack(piece)
-
-    def _fetch(self) -> Future[bytes | None]:
-        return asyncio.run_coroutine_threadsafe(self._next(), self._loop)
-
-    async def _next(self) -> bytes | None:
-        async with self._reading, asyncio.timeout(PIECE_S):
-            return await anext(self._pieces, None)
-
-    async def drain(self) -> None:
-        """Reads what still comes: an answer in the middle might not be read."""
-        with suppress(TimeoutError):
-            async with self._reading, asyncio.timeout(PIECE_S):
-                async for _ in self._stream:
-                    pass
 
 
 async def _body(request: Request) -> bytes:
@@ -198,5 +200,57 @@ async def _body(request: Request) -> bytes:
     return bytes(body)
 
 
-async def _healthy(request: Request) -> Response:
-    return JSONResponse({"status": "ok"})
+class _TokenCheck:
+    """Middleware that refuses requests without the token before anything of them is read."""
+
+    def __init__(self, app: ASGIApp, token: str) -> None:
+        self._app = app
+        self._token = token
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        refused = None
+        if scope["type"] == "http" and scope["path"] != "/healthz":
+            headers = dict(scope["headers"])
+            refused = refusal(self._token, headers.get(b"authorization"))
+        answer = self._app if refused is None else refusal_response(*refused)
+        await answer(scope, receive, send)
+
+
+class _WeightPieces:
+    """The pieces of a request's stream of weights, for the engine's thread to iterate over.
+
+    The event loop reads the stream; it fetches the next piece while the engine loads the last one.
+    A stream that is cut off or damaged raises BrokenStream in the engine's thread.
+    """
+
+    def __init__(self, stream: AsyncIterator[bytes], limit: int) -> None:
+        self._stream = stream
+        self._pieces = unframe(stream, limit)
+        self._reading = asyncio.Lock()
+        self._loop = asyncio.get_running_loop()
+
+    def __iter__(self) -> Iterator[Weights]:
+        coming = self._fetch()
+        while True:
+            try:
+                piece = coming.result(2 * PIECE_S)
+            except (ClientDisconnect, CancelledError, TimeoutError):
+                raise BrokenStream("the stream of weights was cut off") from None
+            if piece is None:
+                return
+            coming = self._fetch()
+            yield unpack(piece)
+
+    def _fetch(self) -> Future[bytes | None]:
+        return asyncio.run_coroutine_threadsafe(self._next(), self._loop)
+
+    async def _next(self) -> bytes | None:
+        async with self._reading, asyncio.timeout(PIECE_S):
+            return await anext(self._pieces, None)
+
+    async def drain(self) -> None:
+        """Read the rest of the stream: a client that is still sending might not read the answer."""
+        with suppress(TimeoutError):
+            async with self._reading, asyncio.timeout(PIECE_S):
+                async for _ in self._stream:
+                    pass

@@ -1,4 +1,8 @@
-"""What a server knows of the model it samples from: everything but its weights."""
+"""What a server knows about its model: everything but the weights, which trainers send.
+
+``load_outline`` reads shapes, tokenizer and image processor of a checkpoint. ``ModelOutline``
+checks that the prompts of a request suit that model, ``ExpectedWeights`` that weights do.
+"""
 
 from __future__ import annotations
 
@@ -13,31 +17,36 @@ from syngrpo.policy.encode import Prompt
 from syngrpo.policy.families.registry import get_family
 from syngrpo.policy.loading import DTYPES, Policy
 from syngrpo.policy.lora import adapter_base, is_adapter
-from syngrpo.rollout.rollout_wire import Request
+from syngrpo.rollout.server_messages import Request
 from syngrpo.rollout.weight_stream import Weights, checkpoint_weights
 from syngrpo.sample import InputError
 
 
-class Blueprint(Policy):
-    """A policy whose weights have no storage; ``device`` is where it computes all the same.
+class ModelOutline(Policy):
+    """A policy whose weights have shapes but no storage (torch's ``meta`` device).
 
-    Banned tokens and stop tokens are those of a request (``following``).
+    Banned tokens and stop tokens are those of a request (``with_rules_of``).
     """
 
     @property
     def device(self) -> torch.device:
+        """The device of the engine, where image patches are normalised."""
         return self.banned.device
 
-    def following(self, request: Request) -> Blueprint:
-        """With a request's rules. Raises InputError for prompts that this model cannot read, and
-        for tokens it does not have."""
+    def with_rules_of(self, request: Request) -> ModelOutline:
+        """Return this outline with the banned tokens and stop tokens of a request.
+
+        Raises InputError for prompts that this model cannot read, and for tokens it does not have.
+        """
         vocabulary = self.base.config.text_config.vocab_size
         stop_ids = torch.tensor(request.stop_ids, dtype=torch.long)
         for tokens in (request.banned, stop_ids, *(p.input_ids for p in request.prompts)):
             if len(tokens) and not 0 <= int(tokens.min()) <= int(tokens.max()) < vocabulary:
-                raise InputError(f"a token that is none of the model's {vocabulary}")
+                raise InputError(
+                    f"a request has a token id outside of the model's {vocabulary} tokens"
+                )
         if min(request.seeds) < 0:
-            raise InputError("a seed below 0")
+            raise InputError("a request has a seed below 0")
         for prompt in request.prompts:
             self._require_image(prompt)
         return replace(self, banned=request.banned.to(self.device), stop_ids=request.stop_ids)
@@ -53,29 +62,35 @@ class Blueprint(Policy):
         time, height, width = prompt.image_grid_thw[0].tolist()
         if time != 1 or height % merged or width % merged:
             raise InputError(
-                f"a grid of {time} x {height} x {width} patches; {merged} make a token"
+                f"an image of {time} x {height} x {width} patches, of which the model merges "
+                f"{merged} x {merged} into a token"
             )
         places = (prompt.input_ids == self.base.config.image_token_id).nonzero()[:, 0]
         features = height * width // merged**2
         if len(places) != features or int(places[-1] - places[0]) + 1 != features:
             raise InputError(
-                f"{len(places)} image tokens, not {features} in one run; run server and trainer "
-                "with the same model"
+                f"{len(places)} image tokens where {features} in a row are needed; run server and "
+                "trainer with the same model"
             )
 
 
-class Expected:
-    """The weights a model has: their names and shapes."""
+class ExpectedWeights:
+    """The names and shapes of the weights that a model has.
 
-    def __init__(self, blueprint: Blueprint) -> None:
-        weights = checkpoint_weights(blueprint)
+    ``bytes``: more than any one piece of them has.
+    """
+
+    def __init__(self, outline: ModelOutline) -> None:
+        weights = checkpoint_weights(outline)
         self._shapes = {name: tensor.shape for name, tensor in weights.items()}
         self.bytes = sum(4 * tensor.numel() for tensor in weights.values()) + (1 << 20)
-        """More than any piece of them takes."""
 
     def checked(self, pieces: Iterable[Weights]) -> Iterator[tuple[str, torch.Tensor]]:
-        """One after the other. Raises InputError for a weight the model does not have, for another
-        shape, and at the end where some are missing."""
+        """Yield name and tensor of each weight.
+
+        Raises InputError for a weight that the model does not have or that comes twice, for one of
+        another shape or type, and at the end when some are missing.
+        """
         missing = set(self._shapes)
         for piece in pieces:
             for name, tensor in piece.items():
@@ -85,7 +100,9 @@ class Expected:
                         "or was sent before; run server and trainer with the same model"
                     )
                 if not tensor.is_floating_point():
-                    raise InputError(f"weight {name} of type {tensor.dtype}; send floats")
+                    raise InputError(
+                        f"weight {name} is of type {tensor.dtype}; send floating point numbers"
+                    )
                 missing.discard(name)
                 yield name, tensor
         if missing:
@@ -95,8 +112,11 @@ class Expected:
             )
 
 
-def load_blueprint(path: str | Path, dtype: str, device: str) -> Blueprint:
-    """The policy of a checkpoint directory or a hub name. Raises InputError as ``load_policy``."""
+def load_outline(path: str | Path, dtype: str, device: str) -> ModelOutline:
+    """Read the outline of the model in a checkpoint directory or with a hub name.
+
+    Raises InputError when there is no such model, or its family is unknown.
+    """
     source = adapter_base(Path(path)) if is_adapter(Path(path)) else str(path)
     try:
         written, _ = PreTrainedConfig.get_config_dict(source)
@@ -109,4 +129,4 @@ def load_blueprint(path: str | Path, dtype: str, device: str) -> Blueprint:
     with torch.device("meta"):
         model = AutoModelForImageTextToText.from_config(config, dtype=DTYPES[dtype])
     banned = torch.tensor([], dtype=torch.long, device=device)
-    return Blueprint(model, processor, family, banned, ())
+    return ModelOutline(model, processor, family, banned, ())

@@ -1,4 +1,4 @@
-"""How the next token is chosen."""
+"""Choosing the next token from a row of logits."""
 
 from __future__ import annotations
 
@@ -11,8 +11,11 @@ from syngrpo.policy.distribution import entropy, normalised, picked
 
 @dataclass(frozen=True)
 class Sampling:
-    """``temperature`` 0 is greedy. ``top_p`` < 1 samples only from the smallest set of tokens
-    that holds this probability; reported log-probabilities stay those of the full distribution.
+    """How tokens are sampled, and how many.
+
+    ``temperature`` 0 always takes the most probable token. ``top_p`` < 1 samples only from the
+    smallest set of tokens that together have this probability; reported log-probabilities stay
+    those of the full distribution. Raises ValueError for impossible values.
     """
 
     temperature: float = 1.0
@@ -27,11 +30,11 @@ class Sampling:
 def choose(
     logits: torch.Tensor, sampling: Sampling, uniform: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """One token a row: (R,) ids, log-probabilities and entropies.
+    """Choose one token a row; return (R,) token ids, log-probabilities and entropies in nats.
 
-    ``logits`` float32 (R, V) are scaled and banned; ``uniform`` float32 (R,) in [0, 1) is all the
-    randomness there is (inverse of the cumulative distribution), so a row's token depends on
-    nothing but its own logits and number.
+    ``logits`` float32 (R, V) are already divided by the temperature, banned tokens ruled out;
+    ``uniform`` float32 (R,) in [0, 1) is looked up in the cumulative distribution of its row. So a
+    row's token depends on nothing but its own logits and its own random number.
     """
     probabilities, total = normalised(logits)
     if sampling.temperature == 0:
@@ -40,23 +43,24 @@ def choose(
         weights = probabilities
         if sampling.top_p < 1:
             weights = _nucleus(weights, sampling.top_p)
-        # float64: in whatever order a device adds, no rounding gives a banned token a share.
+        # float64, so that rounding gives no probability to a banned token, in whatever order the
+        # device adds.
         cumulative = weights.cumsum(-1, dtype=torch.float64)
-        # Strictly below the total (uniform < 1), so a token without weight is never hit.
+        # uniform < 1 keeps this strictly below the total: a token of weight 0 is never chosen.
         goal = uniform[:, None] * cumulative[:, -1:]
         tokens = torch.searchsorted(cumulative, goal, right=True)[:, 0]
     return tokens, picked(logits, tokens, total), entropy(logits, probabilities, total)
 
 
 def _nucleus(weights: torch.Tensor, top_p: float) -> torch.Tensor:
-    """Zeroes all but the most probable tokens that together reach ``top_p`` (at least one)."""
+    """Set to 0 all but the most probable tokens that together reach ``top_p`` (at least one)."""
     ordered, order = weights.sort(-1, descending=True)
     outside = ordered.cumsum(-1) - ordered >= top_p
     return torch.zeros_like(weights).scatter(-1, order, ordered.masked_fill(outside, 0.0))
 
 
 def draw_uniforms(seeds: list[int], group_size: int, steps: int) -> torch.Tensor:
-    """float32 (steps, len(seeds) · group_size) in [0, 1): every prompt has its own generator."""
+    """Draw float32 (steps, len(seeds) · group_size) in [0, 1), each prompt from its own seed."""
     draws = [
         torch.rand(steps, group_size, generator=torch.Generator().manual_seed(seed))
         for seed in seeds

@@ -1,7 +1,9 @@
-"""What trainer and rollout server send each other: tensors in the safetensors format, as bytes.
+"""The messages between trainer and rollout server, as bytes: a request for responses, its answer.
 
-A request holds the patches of each prompt's image once, one byte a colour; an answer is tokens,
-log-probabilities and entropies. The few numbers beside are JSON in the header.
+Both are tensors in the safetensors format, with a JSON object of a few numbers in the header. A
+request holds the token ids of each prompt and the patches of its image, one byte a colour value; an
+answer holds token ids, log-probabilities and entropies. Whatever arrives is checked: bytes that are
+no such message raise InputError, never anything else.
 """
 
 from __future__ import annotations
@@ -17,12 +19,12 @@ from safetensors.torch import load, save
 
 from syngrpo.boxes import CoordinateFrame
 from syngrpo.policy.encode import Prompt
-from syngrpo.rollout.sampled import Sampled
-from syngrpo.rollout.sampling import Sampling
+from syngrpo.rollout.base import SampledTokens
+from syngrpo.rollout.token_sampling import Sampling
 from syngrpo.sample import InputError
 
 NO_FRAME = CoordinateFrame(1, 1, 1, 1)
-"""Coordinates mean nothing to a server."""
+"""The coordinate frame of a prompt on the server, which never converts coordinates."""
 
 Tensors = dict[str, torch.Tensor]
 
@@ -35,22 +37,22 @@ REQUEST = {
     "banned": (torch.int64, 1),
     "stop_ids": (torch.int64, 1),
 }
-"""Tensors of a request: their type and number of dimensions."""
+"""The tensors of a request: type and number of dimensions."""
 ANSWER = {
     "token_ids": (torch.int64, 1),
     "lengths": (torch.int64, 2),
     "logprobs": (torch.float32, 1),
     "entropy": (torch.float32, 1),
 }
-"""Tensors of an answer."""
+"""The tensors of an answer: type and number of dimensions."""
 
 
 @dataclass(frozen=True, eq=False)
 class Request:
-    """``count`` responses to every prompt, by the weights of ``version``.
+    """Asks for ``count`` responses to every prompt, sampled with the weights called ``version``.
 
-    ``seeds`` one a prompt; ``banned`` int64 (n,) and ``stop_ids`` are the policy's. On the server a
-    prompt has no sample id and no coordinate frame.
+    ``seeds``: one a prompt. ``banned`` int64 (n,) and ``stop_ids`` are the policy's. On the server
+    the prompts have no sample id and no coordinate frame.
     """
 
     version: str
@@ -63,7 +65,7 @@ class Request:
 
 
 def pack_request(request: Request) -> bytes:
-    """At least one prompt."""
+    """Return the bytes of a request, which must have at least one prompt."""
     prompts = request.prompts
     tensors = {
         "input_ids": torch.cat([prompt.input_ids for prompt in prompts]),
@@ -74,14 +76,17 @@ def pack_request(request: Request) -> bytes:
         "banned": request.banned.cpu(),
         "stop_ids": torch.tensor(request.stop_ids, dtype=torch.long),
     }
-    beside = {"version": request.version, "count": request.count, **asdict(request.sampling)}
-    return save(tensors, {"request": json.dumps(beside)})
+    header = {"version": request.version, "count": request.count, **asdict(request.sampling)}
+    return save(tensors, {"request": json.dumps(header)})
 
 
 def unpack_request(data: bytes) -> Request:
-    """Raises InputError, in one line, for bytes that are no request. Whether a model can do
-    anything with it, ``Blueprint.check`` says."""
-    tensors, beside = _unpack(data, REQUEST, "request")
+    """Return the request in these bytes.
+
+    Raises InputError when they are no request. Whether the server's model can read the prompts is
+    checked later, by ``ModelOutline.with_rules_of``.
+    """
+    tensors, header = _unpack(data, REQUEST, "request")
     lengths, grids = tensors["lengths"], tensors["grids"]
     if not len(lengths) or not len(lengths) == len(grids) == len(tensors["seeds"]):
         raise InputError(
@@ -89,7 +94,9 @@ def unpack_request(data: bytes) -> Request:
             f"{len(tensors['seeds'])} seeds"
         )
     if grids.shape[1] != 3 or int(grids.min()) < 1 or int(grids.max()) >= 2**20:
-        raise InputError("a request's grids are not patches in time, height and width")
+        raise InputError(
+            "image_grid_thw of a request is not a number of patches in time, height, width"
+        )
     input_ids = _split(tensors["input_ids"], lengths, "input_ids")
     patches = _split(tensors["patches"], grids.prod(1), "patches")
     prompts = [
@@ -98,13 +105,15 @@ def unpack_request(data: bytes) -> Request:
     ]
     try:
         sampling = Sampling(
-            float(beside["temperature"]), float(beside["top_p"]), int(beside["max_new_tokens"])
+            float(header["temperature"]), float(header["top_p"]), int(header["max_new_tokens"])
         )
-        version, count = str(beside["version"]), int(beside["count"])
+        version, count = str(header["version"]), int(header["count"])
     except (KeyError, TypeError, ValueError, OverflowError) as error:
-        raise InputError(f"a request's numbers cannot be read ({error!r})") from None
+        raise InputError(f"the numbers of a request cannot be read ({error!r})") from None
     if not 0 <= sampling.temperature < float("inf") or not 1 <= count <= 2**16:
-        raise InputError(f"no {count} responses at temperature {sampling.temperature}")
+        raise InputError(
+            f"{count} responses at temperature {sampling.temperature} cannot be sampled"
+        )
     return Request(
         version,
         prompts,
@@ -116,8 +125,9 @@ def unpack_request(data: bytes) -> Request:
     )
 
 
-def pack_answer(version: str, groups: Sequence[Sequence[Sampled]]) -> bytes:
-    """Equally many responses to each prompt, sampled by the weights of ``version``."""
+def pack_answer(version: str, groups: Sequence[Sequence[SampledTokens]]) -> bytes:
+    """Return the bytes of an answer: equally many responses to each prompt, sampled with the
+    weights called ``version``."""
     flat = [one for group in groups for one in group]
     tensors = {
         "token_ids": torch.cat([one.token_ids for one in flat]),
@@ -128,23 +138,25 @@ def pack_answer(version: str, groups: Sequence[Sequence[Sampled]]) -> bytes:
     return save(tensors, {"answer": json.dumps({"version": version})})
 
 
-def unpack_answer(data: bytes) -> tuple[str, list[list[Sampled]]]:
-    """The version of the weights, and a group for each prompt. Raises InputError for bytes that
-    are no answer."""
-    tensors, beside = _unpack(data, ANSWER, "answer")
+def unpack_answer(data: bytes) -> tuple[str, list[list[SampledTokens]]]:
+    """Return the version of the weights, and one group of responses for each prompt.
+
+    Raises InputError when the bytes are no answer.
+    """
+    tensors, header = _unpack(data, ANSWER, "answer")
     lengths = tensors["lengths"]
     parts = [
         _split(tensors[name], lengths.flatten(), name)
         for name in ("token_ids", "logprobs", "entropy")
     ]
-    flat = [Sampled(*parts) for parts in zip(*parts, strict=True)]
+    flat = [SampledTokens(*parts) for parts in zip(*parts, strict=True)]
     size = lengths.shape[1]
     groups = [flat[first : first + size] for first in range(0, len(flat), size)]
-    return str(beside.get("version")), groups
+    return str(header.get("version")), groups
 
 
 def unpack(data: bytes) -> Tensors:
-    """Any tensors in the safetensors format. Raises InputError for bytes that are none."""
+    """Return the tensors in bytes of the safetensors format. Raises InputError for other bytes."""
     try:
         return load(data)
     except (SafetensorError, KeyError, ValueError, TypeError, RuntimeError) as error:
@@ -154,24 +166,28 @@ def unpack(data: bytes) -> Tensors:
 def _unpack(
     data: bytes, expected: dict[str, tuple[torch.dtype, int]], name: str
 ) -> tuple[Tensors, dict[str, Any]]:
-    """Tensors of the expected names, types and dimensions, and the JSON object beside them."""
+    """Return the tensors, which have the expected names, types and dimensions, and the JSON object
+    called ``name`` in the header. Raises InputError when something is missing."""
     tensors = unpack(data)
     for key, (dtype, dimensions) in expected.items():
         tensor = tensors.get(key)
         if tensor is None or tensor.dtype != dtype or tensor.dim() != dimensions:
-            raise InputError(f"{name} without {key}, {dtype} of {dimensions} dimensions")
+            raise InputError(f"{name} without {key}: {dtype} of {dimensions} dimensions is needed")
     size = int.from_bytes(data[:8], "little")
     try:
-        beside = json.loads(json.loads(data[8 : 8 + size])["__metadata__"][name])
+        header = json.loads(json.loads(data[8 : 8 + size])["__metadata__"][name])
     except (KeyError, TypeError, ValueError, RecursionError):
         raise InputError(f"{name} without the JSON object {name!r} in its header") from None
-    if not isinstance(beside, dict):
+    if not isinstance(header, dict):
         raise InputError(f"{name} without the JSON object {name!r} in its header")
-    return tensors, beside
+    return tensors, header
 
 
 def _split(tensor: torch.Tensor, lengths: torch.Tensor, name: str) -> list[torch.Tensor]:
-    """The parts of a tensor that was joined along its first dimension; none of them is empty."""
+    """Split a tensor along its first dimension into parts of these lengths, which are at least 1.
+
+    Raises InputError when the lengths do not add up to the tensor's.
+    """
     if not len(lengths) or int(lengths.min()) < 1 or int(lengths.max()) > len(tensor):
         raise InputError(f"{name}: {len(tensor)} rows in parts of {lengths.tolist()[:8]}")
     if int(lengths.sum()) != len(tensor):

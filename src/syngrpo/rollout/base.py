@@ -1,0 +1,172 @@
+"""What every rollout engine has in common.
+
+``Rollout`` is what the trainer calls, ``Response`` what it gets. ``Engine`` is the base class of
+those who provide it; ``IncrementalEngine`` is the protocol of an engine that can be given further
+prompts while it samples, which is what a rollout server needs.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+
+from syngrpo.policy.encode import Prompt, require_context, size_of
+from syngrpo.policy.loading import Policy
+from syngrpo.policy.spans import decode
+from syngrpo.rollout.options import RolloutOptions
+from syngrpo.rollout.token_sampling import Sampling
+from syngrpo.sample import InputError
+
+
+@dataclass(frozen=True, eq=False)
+class Response:
+    """One sampled response; tensors on the CPU.
+
+    ``token_ids`` int64 (L,), with the end token if it was reached (``finished``); ``logprobs`` and
+    ``entropy`` float32 (L,) of the sampling distribution, in nats; ``text`` without special tokens.
+    """
+
+    token_ids: torch.Tensor
+    logprobs: torch.Tensor
+    entropy: torch.Tensor
+    text: str
+    finished: bool
+
+
+@dataclass(frozen=True, eq=False)
+class SampledTokens:
+    """A response whose tokens were not decoded to text yet; fields as in ``Response``."""
+
+    token_ids: torch.Tensor
+    logprobs: torch.Tensor
+    entropy: torch.Tensor
+
+
+class Rollout(Protocol):
+    """Samples responses; what the trainer calls once a step."""
+
+    def __call__(
+        self,
+        policy: Policy,
+        prompts: Sequence[Prompt],
+        group_size: int,
+        sampling: Sampling,
+        seeds: Sequence[int],
+    ) -> list[list[Response]]:
+        """Sample ``group_size`` responses to each prompt with the policy's present weights.
+
+        ``seeds``, one a prompt, together with prompt and weights determine the responses; it plays
+        no role which prompts share the call, nor in which order. Raises InputError for a prompt
+        that leaves no room for ``sampling.max_new_tokens``.
+        """
+        ...
+
+
+class Engine(ABC):
+    """One way to sample responses, registered in ``syngrpo.rollout.ENGINES``. An instance is a
+    ``Rollout``.
+
+    Every process of a run makes its own, all at the same time, and calls it equally often.
+    """
+
+    @classmethod
+    def check(cls, options: RolloutOptions) -> None:
+        """Raise InputError when the engine cannot work with these options in this process.
+
+        By default an engine samples in the trainer's process and refuses ``rollout.server``.
+        """
+        if options.server is not None:
+            raise InputError(
+                f"rollout.engine {options.engine_name} samples in the trainer's process and "
+                f"rollout.server {options.server} in another; leave one of them out"
+            )
+
+    @abstractmethod
+    def __init__(self, policy: Policy, options: RolloutOptions) -> None:
+        """Start the engine. The weights of ``policy`` may change later, its shapes do not."""
+
+    @abstractmethod
+    def __call__(
+        self,
+        policy: Policy,
+        prompts: Sequence[Prompt],
+        group_size: int,
+        sampling: Sampling,
+        seeds: Sequence[int],
+    ) -> list[list[Response]]: ...
+
+    def close(self) -> None:
+        """Free what the engine holds. It is not called afterwards."""
+        return
+
+
+class IncrementalEngine(Protocol):
+    """An engine that takes further prompts while it samples. One thread calls it.
+
+    ``max_length``: tokens of a prompt and its response together, at most.
+    """
+
+    max_length: int
+
+    def load_weights(self, weights: Iterable[tuple[str, torch.Tensor]]) -> None:
+        """Replace all weights; names are those of a checkpoint. No prompt may be unfinished."""
+
+    def begin(self, policy: Policy, temperature: float) -> None:
+        """Set the temperature and the banned tokens (the policy's) of all prompts added from now
+        on. No prompt may be unfinished."""
+
+    def add(self, policy: Policy, prompt: Prompt, sampling: Sampling, count: int, seed: int) -> int:
+        """Start ``count`` responses to a prompt, which end at the policy's ``stop_ids``. Return the
+        number by which ``step`` and ``drop`` call the prompt. The policy's weights are not used."""
+
+    def step(self) -> dict[int, list[SampledTokens]]:
+        """Sample one token or more for every unfinished response. Return the responses of the
+        prompts that are finished now, by the prompt's number."""
+
+    def drop(self, numbers: Iterable[int]) -> None:
+        """Stop sampling for these prompts and forget them."""
+
+
+def distinct_responses(sampling: Sampling, group_size: int) -> int:
+    """Return how many responses to sample for a group: greedy ones to a prompt are all equal."""
+    return group_size if sampling.temperature > 0 else 1
+
+
+def to_responses(policy: Policy, group: Sequence[SampledTokens], group_size: int) -> list[Response]:
+    """Decode the ``distinct_responses`` of a group, repeated up to ``group_size``."""
+    responses = [
+        Response(
+            one.token_ids,
+            one.logprobs,
+            one.entropy,
+            decode(policy.tokenizer, one.token_ids),
+            int(one.token_ids[-1]) in policy.stop_ids,
+        )
+        for one in group
+    ]
+    return responses * (group_size // len(responses))
+
+
+def require_seeds(prompts: Sequence[Prompt], seeds: Sequence[int]) -> None:
+    """Raise ValueError unless there is one seed a prompt."""
+    if len(seeds) != len(prompts):
+        raise ValueError(f"{len(prompts)} prompts need as many seeds, not {len(seeds)}")
+
+
+def require_room(
+    policy: Policy, prompt: Prompt, sampling: Sampling, max_length: int, setting: str
+) -> None:
+    """Raise InputError when prompt and response may be longer than the model's context, or than
+    ``max_length``, which the user set by ``setting``."""
+    size, new = size_of(policy, prompt), sampling.max_new_tokens
+    require_context(policy, prompt.sample_id, size, new)
+    if size.tokens + new > max_length:
+        raise InputError(
+            f"the prompt of sample {prompt.sample_id} has {size.tokens} tokens, with "
+            f"rollout.max_new_tokens {new} more than {setting} {max_length}; set it to "
+            f"{size.tokens + new}"
+        )

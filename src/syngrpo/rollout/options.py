@@ -1,0 +1,68 @@
+"""The options of the configuration section ``rollout``."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from syngrpo.options import option
+
+
+@dataclass(frozen=True)
+class RolloutOptions:
+    """How responses are sampled."""
+
+    group_size: int = option(8, "responses per sample (G)", ge=2)
+    temperature: float = option(
+        1.0, "divides the logits, in sampling and in log-probabilities", gt=0
+    )
+    top_p: float = option(
+        1.0,
+        "samples only from the most probable tokens that together have this probability (nucleus "
+        "sampling); 1: from all",
+        gt=0,
+        le=1,
+    )
+    max_new_tokens: int = option(256, "tokens of a response, at most", ge=1)
+    engine: str | None = option(
+        None,
+        "what samples: native (our own decoder), vllm (vLLM in the trainer's process, see "
+        "docs/vllm.md), server (see rollout.server), or package.module:name; null: server where "
+        "rollout.server is set, otherwise native",
+    )
+    cuda_graphs: bool = option(
+        True, "engine native on a GPU: record decoding steps as CUDA graphs, see docs/rollout.md"
+    )
+    vllm_cache_gib: float = option(
+        4.0, "engine vllm: GiB of memory for keys and values, in each process", gt=0
+    )
+    vllm_max_length: int = option(
+        8192, "engine vllm: tokens of a prompt and its response together, at most", ge=2
+    )
+    server: str | None = option(
+        None,
+        "http://host:port of a syngrpo rollout-server, which samples with vLLM in a process and on "
+        "a device of its own; null: responses are sampled in the trainer's process",
+    )
+    server_token_file: Path | None = option(
+        None, "file with the token that the rollout server asks for"
+    )
+    server_patience_s: float = option(
+        600.0, "seconds that training waits for a rollout server that does not answer", ge=0
+    )
+    tis_cap: float = option(
+        2.0,
+        "largest weight of a token whose probability was lower in sampling than in training "
+        "(truncated importance sampling)",
+        ge=1,
+    )
+
+    def __post_init__(self) -> None:
+        if self.server is not None and not re.fullmatch(r"https?://[^\s/]+/?", self.server):
+            raise ValueError(f"server {self.server!r}: write it as http://host:port")
+
+    @property
+    def engine_name(self) -> str:
+        """The engine to use, also where ``engine`` leaves it open."""
+        return self.engine or ("native" if self.server is None else "server")

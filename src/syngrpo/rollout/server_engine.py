@@ -1,0 +1,239 @@
+"""The server engine: a rollout server samples the responses, with the weights of this run.
+
+Before every rollout the first process of the run sends its weights, under a version name that
+nobody else uses. All processes then send their prompts with that name and get responses sampled
+with exactly those weights. A server that does not answer is tried again for
+``rollout.server_patience_s``. A server that was restarted has no weights: the first process that
+notices sends them again.
+"""
+
+from __future__ import annotations
+
+import socket
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+import httpx
+import torch
+import torch.distributed as dist
+from safetensors.torch import save
+
+from syngrpo.policy.encode import Prompt
+from syngrpo.policy.loading import Policy
+from syngrpo.rollout.base import (
+    Engine,
+    Response,
+    distinct_responses,
+    require_room,
+    require_seeds,
+    to_responses,
+)
+from syngrpo.rollout.options import RolloutOptions
+from syngrpo.rollout.server_messages import Request, pack_request, unpack_answer
+from syngrpo.rollout.token_sampling import Sampling
+from syngrpo.rollout.weight_stream import checkpoint_pieces, frame
+from syngrpo.sample import InputError
+from syngrpo.serving.bearer_token import read_token
+from syngrpo.serving.http_client import HttpClient, ServerAddress, Unavailable, call_until_available
+
+T = TypeVar("T")
+
+LONGEST_PAUSE_S = 10.0
+"""Longest pause between two attempts, in seconds."""
+STATE_S, ANSWER_S = 30.0, 3600.0
+"""How many seconds the server's state and its responses may take."""
+KEEP_ALIVE = [
+    (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 15),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 15),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 4),
+    (socket.IPPROTO_TCP, socket.TCP_NODELAY, 1),
+]
+"""A host that vanishes is noticed within 75 s, however long an answer may take."""
+LATER = (400, 408, 425, 429, 500, 502, 503, 504)
+"""Statuses after which the same request may succeed; 400 is a stream that was cut off."""
+
+
+class ServerEngine(Engine):
+    """Sends weights and prompts to a rollout server and returns the responses it samples."""
+
+    def __init__(self, policy: Policy, options: RolloutOptions) -> None:
+        """Raises InputError when the server's address or token file is wrong, when it refuses the
+        token, computes in another type than the policy, or does not answer in time."""
+        self._patience_s = options.server_patience_s
+        self._client = RolloutClient(
+            ServerAddress(str(options.server), read_token(options.server_token_file))
+        )
+        self._sends = not dist.is_initialized() or dist.get_rank() == 0
+        self._run = _of_first_process(uuid.uuid4().hex[:12])
+        self._rollouts = 0
+        try:
+            self._repeat(lambda: self._state(policy))
+        except InputError:
+            self.close()
+            raise
+
+    @classmethod
+    def check(cls, options: RolloutOptions) -> None:
+        if options.server is None:
+            raise InputError(
+                f"rollout.engine {options.engine_name} needs the address of a rollout server; "
+                "set rollout.server to http://host:port"
+            )
+
+    def __call__(
+        self,
+        policy: Policy,
+        prompts: Sequence[Prompt],
+        group_size: int,
+        sampling: Sampling,
+        seeds: Sequence[int],
+    ) -> list[list[Response]]:
+        """Raises InputError also when the server runs another model, or does not answer in time."""
+        require_seeds(prompts, seeds)
+        self._rollouts += 1
+        version = f"{self._run}-{self._rollouts}"
+        request = Request(
+            version,
+            prompts,
+            distinct_responses(sampling, group_size),
+            sampling,
+            seeds,
+            policy.banned,
+            policy.stop_ids,
+        )
+        sends = self._sends
+
+        def attempt() -> list[list[Response]]:
+            nonlocal sends
+            state = self._state(policy)
+            for prompt in prompts:
+                limit = "the rollout server's --max-length"
+                require_room(policy, prompt, sampling, state.max_length, limit)
+            if sends and state.version != version:
+                self._client.send_weights(version, frame(_pieces(policy)))
+            if not prompts:
+                return []
+            try:
+                answer = self._client.roll_out(pack_request(request))
+            except WeightsMissing as error:
+                # The process that sends the weights has done so, and the server was restarted.
+                sends = True
+                raise Unavailable(str(error)) from None
+            made_by, groups = unpack_answer(answer)
+            if made_by != version or len(groups) != len(prompts):
+                raise InputError(
+                    f"rollout server {self._client.url} answered {len(prompts)} prompts by "
+                    f"version {version} with {len(groups)} groups by version {made_by}"
+                )
+            return [to_responses(policy, group, group_size) for group in groups]
+
+        return self._repeat(attempt)
+
+    def close(self) -> None:
+        self._client.close()
+
+    def _state(self, policy: Policy) -> ServerState:
+        """Return the server's state. Raises InputError when it computes in another type."""
+        state = self._client.state()
+        dtype = str(policy.base.dtype).removeprefix("torch.")
+        if state.dtype != dtype:
+            raise InputError(
+                f"rollout server {self._client.url} computes in {state.dtype}, this run in "
+                f"{dtype}; start it with --dtype {dtype}"
+            )
+        return state
+
+    def _repeat(self, call: Callable[[], T]) -> T:
+        """Repeat the call until the server answers. Raises InputError when that takes too long."""
+        try:
+            return call_until_available(
+                call,
+                f"rollout server {self._client.url}",
+                f"trying again for {self._patience_s:.0f} s",
+                longest_pause_s=LONGEST_PAUSE_S,
+                patience_s=self._patience_s,
+            )
+        except Unavailable as error:
+            raise InputError(
+                f"{error}, for {self._patience_s:.0f} s now; start it with syngrpo "
+                "rollout-server, then go on with --resume"
+            ) from None
+
+
+class WeightsMissing(Exception):  # noqa: N818
+    """The server does not have the version of the weights that a request asks for."""
+
+
+@dataclass(frozen=True)
+class ServerState:
+    """What a server says about itself.
+
+    ``max_length``: tokens of a prompt and its response, at most. ``version`` of its weights; None
+    when it has none, or only a part of them.
+    """
+
+    dtype: str
+    max_length: int
+    version: str | None
+
+
+class RolloutClient:
+    """The HTTP requests to a rollout server. Every method raises Unavailable when the server does
+    not answer, and InputError when it refuses."""
+
+    def __init__(self, server: ServerAddress) -> None:
+        self._http = HttpClient(
+            server,
+            "rollout server",
+            key="rollout.server",
+            check="rollout.server",
+            answer_s=ANSWER_S,
+            later=LATER,
+            refusals={409: WeightsMissing},
+            transport=httpx.HTTPTransport(socket_options=KEEP_ALIVE),
+        )
+        self.url = self._http.url
+
+    def state(self) -> ServerState:
+        answer = self._http.request("GET", "/v1/state", timeout=httpx.Timeout(STATE_S))
+        try:
+            told = answer.json()
+            return ServerState(str(told["dtype"]), int(told["max_length"]), told["version"])
+        except (ValueError, KeyError, TypeError):
+            raise InputError(f"{self.url} is no rollout server; check rollout.server") from None
+
+    def send_weights(self, version: str, stream: Iterator[bytes]) -> None:
+        """Replace the server's weights by those in ``stream``, and call them ``version``."""
+        self._http.request("PUT", f"/v1/weights/{version}", content=stream)
+
+    def roll_out(self, request: bytes) -> bytes:
+        """Return the server's answer to a request (``server_messages``).
+
+        Raises WeightsMissing when the server has another version of the weights.
+        """
+        return self._http.request("POST", "/v1/rollouts", content=request).content
+
+    def close(self) -> None:
+        self._http.close()
+
+
+def _of_first_process(name: str) -> str:
+    """Return the first process's ``name`` in all processes, which must all call this."""
+    if not dist.is_initialized() or dist.get_world_size() == 1:
+        return name
+    box = [name]
+    dist.broadcast_object_list(box, src=0)
+    return box[0]
+
+
+def _pieces(policy: Policy) -> Iterator[bytes]:
+    """Yield the weights in the type they are sampled with, one block of the model at a time."""
+    for piece in checkpoint_pieces(policy):
+        yield save({name: _to_send(tensor, policy.base.dtype) for name, tensor in piece.items()})
+
+
+def _to_send(tensor: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+    return tensor.to("cpu", dtype).contiguous()
