@@ -65,12 +65,7 @@ def test_no_modules_import_each_other_in_a_circle() -> None:
 
 
 def test_the_name_of_a_module_occurs_once() -> None:
-    paths = [
-        path
-        for name in ("syngrpo", "syngrpo_rooms")
-        for path in (ROOT / "src" / name).rglob("*.py")
-    ]
-    names = Counter(path.stem for path in paths)
+    names = Counter(path.stem for path in SOURCE.parent.glob("syngrpo*/**/*.py"))
     assert {n for n, count in names.items() if count > 1} <= {"__init__", "__main__", "base"}
 
 

@@ -1,6 +1,7 @@
-"""Plain geometry of axis-aligned boxes and masks: IoU, coordinate frames, run-length codes.
+"""Geometry of axis-aligned boxes and masks: IoU, coordinate frames, run-length codes.
 
-Boxes are xyxy, in pixels, continuous coordinates (a box covering the first pixel is 0, 0, 1, 1).
+Boxes are (x1, y1, x2, y2) in pixels with continuous coordinates: a box around the first pixel is
+(0, 0, 1, 1).
 """
 
 from __future__ import annotations
@@ -31,13 +32,13 @@ def iou(a: Box, b: Box) -> float:
 
 
 def moved(box: Box, right: float) -> Box:
-    """The box, so many pixels further right."""
+    """The box moved to the right by so many pixels."""
     x1, y1, x2, y2 = box
     return (x1 + right, y1, x2 + right, y2)
 
 
 def clip(box: Box, width: float, height: float) -> Box:
-    """The part of the box inside an image of the given size."""
+    """The part of the box inside an image of this size in pixels."""
     x1, y1, x2, y2 = box
     return (
         min(max(x1, 0.0), width),
@@ -49,11 +50,11 @@ def clip(box: Box, width: float, height: float) -> Box:
 
 @dataclass(frozen=True)
 class CoordinateFrame:
-    """How a model family writes coordinates of one image.
+    """The units in which a model writes coordinates of one image.
 
-    The model sees the image stretched to ``width`` x ``height`` model units (pixels of the resized
-    image for Qwen2.5-VL, 1000 x 1000 for Qwen2-VL and Qwen3-VL); ``original_width`` and
-    ``original_height`` are the pixels rewards are computed in.
+    In the model's answers the image is ``width`` x ``height`` units large, for example the pixels
+    of the resized image, or 1000 x 1000. ``original_width`` and ``original_height`` are the size in
+    original pixels, in which rewards are computed.
     """
 
     width: float
@@ -62,30 +63,30 @@ class CoordinateFrame:
     original_height: float
 
     def to_original(self, box: Box) -> Box:
-        """Model units → original pixels. Not clipped."""
+        """Convert from model units to original pixels, without clipping."""
         sx, sy = self.original_width / self.width, self.original_height / self.height
         return (box[0] * sx, box[1] * sy, box[2] * sx, box[3] * sy)
 
     def to_model(self, box: Box) -> Box:
-        """Original pixels → model units. Not rounded."""
+        """Convert from original pixels to model units, without rounding."""
         sx, sy = self.width / self.original_width, self.height / self.original_height
         return (box[0] * sx, box[1] * sy, box[2] * sx, box[3] * sy)
 
 
 def encode_mask(mask: np.ndarray) -> RunLength:
-    """bool (H, W) → COCO run-length code with a text ``counts``."""
+    """Encode a mask bool (H, W) as a COCO run-length code whose ``counts`` is text."""
     code = coco_mask.encode(np.asfortranarray(mask.astype(np.uint8)))
     return {"size": [int(n) for n in code["size"]], "counts": code["counts"].decode("ascii")}
 
 
 def decode_mask(code: RunLength) -> np.ndarray:
-    """COCO run-length code → bool (H, W)."""
+    """Decode a COCO run-length code to a mask bool (H, W)."""
     raw = {"size": code["size"], "counts": code["counts"].encode("ascii")}
     return coco_mask.decode(raw).astype(bool)
 
 
 def mask_box(mask: np.ndarray) -> Box:
-    """The tight xyxy box around the true pixels of a bool (H, W) mask; it must not be empty."""
+    """The tight box around the true pixels of a mask bool (H, W), which must not be empty."""
     rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
     return (
         float(columns[0]),
@@ -96,7 +97,7 @@ def mask_box(mask: np.ndarray) -> Box:
 
 
 def box_mask(box: Box, width: int, height: int) -> np.ndarray:
-    """bool (H, W), true on every pixel the box touches."""
+    """A mask bool (H, W) that is true on every pixel that the box touches."""
     x1, y1, x2, y2 = clip(box, width, height)
     mask = np.zeros((height, width), dtype=bool)
     mask[int(np.floor(y1)) : int(np.ceil(y2)), int(np.floor(x1)) : int(np.ceil(x2))] = True

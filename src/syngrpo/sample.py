@@ -1,7 +1,7 @@
-"""The plain data everything else speaks of: a sample, its image, its labelled objects.
+"""Samples, their images and labelled objects: the plain data that all other modules use.
 
-All boxes are xyxy floats in pixels of the *original* image, x to the right, y down, origin at the
-top-left corner of the top-left pixel.
+All boxes are (x1, y1, x2, y2) in pixels of the *original* image as floats; x points right, y down,
+and the origin is the top-left corner of the top-left pixel.
 """
 
 from __future__ import annotations
@@ -20,19 +20,18 @@ RunLength = dict[str, Any]
 """A COCO run-length encoded mask: ``{"size": [height, width], "counts": str}``."""
 
 MAX_PIXELS = 64_000_000
-"""Images that claim more pixels than this are refused before they are decoded."""
+"""Images of more pixels are refused by their header, before they are decoded."""
 
 
 class InputError(ValueError):
-    """Something the user can fix. The message is one line: what, where, and what to do."""
+    """An error that the user can fix. The message is one line: what, where, and what to do."""
 
 
 @dataclass(frozen=True)
 class EncodedImage:
-    """An image as encoded bytes (PNG, JPEG, …), held in memory or left in its file.
+    """An image as encoded bytes (PNG, JPEG, …), in memory (``data``) or in a file (``path``).
 
-    ``width`` and ``height`` are in pixels of the stored orientation; exactly one of ``data`` and
-    ``path`` is set.
+    ``width`` and ``height`` are in pixels, in the orientation in which the image is stored.
     """
 
     width: int
@@ -42,7 +41,10 @@ class EncodedImage:
 
     @classmethod
     def from_file(cls, path: Path) -> EncodedImage:
-        """Reads the header only. Raises InputError for a missing, unreadable or huge image."""
+        """Refer to an image file; only its header is read.
+
+        Raises InputError for a missing, unreadable or huge image.
+        """
         try:
             with Image.open(path) as header:
                 width, height = header.size
@@ -55,7 +57,10 @@ class EncodedImage:
 
     @classmethod
     def from_bytes(cls, data: bytes) -> EncodedImage:
-        """Reads the header only. Raises InputError when the bytes are not an image."""
+        """Keep an image in memory; only its header is read.
+
+        Raises InputError when the bytes are no image, and for a huge image.
+        """
         try:
             with Image.open(io.BytesIO(data)) as header:
                 width, height = header.size
@@ -66,33 +71,36 @@ class EncodedImage:
 
     @classmethod
     def from_pixels(cls, pixels: np.ndarray) -> EncodedImage:
-        """Encodes uint8 (H, W, 3) RGB as PNG."""
+        """Encode RGB pixels uint8 (H, W, 3) as PNG."""
         buffer = io.BytesIO()
         Image.fromarray(pixels).save(buffer, format="PNG", compress_level=3)
         height, width = pixels.shape[:2]
         return cls(width=width, height=height, data=buffer.getvalue())
 
     def read(self) -> bytes:
-        """The encoded bytes."""
+        """Return the encoded bytes. Reads the file where the image is in one."""
         if self.data is not None:
             return self.data
         assert self.path is not None
         return self.path.read_bytes()
 
     def decode(self) -> np.ndarray:
-        """uint8 (H, W, 3) RGB. Raises InputError when the image is truncated or corrupt."""
+        """Return the RGB pixels, uint8 (H, W, 3).
+
+        Raises InputError when the image is truncated or corrupt.
+        """
         where = str(self.path) if self.path is not None else "in memory"
         try:
             with Image.open(io.BytesIO(self.read())) as image:
                 return np.asarray(image.convert("RGB"))
         except (OSError, SyntaxError, ValueError) as error:
-            # PIL names the stream in memory where it knows no format, and its address says nothing.
+            # For an unknown format PIL's message names an object in memory, which helps nobody.
             unknown = isinstance(error, UnidentifiedImageError)
             reason = "it is in no known format" if unknown else error
             raise InputError(f"image {where} cannot be decoded ({reason}); replace it") from None
 
     def digest(self) -> str:
-        """sha256 of the encoded bytes, hexadecimal."""
+        """Return the sha256 of the encoded bytes, hexadecimal."""
         return hashlib.sha256(self.read()).hexdigest()
 
 
@@ -105,7 +113,7 @@ def _refuse_huge(width: int, height: int, where: str) -> None:
 
 @dataclass(frozen=True)
 class LabelledObject:
-    """One labelled object: class name, box, and where known its exact mask (image-sized)."""
+    """One labelled object: class name, box, and, if known, its mask of the size of the image."""
 
     label: str
     box: Box
@@ -116,10 +124,11 @@ class LabelledObject:
 class Sample:
     """One training or evaluation sample.
 
-    ``answer`` is the task's ground truth in original pixels (REC: one Box). A *seed* sample has no
-    parent; a *synthetic* one has the id of the sample it was painted from, and the description.
-    ``columns`` are extra columns of the user's data, passed through to custom rewards. ``dataset``
-    names the data source of the run; children have their parent's.
+    ``task``: the name of its task. ``answer``: the ground truth in the form of that task; boxes in
+    it are in original pixels. ``parent``: the id of the sample it was painted from, None for a seed
+    sample. ``description``: the text it was painted from, None for a seed. ``depth``: the number of
+    paintings between it and its seed. ``columns``: extra columns of the user's data, handed to
+    custom rewards. ``dataset``: the name of the data source of the run, for a child its parent's.
     """
 
     id: str

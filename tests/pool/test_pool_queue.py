@@ -1,3 +1,5 @@
+"""The queue of jobs: leases, results, and what ends a job."""
+
 import traceback
 from pathlib import Path
 

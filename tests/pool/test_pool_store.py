@@ -1,3 +1,5 @@
+"""Samples in the pool: adding, reading, backups, and disks that fail."""
+
 import dataclasses
 import errno
 import shutil
