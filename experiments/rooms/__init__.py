@@ -1,4 +1,12 @@
-"""Does the data evolve, and does the model get better for it? Measured on the rooms world.
+"""The experiment on the rooms world: three tasks, seven methods, several training seeds.
 
-``python -m experiments.rooms --help`` says how to repeat it, RESULTS.md what came out.
+It measures whether evolving data keeps responses diverse, and whether the model gets better by it.
+``python -m experiments.rooms --help`` says how to repeat it; RESULTS.md holds what came out.
+
+``settings`` says what the experiment is, ``matrix`` makes its cells (a task, a method, a training
+seed) and their commands. ``runner`` runs them (``attempt``: one process; ``standing``: how far each
+cell is) and turns a finished run into a small JSON file (``collect``, ``result``). ``report``
+writes RESULTS.md from these files: ``claims`` and ``tables`` ask ``compare``, which computes every
+number with its interval (``statistics``), and ``plots`` draws. ``labels``, ``dependence`` and
+``wear`` look closer at single runs. Start reading at ``matrix``.
 """

@@ -1,4 +1,4 @@
-"""``python -m experiments.rooms``: run the experiment, see how far it is, write what came out."""
+"""``python -m experiments.rooms``: run the experiment, show how far it is, write the report."""
 
 from __future__ import annotations
 
@@ -80,11 +80,12 @@ def run(
     longer: Longer = False,
     out: Out = None,
 ) -> None:
-    """Run what is not done, and go on with what was interrupted.
+    """Run the cells that are not done, and resume those that were interrupted.
 
-    Ctrl-C or a kill loses nothing but the steps since a run's last checkpoint: the same command
-    goes on. Several of them may work at once, also with the same cells. A cell that fails is
-    named, and the others go on; the next run tries it again. What a cell says is in runs/CELL.log.
+    Ctrl-C or a kill loses only the steps since a run's last checkpoint: the same command resumes.
+    Several of these commands may run at once, also on the same cells. A cell that fails is named,
+    and the others go on; the next command tries it again. The output of a cell is in
+    runs/CELL.log.
     """
     from experiments.rooms.runner import Runner
 
@@ -94,7 +95,7 @@ def run(
     try:
         failed = runner.run()
     except KeyboardInterrupt:
-        print("interrupted; the same command goes on", file=sys.stderr)
+        print("interrupted; the same command resumes", file=sys.stderr)
         raise typer.Exit(INTERRUPTED) from None
     print(runner.progress())
     for cell, why in failed.items():
@@ -110,7 +111,7 @@ def status(
     longer: Longer = False,
     out: Out = None,
 ) -> None:
-    """How far every cell is, and what is outdated or cannot be run, and why."""
+    """Show how far every cell is, and which are outdated or cannot be run, and why."""
     from experiments.rooms.standing import counted, standing
 
     matrix, folders = _part(_matrix(split, seeds, overrides), _folders(split, out), longer)
@@ -138,7 +139,7 @@ def report(
     overrides: Overrides = None,
     out: Out = None,
 ) -> None:
-    """Write RESULTS.md and its plots from whatever is finished; name what is missing."""
+    """Write RESULTS.md and its plots from the finished cells; name those that are missing."""
     from experiments.rooms.report import write_report
 
     print(write_report(_matrix(split, seeds, overrides), _folders(split, out)))
@@ -151,9 +152,9 @@ def labels(
     seeds: Seeds = None,
     out: Out = None,
 ) -> None:
-    """Check the labels of synthetic samples against what the renderer knows, for the report.
+    """Check the labels of synthetic samples against the renderer, for the report.
 
-    The samples are those of a run in runs/; of a task without one, some are painted.
+    The samples are those of a run in runs/. For a task without such a run they are painted now.
     """
     from experiments.rooms.labels import check_labels
 
@@ -171,8 +172,9 @@ def dependence(
 ) -> None:
     """Measure what response diversity depends on, for the report.
 
-    In the runs whose directories are in runs/: time, family, words of the description. And in
-    scenes rendered anew: the surroundings, as the starter sees them. A minute or two a task.
+    In the runs whose directories are in runs/: on time, family, and the words of the description.
+    With the starter, in scenes rendered again: on the surroundings. Takes one or two minutes for
+    each task.
     """
     from experiments.rooms.dependence import measure_dependence
 
@@ -186,7 +188,7 @@ def dependence(
 def wear(
     runs: Annotated[list[Path], typer.Argument(help="Directories of runs that painted.")],
 ) -> None:
-    """Show whether descriptions wore out: what the first and the last tenth say of a room."""
+    """Show whether descriptions got worse over a run: what the first and the last tenth say."""
     from experiments.rooms.wear import early_and_late, painted_descriptions
 
     out = Table("run", *(f"{what}, {end}" for what in ("said", "words") for end in ENDS))
@@ -218,7 +220,7 @@ def _part(matrix: Matrix, folders: Folders, longer: bool) -> tuple[Matrix, Folde
 
 
 def main() -> None:
-    """Tells the user's mistakes in one line."""
+    """Run a command; print an error of the user in one line."""
     try:
         status = app(prog_name="python -m experiments.rooms", standalone_mode=False)
     except typer.TyperException as error:

@@ -1,4 +1,4 @@
-"""One cell being run: its process, the claim on it, and the time it took."""
+"""Runs one cell: its process, a lock so that nobody else runs it, and the time it took."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from experiments.rooms.matrix import ROOT, Cell, Folders, Matrix, differences, p
 from syngrpo.config import Config
 
 PATIENCE_S = 10
-"""From asking a process to end until it is made to."""
+"""Seconds between asking a process to end (SIGTERM) and killing it (SIGKILL)."""
 
 
 @dataclass(frozen=True)
 class Spent:
-    """What a cell has cost so far: seconds of wall clock, attempts, and the commits that they were
-    made with. Of an attempt whose starter was killed the time is not known."""
+    """What a cell has cost so far: seconds of wall clock, attempts, and their commits. The time of
+    an attempt is missing if the command that started it was killed."""
 
     seconds: float = 0.0
     attempts: int = 0
@@ -36,8 +36,9 @@ class Spent:
 
 @dataclass
 class Attempt:
-    """A running cell. As long as the process lives, nobody else can start the same cell: the claim
-    is a file lock that it inherits, so it also outlives whoever started it."""
+    """A running cell. Nobody else can start the same cell while its process lives: ``claim`` is a
+    locked file that the process inherits, so the lock stays even if the command that started it is
+    killed."""
 
     cell: Cell
     process: Popen[bytes]
@@ -46,11 +47,11 @@ class Attempt:
     resumed: bool
 
     def ended(self) -> int | None:
-        """Exit status; None while it runs."""
+        """Return the exit status, None while it runs."""
         return self.process.poll()
 
     def stop(self) -> None:
-        """Ends the process and what it started."""
+        """End the process and all processes that it started, and release the lock."""
         for number in (signal.SIGTERM, signal.SIGKILL):
             if self.process.poll() is None:
                 os.killpg(self.process.pid, number)
@@ -64,10 +65,11 @@ class Attempt:
 def start(
     matrix: Matrix, cell: Cell, folders: Folders, threads: int, done: Callable[[], bool]
 ) -> Attempt | None:
-    """Starts a cell or goes on with it; None when somebody else is at it, or has ``done`` it.
+    """Start or resume a cell. Returns None if somebody else runs it or ``done`` says it is
+    finished.
 
-    A run directory that was made with another configuration is begun anew. Raises InputError for a
-    cell that this version cannot run.
+    A run directory that was made with another configuration is deleted first. Raises InputError
+    for a cell that this version cannot run.
     """
     claim = _claim(folders, cell)
     if claim is None:
@@ -95,13 +97,13 @@ def start(
             stderr=STDOUT,
             env=os.environ | {"OMP_NUM_THREADS": str(threads), "COLUMNS": "120"},
             pass_fds=[claim.fileno()],
-            start_new_session=True,  # Ctrl-C is for us, who pass it on
+            start_new_session=True,  # Ctrl-C reaches this process only, which then stops the other
         )
     return Attempt(cell, process, claim, time.monotonic(), resumed)
 
 
 def busy(folders: Folders, cell: Cell) -> bool:
-    """Whether somebody is at the cell."""
+    """Return whether some process runs the cell."""
     if not _claim_file(folders, cell).exists():
         return False
     claim = _claim(folders, cell)
@@ -111,7 +113,7 @@ def busy(folders: Folders, cell: Cell) -> bool:
 
 
 def spent(folders: Folders, cell: Cell) -> Spent:
-    """By all attempts at what is in the run directory."""
+    """Return what all attempts that led to the run directory have cost."""
     path = _spent(folders, cell)
     if not path.exists():
         return Spent()
@@ -120,14 +122,14 @@ def spent(folders: Folders, cell: Cell) -> Spent:
 
 
 def note_time(folders: Folders, attempt: Attempt) -> None:
-    """Adds the time of an attempt that has ended."""
+    """Add the time of an attempt that has ended."""
     before = spent(folders, attempt.cell)
     took = time.monotonic() - attempt.started
     _write_spent(folders, attempt.cell, replace(before, seconds=before.seconds + took))
 
 
 def steps_done(folders: Folders, cell: Cell) -> int:
-    """Of the run in its directory; 0 without one."""
+    """Return the number of steps that the cell's run has finished; 0 if there is no run."""
     path = folders.run(cell) / "metrics.jsonl"
     if not path.exists():
         return 0
@@ -140,7 +142,8 @@ def steps_done(folders: Folders, cell: Cell) -> int:
 
 
 def _made_otherwise(run: Path, config: Config) -> bool:
-    """An evaluation has no configuration file: it refuses other settings by itself."""
+    """Whether the run has another configuration. An evaluation has no configuration file; it
+    refuses other settings by itself."""
     path = run / "config.yaml"
     if not path.exists():
         return False

@@ -1,4 +1,4 @@
-"""The claims, one by one: what was measured, with which interval, and whether that is enough."""
+"""The claims of the experiment: what was measured, its interval, and whether that is enough."""
 
 from __future__ import annotations
 
@@ -16,15 +16,16 @@ from experiments.rooms.statistics import Estimate, Interval
 OURS, BASE, RAW = "syn-grpo", "grpo", "syn-grpo-no-smoothing"
 DIVERSITY, ZERO_VARIANCE = "diversity/response", "diversity/zero_variance_groups"
 DIVERSITY_GAIN = 23.6
-"""Per cent."""
+"""Wanted rise of the response diversity, in per cent."""
 ACCURACY_GAIN = 5.8
-"""Points, mean over the tasks."""
+"""Wanted rise of the held-out accuracy, in percentage points, mean over the tasks."""
 
 
 @dataclass(frozen=True)
 class Claim:
-    """``value`` and ``interval`` are in ``unit``; met when the value is above ``target`` (below,
-    where the target is a ``ceiling``). None: not measured yet."""
+    """One claim. ``value`` and ``interval`` are in ``unit``; None if nothing was measured yet. The
+    claim is met if the value reaches ``target``, or stays below it where the target is a
+    ``ceiling``."""
 
     text: str
     value: float | None
@@ -48,7 +49,8 @@ class Claim:
 
 
 def claims(finished: Finished, labels: Mapping[str, Any] | None) -> list[Claim]:
-    """Those of diversity, accuracy, ablations, growth and labels, in this order."""
+    """Return the claims about diversity, accuracy, other methods, smoothing, growth and labels, in
+    this order."""
     return [
         *_diversity(finished),
         *_accuracy(finished),
@@ -60,7 +62,7 @@ def claims(finished: Finished, labels: Mapping[str, Any] | None) -> list[Claim]:
 
 
 def claims_of_longer(finished: Finished) -> list[Claim]:
-    """Those that more steps could change."""
+    """Return the claims that more steps could change."""
     return [
         *_diversity(finished),
         *_accuracy(finished),
@@ -124,7 +126,7 @@ def _accuracy(finished: Finished) -> list[Claim]:
 
 
 def _better(finished: Finished) -> list[Claim]:
-    """Than every other method, out of domain."""
+    """Better than every other method on the last set (out of domain)."""
     far = finished.sets[-1]
     return [
         _claim(
@@ -139,7 +141,7 @@ def _better(finished: Finished) -> list[Claim]:
 
 
 def _smoothing(finished: Finished) -> list[Claim]:
-    """The drift with smoothing should be nearer to 0 than without."""
+    """The description reward should drift less with smoothing than without."""
 
     def drifts(method: str) -> Estimate | None:
         return mean_of([finished.over_runs(method, task, drift) for task in finished.tasks])
@@ -158,7 +160,7 @@ def _smoothing(finished: Finished) -> list[Claim]:
 
 
 def _growth(finished: Finished) -> list[Claim]:
-    """The gain at the end against that half-way."""
+    """The gain at the end should be larger than half-way."""
     found = []
     for name in finished.sets:
         end = finished.average_gain(OURS, BASE, name, "sampled", share=1.0)
@@ -184,7 +186,7 @@ def _labels(tasks: Sequence[str], labels: Mapping[str, Any] | None) -> list[Clai
 
 
 def _tasks(finished: Finished, *methods: str) -> str:
-    """On which tasks and how many seeds a comparison stands."""
+    """Say on which tasks and on how many seeds a comparison is based."""
     trained = [method for method in methods if method != STARTER]
     found = [
         f"{task}: {len(finished.seeds(task, *methods))} seeds"

@@ -1,4 +1,4 @@
-"""A run directory → the result of its cell."""
+"""Turns a finished run directory into the result of its cell."""
 
 from __future__ import annotations
 
@@ -50,7 +50,8 @@ WORDS = 20
 
 
 def collect(matrix: Matrix, cell: Cell, run: Path, cost: Spent) -> Result:
-    """Raises InputError for a run that is not complete."""
+    """Return the result of a cell from its run directory. Raises InputError if the run is not
+    complete."""
     config = matrix.config(cell)
     trained = cell.method != STARTER
     data = read_run(run)
@@ -79,9 +80,10 @@ def collect(matrix: Matrix, cell: Cell, run: Path, cost: Spent) -> Result:
 
 
 def _held_out(run: Path, cell: Cell) -> dict[str, HeldOut]:
-    """The evaluations by set. The starter's sets are named as ``evaluate`` names them: rec-test."""
+    """Return the evaluations by set. ``syngrpo evaluate``, which measures the starter, puts the
+    task before the name of the set: rec-test."""
     metric = ACCURACY[cell.task]
-    # A resumed run may write a line again: what was written last is what went on.
+    # A resumed run may write a line again; the last one counts.
     lines = {(row["step"], row["set"]): row for row in read_lines(run / "evaluation.jsonl")}
     found: dict[str, HeldOut] = {}
     for (step, set_name), row in sorted(lines.items()):
@@ -107,7 +109,7 @@ def _series(data: RunData) -> dict[str, list[float | None]]:
 
 
 def _means(data: RunData) -> dict[str, float]:
-    """Over all steps that have the metric; besides the median of the time of a step."""
+    """Return the means over all steps that have the metric; of the time of a step, the median."""
     curves = {name: data.curve(name).values for name in SERIES}
     means = {name: _short(float(np.mean(values))) for name, values in curves.items() if values}
     return means | {"time/step_s": _short(float(np.median(curves["time/step_s"])))}
@@ -128,7 +130,7 @@ def _pool(data: RunData) -> Pool:
 
 
 def _synthesis(data: RunData) -> dict[str, Any]:
-    """Counts, rejections by reason, and the words of the first and of the last third."""
+    """Return counts, rejections by reason, and the words of the first and of the last third."""
     pool = _pool(data)
     early, late = early_and_late_descriptions(pool)
     rejected = pool.stats().rejected
@@ -153,5 +155,5 @@ def _mean(values: Sequence[float | None]) -> float | None:
 
 
 def _short(value: float) -> float:
-    """Four digits: a tenth of the noise."""
+    """Round to four digits. The noise is ten times larger."""
     return float(f"{value:.4g}")

@@ -1,4 +1,4 @@
-"""Questions to the finished cells: accuracies, gains, diversities, each with its interval."""
+"""Computes accuracies, gains and diversities from the finished cells, each with its interval."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from experiments.rooms.statistics import Estimate, Resampling, mean
 from syngrpo.sample import InputError
 
 OfRun = Callable[[Result], float | None]
-"""One number of a run; None where it has none."""
+"""Returns one number of a run, None if the run does not have it."""
 
 
 @dataclass
 class Finished:
-    """Results by cell. What is asked for where nothing is finished is None."""
+    """The results by cell. Its methods return None where nothing is finished."""
 
     results: Mapping[Cell, Result]
     tasks: Sequence[str]
@@ -28,7 +28,7 @@ class Finished:
     resampling: Resampling = field(default_factory=Resampling)
 
     def __post_init__(self) -> None:
-        """Raises InputError when results of a task were measured on different samples."""
+        """Raise InputError if results of one task were measured on different samples."""
         first: dict[tuple[str, str], tuple[str, Cell]] = {}
         for cell, result in self.results.items():
             for name in self.sets:
@@ -41,7 +41,7 @@ class Finished:
                     )
 
     def seeds(self, task: str, *methods: str) -> list[int]:
-        """Those that all of the methods have finished for the task."""
+        """Return the seeds that all of these methods have finished for the task."""
         finished = [
             {c.seed for c in self.results if (c.task, c.method) == (task, method)}
             for method in methods
@@ -49,11 +49,11 @@ class Finished:
         return sorted(set.intersection(*finished))
 
     def compared(self, *methods: str) -> list[str]:
-        """The tasks for which all of the methods have a seed in common."""
+        """Return the tasks for which all of these methods have a seed in common."""
         return [task for task in self.tasks if self.seeds(task, *methods)]
 
     def steps(self, task: str, *methods: str) -> list[int]:
-        """At which every run of the trained methods was evaluated, from 0 on."""
+        """Return the steps at which every run of these methods was evaluated, from 0 on."""
         runs = [
             {e.step for e in self.of(task, method, seed).held_out[self.sets[0]].evaluations}
             for method in methods
@@ -65,7 +65,7 @@ class Finished:
         return self.results[Cell(task, method, seed)]
 
     def runs(self, task: str, method: str) -> list[Result]:
-        """Of every seed that is finished."""
+        """Return the results of all seeds that are finished."""
         return [self.of(task, method, seed) for seed in self.seeds(task, method)]
 
     def accuracy(
@@ -77,8 +77,9 @@ class Finished:
         seeds: Sequence[int] | None = None,
         step: int | None = None,
     ) -> Estimate | None:
-        """In points, at the end or at a step; over ``seeds``, or all that are finished. The starter
-        is the same at every step."""
+        """Return the accuracy in percentage points: at the end or after ``step`` steps, over
+        ``seeds`` or all seeds that are finished. The starter has the same accuracy at every
+        step."""
         chosen = self.seeds(task, method) if seeds is None else seeds
         found = [
             one.last(set_name)
@@ -95,7 +96,8 @@ class Finished:
     def gain(
         self, method: str, base: str, task: str, set_name: str, how: str, step: int | None = None
     ) -> Estimate | None:
-        """Accuracy of ``method`` minus that of ``base``, paired over the seeds that both have."""
+        """Return the accuracy of ``method`` minus that of ``base``, paired over the seeds both
+        have."""
         seeds = self.seeds(task, method, base)
         over = self.accuracy(method, task, set_name, how, seeds, step)
         under = self.accuracy(base, task, set_name, how, seeds, step)
@@ -104,8 +106,8 @@ class Finished:
     def average_gain(
         self, method: str, base: str, set_name: str, how: str, share: float | None = None
     ) -> Estimate | None:
-        """Mean over the tasks that have both; at the end, or at the evaluation nearest to that
-        ``share`` of the training."""
+        """Return the mean gain over the tasks that have both methods: at the end, or at the
+        evaluation nearest to ``share`` of the training."""
 
         def at(task: str) -> int | None:
             steps = self.steps(task, method, base)
@@ -121,7 +123,7 @@ class Finished:
         value: OfRun,
         seeds: Sequence[int] | None = None,
     ) -> Estimate | None:
-        """Mean over seeds of one number a run; None where a run has none."""
+        """Return the mean over seeds of one number of each run; None if a run does not have it."""
         chosen = self.seeds(task, method) if seeds is None else seeds
         values = [value(self.of(task, method, seed)) for seed in chosen]
         known = [one for one in values if one is not None]
@@ -130,16 +132,17 @@ class Finished:
         return self.resampling.over_seeds(known, _name(task, chosen))
 
     def relative(self, method: str, base: str, value: OfRun) -> Estimate | None:
-        """By how many per cent the number of ``method`` is above that of ``base``; mean over the
-        tasks that have both."""
+        """Return by how many per cent the number of ``method`` is above that of ``base``, as the
+        mean over the tasks that have both."""
         return mean_of([(x / y).scaled(100, -100) for x, y in self._pairs(method, base, value)])
 
     def difference(self, method: str, base: str, value: OfRun) -> Estimate | None:
-        """The number of ``method`` minus that of ``base``; mean over the tasks that have both."""
+        """Return the number of ``method`` minus that of ``base``, as the mean over the tasks that
+        have both."""
         return mean_of([x - y for x, y in self._pairs(method, base, value)])
 
     def _pairs(self, method: str, base: str, value: OfRun) -> Iterator[tuple[Estimate, Estimate]]:
-        """The numbers of both, task by task, over the seeds that both have."""
+        """Yield the numbers of both methods for each task, over the seeds that both have."""
         for task in self.compared(method, base):
             seeds = self.seeds(task, method, base)
             over = self.over_runs(method, task, value, seeds)
@@ -149,21 +152,21 @@ class Finished:
 
 
 def mean_of(estimates: Sequence[Estimate | None]) -> Estimate | None:
-    """Of those that are there; None without any."""
+    """Return the mean of the estimates that are not None; None if there are none."""
     there = [one for one in estimates if one is not None]
     return mean(there) if there else None
 
 
 def late_mean(result: Result, metric: str) -> float | None:
-    """Over the last tenth of the run."""
+    """Return the mean of a metric over the last tenth of the run."""
     known = [value for value in result.series.get(metric, []) if value is not None]
     last = known[-max(len(known) // 10, 1) :]
     return sum(last) / len(last) if last else None
 
 
 def drift(result: Result) -> float | None:
-    """How far the description reward moved: its mean in the last third of the run minus that in
-    the first, in standard deviations within a third. None where there is no reward."""
+    """Return how far the description reward moved: its mean in the last third of the run minus that
+    in the first, in standard deviations within a third. None if the method has no such reward."""
     known = [value for value in result.series.get("diversity/reward", []) if value is not None]
     third = len(known) // 3
     if third < 2:
@@ -174,5 +177,5 @@ def drift(result: Result) -> float | None:
 
 
 def _name(task: str, seeds: Sequence[int]) -> str:
-    """What estimates must share to be paired over seeds."""
+    """Return the name that estimates must have in common to be paired over seeds."""
     return f"{task}/{','.join(map(str, seeds))}"

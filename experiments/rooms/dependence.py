@@ -1,8 +1,8 @@
-"""What response diversity depends on: time, family, the words of a description; the surroundings.
+"""Measures what response diversity D depends on: time, family, words, and surroundings.
 
-The diversity reward can teach a policy to describe other rooms only as far as D can be told from
-the description. Both ways of looking are here: at what the runs painted, and at scenes rendered
-anew in other surroundings, where the light falls on the things, too.
+The diversity reward can teach a policy to describe other rooms only as far as D can be predicted
+from the description. It is measured in two ways: on the samples that the runs painted, and on
+scenes rendered again in other surroundings, where the light also falls on the things.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from syngrpo_rooms.surroundings import Surroundings, sample_surroundings
 
 METHODS = ("random-scene", "syn-grpo")
 NEAR = 10.0
-"""Steps over which D hardly falls."""
+"""Number of steps over which D hardly falls."""
 LEAST_USES = 15
 FOLDS = 10
 PENALTIES = (30.0, 100.0, 300.0, 1000.0, 3000.0, 10000.0)
@@ -40,8 +40,8 @@ Change = Callable[[Surroundings, np.random.Generator], Surroundings]
 
 @dataclass(frozen=True)
 class FirstVisits:
-    """Of synthetic samples, in order of admission: when they were rolled out first, their D then,
-    the scene they descend from, and what was described."""
+    """The first rollouts of synthetic samples, in order of admission: the step, D at this step, the
+    seed of the scene that the sample descends from (its family), and the description."""
 
     steps: np.ndarray
     diversity: np.ndarray
@@ -50,8 +50,8 @@ class FirstVisits:
 
 
 def measure_dependence(matrix: Matrix, folders: Folders) -> dict[str, Any]:
-    """Writes ``dependence.json`` beside the results and returns what it says. Runs whose directory
-    is gone are left out."""
+    """Write ``dependence.json`` beside the results and return its content. Runs without a directory
+    are left out."""
     runs = {
         cell.name: explained(visits)
         for task in matrix.settings.tasks
@@ -64,7 +64,7 @@ def measure_dependence(matrix: Matrix, folders: Folders) -> dict[str, Any]:
 
 
 def first_visits(run: Path) -> FirstVisits | None:
-    """None for a run without a directory, or with less than 200 visited samples."""
+    """Return the first visits of a run; None if it has no directory, or fewer than 200 of them."""
     pool = open_pool(run)
     if pool is None:
         return None
@@ -82,10 +82,14 @@ def first_visits(run: Path) -> FirstVisits | None:
 
 
 def explained(visits: FirstVisits) -> dict[str, float]:
-    """Shares of the variance of D: of when it was measured; of what then is left, of the family,
-    told by its other members; of what then is left, of the description's words, told by ridge
-    regression on other samples. All are predictions of samples left out, so that 0 or less is
-    nothing at all; that of the words takes the best of the penalties, which flatters it."""
+    """Return which shares of the variance of D can be predicted.
+
+    ``time``: by the step at which it was measured. ``family``: of what is left then, by the other
+    samples of the same family. ``words``: of what is left then, by the words of the description,
+    with ridge regression. Each sample is left out of its own prediction, so that a share of 0 or
+    less means that nothing can be predicted. ``words`` is that of the best of several penalties,
+    which makes it a little too high.
+    """
     gap = np.abs(visits.steps[:, None] - visits.steps[None, :])
     others = 1.0 - np.eye(len(visits.steps))
     near = np.exp(-gap / NEAR) * others
@@ -108,8 +112,8 @@ def _share(told: np.ndarray, values: np.ndarray) -> float:
 
 
 def _told_by_words(descriptions: Sequence[str], values: np.ndarray) -> list[np.ndarray]:
-    """For each penalty, the predictions of FOLDS-fold cross-validation from counts of words, the
-    number of all words among them."""
+    """Return, for each penalty, the predictions by cross-validation with ``FOLDS`` folds, from the
+    counts of common words and of all words."""
     said = [re.findall(r"[a-z]+", text.lower()) for text in descriptions]
     known = {word for words in said for word in words}
     common = [w for w in sorted(known) if sum(w in words for words in said) >= LEAST_USES]
@@ -130,7 +134,7 @@ def _told_by_words(descriptions: Sequence[str], values: np.ndarray) -> list[np.n
 
 
 def _by_surroundings(matrix: Matrix, task: str) -> dict[str, Any]:
-    """D and sampled accuracy of the starter on the same scenes in other surroundings."""
+    """Return D and the sampled accuracy of the starter on the same scenes in other surroundings."""
     config = matrix.config(Cell(task, "grpo", matrix.settings.seeds[0]))
     policy = load_policy(STARTER_DIR, device="cpu", dtype=config.model.dtype)
     found = {}
@@ -150,7 +154,7 @@ def _by_surroundings(matrix: Matrix, task: str) -> dict[str, Any]:
 
 
 def changed_samples(task: str, change: Change, count: int = SCENES) -> list[Sample]:
-    """Plain scenes rendered in other surroundings; things, boxes and room type stay."""
+    """Render plain scenes in other surroundings. Things, boxes and room type stay the same."""
     samples = []
     for number, sample in enumerate(rooms_samples("train", count, SCENES_SEED, task)):
         scene, _ = rooms_scene("train", sample.columns["scene_seed"])

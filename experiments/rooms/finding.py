@@ -1,4 +1,5 @@
-"""What was found out about the runs besides their results: one JSON file each beside them."""
+"""Files beside the results, with what ``labels`` and ``dependence`` found out: one JSON file
+each."""
 
 from __future__ import annotations
 
@@ -12,7 +13,7 @@ LABELS, DEPENDENCE = "labels.json", "dependence.json"
 
 
 def write_finding(folders: Folders, file: str, content: dict[str, Any]) -> dict[str, Any]:
-    """Writes it with its circumstances and returns what was written."""
+    """Write the content together with commit, machine and versions; return what was written."""
     whole = {"circumstances": {"commit": commit(ROOT), **circumstances()}, **content}
     folders.results.mkdir(parents=True, exist_ok=True)
     text = json.dumps(whole, indent=1) + "\n"
@@ -21,6 +22,6 @@ def write_finding(folders: Folders, file: str, content: dict[str, Any]) -> dict[
 
 
 def read_finding(folders: Folders, file: str) -> dict[str, Any] | None:
-    """What was found last; None before the first time."""
+    """Return what was written last, None if there is no file."""
     path = folders.results / file
     return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None

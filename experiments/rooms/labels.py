@@ -1,4 +1,5 @@
-"""Are the labels of synthetic samples true? Checked on those that the runs were trained with."""
+"""Checks whether the labels of synthetic samples are true, on samples that runs were trained
+with."""
 
 from __future__ import annotations
 
@@ -29,20 +30,20 @@ from syngrpo_rooms.descriptions import random_description
 CHECKED = 500
 TRUE_SHARE = 0.99
 METHODS = ("syn-grpo", "syn-grpo-no-smoothing", "random-scene")
-"""Whose runs are looked at, the first that there is of a task."""
+"""Methods whose runs are checked: for each task the first of these that has a run."""
 
 
 @dataclass(frozen=True)
 class LabelCheck:
-    """Of one task: where the samples come from, how many labels are true, and what is wrong with
-    the others."""
+    """The check of one task: where the samples come from, how many were checked, and how many have
+    which fault."""
 
     source: str
     checked: int
     faults: dict[str, int]
 
     def summary(self) -> dict[str, Any]:
-        """Plain data, with the share that is true and its Wilson interval."""
+        """Return plain data, with the share of true labels and its Wilson interval."""
         true = self.checked - sum(self.faults.values())
         interval = binomtest(true, self.checked).proportion_ci(method="wilson")
         return {
@@ -56,10 +57,10 @@ class LabelCheck:
 
 
 def check_labels(matrix: Matrix, folders: Folders, count: int = CHECKED) -> dict[str, Any]:
-    """Checks every task, writes ``labels.json`` beside the results, and returns what it says.
+    """Check every task, write ``labels.json`` beside the results, and return its content.
 
-    The samples are spread over a run whose directory is still there; for a task without one they
-    are painted here, from random descriptions, by the way that training takes.
+    The samples are spread over a run whose directory still exists. For a task without such a run
+    they are painted here from random descriptions, in the same way as in training.
     """
     tasks = {task: _check_task(matrix, task, folders, count) for task in matrix.settings.tasks}
     return write_finding(folders, LABELS, {"tasks": {t: c.summary() for t, c in tasks.items()}})
@@ -82,7 +83,7 @@ def _checked(source: str, samples: Sequence[Sample]) -> LabelCheck:
 
 
 def painted_in(run: Path, count: int) -> list[Sample]:
-    """``count`` synthetic samples of a run, spread over it; fewer when there are fewer."""
+    """Return ``count`` synthetic samples spread over a run, or all if it has fewer."""
     pool = open_pool(run)
     if pool is None:
         return []
@@ -94,7 +95,7 @@ def painted_in(run: Path, count: int) -> list[Sample]:
 
 
 def painted_here(folder: Path, task: str, count: int) -> list[Sample]:
-    """``count`` samples painted from random descriptions of ``train`` scenes; ``folder`` holds the
+    """Paint ``count`` samples from random descriptions and ``train`` scenes. ``folder`` holds the
     pool."""
     seeds = rooms_samples("train", count // 3 + 1, task=task)
     pool = Pool.open(folder)

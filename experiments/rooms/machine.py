@@ -1,4 +1,4 @@
-"""What a result was measured with: commit, machine, versions."""
+"""Says what a result was measured with: commit, machine, versions."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ PACKAGES = ("syngrpo", "torch", "transformers", "numpy")
 
 
 def circumstances() -> dict[str, str]:
-    """Machine and versions, plain texts."""
+    """Return the machine and the versions of the most important packages, as texts."""
     return {"machine": machine(), "versions": versions(PACKAGES)}
 
 
 def commit(repository: Path) -> str:
-    """The one that is checked out, with ``+`` where source or configurations differ from it;
+    """Return the commit that is checked out, with ``+`` if source or configurations differ from it;
     "unknown" without git or a repository."""
 
     def git(*words: str) -> str:

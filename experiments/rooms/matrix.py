@@ -1,4 +1,4 @@
-"""The cells of the experiment, and how each is run."""
+"""The cells of the experiment, their configurations, and the commands that run them."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ HERE = Path(__file__).parent
 
 Split = Literal["held-out", "dev"]
 SETS: dict[Split, tuple[str, ...]] = {"held-out": ("test", "ood"), "dev": ("dev",)}
-"""What is measured on. Whoever tunes looks at ``dev`` alone."""
+"""The sets that accuracy is measured on. For tuning only ``dev`` may be used."""
 
 IRRELEVANT = ("server", "logging")
-"""Sections of a configuration that change no number."""
+"""Sections of a configuration that do not change any result."""
 
 
 @dataclass(frozen=True)
 class Cell:
-    """One row of the matrix: a task, a method, a training seed."""
+    """One cell of the matrix: a task, a method, a training seed."""
 
     task: str
     method: str
@@ -38,18 +38,18 @@ class Cell:
 
 @dataclass(frozen=True)
 class Folders:
-    """Where things are: ``results`` is kept, ``runs`` can be thrown away."""
+    """Where files are: ``results`` is kept, ``runs`` can be deleted."""
 
     root: Path
 
     @classmethod
     def of(cls, split: Split) -> Folders:
-        """Those of the project."""
+        """Return the folders of this repository."""
         return cls(HERE if split == "held-out" else HERE / split)
 
     @property
     def longer(self) -> Folders:
-        """Those of ``Matrix.longer``."""
+        """The folders of ``Matrix.longer``."""
         return Folders(self.root / "longer")
 
     @property
@@ -64,7 +64,7 @@ class Folders:
         return self.results / f"{cell.name}.json"
 
     def sheet(self, cell: Cell) -> Path:
-        """Pictures that the run has painted."""
+        """The sheet of pictures that the run has painted."""
         return self.results / f"{cell.name}.png"
 
     def run(self, cell: Cell) -> Path:
@@ -76,7 +76,7 @@ class Folders:
 
 @dataclass(frozen=True)
 class Matrix:
-    """All cells. ``extra`` are further overrides (``key=value``) of every one of them."""
+    """All cells. ``extra`` are overrides (``key=value``) of the configuration of every cell."""
 
     settings: Settings = SETTINGS
     split: Split = "held-out"
@@ -84,11 +84,11 @@ class Matrix:
 
     @property
     def longer(self) -> Matrix:
-        """The part of it that is trained for longer."""
+        """The part of the matrix that is trained for more steps."""
         return replace(self, settings=longer(self.settings))
 
     def cells(self) -> list[Cell]:
-        """Seed by seed, so that a part of the matrix is a whole comparison."""
+        """Return all cells, seed by seed, so that the first ones already allow a comparison."""
         return [
             Cell(task, method, seed)
             for seed in self.settings.all_seeds
@@ -98,7 +98,7 @@ class Matrix:
         ]
 
     def overrides(self, cell: Cell) -> list[str]:
-        """What is set beside the task's configuration file."""
+        """Return the overrides of a cell on top of the configuration file of its task."""
         settings = self.settings
         sets = ", ".join(
             f"{name}: {{rooms: {name}, task: {cell.task}, count: {settings.held_out}}}"
@@ -117,7 +117,8 @@ class Matrix:
         return [f"{key}={value}" for key, value in values.items()] + list(self.extra)
 
     def config(self, cell: Cell) -> Config:
-        """The resolved configuration; the starter's is that of plain GRPO, which it is asked by.
+        """Return the resolved configuration of a cell. The starter, which is only evaluated, has
+        that of plain GRPO.
 
         Raises InputError for a method that this version does not have.
         """
@@ -125,7 +126,7 @@ class Matrix:
         return load_config(config_file(cell), [*self.overrides(cell), *named])
 
     def command(self, cell: Cell, run: Path, resume: bool) -> list[str]:
-        """Arguments of ``syngrpo``. An evaluation goes on by itself where it was interrupted."""
+        """Return the arguments of ``syngrpo`` that run a cell. An evaluation resumes by itself."""
         if cell.method == STARTER:
             return self._evaluate(cell, run)
         settings = [word for o in self.overrides(cell) for word in ("--set", o)]
@@ -155,17 +156,17 @@ class Matrix:
 
 
 def config_file(cell: Cell) -> Path:
-    """The configuration that the overrides are on top of."""
+    """Return the configuration file of the cell's task."""
     return ROOT / "configs" / f"rooms-{cell.task}.yaml"
 
 
 def program() -> list[str]:
-    """The ``syngrpo`` of this Python."""
+    """Return the command that starts ``syngrpo`` with this Python."""
     return [sys.executable, "-m", "syngrpo"]
 
 
 def plain(config: Config) -> dict[str, Any]:
-    """What decides the numbers of a run, as plain data: "section.key" → value."""
+    """Return what decides the results of a run, as plain data: "section.key" → value."""
     return dict(_leaves(config.model_dump(mode="json", exclude=set(IRRELEVANT)), ""))
 
 
@@ -180,8 +181,8 @@ def _leaves(value: Any, name: str) -> Iterator[tuple[str, Any]]:
 
 
 def differences(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
-    """What a run was made with that is no longer so, one text a key. A key that did not exist when
-    it was made is no difference: new options leave everything as it was by default."""
+    """Return the keys whose values have changed since a run was made, one text for each. A key that
+    did not exist then is no difference: the default of a new option changes nothing."""
     return [
         f"{key} {before[key]!r}, now {now.get(key)!r}"
         for key in before
@@ -190,9 +191,10 @@ def differences(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
 
 
 def chosen(cells: Sequence[Cell], only: Sequence[str]) -> list[Cell]:
-    """Those that one of the texts fits, such as ``task=rec,method=grpo,seed=0``; all without any.
+    """Return the cells that fit one of the texts, such as ``task=rec,method=grpo,seed=0``; all
+    cells if there are no texts.
 
-    Raises InputError for a text that is none, or that fits no cell.
+    Raises InputError for a text of another form, or one that fits no cell.
     """
     found: list[Cell] = []
     for text in only:

@@ -1,4 +1,4 @@
-"""Whether D says something about the picture, or about luck."""
+"""Measures whether D is a property of the picture or a matter of chance."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from syngrpo.pool.stored_samples import Observation
 
 LEAST_PAIRS = 20
 PERSISTENCE = "diversity/persistence"
-"""Its name among the means of a run."""
+"""Name of this number among the means of a run."""
 
 
 def persistence(pool: Pool) -> float | None:
-    """Pearson's correlation of D with what the same picture had at its visit before.
+    """Return Pearson's correlation between the D of a picture and its D at the visit before.
 
-    0 where a picture that made the answers disagree is no likelier than another to do so again:
-    then neither a draw by diversity nor a reward for it has anything to hold on to. Visits of the
-    first half of the run stay out, for while D falls with training any two visits are alike. None
-    with less than LEAST_PAIRS pairs.
+    It is 0 if a picture on which the answers disagreed is no likelier than others to make them
+    disagree again. Then neither drawing by diversity nor rewarding it can have an effect. The
+    visits of the first half of the run are left out: while D falls with training, early visits
+    correlate by that alone. None if there are fewer than ``LEAST_PAIRS`` pairs.
     """
     visits = list(_visits(pool))
     last = max((o.step for each in visits for o in each), default=0)
@@ -33,7 +33,7 @@ def persistence(pool: Pool) -> float | None:
 
 
 def _visits(pool: Pool) -> Iterator[list[Observation]]:
-    """Of every picture, in order."""
+    """Yield the visits of every picture, in order."""
     for kind in ("seed", "synthetic"):
         for state in ("active", "retired"):
             for one in pool.samples(kind, state):

@@ -1,4 +1,4 @@
-"""The report's plots."""
+"""The plots of the report."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ CURVES = {
     "diversity/zero_variance_groups": "share of groups without variance",
 }
 SMOOTHING = 9
-"""Points of a series that are averaged for the eye."""
+"""Points of a series that are averaged to make a curve smooth."""
 DPI = 110
 
 
 def write_plots(finished: Finished, folder: Path) -> list[Path]:
-    """The PNG files for which there is something to show."""
+    """Write a PNG file for each plot that has data; return their paths."""
     folder.mkdir(parents=True, exist_ok=True)
     drawn = []
     for name, draw in (
@@ -51,7 +51,8 @@ def write_plots(finished: Finished, folder: Path) -> list[Path]:
 
 
 def accuracy_bars(finished: Finished) -> Figure | None:
-    """One panel a set and way of answering; a group of bars a task, and one for their mean."""
+    """Draw the accuracy: one panel for each set and way of answering, one group of bars for each
+    task and one for the mean."""
     methods = [m for m in finished.methods if finished.compared(m)]
     if not methods:
         return None
@@ -72,8 +73,8 @@ def accuracy_bars(finished: Finished) -> Figure | None:
 
 
 def collapse_curves(finished: Finished) -> Figure | None:
-    """How diversity, entropy and groups without variance went: a line a method, a band from the
-    lowest to the highest seed."""
+    """Draw diversity, entropy and groups without variance over the steps: one line for each method,
+    with a band from the lowest to the highest seed."""
     methods = [m for m in finished.methods if m != STARTER and finished.compared(m)]
     if not methods:
         return None
@@ -89,7 +90,8 @@ def collapse_curves(finished: Finished) -> Figure | None:
 
 
 def scaling_curves(finished: Finished) -> Figure | None:
-    """Sampled accuracy against steps, and below the gain, each task and their mean."""
+    """Draw the sampled accuracy over the steps and the gain below it, for each task and their
+    mean."""
     tasks = finished.compared(OURS, BASE)
     if not tasks:
         return None
@@ -115,7 +117,8 @@ def scaling_curves(finished: Finished) -> Figure | None:
 def _averages(
     finished: Finished, tasks: Sequence[str], method: str, set_name: str, steps: Sequence[int]
 ) -> list[Estimate | None]:
-    """Mean sampled accuracy of the tasks at every step, over the seeds that both methods have."""
+    """Return the mean sampled accuracy of the tasks at each step, over the seeds both methods
+    have."""
     seeds = {task: finished.seeds(task, OURS, BASE) for task in tasks}
     return [
         mean_of([finished.accuracy(method, t, set_name, "sampled", seeds[t], step) for t in tasks])
@@ -183,7 +186,7 @@ def _curve(axis: Axes, finished: Finished, task: str, method: str, metric: str) 
 
 
 def _smoothed(row: np.ndarray) -> np.ndarray:
-    """A moving mean of SMOOTHING points, of fewer at the ends."""
+    """Return the moving mean of ``SMOOTHING`` points, of fewer at the ends."""
     window = np.ones(min(SMOOTHING, len(row)))
     known = ~np.isnan(row)
     total = np.convolve(np.where(known, row, 0), window, mode="same")

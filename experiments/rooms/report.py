@@ -1,4 +1,4 @@
-"""RESULTS.md: everything in it is computed from the results, nothing is typed."""
+"""Writes RESULTS.md. Every number in it is computed from the files in ``results/``."""
 
 from __future__ import annotations
 
@@ -41,8 +41,8 @@ ALT = {
 
 
 def write_report(matrix: Matrix, folders: Folders) -> Path:
-    """Writes ``RESULTS.md`` and its plots from whatever is finished; outdated results are left out
-    and named. Raises InputError when nothing is finished."""
+    """Write ``RESULTS.md`` and its plots from the finished cells. Outdated results are left out and
+    named. Raises InputError if nothing is finished."""
     results, old = _sorted_out(matrix, folders)
     if not results:
         raise InputError(
@@ -74,7 +74,7 @@ def write_report(matrix: Matrix, folders: Folders) -> Path:
 def _sorted_out(
     matrix: Matrix, folders: Folders
 ) -> tuple[dict[Cell, Result], dict[Cell, list[str]]]:
-    """Results that are valid, and why others are not."""
+    """Return the valid results, and the reasons why others are outdated."""
     found = read_results(matrix, folders)
     why: dict[Cell, list[str]] = {}
     for cell, result in found.items():
@@ -105,7 +105,8 @@ def _head(
 
 
 def _further(settings: Settings) -> str:
-    """Methods that have more seeds, and what that means for the tables."""
+    """Name the methods that have more seeds than the others, and say what that means for the
+    tables."""
     if not settings.further_seeds:
         return ""
     more = "; ".join(f"{m} {', '.join(map(str, s))}" for m, s in settings.further_seeds.items())
@@ -155,7 +156,7 @@ def _accuracy(finished: Finished, plots: list[Path]) -> Iterator[str]:
 
 
 def _by_set(finished: Finished, heading: str) -> Iterator[str]:
-    """Accuracy and format at the end, set by set."""
+    """Accuracy and format at the end, for each set."""
     for how in ("sampled", "greedy"):
         for set_name in finished.sets:
             yield heading.format(f"{set_name}, {how}") + "\n"
@@ -181,7 +182,7 @@ def _growth(plots: list[Path]) -> Iterator[str]:
 
 
 def _longer(matrix: Matrix, folders: Folders) -> Iterator[str]:
-    """What ``run --longer`` has left beside the matrix, if anything."""
+    """The results of ``run --longer``, if there are any."""
     results, old = _sorted_out(matrix.longer, folders.longer)
     if not results:
         return
@@ -285,7 +286,7 @@ def _circumstances(matrix: Matrix, results: Mapping[Cell, Result]) -> Iterator[s
 
 
 def _made(results: Mapping[Cell, Result]) -> str:
-    """Commits, machines, versions, time."""
+    """List commits, machines, versions and the time that the cells took."""
     facts = []
     for title, key in (("commits", "commit"), ("machines", "machine"), ("versions", "versions")):
         found = Counter(result.circumstances[key] for result in results.values())

@@ -1,4 +1,4 @@
-"""One finished cell: a small JSON file with all that the report needs."""
+"""The result of a finished cell: a small JSON file with everything that the report needs."""
 
 from __future__ import annotations
 
@@ -19,7 +19,8 @@ from syngrpo_rooms.generator import RoomsGenerator
 from syngrpo_rooms.starter import STARTER_DIR
 
 ACCURACY = {"rec": "acc@0.5", "ovd": "accuracy", "isr": "accuracy"}
-"""What the accuracy of a task is: a value per sample, so that differences can be paired."""
+"""The metric that is called the accuracy of a task. It has a value for each sample, so that
+differences between methods can be paired."""
 
 HOW = ("greedy", "sampled")
 PER_MILLE = 1000
@@ -27,8 +28,8 @@ PER_MILLE = 1000
 
 @dataclass(frozen=True)
 class Accuracies:
-    """One evaluation of a set. ``greedy`` and ``sampled`` are accuracies of the samples in per
-    mille, ``metrics`` those of the whole set."""
+    """One evaluation of a set. ``greedy`` and ``sampled`` are the accuracies of its samples in per
+    mille, ``metrics`` are those of the whole set."""
 
     step: int
     greedy: list[int]
@@ -36,30 +37,31 @@ class Accuracies:
     metrics: dict[str, float]
 
     def values(self, how: str) -> np.ndarray:
-        """float (N,) in [0, 1]."""
+        """Return the accuracies of the samples: float (N,) in [0, 1]."""
         chosen = self.greedy if how == "greedy" else self.sampled
         return np.array(chosen, dtype=np.float64) / PER_MILLE
 
 
 @dataclass(frozen=True)
 class HeldOut:
-    """A set: a digest of its samples, and its evaluations by step."""
+    """A held-out set: a digest of its samples, and its evaluations by step."""
 
     samples: str
     evaluations: list[Accuracies]
 
     def at(self, step: int) -> Accuracies | None:
-        """The evaluation of that step."""
+        """Return the evaluation after that step, None if there is none."""
         return next((e for e in self.evaluations if e.step == step), None)
 
 
 @dataclass(frozen=True)
 class Result:
-    """``config`` is what decided the numbers ("section.key" → value), ``world`` fingerprints of the
-    model and the painter; ``circumstances`` is for the reader alone.
+    """The result of one cell.
 
-    ``series`` are means over parts of the run, at most 100, ``series["step"]`` the last step of
-    each; ``means`` are over all steps. ``synthesis`` is empty where nothing was painted.
+    ``config``: what decided the numbers, "section.key" → value. ``world``: fingerprints of the
+    model and of the generator. ``circumstances``: information for the reader only. ``series``:
+    means over at most 100 parts of the run; ``series["step"]`` is the last step of each part.
+    ``means``: over all steps. ``synthesis``: empty if nothing was painted.
     """
 
     cell: Cell
@@ -78,20 +80,22 @@ class Result:
 
 @cache
 def world(model: str) -> dict[str, str]:
-    """What a configuration does not say."""
+    """Return the fingerprints of the model and the generator, which a configuration does not
+    contain."""
     path = str(STARTER_DIR) if model == STARTER else model
     return {"model": model_fingerprint(path), "painter": RoomsGenerator.fingerprint}
 
 
 def outdated(result: Result, matrix: Matrix) -> list[str]:
-    """Why a result is not what the matrix asks for; [] when it is. Raises InputError."""
+    """Return the reasons why a result is not what the matrix asks for, an empty list if it is.
+    Raises InputError for a cell that this version cannot run."""
     config = matrix.config(result.cell)
     found = differences(result.config, plain(config))
     return found + differences(result.world, world(config.model.path))
 
 
 def write_result(result: Result, path: Path) -> None:
-    """One line for each part, so that two versions can be compared."""
+    """Write one line for each field, so that a diff shows which fields changed."""
     parts = asdict(result).items()
     lines = [f'"{key}": {json.dumps(value, separators=(",", ":"))}' for key, value in parts]
     text = "{\n" + ",\n".join(lines) + "\n}\n"
@@ -100,7 +104,7 @@ def write_result(result: Result, path: Path) -> None:
 
 
 def read_result(path: Path) -> Result:
-    """Raises InputError for a file that is none."""
+    """Read a result. Raises InputError if the file does not hold one."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         content["cell"] = Cell(**content["cell"])
@@ -114,6 +118,7 @@ def read_result(path: Path) -> Result:
 
 
 def read_results(matrix: Matrix, folders: Folders) -> dict[Cell, Result]:
-    """What is there of the matrix, outdated or not. Raises InputError."""
+    """Return the results of the matrix that exist, also outdated ones. Raises InputError for a file
+    that does not hold a result."""
     paths = {cell: folders.result(cell) for cell in matrix.cells()}
     return {cell: read_result(path) for cell, path in paths.items() if path.exists()}

@@ -1,4 +1,4 @@
-"""Runs what is not done, several cells at once, and goes on where it was interrupted."""
+"""Runs the cells that are not done, several at once, and resumes those that were interrupted."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ from syngrpo.sample import InputError
 
 POLL_S = 0.5
 LOOK_S = 5.0
-"""Between two looks at how far all cells are."""
+"""Seconds between two checks of how far all cells are."""
 
 
 @dataclass
 class Runner:
-    """``jobs`` cells at once, ``threads`` each. With ``discard`` a run's directory goes when its
-    result is written; without, only its checkpoints go."""
+    """Runs ``jobs`` cells at once with ``threads`` threads each. When a result is written, the
+    run's directory is deleted with ``discard``, only its checkpoints without."""
 
     matrix: Matrix
     folders: Folders
@@ -44,10 +44,11 @@ class Runner:
     _standings: dict[Cell, Standing] = field(default_factory=dict)
 
     def run(self) -> dict[Cell, str]:
-        """Until nothing is left to do; returns the cells that failed, with why.
+        """Run until nothing is left to do. Returns the cells that failed, with the reason.
 
-        A cell that somebody else is at is waited for. Ctrl-C, SIGTERM and SIGHUP end what runs and
-        raise KeyboardInterrupt; the next call goes on from the last checkpoints.
+        If another process runs a cell, this one waits for its result. Ctrl-C, SIGTERM and SIGHUP
+        end all running cells and raise KeyboardInterrupt; the next call resumes from the
+        checkpoints.
         """
         with _interruptible(), self.console.status("") as line:
             try:
@@ -68,7 +69,7 @@ class Runner:
         return self.failed
 
     def progress(self) -> str:
-        """The line that is shown."""
+        """Return the line that is shown while the cells run."""
         so_far = {c: time.monotonic() - a.started for c, a in self.running.items()}
         left = seconds_left(self._standings, so_far, max(self.jobs, 1))
         others = [one for cell, one in self._standings.items() if cell not in self.failed]
@@ -79,7 +80,7 @@ class Runner:
         return f"{', '.join(states)}{failed}; {rest}{': ' if where else ''}{where}"
 
     def _left(self) -> list[Cell]:
-        """Cells that are neither done nor given up, those running among them."""
+        """Return the cells that are neither done nor failed, including the running ones."""
         done = {c for c, s in self._standings.items() if s.state == "done"}
         return [c for c in self.cells if c not in done and c not in self.failed]
 
@@ -97,7 +98,7 @@ class Runner:
                     self._give_up(cell, str(error))
 
     def _try(self, cell: Cell) -> None:
-        """Starts a cell; one that somebody else is at will have its result one day."""
+        """Start a cell, unless another process runs it or has finished it."""
 
         def done() -> bool:
             return standing(self.matrix, cell, self.folders).state == "done"
@@ -106,7 +107,7 @@ class Runner:
         self._look([cell])
         if attempt is not None:
             self.running[cell] = attempt
-            word = "goes on" if attempt.resumed else "starts"
+            word = "resumes" if attempt.resumed else "starts"
             self.console.print(f"{cell.name} {word}", highlight=False)
 
     def _end_finished(self) -> None:
@@ -142,17 +143,17 @@ class Runner:
         self._standings[cell] = Standing("impossible", why)
         self.console.print(f"[red]{cell.name} failed[/red]: ", end="")
         log = self.folders.log(cell)
-        told = f"{why}; all of it is in {log}" if log.exists() else why
+        told = f"{why}; the whole output is in {log}" if log.exists() else why
         self.console.print(told, markup=False, highlight=False, soft_wrap=True)
 
     def _last_words(self, cell: Cell) -> str:
         lines = self.folders.log(cell).read_text(errors="replace").strip().splitlines()
-        return lines[-1].strip() if lines else "nothing was said"
+        return lines[-1].strip() if lines else "no output"
 
 
 @contextmanager
 def _interruptible() -> Iterator[None]:
-    """What asks the process to end does what Ctrl-C does."""
+    """Let SIGTERM and SIGHUP do the same as Ctrl-C."""
 
     def interrupt(number: int, frame: FrameType | None) -> None:
         raise KeyboardInterrupt

@@ -1,4 +1,4 @@
-"""What the experiment is: everything that may be tuned, in one place."""
+"""The settings of the experiment: everything that may be tuned, in one place."""
 
 from __future__ import annotations
 
@@ -7,15 +7,16 @@ from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 
 STARTER = "starter"
-"""The row that is not trained."""
+"""The row of the model that is not trained."""
 
 
 @dataclass(frozen=True)
 class Settings:
-    """``seed_images`` are trained on, ``held_out`` samples a set are measured with; accuracy is
-    measured ``evaluations`` times on the way, the last time at the end, and once before. ``common``
-    holds for every run, ``methods`` for those of a method: overrides as ``--set`` takes them.
-    ``further_seeds`` are those of methods whose intervals overlap.
+    """``seed_images``: number of seed images in training. ``held_out``: samples of each held-out
+    set. ``evaluations``: how often the accuracy is measured in training, the last time at its end;
+    once more before the first step. ``common``: overrides, as ``--set`` takes them, of every run;
+    ``methods``: those of each method. ``further_seeds``: additional seeds of methods whose
+    intervals overlap.
     """
 
     tasks: tuple[str, ...] = ("rec", "ovd", "isr")
@@ -33,10 +34,10 @@ class Settings:
         default_factory=lambda: MappingProxyType(
             {
                 "model.device": "cpu",
-                "synthesis.mode": "inline",  # the same numbers wherever and how often interrupted
-                "synthesis.displacement": "0.9",  # as far as there is room
+                "synthesis.mode": "inline",  # the same results however often it is interrupted
+                "synthesis.displacement": "0.9",  # as far as the objects can move
                 "pool.synthetic_ratio": "0.75",
-                "method.descriptions_per_group": "3",  # as many as are drawn, so that all are fresh
+                "method.descriptions_per_group": "3",  # as many as are drawn
                 "pool.max_children": "1000",
                 "pool.seed_coverage": "1",  # seed images in shuffled epochs, as plain GRPO has them
                 "trainer.checkpoint_every": "50",
@@ -52,8 +53,8 @@ class Settings:
                 "grpo": {"method.name": "grpo"},
                 "grpo-clip-higher": {
                     "method.name": "grpo-clip-higher",
-                    # After one update alone, from responses of this very policy, all ratios are 1
-                    # and nothing is clipped: it is plain GRPO to the last digit.
+                    # With one update on responses of the same policy all ratios are 1 and nothing
+                    # is clipped: the method would be plain GRPO to the last digit.
                     "trainer.updates_per_rollout": "2",
                 },
                 "noisy-rollout": {"method.name": "noisy-rollout"},
@@ -66,7 +67,7 @@ class Settings:
 
     @property
     def all_seeds(self) -> tuple[int, ...]:
-        """Those of every method first."""
+        """All training seeds, those of every method first."""
         further = {seed for seeds in self.further_seeds.values() for seed in seeds}
         return self.seeds + tuple(sorted(further.difference(self.seeds)))
 
@@ -77,10 +78,11 @@ class Settings:
 SETTINGS = Settings()
 
 FOLLOWED = (STARTER, "grpo", "syn-grpo")
-"""Methods that are trained for longer, too."""
+"""Methods that are also trained for more steps."""
 
 
 def longer(settings: Settings) -> Settings:
-    """Half as many steps again, for those whose distance should go on growing."""
+    """Return the settings of the longer part: half as many steps again, for the methods
+    ``FOLLOWED``."""
     methods = {name: settings.methods[name] for name in FOLLOWED}
     return replace(settings, steps=settings.steps * 3 // 2, methods=methods, further_seeds={})

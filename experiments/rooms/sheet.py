@@ -1,4 +1,4 @@
-"""What a run painted early and late, on one small picture."""
+"""A small sheet of pictures that a run painted early and late."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from syngrpo.sample import Sample
 
 COLUMNS = 6
 LARGEST = 200_000
-"""Bytes of a sheet."""
+"""Largest size of a sheet in bytes."""
 COLOURS = (256, 128, 64, 32)
 
 
 def write_sheet(run: Path, path: Path) -> bool:
-    """A row of pictures admitted in the first third of the run, one of the last third, each with
-    its description. False when too few were painted.
+    """Write a sheet with pictures admitted in the first third of the run above and in the last
+    third below, each with its description. Returns False if too few were painted.
 
-    The answer's boxes are drawn. The picture takes at most ``LARGEST`` bytes.
+    The boxes of the answers are drawn. The file has at most ``LARGEST`` bytes.
     """
     pool = open_pool(run)
     if pool is None:
@@ -47,7 +47,7 @@ def write_sheet(run: Path, path: Path) -> bool:
 
 
 def synthetic_ids(pool: Pool) -> list[str]:
-    """Every synthetic sample whose picture can be read, by order of admission."""
+    """Return the ids of all synthetic samples with a readable picture, in order of admission."""
     with pool.database.read() as connection:
         rows = connection.execute(
             "SELECT s.id FROM samples s JOIN standing t ON t.number = s.number "
@@ -61,6 +61,6 @@ def _spread(ids: list[str], count: int) -> list[str]:
 
 
 def _captioned(sample: Sample) -> Sample:
-    """The description in place of the question, and no answer but boxes."""
+    """Put the description in place of the question, and remove an answer without boxes."""
     answer = sample.answer if answer_boxes(sample.answer) else ""
     return replace(sample, question=sample.description or "", answer=answer)

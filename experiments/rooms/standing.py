@@ -1,4 +1,4 @@
-"""How far every cell is, and when the rest will be done."""
+"""Says how far every cell is, and when the others will be done."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ State = Literal["done", "running", "interrupted", "outdated", "to come", "imposs
 
 @dataclass(frozen=True)
 class Standing:
-    """``why`` a cell is outdated or impossible, or how far it is; ``share`` in [0, 1] is done;
-    ``seconds`` is what a finished one took."""
+    """How far a cell is. ``why`` says why it is outdated or impossible, or which step it has
+    reached. ``share`` in [0, 1] is done. ``seconds`` is the time that a finished cell took."""
 
     state: State
     why: str = ""
@@ -28,7 +28,7 @@ class Standing:
 
 
 def standing(matrix: Matrix, cell: Cell, folders: Folders) -> Standing:
-    """Of one cell."""
+    """Return how far one cell is."""
     try:
         steps = matrix.config(cell).trainer.steps
         path = folders.result(cell)
@@ -57,10 +57,12 @@ def _on_its_way(state: State, cell: Cell, folders: Folders, steps: int) -> Stand
 def seconds_left(
     standings: Mapping[Cell, Standing], running: Mapping[Cell, float], jobs: int
 ) -> float | None:
-    """Until all is done with so many at once; None while nothing is known.
+    """Return the seconds until all cells are done with ``jobs`` at once; None while nothing is
+    known.
 
-    What a cell takes is what finished ones of its task and method took, else of its method, else
-    any trained one; before there is one, what those ``running`` (cell → seconds so far) will take.
+    A cell is expected to take as long as finished ones of the same task and method, else of the
+    same method, else any trained cell. Before a cell is finished, the time is extrapolated from
+    those ``running`` (cell → seconds so far).
     """
     known = {cell: s.seconds for cell, s in standings.items() if s.seconds is not None}
     for cell, seconds in running.items():
@@ -93,6 +95,6 @@ def _expected(cell: Cell, known: Mapping[Cell, float]) -> float | None:
 
 
 def counted(standings: Iterable[Standing]) -> dict[State, int]:
-    """How many cells are in each state that any is in, in the order of a cell's life."""
+    """Return how many cells are in each state, without the states that no cell is in."""
     numbers = Counter(one.state for one in standings)
     return {state: numbers[state] for state in get_args(State) if state in numbers}

@@ -1,15 +1,14 @@
-"""Numbers with intervals: over training seeds and over held-out samples at once.
+"""Bootstrap intervals over training seeds and held-out samples at once.
 
 Every method is trained with the same seeds and measured on the same samples, so methods are
-compared pairwise on both: whatever is computed from the same seeds and samples is resampled alike.
-All seeds are measured on the same samples, so the two are crossed: a resample takes seeds and
-samples independently of each other (the pigeonhole bootstrap; Owen, Annals of Applied Statistics
-1, 2007).
+compared in pairs on both: numbers computed from the same seeds and samples are resampled alike. All
+seeds are measured on the same samples, so a resample takes seeds and samples independently of each
+other (the pigeonhole bootstrap; Owen, Annals of Applied Statistics 1, 2007).
 
-Among S seeds drawn with replacement the mean varies by only (S − 1)/S of what it should, which
-with three seeds is a third too little: the drawn weights are stretched around 1/S by √(S / (S − 1))
-(Rao and Wu, JASA 83, 1988). With one seed nothing is known about seeds, and the interval is about
-the samples alone.
+If S seeds are drawn with replacement, the variance of their mean is only (S − 1)/S of what it
+should be; with three seeds that is a third too little. Therefore the drawn weights are stretched
+around 1/S by √(S / (S − 1)) (Rao and Wu, JASA 83, 1988). With one seed nothing is known about the
+spread between seeds, and the interval covers the samples only.
 """
 
 from __future__ import annotations
@@ -27,15 +26,15 @@ Interval = tuple[float, float]
 
 @dataclass(frozen=True, eq=False)
 class Estimate:
-    """A number and what it was in each resample, float (R,). Arithmetic is done in all of them, so
-    that what is paired stays paired."""
+    """A number, and its value in each resample, float (R,). Arithmetic is done in every resample,
+    so that paired numbers stay paired."""
 
     value: float
     draws: np.ndarray
 
     @property
     def interval(self) -> Interval:
-        """The percentile interval of LEVEL."""
+        """The percentile interval at the level ``LEVEL``."""
         tail = 100 * (1 - LEVEL) / 2
         low, high = np.percentile(self.draws, [tail, 100 - tail])
         return float(low), float(high)
@@ -50,12 +49,12 @@ class Estimate:
         return Estimate(self.value / other.value, self.draws / other.draws)
 
     def scaled(self, factor: float, shift: float = 0.0) -> Estimate:
-        """``factor`` times this plus ``shift``."""
+        """Return ``factor`` times this number, plus ``shift``."""
         return Estimate(factor * self.value + shift, factor * self.draws + shift)
 
 
 def mean(estimates: Sequence[Estimate]) -> Estimate:
-    """Of at least one."""
+    """Return the mean of at least one estimate."""
     return Estimate(
         sum(e.value for e in estimates) / len(estimates),
         np.mean([e.draws for e in estimates], axis=0),
@@ -64,20 +63,21 @@ def mean(estimates: Sequence[Estimate]) -> Estimate:
 
 @dataclass
 class Resampling:
-    """Draws the weights of seeds and samples, the same whenever the same are asked for."""
+    """Draws the weights of seeds and samples; for the same names always the same weights."""
 
     number: int = RESAMPLES
     seed: int = 0
     _drawn: dict[tuple[str, int, bool], np.ndarray] = field(default_factory=dict, repr=False)
 
     def over_seeds(self, values: Sequence[float] | np.ndarray, seeds: str) -> Estimate:
-        """The mean of one value a seed (S,). ``seeds`` names them: estimates with the same name are
-        resampled alike, those with different names independently."""
+        """Return the mean of one value for each seed (S,). ``seeds`` is the name of the seeds:
+        estimates with the same name are resampled alike, those with different names
+        independently."""
         column = np.asarray(values, dtype=np.float64)
         return Estimate(float(column.mean()), self._weights(seeds, len(column), True) @ column)
 
     def over_both(self, values: np.ndarray, seeds: str, samples: str) -> Estimate:
-        """The mean of (S, N) values of S seeds on the same N samples; names as in
+        """Return the mean of (S, N) values of S seeds on the same N samples; names as in
         ``over_seeds``."""
         over_samples = self._weights(samples, values.shape[1], False)
         by_seed = over_samples @ values.T  # (R, S)
@@ -85,7 +85,7 @@ class Resampling:
         return Estimate(float(values.mean()), draws)
 
     def _weights(self, name: str, count: int, few: bool) -> np.ndarray:
-        """(R, count), each row adding up to 1."""
+        """Return weights (R, count); each row adds up to 1."""
         key = (name, count, few)
         if key not in self._drawn:
             rng = np.random.default_rng([self.seed, count, few, zlib.crc32(name.encode())])

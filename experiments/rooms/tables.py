@@ -1,4 +1,4 @@
-"""Parts of the report as Markdown."""
+"""The tables of the report, in Markdown."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ NOTHING = "–"
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """First column to the left, the others to the right."""
+    """Return a table with its first column aligned left and the others right."""
     lines = [head, ["---", *["---:"] * (len(head) - 1)], *rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
 
 
 def estimated(estimate: Estimate | None, digits: int = 1, sign: bool = False) -> str:
-    """ "+3.2 (1.0 … 5.1)"."""
+    """Write an estimate with its interval: "+3.2 (1.0 … 5.1)"."""
     if estimate is None:
         return NOTHING
     low, high = estimate.interval
@@ -32,7 +32,8 @@ def estimated(estimate: Estimate | None, digits: int = 1, sign: bool = False) ->
 
 
 def claims_table(claims: Sequence[Claim]) -> str:
-    """With a digit more where a rounded value would say that the target is met, or is not."""
+    """Return the table of claims. A value has one digit more where rounding would hide whether it
+    reaches the target."""
     rows = []
     for claim in claims:
         value = NOTHING
@@ -50,7 +51,7 @@ def claims_table(claims: Sequence[Claim]) -> str:
 
 
 def accuracy_table(finished: Finished, set_name: str, how: str) -> str:
-    """Accuracy at the end by method and task; the mean of the tasks with its gain over plain
+    """Return the accuracy at the end by method and task, their mean, and its gain over plain
     GRPO."""
     rows = []
     for method in finished.methods:
@@ -65,8 +66,8 @@ def accuracy_table(finished: Finished, set_name: str, how: str) -> str:
 
 
 def format_table(finished: Finished) -> str:
-    """Share of sampled responses with the full format at the end, and of the run that has the
-    fewest."""
+    """Return the share of sampled responses with the full format at the end: the mean, and the
+    lowest of all runs."""
     rows = []
     for method in finished.methods:
         cells = []
@@ -81,7 +82,7 @@ def format_table(finished: Finished) -> str:
 
 
 def set_metrics_table(finished: Finished, task: str, metrics: dict[str, str]) -> str:
-    """Metrics of whole sets at the end, mean over seeds."""
+    """Return metrics of whole sets at the end, as means over seeds."""
     rows = []
     for method in finished.methods:
         cells = []
@@ -99,8 +100,8 @@ def set_metrics_table(finished: Finished, task: str, metrics: dict[str, str]) ->
 
 
 def training_table(finished: Finished, task: str) -> str:
-    """Means over all steps, and over the last tenth where "late" stands; at the end the correlation
-    of a picture's D with its own at the visit before."""
+    """Return means over all steps, or over the last tenth where the heading says "late". The last
+    column is the correlation of a picture's D with its D at the visit before."""
     columns = {
         "D": ("diversity/response", False),
         "D late": ("diversity/response", True),
@@ -129,7 +130,7 @@ def training_table(finished: Finished, task: str) -> str:
 
 
 def images_table(finished: Finished, task: str) -> str:
-    """What became of descriptions; sums over the seeds."""
+    """Return what became of the descriptions, as sums over the seeds."""
     found = {method: finished.runs(task, method) for method in finished.methods}
     painted = {m: [r.synthesis for r in runs if r.synthesis] for m, runs in found.items()}
     painted = {method: parts for method, parts in painted.items() if parts}
@@ -152,8 +153,8 @@ def images_table(finished: Finished, task: str) -> str:
 
 
 def words_table(result: Result, count: int = 12) -> str:
-    """Shares of descriptions with a word, in the first and in the last third of a run: those that
-    moved most."""
+    """Return the words whose share of the descriptions changed most from the first to the last
+    third of a run."""
     words = result.synthesis.get("words", [])
     moved = sorted(words, key=lambda w: -abs(w[2] - w[1]))[:count]
     rows = [[w, f"{a:.0%}", f"{b:.0%}", f"{100 * (b - a):+.0f}"] for w, a, b in moved]
@@ -161,7 +162,7 @@ def words_table(result: Result, count: int = 12) -> str:
 
 
 def time_table(finished: Finished) -> str:
-    """Seconds a step (median of the run, then of the seeds) and what a cell took."""
+    """Return the seconds of a step (median of the run, then of the seeds) and the time of a run."""
     rows = []
     for method in finished.methods:
         cells = []
@@ -179,7 +180,7 @@ def time_table(finished: Finished) -> str:
 
 
 def dependence_table(runs: Mapping[str, Mapping[str, float]]) -> str:
-    """Shares of the variance of D, run by run."""
+    """Return the shares of the variance of D, for each run."""
     rows = [
         [name, f"{one['samples']}", *(f"{one[what]:+.3f}" for what in ("time", "family", "words"))]
         for name, one in runs.items()
@@ -188,7 +189,7 @@ def dependence_table(runs: Mapping[str, Mapping[str, float]]) -> str:
 
 
 def surroundings_table(tasks: Mapping[str, Mapping[str, Mapping[str, Sequence[float]]]]) -> str:
-    """D and sampled accuracy, in per cent, by surroundings."""
+    """Return D and the sampled accuracy in per cent, by surroundings."""
     names = dict.fromkeys(name for found in tasks.values() for name in found)
     rows = []
     for name in names:

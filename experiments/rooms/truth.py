@@ -1,8 +1,9 @@
-"""Whether the label of a synthetic sample is true, by the renderer that drew its seed.
+"""Checks whether the label of a synthetic sample is true, with the renderer that drew its seed
+image.
 
-A seed's scene is known exactly: split and number of the scene are columns of its samples, and what
-is painted from them inherits them. So nothing of what is stored needs to be believed: the things,
-where they are, and what the question's answer is are worked out anew from the scene.
+The scene of a seed image is known exactly: its split and number are columns of the sample, and the
+samples painted from it inherit them. So the check does not rely on anything that is stored: the
+things, their places and the answer to the question are computed again from the scene.
 """
 
 from __future__ import annotations
@@ -28,18 +29,19 @@ from syngrpo_rooms.room_renderer import Rendered
 from syngrpo_rooms.scenes import Scene
 
 LEAST_SEEN = 0.5
-"""Share of a fixture that must be seen for the room's type to be told by it."""
+"""Share of a fixture that must be visible for the room type to be told by it."""
 
 _ROOM_WORD = re.compile(rf"\b(?:{'|'.join(w for words in ROOM_WORDS.values() for w in words)})\b")
 
 
 def fault(sample: Sample) -> str | None:
-    """What is wrong with a synthetic sample's label, in a word; None when it is true.
+    """Return what is wrong with the label of a synthetic sample; None if it is true.
 
-    ``objects``: class, box or mask of a thing is not what the renderer drew; ``pixels``: a thing's
-    pixels are not the renderer's; ``answer``: the scene says another answer; ``surroundings``:
-    around the things there is something else than the described room, which has no labelled thing;
-    ``room``: the type of the room is asked for, and the picture does not show it.
+    - "objects": class, box or mask of a thing differ from what the renderer drew.
+    - "pixels": the pixels of a thing differ from the rendered ones.
+    - "answer": the scene has another answer.
+    - "surroundings": around the things there is something else than the described empty room.
+    - "room": the question asks for the room type, and the picture does not show it.
     """
     size = (sample.image.width, sample.image.height)
     split, seed = sample.columns["split"], sample.columns["scene_seed"]
@@ -62,7 +64,8 @@ def fault(sample: Sample) -> str | None:
 
 
 def answer(sample: Sample, scene: Scene, boxes: Sequence[Box]) -> Any:
-    """What the scene says to the sample's question; None to one that it does not allow."""
+    """Return the answer of the scene to the sample's question; None if the scene has no single
+    one."""
     if sample.task == "ovd":
         found = instances_of(scene, tuple(sample.question.split(", ")))
         return tuple({"label": scene.things[i].label, "box": boxes[i]} for i in found)
@@ -74,7 +77,7 @@ def answer(sample: Sample, scene: Scene, boxes: Sequence[Box]) -> Any:
 
 
 def _moved(drawn: Rendered, right: int) -> Rendered:
-    """What comes in at a side went out at the other: no thing does, or the label is not true."""
+    """Move the picture sideways; what leaves it on one side comes in on the other."""
     return Rendered(
         np.roll(drawn.image, right, axis=1),
         tuple((x1 + right, y1, x2 + right, y2) for x1, y1, x2, y2 in drawn.boxes),
@@ -96,7 +99,8 @@ def _same_objects(sample: Sample, scene: Scene, drawn: Rendered) -> bool:
 
 
 def _only_the_described_room(sample: Sample, picture: np.ndarray) -> bool:
-    """The picture is the empty room of the prompt beyond the feather around the things."""
+    """Whether the picture, beyond the feather around the things, is the empty room of the
+    prompt."""
     height, width = picture.shape[:2]
     keep = keep_mask(sample)
     reach = 2 * default_feather(width, height) + 1
@@ -106,8 +110,8 @@ def _only_the_described_room(sample: Sample, picture: np.ndarray) -> bool:
 
 
 def _shows_room(sample: Sample) -> bool:
-    """The prompt says the room that the answer says, and enough of its fixture is seen: of the
-    pixels that those words change."""
+    """Whether the prompt names the room type of the answer, and enough of its fixture is visible:
+    of the pixels that these words change."""
     prompt: str = sample.columns[SYNTHESIS]["prompt"]
     if parse_description(prompt).room != sample.answer:
         return False
@@ -119,7 +123,7 @@ def _shows_room(sample: Sample) -> bool:
 
 
 def _repainted(sample: Sample, keep: np.ndarray, prompt: str | None = None) -> np.ndarray:
-    """What the painter makes of the sample's prompt, or of another."""
+    """Return what the generator paints for the sample's prompt, or for another one."""
     made = sample.columns[SYNTHESIS]
     size = (sample.image.width, sample.image.height)
     blank = np.zeros((size[1], size[0], 3), np.uint8)

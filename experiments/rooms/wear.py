@@ -1,4 +1,4 @@
-"""Whether descriptions wear out: what those painted first and last say of a room."""
+"""Shows whether descriptions get worse over a run, by what the first and the last ones say."""
 
 from __future__ import annotations
 
@@ -19,15 +19,16 @@ TENTH = 10
 
 @dataclass(frozen=True)
 class Said:
-    """Means over some descriptions: properties of a room that the painter understands, at most
-    13, and words."""
+    """Means over some descriptions: the number of properties of a room that the generator
+    understands (at most 13), and the number of words."""
 
     properties: float
     words: float
 
 
 def painted_descriptions(run: Path) -> list[str]:
-    """In order of admission. Raises InputError for a directory without a pool."""
+    """Return the descriptions of a run in order of admission. Raises InputError for a directory
+    without a pool."""
     pool = open_pool(run)
     if pool is None:
         raise InputError(f"{run} has no pool; give the directory of a run")
@@ -37,7 +38,7 @@ def painted_descriptions(run: Path) -> list[str]:
 
 
 def early_and_late(texts: Sequence[str]) -> tuple[Said, Said]:
-    """Of the first and of the last tenth. Raises InputError for fewer than ten."""
+    """Return the means of the first and of the last tenth. Raises InputError for fewer than ten."""
     tenth = len(texts) // TENTH
     if not tenth:
         raise InputError(f"{len(texts)} descriptions were painted; at least {TENTH} are needed")

@@ -124,7 +124,7 @@ def test_a_matrix_is_killed_and_goes_on(
     again.join()
     said = log.read_text()
     assert again.exitcode == 0, said
-    assert f"{TRAINED.name} goes on" in said and f"{STARTER.name} starts" in said
+    assert f"{TRAINED.name} resumes" in said and f"{STARTER.name} starts" in said
     assert spent(folders, TRAINED).attempts == 2
     result = read_result(folders.result(TRAINED))
     assert [e.step for e in result.held_out["dev"].evaluations] == [0, 2, 4]
