@@ -1,27 +1,69 @@
-"""``syngrpo rooms``: the embedded world."""
+"""``syngrpo rooms``: commands for the embedded world. Nothing heavy is imported before one runs."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from syngrpo.cli.options import Count, Seed, Size, Split, Task, rooms_of
+if TYPE_CHECKING:
+    from syngrpo.sample import Sample
 
 rooms_app = typer.Typer(help="The embedded world of small indoor scenes.")
 
+SplitOption = Annotated[str, typer.Option(help="train, test, ood, dev or broad.")]
+TaskOption = Annotated[str, typer.Option(help="The task of the samples.")]
+CountOption = Annotated[int, typer.Option(min=1, help="Number of samples.")]
+SeedOption = Annotated[int, typer.Option(min=0, help="Other seeds give other scenes.")]
+SizeOption = Annotated[int, typer.Option(min=64, max=512, help="Side of an image in pixels.")]
+
+
+@rooms_app.command("write")
+def write(
+    out: Annotated[Path, typer.Option(help="Directory for data.jsonl and images/.")],
+    split: SplitOption = "train",
+    task: TaskOption = "rec",
+    count: CountOption = 500,
+    seed: SeedOption = 0,
+    size: SizeOption = 128,
+) -> None:
+    """Write samples of a split as JSONL with images."""
+    from syngrpo.formats.jsonl import write_jsonl
+
+    samples = _samples(split, task, count, seed, size)
+    write_jsonl(samples, out / "data.jsonl", out / "images")
+    print(f"{len(samples)} samples in {out / 'data.jsonl'}")
+
+
+@rooms_app.command("show")
+def show(
+    out: Annotated[Path, typer.Option(help="PNG file to write.")],
+    split: SplitOption = "train",
+    task: TaskOption = "rec",
+    count: CountOption = 24,
+    seed: SeedOption = 0,
+    size: SizeOption = 128,
+) -> None:
+    """Draw samples of a split on one sheet, with their questions and answers."""
+    from syngrpo.formats.contact_sheet import contact_sheet
+
+    samples = _samples(split, task, count, seed, size)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    contact_sheet(samples).save(out, format="PNG")
+    print(f"{len(samples)} samples in {out}")
+
 
 @rooms_app.command("starter")
-def rooms_starter(
+def starter(
     out: Annotated[Path, typer.Option(help="Directory for the model, its log and state.")],
-    seed: Seed = 0,
+    seed: SeedOption = 0,
     workers: Annotated[int, typer.Option(min=1, help="Processes that draw scenes.")] = 1,
     threads: Annotated[int, typer.Option(min=1, help="Threads that train.")] = 1,
 ) -> None:
-    """Make the bundled starter model from nothing, by its recipe.
+    """Train the bundled starter model from random weights, by its recipe.
 
-    One to two hours on two cores; run it again to go on where it stopped.
+    Takes one to two hours on two cores. If it is interrupted, the same command resumes.
     """
     import json
 
@@ -31,19 +73,11 @@ def rooms_starter(
     make_starter(out, recipe, report=lambda record: print(json.dumps(record), flush=True))
 
 
-@rooms_app.command("show")
-def rooms_show(
-    out: Annotated[Path, typer.Option(help="PNG file to write.")],
-    split: Split = "train",
-    task: Task = "rec",
-    count: Count = 24,
-    seed: Seed = 0,
-    size: Size = 128,
-) -> None:
-    """Draw samples of a split on one sheet, with their questions and answers."""
-    from syngrpo.formats.contact_sheet import contact_sheet
+def _samples(split: str, task: str, count: int, seed: int, size: int) -> list[Sample]:
+    from typing import cast
 
-    samples = rooms_of(split, task, count, seed, size)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    contact_sheet(samples).save(out, format="PNG")
-    print(f"{len(samples)} samples in {out}")
+    from syngrpo.tasks import load_task
+    from syngrpo_rooms.dataset import rooms_samples
+    from syngrpo_rooms.surroundings import Split
+
+    return rooms_samples(cast(Split, split), count, seed, load_task(task).name, size)

@@ -82,7 +82,7 @@ def test_several_processes_need_a_run_directory(tmp_path: Path) -> None:
 
 
 def test_rooms_can_be_written_checked_and_looked_at(tmp_path: Path) -> None:
-    made = syngrpo("data", "rooms", "--split", "test", "--count", "4", "--out", tmp_path / "rooms")
+    made = syngrpo("rooms", "write", "--split", "test", "--count", "4", "--out", tmp_path / "rooms")
     assert made.returncode == 0, made.stderr
     data = tmp_path / "rooms" / "data.jsonl"
     checked = syngrpo("data", "check", data)

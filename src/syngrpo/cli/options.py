@@ -8,14 +8,7 @@ import typer
 
 if TYPE_CHECKING:
     from syngrpo.data_server.ray_cluster import RayCluster
-    from syngrpo.sample import Sample
     from syngrpo.workflow.on_ray.launch import Ranks
-
-Split = Annotated[str, typer.Option(help="train, test, ood, dev or broad.")]
-Task = Annotated[str, typer.Option(help="rec, ovd or isr.")]
-Count = Annotated[int, typer.Option(min=1, help="Number of samples.")]
-Seed = Annotated[int, typer.Option(min=0, help="Other seeds give other scenes.")]
-Size = Annotated[int, typer.Option(min=64, max=512, help="Side of an image in pixels.")]
 
 DataTask = Annotated[
     str | None, typer.Option(help="rec, ovd or isr, where the format can give several.")
@@ -129,13 +122,3 @@ def generator_options(given: list[str] | None) -> dict[str, Any]:
         except YAMLError:
             raise InputError(f"--option {text}: the value is not YAML") from None
     return options
-
-
-def rooms_of(split: str, task: str, count: int, seed: int, size: int) -> list[Sample]:
-    """Samples of the embedded world."""
-    from typing import cast
-
-    from syngrpo_rooms.dataset import rooms_samples
-    from syngrpo_rooms.surroundings import Split as SplitName
-
-    return rooms_samples(cast(SplitName, split), count, seed=seed, task=task, size=size)
