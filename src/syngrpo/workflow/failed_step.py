@@ -1,4 +1,4 @@
-"""What is kept of a batch whose loss is not a number."""
+"""Saving the batch whose loss or gradient is not finite, so that it can be examined."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ BATCH = "batch.pt"
 
 
 def describe_rows(rows: Sequence[UpdateRow]) -> list[dict[str, Any]]:
-    """Sample, prompt and responses of every row, as tensors and plain values."""
+    """Return sample id, prompt and responses of every row as tensors and plain values."""
     return [
         {
             "sample_id": row.prompt.sample_id,
@@ -28,9 +28,10 @@ def describe_rows(rows: Sequence[UpdateRow]) -> list[dict[str, Any]]:
 
 
 def save_batch(directory: Path, rows: list[dict[str, Any]], losses: Sequence[float]) -> None:
-    """Writes ``directory/batch.pt``: ``{"rows": …, "losses": …}``, the losses of the micro-batches.
+    """Write ``directory/batch.pt``: ``{"rows": …, "losses": …}``, where ``rows`` are those of
+    ``describe_rows`` and ``losses`` those of the micro-batches.
 
-    ``torch.load(…, weights_only=True)`` reads it. The images are in the pool, by sample id.
+    Read it by ``torch.load(…, weights_only=True)``. The images are in the pool, by sample id.
     """
     with atomic_directory(directory) as target:
         torch.save({"rows": rows, "losses": list(losses)}, target / BATCH)

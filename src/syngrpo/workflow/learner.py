@@ -21,9 +21,8 @@ from syngrpo.policy.packed import PackedRow, Segment, segment_logprobs
 from syngrpo.policy.sharding import put_together, without_storage
 from syngrpo.sample import InputError
 from syngrpo.workflow.failed_step import describe_rows, save_batch
-from syngrpo.workflow.lockstep import Lockstep
 from syngrpo.workflow.loss import LossOutput, Normaliser, policy_loss
-from syngrpo.workflow.micro_batches import count_tokens, micro_batches
+from syngrpo.workflow.micro_batches import Lockstep, count_tokens, micro_batches
 from syngrpo.workflow.optimizer import Optimizer
 from syngrpo.workflow.processes import Processes
 from syngrpo.workflow.step_metrics import StepMetrics

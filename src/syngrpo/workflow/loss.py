@@ -1,4 +1,10 @@
-"""The clipped policy-gradient loss over fresh and settled responses."""
+"""The loss of an update: clipped policy gradients of fresh and settled responses, KL, TIS.
+
+``policy_loss`` computes it for one micro-batch, on plain tensors. A response is *fresh* when it was
+sampled in this step; a *settled* one was sampled earlier, and the reward of the description in it
+became known in this step. ``Normaliser`` holds what the sum over tokens is divided by; it is
+counted over the whole step, so the losses of micro-batches and processes add up.
+"""
 
 from __future__ import annotations
 
@@ -12,8 +18,8 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 Variant = Literal["grpo", "dr_grpo", "dapo"]
-Rows = Tensor | Sequence[Tensor]
-"""Values per token: padded (R, T), or one (L,) tensor a response."""
+TokenValues = Tensor | Sequence[Tensor]
+"""One value a token: padded (R, T), or one (L,) tensor a response."""
 
 
 @dataclass(frozen=True)
@@ -21,11 +27,11 @@ class Normaliser:
     """What the sum over tokens is divided by, counted over the *whole* optimisation step: all
     micro-batches of all processes. Then the losses of the parts add up to the loss of the whole.
 
-    ``rows``: number of responses (``grpo``, ``dr_grpo``). Counting the fresh ones alone leaves
-    their share of the gradient as it would be without settled descriptions, whose own weight is in
-    their advantages. ``tokens``: number of tokens in the loss (``dapo``), counted alike.
-    ``processes``: gradients are averaged over that many by DDP or FSDP, so each part is multiplied
-    by it.
+    ``rows``: number of fresh responses (``grpo``, ``dr_grpo``). Settled ones do not count, so that
+    they do not weaken the gradient of the fresh ones; their own weight is in their advantages.
+    ``tokens``: number of tokens of fresh responses in the loss (``dapo``). ``processes``: factor of
+    the loss, for trainers that average gradients over this many processes (DDP); 1 where they are
+    summed.
     """
 
     rows: int
@@ -35,8 +41,8 @@ class Normaliser:
 
 @dataclass(frozen=True)
 class LossOutput:
-    """``loss`` is differentiable; the rest are detached sums over tokens, which callers may add up
-    over micro-batches and processes before dividing."""
+    """The loss of one micro-batch, differentiable, and detached sums over its tokens, which can be
+    added up over micro-batches and processes."""
 
     loss: Tensor
     fresh_tokens: Tensor
@@ -47,25 +53,25 @@ class LossOutput:
 
     @property
     def clip_fraction(self) -> float:
-        """Share of fresh tokens whose gradient was cut off by the clipping."""
+        """Share of fresh tokens whose gradient is 0 because of the clipping."""
         return _ratio(self.clipped_tokens, self.fresh_tokens)
 
     @property
     def kl(self) -> float:
-        """Mean over fresh tokens of the KL estimate; 0 without a reference."""
+        """Mean of the KL estimate over fresh tokens, in nats; 0 without a reference."""
         return _ratio(self.kl_sum, self.fresh_tokens)
 
     @property
     def truncated_fraction(self) -> float:
-        """Share of settled tokens whose importance ratio was truncated."""
+        """Share of settled tokens whose importance ratio was above ``max_ratio``."""
         return _ratio(self.truncated_tokens, self.settled_tokens)
 
 
 def policy_loss(
-    logp: Rows,
-    old_logp: Rows | None,
-    advantages: Rows,
-    mask: Rows,
+    logp: TokenValues,
+    old_logp: TokenValues | None,
+    advantages: TokenValues,
+    mask: TokenValues,
     *,
     normaliser: Normaliser,
     variant: Variant = "grpo",
@@ -74,12 +80,12 @@ def policy_loss(
     max_completion_length: int | None = None,
     settled: Tensor | None = None,
     max_ratio: float = 2.0,
-    ref_logp: Rows | None = None,
-    beta: float | Rows = 0.0,
-    sampling_logp: Rows | None = None,
+    ref_logp: TokenValues | None = None,
+    beta: float | TokenValues = 0.0,
+    sampling_logp: TokenValues | None = None,
     tis_cap: float = 2.0,
 ) -> LossOutput:
-    """GRPO's loss in three normalisations, with importance-corrected rows of settled descriptions.
+    """Compute GRPO's loss, in one of three normalisations, over fresh and settled responses.
 
     With r = exp(logp − old_logp) per token, a *fresh* token's loss is the clipped surrogate
     −min(r·A, clip(r, 1 − clip_low, 1 + clip_high)·A) (PPO; clip_high > clip_low is DAPO's
@@ -87,12 +93,12 @@ def policy_loss(
     exp(ref − logp) − (ref − logp) − 1.
 
     A *settled* token's loss is −w·A·exp(logp − sg(logp)) with w = min(r, max_ratio), detached (sg):
-    its gradient is −w·A·∇logp, the policy gradient with a truncated importance weight (Espeholt
-    et al. 2018, arXiv 1802.01561). Clipping would not do here: a response up to 64 policy versions
-    old has left [1 − clip_low, 1 + clip_high] before this update begins, and the clip would drop
-    exactly the tokens whose probability the policy has changed. The truncation bounds the variance
-    instead, and a token that the policy has turned away from (r → 0) fades by itself. Settled rows
-    have no KL term: the estimate holds for responses of the current policy.
+    its gradient is −w·A·∇logp, the policy gradient with a truncated importance weight (Espeholt et
+    al. 2018, arXiv 1802.01561). Such a response is up to 64 policy versions old: its ratio may be
+    outside of [1 − clip_low, 1 + clip_high] before this update begins, and clipping would leave out
+    exactly the tokens whose probability has changed. Truncation bounds the variance instead, and a
+    token that the policy hardly writes any more (r → 0) gets a weight near 0. Settled rows have no
+    KL term: the estimate holds for responses of the current policy.
 
     The tokens' losses are summed, each divided by
 
@@ -103,17 +109,17 @@ def policy_loss(
     Args:
         logp: log-probabilities under the policy, with gradient.
         old_logp: the same when the response was sampled; None means the policy is still that one.
-            Settled rows need the stored ones.
-        advantages: per token, see ``advantages.span_credit`` and ``settled_credit``.
-        mask: bool (or 0/1), the tokens in the loss. Whatever the other inputs hold elsewhere,
-            infinities and NaN included, has no effect.
+            Settled rows need the stored log-probabilities.
+        advantages: one a token.
+        mask: bool (or 0/1), the tokens in the loss. At other tokens the other inputs may be
+            anything, also infinite or NaN.
         settled: bool (R,), which rows are settled ones; None means none.
         ref_logp: under the reference; needed when ``beta`` is not 0.
-        beta: one number, or one per token, see ``advantages.kl_weights``.
-        sampling_logp: under the engine that sampled the fresh responses, when it computes other
-            numbers than training does and ``old_logp`` is training's. Their loss (before KL) is
-            weighted by min(exp(old_logp − sampling_logp), tis_cap). Settled rows ignore
-            it: their ``old_logp`` is the sampler's already.
+        beta: weight of the KL term: one number, or one a token.
+        sampling_logp: log-probabilities computed by the engine that sampled the fresh responses,
+            where ``old_logp`` was computed by training, whose numbers may differ. Each token's loss
+            (before KL) is then weighted by min(exp(old_logp − sampling_logp), tis_cap), truncated
+            importance sampling (TIS). Settled rows ignore it: their ``old_logp`` is the engine's.
 
     Raises ValueError for an unknown variant or a missing argument.
     """
@@ -198,8 +204,8 @@ def _fresh_rows(settled: Tensor | None, logp: Tensor) -> Tensor:
     return ~settled.to(logp.device, torch.bool).unsqueeze(1)
 
 
-def _padded(rows: Rows) -> Tensor:
-    return rows if isinstance(rows, Tensor) else pad_sequence(list(rows), batch_first=True)
+def _padded(values: TokenValues) -> Tensor:
+    return values if isinstance(values, Tensor) else pad_sequence(list(values), batch_first=True)
 
 
 def _ratio(part: Tensor, whole: Tensor) -> float:

@@ -1,17 +1,38 @@
-"""Which rows of an update share a forward pass, by a budget of tokens."""
+"""Splitting an update into forward passes that fit the memory, and running them on all processes.
+
+``micro_batches`` puts the rows of one process into batches of at most ``trainer.token_budget``
+tokens. ``Lockstep`` runs a forward and a backward pass for each. Processes may have different
+numbers of micro-batches. Where each holds the whole model they run independently; where the model
+is sharded all of them take part in every pass, also those that have no micro-batch left or have run
+out of memory. ``learner.py`` drives both.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from typing import TypeVar
 
+import numpy as np
+import torch
+
+from syngrpo.policy.encode import Prompt, encode
+from syngrpo.policy.loading import Policy
+from syngrpo.sample import EncodedImage, Sample
+from syngrpo.workflow.processes import Processes
 from syngrpo.workflow.update_rows import CreditedSegment, UpdateRow
+
+T = TypeVar("T")
+
+BLANK_SIDE = 56
+"""Side of ``blank_prompt``'s image in pixels. The processor resizes it to the model's smallest
+size."""
 
 
 def count_tokens(row: UpdateRow, shares_prefix: bool = True) -> int:
-    """Tokens that one row puts into the forward pass: its prompt once, then every response.
+    """Count the tokens of a row in the forward pass: those of its prompt and of all responses.
 
-    Where the prompt cannot be shared it counts once a response.
+    The prompt counts once, or once a response where the model cannot share it.
     """
     prompt = len(row.prompt.input_ids)
     copies = 1 if shares_prefix else len(row.segments)
@@ -21,11 +42,11 @@ def count_tokens(row: UpdateRow, shares_prefix: bool = True) -> int:
 def micro_batches(
     rows: Sequence[UpdateRow], budget: int, shares_prefix: bool = True
 ) -> list[list[UpdateRow]]:
-    """Rows of any lengths in as few micro-batches of at most ``budget`` tokens as first-fit finds,
-    the longest rows first (the same rows give the same micro-batches).
+    """Put rows of any lengths into micro-batches of at most ``budget`` tokens, by first fit, the
+    longest rows first. The same rows always give the same micro-batches.
 
-    A row that is longer than the budget is split, its prompt repeated; a single response that does
-    not fit stands alone. The losses of the parts add up to the same whole.
+    A row longer than the budget is split and its prompt repeated; a single response that does not
+    fit is a micro-batch of its own. The losses of the parts add up to the loss of the whole.
     """
     parts = [part for row in rows for part in _split(row, budget, shares_prefix)]
     parts.sort(key=lambda part: -count_tokens(part, shares_prefix))
@@ -44,6 +65,7 @@ def micro_batches(
 
 
 def _split(row: UpdateRow, budget: int, shares_prefix: bool) -> Iterator[UpdateRow]:
+    """Split a row into parts that fit the budget, each with the prompt and some responses."""
     segments: list[CreditedSegment] = []
     for segment in row.segments:
         longer = replace(row, segments=[*segments, segment])
@@ -53,3 +75,63 @@ def _split(row: UpdateRow, budget: int, shares_prefix: bool) -> Iterator[UpdateR
         segments = [*segments, segment]
     if segments:
         yield replace(row, segments=segments)
+
+
+class Lockstep:
+    """Runs the passes of this process and takes part in those of the others.
+
+    ``idle`` must run a forward and a backward pass over a prompt and one response token, of the
+    same kind as those over the micro-batches. Its gradients are not used.
+    """
+
+    def __init__(
+        self, policy: Policy, processes: Processes, idle: Callable[[Prompt, torch.Tensor], None]
+    ) -> None:
+        self._sharding = policy.sharding
+        self._device = policy.device
+        self._processes = processes
+        if self._sharding is not None:
+            prompt, token = blank_prompt(policy), torch.tensor(policy.stop_ids[:1])
+            self._idle = lambda: idle(prompt, token)
+
+    def run(self, passes: Sequence[Callable[[], T]]) -> tuple[list[T], bool]:
+        """Run the forward and backward passes of this process. Return their results, and whether
+        the device ran out of memory.
+
+        When it did, results are missing and the gradients are wrong, here and, if the model is
+        sharded, on all processes.
+        """
+        if self._sharding is None:
+            try:
+                return [one() for one in passes], False
+            except torch.OutOfMemoryError:
+                return [], True
+        count = max(self._processes.gather([len(passes)]))
+        results: list[T] = []
+        exhausted = False
+        for place in range(count):
+            self._sharding.begin()
+            if exhausted or place >= len(passes):
+                self._sharding.idle(self._idle)
+                continue
+            try:
+                results.append(passes[place]())
+            except torch.OutOfMemoryError:
+                exhausted = True
+            # Outside of the except block the exception is gone, and with it the tensors that its
+            # traceback kept alive.
+            if exhausted:
+                self._sharding.recover(self._recover)
+        return results, exhausted
+
+    def _recover(self) -> None:
+        """Free the memory of the failed pass, then run the idle one in its place."""
+        if self._device.type == "cuda":
+            torch.cuda.empty_cache()
+        self._idle()
+
+
+def blank_prompt(policy: Policy) -> Prompt:
+    """Return a prompt without text whose image is black."""
+    image = EncodedImage.from_pixels(np.zeros((BLANK_SIDE, BLANK_SIDE, 3), np.uint8))
+    return encode(policy, Sample("blank", "", image, "", None, ()), "")

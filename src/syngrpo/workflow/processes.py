@@ -1,11 +1,13 @@
-"""What the processes of ``accelerate launch`` tell each other.
+"""Communication between the processes of a run (``accelerate launch``, or ranks on Ray).
 
-Only small things travel as objects: encoded images, token ids, numbers. Gradients are summed, not
-averaged: every loss is already divided by counts over all processes.
+Every process has a ``Processes``. Only small objects are exchanged as such: encoded images, token
+ids, numbers. Gradients are summed, not averaged, because every loss is already divided by counts
+over all processes.
 
-What the user can fix in one process is told in all: nobody waits for one that has stopped. Whenever
-processes meet, in any of the methods here, they first ask whether somebody is there only to say why
-it stops (``tell``); and they never wait for each other without having met just before.
+An InputError in one process must stop all of them, so that none waits for one that has stopped.
+Therefore every exchange here begins with ``_meet``, in which all processes say whether they have a
+problem; if one has, all of them raise it. A process that stops outside of an exchange calls
+``tell``, which takes part in the others' next ``_meet``.
 """
 
 from __future__ import annotations
@@ -26,14 +28,15 @@ from syngrpo.sample import InputError
 T = TypeVar("T")
 
 PATIENCE = timedelta(hours=3)
-"""How long processes wait for another, which may be evaluating; the launcher sees one that died."""
+"""How long a process waits for the others, of which one may be evaluating. The launcher notices a
+process that died."""
 
 BUCKET_BYTES = 2**28
-"""Float32 gradients that are summed, and copied, at once."""
+"""Bytes of float32 gradients that are copied and summed at once."""
 
 
 class Processes:
-    """This process among all of the run. One process alone needs no process group."""
+    """This process and its exchanges with the others. A single process has no process group."""
 
     def __init__(self) -> None:
         state = PartialState(cpu=not torch.cuda.is_available(), timeout=PATIENCE)
@@ -44,7 +47,7 @@ class Processes:
         self._stopped = False
 
     def share(self, value: T | None) -> T:
-        """The main process's value, on every process; the others pass anything."""
+        """Return the main process's value in every process. The others may pass anything."""
         if self.count == 1:
             return value  # type: ignore[return-value]
         self._meet(None)
@@ -53,36 +56,40 @@ class Processes:
         return box[0]
 
     def part(self, values: Sequence[T]) -> list[tuple[int, T]]:
-        """This process's contiguous part of a global list, with global indices."""
+        """Return this process's contiguous part of a list that all have, with the global
+        indices."""
         size, left = divmod(len(values), self.count)
         start = self.rank * size + min(self.rank, left)
         stop = start + size + (self.rank < left)
         return list(enumerate(values[start:stop], start))
 
     def gather(self, values: Sequence[T]) -> list[T]:
-        """Everybody's parts joined in rank order, on every process."""
+        """Return the values of all processes, joined in the order of their ranks."""
         if self.count == 1:
             return list(values)
         self._meet(None)
         return self._gather(values)
 
     def agree(self, problem: str | None = None) -> None:
-        """Raises InputError in all processes when one of them has a problem, or has stopped."""
+        """Raise InputError in all processes when one of them has a problem or has stopped."""
         if self.count > 1:
             self._meet(problem)
         elif problem is not None:
             raise InputError(problem)
 
     def tell(self, problem: str) -> None:
-        """Meets the others a last time, wherever they are, to raise there as an InputError what has
-        been raised here. Does nothing about an error that came from a meeting."""
+        """Make all other processes raise InputError with this problem, at their next exchange.
+
+        For an error that ends this process. Does nothing after an exchange has raised, because then
+        the others know.
+        """
         if self.count > 1 and not self._stopped:
-            with suppress(InputError):  # what we tell, or what another one tells
+            with suppress(InputError):  # this problem, or that of another process
                 self._meet(problem)
 
     def receive(self, tensor: torch.Tensor) -> torch.Tensor:
-        """The main process's tensor on every process's device; the others pass any tensor of its
-        shape and dtype, which may have no storage (``meta``)."""
+        """Return the main process's tensor, on the device of each process. The others pass any
+        tensor of the same shape and dtype; it may have no storage (device ``meta``)."""
         if self.count == 1:
             return tensor
         if self.is_main:
@@ -93,20 +100,20 @@ class Processes:
         return whole
 
     def mesh(self) -> DeviceMesh:
-        """All processes in one row, for sharding; all make it together."""
+        """Return a device mesh of one dimension over all processes. All must call this."""
         self.agree()
         return init_device_mesh(self.device.type, (self.count,))
 
     @contextmanager
     def whole(self, policy: Policy) -> Iterator[Policy]:
-        """``policy.whole()``, once it is certain that everybody comes."""
+        """``policy.whole()``, after making sure that no process has stopped."""
         if policy.sharding is not None:
             self.agree()
         with policy.whole() as whole:
             yield whole
 
     def sum_gradients(self, parameters: Iterable[torch.nn.Parameter]) -> None:
-        """Adds up gradients in place, in float32. A parameter without one counts as zero."""
+        """Sum gradients over all processes in place, in float32. A missing gradient counts as 0."""
         if self.count == 1:
             return
         bucket: list[torch.nn.Parameter] = []
@@ -121,12 +128,12 @@ class Processes:
             _sum_bucket(bucket)
 
     def close(self) -> None:
-        """Leaves the process group."""
+        """Leave the process group."""
         if self.count > 1:
             dist.destroy_process_group()
 
     def _meet(self, problem: str | None) -> None:
-        """All come here, or nobody goes on. Raises InputError when somebody has a problem."""
+        """Wait for all processes. Raise InputError in each when one has a problem."""
         anybody = torch.tensor(int(problem is not None), device=self.device)
         dist.all_reduce(anybody, dist.ReduceOp.MAX)
         if anybody:

@@ -1,4 +1,9 @@
-"""The metrics of one optimisation step: their names, and how they are put together."""
+"""The metrics of one optimisation step: their names, and how values are combined.
+
+``METRICS`` lists every metric and how its values become one number. The trainer makes a
+``StepMetrics`` for each step, whose ``observe…`` methods take values; ``merged`` combines those of
+all processes; ``record`` is the line of ``metrics.jsonl``.
+"""
 
 from __future__ import annotations
 
@@ -55,14 +60,14 @@ METRICS: dict[str, Kind] = {
     "learning_rate": "same",
     "tokens": "sum",
 }
-"""How the observations of one step, over micro-batches and processes, become one number:
+"""How the values of one step, over micro-batches and processes, become one number:
 
-- ``mean``: weighted mean; null in the record when nothing was observed (no synthetic group, say);
-- ``sum``: 0 when nothing was observed;
-- ``max``: within a process the durations add up; over processes the slowest counts;
-- ``same``: known to be equal in all processes, the last observation stays.
+- ``mean``: weighted mean; null when there was no value (for example, no synthetic group);
+- ``sum``: 0 when there was no value;
+- ``max``: for durations, which add up within a process; the slowest process counts;
+- ``same``: equal in all processes; the last value counts.
 
-``tokens_per_s`` is added to the record: ``tokens`` of all processes by ``time/step_s``.
+The record also has ``tokens_per_s``: ``tokens`` of all processes divided by ``time/step_s``.
 ``diversity/zero_variance_groups`` and its two parts are shares in [0, 1], ``entropy/*`` is in nats.
 """
 
@@ -75,37 +80,40 @@ PER_TASK = (
     "diversity/zero_variance_groups",
     "entropy/token",
 )
-"""Metrics that are also kept for every task of the run, as ``{metric}/{task}``."""
+"""Metrics that are also recorded for each task of the run, as ``{metric}/{task}``."""
 
 
 def of_task(name: str, task: str) -> str:
-    """The name of a metric of PER_TASK for one task."""
+    """Return the name under which a metric of PER_TASK is recorded for one task."""
     assert name in PER_TASK
     return f"{name}/{task}"
 
 
 def kind_of(name: str) -> Kind:
-    """How the observations of a metric are put together. KeyError for unknown names."""
+    """Return how the values of a metric are combined. Raises KeyError for unknown names."""
     metric, _, task = name.rpartition("/")
     return METRICS[metric if task and metric in PER_TASK else name]
 
 
 @dataclass
 class _Observed:
+    """What a metric's values have added up to, and the sum of their weights."""
+
     total: float = 0
     weight: float = 0
 
 
 @dataclass
 class StepMetrics:
-    """Collects one step's observations in one process; make a new one for every step. ``tasks`` are
-    those of the run, in the order of the record."""
+    """Collects the values of one step in one process. ``tasks``: those of the run, in the order in
+    which the record lists them."""
 
     tasks: tuple[str, ...] = ()
     observed: dict[str, _Observed] = field(default_factory=dict)
 
     def observe(self, name: str, value: float, weight: float = 1.0) -> None:
-        """One value of a metric; ``weight`` only matters to means. KeyError for unknown names."""
+        """Take one value of a metric. ``weight`` is used for means only. Raises KeyError for
+        unknown names."""
         kind = kind_of(name)
         entry = self.observed.setdefault(name, _Observed())
         if kind == "same":
@@ -115,7 +123,7 @@ class StepMetrics:
         entry.weight += weight
 
     def observe_task(self, name: str, task: str, value: float, weight: float = 1.0) -> None:
-        """One value of a metric of PER_TASK, for everything and for the task."""
+        """Take one value of a metric of PER_TASK, for all tasks together and for its task."""
         self.observe(name, value, weight)
         self.observe(of_task(name, task), value, weight)
 
@@ -130,7 +138,10 @@ class StepMetrics:
         tokens: int,
         synthetic: bool,
     ) -> None:
-        """One rolled-out group. ``entropy_sum`` is in nats, over its ``tokens`` response tokens."""
+        """Take the values of one group of responses.
+
+        ``entropy_sum`` in nats is the sum over its ``tokens`` response tokens.
+        """
         origin = "synthetic" if synthetic else "seed"
         means = [
             ("diversity/response", diversity, 1),
@@ -147,8 +158,8 @@ class StepMetrics:
         self.observe("tokens", tokens)
 
     def observe_pool(self, stats: PoolStats, baselines: Mapping[str, float]) -> None:
-        """The pool as it is now, and the diversity baseline of every task whose descriptions were
-        measured; the whole one is their mean."""
+        """Take the pool's statistics, and the diversity baselines by task; ``diversity/baseline``
+        is their mean."""
         self.observe("pool/seed", stats.seed)
         self.observe("pool/synthetic", stats.synthetic)
         self.observe("pool/depth_mean", stats.depth_mean)
@@ -158,8 +169,11 @@ class StepMetrics:
             self.observe("diversity/baseline", sum(baselines.values()) / len(baselines))
 
     def observe_loss(self, output: LossOutput, divisor: int = 1) -> None:
-        """One micro-batch. Its loss counts for 1/divisor: where it was multiplied by
-        ``Normaliser.processes``, or is one of several updates from the same rollout."""
+        """Take the values of one micro-batch.
+
+        The loss is divided by ``divisor``: the number of updates from the same rollout, or
+        ``Normaliser.processes`` where the loss was multiplied by that.
+        """
         self.observe("loss", float(output.loss.detach()) / divisor)
         if fresh := float(output.fresh_tokens):
             self.observe("kl", output.kl, fresh)
@@ -169,17 +183,17 @@ class StepMetrics:
 
     @contextmanager
     def timed(self, name: str) -> Iterator[None]:
-        """Adds the seconds spent inside to a ``time/…`` metric."""
+        """Add the seconds spent in the block to a ``time/…`` metric."""
         start = time.perf_counter()
         yield
         self.observe(name, time.perf_counter() - start)
 
     def state(self) -> dict[str, tuple[float, float]]:
-        """Plain values to send to another process."""
+        """Return plain values to send to another process, for ``merged``."""
         return {name: (entry.total, entry.weight) for name, entry in self.observed.items()}
 
     def record(self, step: int) -> dict[str, Any]:
-        """The line of ``metrics.jsonl``: every metric, in a fixed order, None where unknown."""
+        """Return the line of ``metrics.jsonl``: every metric in a fixed order, None if unknown."""
         record: dict[str, Any] = {"step": step}
         for name in (*METRICS, *(of_task(name, task) for name in PER_TASK for task in self.tasks)):
             kind = kind_of(name)
@@ -198,7 +212,7 @@ class StepMetrics:
 def merged(
     states: Iterable[dict[str, tuple[float, float]]], tasks: tuple[str, ...] = ()
 ) -> StepMetrics:
-    """The metrics of one step over all processes, from the ``state`` of each, in rank order."""
+    """Combine the metrics of all processes from the ``state`` of each, in the order of ranks."""
     whole = StepMetrics(tasks)
     for state in states:
         for name, (total, weight) in state.items():
