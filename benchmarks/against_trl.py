@@ -24,7 +24,7 @@ from trl import GRPOConfig, GRPOTrainer
 from syngrpo.config import Config
 from syngrpo.method.advantages import accuracy_advantages
 from syngrpo.policy.encode import Prompt, encode
-from syngrpo.policy.loading import Policy
+from syngrpo.policy.model import Policy
 from syngrpo.rollout.base import Response
 from syngrpo.rollout.native import rollout
 from syngrpo.rollout.token_sampling import Sampling

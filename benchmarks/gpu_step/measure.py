@@ -15,8 +15,9 @@ from benchmarks.against_trl import OurStep, Times, make_samples, now, take_turns
 from benchmarks.gpu_step.checkpoint import save_checkpoint
 from benchmarks.gpu_step.work import Work
 from syngrpo.config import Config
-from syngrpo.policy.loading import Policy, load_policy
+from syngrpo.policy.loading import load_policy
 from syngrpo.policy.lora import new_adapter
+from syngrpo.policy.model import Policy
 
 
 @dataclass(frozen=True)

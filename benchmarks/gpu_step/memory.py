@@ -18,10 +18,10 @@ from torch.autograd.graph import saved_tensors_hooks
 
 from benchmarks.gpu_step.shapes import Shape
 from benchmarks.gpu_step.work import BF16, FP32, Work
-from syngrpo.policy.attention import SHARED_PREFIX, PackedLayout
 from syngrpo.policy.distribution import LOGITS_BYTES
-from syngrpo.policy.families.registry import get_family
+from syngrpo.policy.families import FAMILIES
 from syngrpo.policy.lora import new_adapter
+from syngrpo.policy.shared_prefix import SHARED_PREFIX, PackedLayout
 from syngrpo.workflow.optimizer import STEP_BYTES
 
 PROMPT, GROUP, OWN = 14, 8, 5
@@ -136,7 +136,7 @@ class Memory:
         return stays + max(self.rollout, update, self.gradients + self.step)
 
     def _text_layers(self, count: int) -> int:
-        family = get_family(self.work.shape.kind.config_class.model_type)
+        family = FAMILIES.get(self.work.shape.kind.config_class.model_type)()
         model = _cut(self.work.shape, count).empty().to(torch.bfloat16)
         if self.work.lora is not None:
             new_adapter(model, family, self.work.lora, freeze_vision=True)
@@ -154,7 +154,7 @@ class Memory:
         return saved_bytes(lambda: decoder(**inputs, use_cache=False), decoder.parameters())
 
     def _vision_blocks(self, count: int) -> int:
-        family = get_family(self.work.shape.kind.config_class.model_type)
+        family = FAMILIES.get(self.work.shape.kind.config_class.model_type)()
         model = _cut(self.work.shape, count).empty().to(torch.bfloat16)
         family.prepare(model)
         tower = _zeros(family.vision_tower(model))

@@ -21,8 +21,9 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from syngrpo.config import Config
 from syngrpo.policy.encode import Prompt, encode
-from syngrpo.policy.forward import forward_rows
-from syngrpo.policy.loading import Policy, load_policy
+from syngrpo.policy.forward import forward_packed
+from syngrpo.policy.loading import load_policy
+from syngrpo.policy.model import Policy
 from syngrpo.policy.model_options import LoraOptions
 from syngrpo.policy.packed import PackedRow, Segment, segment_logprobs
 from syngrpo.workflow.optimizer import Optimizer
@@ -175,7 +176,7 @@ def test_activations_grow_as_calculated(build: Build, lora: bool) -> None:
     ]
     weights = list(policy.model.parameters())
     kept = saved_bytes(
-        lambda: forward_rows(policy, policy.base, prompts, continuations).hidden, weights
+        lambda: forward_packed(policy, policy.base, prompts, continuations).hidden, weights
     )
     calculated = Memory(work).activations(SETTING.prompts, checkpointing=False)
     assert calculated == pytest.approx(kept, rel=0.1)

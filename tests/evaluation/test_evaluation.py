@@ -16,7 +16,8 @@ from syngrpo.evaluation.predictions import Answer, Prediction, write_predictions
 from syngrpo.evaluation.sets import named_sets
 from syngrpo.formats.jsonl import write_jsonl
 from syngrpo.formats.registry import ReadOptions
-from syngrpo.policy.loading import Policy, load_policy
+from syngrpo.policy.loading import load_policy
+from syngrpo.policy.model import Policy
 from syngrpo.policy.model_options import LoraOptions
 from syngrpo.sample import InputError, Sample
 from syngrpo_rooms.dataset import rooms_samples

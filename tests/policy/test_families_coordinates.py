@@ -10,8 +10,9 @@ import torch
 from tiny_families import TINY, save_tiny
 
 from syngrpo.policy.encode import Prompt, encode
-from syngrpo.policy.loading import Policy, load_policy
-from syngrpo.policy.vision import pixel_values
+from syngrpo.policy.forward import pixel_values
+from syngrpo.policy.loading import load_policy
+from syngrpo.policy.model import Policy
 from syngrpo.sample import EncodedImage, Sample
 
 ODD_SIZES = (
@@ -46,7 +47,7 @@ def resized(policy: Policy, prompt: Prompt) -> torch.Tensor:
     """The picture the vision tower sees, (height, width), black 0 and white 1."""
     processor = policy.processor.image_processor
     patch, merge = processor.patch_size, processor.merge_size
-    time, rows, columns = prompt.image_grid_thw[0].tolist()
+    time, rows, columns = prompt.image["image_grid_thw"][0].tolist()
     assert time == 1
     frames = processor.temporal_patch_size  # a still picture is repeated
     parts = pixel_values(policy, [prompt]).reshape(

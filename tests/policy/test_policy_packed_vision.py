@@ -13,7 +13,8 @@ from tiny_families import save_tiny
 from tiny_models import random_sample
 
 from syngrpo.policy.encode import Prompt, encode
-from syngrpo.policy.loading import Policy, load_policy
+from syngrpo.policy.loading import load_policy
+from syngrpo.policy.model import Policy
 from syngrpo.policy.model_options import LoraOptions
 from syngrpo.policy.packed import PackedRow, Segment, segment_logprobs
 from syngrpo.rollout.native import rollout

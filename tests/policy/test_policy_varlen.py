@@ -13,9 +13,10 @@ from test_policy_packed import gradients, make_rows, ours, plain, weighted_loss
 from tiny_families import TINY, save_tiny
 from torch.nn import functional as F
 
-from syngrpo.policy import varlen
-from syngrpo.policy.loading import Policy, load_policy
-from syngrpo.policy.varlen import has_varlen
+from syngrpo.policy import shared_prefix
+from syngrpo.policy.loading import load_policy
+from syngrpo.policy.model import Policy
+from syngrpo.policy.shared_prefix import has_varlen
 from syngrpo.rollout.native import rollout
 from syngrpo.rollout.token_sampling import Sampling
 
@@ -101,13 +102,13 @@ HEADS = (8, 2, 16, torch.device("cpu"), torch.bfloat16)
 def test_a_kernel_is_tried_out_before_it_is_used(
     monkeypatch: pytest.MonkeyPatch, kernel: None
 ) -> None:
-    assert varlen._agrees(*HEADS)
+    assert shared_prefix._agrees(*HEADS)
 
     def first_at_first(*inputs: Any, **options: Any) -> torch.Tensor:
         return sequence_by_sequence(*inputs, **options, last_at_last=False)
 
     monkeypatch.setattr("torch.nn.attention.varlen.varlen_attn", first_at_first)
-    assert not varlen._agrees(*HEADS)
+    assert not shared_prefix._agrees(*HEADS)
 
 
 def test_what_no_device_can_do_is_said_once(
@@ -123,7 +124,7 @@ def test_what_no_device_can_do_is_said_once(
     def fails(*_: Any) -> bool:
         raise RuntimeError("FlashAttention only supports\nAmpere GPUs")
 
-    monkeypatch.setattr(varlen, "_agrees", fails)
+    monkeypatch.setattr(shared_prefix, "_agrees", fails)
     with caplog.at_level(logging.WARNING):
         assert not has_varlen(Text, torch.device("cuda"), torch.bfloat16)
     (record,) = caplog.records

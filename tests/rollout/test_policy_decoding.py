@@ -14,8 +14,9 @@ from tiny_models import random_sample
 from torch.utils._pytree import tree_leaves
 
 from syngrpo.policy.encode import Prompt, encode
-from syngrpo.policy.families.registry import FAMILIES
-from syngrpo.policy.loading import Policy, load_policy
+from syngrpo.policy.families import FAMILIES
+from syngrpo.policy.loading import load_policy
+from syngrpo.policy.model import Policy
 from syngrpo.rollout.base import Response
 from syngrpo.rollout.cuda_graphs import WARM_UP, RecordedStep, StepSchedule
 from syngrpo.rollout.native import rollout
@@ -25,7 +26,7 @@ SIZES = ((64, 48), (130, 75), (96, 80))
 QUESTIONS = ("the lamp", "the big grün chair left of the sofa", "椅子")
 SEEDS = [11, 22, 33]
 SHARING = [
-    name for name in TINY if FAMILIES[name.split()[0]].shares_prefix and "sliding" not in name
+    name for name in TINY if FAMILIES.get(name.split()[0]).shares_prefix and "sliding" not in name
 ]
 LATE = StepSchedule(check_every=5, compact_at=0.4, block=16)
 """As on a GPU, only smaller."""

@@ -10,7 +10,8 @@ import torch
 from safetensors.torch import load_file
 from tiny_families import TINY, save_tiny
 
-from syngrpo.policy.loading import Policy, load_policy
+from syngrpo.policy.loading import load_policy
+from syngrpo.policy.model import Policy
 from syngrpo.policy.model_options import LoraOptions
 from syngrpo.rollout import RolloutOptions, check_engine
 from syngrpo.rollout.vllm_engine import VllmEngine

@@ -11,7 +11,8 @@ from plain_transformers import load_plain, model_inputs, plain_logprobs
 from tiny_models import TinyShape, random_sample, save_tiny_qwen
 
 from syngrpo.policy.encode import Prompt, encode
-from syngrpo.policy.loading import Policy, load_policy
+from syngrpo.policy.loading import load_policy
+from syngrpo.policy.model import Policy
 from syngrpo.policy.packed import PackedRow, Segment, segment_logprobs
 from syngrpo.rollout.base import Response
 from syngrpo.rollout.native import rollout

@@ -11,7 +11,8 @@ from tiny_families import save_tiny
 from tiny_models import random_sample
 
 from syngrpo.policy.encode import encode, prompt_size, size_of
-from syngrpo.policy.loading import Policy, load_policy
+from syngrpo.policy.loading import load_policy
+from syngrpo.policy.model import Policy
 from syngrpo.rollout.native import rollout
 from syngrpo.rollout.token_sampling import Sampling
 from syngrpo.sample import InputError

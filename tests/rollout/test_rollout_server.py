@@ -26,7 +26,8 @@ from typer.testing import CliRunner
 from syngrpo.cli.main import app
 from syngrpo.config import load_config
 from syngrpo.policy.encode import Prompt, encode
-from syngrpo.policy.loading import Policy, load_policy
+from syngrpo.policy.loading import load_policy
+from syngrpo.policy.model import Policy
 from syngrpo.policy.model_options import LoraOptions
 from syngrpo.rollout import RolloutOptions, check_engine, make_rollout, server_engine
 from syngrpo.rollout.base import Response

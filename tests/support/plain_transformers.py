@@ -36,8 +36,8 @@ def model_inputs(model: Any, prompt: Prompt, responses: list[torch.Tensor]) -> d
         "input_ids": ids,
         "attention_mask": mask,
         "mm_token_type_ids": ((ids == model.config.image_token_id) * mask).int(),
-        "pixel_values": normalised(prompt.patches).repeat(len(rows), 1),
-        "image_grid_thw": prompt.image_grid_thw.repeat(len(rows), 1),
+        "pixel_values": normalised(prompt.image["patches"]).repeat(len(rows), 1),
+        "image_grid_thw": prompt.image["image_grid_thw"].repeat(len(rows), 1),
     }
 
 

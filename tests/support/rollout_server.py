@@ -15,7 +15,8 @@ import uvicorn
 from service_process import until
 
 from syngrpo.policy.encode import Prompt
-from syngrpo.policy.loading import Policy, load_policy
+from syngrpo.policy.loading import load_policy
+from syngrpo.policy.model import Policy
 from syngrpo.rollout.base import SampledTokens
 from syngrpo.rollout.native import rollout
 from syngrpo.rollout.server.engine_loop import EngineLoop

@@ -18,7 +18,8 @@ from tiny_models import random_sample
 
 from syngrpo.config import Config
 from syngrpo.policy.encode import encode
-from syngrpo.policy.loading import Policy, load_policy
+from syngrpo.policy.loading import load_policy
+from syngrpo.policy.model import Policy
 from syngrpo.policy.model_options import LoraOptions
 from syngrpo.rollout.native import rollout
 from syngrpo.rollout.token_sampling import Sampling

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from syngrpo.policy.loading import Policy
+from syngrpo.policy.model import Policy
 
 
 @contextmanager

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from syngrpo.policy.encode import Prompt
-from syngrpo.policy.loading import Policy
+from syngrpo.policy.model import Policy
 from syngrpo.policy.packed import PackedRow, Segment, segment_logprobs
 from syngrpo.rollout.base import Response
 

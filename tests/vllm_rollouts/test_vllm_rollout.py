@@ -14,7 +14,8 @@ import torch
 from own_numbers import assert_ours, ids, other_weights
 
 from syngrpo.policy.encode import Prompt, encode
-from syngrpo.policy.loading import Policy, load_policy
+from syngrpo.policy.loading import load_policy
+from syngrpo.policy.model import Policy
 from syngrpo.policy.model_options import LoraOptions
 from syngrpo.rollout import RolloutOptions
 from syngrpo.rollout.base import Response

@@ -23,7 +23,8 @@ from server_process import TOKEN, ServerProcess, start
 from two_processes import run_two
 
 from syngrpo.policy.encode import Prompt, encode
-from syngrpo.policy.loading import Policy, load_policy
+from syngrpo.policy.loading import load_policy
+from syngrpo.policy.model import Policy
 from syngrpo.policy.model_options import LoraOptions
 from syngrpo.rollout import server_engine
 from syngrpo.rollout.native import rollout

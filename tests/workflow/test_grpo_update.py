@@ -16,7 +16,8 @@ from tiny_models import random_sample
 
 from syngrpo.config import Config
 from syngrpo.policy.encode import encode
-from syngrpo.policy.loading import Policy, load_policy
+from syngrpo.policy.loading import load_policy
+from syngrpo.policy.model import Policy
 from syngrpo.policy.packed import PackedRow, Segment, segment_logprobs
 from syngrpo.sample import InputError
 from syngrpo.workflow.learner import Updater

@@ -15,7 +15,8 @@ from transformers import AutoModelForImageTextToText
 
 from syngrpo.config import Config
 from syngrpo.policy.encode import encode
-from syngrpo.policy.loading import Policy, load_policy
+from syngrpo.policy.loading import load_policy
+from syngrpo.policy.model import Policy
 from syngrpo.policy.model_options import LoraOptions
 from syngrpo.workflow.learner import Updater
 from syngrpo.workflow.processes import Processes

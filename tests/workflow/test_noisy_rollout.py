@@ -7,7 +7,8 @@ import torch
 
 from syngrpo.config import Config
 from syngrpo.policy.encode import Prompt, encode
-from syngrpo.policy.loading import Policy, load_policy
+from syngrpo.policy.loading import load_policy
+from syngrpo.policy.model import Policy
 from syngrpo.policy.packed import PackedRow, Segment, segment_logprobs
 from syngrpo.pool.stored_samples import PoolSample
 from syngrpo.rollout.base import Response
@@ -73,13 +74,14 @@ def test_the_distorted_responses_are_those_to_the_distorted_image(policy: Policy
 
 def test_noise_is_what_a_diffusion_process_adds(policy: Policy) -> None:
     prompt = prompts_of(policy)[0]
-    grey = torch.full_like(prompt.patches, 140)  # 0.098 in [-1, 1]: nothing is cut off
-    prompt.patches = grey
-    noisy = distorted(prompt, 0.3, 7).patches.float() / 127.5 - 1
+    grey = torch.full_like(prompt.image["patches"], 140)  # 0.098 in [-1, 1]: nothing is cut off
+    prompt.image["patches"] = grey
+    noisy = distorted(policy, prompt, 0.3, 7).image["patches"].float() / 127.5 - 1
     assert noisy.mean().item() == pytest.approx(0.098 * math.sqrt(0.91), abs=0.005)
     assert noisy.std().item() == pytest.approx(0.3, abs=0.005)
-    assert torch.equal(distorted(prompt, 0.0, 7).patches, grey)
-    assert not torch.equal(distorted(prompt, 0.3, 8).patches, distorted(prompt, 0.3, 7).patches)
+    assert torch.equal(distorted(policy, prompt, 0.0, 7).image["patches"], grey)
+    one, other = (distorted(policy, prompt, 0.3, seed).image["patches"] for seed in (7, 8))
+    assert not torch.equal(one, other)
 
 
 def test_noise_wanes_along_a_sigmoid() -> None:

@@ -19,8 +19,9 @@ from watched_trainer import watched_trainer
 from syngrpo.data_server.client import AsyncClient
 from syngrpo.data_server.options import SynthesisSettings
 from syngrpo.policy.encode import Prompt, encode
-from syngrpo.policy.loading import Policy, load_policy
-from syngrpo.policy.vision import pixel_values
+from syngrpo.policy.forward import pixel_values
+from syngrpo.policy.loading import load_policy
+from syngrpo.policy.model import Policy
 from syngrpo.pool.sampling import SamplingPolicy
 from syngrpo.pool.store import Pool
 from syngrpo.pool.stored_samples import Observation
@@ -84,9 +85,9 @@ def test_bytes_become_exactly_what_the_plain_processor_makes(tmp_path: Path, nam
     for prompt, sample in zip(prompts, samples, strict=True):
         pixels = sample.image.decode().copy()
         wanted = policy.processor(text=[chat], images=[pixels], return_tensors="pt")
-        assert prompt.patches.dtype == torch.uint8
+        assert prompt.image["patches"].dtype == torch.uint8
         assert prompt.input_ids.tolist() == wanted["input_ids"][0].tolist()
-        assert prompt.image_grid_thw.tolist() == wanted["image_grid_thw"].tolist()
+        assert prompt.image["image_grid_thw"].tolist() == wanted["image_grid_thw"].tolist()
         stop = start + len(wanted["pixel_values"])
         assert values.dtype == wanted["pixel_values"].dtype == torch.float32
         assert torch.equal(values[start:stop], wanted["pixel_values"])
@@ -119,7 +120,7 @@ def test_foreseen_prompts_are_encoded_once_and_by_another_thread(starter: Policy
         for prompt in (first, second):
             assert prompt.sample_id == seed.id and prompt.frame == wanted.frame
             assert torch.equal(prompt.input_ids, wanted.input_ids)
-            assert torch.equal(prompt.patches, wanted.patches)
+            assert torch.equal(prompt.image["patches"], wanted.image["patches"])
 
 
 def test_features_of_a_step_are_not_kept(starter: Policy) -> None:
@@ -127,7 +128,7 @@ def test_features_of_a_step_are_not_kept(starter: Policy) -> None:
     (first,) = prompts.take(SEEDS[:1])
     first.features = "of these weights"  # type: ignore[assignment]
     (second,) = prompts.take(SEEDS[:1])
-    assert second.features is None and second.patches is first.patches
+    assert second.features is None and second.image["patches"] is first.image["patches"]
 
 
 def test_the_prompts_asked_for_last_are_kept(starter: Policy) -> None:

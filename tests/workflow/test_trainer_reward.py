@@ -14,7 +14,7 @@ from watched_trainer import Step, watched_trainer
 import syngrpo.workflow.learner
 from syngrpo.painting.prompt import clean_description
 from syngrpo.policy.encode import encode
-from syngrpo.policy.loading import Policy
+from syngrpo.policy.model import Policy
 from syngrpo.pool.jobs import JobRequest
 from syngrpo.workflow.groups import Group
 from syngrpo.workflow.trainer import Trainer

@@ -19,7 +19,8 @@ from syngrpo.evaluation.sets import named_sets
 from syngrpo.evaluation.tables import comparison_table, results_table
 from syngrpo.formats.registry import ReadOptions
 from syngrpo.pages.evaluation_page import write_evaluation_page
-from syngrpo.policy.loading import Policy, load_policy
+from syngrpo.policy.loading import load_policy
+from syngrpo.policy.model import Policy
 from syngrpo.sample import Sample
 from syngrpo.tasks import PromptStyle
 from syngrpo_rooms.starter import STARTER_DIR

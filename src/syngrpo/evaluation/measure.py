@@ -17,7 +17,7 @@ from syngrpo.evaluation.statistics import Part, Statistics, kinds, parts, sample
 from syngrpo.method.diversity import response_diversity
 from syngrpo.method.response import parse_response
 from syngrpo.policy.encode import Prompt, encode
-from syngrpo.policy.loading import Policy
+from syngrpo.policy.model import Policy
 from syngrpo.rollout.base import Response
 from syngrpo.rollout.native import rollout
 from syngrpo.rollout.token_sampling import Sampling

@@ -22,7 +22,7 @@ OLD_NAMES = {r"^visual\.": "model.visual.", r"^model\.layers\.": "model.language
 def new_adapter(model: Any, family: Family, lora: LoraOptions, freeze_vision: bool) -> PeftModel:
     """Wraps the plain transformers model; only the adapter's weights train."""
     options = LoraConfig(
-        r=lora.rank, lora_alpha=lora.alpha, target_modules=family.lora_targets(freeze_vision)
+        r=lora.rank, lora_alpha=lora.alpha, target_modules=family.lora_targets(model, freeze_vision)
     )
     return get_peft_model(model, options)
 

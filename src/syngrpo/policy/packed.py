@@ -15,8 +15,8 @@ import torch
 
 from syngrpo.policy.distribution import LOGITS_BYTES, score_tokens
 from syngrpo.policy.encode import Prompt
-from syngrpo.policy.forward import forward_rows
-from syngrpo.policy.loading import Policy
+from syngrpo.policy.forward import forward_packed
+from syngrpo.policy.model import Policy
 from syngrpo.policy.padded import padded_states
 
 
@@ -104,7 +104,7 @@ def _packed_states(
     """Hidden states (N, d) that predict each token of each response, one after the other."""
     # A response's last token predicts nothing: it stays out.
     inputs = [[response[:-1] for response in own] for own in responses]
-    hidden = forward_rows(policy, model, prompts, inputs).hidden
+    hidden = forward_packed(policy, model, prompts, inputs).hidden
     places, start = [], 0
     for prompt, own in zip(prompts, inputs, strict=True):
         last = start + len(prompt.input_ids) - 1

@@ -1,7 +1,8 @@
-"""The plain way, for models whose layers cannot share a prompt: one padded row a response.
+"""One padded row a response, for models whose layers cannot share a prompt.
 
-Only the vision tower runs once an image, and a rollout once a prompt, whose cache is then copied
-for each response. Everything else is what transformers does with a padded batch.
+Everything is what transformers does with a padded batch. Of a split family only the vision tower
+runs once an image. A generic model is called whole, and sees the image once a row. A rollout
+computes a prompt once in either case, and its cache is then copied for each response.
 """
 
 from __future__ import annotations
@@ -12,17 +13,23 @@ from typing import Any, Literal
 
 import torch
 
+from syngrpo.policy.compat_transformers import row_positions
 from syngrpo.policy.encode import Prompt
-from syngrpo.policy.loading import Policy
-from syngrpo.policy.vision import see
+from syngrpo.policy.families.base import SplitFamily
+from syngrpo.policy.families.generic import joined_images, token_kinds
+from syngrpo.policy.forward import see
+from syngrpo.policy.model import Policy
+
+Side = Literal["left", "right"]
 
 
 @dataclass(frozen=True, eq=False)
 class _Batch:
-    """``inputs`` for the text model, ``mask`` int64 (R, L) and ``starts`` (R,): the rotary position
-    at which each row's continuation begins.
+    """``model`` is to be called with ``inputs``; ``mask`` int64 (R, L) is 0 for padding; ``starts``
+    (R,), or (3, R) with three-part positions: where each row's continuation begins.
     """
 
+    model: Any
     inputs: dict[str, Any]
     mask: torch.Tensor
     starts: torch.Tensor
@@ -34,15 +41,14 @@ def padded_states(
     prompts: Sequence[Prompt],
     responses: Sequence[Sequence[torch.Tensor]],
 ) -> torch.Tensor:
-    """Hidden states (N, d) that predict each token of each response, one after the other.
+    """Return the hidden states (N, d) that predict each token of each response, one after the
+    other. Differentiable.
 
-    ``responses[i]`` are int64 (L,) token ids after prompt i, L ≥ 1. Differentiable.
+    ``responses[i]`` are int64 (L,) token ids after prompt i, L ≥ 1.
     """
     # A response's last token predicts nothing: it stays out.
     batch = _batch(policy, model, prompts, [[r[:-1] for r in own] for own in responses], "right")
-    outputs = policy.family.text_model(model)(
-        **batch.inputs, attention_mask=batch.mask, use_cache=False
-    )
+    outputs = batch.model(**batch.inputs, attention_mask=batch.mask, use_cache=False)
     owners = [prompt for prompt, own in zip(prompts, responses, strict=True) for _ in own]
     flat = [response for own in responses for response in own]
     states = [
@@ -53,8 +59,9 @@ def padded_states(
 
 
 class PaddedDecoder:
-    """R rows that continue their prompts one token a call, each with a cache of its own, which
-    grows: no two steps have the same shapes.
+    """R rows that continue their prompts one token a call, each with a cache of its own.
+
+    The cache grows, so no two steps have the same shapes and none can be recorded.
     """
 
     recordable = False
@@ -64,36 +71,36 @@ class PaddedDecoder:
     ) -> None:
         nothing = torch.zeros(0, dtype=torch.long)
         batch = _batch(policy, policy.base, prompts, [[nothing] for _ in prompts], "left")
-        self._text_model = policy.family.text_model(policy.base)
-        outputs = self._text_model(**batch.inputs, attention_mask=batch.mask, use_cache=True)
+        self._model = batch.model
+        outputs = self._model(**batch.inputs, attention_mask=batch.mask, use_cache=True)
         rows = torch.arange(len(prompts), device=policy.device).repeat_interleave(group_size)
         self.states = outputs.last_hidden_state[:, -1][rows]
         self._cache = outputs.past_key_values
         self._cache.reorder_cache(rows)
-        self._mask, self._positions = batch.mask[rows], batch.starts[rows]
+        self._mask, self._positions = batch.mask[rows], batch.starts[..., rows]
 
     def append(self, tokens: torch.Tensor) -> torch.Tensor:
-        """Continues each row by one token (R,); returns the states (R, d) that predict the next."""
+        """Continue each row by one token (R,); return the states (R, d) that predict the next."""
         self._mask = torch.cat([self._mask, self._mask.new_ones(len(tokens), 1)], dim=1)
-        outputs = self._text_model(
+        outputs = self._model(
             input_ids=tokens[:, None],
             attention_mask=self._mask,
-            position_ids=self._positions.expand(3, -1)[..., None],
+            position_ids=self._positions[..., None],
             past_key_values=self._cache,
             use_cache=True,
         )
-        self._positions += 1
+        self._positions = self._positions + 1
         states: torch.Tensor = outputs.last_hidden_state[:, 0]
         return states
 
     def reserve(self, length: int, block: int) -> bool:
-        """Nothing to do: the cache grows by itself."""
+        """Do nothing and return False: the cache grows by itself."""
         return False
 
     def keep(self, rows: torch.Tensor) -> None:
-        """Drops all rows but these (ascending indices into the rows of now)."""
+        """Drop all rows but these (ascending indices into the rows of now)."""
         self._cache.reorder_cache(rows)
-        self._mask, self._positions = self._mask[rows], self._positions[rows]
+        self._mask, self._positions = self._mask[rows], self._positions[..., rows]
 
 
 def _batch(
@@ -101,35 +108,94 @@ def _batch(
     model: Any,
     prompts: Sequence[Prompt],
     continuations: Sequence[Sequence[torch.Tensor]],
-    side: Literal["left", "right"],
+    side: Side,
 ) -> _Batch:
-    """One row for each continuation, behind its prompt; padding on the given side."""
-    family, device = policy.family, policy.device
-    ids: list[torch.Tensor] = []
-    positions: list[torch.Tensor] = []
-    starts: list[int] = []
-    images: list[int] = []
-    for image, (prompt, own) in enumerate(zip(prompts, continuations, strict=True)):
-        places = family.positions(model, prompt.input_ids, prompt.image_grid_thw)
-        start = int(places.max()) + 1
-        for tokens in own:
-            ids.append(torch.cat([prompt.input_ids, tokens]))
-            following = torch.arange(start, start + len(tokens)).expand(3, -1)
-            positions.append(torch.cat([places, following], dim=1))
-            starts.append(start)
-            images.append(image)
-    mask = _pad([torch.ones_like(row) for row in ids], side, 0).to(device)
+    """Make one row for each continuation, behind its prompt, with padding on the given side."""
+    ids = [
+        torch.cat([prompt.input_ids, tokens])
+        for prompt, own in zip(prompts, continuations, strict=True)
+        for tokens in own
+    ]
+    owners = [image for image, own in enumerate(continuations) for _ in own]
+    mask = _pad([torch.ones_like(row) for row in ids], side, 0).to(policy.device)
+    padded = _pad(ids, side, _padding_token(policy)).to(policy.device)
+    fill = _split_batch if isinstance(policy.family, SplitFamily) else _whole_batch
+    return fill(policy, model, prompts, owners, padded, mask, side)
+
+
+def _split_batch(
+    policy: Policy,
+    model: Any,
+    prompts: Sequence[Prompt],
+    owners: list[int],
+    ids: torch.Tensor,
+    mask: torch.Tensor,
+    side: Side,
+) -> _Batch:
+    """Fill in the features of each image, which is seen once, and call the text model."""
+    family = policy.family
+    assert isinstance(family, SplitFamily)
+    places = [family.positions(model, p.input_ids, p.image["image_grid_thw"]) for p in prompts]
+    following = [int(own.max()) + 1 for own in places]
+    rows = []
+    for owner, length in zip(owners, mask.sum(1).tolist(), strict=True):
+        start, own = following[owner], places[owner]
+        after = torch.arange(start, start + length - own.shape[1]).expand(3, -1)
+        rows.append(torch.cat([own, after], dim=1).T)
     features = see(policy, model, prompts)
-    inputs = family.embed(
-        model,
-        _pad(ids, side, policy.tokenizer.pad_token_id).to(device),
-        [features[image] for image in images],
+    inputs = family.embed(model, ids, [features[owner] for owner in owners])
+    positions = _pad(rows, side, 0).permute(2, 0, 1).to(policy.device)
+    starts = torch.tensor([following[owner] for owner in owners], device=policy.device)
+    return _Batch(
+        family.text_model(model),
+        {**inputs, "position_ids": positions},
+        mask,
+        starts.expand(3, -1),
     )
-    places = _pad([row.T for row in positions], side, 0).permute(2, 0, 1).to(device)
-    return _Batch({**inputs, "position_ids": places}, mask, torch.tensor(starts, device=device))
 
 
-def _pad(rows: list[torch.Tensor], side: Literal["left", "right"], value: int) -> torch.Tensor:
+def _whole_batch(
+    policy: Policy,
+    model: Any,
+    prompts: Sequence[Prompt],
+    owners: list[int],
+    ids: torch.Tensor,
+    mask: torch.Tensor,
+    side: Side,
+) -> _Batch:
+    """Repeat the image of each prompt in each of its rows, and call the whole model."""
+    images = [prompts[owner].image for owner in owners]
+    kinds = token_kinds(prompts[0].image, len(prompts[0].input_ids))
+    inputs = joined_images([{k: v for k, v in i.items() if k not in kinds} for i in images])
+    lengths = mask.sum(1).tolist()
+    for name in kinds:
+        values = [image[name][0] for image in images]
+        rows = [
+            torch.cat([own, own.new_zeros(length - len(own))])
+            for own, length in zip(values, lengths, strict=True)
+        ]
+        inputs[name] = _pad(rows, side, 0)
+    inputs = {name: value.to(policy.device) for name, value in inputs.items()}
+    positions = row_positions(model, ids, mask, inputs)
+    last = positions.masked_fill(mask == 0, -1).amax(-1)
+    starts = last.amax(0).expand(3, -1) + 1 if positions.ndim == 3 else last + 1
+    # The vision towers of some models want the weights' type.
+    inputs = {
+        name: value.to(policy.base.dtype) if value.is_floating_point() else value
+        for name, value in inputs.items()
+    }
+    return _Batch(
+        model.base_model, {"input_ids": ids, **inputs, "position_ids": positions}, mask, starts
+    )
+
+
+def _padding_token(policy: Policy) -> int:
+    """The token that stands for padding; it is masked, so any will do."""
+    tokenizer = policy.tokenizer
+    return int(tokenizer.eos_token_id if tokenizer.pad_token_id is None else tokenizer.pad_token_id)
+
+
+def _pad(rows: list[torch.Tensor], side: Side, value: int) -> torch.Tensor:
     """Sequences (L_i, …) → (R, longest, …)."""
     return torch.nn.utils.rnn.pad_sequence(
         rows, batch_first=True, padding_value=float(value), padding_side=side

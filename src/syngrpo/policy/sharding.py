@@ -10,19 +10,22 @@ its own.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any
 
 import torch
-import torch.distributed as dist
 from torch import Tensor, nn
 from torch.distributed.device_mesh import DeviceMesh
 from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
-from torch.distributed.fsdp._fully_shard._fsdp_api import AllGather, ReduceScatter
 from torch.distributed.tensor import DTensor, distribute_tensor
 
+from syngrpo.policy.compat_torch import (
+    CollectiveCount,
+    can_restart_a_pass,
+    count_collectives,
+    restart_pass,
+)
 from syngrpo.sample import InputError
 
 
@@ -45,13 +48,13 @@ class Sharding:
         dtype: torch.dtype,
         float32: bool,
     ) -> None:
-        if not hasattr(FSDPModule, "reset_iter_state"):
+        if not can_restart_a_pass():
             raise InputError(
                 f"trainer.sharding needs torch 2.13 or newer, this is {torch.__version__}; update "
                 "torch, or set trainer.sharding to none"
             )
         kept = set(replicated)
-        self._traffic = _Traffic()
+        self._collectives = CollectiveCount()
         self._model, self._twin = model, _without_weights(model, kept)
         trained = {p.dtype for p in model.parameters() if p.requires_grad}
         precision = MixedPrecisionPolicy(
@@ -66,9 +69,7 @@ class Sharding:
             fully_shard(module, mesh=mesh, mp_policy=precision, ignored_params=kept)
             assert isinstance(module, FSDPModule)
             module.set_gradient_divide_factor(1.0)  # a loss is already divided by global counts
-            module.set_force_sum_reduction_for_comms(True)
-            module.set_custom_all_gather(_CountedAllGather(self._traffic))
-            module.set_custom_reduce_scatter(_CountedReduceScatter(self._traffic))
+            count_collectives(module, self._collectives)
             return module
 
         def spread_blocks(whole: nn.Module) -> nn.Module:
@@ -113,24 +114,24 @@ class Sharding:
 
     def begin(self) -> None:
         """Says that all processes begin a forward and backward pass."""
-        self._traffic.done = 0
+        self._collectives.done = 0
 
     def idle(self, call: Callable[[], None]) -> None:
         """Takes part in the others' pass with nothing to add: ``call`` is any forward and backward
         pass of the same kind, whose gradients count as zero."""
-        self._traffic.silent = True
+        self._collectives.silent = True
         try:
             call()
         finally:
-            self._traffic.silent = False
+            self._collectives.silent = False
 
     def recover(self, call: Callable[[], None]) -> None:
         """As ``idle``, for the rest of a pass that failed here half-way, so that the others can
         finish theirs. The gradients so far are lost."""
         for root in (self._root, self._reference):
             if isinstance(root, FSDPModule):
-                root.reset_iter_state()
-        self._traffic.skip, self._traffic.done = self._traffic.done, 0
+                restart_pass(root)
+        self._collectives.skip, self._collectives.done = self._collectives.done, 0
         self.idle(call)
 
 
@@ -143,65 +144,6 @@ class _Root(nn.Module):
 
     def forward(self, call: Callable[[], Tensor]) -> Tensor:
         return call()
-
-
-@dataclass
-class _Traffic:
-    """The collective calls of the pass under way: how many were made, how many to leave out because
-    an earlier attempt has made them, and whether our gradients count as zero."""
-
-    done: int = 0
-    skip: int = 0
-    silent: bool = False
-
-    def is_due(self) -> bool:
-        """Whether the next call is to be made; counts it."""
-        if self.skip:
-            self.skip -= 1
-            return False
-        self.done += 1
-        return True
-
-
-class _Allocating:
-    def __init__(self, traffic: _Traffic) -> None:
-        self._traffic = traffic
-
-    def allocate(
-        self, size: Sequence[int | torch.SymInt], *, dtype: torch.dtype, device: torch.device
-    ) -> Tensor:
-        return torch.empty(*size, dtype=dtype, device=device)
-
-
-class _CountedAllGather(_Allocating, AllGather):
-    def __call__(
-        self,
-        output_tensor: Tensor,
-        input_tensor: Tensor,
-        group: dist.ProcessGroup,
-        async_op: bool = False,
-    ) -> dist.Work | None:
-        if self._traffic.is_due():
-            return dist.all_gather_single(output_tensor, input_tensor, group, async_op)
-        output_tensor.zero_()  # any finite weights do
-        return None
-
-
-class _CountedReduceScatter(_Allocating, ReduceScatter):
-    def __call__(
-        self,
-        output_tensor: Tensor,
-        input_tensor: Tensor,
-        group: dist.ProcessGroup,
-        op: Any,
-        async_op: bool = False,
-    ) -> dist.Work | None:
-        if self._traffic.silent:
-            input_tensor.zero_()
-        if self._traffic.is_due():
-            return dist.reduce_scatter_single(output_tensor, input_tensor, op, group, async_op)
-        output_tensor.zero_()
-        return None
 
 
 def _without_weights(model: nn.Module, kept: Collection[nn.Parameter]) -> nn.Module:

@@ -23,7 +23,7 @@ from syngrpo.extensions import Registry
 from syngrpo.rollout.options import RolloutOptions as RolloutOptions
 
 if TYPE_CHECKING:
-    from syngrpo.policy.loading import Policy
+    from syngrpo.policy.model import Policy
     from syngrpo.rollout.base import Engine
 
 ENGINES: Registry[type[Engine]] = Registry(

@@ -15,7 +15,7 @@ from typing import Protocol
 import torch
 
 from syngrpo.policy.encode import Prompt, require_context, size_of
-from syngrpo.policy.loading import Policy
+from syngrpo.policy.model import Policy
 from syngrpo.policy.spans import decode
 from syngrpo.rollout.options import RolloutOptions
 from syngrpo.rollout.token_sampling import Sampling

@@ -21,8 +21,8 @@ import torch.distributed as dist
 
 from syngrpo.policy.distribution import scaled_logits
 from syngrpo.policy.encode import Prompt
-from syngrpo.policy.loading import Policy
-from syngrpo.policy.vision import pixel_values
+from syngrpo.policy.forward import pixel_values
+from syngrpo.policy.model import Policy
 from syngrpo.rollout.token_sampling import Sampling
 
 ENVIRONMENT = {
@@ -96,7 +96,7 @@ def multimodal_input(policy: Policy, prompt: Prompt, name: str) -> Any:
         PlaceholderRange,
     )
 
-    grid = prompt.image_grid_thw
+    grid = prompt.image["image_grid_thw"]
     tensors = {"pixel_values": pixel_values(policy, [prompt]).cpu(), "image_grid_thw": grid}
     fields = {
         "pixel_values": MultiModalFieldConfig.flat_from_sizes("image", grid.prod(-1)),

@@ -14,8 +14,8 @@ from collections.abc import Sequence
 import torch
 
 from syngrpo.policy.encode import Prompt
-from syngrpo.policy.forward import forward_rows
-from syngrpo.policy.loading import Policy
+from syngrpo.policy.forward import forward_packed
+from syngrpo.policy.model import Policy
 
 ALIGNED = 8
 """Lengths of prompts and of responses are padded to multiples of this, for which a GPU's matrix
@@ -36,7 +36,7 @@ class SharedDecoder:
         self, policy: Policy, prompts: Sequence[Prompt], group_size: int, room: int
     ) -> None:
         nothing: list[list[torch.Tensor]] = [[] for _ in prompts]
-        rows = forward_rows(policy, policy.base, prompts, nothing, keep_prefix=True)
+        rows = forward_packed(policy, policy.base, prompts, nothing, keep_prefix=True)
         owners = torch.arange(len(prompts), device=policy.device).repeat_interleave(group_size)
         lengths = torch.tensor([len(p.input_ids) for p in prompts], device=policy.device)
         self.states = rows.hidden[lengths.cumsum(0) - 1][owners]

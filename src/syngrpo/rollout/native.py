@@ -15,7 +15,7 @@ import torch
 
 from syngrpo.policy.distribution import scaled_logits
 from syngrpo.policy.encode import Prompt, require_context, size_of
-from syngrpo.policy.loading import Policy
+from syngrpo.policy.model import Policy
 from syngrpo.policy.padded import PaddedDecoder
 from syngrpo.policy.spans import decode
 from syngrpo.rollout.base import Engine, Response, require_seeds

@@ -21,7 +21,8 @@ import torch.distributed as dist
 from safetensors.torch import save
 
 from syngrpo.policy.encode import Prompt
-from syngrpo.policy.loading import Policy
+from syngrpo.policy.forward import split_family
+from syngrpo.policy.model import Policy
 from syngrpo.rollout.base import (
     Engine,
     Response,
@@ -61,7 +62,9 @@ class ServerEngine(Engine):
 
     def __init__(self, policy: Policy, options: RolloutOptions) -> None:
         """Raises InputError when the server's address or token file is wrong, when it refuses the
-        token, computes in another type than the policy, or does not answer in time."""
+        token, computes in another type than the policy, or does not answer in time, and for a model
+        that is called whole."""
+        split_family(policy)
         self._patience_s = options.server_patience_s
         self._client = RolloutClient(
             ServerAddress(str(options.server), read_token(options.server_token_file))

@@ -70,8 +70,8 @@ def pack_request(request: Request) -> bytes:
     tensors = {
         "input_ids": torch.cat([prompt.input_ids for prompt in prompts]),
         "lengths": torch.tensor([len(prompt.input_ids) for prompt in prompts]),
-        "patches": torch.cat([prompt.patches for prompt in prompts]).contiguous(),
-        "grids": torch.cat([prompt.image_grid_thw for prompt in prompts]),
+        "patches": torch.cat([prompt.image["patches"] for prompt in prompts]).contiguous(),
+        "grids": torch.cat([prompt.image["image_grid_thw"] for prompt in prompts]),
         "seeds": torch.tensor(list(request.seeds)),
         "banned": request.banned.cpu(),
         "stop_ids": torch.tensor(request.stop_ids, dtype=torch.long),
@@ -100,7 +100,7 @@ def unpack_request(data: bytes) -> Request:
     input_ids = _split(tensors["input_ids"], lengths, "input_ids")
     patches = _split(tensors["patches"], grids.prod(1), "patches")
     prompts = [
-        Prompt("", ids, image, grid[None], NO_FRAME)
+        Prompt("", ids, {"patches": image, "image_grid_thw": grid[None]}, NO_FRAME)
         for ids, image, grid in zip(input_ids, patches, grids, strict=True)
     ]
     try:

@@ -14,7 +14,8 @@ from typing import Any
 import torch
 
 from syngrpo.policy.encode import Prompt
-from syngrpo.policy.loading import Policy
+from syngrpo.policy.forward import split_family
+from syngrpo.policy.model import Policy
 from syngrpo.rollout.base import (
     Engine,
     Response,
@@ -49,8 +50,9 @@ class VllmEngine(Engine):
     """
 
     def __init__(self, policy: Policy, options: RolloutOptions) -> None:
-        """Raises InputError when vLLM is not installed."""
+        """Raises InputError when vLLM is not installed, or the model is called whole."""
         require_vllm()
+        split_family(policy)
         context = policy.base.config.text_config.max_position_embeddings
         self.max_length = min(options.vllm_max_length, context)
         cache_bytes = round(options.vllm_cache_gib * 2**30)

@@ -22,7 +22,7 @@ from torch import nn
 from torch.distributed.tensor import DTensor
 from transformers.core_model_loading import revert_weight_conversion
 
-from syngrpo.policy.loading import Policy
+from syngrpo.policy.model import Policy
 from syngrpo.sample import InputError
 
 HEADER = struct.Struct("<QI")

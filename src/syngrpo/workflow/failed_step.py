@@ -20,7 +20,7 @@ def describe_rows(rows: Sequence[UpdateRow]) -> list[dict[str, Any]]:
         {
             "sample_id": row.prompt.sample_id,
             "input_ids": row.prompt.input_ids,
-            "image_grid_thw": row.prompt.image_grid_thw,
+            "image": {name: list(part.shape) for name, part in row.prompt.image.items()},
             "segments": [vars(segment) for segment in row.segments],
         }
         for row in rows

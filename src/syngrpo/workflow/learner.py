@@ -16,7 +16,7 @@ from torch.distributed.tensor import DTensor
 
 from syngrpo.config import Config
 from syngrpo.policy.encode import Prompt
-from syngrpo.policy.loading import Policy
+from syngrpo.policy.model import Policy
 from syngrpo.policy.packed import PackedRow, Segment, segment_logprobs
 from syngrpo.policy.sharding import put_together, without_storage
 from syngrpo.sample import InputError

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 from syngrpo.policy.encode import Prompt, encode
-from syngrpo.policy.loading import Policy
+from syngrpo.policy.model import Policy
 from syngrpo.sample import EncodedImage, Sample
 from syngrpo.workflow.processes import Processes
 from syngrpo.workflow.update_rows import CreditedSegment, UpdateRow

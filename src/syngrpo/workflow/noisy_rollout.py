@@ -12,8 +12,8 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from syngrpo.policy.encode import Prompt
-from syngrpo.policy.loading import Policy
+from syngrpo.policy.encode import Prompt, change_pixels
+from syngrpo.policy.model import Policy
 from syngrpo.rollout.base import Response, Rollout
 from syngrpo.rollout.token_sampling import Sampling
 
@@ -29,15 +29,16 @@ def waning(strength: float, done: int, steps: int) -> float:
     return strength / (1 + math.exp(STEEPNESS * (done / steps - MIDDLE)))
 
 
-def distorted(prompt: Prompt, strength: float, seed: int) -> Prompt:
+def distorted(policy: Policy, prompt: Prompt, strength: float, seed: int) -> Prompt:
     """The prompt with noise in its image: √(1 − s²)·x + s·n for pixels x in [−1, 1] and standard
     normal n, as a diffusion process would add it."""
-    generator = torch.Generator().manual_seed(seed)
-    pixels = prompt.patches.float() / 127.5 - 1
-    noise = torch.randn(pixels.shape, generator=generator)
-    mixed = math.sqrt(1 - strength**2) * pixels + strength * noise
-    patches = ((mixed + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
-    return replace(prompt, patches=patches, features=None)
+
+    def diffused(pixels: torch.Tensor) -> torch.Tensor:
+        generator = torch.Generator().manual_seed(seed)
+        noise = torch.randn(pixels.shape, generator=generator)
+        return math.sqrt(1 - strength**2) * pixels + strength * noise
+
+    return change_pixels(policy, prompt, diffused)
 
 
 @dataclass(frozen=True)
@@ -63,7 +64,8 @@ class NoisyRollout:
         noisy, originals = group_size // 2, group_size - group_size // 2
         strength, others = self.strength(), [seed + OTHER_STREAM for seed in seeds]
         distorted_prompts = [
-            distorted(prompt, strength, seed) for prompt, seed in zip(prompts, others, strict=True)
+            distorted(policy, prompt, strength, seed)
+            for prompt, seed in zip(prompts, others, strict=True)
         ]
         groups = self.rollout(
             policy, [*prompts, *distorted_prompts], originals, sampling, [*seeds, *others]

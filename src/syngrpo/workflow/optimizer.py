@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from transformers import get_scheduler
 
 from syngrpo.config import Config
-from syngrpo.policy.loading import Policy
+from syngrpo.policy.model import Policy
 from syngrpo.policy.sharding import spread_like
 
 STEP_BYTES = 2**28

@@ -22,7 +22,7 @@ import torch.distributed as dist
 from accelerate import PartialState
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 
-from syngrpo.policy.loading import Policy
+from syngrpo.policy.model import Policy
 from syngrpo.sample import InputError
 
 T = TypeVar("T")

@@ -9,7 +9,7 @@ from dataclasses import replace
 from threading import Lock
 
 from syngrpo.policy.encode import Prompt, encode
-from syngrpo.policy.loading import Policy
+from syngrpo.policy.model import Policy
 from syngrpo.sample import Sample
 from syngrpo.tasks import PromptStyle, get_task
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from syngrpo.config import Config
-from syngrpo.policy.loading import Policy
+from syngrpo.policy.model import Policy
 from syngrpo.rollout import RolloutOptions, make_rollout
 from syngrpo.rollout.base import Rollout
 from syngrpo.workflow.noisy_rollout import NoisyRollout, waning

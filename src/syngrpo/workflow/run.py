@@ -28,7 +28,8 @@ from syngrpo.pages.run_report import write_report
 from syngrpo.pages.run_summary import print_summary
 from syngrpo.pages.training_progress import TrainingProgress
 from syngrpo.painting.gate import GateThresholds
-from syngrpo.policy.loading import Policy, load_policy
+from syngrpo.policy.loading import load_policy
+from syngrpo.policy.model import Policy
 from syngrpo.policy.model_options import LoraOptions
 from syngrpo.pool.sampling import SamplingPolicy, dataset_weights
 from syngrpo.pool.store import Pool

@@ -6,8 +6,9 @@ from collections.abc import Iterable
 from heapq import nlargest
 
 from syngrpo.config import Config
-from syngrpo.policy.encode import PromptSize, prompt_size, require_context
-from syngrpo.policy.loading import Policy
+from syngrpo.policy.encode import prompt_size, require_context
+from syngrpo.policy.families.base import PromptSize
+from syngrpo.policy.model import Policy
 from syngrpo.sample import InputError, Sample
 from syngrpo.tasks import get_task
 

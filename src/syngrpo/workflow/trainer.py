@@ -13,7 +13,7 @@ from syngrpo.data_server.client import DataClient
 from syngrpo.method.baseline import DiversityBaseline, Measured
 from syngrpo.method.diversity import has_zero_variance
 from syngrpo.method.ledger import Ledger, PendingDescription
-from syngrpo.policy.loading import Policy
+from syngrpo.policy.model import Policy
 from syngrpo.pool.jobs import JobRequest
 from syngrpo.pool.stored_samples import Observation, PoolSample
 from syngrpo.rollout.base import Response

@@ -1,15 +1,39 @@
-"""What the rest of the policy asks of a model family."""
+"""What the rest of ``policy`` asks of a model family."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import nn
 
-from syngrpo.boxes import CoordinateFrame
+from syngrpo.policy.model_options import Coordinates
+from syngrpo.sample import Sample
+
+
+@dataclass(frozen=True, eq=False)
+class Encoded:
+    """A prompt as a family's processor made it; tensors on the CPU.
+
+    ``input_ids`` int64 (P,); ``image`` are tensors by name, whatever the family reads images from;
+    ``resized`` is the width and height in pixels to which the image was stretched, None if it was
+    cut into tiles, padded or cropped instead.
+    """
+
+    input_ids: torch.Tensor
+    image: dict[str, torch.Tensor]
+    resized: tuple[int, int] | None
+
+
+@dataclass(frozen=True)
+class PromptSize:
+    """Tokens of a prompt, and how many of them are its image's."""
+
+    tokens: int
+    image: int
 
 
 @dataclass(frozen=True, eq=False)
@@ -22,57 +46,122 @@ class ImageFeatures:
     deeper: tuple[torch.Tensor, ...] = ()
 
 
-class Family(Protocol):
+class Family(ABC):
     """One family of vision-language models. ``model`` is always the plain transformers model.
 
+    ``name``: what messages call the family.
     ``shares_prefix``: its attention can run with our layouts, so that a prompt is computed once for
     all that continues it. False where a layer carries a state through the sequence.
+    ``coordinates``: how its models write coordinates, None if the user has to say it.
     """
 
     name: str
-    shares_prefix: bool
+    shares_prefix: bool = False
+    coordinates: Coordinates | None = None
 
-    def prepare(self, model: Any) -> None:
-        """After loading: exchanges slow parts for faster ones that compute the same.
+    def known_coordinates(self, model_type: str) -> Coordinates | None:
+        """Return how models of this type write coordinates, None if the user has to say it."""
+        return self.coordinates
 
-        Parameters keep their names and shapes.
+    def prepare(self, model: Any) -> None:  # noqa: B027
+        """Exchange slow parts of a model that was just loaded for faster ones that compute the
+        same. Parameters keep their names and shapes."""
+
+    @abstractmethod
+    def limit_pixels(self, image_processor: Any, max_pixels: int) -> None:
+        """Make the image processor shrink images to at most this area in pixels.
+
+        Raises InputError when it cannot.
         """
 
+    @abstractmethod
+    def read(self, processor: Any, config: Any, sample: Sample, chat: str) -> Encoded:
+        """Decode the sample's image and encode it with ``chat``, the text of the chat template.
+
+        Raises InputError for an image that cannot be decoded or is refused by the processor.
+        """
+
+    @abstractmethod
+    def size(self, processor: Any, config: Any, sample: Sample, chat: str) -> PromptSize:
+        """Return the size of what ``read`` would give, without decoding the image.
+
+        Raises InputError as ``read`` does, except for an image that cannot be decoded.
+        """
+
+    @abstractmethod
+    def pixels_per_token(self, image_processor: Any) -> int | None:
+        """Return the area of the resized image that becomes one token, None if it varies."""
+
+    @abstractmethod
+    def change_pixels(
+        self,
+        image: dict[str, torch.Tensor],
+        image_processor: Any,
+        change: Callable[[torch.Tensor], torch.Tensor],
+    ) -> dict[str, torch.Tensor]:
+        """Return a copy of ``Encoded.image`` with other colours: ``change`` maps those of now,
+        float32 in [-1, 1], to new ones of the same shape, which are rounded to one byte each."""
+
+    @abstractmethod
     def text_model(self, model: Any) -> Any:
-        """The decoder stack; called with ``inputs_embeds`` or ``input_ids`` and positions."""
+        """Return the decoder stack. Its output has ``last_hidden_state`` (rows, N, d)."""
 
+    @abstractmethod
+    def vision_parameters(self, model: Any) -> list[nn.Parameter]:
+        """Return everything that ``model.freeze_vision`` freezes."""
+
+    @abstractmethod
+    def banned_token_ids(self, config: Any, tokenizer: Any) -> list[int]:
+        """Return the ids that may never be sampled: placeholders of images, and rows of the
+        embedding matrix that are no token."""
+
+    @abstractmethod
+    def lora_targets(self, model: Any, freeze_vision: bool) -> str:
+        """Return a regular expression over the names of the linear layers that get adapters."""
+
+
+class SplitFamily(Family):
+    """A family whose vision tower and text model are called apart.
+
+    So the vision tower runs once an image, however many responses there are to it, and once a
+    sample and step if it is frozen.
+    """
+
+    @abstractmethod
     def vision_tower(self, model: Any) -> nn.Module:
-        """Everything that ``freeze_vision`` freezes."""
+        """Return the module that makes features of images, projection included."""
 
+    @abstractmethod
+    def pixel_values(
+        self, images: Sequence[dict[str, torch.Tensor]], image_processor: Any, device: torch.device
+    ) -> torch.Tensor:
+        """Return what the processor makes of these ``Encoded.image``: float32 (patches, d)."""
+
+    @abstractmethod
     def image_features(
         self, model: Any, pixel_values: torch.Tensor, image_grid_thw: torch.Tensor
     ) -> list[ImageFeatures]:
-        """The vision tower over I images, differentiable.
+        """Run the vision tower over I images, differentiably.
 
         ``pixel_values`` (patches, d) and ``image_grid_thw`` (I, 3) are the processor's.
         """
 
+    @abstractmethod
     def embed(
         self, model: Any, input_ids: torch.Tensor, images: Sequence[ImageFeatures]
     ) -> dict[str, Any]:
-        """Keyword arguments of the text model for tokens and their images, differentiable.
+        """Return keyword arguments of the text model for tokens and their images, differentiably.
 
         ``input_ids`` (R, N) holds one placeholder per image feature; ``images`` has one entry for
         each run of placeholders, in reading order. Raises when their numbers differ.
         """
 
+    @abstractmethod
     def positions(
         self, model: Any, input_ids: torch.Tensor, image_grid_thw: torch.Tensor
     ) -> torch.Tensor:
-        """Rotary positions (3, P) of one prompt (P,); what follows continues at their max + 1."""
+        """Return the rotary positions (3, P) of one prompt (P,). What follows the prompt continues
+        at their maximum + 1."""
 
-    def frame(
-        self, width: int, height: int, image_grid_thw: torch.Tensor, image_processor: Any
-    ) -> CoordinateFrame:
-        """How this family writes coordinates of an image of ``width`` x ``height`` pixels."""
-
-    def banned_token_ids(self, config: Any, tokenizer: Any) -> list[int]:
-        """Ids that may never be sampled: placeholders of images, and rows without a token."""
-
-    def lora_targets(self, freeze_vision: bool) -> str:
-        """A regular expression over module names: the linear layers that get adapters."""
+    def vision_parameters(self, model: Any) -> list[nn.Parameter]:
+        return list(self.vision_tower(model).parameters())

@@ -11,12 +11,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
-from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor, PreTrainedConfig
+from transformers import AutoModelForImageTextToText
 
 from syngrpo.policy.encode import Prompt
-from syngrpo.policy.families.registry import get_family
-from syngrpo.policy.loading import DTYPES, Policy
+from syngrpo.policy.families.base import SplitFamily
+from syngrpo.policy.loading import DTYPES, read_model_files
 from syngrpo.policy.lora import adapter_base, is_adapter
+from syngrpo.policy.model import Policy
 from syngrpo.rollout.server_messages import Request
 from syngrpo.rollout.weight_stream import Weights, checkpoint_weights
 from syngrpo.sample import InputError
@@ -54,12 +55,13 @@ class ModelOutline(Policy):
     def _require_image(self, prompt: Prompt) -> None:
         processor = self.processor.image_processor
         side, merged = processor.patch_size, processor.merge_size
-        if prompt.patches.shape[1:] != (3, side, side):
+        shape = tuple(prompt.image["patches"].shape[1:])
+        if shape != (3, side, side):
             raise InputError(
-                f"patches of {tuple(prompt.patches.shape[1:])} values where the model has "
+                f"patches of {shape} values where the model has "
                 f"{(3, side, side)}; run server and trainer with the same model"
             )
-        time, height, width = prompt.image_grid_thw[0].tolist()
+        time, height, width = prompt.image["image_grid_thw"][0].tolist()
         if time != 1 or height % merged or width % merged:
             raise InputError(
                 f"an image of {time} x {height} x {width} patches, of which the model merges "
@@ -118,14 +120,12 @@ def load_outline(path: str | Path, dtype: str, device: str) -> ModelOutline:
     Raises InputError when there is no such model, or its family is unknown.
     """
     source = adapter_base(Path(path)) if is_adapter(Path(path)) else str(path)
-    try:
-        written, _ = PreTrainedConfig.get_config_dict(source)
-        family = get_family(str(written.get("model_type")))
-        config = AutoConfig.from_pretrained(source)
-        processor = AutoProcessor.from_pretrained(source)
-    except OSError as error:
-        reason = str(error).splitlines()[0]
-        raise InputError(f"model {source} cannot be loaded ({reason}); check --model") from None
+    family, config, processor = read_model_files(source)
+    if not isinstance(family, SplitFamily):
+        raise InputError(
+            f"model {source} (type {config.model_type}) has no rollout server: only families whose "
+            "vision tower runs apart have one; leave out rollout.server in the run"
+        )
     with torch.device("meta"):
         model = AutoModelForImageTextToText.from_config(config, dtype=DTYPES[dtype])
     banned = torch.tensor([], dtype=torch.long, device=device)

@@ -1,0 +1,63 @@
+"""What is used of transformers beyond its documented interface.
+
+Checked with transformers 5.23.0; the allowed range is 5.18 to 6 (pyproject.toml). A new version
+may move any of this: look here first.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from transformers import AttentionInterface, AttentionMaskInterface
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
+from transformers.masking_utils import sdpa_mask
+from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES
+
+
+def register_attention(name: str, attention: Callable[..., Any]) -> None:
+    """Let models choose ``attention`` by this name. It gets the masks that SDPA gets."""
+    AttentionInterface.register(name, attention)
+    AttentionMaskInterface.register(name, sdpa_mask)
+
+
+def plain_attention(*arguments: Any, **options: Any) -> tuple[torch.Tensor, None]:
+    """Attend as transformers does with its implementation ``sdpa``."""
+    return sdpa_attention_forward(*arguments, **options)
+
+
+def reads_images(model_type: str) -> bool:
+    """Return whether ``AutoModelForImageTextToText`` loads models of this type."""
+    return model_type in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES
+
+
+def block_classes(model: Any) -> set[str]:
+    """Return the names of the classes of a model's layers, the parts that stay in one piece when
+    its weights are spread over devices."""
+    return set(model._no_split_modules or ())
+
+
+def checkpoint_activations(model: Any) -> None:
+    """Let the model compute its activations again in the backward pass instead of keeping them."""
+    # transformers 5.18 and 5.19 know the older name alone; later it is deprecated.
+    older = model.gradient_checkpointing_enable
+    getattr(model, "activation_checkpointing_enable", older)({"use_reentrant": False})
+
+
+def row_positions(
+    model: Any, input_ids: torch.Tensor, mask: torch.Tensor, inputs: dict[str, torch.Tensor]
+) -> torch.Tensor:
+    """Return the positions of the tokens of padded rows, as the model itself would choose them.
+
+    ``input_ids`` and ``mask`` (R, N), ``inputs`` what else the model is called with. The result is
+    (R, N), or (3, R, N) for a model with three-part rotary positions.
+    """
+    own = getattr(model.base_model, "get_rope_index", None)
+    if own is None:
+        return (mask.cumsum(-1) - 1).clamp(min=0)
+    known = inspect.signature(own).parameters
+    given = {"attention_mask": mask, **inputs}
+    positions: torch.Tensor = own(input_ids, **{k: v for k, v in given.items() if k in known})[0]
+    return positions

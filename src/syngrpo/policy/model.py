@@ -1,0 +1,122 @@
+"""The model in training: the one object that rollout, update, evaluation and checkpoint share."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from peft import PeftModel
+from torch import Tensor, nn
+from torch.distributed.device_mesh import DeviceMesh
+
+from syngrpo.policy.compat_transformers import block_classes
+from syngrpo.policy.families.base import Family
+from syngrpo.policy.model_options import Coordinates
+from syngrpo.policy.sharding import Sharding
+
+
+@dataclass
+class Policy:
+    """A model in training with all that is needed to use it.
+
+    ``model`` is what the optimizer sees (a PeftModel with LoRA); ``base`` is always the plain
+    transformers model inside. ``banned`` are token ids that are never sampled, ``stop_ids`` end a
+    response. ``coordinates``: how the model writes them. With ``shares_prefix`` a group's prompt is
+    computed once; without, rows are padded. ``varlen``: whether packed rows use the kernel for
+    variable lengths; ``cuda_graphs``: whether a GPU replays the steps of a rollout.
+    ``reference`` is the frozen copy that ``keep_reference`` made, if any. After ``shard`` the
+    weights are spread over processes (``sharding``), and only ``run`` and ``whole`` may use them.
+    """
+
+    model: nn.Module
+    processor: Any
+    family: Family
+    banned: torch.Tensor
+    stop_ids: tuple[int, ...]
+    coordinates: Coordinates = "pixels"
+    shares_prefix: bool = True
+    varlen: bool = False
+    cuda_graphs: bool = True
+    reference: nn.Module | None = None
+    sharding: Sharding | None = None
+
+    @property
+    def tokenizer(self) -> Any:
+        return self.processor.tokenizer
+
+    @property
+    def base(self) -> Any:
+        return self.model.get_base_model() if isinstance(self.model, PeftModel) else self.model
+
+    @property
+    def device(self) -> torch.device:
+        return self.base.device
+
+    def trainable_parameters(self) -> list[nn.Parameter]:
+        return [p for p in self.model.parameters() if p.requires_grad]
+
+    def keep_reference(self) -> None:
+        """Copy the weights of now as the KL reference. With LoRA the base weights are it."""
+        if not isinstance(self.model, PeftModel):
+            shared = {id(p): p for p in self.model.parameters() if not p.requires_grad}
+            self.reference = copy.deepcopy(self.model, shared).requires_grad_(False)
+
+    def shard(self, mesh: DeviceMesh, float32: bool) -> None:
+        """Spread all weights over the processes of the mesh. This is the last thing to be done to a
+        policy before training.
+
+        A frozen vision tower stays whole on each process, so that each can run it on its own images
+        at any time. With ``float32`` the trained weights are float32 from now on.
+        """
+        tower = self.family.vision_parameters(self.base)
+        self.sharding = Sharding(
+            self.model,
+            self.reference,
+            block_classes(self.base),
+            [] if any(p.requires_grad for p in tower) else tower,
+            mesh,
+            self.base.dtype,
+            float32,
+        )
+
+    @contextmanager
+    def whole(self) -> Iterator[Policy]:
+        """Yield this policy with all its weights in one place, to sample from, to evaluate or to
+        save; the policy itself if it is not sharded. All processes enter the block together."""
+        if self.sharding is None:
+            yield self
+            return
+        with self.sharding.whole() as model:
+            yield replace(self, model=model, reference=None, sharding=None)
+
+    def run(self, call: Callable[[], Tensor], reference: bool = False) -> Tensor:
+        """Return ``call()``, which computes with the model (or with the reference).
+
+        When the policy is sharded, all processes call this together and equally often.
+        """
+        return call() if self.sharding is None else self.sharding.compute(call, reference)
+
+    @contextmanager
+    def as_reference(self) -> Iterator[Any]:
+        """Yield the plain transformers model that is the reference inside the ``with`` block."""
+        if isinstance(self.model, PeftModel):
+            with self.model.disable_adapter():
+                yield self.base
+        elif self.reference is not None:
+            yield self.reference
+        else:
+            raise RuntimeError("no reference: call keep_reference() before the first update")
+
+    def save(self, directory: Path) -> None:
+        """Write weights (adapters merged), configuration, tokenizer and image processor."""
+        model = self.base
+        if isinstance(self.model, PeftModel):
+            # A copy: merging and unmerging in place would round the base weights.
+            model = copy.deepcopy(self.model).merge_and_unload()
+        model.save_pretrained(directory)
+        self.processor.save_pretrained(directory)
