@@ -1,6 +1,7 @@
 """The house: what `lint-imports` does not check of the order of the source."""
 
 import importlib.util
+import re
 from collections import Counter
 from html import escape
 from pathlib import Path
@@ -66,7 +67,12 @@ def test_no_modules_import_each_other_in_a_circle() -> None:
 
 def test_the_name_of_a_module_occurs_once() -> None:
     names = Counter(path.stem for path in SOURCE.parent.glob("syngrpo*/**/*.py"))
-    assert {n for n, count in names.items() if count > 1} <= {"__init__", "__main__", "base"}
+    assert {n for n, count in names.items() if count > 1} <= {
+        "__init__",
+        "__main__",
+        "base",
+        "options",
+    }
 
 
 @pytest.mark.parametrize("floor", HOUSE.floors())
@@ -77,3 +83,27 @@ def test_the_picture_shows_each_floor_with_the_first_line_of_its_docstring(floor
     shown = [HOUSE.floor_label(floor), *wrap(line, HOUSE.WRAP, break_on_hyphens=False)]
     missing = [text for text in shown if escape(text, quote=False) not in svg]
     assert not missing, "run: python docs/house.py"
+
+
+PAGES = [
+    path
+    for pattern in (
+        "*.md",
+        "docs/*.md",
+        "benchmarks/*.md",
+        "examples/**/*.md",
+        "experiments/**/*.md",
+    )
+    for path in sorted(ROOT.glob(pattern))
+]
+BASES = (ROOT, ROOT / "src", ROOT / "src" / "syngrpo")
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_what_a_page_links_to_and_the_modules_it_names_exist(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    links = re.findall(r"\]\((?!https?:|#)([^)#\s]+)", text)
+    modules = re.findall(r"(?<![\w/.-])((?:\w+/)+\w+\.py)\b", text)
+    missing = [link for link in links if not (page.parent / link).exists()]
+    missing += [name for name in modules if not any((base / name).exists() for base in BASES)]
+    assert not missing

@@ -139,6 +139,7 @@ def select_held(connection: sqlite3.Connection, job_id: str, worker: str) -> Hel
 
 
 def job_exists(connection: sqlite3.Connection, job_id: str) -> bool:
+    """Whether the pool has a job with this id, in whatever state."""
     return connection.execute("SELECT 1 FROM jobs WHERE id = ?", (job_id,)).fetchone() is not None
 
 
