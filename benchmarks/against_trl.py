@@ -1,10 +1,11 @@
-"""One training step of ours and one of TRL's GRPOTrainer, in turns, each timed in two halves.
+"""Times one training step of ours and one of TRL's GRPOTrainer, in turns, each in two halves.
 
-Same process, same threads or device, same checkpoint, same images, prompts, group size and response
-length (end tokens do not end a response here). TRL trains by its own ``train()``; after each of its
-steps we do one of ours, so that both see the same state of the machine. Ours is the project's own
-way: encode, ``rollout``, ``Updater``. Everything counts, from the encoded image to the optimizer's
-step. TRL runs at its best: no reference model, no second forward pass for old log-probabilities.
+Both have the same process, the same threads or device, the same checkpoint, images, prompts, group
+size and response length (end tokens do not end a response here). TRL trains by its own ``train()``;
+after each of its steps we do one of ours, so that both meet the same load of the machine. Our step
+is the one of the project: encode, ``rollout``, ``Learner``. The time runs from the encoded image to
+the optimizer's step. TRL runs at its best: no reference model, no second forward pass for old
+log-probabilities.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ QUESTION = "the small red lamp"
 
 @dataclass
 class Times:
-    """Seconds of every measured step. ``rollout``: from encoded images to scored responses;
+    """Seconds of each measured step. ``rollout``: from encoded images to scored responses;
     ``update``: from there to new weights."""
 
     rollout: list[float] = field(default_factory=list)
@@ -54,19 +55,20 @@ class Times:
 
 
 def ratio(peer: Sequence[float], ours: Sequence[float]) -> float:
-    """Median over steps of the peer's time to ours right after it."""
+    """Return the median over steps of the other trainer's time, divided by the time of our next
+    step."""
     return statistics.median(theirs / own for theirs, own in zip(peer, ours, strict=True))
 
 
 def now(device: torch.device) -> float:
-    """The clock, once the device has done all it was told to."""
+    """Return the time once the device has finished all its work."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     return time.perf_counter()
 
 
 def make_samples(count: int, width: int, height: int) -> list[Sample]:
-    """Noise images: their content costs nothing and changes nothing."""
+    """Return samples with images of noise: the content of an image does not change the time."""
     rng = np.random.default_rng(0)
     box = (0.0, 0.0, 1.0, 1.0)
     samples = []
@@ -77,17 +79,19 @@ def make_samples(count: int, width: int, height: int) -> list[Sample]:
 
 
 def reward_of(token_ids: list[int]) -> float:
-    """Arbitrary but deterministic, different within a group: every response gets a gradient."""
+    """Return an arbitrary but deterministic reward that differs within a group, so that every
+    response has a gradient."""
     return (sum(token_ids) % 97) / 97
 
 
 def rewards(completion_ids: list[list[int]], **_: object) -> list[float | None]:
-    """The same in TRL's form."""
+    """Return the same rewards in the form that TRL asks for."""
     return [reward_of(ids) for ids in completion_ids]
 
 
 class OurStep:
-    """Encode, roll out, update, by the settings of ``config``: one training step, timed."""
+    """Does one training step with the settings of ``config`` and times it: encode, roll out,
+    update."""
 
     def __init__(self, config: Config, policy: Policy, samples: list[Sample]) -> None:
         self.config, self.samples = config, samples
@@ -106,7 +110,7 @@ class OurStep:
         self.times.update.append(end - middle)
 
     def roll_out(self, new_tokens: int) -> tuple[list[Prompt], list[list[Response]]]:
-        """The next samples' prompts, and a group of responses to each."""
+        """Sample a group of responses to each of the next prompts."""
         step, count = len(self.times.update), self.config.trainer.groups_per_step
         first = step * count % len(self.samples)
         drawn = self.samples[first : first + count]
@@ -118,7 +122,7 @@ class OurStep:
 
 
 def credited(prompt: Prompt, group: list[Response]) -> UpdateRow:
-    """A group's row of the update: plain GRPO, one advantage a response."""
+    """Make a group's row of the update: plain GRPO, one advantage for each response."""
     rewards = torch.tensor([reward_of(response.token_ids.tolist()) for response in group])
     advantages = accuracy_advantages(rewards, floor=0.0)
     segments = [
@@ -136,8 +140,8 @@ def credited(prompt: Prompt, group: list[Response]) -> UpdateRow:
 
 
 class TrlTrainer(GRPOTrainer):
-    """TRL's trainer, which also notes how long it generated and scored: what its
-    ``_prepare_inputs`` does, once an optimizer's step; everything else in a step is its update."""
+    """TRL's trainer, which also notes the time of its rollouts: that of ``_prepare_inputs``, once
+    for each step of the optimizer. The rest of a step is its update."""
 
     prepared_s = 0.0
 
@@ -171,10 +175,10 @@ class Turns(TrainerCallback):
 def take_turns(
     ours: OurStep, model: Any, processor: Any, steps: int, rows: int | None = None, **options: Any
 ) -> Times:
-    """TRL's times over ``steps`` steps; ``ours`` notes its own.
+    """Return the times of ``steps`` steps of TRL; ``ours`` notes its own.
 
-    ``model`` is a plain transformers model. ``rows`` responses share a forward and backward pass of
-    TRL's (None: all). ``options`` are more of GRPOConfig's.
+    ``model`` is a plain transformers model. ``rows`` is the number of responses that share a
+    forward and backward pass of TRL's (None: all). ``options`` are further arguments of GRPOConfig.
     """
     config, samples = ours.config, ours.samples
     responses = config.trainer.groups_per_step * config.rollout.group_size

@@ -1,10 +1,11 @@
-"""The whole life of a job: submitted by a trainer's client, leased, handed in, and back in the
-trainer's pool with its picture; beside the pool and through HTTP.
+"""Measures the whole life of a job: a trainer's client submits it, a worker leases it and hands in
+a picture, and the picture comes back to the trainer's pool. Once beside the pool, once through
+HTTP.
 
-The generator does nothing, so the queue, the service and the disk are measured alone: workers hand
-in a picture of their own for each job at once. ``painted`` rows are those of the real worker
-processes, which also decode, composite, encode and judge. Times of submits are those of calls with
-16 jobs. All processes share this machine.
+The workers hand in a picture of their own for each job at once, without a generator, so that the
+queue, the service and the disk are measured alone. The rows ``painted`` are those of the real
+worker processes, which also decode, composite, encode and judge. The times of submits are those of
+calls with 16 jobs. All processes share this machine.
 
     python -m benchmarks.data_server
 """
@@ -53,13 +54,14 @@ RUN = "bench"
 CALL = 16
 IN_FLIGHT = 512
 FAR = 10_000_000
-"""Seeds of jobs that must differ from all before start here."""
+"""First seed of the jobs that must differ from all earlier ones."""
 POLICY = SamplingPolicy(max_children=100_000, max_unmeasured=10_000_000)
 
 
 @dataclass
 class Life:
-    """One measurement; ``submits`` are seconds (n,) of client calls, ``posts`` of the server's."""
+    """One measurement. ``submits``: seconds (n,) of the client's calls; ``posts``: seconds of the
+    server's POST requests."""
 
     jobs_per_s: float
     submits: np.ndarray
@@ -67,8 +69,8 @@ class Life:
 
 
 def live(client: AsyncClient, first: int, jobs: int, parents: list[str], warm: int) -> Life:
-    """Submits jobs, no more than ``IN_FLIGHT`` ahead, until all have come back. The clock runs
-    from the outcome number ``warm`` on, when all workers are up."""
+    """Submit jobs, at most ``IN_FLIGHT`` ahead, until all have come back. The time is counted from
+    outcome number ``warm`` on, when all workers run."""
     submits: list[float] = []
     submitted = ended = 0
     began = time.perf_counter()
@@ -104,11 +106,11 @@ def embedded(folder: Path, jobs: int, workers: int) -> Life:
 
 
 def through_http(folder: Path, jobs: int, workers: int, queued: int) -> tuple[Life, Life]:
-    """(The whole life up to the trainer's pool, the life up to the server's pool). ``posts`` of the
-    first are those of a server that has nothing else to do, of the second those beside workers.
+    """Return the life of jobs up to the trainer's pool, and up to the server's pool.
 
-    ``queued`` jobs wait in the queue before those that are measured; then there is no whole life,
-    as workers take the oldest first.
+    ``posts`` of the first are requests to a server that has nothing else to do; ``posts`` of the
+    second are sent while workers run. ``queued`` jobs wait in the queue before those that are
+    measured. Then the first life is not measured, because workers take the oldest jobs first.
     """
     samples, parents = seeds(1000), [f"seed-{n + 1}" for n in range(1000)]
     own, settings = folder / "trainer", settings_for(folder / "trainer")
@@ -137,7 +139,7 @@ def through_http(folder: Path, jobs: int, workers: int, queued: int) -> tuple[Li
 
 
 def fill(directory: Path, count: int, parents: list[str]) -> None:
-    """Queues jobs as another process of the server's host may."""
+    """Queue jobs as another process on the server's host may do."""
     with closing(Pool.open(directory)) as pool:
         queue = JobQueue(pool, 10_000_000, 60, 3, POLICY)
         for first in range(1000, 1000 + count, 5000):
@@ -145,7 +147,7 @@ def fill(directory: Path, count: int, parents: list[str]) -> None:
 
 
 def _of_server(connection: Connection, first: int, jobs: int, parents: list[str]) -> Life:
-    """Jobs that end at the server a second while a client posts a call's jobs as they do."""
+    """Measure jobs that end at the server, while a client posts new jobs as fast as they end."""
     posts: list[float] = []
     state = "admitted"
     begin, start = _count(connection, state), time.perf_counter()
@@ -176,7 +178,8 @@ def _until(condition: Callable[[], bool]) -> None:
 
 
 def painted(folder: Path, generator: str, workers: int, jobs: int) -> float:
-    """Jobs a second of real worker processes beside the pool, from the tenth outcome on."""
+    """Return the jobs a second of real worker processes beside the pool, from the tenth outcome of
+    each worker on."""
     samples = rooms_samples("train", 100)
     settings = settings_for(folder, generator, workers)
     fingerprint = NoopGenerator.fingerprint if generator == "noop" else Sleeping.fingerprint

@@ -1,8 +1,8 @@
-"""Samples a second: our evaluation against a plain ``model.generate`` loop of batch 1.
+"""Samples a second: our evaluation against a plain ``model.generate`` loop with batch size 1.
 
-Same process, same threads, same weights, same samples, same length of every response (end tokens do
-not end one here), greedy, key-value cache on in both. Both do everything from the encoded image to
-the text; ours reads, scores and summarises besides. They take turns, round by round.
+Both have the same process, threads, weights, samples and length of every response (end tokens do
+not end one here); greedy, with the key-value cache. Both do everything from the encoded image to
+the text; ours also reads, scores and summarises. They take turns, one round each.
 
     python -m benchmarks.evaluation
 """
@@ -35,7 +35,7 @@ Texts = list[str]
 
 
 class PlainLoop:
-    """What one writes in ten lines: one sample at a time through ``generate``."""
+    """The loop that one would write in ten lines: one sample at a time through ``generate``."""
 
     def __init__(self, model: Path, device: str, new_tokens: int) -> None:
         self.processor = AutoProcessor.from_pretrained(model)
@@ -68,7 +68,7 @@ class PlainLoop:
 
 
 class Ours:
-    """``evaluate`` as the command calls it, greedy only."""
+    """``evaluate`` as the command calls it, greedy responses only."""
 
     def __init__(self, model: Path, device: str, new_tokens: int, batch_size: int) -> None:
         self.policy = load_policy(model, device=device)

@@ -1,5 +1,5 @@
-"""The other ends of what ``benchmarks.data_server`` measures: a server, and workers that do nothing
-but take jobs and hand in a picture of their own for each."""
+"""The processes that ``benchmarks.data_server`` measures against: a server, and workers that only
+lease jobs and hand in a picture for each."""
 
 from __future__ import annotations
 
@@ -30,15 +30,15 @@ from syngrpo.sample import EncodedImage, Sample
 from syngrpo.serving.http_client import ServerAddress
 
 TURN = 16
-"""Jobs that a worker leases at once."""
+"""Number of jobs that a worker leases at once."""
 CHANGED = 150
-"""A picture is this many times 32 bytes larger than the template's."""
+"""A picture is this many times 32 bytes larger than the template."""
 SLEEP_S = 0.1
 spawn = multiprocessing.get_context("spawn")
 
 
 class Sleeping(NoopGenerator):
-    """As if another device painted."""
+    """A generator that sleeps instead of painting, as if another device painted."""
 
     fingerprint = "sleeping"
 
@@ -64,8 +64,8 @@ def settings_for(folder: Path, generator: str = "noop", workers: int = 1) -> Syn
 
 
 def hand_in(source: JobSource, stop: Event) -> None:
-    """What a worker does whose generator, compositing and gate cost nothing: a picture of its own
-    for every job."""
+    """Hand in a picture of its own for each job, as a worker would whose generator, compositing and
+    gate take no time."""
     picture = TEMPLATE.image
     while not stop.is_set():
         leased = source.lease(TURN)
@@ -93,7 +93,7 @@ def pool_worker(settings: SynthesisSettings, number: int, stop: Event) -> None:
 
 @contextmanager
 def serving(folder: Path) -> Iterator[str]:
-    """``syngrpo serve`` in a process of its own; its address."""
+    """Run ``syngrpo serve`` in a process of its own; yields its address."""
     command = [sys.executable, "-m", "syngrpo", "serve", "--pool", str(folder), "--port", "0"]
     process = subprocess.Popen([*command, "--workers", "0"], stdout=subprocess.PIPE, text=True)
     try:
@@ -106,7 +106,7 @@ def serving(folder: Path) -> Iterator[str]:
 
 @contextmanager
 def running(target: Callable[..., None], what: Any, count: int) -> Iterator[None]:
-    """That many workers."""
+    """Run this many workers."""
     stop = spawn.Event()
     workers = [spawn.Process(target=target, args=(what, n, stop)) for n in range(count)]
     for worker in workers:

@@ -1,4 +1,4 @@
-"""What something was measured with."""
+"""Says on which machine and with which versions something was measured."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 
 
 def machine() -> str:
-    """Processor, cores, memory, system."""
+    """Return processor, cores, memory and operating system."""
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     return (
         f"{_processor()}, {os.cpu_count()} cores, {memory:.0f} GiB memory, "
@@ -20,7 +20,7 @@ def machine() -> str:
 
 
 def versions(packages: Iterable[str]) -> str:
-    """Python's, and those of the packages that are installed."""
+    """Return the version of Python and those of the packages that are installed."""
     return ", ".join([f"Python {platform.python_version()}", *_installed(packages)])
 
 

@@ -1,8 +1,8 @@
-"""Resident memory of a training run, step by step: it must not grow.
+"""Measures the memory of a training run step by step: it must not grow.
 
-Runs ``syngrpo train`` in a process of its own and reads, after every step, how much memory the
-trainer and the processes it started hold. Growth is the median of the last tenth of the steps
-against the median of the tenth after the warm-up.
+Runs ``syngrpo train`` in a process of its own. After every step it reads how much memory the
+trainer and the processes that it started hold. The growth compares the median of the last tenth of
+the steps with the median of the tenth after the warm-up.
 
     python -m benchmarks.memory
 """
@@ -28,21 +28,21 @@ PAGE = os.sysconf("SC_PAGE_SIZE")
 
 @dataclass
 class Soak:
-    """MiB after every step: the trainer alone, and with all processes below it, ``workers`` at
-    most."""
+    """MiB after every step: of the trainer alone, and with all processes that it started.
+    ``workers``: the largest number of these."""
 
     trainer: list[float] = field(default_factory=list)
     everything: list[float] = field(default_factory=list)
     workers: int = 0
 
     def growth(self, values: list[float], warm_up: int) -> float:
-        """Share by which memory has grown since the warm-up."""
+        """Return the share by which memory has grown since the warm-up."""
         width = max(len(values) // 10, 1)
         return statistics.median(values[-width:]) / statistics.median(values[warm_up:][:width]) - 1
 
 
 def resident_mib(process: int) -> float:
-    """Memory of one process; 0 when it has ended."""
+    """Return the memory of one process; 0 when it has ended."""
     try:
         pages = int(Path(f"/proc/{process}/statm").read_text().split()[1])
     except (FileNotFoundError, ProcessLookupError):
@@ -51,7 +51,8 @@ def resident_mib(process: int) -> float:
 
 
 def descendants(process: int) -> list[int]:
-    """Process ids of everything that a process has started, and what these have."""
+    """Return the ids of all processes that a process has started, and of those that these have
+    started."""
     found = []
     for task in Path(f"/proc/{process}/task").glob("*/children"):
         try:
@@ -63,7 +64,7 @@ def descendants(process: int) -> list[int]:
 
 
 def soak(config: Path, steps: int, overrides: list[str], run_dir: Path) -> Soak:
-    """Trains, and looks whenever a step is done."""
+    """Train, and read the memory whenever a step is done."""
     settings = [f"trainer.steps={steps}", "trainer.checkpoint_every=50", *overrides]
     arguments = [part for setting in settings for part in ("--set", setting)]
     command = [sys.executable, "-m", "syngrpo", "train", str(config), "--run-dir", str(run_dir)]
@@ -87,7 +88,7 @@ def soak(config: Path, steps: int, overrides: list[str], run_dir: Path) -> Soak:
 
 
 def report(result: Soak, warm_up: int) -> str:
-    """The table, in Markdown."""
+    """Return the table in Markdown."""
     steps = len(result.trainer)
     places = sorted({1, warm_up, *range(steps // 5, steps + 1, max(steps // 5, 1))} - {0})
     lines = [

@@ -1,7 +1,6 @@
-"""Drawing from a pool of a million samples, and the life of a job with a generator that does
-nothing.
+"""Measures draws from a pool of a million samples, and the life of a job without a generator.
 
-    python -m benchmarks.pool --samples 1000000
+python -m benchmarks.pool --samples 1000000
 """
 
 from __future__ import annotations
@@ -42,7 +41,8 @@ TEMPLATE = Sample(
 
 
 def build(directory: Path, samples: int) -> None:
-    """Half seeds, half their children; all measured but some 300 children."""
+    """Build a pool: one half seeds, the other half their children. All samples are measured but for
+    some 300 children."""
     pool = Pool.open(directory)
     with pool.adding([TEMPLATE]) as (image,):
         pass  # the rows come below
@@ -84,8 +84,8 @@ def _population(image: str, seeds: int, samples: int) -> tuple[Iterator, Iterato
 
 
 def measure_draws(pool: Pool, count: int, draws: int, rng: np.random.Generator) -> np.ndarray:
-    """Seconds (draws, 2): by the clock, and of the processor. Between draws, as in training, visits
-    are recorded and samples admitted."""
+    """Return seconds (draws, 2): wall clock, and processor time. Between draws visits are recorded
+    and samples admitted, as in training."""
     queue = JobQueue(pool, limit=100_000, lease_s=60, max_attempts=1, policy=POLICY)
     seconds = np.zeros((draws, 2))
     for step in range(draws):
@@ -103,7 +103,7 @@ def measure_draws(pool: Pool, count: int, draws: int, rng: np.random.Generator) 
 
 
 def paint_nothing(job: Job, image: EncodedImage) -> Admitted:
-    """What a worker whose generator does nothing hands in."""
+    """Return what a worker hands in whose generator does nothing."""
     sample = replace(
         TEMPLATE,
         id=job.id,
@@ -116,7 +116,8 @@ def paint_nothing(job: Job, image: EncodedImage) -> Admitted:
 
 
 def measure_jobs(pool: Pool, jobs: int, distinct_images: bool) -> tuple[float, np.ndarray]:
-    """(Jobs a second through their whole life in one process, seconds (submits, 2))."""
+    """Return the number of jobs a second through their whole life in one process, and seconds
+    (submits, 2)."""
     queue = JobQueue(pool, limit=100_000, lease_s=60, max_attempts=1, policy=POLICY)
     kind = "distinct" if distinct_images else "same"
     submits: list[tuple[float, float]] = []
@@ -140,13 +141,14 @@ def measure_jobs(pool: Pool, jobs: int, distinct_images: bool) -> tuple[float, n
 
 
 def memory_mb(field: str) -> float:
-    """VmRSS (now) or VmHWM (most ever) of this process."""
+    """Return VmRSS (memory now) or VmHWM (most memory so far) of this process."""
     status = Path("/proc/self/status").read_text()
     return int(re.findall(rf"{field}:\s+(\d+) kB", status)[0]) / 1000
 
 
 def percentiles(seconds: np.ndarray) -> str:
-    """Cells of a table: p50 and p99 by the clock, then p50 and p99 of processor time."""
+    """Return the cells of a table: p50 and p99 of the wall clock, then p50 and p99 of the processor
+    time."""
     values = np.percentile(seconds * 1e3, [50, 99], axis=0)  # (2, 2): percentile, clock
     return " | ".join(f"{value:.2f}" for value in values.T.reshape(-1))
 

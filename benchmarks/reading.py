@@ -1,4 +1,4 @@
-"""Reading a large JSONL file without decoding its images.
+"""Measures how a large JSONL file is read without decoding its images.
 
 python -m benchmarks.reading --rows 100000
 """
@@ -28,9 +28,10 @@ ROWS_PER_TASK = {"rec": 0.5, "ovd": 0.3, "isr": 0.2}
 
 
 def build(folder: Path, rows: int, images: int, objects: int) -> dict[str, Path]:
-    """Images of noise, and two files with rows of all three tasks; every third object has a mask.
+    """Write images of noise, and two files with rows of all three tasks. Every third object has a
+    mask.
 
-    In "alike" all rows about an image label the same objects, in "different" each row its own.
+    In "alike" all rows of an image label the same objects, in "different" each row labels its own.
     """
     rng = np.random.default_rng(0)
     (folder / "images").mkdir()
@@ -77,8 +78,8 @@ def _rows(
 
 
 def measure(path: Path) -> tuple[float, float, float, float]:
-    """Seconds by the clock and of the processor, and peak memory in MB before and after: in this
-    process, which must be fresh."""
+    """Return seconds of wall clock and of the processor, and the peak memory in MB before and
+    after. The memory is that of this process, so it must be a new one."""
     from syngrpo.formats.jsonl import read_jsonl
 
     before = _peak_mb()
@@ -91,7 +92,8 @@ def measure(path: Path) -> tuple[float, float, float, float]:
 
 
 def _peak_mb() -> float:
-    """Of this program: what getrusage says goes on from the one that started it."""
+    """Peak memory of this program. (getrusage would include that of the program that started
+    it.)"""
     status = Path("/proc/self/status").read_text(encoding="ascii")
     return int(status.partition("VmHWM:")[2].split()[0]) / 1024
 

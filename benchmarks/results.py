@@ -1,4 +1,4 @@
-"""Where every benchmark writes its numbers: one section each in RESULTS.md."""
+"""Writes the numbers of each benchmark into a section of its own in RESULTS.md."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _PACKAGES = ("syngrpo", "torch", "transformers", "trl", "numpy")
 
 
 def write_section(title: str, body: str, path: Path = RESULTS) -> None:
-    """Replaces the section of this title, or appends it: machine, date, versions, command, body.
+    """Replace the section with this title, or append it: machine, date, versions, command, body.
 
     ``body`` is Markdown without headings of level 1 or 2.
     """

@@ -1,8 +1,8 @@
-"""Scoring open-vocabulary detection: from the text of a response to its reward.
+"""Measures the scoring of open-vocabulary detection: from the text of a response to its reward.
 
     python -m benchmarks.scoring
 
-The reference takes the boxes as they are (it reads no text) and asks pycocotools for the AP.
+The reference gets the boxes as numbers (it reads no text) and asks pycocotools for the AP.
 """
 
 from __future__ import annotations
@@ -40,7 +40,8 @@ def make_truth(rng: np.random.Generator, count: int) -> Boxes:
 
 
 def make_prediction(rng: np.random.Generator, truth: Boxes, count: int) -> Boxes:
-    """Shaken copies of the truth: some good, some poor, some twice, some of the wrong class."""
+    """Return a prediction made from the truth: good and poor boxes, some of them twice, some with
+    the wrong class."""
     made: Boxes = []
     for k in rng.integers(0, len(truth), count).tolist():
         label, box = truth[k]
@@ -117,7 +118,7 @@ def _annotations(boxes: Boxes, names: dict[str, int]) -> list[dict[str, Any]]:
 
 
 def seconds(call: Callable[[], list[float]], repeats: int) -> tuple[float, float]:
-    """The fastest of the repeats: by the clock, and of the processor."""
+    """Return the fastest of the repeats: wall clock, and processor time."""
     call()
     taken = []
     for _ in range(repeats):

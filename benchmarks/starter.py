@@ -1,6 +1,6 @@
-"""Whether the bundled starter leaves reinforcement learning something to elicit.
+"""Measures whether reinforcement learning can still improve the bundled starter model.
 
-Trains it with plain GRPO through the command line and writes held-out accuracy along the way.
+Trains it with plain GRPO through the command line and writes the held-out accuracy on the way.
 
     python -m benchmarks.starter [--steps 300] [--method grpo]
 """

@@ -1,10 +1,10 @@
-"""A Syn-GRPO step with the data server at work against the same step with it stopped, and against
-a plain GRPO step.
+"""Compares a Syn-GRPO step while the data server works with the same step while it is stopped, and
+with a plain GRPO step.
 
-Two ``syngrpo train`` processes, Syn-GRPO and plain GRPO, take turns: all but the one that is
-measured are stopped (SIGSTOP), so every phase meets about the same machine. The generator
-may use 25 % of one core, by turns of SIGCONT and SIGSTOP, and none at all in the others. The
-first step of a phase, in which it began, does not count. Training uses one thread.
+Two ``syngrpo train`` processes, Syn-GRPO and plain GRPO, take turns. All processes but the measured
+one are stopped (SIGSTOP), so that each phase has about the same machine. While the data server
+works, it gets 25 % of one core, by turns of SIGCONT and SIGSTOP. The first step of a phase does not
+count, because it began in the phase before. Training uses one thread.
 
     python -m benchmarks.step_beside
 """
@@ -32,7 +32,8 @@ PHASES = ("at work", "stopped", "plain GRPO")
 
 @dataclass
 class Run:
-    """A training process, stopped unless it is its turn. ``steps`` seen so far."""
+    """A training process, which is stopped unless it is its turn. ``steps``: number of steps seen
+    so far."""
 
     process: subprocess.Popen[bytes]
     folder: Path
@@ -52,8 +53,9 @@ def train(folder: Path, config: Path, settings: Sequence[str]) -> Run:
 
 
 def phase(run: Run, steps: int, share: float) -> tuple[list[float], list[float], float]:
-    """Seconds and processor seconds of each of so many steps but the first, and the workers' part
-    of a core. ``share`` of the time the workers may run."""
+    """Run a number of steps. Returns the seconds and processor seconds of each but the first, and
+    the share of a core that the workers used. ``share``: part of the time in which the workers may
+    run."""
     begin = len(read_steps(run.folder))
     os.kill(run.process.pid, signal.SIGCONT)
     seen, marks, start = begin, [], time.perf_counter()
@@ -77,7 +79,7 @@ def phase(run: Run, steps: int, share: float) -> tuple[list[float], list[float],
 
 
 def processor_s(pid: int) -> float:
-    """Processor seconds that a process has used."""
+    """Return the processor seconds that a process has used."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
@@ -88,7 +90,7 @@ def _signal(pids: Sequence[int], number: int) -> None:
 
 
 def warm_up(run: Run, steps: int) -> None:
-    """So many steps with the workers free, so that there are images to draw."""
+    """Run a number of steps with the workers unrestricted, so that there are images to draw."""
     while len(read_steps(run.folder)) < steps:
         if run.process.poll() is not None:
             raise SystemExit(f"training ended with status {run.process.returncode}")
@@ -125,7 +127,7 @@ def measure(folder: Path, config: Path, rounds: int, steps: int) -> str:
 def report(
     seconds: dict[str, list[list[float]]], used: dict[str, list[float]], parts: list[float]
 ) -> str:
-    """The table in Markdown; ratios are medians over the rounds."""
+    """Return the table in Markdown. Ratios are medians over the rounds."""
     lines = ["| step | steps | median s | processor s |", "|---|---|---|---|"]
     medians = {name: [statistics.median(one) for one in seconds[name]] for name in PHASES}
     for name in PHASES:

@@ -1,6 +1,6 @@
-"""Seconds a training step, ours against TRL's GRPOTrainer, on the starter model.
+"""Seconds of a training step, ours against TRL's GRPOTrainer, on the starter model.
 
-Both take turns in one process, see ``against_trl``. Float32, no gradient checkpointing, the
+Both take turns in one process, see ``against_trl``. Float32, without gradient checkpointing, the
 project's defaults for everything else (token budget, chunked log-probabilities).
 
     python -m benchmarks.step_time
@@ -30,7 +30,7 @@ LEARNING_RATE = 1e-6
 
 @dataclass(frozen=True)
 class Workload:
-    """What one step does. ``side``: image tokens are side x side."""
+    """What one step does. ``side``: an image has side x side tokens."""
 
     side: int
     prompts: int = 4
@@ -53,7 +53,7 @@ class Workload:
 
 
 def resized_checkpoint(source: Path, target: Path, side: int) -> int:
-    """Copies a checkpoint, its processor set to side x side tokens; returns pixels a side."""
+    """Copy a checkpoint and set its processor to side x side tokens; return the side in pixels."""
     processor = AutoProcessor.from_pretrained(source)
     factor = processor.image_processor.patch_size * processor.image_processor.merge_size
     pixels = side * factor
@@ -67,7 +67,8 @@ def resized_checkpoint(source: Path, target: Path, side: int) -> int:
 def measure(
     model: Path, work: Workload, steps: int, warmup: int, device: str
 ) -> tuple[Times, Times]:
-    """TRL's times and ours of ``steps`` steps each, after ``warmup`` more that do not count."""
+    """Return the times of TRL and ours: of ``steps`` steps each, after ``warmup`` more that do not
+    count."""
     with tempfile.TemporaryDirectory() as directory:
         checkpoint = Path(directory)
         pixels = resized_checkpoint(model, checkpoint, work.side)

@@ -1,8 +1,9 @@
-"""How long a Syn-GRPO step waits for the data server, with its workers at work and stopped.
+"""Measures how long a Syn-GRPO step waits for the data server, with its workers running and
+stopped.
 
-Runs ``syngrpo train`` in a process of its own. Half-way all workers are stopped (SIGSTOP), so that
-nobody replaces them and nothing is painted any more. Numbers come from the run's metrics.jsonl; the
-first step, in which everything is warmed up, does not count towards the times of a step.
+Runs ``syngrpo train`` in a process of its own. Half-way all workers are stopped (SIGSTOP); as they
+still exist, nobody replaces them, and nothing is painted any more. The numbers come from the run's
+metrics.jsonl. The first step, a warm-up, does not count towards the times of a step.
 
     python -m benchmarks.wait --steps 200
 """
@@ -29,7 +30,7 @@ LOOK_S = 0.1
 
 
 def worker_pids(trainer: int) -> list[int]:
-    """Process ids of the workers that a trainer has spawned."""
+    """Return the process ids of the workers that a trainer has spawned."""
     found = []
     for folder in Path("/proc").iterdir():
         if not folder.name.isdigit():
@@ -45,14 +46,14 @@ def worker_pids(trainer: int) -> list[int]:
 
 
 def read_steps(run_dir: Path) -> list[dict[str, Any]]:
-    """The complete lines of metrics.jsonl."""
+    """Return the complete lines of metrics.jsonl."""
     path = run_dir / "metrics.jsonl"
     text = path.read_text(encoding="utf-8") if path.exists() else ""
     return [json.loads(line) for line in text.splitlines(keepends=True) if line.endswith("\n")]
 
 
 def run(config: Path, steps: int, overrides: list[str], run_dir: Path) -> list[dict[str, Any]]:
-    """Trains, stopping the workers half-way; the metrics of every step."""
+    """Train, and stop the workers half-way. Returns the metrics of every step."""
     settings = [f"trainer.steps={steps}", f"trainer.checkpoint_every={steps}", *overrides]
     arguments = [part for setting in settings for part in ("--set", setting)]
     command = [sys.executable, "-m", "syngrpo", "train", str(config), "--run-dir", str(run_dir)]
@@ -72,7 +73,7 @@ def run(config: Path, steps: int, overrides: list[str], run_dir: Path) -> list[d
 
 
 def report(metrics: list[dict[str, Any]]) -> str:
-    """The table and the ratio, in Markdown."""
+    """Return the table and the ratio in Markdown."""
     half = len(metrics) // 2
     halves = {"at work": metrics[1:half], "stopped": metrics[half + 1 :]}
     lines = [

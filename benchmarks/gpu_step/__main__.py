@@ -1,8 +1,9 @@
 """Time, utilisation and memory of a training step on a GPU, ours against TRL's GRPOTrainer.
 
-The real architectures of Qwen2.5-VL and Qwen3-VL with random weights: nothing is downloaded. Both
-trainers take turns in one process (see ``benchmarks.against_trl``), so the device has to hold both:
-140 GB for all weights of the 3 B model, 80 GB with ``--lora``; ``--peer none`` needs ours alone.
+It uses the real architectures of Qwen2.5-VL and Qwen3-VL with random weights: nothing is
+downloaded. Both trainers take turns in one process (see ``benchmarks.against_trl``), so the device
+has to hold both: 140 GB to train all weights of the 3 B model, 80 GB with ``--lora``. With ``--peer
+none`` only ours is measured.
 
     python -m benchmarks.gpu_step --model qwen2.5-vl-3b
     python -m benchmarks.gpu_step --model qwen3-vl-4b --lora
@@ -98,7 +99,7 @@ def run_steps(options: argparse.Namespace) -> None:
 
 
 def peaks(options: argparse.Namespace, device: torch.device) -> Device | None:
-    """The device's best, given or known."""
+    """Return the device's peak performance: given on the command line, or known."""
     if options.peak_tflops is not None:
         return Device("given", options.peak_tflops * 1e12, options.peak_bandwidth * 1e9)
     return device_called(torch.cuda.get_device_name(device)) if device.type == "cuda" else None

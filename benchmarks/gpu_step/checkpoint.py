@@ -1,4 +1,4 @@
-"""A checkpoint with random weights and the real processor around a stand-in tokenizer."""
+"""Makes a checkpoint with random weights, and the real processor around a stand-in tokenizer."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tokenizers import AddedToken, pre_tokenizers
 from benchmarks.gpu_step.shapes import Shape
 
 ORDINARY = 151_643
-"""Tokens before the special ones, as in the published tokenizers."""
+"""Number of tokens before the special ones, as in the published tokenizers."""
 
 SPECIAL = (
     "<|endoftext|>",
@@ -39,7 +39,7 @@ SPECIAL = (
     "<|repo_name|>",
     "<|file_sep|>",
 )
-"""In the order of their ids: the same as in the published tokenizers."""
+"""The special tokens in the order of their ids, as in the published tokenizers."""
 
 CHAT_TEMPLATE = (
     "<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n"
@@ -53,8 +53,9 @@ CHAT_TEMPLATE = (
 
 
 def stand_in_tokenizer() -> Any:
-    """As many tokens as the published one has, the special ones at the same ids. An ordinary token
-    is one, two or three bytes; without merges text is read byte by byte."""
+    """Make a tokenizer with as many tokens as the published one, and the special ones at the same
+    ids. An ordinary token is one, two or three bytes; as there are no merges, text is read byte by
+    byte."""
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     strings = ("".join(c) for n in (1, 2, 3) for c in itertools.product(alphabet, repeat=n))
     texts = [*itertools.islice(strings, ORDINARY), *SPECIAL]
@@ -73,7 +74,7 @@ def stand_in_tokenizer() -> Any:
 
 
 def build_processor(shape: Shape) -> Any:
-    """The family's own processor, with its own way to resize images."""
+    """Make the family's own processor, with its own way to resize images."""
     least, most = shape.pixels
     sizes = {
         "patch_size": shape.vision["patch_size"],
@@ -93,7 +94,8 @@ def build_processor(shape: Shape) -> Any:
 
 
 def save_checkpoint(shape: Shape, directory: Path, device: torch.device) -> None:
-    """Weights as the architecture initialises them, in bfloat16; they are drawn on ``device``."""
+    """Save weights as the architecture initialises them, in bfloat16; they are drawn on
+    ``device``."""
     torch.manual_seed(0)
     default = torch.get_default_dtype()
     torch.set_default_dtype(torch.bfloat16)

@@ -1,4 +1,4 @@
-"""What a device can do at best, by its maker's data sheet."""
+"""Peak performance of devices, by the data sheets of their makers."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Device:
-    """``flops`` a second, bfloat16, dense; ``bandwidth`` of its memory in bytes a second."""
+    """``flops``: floating point operations a second, bfloat16, dense. ``bandwidth``: of its memory,
+    in bytes a second."""
 
     name: str
     flops: float
@@ -23,11 +24,11 @@ DEVICES = (
     Device("A100", 312e12, 2.039e12),
     Device("L40S", 362e12, 0.864e12),
 )
-"""NVIDIA's data sheets; the first whose words are all in a device's name is meant."""
+"""From NVIDIA's data sheets. The first entry counts whose words all occur in the device's name."""
 
 COMPARED = tuple(device for device in DEVICES if device.name in ("H200", "H100", "A100"))
 
 
 def device_called(name: str) -> Device | None:
-    """The device that CUDA calls so, if we know it."""
+    """Return the device with this CUDA name, None if it is unknown."""
     return next((d for d in DEVICES if all(word in name for word in d.name.split())), None)

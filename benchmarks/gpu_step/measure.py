@@ -1,4 +1,4 @@
-"""One architecture's training step, on whatever device there is."""
+"""Measures the training step of one architecture, on any device."""
 
 from __future__ import annotations
 
@@ -22,8 +22,9 @@ from syngrpo.policy.model import Policy
 
 @dataclass(frozen=True)
 class Run:
-    """How a step is measured. ``groups`` share a micro-batch of ours, ``rows`` one of TRL's;
-    ``checkpointing`` is of activations, in both. ``peer``: TRL takes turns with us."""
+    """How a step is measured. ``groups``: number of groups in one of our micro-batches; ``rows``:
+    responses in one of TRL's; ``checkpointing``: of activations, in both; ``peer``: whether TRL
+    takes turns with us."""
 
     device: torch.device
     peer: bool
@@ -36,9 +37,9 @@ class Run:
 
 @dataclass(frozen=True)
 class Measured:
-    """``alone``: our steps before TRL was there; ``ours`` and ``theirs``: in turns, if it was.
-    ``decode_s``: of one token for all rows; ``prompt`` and ``peak``: tokens, and bytes of device
-    memory while we were alone (None on a CPU)."""
+    """``alone``: our steps before TRL was loaded; ``ours`` and ``theirs``: in turns, if TRL was
+    measured. ``decode_s``: seconds of one token for all rows; ``prompt``: tokens; ``peak``: bytes
+    of device memory in our steps alone (None on a CPU)."""
 
     alone: Times
     ours: Times | None
@@ -49,7 +50,7 @@ class Measured:
 
 
 def settings(work: Work, run: Run) -> Config:
-    """The project's configuration of this measurement; what is not here is its default."""
+    """Return the project's configuration of this measurement; other options have their defaults."""
     setting = work.setting
     tokens = work.prompt + setting.group * setting.new_tokens
     return Config.model_validate(
@@ -72,7 +73,8 @@ def settings(work: Work, run: Run) -> Config:
 
 
 def measure(work: Work, run: Run) -> Measured:
-    """Our steps, how fast we decode, and then, if wanted, TRL's steps and ours in turns."""
+    """Measure our steps, the speed of decoding, and then, if wanted, TRL's steps and ours in
+    turns."""
     config, setting = settings(work, run), work.setting
     with TemporaryDirectory() as folder:
         checkpoint = Path(folder)
@@ -101,8 +103,8 @@ def measure(work: Work, run: Run) -> Measured:
 
 
 def decode_seconds(ours: OurStep) -> tuple[float, int]:
-    """Seconds a token of all rows, by what a long rollout takes more than a short one of the same
-    prompts; and the tokens of a prompt."""
+    """Return the seconds of one token for all rows, from the difference between a long and a short
+    rollout of the same prompts; and the tokens of a prompt."""
     device, long = ours.policy.device, ours.config.rollout.max_new_tokens
     short = max(long // 5, 1)
     seconds: dict[int, list[float]] = {long: [], short: []}
@@ -116,7 +118,7 @@ def decode_seconds(ours: OurStep) -> tuple[float, int]:
 
 
 def _peer(ours: OurStep, policy: Policy, checkpoint: Path, work: Work, run: Run) -> Times:
-    """TRL's own times, with ours in between."""
+    """TRL's times, with our steps in between."""
     dtype = torch.bfloat16
     model: Any = AutoModelForImageTextToText.from_pretrained(checkpoint, dtype=dtype)
     if work.lora is not None:

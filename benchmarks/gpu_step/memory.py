@@ -1,8 +1,9 @@
-"""How much memory one training step takes.
+"""Calculates how much memory one training step takes.
 
-Weights and optimizer states are counted; what the backward pass needs is *measured*, on the CPU, at
+Weights and optimizer states are counted. What the backward pass needs is *measured* on the CPU, at
 the real width: one layer and two, a short prompt with short responses, in bfloat16, through our own
-packed attention. It grows with tokens and layers alike, so the real setting is a multiple.
+packed attention. It grows in proportion to tokens and layers, so the real setting is a multiple of
+it.
 """
 
 from __future__ import annotations
@@ -25,15 +26,16 @@ from syngrpo.policy.shared_prefix import SHARED_PREFIX, PackedLayout
 from syngrpo.workflow.optimizer import STEP_BYTES
 
 PROMPT, GROUP, OWN = 14, 8, 5
-"""Tokens of the short prompt, responses, and tokens of each, in the proportion of the real ones."""
+"""Tokens of the short prompt, number of responses, and tokens of each, in the proportion of the
+real ones."""
 
 SIDE = 8
-"""Patches a side of the small image: one window."""
+"""Patches along a side of the small image: one window."""
 
 
 def saved_bytes(run: Callable[[], Any], weights: Iterable[torch.Tensor]) -> int:
-    """What autograd keeps for the backward pass of ``run``, each piece of memory once; ``weights``
-    are there anyway."""
+    """Return the bytes that autograd keeps for the backward pass of ``run``, each piece of memory
+    counted once; ``weights`` are not counted."""
     known = {weight.untyped_storage().data_ptr() for weight in weights}
     kept: dict[int, int] = {}
 
@@ -66,34 +68,35 @@ class Memory:
 
     @property
     def optimizer(self) -> int:
-        """Two moments, and master weights of weights in bfloat16."""
+        """Two moments, and master weights where the weights are in bfloat16."""
         masters = FP32 if self.work.lora is None else 0
         return self.work.trained * (masters + 2 * FP32)
 
     @property
     def reference(self) -> int:
-        """The frozen copy for the KL term; adapters are switched off instead."""
+        """The frozen copy for the KL term. With adapters there is none: they are switched off
+        instead."""
         return BF16 * self.work.parameters if self.work.lora is None else 0
 
     @cached_property
     def text_token(self) -> tuple[int, int]:
-        """Kept for one token by one decoder layer, and by what is around the layers."""
+        """Bytes kept for one token by one decoder layer, and by what is around the layers."""
         one, two = self._text_layers(1), self._text_layers(2)
         tokens = PROMPT + GROUP * OWN
         return (two - one) // tokens, (2 * one - two) // tokens
 
     @cached_property
     def vision_patch(self) -> tuple[int, int]:
-        """Kept for one patch by one vision block, and by what is around the blocks (all but the
-        mergers of deeper blocks); nothing where the tower is frozen."""
+        """Bytes kept for one patch by one vision block, and by what is around the blocks (without
+        the mergers of deeper blocks); nothing if the tower is frozen."""
         if self.work.lora is not None:
             return 0, 0
         one, two = self._vision_blocks(1), self._vision_blocks(2)
         return (two - one) // SIDE**2, (2 * one - two) // SIDE**2
 
     def activations(self, groups: int, checkpointing: bool) -> int:
-        """Kept for the backward pass over so many groups in one micro-batch. With checkpointing:
-        the input of every layer, and one layer's own while it is computed again."""
+        """Bytes kept for the backward pass of this many groups in one micro-batch. With
+        checkpointing: the input of every layer, and one layer's own while it is computed again."""
         text, vision, setting = self.work.shape.text, self.work.shape.vision, self.work.setting
         tokens = groups * (self.work.prompt + setting.group * (setting.new_tokens - 1))
         patches = groups * self.work.patches
@@ -109,8 +112,8 @@ class Memory:
 
     @property
     def head(self) -> int:
-        """A chunk of logits with what is derived from it, and the gradient of the head's weights
-        before it is added to the rest."""
+        """A chunk of logits with the tensors derived from it, and the gradient of the head's
+        weights before it is added to the rest."""
         own = BF16 * self.work.head_matrix if self.work.lora is None else 0
         return 4 * LOGITS_BYTES + own
 
@@ -123,14 +126,14 @@ class Memory:
 
     @property
     def step(self) -> int:
-        """Float32 gradients while master weights take their step, beside everything but
-        activations: the largest weight, or a few that make STEP_BYTES."""
+        """Float32 gradients while the master weights are updated, beside everything but
+        activations: of the largest weight, or of as many as STEP_BYTES allow."""
         if self.work.lora is not None:
             return 0
         return STEP_BYTES + FP32 * self.work.head_matrix
 
     def peak(self, groups: int, checkpointing: bool, reference: bool = False) -> int:
-        """The most that exists at once, allocator and kernels' own space not counted."""
+        """The most that exists at once, without the space of the allocator and of kernels."""
         stays = self.weights + self.optimizer + (self.reference if reference else 0)
         update = self.gradients + self.activations(groups, checkpointing) + self.head
         return stays + max(self.rollout, update, self.gradients + self.step)
@@ -164,7 +167,7 @@ class Memory:
 
 
 def _cut(shape: Shape, count: int) -> Shape:
-    """The same architecture with so many layers and vision blocks."""
+    """The same architecture with this many layers and vision blocks."""
     return replace(
         shape,
         text={**shape.text, "num_hidden_layers": count},
@@ -173,7 +176,7 @@ def _cut(shape: Shape, count: int) -> Shape:
 
 
 def _zeros(module: Any) -> Any:
-    """The same module on the CPU, all weights zero."""
+    """The same module on the CPU with all weights zero."""
     module = module.to_empty(device="cpu")
     with torch.no_grad():
         for tensor in (*module.parameters(), *module.buffers()):

@@ -1,4 +1,4 @@
-"""The tables of RESULTS.md."""
+"""The tables of RESULTS.md about the GPU step."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ NOT_MEASURED = (
 )
 
 UTILISATION, BANDWIDTH_SHARE = 0.4, 0.5
-"""What is aimed at."""
+"""The goals: shares of the device's peak performance."""
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -43,7 +43,7 @@ def describe(setting: Setting) -> str:
 
 
 def arithmetic(works: Sequence[Work]) -> str:
-    """Everything that can be said without a device."""
+    """Return everything that can be said without a device."""
     parts = [
         describe(works[0].setting) + "; full: float32 master weights, vision tower trained; LoRA: "
         "rank 64 on the decoder, vision tower frozen.",
@@ -111,7 +111,8 @@ def traffic(works: Sequence[Work]) -> str:
 
 
 def decode_limit(work: Work, device: Device, share: float = 1.0) -> float:
-    """Seconds of all steps of decoding when each moves or computes at ``share`` of the best."""
+    """Return the seconds of all decoding steps if each moves or computes at ``share`` of the
+    peak."""
     return (
         sum(
             max(work.decode_bytes(i) / device.bandwidth, work.decode_flops(i) / device.flops)
@@ -179,7 +180,7 @@ def label(work: Work) -> str:
 
 
 def results(work: Work, run: Run, measured: Measured, device: Device | None) -> str:
-    """What was measured. Without ``device`` shares of its best cannot be told."""
+    """Return the measured numbers. Without ``device`` they are not given as shares of its peak."""
     rows = [halves("ours, alone", measured.alone)]
     if measured.ours and measured.theirs:
         rows += [halves("ours", measured.ours), halves("TRL", measured.theirs)]

@@ -1,8 +1,8 @@
-"""The published architectures, written out, and small ones of the same make.
+"""The published architectures, and small ones of the same kind.
 
 From ``config.json`` and ``preprocessor_config.json`` of Qwen/Qwen2.5-VL-3B-Instruct,
 Qwen/Qwen3-VL-4B-Instruct and Qwen/Qwen3-VL-8B-Instruct on the Hugging Face hub. ``parameters`` is
-what the hub says of their weights: a model of this shape has to have exactly as many.
+the number of weights that the hub states; a model of this shape has to have exactly as many.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import transformers as hf
 from torch import nn
 
 VOCABULARY = 151_936
-"""Rows of the embedding; some belong to no token."""
+"""Rows of the embedding; some of them belong to no token."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Shape:
 
     @property
     def config(self) -> Any:
-        """transformers' configuration, special tokens included."""
+        """The configuration for transformers, including special tokens."""
         return self.kind.config_class(
             text_config={
                 **self.text,
@@ -46,7 +46,7 @@ class Shape:
         )
 
     def empty(self) -> Any:
-        """The model without weights: shapes and names alone."""
+        """Return the model without weights: shapes and names alone."""
         with torch.device("meta"):
             model = self.kind(self.config)
         model.tie_weights()
@@ -154,7 +154,7 @@ SHAPES: dict[str, Shape] = {
 
 
 def small(shape: Shape) -> Shape:
-    """The same make with two layers and narrow ones; the vocabulary stays."""
+    """Return the same kind of architecture with two narrow layers; the vocabulary is the same."""
     rope = shape.text["rope_parameters"]
     text = {
         **shape.text,
@@ -184,7 +184,8 @@ def small(shape: Shape) -> Shape:
 
 
 def linear_layers(model: Any, part: str) -> list[tuple[int, int]]:
-    """(inputs, outputs) of every matrix in the parts of the model whose names begin so."""
+    """Return (inputs, outputs) of each matrix in the parts of the model whose names begin with
+    these."""
     found = []
     for name, module in model.named_modules():
         if not name.startswith(part):

@@ -1,10 +1,12 @@
-"""How much one training step has to compute and to move: floating point operations and bytes.
+"""Calculates how much one training step has to compute and to move: floating point operations and
+bytes.
 
-*Model FLOPs*: what the mathematics needs, whatever a kernel does besides. A matrix of n weights
-costs 2·n a token forward, as much for the gradient of its input and as much for its own; a frozen
-one has no gradient of its own. Attention costs 4·heads·head_dim a pair of a query and a key it may
-see, twice that backward. What is computed again (checkpointing, chunks of logits, softmax inside a
-kernel) does not count, nor do norms, rotations, softmax and activations (below 1 %).
+*Model FLOPs* are what the mathematics needs, whatever a kernel does in addition. A matrix of n
+weights costs 2·n for each token forward, the same for the gradient of its input and the same for
+its own; a frozen matrix has no gradient of its own. Attention costs 4·heads·head_dim for each pair
+of a query and a key that it may see, and twice that backward. What is computed again
+(checkpointing, chunks of logits, softmax inside a kernel) does not count, nor do norms, rotations,
+softmax and activations (below 1 %).
 """
 
 from __future__ import annotations
@@ -23,8 +25,8 @@ BF16, FP32 = 2, 4
 
 @dataclass(frozen=True)
 class Setting:
-    """What a step works on: ``prompts`` of one image of ``width`` x ``height`` pixels and
-    ``text_tokens`` each, ``group`` responses of ``new_tokens`` to every one."""
+    """What a step works on: ``prompts`` with one image of ``width`` x ``height`` pixels and
+    ``text_tokens`` each, and ``group`` responses of ``new_tokens`` to each prompt."""
 
     prompts: int = 8
     group: int = 8
@@ -40,8 +42,8 @@ class Setting:
 
 @dataclass(frozen=True)
 class Work:
-    """Sizes of one architecture in one setting. ``lora`` None: all weights are trained; else the
-    decoder's adapters alone, and the vision tower is frozen."""
+    """Sizes of one architecture in one setting. ``lora`` None: all weights are trained. Else only
+    the decoder's adapters are trained, and the vision tower is frozen."""
 
     shape: Shape
     setting: Setting
@@ -53,7 +55,7 @@ class Work:
 
     @cached_property
     def grid(self) -> tuple[int, int]:
-        """Patches from top to bottom and from left to right."""
+        """Number of patches from top to bottom and from left to right."""
         vision, (least, most) = self.shape.vision, self.shape.pixels
         factor = vision["patch_size"] * vision["spatial_merge_size"]
         size = smart_resize(self.setting.height, self.setting.width, factor, least, most)
@@ -69,7 +71,7 @@ class Work:
 
     @property
     def prompt(self) -> int:
-        """Tokens of a prompt."""
+        """Number of tokens of a prompt."""
         return self.image_tokens + self.setting.text_tokens
 
     # Weights
@@ -80,7 +82,7 @@ class Work:
 
     @cached_property
     def text_matrices(self) -> int:
-        """Weights of the matrices every token of the decoder goes through."""
+        """Weights of the matrices that every token of the decoder goes through."""
         return self._matrices("model.language_model.layers")
 
     @property
@@ -89,7 +91,7 @@ class Work:
 
     @cached_property
     def adapters(self) -> int:
-        """Weights of the adapters."""
+        """Number of weights of the adapters."""
         if self.lora is None:
             return 0
         layers = linear_layers(self.model, "model.language_model.layers")
@@ -106,13 +108,13 @@ class Work:
     # Operations
 
     def text_forward(self, tokens: int, pairs: int, scored: int, adapted: bool = True) -> int:
-        """FLOPs of the decoder over ``tokens``, of whose queries and keys ``pairs`` see each other,
+        """FLOPs of the decoder over ``tokens``, whose queries and keys see each other in ``pairs``,
         and of the head over ``scored`` tokens."""
         matrices = self.text_matrices + (self.adapters if adapted else 0)
         return 2 * matrices * tokens + self.attention(pairs) + 2 * self.head_matrix * scored
 
     def attention(self, pairs: int) -> int:
-        """FLOPs of all decoder layers for so many pairs in each."""
+        """FLOPs of all decoder layers for this many pairs in each."""
         text = self.shape.config.text_config
         dim = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
         return 4 * text.num_attention_heads * dim * text.num_hidden_layers * pairs
@@ -127,7 +129,7 @@ class Work:
 
     @property
     def vision_pairs(self) -> int:
-        """Pairs that see each other, over all blocks, in one image; windows see only themselves."""
+        """Pairs that see each other, over all blocks, in one image. Windows see only themselves."""
         vision = self.shape.vision
         full = self.patches**2
         if "fullatt_block_indexes" not in vision:
@@ -140,8 +142,8 @@ class Work:
 
     @property
     def packed(self) -> tuple[int, int, int]:
-        """(tokens, pairs, scored) of one update: prompts once, each response behind its own. Its
-        last token predicts nothing and stays out."""
+        """Return (tokens, pairs, scored) of one update with packed rows: each prompt once, its
+        responses behind it. The last token of a response predicts nothing and is left out."""
         prompt, group, own = self.prompt, self.setting.group, self.setting.new_tokens - 1
         pairs = triangle(prompt) + group * (own * prompt + triangle(own))
         tokens = prompt + group * own
@@ -153,13 +155,14 @@ class Work:
 
     @property
     def padded(self) -> tuple[int, int, int]:
-        """The same for TRL's rows: every response behind a copy of its prompt."""
+        """Return the same for TRL's rows, where every response is behind a copy of its prompt."""
         length, rows = self.prompt + self.setting.new_tokens, self.setting.rows
         return rows * length, rows * triangle(length), rows * self.setting.new_tokens
 
     def update_flops(self, padded: bool = False) -> int:
-        """Of forward and backward passes over all groups. A frozen vision tower's features are
-        there from the rollout; ``padded`` rows bring an image each and compute them again."""
+        """FLOPs of forward and backward passes over all groups. With a frozen vision tower, packed
+        rows reuse the features from the rollout; ``padded`` rows have an image each and compute
+        them again."""
         tokens, pairs, scored = self.padded if padded else self.packed
         forward = self.text_forward(tokens, pairs, scored, adapted=False)
         images = self.setting.rows if padded else self.setting.prompts
@@ -170,13 +173,13 @@ class Work:
         return 2 * forward + self.attention(pairs) + adapters + seen
 
     def prefill_flops(self, padded: bool = False) -> int:
-        """Of images and prompts before the first new token."""
+        """FLOPs of images and prompts before the first new token."""
         count = self.setting.rows if padded else self.setting.prompts
         text = self.text_forward(count * self.prompt, count * triangle(self.prompt), count)
         return text + self.vision_forward(count)
 
     def decode_flops(self, written: int) -> int:
-        """Of one more token for every row, behind ``written`` others."""
+        """FLOPs of one more token in every row, after ``written`` others."""
         rows = self.setting.rows
         return self.text_forward(rows, rows * (self.prompt + written + 1), rows)
 
@@ -184,14 +187,14 @@ class Work:
 
     @property
     def kv_bytes(self) -> int:
-        """Keys and values of one token in all decoder layers, bfloat16."""
+        """Bytes of the keys and values of one token in all decoder layers, bfloat16."""
         text = self.shape.config.text_config
         dim = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
         return 2 * text.num_hidden_layers * text.num_key_value_heads * dim * BF16
 
     @cached_property
     def decoder_bytes(self) -> int:
-        """Weights that one step of decoding reads: decoder, head, adapters."""
+        """Bytes of the weights that one decoding step reads: decoder, head, adapters."""
         decoder = sum(
             parameter.numel()
             for name, parameter in self.model.named_parameters()
@@ -200,20 +203,21 @@ class Work:
         return BF16 * (decoder + self.head_matrix) + FP32 * self.adapters
 
     def decode_bytes(self, written: int, padded: bool = False) -> int:
-        """Read by one step of decoding, at least: weights once, keys and values of every prompt
-        once (``padded``: once a row) and of what each row has written."""
+        """Bytes that one decoding step has to read: the weights once, the keys and values of each
+        prompt once (``padded``: once for each row) and those that each row has written."""
         prompts = self.setting.rows if padded else self.setting.prompts
         cached = prompts * self.prompt + self.setting.rows * (written + 1)
         return self.decoder_bytes + cached * self.kv_bytes
 
     @property
     def optimizer_bytes(self) -> int:
-        """Moved by one step of AdamW. All weights: gradient (2), master weight (4) and moments (8)
-        are read, master, moments and weight written; adapters are float32 and their own masters:
-        gradient (4), weight (4), moments (8) read, weight and moments written."""
+        """Bytes moved by one step of AdamW. All weights: gradient (2), master weight (4) and
+        moments (8) are read; master weight, moments and weight are written. Adapters are float32
+        and their own master weights: gradient (4), weight (4), moments (8) are read; weight and
+        moments are written."""
         return 28 * self.trained
 
 
 def triangle(length: int) -> int:
-    """Pairs of a causal sequence."""
+    """Number of pairs in a causal sequence."""
     return length * (length + 1) // 2
