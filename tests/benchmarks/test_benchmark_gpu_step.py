@@ -1,5 +1,5 @@
-"""The arithmetic of ``benchmarks.gpu_step`` against transformers, PyTorch's own counter, and real
-tensors; and that the benchmark runs where there is no GPU."""
+"""The arithmetic of ``benchmarks.gpu_step`` agrees with transformers, PyTorch's own counter and
+real tensors, and the benchmark runs without a GPU."""
 
 from __future__ import annotations
 
@@ -38,8 +38,8 @@ Build = Callable[[bool], tuple[Work, Policy, list[Prompt]]]
 
 @pytest.fixture(scope="module", params=FAMILIES)
 def build(request: pytest.FixtureRequest, tmp_path_factory: Any) -> Build:
-    """Whether with adapters → a small model, its arithmetic, and prompts the arithmetic is about.
-    Each is loaded once."""
+    """Return a function: with adapters or not → a small model, its arithmetic, and the prompts that
+    the arithmetic is about. Each is loaded once."""
     shape = small(SHAPES[request.param])
     directory = tmp_path_factory.mktemp("checkpoint")
     save_checkpoint(shape, directory, torch.device("cpu"))
@@ -60,7 +60,7 @@ def responses(count: int, new_tokens: int) -> list[torch.Tensor]:
 
 
 def flops(run: Any) -> tuple[int, int]:
-    """PyTorch's count: of matrix products, and of attention kernels."""
+    """Return PyTorch's count: of matrix products, and of attention kernels."""
     with FlopCounterMode(display=False) as counter:
         run()
     counts = {str(op): number for op, number in counter.get_flop_counts()["Global"].items()}

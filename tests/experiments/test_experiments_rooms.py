@@ -1,4 +1,5 @@
-"""The experiment on the rooms world: its statistics, and a small matrix that is really run."""
+"""The experiment on the rooms world: statistics, cells, report, labels, and what diversity depends
+on."""
 
 from __future__ import annotations
 
@@ -63,8 +64,8 @@ def test_the_spread_over_seeds_is_the_standard_error_of_their_mean(seeds: int) -
 
 
 def test_a_planted_difference_is_covered_as_often_as_promised() -> None:
-    """Seeds and samples each have an effect of their own on the difference: leaving out either
-    would miss the truth far more often."""
+    """Seeds and samples each have an effect of their own on the difference. Leaving out either
+    would miss the true difference far more often."""
     rng = np.random.default_rng(2)
     covered = covered_without_seeds = 0
     for trial in range(200):

@@ -1,4 +1,4 @@
-"""A small matrix on the rooms world that is really run, killed, resumed and reported."""
+"""A small matrix on the rooms world is run, killed, resumed and reported."""
 
 from __future__ import annotations
 
@@ -49,8 +49,8 @@ def arguments(command: str, out: Path) -> list[str]:
 
 
 class Forked:
-    """What ``subprocess.Popen`` is to the runner, without the ten seconds of imports: the very
-    command in a process of its own, forked from one that has everything imported."""
+    """Replaces ``subprocess.Popen`` for the runner, which saves ten seconds of imports: the same
+    command in a process forked from one that has imported everything."""
 
     def __init__(
         self, command: list[str], *, stdout: IO[str], env: dict[str, str], **options: object
@@ -96,7 +96,7 @@ def _experiment(words: list[str], log: Path) -> None:
 
 
 def start(words: list[str], log: Path) -> ForkServerProcess:
-    """The experiment's command in a process of its own."""
+    """Start a command of the experiment in a process of its own."""
     process = warm_processes.PROCESSES.Process(target=_experiment, args=(words, log))
     process.start()
     return process
@@ -154,7 +154,8 @@ def test_a_matrix_is_killed_and_goes_on(
 
 
 def per_sample(out: Path) -> EvaluationResult:
-    """The starter's metrics anew from its predictions, which the results do not hold."""
+    """Compute the starter's metrics again from its predictions, which the results do not
+    contain."""
     assert [row["set"] for row in read_lines(out / "evaluation.jsonl")] == ["isr-dev"]
     return summarise(read_predictions(out / "predictions-isr-dev.jsonl"))
 
@@ -167,7 +168,7 @@ def until(condition: Callable[[], bool]) -> None:
 
 
 def kill_run(folders: Folders, cell: Cell) -> None:
-    """SIGKILL to the training process that holds the cell, which its run directory knows."""
+    """Kill the training process that holds the cell; its run directory names it."""
     pid = int((folders.run(cell) / ".lock").read_text())
     os.kill(pid, signal.SIGKILL)
     until(lambda: not busy(folders, cell))

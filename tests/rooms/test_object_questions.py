@@ -1,4 +1,5 @@
-"""Every referring expression fits exactly one thing, by an independent reading of its words."""
+"""Every referring expression fits exactly one thing, as an independent reading of its words
+shows."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Fixtures show the room type, and only show it: things, floor and labels stay as they are."""
+"""Fixtures show the room type and change nothing else: things, floor and labels stay the same."""
 
 from __future__ import annotations
 
@@ -25,7 +25,8 @@ def of_room(scene: Scene, room: str) -> Scene:
 def fixture(
     room: str, seed: int, avoid: tuple[Box, ...] = (), at_side: bool = False, width: int = 384
 ) -> tuple[np.ndarray, Box]:
-    """A fixture on a magenta wall, 3 pixels a unit, and the box it says it takes."""
+    """Draw a fixture on a magenta wall with 3 pixels a unit; return the picture and the fixture's
+    box."""
     canvas = Image.new("RGB", (width, 230), (255, 0, 255))
     draw, rng = ImageDraw.Draw(canvas), np.random.default_rng(seed)
     box = draw_fixture(draw, room, (0.0, 0.0, float(width), 220.0), 3.0, avoid, rng, at_side)
@@ -52,7 +53,7 @@ def _taken(rendered: Rendered) -> np.ndarray:
 
 @pytest.mark.parametrize("room", ROOMS)
 def test_a_fixture_stays_in_its_box_and_among_neutral_colours(room: str) -> None:
-    """No pixel is as colourful as the palest colour of a thing (black has none)."""
+    """No pixel is as colourful as the palest colour of a thing (leaving out black)."""
     palest = min(max(c) - min(c) for name, c in THING_COLOURS.items() if name != "black")
     for seed in range(12):
         picture, (x1, y1, x2, y2) = fixture(room, seed, width=(384, 384, 900)[seed % 3])
@@ -81,7 +82,7 @@ def test_a_fixture_keeps_away_from_things_and_leaves_place_for_a_window(room: st
 
 @pytest.mark.parametrize("split", ["train", "ood"])
 def test_the_room_type_can_be_seen(split: Split) -> None:
-    """A linear reader of edges, fitted on some rooms full of things, names the type of others."""
+    """A linear classifier on edges, fitted on some crowded rooms, tells the type of others."""
     features, labels = [], []
     for seed in range(420):
         scene = of_room(sample_scene(split, seed), ROOMS[seed % len(ROOMS)])
@@ -98,7 +99,8 @@ def test_the_room_type_can_be_seen(split: Split) -> None:
 
 
 def _edges(image: np.ndarray) -> torch.Tensor:
-    """How much upright and level edge each row of the wall has, and its mean colours."""
+    """Return how much vertical and horizontal edge each row of the wall has, and its mean
+    colours."""
     wall = torch.from_numpy(image[:76].astype(np.float32)) / 255
     across, down = wall.diff(dim=1).abs(), wall.diff(dim=0).abs()
     steep = [(edge > 0.15).float() for edge in (across, down)]

@@ -1,4 +1,4 @@
-"""Descriptions read back, and the generator paints what they say."""
+"""Descriptions are read back as written, and the generator paints what they say."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Detection and reasoning samples of the rooms world are true, by a reading of their own words.
+"""The answers of detection and reasoning samples are true, as a reading of their own words shows.
 
-Only the sample is looked at: its question, its labelled objects, and the pixels under their masks.
-What the room type is cannot be read off labels, so the scene's surroundings are asked.
+The check looks at the sample alone: its question, its labelled objects, and the pixels under their
+masks. Only the room type cannot be told from labels; it is taken from the scene's surroundings.
 """
 
 import colorsys
@@ -29,7 +29,8 @@ def area(box):
 
 
 def colour_of(sample: Sample, index: int) -> str:
-    """The named colour whose hue most of an object's saturated pixels have; black without any."""
+    """Return the named colour that is nearest to the hue of most saturated pixels of an object;
+    black if it has hardly any."""
     inside = sample.image.decode()[decode_mask(sample.objects[index].mask)]
     hsv = [colorsys.rgb_to_hsv(*pixel) for pixel in inside / 255]
     vivid = [hue for hue, saturation, value in hsv if saturation > 0.35 and value > 0.2]
@@ -48,7 +49,7 @@ def colour_of(sample: Sample, index: int) -> str:
 
 
 def one(sample: Sample, words: str):
-    """The box of the only object that "the [colour] label" names."""
+    """Return the box of the only object that fits "the [colour] label"."""
     *colour, label = words.split()
     fitting = [k for k, thing in enumerate(sample.objects) if thing.label == label]
     if colour:
@@ -59,7 +60,7 @@ def one(sample: Sample, words: str):
 
 
 def answer_of(sample: Sample):
-    """The answer, worked out from question and objects; asserts that it is beyond doubt."""
+    """Work out the answer from the question and the objects; assert that it is beyond doubt."""
     text = sample.question
     labels = Counter(thing.label for thing in sample.objects)
     if match := re.fullmatch(r"how many (\w+) are there\?", text):

@@ -1,4 +1,4 @@
-"""Scenes and pictures: exact boxes, the same from the same seed, splits that share nothing."""
+"""Scenes and pictures: boxes are exact, a seed always gives the same scene, splits are disjoint."""
 
 from __future__ import annotations
 
@@ -44,7 +44,8 @@ def test_boxes_are_tight_around_masks(size: int | tuple[int, int]) -> None:
 
 
 def test_masks_are_where_the_picture_shows_the_thing() -> None:
-    """Repainting one thing in another colour changes its mask and at most a rim of one pixel."""
+    """Painting one thing in another colour changes the pixels of its mask, and besides at most a
+    rim of one pixel."""
     for seed in range(40):
         scene, before = rooms_scene("train", seed)
         for index, thing in enumerate(scene.things):
@@ -105,7 +106,7 @@ def test_the_same_seed_gives_the_same_picture_in_another_process() -> None:
 
 
 def test_the_first_scenes_stay_as_they_are() -> None:
-    """The shipped starter model was trained on these layouts."""
+    """The bundled starter model was trained on these layouts."""
     things = [(t.label, t.colour, t.size) for t in sample_scene("train", 0).things]
     assert things == GOLDEN_THINGS
 

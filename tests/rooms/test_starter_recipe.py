@@ -1,4 +1,5 @@
-"""The starter model: its training forward is the model's own; the shipped one sees the picture."""
+"""The starter: its training forward pass equals the model's own, and the bundled model uses the
+picture."""
 
 import numpy as np
 import pytest
@@ -41,8 +42,8 @@ def test_visual_tokens_equal_the_models_own(student):
     torch.testing.assert_close(ours, torch.stack(list(plain)), atol=2e-5, rtol=1e-4)
 
 
-def test_packed_lessons_equal_plain_rows(student):
-    """The packed language loss equals cross entropy of plain rows, one question at a time."""
+def test_packed_batches_equal_plain_rows(student):
+    """The packed language loss equals the cross entropy of plain rows with one question each."""
     student, processor = student
     batch = next(iter(TrainingBatches(processor.tokenizer, Mixture(scenes=True), scenes=2)))
     captured = []
@@ -67,8 +68,9 @@ def test_packed_lessons_equal_plain_rows(student):
     assert next(packed, None) is None
 
 
-def test_lessons_are_what_tasks_ask_and_read(student):
-    """Careful annotators' answers score full marks, and the question is the tasks' brief prompt."""
+def test_batches_are_what_tasks_ask_and_read(student):
+    """The answers of careful annotators get the full score, and questions equal the tasks' brief
+    prompts."""
     tokenizer = student[1].tokenizer
     for task in ("rec", "ovd", "isr"):
         for sample in rooms_samples("broad", 40, seed=5, task=task):
@@ -79,7 +81,9 @@ def test_lessons_are_what_tasks_ask_and_read(student):
             pieces = write_response(scene, boxes, question, Mixture(), np.random.default_rng(0))
             text = "".join(piece for piece, _ in pieces)
             ids = [token for piece, _ in pieces for token in tokenizer.encode(piece)]
-            assert ids == tokenizer.encode(text)  # taught as it will be written and read
+            assert ids == tokenizer.encode(
+                text
+            )  # trained on the tokens that are generated and read
             assert score(sample, text) >= (0.6 if task == "ovd" else 1.0), text
 
 
@@ -109,7 +113,7 @@ def test_shipped_weights_are_small():
 
 @pytest.mark.parametrize("task", ["rec", "ovd", "isr"])
 def test_starter_looks_at_the_picture(starter, task):
-    """With the right pictures it answers; with the pictures shuffled it does worse."""
+    """The starter answers with the right pictures, and does worse with shuffled ones."""
     samples = rooms_samples("test", 200 if task == "isr" else 100, seed=77, task=task)
     if task == "isr":
         samples = [sample for sample in samples if sample.columns["kind"] == "attribute"]
@@ -123,7 +127,8 @@ def test_starter_looks_at_the_picture(starter, task):
 
 
 def seen(sample, text):
-    """The score; of a reasoning answer, which slips by design, whether the thought is true."""
+    """Return the score; of a reasoning answer, which is often wrong by design, whether the thought
+    is right."""
     if sample.task == "isr":
         return float((parse_response(text).think or "").startswith(sample.answer))
     return score(sample, text)

@@ -1,4 +1,5 @@
-"""Results of a whole matrix with a planted effect, as finished runs would have left them."""
+"""Writes the results of a whole matrix with known effects, as finished runs would have left
+them."""
 
 from __future__ import annotations
 
@@ -24,13 +25,13 @@ GAINS = {
 METRICS = {"greedy/acc@0.5": 0.5, "greedy/map": 0.4, "sampled/format": 0.97}
 DIVERSITY = 0.2
 MORE_DIVERSITY = 0.3
-"""Relative, of syn-grpo over grpo."""
+"""Diversity of syn-grpo relative to grpo, minus 1."""
 
 
 def plant(
     matrix: Matrix, folders: Folders, left_out: Callable[[Cell], bool] = lambda cell: False
 ) -> None:
-    """Writes a result for every cell but those left out."""
+    """Write a result for every cell but those left out."""
     for cell in matrix.cells():
         if not left_out(cell):
             write_result(planted(matrix, cell), folders.result(cell))
@@ -67,7 +68,7 @@ def planted(matrix: Matrix, cell: Cell) -> Result:
 
 
 def _evaluation(matrix: Matrix, cell: Cell, set_name: str, step: int) -> Accuracies:
-    """Every sample has its difficulty, every seed its luck, the same for all methods."""
+    """Each sample has its difficulty and each seed its luck, the same for all methods."""
     count, steps = matrix.settings.held_out, matrix.settings.steps
     rng = np.random.default_rng([*cell.task.encode(), *set_name.encode()])
     difficulty = rng.uniform(0.2, 0.8, count)

@@ -1,4 +1,5 @@
-"""Options that make the demo's configuration a matter of seconds, for the tests of training."""
+"""Options that shorten a run with the demo's configuration to seconds, for the tests of
+training."""
 
 from __future__ import annotations
 
@@ -41,7 +42,7 @@ CONTRACT = [
     "grad_norm",
     "tokens_per_s",
 ]
-"""The metrics that every run promises."""
+"""The metrics that every run writes."""
 
 QUICK = {
     "data.train": "[{rooms: train, count: 24}]",
@@ -57,7 +58,8 @@ QUICK = {
 
 
 def overrides(**changed: Any) -> list[str]:
-    """QUICK as ``key=value``, with changes; ``__`` in a name stands for the dot of the key."""
+    """Return QUICK as ``key=value``, with changes. ``__`` in a name stands for the dot of the
+    key."""
     named = {name.replace("__", "."): value for name, value in changed.items()}
     return [f"{key}={value}" for key, value in (QUICK | named).items()]
 
@@ -67,20 +69,20 @@ def quick_config(**changed: Any) -> Config:
 
 
 def train_arguments(run_dir: Path, *flags: str, **changed: Any) -> list[str]:
-    """The command line of a quick run."""
+    """Return the command line of a quick run."""
     options = [word for override in overrides(**changed) for word in ("--set", override)]
     return ["train", str(CONFIG), "--run-dir", str(run_dir), *flags, *options]
 
 
 def metrics(run_dir: Path) -> list[dict[str, Any]]:
-    """The lines of metrics.jsonl; a line that is being written counts for nothing."""
+    """Return the lines of metrics.jsonl. A line that is just being written is left out."""
     path = run_dir / "metrics.jsonl"
     lines = path.read_text().splitlines(keepends=True) if path.exists() else []
     return [json.loads(line) for line in lines if line.endswith("\n")]
 
 
 def without_time(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """What does not depend on how fast the machine was."""
+    """Return what does not depend on the speed of the machine."""
     return [
         {k: v for k, v in record.items() if not k.startswith("time/") and k != "tokens_per_s"}
         for record in records
@@ -88,7 +90,7 @@ def without_time(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def pool_contents(run_dir: Path) -> list[tuple[Any, ...]]:
-    """Every sample, standing, job and observation of a run's pool, after a check of the file."""
+    """Check the file of a run's pool; return every sample, standing, job and observation in it."""
     database = sqlite3.connect(run_dir / "pool.db")
     try:
         assert database.execute("PRAGMA integrity_check").fetchone() == ("ok",)

@@ -1,8 +1,8 @@
-"""Reads a referring expression and finds what it fits, from the boxes alone.
+"""Reads a referring expression and finds the things that it fits, from the boxes alone.
 
-Written apart from the grammar that makes the phrases: it knows the words' meaning, not how phrases
-are chosen. It reads leniently (left is left by any amount), so a phrase whose lenient reading fits
-one thing only is beyond doubt; ``margin`` says by how much.
+It was written apart from the grammar that makes the expressions: it knows what the words mean, not
+how expressions are chosen. It reads leniently (left means left by any distance), so an expression
+whose lenient reading fits only one thing is beyond doubt; ``margin`` says by how much.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ ORDINAL = {"second": 1, "third": 2}
 
 @dataclass(frozen=True)
 class Seen:
-    """A thing as the checker sees it; the box in pixels."""
+    """A thing as the checker sees it, with its box in pixels."""
 
     label: str
     colour: str
@@ -39,14 +39,15 @@ class Seen:
 
 @dataclass(frozen=True)
 class Reading:
-    """Indices that fit leniently, and the margin of the choice where there is one (shares)."""
+    """The indices of the things that fit leniently; where one had to be chosen, the margin of the
+    choice as a share of the picture."""
 
     fits: list[int]
     margin: float
 
 
 def read(phrase: str, things: list[Seen], width: int, height: int) -> Reading:
-    """What the phrase fits. Raises AssertionError for a phrase it cannot read."""
+    """Find what the expression fits. Raises AssertionError for one that it cannot read."""
     if match := re.fullmatch(r"the (left|right)most (\w+)", phrase):
         return _rank(things, match[2], match[1], 0, width)
     if match := re.fullmatch(r"the (second|third) (\w+) from the (left|right)", phrase):
@@ -112,6 +113,7 @@ def _distance(a: Box, b: Box) -> float:
 
 
 def _rests(thing: Box, table: Box) -> bool:
-    """Leniently: the thing overlaps the table from above and its foot ends on the upper half."""
+    """Lenient: the thing overlaps the table from above, and its foot ends on the table's upper
+    half."""
     across = min(thing[2], table[2]) - max(thing[0], table[0])
     return across > 0 and table[1] - 2 <= thing[3] <= (table[1] + table[3]) / 2
