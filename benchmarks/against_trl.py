@@ -3,7 +3,7 @@
 Both have the same process, the same threads or device, the same checkpoint, images, prompts, group
 size and response length (end tokens do not end a response here). TRL trains by its own ``train()``;
 after each of its steps we do one of ours, so that both meet the same load of the machine. Our step
-is the one of the project: encode, ``rollout``, ``Learner``. The time runs from the encoded image to
+is the one of the project: encode, ``rollout``, ``Updater``. The time runs from the encoded image to
 the optimizer's step. TRL runs at its best: no reference model, no second forward pass for old
 log-probabilities.
 """
