@@ -18,9 +18,9 @@ from rooms_oracle import (
 from syngrpo.boxes import decode_mask, encode_mask
 from syngrpo.painting.compositing import keep_mask
 from syngrpo.painting.gate import Gate, GateResult, GateThresholds
-from syngrpo.painting.judges.judge import Candidate
-from syngrpo.painting.judges.options import JudgeThresholds
-from syngrpo.painting.judges.panel import Judges
+from syngrpo.painting.judges.base import Candidate
+from syngrpo.painting.judges.judge_options import JudgeOptions
+from syngrpo.painting.judges.panel import judges_of
 from syngrpo.sample import LabelledObject, Sample
 from syngrpo_rooms.dataset import rooms_samples
 from syngrpo_rooms.descriptions import random_description
@@ -32,7 +32,7 @@ DESCRIPTION = "checked purple walls, black stone floor"
 
 
 def judged(case: Candidate, oracle: Oracle) -> GateResult:
-    return Gate(judges=Judges(oracle, oracle)).judge(case)
+    return Gate(judges=judges_of(oracle, oracle)).judge(case)
 
 
 def plain(sample: Sample) -> np.ndarray:
@@ -142,7 +142,7 @@ def test_expansion_is_the_area_that_was_added_in_areas_of_the_object() -> None:
     scores = judged(candidate(sample, painted), oracle).scores
     assert scores["expansion"] == pytest.approx(added)
     # What the segmenter sees beyond the label in the parent's own picture is not the painter's.
-    whole_boxes = Judges(segmenter=Oracle())
+    whole_boxes = judges_of(segmenter=Oracle())
     assert whole_boxes.inspect(candidate(sample, plain(sample)))[1]["expansion"] == 0
 
 
@@ -180,7 +180,7 @@ def test_a_label_whose_object_was_cut_off_is_refused(task: str) -> None:
         assert judged(case, oracle).reason == "label_cropped"
         # Without that check the detector misses what it found in the parent.
         if Known(thing.label, whole, sample.image.decode()).shown(case.child) < 0.5:
-            lenient = Gate(GateThresholds(min_object_fit=0), Judges(oracle)).judge(case)
+            lenient = Gate(GateThresholds(min_object_fit=0), judges_of(oracle)).judge(case)
             assert lenient.reason == "recall"
             assert lenient.scores["lost"] == 1
 
@@ -193,7 +193,7 @@ def test_a_thousand_honest_children_are_admitted(task: str) -> None:
     honest, refused = 0, []
     for sample in rooms_samples("train", 200, seed=2, task=task, size=64):
         oracle, siblings, seen = Oracle.of(sample), list[bytes](), set[tuple[str | None, ...]]()
-        gate = Gate(judges=Judges(oracle, oracle))
+        gate = Gate(judges=judges_of(oracle, oracle))
         for seed in range(6):
             description = random_description(rng)
             if room(description) in seen or honest == 1000:
@@ -223,7 +223,7 @@ def test_the_model_free_estimate_refuses_only_when_asked_to() -> None:
     sample = SAMPLES["rec"][0]
     wide, picture = grown(keep_mask(sample), sample.image.decode(), 4)
     case = candidate(sample, place(plain(sample), wide, picture))
-    plainly, asked = Gate().judge(case), JudgeThresholds(max_continuation=0.05)
+    plainly, asked = Gate().judge(case), JudgeOptions(max_continuation=0.05)
     assert plainly.admitted
     assert plainly.scores["continuation"] > 0.05
-    assert Gate(judges=Judges(thresholds=asked)).judge(case).reason == "object_expansion"
+    assert Gate(judges=judges_of(options=asked)).judge(case).reason == "object_expansion"

@@ -1,15 +1,21 @@
 """Phantoms and recall: what the comparison with the parent's detections excuses, and what not."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from rooms_oracle import candidate, raw_generation
 
 from syngrpo.boxes import box_mask
-from syngrpo.painting.judges.instances import judge_instances
-from syngrpo.painting.judges.judge import Detection
-from syngrpo.painting.judges.options import POLICIES, JudgeThresholds, TaskPolicy
-from syngrpo.painting.judges.panel import REMEMBERED, Judges, watched_classes
+from syngrpo.painting.judges.base import Detection
+from syngrpo.painting.judges.instances import (
+    REMEMBERED,
+    InstanceJudge,
+    judge_instances,
+    watched_classes,
+)
 from syngrpo.sample import Box, LabelledObject
+from syngrpo.tasks import Constraints, get_task
 from syngrpo_rooms.dataset import rooms_samples
 
 CHAIR = LabelledObject("chair", (10, 10, 30, 50))
@@ -17,14 +23,14 @@ TABLE = LabelledObject("Dining Table", (40, 30, 80, 50))
 KEEP = box_mask(CHAIR.box, 100, 100) | box_mask(TABLE.box, 100, 100)
 BOTH: Box = (10, 10, 80, 50)
 FAR: Box = (60, 60, 80, 90)
+STRICT = Constraints((0, 1), ())
 PARENT = [Detection("chair", CHAIR.box, 0.9), Detection("dining table", TABLE.box, 0.8)]
 
 
 def reason(
-    before: list[Detection], after: list[Detection], policy: TaskPolicy | None = None
+    before: list[Detection], after: list[Detection], constraints: Constraints = STRICT
 ) -> str | None:
-    things, limits = [CHAIR, TABLE], JudgeThresholds()
-    return judge_instances(before, after, things, KEEP, limits, policy or TaskPolicy())[0]
+    return judge_instances(before, after, [CHAIR, TABLE], KEEP, constraints).reason
 
 
 def test_the_same_detections_are_no_news() -> None:
@@ -58,14 +64,13 @@ def test_a_detection_of_the_parent_excuses_only_what_still_shows_kept_pixels() -
 
 def test_doubtful_phantoms_are_recorded_and_not_counted() -> None:
     faint = Detection("chair", FAR, 0.34)
-    verdict = judge_instances(
-        PARENT, [*PARENT, faint], [CHAIR, TABLE], KEEP, JudgeThresholds(), TaskPolicy()
-    )
+    verdict = judge_instances(PARENT, [*PARENT, faint], [CHAIR, TABLE], KEEP, STRICT)
     assert verdict == (
         None,
         {"phantoms": 0.0, "phantom_score": 0.34, "recall": 1.0, "lost": 0.0},
     )
-    assert reason(PARENT, [*PARENT, faint], TaskPolicy(phantom_score=0.3)) == "phantom_instance"
+    stricter = replace(STRICT, phantom_score=0.3)
+    assert reason(PARENT, [*PARENT, faint], stricter) == "phantom_instance"
 
 
 def test_an_object_is_lost_when_it_was_surely_found_and_is_hardly_found_any_more() -> None:
@@ -77,23 +82,17 @@ def test_an_object_is_lost_when_it_was_surely_found_and_is_hardly_found_any_more
     assert reason(doubtful, PARENT[1:]) is None
 
 
-def test_policies_differ_by_task() -> None:
+def test_what_is_tolerated_differs_by_task() -> None:
     things = [LabelledObject("cup", (10 * n, 0, 10 * n + 8, 8)) for n in range(10)]
     found = [Detection("cup", thing.box, 0.9) for thing in things]
     keep = np.zeros((100, 100), bool)
     keep[:8] = True
-    limits = JudgeThresholds()
-    reasons = {
-        task: judge_instances(found, found[1:], things, keep, limits, limits.policy(task))[0]
-        for task in (*POLICIES, "of my own")
-    }
-    assert reasons == {
-        "rec": "recall",
-        "ovd": None,
-        "ovd-vlm-r1": None,
-        "isr": "recall",
-        "of my own": "recall",
-    }
+    reasons = {}
+    for name in ("rec", "ovd", "ovd-vlm-r1", "isr"):
+        sample = rooms_samples("train", 1, task=name.removesuffix("-vlm-r1"), size=64)[0]
+        constraints = get_task(name).constraints(sample)
+        reasons[name] = judge_instances(found, found[1:], things, keep, constraints).reason
+    assert reasons == {"rec": "recall", "ovd": None, "ovd-vlm-r1": None, "isr": "recall"}
 
 
 class Counting:
@@ -110,10 +109,10 @@ class Counting:
 def test_the_parent_is_looked_at_once_for_all_its_children() -> None:
     sample = rooms_samples("train", 1, task="ovd", size=64)[0]
     detector = Counting()
-    judges = Judges(detector)
+    judge = InstanceJudge(detector)
     for seed in range(3):
         case = candidate(sample, raw_generation(sample, "blue walls", seed))
-        judges.inspect(case)
+        judge.judge(case)
     assert len(detector.asked) == 4
     assert set(detector.asked) == {watched_classes(case)}
     watched = watched_classes(case)

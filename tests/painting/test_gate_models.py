@@ -15,11 +15,16 @@ from tiny_judges import TINY_JUDGES, save_judge
 from syngrpo.boxes import area, box_mask, decode_mask, mask_box
 from syngrpo.painting.compositing import keep_mask
 from syngrpo.painting.gate import Gate
-from syngrpo.painting.judges.grounding import OpenVocabularyDetector
-from syngrpo.painting.judges.loading import load_judges
-from syngrpo.painting.judges.masks import with_masks
-from syngrpo.painting.judges.options import JudgeOptions, JudgeThresholds, TaskPolicy
-from syngrpo.painting.judges.outlining import BoxSegmenter
+from syngrpo.painting.judges.judge_options import JudgeOptions
+from syngrpo.painting.judges.judging_models import (
+    BoxSegmenter,
+    OpenVocabularyDetector,
+    load_detector,
+    load_segmenter,
+    load_similarity,
+)
+from syngrpo.painting.judges.object_extent import with_masks
+from syngrpo.painting.judges.panel import load_judges
 from syngrpo.sample import Box, InputError, Sample
 from syngrpo_rooms.dataset import rooms_samples
 
@@ -35,16 +40,14 @@ def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 
 
 def detector(source: str) -> OpenVocabularyDetector:
-    found = load_judges(JudgeOptions(detector=source)).detector
-    assert isinstance(found, OpenVocabularyDetector)
-    return found
+    return load_detector(source, "cpu", "float32")
 
 
 @pytest.mark.parametrize("kind", ["grounding-dino", "mm-grounding-dino"])
 def test_grounding_scores_are_means_over_the_tokens_of_a_name(
     checkpoints: dict[str, str], kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("syngrpo.painting.judges.grounding.FLOOR", 0.0)
+    monkeypatch.setattr("syngrpo.painting.judges.judging_models.FLOOR", 0.0)
     judge = detector(checkpoints[kind])
     found = judge.detect(PICTURE, NAMES)
     inputs = judge.processor(
@@ -130,12 +133,11 @@ def test_a_segmenter_gives_the_models_single_mask_of_every_box(
 def test_the_similarity_is_the_cosine_of_the_models_embeddings(
     checkpoints: dict[str, str], kind: str
 ) -> None:
-    judge = load_judges(JudgeOptions(similarity=checkpoints[kind])).similarity
-    assert judge is not None
+    judge = load_similarity(checkpoints[kind], "cpu", "float32")
     near, far = judge.similarity(PICTURE, "grey walls"), judge.similarity(PICTURE, "a lamp")
     assert near != far
     assert -1 <= judge.similarity(PICTURE, "very long " * 500) <= 1
-    model, processor = judge.model, judge.processor  # type: ignore[attr-defined]
+    model, processor = judge.model, judge.processor
     inputs = processor(
         images=Image.fromarray(PICTURE),
         text=["grey walls", "a lamp"],
@@ -160,35 +162,34 @@ def test_the_similarity_is_the_cosine_of_the_models_embeddings(
     ],
 )
 def test_models_run_in_bfloat16(checkpoints: dict[str, str], role: str, kind: str) -> None:
-    judges = load_judges(JudgeOptions(**{role: checkpoints[kind]}, dtype="bfloat16"))  # type: ignore[arg-type]
-    if judges.detector is not None:
-        assert all(area(one.box) > 0 for one in judges.detector.detect(PICTURE, NAMES))
-    elif judges.segmenter is not None:
-        assert judges.segmenter.refine_masks(PICTURE, [(3, 5, 40, 60)])[0].shape == (80, 96)
+    where = (checkpoints[kind], "cpu", "bfloat16")
+    if role == "detector":
+        assert all(area(one.box) > 0 for one in load_detector(*where).detect(PICTURE, NAMES))
+    elif role == "segmenter":
+        masks = load_segmenter(*where).refine_masks(PICTURE, [(3, 5, 40, 60)])
+        assert masks[0].shape == (80, 96)
     else:
-        assert judges.similarity is not None
-        assert abs(judges.similarity.similarity(PICTURE, "grey walls")) <= 1
+        assert abs(load_similarity(*where).similarity(PICTURE, "grey walls")) <= 1
 
 
 def test_the_whole_gate_with_every_model(checkpoints: dict[str, str]) -> None:
-    lenient = JudgeThresholds(
-        max_expansion=1e9, policies={"rec": TaskPolicy(max_phantoms=999, min_recall=0)}
-    )
     options = JudgeOptions(
         detector=checkpoints["grounding-dino"],
         segmenter=checkpoints["sam2"],
         similarity=checkpoints["clip"],
-        thresholds=lenient,
+        max_expansion=1e9,
     )
-    case = candidate(SAMPLE, raw_generation(SAMPLE, "purple brick walls", 1), "purple brick walls")
+    strict = candidate(
+        SAMPLE, raw_generation(SAMPLE, "purple brick walls", 1), "purple brick walls"
+    )
+    case = replace(strict, constraints=replace(strict.constraints, max_phantoms=999, min_recall=0))
     gate = Gate(judges=load_judges(options))
     result = gate.judge(case)
     assert result.admitted
     judged = {"expansion", "continuation", "phantoms", "phantom_score", "recall", "lost"}
     assert set(result.scores) >= {*judged, "similarity", "object_fit"}
     assert gate.judge(case) == result
-    strict = load_judges(replace(options, thresholds=JudgeThresholds(max_expansion=1e9)))
-    assert Gate(judges=strict).judge(case).reason in ("phantom_instance", "recall", None)
+    assert gate.judge(strict).reason in ("phantom_instance", "recall", None)
 
 
 class Fixed:
@@ -240,11 +241,10 @@ def test_a_missing_model_is_named(
     assert "\n" not in str(caught.value)
 
 
-def test_a_wrong_kind_dtype_or_device_is_named(checkpoints: dict[str, str]) -> None:
+def test_a_wrong_kind_or_device_is_named(checkpoints: dict[str, str]) -> None:
     wrong = {
         "is of type 'clip'": JudgeOptions(detector=checkpoints["clip"]),
         "is of type 'owlv2'": JudgeOptions(segmenter=checkpoints["owlv2"]),
-        "dtype 'int8' is unknown": JudgeOptions(detector=checkpoints["owlv2"], dtype="int8"),
         "device 'gpu0' is unknown": JudgeOptions(detector=checkpoints["owlv2"], device="gpu0"),
     }
     for message, options in wrong.items():
@@ -262,8 +262,8 @@ def test_a_damaged_checkpoint_is_named(checkpoints: dict[str, str], tmp_path: Pa
 def test_a_gate_without_models_needs_no_torch() -> None:
     program = (
         "import sys; from syngrpo.painting.gate import Gate; "
-        "from syngrpo.painting.judges.options import JudgeOptions; "
-        "from syngrpo.painting.judges.loading import load_judges; "
+        "from syngrpo.painting.judges.judge_options import JudgeOptions; "
+        "from syngrpo.painting.judges.panel import load_judges; "
         "Gate(judges=load_judges(JudgeOptions())); "
         "sys.exit(bool({'torch', 'transformers'} & set(sys.modules)))"
     )

@@ -11,7 +11,7 @@ from syngrpo.data_server.options import SynthesisSettings
 from syngrpo.data_server.pool_jobs import PoolJobs, open_queue
 from syngrpo.data_server.ports import run_job
 from syngrpo.painting.generators.base import GenerationRequest, NoopGenerator, OutOfMemory
-from syngrpo.painting.judges.panel import Judges
+from syngrpo.painting.judges.panel import judges_of
 from syngrpo.painting.painter import Painter
 from syngrpo.pool.jobs import JobRequest
 from syngrpo.pool.store import Pool
@@ -105,7 +105,7 @@ def test_a_judge_that_scores_with_nonsense_fails_the_job(settings: SynthesisSett
         def similarity(self, image: np.ndarray, text: str) -> float:
             return float("nan")
 
-    painter = Painter(NoopGenerator(), Judges(similarity=Confused()))
+    painter = Painter(NoopGenerator(), judges_of(similarity=Confused()))
     assert run_to_the_end(settings, painter) == (3, 3)
     with Pool.open(settings.directory).database.read() as connection:
         (error,) = connection.execute("SELECT error FROM jobs").fetchone()

@@ -14,7 +14,7 @@ from syngrpo.boxes import box_mask, decode_mask, iou, mask_box
 from syngrpo.painting.compositing import composite, default_feather, erase_background, keep_mask
 from syngrpo.painting.generators import make_generator
 from syngrpo.painting.generators.base import GenerationRequest
-from syngrpo.painting.judges.judge import Candidate, Detection
+from syngrpo.painting.judges.base import Candidate, Detection
 from syngrpo.sample import Box, Sample
 from syngrpo.tasks import get_task
 from syngrpo_rooms.descriptions import parse_description

@@ -10,7 +10,7 @@ from pydantic import Field, field_validator
 from syngrpo.config.section import Section, ServerUrl
 from syngrpo.data_server.options import SynthesisSettings
 from syngrpo.painting.gate import GateThresholds
-from syngrpo.painting.judges.options import JudgeOptions, JudgeThresholds
+from syngrpo.painting.judges.judge_options import JudgeOptions
 
 
 class GateConfig(Section):
@@ -49,7 +49,7 @@ class GateConfig(Section):
 class JudgesConfig(Section):
     """Models that look at a painted image, see docs/gate.md. Without any the gate needs no torch.
 
-    The keys are those of ``JudgeOptions`` and ``JudgeThresholds``."""
+    The keys are those of ``JudgeOptions``."""
 
     detector: str | None = Field(
         default=None, description="directory or hub name: Grounding DINO, OWL-ViT, …; null: none"
@@ -61,12 +61,12 @@ class JudgesConfig(Section):
         default="float32", description="of their weights"
     )
     max_expansion: float = Field(
-        default=JudgeThresholds.max_expansion,
+        default=JudgeOptions.max_expansion,
         ge=0,
         description="share of its area by which an object may grow",
     )
     max_continuation: float | None = Field(
-        default=JudgeThresholds.max_continuation,
+        default=JudgeOptions.max_continuation,
         ge=0,
         le=1,
         description="the same without a model, as a share of its border; null: not checked",
@@ -74,9 +74,7 @@ class JudgesConfig(Section):
 
     def options(self) -> JudgeOptions:
         """What the workers are told."""
-        given = self.model_dump()
-        limits = {name: given.pop(name) for name in ("max_expansion", "max_continuation")}
-        return JudgeOptions(**given, thresholds=JudgeThresholds(**limits))
+        return JudgeOptions(**self.model_dump())
 
 
 class SynthesisConfig(Section):

@@ -15,7 +15,7 @@ from syngrpo.data_server.options import SynthesisSettings
 from syngrpo.data_server.pool_jobs import PoolJobs, open_queue
 from syngrpo.data_server.ports import run_job
 from syngrpo.painting.generators import make_generator
-from syngrpo.painting.judges.loading import load_judges
+from syngrpo.painting.judges.panel import load_judges
 from syngrpo.painting.painter import Painter
 from syngrpo.pool.jobs import JobRequest, Outcome
 from syngrpo.pool.sampling import SamplingPolicy

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from syngrpo.painting.gate import GateThresholds
-from syngrpo.painting.judges.options import JudgeOptions
+from syngrpo.painting.judges.judge_options import JudgeOptions
 from syngrpo.painting.painting_request import Canvas
 from syngrpo.serving.http_client import ServerAddress
 

@@ -22,7 +22,7 @@ from syngrpo.data_server.options import RemoteSettings, SynthesisSettings
 from syngrpo.data_server.pool_jobs import PoolJobs, open_queue
 from syngrpo.data_server.ports import JobSource, Leased
 from syngrpo.painting.generators import make_generator
-from syngrpo.painting.judges.loading import load_judges
+from syngrpo.painting.judges.panel import load_judges
 from syngrpo.painting.painter import Failed, HandedBack, Painter
 from syngrpo.painting.painting_request import Result
 from syngrpo.pool.store import Pool

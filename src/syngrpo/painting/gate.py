@@ -1,7 +1,8 @@
-"""The validity gate: a painted picture joins the pool only if its labels still hold.
+"""The gate: a painted picture joins the pool only if its labels still hold. See docs/gate.md.
 
-Checks run cheapest first and stop at the first that fails; every score computed is kept. What
-models have to say is in ``judges/``; without them nothing here needs torch.
+The checks of pixels are here; those that need models are in ``judges/``. Checks run cheapest first
+and stop at the first that fails; every score that was computed is kept. Without models nothing
+here needs torch.
 """
 
 from __future__ import annotations
@@ -13,8 +14,9 @@ import numpy as np
 from PIL import Image
 
 from syngrpo.boxes import iou, mask_box
-from syngrpo.painting.judges.judge import Candidate, Scores, object_mask
-from syngrpo.painting.judges.panel import Judges
+from syngrpo.options import option
+from syngrpo.painting.judges.base import Candidate, Scores, object_mask
+from syngrpo.painting.judges.panel import Judges, judges_of
 from syngrpo.sample import Box
 
 HASH_SIDE = 8
@@ -23,27 +25,32 @@ HASH_SIDE = 8
 
 @dataclass(frozen=True)
 class GateThresholds:
-    """When a picture is refused. Differences are in grey levels, 0 to 255.
+    """When a painted picture is rejected. Differences are in grey levels, 0 to 255."""
 
-    ``min_background``: share of the picture that is not kept, at least. ``min_change``: mean
-    absolute difference to the parent outside the kept objects, at least. ``min_distance``:
-    perceptual distance to the parent and to every sibling, at least. ``max_kept_difference``: of
-    any pixel of a kept object to the parent; 0 unless the foreground goes through a round trip (see
-    ``compositing.composite``). ``min_object_fit``: IoU of a label's box with the box around the
-    kept pixels of its object, at least.
-    """
-
-    min_background: float = 0.02
-    min_change: float = 4.0
-    min_distance: float = 5.0
-    max_kept_difference: float = 0.0
-    min_object_fit: float = 0.7
+    min_background: float = option(
+        0.02, "share of the image that is not kept, at least", ge=0, lt=1
+    )
+    min_change: float = option(
+        4.0, "mean absolute difference to the parent outside the kept objects, at least", ge=0
+    )
+    min_distance: float = option(
+        5.0, "perceptual distance to the parent and to every other child of it, at least", ge=0
+    )
+    max_kept_difference: float = option(
+        0.0,
+        "grey levels by which a kept pixel may differ from the parent, at most; for round_trip",
+        ge=0,
+        le=255,
+    )
+    min_object_fit: float = option(
+        0.7, "IoU of a label's box with the box of its kept pixels, at least", ge=0, le=1
+    )
 
 
 @dataclass(frozen=True)
 class GateResult:
-    """``reason`` names the first check that failed, None when admitted; ``hash`` is the child's
-    perceptual hash, empty when an earlier check failed."""
+    """``reason`` names the first check that failed, None when the picture is admitted; ``hash`` is
+    the child's perceptual hash, empty when it is rejected."""
 
     reason: str | None
     scores: Scores
@@ -55,12 +62,12 @@ class GateResult:
 
 
 def perceptual_hash(image: np.ndarray, keep: np.ndarray) -> bytes:
-    """A picture of the surroundings alone, small enough to be compared with every sibling.
+    """Return a hash of the surroundings alone, small enough to be compared with every sibling's.
 
-    For each of HASH_SIDE x HASH_SIDE cells the mean red, green and blue and the contrast (standard
-    deviation of the grey level) of its pixels outside ``keep``; 4 bytes a cell, zeros for a cell
-    that is all kept. A block-mean image hash (Yang, Gu, Niu 2006) that keeps the values instead of
-    one bit each: surroundings may differ in nothing but colour.
+    It holds, for each of HASH_SIDE x HASH_SIDE cells, the mean red, green and blue and the contrast
+    (standard deviation of the grey level) of its pixels outside ``keep``: 4 bytes a cell, zeros for
+    a cell that is all kept. This is a block-mean image hash (Yang, Gu, Niu 2006) that keeps the
+    values instead of one bit each, because surroundings may differ in colour alone.
     """
     background = ~keep
     grey = np.asarray(Image.fromarray(image).convert("L"), dtype=np.float32)
@@ -73,7 +80,7 @@ def perceptual_hash(image: np.ndarray, keep: np.ndarray) -> bytes:
 
 
 def _shrink(plane: np.ndarray) -> np.ndarray:
-    """(H, W) → float32 (HASH_SIDE, HASH_SIDE) means."""
+    """Return the means of HASH_SIDE x HASH_SIDE cells of (H, W), float32."""
     shrunk = Image.fromarray(plane.astype(np.float32)).resize(
         (HASH_SIDE, HASH_SIDE), Image.Resampling.BOX
     )
@@ -81,7 +88,8 @@ def _shrink(plane: np.ndarray) -> np.ndarray:
 
 
 def hash_distance(first: bytes, second: bytes) -> float:
-    """Root mean square difference of two perceptual hashes of the same layout, in grey levels."""
+    """Return the root mean square difference of two perceptual hashes, in grey levels, over the
+    cells that are not all kept in both."""
     a = np.frombuffer(first, dtype=np.uint8).reshape(-1, 4).astype(np.float32)
     b = np.frombuffer(second, dtype=np.uint8).reshape(-1, 4).astype(np.float32)
     seen = a.any(axis=1) | b.any(axis=1)
@@ -89,19 +97,18 @@ def hash_distance(first: bytes, second: bytes) -> float:
 
 
 class Gate:
-    """Decides whether a synthetic picture may be trained on."""
+    """Decides whether a painted picture joins the pool."""
 
     def __init__(
         self, thresholds: GateThresholds | None = None, judges: Judges | None = None
     ) -> None:
         self.thresholds = thresholds or GateThresholds()
-        self.judges = judges or Judges()
+        self.judges = judges if judges is not None else judges_of()
 
     def judge(self, candidate: Candidate) -> GateResult:
-        """Everything: ``check``, then whether each label still has its object, then the judges.
+        """Check the pixels, then whether each label still has its object, then ask the judges.
 
-        Reasons, in this order: those of ``check``, ``label_cropped``, ``object_expansion``,
-        ``phantom_instance``, ``recall``.
+        Reasons, in this order: those of ``check``, ``label_cropped``, those of the judges.
         """
         boxes = [thing.box for thing in candidate.objects]
         pictures = (candidate.original, candidate.child, candidate.keep)
@@ -122,7 +129,7 @@ class Gate:
         siblings: Sequence[bytes] = (),
         boxes: Sequence[Box] = (),
     ) -> GateResult:
-        """What needs no model and no masks.
+        """Run the checks that need neither models nor masks.
 
         Compares uint8 (H, W, 3) ``child``, as decoded from what will be stored, with ``parent``.
         ``keep`` is bool (H, W) over the parent, ``siblings`` are perceptual hashes of the parent's
@@ -158,13 +165,13 @@ class Gate:
 
 
 def _inside(box: Box, width: int, height: int) -> bool:
-    """Positive area, within the image. False for a NaN, which compares with nothing."""
+    """Return whether a box has an area and lies within the image; False if it has a NaN."""
     x1, y1, x2, y2 = box
     return 0 <= x1 < x2 <= width and 0 <= y1 < y2 <= height
 
 
 def _object_fit(candidate: Candidate) -> float:
-    """The worst IoU of a label's box with the tight box around what is kept of its object; 1
+    """Return the smallest IoU of a label's box with the box around what is kept of its object, 1
     without objects."""
     height, width = candidate.keep.shape
     fits = [1.0]

@@ -22,8 +22,8 @@ from syngrpo.painting.compositing import (
 from syngrpo.painting.displacement import displacement, moved_pixels, with_labels_moved
 from syngrpo.painting.gate import Gate
 from syngrpo.painting.generators.base import GenerationRequest, Generator, OutOfMemory
-from syngrpo.painting.judges.judge import Candidate
-from syngrpo.painting.judges.masks import with_masks
+from syngrpo.painting.judges.base import Candidate
+from syngrpo.painting.judges.object_extent import with_masks
 from syngrpo.painting.judges.panel import Judges
 from syngrpo.painting.painting_request import Canvas, Painted, PaintingRequest, Result
 from syngrpo.painting.prompt import build_prompt

@@ -1,29 +1,91 @@
-"""Phantom instances and recall: what a detector found in the child, against the parent.
+"""Phantom instances and recall: what a detector found in the child, compared with the parent.
 
 Parent and child share exactly the kept pixels. So a detection in the child is *explained* when it
-shows those, and is a *phantom* otherwise: it shows something painted.
+shows those, and is a *phantom* when it shows something painted. It is explained when
 
-- It lies where a kept object of any class is labelled: the detector's name for that object, right
-  or wrong, is not the painter's doing.
-- Nearly all of its box is kept pixels: part of an object.
-- Some of its box is kept pixels, and the parent has such a detection at the same place: one box
-  around two objects, half an object. A detection of the parent that shows *no* kept pixels explains
-  nothing: what it showed was erased, and what is found there now has been painted anew.
+- it lies where a kept object of any class is labelled: the detector's name for that object, right
+  or wrong, has nothing to do with the painting;
+- nearly all of its box is kept pixels: it is a part of an object;
+- some of its box is kept pixels, and the parent has such a detection at the same place: one box
+  around two objects, or half an object. A detection of the parent that shows *no* kept pixels
+  explains nothing, because what it showed was erased.
 
 An object counts as lost only when it was found in the parent.
 """
 
 from __future__ import annotations
 
+import hashlib
+from collections import OrderedDict
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
 from syngrpo.boxes import box_mask, iou
-from syngrpo.painting.judges.judge import Detection, Scores, Verdict
-from syngrpo.painting.judges.options import JudgeThresholds, TaskPolicy
+from syngrpo.painting.judges.base import Candidate, Detection, Detector, Scores, Verdict
 from syngrpo.sample import LabelledObject
+from syngrpo.tasks import Constraints
 from syngrpo.tasks.labels import class_key
+
+REMEMBERED = 64
+"""Parents whose detections are kept."""
+
+
+@dataclass(frozen=True)
+class DetectionLimits:
+    """How detections are compared.
+
+    An object is found in the parent from ``found_score`` and lost in the child below
+    ``lost_score``: the gap tolerates an object on a harder background. ``same_place``: IoU from
+    which two boxes mean the same thing. ``kept_share``: share of kept pixels in a box from which it
+    shows what was kept; ``touched_share``: from which it does if the parent has such a detection.
+    """
+
+    found_score: float = 0.3
+    lost_score: float = 0.15
+    same_place: float = 0.5
+    kept_share: float = 0.7
+    touched_share: float = 0.2
+
+
+LIMITS = DetectionLimits()
+
+
+class InstanceJudge:
+    """Compares what a detector finds in the child and in the parent; see ``judge_instances``.
+
+    The detections of the last REMEMBERED parents are kept, because a parent's children tend to be
+    painted soon after each other.
+    """
+
+    def __init__(self, detector: Detector, limits: DetectionLimits = LIMITS) -> None:
+        self.detector = detector
+        self._limits = limits
+        self._parents: OrderedDict[tuple[bytes, tuple[str, ...]], list[Detection]] = OrderedDict()
+
+    def judge(self, candidate: Candidate) -> Verdict:
+        names = watched_classes(candidate)
+        before = self._before(candidate.original, names)
+        after = self.detector.detect(candidate.child, names)
+        objects, keep = candidate.objects, candidate.keep
+        return judge_instances(before, after, objects, keep, candidate.constraints, self._limits)
+
+    def _before(self, image: np.ndarray, names: tuple[str, ...]) -> list[Detection]:
+        key = (hashlib.sha256(image.tobytes()).digest(), names)
+        if key not in self._parents:
+            self._parents[key] = self.detector.detect(image, names)
+            if len(self._parents) > REMEMBERED:
+                self._parents.popitem(last=False)
+        self._parents.move_to_end(key)
+        return self._parents[key]
+
+
+def watched_classes(candidate: Candidate) -> tuple[str, ...]:
+    """Return the classes that may not appear anew, and those of the kept objects, each once."""
+    kept: Sequence[str] = [thing.label for thing in candidate.objects]
+    names = (*candidate.constraints.forbidden_labels, *kept)
+    return tuple({class_key(name): name for name in reversed(names)}.values())[::-1]
 
 
 def judge_instances(
@@ -31,17 +93,18 @@ def judge_instances(
     after: Sequence[Detection],
     objects: Sequence[LabelledObject],
     keep: np.ndarray,
-    limits: JudgeThresholds,
-    policy: TaskPolicy,
+    constraints: Constraints,
+    limits: DetectionLimits = LIMITS,
 ) -> Verdict:
-    """``before`` was found in the parent, ``after`` in the child, both asked for the same classes.
+    """Compare detections in the parent (``before``) and the child (``after``) of the same classes.
 
-    Reasons: ``phantom_instance``, ``recall``. Scores: ``phantoms``; ``phantom_score``, the highest
-    of an unexplained detection, however low; ``recall``, 1 when nothing was found in the parent;
-    ``lost``, how many objects were.
+    ``constraints`` say what the task tolerates. Reasons: ``phantom_instance``, ``recall``. Scores:
+    ``phantoms``, how many; ``phantom_score``, the highest score of an unexplained detection,
+    however low; ``recall``, the share of the objects found in the parent that are found in the
+    child, 1 when none was found in the parent; ``lost``, how many objects were.
     """
     strange = unexplained(before, after, objects, keep, limits)
-    phantoms = sum(one.score >= policy.phantom_score for one in strange)
+    phantoms = sum(one.score >= constraints.phantom_score for one in strange)
     found = [thing for thing in objects if _score_at(thing, before, limits) >= limits.found_score]
     lost = sum(_score_at(thing, after, limits) < limits.lost_score for thing in found)
     scores: Scores = {
@@ -50,9 +113,9 @@ def judge_instances(
         "recall": 1 - lost / len(found) if found else 1.0,
         "lost": float(lost),
     }
-    if phantoms > policy.max_phantoms:
-        return "phantom_instance", scores
-    return "recall" if scores["recall"] < policy.min_recall else None, scores
+    if phantoms > constraints.max_phantoms:
+        return Verdict("phantom_instance", scores)
+    return Verdict("recall" if scores["recall"] < constraints.min_recall else None, scores)
 
 
 def unexplained(
@@ -60,9 +123,9 @@ def unexplained(
     after: Sequence[Detection],
     objects: Sequence[LabelledObject],
     keep: np.ndarray,
-    limits: JudgeThresholds,
+    limits: DetectionLimits,
 ) -> list[Detection]:
-    """Detections of the child that show something painted, see the module."""
+    """Return the detections of the child that show something painted, see the module."""
 
     def explained(found: Detection) -> bool:
         if any(iou(found.box, thing.box) >= limits.same_place for thing in objects):
@@ -85,7 +148,7 @@ def _kept_share(found: Detection, keep: np.ndarray) -> float:
     return float(keep[inside].mean()) if inside.any() else 0.0
 
 
-def _score_at(thing: LabelledObject, found: Sequence[Detection], limits: JudgeThresholds) -> float:
+def _score_at(thing: LabelledObject, found: Sequence[Detection], limits: DetectionLimits) -> float:
     """The best score of a detection of the object's class at its place."""
     key = class_key(thing.label)
     return max(

@@ -1,94 +1,110 @@
-"""The models that look at a painted picture, together."""
+"""The judges of a gate, in the order in which they are asked."""
 
 from __future__ import annotations
 
-import hashlib
-from collections import OrderedDict
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+import inspect
+from collections.abc import Mapping, Sequence
+from typing import Any
 
-import numpy as np
-
-from syngrpo.painting.judges.continuation import object_continuation
-from syngrpo.painting.judges.expansion import object_expansion
-from syngrpo.painting.judges.instances import judge_instances
-from syngrpo.painting.judges.judge import (
+from syngrpo.painting.judges import JUDGES
+from syngrpo.painting.judges.base import (
     Candidate,
-    Detection,
     Detector,
+    Judge,
     Scores,
     Segmenter,
     Similarity,
     Verdict,
 )
-from syngrpo.painting.judges.options import JudgeThresholds
-from syngrpo.tasks.labels import class_key
+from syngrpo.painting.judges.instances import InstanceJudge
+from syngrpo.painting.judges.judge_options import JudgeOptions
+from syngrpo.painting.judges.object_extent import ContinuationJudge, ExpansionJudge
+from syngrpo.sample import InputError
 
-REMEMBERED = 64
-"""Parents whose detections are kept: one gets several children, one soon after the other."""
+
+class SimilarityJudge:
+    """Records how well the description fits the picture and rejects nothing. Score:
+    ``similarity``."""
+
+    def __init__(self, similarity: Similarity) -> None:
+        self._similarity = similarity
+
+    def judge(self, candidate: Candidate) -> Verdict:
+        score = self._similarity.similarity(candidate.child, candidate.description)
+        return Verdict(None, {"similarity": score})
 
 
-@dataclass
 class Judges:
-    """Any of the models may be missing; what it would say is then neither scored nor required."""
+    """The judges of one worker. ``segmenter`` also makes masks for objects that have none."""
 
-    detector: Detector | None = None
-    segmenter: Segmenter | None = None
-    similarity: Similarity | None = None
-    thresholds: JudgeThresholds = field(default_factory=JudgeThresholds)
-    _parents: OrderedDict[tuple[bytes, tuple[str, ...]], list[Detection]] = field(
-        default_factory=OrderedDict, repr=False
-    )
+    def __init__(self, judges: Sequence[Judge], segmenter: Segmenter | None = None) -> None:
+        self._judges = list(judges)
+        self.segmenter = segmenter
 
     def inspect(self, candidate: Candidate) -> Verdict:
-        """Cheapest first, up to the first that refuses: ``object_expansion``, then
-        ``phantom_instance`` and ``recall``; the similarity to the description is only recorded."""
-        limits = self.thresholds
+        """Ask one judge after the other, up to the first that rejects the picture."""
         scores: Scores = {}
-        scores["continuation"] = grown = object_continuation(candidate)
-        if limits.max_continuation is not None and grown > limits.max_continuation:
-            return "object_expansion", scores
-        if self.segmenter is not None:
-            scores["expansion"] = object_expansion(candidate, self.segmenter)
-            if scores["expansion"] > limits.max_expansion:
-                return "object_expansion", scores
-        if self.detector is not None:
-            reason, found = self._compare(candidate, self.detector)
+        for judge in self._judges:
+            reason, found = judge.judge(candidate)
             scores |= found
             if reason is not None:
-                return reason, scores
-        if self.similarity is not None:
-            text = candidate.description
-            scores["similarity"] = self.similarity.similarity(candidate.child, text)
-        return None, scores
-
-    def _compare(self, candidate: Candidate, detector: Detector) -> Verdict:
-        objects = candidate.objects
-        names = watched_classes(candidate)
-        before = self._before(candidate.original, names, detector)
-        return judge_instances(
-            before,
-            detector.detect(candidate.child, names),
-            objects,
-            candidate.keep,
-            self.thresholds,
-            self.thresholds.policy(candidate.sample.task),
-        )
-
-    def _before(
-        self, image: np.ndarray, names: tuple[str, ...], detector: Detector
-    ) -> list[Detection]:
-        key = (hashlib.sha256(image.tobytes()).digest(), names)
-        if key not in self._parents:
-            self._parents[key] = detector.detect(image, names)
-            if len(self._parents) > REMEMBERED:
-                self._parents.popitem(last=False)
-        self._parents.move_to_end(key)
-        return self._parents[key]
+                return Verdict(reason, scores)
+        return Verdict(None, scores)
 
 
-def watched_classes(candidate: Candidate) -> tuple[str, ...]:
-    """The classes that may not appear anew, and those of the kept objects, each once."""
-    kept: Sequence[str] = [thing.label for thing in candidate.objects]
-    names = (*candidate.constraints.forbidden_labels, *kept)
-    return tuple({class_key(name): name for name in reversed(names)}.values())[::-1]
+def judges_of(
+    detector: Detector | None = None,
+    segmenter: Segmenter | None = None,
+    similarity: Similarity | None = None,
+    options: JudgeOptions | None = None,
+    more: Sequence[Judge] = (),
+) -> Judges:
+    """Put the judges together, the cheapest first: the model-free estimate of object expansion,
+    then those of the models that are there, then ``more``. ``options`` gives the limits."""
+    limits = options or JudgeOptions()
+    judges: list[Judge] = [ContinuationJudge(limits.max_continuation)]
+    if segmenter is not None:
+        judges.append(ExpansionJudge(segmenter, limits.max_expansion))
+    if detector is not None:
+        judges.append(InstanceJudge(detector))
+    if similarity is not None:
+        judges.append(SimilarityJudge(similarity))
+    return Judges([*judges, *more], segmenter)
+
+
+def load_judges(options: JudgeOptions) -> Judges:
+    """Load the models that the options name, and make the user's judges.
+
+    Torch and transformers are imported only if there are models. Raises InputError, one line that
+    names the option, for a model that cannot be loaded, a device that is not there, and a judge
+    that is unknown or does not take its options.
+    """
+    where = (options.device, options.dtype)
+    detector = segmenter = similarity = None
+    if options.detector is not None:
+        from syngrpo.painting.judges.judging_models import load_detector
+
+        detector = load_detector(options.detector, *where)
+    if options.segmenter is not None:
+        from syngrpo.painting.judges.judging_models import load_segmenter
+
+        segmenter = load_segmenter(options.segmenter, *where)
+    if options.similarity is not None:
+        from syngrpo.painting.judges.judging_models import load_similarity
+
+        similarity = load_similarity(options.similarity, *where)
+    more = [make_judge(judge.use, judge.options) for judge in options.more]
+    return judges_of(detector, segmenter, similarity, options, more)
+
+
+def make_judge(name: str, options: Mapping[str, Any]) -> Judge:
+    """Return the judge with this name, called with these options as keyword arguments.
+
+    Raises InputError for an unknown name and for options that its signature does not take.
+    """
+    make = JUDGES.load(name)
+    try:
+        inspect.signature(make).bind(**options)
+    except TypeError as error:
+        raise InputError(f"judge '{name}' does not take these options ({error})") from None
+    return make(**options)
