@@ -1,6 +1,6 @@
-"""Rollouts by a server equal our own, by the weights of now, whatever happens to the server.
+"""Responses of a rollout server equal the native ones, also after restarts and cut off streams.
 
-Its engine is our own rollout here; ``make test-vllm`` does the same with vLLM, in real processes.
+The server's engine is the native rollout here; ``make test-vllm`` does the same with vLLM.
 """
 
 from __future__ import annotations
@@ -24,18 +24,16 @@ from tiny_families import save_tiny
 from typer.testing import CliRunner
 
 from syngrpo.cli.main import app
-from syngrpo.config import load_config
 from syngrpo.policy.encode import Prompt, encode
 from syngrpo.policy.loading import load_policy
 from syngrpo.policy.model import Policy
 from syngrpo.policy.model_options import LoraOptions
-from syngrpo.rollout import RolloutOptions, check_engine, make_rollout, server_engine
+from syngrpo.rollout import RolloutOptions, make_rollout, server_engine
 from syngrpo.rollout.base import Response
 from syngrpo.rollout.native import rollout
 from syngrpo.rollout.server import engine_loop
 from syngrpo.rollout.server_engine import ServerEngine
 from syngrpo.rollout.token_sampling import Sampling
-from syngrpo.rollout.weight_stream import checkpoint_pieces
 from syngrpo.sample import InputError
 from syngrpo.serving import http_client
 from syngrpo.serving.listening import listen
@@ -109,7 +107,7 @@ def ids(groups: list[list[Response]]) -> list[list[int]]:
     return [response.token_ids.tolist() for group in groups for response in group]
 
 
-def test_responses_are_those_of_the_weights_of_now(
+def test_responses_are_sampled_with_the_present_weights(
     server: Server, policy: Policy, prompts: list[Prompt]
 ) -> None:
     remotely = make_rollout(RolloutOptions(server=server.url), policy)
@@ -146,7 +144,7 @@ def test_a_process_without_prompts_sends_its_weights(
     assert server.engine.told == ["weights"]
 
 
-def test_banned_tokens_and_ends_are_the_policys(
+def test_banned_tokens_and_stop_tokens_are_those_of_the_policy(
     server: Server, policy: Policy, prompts: list[Prompt], connect: Connect
 ) -> None:
     remotely = connect(policy, server.url)
@@ -161,10 +159,10 @@ def test_banned_tokens_and_ends_are_the_policys(
     assert ids(others)[0][0] != usual[0][0]
 
 
-def test_processes_share_the_weights_of_the_first(
+def test_processes_share_the_weights_that_the_first_sends(
     server: Server, policy: Policy, prompts: list[Prompt], connect: Connect
 ) -> None:
-    """The second asks before they are there, and gets no other; both are sampled together."""
+    """The second process asks first, waits for the weights, and both are sampled together."""
     first, second = (connect(policy, server.url) for _ in range(2))
     second._run, second._sends = first._run, False
     first(policy, [], 2, SAMPLED, [])
@@ -220,10 +218,10 @@ def test_a_restarted_server_gets_the_weights_again(
     assert any(f"rollout server {server.url} answers again" in line for line in lines)
 
 
-def test_whoever_needs_them_sends_the_weights_to_a_restarted_server(
+def test_any_process_sends_the_weights_to_a_restarted_server(
     policy: Policy, prompts: list[Prompt], monkeypatch: pytest.MonkeyPatch, connect: Connect
 ) -> None:
-    """The first process has its rollouts already, and waits for the second's."""
+    """The server restarts after the first process, which sent the weights, has its responses."""
     monkeypatch.setattr(engine_loop, "WEIGHTS_S", 0.1)
     with rollout_server() as server:
         first, second = (connect(policy, server.url) for _ in range(2))
@@ -234,7 +232,7 @@ def test_whoever_needs_them_sends_the_weights_to_a_restarted_server(
     assert_same(theirs, rollout(policy, prompts, 2, SAMPLED, SEEDS))
 
 
-def test_a_server_that_stays_away_is_one_line(
+def test_a_server_that_does_not_come_back_is_an_error_of_one_line(
     policy: Policy, prompts: list[Prompt], connect: Connect
 ) -> None:
     with rollout_server() as server:
@@ -249,7 +247,7 @@ def test_a_server_that_stays_away_is_one_line(
         connect(policy, server.url, server_patience_s=0)
 
 
-def test_the_token_is_asked_for(
+def test_requests_need_the_token(
     policy: Policy, prompts: list[Prompt], connect: Connect, tmp_path: Path
 ) -> None:
     right, wrong = tmp_path / "right", tmp_path / "wrong"
@@ -266,7 +264,7 @@ def test_the_token_is_asked_for(
         assert len(known(policy, prompts, 2, GREEDY, SEEDS)) == 2
 
 
-def test_another_model_or_type_is_said(
+def test_another_model_or_type_is_an_error(
     server: Server, policy: Policy, prompts: list[Prompt], tmp_path: Path, connect: Connect
 ) -> None:
     other = load_policy(save_tiny(tmp_path, "qwen2_5_vl"))
@@ -286,10 +284,9 @@ def test_another_model_or_type_is_said(
     )
 
 
-def test_half_the_weights_are_no_weights(
+def test_weights_that_arrive_in_part_or_damaged_are_not_used(
     server: Server, policy: Policy, prompts: list[Prompt], connect: Connect
 ) -> None:
-    """Those that send them vanish in the middle, or send something else."""
     remotely = connect(policy, server.url)
     expected = remotely(policy, prompts, 2, GREEDY, SEEDS)
     whole = b"".join(server_engine.frame(server_engine._pieces(policy)))
@@ -314,7 +311,7 @@ def test_half_the_weights_are_no_weights(
     assert_same(remotely(policy, prompts, 2, GREEDY, SEEDS), expected)
 
 
-def test_bad_requests_are_the_callers_fault(
+def test_bad_requests_get_a_status_of_400_and_one_line(
     server: Server, policy: Policy, connect: Connect
 ) -> None:
     connect(policy, server.url)(policy, [], 2, GREEDY, [])
@@ -334,7 +331,7 @@ def test_bad_requests_are_the_callers_fault(
     assert server.loop.version is not None
 
 
-def test_a_client_that_goes_away_costs_nothing(
+def test_the_prompts_of_a_disconnected_client_are_dropped(
     server: Server, policy: Policy, prompts: list[Prompt], connect: Connect
 ) -> None:
     remotely = connect(policy, server.url)
@@ -352,10 +349,10 @@ def test_a_client_that_goes_away_costs_nothing(
     assert len(remotely(policy, prompts, 2, GREEDY, SEEDS)) == 2
 
 
-def test_weights_wait_for_what_is_under_way(
+def test_new_weights_wait_for_unfinished_responses(
     server: Server, policy: Policy, prompts: list[Prompt], connect: Connect
 ) -> None:
-    """Two runs that share a server get their own weights' responses, however slowly."""
+    """Two runs that share a server each get responses of their own weights."""
     mine, theirs = (connect(policy, server.url) for _ in range(2))
     other = load_policy(STARTER_DIR)
     changed(other, 1)
@@ -370,37 +367,6 @@ def test_weights_wait_for_what_is_under_way(
         assert_same(second.result(), rollout(other, prompts, 2, SAMPLED, SEEDS))
 
 
-def test_options_say_which_engine_samples(policy: Policy, tmp_path: Path) -> None:
-    assert RolloutOptions().engine_name == "native"
-    assert RolloutOptions(server="http://gpu-1:8421").engine_name == "server"
-    with pytest.raises(ValueError, match="write it as http://host:port"):
-        RolloutOptions(server="gpu-1:8421")
-    for options, message in (
-        ({"server": "http://gpu-1:8421", "engine": "native"}, "leave one of them out"),
-        ({"server": "http://gpu-1:8421", "engine": "vllm"}, "leave one of them out"),
-        ({"engine": "server"}, "set rollout.server to http://host:port"),
-        ({"engine": "sglang"}, "rollout engine 'sglang' is unknown; use one of native, vllm"),
-    ):
-        with pytest.raises(InputError, match=message):
-            check_engine(RolloutOptions(**options))
-    missing = RolloutOptions(server="http://x:1", server_token_file=tmp_path / "none")
-    with pytest.raises(InputError, match=r"token file .* cannot be read"):
-        make_rollout(missing, policy)
-
-
-def test_one_override_chooses_the_server(tmp_path: Path) -> None:
-    (tmp_path / "run.yaml").write_text("rollout: {group_size: 4}\n")
-    config = load_config(tmp_path / "run.yaml", ["rollout.server=http://127.0.0.1:8421"])
-    assert config.rollout.server == "http://127.0.0.1:8421"
-
-
-def test_pieces_leave_the_policy_as_it_was(policy: Policy) -> None:
-    kept = {name: p.clone() for name, p in policy.model.named_parameters()}
-    assert sum(len(piece) for piece in checkpoint_pieces(policy)) == len(kept)
-    for name, parameter in policy.model.named_parameters():
-        assert torch.equal(parameter, kept[name])
-
-
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -409,16 +375,16 @@ def test_pieces_leave_the_policy_as_it_was(policy: Policy) -> None:
         pytest.param([], "vLLM is not installed; run: pip install", marks=WITHOUT_VLLM),
     ],
 )
-def test_the_command_says_what_is_wrong(options: list[str], message: str) -> None:
+def test_wrong_options_of_the_command_are_errors(options: list[str], message: str) -> None:
     result = CliRunner().invoke(app, ["rollout-server", "--model", "starter", *options])
     assert isinstance(result.exception, InputError) and message in str(result.exception)
 
 
-def test_the_command_says_what_it_is_for() -> None:
+def test_the_help_of_the_command_shows_how_to_use_it() -> None:
     said = CliRunner().invoke(app, ["rollout-server", "--help"]).output
     assert "rollout.server=http://127.0.0.1:8421" in said and "--max-length" in said
 
 
-def test_a_port_that_is_taken_is_said(server: Server) -> None:
+def test_a_port_in_use_is_an_error(server: Server) -> None:
     with pytest.raises(InputError, match=rf"cannot listen on 127.0.0.1:{server.port}"):
         listen("127.0.0.1", server.port)

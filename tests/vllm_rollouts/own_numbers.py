@@ -13,7 +13,7 @@ from syngrpo.rollout.base import Response
 
 
 def other_weights(policy: Policy, seed: int, scale: float = 0.1) -> None:
-    """Changes every trained weight in place, as an optimizer step does."""
+    """Change every trained weight in place, as an optimizer step does."""
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for parameter in policy.trainable_parameters():
@@ -26,7 +26,7 @@ def ids(groups: list[list[Response]]) -> list[list[list[int]]]:
 
 
 def assert_ours(policy: Policy, prompts: list[Prompt], groups: Any, temperature: float) -> None:
-    """Reported log-probabilities and entropies are those of the trained model."""
+    """Compare reported log-probabilities and entropies with those of the trained model."""
     rows = [
         PackedRow(prompt, [Segment(r.token_ids) for r in group])
         for prompt, group in zip(prompts, groups, strict=True)

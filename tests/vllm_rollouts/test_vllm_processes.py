@@ -1,4 +1,4 @@
-"""Two processes in one process group, each with an engine of its own."""
+"""Two processes in one process group, each with a vLLM engine of its own."""
 
 from __future__ import annotations
 

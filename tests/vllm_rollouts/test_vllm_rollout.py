@@ -1,4 +1,4 @@
-"""vLLM's rollouts against our own: same distribution, same weights, one prefill a group.
+"""vLLM against the native rollout: same distribution, same weights, one prefill a group.
 
 Run in an environment of their own: ``make test-vllm``.
 """
@@ -55,7 +55,7 @@ def flat(groups: list[list[Response]]) -> list[Response]:
     return [response for group in groups for response in group]
 
 
-def test_greedy_tokens_equal_our_rollout(
+def test_greedy_tokens_equal_the_native_ones(
     engine: VllmEngine, policy: Policy, prompts: list[Prompt]
 ) -> None:
     ours = rollout(policy, prompts, 2, GREEDY, SEEDS)
@@ -78,7 +78,7 @@ def test_sampled_logprobs_are_the_trained_models(
     assert_ours(policy, prompts, groups, sampling.temperature)
 
 
-def test_other_weights_are_used_at_once_and_the_old_ones_again(
+def test_changed_weights_are_used_at_once_and_so_are_restored_ones(
     engine: VllmEngine, policy: Policy, prompts: list[Prompt]
 ) -> None:
     trained = load_policy(STARTER_DIR)
@@ -134,7 +134,9 @@ def test_image_and_prompt_are_computed_once_a_group(
     assert sum(tokens) == once + answers < 8 * sum(lengths) + answers
 
 
-def test_seeds_decide(engine: VllmEngine, policy: Policy, prompts: list[Prompt]) -> None:
+def test_seeds_determine_the_responses(
+    engine: VllmEngine, policy: Policy, prompts: list[Prompt]
+) -> None:
     sampling = Sampling(max_new_tokens=24)
     first = engine(policy, prompts, 4, sampling, SEEDS)
     order = [2, 0, 3, 1]
@@ -147,7 +149,8 @@ def test_seeds_decide(engine: VllmEngine, policy: Policy, prompts: list[Prompt])
 def test_top_p_samples_from_the_nucleus_alone(
     engine: VllmEngine, policy: Policy, prompts: list[Prompt]
 ) -> None:
-    """With a nucleus of next to nothing, sampling is greedy; the full log-probability stays."""
+    """With a tiny ``top_p`` sampling is greedy; log-probabilities stay those of the full
+    distribution."""
     narrow = engine(policy, prompts, 2, Sampling(1.5, top_p=1e-4, max_new_tokens=24), SEEDS)
     greedy = engine(policy, prompts, 2, replace(GREEDY, max_new_tokens=24), SEEDS)
     assert ids(narrow) == ids(greedy)
@@ -181,7 +184,7 @@ def test_responses_end_at_stop_tokens_and_nowhere_else(
         assert (len(response.token_ids), response.finished) == (70, False)
 
 
-def test_what_does_not_fit_is_said(
+def test_prompts_that_do_not_fit_are_errors(
     engine: VllmEngine, policy: Policy, prompts: list[Prompt]
 ) -> None:
     with pytest.raises(InputError, match=r"rollout.max_new_tokens 2000 that is more .* context"):
@@ -191,7 +194,7 @@ def test_what_does_not_fit_is_said(
     assert engine(policy, [], 2, GREEDY, []) == []
 
 
-def test_length_limit_is_a_setting(policy: Policy, prompts: list[Prompt]) -> None:
+def test_the_length_limit_is_an_option(policy: Policy, prompts: list[Prompt]) -> None:
     engine = VllmEngine(policy, replace(OPTIONS, vllm_max_length=110))
     needed = len(prompts[0].input_ids) + GREEDY.max_new_tokens
     with pytest.raises(InputError, match=rf"rollout.vllm_max_length 110; set it to {needed}"):

@@ -66,7 +66,7 @@ def prompts() -> list[Prompt]:
     return [encode(policy, s, get_task(s.task).prompt(s, "brief")) for s in samples]
 
 
-def test_greedy_tokens_equal_our_rollout_by_the_weights_of_now(
+def test_greedy_tokens_equal_the_native_ones_with_the_present_weights(
     server: ServerProcess, policy: Policy, prompts: list[Prompt], remotely: ServerEngine
 ) -> None:
     seen, versions = [], []
@@ -82,7 +82,7 @@ def test_greedy_tokens_equal_our_rollout_by_the_weights_of_now(
     assert len(set(seen)) == len(set(versions)) == 3
 
 
-def test_sampling_is_the_trained_models_and_seeds_decide(
+def test_the_trained_model_is_sampled_and_seeds_determine_the_responses(
     policy: Policy, prompts: list[Prompt], remotely: ServerEngine
 ) -> None:
     groups = remotely(policy, prompts, 4, SAMPLED, SEEDS)
@@ -118,10 +118,10 @@ def test_adapters_arrive_merged(server: ServerProcess, prompts: list[Prompt]) ->
     assert_ours(policy, prompts, adapted, 1.0)
 
 
-def test_half_the_weights_leave_an_engine_that_takes_others(
+def test_after_weights_that_arrive_in_part_or_damaged_others_are_used(
     server: ServerProcess, policy: Policy, prompts: list[Prompt], remotely: ServerEngine
 ) -> None:
-    """Cut off within a layer, after a layer, and with a byte that is another."""
+    """Streams are cut off at several places, and one byte is changed."""
     whole = b"".join(server_engine.frame(server_engine._pieces(policy)))
     expected = ids(rollout(policy, prompts, 1, GREEDY, SEEDS))
     head = f"PUT /v1/weights/x-1 HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {TOKEN}\r\n"
@@ -142,7 +142,7 @@ def test_half_the_weights_leave_an_engine_that_takes_others(
         assert_ours(policy, prompts, theirs, 1.0)
 
 
-def test_who_goes_away_leaves_an_engine_that_samples_for_others(
+def test_after_a_client_has_disconnected_others_get_responses(
     server: ServerProcess, policy: Policy, prompts: list[Prompt], remotely: ServerEngine
 ) -> None:
     remotely(policy, [], 1, GREEDY, [])
@@ -184,8 +184,7 @@ def test_the_processes_of_a_run_share_a_server(server: ServerProcess, tmp_path: 
 
 
 @pytest.mark.timeout(900)
-def test_training_goes_on_with_a_server_that_was_killed(tmp_path: Path) -> None:
-    """``syngrpo train``; the server dies in the middle of the run and is started again."""
+def test_training_continues_after_the_server_was_killed_and_restarted(tmp_path: Path) -> None:
     server = start(tmp_path / "server")
     assert server.version() is None
     config = {

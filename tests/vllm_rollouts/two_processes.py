@@ -1,4 +1,4 @@
-"""``one_of_two.py`` twice, in one process group."""
+"""Runs ``one_of_two.py`` twice, as two processes of one group."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ SCRIPT = Path(__file__).parent / "one_of_two.py"
 
 
 def run_two(target: Path, *arguments: str) -> Any:
-    """What they have written to ``target``; both have to end well."""
+    """Return what they have written to ``target``. Both must exit with status 0."""
     group = {
         "WORLD_SIZE": "2",
         "MASTER_ADDR": "127.0.0.1",

@@ -1,4 +1,4 @@
-"""Trainer ranks on a real Ray cluster of this machine, really killed."""
+"""Training with its ranks on a Ray cluster of this machine: results, killed ranks, signals."""
 
 import os
 import signal
@@ -17,11 +17,11 @@ from test_trainer_processes import assert_same_run, train_with_one
 pytest.importorskip("ray", reason="Ray is not installed: pip install 'syngrpo[ray]'")
 pytestmark = pytest.mark.skipif(
     "SYNGRPO_TEST_RAY" not in os.environ,
-    reason="every rank imports everything anew, which takes minutes: make test-ray",
+    reason="takes minutes, because every rank imports everything anew: make test-ray",
 )
 
 CHANGED = {"trainer__steps": 6, "trainer__groups_per_step": 3}
-"""With a checkpoint every two steps."""
+"""Options of the runs; a checkpoint is written every two steps."""
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +32,7 @@ def cluster() -> Iterator[str]:
 
 @pytest.fixture
 def processes() -> Iterator[ExitStack]:
-    """Ends what a test left running."""
+    """Ends the commands that a test left running."""
     with ExitStack() as stack:
         yield stack
 
@@ -44,7 +44,7 @@ def start(processes: ExitStack, folder: Path, *words: str) -> warm_processes.Com
 
 
 def until(condition: Callable[[], Any], command: warm_processes.Command) -> None:
-    """Waits for something that the command or its ranks do."""
+    """Wait until the command or its ranks have done something."""
     deadline = time.monotonic() + 150
     while not condition():
         assert command.process.is_alive(), command.stderr
@@ -53,7 +53,7 @@ def until(condition: Callable[[], Any], command: warm_processes.Command) -> None
 
 
 def rank_0(run: Path) -> int:
-    """The process that holds the run directory."""
+    """Return the process that holds the run directory."""
     pid = int((run / ".lock").read_text())
     assert b"RayTrainWorker" in Path(f"/proc/{pid}/cmdline").read_bytes()
     return pid
@@ -63,7 +63,7 @@ def is_gone(pid: int) -> bool:
     return not Path(f"/proc/{pid}").exists()
 
 
-def test_two_ranks_are_one_process_also_when_one_is_killed(
+def test_two_ranks_train_as_one_process_does_also_when_one_is_killed(
     tmp_path: Path, processes: ExitStack, cluster: str
 ) -> None:
     run = tmp_path / "run"
@@ -83,7 +83,7 @@ def test_two_ranks_are_one_process_also_when_one_is_killed(
     assert sum(record["synthesis/settled"] for record in metrics(run)) > 0
 
 
-def test_what_a_rank_finds_wrong_is_one_line(
+def test_an_input_error_of_a_rank_is_one_line(
     tmp_path: Path, processes: ExitStack, cluster: str
 ) -> None:
     few = {"data__train": "[{rooms: train, count: 2}]"}
@@ -94,7 +94,7 @@ def test_what_a_rank_finds_wrong_is_one_line(
     assert line.startswith("error: data.train holds 2 samples, trainer.groups_per_step is 3")
 
 
-def test_sigterm_ends_the_ranks_and_the_run_goes_on_anywhere(
+def test_sigterm_ends_the_ranks_and_the_run_resumes_without_ray(
     tmp_path: Path, processes: ExitStack, cluster: str
 ) -> None:
     run = tmp_path / "run"

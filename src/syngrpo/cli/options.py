@@ -8,7 +8,7 @@ import typer
 
 if TYPE_CHECKING:
     from syngrpo.data_server.ray_cluster import RayCluster
-    from syngrpo.workflow.on_ray.launch import Ranks
+    from syngrpo.workflow.on_ray.ray_launch import Ranks
 
 DataTask = Annotated[
     str | None, typer.Option(help="rec, ovd or isr, where the format can give several.")
@@ -91,7 +91,7 @@ def trainer_ranks(address: str | None, processes: int | None, restarts: int | No
             raise InputError(f"--{min(chosen)} is for a run on a Ray cluster; give --ray ADDRESS")
         return None
     import_ray()
-    from syngrpo.workflow.on_ray.launch import Ranks
+    from syngrpo.workflow.on_ray.ray_launch import Ranks
 
     return Ranks(address, **chosen)
 

@@ -29,13 +29,13 @@ def train(
     resolved = load_config(config, overrides or [])
     directory = run_dir if run_dir is not None else _new_run_directory(config, resume)
     ranks = trainer_ranks(ray, processes, restarts)
+    from syngrpo.workflow.run import train as run_training
+
     if ranks is not None:
-        from syngrpo.workflow.on_ray.launch import train_on_ray
+        from syngrpo.workflow.on_ray.ray_launch import train_on_ray
 
-        train_on_ray(resolved, directory, resume, ranks)
+        train_on_ray(run_training, resolved, directory, resume, ranks)
     else:
-        from syngrpo.workflow.run import train as run_training
-
         run_training(resolved, directory, resume)
 
 

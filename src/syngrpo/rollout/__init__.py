@@ -20,7 +20,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from syngrpo.extensions import Registry
-from syngrpo.rollout.options import RolloutOptions as RolloutOptions
+from syngrpo.rollout.rollout_options import RolloutOptions as RolloutOptions
 
 if TYPE_CHECKING:
     from syngrpo.policy.model import Policy

@@ -17,7 +17,7 @@ import torch
 from syngrpo.policy.encode import Prompt, require_context, size_of
 from syngrpo.policy.model import Policy
 from syngrpo.policy.spans import decode
-from syngrpo.rollout.options import RolloutOptions
+from syngrpo.rollout.rollout_options import RolloutOptions
 from syngrpo.rollout.token_sampling import Sampling
 from syngrpo.sample import InputError
 

@@ -21,7 +21,7 @@ from syngrpo.policy.spans import decode
 from syngrpo.rollout.base import Engine, Response, require_seeds
 from syngrpo.rollout.cuda_graphs import RecordedStep, StepSchedule
 from syngrpo.rollout.decoding import SharedDecoder
-from syngrpo.rollout.options import RolloutOptions
+from syngrpo.rollout.rollout_options import RolloutOptions
 from syngrpo.rollout.token_sampling import Sampling, choose, draw_uniforms
 from syngrpo.sample import InputError
 

@@ -31,7 +31,7 @@ from syngrpo.rollout.base import (
     require_seeds,
     to_responses,
 )
-from syngrpo.rollout.options import RolloutOptions
+from syngrpo.rollout.rollout_options import RolloutOptions
 from syngrpo.rollout.server_messages import Request, pack_request, unpack_answer
 from syngrpo.rollout.token_sampling import Sampling
 from syngrpo.rollout.weight_stream import checkpoint_pieces, frame

@@ -32,7 +32,7 @@ from syngrpo.rollout.compat_vllm import (
     sampling_params,
     start_engine,
 )
-from syngrpo.rollout.options import RolloutOptions
+from syngrpo.rollout.rollout_options import RolloutOptions
 from syngrpo.rollout.token_sampling import Sampling
 from syngrpo.rollout.weight_stream import checkpoint_pieces
 from syngrpo.sample import InputError

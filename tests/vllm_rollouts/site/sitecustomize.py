@@ -1,8 +1,9 @@
-"""For an environment with the CPU build of torch and the only build of torchvision on the package
-index, which is for CUDA: its compiled operators cannot be loaded, and importing it fails because it
-describes two of them. Declared here, they can be described; nothing of ours or of vLLM calls them.
+"""Makes torchvision importable beside the CPU build of torch.
 
-On PYTHONPATH, because vLLM starts processes of its own.
+The package index has torchvision for CUDA only. Its compiled operators cannot be loaded there, and
+importing it fails because it registers descriptions of two of them. This module declares the two;
+neither this project nor vLLM calls them. It is on PYTHONPATH because vLLM starts processes of its
+own, which must have it too.
 """
 
 import torch

@@ -1,4 +1,4 @@
-"""Decoding steps of fixed shapes: recorded and replayed, they sample what plain calls sample."""
+"""Recorded and replayed decoding steps sample what plain calls sample."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ SEEDS = [11, 22, 33]
 SHARING = [
     name for name in TINY if FAMILIES.get(name.split()[0]).shares_prefix and "sliding" not in name
 ]
-LATE = StepSchedule(check_every=5, compact_at=0.4, block=16)
-"""As on a GPU, only smaller."""
+GPU_LIKE = StepSchedule(check_every=5, compact_at=0.4, block=16)
+"""Like the schedule of a GPU, with smaller numbers."""
 
 
 @dataclass
@@ -75,12 +75,12 @@ def assert_same(got: list[list[Response]], wanted: list[list[Response]]) -> None
 def test_recorded_steps_sample_what_plain_calls_do(case: Case, sampling: Sampling) -> None:
     policy, recorder = case.stopping_at_every(9), CpuRecorder()
     wanted = rollout(policy, case.prompts, 4, sampling, SEEDS)
-    got = rollout(policy, case.prompts, 4, sampling, SEEDS, replace(LATE, recorder=recorder))
+    got = rollout(policy, case.prompts, 4, sampling, SEEDS, replace(GPU_LIKE, recorder=recorder))
     assert_same(got, wanted)
     assert recorder.recordings and recorder.replays > recorder.recordings
 
 
-def test_rows_leave_and_room_grows_between_recordings(qwen: Case) -> None:
+def test_rows_are_removed_and_slots_grow_between_recordings(qwen: Case) -> None:
     policy, sampling, recorder = (
         qwen.stopping_at_every(19),
         Sampling(max_new_tokens=60),
@@ -89,20 +89,20 @@ def test_rows_leave_and_room_grows_between_recordings(qwen: Case) -> None:
     wanted = rollout(policy, qwen.prompts, 5, sampling, SEEDS)
     lengths = {len(r.token_ids) for group in wanted for r in group}
     assert min(lengths) < 8 and max(lengths) == 60
-    got = rollout(policy, qwen.prompts, 5, sampling, SEEDS, replace(LATE, recorder=recorder))
+    got = rollout(policy, qwen.prompts, 5, sampling, SEEDS, replace(GPU_LIKE, recorder=recorder))
     assert_same(got, wanted)
     assert recorder.recordings >= 4
     assert recorder.warm_ups + recorder.replays == 59
 
 
-def test_how_often_the_host_looks_changes_nothing(qwen: Case) -> None:
+def test_the_schedule_does_not_change_responses(qwen: Case) -> None:
     policy, sampling = qwen.stopping_at_every(7), Sampling(max_new_tokens=50)
     wanted = rollout(policy, qwen.prompts, 5, sampling, SEEDS)
     for schedule in (StepSchedule(1, 0.01, 1), StepSchedule(3, 0.9, 7), StepSchedule(64, 0.5, 256)):
         assert_same(rollout(policy, qwen.prompts, 5, sampling, SEEDS, schedule), wanted)
 
 
-def test_a_device_that_waits_for_weights_lets_rows_go_when_it_is_worth_a_recording() -> None:
+def test_a_gpu_removes_rows_only_when_that_saves_more_than_a_recording_costs() -> None:
     schedule = StepSchedule(8, compact_at=0.5, block=256, compact_tokens=2**15)
     assert not schedule.should_compact(32, 64, 160)
     assert schedule.should_compact(32, 64, 1000)
@@ -119,7 +119,7 @@ def test_a_device_that_waits_for_weights_lets_rows_go_when_it_is_worth_a_recordi
 def test_a_step_makes_no_copy_of_the_prompts_for_each_row(case: Case) -> None:
     policy, recorder, group = replace(case.policy, stop_ids=()), CpuRecorder(), 8
     prompts = [encode(policy, random_sample(400, 300, seed=i), "the lamp") for i in range(2)]
-    schedule = replace(LATE, recorder=recorder)
+    schedule = replace(GPU_LIKE, recorder=recorder)
     rollout(policy, prompts, group, Sampling(max_new_tokens=6), SEEDS[:2], schedule)
     attention = policy.family.text_model(policy.base).layers[0].self_attn
     per_token = attention.k_proj.out_features
@@ -133,7 +133,7 @@ def test_a_step_makes_no_copy_of_the_prompts_for_each_row(case: Case) -> None:
     assert 0 < max(made) < copy / 2
 
 
-def test_what_depends_on_values_cannot_be_recorded() -> None:
+def test_operations_that_depend_on_values_cannot_be_recorded() -> None:
     values, recorder = torch.tensor([0.5, 2.0]), CpuRecorder()
     for step in (
         lambda: values.sum().item(),
@@ -147,7 +147,7 @@ def test_what_depends_on_values_cannot_be_recorded() -> None:
             recorder.record(step)  # type: ignore[arg-type]
 
 
-def test_a_recording_does_not_run_and_goes_on_from_what_it_finds() -> None:
+def test_recording_a_step_does_not_run_it_and_replays_continue_from_the_present_values() -> None:
     count, recorder = torch.zeros(1), CpuRecorder()
 
     def double() -> None:
@@ -168,7 +168,7 @@ def test_padded_rows_are_never_recorded(tmp_path: Path) -> None:
     case, recorder = make_case(save_tiny(tmp_path, "qwen3_5")), CpuRecorder()
     policy, sampling = case.stopping_at_every(9), Sampling(max_new_tokens=12)
     wanted = rollout(policy, case.prompts, 3, sampling, SEEDS)
-    got = rollout(policy, case.prompts, 3, sampling, SEEDS, replace(LATE, recorder=recorder))
+    got = rollout(policy, case.prompts, 3, sampling, SEEDS, replace(GPU_LIKE, recorder=recorder))
     assert_same(got, wanted)
     assert not recorder.warm_ups and not recorder.recordings
 

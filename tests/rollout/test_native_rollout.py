@@ -36,7 +36,7 @@ def policy(checkpoint: Path) -> Policy:
 
 @pytest.fixture(scope="module")
 def early(policy: Policy) -> Policy:
-    """Stops at every fifth token: responses of very different lengths."""
+    """A policy that stops at every fifth token id, so that lengths of responses differ."""
     return replace(policy, stop_ids=tuple(range(0, 380, 5)))
 
 
@@ -158,7 +158,9 @@ def test_responses_end_at_the_limit_and_at_once(policy: Policy, prompts: list[Pr
         assert (len(response.token_ids), response.finished) == (70, False)
 
 
-def test_training_mode_and_gradients_are_left_alone(policy: Policy, prompts: list[Prompt]) -> None:
+def test_a_rollout_keeps_the_training_mode_and_needs_no_gradients(
+    policy: Policy, prompts: list[Prompt]
+) -> None:
     assert policy.model.training
     groups = rollout(policy, prompts, 1, Sampling(max_new_tokens=3), SEEDS)
     assert policy.model.training

@@ -1,4 +1,9 @@
-"""``syngrpo train --ray``: ranks on a cluster, their output here."""
+"""Starting the ranks of a run on a Ray cluster and following them (``syngrpo train --ray``).
+
+``train_on_ray`` gives Ray Train the ranks to run (``ray_ranks.Rank``). Rank 0 is on this host,
+where the run directory is. While Ray Train runs them, ``_Follower`` reads their messages, prints
+what rank 0 prints, and passes signals on.
+"""
 
 from __future__ import annotations
 
@@ -21,26 +26,34 @@ from ray.train.torch import TorchConfig, TorchTrainer
 from ray.util.queue import Queue
 from rich.console import Console
 
-from syngrpo.config import Config
 from syngrpo.data_server.ray_cluster import connect
 from syngrpo.sample import InputError
-from syngrpo.workflow.on_ray.messages import Died, Message, Printed, Refused, Started
-from syngrpo.workflow.on_ray.rank import Rank, Terminal
-from syngrpo.workflow.on_ray.rank_failures import Obituaries
+from syngrpo.workflow.on_ray.ray_ranks import (
+    Died,
+    Message,
+    Printed,
+    Rank,
+    RankFailures,
+    Refused,
+    Started,
+    Terminal,
+    TrainFunction,
+)
 from syngrpo.workflow.processes import PATIENCE
 from syngrpo.workflow.run_directory import RunDirectory
 
-TRAIN: Any = ray.train  # its type hints are those of the version before the one in use
-LOOK_S = 0.1
-ROOM_S = 120.0
-"""Ranks that have not started after so long are reported."""
+TRAIN: Any = ray.train  # untyped, because its type hints describe an older version
+POLL_S = 0.1
+"""Seconds between two looks at messages and signals."""
+START_S = 120.0
+"""Seconds after which ranks that have not started are reported."""
 END_S = 10.0
-"""How long a killed rank 0 may take to let go of the run directory."""
+"""Seconds that a killed rank 0 may take to release the run directory."""
 
 
 @dataclass(frozen=True)
 class Ranks:
-    """How many processes on the cluster at ``address``, and how often they may be started again."""
+    """How many processes run on the cluster at ``address``, and how often they may be restarted."""
 
     address: str
     processes: int = 1
@@ -48,13 +61,18 @@ class Ranks:
 
 
 def train_on_ray(
-    config: Config, run_dir: Path, resume: bool, ranks: Ranks, console: Console | None = None
+    train: TrainFunction,
+    options: Any,
+    run_dir: Path,
+    resume: bool,
+    ranks: Ranks,
+    console: Console | None = None,
 ) -> None:
-    """``workflow.run.train`` with ranks on a cluster; rank 0, and with it the run directory, on
-    this node. When a rank dies, all start again from the last checkpoint.
+    """Call ``train`` in every rank, with rank 0 on this host. When a rank dies, all are restarted
+    and go on from the last checkpoint.
 
-    Raises InputError, also what a rank finds; TrainingFailedError of Ray Train when the ranks have
-    failed more often than they may. SIGTERM and SIGINT end the ranks, and the run may be resumed.
+    Raises InputError, also that of a rank, and Ray Train's TrainingFailedError when ranks have
+    failed more often than allowed. SIGTERM and SIGINT end the ranks; the run can then be resumed.
     """
     console = console or Console()
     if ranks.address.startswith("ray://"):
@@ -64,40 +82,41 @@ def train_on_ray(
         )
     connect(ranks.address)
     try:
-        scaling = _scaling(config, ranks.processes)
+        scaling = _scaling(options.model.device, ranks.processes)
         RunDirectory.open(run_dir, resume).close()
-        with TemporaryDirectory(prefix="syngrpo-ray-") as unused, _signals() as came:
+        with TemporaryDirectory(prefix="syngrpo-ray-") as unused, _signals() as signals:
             outbox = Queue(actor_options={"num_cpus": 0, "label_selector": _here()})
             trainer = TorchTrainer(
-                Rank(config, run_dir.absolute(), outbox, Terminal.of(console)).train,
+                Rank(train, options, run_dir.absolute(), outbox, Terminal.of(console)).run,
                 torch_config=TorchConfig(timeout_s=int(PATIENCE.total_seconds())),
                 scaling_config=scaling,
                 run_config=TRAIN.RunConfig(
-                    storage_path=unused,  # our checkpoints are in the run directory
+                    storage_path=unused,  # checkpoints are in the run directory
                     failure_config=TRAIN.FailureConfig(max_failures=ranks.restarts),
-                    callbacks=[Obituaries(outbox)],
+                    callbacks=[RankFailures(outbox)],
                 ),
             )
-            watch = _Watch(outbox, ranks, scaling, console, came)
+            follower = _Follower(outbox, ranks, scaling, console, signals)
             try:
-                watch.follow(trainer)
+                follower.follow(trainer)
             finally:
                 ray.shutdown()
-                watch.end_line()
-                watch.wait_for_the_end()
+                follower.end_line()
+                follower.wait_for_the_end()
     finally:
         ray.shutdown()
 
 
-def _scaling(config: Config, processes: int) -> Any:
-    """A CPU for each rank, and a GPU where the cluster has any; rank 0 on this node.
+def _scaling(device: str, processes: int) -> Any:
+    """Return Ray Train's ScalingConfig: one CPU a rank, and one GPU where the cluster has any and
+    ``device`` is not the CPU; rank 0 on this node.
 
-    Raises InputError when this node has no place for it.
+    Raises InputError when this node lacks what rank 0 needs.
     """
     everywhere, own = ray.cluster_resources(), ray.get_runtime_context().get_node_id()
     here = next(node["Resources"] for node in ray.nodes() if node["NodeID"] == own)
     each = {"CPU": 1.0}
-    if config.model.device != "cpu" and everywhere.get("GPU", 0) > 0:
+    if device != "cpu" and everywhere.get("GPU", 0) > 0:
         each["GPU"] = 1.0
     for name, amount in each.items():
         if here.get(name, 0) < amount:
@@ -115,29 +134,34 @@ def _scaling(config: Config, processes: int) -> Any:
 
 
 def _here() -> dict[str, str]:
-    """Selects this node, by the label that Ray gives every node."""
+    """Return the selector of this node, by the label that Ray gives every node."""
     return {"ray.io/node-id": ray.get_runtime_context().get_node_id()}
 
 
 @contextmanager
 def _signals() -> Iterator[list[int]]:
-    """The SIGTERMs and SIGINTs that come in."""
-    came: list[int] = []
+    """Yield a list to which every SIGTERM and SIGINT is appended, instead of ending the process."""
+    received: list[int] = []
 
     def note(number: int, frame: FrameType | None) -> None:
-        came.append(number)
+        received.append(number)
 
     kept = {name: signal.signal(name, note) for name in (signal.SIGTERM, signal.SIGINT)}
     try:
-        yield came
+        yield received
     finally:
         for name, handler in kept.items():
             signal.signal(name, handler)
 
 
 @dataclass
-class _Watch:
-    """Follows the ranks while Ray Train runs them."""
+class _Follower:
+    """Follows the ranks while Ray Train runs them.
+
+    ``pid``: process of rank 0, once it runs. ``deaths``: how often ranks have failed. ``in_line``:
+    the last text printed did not end its line. ``outcome``: one element when Ray Train has ended,
+    its error or None.
+    """
 
     outbox: Queue
     ranks: Ranks
@@ -150,46 +174,46 @@ class _Watch:
     outcome: list[BaseException | None] = field(default_factory=list)
 
     def follow(self, trainer: TorchTrainer) -> None:
-        """Until the run has ended, one way or another.
+        """Run the trainer to its end. Raises what ended it, or SystemExit after a signal.
 
-        In a thread of its own Ray Train leaves the signals alone, of which it would not take
-        SIGTERM, and end a Ctrl-C as a success.
+        Ray Train runs in a thread of its own: in the main thread it would install signal handlers
+        that ignore SIGTERM and treat Ctrl-C as a success.
         """
-        began, told = time.monotonic(), False
+        began, reported = time.monotonic(), False
         Thread(target=self._fit, args=(trainer,), name="ray-train", daemon=True).start()
         while not self.outcome:
             self._read()
             if self.signals:
                 self._stop(self.signals[0])
-            if not told and self.pid is None and time.monotonic() - began > ROOM_S:
-                told = True
-                self._report_room()
-            time.sleep(LOOK_S)
+            if not reported and self.pid is None and time.monotonic() - began > START_S:
+                reported = True
+                self._report_waiting()
+            time.sleep(POLL_S)
         self._read()
         if (error := self.outcome[0]) is not None:
             raise error
 
     def end_line(self) -> None:
-        """Leaves a bar that was cut off, with the cursor that it hid."""
+        """End an unfinished line of a progress bar, and show the cursor that the bar hid."""
         if self.in_line:
             self.console.show_cursor()
             self.console.line()
             self.in_line = False
 
     def wait_for_the_end(self) -> None:
-        """Returns once rank 0 does not hold the run directory any more."""
+        """Wait until rank 0 has released the run directory."""
         deadline = time.monotonic() + END_S
         while self.pid is not None and time.monotonic() < deadline:
             try:
                 os.kill(self.pid, 0)
             except ProcessLookupError:
                 return
-            time.sleep(LOOK_S)
+            time.sleep(POLL_S)
 
     def _fit(self, trainer: TorchTrainer) -> None:
         try:
             trainer.fit()
-        except BaseException as error:  # for follow, which raises it again
+        except BaseException as error:  # follow raises it
             self.outcome.append(error)
         else:
             self.outcome.append(None)
@@ -211,19 +235,20 @@ class _Watch:
                 raise error
             case Died(reasons):
                 self.deaths += 1
-                self._report(reasons)
+                self._report_failures(reasons)
 
-    def _report(self, reasons: dict[int, str]) -> None:
-        told = "; ".join(f"rank {rank}: {reason}" for rank, reason in sorted(reasons.items()))
+    def _report_failures(self, reasons: dict[int, str]) -> None:
+        failed = "; ".join(f"rank {rank}: {reason}" for rank, reason in sorted(reasons.items()))
         again = f"starting all again from the last checkpoint ({self.deaths} of "
         again += f"{self.ranks.restarts} restarts)"
         last = self.deaths > self.ranks.restarts
-        self._say(f"{told}; {'no restarts are left' if last else again}")
+        self._say(f"{failed}; {'no restarts are left' if last else again}")
 
-    def _report_room(self) -> None:
+    def _report_waiting(self) -> None:
+        """Say that the ranks have not started, and what they need."""
         each = " and ".join(f"1 {name}" for name in self.scaling.resources_per_worker)
         self._say(
-            f"{self.ranks.processes} ranks have not started after {ROOM_S:g} s; each needs "
+            f"{self.ranks.processes} ranks have not started after {START_S:g} s; each needs "
             f"{each} in the Ray cluster, rank 0 on this node"
         )
 

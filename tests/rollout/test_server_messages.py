@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
-from collections.abc import AsyncIterator, Iterable
 from itertools import chain
 
 import pytest
@@ -17,7 +15,6 @@ from safetensors.torch import load, save
 from syngrpo.policy.encode import encode
 from syngrpo.policy.loading import load_policy
 from syngrpo.rollout.base import SampledTokens
-from syngrpo.rollout.server.model_outline import ExpectedWeights
 from syngrpo.rollout.server_messages import (
     Request,
     pack_answer,
@@ -26,14 +23,6 @@ from syngrpo.rollout.server_messages import (
     unpack_request,
 )
 from syngrpo.rollout.token_sampling import Sampling
-from syngrpo.rollout.weight_stream import (
-    HEADER,
-    BrokenStream,
-    checkpoint_pieces,
-    checkpoint_weights,
-    frame,
-    unframe,
-)
 from syngrpo.sample import InputError
 from syngrpo.tasks import get_task
 from syngrpo_rooms.dataset import rooms_samples
@@ -60,7 +49,7 @@ def test_a_request_arrives_as_it_was_sent() -> None:
     assert ready.stop_ids == POLICY.stop_ids and ready.device.type == "cpu"
 
 
-def test_an_image_travels_once_one_byte_a_colour() -> None:
+def test_a_request_holds_each_image_once_at_one_byte_a_colour_value() -> None:
     pixels = sum(prompt.image["patches"].numel() for prompt in PROMPTS)
     ids = 8 * sum(len(prompt.input_ids) for prompt in PROMPTS)
     assert pixels < len(PACKED) < pixels + ids + 8 * len(POLICY.banned) + 1500
@@ -81,7 +70,7 @@ def test_an_answer_arrives_as_it_was_sent() -> None:
 
 
 def refused(data: bytes) -> str:
-    """Why a server refuses a request, in one line; "" when it does not."""
+    """Return the message with which a server refuses a request, "" when it accepts it."""
     try:
         outline().with_rules_of(unpack_request(data))
     except InputError as error:
@@ -92,7 +81,7 @@ def refused(data: bytes) -> str:
 
 @settings(max_examples=150, deadline=None)
 @given(st.binary(max_size=64), st.integers(0, 2500), st.integers(0, 2500))
-def test_damaged_requests_are_refused_and_nothing_worse(
+def test_damaged_requests_raise_nothing_but_input_errors(
     noise: bytes, place: int, size: int
 ) -> None:
     refused(PACKED[:place] + noise + PACKED[place + len(noise) :])
@@ -145,66 +134,6 @@ LENGTHS = load(PACKED)["lengths"]
         (changed("input_ids", load(PACKED)["input_ids"].flip(0).roll(40)), "in a row are needed"),
     ],
 )
-def test_what_is_wrong_with_a_request_is_said(data: bytes, message: str) -> None:
+def test_the_error_names_what_is_wrong_with_a_request(data: bytes, message: str) -> None:
     with pytest.raises(InputError, match=message):
         outline().with_rules_of(unpack_request(data))
-
-
-def received(stream: Iterable[bytes], limit: int = 1000) -> list[bytes]:
-    async def sent() -> AsyncIterator[bytes]:
-        for part in stream:
-            yield part
-
-    async def collected() -> list[bytes]:
-        return [piece async for piece in unframe(sent(), limit)]
-
-    return asyncio.run(collected())
-
-
-@given(st.lists(st.binary(min_size=1, max_size=1000)), st.integers(1, 300))
-def test_pieces_arrive_however_the_stream_is_cut(pieces: list[bytes], size: int) -> None:
-    whole = b"".join(frame(pieces))
-    parts = [whole[first : first + size] for first in range(0, len(whole), size)]
-    assert received(parts) == pieces
-    for end in {0, 5, len(whole) - 1}:
-        with pytest.raises(BrokenStream, match="cut off"):
-            received([whole[:end]])
-    with pytest.raises(InputError, match="after its end"):
-        received([whole, b"x"])
-
-
-def test_a_damaged_piece_and_a_huge_one_are_refused() -> None:
-    whole = bytearray(b"".join(frame([b"some weights"])))
-    whole[HEADER.size + 3] ^= 1
-    with pytest.raises(BrokenStream, match="checksum"):
-        received([bytes(whole)])
-    with pytest.raises(InputError, match=r"a piece of 1001 bytes, .* have at most 1000"):
-        received(frame([b"x" * 1001]))
-
-
-def test_only_all_weights_of_the_model_are_taken() -> None:
-    expected = ExpectedWeights(outline())
-    weights = checkpoint_weights(POLICY)
-    assert dict(expected.checked(checkpoint_pieces(POLICY))).keys() == weights.keys()
-    first = next(iter(weights))
-    for pieces, message in (
-        ([weights, {first: weights[first]}], f"weight {first} .* sent before"),
-        ([{**weights, "more": torch.zeros(1)}], r"weight more of shape \(1,\) is not the model's"),
-        ([{**weights, first: weights[first][:-1]}], f"weight {first} of shape"),
-        ([{**weights, first: weights[first].long()}], "send floating point numbers"),
-        ([{n: t for n, t in weights.items() if n != first}], "1 weights are missing"),
-        ([], "weights are missing"),
-    ):
-        with pytest.raises(InputError, match=message):
-            list(expected.checked(pieces))
-
-
-def test_the_largest_piece_is_one_block() -> None:
-    """However many adapters are merged, no more than this is copied at a time."""
-    pieces = [list(piece) for piece in checkpoint_pieces(POLICY)]
-    blocks = {
-        ".".join(name.split(".")[:3]) for piece in pieces for name in piece if "layers" in name
-    }
-    assert len(pieces) >= len(blocks) > 1
-    for piece in pieces:
-        assert len({tuple(name.split(".")[:3]) for name in piece if "layers" in name}) <= 1
