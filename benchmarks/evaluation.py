@@ -24,7 +24,7 @@ from transformers import AutoModelForImageTextToText, AutoProcessor
 from transformers.utils import logging as transformers_logging
 
 from benchmarks.results import write_section
-from syngrpo.evaluation import evaluate
+from syngrpo.evaluation.answering import evaluate
 from syngrpo.policy.loading import load_policy
 from syngrpo.sample import Sample
 from syngrpo.tasks import get_task

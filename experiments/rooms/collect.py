@@ -23,9 +23,10 @@ from experiments.rooms.result import (
     world,
 )
 from experiments.rooms.settings import STARTER
+from syngrpo.evaluation.evaluation_result import read_lines
 from syngrpo.pages.description_words import word_shares
 from syngrpo.pages.pool_gallery import early_and_late_descriptions, open_pool
-from syngrpo.pages.run_data import RunData, read_lines, read_run
+from syngrpo.pages.run_data import RunData, read_run
 from syngrpo.pool.store import Pool
 from syngrpo.sample import InputError
 

@@ -18,7 +18,7 @@ import numpy as np
 from experiments.rooms.finding import DEPENDENCE, write_finding
 from experiments.rooms.matrix import Cell, Folders, Matrix
 from experiments.rooms.sheet import synthetic_ids
-from syngrpo.evaluation.measure import evaluate
+from syngrpo.evaluation.answering import evaluate
 from syngrpo.pages.pool_gallery import open_pool
 from syngrpo.policy.loading import load_policy
 from syngrpo.sample import EncodedImage, Sample

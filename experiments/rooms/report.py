@@ -27,7 +27,7 @@ from experiments.rooms.tables import (
     training_table,
     words_table,
 )
-from syngrpo.evaluation.statistics import headlines
+from syngrpo.evaluation.prediction_metrics import headlines
 from syngrpo.pages.run_headlines import duration
 from syngrpo.sample import InputError
 

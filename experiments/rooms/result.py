@@ -12,7 +12,7 @@ import numpy as np
 
 from experiments.rooms.matrix import Cell, Folders, Matrix, differences, plain
 from experiments.rooms.settings import STARTER
-from syngrpo.evaluation.fingerprint import model_fingerprint
+from syngrpo.evaluation.evaluation_directory import model_fingerprint
 from syngrpo.sample import InputError
 from syngrpo.serving.atomic_files import atomic_write
 from syngrpo_rooms.generator import RoomsGenerator

@@ -7,11 +7,21 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from report_page import read
 from tiny_models import save_tiny_qwen
 from torchvision.ops import box_iou
+from typer.testing import CliRunner
 
-from syngrpo.evaluation import append_evaluation, evaluate, evaluate_command, measure, summarise
+from syngrpo.cli.main import app
+from syngrpo.evaluation import answering
+from syngrpo.evaluation.answering import evaluate
 from syngrpo.evaluation.bootstrap import intervals, resamples
+from syngrpo.evaluation.evaluation_result import (
+    append_evaluation,
+    summarise,
+    truncate_evaluations,
+)
+from syngrpo.evaluation.model_evaluation import evaluate_model, how_to_ask
 from syngrpo.evaluation.predictions import Answer, Prediction, write_predictions
 from syngrpo.evaluation.sets import named_sets
 from syngrpo.formats.jsonl import write_jsonl
@@ -71,18 +81,18 @@ def test_scores_equal_torchvision_iou_of_boxes_in_original_pixels(
                 answered.setdefault(prompt.sample_id, []).append(box)
                 text = f'<think>a</think><answer>{{"bbox_2d": {box}}}</answer><scene>b</scene>'
                 texts.append(
-                    measure.Response(torch.empty(0), torch.empty(0), torch.empty(0), text, True)
+                    answering.Response(torch.empty(0), torch.empty(0), torch.empty(0), text, True)
                 )
             groups.append(texts)
         return groups
 
-    monkeypatch.setattr(measure, "rollout", canned)
+    monkeypatch.setattr(answering, "rollout", canned)
     result = evaluate(
         policy, samples, prompt_style="brief", max_new_tokens=4, samples_per_prompt=3, batch_size=4
     )
     best, mean, diversity = [], [], []
     for sample in samples:
-        prompt = measure.encode(policy, sample, "")
+        prompt = answering.encode(policy, sample, "")
         scale = torch.tensor([sample.image.width / prompt.frame.width] * 4)
         boxes = torch.tensor(answered[sample.id]) * scale
         ious = box_iou(boxes, torch.tensor([sample.answer]))[:, 0]
@@ -225,7 +235,7 @@ def test_evaluation_lines_are_appended(tmp_path: Path) -> None:
     assert other.record(0, "test")["samples"] != rows[0]["samples"]
     with path.open("a") as file:
         file.write('{"step": 60, "se')
-    measure.truncate_evaluations(path, 20)
+    truncate_evaluations(path, 20)
     assert [json.loads(line)["step"] for line in path.read_text().splitlines()] == [0]
 
 
@@ -233,21 +243,21 @@ def test_the_command_writes_metrics_and_predictions(
     model: Path, samples: list[Sample], tmp_path: Path
 ) -> None:
     write_jsonl(samples[:2], tmp_path / "mine.jsonl", tmp_path / "images")
-    results = evaluate_command(
-        str(model),
-        [tmp_path / "mine.jsonl", "rooms:ood"],
-        tmp_path / "out",
-        count=2,
-        max_new_tokens=4,
-        samples_per_prompt=2,
-    )
-    assert list(results) == ["mine", "ood"]
+    arguments = ["evaluate", "--model", model, "--data", tmp_path / "mine.jsonl"]
+    arguments += ["--data", "rooms:ood", "--count", 2, "--out", tmp_path / "out"]
+    arguments += ["--max-new-tokens", 4, "--samples-per-prompt", 2]
+    done = CliRunner().invoke(app, list(map(str, arguments)), catch_exceptions=False)
+    assert "mine (2)" in done.output and "evaluate ood" in done.output
+    assert str(tmp_path / "out" / "report.html") in done.output
+    html, _ = read(tmp_path / "out" / "report.html")
+    assert str(model) in html
     rows = [json.loads(s) for s in (tmp_path / "out/evaluation.jsonl").read_text().splitlines()]
     assert [row["set"] for row in rows] == ["mine", "ood"]
     lines = (tmp_path / "out/predictions-mine.jsonl").read_text().splitlines()
     assert [json.loads(line)["id"] for line in lines] == [s.id for s in samples[:2]]
     metrics = json.loads((tmp_path / "out/metrics.json").read_text())
-    assert metrics["sets"]["ood"]["metrics"] == results["ood"].metrics
+    assert metrics["sets"]["ood"]["metrics"] == rows[1]["metrics"]
+    assert rows[0]["tasks"] == rows[1]["tasks"] == ["rec"]
     assert metrics["settings"]["max_new_tokens"] == 4
     assert len(json.loads(lines[0])["sampled"]) == 2
 
@@ -266,8 +276,8 @@ def test_an_adapter_answers_as_the_merged_model_does(
 
     def texts(path: Path, adapter: Path | None, out: str) -> list[str]:
         options = {"prompt_style": "brief", "max_new_tokens": 12, "samples_per_prompt": 0}
-        data = [tmp_path / "mine.jsonl"]
-        results = evaluate_command(str(path), data, tmp_path / out, adapter=adapter, **options)
+        sets = named_sets([tmp_path / "mine.jsonl"])
+        results = evaluate_model(str(path), sets, tmp_path / out, adapter=adapter, **options)
         return [prediction.greedy.text for prediction in results["mine"].predictions]
 
     adapted = texts(model, tmp_path / "adapter", "a")
@@ -276,15 +286,13 @@ def test_an_adapter_answers_as_the_merged_model_does(
 
 
 def test_the_final_model_of_a_run_is_asked_as_it_was_trained(tmp_path: Path) -> None:
-    from syngrpo.evaluation.command import _how_to_ask
-
     config = "data: {prompt_style: brief}\nrollout: {max_new_tokens: 33}\n"
     (tmp_path / "config.yaml").write_text(config)
-    assert _how_to_ask(str(tmp_path / "final"), None, None) == ("brief", 33)
-    assert _how_to_ask(str(tmp_path / "final"), "full", 7) == ("full", 7)
-    assert _how_to_ask(str(tmp_path / "other" / "model"), None, None) == ("full", 512)
-    assert _how_to_ask("starter", None, None) == ("brief", 64)
-    assert _how_to_ask("org/model", None, None, tmp_path / "adapter") == ("brief", 33)
+    assert how_to_ask(str(tmp_path / "final"), None, None) == ("brief", 33)
+    assert how_to_ask(str(tmp_path / "final"), "full", 7) == ("full", 7)
+    assert how_to_ask(str(tmp_path / "other" / "model"), None, None) == ("full", 512)
+    assert how_to_ask("starter", None, None) == ("brief", 64)
+    assert how_to_ask("org/model", None, None, tmp_path / "adapter") == ("brief", 33)
 
 
 def test_data_are_named_by_split_file_or_folder(samples: list[Sample], tmp_path: Path) -> None:
@@ -300,7 +308,7 @@ def test_data_are_named_by_split_file_or_folder(samples: list[Sample], tmp_path:
 def test_bad_data_is_said_in_one_line(policy: Policy, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"rooms:cellar.*test"):
         named_sets(["rooms:cellar"], 2)
-    with pytest.raises(InputError, match="rooms has no samples of task 'depth'"):
+    with pytest.raises(InputError, match="task 'depth' is unknown; use one of rec"):
         named_sets(["rooms:depth:test"], 2)
     with pytest.raises(InputError, match="given already"):
         named_sets(["rooms:test", "rooms:test"], 2)

@@ -10,9 +10,9 @@ import pytest
 from typer.testing import CliRunner
 
 from syngrpo.cli.main import app
-from syngrpo.evaluation import summarise
 from syngrpo.evaluation.compare import compare
-from syngrpo.evaluation.output import Output
+from syngrpo.evaluation.evaluation_directory import EvaluationDirectory
+from syngrpo.evaluation.evaluation_result import summarise
 from syngrpo.evaluation.predictions import Answer, Prediction
 from syngrpo.sample import InputError
 
@@ -37,7 +37,7 @@ def predictions(accuracies: list[float], kinds: str = "") -> list[Prediction]:
 
 
 def written(directory: Path, **sets: list[Prediction]) -> Path:
-    output = Output(directory, {"model": directory.name}, restart=False)
+    output = EvaluationDirectory(directory, {"model": directory.name}, restart=False)
     results = {name: summarise(made) for name, made in sets.items()}
     for name, result in results.items():
         output.complete(name, result)

@@ -8,8 +8,8 @@ import pytest
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from syngrpo.evaluation import summarise
 from syngrpo.evaluation.bootstrap import intervals
+from syngrpo.evaluation.evaluation_result import summarise
 from syngrpo.evaluation.predictions import Answer, Prediction
 from syngrpo.tasks import SetMetrics, get_task
 

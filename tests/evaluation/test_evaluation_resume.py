@@ -13,15 +13,21 @@ from typing import Any
 import pytest
 from tiny_models import save_tiny_qwen
 
-from syngrpo.evaluation import evaluate_command, measure
-from syngrpo.evaluation.fingerprint import model_fingerprint
+from syngrpo.evaluation import answering
+from syngrpo.evaluation.evaluation_directory import model_fingerprint
+from syngrpo.evaluation.model_evaluation import evaluate_model
 from syngrpo.evaluation.predictions import read_predictions, write_predictions
+from syngrpo.evaluation.sets import named_sets
 from syngrpo.formats.jsonl import write_jsonl
 from syngrpo.sample import InputError
 from syngrpo_rooms.dataset import rooms_samples
 
 SAMPLES = 24
 OPTIONS: dict[str, Any] = {"prompt_style": "brief", "max_new_tokens": 40, "samples_per_prompt": 2}
+
+
+def evaluated(model: Path, data: list[Path], out: Path, **options: Any) -> None:
+    evaluate_model(str(model), named_sets(data), out, **options)
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +47,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def whole(model: Path, data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("whole")
-    evaluate_command(str(model), [data], out, **OPTIONS)
+    evaluated(model, [data], out, **OPTIONS)
     return out
 
 
@@ -49,16 +55,17 @@ def whole(model: Path, data: Path, tmp_path_factory: pytest.TempPathFactory) -> 
 def asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Ids of the samples that the model is asked, greedily."""
     ids: list[str] = []
-    real = measure.rollout
+    real = answering.rollout
 
     def counting(policy, prompts, group_size, *rest):  # type: ignore[no-untyped-def]
         ids.extend(p.sample_id for p in prompts if group_size == 1)
         return real(policy, prompts, group_size, *rest)
 
-    monkeypatch.setattr(measure, "rollout", counting)
+    monkeypatch.setattr(answering, "rollout", counting)
     return ids
 
 
+@pytest.mark.slow
 def test_after_a_kill_it_goes_on_and_ends_with_the_same(
     model: Path, data: Path, whole: Path, tmp_path: Path, asked: list[str]
 ) -> None:
@@ -81,7 +88,7 @@ def test_after_a_kill_it_goes_on_and_ends_with_the_same(
     assert not (out / "metrics.json").exists()
     with predictions.open("ab") as file:
         file.write(b'{"id": "rooms-rec-test')  # cut off in the middle of a line
-    evaluate_command(str(model), [data], out, batch_size=7, **OPTIONS)
+    evaluated(model, [data], out, batch_size=7, **OPTIONS)
     assert len(asked) == SAMPLES - len(kept) and not set(asked) & set(kept)
     for name in ("predictions-mine.jsonl", "metrics.json", "evaluation.jsonl", "settings.json"):
         assert (out / name).read_bytes() == (whole / name).read_bytes(), name
@@ -91,10 +98,10 @@ def test_a_finished_one_asks_nothing_again_and_more_samples_only_what_is_new(
     model: Path, data: Path, whole: Path, tmp_path: Path, asked: list[str]
 ) -> None:
     out = shutil.copytree(whole, tmp_path / "out")
-    evaluate_command(str(model), [data], out, **OPTIONS)
+    evaluated(model, [data], out, **OPTIONS)
     assert asked == []
     for count in (2, 3):
-        evaluate_command(str(model), ["rooms:test"], tmp_path / "rooms", count=count, **OPTIONS)
+        evaluate_model(str(model), named_sets(["rooms:test"], count), tmp_path / "rooms", **OPTIONS)
     assert len(asked) == len(set(asked)) == 3
 
 
@@ -104,9 +111,9 @@ def test_other_settings_model_or_samples_are_refused_unless_restarted(
     out = shutil.copytree(whole, tmp_path / "out")
     other = save_tiny_qwen(tmp_path / "other", seed=1)
     with pytest.raises(InputError, match=r"max_new_tokens 40, now 8; give another --out, or --res"):
-        evaluate_command(str(model), [data], out, **OPTIONS | {"max_new_tokens": 8})
+        evaluated(model, [data], out, **OPTIONS | {"max_new_tokens": 8})
     with pytest.raises(InputError, match="other settings: model "):
-        evaluate_command(str(other), [data], out, **OPTIONS)
+        evaluated(other, [data], out, **OPTIONS)
     rows = [json.loads(line) for line in data.read_text().splitlines()]
     rows[2]["question"] = "something else"
     changed = data.with_name("changed") / data.name
@@ -114,13 +121,13 @@ def test_other_settings_model_or_samples_are_refused_unless_restarted(
     shutil.copytree(data.parent / "images", changed.parent / "images")
     changed.write_text("".join(json.dumps(row) + "\n" for row in rows))
     with pytest.raises(InputError, match=f"'{rows[2]['id']}', which has changed since"):
-        evaluate_command(str(model), [changed], out, **OPTIONS)
+        evaluated(model, [changed], out, **OPTIONS)
     changed.write_text("".join(json.dumps(row) + "\n" for row in rows[3:]))
     with pytest.raises(InputError, match="is not in the data; give another --out, or --restart"):
-        evaluate_command(str(model), [changed], out, **OPTIONS)
+        evaluated(model, [changed], out, **OPTIONS)
     assert asked == []
     assert (out / "metrics.json").exists()
-    evaluate_command(str(other), [changed], out, restart=True, **OPTIONS)
+    evaluated(other, [changed], out, restart=True, **OPTIONS)
     assert len(asked) == SAMPLES - 3
 
 
@@ -132,9 +139,9 @@ def test_another_picture_under_the_same_name_is_another_sample(model: Path, tmp_
         path.write_bytes(picture.image.read())
         if picture is second:
             with pytest.raises(InputError, match="has changed since"):
-                evaluate_command(str(model), [tmp_path / "one.jsonl"], tmp_path / "out", **OPTIONS)
+                evaluated(model, [tmp_path / "one.jsonl"], tmp_path / "out", **OPTIONS)
         else:
-            evaluate_command(str(model), [tmp_path / "one.jsonl"], tmp_path / "out", **OPTIONS)
+            evaluated(model, [tmp_path / "one.jsonl"], tmp_path / "out", **OPTIONS)
 
 
 def test_predictions_come_back_as_they_were(whole: Path, tmp_path: Path) -> None:

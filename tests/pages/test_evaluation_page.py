@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 from report_page import Page, picture_svg
 
-from syngrpo.evaluation import summarise
+from syngrpo.evaluation.evaluation_result import summarise
 from syngrpo.evaluation.predictions import Answer, Prediction
 from syngrpo.pages.evaluation_page import worst_and_best, write_evaluation_page
 from syngrpo.pages.labelled_picture import CASE_SIDE, answered_picture

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from syngrpo.cli.options import Columns, DataSplit, DataTask, column_mapping
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from syngrpo.evaluation.model_evaluation import Advance
 
 evaluate_app = typer.Typer(
     help="Measure a model's accuracy on data sets; or compare what was measured.",
@@ -73,35 +81,44 @@ def evaluate(
         given = {"--model": model, "--data": data, "--out": out}
         missing = next(name for name, value in given.items() if not value)
         context.fail(f"Missing option '{missing}'.")
-    import torch
+    from rich.console import Console
 
-    from syngrpo.evaluation import evaluate_command
+    from syngrpo.evaluation.model_evaluation import evaluate_model
+    from syngrpo.evaluation.sets import named_sets
     from syngrpo.formats.registry import ReadOptions
+    from syngrpo.pages.evaluation_page import write_evaluation_page
+    from syngrpo.pages.evaluation_tables import results_table
 
-    evaluate_command(
-        model,
-        data,
-        out,
-        adapter=adapter,
-        format=format,
-        options=ReadOptions(
-            images=tuple(images or ()),
-            task=task,
-            split=split,
-            columns=column_mapping(columns),
-            limit=limit,
-        ),
-        count=count,
-        prompt_style=prompt_style,
-        max_new_tokens=max_new_tokens,
-        max_pixels=max_pixels,
-        samples_per_prompt=samples_per_prompt,
-        batch_size=batch_size,
-        seed=seed,
-        device=("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device,
-        dtype=dtype,
-        restart=restart,
+    options = ReadOptions(
+        images=tuple(images or ()),
+        task=task,
+        split=split,
+        columns=column_mapping(columns),
+        limit=limit,
     )
+    sets = named_sets(data, count, format, options)
+    console = Console()
+    with _bars(console) as bars:
+        results = evaluate_model(
+            model,
+            sets,
+            out,
+            adapter=adapter,
+            prompt_style=prompt_style,
+            max_new_tokens=max_new_tokens,
+            max_pixels=max_pixels,
+            samples_per_prompt=samples_per_prompt,
+            batch_size=batch_size,
+            seed=seed,
+            device=device,
+            dtype=dtype,
+            restart=restart,
+            progress=bars,
+        )
+    title = f"{model} with {adapter}" if adapter else model
+    page = write_evaluation_page(out, results, sets, title)
+    console.print(results_table(results))
+    _tell(console, f"predictions and metrics are in {out}; look at {page}")
 
 
 @evaluate_app.command()
@@ -111,7 +128,49 @@ def compare(
     ],
     out: Annotated[Path | None, typer.Option(help="Directory for comparison.json.")] = None,
 ) -> None:
-    """Paired differences of evaluations on the same data, with 95 % intervals."""
-    from syngrpo.evaluation import compare_command
+    """Compare evaluations on the same data: paired differences with 95 % intervals."""
+    from rich.console import Console
 
-    compare_command(directories, out)
+    from syngrpo.evaluation.compare import compare as compare_evaluations
+    from syngrpo.evaluation.compare import write_comparison
+    from syngrpo.pages.evaluation_tables import comparison_table
+
+    console = Console()
+    comparison = compare_evaluations(directories)
+    console.print(comparison_table(comparison))
+    for one in comparison.sets:
+        samples = ", ".join(map(str, one.samples))
+        _tell(console, f"{one.name}: {one.shared} samples shared, of {samples}")
+    if out is not None:
+        _tell(console, f"written to {write_comparison(comparison, out)}")
+
+
+def _tell(console: Console, text: str) -> None:
+    console.print(text, soft_wrap=True, markup=False)
+
+
+@contextmanager
+def _bars(console: Console) -> Iterator[Callable[[str, int], Advance]]:
+    """Progress bars, one a set: call what it gives with the name of a set and its number of
+    samples, and the result with numbers of samples that were just answered."""
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeRemainingColumn,
+    )
+
+    columns = (
+        TextColumn("[bold]evaluate {task.description}"),
+        BarColumn(bar_width=32),
+        MofNCompleteColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=console) as bars:
+
+        def start(name: str, samples: int) -> Advance:
+            return partial(bars.advance, bars.add_task(name, total=samples))
+
+        yield start

@@ -1,13 +1,14 @@
-"""Metrics over a data set, with what every answer was."""
+"""Metrics over a data set, with every answer they come from, and comparisons of models.
 
-from syngrpo.evaluation.command import compare_command, evaluate_command
-from syngrpo.evaluation.measure import EvaluationResult, append_evaluation, evaluate, summarise
+- ``answering.evaluate`` lets a policy answer samples; ``predictions`` is what it answered.
+- ``prediction_metrics`` turns predictions into metrics, ``bootstrap`` adds intervals, and
+  ``evaluation_result`` holds both.
+- ``model_evaluation.evaluate_model`` does the same for ``syngrpo evaluate``: it loads a model and
+  writes to an ``evaluation_directory``, in which an interrupted evaluation goes on.
+- ``compare`` sets finished evaluations side by side, sample by sample.
+- ``evaluation_options`` are the options of a run.
 
-__all__ = [
-    "EvaluationResult",
-    "append_evaluation",
-    "compare_command",
-    "evaluate",
-    "evaluate_command",
-    "summarise",
-]
+A training run calls ``evaluate`` before, after and between its steps; the commands in ``cli`` call
+``evaluate_model`` and ``compare``. Start with ``answering``. This module imports nothing, so that a
+configuration can use the options without loading a model library.
+"""

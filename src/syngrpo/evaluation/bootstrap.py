@@ -1,8 +1,10 @@
 """Bootstrap intervals of any number that is computed from predictions.
 
-A resample is told as counts: how often each prediction is taken. Whole images are drawn, so that
-several questions about one picture never pass for independent evidence. Efron & Tibshirani, An
-Introduction to the Bootstrap, chapters 8, 10 and 13.
+A resample is given as counts: how often each prediction is taken. Whole images are drawn, so that
+several questions about one picture are never taken for independent evidence.
+
+Source: Efron & Tibshirani, An Introduction to the Bootstrap, chapters 8 (resampling units), 10
+(estimating bias) and 13 (percentile intervals).
 """
 
 from __future__ import annotations
@@ -12,16 +14,20 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 
 Interval = tuple[float, float]
-Statistic = Callable[[np.ndarray], np.ndarray]
-"""How often each of N predictions is taken, int (N,) → M numbers, float (M,), NaN if undefined."""
+Metrics = Callable[[np.ndarray], np.ndarray]
+"""Takes how often each of N predictions counts, int (N,); returns M numbers, float (M,), NaN where
+one is undefined."""
 
 RESAMPLES = 1000
 LEVEL = 0.95
 
 
 def resamples(units: Sequence[str], number: int, seed: int) -> Iterator[np.ndarray]:
-    """``number`` resamples as counts (N,): as many of the different units are drawn as there are,
-    with replacement, and predictions of the same unit come together."""
+    """Yield ``number`` resamples as counts, int (N,).
+
+    ``units`` (N,) are the images of the predictions. Each resample draws as many images as there
+    are different ones, with replacement; all predictions of an image come with it.
+    """
     names, unit = np.unique(np.asarray(units), return_inverse=True)
     rng = np.random.default_rng(seed)
     for _ in range(number):
@@ -30,21 +36,20 @@ def resamples(units: Sequence[str], number: int, seed: int) -> Iterator[np.ndarr
 
 
 def intervals(
-    statistic: Statistic,
+    metrics: Metrics,
     units: Sequence[str],
     biased: Sequence[bool],
     number: int = RESAMPLES,
     level: float = LEVEL,
     seed: int = 0,
 ) -> list[Interval | None]:
-    """One percentile interval for each of the statistic's M numbers; None where it is never
-    defined.
+    """Return a percentile interval for each of the M metrics; None where one is never defined.
 
-    ``biased`` (M,) says of which numbers a resample is biased against the whole: their intervals
-    are moved by the bootstrap's own estimate of that bias.
+    ``biased`` (M,) says which metrics are too high or too low on average over a resample: their
+    intervals are moved by the bootstrap's own estimate of that bias.
     """
-    values = np.stack([statistic(counts) for counts in resamples(units, number, seed)])
-    whole = statistic(np.ones(len(units), dtype=np.int64))
+    values = np.stack([metrics(counts) for counts in resamples(units, number, seed)])
+    whole = metrics(np.ones(len(units), dtype=np.int64))
     tail = 100 * (1 - level) / 2
     result: list[Interval | None] = []
     for column, value, moves in zip(values.T, whole, biased, strict=True):

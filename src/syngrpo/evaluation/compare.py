@@ -1,4 +1,4 @@
-"""Evaluations of several models on the same samples, compared sample by sample."""
+"""Compares evaluations of several models on the same samples, sample by sample."""
 
 from __future__ import annotations
 
@@ -10,24 +10,32 @@ from pathlib import Path
 import numpy as np
 
 from syngrpo.evaluation.bootstrap import Interval, intervals
-from syngrpo.evaluation.output import read_output
+from syngrpo.evaluation.evaluation_directory import read_evaluation
+from syngrpo.evaluation.prediction_metrics import (
+    Part,
+    PartMetrics,
+    headlines,
+    kinds,
+    parts,
+    reward_names,
+)
 from syngrpo.evaluation.predictions import Prediction
-from syngrpo.evaluation.statistics import Part, Statistics, headlines, kinds, parts
 from syngrpo.sample import InputError
+from syngrpo.serving.atomic_files import atomic_write
 
 COMPARISON = "comparison.json"
 
 
 @dataclass(frozen=True)
 class Difference:
-    """This evaluation minus the first, over the same samples."""
+    """The value of this evaluation minus that of the first, over the same samples."""
 
     value: float
     interval: Interval | None
 
 
 @dataclass(frozen=True)
-class Row:
+class ComparedMetric:
     """One metric: its value in every evaluation, and the differences of all but the first."""
 
     metric: str
@@ -38,34 +46,36 @@ class Row:
 
 @dataclass(frozen=True)
 class ComparedSet:
-    """A set of samples; ``shared`` of them are in every evaluation, ``samples`` in each."""
+    """A set of samples. ``shared`` is the number of samples that all evaluations have, ``samples``
+    the number that each of them has."""
 
     name: str
     shared: int
     samples: tuple[int, ...]
-    rows: tuple[Row, ...]
+    rows: tuple[ComparedMetric, ...]
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """``names`` of the evaluations; the first is what the others are compared with."""
+    """``names`` are those of the evaluations; the others are compared with the first."""
 
     names: tuple[str, ...]
     sets: tuple[ComparedSet, ...]
 
 
 def compare(directories: Sequence[Path], seed: int = 0) -> Comparison:
-    """Compares finished evaluations (directories of ``evaluate --out``), at least two.
+    """Compare at least two finished evaluations, directories of ``syngrpo evaluate --out``.
 
-    Per set that all of them have, over the samples that all of them have: every headline metric,
-    and the accuracy by kind. Differences are paired: a resample takes the same samples of both.
+    Each set that all of them have is compared over the samples that all of them have: every
+    headline metric, and the first of them by kind of question. Differences are paired: a resample
+    takes the same samples of both. ``seed`` draws the resamples.
 
     Raises InputError for a directory without a finished evaluation, when nothing is shared, or
     when the same id stands for different samples.
     """
     if len(directories) < 2:
         raise InputError("compare needs at least two evaluations; give their --out directories")
-    outputs = [read_output(directory) for directory in directories]
+    outputs = [read_evaluation(directory) for directory in directories]
     shared = [name for name in outputs[0] if all(name in output for output in outputs)]
     if not shared:
         listed = "; ".join(
@@ -78,10 +88,9 @@ def compare(directories: Sequence[Path], seed: int = 0) -> Comparison:
 
 
 def write_comparison(comparison: Comparison, directory: Path) -> Path:
-    """``comparison.json`` in the directory, which is created."""
-    directory.mkdir(parents=True, exist_ok=True)
+    """Write ``comparison.json`` to the directory, which is created, and return its path."""
     path = directory / COMPARISON
-    path.write_text(json.dumps(asdict(comparison), indent=2) + "\n", encoding="utf-8")
+    atomic_write(path, json.dumps(asdict(comparison), indent=2) + "\n")
     return path
 
 
@@ -102,8 +111,11 @@ def _compare_set(
                     f"set {name}: sample {one.id!r} is not the same in {where[0]} and {directory}; "
                     "evaluate on the same data"
                 )
+    rewards = reward_names(paired[0])
     rows = [
-        row for part in parts(paired[0]) for row in _rows(paired, part, headlines(part.task), seed)
+        row
+        for part in parts(paired[0])
+        for row in _rows(paired, part, headlines(part.task, rewards), seed)
     ]
     for part in kinds(paired[0]):
         first = dict(list(headlines(part.task).items())[:1])
@@ -114,14 +126,14 @@ def _compare_set(
 
 def _rows(
     paired: Sequence[Sequence[Prediction]], part: Part, titles: dict[str, str], seed: int
-) -> list[Row]:
-    """One row for each of the metrics in ``titles`` that all have."""
-    statistics = [Statistics([p[i] for i in part.indices], part.task) for p in paired]
-    values = [one.all() for one in statistics]
+) -> list[ComparedMetric]:
+    """One row for each of the metrics in ``titles`` that all evaluations have."""
+    measured = [PartMetrics([p[i] for i in part.indices], part.task) for p in paired]
+    values = [one.all() for one in measured]
     names = [name for name in titles if all(name in value for value in values)]
-    found = [_intervals(statistics[0], other, names, seed) for other in statistics[1:]]
+    found = [_intervals(measured[0], other, names, seed) for other in measured[1:]]
     return [
-        Row(
+        ComparedMetric(
             metric=part.key(name),
             title=f"{part.name}, {titles[name]}" if part.name else titles[name],
             values=tuple(value[name] for value in values),
@@ -135,9 +147,9 @@ def _rows(
 
 
 def _intervals(
-    first: Statistics, other: Statistics, names: Sequence[str], seed: int
+    first: PartMetrics, other: PartMetrics, names: Sequence[str], seed: int
 ) -> list[Interval | None]:
-    """Of other − first, for each of the metrics."""
+    """The intervals of other − first, for each of the metrics."""
     in_first, in_other = ([one.names.index(name) for name in names] for one in (first, other))
 
     def difference(counts: np.ndarray) -> np.ndarray:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -18,21 +18,26 @@ from syngrpo.serving.atomic_files import atomic_file
 class Answer:
     """One response, read and scored.
 
-    ``prediction`` is in pixels of the original image (REC: a Box), None when unreadable;
-    ``accuracy`` is the task's accuracy reward in [0, 1].
+    ``text``: the whole response. ``prediction``: what the task read from it, in pixels of the
+    original image; None when it could not be read. ``accuracy``: the accuracy reward in [0, 1].
+    ``well_formed``: whether the response has its three parts. ``rewards``: the value of each of the
+    user's own rewards by name, None where it gave none.
     """
 
     text: str
     prediction: Any | None
     accuracy: float
     well_formed: bool
+    rewards: Mapping[str, float | None] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """All answers to one sample; ``diversity`` is D of the sampled ones, 0 when there are none.
+    """All answers to one sample: the greedy one, and those that were sampled.
 
-    ``image`` and ``prompt`` are digests of what the model was shown and asked, "" where unknown.
+    ``truth``: the ground truth of the sample. ``kind``: its column ``kind``, None without.
+    ``diversity``: D of the sampled answers, 0 when there are none. ``image`` and ``prompt``:
+    digests of what the model was shown and asked, "" where unknown.
     """
 
     id: str
@@ -48,13 +53,14 @@ class Prediction:
 
 
 def write_predictions(predictions: Iterable[Prediction], path: Path) -> None:
-    """One JSON object a line, the fields of Prediction. The file appears when it is complete."""
-    with atomic_file(path) as temporary, temporary.open("w", encoding="utf-8") as file:
+    """Write one JSON object a line with the fields of ``Prediction``. The file takes its name when
+    it is complete."""
+    with atomic_file(path) as unfinished, unfinished.open("w", encoding="utf-8") as file:
         file.writelines(map(_line, predictions))
 
 
 def append_predictions(predictions: Iterable[Prediction], path: Path) -> None:
-    """Adds lines to the file and hands them to the disk before it returns."""
+    """Add lines to the file, which is created, and wait until they are on the disk."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a", encoding="utf-8") as file:
         file.writelines(map(_line, predictions))
@@ -63,10 +69,10 @@ def append_predictions(predictions: Iterable[Prediction], path: Path) -> None:
 
 
 def read_predictions(path: Path) -> list[Prediction]:
-    """What ``write_predictions`` and ``append_predictions`` wrote; [] when there is no file.
+    """Read a file of ``write_predictions`` or ``append_predictions``; [] when there is none.
 
-    A last line without its line feed was being written when the process died: it is left out.
-    Raises InputError for any other line that is no prediction.
+    A last line without its line feed was being written when the process was killed: it is left
+    out. Raises InputError for any other line that is no prediction.
     """
     if not path.exists():
         return []
@@ -75,8 +81,8 @@ def read_predictions(path: Path) -> list[Prediction]:
 
 
 def samples_digest(predictions: Iterable[Prediction]) -> str:
-    """Of what was asked, in order, whatever was answered: equal for evaluations of the same
-    samples."""
+    """Return a digest of what was asked, in order, whatever was answered. It is equal for two
+    evaluations of the same samples."""
     digest = hashlib.sha256()
     for p in predictions:
         asked = [p.id, p.task, p.question, p.truth, p.kind, p.image, p.prompt]
@@ -85,19 +91,23 @@ def samples_digest(predictions: Iterable[Prediction]) -> str:
 
 
 def drop_unfinished_line(path: Path) -> None:
-    """Cuts off a last line without its line feed, so that lines can be appended."""
+    """Cut off a last line without its line feed, so that lines can be appended."""
     if path.exists():
         content = path.read_bytes()
         os.truncate(path, content.rfind(b"\n") + 1)
 
 
 def _line(prediction: Prediction) -> str:
-    return json.dumps(asdict(prediction), ensure_ascii=False) + "\n"
+    row = asdict(prediction)
+    for answer in (row["greedy"], *row["sampled"]):
+        if not answer["rewards"]:
+            del answer["rewards"]
+    return json.dumps(row, ensure_ascii=False) + "\n"
 
 
 def _prediction(line: bytes, where: str) -> Prediction:
     try:
-        row = {name: _tuples(value) for name, value in json.loads(line).items()}
+        row = {name: _with_tuples(value) for name, value in json.loads(line).items()}
         row["greedy"] = Answer(**row["greedy"])
         row["sampled"] = tuple(Answer(**answer) for answer in row["sampled"])
         return Prediction(**row)
@@ -105,10 +115,10 @@ def _prediction(line: bytes, where: str) -> Prediction:
         raise InputError(f"{where} is not a prediction; remove the line or the file") from None
 
 
-def _tuples(value: Any) -> Any:
-    """JSON has one kind of array; in answers and predictions it is always a tuple."""
+def _with_tuples(value: Any) -> Any:
+    """A JSON value with tuples for arrays, as answers and predictions have them."""
     if isinstance(value, list):
-        return tuple(map(_tuples, value))
+        return tuple(map(_with_tuples, value))
     if isinstance(value, dict):
-        return {key: _tuples(item) for key, item in value.items()}
+        return {key: _with_tuples(item) for key, item in value.items()}
     return value

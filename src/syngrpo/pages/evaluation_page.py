@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from syngrpo.evaluation.bootstrap import Interval
-from syngrpo.evaluation.measure import EvaluationResult
+from syngrpo.evaluation.evaluation_result import EvaluationResult
+from syngrpo.evaluation.prediction_metrics import Part, headlines, kinds, parts, reward_names
 from syngrpo.evaluation.predictions import Prediction
-from syngrpo.evaluation.statistics import Part, headlines, kinds, parts
 from syngrpo.pages.labelled_picture import Picture, answer_words, answered_picture
 from syngrpo.pages.page_templates import write_page
 from syngrpo.sample import Sample
@@ -133,7 +133,8 @@ def _headline_rows(
             result = results[name]
             cells: tuple[str, ...] = (name, part.task)
             samples: int | None = len(part.indices)
-            for metric, title in headlines(part.task).items():
+            rewards = reward_names(result.predictions)
+            for metric, title in headlines(part.task, rewards).items():
                 key = part.key(metric)
                 if key in result.metrics:
                     value = result.metrics[key]

@@ -6,7 +6,6 @@ that paints no images.
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from typing import Any
 
 import yaml
 
+from syngrpo.evaluation.evaluation_result import read_lines
 from syngrpo.sample import InputError
 
 
@@ -119,24 +119,6 @@ def read_run(directory: Path) -> RunData:
         evaluations=[_evaluation(row) for row in by_evaluation.values()],
         config=_read_config(directory / "config.yaml"),
     )
-
-
-def read_lines(path: Path) -> list[dict[str, Any]]:
-    """The JSON objects of a file, one a line; [] when there is no file.
-
-    A last line without its line feed was being written when the run stopped: it is left out.
-    Raises InputError for any other line that is not JSON.
-    """
-    if not path.exists():
-        return []
-    lines = path.read_text(encoding="utf-8").split("\n")[:-1]
-    rows = []
-    for number, line in enumerate(lines, start=1):
-        try:
-            rows.append(json.loads(line))
-        except json.JSONDecodeError as error:
-            raise InputError(f"{path} line {number} is not JSON ({error}); remove it") from None
-    return rows
 
 
 def _read_config(path: Path) -> dict[str, Any]:

@@ -22,8 +22,12 @@ from syngrpo.data_server.client import AsyncClient, DataClient, InlineClient
 from syngrpo.data_server.options import SynthesisSettings
 from syngrpo.data_server.ports import JobSink
 from syngrpo.data_server.workers import LocalWorkers
-from syngrpo.evaluation.measure import append_evaluation, evaluate, truncate_evaluations
-from syngrpo.pages.run_data import read_lines
+from syngrpo.evaluation.answering import evaluate
+from syngrpo.evaluation.evaluation_result import (
+    append_evaluation,
+    read_lines,
+    truncate_evaluations,
+)
 from syngrpo.pages.run_report import write_report
 from syngrpo.pages.run_summary import print_summary
 from syngrpo.pages.training_progress import TrainingProgress

@@ -1,4 +1,10 @@
-"""Numbers over a list of predictions: accuracies, format, diversity, by task."""
+"""The metrics of a list of predictions: accuracies, format, diversity, and what the task adds.
+
+A set of samples is measured in parts: all of it, each task where it has several, and each kind of
+question. ``PartMetrics`` measures one part for any selection of its samples, which is what a
+bootstrap needs. Which metrics a task has besides the mean accuracy, and what they are called in
+tables, the task says (``thresholds``, ``set_metrics``, ``headlines``).
+"""
 
 from __future__ import annotations
 
@@ -11,16 +17,16 @@ import numpy as np
 from syngrpo.evaluation.predictions import Answer, Prediction
 from syngrpo.tasks import SetMetrics, get_task
 
-_REWARD = {"sampled/accuracy": "sampled accuracy reward"}
+SAMPLED_ACCURACY = {"sampled/accuracy": "sampled accuracy reward"}
 
 PerSample = dict[str, np.ndarray]
 
 
 @dataclass(frozen=True)
 class Part:
-    """Predictions measured together, by their ``indices``; ``name`` is "" for all there are.
+    """Predictions that are measured together: the places in a list, ``indices``.
 
-    ``task`` is "" where predictions of several tasks come together.
+    ``name``: "" for all there are. ``task``: "" where predictions of several tasks come together.
     """
 
     name: str
@@ -28,16 +34,21 @@ class Part:
     indices: tuple[int, ...]
 
     def key(self, metric: str) -> str:
-        """What a metric of this part is called beside those of other parts."""
+        """Return the name of a metric of this part beside those of other parts."""
         return f"{self.name}/{metric}" if self.name else metric
 
 
-class Statistics:
-    """All metrics of N predictions of one task ("" for several), for any selection of them."""
+class PartMetrics:
+    """All metrics of the N predictions of a part, for any selection of them.
+
+    ``names`` are the metrics. ``biased`` says of which a resample is biased against the whole, and
+    ``units`` which predictions belong to the same image (see ``bootstrap``).
+    """
 
     def __init__(self, predictions: Sequence[Prediction], task: str) -> None:
         columns = per_sample(predictions, task)
-        self._means = np.stack(list(columns.values()), axis=1)
+        self._columns = np.stack(list(columns.values()), axis=1)
+        self._defined = ~np.isnan(self._columns)
         self._order = np.array(sorted(range(len(predictions)), key=lambda i: predictions[i].id))
         self._over_set = _set_metrics([predictions[i] for i in self._order], task)
         self.names = (*columns, *(self._over_set.names if self._over_set else ()))
@@ -46,22 +57,29 @@ class Statistics:
         self.units = [p.image or p.id for p in predictions]
 
     def values(self, counts: np.ndarray) -> np.ndarray:
-        """The metrics (len(names),) of predictions taken ``counts`` (N,) times each, at least one
-        of them; NaN where undefined."""
-        means = counts @ self._means / counts.sum()
+        """Return the metrics, float (len(names),), of predictions taken ``counts`` (N,) times each,
+        at least one of them; NaN where undefined."""
+        means = self._means(counts)
         if self._over_set is None:
             return means
         return np.concatenate([means, self._over_set.values(counts[self._order])])
 
     def all(self) -> dict[str, float]:
-        """Name → value over all predictions, where it is defined."""
-        values = self.values(np.ones(len(self._means), dtype=np.int64))
+        """Return name → value over all predictions, where it is defined."""
+        values = self.values(np.ones(len(self._columns), dtype=np.int64))
         pairs = zip(self.names, values.tolist(), strict=True)
         return {name: value for name, value in pairs if not np.isnan(value)}
 
+    def _means(self, counts: np.ndarray) -> np.ndarray:
+        if self._defined.all():
+            return counts @ self._columns / counts.sum()
+        taken = counts @ self._defined
+        totals = counts @ np.where(self._defined, self._columns, 0.0)
+        return np.where(taken > 0, totals / np.maximum(taken, 1), np.nan)
+
 
 def parts(predictions: Sequence[Prediction]) -> list[Part]:
-    """All of them, and where they are of several tasks, those of each."""
+    """Return all predictions as one part, and where they are of several tasks, those of each."""
     everything = tuple(range(len(predictions)))
     tasks = sorted({p.task for p in predictions})
     if len(tasks) == 1:
@@ -74,7 +92,8 @@ def parts(predictions: Sequence[Prediction]) -> list[Part]:
 
 
 def kinds(predictions: Sequence[Prediction]) -> list[Part]:
-    """By the kind of the question, where there is one; "isr/count" where tasks are several."""
+    """Return the parts by kind of question, where samples have one; "TASK/KIND" where tasks are
+    several."""
     result = []
     for part in parts(predictions):
         found = {predictions[i].kind for i in part.indices} if part.task else set()
@@ -84,19 +103,34 @@ def kinds(predictions: Sequence[Prediction]) -> list[Part]:
     return result
 
 
-def headlines(task: str) -> dict[str, str]:
-    """Name → title of what is looked at first, the most telling before the others; none for ""."""
+def headlines(task: str, rewards: Sequence[str] = ()) -> dict[str, str]:
+    """Return name → title of the metrics that tables show, the most telling first; none for "".
+
+    ``rewards`` are the names of the user's own rewards.
+    """
     if not task:
         return {}
-    return {**get_task(task).headlines, **_REWARD}
+    own = {
+        f"{how}/reward/{name}": f"{how} reward {name}"
+        for name in rewards
+        for how in ("greedy", "sampled")
+    }
+    return {**get_task(task).headlines, **SAMPLED_ACCURACY, **own}
+
+
+def reward_names(predictions: Sequence[Prediction]) -> list[str]:
+    """Return the names of the user's own rewards that the answers were given, in order."""
+    return list(dict.fromkeys(name for p in predictions for name in p.greedy.rewards))
 
 
 def per_sample(predictions: Sequence[Prediction], task: str) -> PerSample:
-    """Name → one value per prediction (N,); the mean of each is the metric of that name.
+    """Return name → one value per prediction, float (N,); the mean of each is the metric of that
+    name.
 
-    ``greedy/accuracy`` and ``sampled/accuracy`` are the mean accuracy reward (REC: mean IoU);
-    ``…/acc@t`` the share of answers with accuracy ≥ t. The ``sampled`` ones and
-    ``diversity/response`` exist only when answers were sampled.
+    ``greedy/accuracy`` and ``sampled/accuracy`` are the mean accuracy reward; ``…/acc@t`` the share
+    of answers with accuracy ≥ t, for the task's ``thresholds``; ``…/reward/NAME`` the user's own
+    rewards, NaN where one gave no value. The ``sampled`` ones and ``diversity/response`` exist only
+    when answers were sampled.
     """
     columns: PerSample = {
         "greedy/accuracy": _column(predictions, lambda p: p.greedy.accuracy),
@@ -119,15 +153,29 @@ def per_sample(predictions: Sequence[Prediction], task: str) -> PerSample:
             predictions, lambda p: _mean(p.sampled, lambda a: a.well_formed)
         )
         columns["diversity/response"] = _column(predictions, lambda p: p.diversity)
+    for name in reward_names(predictions):
+        columns[f"greedy/reward/{name}"] = _column(
+            predictions, lambda p, n=name: _mean_reward([p.greedy], n)
+        )
+        if sampled:
+            columns[f"sampled/reward/{name}"] = _column(
+                predictions, lambda p, n=name: _mean_reward(p.sampled, n)
+            )
     return columns
 
 
 def sample_lines(predictions: Sequence[Prediction]) -> dict[str, list[Any]]:
-    """``per_sample`` as plain data, four decimals, beside the column ``id``: so that evaluations of
-    the same samples can be compared sample by sample when the answers themselves are gone."""
+    """Return ``per_sample`` as plain data with four decimals, beside the column ``id``.
+
+    With it, evaluations of the same samples can be compared sample by sample when the answers
+    themselves are gone.
+    """
     tasks = {p.task for p in predictions}
     columns = per_sample(predictions, tasks.pop() if len(tasks) == 1 else "")
-    rounded = {name: values.round(4).tolist() for name, values in columns.items()}
+    rounded = {
+        name: [None if np.isnan(value) else value for value in values.round(4).tolist()]
+        for name, values in columns.items()
+    }
     return {"id": [p.id for p in predictions], **rounded}
 
 
@@ -145,3 +193,9 @@ def _column(predictions: Sequence[Prediction], value: Callable[..., float]) -> n
 
 def _mean(answers: Sequence[Answer], value: Callable[[Answer], float]) -> float:
     return float(np.mean([value(a) for a in answers]))
+
+
+def _mean_reward(answers: Sequence[Answer], name: str) -> float:
+    """The mean over the answers that the reward gave a value; NaN without any."""
+    given = [value for a in answers if (value := a.rewards.get(name)) is not None]
+    return float(np.mean(given)) if given else np.nan

@@ -1,4 +1,4 @@
-"""Tables for the terminal."""
+"""Tables for the terminal: what ``syngrpo evaluate`` and ``syngrpo evaluate compare`` print."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from rich.table import Table
 
 from syngrpo.evaluation.bootstrap import Interval
 from syngrpo.evaluation.compare import Comparison
-from syngrpo.evaluation.measure import EvaluationResult
-from syngrpo.evaluation.statistics import headlines, kinds, parts
+from syngrpo.evaluation.evaluation_result import EvaluationResult
+from syngrpo.evaluation.prediction_metrics import headlines, kinds, parts, reward_names
 
 _BESIDE = {
     "greedy/format": "well formed",
@@ -17,7 +17,8 @@ _BESIDE = {
 
 
 def results_table(results: dict[str, EvaluationResult]) -> Table:
-    """What is looked at first of every set and task, and the accuracy by kind of question."""
+    """Return the headline metrics of every set and task with their intervals, and the first of them
+    by kind of question."""
     table = Table("set", "metric", title="held-out accuracy", title_justify="left")
     table.add_column("value", justify="right")
     table.add_column("95 % interval", justify="right")
@@ -25,7 +26,8 @@ def results_table(results: dict[str, EvaluationResult]) -> Table:
         for part in parts(result.predictions):
             title = f"{set_name}, {part.name}" if part.name else set_name
             title += f" ({len(part.indices)})"
-            for metric, what in (headlines(part.task) | _BESIDE).items():
+            shown = headlines(part.task, reward_names(result.predictions))
+            for metric, what in (shown | _BESIDE).items():
                 key = part.key(metric)
                 if key in result.metrics:
                     row = _cells(result.metrics[key], result.intervals.get(key))
@@ -42,7 +44,8 @@ def results_table(results: dict[str, EvaluationResult]) -> Table:
 
 
 def comparison_table(comparison: Comparison) -> Table:
-    """One row a set and metric: its value in every evaluation, and the difference to the first."""
+    """Return one row for each set and metric: its value in every evaluation, and the differences of
+    the others to the first."""
     first, *others = comparison.names
     table = Table("set", "metric", title="paired differences", title_justify="left")
     table.add_column(first, justify="right")

@@ -1,0 +1,159 @@
+"""Lets a policy answer held-out samples, greedily and sampled, and scores what it answers."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+from syngrpo.boxes import CoordinateFrame
+from syngrpo.evaluation.evaluation_result import EvaluationResult, summarise
+from syngrpo.evaluation.predictions import Answer, Prediction
+from syngrpo.method.diversity import response_diversity
+from syngrpo.method.response import parse_response
+from syngrpo.policy.encode import Prompt, encode
+from syngrpo.policy.model import Policy
+from syngrpo.rollout.base import Response
+from syngrpo.rollout.native import rollout
+from syngrpo.rollout.token_sampling import Sampling
+from syngrpo.sample import InputError, Sample
+from syngrpo.tasks import PromptStyle, get_task
+
+DIGEST_LENGTH = 32
+"""Hexadecimal digits kept of the digests of images and prompts."""
+
+
+def evaluate(
+    policy: Policy,
+    samples: Sequence[Sample],
+    *,
+    prompt_style: PromptStyle,
+    max_new_tokens: int,
+    batch_size: int = 32,
+    samples_per_prompt: int = 4,
+    temperature: float = 1.0,
+    seed: int = 0,
+    progress: Callable[[int], None] | None = None,
+    finished: Sequence[Prediction] = (),
+    keep: Callable[[Sequence[Prediction]], None] | None = None,
+) -> EvaluationResult:
+    """Let the policy answer every sample once greedily and ``samples_per_prompt`` times sampled.
+
+    The result does not depend on ``batch_size`` or the order of the samples: every sample draws
+    from its own random stream. Samples of ``finished`` predictions (by id) are not asked again.
+    ``keep`` is called with every batch of new predictions, ``progress`` with the number of samples
+    that were just answered. Raises InputError when there are no samples or an image cannot be
+    decoded.
+    """
+    if not samples:
+        raise InputError("no samples to evaluate on; check the data")
+    ask = _Asker(policy, prompt_style, max_new_tokens, samples_per_prompt, temperature, seed)
+    advance = progress or (lambda number: None)
+    known = {prediction.id: prediction for prediction in finished}
+    predictions = [known.get(sample.id) for sample in samples]
+    left = [place for place, prediction in enumerate(predictions) if prediction is None]
+    if len(left) < len(samples):
+        advance(len(samples) - len(left))
+    for places in _batches(left, samples, batch_size):
+        fresh = ask([samples[place] for place in places])
+        for place, prediction in zip(places, fresh, strict=True):
+            predictions[place] = prediction
+        if keep is not None:
+            keep(fresh)
+        advance(len(places))
+    return summarise([prediction for prediction in predictions if prediction is not None])
+
+
+def is_answer_to(prediction: Prediction, sample: Sample, style: PromptStyle) -> bool:
+    """Whether a prediction was made for exactly this sample, its image and prompt included."""
+    kind = sample.columns.get("kind")
+    return (
+        (prediction.id, prediction.task, prediction.question)
+        == (sample.id, sample.task, sample.question)
+        and (prediction.truth, prediction.kind) == (sample.answer, kind)
+        and prediction.prompt == _digest(_prompt_text(sample, style).encode())
+        and prediction.image == _image_digest(sample)
+    )
+
+
+@dataclass(frozen=True)
+class _Asker:
+    """Answers one batch of samples after the other. ``drawn`` responses are sampled of each."""
+
+    policy: Policy
+    style: PromptStyle
+    max_new_tokens: int
+    drawn: int
+    temperature: float
+    seed: int
+
+    def __call__(self, batch: Sequence[Sample]) -> list[Prediction]:
+        texts = [_prompt_text(sample, self.style) for sample in batch]
+        prompts = [encode(self.policy, s, text) for s, text in zip(batch, texts, strict=True)]
+        seeds = [_stream(self.seed, sample.id) for sample in batch]
+        best = self._answers(prompts, seeds, 1, temperature=0.0)
+        drawn: list[list[Response]] = [[] for _ in batch]
+        if self.drawn:
+            drawn = self._answers(prompts, seeds, self.drawn, self.temperature)
+        return list(map(_predict, batch, texts, prompts, best, drawn))
+
+    def _answers(
+        self, prompts: Sequence[Prompt], seeds: Sequence[int], number: int, temperature: float
+    ) -> list[list[Response]]:
+        sampling = Sampling(temperature, top_p=1.0, max_new_tokens=self.max_new_tokens)
+        return rollout(self.policy, prompts, number, sampling, seeds)
+
+
+def _predict(
+    sample: Sample, text: str, prompt: Prompt, best: Sequence[Response], drawn: Sequence[Response]
+) -> Prediction:
+    sampled = tuple(_answer(sample, prompt.frame, response.text) for response in drawn)
+    return Prediction(
+        id=sample.id,
+        task=sample.task,
+        question=sample.question,
+        truth=sample.answer,
+        kind=sample.columns.get("kind"),
+        greedy=_answer(sample, prompt.frame, best[0].text),
+        sampled=sampled,
+        diversity=response_diversity([a.accuracy for a in sampled]) if sampled else 0.0,
+        image=_image_digest(sample),
+        prompt=_digest(text.encode()),
+    )
+
+
+def _answer(sample: Sample, frame: CoordinateFrame, text: str) -> Answer:
+    task, parsed = get_task(sample.task), parse_response(text)
+    read = task.read(parsed.answer) if parsed.answer is not None else None
+    prediction = task.to_original(read, frame) if read is not None else None
+    return Answer(text, prediction, task.score(prediction, sample), parsed.well_formed)
+
+
+def _prompt_text(sample: Sample, style: PromptStyle) -> str:
+    return get_task(sample.task).prompt(sample, style)
+
+
+def _batches(places: Sequence[int], samples: Sequence[Sample], size: int) -> Iterator[list[int]]:
+    """Batches of prompts of similar length, so that little is padded."""
+
+    def length(place: int) -> tuple[int, int]:
+        sample = samples[place]
+        return sample.image.width * sample.image.height, len(sample.question)
+
+    ordered = sorted(places, key=length)
+    for start in range(0, len(ordered), size):
+        yield ordered[start : start + size]
+
+
+def _stream(seed: int, sample_id: str) -> int:
+    """The seed of a sample's own random stream, the same wherever it stands in the data."""
+    digest = hashlib.sha256(f"{seed}:{sample_id}".encode()).digest()
+    return int.from_bytes(digest[:4], "big")
+
+
+def _image_digest(sample: Sample) -> str:
+    return sample.image.digest()[:DIGEST_LENGTH]
+
+
+def _digest(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()[:DIGEST_LENGTH]

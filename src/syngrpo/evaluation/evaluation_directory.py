@@ -1,0 +1,180 @@
+"""The directory that ``syngrpo evaluate`` writes to, and in which it goes on after an interruption.
+
+Predictions are kept as they are made. They are used again when everything that decides them is the
+same: the settings, the model (by a fingerprint of its files), and the sample.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub import try_to_load_from_cache
+
+from syngrpo.evaluation.answering import is_answer_to
+from syngrpo.evaluation.evaluation_result import EvaluationResult
+from syngrpo.evaluation.predictions import (
+    Prediction,
+    append_predictions,
+    drop_unfinished_line,
+    read_predictions,
+    write_predictions,
+)
+from syngrpo.policy.lora import adapter_base, is_adapter
+from syngrpo.sample import InputError, Sample
+from syngrpo.serving.atomic_files import atomic_write
+from syngrpo.tasks import PromptStyle
+
+SETTINGS = "settings.json"
+METRICS = "metrics.json"
+EVALUATIONS = "evaluation.jsonl"
+_WAY_OUT = "give another --out, or --restart to drop what is there"
+
+WEIGHT_FILES = (".safetensors", ".bin", ".pt", ".pth")
+SETTING_FILES = (".json", ".jinja", ".txt", ".model")
+BLOCK = 1 << 20
+BLOCKS = 64
+"""A fingerprint reads this many blocks of so many bytes from a file of weights; a shorter file is
+read whole."""
+
+
+class EvaluationDirectory:
+    """Holds ``settings.json``, ``predictions-SET.jsonl``, and at the end the metrics."""
+
+    def __init__(self, directory: Path, settings: Mapping[str, Any], restart: bool) -> None:
+        """``settings`` are all that decides the predictions besides the samples. ``restart`` drops
+        what is there. Raises InputError when the directory holds predictions that were made with
+        other settings."""
+        self.directory = directory
+        self._settings = json.loads(json.dumps(settings))
+        path = directory / SETTINGS
+        directory.mkdir(parents=True, exist_ok=True)
+        if restart:
+            for file in (path, directory / METRICS, *self._predictions()):
+                file.unlink(missing_ok=True)
+        if any(file.stat().st_size for file in self._predictions()):
+            self._check_settings(path)
+        _write(path, self._settings)
+
+    def finished(
+        self, name: str, samples: Sequence[Sample], style: PromptStyle
+    ) -> list[Prediction]:
+        """Return the predictions of a set that an earlier call has made. Raises InputError when one
+        of them belongs to no sample, or to one that has changed."""
+        path = self._path(name)
+        drop_unfinished_line(path)
+        by_id = {sample.id: sample for sample in samples}
+        predictions = read_predictions(path)
+        for prediction in predictions:
+            sample = by_id.get(prediction.id)
+            if sample is None or not is_answer_to(prediction, sample, style):
+                what = "is not in the data" if sample is None else "has changed since"
+                raise InputError(
+                    f"{path} answers sample {prediction.id!r}, which {what}; {_WAY_OUT}"
+                )
+        return predictions
+
+    def append(self, name: str, predictions: Sequence[Prediction]) -> None:
+        """Keep a batch of predictions of a set. Removes ``metrics.json``, which lacks them."""
+        (self.directory / METRICS).unlink(missing_ok=True)
+        append_predictions(predictions, self._path(name))
+
+    def complete(self, name: str, result: EvaluationResult) -> None:
+        """Write all predictions of a set, in the order of its samples."""
+        write_predictions(result.predictions, self._path(name))
+
+    def write_metrics(self, results: Mapping[str, EvaluationResult]) -> None:
+        """Write ``metrics.json``, and the same as lines of ``evaluation.jsonl`` with step 0."""
+        lines = [json.dumps(r.record(0, name)) + "\n" for name, r in results.items()]
+        (self.directory / EVALUATIONS).write_text("".join(lines), encoding="utf-8")
+        sets = {name: result.summary() for name, result in results.items()}
+        _write(self.directory / METRICS, {"settings": self._settings, "sets": sets})
+
+    def _path(self, name: str) -> Path:
+        return self.directory / f"predictions-{name}.jsonl"
+
+    def _predictions(self) -> list[Path]:
+        return sorted(self.directory.glob("predictions-*.jsonl"))
+
+    def _check_settings(self, path: Path) -> None:
+        before = _read(path)
+        changed = [key for key in self._settings if before.get(key) != self._settings[key]]
+        if changed:
+            listed = ", ".join(
+                f"{key} {before[key]!r}, now {self._settings[key]!r}" if key in before else key
+                for key in changed
+            )
+            raise InputError(
+                f"{self.directory} holds predictions made with other settings: {listed}; {_WAY_OUT}"
+            )
+
+
+def read_evaluation(directory: Path) -> dict[str, list[Prediction]]:
+    """Read a finished evaluation: set → predictions. Raises InputError when it is none."""
+    if not (directory / METRICS).is_file():
+        raise InputError(
+            f"{directory} holds no finished evaluation (no {METRICS}); give the --out of evaluate"
+        )
+    names = _read(directory / METRICS).get("sets", {})
+    return {name: read_predictions(directory / f"predictions-{name}.jsonl") for name in names}
+
+
+def model_fingerprint(model: str, adapter: Path | None = None) -> str:
+    """Return a digest of the model that ``load_policy(model, adapter=adapter)`` has loaded.
+
+    It covers the names and sizes of all files, the contents of configuration, tokenizer and
+    processor, and of weights blocks at regular distances. Where the files are, and their dates, do
+    not matter.
+    """
+    directory = Path(model)
+    if is_adapter(directory):
+        return model_fingerprint(adapter_base(directory), directory)
+    digest = hashlib.sha256()
+    for folder in (_local(model), adapter):
+        for file in sorted(folder.iterdir()) if folder is not None else ():
+            if file.suffix in (*WEIGHT_FILES, *SETTING_FILES) and file.is_file():
+                digest.update(f"{file.name} {file.stat().st_size}\n".encode())
+                _add_content(digest, file)
+        digest.update(b"-")
+    return digest.hexdigest()
+
+
+def _local(model: str) -> Path:
+    """The directory itself, or the one that the hub's files were downloaded to."""
+    if Path(model).is_dir():
+        return Path(model)
+    config = try_to_load_from_cache(model, "config.json")
+    if not isinstance(config, str):
+        raise FileNotFoundError(f"{model} is neither a directory nor in the hub's cache")
+    return Path(config).parent
+
+
+def _add_content(digest: hashlib._Hash, file: Path) -> None:
+    size = file.stat().st_size
+    with file.open("rb") as content:
+        if file.suffix in SETTING_FILES or size <= BLOCK * BLOCKS:
+            while block := content.read(BLOCK):
+                digest.update(block)
+            return
+        for number in range(BLOCKS):
+            content.seek((size - BLOCK) * number // (BLOCKS - 1))
+            digest.update(content.read(BLOCK))
+
+
+def _read(path: Path) -> dict[str, Any]:
+    if not path.exists():
+        return {}
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise InputError(f"{path} is not JSON ({error}); {_WAY_OUT}") from None
+    if not isinstance(content, dict):
+        raise InputError(f"{path} is not a JSON object; {_WAY_OUT}")
+    return content
+
+
+def _write(path: Path, content: Mapping[str, Any]) -> None:
+    atomic_write(path, json.dumps(content, indent=2) + "\n")

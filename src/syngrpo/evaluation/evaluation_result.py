@@ -1,0 +1,129 @@
+"""The metrics of one evaluated set with their intervals, and ``evaluation.jsonl``, the file of a
+run that keeps them, one line a set and step."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from syngrpo.evaluation.bootstrap import Interval
+from syngrpo.evaluation.bootstrap import intervals as bootstrap_intervals
+from syngrpo.evaluation.prediction_metrics import Part, PartMetrics, kinds, parts, sample_lines
+from syngrpo.evaluation.predictions import Prediction, samples_digest
+from syngrpo.sample import InputError
+
+
+@dataclass(frozen=True)
+class EvaluationResult:
+    """Metrics of one set of samples, named as in ``prediction_metrics.per_sample``.
+
+    Besides: ``greedy/unreadable``, the number of answers without a prediction, and ``samples``. In
+    a set of several tasks each task has its own metrics, their names starting with "TASK/"; the
+    plain names are over all tasks. ``kinds`` are the metrics by the column ``kind`` of the samples,
+    where they have one. ``intervals`` and ``kind_intervals`` are 95 % bootstrap intervals.
+    """
+
+    metrics: dict[str, float]
+    intervals: dict[str, Interval]
+    kinds: dict[str, dict[str, float]]
+    kind_intervals: dict[str, dict[str, Interval]]
+    predictions: tuple[Prediction, ...]
+
+    def record(self, step: int, set_name: str) -> dict[str, Any]:
+        """Return the line of ``evaluation.jsonl``.
+
+        ``samples`` is a digest that is equal in two lines about the same samples; ``per_sample``
+        holds the values of each, in order (see ``sample_lines``); ``tasks`` are those of the
+        samples.
+        """
+        return {
+            "step": step,
+            "set": set_name,
+            "tasks": sorted({prediction.task for prediction in self.predictions}),
+            **self.summary(),
+            "samples": samples_digest(self.predictions),
+            "per_sample": sample_lines(self.predictions),
+        }
+
+    def summary(self) -> dict[str, Any]:
+        """Return all metrics and intervals as plain data."""
+        return {
+            "metrics": self.metrics,
+            "intervals": self.intervals,
+            "kinds": self.kinds,
+            "kind_intervals": self.kind_intervals,
+        }
+
+
+def summarise(predictions: Sequence[Prediction], seed: int = 0) -> EvaluationResult:
+    """Compute metrics, intervals and kinds of at least one prediction. ``seed`` draws the
+    resamples."""
+    metrics: dict[str, float] = {}
+    intervals: dict[str, Interval] = {}
+    for part in parts(predictions):
+        values, ranges = _measure(predictions, part, seed)
+        metrics |= {part.key(name): value for name, value in values.items()}
+        intervals |= {part.key(name): interval for name, interval in ranges.items()}
+    of_kinds = {part.name: _measure(predictions, part, seed) for part in kinds(predictions)}
+    return EvaluationResult(
+        metrics=metrics,
+        intervals=intervals,
+        kinds={name: values for name, (values, _) in of_kinds.items()},
+        kind_intervals={name: ranges for name, (_, ranges) in of_kinds.items()},
+        predictions=tuple(predictions),
+    )
+
+
+def append_evaluation(path: Path, result: EvaluationResult, step: int, set_name: str) -> None:
+    """Add one line to ``evaluation.jsonl``. The folder must exist."""
+    line = json.dumps(result.record(step, set_name)) + "\n"
+    with path.open("a", encoding="utf-8") as file:
+        file.write(line)
+
+
+def truncate_evaluations(path: Path, step: int) -> None:
+    """Drop the lines of later steps than ``step``, from which a run goes on, and an unfinished
+    last line. Does nothing when there is no file."""
+    if path.exists():
+        lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+        whole = [line for line in lines if line.endswith("\n")]
+        kept = [line for line in whole if json.loads(line)["step"] <= step]
+        path.write_text("".join(kept), encoding="utf-8")
+
+
+def read_lines(path: Path) -> list[dict[str, Any]]:
+    """Read the JSON objects of a file, one a line; [] when there is no file.
+
+    A last line without its line feed was being written when the run was killed: it is left out.
+    Raises InputError for any other line that is not JSON.
+    """
+    if not path.exists():
+        return []
+    lines = path.read_text(encoding="utf-8").split("\n")[:-1]
+    rows = []
+    for number, line in enumerate(lines, start=1):
+        try:
+            rows.append(json.loads(line))
+        except json.JSONDecodeError as error:
+            raise InputError(f"{path} line {number} is not JSON ({error}); remove it") from None
+    return rows
+
+
+def _measure(
+    predictions: Sequence[Prediction], part: Part, seed: int
+) -> tuple[dict[str, float], dict[str, Interval]]:
+    chosen = [predictions[i] for i in part.indices]
+    measured = PartMetrics(chosen, part.task)
+    values = measured.all()
+    ranges = bootstrap_intervals(measured.values, measured.units, measured.biased, seed=seed)
+    intervals = {
+        name: interval
+        for name, interval in zip(measured.names, ranges, strict=True)
+        if interval is not None and name in values
+    }
+    values["greedy/unreadable"] = sum(p.greedy.prediction is None for p in chosen)
+    values["samples"] = len(chosen)
+    return values, intervals

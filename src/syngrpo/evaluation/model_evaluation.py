@@ -1,0 +1,104 @@
+"""Evaluates a model on data sets as ``syngrpo evaluate`` does: loads it, asks it as it was trained
+to be asked, goes on with an interrupted evaluation, and writes predictions and metrics."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from syngrpo.evaluation.answering import evaluate
+from syngrpo.evaluation.evaluation_directory import EvaluationDirectory, model_fingerprint
+from syngrpo.evaluation.evaluation_result import EvaluationResult
+from syngrpo.policy import model_directory
+from syngrpo.policy.loading import load_policy
+from syngrpo.sample import Sample
+from syngrpo.tasks import PromptStyle
+
+TOKENS = {"brief": 64, "full": 512}
+"""Length limit of a response by prompt style, where neither the user nor the run says one."""
+
+Advance = Callable[[int], None]
+
+
+def evaluate_model(
+    model: str,
+    sets: Mapping[str, Sequence[Sample]],
+    out: Path,
+    *,
+    adapter: Path | None = None,
+    prompt_style: PromptStyle | None = None,
+    max_new_tokens: int | None = None,
+    max_pixels: int | None = None,
+    samples_per_prompt: int = 4,
+    temperature: float = 1.0,
+    batch_size: int = 32,
+    seed: int = 0,
+    device: str = "cpu",
+    dtype: str = "float32",
+    restart: bool = False,
+    progress: Callable[[str, int], Advance] | None = None,
+) -> dict[str, EvaluationResult]:
+    """Evaluate a model on each of the sets and return the results by set.
+
+    ``model`` is a directory in Hugging Face format, a name on the hub or the short name of an
+    installed model, with the LoRA ``adapter`` on top where one is given. Prompt style and length
+    limit (tokens) default to those of the run that trained the model, when it is the ``final`` of a
+    run directory. ``progress`` is called for each set with its name and number of samples; what it
+    returns is called with numbers of samples that were just answered.
+
+    Writes ``metrics.json``, ``evaluation.jsonl`` and ``predictions-SET.jsonl`` to ``out``, the
+    predictions batch by batch. A later call with the same model, samples and settings goes on with
+    them, unless ``restart`` drops them. Raises InputError for a model that cannot be loaded, an
+    image that cannot be decoded, and an ``out`` with predictions of something else.
+    """
+    style, limit = how_to_ask(model, prompt_style, max_new_tokens, adapter)
+    path, _ = model_directory(model)
+    policy = load_policy(path, dtype=dtype, device=device, max_pixels=max_pixels, adapter=adapter)
+    asking: dict[str, Any] = {
+        "prompt_style": style,
+        "max_new_tokens": limit,
+        "samples_per_prompt": samples_per_prompt,
+        "temperature": temperature,
+        "seed": seed,
+    }
+    settings = {"model": model_fingerprint(path, adapter), "max_pixels": max_pixels, "dtype": dtype}
+    directory = EvaluationDirectory(out, settings | asking, restart)
+    # Earlier predictions of all sets are checked before the first one is evaluated.
+    finished = {name: directory.finished(name, samples, style) for name, samples in sets.items()}
+    results = {}
+    for name, samples in sets.items():
+        results[name] = evaluate(
+            policy,
+            samples,
+            **asking,
+            batch_size=batch_size,
+            progress=progress(name, len(samples)) if progress is not None else None,
+            finished=finished[name],
+            keep=partial(directory.append, name),
+        )
+        directory.complete(name, results[name])
+    directory.write_metrics(results)
+    return results
+
+
+def how_to_ask(
+    model: str, style: PromptStyle | None, limit: int | None, adapter: Path | None = None
+) -> tuple[PromptStyle, int]:
+    """Return prompt style and length limit in tokens.
+
+    They are those given; else those of the run in whose directory the model (or the adapter) is;
+    else "brief" for a model that is known to know the response format, "full" for any other.
+    """
+    path, knows_format = model_directory(model)
+    config: dict[str, Any] = {}
+    file = (adapter or Path(path)).resolve().parent / "config.yaml"
+    if (adapter or not knows_format) and file.is_file():
+        config = yaml.safe_load(file.read_text(encoding="utf-8")) or {}
+    by_model: PromptStyle = "brief" if knows_format else "full"
+    chosen = style or (config.get("data") or {}).get("prompt_style") or by_model
+    trained = (config.get("rollout") or {}).get("max_new_tokens")
+    return chosen, limit or trained or TOKENS[chosen]
