@@ -60,6 +60,13 @@ def evaluate(
     max_pixels: Annotated[
         int | None, typer.Option(min=1, help="Area of a resized image, at most.")
     ] = None,
+    family: Annotated[
+        str | None, typer.Option(help="How the model is driven. Default: as it was trained.")
+    ] = None,
+    coordinates: Annotated[
+        Literal["pixels", "resized", "0-1000", "0-1"] | None,
+        typer.Option(help="How it writes coordinates. Default: as it was trained."),
+    ] = None,
     samples_per_prompt: Annotated[
         int, typer.Option(min=0, help="Responses for the sampled accuracy; 0: greedy only.")
     ] = 4,
@@ -107,6 +114,8 @@ def evaluate(
             prompt_style=prompt_style,
             max_new_tokens=max_new_tokens,
             max_pixels=max_pixels,
+            family=family,
+            coordinates=coordinates,
             samples_per_prompt=samples_per_prompt,
             batch_size=batch_size,
             seed=seed,

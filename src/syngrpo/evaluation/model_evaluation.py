@@ -13,8 +13,8 @@ import yaml
 from syngrpo.evaluation.answering import evaluate
 from syngrpo.evaluation.evaluation_directory import EvaluationDirectory, model_fingerprint
 from syngrpo.evaluation.evaluation_result import EvaluationResult
-from syngrpo.policy import model_directory
 from syngrpo.policy.loading import load_policy
+from syngrpo.policy.model_options import Coordinates, model_directory
 from syngrpo.sample import Sample
 from syngrpo.tasks import PromptStyle
 
@@ -33,6 +33,8 @@ def evaluate_model(
     prompt_style: PromptStyle | None = None,
     max_new_tokens: int | None = None,
     max_pixels: int | None = None,
+    family: str | None = None,
+    coordinates: Coordinates | None = None,
     samples_per_prompt: int = 4,
     temperature: float = 1.0,
     batch_size: int = 32,
@@ -45,10 +47,11 @@ def evaluate_model(
     """Evaluate a model on each of the sets and return the results by set.
 
     ``model`` is a directory in Hugging Face format, a name on the hub or the short name of an
-    installed model, with the LoRA ``adapter`` on top where one is given. Prompt style and length
-    limit (tokens) default to those of the run that trained the model, when it is the ``final`` of a
-    run directory. ``progress`` is called for each set with its name and number of samples; what it
-    returns is called with numbers of samples that were just answered.
+    installed model, with the LoRA ``adapter`` on top where one is given. Prompt style, length limit
+    (tokens), ``family`` and ``coordinates`` (see ``ModelOptions``) default to those of the run that
+    trained the model, when it is the ``final`` of a run directory. ``progress`` is called for each
+    set with its name and number of samples; what it returns is called with numbers of samples that
+    were just answered.
 
     Writes ``metrics.json``, ``evaluation.jsonl`` and ``predictions-SET.jsonl`` to ``out``, the
     predictions batch by batch. A later call with the same model, samples and settings goes on with
@@ -57,7 +60,14 @@ def evaluate_model(
     """
     style, limit = how_to_ask(model, prompt_style, max_new_tokens, adapter)
     path, _ = model_directory(model)
-    policy = load_policy(path, dtype=dtype, device=device, max_pixels=max_pixels, adapter=adapter)
+    trained = _section(_config_of_run(model, adapter), "model")
+    loading: dict[str, Any] = {
+        "max_pixels": max_pixels,
+        "dtype": dtype,
+        "family": family or trained.get("family"),
+        "coordinates": coordinates or trained.get("coordinates"),
+    }
+    policy = load_policy(path, device=device, adapter=adapter, **loading)
     asking: dict[str, Any] = {
         "prompt_style": style,
         "max_new_tokens": limit,
@@ -65,8 +75,8 @@ def evaluate_model(
         "temperature": temperature,
         "seed": seed,
     }
-    settings = {"model": model_fingerprint(path, adapter), "max_pixels": max_pixels, "dtype": dtype}
-    directory = EvaluationDirectory(out, settings | asking, restart)
+    settings = {"model": model_fingerprint(path, adapter), **loading, **asking}
+    directory = EvaluationDirectory(out, settings, restart)
     # Earlier predictions of all sets are checked before the first one is evaluated.
     finished = {name: directory.finished(name, samples, style) for name, samples in sets.items()}
     results = {}
@@ -93,12 +103,21 @@ def how_to_ask(
     They are those given; else those of the run in whose directory the model (or the adapter) is;
     else "brief" for a model that is known to know the response format, "full" for any other.
     """
-    path, knows_format = model_directory(model)
-    config: dict[str, Any] = {}
-    file = (adapter or Path(path)).resolve().parent / "config.yaml"
-    if (adapter or not knows_format) and file.is_file():
-        config = yaml.safe_load(file.read_text(encoding="utf-8")) or {}
-    by_model: PromptStyle = "brief" if knows_format else "full"
-    chosen = style or (config.get("data") or {}).get("prompt_style") or by_model
-    trained = (config.get("rollout") or {}).get("max_new_tokens")
+    config = _config_of_run(model, adapter)
+    by_model: PromptStyle = "brief" if model_directory(model)[1] else "full"
+    chosen = style or _section(config, "data").get("prompt_style") or by_model
+    trained = _section(config, "rollout").get("max_new_tokens")
     return chosen, limit or trained or TOKENS[chosen]
+
+
+def _config_of_run(model: str, adapter: Path | None) -> dict[str, Any]:
+    """The configuration of the run in whose directory the model (or the adapter) is; {} for any
+    other model."""
+    file = (adapter or Path(model_directory(model)[0])).resolve().parent / "config.yaml"
+    if not file.is_file():
+        return {}
+    return yaml.safe_load(file.read_text(encoding="utf-8")) or {}
+
+
+def _section(config: dict[str, Any], name: str) -> dict[str, Any]:
+    return config.get(name) or {}
