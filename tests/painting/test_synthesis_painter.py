@@ -109,4 +109,4 @@ def test_a_judge_that_scores_with_nonsense_fails_the_job(settings: SynthesisSett
     assert run_to_the_end(settings, painter) == (3, 3)
     with Pool.open(settings.directory).database.read() as connection:
         (error,) = connection.execute("SELECT error FROM jobs").fetchone()
-    assert "a judge scored with what is no number" in error
+    assert "a judge returned a score that is not finite" in error

@@ -1,13 +1,13 @@
 import numpy as np
 import pytest
 
-from syngrpo.painting.class_names import strip_classes
 from syngrpo.painting.generators import make_generator
 from syngrpo.painting.generators.base import GenerationRequest
 from syngrpo.painting.prompt import (
     DESCRIPTION_LIMIT,
     build_prompt,
     clean_description,
+    strip_classes,
     without_names,
 )
 from syngrpo.sample import EncodedImage, InputError, LabelledObject, Sample

@@ -1,4 +1,4 @@
-"""What must stay of a picture, and how a painted background goes around it.
+"""Which pixels of a picture are kept, and how they are put into the painted one.
 
 Arrays are in pixels of the original image: images uint8 (H, W, 3) RGB, masks bool (H, W).
 """
@@ -14,13 +14,14 @@ from syngrpo.boxes import box_mask, decode_mask
 from syngrpo.sample import InputError, Sample
 
 ERASED = 127
-"""Grey level of an erased background. A constant: any statistic of the old one would leak it."""
+"""Grey level of an erased background. A constant, because any statistic of the old background
+would tell the generator about it."""
 
 
 def keep_mask(sample: Sample, keep: Sequence[int] | None = None) -> np.ndarray:
-    """bool (H, W): the union of the labelled objects' masks, or boxes where there is no mask.
+    """Return bool (H, W): the union of the objects' masks, or of their boxes where there is none.
 
-    ``keep`` are indices into ``sample.objects``; all of them without it. Raises InputError when a
+    ``keep`` are indices into ``sample.objects``; None for all of them. Raises InputError when a
     mask has another size than the image.
     """
     width, height = sample.image.width, sample.image.height
@@ -41,12 +42,12 @@ def keep_mask(sample: Sample, keep: Sequence[int] | None = None) -> np.ndarray:
 
 
 def erase_background(image: np.ndarray, keep: np.ndarray) -> np.ndarray:
-    """``image`` with every pixel outside ``keep`` set to one grey that does not depend on it."""
+    """Set every pixel outside ``keep`` to one grey."""
     return np.where(keep[..., None], image, np.uint8(ERASED))
 
 
 def default_feather(width: int, height: int) -> int:
-    """Feather in pixels for an image of that size: 1 for 128 px, 5 for 640 x 480."""
+    """Return the feather in pixels for an image of that size: 1 for 128 px, 5 for 640 x 480."""
     return max(1, round(min(width, height) / 96))
 
 
@@ -75,7 +76,7 @@ def composite(
         original = np.rint(original + (returned - original) * share).astype(np.uint8)
     blend = generated
     if feather > 0:
-        # A box blur is one half on a straight edge and zero one radius away from it.
+        # On a straight edge a box blur is one half, and one radius away from it zero.
         blurred = Image.fromarray(keep.astype(np.uint8) * 255).filter(ImageFilter.BoxBlur(feather))
         weight = np.minimum(np.asarray(blurred, dtype=np.float32) * (2 / 255), 1)[..., None]
         blend = np.rint(generated + (original.astype(np.float32) - generated) * weight)
@@ -83,7 +84,7 @@ def composite(
 
 
 def resized_to(image: np.ndarray, keep: np.ndarray) -> np.ndarray:
-    """uint8 (H, W, 3) ``image`` in the size of ``keep``, (H, W)."""
+    """Resize uint8 (H, W, 3) to the size of ``keep``."""
     if image.shape[:2] == keep.shape:
         return image
     height, width = keep.shape

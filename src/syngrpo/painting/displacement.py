@@ -1,9 +1,9 @@
-"""All labelled objects of a picture, moved sideways together.
+"""Moves all labelled objects of a picture sideways together.
 
-New surroundings alone leave every object where it was: a policy that has seen the seed picture a
-few times remembers the answer and need not look. Moved objects have to be found again. They move
-with their own pixels, by whole ones, and keep their order and distances. Up and down they stay:
-what stood on the floor would float.
+New surroundings alone leave every object where it was, so that a policy that has seen the seed
+picture a few times can answer from memory. Moved objects have to be found again. They move with
+their own pixels, by whole pixels, and keep their order and distances. They do not move up or down,
+because what stands on the floor would float.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from syngrpo.sample import LabelledObject, Sample
 from syngrpo.tasks import get_task
 
 _STREAM = 11
-"""Keeps this random stream apart from the painter's, which has the same seed."""
+"""Separates this random stream from the painter's, which has the same seed."""
 
 
 def displacement(sample: Sample, seed: int, share: float) -> int:
-    """By how many pixels to the right, at most ``share`` of the width either way, 0 without room.
+    """Return by how many pixels the objects move to the right, drawn from ``seed``.
 
-    The same for the same seed. Nothing that is kept leaves the picture, and what touches its left
-    or right edge, and may be cut off there, stays.
+    At most ``share`` of the width to either side, and never so far that something kept leaves the
+    picture. 0 when something kept touches the left or right edge, where it may be cut off.
     """
     keep = get_task(sample.task).constraints(sample).keep
     if share == 0 or not keep:
@@ -40,7 +40,7 @@ def displacement(sample: Sample, seed: int, share: float) -> int:
 
 
 def with_labels_moved(sample: Sample, right: int) -> Sample:
-    """The sample with objects and answer ``right`` pixels further right; its image is the same."""
+    """Move the objects and the answer by ``right`` pixels; the sample's image stays the same."""
     if right == 0:
         return sample
     objects = tuple(_moved(thing, right) for thing in sample.objects)
@@ -49,8 +49,8 @@ def with_labels_moved(sample: Sample, right: int) -> Sample:
 
 
 def moved_pixels(pixels: np.ndarray, right: int) -> np.ndarray:
-    """(H, W, 3) with every row ``right`` pixels further right. What comes in is the column at the
-    edge, repeated: a feather that reaches there blends in more of the old wall, not black."""
+    """Move (H, W, 3) by ``right`` pixels. The column at the edge is repeated, so that a feather
+    that reaches there blends in the old background, not black."""
     columns = np.arange(pixels.shape[1]) - right
     return pixels[:, columns.clip(0, pixels.shape[1] - 1)]
 
@@ -63,7 +63,7 @@ def _moved(thing: LabelledObject, right: int) -> LabelledObject:
 
 
 def _moved_mask(mask: np.ndarray, right: int) -> np.ndarray:
-    """Nothing comes in, also where a mask is wider than its box."""
+    """Move a mask; the pixels that come in are False."""
     rolled = np.roll(mask, right, axis=1)
     rolled[:, slice(0, right) if right >= 0 else slice(right, None)] = False
     return rolled

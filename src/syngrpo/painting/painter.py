@@ -1,6 +1,7 @@
-"""One job, from a description to a picture that passed the gate, or a named rejection.
+"""Paints one job: from a description to a picture that passed the gate, or to a rejection.
 
-What inline mode, workers beside the pool and workers on other hosts share.
+Inline synthesis, workers beside the pool and workers on other hosts all use ``Painter``. Where jobs
+come from and where results go is the business of ``data_server``.
 """
 
 from __future__ import annotations
@@ -33,22 +34,22 @@ from syngrpo.sample import EncodedImage, InputError
 log = logging.getLogger(__name__)
 
 LEAST_SIDE = 128
-"""A device that cannot hold pictures of this side, in pixels, cannot paint at all."""
+"""Pixels. A device that cannot hold pictures of this side cannot paint at all."""
 
 
 @dataclass(frozen=True)
 class Failed:
-    """The traceback of what went wrong; it is the job's fault."""
+    """An attempt that counts as the job's failure; ``error`` is the traceback."""
 
     error: str
 
 
 class HandedBack:
-    """The device could not hold the picture; a smaller one may be tried."""
+    """The device could not hold the picture. The job can be painted again, smaller."""
 
 
 class Painter:
-    """A generator and the models that judge what it paints, ready for any job."""
+    """A generator and the judges of what it paints, ready for any job."""
 
     def __init__(self, generator: Generator, judges: Judges | None = None) -> None:
         self.fingerprint = generator.fingerprint
@@ -60,9 +61,11 @@ class Painter:
         self._generator.load()
 
     def paint(self, request: PaintingRequest) -> Result | Failed | HandedBack:
-        """Whatever a generator raises is the job's failure; but for OutOfMemory, after which all
-        pictures are painted smaller. As this cannot go on for ever, no job is handed back for
-        ever."""
+        """Paint one job.
+
+        Any error of the generator is returned as Failed. After OutOfMemory all further pictures are
+        painted smaller and this job is handed back, until the pictures cannot become smaller.
+        """
         try:
             return synthesize(request, self._generator, Gate(request.thresholds, self._judges))
         except OutOfMemory as error:
@@ -81,11 +84,10 @@ class Painter:
 
 
 def synthesize(request: PaintingRequest, generator: Generator, gate: Gate) -> Result:
-    """Paints new surroundings for the job's parent.
+    """Paint new surroundings for the job's parent.
 
-    The same job, parent, siblings and generator give the same picture. Raises InputError when the
-    parent's image is unreadable or the job is for another generator, and whatever the generator
-    raises.
+    The same request and generator give the same picture. Raises InputError when the parent's image
+    is unreadable or the job is for another generator, and any error of the generator.
     """
     job, parent, constraints = request.job, request.parent, request.constraints
     if job.generator != generator.fingerprint:
@@ -118,7 +120,7 @@ def synthesize(request: PaintingRequest, generator: Generator, gate: Gate) -> Re
     )
     result = gate.judge(candidate)
     if not all(math.isfinite(score) for score in result.scores.values()):
-        raise ValueError(f"a judge scored with what is no number: {result.scores}")
+        raise ValueError(f"a judge returned a score that is not finite: {result.scores}")
     if result.reason is not None:
         return Rejected(result.reason, result.scores)
     return Painted(stored, prompt, result.hash, result.scores, right)
@@ -140,7 +142,7 @@ def _put_together(
 def _generation_request(
     original: np.ndarray, keep: np.ndarray, prompt: str, seed: int, max_side: int
 ) -> GenerationRequest:
-    """The request in the picture's own size, or shrunk so that its longer side is max_side."""
+    """Return the request in the picture's size, or shrunk so that its longer side is max_side."""
     height, width = keep.shape
     image = erase_background(original, keep)
     scale = min(1.0, max_side / max(width, height))

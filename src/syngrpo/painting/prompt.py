@@ -1,23 +1,23 @@
-"""From a description the model wrote to the prompt an image generator gets.
+"""Turns a description that the policy wrote into the prompt of an image generator.
 
-The description is untrusted text: it is cleaned, shortened, and loses every class that may not
-appear anew, because naming a thing tends to paint one.
+The description is untrusted text: it is cleaned and shortened, and every class that may not appear
+anew is removed from it, because generators tend to paint what a prompt names.
 """
 
 from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Iterable
 
-from syngrpo.painting.class_names import strip_classes
 from syngrpo.sample import Sample
 from syngrpo.tasks import Constraints
 
 DESCRIPTION_LIMIT = 400
-"""Characters of a cleaned description; what is longer is cut at a word."""
+"""Characters of a cleaned description; a longer one is cut at a word."""
 
 NAMES_LIMIT = 8
-"""Distinct kept classes that are named; a prompt that lists dozens says nothing."""
+"""Kept classes that a prompt names, at most."""
 
 _TAG = re.compile(r"<[^<>]*>")
 _SPACE = re.compile(r"\s+")
@@ -28,13 +28,36 @@ ROOM_TYPES = (
     *("basement", "cellar", "garage", "workshop", "laundry room", "storage room", "gym", "lounge"),
     *("classroom", "meeting room", "waiting room", "hotel room", "restaurant", "conservatory"),
 )
-"""A description loses these names where a phrase, such as another of them, has to stay true."""
+"""Names that are removed from a description when the constraints' phrase is another of them."""
 
 _KEPT = ". Keep unchanged: "
 
+_DETERMINER = r"(?:an?|the|some|another|one|two|three|four|several|many|few)\b"
+_JOINING = r"(?:with|without|of|in|on|at|by|near|behind|beside|under|over|above|and|or|to|from)\b"
+_NOUN_PHRASE = rf"(?:\b{_DETERMINER}\s+(?:(?!{_DETERMINER}|{_JOINING})[\w-]+\s+){{0,3}})?"
+"""Matches a determiner and the adjectives up to its noun: the "a big red" of "a big red chair"."""
+
+_IRREGULAR = (
+    ("person", "people"),
+    ("child", "children"),
+    ("mouse", "mice"),
+    ("goose", "geese"),
+    ("tooth", "teeth"),
+    ("foot", "feet"),
+    ("woman", "women"),
+    ("man", "men"),
+    ("leaf", "leaves"),
+    ("loaf", "loaves"),
+    ("shelf", "shelves"),
+    ("knife", "knives"),
+    ("scarf", "scarves"),
+    ("wolf", "wolves"),
+)
+
 
 def clean_description(text: str) -> str:
-    """One line of at most DESCRIPTION_LIMIT characters, without tags and control characters."""
+    """Return one line of at most DESCRIPTION_LIMIT characters, without tags and control
+    characters."""
     text = unicodedata.normalize("NFKC", text)
     text = "".join(" " if unicodedata.category(c).startswith(("C", "Z")) else c for c in text)
     text = _SPACE.sub(" ", _TAG.sub(" ", text)).strip(" .,;:")
@@ -47,11 +70,10 @@ def clean_description(text: str) -> str:
 
 
 def build_prompt(description: str, sample: Sample, constraints: Constraints) -> str:
-    """The generator's prompt; empty when nothing of the description is left.
+    """Return the generator's prompt; "" when nothing of the description is left.
 
-    The kept classes are named exactly once, at the end, so that a generator does not paint them
-    again. The constraint's phrase (say, the room type) comes first, and no other room type is left
-    beside it.
+    The kept classes are named once, at the end, so that a generator does not paint them again. The
+    constraints' phrase, such as "kitchen", comes first; other room types are removed.
     """
     kept = list(dict.fromkeys(sample.objects[index].label for index in constraints.keep))
     forbidden = (*constraints.forbidden_labels, *kept)
@@ -74,6 +96,42 @@ def _other_room_types(phrase: str) -> list[str]:
 
 
 def without_names(prompt: str) -> str:
-    """What ``build_prompt`` made, but for the names of the kept objects."""
+    """Return a prompt of ``build_prompt`` without the names of the kept objects, for a generator
+    that takes every word for the surroundings."""
     surroundings, _, names = prompt.rpartition(_KEPT)
     return surroundings or names
+
+
+def strip_classes(text: str, labels: Iterable[str]) -> str:
+    """Remove class names from a text, in singular or plural and however they are hyphenated, and
+    the adjectives between a determiner and such a name."""
+    names = {tuple(re.split(r"[\s_-]+", label.strip(" _-").lower())) for label in labels}
+    for words in sorted(names - {("",)}, key=lambda words: len("".join(words)), reverse=True):
+        start = "".join(re.escape(word) + r"[\s_-]+" for word in words[:-1])
+        nouns = "|".join(map(re.escape, sorted(_forms(words[-1]), key=len, reverse=True)))
+        pattern = rf"{_NOUN_PHRASE}(?<!\w){start}(?:{nouns})(?!\w)"
+        text = re.sub(pattern, " ", text, flags=re.IGNORECASE)
+    return re.sub(r"\s+([,.;:])", r"\1", _SPACE.sub(" ", text)).strip(" ,;:")
+
+
+def _forms(noun: str) -> set[str]:
+    """Return the noun, what may be its plurals and, if it looks like a plural, its singulars.
+
+    A wrong form does no harm, but a form that is missing leaves a name in the prompt, and the
+    generator may then paint a thing that makes a label false. (A library for plurals returns one
+    form each, and takes a worker seconds to import.)
+    """
+    forms = {noun, noun + "s", noun + "es"}
+    for singular, plural in _IRREGULAR:
+        for one, other in ((singular, plural), (plural, singular)):
+            if noun.endswith(one):  # also bookshelf, snowmen
+                forms.add(noun.removesuffix(one) + other)
+    if re.search(r"[^aeiou]y$", noun):
+        forms.add(noun[:-1] + "ies")
+    if noun.endswith("ies"):
+        forms.add(noun[:-3] + "y")
+    if re.search(r"(?:s|x|z|ch|sh|o)es$", noun):
+        forms.add(noun[:-2])
+    if re.search(r"[^su]s$", noun):
+        forms.add(noun[:-1])
+    return forms
