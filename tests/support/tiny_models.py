@@ -88,9 +88,15 @@ class TinyShape:
 
 
 def build_tokenizer(
-    vocabulary: int = 400, kind: type[Any] = Qwen2Tokenizer, think_tokens: bool = False
+    vocabulary: int = 400,
+    kind: type[Any] = Qwen2Tokenizer,
+    think_tokens: bool = False,
+    special_tokens: dict[str, str] | None = None,
 ) -> Any:
-    """A byte-level BPE tokenizer with Qwen's special tokens; a few merges learned from CORPUS."""
+    """A byte-level BPE tokenizer with Qwen's special tokens; a few merges learned from CORPUS.
+
+    ``special_tokens`` are further ones, by the name of the tokenizer's attribute for each.
+    """
     learner = Tokenizer(models.BPE())
     learner.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     learner.decoder = decoders.ByteLevel()
@@ -108,6 +114,7 @@ def build_tokenizer(
         eos_token="<|im_end|>",
         pad_token="<|endoftext|>",
         unk_token="<|endoftext|>",
+        **({"extra_special_tokens": special_tokens} if special_tokens else {}),
     )
     tokenizer.add_tokens(
         [AddedToken(token, special=True, normalized=False) for token in QWEN_SPECIAL_TOKENS],

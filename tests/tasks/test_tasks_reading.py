@@ -2,6 +2,7 @@
 
 import json
 import time
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 from syngrpo.boxes import CoordinateFrame
 from syngrpo.sample import EncodedImage, LabelledObject, Sample
 from syngrpo.tasks import TASKS, get_task
+from syngrpo.tasks.answer_reading import written_box
 
 OVD = get_task("ovd")
 IMAGE = EncodedImage(width=80, height=60, data=b"never decoded")
@@ -205,3 +207,15 @@ def test_reading_takes_time_linear_in_the_text(name: str) -> None:
         return best
 
     assert seconds(32_000) < 9 * seconds(8_000) + 0.02
+
+
+def test_a_model_that_writes_from_0_to_1_writes_thousandths() -> None:
+    frame = CoordinateFrame(1.0, 1.0, 640, 480)
+    assert written_box((64, 48, 320.2, 480), frame) == [0.1, 0.1, 0.5, 1.0]
+    assert written_box((640, 100, 640, 100), frame) == [0.999, 0.208, 1.0, 0.209]
+    assert written_box((64, 48, 320.2, 480), replace(frame, width=1000, height=1000)) == [
+        100,
+        100,
+        500,
+        1000,
+    ]

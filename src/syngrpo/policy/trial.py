@@ -69,13 +69,13 @@ def _difference(policy: Policy, prompts: list[Prompt]) -> str | None:
     head = policy.base.get_output_embeddings()
     states = padded_states(policy, policy.base, prompts, [[response], [response]])
     batched = head(states).float().view(2, 3, -1)
-    decoder = PaddedDecoder(policy, prompts, 2, 2)
-    first = head(decoder.states).float()
-    second = head(decoder.append(response[:1].to(policy.device).expand(4))).float()
-    decoded = torch.stack([first[::2], second[::2]], dim=1)
     training = policy.model.training
     policy.model.eval()
     try:
+        decoder = PaddedDecoder(policy, prompts, 2, 2)
+        first = head(decoder.states).float()
+        second = head(decoder.append(response[:1].to(policy.device).expand(4))).float()
+        decoded = torch.stack([first[::2], second[::2]], dim=1)
         plain = torch.cat([_plain_logits(policy, prompt, response) for prompt in prompts])
     finally:
         policy.model.train(training)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import NamedTuple
 
 from syngrpo.boxes import CoordinateFrame
@@ -100,8 +101,12 @@ def without_fences(text: str) -> str:
     return _FENCE.sub(" ", text).strip()
 
 
-def written_box(box: Box, frame: CoordinateFrame) -> list[int]:
-    """A box in original pixels as a model writes it: whole model units, never empty."""
+def written_box(box: Box, frame: CoordinateFrame) -> list[float]:
+    """A box in original pixels as a model writes it: whole model units, or thousandths where
+    coordinates run from 0 to 1; never empty."""
+    if frame.width <= 1:
+        thousandths = replace(frame, width=1000.0, height=1000.0)
+        return [value / 1000 for value in written_box(box, thousandths)]
     x1, y1, x2, y2 = (round(value) for value in frame.to_model(box))
     x1, y1 = min(x1, round(frame.width) - 1), min(y1, round(frame.height) - 1)
     return [x1, y1, max(x2, x1 + 1), max(y2, y1 + 1)]
