@@ -1,10 +1,11 @@
-"""What a person reads in the terminal when a run ends."""
+"""Prints what a run did, in the terminal, when it ends."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from syngrpo.pages.pool_gallery import open_pool
@@ -19,10 +20,12 @@ from syngrpo.pages.run_headlines import (
     set_title,
     task_changes,
 )
+from syngrpo.serving.wording import count
 
 
 def print_summary(run_dir: Path, console: Console | None = None) -> None:
-    """Prints held-out accuracy before and after, diversity, images, time, and where to look next.
+    """Print held-out accuracy before and after, response diversity, images, time, and the paths of
+    model and report.
 
     Raises InputError when the directory holds no run.
     """
@@ -32,7 +35,8 @@ def print_summary(run_dir: Path, console: Console | None = None) -> None:
     if run.evaluations:
         console.print(_accuracy_table(run))
     for title, text in _facts(run):
-        console.print(f"[bold]{title:<20}[/bold] {text}", soft_wrap=True, highlight=False)
+        line = f"[bold]{escape(f'{title:<20}')}[/bold] {escape(text)}"
+        console.print(line, soft_wrap=True, highlight=False)
     console.print()
     for title, path in (("model", run_dir / "final"), ("report", run_dir / "report.html")):
         if path.exists():
@@ -48,15 +52,16 @@ def _accuracy_table(run: RunData) -> Table:
         table.add_column(name, justify="right", no_wrap=True)
     for set_name in run.sets():
         for change in changes(run, set_name, headline_metrics(run, set_name)):
-            table.add_row(set_title(set_name), change.title, *_cells(change))
+            titles = map(escape, (set_title(set_name), change.title))
+            table.add_row(*titles, *_cells(change))
     return table
 
 
 def _cells(change: Change) -> tuple[str, str, str]:
     before = f"{change.before:.1%}{_interval(change.before_interval)}"
-    if change.after is None:
+    points = change.points
+    if change.after is None or points is None:
         return before, "–", ""
-    points = 100 * (change.after - change.before)
     colour = "green" if points > 0 else "red" if points < 0 else "default"
     after = f"{change.after:.1%}{_interval(change.after_interval)}"
     return before, after, f"[{colour}]{points:+.1f}[/{colour}]"
@@ -78,6 +83,10 @@ def _facts(run: RunData) -> list[tuple[str, str]]:
     for task, ends in task_changes(run):
         text = ", ".join(f"{title} {start:.3f} → {end:.3f}" for title, start, end in ends)
         facts.append((f"task {task}", text))
+    for name in run.rewards():
+        start, end = run.curve(f"reward/{name}").head(), run.curve(f"reward/{name}").tail()
+        if start is not None and end is not None:
+            facts.append((f"reward {name}", f"{start:.3f} → {end:.3f}"))
     facts += _images(run)
     now = pace(run)
     if now.a_step is not None:
@@ -101,9 +110,11 @@ def _images(run: RunData) -> list[tuple[str, str]]:
         return []
     reasons = ", ".join(f"{r.replace('_', ' ')} {n}" for r, n in counts.reasons.items())
     text = (
-        f"{counts.submitted} descriptions submitted, {counts.admitted} images admitted, "
+        f"{count(counts.submitted, 'description')} submitted, "
+        f"{count(counts.admitted, 'image')} admitted, "
         f"{counts.rejected} rejected" + (f" ({reasons})" if reasons else "")
     )
     if counts.skipped:
         text += f", {counts.skipped} skipped (nothing labelled)"
-    return [("synthesis", text), ("settled", f"{counts.settled} descriptions got their reward")]
+    settled = f"{count(counts.settled, 'description')} got their reward"
+    return [("synthesis", text), ("settled", settled)]

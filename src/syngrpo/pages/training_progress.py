@@ -1,4 +1,4 @@
-"""Live progress of a training run: a bar in a terminal, a line every few steps in a log."""
+"""Shows the progress of a training run: a live bar in a terminal, a line every few steps in a log."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from rich.progress import (
 )
 
 FACTS = (
+    # title, metric, format
     ("reward", "reward/accuracy", "{:.3f}"),
     ("D seed", "diversity/response_seed", "{:.3f}"),
     ("D syn", "diversity/response_synthetic", "{:.3f}"),
@@ -25,13 +26,17 @@ FACTS = (
     ("s/step", "time/step_s", "{:.2f}"),
 )
 
-_OF_TASK = "reward/accuracy/"
+_TASK_REWARD = "reward/accuracy/"
 
 
 class TrainingProgress:
-    """``with TrainingProgress(steps) as progress: … progress.step(row of metrics.jsonl)``.
+    """The progress of a run of ``total`` steps that begins at step ``start``.
 
-    In a terminal a live bar; elsewhere one plain line every ``every`` steps and at the last.
+        with TrainingProgress(total) as progress:
+            progress.step(line of metrics.jsonl)
+
+    Prints to ``console``: a live bar in a terminal, elsewhere one plain line every ``every`` steps
+    and one at the last step.
     """
 
     def __init__(
@@ -66,7 +71,7 @@ class TrainingProgress:
         self._bar.stop()
 
     def step(self, metrics: Mapping[str, Any]) -> None:
-        """Shows a finished step; ``metrics`` is its line of metrics.jsonl."""
+        """Show a finished step; ``metrics`` is its line of metrics.jsonl."""
         self.admitted += int(metrics.get("synthesis/admitted", 0))
         self.rejected += int(metrics.get("synthesis/rejected", 0))
         step, facts = int(metrics["step"]), self._facts(metrics)
@@ -75,13 +80,14 @@ class TrainingProgress:
             self.console.print(f"step {step}/{self.total}  {facts}", soft_wrap=True)
 
     def message(self, text: str) -> None:
-        """A line above the bar."""
+        """Print a line above the bar."""
         self.console.print(text, soft_wrap=True, markup=False)
 
     def evaluating(self, name: str, samples: int) -> Callable[[int], None]:
-        """A second bar while a held-out set is evaluated; call the result with newly done counts.
+        """Show a second bar while a held-out set is evaluated.
 
-        The bar goes away when all are done.
+        Call what is returned with numbers of samples that were just answered. The bar is removed
+        when all are.
         """
         if not self.console.is_terminal:
             self.message(f"evaluating {samples} samples of {name}")
@@ -99,10 +105,10 @@ class TrainingProgress:
             for title, name, style in FACTS
             if metrics.get(name) is not None
         ]
-        tasks = [name for name in metrics if name.startswith(_OF_TASK)]
+        tasks = [name for name in metrics if name.startswith(_TASK_REWARD)]
         if len(tasks) > 1:
             rewards = [
-                f"{name.removeprefix(_OF_TASK)} {metrics[name]:.3f}"
+                f"{name.removeprefix(_TASK_REWARD)} {metrics[name]:.3f}"
                 for name in tasks
                 if metrics[name] is not None
             ]
