@@ -1,4 +1,4 @@
-"""Shows the progress of a training run: a live bar in a terminal, a line every few steps in a log."""
+"""Shows the progress of a training run: a live bar in a terminal, plain lines in a log."""
 
 from __future__ import annotations
 
