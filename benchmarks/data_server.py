@@ -38,9 +38,9 @@ from benchmarks.job_workers import (
 from benchmarks.pool import TEMPLATE
 from benchmarks.results import write_section
 from syngrpo.data_server.async_client import AsyncClient
+from syngrpo.data_server.data_connection import DataServerConnection
 from syngrpo.data_server.pool_jobs import open_queue
-from syngrpo.data_server.service.connection import Connection
-from syngrpo.data_server.service.server_sink import ServerSink
+from syngrpo.data_server.server_sink import ServerSink
 from syngrpo.data_server.workers import LocalWorkers
 from syngrpo.painting.generators.base import NoopGenerator
 from syngrpo.pool.job_queue import JobQueue
@@ -122,7 +122,7 @@ def through_http(folder: Path, jobs: int, workers: int, queued: int) -> tuple[Li
         client = AsyncClient(settings, POLICY, batch=8, sink=sink)
         stack.callback(client.close)
         client.submit(_requests(0, 1000, parents))  # every parent is uploaded once
-        connection = Connection(ServerAddress(url))
+        connection = DataServerConnection(ServerAddress(url))
         _until(lambda: _count(connection, "queued") == 1000)
         if queued:
             fill(folder / "server" / RUN, queued, parents)
@@ -146,7 +146,7 @@ def fill(directory: Path, count: int, parents: list[str]) -> None:
             queue.submit(_requests(first, min(5000, 1000 + count - first), parents))
 
 
-def _of_server(connection: Connection, first: int, jobs: int, parents: list[str]) -> Life:
+def _of_server(connection: DataServerConnection, first: int, jobs: int, parents: list[str]) -> Life:
     """Measure jobs that end at the server, while a client posts new jobs as fast as they end."""
     posts: list[float] = []
     state = "admitted"
@@ -160,14 +160,14 @@ def _of_server(connection: Connection, first: int, jobs: int, parents: list[str]
     return Life(ended / (time.perf_counter() - start), np.array([]), np.array(posts))
 
 
-def _post(connection: Connection, first: int, parents: list[str]) -> float:
+def _post(connection: DataServerConnection, first: int, parents: list[str]) -> float:
     data = {"jobs": [asdict(one) for one in _requests(first, CALL, parents)]}
     start = time.perf_counter()
     connection.send("POST", f"/v1/runs/{RUN}/jobs", data)
     return time.perf_counter() - start
 
 
-def _count(connection: Connection, state: str) -> int:
+def _count(connection: DataServerConnection, state: str) -> int:
     runs = connection.send("GET", "/v1/runs")["runs"]
     return int(runs[RUN]["jobs"][state]) if RUN in runs else 0
 

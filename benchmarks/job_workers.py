@@ -18,10 +18,10 @@ from typing import Any
 import numpy as np
 
 from benchmarks.pool import TEMPLATE
+from syngrpo.data_server.job_exchange import JobSource, Leased
 from syngrpo.data_server.options import SynthesisSettings
 from syngrpo.data_server.pool_jobs import PoolJobs, open_queue
-from syngrpo.data_server.ports import JobSource, Leased
-from syngrpo.data_server.service.remote_jobs import RemoteJobs
+from syngrpo.data_server.remote_jobs import RemoteJobs
 from syngrpo.painting.gate import GateThresholds
 from syngrpo.painting.generators.base import GenerationRequest, NoopGenerator
 from syngrpo.painting.painting_request import Painted
@@ -57,7 +57,7 @@ def settings_for(folder: Path, generator: str = "noop", workers: int = 1) -> Syn
         directory=folder,
         generator=generator,
         workers=workers,
-        thresholds=thresholds,
+        gate=thresholds,
         queue_limit=1_000_000,
         niceness=0,
     )

@@ -100,7 +100,9 @@ def painted_here(folder: Path, task: str, count: int) -> list[Sample]:
     seeds = rooms_samples("train", count // 3 + 1, task=task)
     pool = Pool.open(folder)
     pool.add_seeds(seeds)
-    client = InlineClient(SynthesisSettings(folder), SamplingPolicy(max_unmeasured=2 * count))
+    client = InlineClient(
+        SynthesisSettings(folder, generator="rooms"), SamplingPolicy(max_unmeasured=2 * count)
+    )
     rng = np.random.default_rng(0)
     while len(ids := synthetic_ids(pool)) < count:
         chosen = rng.permutation(len(seeds))[: count - len(ids)].tolist()

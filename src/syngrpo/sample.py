@@ -27,6 +27,10 @@ class InputError(ValueError):
     """An error that the user can fix. The message is one line: what, where, and what to do."""
 
 
+class ImageTooLarge(InputError):  # noqa: N818
+    """An image claims to have more pixels than are read."""
+
+
 @dataclass(frozen=True)
 class EncodedImage:
     """An image as encoded bytes (PNG, JPEG, …), in memory (``data``) or in a file (``path``).
@@ -43,14 +47,16 @@ class EncodedImage:
     def from_file(cls, path: Path) -> EncodedImage:
         """Refer to an image file; only its header is read.
 
-        Raises InputError for a missing, unreadable or huge image.
+        Raises InputError for a missing or unreadable image, ImageTooLarge for a huge one.
         """
         try:
             with Image.open(path) as header:
                 width, height = header.size
         except FileNotFoundError:
             raise InputError(f"image {path} does not exist; check the path in the data") from None
-        except (UnidentifiedImageError, OSError, Image.DecompressionBombError) as error:
+        except Image.DecompressionBombError as error:
+            raise ImageTooLarge(f"image {path} cannot be read ({error}); shrink it") from None
+        except (UnidentifiedImageError, OSError) as error:
             raise InputError(f"image {path} cannot be read ({error}); replace the file") from None
         _refuse_huge(width, height, str(path))
         return cls(width=width, height=height, path=path)
@@ -59,12 +65,14 @@ class EncodedImage:
     def from_bytes(cls, data: bytes) -> EncodedImage:
         """Keep an image in memory; only its header is read.
 
-        Raises InputError when the bytes are no image, and for a huge image.
+        Raises InputError when the bytes are no image, ImageTooLarge when it is a huge one.
         """
         try:
             with Image.open(io.BytesIO(data)) as header:
                 width, height = header.size
-        except (UnidentifiedImageError, OSError, Image.DecompressionBombError) as error:
+        except Image.DecompressionBombError as error:
+            raise ImageTooLarge(f"image in memory cannot be read ({error}); shrink it") from None
+        except (UnidentifiedImageError, OSError) as error:
             raise InputError(f"{len(data)} bytes are not a readable image ({error})") from None
         _refuse_huge(width, height, "in memory")
         return cls(width=width, height=height, data=data)
@@ -106,7 +114,7 @@ class EncodedImage:
 
 def _refuse_huge(width: int, height: int, where: str) -> None:
     if width * height > MAX_PIXELS:
-        raise InputError(
+        raise ImageTooLarge(
             f"image {where} claims {width}x{height} pixels, more than {MAX_PIXELS}; shrink it"
         )
 

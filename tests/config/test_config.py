@@ -40,11 +40,11 @@ def test_defaults_are_those_of_the_parts_they_configure() -> None:
     policy = SamplingPolicy(**config.pool.model_dump())
     assert dataclasses.replace(policy, max_unmeasured=None) == SamplingPolicy()
     assert GateThresholds(**config.synthesis.gate.model_dump()) == GateThresholds()
-    settings = SynthesisSettings(directory=Path("x"))
+    settings = SynthesisSettings(directory=Path("x"), generator="rooms")
     for field in dataclasses.fields(settings):
         if field.name == "judges":
             assert config.synthesis.judges.options() == settings.judges
-        elif field.name not in ("directory", "thresholds"):
+        elif field.name not in ("directory", "tasks", "describer", "gate"):
             assert getattr(config.synthesis, field.name) == getattr(settings, field.name)
 
 

@@ -15,9 +15,9 @@ from fault_service import NEVER, SEEDS, live, serving
 from pool_integrity import check_consistent
 from small_disk import run_on_a_small_disk
 
-from syngrpo.data_server.service import remote_jobs
-from syngrpo.data_server.service.app import create_app
-from syngrpo.data_server.service.runs import Runs
+from syngrpo.data_server import remote_jobs
+from syngrpo.data_server.serve_data import create_app
+from syngrpo.data_server.server_runs import Runs
 from syngrpo.serving.http_client import Unavailable
 
 STRIDE = int(os.environ.get("SYNGRPO_TEST_STRIDE", "37"))

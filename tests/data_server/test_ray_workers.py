@@ -15,10 +15,10 @@ from ray_cluster import QUIET, of_commands, ray_cluster
 from service_process import ServerProcess, serve
 from synthesis_generators import MARKS, started
 
-from syngrpo.data_server.client import AsyncClient
+from syngrpo.data_server.async_client import AsyncClient
 from syngrpo.data_server.options import RemoteSettings, SynthesisSettings
 from syngrpo.data_server.ray_cluster import TOKEN_MODE, RayCluster, needs
-from syngrpo.data_server.service.server_sink import ServerSink
+from syngrpo.data_server.server_sink import ServerSink
 from syngrpo.painting.generators import make_generator
 from syngrpo.painting.judges.judge_options import JudgeOptions
 from syngrpo.pool.jobs import JobRequest
@@ -33,6 +33,7 @@ pytest.importorskip("ray", reason="Ray is not installed: pip install 'syngrpo[ra
 SEEDS = rooms_samples("train", 8)
 POLICY = SamplingPolicy()
 ENDED = ("admitted", "rejected", "dead")
+UNREACHABLE = ["worker", "--server", "http://127.0.0.1:1", "--generator", "noop"]
 TESTS = Path(__file__).parents[1] / "support"
 
 
@@ -113,6 +114,8 @@ def test_an_actor_is_killed_in_the_middle_of_a_job_and_nothing_is_lost(
     options = ["--generator", generator, "--workers", "2", "--ray", cluster]
     worker = command(processes, tmp_path / "host", "worker", "--server", server.url, *options)
     submitted = submit(processes, tmp_path / "one", server, generator, 12)
+
+    print("ERR", worker.stderr, server.command.stderr)
     until(lambda: len(started(marks)) == 1, "a job to begin")
     (victim,) = started(marks)
     assert b"SynGrpoWorker" in Path(f"/proc/{victim}/cmdline").read_bytes()
@@ -171,7 +174,7 @@ def test_a_cluster_that_asks_for_a_token_is_one_line(
     tmp_path: Path, processes: ExitStack, cluster: str
 ) -> None:
     assert os.environ[TOKEN_MODE] == "token", "Ray's default"
-    arguments = ["worker", "--server", "http://127.0.0.1:1", "--ray", cluster]
+    arguments = [*UNREACHABLE, "--ray", cluster]
     impatient = {"RAY_gcs_server_port_wait_time_s": "1", TOKEN_MODE: "disabled"}
     started = warm_processes.start(tmp_path, *arguments, **QUIET, **impatient)
     processes.callback(started.kill)
@@ -180,14 +183,13 @@ def test_a_cluster_that_asks_for_a_token_is_one_line(
 
 
 def test_a_cluster_that_is_not_there_is_one_line(tmp_path: Path, processes: ExitStack) -> None:
-    arguments = ["worker", "--server", "http://127.0.0.1:1"]
     for more, message in (
         (("--ray", "127.0.0.1:1"), "no Ray cluster answers at 127.0.0.1:1 (Connection refused)"),
         (("--ray", "banana"), "write auto, HOST:PORT or ray://HOST:PORT"),
         (("--gpus-per-worker", "1"), "give --ray ADDRESS"),
         (("--ray", "auto", "--devices", "0"), "with --ray give --gpus-per-worker"),
     ):
-        refused = command(processes, tmp_path, *arguments, *more)
+        refused = command(processes, tmp_path, *UNREACHABLE, *more)
         assert refused.wait() == 2, refused.stderr
         assert message in refused.stderr.splitlines()[-1]
         assert "Traceback" not in refused.stderr

@@ -13,10 +13,10 @@ from quick_runs import metrics, train_arguments
 from service_process import ServerProcess, serve, until
 from synthesis_generators import MARKS, started
 
-from syngrpo.data_server.client import AsyncClient
-from syngrpo.data_server.counts import SubmitCounts
+from syngrpo.data_server.async_client import AsyncClient
+from syngrpo.data_server.job_exchange import SubmitCounts
 from syngrpo.data_server.options import SynthesisSettings
-from syngrpo.data_server.service.server_sink import ServerSink, namespace_of
+from syngrpo.data_server.server_sink import ServerSink, namespace_of
 from syngrpo.painting.generators import make_generator
 from syngrpo.pool.jobs import JobRequest
 from syngrpo.pool.sampling import SamplingPolicy
@@ -83,7 +83,8 @@ def test_an_open_door_and_a_wrong_token_are_one_line(tmp_path: Path, processes: 
     taken = warm_processes.start(folder, *arguments, *token, "--port", server.port)
     assert_one_line(taken, "Address already in use")
     for more, message in (((), "a token is needed"), (("--token-file", str(wrong)), "is wrong")):
-        refused = warm_processes.start(tmp_path / "worker", "worker", "--server", url, *more)
+        options = ["--server", url, "--generator", "noop", *more]
+        refused = warm_processes.start(tmp_path / "worker", "worker", *options)
         assert_one_line(refused, message)
     assert "refused with status 403" in server.command.stderr
     assert server.stop() == 0
@@ -206,7 +207,7 @@ def test_training_goes_on_while_the_server_is_down_killed_and_back(
     assert [record["step"] for record in records] == list(range(1, 25))
     assert max(record["pool/synthetic"] for record in records) > 0
     # The run is over; whoever goes on with it gets what has come since.
-    settings = SynthesisSettings(run)
+    settings = SynthesisSettings(run, generator="rooms")
     sink = ServerSink(ServerAddress(server.url), name, settings, POLICY)
     with closing(AsyncClient(settings, POLICY, batch=1, sink=sink)) as again:
 

@@ -12,10 +12,10 @@ from prometheus_client.parser import text_string_to_metric_families
 from service_client import RUN, SEEDS, jobs, lease, open_run, painted, seed_of, service
 from starlette.testclient import TestClient
 
-from syngrpo.data_server.ports import run_job
+from syngrpo.data_server.job_exchange import run_job
+from syngrpo.data_server.remote_jobs import RemoteJobs
 from syngrpo.data_server.sample_wire import SMALL_IMAGE, ended_from, parent_data, sample_data
-from syngrpo.data_server.service.remote_jobs import RemoteJobs
-from syngrpo.data_server.service.runs import Runs
+from syngrpo.data_server.server_runs import Runs
 from syngrpo.painting.generators import make_generator
 from syngrpo.painting.painter import Painter
 from syngrpo.pool.mirror import mirror, mirrored_up_to
@@ -183,7 +183,7 @@ def test_who_waits_for_a_job_gets_it_when_it_comes(tmp_path: Path) -> None:
         client.post(f"{RUN}/jobs", json=jobs(1))
         waiting.join(10)
         assert not waiting.is_alive() and len(found) == 1
-        client.app.state.desk.close_soon()  # type: ignore[attr-defined]
+        client.app.state.service.close_soon()  # type: ignore[attr-defined]
         assert lease(client, wait_s=20) == []  # nobody waits for a server that ends
 
 

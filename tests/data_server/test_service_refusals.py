@@ -17,10 +17,10 @@ from schemathesis.checks import not_a_server_error
 from service_client import RUN, SEEDS, jobs, lease, open_run, painted, seed_of, service
 from starlette.testclient import TestClient
 
+from syngrpo.data_server.request_checks import Limits
 from syngrpo.data_server.sample_wire import parent_data, to_base64
-from syngrpo.data_server.service.app import create_app
-from syngrpo.data_server.service.limits import Limits
-from syngrpo.data_server.service.runs import Runs
+from syngrpo.data_server.serve_data import create_app
+from syngrpo.data_server.server_runs import Runs
 
 TOKEN = "correct-horse"
 SMALL = Limits(body=60_000, image_body=200_000, image_pixels=1_000_000)

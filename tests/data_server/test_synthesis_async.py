@@ -14,11 +14,10 @@ from typing import NoReturn
 import numpy as np
 import pytest
 
-from syngrpo.data_server.client import AsyncClient
-from syngrpo.data_server.counts import SubmitCounts
+from syngrpo.data_server.async_client import AsyncClient
+from syngrpo.data_server.job_exchange import SubmitCounts, run_job
 from syngrpo.data_server.options import SynthesisSettings
 from syngrpo.data_server.pool_jobs import PoolJobs
-from syngrpo.data_server.ports import run_job
 from syngrpo.data_server.workers import LocalWorkers
 from syngrpo.painting.generators import make_generator
 from syngrpo.painting.painter import Painter
@@ -43,7 +42,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def client(folder: Path, batch: int = 4, prefetch: int = 1, limit: int = 256) -> AsyncClient:
-    settings = SynthesisSettings(folder, queue_limit=limit)
+    settings = SynthesisSettings(folder, queue_limit=limit, generator="rooms")
     return AsyncClient(settings, SamplingPolicy(), batch=batch, prefetch=prefetch)
 
 
@@ -72,7 +71,10 @@ def locked(folder: Path) -> Iterator[sqlite3.Connection]:
 
 
 def test_the_life_of_a_job_seen_from_the_trainer(folder: Path) -> None:
-    with LocalWorkers(SynthesisSettings(folder)), closing(client(folder)) as synthesis:
+    with (
+        LocalWorkers(SynthesisSettings(folder, generator="rooms")),
+        closing(client(folder)) as synthesis,
+    ):
         asked = requests(12)
         counts = synthesis.submit(asked)
         outcomes = []
@@ -121,7 +123,10 @@ def test_nothing_waits_while_the_database_is_locked(
 
 
 def test_draws_go_on_while_the_workers_are_stopped(folder: Path) -> None:
-    with LocalWorkers(SynthesisSettings(folder)) as server, closing(client(folder)) as synthesis:
+    with (
+        LocalWorkers(SynthesisSettings(folder, generator="rooms")) as server,
+        closing(client(folder)) as synthesis,
+    ):
         (worker,) = server.worker_pids()
         os.kill(worker, signal.SIGSTOP)
         for step in range(20):
@@ -169,7 +174,7 @@ def test_outcomes_come_again_after_a_resume(folder: Path) -> None:
     pool = Pool.open(folder)
     queue = JobQueue(pool, limit=100, lease_s=60, max_attempts=3)
     queue.submit(requests(3))
-    source = PoolJobs(pool, queue, SynthesisSettings(folder), "worker")
+    source = PoolJobs(pool, queue, SynthesisSettings(folder, generator="rooms"), "worker")
     first, second, third = source.lease(3)
     source.complete([(first, Rejected("size", {}))])
     synthesis = client(folder)
@@ -194,10 +199,11 @@ from pathlib import Path
 from syngrpo.pool.jobs import JobRequest
 from syngrpo.pool.stored_samples import Observation
 from syngrpo.pool.sampling import SamplingPolicy
-from syngrpo.data_server.client import AsyncClient
+from syngrpo.data_server.async_client import AsyncClient
 from syngrpo.data_server.options import SynthesisSettings
 
-client = AsyncClient(SynthesisSettings(Path(sys.argv[1])), SamplingPolicy(), batch=4)
+settings = SynthesisSettings(Path(sys.argv[1]), generator="rooms")
+client = AsyncClient(settings, SamplingPolicy(), batch=4)
 for job in json.loads(sys.argv[2]):
     client.submit([JobRequest(*job)])
 client.observe([Observation(name, 3, 3, 0.5, 0.25) for name in json.loads(sys.argv[3])])
@@ -265,7 +271,7 @@ def test_admitted_children_reach_a_batch(folder: Path) -> None:
     queue = JobQueue(pool, limit=100, lease_s=60, max_attempts=3)
     (request,) = requests(1)
     queue.submit([request])
-    source = PoolJobs(pool, queue, SynthesisSettings(folder), "worker")
+    source = PoolJobs(pool, queue, SynthesisSettings(folder, generator="rooms"), "worker")
     (leased,) = source.lease(1)
     assert run_job(Painter(make_generator("rooms")), source, leased)
     with closing(client(folder)) as synthesis:

@@ -118,7 +118,7 @@ def test_a_child_has_its_parents_labels_and_other_surroundings(tmp_path: Path) -
 
 def test_the_gate_and_an_empty_description_reject_by_name(tmp_path: Path) -> None:
     client(tmp_path).close()
-    strict = SynthesisSettings(tmp_path, thresholds=GateThresholds(min_change=300))
+    strict = SynthesisSettings(tmp_path, gate=GateThresholds(min_change=300), generator="rooms")
     synthesis = InlineClient(strict, POLICY)
     texts = ("a blue wall", "<b> ...", f"a {SEEDS[0].objects[0].label}")
     synthesis.submit([JobRequest(SEEDS[0].id, text, 0, synthesis.fingerprint) for text in texts])
@@ -153,7 +153,7 @@ def test_a_picture_larger_than_the_canvas_is_painted_smaller(tmp_path: Path) -> 
     image = EncodedImage.from_pixels(pixels)
     big = Sample("big", "rec", image, "the cat", box, (LabelledObject("cat", box),))
     client(tmp_path, [big]).close()
-    synthesis = InlineClient(SynthesisSettings(tmp_path, max_side=64), POLICY)
+    synthesis = InlineClient(SynthesisSettings(tmp_path, max_side=64, generator="rooms"), POLICY)
     synthesis.submit([JobRequest("big", "a red wall", 0, synthesis.fingerprint)])
     child = Pool.open(tmp_path).get(str(synthesis.outcomes()[0].sample_id)).image.decode()
     assert child.shape == pixels.shape
@@ -197,7 +197,7 @@ def test_a_full_disk_is_one_line_and_not_the_jobs_fault(
     assert "\n" not in str(raised.value)
     assert synthesis.stats().jobs["dead"] == 0
     synthesis.close()
-    again = InlineClient(SynthesisSettings(tmp_path), POLICY)
+    again = InlineClient(SynthesisSettings(tmp_path, generator="rooms"), POLICY)
     again.submit([])
     assert [outcome.state for outcome in again.outcomes()] == ["admitted"]
 

@@ -184,7 +184,7 @@ def test_what_the_user_can_fix_reaches_the_server_as_one_line(tmp_path: Path) ->
     setup = Setup(tmp_path, "rooms")
     (tmp_path / "broken").mkdir()
     (tmp_path / "broken" / "pool.db").write_text("this is no database " * 100)
-    with LocalWorkers(SynthesisSettings(tmp_path / "broken")) as server:
+    with LocalWorkers(SynthesisSettings(tmp_path / "broken", generator="rooms")) as server:
         until(lambda: server.problem is not None, "a problem")
     assert server.problem is not None
     assert "is not a SQLite database" in server.problem

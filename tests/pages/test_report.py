@@ -92,7 +92,7 @@ def test_embedded_pictures_decode(run: Path) -> None:
 
 def test_descriptions_cannot_break_the_page(tmp_path: Path) -> None:
     run = write_run(tmp_path / "run", steps=3, planned=3)
-    client = InlineClient(SynthesisSettings(run), SamplingPolicy())
+    client = InlineClient(SynthesisSettings(run, generator="rooms"), SamplingPolicy())
     pool = Pool.open(run)
     seed = next(pool.samples("seed")).sample.id
     client.submit(

@@ -64,7 +64,7 @@ def test_masks_boxes_and_pixels_move_alike(right):
 def test_painted_samples_carry_the_moved_labels(tmp_path: Path, task):
     """The answer is still the objects', whose own pixels lie under the moved masks."""
     samples = rooms_samples("train", 6, seed=5, task=task)
-    settings = SynthesisSettings(directory=tmp_path, displacement=SHARE)
+    settings = SynthesisSettings(directory=tmp_path, displacement=SHARE, generator="rooms")
     pool = Pool.open(tmp_path)
     pool.add_seeds(samples)
     pool.close()

@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from syngrpo.data_server.job_exchange import run_job
 from syngrpo.data_server.options import SynthesisSettings
 from syngrpo.data_server.pool_jobs import PoolJobs, open_queue
-from syngrpo.data_server.ports import run_job
 from syngrpo.painting.generators.base import GenerationRequest, NoopGenerator, OutOfMemory
 from syngrpo.painting.judges.panel import judges_of
 from syngrpo.painting.painter import Painter

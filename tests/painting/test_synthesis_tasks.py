@@ -32,7 +32,7 @@ def paint(folder: Path, seeds: Sequence[Sample], descriptions: Sequence[str]) ->
     """One admitted child a seed, of the description at its place."""
     pool = Pool.open(folder)
     pool.add_seeds(seeds)
-    client = InlineClient(SynthesisSettings(folder), SamplingPolicy())
+    client = InlineClient(SynthesisSettings(folder, generator="rooms"), SamplingPolicy())
     pairs = zip(seeds, descriptions, strict=True)
     client.submit([JobRequest(seed.id, text, 3, client.fingerprint) for seed, text in pairs])
     outcomes = client.outcomes()

@@ -21,12 +21,12 @@ import uvicorn
 from fault_kills import fork, image_files
 from pool_samples import seed
 
-from syngrpo.data_server.ports import run_job
+from syngrpo.data_server.data_connection import DataServerConnection
+from syngrpo.data_server.job_exchange import run_job
+from syngrpo.data_server.remote_jobs import RemoteJobs
 from syngrpo.data_server.sample_wire import parent_data, requests_data
-from syngrpo.data_server.service.app import create_app
-from syngrpo.data_server.service.connection import Connection
-from syngrpo.data_server.service.remote_jobs import RemoteJobs
-from syngrpo.data_server.service.runs import Runs
+from syngrpo.data_server.serve_data import create_app
+from syngrpo.data_server.server_runs import Runs
 from syngrpo.painting.generators.base import GenerationRequest, NoopGenerator
 from syngrpo.painting.painter import Painter
 from syngrpo.pool.jobs import JobRequest
@@ -76,7 +76,7 @@ def live(
     crash it goes on. Raises Unavailable when the server dies. Each result is handed in by
     ``hand_in``, which is given what does it."""
     with ExitStack() as stack:
-        connection = Connection(ServerAddress(url))
+        connection = DataServerConnection(ServerAddress(url))
         stack.callback(connection.close)
         source = RemoteJobs(ServerAddress(url), "w", "noop-1")
         stack.callback(source._connection.close)
@@ -84,7 +84,7 @@ def live(
 
 
 def _live(
-    connection: Connection,
+    connection: DataServerConnection,
     source: RemoteJobs,
     seeds: Sequence[Sample],
     jobs: int,
@@ -107,7 +107,7 @@ def _live(
     assert len(ended) == len(asked)
 
 
-def _open_jobs(connection: Connection) -> int:
+def _open_jobs(connection: DataServerConnection) -> int:
     jobs = connection.send("GET", f"{RUN}/stats")["jobs"]
     return int(jobs["queued"]) + int(jobs["leased"])
 

@@ -91,7 +91,7 @@ def fill_pool(
     ]
     pool = Pool.open(directory)
     pool.add_seeds(seeds)
-    client = InlineClient(SynthesisSettings(directory), SamplingPolicy())
+    client = InlineClient(SynthesisSettings(directory, generator="rooms"), SamplingPolicy())
     for seed in seeds:
         texts = [PLAIN, *(random_description(rng) for _ in range(children - 1))]
         client.submit([JobRequest(seed.id, t, 7, client.fingerprint) for t in [*texts, PLAIN]])

@@ -9,10 +9,10 @@ from typing import Any
 
 from starlette.testclient import TestClient
 
+from syngrpo.data_server.request_checks import Limits
 from syngrpo.data_server.sample_wire import parent_data, to_base64
-from syngrpo.data_server.service.app import create_app
-from syngrpo.data_server.service.limits import Limits
-from syngrpo.data_server.service.runs import Runs
+from syngrpo.data_server.serve_data import create_app
+from syngrpo.data_server.server_runs import Runs
 from syngrpo.painting.generators.base import NoopGenerator
 from syngrpo.sample import Sample
 from syngrpo_rooms.dataset import rooms_samples

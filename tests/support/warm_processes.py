@@ -25,8 +25,8 @@ IMPORTED = [
         "syngrpo.data_server.worker",
     ),
     *("transformers.models.qwen2_5_vl", "torch.utils.tensorboard"),
-    *("syngrpo.data_server.service.serve_data", "syngrpo.data_server.service.server_sink"),
-    "syngrpo.data_server.service.remote_jobs",
+    *("syngrpo.data_server.serve_data", "syngrpo.data_server.server_sink"),
+    "syngrpo.data_server.remote_jobs",
 ]
 """The first line is for the tests of checkpoints: one fork server serves all tests, with the list
 that was set last before its first process. Hence it is set here and again in ``start``."""

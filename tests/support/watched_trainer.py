@@ -72,8 +72,9 @@ def watched_trainer(
     pool.close()
     settings = SynthesisSettings(
         folder,
-        thresholds=GateThresholds(min_change=min_change),
+        gate=GateThresholds(min_change=min_change),
         queue_limit=config.synthesis.queue_limit,
+        generator="rooms",
     )
     client = InlineClient(settings, SamplingPolicy(**config.pool.model_dump()), seed=0)
     tasks = {seed.task for seed in seeds}

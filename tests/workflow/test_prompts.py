@@ -16,7 +16,7 @@ from tiny_families import TINY, save_tiny
 from tiny_models import random_sample
 from watched_trainer import watched_trainer
 
-from syngrpo.data_server.client import AsyncClient
+from syngrpo.data_server.async_client import AsyncClient
 from syngrpo.data_server.options import SynthesisSettings
 from syngrpo.policy.encode import Prompt, encode
 from syngrpo.policy.forward import pixel_values
@@ -106,11 +106,11 @@ def test_a_processor_that_does_not_normalise_is_obeyed(starter: Policy) -> None:
     assert not torch.equal(pixel_values(starter, [prompt]), wanted)
 
 
-def test_foreseen_prompts_are_encoded_once_and_by_another_thread(starter: Policy) -> None:
+def test_prefetched_prompts_are_encoded_once_and_by_another_thread(starter: Policy) -> None:
     prompts = Prompts(starter, "brief", kept=4)
     seeds, decoded_by = zip(*map(watched, SEEDS[:4]), strict=True)
-    prompts.foresee(seeds[:2])
-    prompts.foresee(seeds[1:3])
+    prompts.prefetch(seeds[:2])
+    prompts.prefetch(seeds[1:3])
     taken = prompts.take(seeds)
     again = prompts.take(seeds[::-1])[::-1]
     assert [len(names) for names in decoded_by] == [1, 1, 1, 1]
@@ -144,7 +144,7 @@ def test_what_cannot_be_encoded_is_told_when_it_is_needed(starter: Policy) -> No
     image = SEEDS[0].image
     broken = replace(SEEDS[0], image=EncodedImage.from_bytes(image.read()[:-2000]))
     prompts = Prompts(starter, "brief", kept=4)
-    prompts.foresee([broken, SEEDS[1]])
+    prompts.prefetch([broken, SEEDS[1]])
     assert prompts.take([SEEDS[1]])[0].sample_id == SEEDS[1].id
     with pytest.raises(InputError) as alone:
         encode(starter, broken, "q")
@@ -173,10 +173,10 @@ def pool(tmp_path: Path) -> Path:
 
 
 def test_the_client_tells_what_the_next_draw_will_be(pool: Path) -> None:
-    settings = SynthesisSettings(pool)
+    settings = SynthesisSettings(pool, generator="rooms")
     with closing(AsyncClient(settings, SamplingPolicy(), batch=4)) as client:
         told: list[list[str]] = []
-        client.foresee(lambda samples: told.append([sample.id for sample in samples]))
+        client.prefetch_with(lambda samples: told.append([sample.id for sample in samples]))
         for step in range(3):
             until(lambda: any(told), "what comes")
             drawn = [item.sample.id for item in client.draw(4)]
@@ -197,7 +197,9 @@ def test_a_step_finds_its_prompts_ready(pool: Path, monkeypatch: pytest.MonkeyPa
 
     monkeypatch.setattr("syngrpo.workflow.prompt_cache.encode", noted)
     config = quick_config(method__name="grpo", rollout__max_new_tokens=8, rollout__group_size=2)
-    with closing(AsyncClient(SynthesisSettings(pool), SamplingPolicy(), batch=3)) as client:
+    with closing(
+        AsyncClient(SynthesisSettings(pool, generator="rooms"), SamplingPolicy(), batch=3)
+    ) as client:
         trainer = Trainer(config, load_policy(STARTER_DIR), Processes(), client, {"rec"})
         for step in range(3):
             until(lambda: len(encoded) == 3, "the next batch")  # nobody has asked for it yet

@@ -33,10 +33,18 @@ def column_mapping(pairs: list[str] | None) -> dict[str, str]:
     return mapping
 
 
-GeneratorOption = Annotated[
-    list[str] | None, typer.Option(help="One of its options: steps=4; may be repeated.")
+WorkerGenerator = Annotated[
+    str | None,
+    typer.Option(help="What the workers paint with: a generator's name, or package.module:name."),
 ]
-
+GeneratorOption = Annotated[
+    list[str] | None,
+    typer.Option(help="One option of the generator, such as steps=4; may be repeated."),
+]
+UserTask = Annotated[
+    list[str] | None,
+    typer.Option(help="A task of your own as package.module:name; may be repeated."),
+]
 
 RayAddress = Annotated[
     str | None,

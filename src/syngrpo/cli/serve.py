@@ -11,36 +11,46 @@ from syngrpo.cli.options import (
     GeneratorOption,
     GpusPerWorker,
     RayAddress,
+    UserTask,
+    WorkerGenerator,
     generator_options,
     ray_cluster,
 )
 
 
 def serve(
-    pool: Annotated[Path, typer.Option(help="Where the runs' pools live, a local directory.")],
-    host: Annotated[str, typer.Option(help="Address; others than this host's need a token.")] = (
-        "127.0.0.1"
-    ),
+    pool: Annotated[Path, typer.Option(help="Directory of the runs' pools, on a local disk.")],
+    host: Annotated[
+        str,
+        typer.Option(help="Address to listen on; if other hosts can reach it, it needs a token."),
+    ] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="0: any free one.")] = 8420,
     workers: Annotated[int, typer.Option(min=0, help="Worker processes beside the server.")] = 1,
-    generator: Annotated[str, typer.Option(help="What they paint with.")] = "rooms",
+    generator: WorkerGenerator = None,
     option: GeneratorOption = None,
     ray: RayAddress = None,
     gpus_per_worker: GpusPerWorker = None,
+    task: UserTask = None,
     token_file: Annotated[
         Path | None, typer.Option(help="A file with the token that requests must carry.")
     ] = None,
 ) -> None:
-    """Serve as the data server of one or several training runs (server.url in their config)."""
+    """Run a data server for one or several training runs (server.url in their configuration)."""
     from syngrpo.serving.bearer_token import read_token, require_token_beyond_loopback
 
     token = read_token(token_file)
     require_token_beyond_loopback(host, token)
 
-    from syngrpo.data_server.service.serve_data import serve as run_server
-    from syngrpo.painting.generators import make_generator
+    from syngrpo.data_server.options import WorkerSettings
+    from syngrpo.data_server.serve_data import serve as run_server
 
-    given, cluster = generator_options(option), ray_cluster(ray, gpus_per_worker)
+    settings = WorkerSettings(
+        generator=generator,
+        options=generator_options(option),
+        workers=workers,
+        tasks=tuple(task or ()),
+    )
+    cluster = ray_cluster(ray, gpus_per_worker)
     if workers:
-        make_generator(generator, given)  # what is wrong with it is said before anything starts
-    run_server(pool, host, port, token, workers, generator, given, cluster=cluster)
+        settings.make_generator()  # raises InputError before anything starts
+    run_server(pool, host, port, token, settings, cluster)

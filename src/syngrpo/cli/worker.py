@@ -11,6 +11,8 @@ from syngrpo.cli.options import (
     GeneratorOption,
     GpusPerWorker,
     RayAddress,
+    UserTask,
+    WorkerGenerator,
     generator_options,
     ray_cluster,
 )
@@ -21,16 +23,22 @@ def worker(
     token_file: Annotated[
         Path | None, typer.Option(help="A file with the token that the server asks for.")
     ] = None,
-    workers: Annotated[int, typer.Option(min=1, help="Worker processes, say one per GPU.")] = 1,
+    workers: Annotated[
+        int, typer.Option(min=1, help="Worker processes, for example one for each GPU.")
+    ] = 1,
     devices: Annotated[
-        str, typer.Option(help="Accelerators for the workers in turn: 0,1. Default: all see all.")
+        str,
+        typer.Option(
+            help="Accelerators for the workers in turn, such as 0,1. Without it each sees all."
+        ),
     ] = "",
-    generator: Annotated[str, typer.Option(help="What they paint with.")] = "rooms",
+    generator: WorkerGenerator = None,
     option: GeneratorOption = None,
     ray: RayAddress = None,
     gpus_per_worker: GpusPerWorker = None,
+    task: UserTask = None,
 ) -> None:
-    """Paint for a data server, on this host or a Ray cluster, until SIGTERM or Ctrl-C."""
+    """Run workers for a data server, on this host or a Ray cluster, until SIGTERM or Ctrl-C."""
     from syngrpo.data_server.options import RemoteSettings
     from syngrpo.data_server.workers import run_workers
     from syngrpo.sample import InputError
@@ -47,5 +55,6 @@ def worker(
         options=generator_options(option),
         workers=workers,
         devices=tuple(name for name in devices.split(",") if name),
+        tasks=tuple(task or ()),
     )
     run_workers(settings, cluster)

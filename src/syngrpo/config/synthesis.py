@@ -84,7 +84,7 @@ class SynthesisConfig(Section):
         default="async", description="async: beside training; inline: in the step, deterministic"
     )
     generator: str = Field(
-        default=SynthesisSettings.generator,
+        default="rooms",
         description="what paints: rooms (embedded), diffusers or one of its presets, http, or "
         "package.module:callable",
     )

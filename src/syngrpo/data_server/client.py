@@ -1,34 +1,36 @@
-"""The trainer's side of the pool and the data server: one protocol, two implementations."""
+"""What a trainer needs of the evolving training set: the protocol ``DataClient``, and the client
+that synthesises within the step.
+
+In the order of a training step: ``draw`` a batch, ``observe`` what was measured on it, ``submit``
+jobs for new images, and ask for the ``outcomes`` of earlier ones. ``InlineClient`` paints within
+``submit`` and is deterministic. ``async_client.AsyncClient`` leaves painting to workers and never
+makes the step wait. Both draw samples whose images are decoded already (``draw_decoded``).
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 
-from syngrpo.data_server.async_client import AsyncClient
-from syngrpo.data_server.counts import SubmitCounts, count_submitted
-from syngrpo.data_server.drawing import draw_decoded
+from syngrpo.data_server.job_exchange import SubmitCounts, run_job
 from syngrpo.data_server.options import SynthesisSettings
 from syngrpo.data_server.pool_jobs import PoolJobs, open_queue
-from syngrpo.data_server.ports import run_job
-from syngrpo.painting.generators import make_generator
 from syngrpo.painting.judges.panel import load_judges
 from syngrpo.painting.painter import Painter
 from syngrpo.pool.jobs import JobRequest, Outcome
 from syngrpo.pool.sampling import SamplingPolicy
 from syngrpo.pool.store import Pool
 from syngrpo.pool.stored_samples import Observation, PoolSample, PoolStats
-from syngrpo.sample import Sample
-
-__all__ = ["AsyncClient", "DataClient", "InlineClient", "SubmitCounts"]
+from syngrpo.sample import EncodedImage, InputError, Sample
 
 INLINE = "inline"
-"""The worker that inline mode is, to the queue."""
+"""The name under which an inline client leases jobs."""
 FOREVER_S = 10 * 365 * 86400.0
-"""Inline, nobody else may take a job, however long it takes."""
+"""Lease of an inline client, in seconds: no other worker may take its jobs."""
 
 
 class DataClient(Protocol):
@@ -39,58 +41,63 @@ class DataClient(Protocol):
     """
 
     fingerprint: str
-    """The generator's, for job requests."""
+    """The fingerprint of the generator, for job requests."""
 
     def draw(self, count: int) -> list[PoolSample]:
-        """``count`` different samples, their images decoded."""
+        """Draw ``count`` different samples. Their images are decoded."""
         ...
 
-    def foresee(self, prepare: Callable[[Sequence[Sample]], None]) -> None:
-        """Has ``prepare`` told what will be drawn, by another thread and as soon as it is chosen;
-        it may turn out otherwise. Inline: nothing is chosen before it is drawn."""
+    def prefetch_with(self, prepare: Callable[[Sequence[Sample]], None]) -> None:
+        """Have ``prepare`` called with the samples that are chosen for coming batches, in another
+        thread and as soon as they are chosen. Another sample may be drawn in the end. An inline
+        client never calls it, because it chooses when it draws."""
         ...
 
     def submit(self, requests: Sequence[JobRequest]) -> SubmitCounts:
-        """Hands jobs on; what does not fit is dropped, never waited for."""
+        """Submit jobs. Those for which there is no room are dropped; the call never waits for room.
+
+        The counts of the asynchronous client are those of earlier submissions, learned since the
+        last call; over a run they add up to the same.
+        """
         ...
 
     def observe(self, observations: Sequence[Observation]) -> None:
-        """Reports what was measured on drawn samples."""
+        """Report what was measured on drawn samples."""
         ...
 
     def outcomes(self) -> list[Outcome]:
-        """Jobs that ended since the last call, in order."""
+        """Return the jobs that ended since the last call, in order."""
         ...
 
     def get(self, sample_id: str) -> Sample:
-        """Any sample of the pool, in whatever state. Raises InputError for an unknown id."""
+        """Return any sample of the pool, in any state. Raises InputError for an unknown id."""
         ...
 
     def stats(self) -> PoolStats:
-        """Counts of the pool as of now, or of a moment ago."""
+        """Return the counts of the pool. They may be up to one refresh old."""
         ...
 
     def state_dict(self) -> dict[str, Any]:
-        """Position in the pool, plain JSON data, for a checkpoint."""
+        """Return the position in the pool as plain JSON data, for a checkpoint."""
         ...
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Goes on from there. Call it before anything is drawn."""
+        """Continue from a position that ``state_dict`` returned. Call it before drawing."""
         ...
 
     def backup(self, path: Path) -> None:
-        """Inline: writes the pool's exact state to one file, for ``Pool.restore``. Async: nothing,
-        the pool lives on by itself and a resumed run goes on with what it has become."""
+        """Write the exact state of the pool to one file, for ``Pool.restore``. The asynchronous
+        client writes nothing: its pool is changed by others all the time, and a resumed run goes
+        on with the pool as it is then."""
         ...
 
     def close(self) -> None: ...
 
 
 class InlineClient:
-    """Synchronous and deterministic: a job is synthesised within ``submit``.
+    """A ``DataClient`` that paints within ``submit``. No other process may use its pool.
 
-    The same seeds, settings and calls give the same samples and images; the pool may be used by
-    this client only.
+    The same seeds, settings and calls give the same samples and images.
     """
 
     def __init__(
@@ -100,15 +107,13 @@ class InlineClient:
         seed: int = 0,
         weights: Mapping[str, float] | None = None,
     ) -> None:
-        """``weights``: of the datasets, as in ``Pool.draw``. Raises InputError when the generator
-        or the pool cannot be used."""
-        self._painter = Painter(
-            make_generator(settings.generator, settings.options), load_judges(settings.judges)
-        )
+        """``weights`` are those of the datasets, as in ``Pool.draw``. Raises InputError when the
+        generator or the pool cannot be used."""
+        self._painter = Painter(settings.make_generator(), load_judges(settings.judges))
         self.fingerprint = self._painter.fingerprint
         self._pool = Pool.open(settings.directory)
         self._queue = open_queue(self._pool, settings, policy, FOREVER_S)
-        self._queue.reclaim_worker(INLINE)  # what a crash left half done
+        self._queue.reclaim_worker(INLINE)  # jobs of a process that was killed
         self._source = PoolJobs(self._pool, self._queue, settings, INLINE)
         self._policy = policy
         self._weights = weights
@@ -117,50 +122,90 @@ class InlineClient:
         self._cursor = 0
 
     def draw(self, count: int) -> list[PoolSample]:
-        """See ``DataClient.draw``."""
         rng = np.random.default_rng([self._seed, self._draws])
         self._draws += 1
         return draw_decoded(self._pool, count, self._policy, rng, weights=self._weights)
 
-    def foresee(self, prepare: Callable[[Sequence[Sample]], None]) -> None:
-        """Nothing: see ``DataClient.foresee``."""
+    def prefetch_with(self, prepare: Callable[[Sequence[Sample]], None]) -> None:
+        return
 
     def submit(self, requests: Sequence[JobRequest]) -> SubmitCounts:
-        """Synthesises the images, one after the other, before it returns."""
-        counts = count_submitted(requests, self._queue.submit(requests))
+        counts = SubmitCounts.of(requests, self._queue.submit(requests))
         while jobs := self._source.lease(1):
             run_job(self._painter, self._source, jobs[0])
         return counts
 
     def observe(self, observations: Sequence[Observation]) -> None:
-        """See ``DataClient.observe``."""
         self._pool.observe(observations, self._policy)
 
     def outcomes(self) -> list[Outcome]:
-        """See ``DataClient.outcomes``."""
         ended = self._queue.outcomes(self._cursor)
         self._cursor = ended[-1].cursor if ended else self._cursor
         return ended
 
     def get(self, sample_id: str) -> Sample:
-        """See ``DataClient.get``."""
         return self._pool.get(sample_id)
 
     def stats(self) -> PoolStats:
-        """See ``DataClient.stats``."""
         return self._pool.stats()
 
     def state_dict(self) -> dict[str, Any]:
-        """See ``DataClient.state_dict``."""
         return {"draws": self._draws, "cursor": self._cursor}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """See ``DataClient.load_state_dict``."""
         self._draws, self._cursor = state["draws"], state["cursor"]
 
     def backup(self, path: Path) -> None:
-        """See ``DataClient.backup``."""
         self._pool.backup(path)
 
     def close(self) -> None:
         self._pool.close()
+
+
+@dataclass(frozen=True)
+class DecodedImage(EncodedImage):
+    """An image with its decoded ``pixels``: uint8 (H, W, 3) RGB, read-only."""
+
+    pixels: np.ndarray = field(
+        default_factory=lambda: np.zeros((0, 0, 3), np.uint8), repr=False, compare=False
+    )
+
+    def decode(self) -> np.ndarray:
+        return self.pixels
+
+    def __reduce__(self) -> tuple[type[EncodedImage], tuple[int, int, bytes]]:
+        """Pickle only the encoded bytes: they are several times smaller than the pixels, and the
+        process that unpickles them may not reach the file."""
+        return EncodedImage, (self.width, self.height, self.read())
+
+
+def draw_decoded(
+    pool: Pool,
+    count: int,
+    policy: SamplingPolicy,
+    rng: np.random.Generator,
+    avoid: Collection[str] = (),
+    weights: Mapping[str, float] | None = None,
+) -> list[PoolSample]:
+    """Draw samples as ``Pool.draw`` does, with DecodedImage images.
+
+    A sample whose image does not decode is quarantined, which is logged, and all are drawn again.
+    Raises InputError when the pool has fewer than ``count`` samples left.
+    """
+    while True:
+        decoded = [_decoded(pool, drawn) for drawn in pool.draw(count, policy, rng, avoid, weights)]
+        readable = [drawn for drawn in decoded if drawn is not None]
+        if len(readable) == count:
+            return readable
+
+
+def _decoded(pool: Pool, drawn: PoolSample) -> PoolSample | None:
+    image = drawn.sample.image
+    try:
+        pixels = image.decode()
+    except InputError as error:
+        pool.quarantine(drawn.sample.id, str(error))
+        return None
+    pixels.setflags(write=False)
+    warm = DecodedImage(image.width, image.height, image.data, image.path, pixels)
+    return replace(drawn, sample=replace(drawn.sample, image=warm))

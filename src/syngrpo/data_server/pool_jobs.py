@@ -1,4 +1,8 @@
-"""Both ends of the queue, where the pool is at hand."""
+"""Both ends of the job queue for processes on the host of the pool.
+
+``PoolJobs`` is the ``JobSource`` of a worker, ``QueueSink`` the ``JobSink`` of a trainer. What a
+worker painted becomes a new sample here (``result_for_queue``).
+"""
 
 from __future__ import annotations
 
@@ -6,9 +10,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from syngrpo.data_server.counts import SubmitCounts, count_submitted
+from syngrpo.data_server.job_exchange import Leased, SubmitCounts
 from syngrpo.data_server.options import SynthesisSettings
-from syngrpo.data_server.ports import Leased
 from syngrpo.painting.displacement import with_labels_moved
 from syngrpo.painting.gate import hash_distance
 from syngrpo.painting.painting_request import Result
@@ -30,20 +33,27 @@ def open_queue(
     policy: SamplingPolicy | None = None,
     lease_s: float | None = None,
 ) -> JobQueue:
-    """The pool's queue as the settings say. What is admitted must differ from its siblings, also
-    from those that others painted at the same time."""
+    """Open the pool's queue with the limits of the settings.
+
+    An image is admitted only if it differs from all its siblings, including those that other
+    workers painted at the same time. ``lease_s`` replaces that of the settings.
+    """
     return JobQueue(
         pool,
         settings.queue_limit,
         settings.lease_s if lease_s is None else lease_s,
         settings.max_attempts,
         policy,
-        recheck=NearDuplicates(settings.thresholds.min_distance),
+        recheck=NearDuplicates(settings.gate.min_distance),
     )
 
 
 class PoolJobs:
-    """A ``JobSource`` beside its pool, for one worker; ``generator``: see ``JobQueue.lease``."""
+    """The ``JobSource`` of one worker on the host of the pool.
+
+    ``worker`` names the worker; its leases are kept under this name. With the fingerprint of a
+    ``generator`` only jobs for it are leased. ``run`` is written into every lease.
+    """
 
     def __init__(
         self,
@@ -62,7 +72,6 @@ class PoolJobs:
         self._run = run
 
     def lease(self, count: int) -> list[Leased]:
-        """See ``JobSource``. Never waits."""
         settings = self._settings
         return [
             Leased(
@@ -70,7 +79,7 @@ class PoolJobs:
                 parent := self._pool.get(job.parent_id),
                 get_task(parent.task).constraints(parent),
                 sibling_hashes(self._pool, job.parent_id),
-                settings.thresholds,
+                settings.gate,
                 settings.canvas,
                 settings.lease_s,
                 self._run,
@@ -79,49 +88,48 @@ class PoolJobs:
         ]
 
     def heartbeat(self, leased: Sequence[Leased]) -> None:
-        """See ``JobSource``."""
         self._queue.heartbeat(self._worker, [one.job.id for one in leased])
 
     def complete(self, results: Sequence[tuple[Leased, Result]]) -> None:
-        """See ``JobSource``."""
         self._queue.complete_all(
-            self._worker, [(one.job.id, outcome(one.job, one.parent, r)) for one, r in results]
+            self._worker,
+            [(one.job.id, result_for_queue(one.job, one.parent, r)) for one, r in results],
         )
 
     def fail(self, leased: Leased, error: str) -> None:
-        """See ``JobSource``."""
         self._queue.fail(leased.job.id, self._worker, error)
 
     def release(self, leased: Sequence[Leased]) -> None:
-        """See ``JobSource``."""
         self._queue.release(self._worker, [one.job.id for one in leased])
 
 
 class QueueSink:
-    """A ``JobSink`` beside the pool. Observations are the pool's already."""
+    """The ``JobSink`` of a trainer on the host of the pool. The client itself records observations
+    in the pool, so only jobs are passed on here."""
 
     def __init__(self, queue: JobQueue) -> None:
         self._queue = queue
         self._counts: list[SubmitCounts] = []
 
-    def hand_on(self, observations: Sequence[Observation], requests: Sequence[JobRequest]) -> None:
-        """See ``JobSink``."""
+    def send(self, observations: Sequence[Observation], requests: Sequence[JobRequest]) -> None:
         if requests:
-            self._counts.append(count_submitted(requests, self._queue.submit(requests)))
+            self._counts.append(SubmitCounts.of(requests, self._queue.submit(requests)))
 
     def counts(self) -> list[SubmitCounts]:
-        """See ``JobSink``."""
         counts, self._counts = self._counts, []
         return counts
 
     def close(self) -> None:
-        """The pool belongs to whoever opened it."""
+        """Do nothing: the pool is closed by its owner."""
 
 
-def outcome(job: Job, parent: Sample, result: Result) -> Admitted | Rejected:
-    """What the queue is told: a rejection, or the child with its parent's labels, moved as its
-    picture was, and how it was made. Everything but picture, prompt, hash and scores is the job's
-    and the parent's."""
+def result_for_queue(job: Job, parent: Sample, result: Result) -> Admitted | Rejected:
+    """Turn what a worker hands in into what the queue takes: a rejection, or the new sample.
+
+    The sample has the labels of its parent, moved as far as its objects were, and a record of how
+    it was made in its columns. Only the image, the prompt, the hash and the scores are taken from
+    the worker.
+    """
     if isinstance(result, Rejected):
         return result
     made = {
@@ -146,7 +154,8 @@ def outcome(job: Job, parent: Sample, result: Result) -> Admitted | Rejected:
 
 
 class NearDuplicates:
-    """A ``queue.Recheck``: rejects what is nearer than ``min_distance`` to a sibling."""
+    """A ``job_queue.Recheck`` that rejects an image whose perceptual distance to a sibling is below
+    ``min_distance``."""
 
     def __init__(self, min_distance: float) -> None:
         self._min_distance = min_distance
@@ -164,7 +173,7 @@ class NearDuplicates:
 
 
 def sibling_hashes(pool: Pool, parent_id: str) -> list[bytes]:
-    """Perceptual hashes of the children that the parent already has, oldest first."""
+    """Return the perceptual hashes of the children that the parent has, oldest first."""
     with pool.database.read() as connection:
         rows = connection.execute(
             f"SELECT json_extract(s.body, '$.columns.{SYNTHESIS}.hash') "

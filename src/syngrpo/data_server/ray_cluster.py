@@ -1,4 +1,4 @@
-"""A Ray cluster that runs already: reaching it, and what workers reserve of it."""
+"""A Ray cluster that is running: connecting to it, and what workers reserve of it."""
 
 from __future__ import annotations
 
@@ -18,17 +18,18 @@ from syngrpo.painting.generators import wants_gpu
 from syngrpo.sample import InputError
 
 CONNECT_S = 5.0
-"""How long a cluster may take to accept a connection: Ray itself would try for minutes."""
+"""Seconds until the cluster must accept a connection. Ray itself would try for minutes."""
 TOKEN_MODE = "RAY_AUTH_MODE"
-"""Ray's variable for whether it authenticates."""
+"""The environment variable by which Ray decides whether it sends a token."""
 
 
 @dataclass(frozen=True)
 class RayCluster:
-    """A running cluster: "auto", "HOST:PORT", or "ray://HOST:PORT" from outside of it.
+    """A running cluster. ``address`` is "auto", "HOST:PORT", or "ray://HOST:PORT" from a host that
+    is not part of it.
 
-    ``gpus_per_worker``: GPUs that each worker reserves, a share of one when below 1; None for one
-    each where the cluster has GPUs and the generator or a judge wants one.
+    ``gpus_per_worker`` is the number of GPUs that each worker reserves, below 1 a share of one.
+    None: one, if the cluster has GPUs and the generator or a judge wants one.
     """
 
     address: str
@@ -38,13 +39,15 @@ class RayCluster:
 def needs(
     settings: RemoteSettings, cluster: RayCluster, resources: dict[str, float]
 ) -> dict[str, float]:
-    """What every actor reserves, by the cluster's ``resources`` (Ray's names and amounts).
+    """Return what each worker reserves, as arguments of a Ray actor. ``resources`` are those of the
+    cluster: Ray's names and amounts.
 
     Raises InputError for a number of GPUs that Ray cannot reserve.
     """
     gpus = cluster.gpus_per_worker
     if gpus is None:
-        paints = wants_gpu(settings.generator, settings.options)
+        name = settings.generator
+        paints = name is not None and wants_gpu(name, settings.options)
         wants = paints or settings.judges.device != "cpu"
         gpus = 1.0 if wants and resources.get("GPU", 0) > 0 else 0.0
     if gpus < 0 or (gpus > 1 and gpus != int(gpus)):
@@ -53,9 +56,9 @@ def needs(
 
 
 def reachable(url: str) -> str:
-    """The ``url`` of a server of this host, or of any other, as the cluster's nodes find it.
+    """Return the URL by which the cluster's nodes reach the server at ``url``.
 
-    Raises InputError when it is this host's own address and the cluster has other hosts.
+    Raises InputError when ``url`` is a loopback address and the cluster has other hosts.
     """
     parts = urlsplit(url)
     try:
@@ -76,7 +79,7 @@ def reachable(url: str) -> str:
 
 
 def import_ray() -> Any:
-    """The library. Raises InputError when it is not installed."""
+    """Return the library ``ray``. Raises InputError when it is not installed."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     try:
         import ray
@@ -86,14 +89,14 @@ def import_ray() -> Any:
 
 
 def connect(address: str) -> None:
-    """Makes this process a driver of the cluster, quietly; signals stay with whoever has them.
+    """Make this process a driver of the cluster. Its log is silenced and its signal handlers stay.
 
-    Raises InputError, one line, when there is no cluster at ``address``.
+    Raises InputError when there is no cluster at ``address``.
     """
     ray = import_ray()
     if address != "auto":
-        _knock(address)
-    with _signals_kept():
+        _require_listener(address)
+    with _signal_handlers_kept():
         try:
             ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
         except (ConnectionError, RuntimeError, ValueError, TimeoutError) as error:
@@ -104,14 +107,15 @@ def connect(address: str) -> None:
 
 
 def _token_hint() -> str:
-    """Ray sends its token to an address that it was given only when it is told to."""
+    """The end of a message about a cluster that refused us: Ray sends a token to a given address
+    only when the environment says so."""
     if os.environ.get(TOKEN_MODE) == "token":
         return ""
     return f"; if it asks for a token, set {TOKEN_MODE}=token in the environment"
 
 
-def _knock(address: str) -> None:
-    """Raises InputError when nothing listens there."""
+def _require_listener(address: str) -> None:
+    """Raise InputError when nothing listens at the address."""
     parts = urlsplit(address if "://" in address else f"//{address}")
     try:
         host, port = parts.hostname, parts.port
@@ -129,8 +133,8 @@ def _knock(address: str) -> None:
 
 
 @contextmanager
-def _signals_kept() -> Iterator[None]:
-    """Ray takes SIGTERM for itself, and this process must end its jobs first."""
+def _signal_handlers_kept() -> Iterator[None]:
+    """Undo that Ray installs its own handlers: on SIGTERM our workers must end their jobs first."""
     names = (signal.SIGTERM, signal.SIGINT)
     kept = [signal.getsignal(name) for name in names]
     try:

@@ -1,4 +1,7 @@
-"""Workers as actors of a Ray cluster, placed by GPU and kept alive."""
+"""Workers as actors of a Ray cluster. Dead ones are replaced.
+
+``RayWorkers`` is driven by ``workers``; ``SynGrpoWorker`` runs in the processes that Ray starts.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,7 @@ from typing import Any
 
 from syngrpo.data_server.options import RemoteSettings
 from syngrpo.data_server.ray_cluster import RayCluster, connect, import_ray, needs, reachable
-from syngrpo.data_server.worker import Worker
+from syngrpo.data_server.worker_process import Worker
 from syngrpo.sample import InputError
 from syngrpo.serving.supervision import Supervisor
 
@@ -22,13 +25,13 @@ ROOM_S = 30.0
 
 
 class SynGrpoWorker:
-    """One worker in a process that Ray starts, on a node with room for it."""
+    """A worker in a process that Ray starts on a node that has room for it."""
 
     def __init__(self, settings: RemoteSettings) -> None:
-        # Ray ends the process when its driver or its node does, and has set its priority.
+        # Ray ends the process together with its driver, and sets its priority.
         self._worker = Worker(settings, lambda: True, log.error)
 
-    def place(self) -> str:
+    def location(self) -> str:
         return f"{socket.gethostname()}, process {os.getpid()}"
 
     def run(self) -> None:
@@ -50,7 +53,7 @@ class _Actor:
             import_ray().remote(SynGrpoWorker).options(max_restarts=0, max_concurrency=3, **needs)
         )
         self._actor = actor_class.remote(settings)
-        self._placed = self._actor.place.remote()
+        self._placed = self._actor.location.remote()
         self._run = self._actor.run.remote()
 
     def is_placed(self) -> bool:

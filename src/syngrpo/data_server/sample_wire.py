@@ -1,7 +1,8 @@
-"""What travels between a data server and those who use it, as plain JSON data.
+"""What travels between a data server, its workers and trainers, as plain JSON data.
 
-The server checks and documents the same with the models of ``service/schemas.py``; this side needs
-no pydantic. Images travel as their encoded bytes, in base64 within JSON, or raw by their digest.
+The server checks and documents the same data with the models of ``api_schemas``; the functions here
+need no pydantic. Images travel as their encoded bytes: in base64 within JSON, or by their digest in
+an answer of their own.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from syngrpo.data_server.ports import Leased
+from syngrpo.data_server.job_exchange import Leased
 from syngrpo.painting.gate import GateThresholds
 from syngrpo.painting.painting_request import Canvas, Result
 from syngrpo.pool.jobs import EndedJob, Job, JobRequest, Rejected
@@ -20,7 +21,7 @@ from syngrpo.sample import EncodedImage, Sample
 from syngrpo.tasks import Constraints
 
 SMALL_IMAGE = 64 << 10
-"""Bytes of an image that costs less than a request of its own."""
+"""Images of at most so many bytes are sent within JSON: that costs less than another request."""
 
 Data = dict[str, Any]
 _PLAIN = ("cursor", "state", "attempts", "reason", "error", "scores")
@@ -31,32 +32,33 @@ def to_base64(data: bytes) -> str:
 
 
 def sample_data(sample: Sample) -> Data:
-    """All of a sample but the bytes of its image. Raises InputError for what is no plain data."""
+    """Return all of a sample but the bytes of its image. Raises InputError for values that JSON
+    cannot hold."""
     whose = {"id": sample.id, "parent": sample.parent, "depth": sample.depth}
     return {**whose, "dataset": sample.dataset, **sample_fields(sample)}
 
 
 def sample_from(data: Mapping[str, Any], image: EncodedImage) -> Sample:
-    """The reverse of ``sample_data``."""
+    """Return the sample of which ``sample_data`` is ``data``."""
     where = (data["parent"], data["depth"], data["dataset"])
     return sample_from_fields(dict(data), data["id"], image, *where)
 
 
 def unread_image(data: Mapping[str, Any], content: bytes) -> EncodedImage:
-    """An image of the size that the sample says: its bytes are not looked at again."""
+    """Return an image of the size that the sample's ``data`` say. Its bytes are not read."""
     width, height = data["size"]
     return EncodedImage(width, height, data=content)
 
 
 def digest_of(sample: Sample) -> str:
-    """The digest of a pool's sample's image: the name of its file."""
+    """Return the digest of the image of a pool's sample, which is the name of its file."""
     assert sample.image.path is not None
     return sample.image.path.name
 
 
 def leased_data(leased: Leased) -> Data:
-    """A lease. A small image of the parent travels with it; a large one apart, by its digest, for
-    the worker may have it already."""
+    """Return a lease as data. It contains the parent's image if that is small; a worker fetches a
+    large one by its digest, unless it still has it from an earlier job."""
     parent = sample_data(leased.parent) | {"image": digest_of(leased.parent), "content": None}
     content = leased.parent.image.read()
     if len(content) <= SMALL_IMAGE:
@@ -74,7 +76,7 @@ def leased_data(leased: Leased) -> Data:
 
 
 def leased_from(data: Mapping[str, Any], parent: Sample) -> Leased:
-    """The reverse of ``leased_data``, once the parent's image is there."""
+    """Return the lease of which ``leased_data`` is ``data``; ``parent`` has its image."""
     wanted = dict(data["constraints"])
     keep, forbidden = tuple(wanted.pop("keep")), tuple(wanted.pop("forbidden_labels"))
     return Leased(
@@ -90,7 +92,7 @@ def leased_from(data: Mapping[str, Any], parent: Sample) -> Leased:
 
 
 def result_data(leased: Leased, result: Result) -> Data:
-    """What a worker hands in for a job."""
+    """Return what a worker hands in for a job."""
     whose: Data = {"run": leased.run, "job": leased.job.id, "scores": result.scores}
     if isinstance(result, Rejected):
         return whose | {"reason": result.reason}
@@ -99,7 +101,7 @@ def result_data(leased: Leased, result: Result) -> Data:
 
 
 def ended_data(job: EndedJob, images: bool) -> Data:
-    """A job that ended; with its sample's image when ``images`` are wanted."""
+    """Return a job that ended; with the bytes of its sample's image when ``images`` is set."""
     sample = None
     if job.sample is not None:
         sample = sample_data(job.sample) | {"image": digest_of(job.sample)}
@@ -110,7 +112,7 @@ def ended_data(job: EndedJob, images: bool) -> Data:
 
 
 def ended_from(data: Mapping[str, Any]) -> EndedJob:
-    """The reverse of ``ended_data`` with images."""
+    """Return the job of which ``ended_data`` with images is ``data``."""
     row = data["sample"]
     sample = None
     if row is not None:
@@ -120,10 +122,10 @@ def ended_from(data: Mapping[str, Any]) -> EndedJob:
 
 
 def parent_data(sample: Sample) -> Data:
-    """A seed, with its image."""
+    """Return a seed with the bytes of its image."""
     return sample_data(sample) | {"content": to_base64(sample.image.read())}
 
 
 def requests_data(requests: Sequence[JobRequest]) -> list[Data]:
-    """Jobs to be submitted."""
+    """Return jobs that are to be submitted."""
     return [asdict(request) for request in requests]

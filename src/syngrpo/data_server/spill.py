@@ -1,12 +1,12 @@
-"""A file of records that are on their way to the pool.
+"""A file of records that wait to be passed on, to the pool or to a data server.
 
-An append is one copy into a memory-mapped file: no system call, so neither the disk nor another
-thread that wants the interpreter can hold it up. It survives ``kill -9`` of the process, though
-not the loss of power. What was handed on is acknowledged; after a crash, everything behind the
-last acknowledged record is handed on again, so whoever receives them must accept one twice.
+Appending copies bytes into a memory-mapped file. It makes no system call, so that neither the disk
+nor a thread that waits for the interpreter can delay it. Records survive ``kill -9`` of the
+process, but not a loss of power. Who passes them on acknowledges them; after a crash all records
+behind the last acknowledged one are passed on again, so their receiver must accept one twice.
 
-The file holds the offset of the first unacknowledged record (8 bytes, little endian), then, from
-``HEAD``, JSON lines, then zeros.
+The file holds the offset of the first record that is not acknowledged (8 bytes, little endian),
+then, from byte ``HEAD`` on, JSON lines, then zeros.
 """
 
 from __future__ import annotations
@@ -25,28 +25,30 @@ from syngrpo.sample import InputError
 
 HEAD = 64
 CAPACITY = 1 << 20
-"""Bytes of a new file. It doubles when they do not suffice."""
+"""Bytes of a new file. Its size doubles when they do not suffice."""
 COMPACT = CAPACITY // 4
-"""When more than this has been acknowledged, and nothing waits, the file starts anew."""
+"""When more bytes than this have been acknowledged and no record waits, writing begins at the start
+of the file again."""
 
 
 @dataclass(frozen=True)
 class Pending:
-    """Records not yet acknowledged, oldest first, and the offset behind the last of them."""
+    """Records that are not acknowledged, oldest first, and the offset behind the last of them."""
 
     records: list[dict[str, Any]]
     offset: int
 
 
 class Spill:
-    """One thread may call ``append`` while another calls ``pending`` and ``acknowledge``.
+    """A spill file, which belongs to one process at a time.
 
-    The file belongs to one process at a time. A record that a crash cut off is dropped when the
-    file is opened.
+    One thread may call ``append`` while another one calls ``pending`` and ``acknowledge``. A record
+    that a crash cut off is dropped when the file is opened.
     """
 
     def __init__(self, path: Path) -> None:
-        """Raises InputError when another process has it, OSError when the disk is full."""
+        """Open or create the file. Raises InputError when another process has it open, OSError when
+        the disk is full."""
         self._file = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
         try:
             if not lock_descriptor(self._file, blocking=False):
@@ -60,7 +62,8 @@ class Spill:
         self._end = self._without_torn_record()
 
     def append(self, records: list[dict[str, Any]]) -> None:
-        """Raises OSError when the file must grow and the disk is full; then nothing is added."""
+        """Add records. Raises OSError when the file must grow and the disk is full; then none is
+        added."""
         data = b"".join(json.dumps(record).encode("ascii") + b"\n" for record in records)
         if self._acknowledged == self._end > COMPACT:
             self._map[HEAD : self._end] = bytes(self._end - HEAD)
@@ -73,7 +76,7 @@ class Spill:
         self._end = end
 
     def pending(self, limit: int | None = None) -> Pending:
-        """What has been appended and not acknowledged: all of it, or the first records that have
+        """Return the records that are not acknowledged: all of them, or the first that have at most
         ``limit`` bytes together, at least one."""
         start = self._acknowledged
         end = self._end
@@ -81,17 +84,17 @@ class Spill:
             cut = self._map.rfind(b"\n", start, start + limit)
             end = (cut if cut >= 0 else self._map.find(b"\n", start, end)) + 1
         data = self._map[start:end]
-        if self._acknowledged != start:  # the file started anew meanwhile: nothing was waiting
+        if self._acknowledged != start:  # writing began at the start again: no record was waiting
             return Pending([], start)
         return Pending([json.loads(line) for line in data.splitlines()], end)
 
     def acknowledge(self, offset: int) -> None:
-        """Everything before ``offset`` has arrived and is never read again."""
+        """Note that every record before ``offset`` has arrived. They are not returned again."""
         struct.pack_into("<Q", self._map, 0, offset)
         self._acknowledged = offset
 
     def backlog(self) -> int:
-        """Bytes not yet acknowledged."""
+        """Bytes of the records that are not acknowledged."""
         return self._end - self._acknowledged
 
     def close(self) -> None:
@@ -99,12 +102,13 @@ class Spill:
         os.close(self._file)
 
     def _mapped(self, size: int) -> mmap.mmap:
-        # Reserved first: writing to mapped pages that the disk has no room for kills the process.
+        # The space is reserved first: the system kills a process that writes to mapped pages for
+        # which the disk has no room.
         os.posix_fallocate(self._file, 0, size)
         return mmap.mmap(self._file, size)
 
     def _without_torn_record(self) -> int:
-        """Where the next record goes; zeros what follows the last complete one."""
+        """Overwrite with zeros what follows the last complete record, and return its end."""
         zero = self._map.find(b"\0", self._acknowledged)
         written = zero if zero >= 0 else len(self._map)
         end = max(self._map.rfind(b"\n", self._acknowledged, written) + 1, self._acknowledged)

@@ -7,12 +7,11 @@ import signal
 import threading
 from types import FrameType
 
+from syngrpo.data_server.data_connection import DataServerConnection
 from syngrpo.data_server.options import RemoteSettings, SynthesisSettings
 from syngrpo.data_server.ray_cluster import RayCluster
 from syngrpo.data_server.ray_workers import RayWorkers
-from syngrpo.data_server.service.connection import Connection
-from syngrpo.data_server.worker import work
-from syngrpo.painting.generators import make_generator
+from syngrpo.data_server.worker_process import work
 from syngrpo.serving.http_client import Unavailable
 from syngrpo.serving.supervision import Supervisor, WorkerProcess
 from syngrpo.serving.wording import count
@@ -47,8 +46,9 @@ def run_workers(settings: RemoteSettings, cluster: RayCluster | None = None) -> 
     Raises InputError when the generator is unknown, the server refuses, or the cluster cannot be
     used. A server that does not answer yet is waited for.
     """
-    fingerprint = make_generator(settings.generator, settings.options).fingerprint
-    connection = Connection(settings.server)
+    settings.load_tasks()
+    fingerprint = settings.make_generator().fingerprint
+    connection = DataServerConnection(settings.server)
     try:
         connection.send("GET", "/v1/runs")
     except Unavailable as error:

@@ -12,7 +12,7 @@ from syngrpo.sample import EncodedImage, Sample
 from syngrpo.tasks import Constraints
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Canvas:
     """How a picture is put together from kept and painted pixels."""
 

@@ -53,21 +53,25 @@ def refuse_network_filesystem(directory: Path, mounts: Path = MOUNTS) -> None:
         )
 
 
+class PoolStorageError(InputError):
+    """The pool cannot be written: the disk is full or write-protected, or the database locked."""
+
+
 @contextmanager
 def explain_disk_errors(directory: Path) -> Iterator[None]:
-    """Raise InputError, with a line that says what to do, where the block fails because the disk is
-    full or write-protected or the database stays locked."""
+    """Raise PoolStorageError, with a line that says what to do, where the block fails because the
+    disk is full or write-protected or the database stays locked."""
     try:
         yield
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
-        raise InputError(_full(directory)) from error
+        raise PoolStorageError(_full(directory)) from error
     except sqlite3.OperationalError as error:
         message = _explanation(error.sqlite_errorcode & 0xFF, directory)
         if message is None:
             raise
-        raise InputError(message) from error
+        raise PoolStorageError(message) from error
 
 
 def _explanation(code: int, directory: Path) -> str | None:

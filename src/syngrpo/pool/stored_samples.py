@@ -22,6 +22,10 @@ _TUPLE = "__tuple__"
 """Marks a tuple in JSON, which has arrays only; a task's ground truth may hold tuples and lists."""
 
 
+class SampleIdTaken(InputError):  # noqa: N818
+    """The pool has another sample with this id."""
+
+
 @dataclass(frozen=True)
 class PoolSample:
     """A sample and what the pool knew of it when it was read.
@@ -208,8 +212,8 @@ def _from_json(value: Any) -> Any:
 def add_seed(connection: sqlite3.Connection, sample: Sample, image: str) -> bool:
     """Add a seed unless the pool has it; return True when it was added.
 
-    Raises InputError when the pool has a sample with this id but with other content or of another
-    dataset.
+    Raises SampleIdTaken when the pool has a sample with this id but with other content or of
+    another dataset.
     """
     body = pack(sample)
     known = connection.execute(
@@ -223,12 +227,12 @@ def add_seed(connection: sqlite3.Connection, sample: Sample, image: str) -> bool
         return True
     *content, dataset = known
     if content != [image, body, None]:
-        raise InputError(
+        raise SampleIdTaken(
             f"sample {sample.id} is in the pool with other content; "
             "give it another id, or start a new run directory"
         )
     if dataset != sample.dataset:
-        raise InputError(
+        raise SampleIdTaken(
             f"sample {sample.id} is in the pool as one of dataset {dataset!r}, not "
             f"{sample.dataset!r}; give the source its old name, or start a new run directory"
         )

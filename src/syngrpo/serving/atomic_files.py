@@ -1,7 +1,7 @@
 """Writing files and directories that are either complete or absent, whatever kills the process.
 
 Everything is written under a temporary name in the same folder and then renamed. A full disk is
-reported as one InputError.
+reported as DiskFull, an InputError.
 """
 
 from __future__ import annotations
@@ -20,6 +20,10 @@ _MEGABYTE = 1_000_000
 _NOTHING_FREE = 64_000
 
 
+class DiskFull(InputError):  # noqa: N818
+    """The disk has no room for what was to be written, or a quota is exhausted."""
+
+
 @contextmanager
 def atomic_file(target: Path, *, durable: bool = False) -> Iterator[Path]:
     """Yield the path of a temporary file beside ``target``, which the caller writes. On leaving,
@@ -27,7 +31,7 @@ def atomic_file(target: Path, *, durable: bool = False) -> Iterator[Path]:
 
     ``durable``: the content is synced to the disk before the rename, and the rename after it, so
     that the file also survives a loss of power. On an error the temporary file is removed and
-    ``target`` stays as it was. Folders are created. Raises InputError when the disk is full.
+    ``target`` stays as it was. Folders are created. Raises DiskFull when there is no room.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     temporary = _beside(target)
@@ -63,7 +67,7 @@ def atomic_directory(
 
     ``durable``: every file is synced to the disk before the rename. On an error the temporary
     directory is removed and ``target`` stays as it was; a killed process leaves the temporary
-    directory (see ``remove_unfinished``). A full disk becomes InputError, which says how much is
+    directory (see ``remove_unfinished``). A full disk becomes DiskFull, which says how much is
     free and how much was needed: the bytes written so far, or ``expected_bytes`` if that is more.
     """
     temporary = _beside(target)
@@ -117,11 +121,11 @@ def is_disk_full(error: BaseException, directory: Path) -> bool:
     return shutil.disk_usage(directory).free < _NOTHING_FREE
 
 
-def disk_full_error(path: Path, needed_bytes: int) -> InputError:
+def disk_full_error(path: Path, needed_bytes: int) -> DiskFull:
     """The error for the user. Call it after the partial output has been removed, because its
     message says how much space is free."""
     free = shutil.disk_usage(path.parent).free
-    return InputError(
+    return DiskFull(
         f"the disk is full: writing {path} needs more than {needed_bytes / _MEGABYTE:.1f} MB, "
         f"{free / _MEGABYTE:.1f} MB are free; free some space or choose another directory"
     )

@@ -29,7 +29,7 @@ class Prompts:
         self._lock = Lock()
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="prompts")
 
-    def foresee(self, samples: Iterable[Sample]) -> None:
+    def prefetch(self, samples: Iterable[Sample]) -> None:
         """Begins to encode them; any thread may call this. What goes wrong is told by ``take``."""
         for sample in samples:
             self._begin(sample)

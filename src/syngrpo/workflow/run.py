@@ -18,9 +18,10 @@ from syngrpo.config import STARTER, Config, dump_config, load_data
 from syngrpo.config.sections import PoolConfig
 from syngrpo.config.source import named
 from syngrpo.config.synthesis import SynthesisConfig
-from syngrpo.data_server.client import AsyncClient, DataClient, InlineClient
+from syngrpo.data_server.async_client import AsyncClient
+from syngrpo.data_server.client import DataClient, InlineClient
+from syngrpo.data_server.job_exchange import JobSink
 from syngrpo.data_server.options import SynthesisSettings
-from syngrpo.data_server.ports import JobSink
 from syngrpo.data_server.workers import LocalWorkers
 from syngrpo.evaluation.answering import evaluate
 from syngrpo.evaluation.evaluation_result import (
@@ -209,7 +210,7 @@ class _Run:
         server = self.config.server
         if server.url is None:
             return None
-        from syngrpo.data_server.service.server_sink import ServerSink, namespace_of
+        from syngrpo.data_server.server_sink import ServerSink, namespace_of
         from syngrpo.serving.bearer_token import read_token
 
         address = ServerAddress(server.url, read_token(server.token_file))
@@ -294,7 +295,7 @@ def _settings(synthesis: SynthesisConfig, directory: Path) -> SynthesisSettings:
     thresholds = GateThresholds(**synthesis.gate.model_dump())
     given = synthesis.model_dump(exclude={"mode", "prefetch", "gate", "judges"})
     return SynthesisSettings(
-        directory=directory, thresholds=thresholds, judges=synthesis.judges.options(), **given
+        directory=directory, gate=thresholds, judges=synthesis.judges.options(), **given
     )
 
 

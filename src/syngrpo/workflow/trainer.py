@@ -55,7 +55,7 @@ class Trainer:
         kept = REMEMBERED_STEPS * config.trainer.groups_per_step
         self.prompts = Prompts(policy, config.data.prompt_style, kept)
         if client is not None:
-            client.foresee(self._foresee)
+            client.prefetch_with(self._prefetch)
         with processes.whole(policy) as whole:  # as it will be when it samples
             self.rollout = rollout_of(config, whole, lambda: self.steps_done)
         method = config.method
@@ -245,9 +245,9 @@ class Trainer:
         if self.client is not None:
             self.client.load_state_dict(state["client"])
 
-    def _foresee(self, samples: Sequence[Sample]) -> None:
+    def _prefetch(self, samples: Sequence[Sample]) -> None:
         """Called by another thread. The other processes hear of theirs when they are drawn."""
-        self.prompts.foresee(sample for _, sample in self.processes.part(samples))
+        self.prompts.prefetch(sample for _, sample in self.processes.part(samples))
 
     def _random(self, purpose: str, index: int) -> np.random.Generator:
         """A stream of its own for every use, step and group: the same on any number of processes

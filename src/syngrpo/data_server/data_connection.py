@@ -1,4 +1,4 @@
-"""One HTTP connection to a data server, kept open."""
+"""Requests of workers and trainers to a data server."""
 
 from __future__ import annotations
 
@@ -10,27 +10,29 @@ from syngrpo.serving.http_client import HttpClient, ServerAddress
 ANSWER_S = 60.0
 """Seconds that an answer may take."""
 LATER = (408, 425, 500, 502, 503, 504, 507)
-"""Statuses that may be others later."""
+"""Statuses that mean: the same request may succeed later."""
 
 
-class Full(Exception):  # noqa: N818
-    """The server has no room for anything that was sent."""
+class NoRoom(Exception):  # noqa: N818
+    """The server has no room for any job that was sent (status 429)."""
 
 
-class Unfit(InputError):  # noqa: N818
-    """The server refuses what was sent, not who sent it."""
+class ContentRefused(InputError):  # noqa: N818
+    """The server refuses the content of the request (status 413 or 422)."""
 
 
-class Gone(InputError):  # noqa: N818
-    """The server does not know what was asked for."""
+class NotKnown(InputError):  # noqa: N818
+    """The server does not know the run or the image (status 404)."""
 
 
-REFUSALS = {404: Gone, 413: Unfit, 422: Unfit, 429: Full}
+REFUSALS = {404: NotKnown, 413: ContentRefused, 422: ContentRefused, 429: NoRoom}
 
 
-class Connection:
-    """Threads may share it. Every method raises Unavailable when the server does not answer, and
-    InputError, in one line, when it refuses."""
+class DataServerConnection:
+    """Open connections to one data server; threads may share it.
+
+    Every method raises Unavailable when the server does not answer, and InputError when it refuses.
+    """
 
     def __init__(self, server: ServerAddress) -> None:
         self._http = HttpClient(
@@ -45,11 +47,12 @@ class Connection:
         self.url = self._http.url
 
     def send(self, method: str, path: str, data: Any = None, **query: Any) -> Any:
-        """One request with JSON data; the JSON of its answer. Raises Full for status 429."""
+        """Send a request with JSON data and return the JSON of the answer. Raises NoRoom when the
+        server has no room for any job."""
         return self._http.request(method, path, json=data, params=query or None).json()
 
     def image(self, run: str, digest: str) -> bytes:
-        """The encoded bytes of an image."""
+        """Return the encoded bytes of an image."""
         return self._http.request("GET", f"/v1/runs/{run}/images/{digest}").content
 
     def close(self) -> None:

@@ -1,25 +1,61 @@
-"""What every request passes first: token, path, size; and what is counted of it."""
+"""What every request to the data server is checked for: token, path, size, and the images in it."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from syngrpo.data_server.service.limits import Limits
-from syngrpo.data_server.service.service_metrics import Metrics
+from syngrpo.data_server.service_metrics import Metrics
+from syngrpo.sample import MAX_PIXELS, EncodedImage, ImageTooLarge, InputError
 from syngrpo.serving.bearer_token import refusal
-from syngrpo.serving.refusals import refusal_response
+from syngrpo.serving.refusals import Refused, refusal_response
 
-OPEN_PATHS = ("/healthz",)
-"""Answered without a token, for whoever watches over processes."""
-IMAGE_PATHS = ("/samples", "/complete")
+WITHOUT_TOKEN = ("/healthz",)
+"""Paths that are answered without a token, for whoever watches over processes."""
+WITH_IMAGES = ("/samples", "/complete")
 """Ends of the paths whose bodies hold images."""
 
 
-class Guard:
-    """ASGI middleware. A body is read here, counted as it comes, whatever its header claims."""
+@dataclass(frozen=True)
+class Limits:
+    """The largest requests that are taken: ``body`` bytes without images, ``image_body`` bytes with
+    images, and images of ``image_pixels`` pixels."""
+
+    body: int = 4 << 20
+    image_body: int = 64 << 20
+    image_pixels: int = MAX_PIXELS
+
+
+def checked_image(content: bytes, limits: Limits) -> EncodedImage:
+    """Return an image whose header has been read; its pixels are not decoded.
+
+    Raises Refused when the bytes are no image, or one of more pixels than the limit.
+    """
+    try:
+        image = EncodedImage.from_bytes(content)
+    except ImageTooLarge as error:
+        raise Refused(413, str(error)) from None
+    except InputError as error:
+        raise Refused(422, str(error)) from None
+    except (ValueError, SyntaxError, OverflowError, MemoryError) as error:  # damaged headers
+        raise Refused(422, f"{len(content)} bytes are not a readable image ({error})") from None
+    if image.width * image.height > limits.image_pixels:
+        raise Refused(
+            413,
+            f"the image claims {image.width}x{image.height} pixels, more than "
+            f"{limits.image_pixels}; shrink it",
+        )
+    return image
+
+
+class RequestChecks:
+    """ASGI middleware that refuses requests and counts all of them.
+
+    It reads the body itself, up to the limit, whatever size the header claims.
+    """
 
     def __init__(self, app: ASGIApp, token: str | None, limits: Limits, metrics: Metrics) -> None:
         self._app = app
@@ -33,19 +69,19 @@ class Guard:
             return
         started, status = time.perf_counter(), 500
 
-        async def noting(message: Message) -> None:
+        async def noting_status(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
             await send(message)
 
         try:
-            await self._admit(scope, receive, noting)
+            await self._answer(scope, receive, noting_status)
         finally:
             route = getattr(scope.get("route"), "path", "none")
             self._metrics.request(route, status, time.perf_counter() - started)
 
-    async def _admit(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         refused = self._refusal(scope)
         if refused is None:
             limit = self._limit(scope["path"])
@@ -57,7 +93,7 @@ class Guard:
         await refusal_response(*refused)(scope, receive, send)
 
     def _refusal(self, scope: Scope) -> tuple[int, str] | None:
-        if self._token is not None and scope["path"] not in OPEN_PATHS:
+        if self._token is not None and scope["path"] not in WITHOUT_TOKEN:
             refused = refusal(self._token, _header(scope, b"authorization"))
             if refused is not None:
                 return refused
@@ -66,7 +102,7 @@ class Guard:
         return None
 
     def _limit(self, path: str) -> int:
-        images = path.endswith(IMAGE_PATHS)
+        images = path.endswith(WITH_IMAGES)
         return self._limits.image_body if images else self._limits.body
 
 
@@ -76,7 +112,7 @@ def _header(scope: Scope, name: bytes) -> bytes | None:
 
 
 async def _read(scope: Scope, receive: Receive, limit: int) -> bytes | None:
-    """The whole body, or None when it is larger than ``limit`` bytes."""
+    """Return the whole body, None when it is larger than ``limit`` bytes."""
     claimed = _header(scope, b"content-length")
     if claimed is not None and claimed.isdigit() and int(claimed[:20]) > limit:
         return None
@@ -94,7 +130,8 @@ async def _read(scope: Scope, receive: Receive, limit: int) -> bytes | None:
 
 
 def _replay(body: bytes, receive: Receive) -> Receive:
-    """The body in one piece, then what really comes: the client going away."""
+    """Return a receive function that gives the body in one piece, and then what the connection
+    gives."""
     waiting = [body]
 
     async def replayed() -> Message:

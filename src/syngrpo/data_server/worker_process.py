@@ -1,6 +1,9 @@
-"""A worker process: lease, paint, hand in, again. It holds no state that its death could lose.
+"""What a worker does: lease jobs, paint them, hand in the results, and begin again.
 
-Nothing here imports torch, so a worker with the embedded generator starts in well under a second.
+``work`` is the main function of a worker process. ``Worker`` is also used by actors of a Ray
+cluster. A worker may be killed at any moment: its leases expire, and others get its jobs.
+
+Nothing here imports torch, so that a worker with a small generator starts in under a second.
 """
 
 from __future__ import annotations
@@ -18,10 +21,9 @@ from functools import partial
 from multiprocessing.connection import Connection
 from typing import TypeVar
 
+from syngrpo.data_server.job_exchange import JobSource, Leased
 from syngrpo.data_server.options import RemoteSettings, SynthesisSettings
 from syngrpo.data_server.pool_jobs import PoolJobs, open_queue
-from syngrpo.data_server.ports import JobSource, Leased
-from syngrpo.painting.generators import make_generator
 from syngrpo.painting.judges.panel import load_judges
 from syngrpo.painting.painter import Failed, HandedBack, Painter
 from syngrpo.painting.painting_request import Result
@@ -30,12 +32,12 @@ from syngrpo.sample import InputError
 from syngrpo.serving.http_client import Stopped, Unavailable, call_until_available
 
 WATCH_S = 0.25
-"""How often a worker looks whether its server is still there, in seconds."""
+"""Seconds between two looks at the current job, its lease and the parent process."""
 IDLE_MIN_S, IDLE_MAX_S = 0.01, 0.2
-"""Pauses between two looks into an empty queue grow from one to the other."""
+"""The shortest and the longest pause between two looks into an empty queue, in seconds."""
 TURN_S, TURN_JOBS = 0.2, 16
-"""A worker takes as many jobs at once as it paints in so many seconds, and no more than so many: a
-turn through the queue should cost little, and a death little, too."""
+"""A worker leases as many jobs at once as it paints in ``TURN_S`` seconds, at most ``TURN_JOBS``:
+then leasing costs little time, and the death of a worker delays only few jobs."""
 
 T = TypeVar("T")
 
@@ -65,9 +67,10 @@ def work(
 
 
 class Worker:
-    """The work of a process that does nothing else: its end ends the process.
+    """The work of a process that does nothing else. Its end is the end of the process.
 
-    It goes on while it is ``wanted``. What ends it before its time goes through ``report`` first.
+    The process is ended when ``wanted`` returns False, or a job takes longer than its timeout. In
+    the second case, and after any error, ``report`` gets the reason first.
     """
 
     def __init__(
@@ -82,20 +85,21 @@ class Worker:
         self._name = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
         self._stopping = threading.Event()
         self._source: JobSource | None = None
-        # From the work to the watch, each replaced whole:
+        # Written by the work, read by the watching thread; each is replaced as a whole:
         self._held: list[Leased] = []
         self._current: tuple[Leased, float] | None = None
 
     def stop(self) -> None:
-        """Ends ``run`` after the job at hand."""
+        """Let ``run`` return after the current job."""
         self._stopping.set()
 
     def run(self) -> None:
-        """Until ``stop``. Raises InputError if the generator, the pool or the disk is at fault."""
+        """Work until ``stop`` is called. Raises InputError when the generator, the pool or the disk
+        cannot be used."""
         settings = self._settings
         threading.Thread(target=self._watch, name="watch", daemon=True).start()
-        generator = make_generator(settings.generator, settings.options)
-        painter = Painter(generator, load_judges(settings.judges))
+        settings.load_tasks()
+        painter = Painter(settings.make_generator(), load_judges(settings.judges))
         painter.load()
         source = self._source = self._open(settings, painter.fingerprint)
         idle, count = IDLE_MIN_S, 1
@@ -112,14 +116,15 @@ class Worker:
 
     def _open(self, settings: SynthesisSettings | RemoteSettings, fingerprint: str) -> JobSource:
         if isinstance(settings, RemoteSettings):
-            from syngrpo.data_server.service.remote_jobs import RemoteJobs
+            from syngrpo.data_server.remote_jobs import RemoteJobs
 
             return RemoteJobs(settings.server, self._name, fingerprint)
         pool = Pool.open(settings.directory)
         return PoolJobs(pool, open_queue(pool, settings), settings, self._name)
 
     def _paint(self, painter: Painter, source: JobSource, leased: list[Leased]) -> int:
-        """Works off what was leased, hands it in, gives the rest back; how many were tried."""
+        """Paint the leased jobs and hand in the results. Jobs that were not tried are given back.
+        Return how many were tried."""
         results: list[tuple[Leased, Result]] = []
         tried = 0
         for one in leased:
@@ -152,9 +157,10 @@ class Worker:
             return None
 
     def _watch(self) -> None:
-        """Runs beside the work: renews the lease, gives up a job that hangs, follows the parent.
+        """Renew the leases, give up a job that hangs, and end with the parent process. Runs in a
+        thread of its own.
 
-        It ends the process without ceremony, which is safe at any moment: the lease expires.
+        The process is ended at once, without any clean-up. This is safe, because leases expire.
         """
         try:
             self._watch_until_gone()
@@ -188,7 +194,7 @@ class Worker:
 
 
 def _report(problems: Connection, line: str) -> None:
-    """To the parent, unless it has gone."""
+    """Send a line to the parent process, unless it has ended."""
     try:
         problems.send(line)
     except BrokenPipeError:

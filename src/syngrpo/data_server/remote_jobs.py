@@ -1,4 +1,4 @@
-"""The worker's end of the queue, behind HTTP."""
+"""The ``JobSource`` of a worker on any host: jobs of a data server."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from syngrpo.data_server.ports import Leased
+from syngrpo.data_server.data_connection import ContentRefused, DataServerConnection
+from syngrpo.data_server.job_exchange import Leased
 from syngrpo.data_server.sample_wire import (
     Data,
     leased_from,
@@ -15,42 +16,42 @@ from syngrpo.data_server.sample_wire import (
     sample_from,
     unread_image,
 )
-from syngrpo.data_server.service.connection import Connection, Unfit
 from syngrpo.painting.painting_request import Result
 from syngrpo.sample import Sample
 from syngrpo.serving.http_client import ServerAddress
 
 WAIT_S = 1.0
-"""How long the server may keep a request for jobs waiting: SIGTERM waits for it, too."""
+"""Seconds that the server may wait for a job before it answers. A worker that is told to stop waits
+for this answer."""
 REMEMBERED_BYTES = 64 << 20
-"""Parents' images kept: one gets several children, one soon after the other."""
+"""Bytes of parents' images that are kept: most jobs of one parent follow each other."""
 ERROR_CHARACTERS = 60_000
+"""The longest traceback that is sent; of a longer one, the end."""
 HANDED_IN_BYTES = 32 << 20
-"""A request with pictures is no larger than this and one picture more."""
+"""Bytes of images after which a request gets no further image."""
 
 
 class RemoteJobs:
-    """See ``JobSource``."""
+    """The ``JobSource`` of the worker called ``worker``, for jobs of one ``generator``
+    (fingerprint)."""
 
     def __init__(self, server: ServerAddress, worker: str, generator: str) -> None:
-        self._connection = Connection(server)
+        self._connection = DataServerConnection(server)
         self._worker = worker
         self._generator = generator
         self._images: OrderedDict[str, bytes] = OrderedDict()
         self._remembered = 0
 
     def lease(self, count: int) -> list[Leased]:
-        """See ``JobSource``."""
         wanted = {"generator": self._generator, "count": count, "wait_s": WAIT_S}
         leases = self._post("lease", wanted)["leases"]
         return [leased_from(one, self._parent(one["run"], one["parent"])) for one in leases]
 
     def heartbeat(self, leased: Sequence[Leased]) -> None:
-        """See ``JobSource``."""
         self._post("heartbeat", {"jobs": _names(leased)})
 
     def complete(self, results: Sequence[tuple[Leased, Result]]) -> None:
-        """See ``JobSource``. A result that the server will not take is its job's failure."""
+        """Hand in results. A job whose result the server refuses is reported as failed."""
         waiting = [(leased, result_data(leased, result)) for leased, result in results]
         while waiting:
             now, size = 0, 0
@@ -59,7 +60,7 @@ class RemoteJobs:
                 now += 1
             try:
                 self._post("complete", {"results": [data for _, data in waiting[:now]]})
-            except Unfit as error:
+            except ContentRefused as error:
                 for leased, data in waiting[:now]:
                     self._complete_one(leased, data, str(error))
             del waiting[:now]
@@ -67,16 +68,14 @@ class RemoteJobs:
     def _complete_one(self, leased: Leased, data: Data, error: str) -> None:
         try:
             self._post("complete", {"results": [data]})
-        except Unfit:
+        except ContentRefused:
             self.fail(leased, error)
 
     def fail(self, leased: Leased, error: str) -> None:
-        """See ``JobSource``."""
         (name,) = _names([leased])
         self._post("fail", {**name, "error": error[-ERROR_CHARACTERS:]})
 
     def release(self, leased: Sequence[Leased]) -> None:
-        """See ``JobSource``."""
         self._post("release", {"jobs": _names(leased)})
 
     def _post(self, what: str, data: Data) -> Any:

@@ -1,4 +1,7 @@
-"""The typed surface of the API: what is accepted, and what is documented."""
+"""The data model of the HTTP API (pydantic): what requests may hold, and what answers look like.
+
+The models of requests are checked; those of answers only document them.
+"""
 
 from __future__ import annotations
 
@@ -7,16 +10,26 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Base64Bytes, BaseModel, ConfigDict, Field, model_validator
 
-from syngrpo.data_server.service.limits import BATCH, DESCRIPTION, INTEGER, NAME, RESPONSE
+from syngrpo.data_server.options import RUN_PATTERN
 from syngrpo.painting.gate import GateThresholds
 from syngrpo.painting.painting_request import Canvas
 from syngrpo.pool.sampling import SamplingPolicy
 from syngrpo.pool.stored_samples import PoolStats
 
-RUN_PATTERN = "^[a-z0-9_-]{1,64}$"
+DESCRIPTION = 4_000
+"""Characters of a description, at most."""
+RESPONSE = 64_000
+"""Characters of a policy's response, of a prompt or of a traceback, at most."""
+NAME = 512
+"""Characters of an id, a class name or a generator's fingerprint, at most."""
+BATCH = 256
+"""Jobs, samples, observations or results in one request, at most."""
+INTEGER = 2**63 - 1
+"""The largest integer that the database can hold."""
+
 DIGEST_PATTERN = "^[0-9a-f]{64}$"
 
-RunName = Annotated[str, Field(pattern=RUN_PATTERN, description="The namespace of a run.")]
+RunName = Annotated[str, Field(pattern=RUN_PATTERN, description="The name of a run.")]
 Digest = Annotated[str, Field(pattern=DIGEST_PATTERN, description="sha256, hexadecimal.")]
 Name = Annotated[str, Field(min_length=1, max_length=NAME)]
 Whole = Annotated[int, Field(ge=0, le=INTEGER)]
@@ -56,14 +69,14 @@ class RunOptions(Model):
 
 
 class RunInfo(BaseModel):
-    """``identity`` changes when the run's data was lost and began anew."""
+    """``identity`` is another one after the server has lost the data of the run."""
 
     run: str
     identity: str
 
 
-class Job(Model):
-    """New surroundings to paint. The first four fields are the idempotency key."""
+class SubmittedJob(Model):
+    """New surroundings to paint. Jobs with the same first four fields are the same job."""
 
     parent_id: Name
     description: str = Field(max_length=DESCRIPTION)
@@ -73,13 +86,13 @@ class Job(Model):
     response: str | None = Field(default=None, max_length=RESPONSE)
 
 
-class Jobs(Model):
-    jobs: list[Job] = Field(min_length=1, max_length=BATCH)
+class SubmittedJobs(Model):
+    jobs: list[SubmittedJob] = Field(min_length=1, max_length=BATCH)
 
 
 class Submitted(BaseModel):
-    """What became of submitted jobs. Those with a parent in ``missing_parents`` were not looked at:
-    upload the parents and submit these again."""
+    """What became of submitted jobs. Those with a parent in ``missing_parents`` were ignored:
+    upload the parents and submit the jobs again."""
 
     accepted: list[str]
     duplicates: list[str]
@@ -88,22 +101,22 @@ class Submitted(BaseModel):
     missing_parents: list[str]
 
 
-class Mask(Model):
+class RunLengthMask(Model):
     """COCO run lengths of [height, width]."""
 
     size: tuple[Whole, Whole]
     counts: str
 
 
-class Thing(Model):
+class Labelled(Model):
     """One labelled object; the box is xyxy in pixels."""
 
     label: str
     box: tuple[float, float, float, float]
-    mask: Mask | None = None
+    mask: RunLengthMask | None = None
 
 
-class Seed(Model):
+class SeedSample(Model):
     """A sample without a parent, with the encoded bytes of its image in base64."""
 
     id: Name
@@ -114,27 +127,27 @@ class Seed(Model):
     size: tuple[Whole, Whole] = Field(description="width and height of the image in pixels")
     question: str
     answer: Any
-    objects: list[Thing] = Field(max_length=10_000)
+    objects: list[Labelled] = Field(max_length=10_000)
     description: str | None = None
     columns: dict[str, Any] = {}
     content: Base64Bytes
 
     @model_validator(mode="after")
-    def _storable(self) -> Seed:
+    def _storable(self) -> SeedSample:
         plain = json.dumps([self.answer, self.columns], allow_nan=False, ensure_ascii=False)
         plain.encode()  # refuses half surrogates
         return self
 
 
-class Seeds(Model):
-    samples: list[Seed] = Field(min_length=1, max_length=BATCH)
+class SeedSamples(Model):
+    samples: list[SeedSample] = Field(min_length=1, max_length=BATCH)
 
 
 class Added(BaseModel):
     added: int
 
 
-class Observation(Model):
+class ReportedObservation(Model):
     """One visit of a sample by the trainer."""
 
     sample_id: Name
@@ -144,8 +157,8 @@ class Observation(Model):
     accuracy: Share
 
 
-class Observations(Model):
-    observations: list[Observation] = Field(min_length=1, max_length=BATCH)
+class ReportedObservations(Model):
+    observations: list[ReportedObservation] = Field(min_length=1, max_length=BATCH)
 
 
 class Observed(BaseModel):
@@ -179,7 +192,7 @@ class Leases(BaseModel):
     leases: list[LeasedJob]
 
 
-class Picture(Model):
+class PaintedImage(Model):
     """A picture that passed the worker's gate."""
 
     image: Base64Bytes
@@ -188,17 +201,17 @@ class Picture(Model):
     right: int = Field(default=0, description="pixels by which its objects moved to the right")
 
 
-class Result(Model):
+class JobResult(Model):
     """Exactly one of ``painted`` and ``reason``."""
 
     run: RunName
     job: Digest
     scores: dict[str, float] = Field(default={}, max_length=100)
-    painted: Picture | None = None
+    painted: PaintedImage | None = None
     reason: str | None = Field(default=None, min_length=1, max_length=100)
 
     @model_validator(mode="after")
-    def _one(self) -> Result:
+    def _one(self) -> JobResult:
         if (self.painted is None) == (self.reason is None):
             raise ValueError("give either painted or reason")
         if self.painted is not None and len(self.painted.hash) != 256:
@@ -206,19 +219,19 @@ class Result(Model):
         return self
 
 
-class Results(Model):
+class JobResults(Model):
     worker: Name
-    results: list[Result] = Field(min_length=1, max_length=BATCH)
+    results: list[JobResult] = Field(min_length=1, max_length=BATCH)
 
 
-class Held(Model):
+class HeldJob(Model):
     run: RunName
     job: Digest
 
 
 class HeldJobs(Model):
     worker: Name
-    jobs: list[Held] = Field(min_length=1, max_length=BATCH)
+    jobs: list[HeldJob] = Field(min_length=1, max_length=BATCH)
 
 
 class Failure(Model):

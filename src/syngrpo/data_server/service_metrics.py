@@ -1,4 +1,4 @@
-"""What Prometheus is told: ``GET /metrics``."""
+"""The metrics of a data server for Prometheus: the answer to ``GET /metrics``."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from syngrpo.data_server.service.runs import Runs
+from syngrpo.data_server.server_runs import Runs
 
 SEEN_S = 60.0
-"""A worker counts as there for so long after it was last heard of, in seconds."""
+"""Seconds after its last request for which a worker is counted."""
 BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 
 
 class Metrics:
-    """Requests and workers as they come; the runs' pools when they are asked for."""
+    """Counts requests and workers as they come; reads the pools when the metrics are asked for."""
 
     def __init__(self, runs: Runs) -> None:
         self._registry = CollectorRegistry()
@@ -39,18 +39,18 @@ class Metrics:
         self._registry.register(_Pools(runs))
 
     def request(self, route: str, status: int, seconds: float) -> None:
-        """One request was answered."""
+        """Count an answered request."""
         self._latency.labels(route).observe(seconds)
         self._requests.labels(route, str(status)).inc()
 
     def worker(self, name: str) -> None:
-        """A worker was heard of."""
+        """Note that a worker has sent a request."""
         self._workers.pop(name, None)
         self._workers[name] = time.monotonic()
         self._forget()
 
     def text(self) -> bytes:
-        """Everything, in Prometheus' text format."""
+        """Return all metrics in Prometheus' text format."""
         return generate_latest(self._registry)
 
     def _present(self) -> float:
@@ -58,7 +58,7 @@ class Metrics:
         return float(len(self._workers))
 
     def _forget(self) -> None:
-        """Names stand in the order in which they were last heard of."""
+        """Remove workers without a recent request. They are in the order of their last request."""
         oldest = time.monotonic() - SEEN_S
         while self._workers:
             name = next(iter(self._workers))
@@ -68,6 +68,8 @@ class Metrics:
 
 
 class _Pools(Collector):
+    """The sizes of the pools and queues of all runs."""
+
     def __init__(self, runs: Runs) -> None:
         self._runs = runs
 

@@ -1,4 +1,4 @@
-"""The runs that share a server: one pool and queue each, in a folder of its own."""
+"""The runs that use a data server. Each has a pool and a queue in a folder of its own."""
 
 from __future__ import annotations
 
@@ -12,25 +12,25 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from syngrpo.data_server.options import SynthesisSettings
-from syngrpo.data_server.pool_jobs import PoolJobs, open_queue, outcome
-from syngrpo.data_server.ports import Leased
-from syngrpo.data_server.service.schemas import RUN_PATTERN, RunOptions
-from syngrpo.painting.painting_request import Result as Work
+from syngrpo.data_server.api_schemas import RunOptions
+from syngrpo.data_server.job_exchange import Leased
+from syngrpo.data_server.options import RUN_PATTERN, SynthesisSettings
+from syngrpo.data_server.pool_jobs import PoolJobs, open_queue, result_for_queue
+from syngrpo.painting.painting_request import Result
 from syngrpo.pool.job_queue import JobQueue
 from syngrpo.pool.jobs import Admitted, JobRequest, Rejected, SubmitResult
 from syngrpo.pool.store import Pool
-from syngrpo.pool.stored_samples import Observation
+from syngrpo.pool.stored_samples import Observation, SampleIdTaken
 from syngrpo.sample import InputError, Sample
 from syngrpo.serving.atomic_files import atomic_write
 from syngrpo.serving.refusals import Refused
 
 RECORD = "run.json"
-"""In a run's folder: its identity and its options."""
+"""The file in a run's folder with its identity and its options."""
 
 
 class Run:
-    """One namespace. Its methods may be called from several threads."""
+    """One run on the server. Threads may call its methods at the same time."""
 
     def __init__(self, directory: Path, identity: str, options: RunOptions) -> None:
         self.name = directory.name
@@ -39,11 +39,11 @@ class Run:
         self.configure(options)
 
     def configure(self, options: RunOptions) -> None:
-        """Takes new options; jobs that are leased keep the old ones."""
+        """Use new options from now on. Jobs that are leased keep the old ones."""
         self._options = options
         self._settings = SynthesisSettings(
             self.pool.directory,
-            thresholds=options.thresholds,
+            gate=options.thresholds,
             **asdict(options.canvas),
             queue_limit=options.queue_limit,
             lease_s=options.lease_s,
@@ -52,8 +52,8 @@ class Run:
         self.queue: JobQueue = open_queue(self.pool, self._settings, options.policy)
 
     def submit(self, jobs: Sequence[JobRequest]) -> tuple[SubmitResult, list[str]]:
-        """What the queue says, and the parents that are missing, whose jobs it was not asked.
-        Raises Refused when not one job found room."""
+        """Submit jobs. Return the result of those whose parents are in the pool, and the ids of the
+        parents that are not. Raises Refused when there was room for none of the jobs."""
         missing = self.queue.unknown_parents(jobs)
         known = [job for job in jobs if job.parent_id not in missing]
         result = self.queue.submit(known)
@@ -62,7 +62,7 @@ class Run:
         return result, missing
 
     def observe(self, observations: Sequence[Observation]) -> list[str]:
-        """Records visits of samples that are here; returns the ids of the others."""
+        """Record measurements of samples that are in the pool. Return the ids of the others."""
         names = json.dumps(list({one.sample_id for one in observations}))
         with self.pool.database.read() as connection:
             known = {
@@ -77,22 +77,21 @@ class Run:
         return sorted({one.sample_id for one in observations} - known)
 
     def add_seeds(self, samples: Sequence[Sample]) -> int:
-        """Adds what is not there yet. Raises Refused when an id is taken by other content."""
+        """Add the samples that are not in the pool, and return their number. Raises Refused when
+        another sample has one of the ids."""
         try:
             return self.pool.add_seeds(samples)
-        except InputError as error:
-            if "is in the pool" not in str(error):
-                raise
+        except SampleIdTaken as error:
             raise Refused(409, str(error)) from None
 
     def lease(self, worker: str, generator: str, count: int) -> list[Leased]:
-        """Up to ``count`` jobs for a worker with that generator."""
+        """Lease up to ``count`` jobs to a worker with this generator (fingerprint)."""
         queue = self.queue
         return PoolJobs(self.pool, queue, self._settings, worker, generator, self.name).lease(count)
 
-    def complete(self, worker: str, results: dict[str, Work]) -> list[str]:
-        """Ends jobs by id; returns those that the worker held. Raises Refused for a picture of
-        another size than its parent, or whose objects moved out of it."""
+    def complete(self, worker: str, results: dict[str, Result]) -> list[str]:
+        """End jobs by their ids, and return those whose leases the worker held. Raises Refused for
+        an image that has another size than its parent, or out of which all objects were moved."""
         held = self.queue.held(worker, list(results))
         ended: list[tuple[str, Admitted | Rejected]] = []
         for job_id, job in held.items():
@@ -103,16 +102,17 @@ class Run:
                     raise Refused(422, f"the picture is {sizes[0]}, its parent {sizes[1]} pixels")
                 if abs(result.right) >= parent.image.width:
                     raise Refused(422, f"nothing is left of objects moved by {result.right} pixels")
-            ended.append((job_id, outcome(job, parent, result)))
+            ended.append((job_id, result_for_queue(job, parent, result)))
         done = self.queue.complete_all(worker, ended)
         return [job_id for (job_id, _), took in zip(ended, done, strict=True) if took]
 
 
 class Runs:
-    """All runs in a directory, which belongs to one server at a time."""
+    """All runs in a directory, which only one server may use at a time."""
 
     def __init__(self, directory: Path) -> None:
-        """Raises InputError when another server has the directory, or it cannot be used."""
+        """Open all runs in the directory. Raises InputError when another server uses it, or it
+        cannot be used."""
         self.directory = directory
         self._lock = threading.Lock()
         self._runs: dict[str, Run] = {}
@@ -126,7 +126,8 @@ class Runs:
                 self._runs[run.name] = run
 
     def open(self, name: str, options: RunOptions) -> Run:
-        """The run of that name, new or known, with these options from now on."""
+        """Return the run of this name, which is made if there is none. It has these options from
+        now on."""
         if not re.fullmatch(RUN_PATTERN, name):
             raise Refused(422, "the name of a run is 1 to 64 of a-z, 0-9, - and _")
         with self._lock:
@@ -143,14 +144,14 @@ class Runs:
             return run
 
     def get(self, name: str) -> Run:
-        """Raises Refused when there is no such run."""
+        """Return the run of this name. Raises Refused when there is none."""
         run = self._runs.get(name)
         if run is None:
             raise Refused(404, f"there is no run {name[:64]!r} here; PUT /v1/runs/NAME opens one")
         return run
 
     def lease(self, worker: str, generator: str, count: int) -> list[Leased]:
-        """Jobs of all runs; each time another run is asked first."""
+        """Lease up to ``count`` jobs of any run. Each call begins with another run."""
         leased: list[Leased] = []
         self._turn += 1
         runs = list(self)

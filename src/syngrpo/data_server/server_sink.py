@@ -1,4 +1,6 @@
-"""The trainer's end of the queue, behind HTTP: a run with a pool of its own and a shared server."""
+"""The ``JobSink`` of a run that uses a data server: the run keeps a pool of its own, and the server
+has another one for its jobs.
+"""
 
 from __future__ import annotations
 
@@ -14,10 +16,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from syngrpo.data_server.counts import SubmitCounts, count_submitted
+from syngrpo.data_server.data_connection import DataServerConnection, NoRoom, NotKnown
+from syngrpo.data_server.job_exchange import SubmitCounts
 from syngrpo.data_server.options import SynthesisSettings
 from syngrpo.data_server.sample_wire import ended_from, parent_data, requests_data
-from syngrpo.data_server.service.connection import Connection, Full, Gone
 from syngrpo.data_server.spill import Spill
 from syngrpo.pool.filesystem import explain_disk_errors
 from syngrpo.pool.jobs import JobRequest, SubmitResult
@@ -39,21 +41,24 @@ log = logging.getLogger(__name__)
 OUTBOX_NAME = "outbox.jsonl"
 NAMESPACE_NAME = "namespace.json"
 WAIT_S = 0.25
-"""How long the server may keep a request for outcomes waiting: what is to be sent waits, too."""
+"""Seconds that the server may wait for outcomes before it answers. Records to be sent wait for this
+answer, too."""
 SENT_BYTES, SENT_RECORDS = 1 << 20, 128
-"""Of one request, from the outbox. The server takes 4 MiB and 256 records."""
+"""Bytes and records of the outbox that are sent in one request. The server takes 4 MiB and 256
+records."""
 PULLED = 16
-"""Samples asked for at a time."""
+"""Ended jobs that one request asks for."""
 OUTBOX_BYTES = 64 << 20
-"""With so much waiting for a server that is down, jobs are dropped; measurements never are."""
+"""With so many bytes in the outbox of a server that is down, new jobs are dropped. Measurements are
+never dropped."""
 
 
 class ServerSink:
-    """A ``JobSink``: what is handed on goes to a file, and from there, in a thread, to the server.
+    """Writes jobs and measurements to a file, the outbox; a thread sends them to the server.
 
-    The same thread brings the outcomes and admitted samples back into the run's own pool, each
-    exactly once. A server that is down or slow is tried again, less and less often; what a killed
-    process left in its file is sent by the next one.
+    The same thread copies outcomes and admitted samples into the run's own pool, each exactly once.
+    While the server does not answer, it tries again at growing intervals. Records that a killed
+    process left in the outbox are sent by the next one.
     """
 
     def __init__(
@@ -64,14 +69,14 @@ class ServerSink:
         policy: SamplingPolicy,
     ) -> None:
         """Raises InputError when the address or the pool cannot be used."""
-        self._connection = Connection(server)
+        self._connection = DataServerConnection(server)
         self._path = f"/v1/runs/{namespace}"
         self._options = {
             "queue_limit": settings.queue_limit,
             "lease_s": settings.lease_s,
             "max_attempts": settings.max_attempts,
             "policy": asdict(policy),
-            "thresholds": asdict(settings.thresholds),
+            "thresholds": asdict(settings.gate),
             "canvas": asdict(settings.canvas),
         }
         self._pool = Pool.open(settings.directory)
@@ -84,8 +89,8 @@ class ServerSink:
         self._thread = threading.Thread(target=self._serve, name="data-server-link", daemon=True)
         self._thread.start()
 
-    def hand_on(self, observations: Sequence[Observation], requests: Sequence[JobRequest]) -> None:
-        """See ``JobSink``. Never waits for the server."""
+    def send(self, observations: Sequence[Observation], requests: Sequence[JobRequest]) -> None:
+        """Write records to the outbox. Does not wait for the server."""
         if self._error is not None:
             raise self._error
         records: list[dict[str, Any]] = [{"observation": asdict(one)} for one in observations]
@@ -98,20 +103,24 @@ class ServerSink:
                 self._outbox.append(records)
 
     def counts(self) -> list[SubmitCounts]:
-        """See ``JobSink``."""
         return [self._counts.popleft() for _ in range(len(self._counts))]
 
     def close(self) -> None:
-        """Sends what can be sent at once. The rest stays in the file, for when the run goes on."""
+        """Send what the server takes at once. The rest stays in the outbox until the run goes
+        on."""
         self._closing.set()
         self._thread.join()
         if self._outbox.backlog():
-            log.warning("%d bytes for the data server wait in outbox", self._outbox.backlog())
+            log.warning(
+                "%d bytes for the data server are still in %s; they are sent when the run goes on",
+                self._outbox.backlog(),
+                OUTBOX_NAME,
+            )
         self._connection.close()
         self._outbox.close()
         self._pool.close()
 
-    # What follows runs in the thread.
+    # The methods below run in the thread.
 
     def _serve(self) -> None:
         try:
@@ -142,12 +151,13 @@ class ServerSink:
             while self._outbox.backlog() and not self._closing.is_set():
                 self._push()
             self._pull(self._identity)
-        except Gone as error:  # another server, or one whose directory was lost
+        except NotKnown as error:  # another server, or one that has lost its directory
             self._identity = None
             raise Unavailable(str(error)) from None
 
     def _push(self) -> None:
-        """The next records of the outbox, measurements first: they free places in the queue."""
+        """Send the next records of the outbox; measurements first, because they make room in the
+        queue."""
         pending = self._outbox.pending(SENT_BYTES)
         records = pending.records
         observations = [one["observation"] for one in records if "observation" in one]
@@ -163,24 +173,25 @@ class ServerSink:
             self._upload(missing)
             orphans = [request for request in requests if request.parent_id in missing]
             if still := self._submit_known(orphans):
-                # Children of a server that lost its data: it cannot paint grandchildren.
+                # These parents are synthetic and the server has lost them: it cannot paint their
+                # children.
                 self._drop([request for request in orphans if request.parent_id in still])
 
     def _submit_known(self, requests: Sequence[JobRequest]) -> set[str]:
-        """Submits; returns the parents that the server does not know."""
+        """Submit jobs. Return the ids of parents that the server does not know."""
         data = {"jobs": requests_data(requests)}
         try:
             answer = self._connection.send("POST", f"{self._path}/jobs", data)
-        except Full:
+        except NoRoom:
             self._drop(requests)
             return set()
         missing = set(answer.pop("missing_parents"))
         seen = [request for request in requests if request.parent_id not in missing]
-        self._counts.append(count_submitted(seen, SubmitResult(**answer)))
+        self._counts.append(SubmitCounts.of(seen, SubmitResult(**answer)))
         return missing
 
     def _upload(self, names: set[str]) -> None:
-        """The seeds among these samples."""
+        """Upload those of these samples that are seeds."""
         for name in sorted(names):
             sample = self._pool.get(name)
             if sample.parent is None:
@@ -192,7 +203,7 @@ class ServerSink:
         self._counts.append(SubmitCounts(0, len(names), names))
 
     def _pull(self, identity: str) -> None:
-        """Outcomes that are new, with the admitted samples, into the run's pool."""
+        """Copy new outcomes, with the admitted samples, into the run's pool."""
         after = mirrored_up_to(self._pool, identity)
         query = {"after": after, "limit": PULLED, "wait_s": WAIT_S, "images": "true"}
         answer = self._connection.send("GET", f"{self._path}/outcomes", **query)
@@ -202,7 +213,8 @@ class ServerSink:
 
 
 def namespace_of(run_dir: Path) -> str:
-    """The run's name on a server: its directory's and something random, kept in the directory."""
+    """Return the name of a run on a server: that of its directory and something random. It is kept
+    in a file of the directory."""
     kept = run_dir / NAMESPACE_NAME
     if not kept.exists():
         stem = re.sub(r"[^a-z0-9_-]+", "-", run_dir.resolve().name.lower()).strip("-")[:50]

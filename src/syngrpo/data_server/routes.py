@@ -1,0 +1,307 @@
+"""The routes of the data server: what trainers and workers can ask it over HTTP.
+
+``trainer_routes``: open a run, submit jobs, report measurements, fetch what came of the jobs.
+``worker_routes``: lease jobs of any run, renew leases, hand in results, give jobs back. Both share
+one ``ServiceState``. Reading and writing the pools happens in threads; a request that waits for
+jobs or for outcomes is woken by a ``Signal``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Awaitable, Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, TypeVar
+
+from fastapi import APIRouter, Query, Request
+from fastapi import Path as InPath
+from starlette.responses import JSONResponse, Response
+
+from syngrpo.data_server import api_schemas as schemas
+from syngrpo.data_server.request_checks import Limits, checked_image
+from syngrpo.data_server.sample_wire import Data, ended_data, leased_data
+from syngrpo.data_server.server_runs import Run, Runs
+from syngrpo.data_server.service_metrics import Metrics
+from syngrpo.painting.painting_request import Painted, Result
+from syngrpo.pool.image_store import is_whole
+from syngrpo.pool.jobs import JobRequest, Rejected
+from syngrpo.pool.stored_samples import Observation, PoolStats, sample_from_fields
+from syngrpo.sample import Sample
+from syngrpo.serving.refusals import Refused
+from syngrpo.tasks import get_task
+
+T = TypeVar("T")
+
+THREADS = 4
+"""More threads would only wait for the one write lock of a database."""
+RECHECK_S = 1.0
+"""Seconds after which a waiting request looks again by itself: nothing signals that a lease has
+expired."""
+
+RunName = Annotated[str, InPath(pattern=schemas.RUN_PATTERN, description="The name of the run.")]
+Digest = Annotated[str, InPath(pattern=schemas.DIGEST_PATTERN, description="sha256 of the image.")]
+After = Annotated[int, Query(ge=0, le=schemas.INTEGER, description="cursor of the last one known")]
+Limit = Annotated[int, Query(ge=1, le=256)]
+Wait = Annotated[float, Query(ge=0, le=30, description="seconds to wait for the first")]
+Images = Annotated[bool, Query(description="with the images' bytes, in base64")]
+
+MEDIA_TYPES = {b"\x89PNG": "image/png", b"\xff\xd8\xff": "image/jpeg", b"RIFF": "image/webp"}
+"""First bytes of an image file → its media type."""
+
+
+class Signal:
+    """Wakes all requests that wait for the same thing to happen."""
+
+    def __init__(self) -> None:
+        self._event = asyncio.Event()
+
+    def send(self) -> None:
+        """Wake everybody who waits now."""
+        event, self._event = self._event, asyncio.Event()
+        event.set()
+
+    async def wait_for(self, look: Callable[[], Awaitable[list[T]]], seconds: float) -> list[T]:
+        """Call ``look`` now and after every signal, until it finds something or the time is over.
+        Return what it found."""
+        loop = asyncio.get_running_loop()
+        end = loop.time() + seconds
+        while True:
+            event = self._event  # taken before the look, so that a signal during it is not missed
+            if found := await look():
+                return found
+            left = end - loop.time()
+            if left <= 0:
+                return []
+            try:
+                await asyncio.wait_for(event.wait(), min(left, RECHECK_S))
+            except TimeoutError:
+                continue
+
+
+class ServiceState:
+    """What the routes share: the runs, the metrics, threads for the databases, and signals."""
+
+    def __init__(self, runs: Runs, limits: Limits) -> None:
+        self.runs = runs
+        self.limits = limits
+        self.metrics = Metrics(runs)
+        self.jobs_queued = Signal()
+        self.jobs_ended: defaultdict[str, Signal] = defaultdict(Signal)
+        """By the name of the run."""
+        self._closing = False
+        self._threads = ThreadPoolExecutor(THREADS, "database")
+
+    async def in_thread(self, call: Callable[[], T]) -> T:
+        """Run a function that reads or writes disks, without blocking the event loop."""
+        return await asyncio.get_running_loop().run_in_executor(self._threads, call)
+
+    def waiting_time(self, seconds: float) -> float:
+        """Return the seconds that a request may wait; 0 when the server is about to stop."""
+        return 0.0 if self._closing else seconds
+
+    def close_soon(self) -> None:
+        """Let all waiting requests answer now."""
+        self._closing = True
+        self.jobs_queued.send()
+        for signal in self.jobs_ended.values():
+            signal.send()
+
+    def close(self) -> None:
+        self._threads.shutdown()
+        self.runs.close()
+
+
+def trainer_routes(state: ServiceState) -> APIRouter:
+    """Make the routes below ``/v1/runs``."""
+    router = APIRouter(prefix="/v1/runs", tags=["trainer"])
+
+    @router.get("", response_model=schemas.RunStats)
+    async def all_stats() -> Response:
+        """Counts of every run."""
+        found = await state.in_thread(
+            lambda: {run.name: asdict(run.pool.stats()) for run in state.runs}
+        )
+        return JSONResponse({"runs": found})
+
+    @router.put("/{run}", response_model=schemas.RunInfo)
+    async def open_run(run: RunName, options: schemas.RunOptions) -> Response:
+        """Open a run, or go on with it, with these options from now on."""
+        opened = await state.in_thread(lambda: state.runs.open(run, options))
+        return JSONResponse({"run": opened.name, "identity": opened.identity})
+
+    @router.get("/{run}/stats", response_model=PoolStats)
+    async def stats(run: RunName) -> Response:
+        """Counts of one run's pool and queue."""
+        pool = state.runs.get(run).pool
+        return JSONResponse(asdict(await state.in_thread(pool.stats)))
+
+    @router.post("/{run}/jobs", response_model=schemas.Submitted)
+    async def submit(run: RunName, body: schemas.SubmittedJobs) -> Response:
+        """Submit jobs. What does not fit is dropped; 429 when nothing at all does."""
+        jobs = [JobRequest(**job.model_dump()) for job in body.jobs]
+        known = state.runs.get(run)
+        result, missing = await state.in_thread(lambda: known.submit(jobs))
+        state.jobs_queued.send()
+        return JSONResponse({**asdict(result), "missing_parents": missing})
+
+    @router.post("/{run}/samples", response_model=schemas.Added)
+    async def upload(run: RunName, body: schemas.SeedSamples) -> Response:
+        """Upload samples that jobs have as parents. Known ones are passed over."""
+        known = state.runs.get(run)
+        samples = [_seed(row, state.limits) for row in body.samples]
+        return JSONResponse({"added": await state.in_thread(lambda: known.add_seeds(samples))})
+
+    @router.post("/{run}/observations", response_model=schemas.Observed)
+    async def observe(run: RunName, body: schemas.ReportedObservations) -> Response:
+        """Report what was measured on samples; the same visit counts once."""
+        observed = [Observation(**one.model_dump()) for one in body.observations]
+        known = state.runs.get(run)
+        return JSONResponse({"ignored": await state.in_thread(lambda: known.observe(observed))})
+
+    async def ended(
+        run: str, admitted: bool, after: int, limit: int, wait_s: float, images: bool
+    ) -> Response:
+        known = state.runs.get(run)
+
+        def read() -> list[Data]:
+            return [ended_data(job, images) for job in known.queue.ended(after, limit, admitted)]
+
+        async def look() -> list[Data]:
+            return await state.in_thread(read)
+
+        jobs = await state.jobs_ended[run].wait_for(look, state.waiting_time(wait_s))
+        return JSONResponse({"jobs": jobs})
+
+    @router.get("/{run}/outcomes", response_model=schemas.EndedJobs)
+    async def outcomes(
+        run: RunName, after: After = 0, limit: Limit = 64, wait_s: Wait = 0, images: Images = False
+    ) -> Response:
+        """Every job that ended after a cursor, in order: admitted, rejected or dead."""
+        return await ended(run, False, after, limit, wait_s, images)
+
+    @router.get("/{run}/samples", response_model=schemas.EndedJobs)
+    async def samples(
+        run: RunName, after: After = 0, limit: Limit = 64, wait_s: Wait = 0, images: Images = False
+    ) -> Response:
+        """The jobs after a cursor whose pictures were admitted, with their samples."""
+        return await ended(run, True, after, limit, wait_s, images)
+
+    @router.get("/{run}/images/{digest}", response_class=Response)
+    async def image(run: RunName, digest: Digest, request: Request) -> Response:
+        """An image's encoded bytes. What a digest names never changes."""
+        path = state.runs.get(run).pool.images.path(digest)
+        lasting = {"ETag": f'"{digest}"', "Cache-Control": "private, max-age=31536000, immutable"}
+        if request.headers.get("if-none-match") == lasting["ETag"] and is_whole(path):
+            return Response(status_code=304, headers=lasting)
+        content = await state.in_thread(lambda: _content(path))
+        media_type = next((t for head, t in MEDIA_TYPES.items() if content.startswith(head)), None)
+        headers = lasting | {"X-Content-Type-Options": "nosniff"}
+        return Response(
+            content, media_type=media_type or "application/octet-stream", headers=headers
+        )
+
+    return router
+
+
+def worker_routes(state: ServiceState) -> APIRouter:
+    """Make the routes for workers. A worker's name identifies its leases, so every worker needs a
+    name of its own."""
+    router = APIRouter(prefix="/v1", tags=["worker"])
+
+    @router.post("/lease", response_model=schemas.Leases)
+    async def lease(body: schemas.LeaseRequest) -> Response:
+        """Lease jobs of any run for one generator; they come back unless the lease is renewed."""
+        state.metrics.worker(body.worker)
+
+        def take() -> list[Data]:
+            leased = state.runs.lease(body.worker, body.generator, body.count)
+            return [leased_data(one) for one in leased]
+
+        async def look() -> list[Data]:
+            return await state.in_thread(take)
+
+        leases = await state.jobs_queued.wait_for(look, state.waiting_time(body.wait_s))
+        return JSONResponse({"leases": leases})
+
+    @router.post("/heartbeat", response_model=schemas.Taken)
+    async def heartbeat(body: schemas.HeldJobs) -> Response:
+        """Renew leases; the answer names those that still hold."""
+        state.metrics.worker(body.worker)
+        return await for_each_run(body, lambda run, ids: run.queue.heartbeat(body.worker, ids))
+
+    @router.post("/release", response_model=schemas.Taken)
+    async def release(body: schemas.HeldJobs) -> Response:
+        """Give back jobs that were not tried; that counts as no attempt."""
+        answer = await for_each_run(body, lambda run, ids: run.queue.release(body.worker, ids))
+        state.jobs_queued.send()
+        return answer
+
+    @router.post("/fail", response_model=schemas.Taken)
+    async def fail(body: schemas.Failure) -> Response:
+        """Give back a job that went wrong; the last attempt makes it a dead letter."""
+        run = state.runs.get(body.run)
+        taken = await state.in_thread(lambda: run.queue.fail(body.job, body.worker, body.error))
+        state.jobs_queued.send()
+        state.jobs_ended[body.run].send()
+        return JSONResponse({"jobs": [body.job] if taken else []})
+
+    @router.post("/complete", response_model=schemas.Taken)
+    async def complete(body: schemas.JobResults) -> Response:
+        """Hand in pictures and rejections; the answer names the jobs that this ended."""
+        state.metrics.worker(body.worker)
+        results: defaultdict[Run, dict[str, Result]] = defaultdict(dict)
+        for result in body.results:
+            results[state.runs.get(result.run)][result.job] = _result(result, state.limits)
+
+        def end() -> list[str]:
+            return [job for run, of in results.items() for job in run.complete(body.worker, of)]
+
+        done = await state.in_thread(end)
+        for run in results:
+            state.jobs_ended[run.name].send()
+        return JSONResponse({"jobs": done})
+
+    async def for_each_run(
+        body: schemas.HeldJobs, call: Callable[[Run, list[str]], Iterable[str]]
+    ) -> Response:
+        held: defaultdict[Run, list[str]] = defaultdict(list)
+        for one in body.jobs:
+            held[state.runs.get(one.run)].append(one.job)
+        taken = await state.in_thread(
+            lambda: [job for run, ids in held.items() for job in call(run, ids)]
+        )
+        return JSONResponse({"jobs": taken})
+
+    return router
+
+
+def _seed(row: schemas.SeedSample, limits: Limits) -> Sample:
+    image = checked_image(row.content, limits)
+    if (image.width, image.height) != row.size:
+        raise Refused(
+            422,
+            f"sample {row.id} says its image has {row.size[0]}x{row.size[1]} pixels, the image "
+            f"{image.width}x{image.height}",
+        )
+    fields = row.model_dump(exclude={"content"})
+    sample = sample_from_fields(fields, row.id, image, None, 0, row.dataset)
+    get_task(sample.task).constraints(sample)  # raises InputError for labels that do not fit
+    return sample
+
+
+def _result(body: schemas.JobResult, limits: Limits) -> Result:
+    if body.painted is None:
+        return Rejected(str(body.reason), body.scores)
+    painted = body.painted
+    image = checked_image(painted.image, limits)
+    return Painted(image, painted.prompt, painted.hash, body.scores, painted.right)
+
+
+def _content(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        raise Refused(404, f"there is no image {path.name} here") from None

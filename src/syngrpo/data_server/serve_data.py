@@ -1,0 +1,163 @@
+"""The data server over HTTP, and the command ``syngrpo serve``.
+
+``create_app`` puts the routes, the checks of every request and the answers to refused ones
+together; ``serve`` runs this application in a process of its own, with workers beside it.
+"""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import uvicorn
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.responses import JSONResponse, Response
+
+from syngrpo.data_server.api_schemas import Health, Problem
+from syngrpo.data_server.options import RemoteSettings, WorkerSettings
+from syngrpo.data_server.ray_cluster import RayCluster
+from syngrpo.data_server.ray_workers import RayWorkers
+from syngrpo.data_server.request_checks import Limits, RequestChecks
+from syngrpo.data_server.routes import ServiceState, trainer_routes, worker_routes
+from syngrpo.data_server.server_runs import Runs
+from syngrpo.data_server.workers import LocalWorkers, make_workers
+from syngrpo.pool.filesystem import PoolStorageError
+from syngrpo.sample import InputError
+from syngrpo.serving.atomic_files import DiskFull
+from syngrpo.serving.bearer_token import require_token_beyond_loopback
+from syngrpo.serving.http_client import ServerAddress
+from syngrpo.serving.listening import GRACE_S, listen, local_url, server_url
+from syngrpo.serving.refusals import Refused, refusal_response
+
+REFUSALS: dict[int | str, dict[str, Any]] = {
+    400: {"model": Problem, "description": "not JSON, or a path with .."},
+    401: {"model": Problem, "description": "no token"},
+    403: {"model": Problem, "description": "the wrong token"},
+    404: {"model": Problem, "description": "no such run, image or path"},
+    409: {"model": Problem, "description": "the id is taken by other content"},
+    413: {"model": Problem, "description": "a body or an image that is too large"},
+    422: {"model": Problem, "description": "a value that is not allowed"},
+    429: {"model": Problem, "description": "the queue is full; see Retry-After"},
+    507: {"model": Problem, "description": "the server's disk is full"},
+}
+TITLE = "Syn-GRPO data server"
+ABOUT = "The evolving training sets of one or several runs: jobs in, painted samples out."
+
+
+def create_app(runs: Runs, token: str | None = None, limits: Limits | None = None) -> FastAPI:
+    """Make the ASGI application that serves these runs, and closes them at its end.
+
+    ``app.state.service`` is its ``ServiceState``.
+    """
+    limits = limits or Limits()
+    state = ServiceState(runs, limits)
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        yield
+        state.close()
+
+    app = FastAPI(
+        title=TITLE, version="1", description=ABOUT, lifespan=lifespan, responses=REFUSALS
+    )
+    app.state.service = state
+    app.add_middleware(RequestChecks, token=token, limits=limits, metrics=state.metrics)
+    _explain_refusals(app)
+    app.include_router(trainer_routes(state))
+    app.include_router(worker_routes(state))
+
+    @app.get("/healthz", response_model=Health, tags=["watching"])
+    async def healthz() -> Response:
+        """Whether the server answers. Needs no token."""
+        return JSONResponse({"status": "ok"})
+
+    @app.get("/metrics", response_class=Response, tags=["watching"])
+    async def metrics() -> Response:
+        """Everything that is counted, for Prometheus."""
+        text = await state.in_thread(state.metrics.text)
+        return Response(text, media_type="text/plain; version=0.0.4; charset=utf-8")
+
+    return app
+
+
+def _explain_refusals(app: FastAPI) -> None:
+    """Answer with one line of JSON whatever is refused."""
+
+    @app.exception_handler(Refused)
+    async def refused(request: Request, error: Refused) -> Response:
+        return refusal_response(error.status, str(error), error.retry_after)
+
+    @app.exception_handler(InputError)
+    async def wrong_input(request: Request, error: InputError) -> Response:
+        status = 507 if isinstance(error, PoolStorageError | DiskFull) else 422
+        return refusal_response(status, str(error))
+
+    @app.exception_handler(RecursionError)
+    async def too_deep(request: Request, error: RecursionError) -> Response:
+        return refusal_response(422, "the data is nested too deeply")
+
+    @app.exception_handler(RequestValidationError)
+    async def wrong_value(request: Request, error: RequestValidationError) -> Response:
+        first, *more = error.errors()
+        where = ".".join(str(part)[:60] for part in first["loc"])
+        line = f"{where}: {first['msg']}" + (f", and {len(more)} more" if more else "")
+        return refusal_response(400 if first["type"] == "json_invalid" else 422, line)
+
+    @app.exception_handler(HTTPException)
+    async def http(request: Request, error: HTTPException) -> Response:
+        answer = refusal_response(error.status_code, str(error.detail))
+        answer.headers.update(error.headers or {})
+        return answer
+
+
+def serve(
+    directory: Path,
+    host: str,
+    port: int,
+    token: str | None,
+    workers: WorkerSettings,
+    cluster: RayCluster | None = None,
+) -> None:
+    """Serve until SIGTERM or SIGINT. One line with the address is printed once the server listens.
+
+    The runs' pools are in ``directory``. The ``workers`` run beside the server, or on a Ray
+    ``cluster``. Raises InputError when the address is in use or can be reached by other hosts
+    without a token, and when the directory, a user's task or the cluster cannot be used.
+    """
+    require_token_beyond_loopback(host, token)
+    workers.load_tasks()
+    runs = Runs(directory)
+    app = create_app(runs, token)
+    listener = listen(host, port)
+    url = server_url(host, listener)
+    config = uvicorn.Config(
+        app, log_level="warning", access_log=False, timeout_graceful_shutdown=GRACE_S
+    )
+    for name in (signal.SIGTERM, signal.SIGINT):  # uvicorn raises them again after it has stopped
+        signal.signal(name, lambda number, frame: None)
+    print(f"serving {directory} on {url}", flush=True)
+    own = ServerAddress(url if cluster else local_url(host, listener), token)
+    with make_workers(RemoteSettings(own, **vars(workers)), cluster) as running:
+        _Server(config, app.state.service, running).run(sockets=[listener])
+
+
+class _Server(uvicorn.Server):
+    """Before it stops, it tells its workers and answers the requests that wait."""
+
+    def __init__(
+        self, config: uvicorn.Config, state: ServiceState, workers: LocalWorkers | RayWorkers
+    ) -> None:
+        super().__init__(config)
+        self._state = state
+        self._workers = workers
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        self._workers.stop_soon()
+        self._state.close_soon()
+        super().handle_exit(sig, frame)
