@@ -33,7 +33,7 @@ def write(
 
     samples = _samples(split, task, count, seed, size)
     write_jsonl(samples, out / "data.jsonl", out / "images")
-    print(f"{len(samples)} samples in {out / 'data.jsonl'}")
+    print(f"{wording.count(len(samples), 'sample')} in {out / 'data.jsonl'}")
 
 
 @rooms_app.command("show")
@@ -51,7 +51,7 @@ def show(
     samples = _samples(split, task, count, seed, size)
     out.parent.mkdir(parents=True, exist_ok=True)
     contact_sheet(samples).save(out, format="PNG")
-    print(f"{len(samples)} samples in {out}")
+    print(f"{wording.count(len(samples), 'sample')} in {out}")
 
 
 @rooms_app.command("starter")

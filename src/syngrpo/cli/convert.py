@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from syngrpo.cli.options import Columns, DataSplit, DataTask, column_mapping
+from syngrpo.serving.wording import count
 
 
 def convert(
@@ -46,4 +47,4 @@ def convert(
     samples = read_dataset(Path(source), format, options)
     with progress_bar("writing", len(samples)) as advance:
         write_dataset(samples, out, to, advance)
-    print(f"{len(samples)} samples in {out}")
+    print(f"{count(len(samples), 'sample')} in {out}")

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Literal
 
 from syngrpo.sample import InputError
+from syngrpo.serving.wording import count
 from syngrpo.tasks.labels import shown
 
 SHOWN_PROBLEMS = 20
@@ -72,11 +73,11 @@ class Problems:
             return
         if on_bad_row == "error" or self.refused:
             raise InputError(first_of(lines))
-        logger.warning("skipped %d bad rows: %s", len(lines), first_of(lines))
+        logger.warning("skipped %s: %s", count(len(lines), "bad row"), first_of(lines))
 
 
 def first_of(lines: Sequence[str]) -> str:
     """The first 20 lines joined to one, and how many more there are."""
     more = len(lines) - SHOWN_PROBLEMS
-    rest = f"; and {more} more bad rows" if more > 0 else ""
+    rest = f"; and {count(more, 'more bad row')}" if more > 0 else ""
     return "; ".join(lines[:SHOWN_PROBLEMS]) + rest
