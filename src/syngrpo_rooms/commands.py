@@ -30,6 +30,7 @@ def write(
 ) -> None:
     """Write samples of a split as JSONL with images."""
     from syngrpo.formats.jsonl import write_jsonl
+    from syngrpo.serving import wording
 
     samples = _samples(split, task, count, seed, size)
     write_jsonl(samples, out / "data.jsonl", out / "images")
@@ -47,6 +48,7 @@ def show(
 ) -> None:
     """Draw samples of a split on one sheet, with their questions and answers."""
     from syngrpo.formats.contact_sheet import contact_sheet
+    from syngrpo.serving import wording
 
     samples = _samples(split, task, count, seed, size)
     out.parent.mkdir(parents=True, exist_ok=True)
