@@ -80,11 +80,11 @@ def _rows(
 def measure(path: Path) -> tuple[float, float, float, float]:
     """Return seconds of wall clock and of the processor, and the peak memory in MB before and
     after. The memory is that of this process, so it must be a new one."""
-    from syngrpo.formats.jsonl import read_jsonl
+    from syngrpo.formats.source import Source, read_dataset
 
     before = _peak_mb()
     clock, processor = time.perf_counter(), time.process_time()
-    samples = read_jsonl(path)
+    samples = read_dataset(Source(path=(path,), format="jsonl"))
     seconds = time.perf_counter() - clock
     own = time.process_time() - processor
     assert samples[-1].image.width == SIDE

@@ -6,8 +6,7 @@ import io
 from dataclasses import replace
 from pathlib import Path
 
-from syngrpo.formats.answers import answer_boxes
-from syngrpo.formats.contact_sheet import contact_sheet
+from syngrpo.formats.survey import contact_sheet
 from syngrpo.pages.pool_gallery import open_pool
 from syngrpo.pool.store import Pool
 from syngrpo.sample import Sample
@@ -34,7 +33,7 @@ def write_sheet(run: Path, path: Path) -> bool:
         return False
     rows = [*_spread(ids[:third], COLUMNS), *_spread(ids[-third:], COLUMNS)]
     samples = [_captioned(pool.get(name)) for name in rows]
-    sheet = contact_sheet(samples, columns=COLUMNS)
+    sheet = contact_sheet(samples, columns=COLUMNS, words=False)
     pool.close()
     for colours in COLOURS:
         buffer = io.BytesIO()
@@ -61,6 +60,5 @@ def _spread(ids: list[str], count: int) -> list[str]:
 
 
 def _captioned(sample: Sample) -> Sample:
-    """Put the description in place of the question, and remove an answer without boxes."""
-    answer = sample.answer if answer_boxes(sample.answer) else ""
-    return replace(sample, question=sample.description or "", answer=answer)
+    """Put the description in place of the question."""
+    return replace(sample, question=sample.description or "")

@@ -39,12 +39,21 @@ def option(default: Any, description: str, **bounds: Any) -> Any:
     return field(default=default, metadata=metadata)
 
 
+class OptionError(InputError):
+    """An option with a wrong value. ``key`` is its name, "" when several do not go together, and
+    ``problem`` says what the value should be."""
+
+    def __init__(self, key: str, problem: str, whose: str) -> None:
+        super().__init__(f"option {key} of {whose}: {problem}" if key else f"{whose}: {problem}")
+        self.key, self.problem = key, problem
+
+
 def read_options(kind: type[T], values: Mapping[str, Any], whose: str) -> T:
     """Return an options dataclass from plain values, as a configuration or a command line has them.
 
     For options of an extension, which ``syngrpo.config`` does not know. ``whose`` says in messages
-    what the options belong to: "generator 'http'". Raises InputError for an unknown key, a missing
-    one, and a value of the wrong type or out of bounds.
+    what the options belong to: "generator 'http'". Raises InputError for an unknown key, and
+    OptionError for a missing one and a value of the wrong type or out of bounds.
     """
     from pydantic import TypeAdapter, ValidationError  # many workers have no options to check
 
@@ -56,8 +65,5 @@ def read_options(kind: type[T], values: Mapping[str, Any], whose: str) -> T:
         return TypeAdapter(kind).validate_python(dict(values))
     except ValidationError as error:
         first = error.errors()[0]
-        message = first["msg"].removeprefix("Value error, ")
-        if not first["loc"]:
-            raise InputError(f"{whose}: {message}") from None
-        key = ".".join(map(str, first["loc"]))
-        raise InputError(f"option {key} of {whose}: {message}") from None
+        key, problem = ".".join(map(str, first["loc"])), first["msg"].removeprefix("Value error, ")
+        raise OptionError(key, problem, whose) from None

@@ -21,7 +21,7 @@ SizeOption = Annotated[int, typer.Option(min=64, max=512, help="Side of an image
 
 @rooms_app.command("write")
 def write(
-    out: Annotated[Path, typer.Option(help="Directory for data.jsonl and images/.")],
+    out: Annotated[Path, typer.Option(help="A new directory for data.jsonl and images/.")],
     split: SplitOption = "train",
     task: TaskOption = "rec",
     count: CountOption = 500,
@@ -29,12 +29,11 @@ def write(
     size: SizeOption = 128,
 ) -> None:
     """Write samples of a split as JSONL with images."""
-    from syngrpo.formats.jsonl import write_jsonl
-    from syngrpo.serving import wording
+    from syngrpo.formats.export import write_dataset
 
     samples = _samples(split, task, count, seed, size)
-    write_jsonl(samples, out / "data.jsonl", out / "images")
-    print(f"{wording.count(len(samples), 'sample')} in {out / 'data.jsonl'}")
+    write_dataset(samples, out, "jsonl")
+    print(f"{len(samples)} samples in {out / 'data.jsonl'}")
 
 
 @rooms_app.command("show")
@@ -47,13 +46,12 @@ def show(
     size: SizeOption = 128,
 ) -> None:
     """Draw samples of a split on one sheet, with their questions and answers."""
-    from syngrpo.formats.contact_sheet import contact_sheet
-    from syngrpo.serving import wording
+    from syngrpo.formats.survey import contact_sheet
 
     samples = _samples(split, task, count, seed, size)
     out.parent.mkdir(parents=True, exist_ok=True)
     contact_sheet(samples).save(out, format="PNG")
-    print(f"{wording.count(len(samples), 'sample')} in {out}")
+    print(f"{len(samples)} samples in {out}")
 
 
 @rooms_app.command("starter")

@@ -8,13 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
 
 from syngrpo.boxes import encode_mask
+from syngrpo.formats import Format, Problems, ReadRequest
+from syngrpo.options import REQUIRED, option
 from syngrpo.sample import Box, EncodedImage, InputError, LabelledObject, Sample
-from syngrpo.tasks import AsksFor, Task, get_task
+from syngrpo.tasks import AsksFor, Task, default_task, get_task
 from syngrpo_rooms.closed_questions import REASONING_KINDS, reasoning_questions
 from syngrpo_rooms.object_questions import Kind, detection_question, rec_questions
 from syngrpo_rooms.room_renderer import Rendered, render
@@ -151,3 +154,29 @@ _ASK: dict[AsksFor, Callable[[Split, int, np.random.Generator], _Asked]] = {
     "classes": _ask_detection,
     "question": _ask_reasoning,
 }
+
+
+@dataclass(frozen=True)
+class RoomsOptions:
+    """The keys of a source of rooms."""
+
+    split: Split = option(REQUIRED, "which looks and layouts: train, test, ood, dev or broad")
+    count: int = option(500, "number of samples", ge=1)
+    seed: int = option(0, "another seed gives other scenes", ge=0)
+    size: int = option(128, "side of the image in pixels", ge=64, le=512)
+
+
+class RoomsFormat(Format):
+    """The data format ``rooms``: samples of the embedded world, generated when they are read."""
+
+    name = "rooms"
+    options = RoomsOptions
+    reads_files = False
+    default_task = default_task("object")
+
+    def read(self, path: Path | None, request: ReadRequest, problems: Problems) -> list[Sample]:
+        options: RoomsOptions = request.options
+        task = request.task.name if request.task is not None else default_task("object")
+        samples = rooms_samples(options.split, options.count, options.seed, task, options.size)
+        place = f"rooms {options.split}"
+        return [one for one in samples if problems.claim(one.id, f"{place} {one.id}")]

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from data_sets import read_data
 from PIL import Image
 
 from syngrpo.cli.main import main
 from syngrpo.config import load_config, load_data
-from syngrpo.formats.registry import read_dataset
 from syngrpo.formats.survey import survey
 from syngrpo.sample import InputError
 
@@ -89,11 +89,13 @@ def test_everything_that_is_wrong_is_listed_with_its_line(check: Check, tmp_path
     result = check(good, bad, tmp_path / "cut.jsonl", tmp_path / "gone.jsonl")
     assert result.returncode == 2
     for number in range(1, 31):
-        assert f"{bad}:{number}: unknown task 'x'" in result.stdout
+        assert f"{bad}:{number}: task 'x' is unknown" in result.stdout
     assert f"{bad}:31: id 'a' is taken by {good}:1" in result.stdout
     assert f"{tmp_path / 'cut.jsonl'}:1: image {tmp_path / 'cut.png'} cannot be" in result.stdout
     assert "gone.jsonl does not exist" in result.stdout
-    assert result.stderr.splitlines() == ["error: the data have 33 errors; they are listed above"]
+    assert result.stderr.splitlines() == [
+        "error: 33 things are wrong with the data; they are listed above"
+    ]
 
 
 def test_a_config_is_checked_source_by_source(check: Check, tmp_path: Path) -> None:
@@ -101,15 +103,15 @@ def test_a_config_is_checked_source_by_source(check: Check, tmp_path: Path) -> N
     write(tmp_path / "two.jsonl", rec("a", task="x"), rec("b"))
     path = config(tmp_path, "[{path: one.jsonl}, {path: two.jsonl}]", "{val: {path: one.jsonl}}")
     result = check(path)
-    assert result.returncode == 2 and "two.jsonl:1: unknown task" in result.stderr
+    assert result.returncode == 2 and "two.jsonl:1: task 'x' is unknown" in result.stderr
     assert all(name in result.stdout for name in ("train one", "train two", "sets val"))
     assert check(path, "--task", "rec").stderr.startswith("error: task: a config says that")
 
 
 def test_wrong_options_are_one_line(check: Check) -> None:
     for arguments, told in (
-        ([COCO, "--task", "depth"], "task: 'depth' is not allowed"),
-        ([COCO, "--format", "xml"], "format: 'xml' is not allowed"),
+        ([COCO, "--task", "depth"], "task 'depth' is unknown"),
+        ([COCO, "--format", "xml"], "format 'xml' is unknown"),
         ([COCO, "--columns", "a"], "write it as OUR_FIELD=THEIR_COLUMN"),
         ([COCO, "--task", "isr"], "cannot be read as task 'isr'"),
     ):
@@ -123,15 +125,15 @@ def test_turned_pictures_are_counted(tmp_path: Path) -> None:
     exif[0x0112] = 6
     path = write(tmp_path / "data.jsonl", rec("a"), rec("b", image="turned.jpg"))
     Image.new("RGB", (64, 48)).save(tmp_path / "turned.jpg", exif=exif)
-    samples = read_dataset(path)
+    samples = read_data(path)
     assert (samples[1].image.width, samples[1].image.height) == (64, 48)
     assert samples[1].image.decode().shape == (48, 64, 3)
     assert survey(samples).rotated == 1
 
 
 def test_the_survey_counts_each_object_once() -> None:
-    found = survey(read_dataset(FIXTURES / "jsonl" / "data.jsonl"))
-    samples = read_dataset(FIXTURES / "jsonl" / "data.jsonl")
+    found = survey(read_data(FIXTURES / "jsonl" / "data.jsonl"))
+    samples = read_data(FIXTURES / "jsonl" / "data.jsonl")
     by_image = {s.image.path: len(s.objects) for s in samples}
     assert sorted(found.boxes_per_image) == sorted(by_image.values())
     assert found.classes.total() == found.masks == sum(by_image.values())

@@ -7,13 +7,12 @@ import sys
 from pathlib import Path
 
 import pytest
-from export_samples import assert_round_trip, by_id, read_back
+from data_sets import read_data
+from export_samples import WRITTEN, assert_round_trip, by_id, read_back
 from made_up_run import fill_pool
 
 from syngrpo.cli.main import app
-from syngrpo.formats.lineage import LINEAGE
-from syngrpo.formats.out import WRITERS
-from syngrpo.formats.registry import read_dataset
+from syngrpo.formats.lineage_columns import LINEAGE
 from syngrpo.pool.store import Pool
 from syngrpo.sample import InputError
 
@@ -22,8 +21,8 @@ FIXTURES = Path(__file__).parents[1] / "fixtures"
 KILLED_HALFWAY = """
 import sys, time
 from pathlib import Path
-from syngrpo.formats.out import write_dataset
-from syngrpo.formats.registry import read_dataset
+from syngrpo.formats.export import write_dataset
+from syngrpo.formats.source import Source, read_dataset
 
 source, out, format = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3]
 written = 0
@@ -35,7 +34,7 @@ def advance():
         print("halfway", flush=True)
         time.sleep(60)
 
-write_dataset(read_dataset(source), out, format, advance)
+write_dataset(read_dataset(Source(path=(source,))), out, format, advance)
 """
 
 
@@ -50,7 +49,7 @@ def test_a_killed_export_is_not_there_and_can_be_repeated(tmp_path: Path, format
     process.wait()
     process.stdout.close()
     assert not out.exists() and (tmp_path / ".unfinished-out").exists()
-    assert_round_trip(read_dataset(source), out, format)
+    assert_round_trip(read_data(source), out, format)
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
 
@@ -67,7 +66,7 @@ def syngrpo(*arguments: str | Path) -> None:
     app([str(argument) for argument in arguments], standalone_mode=False)
 
 
-@pytest.mark.parametrize("format", WRITERS)
+@pytest.mark.parametrize("format", WRITTEN)
 def test_pool_export_writes_the_admitted_samples(run: Path, tmp_path: Path, format: str) -> None:
     out = tmp_path / "out"
     syngrpo("pool", "export", run, "--out", out, "--format", format)

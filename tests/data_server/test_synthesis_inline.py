@@ -8,10 +8,10 @@ from typing import NoReturn
 
 import numpy as np
 import pytest
+from data_sets import read_data
 
 from syngrpo.data_server.client import InlineClient
 from syngrpo.data_server.options import SynthesisSettings
-from syngrpo.formats.jsonl import read_jsonl
 from syngrpo.painting.compositing import keep_mask
 from syngrpo.painting.gate import GateThresholds
 from syngrpo.pool.jobs import JobRequest
@@ -128,7 +128,7 @@ def test_the_gate_and_an_empty_description_reject_by_name(tmp_path: Path) -> Non
 
 
 def test_photographs_are_painted_around_in_their_own_size(tmp_path: Path) -> None:
-    photos = read_jsonl(PHOTOS)
+    photos = read_data(PHOTOS)
     for generator in ("rooms", "synthesis_generators:Smaller"):
         folder = tmp_path / generator.rpartition(":")[2]
         synthesis = client(folder, photos, generator)

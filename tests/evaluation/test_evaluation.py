@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from data_sets import write_data
 from report_page import read
 from tiny_models import save_tiny_qwen
 from torchvision.ops import box_iou
@@ -24,8 +25,6 @@ from syngrpo.evaluation.evaluation_result import (
 from syngrpo.evaluation.model_evaluation import evaluate_model, how_to_ask
 from syngrpo.evaluation.predictions import Answer, Prediction, write_predictions
 from syngrpo.evaluation.sets import named_sets
-from syngrpo.formats.jsonl import write_jsonl
-from syngrpo.formats.registry import ReadOptions
 from syngrpo.policy.loading import load_policy
 from syngrpo.policy.model import Policy
 from syngrpo.policy.model_options import LoraOptions
@@ -242,7 +241,7 @@ def test_evaluation_lines_are_appended(tmp_path: Path) -> None:
 def test_the_command_writes_metrics_and_predictions(
     model: Path, samples: list[Sample], tmp_path: Path
 ) -> None:
-    write_jsonl(samples[:2], tmp_path / "mine.jsonl", tmp_path / "images")
+    write_data(samples[:2], tmp_path / "mine.jsonl")
     arguments = ["evaluate", "--model", model, "--data", tmp_path / "mine.jsonl"]
     arguments += ["--data", "rooms:ood", "--count", 2, "--out", tmp_path / "out"]
     arguments += ["--max-new-tokens", 4, "--samples-per-prompt", 2]
@@ -272,7 +271,7 @@ def test_an_adapter_answers_as_the_merged_model_does(
             torch.nn.init.normal_(parameter, std=0.3)
     trained.model.save_pretrained(tmp_path / "adapter")
     trained.save(tmp_path / "merged")
-    write_jsonl(samples[:3], tmp_path / "mine.jsonl", tmp_path / "images")
+    write_data(samples[:3], tmp_path / "mine.jsonl")
 
     def texts(path: Path, adapter: Path | None, out: str) -> list[str]:
         options = {"prompt_style": "brief", "max_new_tokens": 12, "samples_per_prompt": 0}
@@ -296,12 +295,12 @@ def test_the_final_model_of_a_run_is_asked_as_it_was_trained(tmp_path: Path) -> 
 
 
 def test_data_are_named_by_split_file_or_folder(samples: list[Sample], tmp_path: Path) -> None:
-    write_jsonl(samples[:2], tmp_path / "mine.v1.jsonl", tmp_path / "images")
+    write_data(samples[:2], tmp_path / "mine.v1.jsonl")
     sets = named_sets(["rooms:test", "rooms:isr:ood", tmp_path / "mine.v1.jsonl"], 2)
     assert list(sets) == ["test", "isr-ood", "mine.v1"]
     assert [s.task for s in sets["test"] + sets["isr-ood"]] == ["rec", "rec", "isr", "isr"]
     assert [s.id for s in sets["mine.v1"]] == [s.id for s in samples[:2]]
-    one = named_sets([tmp_path / "mine.v1.jsonl"], options=ReadOptions(limit=1))
+    one = named_sets([tmp_path / "mine.v1.jsonl"], keys={"limit": 1})
     assert [s.id for s in one["mine.v1"]] == [samples[0].id]
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from data_sets import write_data
 from tiny_models import save_tiny_qwen
 
 from syngrpo.evaluation import answering
@@ -18,7 +19,6 @@ from syngrpo.evaluation.evaluation_directory import model_fingerprint
 from syngrpo.evaluation.model_evaluation import evaluate_model
 from syngrpo.evaluation.predictions import read_predictions, write_predictions
 from syngrpo.evaluation.sets import named_sets
-from syngrpo.formats.jsonl import write_jsonl
 from syngrpo.sample import InputError
 from syngrpo_rooms.dataset import rooms_samples
 
@@ -40,7 +40,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("data")
     halves = (rooms_samples("test", SAMPLES // 2, task=task, size=64) for task in ("rec", "isr"))
     samples = [sample for pair in zip(*halves, strict=True) for sample in pair]
-    write_jsonl(samples, folder / "mine.jsonl", folder / "images")
+    write_data(samples, folder / "mine.jsonl")
     return folder / "mine.jsonl"
 
 
@@ -134,7 +134,7 @@ def test_other_settings_model_or_samples_are_refused_unless_restarted(
 def test_another_picture_under_the_same_name_is_another_sample(model: Path, tmp_path: Path) -> None:
     first, second = rooms_samples("test", 2, size=64)
     for picture in (first, second):
-        write_jsonl([first], tmp_path / "one.jsonl", tmp_path / "images")
+        write_data([first], tmp_path / "one.jsonl")
         (path,) = (tmp_path / "images").iterdir()
         path.write_bytes(picture.image.read())
         if picture is second:

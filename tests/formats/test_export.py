@@ -11,6 +11,7 @@ from typing import Any
 import datasets
 import numpy as np
 import pytest
+from data_sets import read_data
 from export_samples import (
     CLOSED,
     CUP,
@@ -19,6 +20,7 @@ from export_samples import (
     SAMPLES,
     THINGS,
     WIDTH,
+    WRITTEN,
     assert_round_trip,
     read_back,
     rec,
@@ -26,10 +28,9 @@ from export_samples import (
 from pycocotools.coco import COCO
 
 from syngrpo.boxes import decode_mask
-from syngrpo.formats.carried import CARRIED
-from syngrpo.formats.lineage import with_lineage
-from syngrpo.formats.out import WRITERS, write_dataset
-from syngrpo.formats.registry import ReadOptions, read_dataset
+from syngrpo.formats.export import write_dataset
+from syngrpo.formats.lineage_columns import with_lineage
+from syngrpo.formats.sample_rows import CARRIED
 from syngrpo.sample import EncodedImage, InputError
 
 BOXES_ONLY = ("vlm-r1", "coco")
@@ -42,14 +43,14 @@ def quiet() -> Iterator[None]:
     datasets.enable_progress_bars()
 
 
-@pytest.mark.parametrize("format", WRITERS)
+@pytest.mark.parametrize("format", WRITTEN)
 def test_what_is_written_is_read_back_exactly(tmp_path: Path, format: str) -> None:
     samples = SAMPLES if format in BOXES_ONLY else SAMPLES + CLOSED
     assert_round_trip(samples, tmp_path / "out", format)
     assert not (tmp_path / "out" / "lineage.csv").exists()
 
 
-@pytest.mark.parametrize("format", WRITERS)
+@pytest.mark.parametrize("format", WRITTEN)
 def test_lineage_is_kept_and_is_a_table(tmp_path: Path, format: str) -> None:
     samples = [
         with_lineage(sample, lineage)
@@ -68,7 +69,7 @@ def test_lineage_is_kept_and_is_a_table(tmp_path: Path, format: str) -> None:
         assert image == samples[1].image.read()
 
 
-@pytest.mark.parametrize("format", WRITERS)
+@pytest.mark.parametrize("format", WRITTEN)
 def test_seeds_alone_have_a_lineage_without_scores(tmp_path: Path, format: str) -> None:
     lineage = replace(LINEAGES[0], scores={})
     assert_round_trip([with_lineage(SAMPLES[0], lineage)], tmp_path / "out", format)
@@ -119,7 +120,7 @@ def test_coco_without_our_key_is_still_a_data_set(tmp_path: Path) -> None:
     for image in content["images"]:
         del image[CARRIED]
     path.write_text(json.dumps(content), encoding="utf-8")
-    samples = read_dataset(path, "coco", ReadOptions(task="ovd"))
+    samples = read_data(path, "coco", task="ovd")
     assert len(samples) == 3
     for sample in samples[:2]:
         assert np.allclose([t.box for t in sample.objects], [t.box for t in THINGS])
@@ -162,7 +163,7 @@ def test_vlm_r1_without_our_key_asks_and_answers_the_same(tmp_path: Path) -> Non
     rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
     text = "".join(json.dumps({k: row[k] for k in row if k != CARRIED}) + "\n" for row in rows)
     path.write_text(text, encoding="utf-8")
-    found = read_dataset(path, "vlm-r1", ReadOptions(on_bad_row="error"))
+    found = read_data(path, "vlm-r1", on_bad_row="error")
     for sample, original in zip(found, SAMPLES, strict=True):
         assert (sample.id, sample.answer) == (original.id, original.answer)
         assert sample.task == original.task.removesuffix("-vlm-r1")
@@ -195,7 +196,7 @@ def test_datasets_loads_the_hugging_face_output(tmp_path: Path) -> None:
     ]
 
 
-@pytest.mark.parametrize("format", WRITERS)
+@pytest.mark.parametrize("format", WRITTEN)
 def test_an_image_that_is_gone_leaves_nothing_behind(tmp_path: Path, format: str) -> None:
     gone = EncodedImage(WIDTH, HEIGHT, path=tmp_path / "gone.png")
     with pytest.raises(InputError, match=r"gone\.png of sample lost cannot be read"):
@@ -219,7 +220,7 @@ def test_what_is_there_is_never_overwritten(tmp_path: Path) -> None:
 
 
 def test_wrong_requests_are_one_line(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="unknown format 'yolo'; use one of: jsonl, vlm-r1"):
+    with pytest.raises(InputError, match="format 'yolo' is unknown; use one of jsonl, vlm-r1"):
         write_dataset(SAMPLES, tmp_path / "out", "yolo")
     with pytest.raises(InputError, match="there are no samples to write"):
         write_dataset([], tmp_path / "out", "jsonl")

@@ -7,14 +7,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from data_sets import read_data, read_file
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pycocotools.coco import COCO
 
 from syngrpo.boxes import decode_mask
-from syngrpo.formats.coco import read_coco
-from syngrpo.formats.problems import Problems
-from syngrpo.formats.registry import ReadOptions, read_dataset
+from syngrpo.formats import Problems
 from syngrpo.sample import InputError, Sample
 
 FOLDER = Path(__file__).parents[1] / "fixtures" / "coco"
@@ -33,7 +32,7 @@ def read(content: Any, problems: Problems | None = None, **options: Any) -> list
         path = Path(folder) / "instances.json"
         path.write_text(json.dumps(content))
         options = {"images": IMAGES} | options
-        return read_dataset(path, "coco", ReadOptions(**options), problems)
+        return read_data(path, "coco", problems, **options)
 
 
 def changed(change: Callable[[dict[str, Any]], Any]) -> dict[str, Any]:
@@ -44,7 +43,7 @@ def changed(change: Callable[[dict[str, Any]], Any]) -> dict[str, Any]:
 
 def test_detection_agrees_with_pycocotools(reference: COCO) -> None:
     problems = Problems()
-    samples = read_dataset(FILE, options=ReadOptions(negatives=2), problems=problems)
+    samples = read_data(FILE, negatives=2, problems=problems)
     names = {
         category["id"]: category["name"] for category in reference.loadCats(reference.getCatIds())
     }
@@ -73,15 +72,12 @@ def test_detection_agrees_with_pycocotools(reference: COCO) -> None:
 
 
 def test_absent_classes_are_drawn_by_the_seed_and_mixed_with_the_others() -> None:
-    questions = [
-        [sample.question for sample in read_dataset(FILE, options=ReadOptions(seed=seed))]
-        for seed in (0, 0, 1)
-    ]
+    questions = [[sample.question for sample in read_data(FILE, seed=seed)] for seed in (0, 0, 1)]
     assert questions[0] == questions[1] != questions[2]
     many = [
         (sample, sample.question.split(", "))
         for seed in range(20)
-        for sample in read_dataset(FILE, options=ReadOptions(seed=seed, negatives=3))
+        for sample in read_data(FILE, seed=seed, negatives=3)
         if sample.answer
     ]
     present = [[a["label"] for a in sample.answer] for sample, _ in many]
@@ -91,7 +87,7 @@ def test_absent_classes_are_drawn_by_the_seed_and_mixed_with_the_others() -> Non
 
 def test_images_without_anything_to_ask_are_left_out_and_counted() -> None:
     problems = Problems()
-    samples = read_dataset(FILE, options=ReadOptions(negatives=0), problems=problems)
+    samples = read_data(FILE, negatives=0, problems=problems)
     assert len(samples) == 3 and not problems.found
     assert any("images without a class to ask for, left out: 1" in note for note in problems.notes)
 
@@ -110,7 +106,7 @@ def test_lvis_negatives_are_all_that_is_known_to_be_absent() -> None:
 
 
 def test_a_class_that_comes_once_is_a_phrase(reference: COCO) -> None:
-    samples = read_dataset(FILE, options=ReadOptions(task="rec"))
+    samples = read_data(FILE, task="rec")
     expected = {}
     for image in reference.getImgIds():
         annotations = reference.loadAnns(reference.getAnnIds(imgIds=image))
@@ -226,7 +222,7 @@ def test_files_that_are_no_coco(content: Any, message: str, tmp_path: Path) -> N
     path = tmp_path / "instances.json"
     path.write_text(json.dumps(content))
     with pytest.raises(InputError) as caught:
-        read_dataset(path, options=ReadOptions(images=IMAGES, on_bad_row="skip"))
+        read_data(path, images=IMAGES, on_bad_row="skip")
     assert message in str(caught.value) and "\n" not in str(caught.value)
 
 
@@ -266,7 +262,7 @@ def test_no_json_value_in_any_place_raises_anything_else(
         path = Path(folder) / "instances.json"
         path.write_text(json.dumps(whole))
         try:
-            samples = read_coco(path, ReadOptions(images=IMAGES, task=task), problems)
+            samples = read_file(path, "coco", problems, images=IMAGES, task=task)
         except InputError as error:
             assert "\n" not in str(error)
         else:

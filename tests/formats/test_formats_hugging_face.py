@@ -11,15 +11,16 @@ from typing import Any
 import datasets
 import numpy as np
 import pytest
+from data_sets import read_data
 from PIL import Image
 
 from syngrpo.boxes import encode_mask
-from syngrpo.formats.detection_question import DetectionQuestion
-from syngrpo.formats.image_folder import ImageFolder
-from syngrpo.formats.mapped_columns import OWN_FIELDS, ColumnMapping
-from syngrpo.formats.registry import ReadOptions, detect, read_dataset
-from syngrpo.formats.rows import row_to_sample
+from syngrpo.formats import recognised_format
+from syngrpo.formats.image_files import ImageFolder
+from syngrpo.formats.mapped_columns import OWN_FIELDS, ColumnMapping, DetectionQuestion
+from syngrpo.formats.sample_rows import row_to_sample
 from syngrpo.sample import InputError, Sample
+from syngrpo.tasks import get_task
 
 FIXTURES = Path(__file__).parents[1] / "fixtures" / "hf"
 EXPRESSIONS = FIXTURES / "expressions.parquet"
@@ -42,7 +43,7 @@ def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]
 
 
 def read(path: Path, **options: Any) -> list[Sample]:
-    return read_dataset(path, "hf", ReadOptions(**options))
+    return read_data(path, "hf", **options)
 
 
 def picture(number: int = 0) -> Image.Image:
@@ -288,8 +289,8 @@ def test_without_the_library_one_line_says_what_to_install(
 
 
 def test_the_format_is_recognised() -> None:
-    assert detect(EXPRESSIONS) == detect(DETECTION) == "hf"
-    assert detect(DETECTION / "train") == "hf"
+    for path in (EXPRESSIONS, DETECTION, DETECTION / "train"):
+        assert recognised_format(path).name == "hf"
 
 
 NONSENSE = (None, "", "x", "[1, 2", "[[]]", "{}", 0, -1, 2.5, True, float("nan"), [], [[]], {})
@@ -307,7 +308,8 @@ def test_no_value_of_any_column_raises_anything_but_one_line() -> None:
         row = {field: rng.choice(OBJECTS) for field in fields} | {"image": None}
         row |= {field: value for field, value in GOOD.items() if rng.random() < 0.7}
         mapping = ColumnMapping.of(list(row), {}, "here")
-        task = rng.choice(("rec", "ovd", "isr", None))
+        wanted = rng.choice(("rec", "ovd", "isr", None))
+        task = get_task(wanted) if wanted is not None else None
         try:
             for ours in mapping.rows(row, "row", task, DetectionQuestion(["pot"], 1, 0)):
                 row_to_sample(ours | {"image": name}, images)

@@ -10,19 +10,18 @@ from typing import Any
 
 import numpy as np
 import pytest
+from data_sets import read_data, read_file
 from pycocotools.coco import COCO
 
 from syngrpo.boxes import decode_mask
-from syngrpo.formats.problems import Problems
-from syngrpo.formats.refcoco import read_refcoco
-from syngrpo.formats.registry import ReadOptions, detect, read_dataset
+from syngrpo.formats import Problems, recognised_format
 from syngrpo.sample import InputError, Sample
 
 FIXTURE = Path(__file__).parents[1] / "fixtures" / "refcoco"
 
 
 def read(path: Path = FIXTURE, **options: Any) -> list[Sample]:
-    return read_dataset(path, "refcoco", ReadOptions(**options))
+    return read_data(path, "refcoco", **options)
 
 
 @pytest.fixture
@@ -104,7 +103,7 @@ def test_texts_that_python_2_wrote_are_utf_8(copy: Path) -> None:
     pickled = b"(lp0\n(dp1\nS'split'\np2\nS'caf\\xc3\\xa9'\np3\nsa."
     (copy / "refs(unc).p").write_bytes(pickled)
     with pytest.raises(InputError, match="it has café"):
-        read_refcoco(copy, ReadOptions(split="val"), Problems())
+        read_file(copy, "refcoco", Problems(), split="val")
 
 
 class Malice:
@@ -161,7 +160,8 @@ def test_the_partition_must_be_named_when_there_are_several(copy: Path) -> None:
 
 
 def test_the_format_is_recognised() -> None:
-    assert detect(FIXTURE) == detect(FIXTURE / "refs(unc).p") == "refcoco"
+    assert recognised_format(FIXTURE).name == "refcoco"
+    assert recognised_format(FIXTURE / "refs(unc).p").name == "refcoco"
 
 
 def test_images_are_looked_up_where_they_are_said_to_be(copy: Path, tmp_path: Path) -> None:

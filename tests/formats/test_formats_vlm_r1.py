@@ -4,18 +4,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from data_sets import read_data, read_file
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from syngrpo.config import Source, load_samples
-from syngrpo.formats.human_turns import classes_in, phrase_in
-from syngrpo.formats.problems import Problems
-from syngrpo.formats.registry import ReadOptions, read_dataset
-from syngrpo.formats.vlm_r1 import read_vlm_r1
+from syngrpo.formats import Problems
+from syngrpo.formats.vlm_r1 import classes_in, phrase_in
 from syngrpo.sample import InputError, Sample
 
 FOLDER = Path(__file__).parents[1] / "fixtures" / "vlm_r1"
-IMAGES = ReadOptions(images=(FOLDER,))
 IMAGE = "images/room_000000000001.jpg"
 DETECT = "Please carefully check the image and detect the following objects: "
 DESCRIBE = "Please provide the bounding box coordinate of the region this sentence describes: "
@@ -34,11 +32,11 @@ def row(human: str, answer: Any, **changes: Any) -> dict[str, Any]:
 def read(folder: Path, *rows: Any, task: str | None = None) -> list[Sample]:
     path = folder / "rows.jsonl"
     path.write_text("".join(json.dumps(one) + "\n" for one in rows))
-    return read_dataset(path, "vlm-r1", ReadOptions(images=(FOLDER,), task=task))
+    return read_data(path, "vlm-r1", images=(FOLDER,), task=task)
 
 
 def test_the_fixtures_say_what_their_rows_say() -> None:
-    samples = read_dataset([FOLDER / "rec.jsonl", FOLDER / "ovd.jsonl"])
+    samples = read_data([FOLDER / "rec.jsonl", FOLDER / "ovd.jsonl"])
     assert [sample.id for sample in samples] == [
         *("rec-1", "rec-2", "rec-3"),
         *("ovd-1", "ovd-2", "ovd-3"),
@@ -237,7 +235,7 @@ def read_lines(content: Any, problems: Problems) -> list[Sample]:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "rows.jsonl"
         path.write_text(json.dumps(content) + "\n")
-        return read_vlm_r1(path, IMAGES, problems)
+        return read_file(path, "vlm-r1", problems, images=FOLDER)
 
 
 @settings(max_examples=120, deadline=None)

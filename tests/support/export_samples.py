@@ -8,15 +8,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from data_sets import read_data
 
 from syngrpo.boxes import encode_mask
-from syngrpo.formats.lineage import Lineage
-from syngrpo.formats.out import write_dataset
-from syngrpo.formats.registry import ReadOptions, read_dataset
+from syngrpo.formats.export import write_dataset
+from syngrpo.formats.lineage_columns import Lineage
 from syngrpo.sample import EncodedImage, LabelledObject, Sample
 
 WIDTH, HEIGHT = 40, 30
 FILES = {"jsonl": "data.jsonl", "vlm-r1": "data.jsonl", "coco": "instances.json", "hf": "."}
+WRITTEN = tuple(FILES)
 
 
 def picture(number: int) -> EncodedImage:
@@ -86,7 +87,7 @@ LINEAGES = (
 
 
 def read_back(out: Path, format: str) -> list[Sample]:
-    return read_dataset(out / FILES[format], format, ReadOptions(decode=True))
+    return read_data(out / FILES[format], format, check_images=True)
 
 
 def by_id(samples: Iterable[Sample]) -> dict[str, dict[str, Any]]:

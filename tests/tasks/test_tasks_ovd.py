@@ -11,7 +11,8 @@ from syngrpo.boxes import CoordinateFrame, iou
 from syngrpo.method.response import parse_response
 from syngrpo.sample import Box, EncodedImage, InputError, LabelledObject, Sample
 from syngrpo.tasks import get_task
-from syngrpo.tasks.ovd import Instance, asked_classes
+from syngrpo.tasks.labels import asked_classes
+from syngrpo.tasks.ovd import Instance
 
 OVD, VLM_R1 = get_task("ovd"), get_task("ovd-vlm-r1")
 IMAGE = EncodedImage(width=80, height=60, data=b"never decoded")

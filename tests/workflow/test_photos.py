@@ -2,10 +2,10 @@ import re
 from pathlib import Path
 
 import numpy as np
+from data_sets import read_data
 from PIL import Image
 from pycocotools import mask as coco_mask
 
-from syngrpo.formats.jsonl import read_jsonl
 from syngrpo.painting.compositing import keep_mask
 from syngrpo.sample import Sample
 from syngrpo.tasks import get_task
@@ -14,7 +14,7 @@ PHOTOS = Path(__file__).parents[2] / "examples" / "photos"
 
 
 def samples() -> list[Sample]:
-    return read_jsonl(PHOTOS / "photos.jsonl", decode=True)
+    return read_data(PHOTOS / "photos.jsonl", check_images=True)
 
 
 def test_there_are_enough_photographs_and_phrases() -> None:

@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 import warm_processes
+from data_sets import write_data
 from quick_runs import metrics, train_arguments
 from small_disk import run_on_a_small_disk
 
-from syngrpo.formats.jsonl import write_jsonl
 from syngrpo_rooms.dataset import rooms_samples
 
 
@@ -60,7 +60,7 @@ def test_a_bad_row_is_named_with_its_line_and_nothing_is_left(
     tmp_path: Path, spoil: Callable[[dict[str, Any], Path], None]
 ) -> None:
     data = tmp_path / "data.jsonl"
-    write_jsonl(rooms_samples("train", 4), data, tmp_path / "images")
+    write_data(rooms_samples("train", 4), data)
     rows = [json.loads(line) for line in data.read_text().splitlines()]
     spoil(rows[2], tmp_path)
     data.write_text("".join(json.dumps(row) + "\n" for row in rows))

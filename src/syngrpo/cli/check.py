@@ -7,8 +7,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from syngrpo.cli.options import Columns, DataSplit, DataTask, column_mapping
-from syngrpo.serving.wording import count
+from syngrpo.cli.options import (
+    Columns,
+    DataFormat,
+    DataImages,
+    DataSplit,
+    DataTask,
+    FormatOption,
+    Negatives,
+    source_keys,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -16,72 +24,75 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
-    from syngrpo.formats.problems import Problems
+    from syngrpo.formats import Problems
+    from syngrpo.formats.source import Source
     from syngrpo.formats.survey import Survey
     from syngrpo.sample import Sample
 
 SHOWN_CLASSES = 10
 SIDE_BY_SIDE = 3
-"""Sources in one table; more would not fit into a terminal."""
+"""Sources in one table, so that it fits into a terminal."""
 
 
 def data_check(
-    files: Annotated[list[str], typer.Argument(help="Files or folders of one data set.")],
-    format: Annotated[str, typer.Option(help="auto, jsonl, vlm-r1, coco, refcoco or hf.")] = "auto",
-    images: Annotated[
-        list[str] | None, typer.Option(help="Image folder; may be repeated, or joined by colons.")
-    ] = None,
+    files: Annotated[
+        list[str],
+        typer.Argument(
+            help="Files or folders of one data set, FORMAT:[TASK:]SPLIT of a format that generates "
+            "samples, or a configuration (YAML)."
+        ),
+    ],
+    format: DataFormat = "auto",
+    images: DataImages = None,
     task: DataTask = None,
     split: DataSplit = None,
     columns: Columns = None,
-    negatives: Annotated[
-        int | None, typer.Option(min=0, help="coco: absent classes asked for in an image.")
-    ] = None,
+    negatives: Negatives = None,
+    option: FormatOption = None,
 ) -> None:
     """Read a whole data set, decode every image, and say what is in it and what is wrong.
 
-    With a config (YAML), all of its sources.
+    With a configuration (YAML), all of its sources.
     """
     from rich.console import Console
 
-    from syngrpo.formats.problems import Problems
+    from syngrpo.formats import Problems
 
     problems = Problems()
-    keys = {"images": images, "task": task, "split": split, "negatives": negatives}
-    given: dict[str, Any] = {key: value for key, value in keys.items() if value is not None}
-    if format != "auto":
-        given["format"] = format
-    if columns:
-        given["columns"] = column_mapping(columns)
+    given = source_keys(
+        format=format,
+        images=images,
+        task=task,
+        split=split,
+        columns=columns,
+        negatives=negatives,
+        option=option,
+    )
     if len(files) == 1 and Path(files[0]).suffix in (".yaml", ".yml"):
         surveys = _check_config(Path(files[0]), given, problems)
     else:
-        surveys = {"": _check_files(files, given, problems)}
+        source = _source_of(files, given)
+        surveys = {"": _survey(source, "the files", problems)}
     _tell(surveys, problems, Console(soft_wrap=True, highlight=False))
 
 
-def _check_files(files: Sequence[str], given: dict[str, Any], problems: Problems) -> Survey:
-    """The files as one source; ids must be unique among all of them."""
-    from pydantic import ValidationError
-
-    from syngrpo.config.errors import describe
-    from syngrpo.config.source import Source, split_paths
+def _source_of(files: Sequence[str], given: dict[str, Any]) -> Source:
+    """Return the files as one source; ids must be unique among all of them."""
+    from syngrpo.formats.source import (
+        SourceError,
+        paths_in,
+        source_from_argument,
+        source_from_keys,
+    )
     from syngrpo.sample import InputError
 
-    values = dict(given)
-    for key, texts in (("path", files), ("images", given.get("images") or [])):
-        parts = [part for text in texts for part in _listed(split_paths(text))]
-        if parts:
-            values[key] = parts
+    paths = [Path(path) for text in files for path in paths_in(text)]
+    if len(files) == 1 and not paths[0].exists():
+        return source_from_argument(files[0], given, given)
     try:
-        source = Source.model_validate(values)
-    except ValidationError as error:
-        raise InputError(f"data check: {describe(error, Source)}") from None
-    return _survey(source, "the files", problems)
-
-
-def _listed(value: str | list[str]) -> list[str]:
-    return [value] if isinstance(value, str) else value
+        return source_from_keys({**given, "path": paths})
+    except SourceError as error:
+        raise InputError(f"data check: {error}") from None
 
 
 def _check_config(path: Path, given: dict[str, Any], problems: Problems) -> dict[str, Survey]:
@@ -97,23 +108,21 @@ def _check_config(path: Path, given: dict[str, Any], problems: Problems) -> dict
     }
 
 
-def _survey(source: Any, name: str, problems: Problems) -> Survey:
-    """Reads a source, decodes its images under a progress bar, and counts what is good."""
+def _survey(source: Source, name: str, problems: Problems) -> Survey:
+    """Read a source, decode its images under a progress bar, and count what is good."""
     from syngrpo.cli.progress import progress_bar
-    from syngrpo.config.loading import read_source
-    from syngrpo.config.sections import DataConfig
-    from syngrpo.formats.registry import distinct_images, drop_undecodable
+    from syngrpo.formats.image_files import distinct_images, drop_undecodable
+    from syngrpo.formats.source import read_dataset
     from syngrpo.formats.survey import survey
 
-    headers_only = DataConfig(check_images=False)
-    samples: Sequence[Sample] = read_source(source, name, headers_only, problems)
+    samples: Sequence[Sample] = read_dataset(source, problems)
     with progress_bar(f"decoding {name}", len(distinct_images(samples))) as advance:
         samples = drop_undecodable(samples, problems, advance)
     return survey(samples)
 
 
 def _tell(surveys: dict[str, Survey], problems: Problems, console: Console) -> None:
-    """The table, the notes, and every defect, one a line. Raises InputError when there is one."""
+    """Print the table, the notes, and every defect, one a line. Raises InputError for a defect."""
     from syngrpo.sample import InputError
 
     lines = problems.lines()
@@ -128,9 +137,8 @@ def _tell(surveys: dict[str, Survey], problems: Problems, console: Console) -> N
     for line in lines:
         console.print(line, markup=False)
     if lines:
-        raise InputError(f"the data have {count(len(lines), 'error')}; they are listed above")
-    rows = sum(survey.rows for survey in surveys.values())
-    console.print(f"ok: nothing is wrong with {count(rows, 'row')}")
+        raise InputError(f"{len(lines)} things are wrong with the data; they are listed above")
+    console.print(f"ok: nothing is wrong with {sum(s.rows for s in surveys.values())} rows")
 
 
 def _rotations(surveys: dict[str, Survey]) -> list[str]:
@@ -138,7 +146,7 @@ def _rotations(surveys: dict[str, Survey]) -> list[str]:
     if not rotated:
         return []
     return [
-        f"viewers turn {count(rotated, 'image')} (EXIF orientation) that we use as stored; "
+        f"{rotated} images are turned by viewers (EXIF orientation), but used as they are stored; "
         "boxes must be in pixels of the stored image"
     ]
 
@@ -157,7 +165,7 @@ def _table(surveys: dict[str, Survey]) -> Table:
 
 
 def _cells(found: Survey) -> dict[str, str]:
-    """Row head → text, the same heads for every survey."""
+    """Return row head → text, the same heads for every survey."""
     from rich.markup import escape
 
     from syngrpo.formats.survey import spread

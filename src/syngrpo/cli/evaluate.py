@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from syngrpo.cli.options import Columns, DataSplit, DataTask, column_mapping
-from syngrpo.serving.wording import count
+from syngrpo.cli.options import Columns, DataFormat, DataImages, DataSplit, DataTask, source_keys
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -33,7 +32,8 @@ def evaluate(
     data: Annotated[
         list[str] | None,
         typer.Option(
-            help="A data set of any format, or rooms:[TASK:]SPLIT; may be repeated. Required."
+            help="A data set of any format, or FORMAT:[TASK:]SPLIT of a format that generates "
+            "samples; may be repeated. Required."
         ),
     ] = None,
     out: Annotated[
@@ -41,14 +41,12 @@ def evaluate(
         typer.Option(help="Directory for metrics, predictions and the page. Required."),
     ] = None,
     adapter: Annotated[Path | None, typer.Option(help="A LoRA adapter for the model.")] = None,
-    format: Annotated[str, typer.Option(help="Of the data: auto, jsonl, coco, …")] = "auto",
-    images: Annotated[
-        list[Path] | None, typer.Option(help="Image folder of the data; may be repeated.")
-    ] = None,
+    format: DataFormat = "auto",
+    images: DataImages = None,
     task: DataTask = None,
     split: DataSplit = None,
     columns: Columns = None,
-    count: Annotated[int, typer.Option(min=1, help="Samples of each rooms:SPLIT.")] = 500,
+    count: Annotated[int, typer.Option(min=1, help="Samples of each FORMAT:SPLIT.")] = 500,
     limit: Annotated[
         int | None, typer.Option(min=1, help="Samples of every other data set, at most.")
     ] = None,
@@ -93,18 +91,13 @@ def evaluate(
 
     from syngrpo.evaluation.model_evaluation import evaluate_model
     from syngrpo.evaluation.sets import named_sets
-    from syngrpo.formats.registry import ReadOptions
     from syngrpo.pages.evaluation_page import write_evaluation_page
     from syngrpo.pages.evaluation_tables import results_table
 
-    options = ReadOptions(
-        images=tuple(images or ()),
-        task=task,
-        split=split,
-        columns=column_mapping(columns),
-        limit=limit,
+    keys = source_keys(
+        format=format, images=images, task=task, split=split, columns=columns, limit=limit
     )
-    sets = named_sets(data, count, format, options)
+    sets = named_sets(data, count, keys)
     console = Console()
     with _bars(console) as bars:
         results = evaluate_model(
@@ -150,7 +143,7 @@ def compare(
     console.print(comparison_table(comparison))
     for one in comparison.sets:
         samples = ", ".join(map(str, one.samples))
-        _tell(console, f"{one.name}: {count(one.shared, 'sample')} shared, of {samples}")
+        _tell(console, f"{one.name}: {one.shared} samples shared, of {samples}")
     if out is not None:
         _tell(console, f"written to {write_comparison(comparison, out)}")
 

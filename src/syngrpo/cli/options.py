@@ -10,22 +10,56 @@ if TYPE_CHECKING:
     from syngrpo.data_server.ray_cluster import RayCluster
     from syngrpo.workflow.on_ray.ray_launch import Ranks
 
-DataTask = Annotated[
-    str | None, typer.Option(help="rec, ovd or isr, where the format can give several.")
+DataFormat = Annotated[
+    str,
+    typer.Option(help="Of the files; auto: by name and content. All: syngrpo extensions."),
 ]
-DataSplit = Annotated[str | None, typer.Option(help="refcoco, hf: a part of it: val, testA, …")]
+DataImages = Annotated[
+    list[str] | None, typer.Option(help="Image folder; may be repeated, or joined by colons.")
+]
+DataTask = Annotated[
+    str | None,
+    typer.Option(help="The task, where a format can give several. syngrpo extensions lists them."),
+]
+DataSplit = Annotated[
+    str | None, typer.Option(help="A part of the data set, where the format has any: val, testA, …")
+]
+DataLimit = Annotated[int | None, typer.Option(min=1, help="No more samples than that.")]
 Columns = Annotated[
     list[str] | None,
-    typer.Option(help="hf: OUR_FIELD=THEIR_COLUMN; may be repeated."),
+    typer.Option(help="For tables: OUR_FIELD=THEIR_COLUMN; may be repeated."),
+]
+Negatives = Annotated[
+    int | None,
+    typer.Option(min=0, help="Absent classes asked for in an image, in formats without questions."),
+]
+FormatOption = Annotated[
+    list[str] | None,
+    typer.Option(help="Another key of the format: KEY=VALUE, as in YAML; may be repeated."),
 ]
 
 
-def column_mapping(pairs: list[str] | None) -> dict[str, str]:
-    """``question=problem`` → {"question": "problem"}. Raises InputError for any other text."""
+def source_keys(**given: Any) -> dict[str, Any]:
+    """Return the keys of a data source from options of the command line, without those not given.
+
+    ``columns`` is the list of OUR_FIELD=THEIR_COLUMN, ``option`` the list of KEY=VALUE. Raises
+    InputError for any other text.
+    """
+    keys = {key: value for key, value in given.items() if value not in (None, "auto", [])}
+    if "columns" in keys:
+        keys["columns"] = _column_mapping(keys["columns"])
+    if "images" in keys:
+        from syngrpo.formats.source import paths_in
+
+        keys["images"] = [path for text in keys["images"] for path in paths_in(text)]
+    return keys | option_values(keys.pop("option", None))
+
+
+def _column_mapping(pairs: list[str]) -> dict[str, str]:
     from syngrpo.sample import InputError
 
     mapping = {}
-    for pair in pairs or ():
+    for pair in pairs:
         field, equals, column = pair.partition("=")
         if not (field and equals and column):
             raise InputError(f"--columns {pair}: write it as OUR_FIELD=THEIR_COLUMN")
@@ -114,8 +148,8 @@ def ray_cluster(address: str | None, gpus: float | None) -> RayCluster | None:
     return None if address is None else RayCluster(address, gpus)
 
 
-def generator_options(given: list[str] | None) -> dict[str, Any]:
-    """``key=value`` texts as options of a generator; values are written as in YAML."""
+def option_values(given: list[str] | None) -> dict[str, Any]:
+    """Parse the texts KEY=VALUE of --option, values as in YAML. Raises InputError."""
     from yaml import YAMLError, safe_load
 
     from syngrpo.sample import InputError

@@ -7,8 +7,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from syngrpo.serving.wording import count
-
 if TYPE_CHECKING:
     from syngrpo.pool.store import Pool
     from syngrpo.sample import Sample
@@ -31,12 +29,14 @@ def pool_stats(directory: Directory) -> None:
 def pool_export(
     directory: Directory,
     out: Annotated[Path, typer.Option(help="A new directory for the data set.")],
-    format: Annotated[str, typer.Option(help="jsonl, vlm-r1, coco or hf.")] = "jsonl",
+    format: Annotated[
+        str, typer.Option(help="The format to write. syngrpo extensions lists them.")
+    ] = "jsonl",
     seeds: Annotated[bool, typer.Option("--seeds", help="The seed samples, too.")] = False,
 ) -> None:
     """Write the admitted synthetic samples, with their lineage, as a data set."""
     from syngrpo.cli.progress import progress_bar
-    from syngrpo.formats.out import write_dataset
+    from syngrpo.formats.export import write_dataset
     from syngrpo.sample import InputError
 
     pool = _existing_pool(directory)
@@ -46,7 +46,7 @@ def pool_export(
     with progress_bar("writing", len(samples)) as advance:
         write_dataset(samples, out, format, advance)
     pool.close()
-    print(f"{count(len(samples), 'sample')} in {out}")
+    print(f"{len(samples)} samples in {out}")
 
 
 def _existing_pool(directory: Path) -> Pool:
@@ -63,7 +63,7 @@ def _admitted(pool: Pool, seeds: bool) -> list[Sample]:
     from dataclasses import replace
 
     from syngrpo.data_server.pool_jobs import SYNTHESIS
-    from syngrpo.formats.lineage import with_lineage
+    from syngrpo.formats.lineage_columns import with_lineage
 
     samples = []
     for kind in ("seed", "synthetic") if seeds else ("synthetic",):

@@ -13,7 +13,7 @@ from syngrpo.cli.options import (
     RayAddress,
     UserTask,
     WorkerGenerator,
-    generator_options,
+    option_values,
     ray_cluster,
 )
 
@@ -46,7 +46,7 @@ def serve(
 
     settings = WorkerSettings(
         generator=generator,
-        options=generator_options(option),
+        options=option_values(option),
         workers=workers,
         tasks=tuple(task or ()),
     )

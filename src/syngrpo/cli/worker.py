@@ -13,7 +13,7 @@ from syngrpo.cli.options import (
     RayAddress,
     UserTask,
     WorkerGenerator,
-    generator_options,
+    option_values,
     ray_cluster,
 )
 
@@ -52,7 +52,7 @@ def worker(
     settings = RemoteSettings(
         server=address,
         generator=generator,
-        options=generator_options(option),
+        options=option_values(option),
         workers=workers,
         devices=tuple(name for name in devices.split(",") if name),
         tasks=tuple(task or ()),

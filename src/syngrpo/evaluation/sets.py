@@ -2,53 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import cast
+from typing import Any
 
-from syngrpo.formats.registry import ReadOptions, read_dataset
+from syngrpo.formats.source import read_dataset, source_from_argument
 from syngrpo.sample import InputError, Sample
-from syngrpo_rooms.dataset import rooms_samples
-from syngrpo_rooms.surroundings import SPLITS, Split
-
-ROOMS = "rooms:"
 
 
 def named_sets(
-    data: Sequence[str | Path],
-    count: int = 500,
-    format: str = "auto",
-    options: ReadOptions | None = None,
+    data: Sequence[str | Path], count: int = 500, keys: Mapping[str, Any] | None = None
 ) -> dict[str, list[Sample]]:
-    """Reads the data; a set is named by its file, folder or split. Raises InputError.
+    """Read the data sets; a set is named by its file, folder or split. Raises InputError.
 
-    Each of ``data`` is ``rooms:[TASK:]SPLIT``, of which ``count`` samples are taken, or a data set
-    that ``read_dataset`` reads with ``format`` and ``options``.
+    Each of ``data`` is a path, read as a source with ``keys`` (format, images, task, …), or
+    ``FORMAT:[TASK:]SPLIT`` of a format that generates samples, of which ``count`` are taken.
     """
-    options = options or ReadOptions()
     sets: dict[str, list[Sample]] = {}
-    for source in map(str, data):
-        name = _name(source, options)
+    for text in map(str, data):
+        source = source_from_argument(text, keys or {}, {"count": count})
+        name = _name(text, source.options.get("split") if source.path else None)
+        if not source.path:
+            name = text.partition(":")[2].replace(":", "-")
         if name in sets:
-            raise InputError(f"data {source}: a set named {name} was given already; rename it")
-        if source.startswith(ROOMS):
-            sets[name] = _rooms(source, count)
-        else:
-            sets[name] = read_dataset(Path(source), format, options)
+            raise InputError(f"data {text}: a set named {name} was given already; rename it")
+        sets[name] = read_dataset(source)
     return sets
 
 
-def _name(source: str, options: ReadOptions) -> str:
-    if source.startswith(ROOMS):
-        return source.removeprefix(ROOMS).replace(":", "-")
-    path = Path(source)
+def _name(text: str, split: str | None) -> str:
+    path = Path(text)
     name = path.stem if path.is_file() else path.name
-    return f"{name}-{options.split}" if options.split else name
-
-
-def _rooms(source: str, count: int) -> list[Sample]:
-    task, _, split = source.removeprefix(ROOMS).rpartition(":")
-    if split not in SPLITS:
-        raise InputError(f"data {source}: no such split; use one of {', '.join(SPLITS)}")
-    # The split was checked, which the type checker cannot see.
-    return rooms_samples(cast(Split, split), count, task=task or "rec")
+    return f"{name}-{split}" if split else name

@@ -1,0 +1,97 @@
+"""Data sets: what a user's files say, turned into samples, and samples written as files.
+
+A run or a command describes where its samples come from as a ``source.Source`` and reads it with
+``source.read_source``. That function finds the format by its name, or by looking at the files, and
+calls it. ``export.write_dataset`` writes samples in any format that can be written.
+
+- ``base``: what a format is, and ``Problems``, where every defect is reported. Start reading here.
+- ``source``: data sources as a configuration writes them, and the functions that read them.
+- ``jsonl``, ``vlm_r1``, ``coco``, ``refcoco``, ``hugging_face``: one format each. ``coco_file`` and
+  ``mapped_columns`` are the tables that ``coco``, ``refcoco`` and ``hugging_face`` start from.
+- ``sample_rows``: one row of our JSONL ↔ a sample; the other formats build such rows, too.
+- ``box_questions``, ``masks``, ``image_files``: what several formats do alike.
+- ``export``, ``lineage_columns``: writing data sets, and where exported samples come from.
+- ``survey``: what a data set holds, in numbers and on one picture.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from syngrpo.extensions import Registry
+from syngrpo.formats.base import Format, Problems, ReadRequest, WritableFormat
+from syngrpo.sample import InputError
+
+__all__ = [
+    "FORMATS",
+    "Format",
+    "Problems",
+    "ReadRequest",
+    "WritableFormat",
+    "loadable_formats",
+    "recognised_format",
+    "writable_format",
+]
+
+_BUILTIN = {
+    "jsonl": "syngrpo.formats.jsonl:Jsonl",
+    "vlm-r1": "syngrpo.formats.vlm_r1:VlmR1",
+    "coco": "syngrpo.formats.coco:Coco",
+    "hf": "syngrpo.formats.hugging_face:HuggingFace",
+    "refcoco": "syngrpo.formats.refcoco:RefCoco",
+}
+
+
+def _make(name: str, imported: Any) -> Format:
+    found: Format = imported() if isinstance(imported, type) else imported
+    return found
+
+
+FORMATS: Registry[Format] = Registry("format", "syngrpo.formats", _BUILTIN, _make)
+
+
+def recognised_format(path: Path) -> Format:
+    """Return the format of a file or folder, by its name and first bytes.
+
+    Formats of installed packages are asked before the built-in ones, and of these our own JSONL
+    last, which takes any file. Raises InputError when the path does not exist, or is a folder in no
+    known format.
+    """
+    if not path.exists():
+        hubs = " or ".join(known.name for known in loadable_formats() if known.takes_hub_names)
+        raise InputError(
+            f"data file {path} does not exist; check the path (a data set on a hub needs "
+            f"format: {hubs})"
+        )
+    for known in loadable_formats():
+        if known.recognises(path):
+            return known
+    files = [known.name for known in loadable_formats() if known.reads_files]
+    raise InputError(
+        f"folder {path} is no data set in a known format; name a file, or say the format: "
+        f"one of {', '.join(files)}"
+    )
+
+
+def writable_format(name: str) -> WritableFormat:
+    """Return the format that the command line names, which must be able to write.
+
+    Raises InputError when there is none of that name, or when it only reads.
+    """
+    found = FORMATS.load(name)
+    if isinstance(found, WritableFormat):
+        return found
+    known = [one.name for one in loadable_formats() if isinstance(one, WritableFormat)]
+    raise InputError(f"format {name!r} cannot be written; use one of {', '.join(sorted(known))}")
+
+
+def loadable_formats() -> Iterator[Format]:
+    """Yield every format that can be imported, in the order in which they are asked for a path."""
+    installed = [name for name in FORMATS.names() if name not in _BUILTIN]
+    for name in (*installed, *reversed(_BUILTIN)):
+        try:
+            yield FORMATS.get(name)
+        except InputError:  # a package that is broken; ``syngrpo extensions`` says why
+            continue

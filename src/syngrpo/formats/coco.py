@@ -1,4 +1,5 @@
-"""COCO instances JSON → OVD (classes of an image, and absent ones) or REC (unique classes).
+"""COCO instances JSON → questions for classes (of an image, and absent ones) or for one object
+(classes that an image holds once); and samples → such a file.
 
 Field semantics are those of the COCO data format (cocodataset.org/#format-data): ``bbox`` is x, y,
 width, height in pixels of the image as it is stored. LVIS's ``neg_category_ids`` and
@@ -7,63 +8,99 @@ width, height in pixels of the image as it is stored. LVIS's ``neg_category_ids`
 
 from __future__ import annotations
 
-import random
+import json
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from syngrpo.formats.carried import CARRIED, carried_sample
-from syngrpo.formats.coco_file import Annotation, CocoFile, Picture, read_coco_file
-from syngrpo.formats.image_folder import ImageFolder
+from pycocotools import mask as coco_mask
+
+from syngrpo.boxes import area, iou
+from syngrpo.formats.base import Problems, ReadRequest, WritableFormat
+from syngrpo.formats.box_questions import BOXES, boxes_of_answer, with_absent
+from syngrpo.formats.coco_file import ABSENT, Annotation, CocoFile, Picture, read_coco_file
+from syngrpo.formats.image_files import ImageFolder, ImageWriter
 from syngrpo.formats.masks import segmentation_mask
-from syngrpo.formats.problems import Problems
-from syngrpo.formats.registry import ReadOptions
-from syngrpo.formats.rows import checked_text
-from syngrpo.sample import EncodedImage, InputError, LabelledObject, Sample
-from syngrpo.tasks import get_task
-from syngrpo.tasks.labels import checked_box, shown
-from syngrpo.tasks.ovd import DETECTION
+from syngrpo.formats.sample_rows import CARRIED, carried_row, carried_sample, checked_text
+from syngrpo.options import option
+from syngrpo.sample import Box, EncodedImage, InputError, LabelledObject, Sample
+from syngrpo.tasks import default_task, get_task
+from syngrpo.tasks.labels import asked_classes, checked_box, class_key, shown
 
-TASKS = (*DETECTION, "rec")
+FILE_NAME = "instances.json"
+DEFAULT_TASK = default_task("classes")
 
 
-def read_coco(path: Path, options: ReadOptions, problems: Problems) -> list[Sample]:
-    """The samples of one instances file, a ``registry.Reader``.
+@dataclass(frozen=True)
+class CocoOptions:
+    """The keys of a COCO source."""
 
-    OVD, the default: one sample an image; its question asks for the classes of the image and
-    ``options.negatives`` absent ones, in an order drawn from ``options.seed`` and the image's id.
-    REC: one sample for each class that an image holds exactly once, the question "the CLASS".
+    negatives: int = option(2, "absent classes asked for in an image", ge=0)
+    seed: int = option(0, "seed of drawing these classes and their order", ge=0)
+
+
+class Coco(WritableFormat):
+    """A task that asks for classes (the default): one sample an image, whose question names the
+    classes of the image and ``negatives`` absent ones. A task that asks for an object: one sample
+    for each class that an image holds exactly once, the question "the CLASS".
 
     Crowds are no ground truth: their class is neither asked for in that image nor taken for
-    absent. An image with a bad annotation gives no sample. Images lie in ``options.images``, else
-    in ``../rooms`` for ``annotations/instances_rooms.json``, else beside the file.
+    absent. An image with a bad annotation gives no sample. Images lie in the folders that the user
+    names, else in ``../rooms`` for ``annotations/instances_rooms.json``, else beside the file.
     """
-    task = options.task
-    if task not in (None, *TASKS):
-        raise InputError(
-            f"{path}: COCO instances cannot be read as task {task!r}; use one of {', '.join(TASKS)}"
-        )
-    reader = _Reader(path, read_coco_file(path, problems), options, problems)
-    samples: list[Sample] = []
-    for picture in reader.file.pictures.values():
-        if options.limit is not None and len(samples) >= options.limit:
-            break
-        samples += reader.samples(picture)
-    reader.tell()
-    return samples
+
+    name = "coco"
+    options = CocoOptions
+    default_task = DEFAULT_TASK
+
+    def recognises(self, path: Path) -> bool:
+        return path.is_file() and path.suffix.lower() == ".json"
+
+    def read(self, path: Path | None, request: ReadRequest, problems: Problems) -> list[Sample]:
+        assert path is not None
+        reader = _Reader(self, path, request, problems)
+        samples: list[Sample] = []
+        for picture in reader.file.pictures.values():
+            if request.limit is not None and len(samples) >= request.limit:
+                break
+            samples += reader.samples(picture)
+        reader.tell()
+        return samples
+
+    def write(self, samples: Iterable[Sample], directory: Path) -> dict[str, str]:
+        """Write ``instances.json`` and ``images/``.
+
+        Every picture and every object on it is written once, however many samples ask about it. An
+        annotation that is the answer to phrases lists them in ``phrases``. Without a known mask its
+        ``segmentation`` is empty. Raises InputError for an answer without boxes.
+        """
+        images = ImageWriter(directory)
+        content = _Content()
+        for sample in samples:
+            boxes = [mark.box for mark in boxes_of_answer(sample, "COCO's")]
+            content.add(sample, boxes, images.add(sample))
+        text = json.dumps(content.as_json(), ensure_ascii=False, allow_nan=False)
+        (directory / FILE_NAME).write_text(text + "\n", encoding="utf-8")
+        return images.names
 
 
 class _Reader:
     """Goes through the images of one file and counts what it leaves out."""
 
-    def __init__(self, path: Path, file: CocoFile, options: ReadOptions, problems: Problems):
-        self.path, self.file, self.options, self.problems = path, file, options, problems
-        self.images = ImageFolder(*(options.images or (_image_folder(path),)))
-        self.task = get_task(options.task or "ovd")
+    def __init__(self, coco: Coco, path: Path, request: ReadRequest, problems: Problems) -> None:
+        self.path, self.problems = path, problems
+        self.options: CocoOptions = request.options
+        self.wanted = request.task
+        task = request.task or get_task(DEFAULT_TASK)
+        self.task = coco.task_for(task, BOXES, str(path), "COCO instances hold no questions")
+        self.file: CocoFile = read_coco_file(path, problems)
+        self.images = ImageFolder(*(request.images or (_image_folder(path),)))
         self.left_out: Counter[str] = Counter()
 
     def samples(self, picture: Picture) -> Iterator[Sample]:
-        """The good samples of an image."""
+        """Yield the good samples of an image."""
         place = f"{self.path}: image {shown(picture.id)}"
         try:
             image = self.images.open(checked_text(picture.file_name, "file_name"))
@@ -79,7 +116,7 @@ class _Reader:
         objects = self._objects(picture, image)
         if objects is None:
             return
-        make = self._expressions if self.task.name == "rec" else self._detection
+        make = self._of_object if self.task.asks_for == "object" else self._of_classes
         try:
             for sample in make(picture, image, objects):
                 if self.problems.claim(sample.id, place):
@@ -88,7 +125,7 @@ class _Reader:
             self.problems.add(place, str(error))
 
     def tell(self) -> None:
-        """Notes what was left out on purpose, with numbers."""
+        """Report what was left out on purpose, with numbers."""
         for what, count in self.left_out.items():
             self.problems.note(f"{self.path}: {what}: {count}")
 
@@ -98,13 +135,13 @@ class _Reader:
             return []
         if not isinstance(rows, list):
             raise InputError(f"{CARRIED} is {shown(rows)}, not a list of samples; remove that key")
-        wanted = self.options.task
-        if wanted is None:
+        if self.wanted is None:
             return rows
+        wanted = self.wanted.name
         return [row for row in rows if isinstance(row, dict) and row.get("task") == wanted]
 
     def _objects(self, picture: Picture, image: EncodedImage) -> list[LabelledObject] | None:
-        """The annotations that are no crowd; None when one of them is not valid."""
+        """Return the annotations that are no crowd; None when one of them is not valid."""
         objects: list[LabelledObject] = []
         good = True
         for annotation in picture.annotations:
@@ -130,7 +167,7 @@ class _Reader:
             self.left_out["segmentations without a pixel, box used instead"] += 1
         return LabelledObject(self.file.categories[annotation.category], box, mask)
 
-    def _detection(
+    def _of_classes(
         self, picture: Picture, image: EncodedImage, objects: list[LabelledObject]
     ) -> Iterator[Sample]:
         names = self.file.categories
@@ -138,19 +175,18 @@ class _Reader:
         present = {a.category for a in picture.annotations}
         known_absent = picture.absent_categories(names)
         absent = [c for c in known_absent if c not in present and c not in unsure]
-        draw = random.Random(f"{self.options.seed} {picture.id}")
-        asked = [c for c in names if c in present - unsure]
-        asked += draw.sample(absent, min(self.options.negatives, len(absent)))
+        asked = with_absent(
+            [names[c] for c in names if c in present - unsure],
+            [names[c] for c in absent],
+            *(self.options.negatives, self.options.seed, picture.id),
+        )
         if not asked:
             self.left_out["images without a class to ask for, left out"] += 1
             return
-        draw.shuffle(asked)
-        labels = {names[category] for category in asked}
-        answer = [{"label": o.label, "box": o.box} for o in objects if o.label in labels]
-        question = ", ".join(names[category] for category in asked)
-        yield self._sample(f"{picture.id}", question, answer, image, objects)
+        answer = [{"label": o.label, "box": o.box} for o in objects if o.label in asked]
+        yield self._sample(f"{picture.id}", ", ".join(asked), answer, image, objects)
 
-    def _expressions(
+    def _of_object(
         self, picture: Picture, image: EncodedImage, objects: list[LabelledObject]
     ) -> Iterator[Sample]:
         counts = Counter(annotation.category for annotation in picture.annotations)
@@ -180,7 +216,7 @@ class _Reader:
 
 
 def _image_folder(path: Path) -> Path:
-    """``annotations/instances_val2017.json`` has its images in ``val2017``."""
+    """Return the folder of the images: ``val2017`` for ``annotations/instances_val2017.json``."""
     name = path.stem.removeprefix("instances_")
     candidates = (path.parent.parent / name, path.parent.parent / "images" / name)
     return next((folder for folder in candidates if folder.is_dir()), path.parent)
@@ -193,3 +229,73 @@ def _check_size(picture: Picture, image: EncodedImage) -> None:
             f"the file says {shown(picture.width)} x {shown(picture.height)} pixels, the image has "
             f"{image.width} x {image.height} as it is stored; boxes would not fit"
         )
+
+
+class _Content:
+    """The content of the file, sample by sample."""
+
+    def __init__(self) -> None:
+        self._images: dict[str, dict[str, Any]] = {}
+        self._annotations: dict[tuple[Any, ...], dict[str, Any]] = {}
+        self._categories: dict[str, int] = {}
+
+    def add(self, sample: Sample, answer: list[Box | None], file_name: str) -> None:
+        """Add a sample whose answer is these boxes, and whose image has this name."""
+        image = self._image(sample, file_name)
+        image[CARRIED].append(carried_row(sample))
+        for thing in sample.objects:
+            self._annotation(image["id"], thing)
+        if get_task(sample.task).asks_for == "object" and answer[0] is not None:
+            box = answer[0]
+            asked_for = max(sample.objects, key=lambda thing: iou(thing.box, box))
+            phrases = self._annotation(image["id"], asked_for).setdefault("phrases", [])
+            phrases.append(sample.question)
+        else:
+            shown = {class_key(thing.label) for thing in sample.objects}
+            asked = asked_classes(sample.question)
+            absent = [self._category(name) for name in asked if class_key(name) not in shown]
+            image[ABSENT] = sorted({*image.get(ABSENT, ()), *absent})
+
+    def as_json(self) -> dict[str, Any]:
+        categories = [
+            {"id": number, "name": name, "supercategory": ""}
+            for name, number in self._categories.items()
+        ]
+        return {
+            "info": {"description": "written by Syn-GRPO", "version": "1.0"},
+            "licenses": [],
+            "images": list(self._images.values()),
+            "annotations": list(self._annotations.values()),
+            "categories": categories,
+        }
+
+    def _image(self, sample: Sample, file_name: str) -> dict[str, Any]:
+        return self._images.setdefault(
+            file_name,
+            {
+                "id": len(self._images) + 1,
+                "file_name": file_name,
+                "width": sample.image.width,
+                "height": sample.image.height,
+                CARRIED: [],
+            },
+        )
+
+    def _annotation(self, image: int, thing: LabelledObject) -> dict[str, Any]:
+        counts = thing.mask["counts"] if thing.mask is not None else None
+        key = (image, thing.label, thing.box, counts)
+        if key not in self._annotations:
+            x1, y1, x2, y2 = thing.box
+            self._annotations[key] = {
+                "id": len(self._annotations) + 1,
+                "image_id": image,
+                "category_id": self._category(thing.label),
+                "bbox": [x1, y1, x2 - x1, y2 - y1],
+                "area": float(coco_mask.area(thing.mask)) if thing.mask else area(thing.box),
+                "iscrowd": 0,
+                "segmentation": thing.mask if thing.mask is not None else [],
+            }
+        return self._annotations[key]
+
+    def _category(self, label: str) -> int:
+        return self._categories.setdefault(label, len(self._categories) + 1)

@@ -8,14 +8,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from syngrpo.formats.class_names import class_name, note_renamed
-from syngrpo.formats.problems import Problems
-from syngrpo.formats.rows import checked_text
+from syngrpo.formats.base import Problems
+from syngrpo.formats.box_questions import note_renamed
+from syngrpo.formats.sample_rows import checked_text
 from syngrpo.sample import InputError
-from syngrpo.tasks.labels import class_key, shown
+from syngrpo.tasks.labels import class_key, class_name, shown
 
 Key = int | str
 """Ids are whole numbers in COCO; texts are accepted."""
+
+ABSENT = "neg_category_ids"
+"""LVIS's name for the categories that an image is known not to show."""
 
 USED_KEYS = ("id", "file_name", "width", "height")
 
@@ -43,17 +46,17 @@ class Picture:
     annotations: list[Annotation] = field(default_factory=list)
 
     def unsure_categories(self) -> set[Key]:
-        """Classes of which not every instance is labelled."""
+        """Return the classes of which not every instance is labelled."""
         listed = self.extra.get("not_exhaustive_category_ids")
         crowds = {annotation.category for annotation in self.annotations if annotation.crowd}
         return crowds | set(_keys(listed, "not_exhaustive_category_ids"))
 
     def absent_categories(self, categories: Iterable[Key]) -> list[Key]:
-        """Classes that the file says are absent, else all that may be."""
-        listed = self.extra.get("neg_category_ids")
+        """Return the classes that the file says are absent; all classes where it says none."""
+        listed = self.extra.get(ABSENT)
         if listed is None:
             return list(categories)
-        known = set(_keys(listed, "neg_category_ids"))
+        known = set(_keys(listed, ABSENT))
         return [category for category in categories if category in known]
 
 
@@ -66,7 +69,7 @@ class CocoFile:
 
 
 def read_coco_file(path: Path, problems: Problems) -> CocoFile:
-    """Joins the tables; an image with a broken annotation is left out.
+    """Read a file and join its tables; an image with a broken annotation is left out.
 
     Raises InputError when the file is no COCO instances file, or its categories are not usable.
     """
@@ -111,6 +114,8 @@ def _content(path: Path) -> dict[str, Any]:
         raise InputError(f"data file {path} cannot be read ({error.strerror})") from None
     except (ValueError, RecursionError) as error:
         raise InputError(f"{path} is not JSON ({error})") from None
+    if isinstance(content, list):
+        raise InputError(f"{path} is one JSON list; write one JSON object a line (JSONL)")
     tables = ("images", "annotations", "categories")
     if not isinstance(content, dict) or not all(isinstance(content.get(t), list) for t in tables):
         raise InputError(f"{path} is no COCO instances file: it needs lists {', '.join(tables)}")
@@ -156,7 +161,7 @@ def _pictures(values: list[Any], path: Path, problems: Problems) -> dict[Key, Pi
 def _annotation(
     value: Any, categories: dict[Key, str], pictures: dict[Key, Picture]
 ) -> tuple[Key, Annotation]:
-    """The id of its image and the annotation."""
+    """Return the id of its image and the annotation."""
     if not isinstance(value, dict):
         raise InputError(f"{shown(value)} is not an object")
     for key, known in (("image_id", pictures), ("category_id", categories)):

@@ -1,64 +1,146 @@
-"""A Hugging Face dataset: a local directory or file, or the id of one on the hub."""
+"""A Hugging Face dataset: a local directory or file, or the id of one on the hub; and samples
+written as ``datasets.load_from_disk`` reads them, the images inside.
+
+Needs the ``datasets`` library, an optional one.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+import json
+import shutil
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, fields
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
-from syngrpo.formats.class_names import class_name
-from syngrpo.formats.datasets_library import datasets_library
-from syngrpo.formats.detection_question import DetectionQuestion
-from syngrpo.formats.image_folder import ImageFolder
-from syngrpo.formats.mapped_columns import ColumnMapping, steps_of, value_at
-from syngrpo.formats.problems import Problems
-from syngrpo.formats.registry import ReadOptions
-from syngrpo.formats.rows import row_to_sample
+from syngrpo.formats.base import Problems, ReadRequest, WritableFormat
+from syngrpo.formats.image_files import ImageFolder, read_image, suffix_of
+from syngrpo.formats.lineage_columns import LINEAGE, Lineage, lineage_of, score_names
+from syngrpo.formats.mapped_columns import ColumnMapping, DetectionQuestion, steps_of, value_at
+from syngrpo.formats.sample_rows import row_to_sample, sample_to_row
+from syngrpo.options import option
 from syngrpo.sample import EncodedImage, InputError, Sample
-from syngrpo.tasks.labels import shown
+from syngrpo.tasks.labels import class_name, shown
+
+SHARD_BYTES = 500_000_000
+
+_ARROW_TYPES = {"str": "string", "int": "int64", "float": "float64"}
 
 
-def read_hugging_face(path: Path, options: ReadOptions, problems: Problems) -> list[Sample]:
-    """The good rows of one split, a ``registry.Reader``.
+@dataclass(frozen=True)
+class HuggingFaceOptions:
+    """The keys of a Hugging Face source."""
 
-    ``path``: a directory that ``save_to_disk`` wrote, a folder of Parquet files or of images with
-    their metadata, a Parquet or Arrow file, or a hub id. Images may be paths, bytes, or the
-    library's Image feature, which is not decoded; bytes stay in the dataset's own files until an
-    image is used. ``options.columns`` maps fields to columns, see ``ColumnMapping``; class
-    numbers become names. Detection without a question asks for the classes of an image and
-    ``options.negatives`` others.
+    split: str | None = option(None, "which split; null where there is one only")
+    columns: Mapping[str, str] = option(dict, "our field → the column that holds it, see data.md")
+    negatives: int = option(
+        2, "absent classes asked for in an image, where no column holds the question", ge=0
+    )
+    seed: int = option(0, "seed of drawing these classes and their order", ge=0)
+
+
+class HuggingFace(WritableFormat):
+    """The path is a directory that ``save_to_disk`` wrote, a folder of Parquet files or of images
+    with their metadata, a Parquet or Arrow file, or a hub id.
+
+    Images may be paths, bytes, or the library's Image feature, which is not decoded; bytes stay in
+    the dataset's own files until an image is used. ``columns`` maps fields to columns, see
+    ``ColumnMapping``; class numbers become names. Where a task asks for classes and no column holds
+    the question, it asks for the classes of an image and ``negatives`` others.
     """
-    library = datasets_library()
-    dataset = _split(_loaded(library, path), options.split, path)
-    mapping = ColumnMapping.of(dataset.column_names, options.columns, str(path))
-    local = path if path.is_dir() else path.parent
-    folder = local if path.exists() else Path(library.config.HF_CACHE_HOME)
-    roots = options.images or (folder,)
-    images = _DatasetImages(library, dataset, mapping.fields["image"], roots)
-    columns = {steps_of(p, dataset.column_names)[0] for p in mapping.fields.values()}
-    table = dataset.select_columns(sorted(columns - {images.column}))
-    named = _names(library, table.features)
-    classes = _classes(library, table, mapping) if "question" not in mapping.fields else ()
-    detection = DetectionQuestion(classes, options.negatives, options.seed)
-    samples: list[Sample] = []
-    for number, raw in enumerate(table):
-        place = f"{path}: row {number}"
+
+    name = "hf"
+    options = HuggingFaceOptions
+    takes_hub_names = True
+
+    def recognises(self, path: Path) -> bool:
+        if not path.is_dir():
+            return path.suffix.lower() in (".parquet", ".arrow")
+        marks = ("dataset_info.json", "dataset_dict.json", "state.json", "metadata.jsonl")
+        return any((path / mark).exists() for mark in marks) or any(path.rglob("*.parquet"))
+
+    def read(self, path: Path | None, request: ReadRequest, problems: Problems) -> list[Sample]:
+        assert path is not None
+        options: HuggingFaceOptions = request.options
+        library = datasets_library()
+        dataset = _split(_loaded(library, path), options.split, path)
+        mapping = ColumnMapping.of(dataset.column_names, options.columns, str(path))
+        local = path if path.is_dir() else path.parent
+        folder = local if path.exists() else Path(library.config.HF_CACHE_HOME)
+        roots = request.images or (folder,)
+        images = _DatasetImages(library, dataset, mapping.fields["image"], roots)
+        columns = {steps_of(p, dataset.column_names)[0] for p in mapping.fields.values()}
+        table = dataset.select_columns(sorted(columns - {images.column}))
+        named = _names(library, table.features)
+        classes = _classes(library, table, mapping) if "question" not in mapping.fields else ()
+        detection = DetectionQuestion(classes, options.negatives, options.seed)
+        samples: list[Sample] = []
+        for number, raw in enumerate(table):
+            place = f"{path}: row {number}"
+            try:
+                row, name = named(raw), f"{path.stem}-{number}"
+                for ours in mapping.rows(row, name, request.task, detection):
+                    sample = row_to_sample(ours | {"image": str(number)}, images)
+                    if problems.claim(sample.id, place):
+                        samples.append(sample)
+            except InputError as error:
+                problems.add(place, str(error))
+            if request.limit is not None and len(samples) >= request.limit:
+                break
+        return samples[: request.limit]
+
+    def write(self, samples: Iterable[Sample], directory: Path) -> dict[str, str]:
+        """Write the rows of our JSONL as columns; returns no image paths, for they are inside.
+
+        ``answer`` and ``columns`` are JSON text, because their types differ between tasks;
+        ``lineage`` is a struct column when any sample has one. Raises InputError when the library
+        is missing.
+        """
+        library = datasets_library()
+        listed = list(samples)
+        scores = score_names(listed)
+        has_lineage = any(lineage_of(sample) is not None for sample in listed)
+        cache = directory / "unfinished"
+
+        def rows() -> Iterator[dict[str, Any]]:
+            return (_row(sample, scores, has_lineage) for sample in listed)
+
+        progress = library.is_progress_bar_enabled()
+        library.disable_progress_bars()
         try:
-            row, name = named(raw), f"{path.stem}-{number}"
-            for ours in mapping.rows(row, name, options.task, detection):
-                sample = row_to_sample(ours | {"image": str(number)}, images)
-                if problems.claim(sample.id, place):
-                    samples.append(sample)
-        except InputError as error:
-            problems.add(place, str(error))
-        if options.limit is not None and len(samples) >= options.limit:
-            break
-    return samples[: options.limit]
+            dataset = library.Dataset.from_generator(
+                rows,
+                features=_features(library, scores, has_lineage),
+                cache_dir=str(cache),
+                fingerprint="syngrpo",  # the cache is our own: no need to hash every sample for it
+            )
+            dataset.save_to_disk(str(directory), max_shard_size=SHARD_BYTES)
+        except library.exceptions.DatasetGenerationError as error:
+            if isinstance(error.__cause__, InputError | OSError):
+                raise error.__cause__ from None
+            raise
+        finally:
+            if progress:
+                library.enable_progress_bars()
+        del dataset  # closes the files
+        shutil.rmtree(cache)
+        return {}
+
+
+def datasets_library() -> ModuleType:
+    """Import the ``datasets`` library. Raises InputError when it is not installed."""
+    try:
+        import datasets
+    except ImportError:
+        raise InputError(
+            "Hugging Face datasets need the datasets library; run: pip install 'syngrpo[hf]'"
+        ) from None
+    return datasets
 
 
 def _loaded(library: Any, path: Path) -> Any:
-    """A dataset or a dict of them. Raises InputError with what the library says, in one line."""
+    """Return a dataset or a dict of them. Raises InputError with the library's message."""
     try:
         if any((path / name).is_file() for name in ("state.json", "dataset_dict.json")):
             return library.load_from_disk(str(path))
@@ -98,7 +180,7 @@ class _StoredImage(EncodedImage):
 
 
 class _DatasetImages(ImageFolder):
-    """The images of a dataset by the number of their row; headers only."""
+    """The images of a dataset by the number of their row."""
 
     def __init__(self, library: Any, dataset: Any, path: str, roots: tuple[Path, ...]) -> None:
         super().__init__(*roots)
@@ -110,7 +192,7 @@ class _DatasetImages(ImageFolder):
         self._images = images.cast_column(self.column, feature)
 
     def open(self, relative: str) -> EncodedImage:
-        """The image of the row with that number. Raises InputError; decodes nothing."""
+        """Return the image of the row with that number. Raises InputError; decodes nothing."""
         number = int(relative)
         value = self._value(number)
         if isinstance(value, str):
@@ -121,7 +203,7 @@ class _DatasetImages(ImageFolder):
         return _StoredImage(header.width, header.height, fetch=lambda: self._value(number))
 
     def _value(self, number: int) -> Any:
-        """Encoded bytes, or a path."""
+        """Return encoded bytes, or a path."""
         value = self._images[number][self.column]
         if isinstance(value, list):
             if len(value) != 1:
@@ -141,7 +223,7 @@ def _undecoded(library: Any, feature: Any) -> Any:
 
 
 def _names(library: Any, features: Mapping[str, Any]) -> Callable[[Any], Any]:
-    """A function that turns class numbers of a row into class names."""
+    """Return a function that turns class numbers of a row into class names."""
 
     def named(value: Any, feature: Any) -> Any:
         if isinstance(feature, library.ClassLabel):
@@ -156,7 +238,7 @@ def _names(library: Any, features: Mapping[str, Any]) -> Callable[[Any], Any]:
 
 
 def _classes(library: Any, table: Any, mapping: ColumnMapping) -> list[str]:
-    """The class names of the dataset: those it declares, else all that occur, sorted."""
+    """Return the class names that the dataset declares, else all that occur, sorted."""
     path = mapping.fields.get("labels")
     if path is None:
         return []
@@ -172,7 +254,55 @@ def _classes(library: Any, table: Any, mapping: ColumnMapping) -> list[str]:
 
 
 def _inner(library: Any, feature: Any) -> Any:
-    """What a list, or a list of lists, is made of."""
+    """Return the feature of the items of a list, or of a list of lists."""
     while isinstance(feature, library.List | library.LargeList):
         feature = feature.feature
     return feature
+
+
+def _row(sample: Sample, scores: list[str], has_lineage: bool) -> dict[str, Any]:
+    data = read_image(sample)
+    row = sample_to_row(sample, image="")
+    lineage = lineage_of(sample)
+    columns = {
+        key: value for key, value in sample.columns.items() if key != LINEAGE or lineage is None
+    }
+    row |= {
+        "image": {"bytes": data, "path": f"image.{suffix_of(data)}"},
+        "answer": json.dumps(sample.answer, ensure_ascii=False, allow_nan=False),
+        "objects": [{"mask": None, **thing} for thing in row["objects"]],
+        "parent": sample.parent,
+        "depth": sample.depth,
+        "description": sample.description,
+        "columns": json.dumps(columns, ensure_ascii=False, allow_nan=False) if columns else None,
+    }
+    if has_lineage:
+        row[LINEAGE] = lineage and lineage | {
+            "scores": {name: lineage["scores"].get(name) for name in scores}
+        }
+    return row
+
+
+def _features(library: Any, scores: list[str], has_lineage: bool) -> Any:
+    value, listed = library.Value, library.List
+    text, number = value("string"), value("float64")
+    mask = {"size": listed(value("int32")), "counts": text}
+    features = {
+        "id": text,
+        "task": text,
+        "image": library.Image(),
+        "question": text,
+        "answer": text,
+        "objects": listed({"label": text, "box": listed(number), "mask": mask}),
+        "parent": text,
+        "depth": value("int32"),
+        "description": text,
+        "columns": text,
+    }
+    if has_lineage:
+        features[LINEAGE] = {
+            entry.name: value(_ARROW_TYPES[str(entry.type).removesuffix(" | None")])
+            for entry in fields(Lineage)
+            if entry.name != "scores"
+        } | {"scores": dict.fromkeys(scores, number)}
+    return library.Features(features)

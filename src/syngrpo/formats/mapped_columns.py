@@ -7,21 +7,40 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from syngrpo.formats.class_names import class_name
-from syngrpo.formats.detection_question import DetectionQuestion
-from syngrpo.formats.lineage import LINEAGE
+from syngrpo.formats.box_questions import with_absent
+from syngrpo.formats.lineage_columns import LINEAGE
+from syngrpo.formats.sample_rows import checked_text
 from syngrpo.sample import InputError
-from syngrpo.tasks.labels import shown
-from syngrpo.tasks.ovd import DETECTION
+from syngrpo.tasks import Task, get_task
+from syngrpo.tasks.labels import class_name, shown
 
 OWN_FIELDS = (
     *("id", "task", "image", "question", "answer", "objects", "boxes", "labels"),
     *("parent", "depth", "description", "columns", LINEAGE),
 )
-"""A field that is not mapped is the column of the same name, where there is one."""
+"""A field that is not mapped is read from the column of the same name, where there is one."""
 
 BOX_FORMAT = "box_format"
 BOX_FORMATS = ("xyxy", "xywh")
+
+
+@dataclass(frozen=True)
+class DetectionQuestion:
+    """Builds the question of an image with labelled objects and no question: its classes and
+    ``negatives`` of the others among ``classes``, in an order drawn from ``seed`` and its name."""
+
+    classes: Sequence[str]
+    negatives: int
+    seed: int
+
+    def ask(self, present: Sequence[str], name: str) -> str:
+        """Return class names joined by commas. Raises InputError when there is none to ask for."""
+        shown = list(dict.fromkeys(present))
+        absent = [label for label in self.classes if label not in shown]
+        asked = with_absent(shown, absent, self.negatives, self.seed, name)
+        if not asked:
+            raise InputError("the row has no objects and no class could be asked for")
+        return ", ".join(asked)
 
 
 @dataclass(frozen=True)
@@ -34,7 +53,7 @@ class ColumnMapping:
 
     @classmethod
     def of(cls, known: Sequence[str], wanted: Mapping[str, str], where: str) -> ColumnMapping:
-        """The mapping a user wrote, completed. Raises InputError for a column that is not there."""
+        """Complete the mapping that a user wrote. Raises InputError for a missing column."""
         wanted = dict(wanted)
         box_format = wanted.pop(BOX_FORMAT, "xyxy")
         if box_format not in BOX_FORMATS:
@@ -53,29 +72,28 @@ class ColumnMapping:
         return cls(fields, box_format)
 
     def rows(
-        self, row: Mapping[str, Any], name: str, task: str | None, detection: DetectionQuestion
+        self, row: Mapping[str, Any], name: str, wanted: Task | None, detection: DetectionQuestion
     ) -> Iterator[dict[str, Any]]:
-        """One row of theirs → rows as our JSONL has them, but for the image.
+        """Turn one row of theirs into rows as our JSONL has them, without the image.
 
-        ``name`` is the id of a row that has none; ``task`` wins over the column. A list of phrases
-        for one box gives a row each; detection without a question gets one. Raises InputError.
+        ``name`` is the id of a row that has none; the task ``wanted`` wins over the column. A list
+        of phrases for one box gives a row each; a task that asks for classes gets a question where
+        there is none. Raises InputError.
         """
         values = {field: value_at(row, path) for field, path in self.fields.items()}
-        known = task or values.get("task")
-        if known is None:
-            raise InputError("the task is not known; say it as task, or map a column to it")
-        base: dict[str, Any] = {"id": _identifier(values.get("id"), name), "task": known}
+        task = wanted or _task(values.get("task"))
+        base: dict[str, Any] = {"id": _identifier(values.get("id"), name), "task": task.name}
         base |= {key: values[key] for key in ("parent", "description") if values.get(key)}
         if values.get("parent") and values.get("depth") is not None:
             base["depth"] = values["depth"]
         columns = self._columns(values)
         if columns:
             base["columns"] = columns
-        base |= self._labels(values, known)
+        base |= self._labels(values, task)
         question = values.get("question")
-        if known in DETECTION and "question" not in self.fields:
+        if task.asks_for == "classes" and "question" not in self.fields:
             question = detection.ask([thing["label"] for thing in base.get("objects", ())], name)
-        if known != "rec" or not isinstance(question, list):
+        if task.asks_for != "object" or not isinstance(question, list):
             yield base | {"question": _question(question)}
             return
         for number, phrase in enumerate(question):
@@ -95,17 +113,17 @@ class ColumnMapping:
         foreign = {key: value for key, value in values.items() if key not in OWN_FIELDS}
         return columns | {key: value for key, value in foreign.items() if value is not None}
 
-    def _labels(self, values: Mapping[str, Any], task: str) -> dict[str, Any]:
-        """``answer`` and ``objects``, boxes as corners."""
+    def _labels(self, values: Mapping[str, Any], task: Task) -> dict[str, Any]:
+        """Return ``answer`` and ``objects`` with boxes as corners."""
         answer = from_json(values.get("answer"))
         objects = self._objects(values)
         found: dict[str, Any] = {}
-        if task == "rec":
+        if task.asks_for == "object":
             if answer is None and objects is not None and len(objects) == 1:
                 answer = objects[0]["box"]
             elif answer is not None:
                 answer = self._corners(answer)
-        elif task in DETECTION and isinstance(answer, list):
+        elif task.asks_for == "classes" and isinstance(answer, list):
             answer = [self._object(thing) for thing in answer]
         if answer is not None:
             found["answer"] = answer
@@ -147,12 +165,12 @@ class ColumnMapping:
 
 
 def steps_of(path: str, known: Collection[str]) -> list[str]:
-    """A path as the column it starts in and the members. A column's own name may hold dots."""
+    """Split a path into a column and the members below it. A column's own name may hold dots."""
     return [path] if path in known else path.split(".")
 
 
 def value_at(row: Mapping[str, Any], path: str) -> Any:
-    """The value at a dotted path; through a list of structs, the list of their members."""
+    """Return the value at a dotted path; in a list of structs, the list of their members."""
     column, *members = steps_of(path, row)
     value = row.get(column)
     for key in members:
@@ -164,7 +182,7 @@ def value_at(row: Mapping[str, Any], path: str) -> Any:
 
 
 def from_json(value: Any) -> Any:
-    """What a text says as JSON (a list, an object, a text, a number); other texts as they are."""
+    """Parse a text that is JSON (a list, an object, a text, a number); return others unchanged."""
     if not isinstance(value, str):
         return value
     try:
@@ -175,8 +193,14 @@ def from_json(value: Any) -> Any:
     return parsed if plain else value
 
 
+def _task(value: Any) -> Task:
+    if value is None:
+        raise InputError("the task is not known; say it as task, or map a column to it")
+    return get_task(checked_text(value, "task"))
+
+
 def _question(value: Any) -> Any:
-    """A list of class names becomes the question of OVD."""
+    """Join a list of class names to one question."""
     if isinstance(value, list) and all(isinstance(name, str) for name in value):
         return ", ".join(class_name(name) for name in value)
     return value

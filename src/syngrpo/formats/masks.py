@@ -1,4 +1,4 @@
-"""Masks as COCO writes them, checked before pycocotools sees them: it trusts what it is given."""
+"""Masks as COCO writes them, checked here because pycocotools does not check what it is given."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from syngrpo.tasks.labels import shown
 
 
 def checked_mask(value: Any, box: Box, image: EncodedImage, name: str) -> RunLength:
-    """A JSON value → the mask of an object. ``name`` is what the message calls it.
+    """Check that a JSON value is the mask of an object and return it. ``name`` is what the message
+    calls it.
 
     Raises InputError when it is not a run-length code of the image's size that touches the box.
     """
@@ -35,8 +36,8 @@ def checked_mask(value: Any, box: Box, image: EncodedImage, name: str) -> RunLen
 
 
 def run_lengths(counts: str) -> np.ndarray | None:
-    """The lengths of the runs in a compressed ``counts``, int64 (N,); None when it is cut off or
-    has foreign characters.
+    """Return the lengths of the runs in a compressed ``counts``, int64 (N,); None when the text is
+    cut off or holds a character that the code does not use.
 
     The code is that of the COCO API (``rleFrString`` in maskApi.c): numbers in groups of five
     bits, low ones first, bit 6 of a character says that more follow, the last group carries the
@@ -66,7 +67,7 @@ def run_lengths(counts: str) -> np.ndarray | None:
 
 
 _MOST_GROUPS = 8
-"""40 bits: more than any image has pixels."""
+"""Five bits each: a run of 40 bits is longer than any image."""
 
 
 def _touches(code: RunLength, box: Box) -> bool:
@@ -77,10 +78,10 @@ def _touches(code: RunLength, box: Box) -> bool:
 
 
 def segmentation_mask(value: Any, box: Box, image: EncodedImage, name: str) -> RunLength | None:
-    """A COCO ``segmentation`` (polygons, or a run-length code of either kind) → the mask.
+    """Convert a COCO ``segmentation`` (polygons, or a run-length code of either kind) to a mask.
 
-    None when there is none, or when it covers no pixel: polygons of tiny objects do not. Raises
-    InputError, which calls the value ``name``, when it is not valid or misses the box.
+    Returns None when there is none, or when it covers no pixel, as polygons of tiny objects do.
+    Raises InputError, which calls the value ``name``, when it is not valid or misses the box.
     """
     if value is None or value == []:
         return None
@@ -106,8 +107,8 @@ def segmentation_mask(value: Any, box: Box, image: EncodedImage, name: str) -> R
 
 
 def _polygon(value: Any, image: EncodedImage, name: str) -> list[float]:
-    """Flat x, y pairs of at least three corners, moved inside the image: pycocotools takes four
-    numbers for a box, and follows a line however far it leads."""
+    """Return flat x, y pairs of at least three corners, moved inside the image: pycocotools would
+    take four numbers for a box, and needs much time for a line that leads far outside."""
     corners = _numbers(value)
     if corners is None or len(corners) < 6 or len(corners) % 2:
         raise InputError(f"{name} is {shown(value)}, not a polygon [x1, y1, x2, y2, x3, y3, …]")
@@ -129,7 +130,7 @@ def _uncompressed(value: dict[str, Any], image: EncodedImage, name: str) -> RunL
 
 
 def _numbers(value: Any) -> np.ndarray | None:
-    """A list of finite numbers as float64 (N,); None for anything else."""
+    """Return a list of finite numbers as float64 (N,); None for anything else."""
     if not isinstance(value, list):
         return None
     try:

@@ -2,56 +2,77 @@
 
 A folder holds ``instances.json`` (COCO instances) and one or more ``refs(PARTITION).p``: a pickled
 list of references, each an annotation of an image with the sentences that refer to it. What the
-fields mean is what lichengunc/refer, the API published with the data, does with them.
+fields mean is what lichengunc/refer, the API published with the data, does with them. Pickles can
+run code; those that hold anything but plain data are refused.
 """
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
+from syngrpo.formats.base import Format, Problems, ReadRequest
 from syngrpo.formats.coco_file import Annotation, Key, Picture, is_key, read_coco_file
-from syngrpo.formats.image_folder import ImageFolder
+from syngrpo.formats.image_files import ImageFolder
 from syngrpo.formats.masks import segmentation_mask
-from syngrpo.formats.plain_pickle import load_plain_pickle
-from syngrpo.formats.problems import Problems
-from syngrpo.formats.registry import ReadOptions
-from syngrpo.formats.rows import checked_text
+from syngrpo.formats.sample_rows import checked_text
+from syngrpo.options import option
 from syngrpo.sample import EncodedImage, InputError, LabelledObject, Sample
-from syngrpo.tasks import get_task
+from syngrpo.tasks import Task, default_task, get_task
 from syngrpo.tasks.labels import checked_box, shown
 
 INSTANCES = "instances.json"
+DEFAULT_TASK = default_task("object")
 
 
-def read_refcoco(path: Path, options: ReadOptions, problems: Problems) -> list[Sample]:
-    """One REC sample a sentence of the references of ``options.split`` (all without), a
-    ``registry.Reader``.
+@dataclass(frozen=True)
+class RefCocoOptions:
+    """The keys of a RefCOCO source."""
 
-    ``path`` is the folder, or the refs file where the folder has several. ``objects`` are all
+    split: str | None = option(None, "train, val, test, testA or testB; null: all references")
+
+
+class RefCoco(Format):
+    """One sample a sentence of the references.
+
+    The path is the folder, or the refs file where the folder has several. ``objects`` are all
     annotations of the image with their classes and masks. Images are looked up by the names in
-    ``instances.json``, in ``options.images`` or else in the folder and its ``images``.
+    ``instances.json``, in the folders that the user names or else in the folder and its ``images``.
     """
-    if options.task not in (None, "rec"):
-        raise InputError(f"{path}: RefCOCO refers to single objects; use task rec")
-    refs_file = _refs_file(path)
-    folder = refs_file.parent
-    instances = _Instances(folder / INSTANCES, problems)
-    images = ImageFolder(*(options.images or (folder, folder / "images")))
-    partition = refs_file.name.removeprefix("refs(").removesuffix(").p")
-    prefix = f"{folder.resolve().name}-{partition}"
-    samples: list[Sample] = []
-    for place, ref in _chosen(refs_file, options.split, problems):
-        try:
-            found = list(_samples(ref, prefix, instances, images))
-        except InputError as error:
-            problems.add(place, str(error))
-            continue
-        samples += [sample for sample in found if problems.claim(sample.id, place)]
-        if options.limit is not None and len(samples) >= options.limit:
-            return samples[: options.limit]
-    return samples
+
+    name = "refcoco"
+    options = RefCocoOptions
+    default_task = DEFAULT_TASK
+
+    def recognises(self, path: Path) -> bool:
+        if path.is_dir():
+            return any(path.glob("refs(*).p"))
+        return path.suffix.lower() in (".p", ".pkl")
+
+    def read(self, path: Path | None, request: ReadRequest, problems: Problems) -> list[Sample]:
+        assert path is not None
+        task = request.task or get_task(DEFAULT_TASK)
+        self.task_for(task, ("object",), str(path), "RefCOCO refers to single objects")
+        refs_file = _refs_file(path)
+        folder = refs_file.parent
+        instances = _Instances(folder / INSTANCES, problems)
+        images = ImageFolder(*(request.images or (folder, folder / "images")))
+        partition = refs_file.name.removeprefix("refs(").removesuffix(").p")
+        prefix = f"{folder.resolve().name}-{partition}"
+        samples: list[Sample] = []
+        for place, ref in _chosen(refs_file, request.options.split, problems):
+            try:
+                found = list(_samples(ref, prefix, task, instances, images))
+            except InputError as error:
+                problems.add(place, str(error))
+                continue
+            samples += [sample for sample in found if problems.claim(sample.id, place)]
+            if request.limit is not None and len(samples) >= request.limit:
+                return samples[: request.limit]
+        return samples
 
 
 def _refs_file(path: Path) -> Path:
@@ -69,7 +90,7 @@ def _refs_file(path: Path) -> Path:
 def _chosen(
     path: Path, split: str | None, problems: Problems
 ) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """(place, reference) of those in the split. Raises InputError when there are none."""
+    """Yield place and reference of those in the split. Raises InputError when there are none."""
     refs = load_plain_pickle(path)
     if not isinstance(refs, list):
         raise InputError(f"{path} holds {shown(refs)}, not a list of references")
@@ -90,9 +111,9 @@ def _chosen(
 
 
 def _membership(split: str | None, path: Path) -> Callable[[str], bool]:
-    """Which values of a reference's ``split`` belong to the split asked for.
+    """Return a function that says whether a reference's ``split`` belongs to the split asked for.
 
-    As in the original: a value may name several tests at once ("testAB" is part of testA and of
+    As in the original, a value may name several tests at once ("testAB" is part of testA and of
     testB), and "test" is all of them.
     """
     if split is None:
@@ -107,7 +128,11 @@ def _membership(split: str | None, path: Path) -> Callable[[str], bool]:
 
 
 def _samples(
-    ref: Mapping[str, Any], prefix: str, instances: _Instances, images: ImageFolder
+    ref: Mapping[str, Any],
+    prefix: str,
+    task: Task,
+    instances: _Instances,
+    images: ImageFolder,
 ) -> Iterator[Sample]:
     for key in ("ref_id", "ann_id", "image_id"):
         if not is_key(ref.get(key)):
@@ -126,10 +151,10 @@ def _samples(
         text, number = _sentence(sentence)
         yield Sample(
             id=f"{prefix}-{ref['ref_id']}-{number}",
-            task="rec",
+            task=task.name,
             image=image,
             question=text,
-            answer=get_task("rec").ground_truth(answer, image, objects, text),
+            answer=task.ground_truth(answer, image, objects, text),
             objects=objects,
             columns={"ref_id": ref["ref_id"], "sent_id": number, "split": ref["split"]},
         )
@@ -154,7 +179,7 @@ class _Instances:
         return self._file.pictures[image_id]
 
     def objects(self, picture: Picture, image: EncodedImage) -> dict[Key, LabelledObject]:
-        """All annotations of an image, crowds among them, by their ids."""
+        """Return all annotations of an image, crowds among them, by their ids."""
         if picture.id not in self._objects:
             size = (picture.width, picture.height)
             if size != (image.width, image.height):
@@ -176,3 +201,37 @@ class _Instances:
         box = checked_box([x, y, x + width, y + height], image, f"{name}: bbox as x1, y1, x2, y2")
         mask = segmentation_mask(annotation.segmentation, box, image, f"{name}: segmentation")
         return LabelledObject(self._file.categories[annotation.category], box, mask)
+
+
+class _PlainUnpickler(pickle.Unpickler):
+    """Builds numbers, texts, lists, tuples, sets and dicts. Refuses a pickle that names a class or
+    a function, because that can run code."""
+
+    def find_class(self, module: str, name: str) -> NoReturn:
+        raise InputError(f"it names {module}.{name}")
+
+    def persistent_load(self, identifier: Any) -> NoReturn:
+        raise InputError("it refers to objects outside of itself")
+
+
+def load_plain_pickle(path: Path) -> Any:
+    """Return the content of a pickle of Python 2 or 3, whose texts are UTF-8.
+
+    Raises InputError when the file does not exist, is no pickle, or could run code.
+    """
+    try:
+        with path.open("rb") as file:
+            return _PlainUnpickler(file, encoding="utf-8").load()
+    except InputError as error:
+        raise InputError(
+            f"{path} is not plain data ({error}), and could run code; get the original file"
+        ) from None
+    except OSError as error:
+        raise InputError(f"data file {path} cannot be read ({error.strerror})") from None
+    # Broken pickles raise these, by the documentation of the module, or claim too much memory.
+    except (
+        *(pickle.UnpicklingError, EOFError, ValueError, TypeError, AttributeError, IndexError),
+        *(KeyError, OverflowError, MemoryError, RecursionError),
+    ) as error:
+        problem = " ".join(str(error).split()) or type(error).__name__
+        raise InputError(f"{path} is not a pickle ({problem}); get the original file") from None

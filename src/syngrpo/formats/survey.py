@@ -1,4 +1,4 @@
-"""What a data set holds, in numbers."""
+"""What a data set holds, for a person: in numbers, and on one picture."""
 
 from __future__ import annotations
 
@@ -8,22 +8,30 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from textwrap import wrap
 from typing import Any
 
-from PIL import Image
+from PIL import Image, ImageDraw, ImageFont
 
 from syngrpo.boxes import area
-from syngrpo.formats.registry import image_key
+from syngrpo.formats.image_files import image_key
 from syngrpo.sample import EncodedImage, Sample
+from syngrpo.tasks import Mark, get_task
 
 EXIF_ORIENTATION = 0x0112
+CAPTION_HEIGHT = 44
+LETTER_WIDTH = 7
+POINT_RADIUS = 4
 
 
 @dataclass
 class Survey:
-    """``sizes``: (width, height) of every image; ``boxes_per_image``: one number an image;
-    ``area_shares``: of every box, its part of its image. Objects that several samples share on
-    one image count once."""
+    """Counts of a data set.
+
+    ``sizes``: (width, height) of every image in pixels; ``boxes_per_image``: one number an image;
+    ``area_shares``: of every box its share of the area of its image, in [0, 1]. Objects that
+    several samples share on one image count once.
+    """
 
     tasks: Counter[str] = field(default_factory=Counter)
     kinds: Counter[str] = field(default_factory=Counter)
@@ -42,7 +50,7 @@ class Survey:
 
 
 def survey(samples: Iterable[Sample]) -> Survey:
-    """Counts. Reads the headers of the images again, for their orientation, and decodes none."""
+    """Count. Reads the headers of the images again, for their orientation; decodes none."""
     result = Survey()
     images: dict[Path | int, tuple[EncodedImage, dict[Any, bool]]] = {}
     for sample in samples:
@@ -65,7 +73,7 @@ def survey(samples: Iterable[Sample]) -> Survey:
 
 
 def spread(values: Sequence[float]) -> tuple[float, float, float]:
-    """Minimum, median, maximum of at least one value."""
+    """Return minimum, median and maximum of at least one value."""
     return min(values), statistics.median(values), max(values)
 
 
@@ -74,3 +82,42 @@ def is_rotated(image: EncodedImage) -> bool:
     source = image.path if image.path is not None else io.BytesIO(image.read())
     with Image.open(source) as header:
         return header.getexif().get(EXIF_ORIENTATION, 1) != 1
+
+
+def contact_sheet(
+    samples: Sequence[Sample], columns: int = 6, scale: int = 2, words: bool = True
+) -> Image.Image:
+    """Draw at least one sample row by row, enlarged by ``scale``, each with its answer drawn on it
+    and its question below. With ``words``, an answer that cannot be drawn is written after it.
+
+    Raises InputError for an image that cannot be decoded.
+    """
+    font = ImageFont.load_default(size=13)
+    width = scale * max(sample.image.width for sample in samples)
+    height = scale * max(sample.image.height for sample in samples) + CAPTION_HEIGHT
+    rows = -(-len(samples) // columns)
+    sheet = Image.new("RGB", (min(columns, len(samples)) * width, rows * height), "white")
+    draw = ImageDraw.Draw(sheet)
+    for number, sample in enumerate(samples):
+        left, top = number % columns * width, number // columns * height
+        picture = Image.fromarray(sample.image.decode())
+        sheet.paste(picture.resize((picture.width * scale, picture.height * scale)), (left, top))
+        task = get_task(sample.task)
+        marks = task.marks(sample.answer)
+        for mark in marks:
+            _draw(draw, mark, left, top, scale)
+        said = f" {task.words(sample.answer)}" if words and not marks else ""
+        lines = "\n".join(wrap(sample.question + said, width // LETTER_WIDTH)[:2])
+        below = top + height - CAPTION_HEIGHT + 4
+        draw.multiline_text((left + 4, below), lines, fill="black", font=font)
+    return sheet
+
+
+def _draw(draw: ImageDraw.ImageDraw, mark: Mark, left: int, top: int, scale: int) -> None:
+    if mark.box is not None:
+        x1, y1, x2, y2 = (scale * value for value in mark.box)
+        draw.rectangle((left + x1, top + y1, left + x2, top + y2), outline="magenta", width=2)
+    if mark.point is not None:
+        x, y = left + scale * mark.point[0], top + scale * mark.point[1]
+        r = POINT_RADIUS
+        draw.ellipse((x - r, y - r, x + r, y + r), outline="magenta", width=2)

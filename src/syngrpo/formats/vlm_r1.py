@@ -2,78 +2,149 @@
 
 The layout is that of om-ai-lab/VLM-R1 (README, "For your own data"; detection rows as in its issue
 246): boxes are xyxy in pixels of the original image, an image path is relative to the image folder.
+
+The human turn holds a phrase, or a list of classes, inside an instruction. The wordings known here
+are those of the data that om-ai-lab published, and of Qwen's grounding examples; in an unknown
+wording the whole text is the phrase.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from syngrpo.formats.carried import CARRIED, carried_sample
-from syngrpo.formats.class_names import class_name, note_renamed
-from syngrpo.formats.human_turns import classes_in, is_detection, phrase_in
-from syngrpo.formats.image_folder import ImageFolder
-from syngrpo.formats.jsonl import data_lines
-from syngrpo.formats.problems import Problems
-from syngrpo.formats.registry import ReadOptions
-from syngrpo.formats.rows import checked_text, parse_row, row_to_sample
+from syngrpo.formats.base import Problems, ReadRequest, WritableFormat
+from syngrpo.formats.box_questions import BOXES, boxes_of_answer, note_renamed
+from syngrpo.formats.image_files import ImageFolder, ImageWriter
+from syngrpo.formats.jsonl import FILE_NAME, data_lines
+from syngrpo.formats.sample_rows import (
+    CARRIED,
+    carried_row,
+    carried_sample,
+    checked_text,
+    parse_row,
+    row_to_sample,
+)
 from syngrpo.sample import InputError, Sample
-from syngrpo.tasks.labels import class_key, shown
-from syngrpo.tasks.ovd import DETECTION
+from syngrpo.tasks import Task, default_task, get_task
+from syngrpo.tasks.labels import asked_classes, class_key, class_name, shown
 
 KEYS = ("id", "image", "conversations", CARRIED)
-TASKS = ("rec", *DETECTION)
 SPEAKERS = {"human": "human", "user": "human", "gpt": "gpt", "assistant": "gpt"}
 
+PHRASE_TURN = (
+    "Please provide the bounding box coordinate of the region this sentence describes: {phrase}."
+)
+CLASSES_TURN = """\
+Please carefully check the image and detect the following objects: {classes}. Output the bbox \
+coordinates of detected objects in JSON format in <answer></answer>. The bbox coordinate format \
+should be:
+```json
+[{{"bbox_2d": [x1, y1, x2, y2], "label": "object name"}}]
+```
+If no targets are detected in the image, simply respond with "None"."""
+"""The human turns of VLM-R1's published data (arXiv 2504.07615, appendix)."""
 
-def read_vlm_r1(path: Path, options: ReadOptions, problems: Problems) -> list[Sample]:
-    """The good rows of one file, a ``registry.Reader``.
 
-    The answer says whether a row is REC (one box) or OVD (labelled boxes, ``None``), unless
-    ``options.task`` does. A number as id becomes ``FILE-number``: such ids count the rows of a
-    file. Other keys of a row become columns.
-    """
-    if options.task not in (None, *TASKS):
-        raise InputError(
-            f"{path}: VLM-R1 rows label no objects apart from the answer, so task "
-            f"{options.task!r} cannot be read from them; use one of {', '.join(TASKS)}"
-        )
-    images = ImageFolder(*(options.images or (path.parent,)))
-    samples: list[Sample] = []
-    renamed: dict[str, None] = {}
-    for place, line in data_lines(path):
-        if len(samples) == options.limit:
-            break
+class VlmR1(WritableFormat):
+    """The answer says whether a row asks for one object (one box) or for classes (labelled boxes,
+    or ``None``), unless the user names a task. A number as id becomes ``FILE-number``, because such
+    ids count the rows of a file. Other keys of a row become columns."""
+
+    name = "vlm-r1"
+
+    def recognises(self, path: Path) -> bool:
+        if not path.is_file() or path.suffix.lower() == ".json":
+            return False
         try:
-            row = parse_row(line)
-            sample = _carried(row, images, options.task)
-            if sample is None:
-                ours = _our_row(row, place, path.stem, options.task)
-                renamed |= dict.fromkeys(ours.pop("renamed"))
-                sample = row_to_sample(ours, images)
-        except InputError as error:
-            problems.add(place, str(error))
-            continue
-        if problems.claim(sample.id, place):
-            samples.append(sample)
-    note_renamed(renamed, str(path), problems)
-    return samples
+            row = json.loads(_first_line(path))
+        except (ValueError, RecursionError):
+            return False
+        return isinstance(row, dict) and "conversations" in row
+
+    def read(self, path: Path | None, request: ReadRequest, problems: Problems) -> list[Sample]:
+        assert path is not None
+        if request.task is not None:
+            reason = "VLM-R1 rows label no objects apart from the answer"
+            self.task_for(request.task, BOXES, str(path), reason)
+        images = ImageFolder(*(request.images or (path.parent,)))
+        samples: list[Sample] = []
+        renamed: dict[str, None] = {}
+        for place, line in data_lines(path):
+            if len(samples) == request.limit:
+                break
+            try:
+                row = parse_row(line)
+                sample = _carried(row, images, request.task)
+                if sample is None:
+                    ours = _our_row(row, place, path.stem, request.task)
+                    renamed |= dict.fromkeys(ours.pop("renamed"))
+                    sample = row_to_sample(ours, images)
+            except InputError as error:
+                problems.add(place, str(error))
+                continue
+            if problems.claim(sample.id, place):
+                samples.append(sample)
+        note_renamed(renamed, str(path), problems)
+        return samples
+
+    def write(self, samples: Iterable[Sample], directory: Path) -> dict[str, str]:
+        """Write ``data.jsonl`` and ``images/``. Raises InputError for an answer without boxes."""
+        images = ImageWriter(directory)
+        with (directory / FILE_NAME).open("w", encoding="utf-8") as file:
+            for sample in samples:
+                human, answer = _written_turns(sample)
+                carried = json.dumps(carried_row(sample), ensure_ascii=False, allow_nan=False)
+                row = {
+                    "id": sample.id,
+                    "image": images.add(sample),
+                    "conversations": [
+                        {"from": "human", "value": "<image>" + human},
+                        {"from": "gpt", "value": answer},
+                    ],
+                    CARRIED: carried,
+                }
+                file.write(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n")
+        return images.names
 
 
-def _carried(row: dict[str, Any], images: ImageFolder, task: str | None) -> Sample | None:
-    """The sample that Syn-GRPO wrote into the row; None when there is none, or of another task."""
+def _written_turns(sample: Sample) -> tuple[str, str]:
+    """Return the human and the gpt turn. Boxes are xyxy in pixels of the original image."""
+    marks = boxes_of_answer(sample, "VLM-R1's")
+    if get_task(sample.task).asks_for == "object":
+        return PHRASE_TURN.format(phrase=sample.question), json.dumps(marks[0].box)
+    found = [{"bbox_2d": mark.box, "label": mark.label} for mark in marks]
+    answer = f"```json\n{json.dumps(found)}\n```" if found else "None"
+    return CLASSES_TURN.format(classes=list(asked_classes(sample.question))), answer
+
+
+def _first_line(path: Path) -> bytes:
+    """Return the first line that is not blank, cut off at 1 MB. Raises InputError."""
+    try:
+        with path.open("rb") as file:
+            while line := file.readline(1_000_000):
+                if line.strip():
+                    return line
+    except OSError as error:
+        raise InputError(f"data file {path} cannot be read ({error.strerror})") from None
+    return b""
+
+
+def _carried(row: dict[str, Any], images: ImageFolder, task: Task | None) -> Sample | None:
+    """Return the sample that Syn-GRPO wrote into the row; None when there is none, or when it has
+    another task than the one wanted."""
     if CARRIED not in row:
         return None
     image = checked_text(_image(row), "image")
     sample = carried_sample(row[CARRIED], image, images)
-    return sample if task in (None, sample.task) else None
+    return sample if task is None or task.name == sample.task else None
 
 
-def _our_row(row: dict[str, Any], place: str, stem: str, task: str | None) -> dict[str, Any]:
-    """The row as our own JSONL has it, and under ``renamed`` class names that held a comma."""
+def _our_row(row: dict[str, Any], place: str, stem: str, task: Task | None) -> dict[str, Any]:
+    """Return the row as our own JSONL has it, and under ``renamed`` class names with a comma."""
     human, gpt = _turns(row)
     found = _found(gpt)
     base = {
@@ -83,10 +154,9 @@ def _our_row(row: dict[str, Any], place: str, stem: str, task: str | None) -> di
         "renamed": (),
     }
     if task is None:
-        task = "ovd" if _is_detection(found, human) else "rec"
-    if task == "rec":
-        return base | _expression(found, human)
-    return base | {"task": task} | _detection(found, human)
+        task = get_task(default_task("classes" if _is_detection(found, human) else "object"))
+    labels = _expression if task.asks_for == "object" else _detection
+    return base | {"task": task.name} | labels(found, human)
 
 
 def _identifier(row: Mapping[str, Any], place: str, stem: str) -> Any:
@@ -108,7 +178,7 @@ def _image(row: Mapping[str, Any]) -> Any:
 
 
 def _turns(row: Mapping[str, Any]) -> tuple[str, Any]:
-    """The text of the human turn without ``<image>``, and the value of the gpt turn."""
+    """Return the text of the human turn without ``<image>``, and the value of the gpt turn."""
     turns = row.get("conversations")
     if not isinstance(turns, list) or not all(isinstance(turn, dict) for turn in turns):
         raise InputError(f"conversations is {shown(turns)}, not a list of turns")
@@ -131,7 +201,7 @@ _WRAPPERS = re.compile(r"</?answer>|```(?:json)?", re.IGNORECASE)
 
 
 def _found(value: Any) -> list[Any]:
-    """The gpt turn as a list: of boxes, or of objects that hold one each. ``[]``: None."""
+    """Return the gpt turn as a list of boxes, or of objects that hold one each; [] for None."""
     if isinstance(value, str):
         text = _WRAPPERS.sub("", value).strip()
         if text.strip(".\"' ").lower() == "none":
@@ -149,13 +219,13 @@ def _found(value: Any) -> list[Any]:
 
 
 def _is_detection(found: list[Any], human: str) -> bool:
-    """A single box answers a phrase, unless the human turn asks for classes."""
+    """Whether a row asks for classes: a single box answers a phrase, unless the text asks so."""
     labelled = [isinstance(item, dict) and "label" in item for item in found]
     return len(found) != 1 or (all(labelled) and is_detection(human))
 
 
 def _box(item: Any) -> Any:
-    """The box of an item of the answer; checked where our rows are."""
+    """Return the box of an item of the answer, unchecked: our rows are checked as a whole."""
     if not isinstance(item, dict):
         return item
     box = item.get("bbox_2d", item.get("bbox"))
@@ -166,11 +236,9 @@ def _box(item: Any) -> Any:
 
 def _expression(found: list[Any], human: str) -> dict[str, Any]:
     if len(found) != 1:
-        raise InputError(
-            f"the gpt turn holds {len(found)} boxes; a phrase is answered by one (task rec)"
-        )
+        raise InputError(f"the gpt turn holds {len(found)} boxes; a phrase is answered by one box")
     item, box = found[0], _box(found[0])
-    row = {"task": "rec", "question": phrase_in(human), "answer": box}
+    row = {"question": phrase_in(human), "answer": box}
     if isinstance(item, dict) and item.get("label") is not None:
         row["objects"] = [{"label": item["label"], "box": box}]
     return row
@@ -197,3 +265,79 @@ def _detection(found: list[Any], human: str) -> dict[str, Any]:
         "objects": objects,
         "renamed": tuple(name for name in asked if "," in name),
     }
+
+
+_PHRASE = re.compile(
+    r"\b(?:sentence|phrase|expression|description)\b(?:\s+(?:describes?|refers\s+to|is))?\s*:\s*"
+    r"(?P<phrase>\S.*)",
+    re.IGNORECASE | re.DOTALL,
+)
+_LOCATE = re.compile(
+    r"^(?:please\s+)?locate\s+(?P<phrase>\S.*?),?\s+in\s+(?:this|the)\s+(?:image|picture)\b",
+    re.IGNORECASE | re.DOTALL,
+)
+_INSTRUCTIONS = re.compile(
+    r"(?:(?<=[.!?\"'])\s+|\s*\n\s*)(?:first\b|output\b|please\b|answer\b|if\b).*",
+    re.IGNORECASE | re.DOTALL,
+)
+"""What follows the question and says how to answer it."""
+
+_CLASSES = re.compile(
+    r"\bdetect\b[^:\[\n]{0,60}:\s*(?P<classes>\S.*)|\bdetect\b[^:\[\n]{0,60}(?P<list>\[.*)",
+    re.IGNORECASE | re.DOTALL,
+)
+_NAME = re.compile(
+    r"\s*+(?:'(?P<single>(?:[^'\\]|\\.)*+)'\s*|\"(?P<double>(?:[^\"\\]|\\.)*+)\"\s*|(?P<bare>[^,\[\]]*+))"
+    r"(?P<end>[,\]])"
+)
+_BULLET = re.compile(r"^\s*(?:[-*•]|\d+[.)])\s+(?P<name>\S.*?)\s*$")
+
+
+def phrase_in(text: str) -> str:
+    """Return the referring phrase without the instruction around it; in an unknown wording, the
+    whole text."""
+    match = _PHRASE.search(text) or _LOCATE.search(text)
+    if match is None:
+        return text.strip()
+    phrase = _INSTRUCTIONS.sub("", match["phrase"]).strip()
+    bare = phrase.removesuffix(".").strip().strip("\"'").removesuffix(".").strip()
+    return bare or text.strip()
+
+
+def is_detection(text: str) -> bool:
+    """Whether the text asks for classes, and not for what one sentence describes."""
+    return _PHRASE.search(text) is None and bool(classes_in(text))
+
+
+def classes_in(text: str) -> tuple[str, ...]:
+    """Return the class names in the order in which they are asked for; () without a list of them.
+
+    Reads ``['a', "b"]``, ``["a", "b"]`` and ``[a, b]``, lines with bullets, and ``a, b, c.``
+    """
+    match = _CLASSES.search(text)
+    if match is None:
+        return ()
+    rest = match["classes"] or match["list"]
+    if rest.startswith("["):
+        return _bracketed(rest)
+    lines = rest.splitlines()
+    bullets = [found["name"] for line in lines if (found := _BULLET.match(line))]
+    if bullets:
+        return tuple(bullets)
+    names = _INSTRUCTIONS.sub("", rest).splitlines()[0].strip().removesuffix(".").split(",")
+    return tuple(name for part in names if (name := part.strip().strip("\"'").strip()))
+
+
+def _bracketed(text: str) -> tuple[str, ...]:
+    """Return the names in a list as Python or JSON writes it; () when the list does not end."""
+    names: list[str] = []
+    position = 1
+    while match := _NAME.match(text, position):
+        quoted = match["single"] if match["single"] is not None else match["double"]
+        name = (match["bare"] or "") if quoted is None else re.sub(r"\\(.)", r"\1", quoted)
+        if name.strip():
+            names.append(name.strip())
+        if match["end"] == "]":
+            return tuple(names)
+        position = match.end()
+    return ()

@@ -7,12 +7,15 @@ value. The template ``picture.html`` turns a ``Picture`` into inline SVG.
 
 from __future__ import annotations
 
+import base64
+import io
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from syngrpo.formats.thumbnails import data_uri
-from syngrpo.sample import InputError, Sample
+from PIL import Image
+
+from syngrpo.sample import EncodedImage, InputError, Sample
 from syngrpo.tasks import Mark, Task, get_task
 
 
@@ -131,8 +134,18 @@ def _picture(
     return Picture(
         image.width,
         image.height,
-        data_uri(image, side, quality),
+        _data_uri(image, side, quality),
         sample.question,
         letters,
         tuple(drawn),
     )
+
+
+def _data_uri(encoded: EncodedImage, longer_side: int, quality: int) -> str:
+    """Return the image as an embedded JPEG whose longer side has at most so many pixels. Raises
+    InputError for an image that cannot be decoded."""
+    image = Image.fromarray(encoded.decode())
+    image.thumbnail((longer_side, longer_side), Image.Resampling.LANCZOS)
+    buffer = io.BytesIO()
+    image.save(buffer, format="JPEG", quality=quality)
+    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")

@@ -32,7 +32,6 @@ from syngrpo.pages.run_headlines import (
     task_changes,
 )
 from syngrpo.pool.store import Pool
-from syngrpo.serving import wording
 
 REPORT = "report.html"
 FAMILIES = 8
@@ -141,7 +140,7 @@ def _accuracy_card(run: RunData, set_name: str) -> Card:
     found = changes(run, set_name, headline_metrics(run, set_name))
     return Card(
         f"Held out: {set_title(set_name)}",
-        when + (f", {wording.count(count, 'sample')}" if count else ""),
+        when + (f", {count} samples" if count else ""),
         changes=tuple(found),
     )
 

@@ -19,7 +19,7 @@ from typing import Literal, cast
 
 import numpy as np
 
-from syngrpo.formats.lineage import Lineage
+from syngrpo.formats.lineage_columns import Lineage
 from syngrpo.pool.database import Database
 from syngrpo.pool.draw_index import DrawIndex
 from syngrpo.pool.filesystem import explain_disk_errors
@@ -35,7 +35,6 @@ from syngrpo.pool.stored_samples import (
     stats_from_tallies,
 )
 from syngrpo.sample import InputError, Sample
-from syngrpo.serving import wording
 
 _log = logging.getLogger(__name__)
 _BATCH = 256
@@ -156,8 +155,8 @@ class Pool:
                 )
             if len(numbers) < count:
                 raise InputError(
-                    f"pool {self.directory} has {wording.count(len(numbers), 'sample')} to draw "
-                    f"from, a batch needs {count}; add data or make the batch smaller"
+                    f"pool {self.directory} has {len(numbers)} samples to draw from, a batch "
+                    f"needs {count}; add data or make the batch smaller"
                 )
             gone = [one.sample for one in found if not is_whole(cast(Path, one.sample.image.path))]
             if not gone:

@@ -22,7 +22,6 @@ from syngrpo.policy.encode import Prompt
 from syngrpo.rollout.base import SampledTokens
 from syngrpo.rollout.token_sampling import Sampling
 from syngrpo.sample import InputError
-from syngrpo.serving import wording
 
 NO_FRAME = CoordinateFrame(1, 1, 1, 1)
 """The coordinate frame of a prompt on the server, which never converts coordinates."""
@@ -91,9 +90,8 @@ def unpack_request(data: bytes) -> Request:
     lengths, grids = tensors["lengths"], tensors["grids"]
     if not len(lengths) or not len(lengths) == len(grids) == len(tensors["seeds"]):
         raise InputError(
-            f"a request of {wording.count(len(lengths), 'prompt')} has "
-            f"{wording.count(len(grids), 'image')} and "
-            f"{wording.count(len(tensors['seeds']), 'seed')}"
+            f"a request of {len(lengths)} prompts has {len(grids)} images and "
+            f"{len(tensors['seeds'])} seeds"
         )
     if grids.shape[1] != 3 or int(grids.min()) < 1 or int(grids.max()) >= 2**20:
         raise InputError(

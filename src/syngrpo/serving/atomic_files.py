@@ -112,7 +112,9 @@ def is_disk_full(error: BaseException, directory: Path) -> bool:
     if not isinstance(error, Exception):
         return False
     cause: BaseException | None = error
-    while cause is not None:
+    seen: set[int] = set()
+    while cause is not None and id(cause) not in seen:  # errors raised again can form a circle
+        seen.add(id(cause))
         if isinstance(cause, OSError) and cause.errno in (errno.ENOSPC, errno.EDQUOT):
             return True
         if "No space left on device" in str(cause):

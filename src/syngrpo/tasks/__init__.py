@@ -14,6 +14,7 @@ in ``TASKS``; nothing outside this folder knows a task by name.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 from syngrpo.extensions import Registry
@@ -31,6 +32,7 @@ __all__ = [
     "default_task",
     "get_task",
     "load_task",
+    "tasks_that_ask",
 ]
 
 
@@ -81,3 +83,15 @@ def default_task(asks_for: AsksFor) -> str:
     """Return the name of the built-in task that answers such questions, for data that says only
     what is asked for."""
     return _DEFAULTS[asks_for]
+
+
+def tasks_that_ask(asked: Collection[AsksFor]) -> list[str]:
+    """Return the names of all tasks whose questions are of one of these kinds."""
+    names = []
+    for name in TASKS.names():
+        try:
+            if TASKS.get(name).asks_for in asked:
+                names.append(name)
+        except InputError:  # a package that is broken; ``syngrpo extensions`` says why
+            continue
+    return names

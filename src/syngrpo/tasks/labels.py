@@ -1,4 +1,4 @@
-"""Reading labels: boxes checked against their image, the classes of a sample."""
+"""Labels of the user's data: names of classes, and boxes checked against their image."""
 
 from __future__ import annotations
 
@@ -11,33 +11,51 @@ from syngrpo.sample import Box, EncodedImage, InputError, Sample
 _NUMBERS = frozenset({int, float})
 
 ROUNDING_PIXELS = 0.5
-"""A box may leave its image by this much, the rounding of labelling tools; it is clipped."""
+"""A box may leave its image by so much, because labelling tools round; it is clipped."""
 
 
 def labels_of(sample: Sample) -> tuple[str, ...]:
-    """The classes of the labelled objects, each once, in order of appearance."""
+    """Return the classes of the labelled objects, each once, in order of appearance."""
     return tuple(dict.fromkeys(thing.label for thing in sample.objects))
 
 
 def class_key(label: str) -> str:
-    """What two spellings of the same class have in common: case and white space do not matter."""
+    """Return the same text for all spellings of a class: case and white space do not matter."""
     return " ".join(label.split()).casefold()
 
 
+def class_name(text: str) -> str:
+    """Return the name with spaces for commas, which separate the classes of a question:
+    ``"dog, sitting"`` → ``"dog sitting"``."""
+    return " ".join(text.replace(",", " ").split())
+
+
+def asked_classes(question: str) -> tuple[str, ...]:
+    """Split a question, which joins class names by commas. Raises InputError when a name is empty
+    or comes twice."""
+    names = tuple(" ".join(name.split()) for name in question.split(","))
+    if not all(names):
+        raise InputError(f"question {shown(question)} is not class names joined by commas")
+    if len({class_key(name) for name in names}) < len(names):
+        raise InputError(f"question {shown(question)} asks for a class twice; name each once")
+    return names
+
+
 def shown(value: Any) -> str:
-    """A value as an error message shows it: one line, not longer than 80 characters."""
+    """Return a value as an error message shows it: one line of at most 80 characters."""
     text = ascii(value)
     return text if len(text) <= 80 else text[:77] + "..."
 
 
 def checked_box(value: Any, image: EncodedImage, name: str) -> Box:
-    """A JSON value → a box with area inside the image. ``name`` is what the message calls it.
+    """Check that a JSON value is a box inside the image and return it. ``name`` is what the
+    message calls it.
 
     Raises InputError when it is not four finite numbers x1 < x2, y1 < y2 inside the image.
     """
     if type(value) is list and len(value) == 4:
         x1, y1, x2, y2 = value
-        # Nearly every box of a large data set; comparisons with NaN are false.
+        # The fast path, for nearly every box. Comparisons with NaN are false.
         if (
             {type(x1), type(y1), type(x2), type(y2)} <= _NUMBERS
             and 0 <= x1 < x2 <= image.width

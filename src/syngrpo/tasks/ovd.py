@@ -23,10 +23,7 @@ from syngrpo.tasks.base import (
     full_prompt,
 )
 from syngrpo.tasks.detection_metrics import DetectionMetrics, average_precision
-from syngrpo.tasks.labels import checked_box, class_key, labels_of, shown
-
-DETECTION = ("ovd", "ovd-vlm-r1")
-"""Names of the tasks whose answers are lists of instances."""
+from syngrpo.tasks.labels import asked_classes, checked_box, class_key, labels_of, shown
 
 ANSWER_IS_OBJECT_IOU = 0.9
 """An instance of the answer is taken to be an object of its class from this IoU on."""
@@ -44,17 +41,6 @@ class Instance(TypedDict):
 
 
 Instances = tuple[Instance, ...]
-
-
-def asked_classes(question: str) -> tuple[str, ...]:
-    """Split a question, which joins class names by commas. Raises InputError when a name is empty
-    or comes twice."""
-    names = tuple(" ".join(name.split()) for name in question.split(","))
-    if not all(names):
-        raise InputError(f"question {shown(question)} is not class names joined by commas")
-    if len({class_key(name) for name in names}) < len(names):
-        raise InputError(f"question {shown(question)} asks for a class twice; name each once")
-    return names
 
 
 class OpenVocabularyDetection(Task):
@@ -80,7 +66,7 @@ class OpenVocabularyDetection(Task):
 
     def __init__(self, vlm_r1_labels: bool = False) -> None:
         self.vlm_r1_labels = vlm_r1_labels
-        self.name = DETECTION[vlm_r1_labels]
+        self.name = "ovd-vlm-r1" if vlm_r1_labels else "ovd"
 
     def prompt(self, sample: Sample, style: PromptStyle) -> str:
         """The prompt does not name the labelled objects, for they are the answer."""

@@ -31,7 +31,6 @@ from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type
 
 from syngrpo.options import option
 from syngrpo.sample import InputError
-from syngrpo.serving.wording import count
 
 FORMATS = ("PNG", "JPEG", "WEBP")
 MAX_ERROR_BYTES = 1 << 16
@@ -250,7 +249,7 @@ class ImageServer:
 
         def give_up(state: RetryCallState) -> bytes:
             attempts = state.attempt_number
-            message = f"{_failure(state)}; gave up after {count(attempts, 'attempt')}"
+            message = f"{_failure(state)}; gave up after {attempts} attempts"
             if attempts <= options.retries:
                 message += f", another would end after deadline_s {options.deadline_s:g}"
             raise ImageServerError(message)

@@ -2,10 +2,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from data_sets import read_data
 from PIL import Image
 
 from syngrpo.boxes import encode_mask
-from syngrpo.formats.jsonl import read_jsonl
 from syngrpo.painting.compositing import (
     composite,
     default_feather,
@@ -103,7 +103,7 @@ def test_another_size_is_resized_back() -> None:
 
 
 def test_rooms_and_photographs_keep_every_labelled_pixel_of_what_is_stored() -> None:
-    for thing in [*rooms_samples("train", 5), *read_jsonl(PHOTOS)[:4]]:
+    for thing in [*rooms_samples("train", 5), *read_data(PHOTOS)[:4]]:
         original, mask = thing.image.decode(), keep_mask(thing)
         feather = default_feather(thing.image.width, thing.image.height)
         result = composite(original, noise(mask.shape, 3), mask, feather)

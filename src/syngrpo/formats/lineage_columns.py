@@ -1,4 +1,4 @@
-"""Where a sample of a run comes from: the columns that exported samples carry, and their table."""
+"""Where a sample of a run comes from: a column that exported samples carry, and a table."""
 
 from __future__ import annotations
 
@@ -16,14 +16,16 @@ LINEAGE = "lineage"
 
 @dataclass(frozen=True)
 class Lineage:
-    """What a run knows of one of its samples, beside parent, description and depth.
+    """What a run knows about one of its samples, beside parent, description and depth.
 
-    ``root``: the id of the seed it descends from; ``dataset``: that seed's data source; ``state``:
-    active or retired; ``admitted``: when, UTC. ``visits``, ``diversity`` and ``accuracy``: how
-    often it was rolled out, and the means over those visits; ``step`` and ``policy_version``: of
-    the first visit. None before it. The rest is how it was made, None and empty for a seed: the
-    job, the generator's fingerprint, its seed and prompt, the scores of the gate, and of the
-    description the version of the policy that wrote it (``written_by``) and the whole ``response``.
+    ``root``: the id of the seed sample it descends from; ``dataset``: the data source of that
+    sample; ``state``: active or retired; ``admitted``: the time, UTC. ``visits``: how often it was
+    rolled out; ``diversity`` and ``accuracy``: the means over these visits; ``step`` and
+    ``policy_version``: of the first visit; None before it.
+
+    The other fields say how it was made, None or empty for a seed sample: ``job``, the fingerprint
+    of the ``generator``, its ``seed`` and ``prompt``, the ``scores`` of the gate, ``written_by``,
+    the version of the policy that wrote the description, and the whole ``response`` it stood in.
     """
 
     root: str
@@ -48,27 +50,27 @@ FIELDS = tuple(entry.name for entry in fields(Lineage))
 
 
 def with_lineage(sample: Sample, lineage: Lineage) -> Sample:
-    """The sample with its lineage among its columns, where every format keeps it."""
+    """Return the sample with its lineage among its columns, which every format keeps."""
     return replace(sample, columns=sample.columns | {LINEAGE: asdict(lineage)})
 
 
 def lineage_of(sample: Sample) -> dict[str, Any] | None:
-    """The lineage among a sample's columns as a plain dict, None when there is none of our form."""
+    """Return the lineage among a sample's columns as a plain dict; None when there is none."""
     value = sample.columns.get(LINEAGE)
     return value if isinstance(value, dict) and tuple(value) == FIELDS else None
 
 
 def score_names(samples: Sequence[Sample]) -> list[str]:
-    """The names of all gate scores, sorted."""
+    """Return the names of all gate scores, sorted."""
     found = (lineage_of(sample) or {"scores": {}} for sample in samples)
     return sorted({name for lineage in found for name in lineage["scores"]})
 
 
 def write_lineage(samples: Sequence[Sample], images: Mapping[str, str], path: Path) -> None:
-    """Writes the table, one line a sample, gate scores as columns ``score_…``.
+    """Write the table as CSV, one line a sample, gate scores as columns ``score_…``.
 
-    ``images`` gives the written image, relative to the table, by the sample's id. Every sample must
-    have a lineage.
+    ``images``: sample id → its written image, relative to the table. Every sample must have a
+    lineage.
     """
     scores = score_names(samples)
     plain = [name for name in FIELDS if name != "scores"]

@@ -101,8 +101,7 @@ def start(words: list[str], log: Path) -> ForkServerProcess:
     return process
 
 
-@pytest.mark.slow
-def test_a_killed_matrix_resumes(
+def test_a_matrix_is_killed_and_goes_on(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     out, log = tmp_path / "out", tmp_path / "log"

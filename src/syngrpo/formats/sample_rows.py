@@ -1,4 +1,11 @@
-"""One row of our JSONL: a JSON object ↔ a Sample. ``docs/data.schema.json`` describes it."""
+"""One row of our JSONL: a JSON object ↔ a Sample. ``docs/data.schema.json`` describes it.
+
+Other formats build such rows from their own ones, so that everything is checked here. VLM-R1 rows
+and COCO images also carry the whole row of our JSONL, without its image, under the key ``syngrpo``:
+what Syn-GRPO wrote is read back exactly, with masks, all objects, description and columns. Other
+programs ignore this key. It wins over the foreign fields beside it; whoever edits those has to
+remove the key.
+"""
 
 from __future__ import annotations
 
@@ -6,21 +13,24 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from syngrpo.formats.image_folder import ImageFolder, Objects
+from syngrpo.formats.image_files import ImageFolder, Objects
 from syngrpo.formats.masks import checked_mask
 from syngrpo.sample import EncodedImage, InputError, LabelledObject, Sample
-from syngrpo.tasks import get_task
+from syngrpo.tasks import Task, get_task
 from syngrpo.tasks.labels import checked_box, shown
-from syngrpo.tasks.ovd import DETECTION
 
 REQUIRED_KEYS = ("id", "task", "image", "question")
 OPTIONAL_KEYS = ("answer", "objects", "parent", "description", "depth", "columns")
 OBJECT_KEYS = ("label", "box", "mask")
-"""Tasks whose answer is a list of labelled boxes."""
+
+CARRIED = "syngrpo"
+"""The key under which foreign formats carry our rows. In a VLM-R1 row it holds JSON text, because
+VLM-R1 hands its rows to Arrow, which wants one type a column, and ours differ between tasks. In a
+COCO image it is a list, one object a sample."""
 
 
 def parse_row(line: bytes) -> dict[str, Any]:
-    """One line → a JSON object. Raises InputError when it is anything else."""
+    """Parse one line, which must be a JSON object. Raises InputError when it is not."""
     try:
         row = json.loads(line.decode("utf-8"))
     except UnicodeDecodeError:
@@ -33,12 +43,12 @@ def parse_row(line: bytes) -> dict[str, Any]:
 
 
 def row_to_sample(row: Mapping[str, Any], images: ImageFolder) -> Sample:
-    """A checked Sample. Raises InputError naming the first thing that is wrong with the row."""
+    """Check a row and return its sample. Raises InputError naming the first defect of the row."""
     _check_keys(row, REQUIRED_KEYS, OPTIONAL_KEYS, "the row")
     task = get_task(checked_text(row["task"], "task"))
     question = checked_text(row["question"], "question")
     image = images.open(checked_text(row["image"], "image"))
-    objects = _objects(row, task.name, question, image, images.labelled)
+    objects = _objects(row, task, question, image, images.labelled)
     columns = _optional(row, "columns", dict) or {}
     parent = _optional(row, "parent", str)
     depth = _optional(row, "depth", int)
@@ -59,7 +69,7 @@ def row_to_sample(row: Mapping[str, Any], images: ImageFolder) -> Sample:
 
 
 def sample_to_row(sample: Sample, image: str) -> dict[str, Any]:
-    """The row of a sample whose image is stored at ``image``, relative to the image folder."""
+    """Return the row of a sample whose image is at ``image``, relative to the image folder."""
     row: dict[str, Any] = {
         "id": sample.id,
         "task": sample.task,
@@ -81,23 +91,39 @@ def sample_to_row(sample: Sample, image: str) -> dict[str, Any]:
     return row
 
 
+def carried_row(sample: Sample) -> dict[str, Any]:
+    """Return everything of a sample but its image, as plain JSON data for the key ``syngrpo``."""
+    row = sample_to_row(sample, image="")
+    del row["image"]
+    return row
+
+
+def carried_sample(value: Any, image: str, images: ImageFolder) -> Sample:
+    """Return the sample that the key ``syngrpo`` carries, as JSON text or as an object; its image
+    is at the path ``image``. Raises InputError when anything about it is wrong."""
+    row = parse_row(value.encode("utf-8", "replace")) if isinstance(value, str) else value
+    if not isinstance(row, Mapping):
+        raise InputError(f"{CARRIED} is {shown(value)}, not a sample; remove that key")
+    return row_to_sample({**row, "image": image}, images)
+
+
 def _objects(
     row: Mapping[str, Any],
-    task: str,
+    task: Task,
     question: str,
     image: EncodedImage,
     labelled: dict[str, tuple[str, Objects]],
 ) -> Objects:
-    """The labelled objects; where they are left out, what the answer says of them.
+    """Return the labelled objects; where they are left out, those that the answer gives.
 
     Rows about the same image mostly label the same objects: those are checked and stored once.
     """
-    if row.get("answer") is None and task not in DETECTION:
-        raise InputError("the row has no answer")
     values = row.get("objects")
     if values is None:
-        values = _answered(row.get("answer"), task, question)
-    if not isinstance(values, list) or not (values or task in DETECTION):
+        values = task.objects_from_answer(row.get("answer"), question)
+        if values is None:
+            raise InputError("the row has no objects; label what has to stay in new surroundings")
+    if not isinstance(values, list) or not (values or not task.needs_objects):
         raise InputError(f"objects is {shown(values)}, not a list of labelled objects")
     text = repr(values)  # equal lists can differ: True is 1
     known, objects = labelled.get(row["image"], (None, ()))
@@ -105,17 +131,6 @@ def _objects(
         objects = tuple(_object(value, image, f"objects[{i}]") for i, value in enumerate(values))
         labelled[row["image"]] = (text, objects)
     return objects
-
-
-def _answered(answer: Any, task: str, question: str) -> Any:
-    """The objects an answer speaks of: all that most REC and OVD data sets have."""
-    if task == "rec":
-        return [{"label": question, "box": answer}]
-    if task in DETECTION:
-        if answer is None:
-            raise InputError("the row has no answer and no objects; write one of them")
-        return answer
-    raise InputError("the row has no objects; label what has to stay in new surroundings")
 
 
 def _object(value: Any, image: EncodedImage, name: str) -> LabelledObject:
@@ -143,7 +158,8 @@ def _check_keys(
 
 
 def checked_text(value: Any, name: str) -> str:
-    """A JSON value → a text that a prompt may hold. ``name`` is what the message calls it.
+    """Check that a JSON value is a text that a prompt may hold, and return it. ``name`` is what the
+    message calls it.
 
     Raises InputError when it is no text, blank, not valid Unicode, or holds special tokens.
     """

@@ -1,0 +1,164 @@
+"""What a data format is, and where it reports what is wrong with the data.
+
+A format that reads is a subclass of ``Format``; one that also writes, of ``WritableFormat``. What
+is wrong with single rows goes to ``Problems``, which gathers it over all files of a run, so that a
+user sees everything in one report.
+"""
+
+from __future__ import annotations
+
+import logging
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from syngrpo.sample import InputError, Sample
+from syngrpo.tasks import Task, tasks_that_ask
+from syngrpo.tasks.base import AsksFor
+from syngrpo.tasks.labels import shown
+
+SHOWN_PROBLEMS = 20
+
+OnBadRow = Literal["error", "skip"]
+
+logger = logging.getLogger(__name__)
+
+
+class Problems:
+    """Every defect found while reading, with its place; what was left out on purpose; and who uses
+    which sample id.
+
+    A place is what a person looks up: ``train.jsonl:12``, ``instances.json: annotation 37``.
+    """
+
+    def __init__(self) -> None:
+        self.found: list[tuple[str, str]] = []
+        self.refused: list[str] = []
+        self.notes: list[str] = []
+        self._places: dict[str, str] = {}
+
+    def add(self, place: str, message: str) -> None:
+        """Report a defect of a row, which is not used."""
+        self.found.append((place, message))
+
+    def refuse(self, message: str) -> None:
+        """Report a file or data set that cannot be used at all. It is never skipped."""
+        self.refused.append(message)
+
+    def note(self, message: str) -> None:
+        """Report something that is no defect, such as crowd annotations left out."""
+        self.notes.append(message)
+
+    def claim(self, identifier: str, place: str) -> bool:
+        """Register a sample's id. Returns False, and reports a defect, when it is taken already."""
+        taken = self._places.setdefault(identifier, place)
+        if taken is not place:
+            self.add(place, f"id {shown(identifier)} is taken by {taken}; ids must be unique")
+        return taken is place
+
+    def place_of(self, identifier: str) -> str:
+        """Return the place of the sample that claimed this id."""
+        return self._places[identifier]
+
+    def forget_ids(self) -> None:
+        """Let samples that are read from now on use the ids again, as a set of their own."""
+        self._places = {}
+
+    def lines(self) -> list[str]:
+        """Return everything that is wrong: refused files, then ``place: message`` of each row."""
+        return [*self.refused, *(f"{place}: {message}" for place, message in self.found)]
+
+    def settle(self, on_bad_row: OnBadRow) -> None:
+        """Log the notes; then raise InputError with the first 20 defects and their number in one
+        line. With "skip", and unless a file was refused, that line is a warning instead."""
+        for message in self.notes:
+            logger.warning("%s", message)
+        lines = self.lines()
+        if not lines:
+            return
+        if on_bad_row == "error" or self.refused:
+            raise InputError(first_of(lines))
+        logger.warning("skipped %d bad rows: %s", len(lines), first_of(lines))
+
+
+def first_of(lines: Sequence[str]) -> str:
+    """Join the first 20 lines to one, which says how many more there are."""
+    more = len(lines) - SHOWN_PROBLEMS
+    rest = f"; and {more} more bad rows" if more > 0 else ""
+    return "; ".join(lines[:SHOWN_PROBLEMS]) + rest
+
+
+@dataclass(frozen=True)
+class NoOptions:
+    """The options of a format that has no keys of its own."""
+
+
+@dataclass(frozen=True)
+class ReadRequest:
+    """How one file or folder is read.
+
+    ``images``: folders in which images are looked up; empty for those the format knows.
+    ``task``: the task that the user named, None when the format or its rows decide.
+    ``limit``: read no more samples than this, None for all.
+    ``options``: an instance of the format's ``options``.
+    """
+
+    images: tuple[Path, ...] = ()
+    task: Task | None = None
+    limit: int | None = None
+    options: Any = NoOptions()
+
+
+class Format(ABC):
+    """Reads data sets of one format.
+
+    ``name``: the short name, as in ``format: coco``.
+    ``options``: a frozen dataclass of the keys that a data source of this format may have beside
+    the common ones (path, images, task, …), declared with ``syngrpo.options.option``.
+    ``reads_files``: False when the samples are generated; then a source has no path.
+    ``takes_hub_names``: whether a path that does not exist may be the name of a data set on a hub.
+    ``default_task``: the task of all samples where the user names none; None when each row has its
+    own.
+    """
+
+    name: str
+    options: type = NoOptions
+    reads_files: bool = True
+    takes_hub_names: bool = False
+    default_task: str | None = None
+
+    def recognises(self, path: Path) -> bool:
+        """Whether an existing file or folder is of this format, by its name and first bytes."""
+        return False
+
+    @abstractmethod
+    def read(self, path: Path | None, request: ReadRequest, problems: Problems) -> list[Sample]:
+        """Read one file or folder (None when ``reads_files`` is False).
+
+        A row with a defect goes to ``problems.add`` and is left out; every id is claimed with
+        ``problems.claim``. Raises InputError only when nothing can be read at all.
+        """
+
+    def task_for(self, task: Task, asked: Sequence[AsksFor], where: str, reason: str) -> Task:
+        """Return the task when its questions are of a kind the format can ask, else raise an
+        InputError: ``where``: ``reason``, and which tasks can be read."""
+        if task.asks_for in asked:
+            return task
+        known = " or ".join(tasks_that_ask(asked))
+        raise InputError(
+            f"{where}: {reason}, so it cannot be read as task {task.name!r}; use task {known}"
+        )
+
+
+class WritableFormat(Format):
+    """Reads and writes data sets of one format."""
+
+    @abstractmethod
+    def write(self, samples: Iterable[Sample], directory: Path) -> dict[str, str]:
+        """Write samples into an empty directory.
+
+        Returns sample id → path of its image relative to the directory; empty when the images are
+        inside the files. Raises InputError for a sample that the format cannot hold.
+        """

@@ -1,0 +1,52 @@
+"""Questions and answers of formats that hold labelled boxes and nothing else."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterable, Sequence
+
+from syngrpo.formats.base import Problems
+from syngrpo.sample import InputError, Sample
+from syngrpo.tasks import get_task
+from syngrpo.tasks.base import AsksFor, Mark
+from syngrpo.tasks.labels import class_name
+
+BOXES: tuple[AsksFor, ...] = ("object", "classes")
+"""What can be asked about labelled boxes."""
+
+
+def note_renamed(names: Iterable[str], where: str, problems: Problems) -> None:
+    """Report which class names hold a comma and are used without it."""
+    renamed = [name for name in dict.fromkeys(names) if "," in name]
+    if renamed:
+        problems.note(
+            f"{where}: class names hold no comma here: "
+            + "; ".join(f"{name!r} is called {class_name(name)!r}" for name in renamed[:5])
+            + (f"; and {len(renamed) - 5} more" if len(renamed) > 5 else "")
+        )
+
+
+def with_absent(
+    present: Sequence[str], absent: Sequence[str], negatives: int, seed: int, name: object
+) -> list[str]:
+    """Return the classes to ask for about an image: all that are present and ``negatives`` of the
+    absent ones, in an order drawn from ``seed`` and the image's ``name``."""
+    draw = random.Random(f"{seed} {name}")
+    asked = [*present, *draw.sample(absent, min(negatives, len(absent)))]
+    draw.shuffle(asked)
+    return asked
+
+
+def boxes_of_answer(sample: Sample, whose: str) -> list[Mark]:
+    """Return the answer of a sample as boxes with labels, for a format (``whose``: "COCO's") that
+    holds nothing else. Raises InputError when the answer is not made of boxes."""
+    task = get_task(sample.task)
+    marks = task.marks(sample.answer)
+    framed = all(mark.box is not None for mark in marks)
+    one = len(marks) == 1 or task.asks_for != "object"
+    if task.asks_for not in BOXES or not framed or not one:
+        raise InputError(
+            f"sample {sample.id} has task {sample.task}, for which {whose} format has no place; "
+            "write jsonl or hf"
+        )
+    return marks

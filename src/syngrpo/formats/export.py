@@ -1,0 +1,60 @@
+"""Writing a data set in any format that can be written, complete or not at all."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from syngrpo.formats import writable_format
+from syngrpo.formats.lineage_columns import lineage_of, write_lineage
+from syngrpo.sample import InputError, Sample
+from syngrpo.serving.atomic_files import atomic_directory
+
+LINEAGE_TABLE = "lineage.csv"
+
+
+def write_dataset(
+    samples: Sequence[Sample],
+    out: Path,
+    format: str,
+    advance: Callable[[], object] = lambda: None,
+) -> None:
+    """Write samples into the new directory ``out``, with ``lineage.csv`` when all have a lineage.
+
+    ``format``: a short name, or ``package.module:name``. ``advance`` is called after every sample.
+    Raises InputError for a format that cannot be written, an ``out`` that has content, no samples,
+    an image that cannot be read, a sample that the format cannot hold.
+    """
+    writer = writable_format(format)
+    if not samples:
+        raise InputError("there are no samples to write")
+    with new_directory(out) as directory:
+        images = writer.write(_counted(samples, advance), directory)
+        if all(lineage_of(sample) is not None for sample in samples):
+            write_lineage(samples, images, directory / LINEAGE_TABLE)
+
+
+@contextmanager
+def new_directory(out: Path) -> Iterator[Path]:
+    """Yield a directory to write into; it gets the name ``out`` when the block ends without error.
+
+    What a killed process left is removed when ``out`` is made again. Raises InputError when ``out``
+    is a file, has content or cannot be made.
+    """
+    out = out.resolve()
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        kind = "is not empty" if out.is_dir() else "is a file"
+        raise InputError(f"{out} {kind}; name a new directory with --out")
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError, PermissionError) as error:
+        raise InputError(f"{out} cannot be made ({error.strerror}); name another --out") from None
+    with atomic_directory(out, durable=False) as temporary:
+        yield temporary
+
+
+def _counted(samples: Sequence[Sample], advance: Callable[[], object]) -> Iterator[Sample]:
+    for sample in samples:
+        yield sample
+        advance()

@@ -1,0 +1,149 @@
+"""The images of a data set: found in its folders, decoded once as a check, written beside it."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from PIL import Image
+
+from syngrpo.formats.base import Problems
+from syngrpo.sample import EncodedImage, InputError, LabelledObject, Sample
+from syngrpo.tasks.labels import shown
+
+Objects = tuple[LabelledObject, ...]
+
+WRITTEN_FOLDER = "images"
+
+_AT_ONCE = 64
+"""Images handed to the threads together, so that few futures exist at a time."""
+
+
+class ImageFolder:
+    """One or several folders; an image is looked up in the first that has it. Headers are read
+    once, and no path leads out of the folders.
+
+    ``labelled`` belongs to whoever reads rows: by image path the objects that the last row about
+    this image labelled, and the text they were read from.
+    """
+
+    def __init__(self, root: Path, *more: Path) -> None:
+        self.roots = tuple(folder.resolve() for folder in (root, *more))
+        self.labelled: dict[str, tuple[str, Objects]] = {}
+        self._opened: dict[str, EncodedImage | InputError] = {}
+
+    def open(self, relative: str) -> EncodedImage:
+        """Return the image at a path relative to a folder (or absolute, and inside of one).
+
+        Returns the same object for the same path. Raises InputError; decodes nothing.
+        """
+        if relative not in self._opened:
+            try:
+                self._opened[relative] = EncodedImage.from_file(self._find(relative))
+            except InputError as error:
+                self._opened[relative] = error
+        found = self._opened[relative]
+        if isinstance(found, InputError):
+            raise InputError(str(found))
+        return found
+
+    def _find(self, relative: str) -> Path:
+        """Return the path of the image, which may not exist, but lies in one of the folders."""
+        try:
+            paths = [(root, (root / relative).resolve()) for root in self.roots]
+            inside = [path for root, path in paths if path.is_relative_to(root)]
+            present = [path for path in inside if path.exists()]
+        except (ValueError, OSError, RuntimeError) as error:  # null bytes, loops of links
+            raise InputError(f"image {shown(relative)} is not a usable path ({error})") from None
+        if not inside:
+            raise InputError(
+                f"image {shown(relative)} leaves the image folder {self.roots[0]}; "
+                "write a path relative to that folder"
+            )
+        return present[0] if present else inside[0]
+
+
+def drop_undecodable(
+    samples: Sequence[Sample], problems: Problems, advance: Callable[[], object] = lambda: None
+) -> list[Sample]:
+    """Decode every image once and return the samples whose image can be decoded. The others are
+    reported as defects.
+
+    ``advance`` is called once for each of ``distinct_images``.
+    """
+    images = distinct_images(samples)
+    broken: dict[Path | int, str] = {}
+    with ThreadPoolExecutor() as threads:  # decoding releases the interpreter lock
+        for start in range(0, len(images), _AT_ONCE):
+            batch = images[start : start + _AT_ONCE]
+            for image, problem in zip(batch, threads.map(_decode_problem, batch), strict=True):
+                if problem is not None:
+                    broken[image_key(image)] = problem
+                advance()
+    for sample in samples:
+        problem = broken.get(image_key(sample.image))
+        if problem is not None:
+            problems.add(problems.place_of(sample.id), problem)
+    return [sample for sample in samples if image_key(sample.image) not in broken]
+
+
+def distinct_images(samples: Sequence[Sample]) -> list[EncodedImage]:
+    """Return each image once, however many samples ask about it."""
+    return list({image_key(sample.image): sample.image for sample in samples}.values())
+
+
+def image_key(image: EncodedImage) -> Path | int:
+    """Return the same value for the same image: the path of its file, else the object's id."""
+    return image.path if image.path is not None else id(image)
+
+
+def _decode_problem(image: EncodedImage) -> str | None:
+    try:
+        image.decode()
+    except InputError as error:
+        return str(error)
+    return None
+
+
+class ImageWriter:
+    """Stores encoded bytes unchanged in the folder ``images`` of a directory, each image once,
+    named by a digest of its bytes."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self.names: dict[str, str] = {}
+        """Sample id → path of its image relative to the directory."""
+        (directory / WRITTEN_FOLDER).mkdir()
+
+    def add(self, sample: Sample) -> str:
+        """Store the image of a sample and return its path relative to the directory.
+
+        Raises InputError when the image cannot be read.
+        """
+        data = read_image(sample)
+        digest = EncodedImage(sample.image.width, sample.image.height, data=data).digest()
+        name = f"{WRITTEN_FOLDER}/{digest[:32]}.{suffix_of(data)}"
+        path = self._directory / name
+        if not path.exists():
+            path.write_bytes(data)
+        self.names[sample.id] = name
+        return name
+
+
+def read_image(sample: Sample) -> bytes:
+    """Return the encoded bytes. Raises InputError that names the sample when the file is gone."""
+    try:
+        return sample.image.read()
+    except OSError as error:
+        raise InputError(
+            f"image {sample.image.path} of sample {sample.id} cannot be read ({error.strerror})"
+        ) from None
+
+
+def suffix_of(data: bytes) -> str:
+    """Return the file name suffix of encoded bytes: png, jpg, webp, …"""
+    with Image.open(io.BytesIO(data)) as header:
+        name = str(header.format).lower()
+    return {"jpeg": "jpg"}.get(name, name)

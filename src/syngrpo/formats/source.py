@@ -1,0 +1,422 @@
+"""Data sources: where samples come from, as a configuration writes it, and how they are read.
+
+    data:
+      train:
+        - {path: rec.jsonl, weight: 2}
+        - {path: instances.json, negatives: 3}
+
+``source_from_keys`` turns the keys of one source into a ``Source``: the common keys are its fields,
+all others belong to its format and are checked by the format's own ``options``. ``read_source``
+reads one source for a run, ``read_sources`` all of a run, with everything that is wrong with any of
+them in one report. ``read_dataset`` reads a source as it is, for converting and checking.
+"""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+from syngrpo.formats import FORMATS, loadable_formats, recognised_format
+from syngrpo.formats.base import Format, OnBadRow, Problems, ReadRequest
+from syngrpo.formats.image_files import drop_undecodable
+from syngrpo.options import REQUIRED, OptionError, option, read_options
+from syngrpo.sample import InputError, Sample
+from syngrpo.tasks import PromptStyle, load_task
+from syngrpo.tasks.labels import shown
+from syngrpo.tasks.rewards import RewardOptions
+
+T = TypeVar("T")
+
+AUTO = "auto"
+TRAIN, HELD_OUT = "data.train", "evaluation.sets"
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where samples come from: files in one of the data formats, or a format that generates them.
+
+    ``source_from_keys`` makes one from the keys of a configuration. ``options`` are the format's
+    own keys, checked when they are set; with ``format: auto`` those that the format has are used.
+    """
+
+    path: tuple[Path, ...] = option(
+        (), "a data file or folder, or several (a list, or a:b), see data.md"
+    )
+    images: tuple[Path, ...] = option(
+        (), "image folder, or one a file; []: where the format has its images"
+    )
+    format: str = option(AUTO, "format of the files; auto: by name and content")
+    task: str | None = option(
+        None, "where a format can give several tasks: a name, or package.module:Task"
+    )
+    name: str | None = option(
+        None, "name of the source in metrics; null: by file or split", min_length=1
+    )
+    weight: float | None = option(
+        None,
+        "share of the draws relative to other sources; null everywhere: by their sizes",
+        gt=0,
+    )
+    limit: int | None = option(None, "the first samples only; null: all", ge=1)
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    def default_name(self) -> str:
+        """Return the name by file or by format and split: my-file, refcoco-val, rooms-rec-train."""
+        split = self.options.get("split")
+        ending = [str(split)] if split is not None else []
+        if self.path:
+            return "-".join([self.path[0].stem, *ending])
+        known = FORMATS.load(self.format)
+        task = load_task(self.task).name if self.task else known.default_task
+        return "-".join([known.name, *([task] if task else []), *ending])
+
+
+@dataclass(frozen=True)
+class DataOptions:
+    """What is trained on."""
+
+    train: tuple[Source, ...] = option(
+        REQUIRED, "the seed samples; several sources are mixed, see mixing.md", min_length=1
+    )
+    prompt_style: PromptStyle | None = option(
+        None,
+        '"full" teaches the response format, "brief" is the question alone, for a model that knows '
+        "the format; null: brief for a model that is known to know it, else full",
+    )
+    on_bad_row: Literal["error", "skip"] = option(
+        "error", "skip leaves bad rows out, and says how many"
+    )
+    check_images: bool = option(True, "decode every image once before training starts")
+    rewards: tuple[RewardOptions, ...] = option(
+        (), "rewards of your own beside the task's accuracy, see extending.md"
+    )
+
+    def __post_init__(self) -> None:
+        named(self.train)
+        names = [reward.shown_name for reward in self.rewards]
+        twice = {name for name in names if names.count(name) > 1}
+        if twice:
+            raise ValueError(f"two rewards are named {min(twice)!r}; give each a name of its own")
+
+
+class SourceError(InputError):
+    """A source that is not valid: one line, which begins with ``key`` where a key is at fault."""
+
+    def __init__(self, message: str, key: str = "") -> None:
+        super().__init__(message)
+        self.key = key
+
+    def below(self, place: str) -> str:
+        """Return the line for a source at ``place`` in a configuration, such as data.train.0."""
+        return f"{place}.{self}" if self.key else f"{place}: {self}"
+
+
+COMMON_KEYS = tuple(entry.name for entry in fields(Source) if entry.name != "options")
+
+
+def source_from_keys(keys: Mapping[str, Any]) -> Source:
+    """Build a source from the keys of a configuration: the common ones, and those of its format.
+
+    ``path`` and ``images`` may be one path, several in a list, or several joined by colons. Raises
+    SourceError that says what is wrong and, for an unknown key, which keys there are.
+    """
+    common: dict[str, Any] = {key: keys[key] for key in COMMON_KEYS if key in keys}
+    own = {key: value for key, value in keys.items() if key not in COMMON_KEYS}
+    for key in ("path", "images"):
+        if key in common:
+            common[key] = _paths(common[key], key)
+    source = replace(_read_options(Source, common), options=own)
+    if source.task is not None:
+        _looked_up("task", lambda: load_task(source.task or ""))
+    if source.format == AUTO:
+        _check_any_format_has(own)
+        if not source.path:
+            raise SourceError("needs a path (files), or a format that generates samples")
+        return source
+    known = _looked_up("format", lambda: FORMATS.load(source.format))
+    _check_path(source, known)
+    _own_options(known, own)
+    return source
+
+
+def keys_from_source(source: Source) -> dict[str, Any]:
+    """Return the keys of a source as plain values; ``source_from_keys`` reads them back."""
+    keys: dict[str, Any] = {key: getattr(source, key) for key in COMMON_KEYS}
+    for key in ("path", "images"):
+        texts = [str(path) for path in keys[key]]
+        keys[key] = texts[0] if len(texts) == 1 else texts
+        if not texts:
+            del keys[key]
+    return {**keys, **source.options}
+
+
+def source_from_argument(
+    text: str, of_files: Mapping[str, Any], of_generated: Mapping[str, Any]
+) -> Source:
+    """Build a source from an argument of the command line: a path, or ``FORMAT:[TASK:]SPLIT`` for a
+    format that generates its samples.
+
+    ``of_files`` and ``of_generated`` are the further keys in either case. Raises InputError.
+    """
+    prefix, separator, rest = text.partition(":")
+    if separator and prefix in FORMATS and not FORMATS.get(prefix).reads_files:
+        task, _, split = rest.rpartition(":")
+        named_task = {"task": task} if task else {}
+        keys = {**of_generated, **named_task, "format": prefix, "split": split}
+    else:
+        keys = {**of_files, "path": Path(text)}
+    try:
+        return source_from_keys(keys)
+    except SourceError as error:
+        raise InputError(f"data {text}: {error}") from None
+
+
+def split_paths(text: str, base: Path = Path()) -> str | list[str]:
+    """Split ``a.jsonl:b.jsonl``, as VLM-R1 writes several paths; a path that exists stays whole.
+
+    ``base``: the folder that relative paths start from.
+    """
+    parts = text.split(":")
+    return text if len(parts) == 1 or (base / text).exists() or not all(parts) else parts
+
+
+def paths_in(text: str) -> list[str]:
+    """Return the paths that a text joins by colons, one or several."""
+    parts = split_paths(text)
+    return [parts] if isinstance(parts, str) else parts
+
+
+def may_be_hub_name(format: object) -> bool:
+    """Whether a source of this format may name a data set on a hub instead of a path."""
+    if not isinstance(format, str) or format == AUTO:
+        return False
+    try:
+        return FORMATS.load(format).takes_hub_names
+    except InputError:  # told with its key when the source is checked
+        return False
+
+
+def named(sources: Sequence[Source]) -> dict[str, Source]:
+    """Return the sources by name; equal default names are numbered from the second on.
+
+    Raises ValueError when two sources are given the same name.
+    """
+    names: dict[str, Source] = {}
+    given = [source.name for source in sources if source.name is not None]
+    for name in given:
+        if given.count(name) > 1:
+            raise ValueError(f"two sources are named {name!r}; names must be unique")
+    for source in sources:
+        name, number = source.name or source.default_name(), 1
+        while source.name is None and (name in names or name in given):
+            number += 1
+            name = f"{source.default_name()}-{number}"
+        names[name] = source
+    return names
+
+
+def every_source(
+    train: Sequence[Source], held_out: Mapping[str, Source], problems: Problems
+) -> Iterator[tuple[tuple[str, str], Source]]:
+    """Yield each source of a run with its section and its name.
+
+    Training sources share their ids; before each held-out set ``problems`` forgets them, so that an
+    id may come once in all of ``data.train``, and once in a held-out set.
+    """
+    for name, source in named(train).items():
+        yield (TRAIN, name), source
+    for name, source in held_out.items():
+        problems.forget_ids()
+        yield (HELD_OUT, name), source
+
+
+def read_sources(
+    data: DataOptions, held_out: Mapping[str, Source]
+) -> tuple[list[list[Sample]], dict[str, list[Sample]]]:
+    """Read the samples of each training source, in order, and of each held-out set by its name.
+
+    Raises InputError naming every bad row of all of them (the first 20, and their number).
+    """
+    problems = Problems()
+    read = {
+        key: read_source(source, key[1], problems, data.on_bad_row, data.check_images)
+        for key, source in every_source(data.train, held_out, problems)
+    }
+    problems.settle(data.on_bad_row)
+    train = [samples for (section, _), samples in read.items() if section == TRAIN]
+    return train, {name: rows for (section, name), rows in read.items() if section == HELD_OUT}
+
+
+def read_source(
+    source: Source,
+    name: str,
+    problems: Problems,
+    on_bad_row: OnBadRow = "error",
+    check_images: bool = False,
+) -> list[Sample]:
+    """Read the good samples of a source for a run; ``Sample.dataset`` becomes ``name``.
+
+    Every sample is a seed sample of the run, also one that another run has painted. Defects go to
+    ``problems``.
+    """
+    samples = read_dataset(source, problems, on_bad_row, check_images)
+    return [
+        replace(sample, dataset=name, parent=None, description=None, depth=0) for sample in samples
+    ]
+
+
+def read_dataset(
+    source: Source,
+    problems: Problems | None = None,
+    on_bad_row: OnBadRow = "error",
+    check_images: bool = False,
+) -> list[Sample]:
+    """Read all samples of a source as they stand in the data, in order.
+
+    With as many image folders as paths they belong together one by one; else the images of every
+    path are looked up in all folders. ``check_images``: decode every image once.
+
+    Defects go to ``problems``, for a report about several sources. Without it they are reported
+    here: raises InputError, or, with ``on_bad_row`` "skip", logs a warning. Raises InputError for
+    an unknown format or task in either case.
+    """
+    gathered = problems if problems is not None else Problems()
+    places: Sequence[Path | None] = source.path or (None,)
+    paired = len(places) == len(source.images) > 1
+    samples: list[Sample] = []
+    for number, path in enumerate(places):
+        images = (source.images[number],) if paired else source.images
+        left = None if source.limit is None else source.limit - len(samples)
+        if left != 0:
+            own = replace(source, images=images, limit=left)
+            with _without_garbage_collection():
+                samples += _read_one(path, own, gathered, on_bad_row)
+    if check_images:
+        samples = drop_undecodable(samples, gathered)
+    if problems is None:
+        gathered.settle(on_bad_row)
+    return samples
+
+
+def _read_one(
+    path: Path | None, source: Source, problems: Problems, on_bad_row: OnBadRow
+) -> list[Sample]:
+    """Read one file; one without any good row is refused, whatever ``on_bad_row`` is."""
+    task = load_task(source.task) if source.task is not None else None
+    known = None if source.format == AUTO else FORMATS.load(source.format)
+    before = len(problems.found)
+    try:
+        if known is None:
+            assert path is not None
+            found = recognised_format(path)
+            names = _names(found)
+            options = {key: value for key, value in source.options.items() if key in names}
+        else:
+            found, options = known, dict(source.options)
+        request = ReadRequest(source.images, task, source.limit, _own_options(found, options))
+        samples = found.read(path, request, problems)[: source.limit]
+    except InputError as error:
+        problems.refuse(str(error))
+        return []
+    where = str(path) if path is not None else source.default_name()
+    if not samples and len(problems.found) == before:
+        problems.refuse(f"{where} is empty, or has nothing for the task; see docs/data.md")
+    elif not samples and on_bad_row == "skip":
+        problems.refuse(f"{where} holds no good row")
+    return samples
+
+
+@contextmanager
+def _without_garbage_collection() -> Iterator[None]:
+    """Switch the collector off while millions of small objects are made that all stay in use: it
+    would look at them again and again, a fifth of the time, and find nothing."""
+    collecting = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if collecting:
+            gc.enable()
+
+
+def _looked_up(key: str, look_up: Callable[[], T]) -> T:
+    try:
+        return look_up()
+    except InputError as error:
+        raise SourceError(str(error), key) from None  # the message begins with the key
+
+
+def _paths(value: Any, key: str) -> tuple[Path, ...]:
+    if value is None:
+        return ()
+    listed = [value] if isinstance(value, Path) else value
+    listed = paths_in(listed) if isinstance(listed, str) else listed
+    if not isinstance(listed, list | tuple) or not all(isinstance(p, str | Path) for p in listed):
+        raise SourceError(
+            f"{key}: {shown(value)} is not allowed: should be a path or a list of paths", key
+        )
+    if not listed and key == "path":
+        raise SourceError("path: is an empty list; name at least one", key)
+    return tuple(map(Path, listed))
+
+
+def _check_path(source: Source, known: Format) -> None:
+    if known.reads_files and not source.path:
+        raise SourceError(f"format {source.format} needs a path (files)")
+    if not known.reads_files:
+        for key in ("path", "images"):
+            if getattr(source, key):
+                raise SourceError(f"{key}: does not go with format {source.format}; remove it", key)
+
+
+def _own_options(known: Format, own: Mapping[str, Any]) -> Any:
+    """Return the options of the format. Raises SourceError for keys that it does not have."""
+    names = _names(known)
+    unknown = [key for key in own if key not in names]
+    if unknown:
+        common = COMMON_KEYS if known.reads_files else COMMON_KEYS[2:]
+        raise SourceError(
+            f"{unknown[0]}: format {known.name} has no such key; its keys are "
+            f"{', '.join([*names, *common])}",
+            unknown[0],
+        )
+    return _read_options(known.options, own)
+
+
+def _check_any_format_has(own: Mapping[str, Any]) -> None:
+    """Check keys beside ``format: auto``: some format that reads files has to take each."""
+    left = {key: SourceError("", key) for key in own}
+    names: dict[str, None] = {}
+    for known in loadable_formats() if own else ():
+        if not known.reads_files:
+            continue
+        names |= dict.fromkeys(_names(known))
+        for key in left.keys() & _names(known):
+            try:
+                _read_options(known.options, {key: own[key]})
+                del left[key]
+            except SourceError as error:
+                left[key] = error
+    for key, problem in left.items():
+        if key in names:
+            raise problem
+        raise SourceError(
+            f"{key}: unknown key; the keys of a source are {', '.join([*COMMON_KEYS, *names])}", key
+        )
+
+
+def _read_options(kind: type[T], values: Mapping[str, Any]) -> T:
+    try:
+        return read_options(kind, values, "a source")
+    except OptionError as error:
+        key = error.key.partition(".")[0]
+        shown_value = f"{shown(values[key])} is not allowed: " if key in values else ""
+        raise SourceError(f"{key}: {shown_value}{error.problem}", key) from None
+
+
+def _names(known: Format) -> list[str]:
+    return [entry.name for entry in fields(known.options)]
