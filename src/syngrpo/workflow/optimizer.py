@@ -1,4 +1,4 @@
-"""AdamW and its schedule, over float32 copies of the weights where those are stored in less."""
+"""AdamW with a learning rate schedule, on float32 copies of weights that are stored in bfloat16."""
 
 from __future__ import annotations
 
@@ -14,14 +14,17 @@ from syngrpo.policy.model import Policy
 from syngrpo.policy.sharding import spread_like
 
 STEP_BYTES = 2**28
-"""Float32 gradients that exist at once while master weights are updated."""
+"""Bytes of float32 gradients that exist at once while master weights are updated."""
 
 
 class Optimizer:
-    """The trained weights of a policy and how a gradient changes them.
+    """Updates the trained weights of a policy by their gradients.
 
-    An update of 1e-6 is lost in bfloat16, whose values near 1 are 1/128 apart. So float32 *master
-    weights* take the steps, and the model's are their rounding; float32 weights are their own.
+    In bfloat16, whose values near 1 are 1/128 apart, an update of 1e-6 would be lost. So bfloat16
+    weights have float32 copies, the *master weights*: these are updated, and the model's weights
+    are set to their rounding. Float32 weights are updated directly.
+
+    ``weights``: name → trained weight. ``masters``: name → master weight, where there is one.
     """
 
     def __init__(self, policy: Policy, config: Config) -> None:
@@ -43,41 +46,42 @@ class Optimizer:
 
     @property
     def learning_rate(self) -> float:
-        """Of the next step."""
+        """The learning rate of the next step."""
         return float(self.schedule.get_last_lr()[0])
 
     @property
     def steps(self) -> int:
-        """Taken since the run began."""
+        """The number of steps taken since the run began."""
         return int(self.schedule.last_epoch)
 
     def zero_grad(self) -> None:
-        """Forgets the gradients."""
+        """Drop all gradients."""
         for weight in self.weights.values():
             weight.grad = None
 
     @torch.no_grad()
     def step(self) -> None:
-        """Changes the weights by their gradients."""
-        self.adamw.step()  # the weights that are their own masters
+        """Update the weights by their gradients, and advance the schedule."""
+        self.adamw.step()  # updates the weights that have no master; masters have no gradient yet
         if self.masters:
             self._step_masters()
         self.schedule.step()
 
     def _step_masters(self) -> None:
-        """A few at a time: float32 gradients of all weights together would take their size."""
+        """Update the master weights in portions, to limit the memory of float32 gradients."""
         for name in self.weights.keys() - self.masters.keys():
-            self.weights[name].grad = None  # done
+            self.weights[name].grad = None  # updated already
         for names in self._portions():
             for name in names:
                 gradient = self.weights[name].grad
                 self.masters[name].grad = None if gradient is None else gradient.float()
-            self.adamw.step()  # skips what has no gradient now
+            self.adamw.step()  # skips weights without a gradient
             for name in names:
                 self.masters[name].grad = None
                 self.weights[name].copy_(self.masters[name])
 
     def _portions(self) -> Iterator[list[str]]:
+        """Yield the names of all master weights in portions of about STEP_BYTES."""
         names: list[str] = []
         size = 0
         for name, master in self.masters.items():
@@ -89,7 +93,7 @@ class Optimizer:
         yield names
 
     def state_dict(self) -> dict[str, Any]:
-        """Trained weights (the masters of those that have one), optimizer and schedule."""
+        """Return trained weights (master weights where there are any), optimizer and schedule."""
         return {
             "weights": {n: self.masters.get(n, w).detach() for n, w in self.weights.items()},
             "optimizer": self.adamw.state_dict(),
@@ -100,8 +104,11 @@ class Optimizer:
     def load_state_dict(
         self, state: dict[str, Any], receive: Callable[[Tensor], Tensor] = torch.Tensor.detach
     ) -> None:
-        """Puts all three back, one tensor at a time, each of which goes through ``receive`` and is
-        whole. Raises KeyError when the model has other trained weights."""
+        """Restore what ``state_dict`` returned, one tensor at a time.
+
+        ``receive`` gets each tensor of ``state`` and returns the tensor to load, not sharded.
+        Raises KeyError when the model has other trained weights.
+        """
 
         def place(tensor: Tensor, weight: Tensor) -> Tensor:
             return spread_like(receive(tensor), weight) if tensor.ndim else tensor

@@ -1,5 +1,5 @@
-"""One whole update against padded rows of the unmodified model, plain autograd and torch's AdamW;
-and updates of bfloat16 weights against those of their float32 masters."""
+"""One update equals that of plain transformers, autograd and AdamW on padded rows; bfloat16 weights
+are updated through float32 master weights."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def make_config(**trainer: Any) -> Config:
 
 
 def make_rows(policy: Policy) -> list[UpdateRow]:
-    """Responses that sampling gave quite other log-probabilities than training does."""
+    """Make responses whose log-probabilities in sampling differ clearly from those in training."""
     generator = torch.Generator().manual_seed(0)
     return [
         UpdateRow(
@@ -66,7 +66,7 @@ def make_rows(policy: Policy) -> list[UpdateRow]:
 
 
 def plain_update(model: Any, reference: Any, rows: list[UpdateRow], banned: torch.Tensor) -> float:
-    """GRPO as its paper has it, a padded row a response; returns the loss."""
+    """Compute the gradients of GRPO as in its paper, one padded row a response; return the loss."""
     loss = torch.zeros(())
     for row in rows:
         responses = [s.token_ids for s in row.segments]
@@ -151,7 +151,7 @@ def test_bfloat16_weights_are_the_rounding_of_float32_masters(tmp_path: Path) ->
     assert moved[False] < 0.7 * moved[True]
 
 
-def test_masters_survive_a_checkpoint(tmp_path: Path) -> None:
+def test_a_checkpoint_keeps_master_weights(tmp_path: Path) -> None:
     directory = save_tiny(tmp_path / "model", "qwen2_5_vl")
     config = make_config(learning_rate=1e-5)
     weights = []
@@ -172,7 +172,7 @@ def test_masters_survive_a_checkpoint(tmp_path: Path) -> None:
         assert torch.equal(weight, weights[1][name]), name
 
 
-def test_adapters_of_a_bfloat16_model_are_float32_themselves(tmp_path: Path) -> None:
+def test_adapters_of_a_bfloat16_model_are_float32(tmp_path: Path) -> None:
     policy = load_policy(
         save_tiny(tmp_path, "qwen2_5_vl"), dtype="bfloat16", lora=LoraOptions(2, 4)
     )

@@ -22,7 +22,7 @@ def _group(
     )
 
 
-def test_a_record_has_every_contracted_name_and_is_json():
+def test_a_record_has_every_metric_and_is_json():
     record = StepMetrics().record(step=3)
     assert set(CONTRACT) <= set(record) and record["step"] == 3
     assert record["diversity/response_synthetic"] is None and record["synthesis/submitted"] == 0
@@ -43,7 +43,7 @@ def test_groups_are_averaged_apart_by_origin():
     assert record["entropy/token"] == 2.0 and record["tokens_per_s"] == 20.0
 
 
-def test_processes_merge_into_what_one_process_would_have_seen():
+def test_merged_processes_equal_one_process():
     parts = [StepMetrics(), StepMetrics()]
     whole = StepMetrics()
     for index, (diversity, synthetic) in enumerate([(0.5, False), (0.25, True), (1.0, False)]):
@@ -77,7 +77,7 @@ def test_losses_of_micro_batches_add_up():
     assert record["kl"] == 0.0 and record["truncated_fraction"] is None
 
 
-def test_timed_blocks_are_observed_and_unknown_names_refused():
+def test_blocks_are_timed_and_unknown_names_are_errors():
     metrics = StepMetrics()
     with metrics.timed("time/rollout_s"):
         pass

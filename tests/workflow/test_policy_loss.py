@@ -1,4 +1,4 @@
-"""The loss against TRL's own, executed on the same tensors, and against first principles."""
+"""The loss equals TRL's on the same tensors, and the policy gradient computed by hand."""
 
 from collections import defaultdict
 from types import SimpleNamespace
@@ -15,12 +15,13 @@ VARIANTS = ["grpo", "dr_grpo", "dapo"]
 
 
 def count(mask: Tensor) -> Normaliser:
-    """Rows and tokens of a padded mask."""
+    """Return the Normaliser of a padded mask."""
     return Normaliser(rows=len(mask), tokens=int(mask.sum()))
 
 
 def _tensors(seed: int = 0) -> dict[str, Tensor]:
-    """Ratios far outside the clip range on both sides, both signs of advantage, uneven lengths."""
+    """Return inputs with ratios far outside the clip range, advantages of both signs, and rows of
+    different lengths."""
     generator = torch.Generator().manual_seed(seed)
 
     def normal(*shape: int) -> Tensor:
@@ -46,7 +47,7 @@ def _trl_loss(
     correction: bool = False,
     parts: tuple[slice, ...] = (slice(None),),
 ) -> tuple[float, Tensor, dict[str, list[float]]]:
-    """Value, gradient and metrics of TRL's ``_compute_loss``, accumulated over ``parts``."""
+    """Return value, gradient and metrics of TRL's ``_compute_loss``, accumulated over ``parts``."""
     logp = tensors["logp"].clone().requires_grad_()
     trainer = GRPOTrainer.__new__(GRPOTrainer)
     vars(trainer).update(
@@ -168,7 +169,7 @@ def test_every_token_may_have_a_kl_weight_of_its_own(variant):
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
-def test_equals_trl_with_its_gradient_accumulation(variant):
+def test_equals_trl_with_gradient_accumulation(variant):
     tensors, parts = _tensors(1), (slice(0, 4), slice(4, 8))
     expected, expected_grad, _ = _trl_loss(tensors, variant, parts=parts)
     loss, grad, _ = _our_loss(tensors, parts, variant=variant)
@@ -177,7 +178,7 @@ def test_equals_trl_with_its_gradient_accumulation(variant):
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
-def test_uneven_micro_batches_and_processes_give_the_whole_batch(variant):
+def test_uneven_micro_batches_and_processes_add_up_to_the_whole_batch(variant):
     tensors = _tensors(2)
     settled = torch.tensor([False, True, False, False, True, False, False, True])
     whole = count(tensors["mask"])
@@ -244,7 +245,7 @@ def test_settled_rows_follow_the_policy_gradient_with_truncated_weights(max_rati
     )
 
 
-def test_a_settled_row_reaches_exactly_its_scene_tokens():
+def test_a_settled_row_has_gradients_at_exactly_its_scene_tokens():
     tensors = _tensors(6)
     scene = torch.zeros(ROWS, LENGTH, dtype=torch.bool)
     scene[2, 3:6] = True
@@ -255,7 +256,7 @@ def test_a_settled_row_reaches_exactly_its_scene_tokens():
 
 @pytest.mark.parametrize("name", ["logp", "old_logp", "advantages", "ref_logp", "sampling_logp"])
 @pytest.mark.parametrize("garbage", [float("nan"), float("-inf"), 1e30])
-def test_masked_tokens_may_hold_anything(name, garbage):
+def test_values_at_masked_tokens_have_no_effect(name, garbage):
     tensors = _tensors(7)
     options = {"settled": torch.arange(ROWS) < 3, "beta": 0.04, "correction": True}
     loss, grad, _ = _our_loss(tensors, **options)
@@ -286,7 +287,7 @@ def test_a_response_with_no_active_token_adds_nothing():
         ({"settled": torch.ones(ROWS, dtype=torch.bool), "old_logp": None}, "need old_logp"),
     ],
 )
-def test_refuses_missing_or_unknown_arguments(options, message):
+def test_missing_or_unknown_arguments_are_errors(options, message):
     tensors = _tensors()
     arguments = {name: tensors[name] for name in ("logp", "old_logp", "advantages", "mask")}
     with pytest.raises(ValueError, match=message):

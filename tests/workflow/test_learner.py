@@ -1,4 +1,4 @@
-"""The update: token budgets, memory that runs out, a loss that is no number, importance."""
+"""The update: token budgets, running out of memory, losses that are not finite, TIS weights."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def updated(
     room: int | None = None,
     where: str = "forward",
 ) -> tuple[dict[str, torch.Tensor], dict[str, Any], list[int]]:
-    """Clipped gradients, metrics, and the tokens of every pass."""
+    """Return clipped gradients, metrics, and the number of tokens of every pass."""
     policy = load_policy(directory)
     rows, metrics = make_rows(policy, gap), StepMetrics()
     updater = Updater(config, policy, Processes())
@@ -144,7 +144,7 @@ def test_every_budget_gives_the_loss_of_one_group_at_a_time(directory: Path, los
             torch.testing.assert_close(gradients[name], gradient, atol=1e-6, rtol=1e-4, msg=name)
 
 
-def test_a_group_that_the_budget_has_no_room_for(directory: Path) -> None:
+def test_a_group_larger_than_the_budget_is_an_error(directory: Path) -> None:
     policy = load_policy(directory)
     rows = make_rows(policy)
     fresh = [replace(r, segments=[s for s in r.segments if not s.settled]) for r in rows]
@@ -196,7 +196,7 @@ def test_out_of_memory_halves_the_budget_and_starts_over(
         torch.testing.assert_close(gradients[name], gradient, atol=1e-6, rtol=1e-4, msg=name)
 
 
-def test_out_of_memory_twice_gives_up_and_names_a_value(directory: Path) -> None:
+def test_out_of_memory_twice_is_an_error_that_names_a_budget(directory: Path) -> None:
     policy = load_policy(directory)
     before = {n: p.clone() for n, p in policy.model.named_parameters()}
     updater = Updater(make_config(), policy, Processes())
@@ -209,7 +209,7 @@ def test_out_of_memory_twice_gives_up_and_names_a_value(directory: Path) -> None
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
-def test_a_loss_that_is_no_number_stops_the_run_and_keeps_the_batch(
+def test_a_loss_that_is_not_finite_stops_the_run_and_saves_the_batch(
     directory: Path, tmp_path: Path, value: float
 ) -> None:
     policy = load_policy(directory)
