@@ -2,7 +2,7 @@
 
 import pytest
 
-FORKING = ("test_faults_kills.py", "test_pool_processes.py")
+FORKING = ("test_random_kills.py", "test_pool_processes.py")
 """They fork this process thousands of times, which takes the longer the larger it has grown."""
 
 

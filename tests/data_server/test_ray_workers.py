@@ -106,6 +106,7 @@ def endings(server: ServerProcess) -> list[dict[str, Any]]:
     return found
 
 
+@pytest.mark.slow
 def test_an_actor_is_killed_in_the_middle_of_a_job_and_nothing_is_lost(
     tmp_path: Path, processes: ExitStack, cluster: str, marks: Path
 ) -> None:

@@ -22,7 +22,7 @@ IMPORTED = [
         "syngrpo.cli.main",
         "syngrpo.workflow.run",
         "syngrpo_rooms.dataset",
-        "syngrpo.data_server.worker",
+        "syngrpo.data_server.worker_process",
     ),
     *("transformers.models.qwen2_5_vl", "torch.utils.tensorboard"),
     *("syngrpo.data_server.serve_data", "syngrpo.data_server.server_sink"),

@@ -15,7 +15,6 @@ from safetensors.torch import load_file, save_file
 from small_disk import run_on_a_small_disk
 
 from syngrpo.sample import InputError
-from syngrpo.serving.atomic_files import atomic_directory
 from syngrpo.workflow.checkpoint import capture_rng, latest, restore_rng, save
 
 # Starts processes that have torch loaded already, so that a killed one costs milliseconds.
@@ -284,15 +283,3 @@ def test_random_states_go_through_a_checkpoint(tmp_path):
     own.bit_generator.state = checkpoint.read("pool")["generator"]
     assert [draw() for _ in range(3)] == expected
     assert (own.random(4) == expected_own).all()
-
-
-def test_an_atomic_directory_replaces_an_existing_one_only_when_it_is_whole(tmp_path):
-    final = tmp_path / "final"
-    for content in ("old", "new"):
-        with atomic_directory(final) as temporary:
-            (temporary / content).write_text(content)
-    assert [path.name for path in final.iterdir()] == ["new"]
-    with pytest.raises(KeyError), atomic_directory(final) as temporary:
-        (temporary / "partial").write_text("x")
-        raise KeyError("stop")
-    assert [path.name for path in tmp_path.rglob("*")] == ["final", "new"]

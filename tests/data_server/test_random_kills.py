@@ -1,4 +1,4 @@
-"""A thousand random kills in a row.
+"""Random kills in a row: some dozens, or a thousand (slow).
 
 A trainer and two workers live and die in processes of their own over one server's pool and a run's
 own one, which mirrors it; each is killed before some statement or file operation.
@@ -15,6 +15,7 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
+import pytest
 from fault_kills import fork, image_files, image_rows
 from pool_integrity import check_consistent
 from pool_samples import seed
@@ -33,12 +34,11 @@ from syngrpo.pool.sampling import SamplingPolicy
 from syngrpo.pool.store import Pool
 from syngrpo.pool.stored_samples import Observation
 
-KILLS = int(os.environ.get("SYNGRPO_TEST_KILLS", "1000"))
 SEEDS = [seed(number) for number in range(12)]
 POLICY = SamplingPolicy(max_children=10_000, max_unmeasured=100_000)
 ROLES = Counter(trainer=1, worker=2)
 LONGEST = {"trainer": 220, "worker": 120}
-"""Statements and file operations after which hardly any of them still lives."""
+"""Statements and file operations after which most processes of a role have ended."""
 
 
 class Fussy(NoopGenerator):
@@ -59,8 +59,8 @@ def settings(folder: Path) -> SynthesisSettings:
 
 
 def train(folder: Path, run: Path, number: int) -> None:
-    """Submits and observes through a client, noting each job that it has submitted; mirrors what
-    has ended into the run's own pool."""
+    """Submit and observe through a client, note each submitted job, and mirror ended jobs into the
+    run's own pool."""
     async_client.LOOK_S = 0.002
     note = os.open(folder.parent / "submitted", os.O_WRONLY | os.O_APPEND | os.O_CREAT)
     client = AsyncClient(settings(folder), POLICY, batch=2)
@@ -79,7 +79,7 @@ def train(folder: Path, run: Path, number: int) -> None:
 
 
 def work(folder: Path, name: str) -> None:
-    """Paints what there is, three jobs at a time."""
+    """Paint the jobs there are, three at a time."""
     with closing(Pool.open(folder)) as pool:
         source = PoolJobs(pool, open_queue(pool, settings(folder)), settings(folder), name)
         painter = Painter(Fussy())
@@ -88,12 +88,12 @@ def work(folder: Path, name: str) -> None:
                 run_job(painter, source, leased)
 
 
-def live_and_die(server: Path, run: Path) -> int:
-    """Until so many were killed; the number of processes that there were."""
+def live_and_die(server: Path, run: Path, kills: int) -> None:
+    """Start processes until so many were killed."""
     rng = random.Random(0)
     living: dict[int, str] = {}
     killed = started = 0
-    while killed < KILLS:
+    while killed < kills:
         for role in (ROLES - Counter(living.values())).elements():
             started += 1
             life = partial(work, server, f"w-{started}")
@@ -108,11 +108,10 @@ def live_and_die(server: Path, run: Path) -> int:
     for process in living:
         os.kill(process, signal.SIGKILL)
         os.waitpid(process, 0)
-    return started
 
 
-def end_in_peace(server: Path, run: Path) -> list[Outcome]:
-    """Works off what is left, with nobody dying any more."""
+def finish(server: Path, run: Path) -> list[Outcome]:
+    """Work off what is left, without kills."""
     train(server, run, 0)
     with closing(Pool.open(server)) as theirs, closing(Pool.open(run)) as own:
         queue = open_queue(theirs, settings(server), POLICY)
@@ -127,13 +126,16 @@ def _left(pool: Pool) -> int:
     return jobs["queued"] + jobs["leased"]
 
 
-def test_random_kills_in_a_row_lose_nothing_and_do_nothing_twice(tmp_path: Path) -> None:
+@pytest.mark.parametrize("kills", [60, pytest.param(1000, marks=pytest.mark.slow)])
+def test_random_kills_in_a_row_lose_nothing_and_do_nothing_twice(
+    tmp_path: Path, kills: int
+) -> None:
     server, run = tmp_path / "server", tmp_path / "run"
     for folder in (server, run):
         with closing(Pool.open(folder)) as pool:
             pool.add_seeds(SEEDS)
-    live_and_die(server, run)
-    outcomes = end_in_peace(server, run)
+    live_and_die(server, run, kills)
+    outcomes = finish(server, run)
 
     ended = Counter(outcome.job_id for outcome in outcomes)
     assert set(ended.values()) == {1}

@@ -68,14 +68,16 @@ def assert_one_line(command: warm_processes.Command, message: str) -> None:
     assert len(lines) == 1 and message in lines[0], lines
 
 
-def test_an_open_door_and_a_wrong_token_are_one_line(tmp_path: Path, processes: ExitStack) -> None:
+def test_an_open_address_and_a_wrong_token_are_one_line(
+    tmp_path: Path, processes: ExitStack
+) -> None:
     right, wrong = tmp_path / "right", tmp_path / "wrong"
     right.write_text("correct-horse\n")
     wrong.write_text("battery\n")
     folder = tmp_path / "server"
     arguments = ["serve", "--pool", str(tmp_path / "x"), "--port", "0", "--host", "0.0.0.0"]
-    open_door = warm_processes.start(folder, *arguments)
-    assert_one_line(open_door, "give a --token-file, or stay on 127.0.0.1")
+    without_token = warm_processes.start(folder, *arguments)
+    assert_one_line(without_token, "give a --token-file, or stay on 127.0.0.1")
     assert not (tmp_path / "x").exists()
     token = ["--token-file", str(right), "--workers", "0"]
     server = start(processes, folder, "--host", "0.0.0.0", *token)
@@ -175,6 +177,7 @@ def test_a_server_that_lost_its_directory_is_a_new_one(
     assert server.jobs("one") == {"admitted": 3}
 
 
+@pytest.mark.slow
 def test_training_goes_on_while_the_server_is_down_killed_and_back(
     tmp_path: Path, processes: ExitStack
 ) -> None:

@@ -4,6 +4,7 @@ jobs around it are painted, beside the pool and through HTTP."""
 from contextlib import ExitStack, closing
 from pathlib import Path
 
+import pytest
 from fault_generators import Faulty
 from pool_integrity import check_consistent
 from service_process import serve, until
@@ -70,8 +71,9 @@ def test_what_is_no_picture_is_a_dead_letter_and_the_next_job_is_painted(tmp_pat
     check_consistent(tmp_path)
 
 
+@pytest.mark.slow
 def test_a_generator_that_always_hangs_ends_its_job_as_a_dead_letter(tmp_path: Path) -> None:
-    """Each attempt costs its worker its life; the job given up, the next ones are painted."""
+    """Each attempt ends its worker. After the job is given up, the next ones are painted."""
     with closing(Pool.open(tmp_path)) as pool:
         pool.add_seeds(SEEDS)
         settings = SynthesisSettings(
@@ -91,6 +93,7 @@ def test_a_generator_that_always_hangs_ends_its_job_as_a_dead_letter(tmp_path: P
     check_consistent(tmp_path)
 
 
+@pytest.mark.slow
 def test_faults_of_remote_workers_reach_the_trainer(tmp_path: Path) -> None:
     words = ["wall", "nan", "fail", "empty", "larger", "wall"]
     with ExitStack() as stack:

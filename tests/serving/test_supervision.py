@@ -1,0 +1,103 @@
+"""Workers that are started, replaced and stopped."""
+
+import os
+import signal
+import time
+from itertools import pairwise
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+import pytest
+from service_process import until
+
+from syngrpo.serving import supervision
+from syngrpo.serving.supervision import Supervisor, WorkerProcess
+
+
+class Pretended:
+    """A worker of this process that ends when it is told to."""
+
+    name = "worker"
+
+    def __init__(self, place: int) -> None:
+        self.place = place
+        self.events: list[str] = []
+        self.line: str | None = None
+        self.ended = False
+
+    def ending(self) -> str | None:
+        return "early" if self.ended else None
+
+    def problem(self) -> str | None:
+        return self.line
+
+    def finish_soon(self) -> None:
+        self.events.append("finish")
+
+    def wait(self, seconds: float) -> None:
+        self.events.append("wait")
+
+    def kill(self) -> None:
+        self.events.append("kill")
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(supervision, "_LOOK_S", 0.005)
+    monkeypatch.setattr(supervision, "_FIRST_PAUSE_S", 0.05)
+
+
+def test_a_dead_worker_is_replaced_after_growing_pauses(caplog: pytest.LogCaptureFixture) -> None:
+    started: list[tuple[float, Pretended]] = []
+
+    def start(place: int) -> Pretended:
+        started.append((time.monotonic(), Pretended(place)))
+        return started[-1][1]
+
+    with Supervisor(start, 2) as workers:
+        for death in range(3):
+            _, victim = started[-1]
+            victim.line = f"death {death}" if death != 1 else None
+            victim.ended = True
+            until(lambda death=death: len(started) == 3 + death, "the replacement")
+        assert workers.restarts == 3 and workers.problem == "death 2"
+        alive = workers.workers()
+    assert [worker.place for _, worker in started] == [0, 1, 1, 1, 1]
+    pauses = [later - before for (before, _), (later, _) in pairwise(started[1:])]
+    for pause, least in zip(pauses, (0.05, 0.1, 0.2), strict=True):
+        assert pause >= least
+    assert "worker ended early; replacing it in 0.05 s" in caplog.messages
+    assert "worker ended early; replacing it in 0.2 s" in caplog.messages
+    assert [worker.events for worker in alive] == [["finish", "wait", "kill"]] * 2
+    assert started[1][1].events == ["kill"]
+
+
+def mark_and_wait(folder: Path, place: int, parent: int, problems: Connection) -> None:
+    """The main function of the processes below."""
+    assert os.getppid() == parent
+    if (folder / "broken").exists():
+        problems.send("the model is missing")
+        raise SystemExit(2)
+    (folder / f"{place}-{os.getpid()}").touch()
+    time.sleep(600)
+
+
+def test_processes_are_replaced_and_do_not_outlive_their_supervisor(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    def marks() -> list[str]:
+        return sorted(path.name for path in tmp_path.glob("*-*"))
+
+    workers = Supervisor(lambda place: WorkerProcess(mark_and_wait, (tmp_path, place)), 2)
+    with workers:
+        until(lambda: len(marks()) == 2, "the workers to start")
+        first, second = workers.workers()
+        assert marks() == [f"0-{first.pid}", f"1-{second.pid}"]
+        (tmp_path / "broken").touch()
+        os.kill(first.pid, signal.SIGKILL)
+        until(lambda: workers.problem is not None, "the problem of the replacement")
+        assert workers.problem == "the model is missing"
+        assert second.is_alive()
+    assert not second.is_alive()
+    assert f"worker {first.pid} ended with status -9; replacing it in 0.05 s" in caplog.messages
+    assert any("with status 2 (the model is missing)" in line for line in caplog.messages)
