@@ -118,7 +118,7 @@ class EndedJob:
     sample: Sample | None
 
 
-class HeldJob(NamedTuple):
+class JobRow(NamedTuple):
     """Row numbers of a leased job, of its parent and of its parent's seed; attempts so far."""
 
     number: int
@@ -127,7 +127,7 @@ class HeldJob(NamedTuple):
     attempts: int
 
 
-def select_held(connection: sqlite3.Connection, job_id: str, worker: str) -> HeldJob | None:
+def select_held(connection: sqlite3.Connection, job_id: str, worker: str) -> JobRow | None:
     """The job if this worker holds it, else None. A lease that ran out still counts until somebody
     takes the job back."""
     row = connection.execute(
@@ -135,7 +135,7 @@ def select_held(connection: sqlite3.Connection, job_id: str, worker: str) -> Hel
         "WHERE id = ? AND state = 'leased' AND worker = ?",
         (job_id, worker),
     ).fetchone()
-    return HeldJob(*row) if row is not None else None
+    return JobRow(*row) if row is not None else None
 
 
 def job_exists(connection: sqlite3.Connection, job_id: str) -> bool:
