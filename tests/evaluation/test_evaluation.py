@@ -3,6 +3,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -22,13 +23,18 @@ from syngrpo.evaluation.evaluation_result import (
     summarise,
     truncate_evaluations,
 )
-from syngrpo.evaluation.model_evaluation import evaluate_model, how_to_ask
-from syngrpo.evaluation.predictions import Answer, Prediction, write_predictions
-from syngrpo.evaluation.sets import named_sets
+from syngrpo.evaluation.model_evaluation import evaluate_model, how_to_ask, named_sets
+from syngrpo.evaluation.predictions import (
+    Answer,
+    Prediction,
+    read_predictions,
+    write_predictions,
+)
 from syngrpo.policy.loading import load_policy
 from syngrpo.policy.model import Policy
 from syngrpo.policy.model_options import LoraOptions
 from syngrpo.sample import InputError, Sample
+from syngrpo.tasks.rewards import Reward
 from syngrpo_rooms.dataset import rooms_samples
 
 
@@ -131,6 +137,45 @@ def test_another_seed_samples_other_answers_but_the_same_greedy_ones(
     texts = [[[a.text for a in p.sampled] for p in r.predictions] for r in (first, second)]
     assert texts[0] != texts[1]
     assert [p.greedy for p in first.predictions] == [p.greedy for p in second.predictions]
+
+
+def test_own_rewards_are_measured_and_may_replace_the_accuracy(
+    policy: Policy, samples: list[Sample]
+) -> None:
+    asked: list[dict[str, list[Any]]] = []
+
+    async def length(**given: list[Any]) -> list[float | None]:
+        asked.append(given)
+        return [len(text) / 100 if text else None for text in given["completions"]]
+
+    def half(completions: list[str], **columns: list[Any]) -> list[float]:
+        return [0.5 if place else 1.0 for place, _ in enumerate(completions)]
+
+    rewards = [
+        Reward("length", 1.0, "answer", False, length),
+        Reward("half", 1.0, "answer", True, half),
+    ]
+    options = {"prompt_style": "brief", "max_new_tokens": 8, "samples_per_prompt": 2}
+    plain = evaluate(policy, samples, **options)
+    result = evaluate(policy, samples, **options, rewards=rewards)
+    texts = [[p.greedy.text, *(a.text for a in p.sampled)] for p in result.predictions]
+    assert [p.greedy.text for p in plain.predictions] == [group[0] for group in texts]
+    assert result.metrics["greedy/reward/length"] == pytest.approx(
+        np.mean([len(group[0]) / 100 for group in texts if group[0]])
+    )
+    for name in ("accuracy", "reward/half"):
+        assert result.metrics[f"greedy/{name}"] == 1 and result.metrics[f"sampled/{name}"] == 0.5
+    assert result.metrics["greedy/acc@0.9"] == 1 and result.metrics["diversity/response"] == 0
+    assert {given["sample_id"][0]: given["completions"] for given in asked} == {
+        sample.id: group for sample, group in zip(samples, texts, strict=True)
+    }
+    assert asked[0]["prompts"] == asked[0]["question"] and len(asked[0]["ground_truth"]) == 3
+
+    def broken(**given: list[Any]) -> list[float]:
+        raise KeyError("width")
+
+    with pytest.raises(InputError, match=rf"reward broken failed on sample {samples[0].id[:9]}"):
+        evaluate(policy, samples, **options, rewards=[Reward("broken", 1, "answer", False, broken)])
 
 
 def test_thresholds_and_kinds() -> None:
@@ -317,10 +362,15 @@ def test_bad_data_is_said_in_one_line(policy: Policy, tmp_path: Path) -> None:
 
 def test_predictions_are_plain_json(tmp_path: Path) -> None:
     write_predictions([prediction(0.5, (1.0,))], tmp_path / "deep" / "p.jsonl")
-    row = json.loads((tmp_path / "deep" / "p.jsonl").read_text())
+    path = tmp_path / "deep" / "p.jsonl"
+    row = json.loads(path.read_text())
     assert row["greedy"] == {
         "text": "",
         "prediction": [0, 0, 1, 1],
         "accuracy": 0.5,
         "well_formed": True,
     }
+    one = prediction(0.5, (1.0,))
+    rewarded = replace(one, greedy=replace(one.greedy, rewards={"own": 0.25, "other": None}))
+    write_predictions([rewarded], path)
+    assert read_predictions(path) == [rewarded]

@@ -16,10 +16,10 @@ from tiny_models import save_tiny_qwen
 
 from syngrpo.evaluation import answering
 from syngrpo.evaluation.evaluation_directory import model_fingerprint
-from syngrpo.evaluation.model_evaluation import evaluate_model
+from syngrpo.evaluation.model_evaluation import evaluate_model, named_sets
 from syngrpo.evaluation.predictions import read_predictions, write_predictions
-from syngrpo.evaluation.sets import named_sets
 from syngrpo.sample import InputError
+from syngrpo.tasks.rewards import RewardOptions
 from syngrpo_rooms.dataset import rooms_samples
 
 SAMPLES = 24
@@ -112,6 +112,9 @@ def test_other_settings_model_or_samples_are_refused_unless_restarted(
     other = save_tiny_qwen(tmp_path / "other", seed=1)
     with pytest.raises(InputError, match=r"max_new_tokens 40, now 8; give another --out, or --res"):
         evaluated(model, [data], out, **OPTIONS | {"max_new_tokens": 8})
+    with pytest.raises(InputError, match=r"other settings: rewards None, now .*vlm-r1-format"):
+        own = [RewardOptions("vlm-r1-format")]
+        evaluated(model, [data], out, **OPTIONS, rewards=own)
     with pytest.raises(InputError, match="other settings: model "):
         evaluated(other, [data], out, **OPTIONS)
     rows = [json.loads(line) for line in data.read_text().splitlines()]

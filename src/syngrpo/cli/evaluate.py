@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from syngrpo.evaluation.model_evaluation import Advance
+    from syngrpo.tasks.rewards import RewardOptions
 
 evaluate_app = typer.Typer(
     help="Measure a model's accuracy on data sets; or compare what was measured.",
@@ -27,7 +28,8 @@ evaluate_app = typer.Typer(
 def evaluate(
     context: typer.Context,
     model: Annotated[
-        str | None, typer.Option(help='Model directory, hub name, or "starter". Required.')
+        str | None,
+        typer.Option(help="Model directory, hub name, or name of an installed model. Required."),
     ] = None,
     data: Annotated[
         list[str] | None,
@@ -51,13 +53,15 @@ def evaluate(
         int | None, typer.Option(min=1, help="Samples of every other data set, at most.")
     ] = None,
     prompt_style: Annotated[
-        Literal["full", "brief"] | None, typer.Option(help="Default: as the model was trained.")
+        Literal["full", "brief"] | None,
+        typer.Option(help="How the model is asked. Default: as it was trained."),
     ] = None,
     max_new_tokens: Annotated[
-        int | None, typer.Option(min=1, help="Length limit of a response.")
+        int | None,
+        typer.Option(min=1, help="Length limit of a response. Default: as it was trained."),
     ] = None,
     max_pixels: Annotated[
-        int | None, typer.Option(min=1, help="Area of a resized image, at most.")
+        int | None, typer.Option(min=1, help="Larger images are shrunk to this area.")
     ] = None,
     family: Annotated[
         str | None, typer.Option(help="How the model is driven. Default: as it was trained.")
@@ -69,10 +73,17 @@ def evaluate(
     samples_per_prompt: Annotated[
         int, typer.Option(min=0, help="Responses for the sampled accuracy; 0: greedy only.")
     ] = 4,
-    batch_size: Annotated[int, typer.Option(min=1, help="Samples at a time.")] = 32,
-    seed: Annotated[int, typer.Option(min=0, help="Of sampling.")] = 0,
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    batch_size: Annotated[int, typer.Option(min=1, help="Samples answered at a time.")] = 32,
+    seed: Annotated[int, typer.Option(min=0, help="Draws the sampled responses.")] = 0,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1.")] = "auto",
     dtype: Annotated[str, typer.Option(help="float32 or bfloat16.")] = "float32",
+    reward: Annotated[
+        list[str] | None,
+        typer.Option(help="A reward of your own: package.module:function. May be repeated."),
+    ] = None,
+    accuracy_reward: Annotated[
+        str | None, typer.Option(help="One that replaces the accuracy of the task.")
+    ] = None,
     restart: Annotated[
         bool, typer.Option("--restart", help="Drop the predictions in --out.")
     ] = False,
@@ -89,8 +100,7 @@ def evaluate(
         context.fail(f"Missing option '{missing}'.")
     from rich.console import Console
 
-    from syngrpo.evaluation.model_evaluation import evaluate_model
-    from syngrpo.evaluation.sets import named_sets
+    from syngrpo.evaluation.model_evaluation import evaluate_model, named_sets
     from syngrpo.pages.evaluation_page import write_evaluation_page
     from syngrpo.pages.evaluation_tables import results_table
 
@@ -116,6 +126,7 @@ def evaluate(
             device=device,
             dtype=dtype,
             restart=restart,
+            rewards=_rewards(reward or [], accuracy_reward),
             progress=bars,
         )
     title = f"{model} with {adapter}" if adapter else model
@@ -148,14 +159,31 @@ def compare(
         _tell(console, f"written to {write_comparison(comparison, out)}")
 
 
+def _rewards(added: list[str], replacing: str | None) -> list[RewardOptions]:
+    """The rewards of --reward and --accuracy-reward. Raises InputError."""
+    from syngrpo.sample import InputError
+    from syngrpo.tasks.rewards import RewardOptions
+
+    try:
+        rewards = [RewardOptions(use) for use in added]
+        if replacing is not None:
+            rewards.append(RewardOptions(replacing, replaces_accuracy=True))
+    except ValueError as error:
+        raise InputError(f"--reward: {error}") from None
+    return rewards
+
+
 def _tell(console: Console, text: str) -> None:
     console.print(text, soft_wrap=True, markup=False)
 
 
 @contextmanager
 def _bars(console: Console) -> Iterator[Callable[[str, int], Advance]]:
-    """Progress bars, one a set: call what it gives with the name of a set and its number of
-    samples, and the result with numbers of samples that were just answered."""
+    """Show a progress bar for each set.
+
+    Call what is given with the name of a set and its number of samples; call the result with
+    numbers of samples that were just answered.
+    """
     from rich.progress import (
         BarColumn,
         MofNCompleteColumn,

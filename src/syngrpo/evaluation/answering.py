@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from syngrpo.boxes import CoordinateFrame
 from syngrpo.evaluation.evaluation_result import EvaluationResult, summarise
@@ -18,6 +18,7 @@ from syngrpo.rollout.native import rollout
 from syngrpo.rollout.token_sampling import Sampling
 from syngrpo.sample import InputError, Sample
 from syngrpo.tasks import PromptStyle, get_task
+from syngrpo.tasks.rewards import Reward, score_rewards
 
 DIGEST_LENGTH = 32
 """Hexadecimal digits kept of the digests of images and prompts."""
@@ -33,6 +34,7 @@ def evaluate(
     samples_per_prompt: int = 4,
     temperature: float = 1.0,
     seed: int = 0,
+    rewards: Sequence[Reward] = (),
     progress: Callable[[int], None] | None = None,
     finished: Sequence[Prediction] = (),
     keep: Callable[[Sequence[Prediction]], None] | None = None,
@@ -42,12 +44,14 @@ def evaluate(
     The result does not depend on ``batch_size`` or the order of the samples: every sample draws
     from its own random stream. Samples of ``finished`` predictions (by id) are not asked again.
     ``keep`` is called with every batch of new predictions, ``progress`` with the number of samples
-    that were just answered. Raises InputError when there are no samples or an image cannot be
-    decoded.
+    that were just answered. ``rewards`` are the user's own; one may replace the task's accuracy.
+    Raises InputError when there are no samples, an image cannot be decoded, or a reward fails.
     """
     if not samples:
         raise InputError("no samples to evaluate on; check the data")
-    ask = _Asker(policy, prompt_style, max_new_tokens, samples_per_prompt, temperature, seed)
+    ask = _Asker(
+        policy, prompt_style, max_new_tokens, samples_per_prompt, temperature, seed, rewards
+    )
     advance = progress or (lambda number: None)
     known = {prediction.id: prediction for prediction in finished}
     predictions = [known.get(sample.id) for sample in samples]
@@ -86,40 +90,45 @@ class _Asker:
     drawn: int
     temperature: float
     seed: int
+    rewards: Sequence[Reward]
 
     def __call__(self, batch: Sequence[Sample]) -> list[Prediction]:
         texts = [_prompt_text(sample, self.style) for sample in batch]
         prompts = [encode(self.policy, s, text) for s, text in zip(batch, texts, strict=True)]
         seeds = [_stream(self.seed, sample.id) for sample in batch]
-        best = self._answers(prompts, seeds, 1, temperature=0.0)
-        drawn: list[list[Response]] = [[] for _ in batch]
+        responses = self._responses(prompts, seeds, 1, temperature=0.0)
         if self.drawn:
-            drawn = self._answers(prompts, seeds, self.drawn, self.temperature)
-        return list(map(_predict, batch, texts, prompts, best, drawn))
+            drawn = self._responses(prompts, seeds, self.drawn, self.temperature)
+            responses = [[*best, *more] for best, more in zip(responses, drawn, strict=True)]
+        return [
+            _predict(sample, text, self._answers(sample, text, prompt.frame, group))
+            for sample, text, prompt, group in zip(batch, texts, prompts, responses, strict=True)
+        ]
 
     def _answers(
+        self, sample: Sample, prompt: str, frame: CoordinateFrame, responses: Sequence[Response]
+    ) -> list[Answer]:
+        """The responses to a sample, read, scored, and with the values of the user's rewards."""
+        answers = [_answer(sample, frame, response.text) for response in responses]
+        if not self.rewards:
+            return answers
+        texts = [answer.text for answer in answers]
+        number = len(texts)
+        values = score_rewards(self.rewards, [prompt] * number, texts, [sample] * number)
+        answers = [
+            replace(answer, rewards={name: given[place] for name, given in values.items()})
+            for place, answer in enumerate(answers)
+        ]
+        for reward in self.rewards:
+            if reward.replaces_accuracy:
+                answers = [replace(a, accuracy=a.rewards[reward.name] or 0.0) for a in answers]
+        return answers
+
+    def _responses(
         self, prompts: Sequence[Prompt], seeds: Sequence[int], number: int, temperature: float
     ) -> list[list[Response]]:
         sampling = Sampling(temperature, top_p=1.0, max_new_tokens=self.max_new_tokens)
         return rollout(self.policy, prompts, number, sampling, seeds)
-
-
-def _predict(
-    sample: Sample, text: str, prompt: Prompt, best: Sequence[Response], drawn: Sequence[Response]
-) -> Prediction:
-    sampled = tuple(_answer(sample, prompt.frame, response.text) for response in drawn)
-    return Prediction(
-        id=sample.id,
-        task=sample.task,
-        question=sample.question,
-        truth=sample.answer,
-        kind=sample.columns.get("kind"),
-        greedy=_answer(sample, prompt.frame, best[0].text),
-        sampled=sampled,
-        diversity=response_diversity([a.accuracy for a in sampled]) if sampled else 0.0,
-        image=_image_digest(sample),
-        prompt=_digest(text.encode()),
-    )
 
 
 def _answer(sample: Sample, frame: CoordinateFrame, text: str) -> Answer:
@@ -127,6 +136,23 @@ def _answer(sample: Sample, frame: CoordinateFrame, text: str) -> Answer:
     read = task.read(parsed.answer) if parsed.answer is not None else None
     prediction = task.to_original(read, frame) if read is not None else None
     return Answer(text, prediction, task.score(prediction, sample), parsed.well_formed)
+
+
+def _predict(sample: Sample, prompt: str, answers: Sequence[Answer]) -> Prediction:
+    """``answers`` are the greedy one and the sampled ones."""
+    best, *sampled = answers
+    return Prediction(
+        id=sample.id,
+        task=sample.task,
+        question=sample.question,
+        truth=sample.answer,
+        kind=sample.columns.get("kind"),
+        greedy=best,
+        sampled=tuple(sampled),
+        diversity=response_diversity([a.accuracy for a in sampled]) if sampled else 0.0,
+        image=_image_digest(sample),
+        prompt=_digest(prompt.encode()),
+    )
 
 
 def _prompt_text(sample: Sample, style: PromptStyle) -> str:

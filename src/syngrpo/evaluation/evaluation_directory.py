@@ -101,10 +101,11 @@ class EvaluationDirectory:
 
     def _check_settings(self, path: Path) -> None:
         before = _read(path)
-        changed = [key for key in self._settings if before.get(key) != self._settings[key]]
+        now = self._settings
+        changed = [key for key in {**now, **before} if before.get(key) != now.get(key)]
         if changed:
             listed = ", ".join(
-                f"{key} {before[key]!r}, now {self._settings[key]!r}" if key in before else key
+                f"{key} {before.get(key)!r}, now {now.get(key)!r}" if before else key
                 for key in changed
             )
             raise InputError(

@@ -13,10 +13,12 @@ import yaml
 from syngrpo.evaluation.answering import evaluate
 from syngrpo.evaluation.evaluation_directory import EvaluationDirectory, model_fingerprint
 from syngrpo.evaluation.evaluation_result import EvaluationResult
+from syngrpo.formats.source import read_dataset, source_from_argument
 from syngrpo.policy.loading import load_policy
 from syngrpo.policy.model_options import Coordinates, model_directory
-from syngrpo.sample import Sample
+from syngrpo.sample import InputError, Sample
 from syngrpo.tasks import PromptStyle
+from syngrpo.tasks.rewards import RewardOptions, load_reward
 
 TOKENS = {"brief": 64, "full": 512}
 """Length limit of a response by prompt style, where neither the user nor the run says one."""
@@ -42,6 +44,7 @@ def evaluate_model(
     device: str = "cpu",
     dtype: str = "float32",
     restart: bool = False,
+    rewards: Sequence[RewardOptions] = (),
     progress: Callable[[str, int], Advance] | None = None,
 ) -> dict[str, EvaluationResult]:
     """Evaluate a model on each of the sets and return the results by set.
@@ -49,9 +52,10 @@ def evaluate_model(
     ``model`` is a directory in Hugging Face format, a name on the hub or the short name of an
     installed model, with the LoRA ``adapter`` on top where one is given. Prompt style, length limit
     (tokens), ``family`` and ``coordinates`` (see ``ModelOptions``) default to those of the run that
-    trained the model, when it is the ``final`` of a run directory. ``progress`` is called for each
-    set with its name and number of samples; what it returns is called with numbers of samples that
-    were just answered.
+    trained the model, when it is the ``final`` of a run directory. ``rewards`` are the user's own:
+    the metrics get their means, and one may replace the task's accuracy. ``progress`` is called for
+    each set with its name and number of samples; what it returns is called with numbers of samples
+    that were just answered.
 
     Writes ``metrics.json``, ``evaluation.jsonl`` and ``predictions-SET.jsonl`` to ``out``, the
     predictions batch by batch. A later call with the same model, samples and settings goes on with
@@ -76,6 +80,9 @@ def evaluate_model(
         "seed": seed,
     }
     settings = {"model": model_fingerprint(path, adapter), **loading, **asking}
+    if rewards:
+        settings["rewards"] = [[one.shown_name, one.use, one.replaces_accuracy] for one in rewards]
+    loaded = [load_reward(one) for one in rewards]
     directory = EvaluationDirectory(out, settings, restart)
     # Earlier predictions of all sets are checked before the first one is evaluated.
     finished = {name: directory.finished(name, samples, style) for name, samples in sets.items()}
@@ -86,6 +93,7 @@ def evaluate_model(
             samples,
             **asking,
             batch_size=batch_size,
+            rewards=loaded,
             progress=progress(name, len(samples)) if progress is not None else None,
             finished=finished[name],
             keep=partial(directory.append, name),
@@ -93,6 +101,29 @@ def evaluate_model(
         directory.complete(name, results[name])
     directory.write_metrics(results)
     return results
+
+
+def named_sets(
+    data: Sequence[str | Path], count: int = 500, keys: Mapping[str, Any] | None = None
+) -> dict[str, list[Sample]]:
+    """Read the data sets that the command line names; each is called by its file, folder or split.
+
+    Each of ``data`` is a path, read as a source with ``keys`` (format, images, task, …), or
+    ``FORMAT:[TASK:]SPLIT`` of a format that generates samples, of which ``count`` are taken. Raises
+    InputError.
+    """
+    sets: dict[str, list[Sample]] = {}
+    for text in map(str, data):
+        source = source_from_argument(text, keys or {}, {"count": count})
+        if source.path:
+            path, split = Path(text), source.options.get("split")
+            name = (path.stem if path.is_file() else path.name) + (f"-{split}" if split else "")
+        else:
+            name = text.partition(":")[2].replace(":", "-")
+        if name in sets:
+            raise InputError(f"data {text}: a set named {name} was given already; rename it")
+        sets[name] = read_dataset(source)
+    return sets
 
 
 def how_to_ask(

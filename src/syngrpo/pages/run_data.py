@@ -16,6 +16,7 @@ import yaml
 
 from syngrpo.evaluation.evaluation_result import read_lines
 from syngrpo.sample import InputError
+from syngrpo.tasks.rewards import RewardOptions
 
 
 @dataclass(frozen=True)
@@ -81,7 +82,7 @@ class RunData:
         """Return the names of the user's own rewards that the metrics hold as ``reward/NAME``."""
         names = []
         for options in (self.config.get("data") or {}).get("rewards") or ():
-            name = options.get("name") or str(options["use"]).rpartition(":")[2]
+            name = RewardOptions(options["use"], name=options.get("name")).shown_name
             if any(f"reward/{name}" in row for row in self.metrics):
                 names.append(name)
         return names
