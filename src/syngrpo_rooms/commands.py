@@ -30,10 +30,11 @@ def write(
 ) -> None:
     """Write samples of a split as JSONL with images."""
     from syngrpo.formats.export import write_dataset
+    from syngrpo.serving import wording
 
     samples = _samples(split, task, count, seed, size)
     write_dataset(samples, out, "jsonl")
-    print(f"{len(samples)} samples in {out / 'data.jsonl'}")
+    print(f"{wording.count(len(samples), 'sample')} in {out / 'data.jsonl'}")
 
 
 @rooms_app.command("show")
@@ -47,11 +48,12 @@ def show(
 ) -> None:
     """Draw samples of a split on one sheet, with their questions and answers."""
     from syngrpo.formats.survey import contact_sheet
+    from syngrpo.serving import wording
 
     samples = _samples(split, task, count, seed, size)
     out.parent.mkdir(parents=True, exist_ok=True)
     contact_sheet(samples).save(out, format="PNG")
-    print(f"{len(samples)} samples in {out}")
+    print(f"{wording.count(len(samples), 'sample')} in {out}")
 
 
 @rooms_app.command("starter")

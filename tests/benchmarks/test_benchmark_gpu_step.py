@@ -197,6 +197,7 @@ def test_devices_are_known_by_the_names_cuda_gives_them() -> None:
     assert device_called("NVIDIA GeForce RTX 3090") is None
 
 
+@pytest.mark.slow
 def test_dry_run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     arguments = ["--dry-run", "--lora", "--checkpointing"]
     monkeypatch.setattr(sys, "argv", ["gpu_step", *arguments])

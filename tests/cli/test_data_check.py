@@ -93,9 +93,7 @@ def test_everything_that_is_wrong_is_listed_with_its_line(check: Check, tmp_path
     assert f"{bad}:31: id 'a' is taken by {good}:1" in result.stdout
     assert f"{tmp_path / 'cut.jsonl'}:1: image {tmp_path / 'cut.png'} cannot be" in result.stdout
     assert "gone.jsonl does not exist" in result.stdout
-    assert result.stderr.splitlines() == [
-        "error: 33 things are wrong with the data; they are listed above"
-    ]
+    assert result.stderr.splitlines() == ["error: the data have 33 errors; they are listed above"]
 
 
 def test_a_config_is_checked_source_by_source(check: Check, tmp_path: Path) -> None:

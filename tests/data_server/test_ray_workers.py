@@ -115,8 +115,6 @@ def test_an_actor_is_killed_in_the_middle_of_a_job_and_nothing_is_lost(
     options = ["--generator", generator, "--workers", "2", "--ray", cluster]
     worker = command(processes, tmp_path / "host", "worker", "--server", server.url, *options)
     submitted = submit(processes, tmp_path / "one", server, generator, 12)
-
-    print("ERR", worker.stderr, server.command.stderr)
     until(lambda: len(started(marks)) == 1, "a job to begin")
     (victim,) = started(marks)
     assert b"SynGrpoWorker" in Path(f"/proc/{victim}/cmdline").read_bytes()

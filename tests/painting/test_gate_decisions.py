@@ -1,4 +1,4 @@
-"""Planted faults in the rooms world: each is refused for its own reason, the honest are not."""
+"""Planted faults in the rooms world: each is rejected for its own reason; honest pictures pass."""
 
 from dataclasses import replace
 
@@ -186,9 +186,10 @@ def test_a_label_whose_object_was_cut_off_is_refused(task: str) -> None:
 
 
 @pytest.mark.parametrize("task", TASKS)
-def test_a_thousand_honest_children_are_admitted(task: str) -> None:
-    """Honest: another room than the parent's other children have; asking for the same room again
-    is not. The few that are refused resemble their parent, or another child, by chance."""
+@pytest.mark.parametrize("count", [60, pytest.param(1000, marks=pytest.mark.slow)])
+def test_at_least_99_percent_of_honest_children_are_admitted(task: str, count: int) -> None:
+    """Honest children show another room than their parent's other children. The few that are
+    rejected look like their parent, or another child, by chance."""
     rng = np.random.default_rng(TASKS.index(task))
     honest, refused = 0, []
     for sample in rooms_samples("train", 200, seed=2, task=task, size=64):
@@ -196,7 +197,7 @@ def test_a_thousand_honest_children_are_admitted(task: str) -> None:
         gate = Gate(judges=judges_of(oracle, oracle))
         for seed in range(6):
             description = random_description(rng)
-            if room(description) in seen or honest == 1000:
+            if room(description) in seen or honest == count:
                 continue
             seen.add(room(description))
             painted = raw_generation(sample, description, seed)
@@ -206,8 +207,8 @@ def test_a_thousand_honest_children_are_admitted(task: str) -> None:
                 siblings.append(result.hash)
             else:
                 refused.append(result.reason)
-    assert honest == 1000
-    assert len(refused) <= 10, refused
+    assert honest == count
+    assert len(refused) <= count / 100, refused
     assert set(refused) <= {"background_unchanged", "near_duplicate"}
 
 

@@ -113,8 +113,8 @@ def test_exactly_the_weights_of_the_model_are_accepted() -> None:
         ([{**weights, "more": torch.zeros(1)}], r"weight more of shape \(1,\) is not the model's"),
         ([{**weights, first: weights[first][:-1]}], f"weight {first} of shape"),
         ([{**weights, first: weights[first].long()}], "send floating point numbers"),
-        ([{n: t for n, t in weights.items() if n != first}], "1 weights are missing"),
-        ([], "weights are missing"),
+        ([{n: t for n, t in weights.items() if n != first}], "1 missing weight"),
+        ([], "missing weight"),
     ):
         with pytest.raises(InputError, match=message):
             list(expected.checked(pieces))

@@ -17,6 +17,7 @@ from syngrpo.cli.options import (
     Negatives,
     source_keys,
 )
+from syngrpo.serving.wording import count
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -137,8 +138,9 @@ def _tell(surveys: dict[str, Survey], problems: Problems, console: Console) -> N
     for line in lines:
         console.print(line, markup=False)
     if lines:
-        raise InputError(f"{len(lines)} things are wrong with the data; they are listed above")
-    console.print(f"ok: nothing is wrong with {sum(s.rows for s in surveys.values())} rows")
+        raise InputError(f"the data have {count(len(lines), 'error')}; they are listed above")
+    rows = sum(survey.rows for survey in surveys.values())
+    console.print(f"ok: nothing is wrong with {count(rows, 'row')}")
 
 
 def _rotations(surveys: dict[str, Survey]) -> list[str]:
@@ -146,7 +148,7 @@ def _rotations(surveys: dict[str, Survey]) -> list[str]:
     if not rotated:
         return []
     return [
-        f"{rotated} images are turned by viewers (EXIF orientation), but used as they are stored; "
+        f"viewers turn {count(rotated, 'image')} (EXIF orientation) that we use as stored; "
         "boxes must be in pixels of the stored image"
     ]
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from syngrpo.cli.options import Columns, DataFormat, DataImages, DataSplit, DataTask, source_keys
+from syngrpo.serving.wording import count
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -154,7 +155,7 @@ def compare(
     console.print(comparison_table(comparison))
     for one in comparison.sets:
         samples = ", ".join(map(str, one.samples))
-        _tell(console, f"{one.name}: {one.shared} samples shared, of {samples}")
+        _tell(console, f"{one.name}: {count(one.shared, 'sample')} shared, of {samples}")
     if out is not None:
         _tell(console, f"written to {write_comparison(comparison, out)}")
 

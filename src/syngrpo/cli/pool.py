@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from syngrpo.serving.wording import count
+
 if TYPE_CHECKING:
     from syngrpo.pool.store import Pool
     from syngrpo.sample import Sample
@@ -46,7 +48,7 @@ def pool_export(
     with progress_bar("writing", len(samples)) as advance:
         write_dataset(samples, out, format, advance)
     pool.close()
-    print(f"{len(samples)} samples in {out}")
+    print(f"{count(len(samples), 'sample')} in {out}")
 
 
 def _existing_pool(directory: Path) -> Pool:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from syngrpo.sample import InputError, Sample
+from syngrpo.serving.wording import count
 from syngrpo.tasks import Task, tasks_that_ask
 from syngrpo.tasks.base import AsksFor
 from syngrpo.tasks.labels import shown
@@ -80,13 +81,13 @@ class Problems:
             return
         if on_bad_row == "error" or self.refused:
             raise InputError(first_of(lines))
-        logger.warning("skipped %d bad rows: %s", len(lines), first_of(lines))
+        logger.warning("skipped %s: %s", count(len(lines), "bad row"), first_of(lines))
 
 
 def first_of(lines: Sequence[str]) -> str:
     """Join the first 20 lines to one, which says how many more there are."""
     more = len(lines) - SHOWN_PROBLEMS
-    rest = f"; and {more} more bad rows" if more > 0 else ""
+    rest = f"; and {count(more, 'more bad row')}" if more > 0 else ""
     return "; ".join(lines[:SHOWN_PROBLEMS]) + rest
 
 

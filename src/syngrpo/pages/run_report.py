@@ -32,6 +32,7 @@ from syngrpo.pages.run_headlines import (
     task_changes,
 )
 from syngrpo.pool.store import Pool
+from syngrpo.serving import wording
 
 REPORT = "report.html"
 FAMILIES = 8
@@ -140,7 +141,7 @@ def _accuracy_card(run: RunData, set_name: str) -> Card:
     found = changes(run, set_name, headline_metrics(run, set_name))
     return Card(
         f"Held out: {set_title(set_name)}",
-        when + (f", {count} samples" if count else ""),
+        when + (f", {wording.count(count, 'sample')}" if count else ""),
         changes=tuple(found),
     )
 

@@ -93,7 +93,7 @@ def _facts(run: RunData) -> list[tuple[str, str]]:
         facts.append(
             (
                 "time",
-                f"{now.steps} steps in {duration(now.total)}, {now.a_step:.2f} s a step, "
+                f"{count(now.steps, 'step')} in {duration(now.total)}, {now.a_step:.2f} s a step, "
                 f"{now.waited:.2%} of it waiting for data",
             )
         )

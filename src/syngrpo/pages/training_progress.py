@@ -17,6 +17,8 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from syngrpo.serving.wording import count
+
 FACTS = (
     # title, metric, format
     ("reward", "reward/accuracy", "{:.3f}"),
@@ -90,7 +92,7 @@ class TrainingProgress:
         when all are.
         """
         if not self.console.is_terminal:
-            self.message(f"evaluating {samples} samples of {name}")
+            self.message(f"evaluating {count(samples, 'sample')} of {name}")
         task = self._bar.add_task(f"evaluate {name}", total=samples, facts="")
         return lambda done: self._advance(task, done)
 

@@ -12,6 +12,7 @@ from peft import LoraConfig, PeftConfig, PeftModel, get_peft_model
 from syngrpo.policy.families.base import Family
 from syngrpo.policy.model_options import LoraOptions
 from syngrpo.sample import InputError
+from syngrpo.serving.wording import count
 
 ADAPTER_CONFIG = "adapter_config.json"
 
@@ -82,7 +83,9 @@ def load_adapter(model: Any, directory: Path) -> PeftModel:
     except (OSError, RuntimeError, ValueError) as error:
         raise _misfit(directory, str(error).splitlines()[0]) from None
     if strays := [*found.missing_keys, *found.unexpected_keys]:
-        raise _misfit(directory, f"{len(strays)} weights without a partner, as {strays[0]}")
+        raise _misfit(
+            directory, f"{count(len(strays), 'weight')} without a partner, as {strays[0]}"
+        )
     return wrapped
 
 

@@ -35,6 +35,7 @@ from syngrpo.pool.stored_samples import (
     stats_from_tallies,
 )
 from syngrpo.sample import InputError, Sample
+from syngrpo.serving import wording
 
 _log = logging.getLogger(__name__)
 _BATCH = 256
@@ -155,8 +156,8 @@ class Pool:
                 )
             if len(numbers) < count:
                 raise InputError(
-                    f"pool {self.directory} has {len(numbers)} samples to draw from, a batch "
-                    f"needs {count}; add data or make the batch smaller"
+                    f"pool {self.directory} has {wording.count(len(numbers), 'sample')} to draw "
+                    f"from, a batch needs {count}; add data or make the batch smaller"
                 )
             gone = [one.sample for one in found if not is_whole(cast(Path, one.sample.image.path))]
             if not gone:

@@ -22,6 +22,7 @@ from syngrpo.policy.encode import Prompt
 from syngrpo.rollout.base import SampledTokens
 from syngrpo.rollout.token_sampling import Sampling
 from syngrpo.sample import InputError
+from syngrpo.serving import wording
 
 NO_FRAME = CoordinateFrame(1, 1, 1, 1)
 """The coordinate frame of a prompt on the server, which never converts coordinates."""
@@ -90,8 +91,9 @@ def unpack_request(data: bytes) -> Request:
     lengths, grids = tensors["lengths"], tensors["grids"]
     if not len(lengths) or not len(lengths) == len(grids) == len(tensors["seeds"]):
         raise InputError(
-            f"a request of {len(lengths)} prompts has {len(grids)} images and "
-            f"{len(tensors['seeds'])} seeds"
+            f"a request of {wording.count(len(lengths), 'prompt')} has "
+            f"{wording.count(len(grids), 'image')} and "
+            f"{wording.count(len(tensors['seeds']), 'seed')}"
         )
     if grids.shape[1] != 3 or int(grids.min()) < 1 or int(grids.max()) >= 2**20:
         raise InputError(

@@ -9,6 +9,7 @@ import logging
 from collections.abc import Mapping
 from pathlib import Path
 
+from syngrpo.serving.wording import count
 from syngrpo.workflow import checkpoint
 from syngrpo.workflow.checkpoint import Checkpoint, Writer
 from syngrpo.workflow.processes import Processes
@@ -47,8 +48,8 @@ def resume_run(workflow: Trainer, last: Checkpoint | None, processes: Processes)
         checkpoint.restore_rng(rng[processes.rank])
     elif processes.is_main:
         logger.info(
-            "the checkpoint was saved by %d processes, now there are %d: everything goes on from "
+            "the checkpoint was saved by %s, now there are %d: everything goes on from "
             "there, but what rewards of your own draw from global random states",
-            len(rng),
+            count(len(rng), "process"),
             processes.count,
         )

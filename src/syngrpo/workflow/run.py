@@ -41,6 +41,7 @@ from syngrpo.pool.store import Pool
 from syngrpo.sample import InputError, Sample
 from syngrpo.serving.atomic_files import atomic_directory
 from syngrpo.serving.http_client import ServerAddress
+from syngrpo.serving.wording import count
 from syngrpo.workflow.checkpoint import Checkpoint, Writer, latest
 from syngrpo.workflow.processes import Processes
 from syngrpo.workflow.resume import resume_run, save_run
@@ -284,7 +285,7 @@ def _read_data(
     seeds = [sample for samples in train for sample in samples]
     if len(seeds) < config.trainer.groups_per_step:
         raise InputError(
-            f"data.train holds {len(seeds)} samples, trainer.groups_per_step is "
+            f"data.train holds {count(len(seeds), 'sample')}, trainer.groups_per_step is "
             f"{config.trainer.groups_per_step}; add data or make groups_per_step smaller"
         )
     sources = named(config.data.train)

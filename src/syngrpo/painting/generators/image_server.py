@@ -31,6 +31,7 @@ from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type
 
 from syngrpo.options import option
 from syngrpo.sample import InputError
+from syngrpo.serving.wording import count
 
 FORMATS = ("PNG", "JPEG", "WEBP")
 MAX_ERROR_BYTES = 1 << 16
@@ -249,7 +250,7 @@ class ImageServer:
 
         def give_up(state: RetryCallState) -> bytes:
             attempts = state.attempt_number
-            message = f"{_failure(state)}; gave up after {attempts} attempts"
+            message = f"{_failure(state)}; gave up after {count(attempts, 'attempt')}"
             if attempts <= options.retries:
                 message += f", another would end after deadline_s {options.deadline_s:g}"
             raise ImageServerError(message)

@@ -21,6 +21,7 @@ from syngrpo.policy.model import Policy
 from syngrpo.rollout.server_messages import Request
 from syngrpo.rollout.weight_stream import Weights, checkpoint_weights
 from syngrpo.sample import InputError
+from syngrpo.serving.wording import count
 
 
 class ModelOutline(Policy):
@@ -109,7 +110,7 @@ class ExpectedWeights:
                 yield name, tensor
         if missing:
             raise InputError(
-                f"{len(missing)} weights are missing, {min(missing)} for one; run server and "
+                f"{count(len(missing), 'missing weight')}, {min(missing)} for one; run server and "
                 "trainer with the same model"
             )
 

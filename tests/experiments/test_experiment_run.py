@@ -101,7 +101,8 @@ def start(words: list[str], log: Path) -> ForkServerProcess:
     return process
 
 
-def test_a_matrix_is_killed_and_goes_on(
+@pytest.mark.slow
+def test_a_killed_matrix_resumes(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     out, log = tmp_path / "out", tmp_path / "log"

@@ -80,7 +80,7 @@ def test_a_planted_difference_is_covered_as_often_as_promised() -> None:
     assert covered > covered_without_seeds
 
 
-def test_what_is_paired_stays_paired() -> None:
+def test_paired_estimates_stay_paired() -> None:
     rng = np.random.default_rng(3)
     hard = rng.uniform(0, 1, (1, 200)) + rng.normal(0, 0.2, (3, 1))
     resampling = Resampling(number=500)
@@ -94,7 +94,7 @@ def test_what_is_paired_stays_paired() -> None:
 # --- the matrix
 
 
-def test_cells_are_chosen_by_what_they_are() -> None:
+def test_cells_are_chosen_by_task_method_and_seed() -> None:
     cells = Matrix().cells()
     assert len(cells) == len(set(cells)) == 3 * (7 * 3 + 3)
     assert [c.method for c in chosen(cells, ["task=rec,seed=3"])] == list(SETTINGS.further_seeds)
@@ -126,13 +126,13 @@ def test_methods_differ_in_the_method_alone_and_tuning_sees_dev_alone() -> None:
     assert Folders.of("dev").results != Folders.of("held-out").results
 
 
-def test_a_difference_is_a_value_that_is_another_now() -> None:
+def test_a_changed_value_is_a_difference() -> None:
     before = {"method.beta": 0.0, "trainer.steps": 300, "pool.gone": 1}
     now = {"method.beta": 0.1, "trainer.steps": 300, "method.new": 5}
     assert differences(before, now) == ["method.beta 0.0, now 0.1", "pool.gone 1, now None"]
 
 
-def test_time_left_is_what_like_cells_took() -> None:
+def test_the_time_left_is_estimated_from_similar_cells() -> None:
     cells = {
         Cell("rec", "grpo", 0): Standing("done", share=1.0, seconds=100.0),
         Cell("rec", "starter", 0): Standing("done", share=1.0, seconds=10.0),
@@ -192,13 +192,13 @@ def _last(finished: Finished, task: str, method: str, seed: int, set_name: str) 
     return float(finished.of(task, method, seed).last(set_name).values("sampled").mean())
 
 
-def test_a_value_just_short_of_its_target_does_not_look_like_it() -> None:
+def test_a_value_just_below_its_target_is_written_with_a_digit_more() -> None:
     text = claims_table([Claim("a", 5.789, (3.4, 8.2), "points", 5.8), Claim("b", 5.84, None, "%")])
     assert "| a | +5.79 points | +3.4 … +8.2 | ≥ 5.8 | **not met** |" in text
     assert "| b | +5.8 % |" in text
 
 
-def test_a_report_of_a_part_names_what_is_missing(tmp_path: Path) -> None:
+def test_a_report_of_some_cells_names_the_missing_ones(tmp_path: Path) -> None:
     part = replace(SMALL, tasks=("rec",), seeds=(0, 1), further_seeds={})
     matrix, folders = Matrix(part), Folders(tmp_path)
     with pytest.raises(InputError, match="holds no result"):
@@ -216,7 +216,8 @@ def test_a_report_of_a_part_names_what_is_missing(tmp_path: Path) -> None:
         write_report(matrix, folders)
 
 
-def test_what_was_trained_for_longer_has_a_section_of_its_own(tmp_path: Path) -> None:
+@pytest.mark.slow
+def test_longer_training_has_a_section_of_its_own(tmp_path: Path) -> None:
     matrix, folders = Matrix(SMALL), Folders(tmp_path)
     plant(matrix, folders)
     assert "Trained for longer" not in write_report(matrix, folders).read_text()
@@ -233,7 +234,7 @@ def test_what_was_trained_for_longer_has_a_section_of_its_own(tmp_path: Path) ->
     assert len(pictures) == 3 and all((tmp_path / picture).exists() for picture in pictures)
 
 
-def test_what_was_made_otherwise_is_outdated(tmp_path: Path) -> None:
+def test_results_of_another_configuration_are_outdated(tmp_path: Path) -> None:
     matrix, folders = Matrix(SMALL), Folders(tmp_path)
     cell = Cell("isr", "syn-grpo", 0)
     write_result(planted(matrix, cell), folders.result(cell))
@@ -280,7 +281,7 @@ def test_painted_labels_are_true_and_planted_faults_are_found(tmp_path: Path) ->
         assert truth.fault(replace(sample, columns=columns_of)) is not None
 
 
-def test_a_room_that_is_asked_for_must_be_seen(tmp_path: Path) -> None:
+def test_a_room_type_that_is_asked_for_must_be_visible(tmp_path: Path) -> None:
     samples = labels.painted_here(tmp_path, "isr", 24)
     asked = [s for s in samples if s.columns["kind"] == "room_type"]
     assert asked
@@ -299,7 +300,7 @@ def test_a_room_that_is_asked_for_must_be_seen(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("lasting", [True, False])
-def test_a_diversity_that_lasts_is_told_from_luck(tmp_path: Path, lasting: bool) -> None:
+def test_persistent_diversity_is_told_from_chance(tmp_path: Path, lasting: bool) -> None:
     seeds = rooms_samples("train", 30)
     pool = Pool.open(tmp_path)
     pool.add_seeds(seeds)
@@ -317,7 +318,7 @@ def test_a_diversity_that_lasts_is_told_from_luck(tmp_path: Path, lasting: bool)
 
 
 @pytest.mark.parametrize("cause", ["words", "family", "luck"])
-def test_what_diversity_depends_on_is_found(cause: str) -> None:
+def test_the_planted_cause_of_diversity_is_found(cause: str) -> None:
     rng = np.random.default_rng(7)
     steps = np.repeat(np.arange(100), 6)
     families = rng.integers(20, size=len(steps))
@@ -334,7 +335,7 @@ def test_what_diversity_depends_on_is_found(cause: str) -> None:
     assert (found["family"] > 0.4) == (cause == "family")
 
 
-def test_descriptions_that_wear_out_are_told(tmp_path: Path) -> None:
+def test_descriptions_that_get_worse_are_noticed(tmp_path: Path) -> None:
     painted = labels.painted_here(tmp_path, "rec", 24)
     texts = painted_descriptions(tmp_path)
     assert texts == [sample.description for sample in painted]

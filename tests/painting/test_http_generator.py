@@ -275,7 +275,7 @@ def test_no_waiting_past_the_deadline(server: ImageEditServer) -> None:
     server.plan.append(failing(429, "slow down", retry_after="3600"))
     timer = Timer()
     said = fails(timed(server, timer, deadline_s=100))
-    assert "answered 429: slow down; gave up after 1 attempts" in said
+    assert "answered 429: slow down; gave up after 1 attempt" in said
     assert "deadline_s 100" in said
     assert not timer.sleeps
     server.plan.extend([failing(503)] * 99)
