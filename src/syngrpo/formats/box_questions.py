@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Iterable, Sequence
 
+from syngrpo.boxes import area
 from syngrpo.formats.base import Problems
 from syngrpo.sample import InputError, Sample
 from syngrpo.tasks import get_task
@@ -41,7 +42,7 @@ def boxes_of_answer(sample: Sample, whose: str) -> list[Mark]:
     """Return the answer of a sample as boxes with labels, for a format (``whose``: "COCO's") that
     holds nothing else. Raises InputError when the answer is not made of boxes."""
     task = get_task(sample.task)
-    marks = task.marks(sample.answer)
+    marks = [_framed(mark, sample) for mark in task.marks(sample.answer)]
     framed = all(mark.box is not None for mark in marks)
     one = len(marks) == 1 or task.asks_for != "object"
     if task.asks_for not in BOXES or not framed or not one:
@@ -50,3 +51,13 @@ def boxes_of_answer(sample: Sample, whose: str) -> list[Mark]:
             "write jsonl or hf"
         )
     return marks
+
+
+def _framed(mark: Mark, sample: Sample) -> Mark:
+    """Return a point as the box of the smallest labelled object around it, anything else as it is."""
+    if mark.box is not None or mark.point is None:
+        return mark
+    x, y = mark.point
+    boxes = [thing.box for thing in sample.objects]
+    around = [box for box in boxes if box[0] <= x <= box[2] and box[1] <= y <= box[3]]
+    return Mark(mark.label, box=min(around, key=area)) if around else mark

@@ -101,6 +101,9 @@ class DataOptions:
         twice = {name for name in names if names.count(name) > 1}
         if twice:
             raise ValueError(f"two rewards are named {min(twice)!r}; give each a name of its own")
+        replacing = [reward.shown_name for reward in self.rewards if reward.replaces_accuracy]
+        if len(replacing) > 1:
+            raise ValueError(f"{' and '.join(replacing)} both replace the accuracy; only one may")
 
 
 class SourceError(InputError):

@@ -1,0 +1,194 @@
+"""Data sources: their keys, their names, and what a run reads from them."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from syngrpo.formats import Problems
+from syngrpo.formats.source import (
+    DataOptions,
+    Source,
+    SourceError,
+    keys_from_source,
+    may_be_hub_name,
+    named,
+    paths_in,
+    read_dataset,
+    read_source,
+    read_sources,
+    source_from_argument,
+    source_from_keys,
+    split_paths,
+)
+from syngrpo.sample import InputError
+from syngrpo.tasks.rewards import RewardOptions
+
+
+def row(name: str, **changes: Any) -> dict[str, Any]:
+    base = {"id": name, "task": "rec", "image": "a.png", "question": "it", "answer": [1, 2, 9, 8]}
+    return base | changes
+
+
+def write(path: Path, *rows: dict[str, Any]) -> Path:
+    Image.new("RGB", (12, 10)).save(path.parent / "a.png")
+    path.write_text("".join(json.dumps(one) + "\n" for one in rows))
+    return path
+
+
+def test_the_keys_of_a_source_are_its_fields_and_those_of_its_format() -> None:
+    source = source_from_keys(
+        {"path": "x.json", "format": "coco", "negatives": 3, "weight": 2, "limit": 5, "task": "rec"}
+    )
+    assert source == Source(
+        path=(Path("x.json"),),
+        format="coco",
+        task="rec",
+        weight=2.0,
+        limit=5,
+        options={"negatives": 3},
+    )
+    assert source_from_keys(keys_from_source(source)) == source
+    several = source_from_keys({"path": "a.jsonl:b.jsonl", "images": ["x", "y"], "split": "val"})
+    assert several.path == (Path("a.jsonl"), Path("b.jsonl"))
+    assert several.images == (Path("x"), Path("y")) and several.options == {"split": "val"}
+    assert source_from_keys(keys_from_source(several)) == several
+
+
+@pytest.mark.parametrize(
+    ("keys", "told"),
+    [
+        ({}, "needs a path"),
+        ({"format": "coco"}, "format coco needs a path"),
+        ({"path": []}, "path: is an empty list; name at least one"),
+        ({"path": 3}, "path: 3 is not allowed: should be a path or a list of paths"),
+        ({"path": "x", "task": "depth"}, "task 'depth' is unknown; use one of rec, ovd"),
+        ({"path": "x", "format": "xml"}, "format 'xml' is unknown; use one of jsonl, vlm-r1"),
+        ({"path": "x", "limit": 0}, "limit: 0 is not allowed: Input should be greater"),
+        ({"path": "x", "weight": -1}, "weight: -1 is not allowed: Input should be greater"),
+        ({"path": "x", "weight": "much"}, "weight: 'much' is not allowed: Input should be a valid"),
+        ({"path": "x", "name": ""}, "name: '' is not allowed"),
+        (
+            {"path": "x", "format": "jsonl", "negatives": 3},
+            "negatives: format jsonl has no such key; its keys are path, images, format, task,",
+        ),
+        (
+            {"path": "x", "format": "refcoco", "columns": {}},
+            "columns: format refcoco has no such key; its keys are split, path, images,",
+        ),
+        ({"path": "x", "format": "coco", "negatives": -1}, "negatives: -1 is not allowed"),
+        ({"path": "x", "negatives": -1}, "negatives: -1 is not allowed"),
+        ({"path": "x", "negative": 1}, "negative: unknown key; the keys of a source are path,"),
+        ({"format": "user_extensions:Dots", "path": "x"}, "path: does not go with format"),
+        ({"format": "user_extensions:Dots", "images": "x"}, "images: does not go with format"),
+        ({"format": "user_extensions:Dots", "skip": 1}, "skip: format dots has no such key"),
+    ],
+)
+def test_wrong_keys_are_one_line_that_names_the_key(keys: dict[str, Any], told: str) -> None:
+    with pytest.raises(SourceError) as caught:
+        source_from_keys(keys)
+    text = str(caught.value)
+    assert text.startswith(told) and "\n" not in text
+    begins = f"data.train.0.{text}" if caught.value.key else f"data.train.0: {text}"
+    assert caught.value.below("data.train.0") == begins
+    assert text.startswith(caught.value.key)
+
+
+def test_with_format_auto_the_keys_that_the_format_has_are_used(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.jsonl", row("a"))
+    assert len(read_dataset(source_from_keys({"path": path, "negatives": 3, "split": "val"}))) == 1
+
+
+def test_several_paths_are_joined_by_colons(tmp_path: Path) -> None:
+    assert split_paths("a.jsonl:b.jsonl") == paths_in("a.jsonl:b.jsonl") == ["a.jsonl", "b.jsonl"]
+    assert split_paths("a.jsonl") == "a.jsonl" and split_paths("C:") == "C:"
+    (tmp_path / "a:b").touch()
+    assert split_paths("a:b", tmp_path) == "a:b" and paths_in(str(tmp_path / "a:b")) == [
+        str(tmp_path / "a:b")
+    ]
+
+
+def test_names_are_by_file_format_and_split_and_unique() -> None:
+    keys: tuple[dict[str, Any], ...] = (
+        {"path": "a/rec.jsonl"},
+        {"path": ["b/rec.jsonl", "c.jsonl"]},
+        {"path": "refcoco", "format": "refcoco", "split": "val"},
+        {"format": "user_extensions:Dots"},
+        {"format": "user_extensions:Dots", "split": "test", "task": "user_extensions:Touching"},
+        {"path": "x.jsonl", "name": "rec-2"},
+    )
+    sources = [source_from_keys(one) for one in keys]
+    assert list(named(sources)) == [
+        *("rec", "rec-3", "refcoco-val", "dots", "dots-touching-test", "rec-2"),
+    ]
+    twice = [source_from_keys({"path": name, "name": "a"}) for name in ("x", "y")]
+    with pytest.raises(ValueError, match="two sources are named 'a'"):
+        named(twice)
+    with pytest.raises(ValueError, match="two sources are named 'a'"):
+        DataOptions(train=tuple(twice))
+
+
+def test_rewards_have_names_of_their_own_and_one_may_replace_the_accuracy() -> None:
+    train = (source_from_keys({"path": "x"}),)
+    same = (RewardOptions(use="a:f"), RewardOptions(use="b:f"))
+    with pytest.raises(ValueError, match="two rewards are named 'f'"):
+        DataOptions(train=train, rewards=same)
+    both = tuple(RewardOptions(use=f"a:{name}", replaces_accuracy=True) for name in "fg")
+    with pytest.raises(ValueError, match="f and g both replace the accuracy"):
+        DataOptions(train=train, rewards=both)
+
+
+def test_arguments_of_the_command_line_name_paths_and_generated_formats() -> None:
+    source = source_from_argument("a.json", {"format": "coco", "negatives": 1}, {"count": 3})
+    assert source.path == (Path("a.json"),) and source.options == {"negatives": 1}
+    rooms = source_from_argument("rooms:ovd:test", {"limit": 2}, {"count": 3})
+    assert (rooms.format, rooms.task, rooms.limit) == ("rooms", "ovd", None)
+    assert rooms.options == {"split": "test", "count": 3}
+    assert source_from_argument("rooms:test", {}, {}).task is None
+    for text, told in (
+        ("rooms:cellar", "data rooms:cellar: split: 'cellar' is not allowed"),
+        ("rooms:depth:test", "data rooms:depth:test: task 'depth' is unknown"),
+    ):
+        with pytest.raises(InputError, match=told):
+            source_from_argument(text, {}, {})
+
+
+def test_hub_names_are_for_formats_that_take_them() -> None:
+    assert may_be_hub_name("hf")
+    assert not any(map(may_be_hub_name, ("coco", "auto", "xml", None, 3)))
+
+
+def test_what_a_run_reads_is_a_seed_with_the_name_of_its_source(tmp_path: Path) -> None:
+    painted = row("b", parent="a", description="brick walls", depth=2)
+    path = write(tmp_path / "mine.jsonl", row("a"), painted)
+    source = source_from_keys({"path": path})
+    assert read_dataset(source)[1].parent == "a"
+    _, sample = read_source(source, "mine", Problems())
+    assert (sample.dataset, sample.parent, sample.description, sample.depth) == (
+        *("mine", None, None, 0),
+    )
+
+
+def test_a_run_reads_all_sources_and_tells_everything_at_once(tmp_path: Path) -> None:
+    first = write(tmp_path / "one.jsonl", row("a"), row("b"))
+    second = write(tmp_path / "two.jsonl", row("c"))
+    train = tuple(source_from_keys({"path": path}) for path in (first, second))
+    held_out = {"val": source_from_keys({"path": first}), "same": train[0]}
+    samples, sets = read_sources(DataOptions(train=train), held_out)
+    assert [[one.id for one in part] for part in samples] == [["a", "b"], ["c"]]
+    assert {name: [one.dataset for one in part] for name, part in sets.items()} == {
+        "val": ["val", "val"],
+        "same": ["same", "same"],
+    }
+    twice = DataOptions(train=(train[0], source_from_keys({"path": first, "name": "again"})))
+    with pytest.raises(InputError, match=r"id 'a' is taken by .*id 'b' is taken by "):
+        read_sources(twice, {})
+    bad = write(tmp_path / "bad.jsonl", row("x", task="y"), row("z"))
+    wrong = DataOptions(train=(train[0], source_from_keys({"path": tmp_path / "gone.jsonl"})))
+    with pytest.raises(InputError, match=r"gone\.jsonl does not exist.*bad\.jsonl:1: task 'y'"):
+        read_sources(wrong, {"val": source_from_keys({"path": bad})})
+    skipping = DataOptions(train=train, on_bad_row="skip")
+    _, sets = read_sources(skipping, {"val": source_from_keys({"path": bad})})
+    assert [one.id for one in sets["val"]] == ["z"]

@@ -1,0 +1,159 @@
+"""A task and formats of a user's package, with the formats and tasks of ours."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from importlib.metadata import EntryPoint
+from pathlib import Path
+from typing import Any
+
+import pytest
+from data_sets import read_data
+from export_samples import SAMPLES
+from user_extensions import Lines, Touching
+
+from syngrpo.extensions import Registry
+from syngrpo.formats import FORMATS, recognised_format, writable_format
+from syngrpo.formats.box_questions import boxes_of_answer
+from syngrpo.formats.export import write_dataset
+from syngrpo.formats.source import read_dataset, source_from_argument, source_from_keys
+from syngrpo.formats.survey import contact_sheet, survey
+from syngrpo.sample import InputError, Sample
+from syngrpo.tasks import TASKS, get_task, load_task, tasks_that_ask
+
+FIXTURES = Path(__file__).parents[1] / "fixtures"
+TOUCHING = "user_extensions:Touching"
+LINES = "user_extensions:Lines"
+
+
+def install(monkeypatch: pytest.MonkeyPatch, registry: Registry[Any], name: str, at: str) -> None:
+    """As if an installed package had this entry point."""
+    known = {one: EntryPoint(one, registry._installed()[one].value, registry.group)
+             for one in registry._installed()}  # fmt: skip
+    found = known | {name: EntryPoint(name, at, registry.group)}
+    monkeypatch.setattr(registry, "_entry_points", found)
+    monkeypatch.setattr(registry, "_loaded", dict(registry._loaded))
+
+
+@pytest.fixture(autouse=True)
+def _forgotten_afterwards() -> Iterator[None]:
+    tasks, formats = dict(TASKS._loaded), dict(FORMATS._loaded)
+    for name in ("touching", TOUCHING):  # which tests of other files may have loaded
+        TASKS._loaded.pop(name, None)
+    yield
+    TASKS._loaded, FORMATS._loaded = tasks, formats
+
+
+def test_a_task_of_the_configuration_is_found_by_the_name_of_its_samples() -> None:
+    with pytest.raises(InputError, match="task 'touching' is unknown"):
+        get_task("touching")
+    task = load_task(TOUCHING)
+    assert isinstance(task, Touching) and get_task("touching") is load_task(TOUCHING) is task
+    with pytest.raises(InputError, match="calls itself 'rec', which is another task"):
+        load_task("user_extensions:Impostor")
+    with pytest.raises(InputError, match="cannot be imported from user_extensions:Gone"):
+        load_task("user_extensions:Gone")
+    with pytest.raises(InputError, match="task 'user_extensions:Touching' is unknown"):
+        TASKS._loaded.clear()
+        get_task(TOUCHING)  # a name from data never imports anything
+
+
+def test_a_task_of_an_installed_package_has_one_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    install(monkeypatch, TASKS, "touching", TOUCHING)
+    assert isinstance(get_task("touching"), Touching)
+    assert tasks_that_ask(["object"]) == ["rec", "touching"]
+    install(monkeypatch, TASKS, "pressing", TOUCHING)
+    with pytest.raises(InputError, match="task 'pressing' calls itself 'touching'"):
+        get_task("pressing")
+    assert tasks_that_ask(["object"]) == ["rec", "touching"]
+
+
+@pytest.mark.parametrize(
+    "keys",
+    [
+        {"path": FIXTURES / "coco" / "annotations" / "instances_rooms2026.json"},
+        {"path": FIXTURES / "refcoco"},
+        {"path": FIXTURES / "vlm_r1" / "rec.jsonl"},
+        {"format": "rooms", "split": "test", "count": 6, "size": 64},
+    ],
+)
+def test_a_task_that_asks_for_an_object_reads_every_format_as_rec_does(
+    keys: dict[str, Any],
+) -> None:
+    mine = read_dataset(source_from_keys({**keys, "task": TOUCHING}))
+    rec = read_dataset(source_from_keys({**keys, "task": "rec"}))
+    assert len(mine) >= 3 and {sample.task for sample in mine} == {"touching"}
+    for touched, referred in zip(mine, rec, strict=True):
+        assert (touched.question, touched.answer) == (referred.question, referred.answer)
+        assert touched.objects == referred.objects
+        x1, y1, x2, y2 = touched.answer
+        assert get_task("touching").score(((x1 + x2) / 2, (y1 + y2) / 2), touched) == 1
+
+
+@pytest.mark.parametrize("format", ["jsonl", "vlm-r1", "coco", "hf"])
+def test_its_samples_are_written_and_read_back(tmp_path: Path, format: str) -> None:
+    source = {"path": FIXTURES / "coco" / "annotations" / "instances_rooms2026.json"}
+    samples = read_dataset(source_from_keys({**source, "task": TOUCHING}))
+    write_dataset(samples, tmp_path / "out", format)
+    file = {"coco": "instances.json", "hf": "."}.get(format, "data.jsonl")
+    found = read_data(tmp_path / "out" / file, format)
+    assert sorted(map(plain, found)) == sorted(map(plain, samples))
+
+
+def test_a_truth_that_is_a_point_is_written_as_the_object_around_it() -> None:
+    load_task("user_extensions:TouchingMiddle")
+    sample = replace(SAMPLES[0], task="touching-middle")
+    assert [mark.box for mark in boxes_of_answer(sample, "COCO's")] == [sample.answer]
+    with pytest.raises(
+        InputError, match=r"has task touching-middle, .* COCO's format has no place"
+    ):
+        boxes_of_answer(replace(sample, objects=()), "COCO's")
+
+
+def plain(sample: Sample) -> tuple[Any, ...]:
+    return sample.id, sample.task, sample.question, sample.answer, str(sample.objects)
+
+
+def test_what_a_format_cannot_ask_is_one_line() -> None:
+    with pytest.raises(InputError, match="cannot be read as task 'ovd'; use task rec$"):
+        read_data(FIXTURES / "refcoco", task="ovd")
+
+
+def test_a_survey_and_a_sheet_show_any_task() -> None:
+    samples = read_dataset(
+        source_from_keys({"format": "rooms", "split": "test", "count": 3, "task": TOUCHING})
+    )
+    assert survey(samples).tasks == {"touching": 3}
+    assert contact_sheet(samples).width == 3 * 2 * samples[0].image.width
+
+
+def test_a_format_of_a_package_reads_writes_and_is_recognised(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    samples = [sample for sample in SAMPLES if sample.task == "rec"]
+    write_dataset(samples, tmp_path / "out", LINES)
+    path = tmp_path / "out" / "data.lines"
+    found = read_data(path, LINES, skip=1)
+    assert [sample.question for sample in found] == [one.question for one in samples[1:]]
+    assert [sample.answer for sample in found] == [one.answer for one in samples[1:]]
+    with pytest.raises(InputError, match="skip: -1 is not allowed"):
+        read_data(path, LINES, skip=-1)
+    with pytest.raises(InputError, match="skipp: format lines has no such key; its keys are sep"):
+        read_data(path, LINES, skipp=1)
+    assert recognised_format(path).name == "jsonl"
+    install(monkeypatch, FORMATS, "lines", LINES)
+    install(monkeypatch, FORMATS, "ruin", "user_extensions:Ruin")
+    assert isinstance(recognised_format(path), Lines)
+    assert len(read_data(path, skip=1)) == len(samples) - 1
+    with pytest.raises(InputError, match="'ruin' cannot be imported from user_extensions:Ruin"):
+        source_from_keys({"path": path, "format": "ruin"})
+
+
+def test_a_format_that_generates_or_only_reads(monkeypatch: pytest.MonkeyPatch) -> None:
+    install(monkeypatch, FORMATS, "dots", "user_extensions:Dots")
+    source = source_from_argument("dots:test", {}, {"count": 2})
+    assert (source.format, source.options) == ("dots", {"split": "test", "count": 2})
+    with pytest.raises(InputError, match="dots are out of stock"):
+        read_dataset(source)
+    for name in ("dots", "refcoco"):
+        with pytest.raises(InputError, match=f"'{name}' cannot be written; use one of coco, hf, j"):
+            writable_format(name)
