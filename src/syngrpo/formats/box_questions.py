@@ -54,7 +54,7 @@ def boxes_of_answer(sample: Sample, whose: str) -> list[Mark]:
 
 
 def _framed(mark: Mark, sample: Sample) -> Mark:
-    """Return a point as the box of the smallest labelled object around it, anything else as it is."""
+    """Replace a point by the box of the smallest labelled object around it."""
     if mark.box is not None or mark.point is None:
         return mark
     x, y = mark.point
