@@ -131,6 +131,8 @@ def evaluate(
             progress=bars,
         )
     title = f"{model} with {adapter}" if adapter else model
+    if accuracy_reward is not None:
+        title += f", accuracy: {accuracy_reward}"
     page = write_evaluation_page(out, results, sets, title)
     console.print(results_table(results))
     _tell(console, f"predictions and metrics are in {out}; look at {page}")

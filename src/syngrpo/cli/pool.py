@@ -20,7 +20,7 @@ Directory = Annotated[Path, typer.Argument(help="The directory of a run or of a 
 
 @pool_app.command("stats")
 def pool_stats(directory: Directory) -> None:
-    """Count seed and synthetic samples, jobs, and reasons of rejection."""
+    """Print the number of samples and jobs, and of rejections by reason, as JSON."""
     import json
     from dataclasses import asdict
 
@@ -30,16 +30,19 @@ def pool_stats(directory: Directory) -> None:
 @pool_app.command("export")
 def pool_export(
     directory: Directory,
-    out: Annotated[Path, typer.Option(help="A new directory for the data set.")],
+    out: Annotated[
+        Path, typer.Option(help="The directory that is written; it must be new or empty.")
+    ],
     format: Annotated[
         str, typer.Option(help="The format to write. syngrpo extensions lists them.")
     ] = "jsonl",
-    seeds: Annotated[bool, typer.Option("--seeds", help="The seed samples, too.")] = False,
+    seeds: Annotated[bool, typer.Option("--seeds", help="Write the seed samples, too.")] = False,
 ) -> None:
     """Write the admitted synthetic samples, with their lineage, as a data set."""
     from syngrpo.cli.progress import progress_bar
     from syngrpo.formats.export import write_dataset
     from syngrpo.sample import InputError
+    from syngrpo.serving.wording import count
 
     pool = _existing_pool(directory)
     samples = _admitted(pool, seeds)
@@ -61,7 +64,8 @@ def _existing_pool(directory: Path) -> Pool:
 
 
 def _admitted(pool: Pool, seeds: bool) -> list[Sample]:
-    """Active and retired samples with their lineage. Quarantined ones have no readable image."""
+    """The active and the retired samples with their lineage. Quarantined ones are left out: their
+    images cannot be read."""
     from dataclasses import replace
 
     from syngrpo.data_server.pool_jobs import SYNTHESIS

@@ -1,3 +1,5 @@
+"""The report of a run."""
+
 import io
 import json
 import re
@@ -7,19 +9,17 @@ import numpy as np
 import pytest
 from made_up_run import write_run
 from PIL import Image
-from report_page import Page, chart_figure, read
+from report_page import read
 from rich.console import Console
 
 from syngrpo.data_server.client import InlineClient
 from syngrpo.data_server.options import SynthesisSettings
-from syngrpo.pages import charts
-from syngrpo.pages.charts import Series, line_chart, number, smooth, ticks
+from syngrpo.pages.charts import number
 from syngrpo.pages.description_words import compare_words, word_shares
 from syngrpo.pages.pool_gallery import early_and_late_descriptions, extremes, families
 from syngrpo.pages.run_data import read_run
 from syngrpo.pages.run_report import write_report
 from syngrpo.pages.run_summary import print_summary
-from syngrpo.pages.training_progress import TrainingProgress
 from syngrpo.pool.jobs import JobRequest
 from syngrpo.pool.sampling import SamplingPolicy
 from syngrpo.pool.store import Pool
@@ -153,38 +153,6 @@ def test_a_step_that_was_written_twice_counts_once(tmp_path: Path) -> None:
     assert (curve.steps, curve.values) == ([1, 2], [1.0, 3.0])
 
 
-def test_summary_names_before_after_and_where_to_look(run: Path) -> None:
-    write_report(run)
-    output = io.StringIO()
-    print_summary(run, Console(file=output, width=120))
-    text = output.getvalue()
-    assert "41.0%" in text and "55.0%" in text and "+14.0" in text
-    assert "rejected" in text and "near duplicate" in text
-    assert str(run / "report.html") in text.replace("\n", "")
-
-
-def test_progress_in_a_log_is_one_line_every_few_steps() -> None:
-    output = io.StringIO()
-    console = Console(file=output, force_terminal=False, width=60)
-    with TrainingProgress(12, console=console, every=5) as progress:
-        done = progress.evaluating("test", 4)
-        done(4)
-        for step in range(1, 13):
-            progress.step({"step": step, "reward/accuracy": 0.25, "synthesis/admitted": 2})
-    lines = output.getvalue().splitlines()
-    assert [line.split("  ")[0] for line in lines[1:]] == ["step 5/12", "step 10/12", "step 12/12"]
-    assert "reward 0.250" in lines[1] and lines[-1].endswith("images +24 -0")
-
-
-def test_progress_in_a_terminal_draws_a_bar() -> None:
-    output = io.StringIO()
-    console = Console(file=output, force_terminal=True, width=160)
-    with TrainingProgress(3, console=console) as progress:
-        for step in range(1, 4):
-            progress.step({"step": step, "reward/accuracy": 0.5, "diversity/response_seed": None})
-    assert "3/3" in output.getvalue() and "reward 0.500" in output.getvalue()
-
-
 def test_words_are_compared_by_share_of_descriptions() -> None:
     early = ["plain grey wall", "plain wall", "a red wall red red"]
     late = ["striped red wall", "a red rug", "red"]
@@ -203,34 +171,3 @@ def test_early_and_late_descriptions_are_in_order_of_submission(run: Path) -> No
     pool.close()
     texts = [text for (text,) in rows]
     assert early == texts[: len(texts) // 3] and late == texts[-(len(texts) // 3) :]
-
-
-@pytest.mark.parametrize(("low", "high"), [(0.0, 1.0), (-3.2, 7.1), (1e-5, 2.3e-5), (0, 48_213)])
-def test_ticks_are_round_and_cover_the_range(low: float, high: float) -> None:
-    marks = ticks(low, high)
-    assert marks[0] <= low and marks[-1] >= high and 3 <= len(marks) <= 8
-    assert np.allclose(np.diff(marks), marks[1] - marks[0])
-
-
-def test_a_chart_puts_points_where_they_belong() -> None:
-    figure = chart_figure(line_chart("t", [Series("a", [0, 10], [0.0, 1.0])]))
-    path = re.search(r'class="line" d="M([^"]*)"', figure)
-    assert path is not None
-    points = [tuple(map(float, p.split(","))) for p in path[1].split("L")]
-    bottom = charts.HEIGHT - charts.BOTTOM
-    assert points == [(charts.LEFT, bottom), (charts.WIDTH - charts.RIGHT, charts.TOP)]
-    assert line_chart("t", [Series("a", [], [])]) is None
-    Page(chart_figure(line_chart("one point", [Series("a", [3], [0.0], [(-0.1, 0.1)])])))
-
-
-def test_smoothing_keeps_constants_and_means() -> None:
-    assert smooth([0.3] * 50) == pytest.approx([0.3] * 50)
-    noisy = np.random.default_rng(0).random(500)
-    smoothed = np.array(smooth(noisy.tolist()))
-    assert smoothed.mean() == pytest.approx(noisy.mean(), abs=0.01)
-    assert smoothed.std() < 0.4 * noisy.std()
-
-
-def test_numbers_are_short() -> None:
-    values = (0.31415, 12.54, 617.0, 4778.0, 1.2e-6, 0.0, -0.5)
-    assert [number(v) for v in values] == ["0.314", "12.5", "617", "4,778", "1.2e-06", "0", "-0.5"]

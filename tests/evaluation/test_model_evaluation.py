@@ -1,0 +1,103 @@
+"""What ``syngrpo evaluate`` does: a model and data sets in, files out."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from data_sets import write_data
+from report_page import read
+from tiny_models import save_tiny_qwen
+from typer.testing import CliRunner
+
+from syngrpo.cli.main import app
+from syngrpo.evaluation.model_evaluation import evaluate_model, how_to_ask, named_sets
+from syngrpo.policy.loading import load_policy
+from syngrpo.policy.model_options import LoraOptions
+from syngrpo.sample import InputError, Sample
+from syngrpo_rooms.dataset import rooms_samples
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_tiny_qwen(tmp_path_factory.mktemp("model"))
+
+
+@pytest.fixture(scope="module")
+def samples() -> list[Sample]:
+    return rooms_samples("test", 6, size=64)
+
+
+def test_the_command_writes_metrics_and_predictions(
+    model: Path, samples: list[Sample], tmp_path: Path
+) -> None:
+    write_data(samples[:2], tmp_path / "mine.jsonl")
+    arguments = ["evaluate", "--model", model, "--data", tmp_path / "mine.jsonl"]
+    arguments += ["--data", "rooms:ood", "--count", 2, "--out", tmp_path / "out"]
+    arguments += ["--max-new-tokens", 4, "--samples-per-prompt", 2]
+    done = CliRunner().invoke(app, list(map(str, arguments)), catch_exceptions=False)
+    assert "mine (2)" in done.output and "evaluate ood" in done.output
+    assert str(tmp_path / "out" / "report.html") in done.output
+    html, _ = read(tmp_path / "out" / "report.html")
+    assert str(model) in html
+    rows = [json.loads(s) for s in (tmp_path / "out/evaluation.jsonl").read_text().splitlines()]
+    assert [row["set"] for row in rows] == ["mine", "ood"]
+    lines = (tmp_path / "out/predictions-mine.jsonl").read_text().splitlines()
+    assert [json.loads(line)["id"] for line in lines] == [s.id for s in samples[:2]]
+    metrics = json.loads((tmp_path / "out/metrics.json").read_text())
+    assert metrics["sets"]["ood"]["metrics"] == rows[1]["metrics"]
+    assert rows[0]["tasks"] == rows[1]["tasks"] == ["rec"]
+    assert metrics["settings"]["max_new_tokens"] == 4
+    assert len(json.loads(lines[0])["sampled"]) == 2
+
+
+def test_an_adapter_answers_as_the_merged_model_does(
+    model: Path, samples: list[Sample], tmp_path: Path
+) -> None:
+    trained = load_policy(model, lora=LoraOptions(rank=4, alpha=8))
+    torch.manual_seed(0)
+    for name, parameter in trained.model.named_parameters():
+        if "lora_B" in name:
+            torch.nn.init.normal_(parameter, std=0.3)
+    trained.model.save_pretrained(tmp_path / "adapter")
+    trained.save(tmp_path / "merged")
+    write_data(samples[:3], tmp_path / "mine.jsonl")
+
+    def texts(path: Path, adapter: Path | None, out: str) -> list[str]:
+        options = {"prompt_style": "brief", "max_new_tokens": 12, "samples_per_prompt": 0}
+        sets = named_sets([tmp_path / "mine.jsonl"])
+        results = evaluate_model(str(path), sets, tmp_path / out, adapter=adapter, **options)
+        return [prediction.greedy.text for prediction in results["mine"].predictions]
+
+    adapted = texts(model, tmp_path / "adapter", "a")
+    assert adapted == texts(tmp_path / "merged", None, "b")
+    assert adapted != texts(model, None, "c")
+
+
+def test_the_final_model_of_a_run_is_asked_as_it_was_trained(tmp_path: Path) -> None:
+    config = "data: {prompt_style: brief}\nrollout: {max_new_tokens: 33}\n"
+    (tmp_path / "config.yaml").write_text(config)
+    assert how_to_ask(str(tmp_path / "final"), None, None) == ("brief", 33)
+    assert how_to_ask(str(tmp_path / "final"), "full", 7) == ("full", 7)
+    assert how_to_ask(str(tmp_path / "other" / "model"), None, None) == ("full", 512)
+    assert how_to_ask("starter", None, None) == ("brief", 64)
+    assert how_to_ask("org/model", None, None, tmp_path / "adapter") == ("brief", 33)
+
+
+def test_data_are_named_by_split_file_or_folder(samples: list[Sample], tmp_path: Path) -> None:
+    write_data(samples[:2], tmp_path / "mine.v1.jsonl")
+    sets = named_sets(["rooms:test", "rooms:isr:ood", tmp_path / "mine.v1.jsonl"], 2)
+    assert list(sets) == ["test", "isr-ood", "mine.v1"]
+    assert [s.task for s in sets["test"] + sets["isr-ood"]] == ["rec", "rec", "isr", "isr"]
+    assert [s.id for s in sets["mine.v1"]] == [s.id for s in samples[:2]]
+    one = named_sets([tmp_path / "mine.v1.jsonl"], keys={"limit": 1})
+    assert [s.id for s in one["mine.v1"]] == [samples[0].id]
+
+
+def test_bad_data_is_said_in_one_line() -> None:
+    with pytest.raises(InputError, match=r"rooms:cellar.*test"):
+        named_sets(["rooms:cellar"], 2)
+    with pytest.raises(InputError, match="task 'depth' is unknown; use one of rec"):
+        named_sets(["rooms:depth:test"], 2)
+    with pytest.raises(InputError, match="given already"):
+        named_sets(["rooms:test", "rooms:test"], 2)
