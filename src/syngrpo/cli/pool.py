@@ -42,7 +42,6 @@ def pool_export(
     from syngrpo.cli.progress import progress_bar
     from syngrpo.formats.export import write_dataset
     from syngrpo.sample import InputError
-    from syngrpo.serving.wording import count
 
     pool = _existing_pool(directory)
     samples = _admitted(pool, seeds)
