@@ -6,15 +6,18 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from pointing_task import Pointing
 from synthesis_generators import MARKS, started
 
 from syngrpo.data_server.options import SynthesisSettings
 from syngrpo.data_server.workers import LocalWorkers
 from syngrpo.painting.generators import make_generator
+from syngrpo.painting.generators.base import NoopGenerator
 from syngrpo.pool.job_queue import JobQueue
 from syngrpo.pool.jobs import JobRequest, Outcome
 from syngrpo.pool.store import Pool
@@ -192,7 +195,28 @@ def test_what_the_user_can_fix_reaches_the_server_as_one_line(tmp_path: Path) ->
     assert setup.states() == {}
 
 
-ORPHANAGE = """
+def test_a_worker_knows_the_users_own_task(tmp_path: Path) -> None:
+    task = "pointing_task:Pointing"
+    setup = Setup(tmp_path, "noop", tasks=(task,))
+    centre = tuple(np.mean(np.reshape(SEEDS[0].objects[0].box, (2, 2)), axis=0).tolist())
+    pointing = replace(SEEDS[0], id="pointing", task=Pointing.name, answer=centre)
+    setup.pool.add_seeds([pointing])
+    request = JobRequest(pointing.id, "one", 0, NoopGenerator.fingerprint)
+    assert setup.queue.submit([request]).accepted == [request.id]
+    with LocalWorkers(setup.settings):
+        (outcome,) = setup.outcomes(1)
+    assert outcome.state == "admitted" and outcome.sample_id is not None
+    assert setup.pool.get(outcome.sample_id).answer == centre
+
+
+def test_a_task_that_cannot_be_loaded_is_the_problem_of_the_workers(tmp_path: Path) -> None:
+    setup = Setup(tmp_path, "noop", tasks=("pointing_task:Elsewhere",))
+    with LocalWorkers(setup.settings) as server:
+        until(lambda: server.problem is not None, "a problem")
+    assert server.problem is not None and "pointing_task:Elsewhere" in server.problem
+
+
+PARENT = """
 import sys, time
 from pathlib import Path
 from syngrpo.data_server.workers import LocalWorkers
@@ -211,7 +235,7 @@ def test_no_worker_outlives_a_killed_trainer(tmp_path: Path, marks: Path) -> Non
     setup = Setup(tmp_path, "synthesis_generators:HangsAtFirst")
     setup.submit("one")
     script = tmp_path / "trainer.py"
-    script.write_text(ORPHANAGE)
+    script.write_text(PARENT)
     path = os.pathsep.join([str(TESTS), os.environ.get("PYTHONPATH", "")])
     with subprocess.Popen(
         [sys.executable, str(script), str(setup.settings.directory)],
