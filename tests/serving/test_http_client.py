@@ -15,6 +15,7 @@ from syngrpo.serving.http_client import (
     Stopped,
     Unavailable,
     call_until_available,
+    check_url,
 )
 
 
@@ -78,6 +79,14 @@ def test_a_server_that_is_not_there_is_unavailable() -> None:
 
     with pytest.raises(Unavailable, match=r"does not answer \(Connection refused\)"):
         client(answer).request("GET", "/")
+
+
+def test_an_url_of_a_server() -> None:
+    for right in ("http://a:1", "https://a.b", "http://[::1]:8420/"):
+        check_url(right)
+    for wrong in ("a:1", "ftp://a:1", "http://", "http://a b", "http://a:1/path"):
+        with pytest.raises(ValueError, match="write it as http://host:port"):
+            check_url(wrong)
 
 
 def test_an_address_that_is_no_url_names_its_option() -> None:

@@ -19,7 +19,7 @@ from syngrpo.painting.generators.base import Generator
 from syngrpo.painting.judges.judge_options import JudgeOptions
 from syngrpo.painting.painting_request import Canvas
 from syngrpo.sample import InputError
-from syngrpo.serving.http_client import ServerAddress
+from syngrpo.serving.http_client import ServerAddress, check_url
 from syngrpo.tasks import load_task
 
 RUN_PATTERN = "^[a-z0-9_-]{1,64}$"
@@ -106,6 +106,10 @@ class ServerOptions:
         "name of this run on the server; null: that of the run directory and something random",
         pattern=RUN_PATTERN,
     )
+
+    def __post_init__(self) -> None:
+        if self.url is not None:
+            check_url(self.url)
 
 
 @dataclass(frozen=True, kw_only=True)

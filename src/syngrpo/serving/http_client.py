@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import math
+import re
 import threading
 import time
 from collections.abc import Callable, Collection, Mapping
@@ -51,6 +52,12 @@ class ServerAddress:
 
     url: str
     token: str | None = field(default=None, repr=False)
+
+
+def check_url(url: str) -> None:
+    """Raise ValueError unless ``url`` is ``http://host:port`` or ``https://host:port``."""
+    if not re.fullmatch(r"https?://[^\s/]+/?", url):
+        raise ValueError(f"{url} is not the URL of a server; write it as http://host:port")
 
 
 class HttpClient:
