@@ -1,9 +1,9 @@
-"""Answers as models really write them, and as they should: loose JSON, boxes and labels in it.
+"""Reads boxes, labels and values from a model's answer, which is mostly JSON; and writes boxes.
 
-Nothing here is a JSON parser, on purpose: a missing bracket, a trailing comma, a code fence or a
-sentence around the answer must not cost the boxes that are there. One regular expression finds the
-few things that matter, from left to right and never twice (its repetitions are possessive), so
-that reading takes time linear in the text, whatever the text.
+No JSON parser is used, so that a missing bracket, a trailing comma, a code fence or a sentence
+around the answer does not lose the boxes that are there. One regular expression finds them from
+left to right. Its repetitions are possessive, so that no character is read twice and reading takes
+time linear in the length of any text.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from syngrpo.boxes import CoordinateFrame
 from syngrpo.sample import Box
 
 MAX_COORDINATE = 1e9
-"""A box with a coordinate beyond this is as unreadable as one with an infinity."""
+"""A box with a larger coordinate cannot be read, like one with an infinity."""
 
 # NaN and infinity are matched so that a first box holding one is unreadable, not skipped.
 _NUMBER = r"[-+]?(?:(?:[0-9]++(?:\.[0-9]*+)?|\.[0-9]++)(?:e[-+]?[0-9]++)?|nan|inf(?:inity)?+)"
@@ -43,7 +43,7 @@ _FENCE = re.compile(r"```[ \t]*+(?:json|python|text)?", re.IGNORECASE)
 
 class FoundBox(NamedTuple):
     """A box in a text, in the units of the text. ``box`` is None when it is not finite or has no
-    area; ``keyed`` says that the text calls it a bbox or bbox_2d."""
+    area; ``keyed`` is whether it is the value of a key bbox or bbox_2d."""
 
     box: Box | None
     keyed: bool
@@ -57,15 +57,15 @@ class FoundObject(NamedTuple):
 
 
 def find_boxes(text: str) -> Iterator[FoundBox]:
-    """Every ``[x1, y1, x2, y2]`` in the text, in order. Takes linear time, never raises."""
+    """Yield every ``[x1, y1, x2, y2]`` in the text, in order. Takes linear time, never raises."""
     for match in _TOKEN.finditer(text):
         if match.lastgroup in ("keyed", "bare"):
             yield FoundBox(_box(match), match.lastgroup == "keyed")
 
 
 def find_objects(text: str) -> Iterator[FoundObject]:
-    """Every object with a bbox or bbox_2d and a label, category or class, in order of the text;
-    of several keys of the same kind in an object the first counts.
+    """Yield every object with a bbox or bbox_2d and a label, category or class, in order of the
+    text; of several keys of the same kind in an object the first counts.
 
     An object ends at its closing brace, at the next opening one or where the text was cut off.
     Takes linear time, never raises.
@@ -87,7 +87,7 @@ def find_objects(text: str) -> Iterator[FoundObject]:
 
 
 def find_values(text: str) -> Iterator[tuple[str, str]]:
-    """Every key with a text or a number as its value, or as the first item of its value.
+    """Yield every key with a text or a number as its value, or as the first item of its value.
 
     Takes linear time, never raises.
     """
@@ -97,7 +97,7 @@ def find_values(text: str) -> Iterator[tuple[str, str]]:
 
 
 def without_fences(text: str) -> str:
-    """The text without code fences and white space around it."""
+    """Return the text without code fences and the white space around it."""
     return _FENCE.sub(" ", text).strip()
 
 
@@ -120,7 +120,7 @@ def _box(match: re.Match[str]) -> Box | None:
 
 
 def _string(match: re.Match[str]) -> str:
-    """What stands between the quotes, its escapes resolved where they are JSON's."""
+    """Return the text between the quotes, with JSON's escapes resolved."""
     quotes = match.re.groupindex["string"]
     double, single = match.group(quotes + 1, quotes + 2)
     text: str = double if double is not None else single

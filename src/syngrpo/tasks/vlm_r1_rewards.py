@@ -1,16 +1,17 @@
 """The rewards of VLM-R1, exactly as it publishes them, with TRL's signature.
 
-For comparing numbers, and for use as custom rewards on data that holds VLM-R1's ``solution``. They
-judge VLM-R1's two-part responses and differ from our tasks where its rules do: whole non-negative
-numbers only, no intersection one pixel wide, detections only inside a ```` ```json ```` fence.
+They serve to compare numbers, and as rewards of ``data.rewards`` on data that holds VLM-R1's
+``solution``. They judge VLM-R1's two-part responses, and differ from our tasks where its rules do:
+whole non-negative numbers only, no intersection one pixel wide, detections only inside a
+```` ```json ```` fence.
 
 Source: om-ai-lab/VLM-R1, ``grpo_jsonl.py`` and ``vlm_modules/qwen_module.py``.
 
 Every function takes ``completions``, texts or conversations whose first message has the text as its
-"content", and gives one reward in [0, 1] each; ``solution`` holds one text for each, its answer
-inside ``<answer>…</answer>``. Boxes of both are xyxy in the same pixels; bringing a model's
-coordinates to those of the original image is the caller's. Raise InputError for a solution that is
-not of that form; no completion ever raises.
+"content", and returns one reward in [0, 1] for each; ``solution`` holds one text for each, its
+answer inside ``<answer>…</answer>``. Boxes of both are xyxy in the same pixels; the caller converts
+a model's coordinates to those of the original image. The functions raise InputError for a solution
+that is not of this form; no completion makes them raise.
 """
 
 from __future__ import annotations
@@ -36,22 +37,22 @@ _REC_PARTS = tuple(
 
 
 def format_reward(completions: Sequence[Completion], **kwargs: Any) -> list[float]:
-    """1 for ``<think>…</think><answer>…</answer>`` with nothing around it and only white space
-    between its parts, else 0. What the parts hold does not matter."""
+    """Return 1 for ``<think>…</think><answer>…</answer>`` with nothing around it and only white
+    space between its parts, else 0. The content of the parts does not matter."""
     return [float(_two_parts(_text(one))) for one in completions]
 
 
 def format_reward_rec(completions: Sequence[Completion], **kwargs: Any) -> list[float]:
-    """1 where a thought is followed at once by an answer that holds a box of four whole numbers
-    inside braces, else 0. Text around it does not matter."""
+    """Return 1 where a ``<think>`` part is followed at once by an answer that holds a box of four
+    whole numbers inside braces, else 0. Text around them does not matter."""
     return [float(_holds_in_order(_text(one))) for one in completions]
 
 
 def iou_reward(
     completions: Sequence[Completion], solution: Sequence[str], **kwargs: Any
 ) -> list[float]:
-    """REC: the IoU of the first box in the first answer with the solution's, 0 without one. An
-    intersection counts if it is wider and higher than one pixel."""
+    """REC: return the IoU of the first box in the first answer with the solution's, 0 without a
+    box. An intersection counts if it is wider and higher than one pixel."""
     rewards = []
     for one, truth in zip(completions, solution, strict=True):
         answer = next(_between(_text(one), "<answer>", "</answer>"), "")
@@ -64,12 +65,12 @@ def iou_reward(
 def odlength_reward(
     completions: Sequence[Completion], solution: Sequence[str], **kwargs: Any
 ) -> list[float]:
-    """OVD: COCO AP@[.5:.95] × min(1, n_truth / n_predicted).
+    """OVD: return COCO AP@[.5:.95] × min(1, n_truth / n_predicted).
 
-    Both come from the last fenced JSON of the last answer. Items of a class without ground truth
-    or without a usable box are no detections, and still count in n_predicted. Where neither side
-    lists anything the reward is 1, also for an answer that cannot be read; where one does, 0. An
-    item whose box is not finite is no detection (VLM-R1 lets NaN match everything).
+    Both are read from the last fenced JSON of the last answer. Items of a class without ground
+    truth or without a usable box are no detections, but count in n_predicted. Where neither side
+    lists anything the reward is 1, also for an answer that cannot be read; where only one does, 0.
+    An item whose box is not finite is no detection (VLM-R1 lets NaN match everything).
     """
     return [
         _odlength(_last_answer(_text(one)), _last_answer(truth), truth)
@@ -119,7 +120,7 @@ def _holds_in_order(text: str) -> bool:
 
 
 def _between(text: str, start: str, end: str) -> Iterator[str]:
-    """What stands between each pair of marks, from left to right, in linear time."""
+    """Yield the text between each pair of marks, from left to right, in linear time."""
     place = text.find(start)
     while place >= 0 and (close := text.find(end, place + len(start))) >= 0:
         yield text[place + len(start) : close]
@@ -132,7 +133,7 @@ def _last_answer(text: str) -> str | None:
 
 
 def _fenced_items(answer: str) -> list[Any]:
-    """The items of the last fenced JSON; none where there is none, or where it is broken."""
+    """Return the items of the last fenced JSON; [] where there is none, or where it is broken."""
     fenced = list(_between(answer, "```json", "```"))
     try:
         value = json.loads(fenced[-1].strip()) if fenced else []
@@ -180,7 +181,7 @@ def _true_box(solution: str) -> list[float]:
 
 
 def _true_instances(answer: str | None, solution: str) -> list[tuple[str, list[float]]]:
-    """(label, box) of every instance; none for the answer None."""
+    """Return (label, box) of every instance; [] for the answer None."""
     if answer == "None":
         return []
     items = _fenced_items(answer or "")
