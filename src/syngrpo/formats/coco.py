@@ -48,7 +48,7 @@ class Coco(WritableFormat):
 
     Crowds are no ground truth: their class is neither asked for in that image nor taken for
     absent. An image with a bad annotation gives no sample. Images lie in the folders that the user
-    names, else in ``../rooms`` for ``annotations/instances_rooms.json``, else beside the file.
+    names, else in ``../NAME`` for ``annotations/instances_NAME.json``, else beside the file.
     """
 
     name = "coco"

@@ -65,7 +65,7 @@ class Source:
     options: Mapping[str, Any] = field(default_factory=dict)
 
     def default_name(self) -> str:
-        """Return the name by file or by format and split: my-file, refcoco-val, rooms-rec-train."""
+        """Return the name by file or by format and split: my-file, refcoco-val, mine-rec-train."""
         split = self.options.get("split")
         ending = [str(split)] if split is not None else []
         if self.path:
