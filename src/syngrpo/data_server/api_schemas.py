@@ -61,10 +61,6 @@ class RunOptions(Model):
     @model_validator(mode="after")
     def _finite(self) -> RunOptions:
         json.dumps(self.model_dump(mode="python"), allow_nan=False)
-        if self.canvas.max_side < 16 or not 0 <= self.canvas.round_trip <= 1:
-            raise ValueError("canvas.max_side must be at least 16, canvas.round_trip in [0, 1]")
-        if not 0 <= self.canvas.displacement < 1:
-            raise ValueError("canvas.displacement must be in [0, 1)")
         return self
 
 

@@ -117,6 +117,13 @@ class ServiceState:
 def trainer_routes(state: ServiceState) -> APIRouter:
     """Make the routes below ``/v1/runs``."""
     router = APIRouter(prefix="/v1/runs", tags=["trainer"])
+    _add_run_routes(router, state)
+    _add_result_routes(router, state)
+    return router
+
+
+def _add_run_routes(router: APIRouter, state: ServiceState) -> None:
+    """What a trainer sends: options, jobs, samples and measurements."""
 
     @router.get("", response_model=schemas.RunStats)
     async def all_stats() -> Response:
@@ -161,6 +168,10 @@ def trainer_routes(state: ServiceState) -> APIRouter:
         known = state.runs.get(run)
         return JSONResponse({"ignored": await state.in_thread(lambda: known.observe(observed))})
 
+
+def _add_result_routes(router: APIRouter, state: ServiceState) -> None:
+    """What a trainer fetches: ended jobs, admitted samples and images."""
+
     async def ended(
         run: str, admitted: bool, after: int, limit: int, wait_s: float, images: bool
     ) -> Response:
@@ -203,13 +214,18 @@ def trainer_routes(state: ServiceState) -> APIRouter:
             content, media_type=media_type or "application/octet-stream", headers=headers
         )
 
-    return router
-
 
 def worker_routes(state: ServiceState) -> APIRouter:
     """Make the routes for workers. A worker's name identifies its leases, so every worker needs a
     name of its own."""
     router = APIRouter(prefix="/v1", tags=["worker"])
+    _add_lease_routes(router, state)
+    _add_completion_routes(router, state)
+    return router
+
+
+def _add_lease_routes(router: APIRouter, state: ServiceState) -> None:
+    """Leasing jobs, renewing leases, and giving jobs back untried."""
 
     @router.post("/lease", response_model=schemas.Leases)
     async def lease(body: schemas.LeaseRequest) -> Response:
@@ -239,9 +255,24 @@ def worker_routes(state: ServiceState) -> APIRouter:
         state.jobs_queued.send()
         return answer
 
+    async def for_each_run(
+        body: schemas.HeldJobs, call: Callable[[Run, list[str]], Iterable[str]]
+    ) -> Response:
+        held: defaultdict[Run, list[str]] = defaultdict(list)
+        for one in body.jobs:
+            held[state.runs.get(one.run)].append(one.job)
+        taken = await state.in_thread(
+            lambda: [job for run, ids in held.items() for job in call(run, ids)]
+        )
+        return JSONResponse({"jobs": taken})
+
+
+def _add_completion_routes(router: APIRouter, state: ServiceState) -> None:
+    """Handing in results, and reporting failures."""
+
     @router.post("/fail", response_model=schemas.Taken)
     async def fail(body: schemas.Failure) -> Response:
-        """Give back a job that went wrong; the last attempt makes it a dead letter."""
+        """Give back a job after an error; after the last attempt it is given up (dead)."""
         run = state.runs.get(body.run)
         taken = await state.in_thread(lambda: run.queue.fail(body.job, body.worker, body.error))
         state.jobs_queued.send()
@@ -263,19 +294,6 @@ def worker_routes(state: ServiceState) -> APIRouter:
         for run in results:
             state.jobs_ended[run.name].send()
         return JSONResponse({"jobs": done})
-
-    async def for_each_run(
-        body: schemas.HeldJobs, call: Callable[[Run, list[str]], Iterable[str]]
-    ) -> Response:
-        held: defaultdict[Run, list[str]] = defaultdict(list)
-        for one in body.jobs:
-            held[state.runs.get(one.run)].append(one.job)
-        taken = await state.in_thread(
-            lambda: [job for run, ids in held.items() for job in call(run, ids)]
-        )
-        return JSONResponse({"jobs": taken})
-
-    return router
 
 
 def _seed(row: schemas.SeedSample, limits: Limits) -> Sample:
