@@ -52,7 +52,7 @@ PANELS = (
     ),
     Panel(
         "Groups without variance",
-        "Share of groups whose responses all scored the same: they teach nothing.",
+        "Share of groups whose responses all scored the same: nothing is learnt from them.",
         (("share", "diversity/zero_variance_groups"),),
         by_task="diversity/zero_variance_groups",
     ),
@@ -77,7 +77,7 @@ PANELS = (
     ),
     Panel(
         "Pool",
-        "Everything it ever held, retired samples too.",
+        "All samples it ever held, retired ones too.",
         (("seed", "pool/seed"), ("synthetic", "pool/synthetic")),
         exact=True,
     ),
