@@ -11,7 +11,9 @@ from made_up_run import write_run
 from pointing_task import Pointing
 from report_page import read
 from rich.console import Console
+from typer.testing import CliRunner
 
+from syngrpo.cli.main import app
 from syngrpo.evaluation.evaluation_result import summarise
 from syngrpo.evaluation.predictions import Answer, Prediction
 from syngrpo.pages.evaluation_page import write_evaluation_page
@@ -103,6 +105,25 @@ def test_a_report_of_a_task_that_is_not_installed_writes_the_plain_answer(
     html, page = read(write_report(run))
     assert "<circle class=" not in html and html.count("<image ") > 4
     assert "greedy accuracy reward" in " ".join(page.text)
+
+
+def test_the_report_command_loads_the_tasks_of_the_run(
+    pointing: Pointing, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = write_run(tmp_path / "run", 3, 3, tasks=("pointing",))
+    monkeypatch.delitem(TASKS._loaded, "pointing")
+    config = (run / "config.yaml").read_text()
+    task = "data: {train: [{path: a.jsonl, task: 'MODULE:Pointing'}]}\n"
+    for module, note in (
+        ("gone", "task 'gone:Pointing' cannot be imported"),
+        ("pointing_task", ""),
+    ):
+        (run / "config.yaml").write_text(config + task.replace("MODULE", module))
+        done = CliRunner().invoke(app, ["report", str(run)], catch_exceptions=False)
+        assert (note in done.stderr) if note else (done.stderr == "")
+        assert ("<circle class=" in (run / "report.html").read_text()) == (not note)
+    monkeypatch.delitem(TASKS._loaded, "pointing")
+    monkeypatch.delitem(TASKS._loaded, "pointing_task:Pointing")
 
 
 def test_hostile_texts_stay_text(tmp_path: Path) -> None:

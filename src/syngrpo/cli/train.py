@@ -43,8 +43,13 @@ def report(
     run_dir: Annotated[Path, typer.Argument(help="The directory of a run.")],
 ) -> None:
     """Write RUN_DIR/report.html: curves, and pictures of parents with their children."""
+    import sys
+
+    from syngrpo.pages.run_data import load_own_tasks
     from syngrpo.pages.run_report import write_report
 
+    for problem in load_own_tasks(run_dir):
+        print("note:", problem, file=sys.stderr)
     print(write_report(run_dir))
 
 

@@ -16,6 +16,7 @@ import yaml
 
 from syngrpo.evaluation.evaluation_result import read_lines
 from syngrpo.sample import InputError
+from syngrpo.tasks import load_task
 from syngrpo.tasks.rewards import RewardOptions
 
 
@@ -120,6 +121,22 @@ def read_run(directory: Path) -> RunData:
         evaluations=[_evaluation(row) for row in by_evaluation.values()],
         config=_read_config(directory / "config.yaml"),
     )
+
+
+def load_own_tasks(directory: Path) -> list[str]:
+    """Import the tasks that the configuration of a run names as ``package.module:Task``, so that
+    pages can draw their answers. Returns one line for each task that cannot be imported."""
+    config = _read_config(directory / "config.yaml")
+    sources = list((config.get("data") or {}).get("train") or ())
+    sources += ((config.get("evaluation") or {}).get("sets") or {}).values()
+    problems = []
+    for name in dict.fromkeys(source.get("task") or "" for source in sources):
+        if ":" in name:
+            try:
+                load_task(name)
+            except InputError as error:
+                problems.append(f"{error}; its answers are shown as plain values")
+    return problems
 
 
 def _read_config(path: Path) -> dict[str, Any]:
