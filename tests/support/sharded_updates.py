@@ -144,7 +144,7 @@ def updated(
     with room_for(policy, case.room if case.room and last else 10**9, case.where) as tried:
         for _ in range(steps):
             metrics = StepMetrics()
-            outcome.earlier = copy.deepcopy(updater.state_dict())
+            outcome.earlier = copy.deepcopy(updater.state_dict() or {})
             try:
                 updater.update(rows, metrics)
             except InputError as error:
@@ -166,7 +166,7 @@ def updated(
         for weight in policy.trainable_parameters()
         for tensor in [weight.to_local() if hasattr(weight, "to_local") else weight]
     )
-    outcome.state = updater.state_dict()
+    outcome.state = updater.state_dict() or {}
     return outcome
 
 

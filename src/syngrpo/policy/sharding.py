@@ -10,15 +10,23 @@ its own.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import torch
+import torch.distributed as dist
 from torch import Tensor, nn
+from torch.distributed.checkpoint.state_dict import (
+    StateDictOptions,
+    get_model_state_dict,
+    get_optimizer_state_dict,
+    set_model_state_dict,
+    set_optimizer_state_dict,
+)
 from torch.distributed.device_mesh import DeviceMesh
 from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
-from torch.distributed.tensor import DTensor, distribute_tensor
+from torch.distributed.tensor import DTensor
 
 from syngrpo.policy.compat_torch import (
     CollectiveCount,
@@ -162,31 +170,42 @@ def _to_float32(module: nn.Module) -> None:
             weight.data = weight.data.float()
 
 
-def put_together(value: Any, keep: bool) -> Any:
-    """Dictionaries and lists as they are, with every sharded tensor whole and on the CPU; or None
-    in its place, unless ``keep``. All processes call this with values of the same structure."""
-    if isinstance(value, dict):
-        return {key: put_together(item, keep) for key, item in value.items()}
-    if isinstance(value, list):
-        return [put_together(item, keep) for item in value]
-    if isinstance(value, DTensor):
-        full = value.full_tensor()
-        return full.cpu() if keep else None
-    return value
+def gather_state(
+    weights: Sequence[nn.Parameter], optimizer: torch.optim.Optimizer
+) -> tuple[dict[str, Any], dict[str, Any]] | None:
+    """Return weights and optimizer state, whole and on the CPU, in process 0; None in the others.
+
+    Weights are called "0", "1", … in the first dictionary, and in ``state`` and ``param_groups`` of
+    the second. All processes call this together.
+    """
+    options = StateDictOptions(full_state_dict=True, cpu_offload=True)
+    whole = nn.ParameterList(weights)
+    own = get_model_state_dict(whole, options=options)
+    # Of an optimizer that has taken no step, torch would make it take one with zero gradients.
+    numbers = [str(number) for number in range(len(weights))]
+    moments: Any = {"state": {}, "param_groups": [{**optimizer.param_groups[0], "params": numbers}]}
+    if optimizer.state:
+        moments = get_optimizer_state_dict(whole, optimizer, options=options)
+    return (own, moments) if dist.get_rank() == 0 else None
 
 
-def without_storage(value: Any) -> Any:
-    """Dictionaries and lists as they are, with a stand-in for every tensor that is no number."""
-    if isinstance(value, dict):
-        return {key: without_storage(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [without_storage(item) for item in value]
-    return value.to("meta") if isinstance(value, Tensor) and value.ndim else value
+def spread_state(
+    weights: Sequence[nn.Parameter],
+    optimizer: torch.optim.Optimizer,
+    state: tuple[dict[str, Any], dict[str, Any]] | None,
+    stepped: Collection[int],
+) -> None:
+    """Give every process its part of what ``gather_state`` returned in process 0, or all of it
+    where a weight is not sharded.
 
-
-def spread_like(whole: Tensor, like: Tensor) -> Tensor:
-    """This process's shard of a tensor that all processes have, as ``like`` is sharded, if it is;
-    nothing is sent."""
-    if not isinstance(like, DTensor):
-        return whole
-    return distribute_tensor(whole, like.device_mesh, like.placements, src_data_rank=None)
+    Only process 0's ``state`` counts. ``stepped`` are the numbers of the weights that have a state
+    of the optimizer in it. All processes call this together.
+    """
+    own, moments = state if state is not None else ({}, {})
+    whole = nn.ParameterList(weights)
+    options = StateDictOptions(full_state_dict=True, broadcast_from_rank0=True, strict=False)
+    set_model_state_dict(whole, own, options=options)
+    set_optimizer_state_dict(whole, optimizer, moments, options=options)
+    for number, weight in enumerate(weights):
+        if number not in stepped:
+            optimizer.state.pop(weight, None)

@@ -18,12 +18,11 @@ from syngrpo.config import Config
 from syngrpo.policy.encode import Prompt
 from syngrpo.policy.model import Policy
 from syngrpo.policy.packed import PackedRow, Segment, segment_logprobs
-from syngrpo.policy.sharding import put_together, without_storage
 from syngrpo.sample import InputError
 from syngrpo.workflow.failed_step import describe_rows, save_batch
 from syngrpo.workflow.loss import LossOutput, Normaliser, policy_loss
 from syngrpo.workflow.micro_batches import Lockstep, count_tokens, micro_batches
-from syngrpo.workflow.optimizer import Optimizer
+from syngrpo.workflow.optimizer import Optimizer, outline
 from syngrpo.workflow.processes import Processes
 from syngrpo.workflow.step_metrics import StepMetrics
 from syngrpo.workflow.update_rows import CreditedSegment, UpdateRow, count_fresh
@@ -233,19 +232,25 @@ class Updater:
         lengths = [len(segment.token_ids) for row in rows for segment in row.segments]
         return list(self.policy.run(score, reference).split(lengths))
 
-    def state_dict(self) -> dict[str, Any]:
-        """Trained weights, optimizer and schedule, whole in the main process. All take part."""
+    def state_dict(self) -> dict[str, Any] | None:
+        """Return trained weights, optimizer and schedule. All processes call this together.
+
+        The main process's are whole; when the policy is sharded, the others get None.
+        """
         self.processes.agree()
-        state: dict[str, Any] = put_together(self.optimizer.state_dict(), self.processes.is_main)
-        return state
+        if self.policy.sharding is None:
+            return self.optimizer.state_dict()
+        return self.optimizer.gather_state_dict()
 
     def load_state_dict(self, state: dict[str, Any] | None) -> None:
-        """Puts all three back, as the main process has them; what the others have means nothing.
-        All take part. Raises KeyError when the model has other trained weights."""
-        outline = self.processes.share(without_storage(state))
-        if not self.processes.is_main or state is None:
-            state = outline
-        self.optimizer.load_state_dict(state, self.processes.receive)
+        """Restore what ``state_dict`` returned in the main process; what the others pass means
+        nothing. All processes call this together. Raises KeyError when the model has other trained
+        weights."""
+        if self.processes.count == 1 and state is not None:
+            self.optimizer.load_state_dict(state)
+            return
+        known = self.processes.share(outline(state) if state is not None else None)
+        self.optimizer.spread_state_dict(state if self.processes.is_main else None, known)
 
 
 def _unless_negligible(sampled: Tensor, trained: Tensor) -> Tensor:

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from transformers import get_scheduler
 
 from syngrpo.config import Config
 from syngrpo.policy.model import Policy
-from syngrpo.policy.sharding import spread_like
+from syngrpo.policy.sharding import gather_state, spread_state
 
 STEP_BYTES = 2**28
 """Bytes of float32 gradients that exist at once while master weights are updated."""
@@ -36,7 +36,7 @@ class Optimizer:
             if trainer.master_weights and weight.dtype != torch.float32
         }
         self.adamw = torch.optim.AdamW(
-            [self.masters.get(name, weight) for name, weight in self.weights.items()],
+            list(self._owners().values()),
             lr=trainer.learning_rate,
             weight_decay=trainer.weight_decay,
             # On a GPU the default makes temporary copies of all gradients.
@@ -95,35 +95,80 @@ class Optimizer:
     def state_dict(self) -> dict[str, Any]:
         """Return trained weights (master weights where there are any), optimizer and schedule."""
         return {
-            "weights": {n: self.masters.get(n, w).detach() for n, w in self.weights.items()},
+            "weights": {name: owner.detach() for name, owner in self._owners().items()},
             "optimizer": self.adamw.state_dict(),
             "schedule": self.schedule.state_dict(),
         }
 
     @torch.no_grad()
-    def load_state_dict(
-        self, state: dict[str, Any], receive: Callable[[Tensor], Tensor] = torch.Tensor.detach
-    ) -> None:
-        """Restore what ``state_dict`` returned, one tensor at a time.
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restore what ``state_dict`` returned. Raises KeyError when the model has other trained
+        weights."""
+        for name, weight in self._owners().items():
+            weight.copy_(state["weights"][name])
+        self.adamw.load_state_dict(state["optimizer"])
+        self._restored(state["schedule"])
 
-        ``receive`` gets each tensor of ``state`` and returns the tensor to load, not sharded.
-        Raises KeyError when the model has other trained weights.
-        """
-
-        def place(tensor: Tensor, weight: Tensor) -> Tensor:
-            return spread_like(receive(tensor), weight) if tensor.ndim else tensor
-
-        for name, weight in self.weights.items():
-            own = self.masters.get(name, weight)
-            own.copy_(place(state["weights"][name], own))
-            weight.copy_(own)
-        numbered = dict(enumerate(self.adamw.param_groups[0]["params"]))
-        moments = {
-            number: {key: place(value, numbered[number]) for key, value in of_weight.items()}
-            for number, of_weight in state["optimizer"]["state"].items()
+    def gather_state_dict(self) -> dict[str, Any] | None:
+        """Return in process 0 what ``state_dict`` returns with weights that are not sharded, on the
+        CPU; None in the others. All processes call this together."""
+        gathered = gather_state(list(self._owners().values()), self.adamw)
+        if gathered is None:
+            return None
+        weights, optimizer = gathered
+        return {
+            "weights": {name: weights[str(i)] for i, name in enumerate(self.weights)},
+            "optimizer": _renamed(optimizer, int),
+            "schedule": self.schedule.state_dict(),
         }
-        self.adamw.load_state_dict({**state["optimizer"], "state": moments})
-        self.schedule.load_state_dict(state["schedule"])
+
+    def spread_state_dict(self, state: dict[str, Any] | None, outline: dict[str, Any]) -> None:
+        """Restore in every process what ``state_dict`` or ``gather_state_dict`` returned in process
+        0. All processes call this together.
+
+        Only process 0's ``state`` counts, of which all have the ``outline``. Raises KeyError when
+        the model has other trained weights.
+        """
+        owners = self._owners()
+        if missing := owners.keys() - outline["weights"]:
+            raise KeyError(min(missing))
+        whole = None
+        if state is not None:
+            weights = {str(i): state["weights"][name] for i, name in enumerate(owners)}
+            whole = weights, _renamed(state["optimizer"], str)
+        spread_state(list(owners.values()), self.adamw, whole, outline["stepped"])
+        self._restored(outline["schedule"])
+
+    def _owners(self) -> dict[str, nn.Parameter]:
+        """The parameters that take the steps: each weight's master, or the weight itself."""
+        return {name: self.masters.get(name, weight) for name, weight in self.weights.items()}
+
+    @torch.no_grad()
+    def _restored(self, schedule: dict[str, Any]) -> None:
+        for name, master in self.masters.items():
+            self.weights[name].copy_(master)
+        self.schedule.load_state_dict(schedule)
+
+
+def outline(state: dict[str, Any]) -> dict[str, Any]:
+    """What every process has to know of the main process's ``Optimizer.state_dict``: the names of
+    the weights, the numbers of those that have a state of the optimizer, and the schedule."""
+    return {
+        "weights": set(state["weights"]),
+        "stepped": set(state["optimizer"]["state"]),
+        "schedule": state["schedule"],
+    }
+
+
+def _renamed(optimizer: dict[str, Any], kind: type[int] | type[str]) -> dict[str, Any]:
+    """An optimizer's state whose weights are called by numbers, or by texts."""
+    return {
+        "state": {kind(key): value for key, value in optimizer["state"].items()},
+        "param_groups": [
+            {**group, "params": [kind(key) for key in group["params"]]}
+            for group in optimizer["param_groups"]
+        ],
+    }
 
 
 def _schedule(

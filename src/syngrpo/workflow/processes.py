@@ -87,18 +87,6 @@ class Processes:
             with suppress(InputError):  # this problem, or that of another process
                 self._meet(problem)
 
-    def receive(self, tensor: torch.Tensor) -> torch.Tensor:
-        """Return the main process's tensor, on the device of each process. The others pass any
-        tensor of the same shape and dtype; it may have no storage (device ``meta``)."""
-        if self.count == 1:
-            return tensor
-        if self.is_main:
-            whole = tensor.to(self.device).contiguous()
-        else:
-            whole = torch.empty(tensor.shape, dtype=tensor.dtype, device=self.device)
-        dist.broadcast(whole, src=0)
-        return whole
-
     def mesh(self) -> DeviceMesh:
         """Return a device mesh of one dimension over all processes. All must call this."""
         self.agree()
