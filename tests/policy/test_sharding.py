@@ -11,6 +11,7 @@ import pytest
 import torch
 from sharded_updates import STEPS, Case, Outcome, load, together, updated
 from tiny_families import save_tiny
+from tiny_generic import GENERIC, save_generic
 
 import syngrpo.workflow.processes
 from syngrpo.sample import InputError
@@ -24,6 +25,8 @@ CASES = {
     "adapters, checkpointing": Case(lora=True, beta=0.1, checkpointing=True),
     "deepstack, checkpointing": Case("qwen3_vl", checkpointing=True),
     "padded rows": Case("qwen3_5", token_budget=500),
+    "called whole, a process without rows": Case("internvl", rows=1, token_budget=600),
+    "called whole, frozen tower": Case("glm4v", freeze_vision=True, token_budget=600, beta=0.1),
     "bfloat16": Case(dtype="bfloat16", learning_rate=1e-4),
     "bfloat16 adapters": Case(dtype="bfloat16", lora=True, freeze_vision=True),
     "no memory, forward": Case(token_budget=PLENTY, room=90),
@@ -59,7 +62,11 @@ def every_case(
 @pytest.fixture(scope="module")
 def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     folder = tmp_path_factory.mktemp("models")
-    return {name: save_tiny(folder / name, name) for name in {c.family for c in CASES.values()}}
+    names = {case.family for case in CASES.values()}
+    return {
+        name: (save_generic if name in GENERIC else save_tiny)(folder / name, name)
+        for name in names
+    }
 
 
 @pytest.fixture(scope="module")
@@ -97,6 +104,7 @@ def assert_same_weights(ours: dict[str, Any], theirs: dict[str, Any], case: Case
             torch.testing.assert_close(other, moments[key], atol=tolerance * scale + 1e-9, rtol=0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("way", "name"),
     [("shards", name) for name in CASES if name != NEVER] + [("copies", name) for name in COPIED],
@@ -118,6 +126,7 @@ def test_the_same_losses_weights_and_samples(results: Results, way: str, name: s
         assert other.tried[0] > case.room >= max(other.tried[-3:])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CASES)
 def test_a_process_keeps_half_of_what_is_trained(results: Results, name: str) -> None:
     halves = [outcomes[name].local for outcomes in results["shards"]]
@@ -126,6 +135,7 @@ def test_a_process_keeps_half_of_what_is_trained(results: Results, name: str) ->
     assert max(halves) < 0.52 * whole
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", ["copies", "shards"])
 def test_no_memory_at_all_ends_all_processes_with_the_same_words(
     results: Results, way: str
@@ -136,6 +146,7 @@ def test_no_memory_at_all_ends_all_processes_with_the_same_words(
     assert max(other.tried) > 60
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", RESUMED)
 @pytest.mark.parametrize("way", ["shards", "copies"])
 def test_a_checkpoint_is_for_any_number_of_processes(results: Results, way: str, name: str) -> None:
@@ -146,6 +157,29 @@ def test_a_checkpoint_is_for_any_number_of_processes(results: Results, way: str,
     for part in ("last_epoch", "_last_lr"):
         assert outcome.state["schedule"][part] == straight.state["schedule"][part]
     assert_same_weights(outcome.state, straight.state, CASES[name])
+
+
+def test_shards_learn_and_resume_what_one_process_does(tmp_path: Path) -> None:
+    """One small case of those above, for a quick look."""
+    model = {"internvl": save_generic(tmp_path / "model", "internvl")}
+    (one,) = together(1, tmp_path / "one", one_case, model, "none")
+    shards = together(2, tmp_path / "shards", one_case, model, "full")
+    for straight, resumed in shards:
+        assert straight.losses == pytest.approx(one[0].losses, abs=5e-6)
+        assert resumed.losses == pytest.approx(one[0].losses[-1:], abs=1e-6)
+    assert_same_weights(shards[0][0].state, one[0].state, SMALL)
+    assert_same_weights(shards[0][1].state, one[0].state, SMALL)
+
+
+SMALL = Case("internvl", rows=2, token_budget=600)
+
+
+def one_case(
+    processes: Processes, models: dict[str, Path], sharding: str
+) -> tuple[Outcome, Outcome]:
+    straight = updated(models["internvl"], SMALL, sharding, processes)
+    saved = straight.earlier
+    return straight, updated(models["internvl"], SMALL, sharding, processes, saved, steps=1)
 
 
 def stops(processes: Processes, model: Path) -> list[str]:

@@ -1,4 +1,21 @@
-"""The model: families, loading, rollouts and log-probabilities that share a group's prompt."""
+"""The model that is trained, and everything that computes with it.
+
+- ``model_options.py``: the options of the configuration section ``model``, and short names of
+  models (``MODELS``). It imports no torch.
+- ``loading.py`` loads a checkpoint as a ``Policy`` (``model.py``), with adapters (``lora.py``) if
+  asked for; ``families/`` holds what differs between model families, ``trial.py`` refuses a model
+  that cannot be trained.
+- ``encode.py`` turns a sample and its question into a ``Prompt``.
+- ``packed.py`` scores responses: ``segment_logprobs`` is what an update computes. Where a group can
+  share its prompt, ``forward.py`` runs one pass over prompts and continuations with the attention
+  of ``shared_prefix.py``; otherwise ``padded.py`` computes one padded row a response.
+  ``distribution.py`` is the one distribution over tokens that sampling and training have in common.
+- ``spans.py`` finds the tokens that wrote a part of a response.
+- ``sharding.py`` spreads a model over processes (FSDP2).
+- ``compat_torch.py`` and ``compat_transformers.py`` hold what is used of undocumented interfaces.
+
+The trainer, the rollout and the evaluation drive these. Start reading in ``packed.py``.
+"""
 
 from syngrpo.policy.model_options import MODELS as MODELS
 from syngrpo.policy.model_options import LoraOptions as LoraOptions

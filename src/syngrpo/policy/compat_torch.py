@@ -37,8 +37,11 @@ def restart_pass(root: FSDPModule) -> None:
 
 @dataclass
 class CollectiveCount:
-    """The collective calls of the pass under way: how many were made, how many to leave out because
-    an earlier attempt has made them, and whether this process's gradients count as zero."""
+    """Counts the collective calls of one pass.
+
+    ``done``: how many were made; ``skip``: how many to leave out, because an earlier attempt has
+    made them; ``silent``: whether this process's gradients are replaced by zeros.
+    """
 
     done: int = 0
     skip: int = 0

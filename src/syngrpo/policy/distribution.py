@@ -1,7 +1,7 @@
 """The one distribution over next tokens that sampling and training share.
 
-Logits are divided by the temperature, banned tokens are ruled out, then normalised; so an unchanged
-policy has importance ratio 1.
+Logits are divided by the temperature, banned tokens get probability 0, and the rest is normalised.
+Sampling and training do it alike, so an unchanged policy has importance ratio 1.
 """
 
 from __future__ import annotations
@@ -12,15 +12,15 @@ import torch
 from torch.utils.checkpoint import checkpoint
 
 LOGITS_BYTES = 2**28
-"""Bytes of float32 logits that scoring holds at once, unless it is told otherwise."""
+"""Default for the bytes of float32 logits that scoring holds at once."""
 
 
 def scaled_logits(
     head: Any, hidden: torch.Tensor, banned: torch.Tensor, temperature: float
 ) -> torch.Tensor:
-    """float32 (N, V) from hidden states (N, d); a temperature of 0 (greedy) counts as 1."""
+    """Return float32 (N, V) logits of hidden states (N, d); a temperature of 0 counts as 1."""
     logits = head(hidden).float()
-    # In place, on what is new here: a whole vocabulary a token is copied no oftener than needed.
+    # In place: copies of (N, V) are the largest tensors there are.
     if temperature not in (0.0, 1.0):
         logits.div_(temperature)
     # Finite, so that the entropy's p·log p of a banned token is 0 and not NaN.
@@ -28,25 +28,25 @@ def scaled_logits(
 
 
 def normalised(logits: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Probabilities (N, V) of logits (N, V), and the logarithm (N,) of their common divisor."""
+    """Return probabilities (N, V) of logits (N, V), and the logarithm (N,) of their divisor."""
     total = logits.logsumexp(-1)
     return (logits - total[:, None]).exp(), total
 
 
 def picked(logits: torch.Tensor, tokens: torch.Tensor, total: torch.Tensor) -> torch.Tensor:
-    """log p(token) (N,) of tokens (N,)."""
+    """Return log p(token) (N,) of tokens (N,), given ``normalised``'s second result."""
     return logits.gather(-1, tokens[:, None])[:, 0] - total
 
 
 def entropy(logits: torch.Tensor, probabilities: torch.Tensor, total: torch.Tensor) -> torch.Tensor:
-    """In nats (N,)."""
+    """Return the entropy in nats (N,), given the results of ``normalised``."""
     return total - (probabilities * logits).sum(-1)
 
 
 def logprobs_and_entropy(
     logits: torch.Tensor, tokens: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """log p(token) (N,) and entropy in nats (N,) from logits (N, V) and tokens (N,)."""
+    """Return log p(token) (N,) and entropy in nats (N,) of logits (N, V) and tokens (N,)."""
     probabilities, total = normalised(logits)
     return picked(logits, tokens, total), entropy(logits, probabilities, total)
 
@@ -59,11 +59,13 @@ def score_tokens(
     temperature: float,
     logits_bytes: int = LOGITS_BYTES,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Differentiable log p (N,) and entropy (N,) of tokens (N,) given hidden states (N, d).
+    """Return log p (N,) and entropy in nats (N,) of tokens (N,), given hidden states (N, d).
+    Differentiable.
 
-    Logits (N, V) never exist: they are computed in chunks of as many tokens as float32 logits fit
-    ``logits_bytes`` (at least one), and again, chunk by chunk, in the backward pass. A chunk and
-    what is derived from it take about four times that. A single chunk is kept instead.
+    The logits (N, V) never exist as a whole: they are computed in chunks of as many tokens as have
+    ``logits_bytes`` of float32 logits (at least one), and again, chunk by chunk, in the backward
+    pass. A chunk and what is derived from it take about four times ``logits_bytes``. When there is
+    only one chunk, it is kept for the backward pass.
     """
 
     def score(states: torch.Tensor, chosen: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

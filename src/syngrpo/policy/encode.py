@@ -15,7 +15,7 @@ from syngrpo.policy.model import Policy
 from syngrpo.sample import InputError, Sample
 
 OPENED_THINKING = re.compile(r"<think>\s*(</think>\s*)?\Z")
-"""What templates of thinking models put behind the generation prompt."""
+"""Templates of thinking models put this behind the generation prompt."""
 
 RELATIVE = {"0-1000": 1000.0, "0-1": 1.0}
 """Relative coordinates run from 0 to this along both sides, whatever the image's shape."""
@@ -109,7 +109,7 @@ def _chat(policy: Policy, text: str) -> str:
 def _frame(
     policy: Policy, width: int, height: int, resized: tuple[int, int] | None
 ) -> CoordinateFrame:
-    """How the model writes coordinates of an image of ``width`` x ``height`` pixels."""
+    """Return how the model writes coordinates of an image of ``width`` x ``height`` pixels."""
     kind = policy.coordinates
     if kind in RELATIVE:
         return CoordinateFrame(RELATIVE[kind], RELATIVE[kind], width, height)

@@ -26,7 +26,7 @@ from syngrpo.serving.devices import parse_device
 logger = logging.getLogger(__name__)
 
 LARGE = 1_000_000_000
-"""Weights of a model whose activations would take more memory than all else."""
+"""Weights of a model whose activations would take more memory than everything else."""
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 

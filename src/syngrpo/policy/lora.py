@@ -17,11 +17,12 @@ from syngrpo.serving.wording import count
 ADAPTER_CONFIG = "adapter_config.json"
 
 OLD_NAMES = {r"^visual\.": "model.visual.", r"^model\.layers\.": "model.language_model.layers."}
-"""How transformers before version 4.52 named the parts of these models → today's names."""
+"""Names of the parts of the Qwens in transformers before version 4.52 → today's names. Adapters
+that were saved then have the old ones."""
 
 
 def new_adapter(model: Any, family: Family, lora: LoraOptions, freeze_vision: bool) -> PeftModel:
-    """Wraps the plain transformers model; only the adapter's weights train."""
+    """Wrap the plain transformers model into new adapters. Only their weights train."""
     options = LoraConfig(
         r=lora.rank, lora_alpha=lora.alpha, target_modules=family.lora_targets(model, freeze_vision)
     )
@@ -29,40 +30,40 @@ def new_adapter(model: Any, family: Family, lora: LoraOptions, freeze_vision: bo
 
 
 def is_adapter(directory: Path) -> bool:
-    """Whether the directory holds a saved adapter and no model of its own."""
+    """Return whether the directory holds a saved adapter and no model of its own."""
     return (directory / ADAPTER_CONFIG).is_file() and not (directory / "config.json").is_file()
 
 
 def adapter_base(directory: Path) -> str:
-    """The model an adapter was trained on: a directory or a hub name.
+    """Return the model an adapter was trained on, a directory or a hub name.
 
     A relative ``base_model_name_or_path`` is looked for beside the adapter, then in the working
-    directory. Raises InputError when the adapter names none, or one that cannot be found.
+    directory. Raises InputError when the adapter names no model, or one that cannot be found.
     """
     _require(directory)
     file = directory / ADAPTER_CONFIG
     try:
         name = json.loads(file.read_text(encoding="utf-8")).get("base_model_name_or_path")
     except (json.JSONDecodeError, AttributeError):
-        raise InputError(f"{file} is not a JSON object; save the adapter anew") from None
+        raise InputError(f"{file} is not a JSON object; save the adapter again") from None
     if not name:
-        raise InputError(f"{file} names no base model; give the model and the adapter apart")
+        raise InputError(f"{file} names no base model; give the model and the adapter separately")
     for place in (directory / name, Path(name)):
         if (place / "config.json").is_file():
             return str(place)
     if re.fullmatch(r"[\w.-]+/[\w.-]+", name) and not Path(name).exists():
         return name
     raise InputError(
-        f"adapter {directory} was trained on {name}, which is not there; put the model at that "
-        "place, or give the model and the adapter apart"
+        f"adapter {directory} was trained on {name}, which does not exist; put the model there, or "
+        "give the model and the adapter separately"
     )
 
 
 def load_adapter(model: Any, directory: Path) -> PeftModel:
-    """Wraps the plain transformers model in a saved adapter, which can be trained further.
+    """Wrap the plain transformers model into a saved adapter, which can be trained further.
 
-    Raises InputError when the adapter is missing, of a kind that is not part of the layers, or
-    does not fit the model: every one of its weights has to find its place.
+    Raises InputError when the adapter is missing, is not inside the layers (as prompt tuning), or
+    does not fit the model: each of its weights needs a place in the model.
     """
     _require(directory)
     options = PeftConfig.from_pretrained(str(directory))
@@ -74,7 +75,7 @@ def load_adapter(model: Any, directory: Path) -> PeftModel:
     options.base_model_name_or_path = model.name_or_path
     options.inference_mode = False
     if isinstance(options, LoraConfig):
-        options.lora_dropout = 0.0  # as in LoraOptions
+        options.lora_dropout = 0.0  # see LoraOptions
     try:
         wrapped = get_peft_model(model, options)
         found = wrapped.load_adapter(
@@ -84,7 +85,7 @@ def load_adapter(model: Any, directory: Path) -> PeftModel:
         raise _misfit(directory, str(error).splitlines()[0]) from None
     if strays := [*found.missing_keys, *found.unexpected_keys]:
         raise _misfit(
-            directory, f"{count(len(strays), 'weight')} without a partner, as {strays[0]}"
+            directory, f"{count(len(strays), 'weight')} without a place, such as {strays[0]}"
         )
     return wrapped
 

@@ -1,8 +1,8 @@
-"""Log-probabilities of many responses to one prompt, the prompt computed once.
+"""Scoring responses: their log-probabilities under the policy or its reference.
 
 One row is a prompt followed by all segments (responses) to score. The vision tower and the prompt
-run once a row; every segment continues the prompt's rotary positions as if it were alone. Models
-that cannot share a prompt compute the same numbers from padded rows.
+run once a row, and every segment continues the prompt's rotary positions as if it were alone. For a
+model that cannot share a prompt the same numbers are computed from padded rows (``padded.py``).
 """
 
 from __future__ import annotations
@@ -50,12 +50,12 @@ def segment_logprobs(
     reference: bool = False,
     logits_bytes: int = LOGITS_BYTES,
 ) -> list[list[SegmentLogprobs]]:
-    """Scores every segment under the sampling distribution at ``temperature``, differentiable.
+    """Score every segment under the sampling distribution at ``temperature``. Differentiable.
 
-    ``reference`` scores under the frozen reference instead, without gradients. Rows may differ in
+    ``reference``: score under the frozen reference instead, without gradients. Rows may differ in
     length and in their number of segments. At most ``logits_bytes`` of float32 logits exist at
-    once. Raises ValueError for an empty segment or one that holds a banned token (an image
-    placeholder would be mistaken for an image).
+    once. Raises ValueError for an empty segment and for one that holds a banned token (an image
+    placeholder would be taken for an image).
     """
     _check(policy, rows)
     if reference:
@@ -101,8 +101,8 @@ def _packed_states(
     prompts: Sequence[Prompt],
     responses: Sequence[Sequence[torch.Tensor]],
 ) -> torch.Tensor:
-    """Hidden states (N, d) that predict each token of each response, one after the other."""
-    # A response's last token predicts nothing: it stays out.
+    """Return the hidden states (N, d) that predict each token of each response, in order."""
+    # The last token of a response predicts nothing, so it is not computed.
     inputs = [[response[:-1] for response in own] for own in responses]
     hidden = forward_packed(policy, model, prompts, inputs).hidden
     places, start = [], 0

@@ -41,12 +41,12 @@ def padded_states(
     prompts: Sequence[Prompt],
     responses: Sequence[Sequence[torch.Tensor]],
 ) -> torch.Tensor:
-    """Return the hidden states (N, d) that predict each token of each response, one after the
-    other. Differentiable.
+    """Return the hidden states (N, d) that predict each token of each response, in order.
+    Differentiable.
 
     ``responses[i]`` are int64 (L,) token ids after prompt i, L ≥ 1.
     """
-    # A response's last token predicts nothing: it stays out.
+    # The last token of a response predicts nothing, so it is not computed.
     batch = _batch(policy, model, prompts, [[r[:-1] for r in own] for own in responses], "right")
     outputs = batch.model(**batch.inputs, attention_mask=batch.mask, use_cache=False)
     owners = [prompt for prompt, own in zip(prompts, responses, strict=True) for _ in own]
@@ -190,13 +190,13 @@ def _whole_batch(
 
 
 def _padding_token(policy: Policy) -> int:
-    """The token that stands for padding; it is masked, so any will do."""
+    """Return the token that fills up rows. It is masked, so any will do."""
     tokenizer = policy.tokenizer
     return int(tokenizer.eos_token_id if tokenizer.pad_token_id is None else tokenizer.pad_token_id)
 
 
 def _pad(rows: list[torch.Tensor], side: Side, value: int) -> torch.Tensor:
-    """Sequences (L_i, …) → (R, longest, …)."""
+    """Join sequences (L_i, …) to (R, longest, …)."""
     return torch.nn.utils.rnn.pad_sequence(
         rows, batch_first=True, padding_value=float(value), padding_side=side
     )

@@ -1,10 +1,10 @@
 """A model whose weights, gradients and optimizer state are spread over processes (FSDP2).
 
-Every process keeps an N-th of every weight. A forward pass puts one layer at a time together and
-lets it go again, the backward pass likewise, and hands each process its part of the summed
-gradient: so all processes have to run the same layers in the same order. Sampling and evaluation
-need not: for those all weights are put together once (``Sharding.whole``), then each process is on
-its own.
+Each of N processes keeps an N-th of every weight. A forward or backward pass gathers the weights of
+one layer at a time and frees them after that layer; the backward pass also sums the gradients and
+gives each process its part. So all processes have to run the same layers in the same order. For
+sampling and evaluation all weights are gathered once (``Sharding.whole``), and then no process
+waits for another. ``gather_state`` and ``spread_state`` are for checkpoints.
 """
 
 from __future__ import annotations
@@ -40,10 +40,10 @@ from syngrpo.sample import InputError
 class Sharding:
     """The shards of a model, and of its frozen reference if there is one.
 
-    ``blocks`` names the classes whose instances are put together and let go as one, ``replicated``
-    are weights that every process keeps whole. Trained weights become float32 if ``float32``;
-    passes compute in the model's ``dtype`` all the same. Raises InputError for a torch that cannot
-    go on after a pass that ran out of memory.
+    ``blocks`` are the names of classes: the weights of one of their instances are gathered and
+    freed together. ``replicated`` are weights that every process keeps whole. With ``float32`` the
+    trained weights become float32; passes compute in the model's ``dtype`` in either case. Raises
+    InputError for a torch that cannot go on after a pass that ran out of memory.
     """
 
     def __init__(
@@ -91,15 +91,15 @@ class Sharding:
         self._root = spread_blocks(model)
         self._reference = spread_blocks(reference) if reference is not None else None
         if isinstance(self._reference, FSDPModule):
-            # No backward pass will ever let go what the end of a model's forward pass keeps.
+            # FSDP keeps the last layer's weights for the backward pass, which never comes here.
             self._reference.set_reshard_after_forward(True, recurse=False)
 
     @contextmanager
     def whole(self) -> Iterator[nn.Module]:
-        """The model with all its weights, in the passes' dtype, not to be trained: free of hooks,
-        and no process waits for another inside the block. All enter it together.
+        """Yield a model with all weights, in the passes' dtype, that cannot be trained.
 
-        The weights are gone after the block.
+        It has no hooks, so no process waits for another inside the block. All processes enter the
+        block together. After the block the model has no weights.
         """
         spread = [m for m in self._root.modules() if isinstance(m, FSDPModule)]
         for module in spread:
@@ -114,19 +114,19 @@ class Sharding:
                 module.reshard()
 
     def compute(self, call: Callable[[], Tensor], reference: bool = False) -> Tensor:
-        """What ``call`` computes with the sharded model (or with the reference, if that has shards
-        of its own); all processes do so together. Differentiable."""
+        """Return ``call()``, which computes with the sharded model (or with the reference, if that
+        has shards of its own). All processes call this together. Differentiable."""
         root = self._reference if reference and self._reference is not None else self._root
         result: Tensor = root(call)
         return result
 
     def begin(self) -> None:
-        """Says that all processes begin a forward and backward pass."""
+        """Begin a forward and backward pass. All processes do so together."""
         self._collectives.done = 0
 
     def idle(self, call: Callable[[], None]) -> None:
-        """Takes part in the others' pass with nothing to add: ``call`` is any forward and backward
-        pass of the same kind, whose gradients count as zero."""
+        """Take part in the others' pass with zero gradients. ``call`` is any forward and backward
+        pass of the same kind."""
         self._collectives.silent = True
         try:
             call()
@@ -134,8 +134,8 @@ class Sharding:
             self._collectives.silent = False
 
     def recover(self, call: Callable[[], None]) -> None:
-        """As ``idle``, for the rest of a pass that failed here half-way, so that the others can
-        finish theirs. The gradients so far are lost."""
+        """Do what ``idle`` does for the rest of a pass that failed here half-way, so that the
+        others can finish theirs. This process's gradients so far are lost."""
         for root in (self._root, self._reference):
             if isinstance(root, FSDPModule):
                 restart_pass(root)
@@ -144,7 +144,7 @@ class Sharding:
 
 
 class _Root(nn.Module):
-    """What FSDP sees as the model: its forward pass is whatever is computed with the model."""
+    """The module that FSDP takes for the model. Its forward pass is whatever ``compute`` calls."""
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
@@ -155,7 +155,7 @@ class _Root(nn.Module):
 
 
 def _without_weights(model: nn.Module, kept: Collection[nn.Parameter]) -> nn.Module:
-    """A copy that shares the ``kept`` weights and has no storage for the others."""
+    """Return a copy that shares the ``kept`` weights and has no storage for the others."""
     stand_ins = {
         id(p): p if p in kept else nn.Parameter(p.detach().to("meta"), p.requires_grad)
         for p in model.parameters()
@@ -164,7 +164,8 @@ def _without_weights(model: nn.Module, kept: Collection[nn.Parameter]) -> nn.Mod
 
 
 def _to_float32(module: nn.Module) -> None:
-    """The trained weights that are still whole; one layer at a time, just before it is spread."""
+    """Convert the trained weights of a layer that is about to be sharded; so there are never two
+    copies of the whole model."""
     for weight in module.parameters():
         if weight.requires_grad and not isinstance(weight, DTensor):
             weight.data = weight.data.float()

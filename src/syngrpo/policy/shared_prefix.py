@@ -32,7 +32,7 @@ TOLERANCE = 0.05
 
 
 class Layout(Protocol):
-    """Who attends to whom in one forward pass of the text model."""
+    """Says who attends to whom in one forward pass of the text model."""
 
     def attend(
         self,
@@ -42,7 +42,8 @@ class Layout(Protocol):
         value: torch.Tensor,
         scaling: float,
     ) -> torch.Tensor:
-        """(rows, heads, N, d) and (rows, kv_heads, N, d), rotated → (rows, N, heads, d)."""
+        """Attend: ``query`` (rows, heads, N, d), ``key`` and ``value`` (rows, kv_heads, N, d), with
+        rotary positions applied. Return (rows, N, heads, d)."""
 
 
 def shared_prefix_attention(
@@ -55,7 +56,7 @@ def shared_prefix_attention(
     layout: Layout | None = None,
     **kwargs: Any,
 ) -> tuple[torch.Tensor, None]:
-    """The function transformers calls in every attention layer of the text model."""
+    """Attend in one layer of the text model; transformers calls this."""
     if layout is None:
         return plain_attention(module, query, key, value, attention_mask, scaling=scaling, **kwargs)
     return layout.attend(module.layer_idx, query, key, value, scaling), None
@@ -65,10 +66,10 @@ register_attention(SHARED_PREFIX, shared_prefix_attention)
 
 
 class _Rearrange(torch.autograd.Function):
-    """Rows of ``x`` by index, where index ``len(x)`` reads zeros; both directions only gather.
+    """Take rows of ``x`` by index, where index ``len(x)`` gives zeros.
 
-    Plain indexing would add up gradients at random addresses, slower and not deterministic on a
-    GPU; here every row has exactly one place, so the gradient is the inverse gather.
+    Plain indexing would add up gradients at random addresses, which is slower and not deterministic
+    on a GPU. Here every row has exactly one place, so the gradient is taken by the inverse index.
     """
 
     @staticmethod
@@ -88,9 +89,11 @@ def _take(x: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
 
 @dataclass(frozen=True, eq=False)
 class Ragged:
-    """Sequences of different lengths: one after the other (N, …), or padded right (S, L, …).
+    """How S sequences of different lengths are moved between two forms: one after the other
+    (N, …), and padded to the right (S, L, …).
 
-    ``to`` (S·L,) and ``back`` (N,) are None when all lengths are equal and nothing is padded.
+    ``to`` (S·L,) and ``back`` (N,) are indices, None when all lengths are equal and nothing is
+    padded.
     """
 
     count: int
@@ -112,23 +115,24 @@ class Ragged:
         return cls(count, longest, to.to(device), back.to(device))
 
     def pad(self, x: torch.Tensor) -> torch.Tensor:
-        """(N, …) → (S, L, …), padding zero."""
+        """Return (S, L, …) of (N, …), with zeros for padding."""
         if self.to is not None:
             x = _Rearrange.apply(x, self.to, self.back)
         return x.reshape(self.count, self.longest, *x.shape[1:])
 
     def flatten(self, x: torch.Tensor) -> torch.Tensor:
-        """(S, L, …) → (N, …), padding dropped."""
+        """Return (N, …) of (S, L, …), without padding."""
         x = x.flatten(0, 1)
         return x if self.to is None else _Rearrange.apply(x, self.back, self.to)
 
 
 class PackedLayout:
-    """Rows one after the other in one sequence; a row is a prompt, then its segments.
+    """Attention with SDPA over rows that stand one after the other in one sequence; a row is a
+    prompt, then its segments.
 
-    A prompt is causal. A segment sees its own prompt and, causally, itself. With ``keep`` the
-    keys and values of every prompt are kept: ``prefix[layer]`` is a list of (P, kv_heads, d)
-    pairs, one a row.
+    A token of a prompt attends to what is before it, a token of a segment to its prompt and to what
+    is before it in the segment. With ``keep`` the keys and values of every prompt are kept:
+    ``prefix[layer]`` is a list of (P, kv_heads, d) pairs, one a row.
     """
 
     def __init__(
@@ -175,7 +179,7 @@ class PackedLayout:
         return torch.cat(outputs)[None]
 
     def _keep(self, keys: torch.Tensor, values: torch.Tensor) -> None:
-        """Notes the prompts' keys and values (N, kv_heads, d) of one layer, if asked to."""
+        """Keep the prompts' keys and values (N, kv_heads, d) of one layer, if asked to."""
         if self.keep:
             pairs = zip(keys.split(self.parts)[::2], values.split(self.parts)[::2], strict=True)
             self.prefix.append([(k.detach(), v.detach()) for k, v in pairs])
@@ -189,7 +193,7 @@ class PackedLayout:
         prefix: tuple[torch.Tensor, torch.Tensor],
         scaling: float,
     ) -> torch.Tensor:
-        """(N, heads, d) of all segments of one row → the same shape."""
+        """Attend for all segments of one row; ``query`` and the result are (N, heads, d)."""
         count, longest = segments.count, segments.longest
         kv_heads, dim = key.shape[1:]
         repeats = query.shape[1] // kv_heads
@@ -197,7 +201,8 @@ class PackedLayout:
             torch.cat([shared.expand(count, *shared.shape), segments.pad(own)], dim=1)
             for shared, own in zip(prefix, (key, value), strict=True)
         )
-        # Query heads that share a key head become further query positions: nothing is repeated.
+        # Query heads that share a key head become further query positions, so that no key is
+        # copied.
         folded = segments.pad(query).view(count, longest, kv_heads, repeats, dim)
         folded = folded.permute(0, 2, 3, 1, 4).reshape(count, kv_heads, repeats * longest, dim)
         mask = self._mask(prefix[0].shape[0], longest, repeats, query.dtype)
@@ -208,7 +213,8 @@ class PackedLayout:
         return segments.flatten(out.reshape(count, longest, kv_heads * repeats, dim))
 
     def _mask(self, prompt: int, longest: int, repeats: int, dtype: torch.dtype) -> torch.Tensor:
-        """Additive (repeats·L, P + L); right padding needs none, it is never looked at."""
+        """Return the additive mask (repeats·L, P + L). Padding is at the right, where no token
+        attends to it."""
         shape = (prompt, longest, repeats)
         if shape not in self._masks:
             visible = torch.ones(longest, prompt + longest, dtype=torch.bool).tril(prompt)
@@ -220,7 +226,7 @@ class PackedLayout:
 def _causal(
     query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scaling: float
 ) -> torch.Tensor:
-    """Causal attention of one prompt: (P, heads, d), (P, kv_heads, d) → (P, heads, d)."""
+    """Attend causally inside one prompt: (P, heads, d), (P, kv_heads, d) → (P, heads, d)."""
     q, k, v = (x.transpose(0, 1)[None] for x in (query, key, value))
     out = F.scaled_dot_product_attention(
         q, k, v, is_causal=True, scale=scaling, enable_gqa=q.shape[1] != k.shape[1]
@@ -229,7 +235,11 @@ def _causal(
 
 
 class VarlenLayout(PackedLayout):
-    """As PackedLayout, on a device for which ``has_varlen`` holds."""
+    """Computes what PackedLayout does, on a device for which ``has_varlen`` returns true.
+
+    Every prompt and every segment is a sequence of its own: a segment's queries over its prompt's
+    keys and its own, causal from the end. No mask, no padding, one call of the kernel a layer.
+    """
 
     def __init__(
         self,
@@ -282,30 +292,36 @@ class VarlenLayout(PackedLayout):
 
 
 def _ends(lengths: Sequence[int], device: torch.device) -> torch.Tensor:
-    """int32 (len(lengths) + 1,): where each sequence begins, and the end of the last."""
+    """Return int32 (len(lengths) + 1,): where each sequence begins, and the end of the last."""
     return torch.tensor([0, *lengths]).cumsum(0).to(device, torch.int32)
 
 
 def has_varlen(config: Any, device: torch.device, dtype: torch.dtype) -> bool:
-    """Whether this device's kernel computes what SDPA does, tried out with the heads of a text
-    model of this configuration. Says once if there is one that does not."""
+    """Return whether this device has a kernel for variable lengths that computes what SDPA does.
+
+    It is tried out with the numbers of heads of a text model of this configuration. A kernel that
+    fails or computes something else is logged.
+    """
     if device.type != "cuda" or dtype not in (torch.bfloat16, torch.float16):
         return False
     heads, kv_heads = config.num_attention_heads, config.num_key_value_heads
     dim = getattr(config, "head_dim", None) or config.hidden_size // heads
     try:
-        problem = None if _agrees(heads, kv_heads, dim, device, dtype) else "it computes otherwise"
+        problem = (
+            None if _agrees(heads, kv_heads, dim, device, dtype) else "it computes something else"
+        )
     except (ImportError, RuntimeError, TypeError, ValueError) as error:
         problem = " ".join(str(error).split())
     if problem:
         logger.warning(
-            "no attention kernel for variable lengths here (%s): packed rows use SDPA", problem
+            "the attention kernel for variable lengths cannot be used (%s): packed rows use SDPA",
+            problem,
         )
     return problem is None
 
 
 def _agrees(heads: int, kv_heads: int, dim: int, device: torch.device, dtype: torch.dtype) -> bool:
-    """Outputs and gradients of both layouts over two rows of unequal segments."""
+    """Return whether both layouts agree, gradients too, for two rows of unequal segments."""
     lengths: tuple[list[int], list[list[int]]] = ([19, 7], [[5, 1, 9], [3]])
     total = sum(lengths[0]) + sum(map(sum, lengths[1]))
     generator = torch.Generator().manual_seed(0)

@@ -1,4 +1,7 @@
-"""Which tokens of a response wrote which characters of its text."""
+"""Finding the tokens of a response that wrote a part of its text.
+
+Spans of characters come from reading a response; the update credits their tokens apart.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ import torch
 
 
 def decode(tokenizer: Any, token_ids: torch.Tensor) -> str:
-    """The text of a response (L,): special tokens left out, spaces exactly as written."""
+    """Return the text of a response (L,), without special tokens, spaces exactly as written."""
     return tokenizer.decode(
         token_ids.tolist(), skip_special_tokens=True, clean_up_tokenization_spaces=False
     )
@@ -18,10 +21,10 @@ def decode(tokenizer: Any, token_ids: torch.Tensor) -> str:
 def scene_token_mask(
     tokenizer: Any, token_ids: torch.Tensor, char_span: tuple[int, int]
 ) -> torch.Tensor:
-    """bool (L,): true for the tokens that wrote any character of ``decode(...)[start:end]``.
+    """Return bool (L,): true for the tokens that wrote a character of ``decode(...)[start:end]``.
 
-    A token that holds only some bytes of a character belongs to it. Special tokens, which write
-    nothing, are inside when characters of the span surround them.
+    A token that holds only some bytes of a character counts as having written it. Special tokens,
+    which write nothing, are inside when characters of the span are written before and after them.
     """
     start, end = char_span
     length = len(token_ids)
@@ -45,7 +48,8 @@ def scene_token_mask(
 
 
 def _first(length: int, reached: Callable[[int], bool]) -> int:
-    """The smallest count in 0..length for which the monotone ``reached`` holds, else length."""
+    """Return the smallest count in 0..length for which ``reached`` holds, else ``length``. From
+    the first count for which it holds on, it holds for all."""
     low, high = 0, length
     while low < high:
         middle = (low + high) // 2
@@ -57,7 +61,8 @@ def _first(length: int, reached: Callable[[int], bool]) -> int:
 
 
 def _common_prefix(a: str, b: str) -> int:
-    """Characters that are final: a cut character decodes to a replacement mark, which differs."""
+    """Return how many characters two texts have in common at the beginning. A character that was
+    cut between two tokens decodes to a replacement mark, so it is not common."""
     for index, (x, y) in enumerate(zip(a, b, strict=False)):
         if x != y:
             return index

@@ -62,7 +62,7 @@ def _samples() -> list[Sample]:
 
 
 def _difference(policy: Policy, prompts: list[Prompt]) -> str | None:
-    """What is different from the plain model in a padded batch and in decoding, if anything."""
+    """Return in what a padded batch and decoding differ from the plain model, None if nowhere."""
     banned = set(policy.banned.tolist())
     usable = [token for token in prompts[0].input_ids.tolist() if token not in banned]
     response = torch.tensor(usable[:3])

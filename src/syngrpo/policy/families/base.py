@@ -38,7 +38,7 @@ class PromptSize:
 
 @dataclass(frozen=True, eq=False)
 class ImageFeatures:
-    """What the vision tower says about one image: ``states`` (n, d), one a placeholder; ``deeper``
+    """The vision tower's output for one image: ``states`` (n, d), one a placeholder; ``deeper``
     are features of the same shape that enter the text model above its first layer.
     """
 

@@ -172,7 +172,7 @@ def _head(model: Any) -> nn.Module:
 
 
 def _text_options(processor: Any, chat: str) -> dict[str, Any]:
-    """Options of the tokenizer: a template that writes the first token itself gets no second."""
+    """Return options of the tokenizer: it adds no first token where the template has one."""
     first = processor.tokenizer.bos_token
     return {"add_special_tokens": not (first and chat.startswith(first))}
 

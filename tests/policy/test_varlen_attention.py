@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import torch
-from test_policy_packed import gradients, make_rows, ours, plain, weighted_loss
+from scored_rows import gradients, make_rows, ours, plain, weighted_loss
 from tiny_families import TINY, save_tiny
 from torch.nn import functional as F
 

@@ -158,7 +158,7 @@ def test_what_is_wrong_with_an_adapter_is_one_line(checkpoint: Path, tmp_path: P
     save_file(dict(list(weights.items())[3:]), copies["short"] / "adapter_model.safetensors")
     PromptTuningConfig(num_virtual_tokens=2, task_type="CAUSAL_LM").save_pretrained(tmp_path / "p")
     cases = {
-        "which is not there": lambda: load_policy(copies["gone"]),
+        "which does not exist": lambda: load_policy(copies["gone"]),
         "names no base model": lambda: load_policy(copies["nameless"]),
         "not a JSON object": lambda: load_policy(copies["broken"]),
         "does not fit .*no_such_layer": lambda: load_policy(copies["foreign"]),
