@@ -3,7 +3,7 @@
 Both have the same process, the same threads or device, the same checkpoint, images, prompts, group
 size and response length (end tokens do not end a response here). TRL trains by its own ``train()``;
 after each of its steps we do one of ours, so that both meet the same load of the machine. Our step
-is the one of the project: encode, ``rollout``, ``Updater``. The time runs from the encoded image to
+is the one of the project: encode, ``rollout``, ``Learner``. The time runs from the encoded image to
 the optimizer's step. TRL runs at its best: no reference model, no second forward pass for old
 log-probabilities.
 """
@@ -22,16 +22,16 @@ from datasets import Dataset, Image, List
 from transformers import PrinterCallback, TrainerCallback
 from trl import GRPOConfig, GRPOTrainer
 
-from syngrpo.config import Config
-from syngrpo.method.advantages import accuracy_advantages
+from syngrpo.method.advantages import normalised_advantages
 from syngrpo.policy.encode import Prompt, encode
 from syngrpo.policy.model import Policy
 from syngrpo.rollout.base import Response
 from syngrpo.rollout.native import rollout
 from syngrpo.rollout.token_sampling import Sampling
 from syngrpo.sample import EncodedImage, Sample
-from syngrpo.workflow.learner import Updater
+from syngrpo.workflow.learner import Learner
 from syngrpo.workflow.processes import Processes
+from syngrpo.workflow.run_options import RunOptions
 from syngrpo.workflow.step_metrics import StepMetrics
 from syngrpo.workflow.update_rows import CreditedSegment, UpdateRow
 
@@ -90,41 +90,41 @@ def rewards(completion_ids: list[list[int]], **_: object) -> list[float | None]:
 
 
 class OurStep:
-    """Does one training step with the settings of ``config`` and times it: encode, roll out,
+    """Does one training step with the settings of ``options`` and times it: encode, roll out,
     update."""
 
-    def __init__(self, config: Config, policy: Policy, samples: list[Sample]) -> None:
-        self.config, self.samples = config, samples
+    def __init__(self, options: RunOptions, policy: Policy, samples: list[Sample]) -> None:
+        self.options, self.samples = options, samples
         self.policy = replace(policy, stop_ids=())
-        self.updater = Updater(config, self.policy, Processes())
+        self.learner = Learner(options, self.policy, Processes())
         self.times = Times()
 
     def __call__(self) -> None:
         start = now(self.policy.device)
-        prompts, groups = self.roll_out(self.config.rollout.max_new_tokens)
+        prompts, groups = self.roll_out(self.options.rollout.max_new_tokens)
         middle = now(self.policy.device)
         rows = [credited(prompt, group) for prompt, group in zip(prompts, groups, strict=True)]
-        self.updater.update(rows, StepMetrics())
+        self.learner.update(rows, StepMetrics())
         end = now(self.policy.device)
         self.times.rollout.append(middle - start)
         self.times.update.append(end - middle)
 
     def roll_out(self, new_tokens: int) -> tuple[list[Prompt], list[list[Response]]]:
         """Sample a group of responses to each of the next prompts."""
-        step, count = len(self.times.update), self.config.trainer.groups_per_step
+        step, count = len(self.times.update), self.options.trainer.groups_per_step
         first = step * count % len(self.samples)
         drawn = self.samples[first : first + count]
         prompts = [encode(self.policy, sample, QUESTION) for sample in drawn]
         sampling = Sampling(max_new_tokens=new_tokens)
         seeds = [step * 1000 + i for i in range(count)]
-        size = self.config.rollout.group_size
+        size = self.options.rollout.group_size
         return prompts, rollout(self.policy, prompts, size, sampling, seeds)
 
 
 def credited(prompt: Prompt, group: list[Response]) -> UpdateRow:
     """Make a group's row of the update: plain GRPO, one advantage for each response."""
-    rewards = torch.tensor([reward_of(response.token_ids.tolist()) for response in group])
-    advantages = accuracy_advantages(rewards, floor=0.0)
+    rewards = [reward_of(response.token_ids.tolist()) for response in group]
+    advantages = torch.from_numpy(normalised_advantages(rewards, floor=0.0))
     segments = [
         CreditedSegment(
             token_ids=response.token_ids,
@@ -180,21 +180,21 @@ def take_turns(
     ``model`` is a plain transformers model. ``rows`` is the number of responses that share a
     forward and backward pass of TRL's (None: all). ``options`` are further arguments of GRPOConfig.
     """
-    config, samples = ours.config, ours.samples
-    responses = config.trainer.groups_per_step * config.rollout.group_size
+    options, samples = ours.options, ours.samples
+    responses = options.trainer.groups_per_step * options.rollout.group_size
     rows = rows or responses
-    length = config.rollout.max_new_tokens
+    length = options.rollout.max_new_tokens
     arguments = GRPOConfig(
         **{
             "per_device_train_batch_size": rows,
             "gradient_accumulation_steps": responses // rows,
-            "num_generations": config.rollout.group_size,
+            "num_generations": options.rollout.group_size,
             "max_completion_length": length,
             "generation_kwargs": {"min_new_tokens": length},
-            "learning_rate": config.trainer.learning_rate,
+            "learning_rate": options.trainer.learning_rate,
             "max_steps": steps,
             "beta": 0.0,
-            "bf16": config.model.dtype == "bfloat16",
+            "bf16": options.model.dtype == "bfloat16",
             "activation_checkpointing": False,
             "use_cpu": ours.policy.device.type == "cpu",
             "save_strategy": "no",

@@ -21,8 +21,9 @@ from transformers.utils import logging as transformers_logging
 
 from benchmarks.against_trl import OurStep, Times, make_samples, ratio, take_turns
 from benchmarks.results import write_section
-from syngrpo.config import Config
+from syngrpo.config import options_from
 from syngrpo.policy.loading import load_policy
+from syngrpo.workflow.run_options import RunOptions
 from syngrpo_rooms.starter import STARTER_DIR
 
 LEARNING_RATE = 1e-6
@@ -42,9 +43,11 @@ class Workload:
         return self.side**2
 
     @property
-    def config(self) -> Config:
-        return Config.model_validate(
+    def options(self) -> RunOptions:
+        return options_from(
             {
+                "model": {"path": "starter"},
+                "data": {"train": [{"format": "rooms"}]},
                 "method": {"name": "grpo", "loss": "dapo", "beta": 0.0},
                 "rollout": {"group_size": self.group, "max_new_tokens": self.new_tokens},
                 "trainer": {"groups_per_step": self.prompts, "learning_rate": LEARNING_RATE},
@@ -73,7 +76,7 @@ def measure(
         checkpoint = Path(directory)
         pixels = resized_checkpoint(model, checkpoint, work.side)
         samples = make_samples(work.prompts * 4, pixels, pixels)
-        ours = OurStep(work.config, load_policy(checkpoint, device=device), samples)
+        ours = OurStep(work.options, load_policy(checkpoint, device=device), samples)
         theirs = take_turns(
             ours,
             AutoModelForImageTextToText.from_pretrained(checkpoint, dtype=torch.float32),

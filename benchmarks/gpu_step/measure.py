@@ -14,10 +14,11 @@ from transformers import AutoModelForImageTextToText, AutoProcessor
 from benchmarks.against_trl import OurStep, Times, make_samples, now, take_turns
 from benchmarks.gpu_step.checkpoint import save_checkpoint
 from benchmarks.gpu_step.work import Work
-from syngrpo.config import Config
+from syngrpo.config import options_from
 from syngrpo.policy.loading import load_policy
 from syngrpo.policy.lora import new_adapter
 from syngrpo.policy.model import Policy
+from syngrpo.workflow.run_options import RunOptions
 
 
 @dataclass(frozen=True)
@@ -49,13 +50,15 @@ class Measured:
     peak: int | None
 
 
-def settings(work: Work, run: Run) -> Config:
+def settings(work: Work, run: Run) -> RunOptions:
     """Return the project's configuration of this measurement; other options have their defaults."""
     setting = work.setting
     tokens = work.prompt + setting.group * setting.new_tokens
-    return Config.model_validate(
+    return options_from(
         {
+            "data": {"train": [{"format": "rooms"}]},
             "model": {
+                "path": "starter",
                 "dtype": "bfloat16",
                 "lora": work.lora and {"rank": work.lora.rank, "alpha": work.lora.alpha},
                 "freeze_vision": work.lora is not None,

@@ -18,7 +18,7 @@ import yaml
 
 from experiments.rooms.machine import commit
 from experiments.rooms.matrix import ROOT, Cell, Folders, Matrix, differences, plain, program
-from syngrpo.config import Config
+from syngrpo.workflow.run_options import RunOptions
 
 PATIENCE_S = 10
 """Seconds between asking a process to end (SIGTERM) and killing it (SIGKILL)."""
@@ -77,9 +77,9 @@ def start(
     if done():
         claim.close()
         return None
-    config = matrix.config(cell)
+    options = matrix.options(cell)
     run = folders.run(cell)
-    if run.exists() and _made_otherwise(run, config):
+    if run.exists() and _made_otherwise(run, options):
         shutil.rmtree(run)
         _spent(folders, cell).unlink(missing_ok=True)
     resumed = run.exists()
@@ -141,14 +141,14 @@ def steps_done(folders: Folders, cell: Cell) -> int:
     return int(json.loads(whole[-1])["step"]) if whole else 0
 
 
-def _made_otherwise(run: Path, config: Config) -> bool:
+def _made_otherwise(run: Path, options: RunOptions) -> bool:
     """Whether the run has another configuration. An evaluation has no configuration file; it
     refuses other settings by itself."""
     path = run / "config.yaml"
     if not path.exists():
         return False
-    before = Config.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
-    return bool(differences(plain(before), plain(config)))
+    before = yaml.safe_load(path.read_text(encoding="utf-8"))
+    return bool(differences(plain(before), plain(options.as_values())))
 
 
 def _claim(folders: Folders, cell: Cell) -> IO[str] | None:

@@ -24,6 +24,7 @@ from experiments.rooms.result import (
 )
 from experiments.rooms.settings import STARTER
 from syngrpo.evaluation.evaluation_result import read_lines
+from syngrpo.method import METHODS
 from syngrpo.pages.description_words import word_shares
 from syngrpo.pages.pool_gallery import early_and_late_descriptions, open_pool
 from syngrpo.pages.run_data import RunData, read_run
@@ -53,19 +54,19 @@ WORDS = 20
 def collect(matrix: Matrix, cell: Cell, run: Path, cost: Spent) -> Result:
     """Return the result of a cell from its run directory. Raises InputError if the run is not
     complete."""
-    config = matrix.config(cell)
+    options = matrix.options(cell)
     trained = cell.method != STARTER
     data = read_run(run)
     held_out = _held_out(run, cell)
-    steps = config.trainer.steps if trained else 0
-    for name in config.evaluation.sets:
+    steps = options.trainer.steps if trained else 0
+    for name in options.evaluation.sets:
         if name not in held_out or held_out[name].at(steps) is None:
             raise InputError(f"{run} has no evaluation of {name} at step {steps}; run it again")
     command = ["syngrpo", *matrix.command(cell, Path("RUN"), resume=False)]
     return Result(
         cell=cell,
-        config=plain(config),
-        world=world(config.model.path),
+        config=plain(options.as_values()),
+        world=world(options.model.path),
         command=shlex.join(word.replace(f"{ROOT}/", "") for word in command),
         circumstances={
             "commit": " → ".join(cost.commits),
@@ -76,7 +77,7 @@ def collect(matrix: Matrix, cell: Cell, run: Path, cost: Spent) -> Result:
         held_out=held_out,
         series=_series(data) if trained else {},
         means=_means(data) | _persistence(data) if trained else {},
-        synthesis=_synthesis(data) if config.method.synthesises and trained else {},
+        synthesis=_synthesis(data) if METHODS.get(options.method.name).paints and trained else {},
     )
 
 

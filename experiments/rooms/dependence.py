@@ -135,16 +135,16 @@ def _told_by_words(descriptions: Sequence[str], values: np.ndarray) -> list[np.n
 
 def _by_surroundings(matrix: Matrix, task: str) -> dict[str, Any]:
     """Return D and the sampled accuracy of the starter on the same scenes in other surroundings."""
-    config = matrix.config(Cell(task, "grpo", matrix.settings.seeds[0]))
-    policy = load_policy(STARTER_DIR, device="cpu", dtype=config.model.dtype)
+    options = matrix.options(Cell(task, "grpo", matrix.settings.seeds[0]))
+    policy = load_policy(STARTER_DIR, device="cpu", dtype=options.model.dtype)
     found = {}
     for name, change in CHANGES.items():
         measured = evaluate(
             policy,
             changed_samples(task, change),
-            prompt_style=config.data.prompt_style,
-            max_new_tokens=config.rollout.max_new_tokens,
-            samples_per_prompt=config.rollout.group_size,
+            prompt_style=options.data.prompt_style or "full",
+            max_new_tokens=options.rollout.max_new_tokens,
+            samples_per_prompt=options.rollout.group_size,
         )
         found[name] = {
             metric: [measured.metrics[metric], *measured.intervals[metric]]

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
 from experiments.rooms.settings import SETTINGS, STARTER, Settings, longer
-from syngrpo.config import Config, load_config
+from syngrpo.config import load_config
 from syngrpo.sample import InputError
+from syngrpo.workflow.run_options import RunOptions
 
 ROOT = Path(__file__).parents[2]
 HERE = Path(__file__).parent
@@ -100,10 +101,8 @@ class Matrix:
     def overrides(self, cell: Cell) -> list[str]:
         """Return the overrides of a cell on top of the configuration file of its task."""
         settings = self.settings
-        sets = ", ".join(
-            f"{name}: {{rooms: {name}, task: {cell.task}, count: {settings.held_out}}}"
-            for name in SETS[self.split]
-        )
+        common = f"format: rooms, task: {cell.task}, count: {settings.held_out}"
+        sets = ", ".join(f"{name}: {{split: {name}, {common}}}" for name in SETS[self.split])
         values = {
             "trainer.seed": cell.seed,
             "trainer.steps": settings.steps,
@@ -116,7 +115,7 @@ class Matrix:
         }
         return [f"{key}={value}" for key, value in values.items()] + list(self.extra)
 
-    def config(self, cell: Cell) -> Config:
+    def options(self, cell: Cell) -> RunOptions:
         """Return the resolved configuration of a cell. The starter, which is only evaluated, has
         that of plain GRPO.
 
@@ -134,23 +133,24 @@ class Matrix:
         return arguments + ["--resume"] * resume
 
     def _evaluate(self, cell: Cell, out: Path) -> list[str]:
-        config = self.config(cell)
-        sets = config.evaluation.sets
-        counts = {source.count for source in sets.values()}
+        run = self.options(cell)
+        sets = run.evaluation.sets
+        counts = {source.options["count"] for source in sets.values()}
         if len(counts) != 1:
             raise InputError("evaluation.sets differ in count; the starter is measured on one")
-        data = [w for s in sets.values() for w in ("--data", f"rooms:{cell.task}:{s.rooms}")]
+        splits = [source.options["split"] for source in sets.values()]
+        data = [word for split in splits for word in ("--data", f"rooms:{cell.task}:{split}")]
         options = {
-            "--model": config.model.path,
+            "--model": run.model.path,
             "--out": out,
             "--count": counts.pop(),
-            "--prompt-style": config.data.prompt_style,
-            "--max-new-tokens": config.rollout.max_new_tokens,
-            "--samples-per-prompt": config.evaluation.samples_per_prompt,
-            "--batch-size": config.evaluation.batch_size,
-            "--seed": config.trainer.seed,
-            "--device": config.model.device,
-            "--dtype": config.model.dtype,
+            "--prompt-style": run.data.prompt_style,
+            "--max-new-tokens": run.rollout.max_new_tokens,
+            "--samples-per-prompt": run.evaluation.samples_per_prompt,
+            "--batch-size": run.evaluation.batch_size,
+            "--seed": run.trainer.seed,
+            "--device": run.model.device,
+            "--dtype": run.model.dtype,
         }
         return ["evaluate", *data, *(str(word) for pair in options.items() for word in pair)]
 
@@ -165,9 +165,11 @@ def program() -> list[str]:
     return [sys.executable, "-m", "syngrpo"]
 
 
-def plain(config: Config) -> dict[str, Any]:
-    """Return what decides the results of a run, as plain data: "section.key" → value."""
-    return dict(_leaves(config.model_dump(mode="json", exclude=set(IRRELEVANT)), ""))
+def plain(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what decides the results of a run, as plain data: "section.key" → value. ``values``
+    are those of a configuration."""
+    relevant = {name: section for name, section in values.items() if name not in IRRELEVANT}
+    return dict(_leaves(relevant, ""))
 
 
 def _leaves(value: Any, name: str) -> Iterator[tuple[str, Any]]:

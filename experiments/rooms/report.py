@@ -117,7 +117,7 @@ def _further(settings: Settings) -> str:
 
 
 def _sets(matrix: Matrix) -> list[str]:
-    return list(matrix.config(matrix.cells()[0]).evaluation.sets)
+    return list(matrix.options(matrix.cells()[0]).evaluation.sets)
 
 
 def _left_out(

@@ -89,9 +89,9 @@ def world(model: str) -> dict[str, str]:
 def outdated(result: Result, matrix: Matrix) -> list[str]:
     """Return the reasons why a result is not what the matrix asks for, an empty list if it is.
     Raises InputError for a cell that this version cannot run."""
-    config = matrix.config(result.cell)
-    found = differences(result.config, plain(config))
-    return found + differences(result.world, world(config.model.path))
+    options = matrix.options(result.cell)
+    found = differences(result.config, plain(options.as_values()))
+    return found + differences(result.world, world(options.model.path))
 
 
 def write_result(result: Result, path: Path) -> None:

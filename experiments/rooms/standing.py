@@ -30,7 +30,7 @@ class Standing:
 def standing(matrix: Matrix, cell: Cell, folders: Folders) -> Standing:
     """Return how far one cell is."""
     try:
-        steps = matrix.config(cell).trainer.steps
+        steps = matrix.options(cell).trainer.steps
         path = folders.result(cell)
         result = read_result(path) if path.exists() else None
         why = outdated(result, matrix) if result is not None else []

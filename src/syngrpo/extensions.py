@@ -8,7 +8,9 @@ in the ``__init__`` of the folder that uses it. A registry knows three sorts of 
 3. ``package.module:attribute`` itself, but only where the name comes from the user's own
    configuration or command line (``load``), never from data or over the network (``get``).
 
-Nothing is imported before it is asked for by name.
+Nothing is imported before it is asked for by name. The command line makes a registry before it
+knows which command runs, so this module imports ``syngrpo.sample``, and with it NumPy, only when
+it has an error to report.
 """
 
 from __future__ import annotations
@@ -18,8 +20,6 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, Generic, TypeVar
-
-from syngrpo.sample import InputError
 
 T = TypeVar("T")
 
@@ -94,8 +94,18 @@ class Registry(Generic[T]):
         the name that its samples carry."""
         self._loaded[name] = extension
 
+    def working(self) -> Iterator[tuple[str, T]]:
+        """Yield the name of every extension that can be imported, and the extension."""
+        for name in self.names():
+            try:
+                yield name, self.get(name)
+            except ValueError:  # an InputError; ``syngrpo extensions`` tells it
+                continue
+
     def found(self) -> Iterator[Found]:
         """Import every extension and report it, for ``syngrpo extensions``."""
+        from syngrpo.sample import InputError
+
         for name in self.names():
             target = self._target(name)
             source = self._targets[name][1] if name in self._targets else self._distribution(name)
@@ -114,6 +124,8 @@ class Registry(Generic[T]):
             return self._targets[name][0]
         if name in self._installed():
             return self._installed()[name].value
+        from syngrpo.sample import InputError
+
         known = ", ".join(self.names())
         raise InputError(
             f"{self.kind} {name!r} is unknown; use one of {known}, or package.module:name "
@@ -142,5 +154,7 @@ def _import(target: str, what: str) -> Any:
         for part in attribute.split("."):
             value = getattr(value, part)
     except (ImportError, AttributeError) as error:
+        from syngrpo.sample import InputError
+
         raise InputError(f"{what} cannot be imported from {target} ({error})") from error
     return value

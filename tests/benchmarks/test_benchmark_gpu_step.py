@@ -17,9 +17,9 @@ from benchmarks.gpu_step.devices import device_called
 from benchmarks.gpu_step.memory import Memory, saved_bytes
 from benchmarks.gpu_step.shapes import SHAPES, VOCABULARY, small
 from benchmarks.gpu_step.work import Setting, Work
+from run_options import run_options
 from torch.utils.flop_counter import FlopCounterMode
 
-from syngrpo.config import Config
 from syngrpo.policy.encode import Prompt, encode
 from syngrpo.policy.forward import forward_packed
 from syngrpo.policy.loading import load_policy
@@ -150,7 +150,7 @@ def test_keys_and_values_are_what_transformers_caches(build: Build) -> None:
 def test_weights_and_optimizer_states_are_those_of_a_real_step(build: Build, lora: bool) -> None:
     work, policy, _ = build(lora)
     memory = Memory(work)
-    optimizer = Optimizer(policy, Config())
+    optimizer = Optimizer(policy, run_options())
     for parameter in policy.trainable_parameters():
         parameter.grad = torch.ones_like(parameter)
     held = sum(p.nbytes for p in {id(p): p for p in policy.model.parameters()}.values())

@@ -11,7 +11,8 @@ from data_sets import read_data
 from PIL import Image
 
 from syngrpo.cli.main import main
-from syngrpo.config import load_config, load_data
+from syngrpo.config import load_config
+from syngrpo.formats.source import read_sources
 from syngrpo.formats.survey import survey
 from syngrpo.sample import InputError
 
@@ -56,9 +57,15 @@ def write(path: Path, *rows: Any) -> Path:
     return path
 
 
+def samples_of(path: Path, overrides: list[str] | None = None) -> tuple[Any, Any]:
+    options = load_config(path, overrides or [])
+    return read_sources(options.data, options.evaluation.sets)
+
+
 def config(folder: Path, sources: str, sets: str = "{}", data: str = "") -> Path:
     path = folder / "run.yaml"
-    path.write_text(f"data:\n  train: {sources}\n{data}\nevaluation: {{sets: {sets}}}\n")
+    text = "model: {path: starter}\nmethod: {name: grpo}\n"
+    path.write_text(f"{text}data:\n  train: {sources}\n{data}\nevaluation: {{sets: {sets}}}\n")
     return path
 
 
@@ -150,14 +157,14 @@ def test_training_finds_every_defect_of_every_source_in_one_report(tmp_path: Pat
     sources = "[{path: one.jsonl}, {path: two.jsonl}, {path: gone.jsonl}]"
     path = config(tmp_path, sources, "{val: {path: val.jsonl}}")
     with pytest.raises(InputError) as caught:
-        load_data(load_config(path))
+        samples_of(path)
     text = str(caught.value)
     assert "\n" not in text and text.startswith(f"data file {tmp_path / 'gone.jsonl'} does not")
     assert "one.jsonl:2: " in text and "two.jsonl:2: " in text and "val.jsonl:2: " in text
     assert f"two.jsonl:1: id 'a' is taken by {tmp_path / 'one.jsonl'}:1" in text
     assert "val.jsonl:1" not in text, "an evaluation set may hold ids of the training data"
     with pytest.raises(InputError, match=r"gone\.jsonl"):
-        load_data(load_config(path, ["data.on_bad_row=skip"]))
+        samples_of(path, ["data.on_bad_row=skip"])
 
 
 def test_skipping_prints_the_count_and_sources_are_named(
@@ -166,10 +173,11 @@ def test_skipping_prints_the_count_and_sources_are_named(
     write(tmp_path / "one.jsonl", rec("a"), rec("b", answer=[1, 2, 3]))
     write(tmp_path / "two.jsonl", rec("a"), rec("c"))
     sources = (
-        "[{path: one.jsonl}, {path: two.jsonl, name: second}, {rooms: test, count: 2, size: 64}]"
+        "[{path: one.jsonl}, {path: two.jsonl, name: second}, "
+        "{format: rooms, split: test, count: 2, size: 64}]"
     )
     path = config(tmp_path, sources, "{val: {path: one.jsonl}}", "  on_bad_row: skip")
-    train, held_out = load_data(load_config(path))
+    train, held_out = samples_of(path)
     names = [[(sample.dataset, sample.id) for sample in samples] for samples in train]
     assert names[:2] == [[("one", "a")], [("second", "c")]]
     assert {name for name, _ in names[2]} == {"rooms-rec-test"} and len(names[2]) == 2

@@ -33,6 +33,7 @@ from planted_matrix import DIVERSITY, MORE_DIVERSITY, plant, planted
 from scipy.stats import bootstrap
 
 from syngrpo.boxes import decode_mask
+from syngrpo.method import METHODS
 from syngrpo.pool.store import Pool
 from syngrpo.pool.stored_samples import Observation
 from syngrpo.sample import EncodedImage, InputError
@@ -108,21 +109,20 @@ def test_cells_are_chosen_by_task_method_and_seed() -> None:
 
 def test_methods_differ_in_the_method_alone_and_tuning_sees_dev_alone() -> None:
     matrix = Matrix()
-    ours = matrix.config(Cell("rec", "syn-grpo", 1))
+    ours = matrix.options(Cell("rec", "syn-grpo", 1))
     for method in SETTINGS.methods:
-        config = matrix.config(Cell("rec", method, 1))
+        options = matrix.options(Cell("rec", method, 1))
         for section in ("data", "rollout", "evaluation", "model", "pool", "synthesis"):
-            if section != "synthesis" or config.method.synthesises:
-                assert getattr(config, section) == getattr(ours, section), method
+            if section != "synthesis" or METHODS.get(options.method.name).paints:
+                assert getattr(options, section) == getattr(ours, section), method
         if method != "grpo-clip-higher":  # of one update a rollout it would be plain GRPO
-            assert config.trainer == ours.trainer, method
-    held_out, tuning = matrix.config(Cell("isr", "grpo", 0)), Matrix(split="dev")
-    splits = {source.rooms for source in held_out.evaluation.sets.values()}
+            assert options.trainer == ours.trainer, method
+    held_out, tuning = matrix.options(Cell("isr", "grpo", 0)), Matrix(split="dev")
+    splits = {source.options["split"] for source in held_out.evaluation.sets.values()}
     assert splits == {"test", "ood"}
-    assert [s.rooms for s in tuning.config(Cell("isr", "grpo", 0)).evaluation.sets.values()] == [
-        "dev"
-    ]
-    assert held_out.data.train[0].rooms == "train"
+    sets = tuning.options(Cell("isr", "grpo", 0)).evaluation.sets
+    assert [source.options["split"] for source in sets.values()] == ["dev"]
+    assert held_out.data.train[0].options["split"] == "train"
     assert Folders.of("dev").results != Folders.of("held-out").results
 
 
@@ -223,7 +223,7 @@ def test_longer_training_has_a_section_of_its_own(tmp_path: Path) -> None:
     assert "Trained for longer" not in write_report(matrix, folders).read_text()
     more = matrix.longer
     assert more.settings.steps == 1.5 * SMALL.steps
-    assert more.config(Cell("rec", "grpo", 0)).trainer.steps == more.settings.steps
+    assert more.options(Cell("rec", "grpo", 0)).trainer.steps == more.settings.steps
     plant(more, folders.longer, left_out=lambda cell: cell == Cell("ovd", "grpo", 2))
     text = write_report(matrix, folders).read_text()
     section = text[text.index("## Trained for longer") : text.index("## What was painted")]

@@ -37,7 +37,7 @@ TINY = (
     "data.train.0.count=12",
     "evaluation.every=2",
     "evaluation.samples_per_prompt=2",
-    "evaluation.sets={dev: {rooms: dev, task: isr, count: 2}}",
+    "evaluation.sets={dev: {format: rooms, split: dev, task: isr, count: 2}}",
 )
 STARTER, TRAINED = Cell("isr", "starter", 0), Cell("isr", "syn-grpo", 0)
 

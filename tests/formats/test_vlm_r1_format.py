@@ -8,8 +8,8 @@ from data_sets import read_data, read_file
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from syngrpo.config import Source, load_samples
-from syngrpo.formats import Problems
+from syngrpo.formats.base import Problems
+from syngrpo.formats.source import read_source, source_from_keys
 from syngrpo.formats.vlm_r1 import classes_in, phrase_in
 from syngrpo.sample import InputError, Sample
 
@@ -52,11 +52,12 @@ def test_the_fixtures_say_what_their_rows_say() -> None:
 
 
 def test_files_and_folders_are_joined_by_colons_as_in_vlm_r1() -> None:
-    source = Source.model_validate(
+    source = source_from_keys(
         {"path": f"{FOLDER}/rec.jsonl:{FOLDER}/ovd.jsonl", "images": f"{FOLDER}:{FOLDER}"}
     )
-    assert source.paths == (FOLDER / "rec.jsonl", FOLDER / "ovd.jsonl")
-    assert [sample.dataset for sample in load_samples(source)] == ["rec"] * 6
+    assert source.path == (FOLDER / "rec.jsonl", FOLDER / "ovd.jsonl")
+    samples = read_source(source, source.default_name(), Problems())
+    assert [sample.dataset for sample in samples] == ["rec"] * 6
 
 
 ANSWERS = [

@@ -7,8 +7,8 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+from quick_runs import quick_config
 
-from syngrpo.config import load_config
 from syngrpo.policy.encode import Prompt
 from syngrpo.policy.loading import load_policy
 from syngrpo.policy.model import Policy
@@ -70,10 +70,9 @@ def test_options_that_do_not_go_together_are_errors(policy: Policy, tmp_path: Pa
         make_rollout(missing, policy)
 
 
-def test_one_override_chooses_the_server(tmp_path: Path) -> None:
-    (tmp_path / "run.yaml").write_text("rollout: {group_size: 4}\n")
-    config = load_config(tmp_path / "run.yaml", ["rollout.server=http://127.0.0.1:8421"])
-    assert config.rollout.server == "http://127.0.0.1:8421"
+def test_one_override_chooses_the_server() -> None:
+    options = quick_config(rollout__server="http://127.0.0.1:8421")
+    assert options.rollout.engine_name == "server"
 
 
 @WITHOUT_VLLM

@@ -11,6 +11,8 @@ from experiments.rooms.matrix import Cell, Folders, Matrix, plain
 from experiments.rooms.result import Accuracies, HeldOut, Result, world, write_result
 from experiments.rooms.settings import STARTER
 
+from syngrpo.method import METHODS
+
 GAINS = {
     "starter": -0.25,
     "grpo": 0.0,
@@ -38,20 +40,20 @@ def plant(
 
 
 def planted(matrix: Matrix, cell: Cell) -> Result:
-    config = matrix.config(cell)
+    options = matrix.options(cell)
     trained = cell.method != STARTER
-    steps = config.trainer.steps
+    steps = options.trainer.steps
     at = [0, steps // 2, steps] if trained else [0]
     sets = {
         name: HeldOut(f"{cell.task}/{name}", [_evaluation(matrix, cell, name, s) for s in at])
-        for name in config.evaluation.sets
+        for name in options.evaluation.sets
     }
     level = DIVERSITY * (1 + MORE_DIVERSITY * (cell.method == "syn-grpo"))
-    paints = trained and config.method.synthesises
+    paints = trained and METHODS.get(options.method.name).paints
     return Result(
         cell=cell,
-        config=plain(config),
-        world=world(config.model.path),
+        config=plain(options.as_values()),
+        world=world(options.model.path),
         command=f"syngrpo train {cell.name}",
         circumstances={
             "commit": "0123456789ab",

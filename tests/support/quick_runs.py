@@ -8,7 +8,8 @@ import sqlite3
 from pathlib import Path
 from typing import Any
 
-from syngrpo.config import Config, load_config
+from syngrpo.config import load_config
+from syngrpo.workflow.run_options import RunOptions
 
 CONFIG = Path(__file__).parents[2] / "configs" / "demo.yaml"
 
@@ -45,7 +46,7 @@ CONTRACT = [
 """The metrics that every run writes."""
 
 QUICK = {
-    "data.train": "[{rooms: train, count: 24}]",
+    "data.train": "[{format: rooms, split: train, count: 24}]",
     "rollout.group_size": 4,
     "rollout.max_new_tokens": 64,
     "trainer.groups_per_step": 3,
@@ -64,7 +65,7 @@ def overrides(**changed: Any) -> list[str]:
     return [f"{key}={value}" for key, value in (QUICK | named).items()]
 
 
-def quick_config(**changed: Any) -> Config:
+def quick_config(**changed: Any) -> RunOptions:
     return load_config(CONFIG, overrides(**changed))
 
 

@@ -13,10 +13,10 @@ from typing import Any
 
 import torch
 import warm_processes
+from run_options import run_options
 from small_device import room_for
 from tiny_models import random_sample
 
-from syngrpo.config import Config
 from syngrpo.policy.encode import encode
 from syngrpo.policy.loading import load_policy
 from syngrpo.policy.model import Policy
@@ -24,8 +24,9 @@ from syngrpo.policy.model_options import LoraOptions
 from syngrpo.rollout.native import rollout
 from syngrpo.rollout.token_sampling import Sampling
 from syngrpo.sample import InputError
-from syngrpo.workflow.learner import Updater
+from syngrpo.workflow.learner import Learner
 from syngrpo.workflow.processes import Processes
+from syngrpo.workflow.run_options import RunOptions
 from syngrpo.workflow.step_metrics import StepMetrics
 from syngrpo.workflow.update_rows import CreditedSegment, UpdateRow
 
@@ -54,8 +55,8 @@ class Case:
     room: int | None = None
     where: str = "forward"
 
-    def config(self, sharding: str) -> Config:
-        return Config.model_validate(
+    def config(self, sharding: str) -> RunOptions:
+        return run_options(
             {
                 "method": {"name": "grpo", "beta": self.beta},
                 "data": {"prompt_style": "brief"},
@@ -73,7 +74,7 @@ class Case:
 
 @dataclass
 class Outcome:
-    """``state`` is the updater's, whole, after the last step, ``earlier`` before it; ``local``
+    """``state`` is the learner's, whole, after the last step, ``earlier`` before it; ``local``
     bytes of trained weights in one process; ``tried`` tokens of each of its passes."""
 
     losses: list[float] = field(default_factory=list)
@@ -135,18 +136,18 @@ def updated(
 ) -> Outcome:
     """A few updates and a rollout; from ``state`` on, which the main process has, if any."""
     policy = load(directory, case, sharding, processes)
-    updater = Updater(case.config(sharding), policy, processes)
+    learner = Learner(case.config(sharding), policy, processes)
     if state is not None:
-        updater.load_state_dict(state if processes.is_main else None)
+        learner.load_state_dict(state if processes.is_main else None)
     rows = [row for _, row in processes.part(all_rows(policy, case.rows, case.beta))]
     outcome = Outcome()
     last = processes.rank == processes.count - 1
     with room_for(policy, case.room if case.room and last else 10**9, case.where) as tried:
         for _ in range(steps):
             metrics = StepMetrics()
-            outcome.earlier = copy.deepcopy(updater.state_dict() or {})
+            outcome.earlier = copy.deepcopy(learner.state_dict())
             try:
-                updater.update(rows, metrics)
+                learner.update(rows, metrics)
             except InputError as error:
                 outcome.problem = str(error)
                 break
@@ -166,7 +167,7 @@ def updated(
         for weight in policy.trainable_parameters()
         for tensor in [weight.to_local() if hasattr(weight, "to_local") else weight]
     )
-    outcome.state = updater.state_dict() or {}
+    outcome.state = learner.state_dict()
     return outcome
 
 

@@ -14,7 +14,6 @@ from syngrpo.data_server.client import InlineClient
 from syngrpo.data_server.options import SynthesisSettings
 from syngrpo.painting.gate import GateThresholds
 from syngrpo.policy.loading import load_policy
-from syngrpo.pool.sampling import SamplingPolicy
 from syngrpo.pool.store import Pool
 from syngrpo.sample import Sample
 from syngrpo.workflow.groups import Group
@@ -76,7 +75,7 @@ def watched_trainer(
         queue_limit=config.synthesis.queue_limit,
         generator="rooms",
     )
-    client = InlineClient(settings, SamplingPolicy(**config.pool.model_dump()), seed=0)
+    client = InlineClient(settings, config.pool, seed=0)
     tasks = {seed.task for seed in seeds}
     yield WatchedTrainer(config, load_policy(STARTER_DIR), Processes(), client, tasks)
     client.close()

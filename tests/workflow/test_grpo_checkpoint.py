@@ -159,7 +159,7 @@ def test_a_full_disk_is_one_line_and_leaves_the_previous_checkpoint(tmp_path, fi
         save(tmp_path, 2, {"model": lambda path: _write_model(path, 2), "pool": fill})
     message = str(caught.value)
     assert "\n" not in message and f"writing {tmp_path}/step-2 needs more than 0.2" in message
-    assert "MB are free" in message and "--run-dir" in message
+    assert "MB are free" in message and "choose another directory" in message
     assert [path.name for path in tmp_path.iterdir()] == ["step-1"]
     assert _assert_whole(tmp_path) == 1
 

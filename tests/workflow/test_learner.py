@@ -10,19 +10,20 @@ from typing import Any
 
 import pytest
 import torch
+from run_options import run_options
 from small_device import room_for
 from tiny_families import save_tiny
 from tiny_models import random_sample
 
-from syngrpo.config import Config
 from syngrpo.policy.encode import encode
 from syngrpo.policy.loading import load_policy
 from syngrpo.policy.model import Policy
 from syngrpo.policy.packed import PackedRow, Segment, segment_logprobs
 from syngrpo.sample import InputError
-from syngrpo.workflow.learner import Updater
+from syngrpo.workflow.learner import Learner
 from syngrpo.workflow.micro_batches import count_tokens, micro_batches
 from syngrpo.workflow.processes import Processes
+from syngrpo.workflow.run_options import RunOptions
 from syngrpo.workflow.size_check import check_sizes
 from syngrpo.workflow.step_metrics import StepMetrics
 from syngrpo.workflow.update_rows import CreditedSegment, UpdateRow
@@ -37,7 +38,7 @@ def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return save_tiny(tmp_path_factory.mktemp("tiny"), "qwen2_5_vl")
 
 
-def make_config(**changed: Any) -> Config:
+def make_config(**changed: Any) -> RunOptions:
     """``section__key=value``."""
     sections: dict[str, dict[str, Any]] = {
         "method": {"name": "grpo", "beta": 0.0},
@@ -48,7 +49,7 @@ def make_config(**changed: Any) -> Config:
     for name, value in changed.items():
         section, _, key = name.partition("__")
         sections[section][key] = value
-    return Config.model_validate(sections)
+    return run_options(sections)
 
 
 def make_rows(policy: Policy, gap: float = 0.0) -> list[UpdateRow]:
@@ -79,7 +80,7 @@ def make_rows(policy: Policy, gap: float = 0.0) -> list[UpdateRow]:
 
 def updated(
     directory: Path,
-    config: Config,
+    config: RunOptions,
     gap: float = 0.0,
     room: int | None = None,
     where: str = "forward",
@@ -87,9 +88,9 @@ def updated(
     """Return clipped gradients, metrics, and the number of tokens of every pass."""
     policy = load_policy(directory)
     rows, metrics = make_rows(policy, gap), StepMetrics()
-    updater = Updater(config, policy, Processes())
+    learner = Learner(config, policy, Processes())
     with room_for(policy, room or 10**9, where) as passes:
-        updater.update(rows, metrics)
+        learner.update(rows, metrics)
     gradients = {n: p.grad for n, p in policy.model.named_parameters() if p.grad is not None}
     return gradients, metrics.record(1), passes
 
@@ -127,7 +128,7 @@ def test_micro_batches_hold_everything_once_and_keep_to_the_budget(directory: Pa
 
 @pytest.mark.parametrize("loss", ["grpo", "dapo"])
 def test_every_budget_gives_the_loss_of_one_group_at_a_time(directory: Path, loss: str) -> None:
-    def config(budget: int) -> Config:
+    def config(budget: int) -> RunOptions:
         twice = {"trainer__updates_per_rollout": 2, "method__loss": loss}
         return make_config(trainer__token_budget=budget, **twice)
 
@@ -150,14 +151,14 @@ def test_a_group_larger_than_the_budget_is_an_error(directory: Path) -> None:
     fresh = [replace(r, segments=[s for s in r.segments if not s.settled]) for r in rows]
     longest = max(map(count_tokens, fresh))
     before = {n: p.clone() for n, p in policy.model.named_parameters()}
-    updater = Updater(make_config(trainer__token_budget=longest - 1), policy, Processes())
+    learner = Learner(make_config(trainer__token_budget=longest - 1), policy, Processes())
     message = f"{longest} tokens .* trainer.token_budget {longest - 1}; set .* to {longest} or more"
     with pytest.raises(InputError, match=message):
-        updater.update(rows, StepMetrics())
+        learner.update(rows, StepMetrics())
     for name, parameter in policy.model.named_parameters():
         assert torch.equal(parameter, before[name])
     # The settled description beside it may go to a row of its own.
-    Updater(make_config(trainer__token_budget=longest), policy, Processes()).update(
+    Learner(make_config(trainer__token_budget=longest), policy, Processes()).update(
         rows, StepMetrics()
     )
 
@@ -199,9 +200,9 @@ def test_out_of_memory_halves_the_budget_and_starts_over(
 def test_out_of_memory_twice_is_an_error_that_names_a_budget(directory: Path) -> None:
     policy = load_policy(directory)
     before = {n: p.clone() for n, p in policy.model.named_parameters()}
-    updater = Updater(make_config(), policy, Processes())
+    learner = Learner(make_config(), policy, Processes())
     with room_for(policy, 60), pytest.raises(InputError, match="and again with") as error:
-        updater.update(make_rows(load_policy(directory)), StepMetrics())
+        learner.update(make_rows(load_policy(directory)), StepMetrics())
     again = int(str(error.value).split("again with ")[1].split(";")[0])
     assert f"set trainer.token_budget to {again // 2}, or" in str(error.value)
     for name, parameter in policy.model.named_parameters():
@@ -214,14 +215,14 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_saves_the_batch(
 ) -> None:
     policy = load_policy(directory)
     rows = make_rows(policy)
-    updater = Updater(make_config(), policy, Processes(), tmp_path)
-    updater.update(rows, StepMetrics())
+    learner = Learner(make_config(), policy, Processes(), tmp_path)
+    learner.update(rows, StepMetrics())
     before = {n: p.clone() for n, p in policy.model.named_parameters()}
     rows[1].segments[0].advantages[2] = value
     with pytest.raises(
         InputError, match=r"step 2: the loss is .* lower trainer.learning_rate"
     ) as e:
-        updater.update(rows, StepMetrics())
+        learner.update(rows, StepMetrics())
     assert "\n" not in str(e.value) and str(tmp_path / "failed-step-2") in str(e.value)
     for name, parameter in policy.model.named_parameters():
         assert torch.equal(parameter, before[name])
@@ -255,7 +256,7 @@ def test_fresh_tokens_are_weighted_by_training_against_sampling(
     monkeypatch.setattr("syngrpo.workflow.learner.segment_logprobs", watched)
     config = make_config(rollout__tis_cap=cap)
     metrics = StepMetrics()
-    Updater(config, policy, Processes()).update(rows, metrics)
+    Learner(config, policy, Processes()).update(rows, metrics)
     segments = {id(s.token_ids): s for row in rows for s in row.segments}
     fresh = [s for s in segments.values() if not s.settled]
     gaps, capped = [], 0

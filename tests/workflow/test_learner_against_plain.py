@@ -9,17 +9,18 @@ from typing import Any
 import pytest
 import torch
 from plain_transformers import plain_logprobs
+from run_options import run_options
 from tiny_families import save_tiny
 from tiny_models import random_sample
 from transformers import AutoModelForImageTextToText
 
-from syngrpo.config import Config
 from syngrpo.policy.encode import encode
 from syngrpo.policy.loading import load_policy
 from syngrpo.policy.model import Policy
 from syngrpo.policy.model_options import LoraOptions
-from syngrpo.workflow.learner import Updater
+from syngrpo.workflow.learner import Learner
 from syngrpo.workflow.processes import Processes
+from syngrpo.workflow.run_options import RunOptions
 from syngrpo.workflow.step_metrics import StepMetrics
 from syngrpo.workflow.update_rows import CreditedSegment, UpdateRow
 
@@ -28,8 +29,8 @@ LENGTHS = ((5, 1, 9), (4, 12))
 RATE, BETA, CAP = 1e-3, 0.04, 2.0
 
 
-def make_config(**trainer: Any) -> Config:
-    return Config.model_validate(
+def make_config(**trainer: Any) -> RunOptions:
+    return run_options(
         {
             "method": {"name": "grpo", "beta": BETA},
             "rollout": {"temperature": 0.8, "tis_cap": CAP},
@@ -104,7 +105,7 @@ def test_weights_after_one_update(tmp_path: Path, name: str, attention: str, fre
     if freeze:
         model.model.visual.requires_grad_(False)
     before = {n: p.detach().clone() for n, p in model.named_parameters()}
-    Updater(make_config(), policy, Processes()).update(rows, metrics)
+    Learner(make_config(), policy, Processes()).update(rows, metrics)
     loss = plain_update(model, reference, rows, policy.banned)
     assert metrics.record(1)["loss"] == pytest.approx(loss, abs=1e-5)
     wanted, moved = dict(model.named_parameters()), 0
@@ -129,7 +130,7 @@ def test_bfloat16_weights_are_the_rounding_of_float32_masters(tmp_path: Path) ->
         policy = load_policy(directory, dtype="bfloat16")
         policy.keep_reference()
         config = make_config(learning_rate=1e-5, master_weights=masters)
-        updater, rows = Updater(config, policy, Processes()), make_rows(policy)
+        learner, rows = Learner(config, policy, Processes()), make_rows(policy)
         copies = {
             n: p.detach().float().clone().requires_grad_()
             for n, p in policy.model.named_parameters()
@@ -137,7 +138,7 @@ def test_bfloat16_weights_are_the_rounding_of_float32_masters(tmp_path: Path) ->
         plain = torch.optim.AdamW(copies.values(), 1e-5, weight_decay=0)
         before = {n: p.detach().clone() for n, p in policy.model.named_parameters()}
         for _ in range(4):
-            updater.update(rows, StepMetrics())
+            learner.update(rows, StepMetrics())
             for name, weight in policy.model.named_parameters():
                 copies[name].grad = weight.grad.float() if weight.grad is not None else None
             plain.step()
@@ -158,15 +159,15 @@ def test_a_checkpoint_keeps_master_weights(tmp_path: Path) -> None:
     for resumed in (False, True):
         policy = load_policy(directory, dtype="bfloat16")
         policy.keep_reference()
-        updater, rows = Updater(config, policy, Processes()), make_rows(policy)
+        learner, rows = Learner(config, policy, Processes()), make_rows(policy)
         if resumed:
-            updater.load_state_dict(torch.load(tmp_path / "state.pt", weights_only=True))
+            learner.load_state_dict(torch.load(tmp_path / "state.pt", weights_only=True))
         for step in range(resumed * 2, 4):
             if step == 2 and not resumed:
-                torch.save(updater.state_dict(), tmp_path / "state.pt")
-            updater.update(rows, StepMetrics())
-        weights.append(updater.state_dict()["weights"])
-        assert updater.optimizer.steps == 4
+                torch.save(learner.state_dict(), tmp_path / "state.pt")
+            learner.update(rows, StepMetrics())
+        weights.append(learner.state_dict()["weights"])
+        assert learner.optimizer.steps == 4
     assert all(w.dtype == torch.float32 for w in weights[0].values())
     for name, weight in weights[0].items():
         assert torch.equal(weight, weights[1][name]), name
@@ -176,10 +177,10 @@ def test_adapters_of_a_bfloat16_model_are_float32(tmp_path: Path) -> None:
     policy = load_policy(
         save_tiny(tmp_path, "qwen2_5_vl"), dtype="bfloat16", lora=LoraOptions(2, 4)
     )
-    updater = Updater(make_config(), policy, Processes())
+    learner = Learner(make_config(), policy, Processes())
     assert {p.dtype for p in policy.trainable_parameters()} == {torch.float32}
-    assert policy.base.dtype == torch.bfloat16 and not updater.optimizer.masters
+    assert policy.base.dtype == torch.bfloat16 and not learner.optimizer.masters
     before = [p.detach().clone() for p in policy.trainable_parameters()]
-    updater.update(make_rows(policy), StepMetrics())
+    learner.update(make_rows(policy), StepMetrics())
     after = policy.trainable_parameters()
     assert any(not torch.equal(a, b) for a, b in zip(after, before, strict=True))

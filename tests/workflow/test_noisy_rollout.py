@@ -4,8 +4,10 @@ import math
 
 import pytest
 import torch
+from run_options import run_options
 
-from syngrpo.config import Config
+from syngrpo.method.base import Distortion
+from syngrpo.method.noisy_rollout import NoisyRollout
 from syngrpo.policy.encode import Prompt, encode
 from syngrpo.policy.loading import load_policy
 from syngrpo.policy.model import Policy
@@ -14,9 +16,9 @@ from syngrpo.pool.stored_samples import PoolSample
 from syngrpo.rollout.base import Response
 from syngrpo.rollout.native import rollout
 from syngrpo.rollout.token_sampling import Sampling
+from syngrpo.workflow.distorted_rollout import distorted, distorted_rollout
 from syngrpo.workflow.groups import score_group
-from syngrpo.workflow.learner import Updater
-from syngrpo.workflow.noisy_rollout import NoisyRollout, distorted, waning
+from syngrpo.workflow.learner import Learner
 from syngrpo.workflow.processes import Processes
 from syngrpo.workflow.step_metrics import StepMetrics
 from syngrpo.workflow.update_rows import fresh_row
@@ -43,12 +45,12 @@ def texts(group: list[Response]) -> list[str]:
 def test_the_clean_half_is_a_plain_rollout_and_the_other_half_is_not(policy: Policy) -> None:
     prompts = prompts_of(policy)
     plain = rollout(policy, prompts, 3, SAMPLING, [1, 2])
-    mixed = NoisyRollout(rollout, lambda: 0.9)(policy, prompts, 5, SAMPLING, [1, 2])
+    mixed = distorted_rollout(rollout, Distortion(0.5, 0.9), policy, prompts, 5, SAMPLING, [1, 2])
     for clean, group in zip(plain, mixed, strict=True):
         assert len(group) == 5 and texts(group[:3]) == texts(clean)
         assert all(response.logprobs.isfinite().all() for response in group[:3])
         assert all(response.logprobs.isnan().all() for response in group[3:])
-    again = NoisyRollout(rollout, lambda: 0.9)(policy, prompts, 5, SAMPLING, [1, 2])
+    again = distorted_rollout(rollout, Distortion(0.5, 0.9), policy, prompts, 5, SAMPLING, [1, 2])
     assert [texts(group) for group in again] == [texts(group) for group in mixed]
 
 
@@ -60,7 +62,7 @@ def test_the_distorted_responses_are_those_to_the_distorted_image(policy: Policy
         return rollout(policy, prompts, *others)
 
     prompts = prompts_of(policy)
-    groups = NoisyRollout(watched, lambda: 0.6)(policy, prompts, 4, SAMPLING, [1, 2])
+    groups = distorted_rollout(watched, Distortion(0.5, 0.6), policy, prompts, 4, SAMPLING, [1, 2])
     ((*clean, first, _),) = asked
     assert clean == prompts
     row = PackedRow(first, [Segment(r.token_ids) for r in groups[0][2:]])
@@ -84,22 +86,17 @@ def test_noise_is_what_a_diffusion_process_adds(policy: Policy) -> None:
     assert not torch.equal(one, other)
 
 
-def test_noise_wanes_along_a_sigmoid() -> None:
-    values = [waning(0.5, done, 60) for done in range(61)]
-    assert values == sorted(values, reverse=True)
-    assert values[0] == pytest.approx(0.5, abs=1e-6) and values[-1] < 1e-4
-    assert values[40] == pytest.approx(0.25)
-
-
 def test_the_update_is_that_of_the_original_image_without_a_correction(policy: Policy) -> None:
     """As if all responses had been sampled from the original: the ratio to training's own
     log-probabilities is 1, and those of the distorted image weigh nothing."""
-    groups = NoisyRollout(rollout, lambda: 0.6)(policy, prompts_of(policy), 4, SAMPLING, [1, 2])
+    groups = distorted_rollout(
+        rollout, Distortion(0.5, 0.6), policy, prompts_of(policy), 4, SAMPLING, [1, 2]
+    )
     prompts = prompts_of(policy)
     weights = []
     for known in (False, True):
         own = load_policy(STARTER_DIR)
-        config = Config.model_validate(
+        config = run_options(
             {"method": {"name": "noisy-rollout", "beta": 0.0}, "trainer": {"learning_rate": 1e-3}}
         )
         rows = []
@@ -107,7 +104,7 @@ def test_the_update_is_that_of_the_original_image_without_a_correction(policy: P
             drawn = PoolSample(sample, visits=0, job_id=None, diversity_mean=None)
             group = score_group(i, drawn, prompt, responses)
             group.accuracy[:] = torch.tensor([0.0, 0.2, 0.7, 1.0])
-            row = fresh_row(group, own.tokenizer, config.method)
+            row = fresh_row(group, own.tokenizer, NoisyRollout(config.method, 60))
             if known:
                 segments = [Segment(s.token_ids) for s in row.segments]
                 (scored,) = segment_logprobs(own, [PackedRow(prompt, segments)])
@@ -115,7 +112,7 @@ def test_the_update_is_that_of_the_original_image_without_a_correction(policy: P
                     object.__setattr__(segment, "old_logprobs", score.logprobs.detach())
             rows.append(row)
         metrics = StepMetrics(("rec",))
-        Updater(config, own, Processes()).update(rows, metrics)
+        Learner(config, own, Processes()).update(rows, metrics)
         weights.append(own.trainable_parameters())
         assert metrics.state() is not None
     for ours, theirs in zip(*weights, strict=True):

@@ -8,9 +8,9 @@ import numpy as np
 from PIL import Image
 
 from syngrpo.boxes import decode_mask
+from syngrpo.cli.train import run_training
 from syngrpo.config import load_config
 from syngrpo.pool.store import Pool
-from syngrpo.workflow.run import train
 
 CONFIG = Path(__file__).parents[2] / "configs" / "photos-rec.yaml"
 
@@ -18,7 +18,7 @@ CONFIG = Path(__file__).parents[2] / "configs" / "photos-rec.yaml"
 def test_two_steps_on_photographs(tmp_path):
     overrides = ["trainer.steps=2", "synthesis.mode=inline", "evaluation.samples_per_prompt=0"]
     run = tmp_path / "run"
-    train(load_config(CONFIG, overrides), run, resume=False)
+    run_training(load_config(CONFIG, overrides), run, resume=False)
 
     steps = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     assert [row["step"] for row in steps] == [1, 2]

@@ -86,7 +86,7 @@ def test_two_ranks_train_as_one_process_does_also_when_one_is_killed(
 def test_an_input_error_of_a_rank_is_one_line(
     tmp_path: Path, processes: ExitStack, cluster: str
 ) -> None:
-    few = {"data__train": "[{rooms: train, count: 2}]"}
+    few = {"data__train": "[{format: rooms, split: train, count: 2}]"}
     words = train_arguments(tmp_path / "run", "--ray", cluster, **few)
     refused = start(processes, tmp_path, *words)
     assert refused.wait() == 2

@@ -75,7 +75,10 @@ def test_no_data_too_little_and_no_model(tmp_path: Path) -> None:
     run = tmp_path / "run"
     wrong: list[tuple[dict[str, Any], tuple[str, ...]]] = [
         ({"data__train": "[{path: empty.jsonl}]"}, ("empty.jsonl is empty", "docs/data.md")),
-        ({"data__train": "[{rooms: train, count: 2}]"}, ("holds 2 samples", "groups_per_step")),
+        (
+            {"data__train": "[{format: rooms, split: train, count: 2}]"},
+            ("holds 2 samples", "groups_per_step"),
+        ),
         ({"model__path": "gone"}, ("gone does not exist", "model.path")),
         ({"model__path": tmp_path}, (str(tmp_path), "check model.path")),
         ({"trainer__steps": "many"}, ("trainer.steps", "'many'", "integer")),

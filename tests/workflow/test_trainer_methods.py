@@ -11,7 +11,7 @@ from rich.console import Console
 from transformers import AutoModelForImageTextToText, AutoProcessor
 from watched_trainer import watched_trainer
 
-from syngrpo.workflow.run import train
+from syngrpo.cli.train import run_training
 from syngrpo_rooms.dataset import rooms_samples
 from syngrpo_rooms.starter import STARTER_DIR
 
@@ -26,7 +26,7 @@ METHODS: dict[str, dict[str, Any]] = {
 
 
 def run(folder: Path, **changed: Any) -> list[dict[str, Any]]:
-    train(quick_config(**changed), folder, resume=False, console=Console(quiet=True))
+    run_training(quick_config(**changed), folder, resume=False, console=Console(quiet=True))
     return metrics(folder)
 
 

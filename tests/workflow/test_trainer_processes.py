@@ -15,13 +15,14 @@ from quick_runs import metrics, pool_contents, train_arguments, without_time
 from transformers import AutoModelForImageTextToText
 
 MIXED = (
-    "[{rooms: train, count: 8, weight: 2}, {rooms: train, task: ovd, count: 8}, "
-    "{rooms: train, task: isr, count: 8}]"
+    "[{format: rooms, split: train, count: 8, weight: 2}, "
+    "{format: rooms, split: train, task: ovd, count: 8}, "
+    "{format: rooms, split: train, task: isr, count: 8}]"
 )
 SHARDED = {
     "trainer__sharding": "full",
     "method__beta": 0.1,
-    "evaluation__sets": "{test: {rooms: test, count: 2}}",
+    "evaluation__sets": "{test: {format: rooms, split: test, count: 2}}",
 }
 TRACKED = {"logging__trackers": "[tensorboard]"}
 

@@ -16,7 +16,7 @@ from syngrpo.pool.store import Pool
 
 STEPS = 6
 RUN = {"trainer__steps": STEPS, "trainer__warmup_steps": 4, "trainer__schedule": "cosine"}
-EVALUATED = {"evaluation__sets": "{test: {rooms: test, count: 2}}"}
+EVALUATED = {"evaluation__sets": "{test: {format: rooms, split: test, count: 2}}"}
 
 
 def finish(run: Path, *flags: str, **changed: object) -> None:

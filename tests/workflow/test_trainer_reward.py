@@ -100,12 +100,13 @@ def test_one_description_from_its_response_to_the_gradient_on_its_scene_tokens(
         scored.clear()
         second = trainer.watched_step()
         item, group = measured_item(second)
-        pending, method = item.pending, trainer.config.method
+        pending, method = item.pending, trainer.options.method
 
         # The response that wrote it …
         (writer,) = [g for g in first.scored if g.drawn.sample.id == pending.parent_id]
-        response = next(r for r in writer.responses if torch.equal(r.token_ids, pending.token_ids))
-        assert torch.equal(response.logprobs, pending.logprobs)
+        token_ids, sampled = map(torch.from_numpy, (pending.token_ids, pending.logprobs))
+        response = next(r for r in writer.responses if torch.equal(r.token_ids, token_ids))
+        assert torch.equal(response.logprobs, sampled)
         text = response.text.split("<scene>")[1].split("</scene>")[0]
         # … the job …
         database = sqlite3.connect(tmp_path / "pool.db")
@@ -126,10 +127,10 @@ def test_one_description_from_its_response_to_the_gradient_on_its_scene_tokens(
         reward = float(np.clip((diversity - mean) / (spread + EPSILON), -2, 2))
         assert item.reward == pytest.approx(reward, abs=1e-6) and reward != 0
         # … and the gradient of the step's loss.
-        scene = scene_tokens(trainer.policy, pending.token_ids, response.text)
+        scene = scene_tokens(trainer.policy, token_ids, response.text)
         assert 2 < len(scene) < len(pending.token_ids) - 2
-        (logprobs,) = [scores for ids, scores in scored if ids is pending.token_ids]
-        ratio = (logprobs.detach() - pending.logprobs).exp().clamp(max=method.max_ratio)
+        (logprobs,) = [scores for ids, scores in scored if torch.equal(ids, token_ids)]
+        ratio = (logprobs.detach() - sampled).exp().clamp(max=method.max_ratio)
         assert not torch.allclose(ratio, torch.ones(()), atol=1e-3)  # the policy has moved on
         rows = 4 * 4
         wanted = torch.zeros(len(logprobs))
@@ -142,14 +143,15 @@ def assert_parameter_gradients_equal_plain_transformers(
     trainer: Trainer, item: Settled, scene: list[int], folder: Path
 ) -> None:
     """An update from this description alone: its gradient on every weight, and what it does."""
-    policy, pending, method = trainer.policy, item.pending, trainer.config.method
+    policy, pending, method = trainer.policy, item.pending, trainer.options.method
+    token_ids, sampled = map(torch.from_numpy, (pending.token_ids, pending.logprobs))
     policy.save(folder / "before")
     trainer.update([], [item])
     policy.save(folder / "after")
     prompt = encode(policy, item.parent, item.parent.question)
     plain = load_plain(folder / "before")
-    (logprobs,) = plain_logprobs(plain, prompt, [pending.token_ids], policy.banned)
-    ratio = (logprobs.detach() - pending.logprobs).exp().clamp(max=method.max_ratio)
+    (logprobs,) = plain_logprobs(plain, prompt, [token_ids], policy.banned)
+    ratio = (logprobs.detach() - sampled).exp().clamp(max=method.max_ratio)
     gain = method.diversity_weight * item.reward * ratio * logprobs
     (-gain[scene].mean()).backward()
     for (name, ours), (other, theirs) in zip(
@@ -159,16 +161,14 @@ def assert_parameter_gradients_equal_plain_transformers(
         scale = float(theirs.grad.abs().max())
         torch.testing.assert_close(ours.grad, theirs.grad, rtol=1e-3, atol=1e-4 * scale, msg=name)
     with torch.no_grad():
-        (after,) = plain_logprobs(
-            load_plain(folder / "after"), prompt, [pending.token_ids], policy.banned
-        )
+        (after,) = plain_logprobs(load_plain(folder / "after"), prompt, [token_ids], policy.banned)
         assert float((after - logprobs)[scene].sum()) * item.reward > 0
 
 
 @pytest.mark.parametrize("relative", [False, True])
 @pytest.mark.parametrize("name", ["syn-grpo", "syn-grpo-no-smoothing"])
 def test_the_reward_in_all_its_forms(tmp_path: Path, name: str, relative: bool) -> None:
-    changed = {"method__name": name, "method__relative_to_parent": relative}
+    changed = {"method__name": name, "method__credit": "parent" if relative else "baseline"}
     with watched_trainer(tmp_path, **changed) as trainer:
         first, second = trainer.watched_step(), trainer.watched_step()
     item, group = measured_item(second)
@@ -176,7 +176,7 @@ def test_the_reward_in_all_its_forms(tmp_path: Path, name: str, relative: bool) 
     (writer,) = [g for g in first.scored if g.drawn.sample.id == item.pending.parent_id]
     (of_parent,) = diversities([writer])
     assert item.pending.parent_diversity == pytest.approx(of_parent, abs=1e-6)
-    decay = trainer.config.method.smoothing_decay
+    decay = trainer.options.method.smoothing_decay
     now, spread = moving_baseline(brought([first, second], relative), decay)
     if name == "syn-grpo-no-smoothing":
         now, spread = 0.0, 1.0 - EPSILON
@@ -194,7 +194,7 @@ def test_a_rejected_image_counts_as_no_diversity(tmp_path: Path) -> None:
     rejected = [item for item in steps[-1].settled if item.pending.job_id not in measured]
     assert 0 < len(rejected) == steps[-1].record["synthesis/rejected"]
     assert len(rejected) < len(steps[-1].settled)
-    mean, spread = moving_baseline(brought(steps), trainer.config.method.smoothing_decay)
+    mean, spread = moving_baseline(brought(steps), trainer.options.method.smoothing_decay)
     wanted = float(np.clip((0 - mean) / (spread + EPSILON), -2, 2))
     assert wanted < 0
     assert [item.reward for item in rejected] == [pytest.approx(wanted, abs=1e-6)] * len(rejected)

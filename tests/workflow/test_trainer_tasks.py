@@ -11,10 +11,10 @@ from mixed_samples import TASKS, counted, found, nothing_found
 from quick_runs import CONTRACT, metrics, quick_config
 from watched_trainer import Step, watched_trainer
 
+from syngrpo.cli.train import run_training
 from syngrpo.pool.store import Pool
 from syngrpo.sample import Sample
 from syngrpo.workflow.groups import Group
-from syngrpo.workflow.run import train
 from syngrpo.workflow.step_metrics import PER_TASK, StepMetrics
 from syngrpo_rooms.dataset import rooms_samples
 
@@ -51,7 +51,7 @@ def test_a_mixed_run_measures_every_task_apart(tmp_path: Path) -> None:
     quick = {"rollout__max_new_tokens": 40, "rollout__group_size": 3}
     with watched_trainer(tmp_path, seeds=hand_made(), **quick) as trainer:
         steps = [trainer.watched_step() for _ in range(4)]
-        baselines = {task: trainer.baseline.baseline(task) for task in trainer.baseline.tasks}
+        baselines = trainer.method.baselines()
     diversities: dict[str, list[float]] = {task: [] for task in TASKS}
     for step in steps:
         assert step.record.keys() >= {*CONTRACT, *(f"{n}/{t}" for n in PER_TASK for t in TASKS)}
@@ -110,14 +110,15 @@ def test_descriptions_written_for_them_are_counted(tmp_path: Path) -> None:
 
 
 MIXED = (
-    "[{rooms: train, task: rec, count: 8, weight: 2}, {rooms: train, task: ovd, count: 8, "
-    "weight: 1}, {rooms: train, task: isr, count: 8, weight: 1}]"
+    "[{format: rooms, split: train, task: rec, count: 8, weight: 2}, "
+    "{format: rooms, split: train, task: ovd, count: 8, weight: 1}, "
+    "{format: rooms, split: train, task: isr, count: 8, weight: 1}]"
 )
 
 
 def test_one_config_mixes_datasets_by_weight(tmp_path: Path) -> None:
     config = quick_config(data__train=MIXED, trainer__groups_per_step=4, trainer__steps=3)
-    train(config, tmp_path, resume=False)
+    run_training(config, tmp_path, resume=False)
     records = metrics(tmp_path)
     assert [record["step"] for record in records] == [1, 2, 3]
     pool = Pool.open(tmp_path)

@@ -11,15 +11,16 @@ from typing import NoReturn
 
 import typer
 
+from syngrpo.cli.config import config_app
 from syngrpo.cli.data import data_app
 from syngrpo.cli.doctor import doctor
 from syngrpo.cli.evaluate import evaluate_app
+from syngrpo.cli.extensions import COMMANDS, extensions
 from syngrpo.cli.pool import pool_app
 from syngrpo.cli.rollout_server import rollout_server
 from syngrpo.cli.serve import serve
 from syngrpo.cli.train import report, train
 from syngrpo.cli.worker import worker
-from syngrpo_rooms.commands import rooms_app
 
 USAGE_ERROR = 2
 
@@ -28,12 +29,16 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for command in (train, serve, worker, rollout_server, report, doctor):
+for command in (train, serve, worker, rollout_server, report, doctor, extensions):
     app.command()(command)
 app.add_typer(evaluate_app, name="evaluate")
 app.add_typer(data_app, name="data")
 app.add_typer(pool_app, name="pool")
-app.add_typer(rooms_app, name="rooms")
+app.add_typer(config_app, name="config")
+
+
+for name, group in COMMANDS.working():  # those of installed packages
+    app.add_typer(group, name=name)
 
 
 def main() -> NoReturn:

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from syngrpo.cli.options import Processes, Restarts, TrainerRay, trainer_ranks
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from syngrpo.workflow.run_options import RunOptions
 
 
 def train(
@@ -23,20 +28,39 @@ def train(
     processes: Processes = None,
     restarts: Restarts = None,
 ) -> None:
-    """Train a model as the config file says."""
+    """Train a model as the configuration file says."""
     from syngrpo.config import load_config
 
-    resolved = load_config(config, overrides or [])
+    options = load_config(config, overrides or [])
     directory = run_dir if run_dir is not None else _new_run_directory(config, resume)
     ranks = trainer_ranks(ray, processes, restarts)
-    from syngrpo.workflow.run import train as run_training
-
     if ranks is not None:
         from syngrpo.workflow.on_ray.ray_launch import train_on_ray
 
-        train_on_ray(run_training, resolved, directory, resume, ranks)
+        train_on_ray(run_training, options, directory, resume, ranks)
     else:
-        run_training(resolved, directory, resume)
+        run_training(options, directory, resume)
+
+
+def run_training(
+    options: RunOptions, run_dir: Path, resume: bool, console: Console | None = None
+) -> None:
+    """Train with live progress; the main process then writes the report and prints the summary.
+
+    A rank on a Ray cluster calls this, too, with a console of its own. Raises InputError as
+    ``workflow.run.train``.
+    """
+    from syngrpo.pages.run_report import write_report
+    from syngrpo.pages.run_summary import print_summary
+    from syngrpo.pages.training_progress import TrainingProgress
+    from syngrpo.workflow.run import train as train_model
+
+    def show(steps: int, done: int, console: Console) -> TrainingProgress:
+        return TrainingProgress(steps, start=done, console=console)
+
+    if train_model(options, run_dir, resume, show, console):
+        write_report(run_dir)
+        print_summary(run_dir, console)
 
 
 def report(

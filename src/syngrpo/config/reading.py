@@ -1,4 +1,4 @@
-"""YAML file + overrides → Config, and every error in one line."""
+"""A YAML file and overrides → the options of a run; and back to YAML."""
 
 from __future__ import annotations
 
@@ -7,33 +7,33 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from pydantic import ValidationError
 
-from syngrpo.config.errors import describe
-from syngrpo.config.sections import STARTER, Config
-from syngrpo.config.source import split_paths
+from syngrpo.config.validation import options_from
+from syngrpo.formats.source import may_be_hub_name, split_paths
+from syngrpo.policy import MODELS
 from syngrpo.sample import InputError
+from syngrpo.workflow.run_options import RunOptions
+
+_PATH_KEYS = ("path", "images")
 
 
-def load_config(path: Path, overrides: Sequence[str] = ()) -> Config:
-    """Reads a config file and applies overrides such as ``trainer.steps=16``.
+def load_config(path: Path, overrides: Sequence[str] = ()) -> RunOptions:
+    """Read a configuration file and apply overrides such as ``trainer.steps=16``.
 
-    Override values are YAML; lists are indexed by number (``data.train.0.count=10``). Relative
-    paths in the file are relative to the file, those in overrides to the working directory; the
-    result holds absolute ones. Raises InputError, one line naming key, value and what is allowed.
+    The values of overrides are YAML; lists are indexed by number (``data.train.0.limit=10``).
+    Relative paths in the file are relative to the file, those in overrides to the working
+    directory; the result holds absolute ones. Raises InputError, one line that names the key, its
+    value and what is allowed.
     """
-    values = _with_default_sources(_absolute(_read_mapping(path), path.parent.resolve()))
+    values = _absolute(_read_mapping(path), path.parent.resolve())
     for override in overrides:
         _apply(values, override)
-    try:
-        return Config.model_validate(values)
-    except ValidationError as error:
-        raise InputError(f"{path}: {describe(error, Config)}") from None
+    return options_from(values, str(path))
 
 
-def dump_config(config: Config) -> str:
-    """The resolved config as YAML, every key written out; ``load_config`` reads it back."""
-    return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+def dump_config(options: RunOptions) -> str:
+    """Return the options as YAML with every key written out; ``load_config`` reads it back."""
+    return yaml.safe_dump(options.as_values(), sort_keys=False, allow_unicode=True)
 
 
 class _StrictLoader(yaml.SafeLoader):
@@ -88,18 +88,8 @@ def _read_mapping(path: Path) -> dict[str, Any]:
     return {name: {} if section is None else section for name, section in values.items()}
 
 
-def _with_default_sources(values: dict[str, Any]) -> dict[str, Any]:
-    """Writes out the default sources, so that an override can change one key of them."""
-    defaults = Config().model_dump(mode="json")
-    for name, key in (("data", "train"), ("evaluation", "sets")):
-        section = values.setdefault(name, {})
-        if isinstance(section, dict):
-            section.setdefault(key, defaults[name][key])
-    return values
-
-
 def _apply(values: dict[str, Any], override: str) -> None:
-    """Sets ``a.b=value`` in nested dicts and lists; missing and null sections are created."""
+    """Set ``a.b=value`` in nested dicts and lists; create missing and null sections."""
     key, separator, text = override.partition("=")
     if not separator or not all(key.split(".")):
         raise InputError(f"--set {override}: write it as section.key=value")
@@ -126,18 +116,15 @@ def _position(container: Any, name: str, override: str) -> str | int:
     return int(name)
 
 
-_PATH_KEYS = ("path", "images")
-
-
 def _absolute(value: Any, base: Path, section: str = "") -> Any:
-    """Makes the values of keys named path and images absolute, wherever they are nested."""
+    """Make the values of keys named path and images absolute, wherever they are nested."""
     if isinstance(value, list):
         return [_absolute(item, base, section) for item in value]
     if not isinstance(value, dict):
         return value
-    hub = "path" if value.get("format") == "hf" else None
+    hub_key = "path" if may_be_hub_name(value.get("format")) else None
     return {
-        key: _place(item, base, section, may_be_name=key == hub or section == "model")
+        key: _place(item, base, section, may_be_name=key == hub_key or section == "model")
         if key in _PATH_KEYS
         else _absolute(item, base, key)
         for key, item in value.items()
@@ -153,6 +140,6 @@ def _place(value: Any, base: Path, section: str, may_be_name: bool) -> Any:
     if not isinstance(value, str):
         return _absolute(value, base, section)
     place = base / Path(value).expanduser()
-    if may_be_name and (value == STARTER or not place.exists()):
-        return value  # the bundled model, or a name on the hub
+    if may_be_name and ((section == "model" and value in MODELS) or not place.exists()):
+        return value  # a model with a short name, or a name on the hub
     return str(place)

@@ -107,10 +107,12 @@ class InlineClient:
         seed: int = 0,
         weights: Mapping[str, float] | None = None,
     ) -> None:
-        """``weights`` are those of the datasets, as in ``Pool.draw``. Raises InputError when the
-        generator or the pool cannot be used."""
-        self._painter = Painter(settings.make_generator(), load_judges(settings.judges))
-        self.fingerprint = self._painter.fingerprint
+        """``weights`` are those of the datasets, as in ``Pool.draw``. Without a generator nothing
+        can be submitted. Raises InputError when the generator or the pool cannot be used."""
+        self._painter = None
+        if settings.generator is not None:
+            self._painter = Painter(settings.make_generator(), load_judges(settings.judges))
+        self.fingerprint = self._painter.fingerprint if self._painter is not None else ""
         self._pool = Pool.open(settings.directory)
         self._queue = open_queue(self._pool, settings, policy, FOREVER_S)
         self._queue.reclaim_worker(INLINE)  # jobs of a process that was killed
@@ -131,6 +133,9 @@ class InlineClient:
 
     def submit(self, requests: Sequence[JobRequest]) -> SubmitCounts:
         counts = SubmitCounts.of(requests, self._queue.submit(requests))
+        if self._painter is None:
+            assert not requests, "a run without a generator has no jobs"
+            return counts
         while jobs := self._source.lease(1):
             run_job(self._painter, self._source, jobs[0])
         return counts

@@ -1,13 +1,19 @@
-"""Advantages of a group, and which tokens of a response carry them (span credit), and the KL."""
+"""Advantages of a group, and which tokens of a response carry them (span credit), and the KL.
+
+Everything is float32 and NumPy, so that a trainer without PyTorch arrives at the same numbers.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Literal
 
-import torch
-from torch import Tensor
+import numpy as np
+from numpy.typing import NDArray
 
-Scale = Literal["group", "none"]
+Floats = NDArray[np.float32]
+Flags = NDArray[np.bool_]
 
 DEFAULT_FLOOR = 0.15
 DEFAULT_FORMAT_WEIGHT = 0.1
@@ -15,63 +21,76 @@ SMALLEST_FLOOR = 1e-4
 """Divisor for a group of equal rewards when the floor is 0, as in TRL's ``std + 1e-4``."""
 
 
-def accuracy_advantages(
-    accuracies: Tensor, floor: float = DEFAULT_FLOOR, scale: Scale = "group"
-) -> Tensor:
-    """(a_i − mean) / max(std, floor) over the last dimension, (…, G) → (…, G).
+def normalised_advantages(rewards: Sequence[float], floor: float = DEFAULT_FLOOR) -> Floats:
+    """Return (r_i − mean) / max(std, floor) for the G rewards of a group, float32 (G,).
 
     ``std`` is the sample standard deviation (divisor G − 1), the convention of TRL and verl, so
     that plain GRPO here and there agree wherever the floor does not act. The floor keeps small
     luck small: where every answer is wrong, dividing by the std alone turns 0.03 IoU into a
-    full-size gradient.
-
-    ``scale="none"`` only subtracts the mean (Dr. GRPO, arXiv 2503.20783). A group of one has
-    nothing to compare with: its advantage is 0.
+    full-size gradient. A group of one has nothing to compare with: its advantage is 0.
     """
-    centred = accuracies - accuracies.mean(dim=-1, keepdim=True)
-    if scale == "none" or accuracies.shape[-1] < 2:
+    values = np.asarray(rewards, dtype=np.float32)
+    centred = centred_advantages(rewards)
+    if len(values) < 2:
         return centred
-    std = accuracies.std(dim=-1, keepdim=True)
-    return centred / std.clamp_min(max(floor, SMALLEST_FLOOR))
+    std = np.float32(values.astype(np.float64).std(ddof=1))
+    return centred / np.maximum(std, np.float32(max(floor, SMALLEST_FLOOR)))
 
 
-def format_advantages(
-    format_rewards: Tensor,
-    weight: float = DEFAULT_FORMAT_WEIGHT,
-    floor: float = DEFAULT_FLOOR,
-    scale: Scale = "group",
-) -> Tensor:
-    """The format rewards (…, G), normalised on their own, times a small weight.
+def centred_advantages(rewards: Sequence[float], floor: float = 0.0) -> Floats:
+    """Return r_i − mean for the G rewards of a group, float32 (G,) (Dr. GRPO, arXiv 2503.20783).
 
-    Accuracy and format are normalised apart and then added: normalising their sum would let
-    whichever varies more in a group swallow the other.
+    ``floor`` has no meaning here; both functions of ``ADVANTAGES`` take the same arguments.
     """
-    return weight * accuracy_advantages(format_rewards, floor, scale)
+    values = np.asarray(rewards, dtype=np.float32)
+    # Summed one after the other in float32, the order in which PyTorch sums a group of eight.
+    return values - np.float32(values.cumsum()[-1] / np.float32(len(values)))
 
 
-def span_credit(scene_mask: Tensor, accuracy_advantage: float, format_advantage: float) -> Tensor:
-    """Per-token advantages of one fresh response, float32 (L,).
+ADVANTAGES: Mapping[str, Callable[[Sequence[float], float], Floats]] = MappingProxyType(
+    {"group": normalised_advantages, "centred": centred_advantages}
+)
+"""The values of ``method.advantage``: how the rewards of a group become advantages."""
 
-    ``scene_mask`` bool (L,) marks the tokens of ``<scene>…</scene>``. Every token carries the
-    format advantage; all but the scene's carry the accuracy advantage as well, since what the
-    description says cannot have changed the answer. Plain GRPO is credited alike: the methods that
-    are compared differ in synthesis alone. A malformed response without a scene span passes an
-    all-False mask: then every token carries both.
+
+def span_credit(scene: Flags, accuracy_advantage: float, format_advantage: float) -> Floats:
+    """Return the advantage of each token of one fresh response, float32 (L,).
+
+    ``scene`` (L,) marks the tokens of ``<scene>…</scene>``. Every token carries the format
+    advantage; all but the scene's carry the accuracy advantage as well, since what the description
+    says cannot have changed the answer. Plain GRPO is credited alike: the methods that are
+    compared differ in synthesis alone. A malformed response without a scene passes an all-False
+    mask: then every token carries both.
     """
-    accuracy = torch.where(scene_mask, 0.0, float(accuracy_advantage))
-    return (accuracy + float(format_advantage)).float()
+    accuracy = np.where(scene, np.float32(0), np.float32(accuracy_advantage))
+    return accuracy + np.float32(format_advantage)
 
 
-def kl_weights(scene_mask: Tensor, beta: float, scene_beta: float) -> Tensor:
-    """Weight of the KL term per token of one fresh response, float32 (L,): ``scene_beta`` on the
-    scene, ``beta`` elsewhere. Nothing but a KL term and the diversity reward holds the scene, so it
-    may need one where the answer, which is rewarded for being right, does not."""
-    return torch.where(scene_mask, scene_beta, beta).float()
+Part = Literal["answer", "scene", "response"]
+"""The tokens that a custom reward is about: all but the scene, the scene alone, or all."""
 
 
-def settled_credit(scene_mask: Tensor, reward: float, weight: float = 1.0) -> Tensor:
-    """Per-token advantages of one settled response, float32 (L,): weight·ρ on its scene tokens.
+def reward_tokens(scene: Flags, part: Part) -> Floats:
+    """Return 1 for the tokens (L,) that carry a custom reward about this part, else 0, float32."""
+    if part == "response":
+        return np.ones(scene.shape, dtype=np.float32)
+    return (scene if part == "scene" else ~scene).astype(np.float32)
 
-    Use ``scene_mask`` as the loss mask of the row too: its other tokens are context only.
+
+def kl_weights(scene: Flags, beta: float, scene_beta: float) -> Floats:
+    """Return the weight of the KL term for each token of one fresh response, float32 (L,).
+
+    ``scene_beta`` on the scene, ``beta`` elsewhere. Nothing but a KL term and the diversity reward
+    holds the scene, so it may need one where the answer, which is rewarded for being right, does
+    not.
     """
-    return torch.where(scene_mask, weight * reward, 0.0).float()
+    return np.where(scene, np.float32(scene_beta), np.float32(beta))
+
+
+def settled_credit(scene: Flags, reward: float, weight: float = 1.0) -> Floats:
+    """Return the advantage of each token of one settled response, float32 (L,): weight·ρ on its
+    scene tokens, 0 elsewhere.
+
+    Use ``scene`` as the loss mask of the row too: its other tokens are context only.
+    """
+    return np.where(scene, np.float32(weight * reward), np.float32(0))

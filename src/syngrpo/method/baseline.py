@@ -1,4 +1,4 @@
-"""The diversity reward of a description, smoothed by what descriptions bring *now*.
+"""The diversity reward ρ of a description, compared with a moving baseline (diversity smoothing).
 
 Response diversity D falls as the policy improves, so raw values from different steps cannot be
 compared: a description whose image was measured late would look worse than the same one measured
@@ -16,8 +16,8 @@ from typing import Any, NamedTuple
 
 
 class Measured(NamedTuple):
-    """What is known of a description at last: D of its image's group, 0 for an image that the gate
-    rejected, and D of the group that wrote it."""
+    """The measurement that settles a description: D of its image's group (0 for an image that the
+    gate rejected), and D of the group that wrote it."""
 
     task: str
     diversity: float
@@ -75,9 +75,9 @@ class DiversityBaseline:
         self._moments: dict[str, _Moments] = {}
 
     def rewards(self, measured: Sequence[Measured]) -> list[float]:
-        """ρ of the descriptions of one step, each in [−c, c], in their order.
+        """Return ρ of the descriptions of one step, each in [−c, c], in their order.
 
-        All of them are taken into the baseline before the first is compared with it. The order
+        All of them are included in the baseline before the first is compared with it. The order
         matters (later values weigh more): with several processes, gather those of the whole step
         and pass them in the order of the global batch.
         """
@@ -87,7 +87,7 @@ class DiversityBaseline:
         return [self.reward(value, one.task) for one, value in zip(measured, values, strict=True)]
 
     def update(self, task: str, values: Iterable[float]) -> None:
-        """Takes in the values of descriptions, in order."""
+        """Include the values of descriptions in the moving mean and deviation, in order."""
         moments = self._moments.setdefault(task, _Moments())
         for value in values:
             if moments.count:
@@ -98,37 +98,39 @@ class DiversityBaseline:
 
     @property
     def tasks(self) -> tuple[str, ...]:
-        """Those of which a description was measured, by name."""
+        """The names of the tasks of which a description was measured, sorted."""
         return tuple(sorted(self._moments))
 
     def baseline(self, task: str) -> float:
-        """b_t. Raises ValueError before the first update of this task."""
+        """Return b_t. Raises ValueError before the first update of this task."""
         moments = self._seen(task)
         return moments.mean / (1.0 - self.decay**moments.count)
 
     def spread(self, task: str) -> float:
-        """s_t, 0 until two values were seen. Raises ValueError before the first update."""
+        """Return s_t, 0 until two values were seen. Raises ValueError before the first update."""
         moments = self._seen(task)
         if moments.count < 2:
             return 0.0
         return moments.deviation / (1.0 - self.decay ** (moments.count - 1))
 
     def reward(self, value: float, task: str) -> float:
-        """ρ of a description of this value, against the baseline as it stands. Raises ValueError
-        before the first update of this task, unless it is not smoothed."""
+        """Return ρ of a description with this value, against the baseline as it is now.
+
+        Raises ValueError before the first update of this task, unless it is not smoothed.
+        """
         if self.smoothing:
             value = (value - self.baseline(task)) / (self.spread(task) + self.epsilon)
         return min(max(value, -self.clip), self.clip)
 
     def state_dict(self) -> dict[str, Any]:
-        """Plain numbers and strings; the options belong to the configuration, not to the state."""
+        """Return plain numbers by task. The options are the configuration's, not the state's."""
         return {
             task: {"count": m.count, "mean": m.mean, "deviation": m.deviation}
             for task, m in self._moments.items()
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Replaces what was seen so far."""
+        """Replace the values seen so far by those of ``state``."""
         self._moments = {task: _Moments(**moments) for task, moments in state.items()}
 
     def _seen(self, task: str) -> _Moments:

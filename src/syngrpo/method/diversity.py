@@ -1,12 +1,9 @@
-"""Response diversity: how much the responses to one input disagree in accuracy."""
+"""Response diversity D: how much the responses to one input disagree in accuracy."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-
-import torch
-from torch import Tensor
 
 ZERO_VARIANCE = 1e-8
 """A group whose diversity is at most this has accuracies that are equal up to float rounding."""
@@ -14,15 +11,15 @@ ZERO_VARIANCE = 1e-8
 _ROUNDING = 1e-6
 
 
-def response_diversity(accuracies: Tensor | Sequence[float]) -> float:
+def response_diversity(accuracies: Sequence[float]) -> float:
     """D(x) = 4·Var(a_1 … a_G), the population variance of accuracy over one group.
 
-    ``accuracies``: (G,) rewards in [0, 1]. The factor makes 1 the maximum, reached when half of
-    the responses are right and half are wrong. A group of one has diversity 0.
+    ``accuracies``: G rewards in [0, 1]. The factor makes 1 the maximum, reached when half of the
+    responses are right and half are wrong. A group of one has diversity 0.
 
     Raises ValueError when the group is empty or an accuracy lies outside [0, 1] or is not a number.
     """
-    values = torch.as_tensor(accuracies, dtype=torch.float64).flatten().tolist()
+    values = [float(value) for value in accuracies]
     if not values:
         raise ValueError("response diversity of an empty group; roll out at least one response")
     outside = [value for value in values if not -_ROUNDING <= value <= 1.0 + _ROUNDING]
@@ -33,5 +30,5 @@ def response_diversity(accuracies: Tensor | Sequence[float]) -> float:
 
 
 def has_zero_variance(diversity: float) -> bool:
-    """Whether a group of this diversity gives no accuracy advantage at all."""
+    """Return whether a group of this diversity gives no accuracy advantage at all."""
     return diversity <= ZERO_VARIANCE

@@ -1,9 +1,9 @@
-"""Descriptions that wait for their reward.
+"""The ledger: descriptions that wait for their reward.
 
 A description becomes an image minutes after it was written, and the image's diversity is known
 only when a later group has rolled it out. Until then the ledger keeps what the update needs: the
 response's tokens, their log-probabilities under the policy that sampled them, and which of them
-are the description. The prompt is not kept, it is rebuilt from the parent sample.
+are the description. The prompt is not kept; it is rebuilt from the parent sample.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
-import torch
-from torch import Tensor
+import numpy as np
+from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 DEFAULT_MAX_STALENESS = 64
 """Policy versions after which a stored response is too old to learn from."""
@@ -25,41 +25,41 @@ class PendingDescription:
 
     ``token_ids`` int64 (L,) and ``logprobs`` float32 (L,), under the sampling distribution, hold
     the response (no prompt); ``scene_token_span`` is the half-open range of its scene tokens, tags
-    included. Both tensors are copied, detached and moved to the CPU, so that a slice of a batch
-    does not keep the batch alive.
+    included. Both arrays are copied, so that a slice of a batch does not keep the batch alive.
+    Raises ValueError when the three do not fit together.
     """
 
     job_id: str
     parent_id: str
     task: str
-    token_ids: Tensor
-    logprobs: Tensor
+    token_ids: NDArray[np.int64]
+    logprobs: NDArray[np.float32]
     scene_token_span: tuple[int, int]
     policy_version: int
     parent_diversity: float
 
     def __post_init__(self) -> None:
-        self.token_ids = _own_copy(self.token_ids, torch.int64)
-        self.logprobs = _own_copy(self.logprobs, torch.float32)
+        self.token_ids = np.array(self.token_ids, dtype=np.int64)
+        self.logprobs = np.array(self.logprobs, dtype=np.float32)
         start, end = self.scene_token_span
-        length = self.token_ids.numel()
+        length = self.token_ids.size
         if self.token_ids.shape != self.logprobs.shape or not 0 <= start < end <= length:
             raise ValueError(
-                f"description {self.job_id}: {length} tokens, {self.logprobs.numel()} "
+                f"description {self.job_id}: {length} tokens, {self.logprobs.size} "
                 f"log-probabilities, scene tokens {start} to {end} do not fit together"
             )
 
     @property
-    def scene_mask(self) -> Tensor:
+    def scene_mask(self) -> NDArray[np.bool_]:
         """bool (L,): the tokens that carry the diversity reward."""
-        mask = torch.zeros(self.token_ids.numel(), dtype=torch.bool)
+        mask = np.zeros(self.token_ids.size, dtype=np.bool_)
         mask[slice(*self.scene_token_span)] = True
         return mask
 
 
 @dataclass
 class LedgerCounts:
-    """Since the start of the run, restored with the ledger."""
+    """What became of all descriptions since the start of the run; saved with the ledger."""
 
     added: int = 0
     replaced: int = 0
@@ -89,39 +89,39 @@ class Ledger:
         return job_id in self._pending
 
     def add(self, pending: PendingDescription) -> None:
-        """Waits for the job's outcome. A newer response replaces an older one of the same job: its
-        log-probabilities are closer to the policy that will be updated."""
+        """Remember a description until its job has an outcome. A newer response replaces an older
+        one of the same job: its log-probabilities are closer to the policy that is updated."""
         if self._pending.pop(pending.job_id, None) is not None:
             self.counts.replaced += 1
         self._pending[pending.job_id] = pending
         self.counts.added += 1
 
     def settle(self, job_id: str) -> PendingDescription | None:
-        """Takes out the description whose image has just been rolled out.
+        """Remove and return the description whose image has just been rolled out.
 
-        None when nothing waits for this job: the image was rolled out before, or the description
-        became stale. Call ``drop_stale`` first in every step.
+        Returns None when nothing waits for this job: the image was rolled out before, or the
+        description became stale. Call ``drop_stale`` first in every step.
         """
         pending = self._pending.pop(job_id, None)
         self.counts.settled += pending is not None
         return pending
 
     def reject(self, job_id: str) -> PendingDescription | None:
-        """Takes out the description whose image the gate refused; its diversity counts as 0."""
+        """Remove and return the description whose image the gate refused; its D counts as 0."""
         pending = self._pending.pop(job_id, None)
         self.counts.rejected += pending is not None
         return pending
 
     def lose(self, job_id: str) -> bool:
-        """Forgets a description whose job was dropped or died: it gets no reward, for the fault is
-        not its own. Whether it was pending."""
+        """Remove a description whose job was dropped or failed for good. It gets no reward, since
+        the fault is not its own. Returns whether it was pending."""
         was_pending = self._pending.pop(job_id, None) is not None
         self.counts.lost += was_pending
         return was_pending
 
     def drop_stale(self, version: int) -> int:
-        """Drops what was written more than ``max_staleness`` policy versions before ``version``.
-        How many."""
+        """Remove what was written more than ``max_staleness`` policy versions before ``version``.
+        Returns how many were removed."""
         oldest = version - self.max_staleness
         stale = [job for job, item in self._pending.items() if item.policy_version < oldest]
         for job_id in stale:
@@ -130,23 +130,22 @@ class Ledger:
         return len(stale)
 
     def state_dict(self) -> dict[str, Any]:
-        """Plain values and two tensors, for ``torch.save`` and ``torch.load(weights_only=True)``.
-
-        The responses are concatenated: one tensor a response would be one archive entry each.
-        """
+        """Return plain values and two arrays, in which all responses are concatenated: one array
+        for each response would be one entry each in a checkpoint's archive."""
         items = list(self._pending.values())
         return {
             "counts": asdict(self.counts),
             "rows": [{name: getattr(item, name) for name in _PLAIN_FIELDS} for item in items],
-            "lengths": [item.token_ids.numel() for item in items],
-            "token_ids": _concatenate((item.token_ids for item in items), torch.int64),
-            "logprobs": _concatenate((item.logprobs for item in items), torch.float32),
+            "lengths": [item.token_ids.size for item in items],
+            "token_ids": _concatenated((item.token_ids for item in items), np.int64),
+            "logprobs": _concatenated((item.logprobs for item in items), np.float32),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Replaces the content, in the same order."""
-        token_ids = state["token_ids"].split(state["lengths"])
-        logprobs = state["logprobs"].split(state["lengths"])
+        """Replace the content, in the same order. The arrays of ``state`` may be tensors."""
+        ends = np.cumsum(state["lengths"], dtype=np.int64)[:-1]
+        token_ids = np.split(np.asarray(state["token_ids"]), ends) if state["lengths"] else []
+        logprobs = np.split(np.asarray(state["logprobs"]), ends) if state["lengths"] else []
         self.counts = LedgerCounts(**state["counts"])
         self._pending = {
             row["job_id"]: PendingDescription(token_ids=tokens, logprobs=probabilities, **row)
@@ -161,20 +160,16 @@ _PLAIN_FIELDS = tuple(
 )
 
 
-def token_span(mask: Tensor) -> tuple[int, int]:
-    """bool (L,) with one contiguous run → its half-open range.
+def token_span(mask: ArrayLike) -> tuple[int, int]:
+    """Return the half-open range of the marked tokens of a mask, bool (L,).
 
-    Raises ValueError when the mask is empty or has gaps.
+    Raises ValueError when no token is marked, or when the marked ones are not in one piece.
     """
-    positions = mask.nonzero().flatten().tolist()
-    if not positions or positions[-1] - positions[0] + 1 != len(positions):
-        raise ValueError(f"{len(positions)} marked tokens are not one contiguous run")
-    return positions[0], positions[-1] + 1
+    positions = np.flatnonzero(np.asarray(mask))
+    if not positions.size or positions[-1] - positions[0] + 1 != positions.size:
+        raise ValueError(f"{positions.size} marked tokens are not one contiguous run")
+    return int(positions[0]), int(positions[-1]) + 1
 
 
-def _own_copy(tensor: Tensor, dtype: torch.dtype) -> Tensor:
-    return torch.empty(tensor.shape, dtype=dtype).copy_(tensor.detach())
-
-
-def _concatenate(tensors: Iterable[Tensor], dtype: torch.dtype) -> Tensor:
-    return torch.cat([torch.empty(0, dtype=dtype), *tensors])
+def _concatenated(arrays: Iterable[NDArray[Any]], dtype: DTypeLike) -> NDArray[Any]:
+    return np.concatenate([np.empty(0, dtype=dtype), *arrays])

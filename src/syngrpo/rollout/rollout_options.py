@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from pathlib import Path
 
 from syngrpo.options import option
+from syngrpo.serving.http_client import check_url
 
 
 @dataclass(frozen=True)
@@ -59,8 +59,8 @@ class RolloutOptions:
     )
 
     def __post_init__(self) -> None:
-        if self.server is not None and not re.fullmatch(r"https?://[^\s/]+/?", self.server):
-            raise ValueError(f"server {self.server!r}: write it as http://host:port")
+        if self.server is not None:
+            check_url(self.server)
 
     @property
     def engine_name(self) -> str:

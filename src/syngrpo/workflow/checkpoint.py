@@ -1,4 +1,4 @@
-"""Checkpoints that are either whole or not there.
+"""Checkpoints that are either whole or not there, and how a run goes on from one.
 
 A checkpoint is a directory ``step-N`` with whatever the caller's writers put into it and a
 manifest of every file's size and hash. It is written under a temporary name beside its final one,
@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import random
 import re
 from collections.abc import Callable, Mapping
@@ -29,6 +30,11 @@ from syngrpo.serving.atomic_files import (
     remove_unfinished,
     tree_size,
 )
+from syngrpo.serving.wording import count
+from syngrpo.workflow.processes import Processes
+from syngrpo.workflow.trainer import Trainer
+
+logger = logging.getLogger(__name__)
 
 MANIFEST = "manifest.json"
 _STEP = re.compile(r"step-(\d+)")
@@ -45,11 +51,11 @@ class Checkpoint:
     step: int
 
     def file(self, name: str) -> Path:
-        """What the writer ``name`` has written."""
+        """Return the path of what the writer ``name`` has written."""
         return self.path / name
 
     def read(self, name: str) -> Any:
-        """The object saved under ``name``, on the CPU.
+        """Return the object saved under ``name``, on the CPU.
 
         Only tensors and plain values are read back: a checkpoint cannot run code.
         """
@@ -59,7 +65,7 @@ class Checkpoint:
 def save(
     directory: Path, step: int, content: Mapping[str, Writer | Any], keep_last: int = 2
 ) -> Checkpoint:
-    """Saves ``directory/step-N`` atomically, then removes all but the newest ``keep_last``.
+    """Save ``directory/step-N`` atomically, then remove all but the newest ``keep_last``.
 
     Each value of ``content`` is a writer, called with the path to write to
     (``directory/step-N/<name>``), or an object of tensors and plain values, saved as ``<name>.pt``.
@@ -90,14 +96,14 @@ def save(
 
 
 def save_object(value: Any, path: Path) -> None:
-    """``torch.save`` through a Python file, whose error names a full disk; written to a path it
-    becomes an inconsistent position in an archive."""
+    """Save through a Python file: on a full disk its error says so, where ``torch.save`` with a
+    path reports an inconsistent archive."""
     with path.open("wb") as file:
         torch.save(value, file)
 
 
 def latest(directory: Path) -> Checkpoint | None:
-    """The newest checkpoint, every file checked against the manifest; None when there is none.
+    """Return the newest checkpoint, every file checked against the manifest, or None.
 
     Raises InputError when files are missing or changed, which no crash of ours can cause but an
     incomplete copy or a failing disk can.
@@ -114,7 +120,7 @@ def latest(directory: Path) -> Checkpoint | None:
 
 
 def capture_rng() -> dict[str, Any]:
-    """The global random states of this process: Python, NumPy, PyTorch on the CPU and every GPU.
+    """Return the global random states of this process: Python, NumPy, PyTorch on CPU and GPUs.
 
     Tensors and plain values. A ``numpy.random.Generator`` of one's own is not global: save its
     ``bit_generator.state``, plain values as well.
@@ -133,7 +139,7 @@ def capture_rng() -> dict[str, Any]:
 
 
 def restore_rng(state: Mapping[str, Any]) -> None:
-    """Puts back what ``capture_rng`` saw.
+    """Restore the global random states that ``capture_rng`` returned.
 
     Raises InputError when the number of GPUs has changed.
     """
@@ -150,6 +156,45 @@ def restore_rng(state: Mapping[str, Any]) -> None:
     torch.set_rng_state(state["torch"])
     if devices:
         torch.cuda.set_rng_state_all(state["cuda"])
+
+
+def save_run(
+    directory: Path,
+    trainer: Trainer,
+    processes: Processes,
+    writers: Mapping[str, Writer],
+    keep_last: int,
+) -> None:
+    """Save ``directory/step-N`` with the trainer's state and what the main process's ``writers``
+    write, as ``save`` does it. All processes take part."""
+    rng = processes.gather([capture_rng()])
+    state = trainer.state_dict()
+    if processes.is_main:
+        content = {"workflow": state, "rng": rng, **writers}
+        save(directory, trainer.steps_done, content, keep_last=keep_last)
+
+
+def resume_run(trainer: Trainer, last: Checkpoint | None, processes: Processes) -> None:
+    """Go on from the main process's checkpoint, if there is one. It may come from any number of
+    processes, with weights in copies or shards. All processes take part."""
+    state = last.read("workflow") if last is not None else None
+    if state is not None and "updater" in state:  # saved before these parts had other names
+        state["learner"], state["method"] = state.pop("updater"), state.pop("baseline")
+    learner = state.pop("learner") if state is not None else None
+    state = processes.share(state)
+    if state is None:
+        return
+    trainer.load_state_dict({**state, "learner": learner})
+    rng = processes.share(last.read("rng") if last is not None else None)
+    if len(rng) == processes.count:
+        restore_rng(rng[processes.rank])
+    elif processes.is_main:
+        logger.info(
+            "the checkpoint was saved by %s, now there are %d: training goes on from it, "
+            "only the global random states start anew, which rewards of your own may use",
+            count(len(rng), "process"),
+            processes.count,
+        )
 
 
 def _steps(directory: Path) -> list[tuple[int, Path]]:
@@ -171,7 +216,7 @@ def _describe_files(directory: Path) -> dict[str, dict[str, Any]]:
 
 
 def _find_damage(path: Path) -> str | None:
-    """What is wrong with the checkpoint, in a few words; None when it equals its manifest."""
+    """Return what is wrong with the checkpoint in a few words, None if it equals its manifest."""
     try:
         expected = json.loads((path / MANIFEST).read_text())["files"]
     except (FileNotFoundError, ValueError, KeyError):

@@ -1,25 +1,32 @@
-"""A group: one drawn sample, its G responses, and what they are worth."""
+"""A group: one drawn sample, its G responses and their rewards; and what the main process learns of
+it, in a form small enough to send between processes."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from syngrpo.method.diversity import response_diversity
+from syngrpo.method.ledger import token_span
 from syngrpo.method.response import ParsedResponse, format_reward, parse_response
+from syngrpo.painting.prompt import clean_description
 from syngrpo.policy.encode import Prompt
+from syngrpo.policy.spans import scene_token_mask
 from syngrpo.pool.stored_samples import PoolSample
 from syngrpo.rollout.base import Response
 from syngrpo.tasks import get_task
+from syngrpo.tasks.rewards import Reward, score_rewards
 
 
 @dataclass(frozen=True)
 class Group:
     """``index`` is the group's place in the global batch of the step; ``accuracy`` and ``format``
-    are float32 (G,), ``diversity`` is D(x) in [0, 1]."""
+    are float32 (G,), ``diversity`` is D(x) in [0, 1]; ``custom`` are the values of the user's
+    rewards by name, None where one does not apply."""
 
     index: int
     drawn: PoolSample
@@ -29,6 +36,7 @@ class Group:
     accuracy: Tensor
     format: Tensor
     diversity: float
+    custom: Mapping[str, Sequence[float | None]] = field(default_factory=dict)
 
     @property
     def task(self) -> str:
@@ -40,20 +48,29 @@ class Group:
 
     @property
     def unreadable(self) -> int:
-        """Responses whose answer could not be read; they score 0."""
+        """How many responses have an answer that could not be read; they score 0."""
         task = get_task(self.task)
         return sum(p.answer is None or task.read(p.answer) is None for p in self.parsed)
 
     @property
     def entropy(self) -> Tensor:
-        """float32 (total tokens,): entropy of the sampling distribution at every token."""
+        """float32 (total tokens,): entropy of the sampling distribution at every token, in nats."""
         return torch.cat([response.entropy for response in self.responses])
 
 
 def score_group(
-    index: int, drawn: PoolSample, prompt: Prompt, responses: Sequence[Response]
+    index: int,
+    drawn: PoolSample,
+    prompt: Prompt,
+    responses: Sequence[Response],
+    rewards: Sequence[Reward] = (),
+    question: str = "",
 ) -> Group:
-    """Accuracy and format of every response, and the diversity of the group."""
+    """Compute accuracy, format and custom rewards of every response, and D of the group.
+
+    ``question`` is the text beside the image, for the custom ``rewards``; one of them may replace
+    the task's accuracy. Raises InputError when a custom reward fails.
+    """
     task = get_task(drawn.sample.task)
     parsed = [parse_response(response.text) for response in responses]
     accuracies = []
@@ -62,6 +79,11 @@ def score_group(
         if prediction is not None:
             prediction = task.to_original(prediction, prompt.frame)
         accuracies.append(task.score(prediction, drawn.sample))
+    texts = [response.text for response in responses]
+    custom = score_rewards(rewards, [question] * len(texts), texts, [drawn.sample] * len(texts))
+    for reward in rewards:
+        if reward.replaces_accuracy:
+            accuracies = [0.0 if value is None else value for value in custom[reward.name]]
     return Group(
         index=index,
         drawn=drawn,
@@ -71,4 +93,69 @@ def score_group(
         accuracy=torch.tensor(accuracies, dtype=torch.float32),
         format=torch.tensor([format_reward(part) for part in parsed]),
         diversity=response_diversity(accuracies),
+        custom=custom,
     )
+
+
+@dataclass(frozen=True, eq=False)
+class Description:
+    """New surroundings that a response proposes, with what its reward will need: the response's
+    tokens and sampling log-probabilities (L,), and the half-open range of its scene tokens."""
+
+    text: str
+    response: str
+    token_ids: Tensor
+    logprobs: Tensor
+    scene_tokens: tuple[int, int]
+
+
+@dataclass(frozen=True, eq=False)
+class GroupReport:
+    """What the main process learns of a group that any process rolled out.
+
+    ``index`` is the group's place in the global batch; ``accuracy`` the mean of the group;
+    ``paintable`` whether the sample has labelled objects that new surroundings can be painted
+    around.
+    """
+
+    index: int
+    sample_id: str
+    task: str
+    depth: int
+    job_id: str | None
+    diversity: float
+    accuracy: float
+    paintable: bool
+    descriptions: list[Description]
+
+
+def report_group(group: Group, tokenizer: Any, wanted: int) -> GroupReport:
+    """Return the report of a group, with up to ``wanted`` of its descriptions."""
+    return GroupReport(
+        index=group.index,
+        sample_id=group.drawn.sample.id,
+        task=group.task,
+        depth=group.drawn.sample.depth,
+        job_id=group.drawn.job_id,
+        diversity=group.diversity,
+        accuracy=float(group.accuracy.mean()),
+        paintable=bool(get_task(group.task).constraints(group.drawn.sample).keep),
+        descriptions=_descriptions(group, tokenizer, wanted),
+    )
+
+
+def _descriptions(group: Group, tokenizer: Any, wanted: int) -> list[Description]:
+    """Return well-formed and mutually different ones, in the random order of the responses."""
+    found: dict[str, Description] = {}
+    for response, parsed in zip(group.responses, group.parsed, strict=True):
+        if len(found) == wanted:
+            break
+        if not parsed.well_formed or parsed.scene is None or parsed.scene_span is None:
+            continue
+        text = clean_description(parsed.scene)
+        if text and text.casefold() not in found:
+            mask = scene_token_mask(tokenizer, response.token_ids, parsed.scene_span)
+            found[text.casefold()] = Description(
+                text, response.text, response.token_ids, response.logprobs, token_span(mask)
+            )
+    return list(found.values())

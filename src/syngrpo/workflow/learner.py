@@ -1,4 +1,8 @@
-"""One optimiser step, or several, over rows of shared-prefix responses."""
+"""The learner: one optimiser step, or several, over rows of shared-prefix responses.
+
+The trainer calls ``update`` once a step, in every process. The rows are packed into micro-batches
+within the token budget, their gradients are added up over all processes, and the optimizer steps.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +18,6 @@ import torch
 from torch import Tensor
 from torch.distributed.tensor import DTensor
 
-from syngrpo.config import Config
 from syngrpo.policy.encode import Prompt
 from syngrpo.policy.model import Policy
 from syngrpo.policy.packed import PackedRow, Segment, segment_logprobs
@@ -24,63 +27,67 @@ from syngrpo.workflow.loss import LossOutput, Normaliser, policy_loss
 from syngrpo.workflow.micro_batches import Lockstep, count_tokens, micro_batches
 from syngrpo.workflow.optimizer import Optimizer, outline
 from syngrpo.workflow.processes import Processes
+from syngrpo.workflow.run_options import RunOptions
 from syngrpo.workflow.step_metrics import StepMetrics
 from syngrpo.workflow.update_rows import CreditedSegment, UpdateRow, count_fresh
 
 logger = logging.getLogger(__name__)
 
 NEGLIGIBLE = 1e-3
-"""Log-probabilities of sampling and training that differ by less differ by rounding."""
+"""Smaller differences between log-probabilities of sampling and training are rounding errors."""
 
 Trained = dict[CreditedSegment, Tensor]
-"""Log-probabilities (L,) under the policy as it was before the first of the updates."""
+"""Log-probabilities (L,) of each segment under the policy before the first of the updates."""
 
 
-class Updater:
-    """Optimizer and loss of one run. ``directory`` is where a failed batch is saved, if anywhere.
-    ``budget`` is ``trainer.token_budget``, or less once the device has run out of memory.
+class Learner:
+    """Optimizer and loss of one run.
+
+    ``directory`` is where the batch of a failed step is saved, None for nowhere. ``budget`` is
+    ``trainer.token_budget``, or less once the device has run out of memory.
     """
 
     def __init__(
         self,
-        config: Config,
+        options: RunOptions,
         policy: Policy,
         processes: Processes,
         directory: Path | None = None,
     ) -> None:
-        self.config = config
+        self.options = options
         self.policy = policy
         self.processes = processes
         self.directory = directory
-        self.budget = config.trainer.token_budget
-        self.optimizer = Optimizer(policy, config)
+        self.budget = options.trainer.token_budget
+        self.optimizer = Optimizer(policy, options)
         self.lockstep = Lockstep(policy, processes, self._idle)
 
     def update(self, rows: Sequence[UpdateRow], metrics: StepMetrics) -> int:
-        """Learns from the rows of all processes; returns how many new versions the policy has.
+        """Update the policy from the rows of all processes; return how many updates were made.
 
-        Raises InputError, before anything is changed, for a group that ``trainer.token_budget`` has
-        no room for; when the device's memory does not suffice; and when the loss is not finite.
+        Raises InputError, before anything is changed, for a group with more tokens than
+        ``trainer.token_budget``; when the device runs out of memory twice; and when the loss or
+        its gradient is not finite.
         """
         self.processes.agree(self._lack_of_room(rows))
         counts = self.processes.gather([count_fresh(rows)])
         whole = Normaliser(rows=sum(r for r, _ in counts), tokens=sum(t for _, t in counts))
         trained: Trained = {}
-        for round_ in range(self.config.trainer.updates_per_rollout):
+        for round_ in range(self.options.trainer.updates_per_rollout):
             outputs = self._backward_or_retry(rows, whole, trained, first=round_ == 0)
             if round_ == 0:
                 _observe_gap(trained, metrics)
             for output in outputs:
-                metrics.observe_loss(output, self.config.trainer.updates_per_rollout)
+                metrics.observe_loss(output, self.options.trainer.updates_per_rollout)
             self._step(rows, [float(output.loss.detach()) for output in outputs], metrics)
-        return self.config.trainer.updates_per_rollout
+        return self.options.trainer.updates_per_rollout
 
     def _step(self, rows: Sequence[UpdateRow], losses: list[float], metrics: StepMetrics) -> None:
-        """From the gradients of all processes to new weights."""
+        """Sum the gradients of all processes, clip them, and change the weights."""
         parameters = self.policy.trainable_parameters()
-        if self.policy.sharding is None:  # else every backward pass has done that
+        if self.policy.sharding is None:  # a sharded backward pass sums them itself
             self.processes.sum_gradients(parameters)
-        total = torch.nn.utils.clip_grad_norm_(parameters, self.config.trainer.max_grad_norm)
+        total = torch.nn.utils.clip_grad_norm_(parameters, self.options.trainer.max_grad_norm)
         norm = float(total.full_tensor() if isinstance(total, DTensor) else total)
         if not all(self.processes.gather([math.isfinite(sum(losses)) and math.isfinite(norm)])):
             self._stop(rows, losses, norm)
@@ -89,10 +96,10 @@ class Updater:
         self.optimizer.step()
 
     def _stop(self, rows: Sequence[UpdateRow], losses: list[float], norm: float) -> None:
-        """Every process comes here; the main one saves what all of them were working on."""
+        """Save what all processes were working on, and end the run. All processes call this."""
         everything = self.processes.gather(describe_rows(rows))
         losses = self.processes.gather(losses)
-        step = self.optimizer.steps // self.config.trainer.updates_per_rollout + 1
+        step = self.optimizer.steps // self.options.trainer.updates_per_rollout + 1
         saved = ""
         if self.directory is not None:
             target = self.directory / f"failed-step-{step}"
@@ -101,12 +108,16 @@ class Updater:
                 save_batch(target, everything, losses)
         raise InputError(
             f"step {step}: the loss is {sum(losses)}, its gradient's norm {norm}{saved}; lower "
-            f"trainer.learning_rate ({self.config.trainer.learning_rate:g}) and go on with --resume"
+            f"trainer.learning_rate ({self.options.trainer.learning_rate:g}) and go on with "
+            "--resume"
         )
 
     def _lack_of_room(self, rows: Sequence[UpdateRow]) -> str | None:
-        """Settled descriptions may be moved to a row of their own; a group's responses may not."""
-        limit, shares = self.config.trainer.token_budget, self.policy.shares_prefix
+        """Return the line for a group that is larger than the token budget, None without one.
+
+        Settled descriptions do not count: they can be moved to a row of their own.
+        """
+        limit, shares = self.options.trainer.token_budget, self.policy.shares_prefix
         groups = [replace(row, segments=[s for s in row.segments if not s.settled]) for row in rows]
         longest = max(groups, key=lambda row: count_tokens(row, shares), default=None)
         if longest is None or count_tokens(longest, shares) <= limit:
@@ -121,8 +132,8 @@ class Updater:
     def _backward_or_retry(
         self, rows: Sequence[UpdateRow], whole: Normaliser, trained: Trained, first: bool
     ) -> list[LossOutput]:
-        """Gradients of the whole loss, once more in half as large parts if memory runs out, on
-        whichever process. Raises InputError when that does not help."""
+        """Compute the gradients of the whole loss; if any process runs out of memory, compute them
+        again with half the token budget. Raises InputError when that fails, too."""
         outputs, tokens = self._backward(rows, whole, trained, first)
         if not tokens:
             return outputs
@@ -133,7 +144,7 @@ class Updater:
                 "instead of trainer.token_budget %d",
                 tokens,
                 self.budget,
-                self.config.trainer.token_budget,
+                self.options.trainer.token_budget,
             )
         outputs, again = self._backward(rows, whole, trained, first)
         if not again:
@@ -147,8 +158,11 @@ class Updater:
     def _backward(
         self, rows: Sequence[UpdateRow], whole: Normaliser, trained: Trained, first: bool
     ) -> tuple[list[LossOutput], int]:
-        """Adds up the gradients of all micro-batches, from nothing; and on all processes alike, how
-        many tokens were too much for the memory of one, or 0."""
+        """Add up the gradients of all micro-batches, starting from zero.
+
+        The second value is the same on all processes: the tokens of the largest micro-batch where
+        a process ran out of memory, 0 if none did.
+        """
         self.optimizer.zero_grad()
         batches = micro_batches(rows, self.budget, self.policy.shares_prefix)
         outputs, exhausted = self.lockstep.run(
@@ -169,23 +183,26 @@ class Updater:
     def _learn(
         self, rows: Sequence[UpdateRow], whole: Normaliser, trained: Trained, first: bool
     ) -> LossOutput:
-        """Forward and backward pass of one micro-batch."""
+        """Do the forward and backward pass of one micro-batch."""
         output = self._loss(rows, whole, trained, first)
         output.loss.backward()
         return replace(output, loss=output.loss.detach())
 
     def _idle(self, prompt: Prompt, token: Tensor) -> None:
-        """The same with nothing to learn."""
+        """Do a forward and a backward pass over one token, whose gradients ``Lockstep`` discards.
+
+        With sharded weights every process takes part in each pass, also one without a micro-batch.
+        """
         rows = [PackedRow(prompt, [Segment(token)])]
         (logprobs,) = self._logprobs(rows)
-        if self.config.method.has_kl:
+        if self.options.method.has_kl:
             self._logprobs(rows, reference=True)
         logprobs.sum().backward()
 
     def _loss(
         self, rows: Sequence[UpdateRow], whole: Normaliser, trained: Trained, first: bool
     ) -> LossOutput:
-        method, device = self.config.method, self.policy.device
+        method, device = self.options.method, self.policy.device
         segments = [segment for row in rows for segment in row.segments]
         packed = [PackedRow(r.prompt, [Segment(s.token_ids) for s in r.segments]) for r in rows]
         scores = self._logprobs(packed)
@@ -207,25 +224,25 @@ class Updater:
             variant=method.loss,
             clip_low=method.clip_low,
             clip_high=method.clip_high,
-            max_completion_length=self.config.rollout.max_new_tokens,
+            max_completion_length=self.options.rollout.max_new_tokens,
             settled=torch.tensor([s.settled for s in segments], device=device),
             max_ratio=method.max_ratio,
             ref_logp=self._logprobs(packed, reference=True) if method.has_kl else None,
             beta=[s.beta.to(device) for s in segments] if method.has_kl else 0.0,
             sampling_logp=[_unless_negligible(*pair) for pair in zip(sampled, old, strict=True)],
-            tis_cap=self.config.rollout.tis_cap,
+            tis_cap=self.options.rollout.tis_cap,
         )
 
     def _logprobs(self, rows: Sequence[PackedRow], reference: bool = False) -> list[Tensor]:
-        """log p (L,) of every segment of every row."""
+        """Return log p (L,) of every segment of every row."""
 
         def score() -> Tensor:
             scored = segment_logprobs(
                 self.policy,
                 rows,
-                self.config.rollout.temperature,
+                self.options.rollout.temperature,
                 reference=reference,
-                logits_bytes=self.config.trainer.logits_bytes,
+                logits_bytes=self.options.trainer.logits_bytes,
             )
             return torch.cat([segment.logprobs for row in scored for segment in row])
 
@@ -254,12 +271,13 @@ class Updater:
 
 
 def _unless_negligible(sampled: Tensor, trained: Tensor) -> Tensor:
-    """Training's where the two are nearly equal, or nothing was sampled from this prompt (NaN)."""
+    """Return log p of sampling, but that of training where both are nearly equal, or where nothing
+    was sampled from this prompt (NaN)."""
     return torch.where((trained - sampled).abs() > NEGLIGIBLE, sampled, trained)
 
 
 def _observe_gap(trained: Trained, metrics: StepMetrics) -> None:
-    """How far the log-probabilities of sampling, where known, are from those of training."""
+    """Record the mean distance of sampling's log-probabilities, where known, from training's."""
     if trained:
         sampled = torch.cat([segment.old_logprobs for segment in trained])
         gap = (torch.cat(list(trained.values())).cpu() - sampled).abs()

@@ -9,9 +9,9 @@ import torch
 from torch import nn
 from transformers import get_scheduler
 
-from syngrpo.config import Config
 from syngrpo.policy.model import Policy
 from syngrpo.policy.sharding import gather_state, spread_state
+from syngrpo.workflow.run_options import RunOptions
 
 STEP_BYTES = 2**28
 """Bytes of float32 gradients that exist at once while master weights are updated."""
@@ -27,8 +27,8 @@ class Optimizer:
     ``weights``: name → trained weight. ``masters``: name → master weight, where there is one.
     """
 
-    def __init__(self, policy: Policy, config: Config) -> None:
-        trainer = config.trainer
+    def __init__(self, policy: Policy, options: RunOptions) -> None:
+        trainer = options.trainer
         self.weights = {n: p for n, p in policy.model.named_parameters() if p.requires_grad}
         self.masters = {
             name: nn.Parameter(weight.detach().float())
@@ -42,7 +42,7 @@ class Optimizer:
             # On a GPU the default makes temporary copies of all gradients.
             fused=policy.device.type == "cuda" or None,
         )
-        self.schedule = _schedule(self.adamw, config)
+        self.schedule = _schedule(self.adamw, options)
 
     @property
     def learning_rate(self) -> float:
@@ -172,13 +172,13 @@ def _renamed(optimizer: dict[str, Any], kind: type[int] | type[str]) -> dict[str
 
 
 def _schedule(
-    optimizer: torch.optim.Optimizer, config: Config
+    optimizer: torch.optim.Optimizer, options: RunOptions
 ) -> torch.optim.lr_scheduler.LRScheduler:
     """Linear warm-up, then constant, linear or cosine to the end of the run."""
     names = {"constant": "constant_with_warmup", "linear": "linear", "cosine": "cosine"}
     return get_scheduler(
-        names[config.trainer.schedule],
+        names[options.trainer.schedule],
         optimizer,
-        num_warmup_steps=config.trainer.warmup_steps,
-        num_training_steps=config.trainer.steps * config.trainer.updates_per_rollout,
+        num_warmup_steps=options.trainer.warmup_steps,
+        num_training_steps=options.trainer.steps * options.trainer.updates_per_rollout,
     )

@@ -1,4 +1,4 @@
-"""Samples as the policy reads them: encoded once, and ahead of their use where they are known."""
+"""The prompt cache: samples encoded for the policy once, and ahead of their use where possible."""
 
 from __future__ import annotations
 
@@ -14,12 +14,15 @@ from syngrpo.sample import Sample
 from syngrpo.tasks import PromptStyle, get_task
 
 THREADS = 2
-"""Decoding and resizing leave the interpreter to others; the rest of the work does not."""
+"""More would not help: only decoding and resizing release the interpreter lock."""
 
 
-class Prompts:
-    """Encodes samples in threads of its own. The ``kept`` that were asked for last stay in memory,
-    as bytes: the parent of a settled description was often rolled out a few steps ago."""
+class PromptCache:
+    """Encodes samples in threads of its own. The last ``kept`` prompts that were asked for stay in
+    memory, as bytes: the parent of a settled description was often rolled out a few steps ago.
+
+    ``style`` is the prompt style, see ``Task.prompt``.
+    """
 
     def __init__(self, policy: Policy, style: PromptStyle, kept: int) -> None:
         self._policy = policy
@@ -30,17 +33,17 @@ class Prompts:
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="prompts")
 
     def prefetch(self, samples: Iterable[Sample]) -> None:
-        """Begins to encode them; any thread may call this. What goes wrong is told by ``take``."""
+        """Begin to encode these samples. Any thread may call this; ``take`` raises its errors."""
         for sample in samples:
             self._begin(sample)
 
     def take(self, samples: Sequence[Sample]) -> list[Prompt]:
-        """The samples' prompts; waits for what is not ready.
+        """Return the prompts of the samples; wait for those that are not ready.
 
         Raises InputError for the first whose image cannot be used, as ``encode`` does.
         """
         begun = [self._begin(sample) for sample in samples]
-        # A copy: image features are of this step's weights, and are not to be kept.
+        # Copies: image features belong to the weights of this step and must not be kept.
         return [replace(future.result()) for future in begun]
 
     def _begin(self, sample: Sample) -> Future[Prompt]:
@@ -53,5 +56,9 @@ class Prompts:
                 self._encoded.popitem(last=False)
             return future
 
+    def text(self, sample: Sample) -> str:
+        """Return the text beside the image."""
+        return get_task(sample.task).prompt(sample, self._style)
+
     def _encode(self, sample: Sample) -> Prompt:
-        return encode(self._policy, sample, get_task(sample.task).prompt(sample, self._style))
+        return encode(self._policy, sample, self.text(sample))

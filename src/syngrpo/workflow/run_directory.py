@@ -1,4 +1,4 @@
-"""The directory of one training run: who uses it, and where its files are."""
+"""The directory of one training run: where its files are, and the lock that lets one run use it."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ class RunDirectory:
 
     @classmethod
     def open(cls, path: Path, resume: bool = False) -> RunDirectory:
-        """Creates the directory, or with ``resume`` goes on with an existing one, and locks it
-        until ``close`` or the end of the process, however that comes.
+        """Create the directory, or with ``resume`` use an existing one, and lock it until ``close``
+        or until the process ends, for whatever reason.
 
         Raises InputError when another process uses it, when it has content and ``resume`` is not
         set, or when there is no run to resume. A run killed before it wrote its configuration is
@@ -77,7 +77,7 @@ class RunDirectory:
 
     @property
     def pool_path(self) -> Path:
-        """The pool's database."""
+        """The database of the pool."""
         return self.path / "pool.db"
 
     @property
@@ -94,16 +94,16 @@ class RunDirectory:
         return self.path / "final"
 
     def write_config(self, config: Mapping[str, Any]) -> None:
-        """Writes the resolved configuration (plain values) to ``config.yaml``, atomically."""
+        """Write the resolved configuration (plain values) to ``config.yaml``, atomically."""
         text = yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True)
         atomic_write(self.config_path, text, durable=True)
 
     def append_metrics(self, record: Mapping[str, float | int | None]) -> None:
-        """Adds one step to ``metrics.jsonl``: one JSON object a line, with the key ``step``.
+        """Append one step to ``metrics.jsonl``: one JSON object a line, with the key ``step``.
 
         Floats are written so that reading gives the same float. Raises ValueError for a number
         that is not finite (training has diverged; JSON has no way to write it) and InputError when
-        the disk is full; what part of the line it took, ``truncate_metrics`` removes.
+        the disk is full; a part of the line that was written is removed by ``truncate_metrics``.
         """
         for name, value in record.items():
             if value is not None and not math.isfinite(value):
@@ -116,8 +116,8 @@ class RunDirectory:
             raise self._told(error, self.metrics_path, len(line)) from error
 
     def truncate_metrics(self, step: int) -> int:
-        """Drops the records after ``step``, the one of the checkpoint to resume from, so that the
-        resumed run writes them again. How many were dropped; a line cut off by a crash counts.
+        """Remove the records after ``step``, the checkpoint to resume from: the resumed run writes
+        them again. Returns how many were removed; a line cut off by a crash counts.
 
         Raises InputError when an earlier line is not a record.
         """
@@ -139,7 +139,7 @@ class RunDirectory:
         return len(lines) - kept
 
     def start_log(self, level: int = logging.INFO) -> None:
-        """Appends what the loggers below ``syngrpo`` record to ``log.txt``."""
+        """Write what the loggers below ``syngrpo`` record to the end of ``log.txt``."""
         self._log = logging.FileHandler(self.log_path, encoding="utf-8")
         self._log.setFormatter(logging.Formatter(_LOG_FORMAT))
         self._log.setLevel(level)
@@ -148,7 +148,7 @@ class RunDirectory:
         logger.setLevel(min(level, logger.level or level))
 
     def close(self) -> None:
-        """Ends the log and lets others use the directory."""
+        """Close the log and release the lock."""
         if self._log is not None:
             logging.getLogger("syngrpo").removeHandler(self._log)
             self._log.close()
@@ -196,7 +196,7 @@ class RunDirectory:
 
 
 def _record(line: bytes) -> dict[str, Any] | None:
-    """One line of metrics; None when it is not a whole record."""
+    """Return the record of one line of metrics, None when it is not a whole record."""
     if not line.endswith(b"\n"):
         return None
     try:

@@ -1,23 +1,23 @@
-"""Whether everything that is going to be trained on fits the model and the token budget."""
+"""A check before the first step: does every sample fit the model and the token budget?"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from heapq import nlargest
 
-from syngrpo.config import Config
 from syngrpo.policy.encode import prompt_size, require_context
 from syngrpo.policy.families.base import PromptSize
 from syngrpo.policy.model import Policy
 from syngrpo.sample import InputError, Sample
 from syngrpo.tasks import get_task
+from syngrpo.workflow.run_options import RunOptions
 
 LOOKED_AT = 500
-"""Samples with the longest texts, and as many with the largest images: tokenizing a million
-questions would take minutes, and the steps look again."""
+"""So many samples with the longest texts and with the largest images are checked: tokenizing a
+million questions would take minutes, and every step checks its own samples again."""
 
 
-def check_sizes(config: Config, policy: Policy, samples: Iterable[Sample]) -> None:
+def check_sizes(options: RunOptions, policy: Policy, samples: Iterable[Sample]) -> None:
     """Raises InputError for a sample whose prompt, with responses of full length, is longer than
     the model's context or whose group ``trainer.token_budget`` has no room for.
 
@@ -25,7 +25,7 @@ def check_sizes(config: Config, policy: Policy, samples: Iterable[Sample]) -> No
     """
 
     def text_of(sample: Sample) -> str:
-        return get_task(sample.task).prompt(sample, config.data.prompt_style)
+        return get_task(sample.task).prompt(sample, options.data.prompt_style or "full")
 
     different: dict[tuple[int, int, int, int], Sample] = {}  # no texts: there may be a million
     for sample in samples:
@@ -36,17 +36,17 @@ def check_sizes(config: Config, policy: Policy, samples: Iterable[Sample]) -> No
     for key in dict.fromkeys([*longest, *largest]):
         sample = different[key]
         size = prompt_size(policy, sample, text_of(sample))
-        require_context(policy, sample.id, size, config.rollout.max_new_tokens)
-        _require_budget(config, policy, sample, size)
+        require_context(policy, sample.id, size, options.rollout.max_new_tokens)
+        _require_budget(options, policy, sample, size)
 
 
-def _require_budget(config: Config, policy: Policy, sample: Sample, size: PromptSize) -> None:
-    group, new = config.rollout.group_size, config.rollout.max_new_tokens
+def _require_budget(options: RunOptions, policy: Policy, sample: Sample, size: PromptSize) -> None:
+    group, new = options.rollout.group_size, options.rollout.max_new_tokens
     needed = (1 if policy.shares_prefix else group) * size.tokens + group * new
-    if needed > config.trainer.token_budget:
+    if needed > options.trainer.token_budget:
         raise InputError(
             f"a group of sample {sample.id} may have {needed} tokens (prompt {size.tokens}, "
             f"{group} responses of {new}), more than trainer.token_budget "
-            f"{config.trainer.token_budget}; set trainer.token_budget to {needed} or more, or make "
-            "rollout.group_size or rollout.max_new_tokens smaller"
+            f"{options.trainer.token_budget}; set trainer.token_budget to {needed} or more, or "
+            "make rollout.group_size or rollout.max_new_tokens smaller"
         )

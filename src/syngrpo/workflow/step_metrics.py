@@ -8,7 +8,7 @@ all processes; ``record`` is the line of ``metrics.jsonl``.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -89,10 +89,9 @@ def of_task(name: str, task: str) -> str:
     return f"{name}/{task}"
 
 
-def kind_of(name: str) -> Kind:
-    """Return how the values of a metric are combined. Raises KeyError for unknown names."""
-    metric, _, task = name.rpartition("/")
-    return METRICS[metric if task and metric in PER_TASK else name]
+def of_reward(name: str) -> str:
+    """Return the name of the metric of a custom reward."""
+    return f"reward/{name}"
 
 
 @dataclass
@@ -105,16 +104,32 @@ class _Observed:
 
 @dataclass
 class StepMetrics:
-    """Collects the values of one step in one process. ``tasks``: those of the run, in the order in
-    which the record lists them."""
+    """Collects the values of one step in one process. ``tasks`` and ``rewards``: the tasks and the
+    custom rewards of the run, in the order in which the record lists them."""
 
     tasks: tuple[str, ...] = ()
+    rewards: tuple[str, ...] = ()
     observed: dict[str, _Observed] = field(default_factory=dict)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Every metric of this run, in the order of the record."""
+        of_tasks = (of_task(name, task) for name in PER_TASK for task in self.tasks)
+        return (*METRICS, *of_tasks, *map(of_reward, self.rewards))
+
+    def kind_of(self, name: str) -> Kind:
+        """Return how the values of a metric are combined. Raises KeyError for unknown names."""
+        if name in METRICS:
+            return METRICS[name]
+        metric, _, last = name.rpartition("/")
+        if metric == "reward" and last in self.rewards:
+            return "mean"
+        return METRICS[metric if last and metric in PER_TASK else name]
 
     def observe(self, name: str, value: float, weight: float = 1.0) -> None:
         """Take one value of a metric. ``weight`` is used for means only. Raises KeyError for
         unknown names."""
-        kind = kind_of(name)
+        kind = self.kind_of(name)
         entry = self.observed.setdefault(name, _Observed())
         if kind == "same":
             entry.total = value
@@ -157,6 +172,13 @@ class StepMetrics:
             self.observe_task("reward/format", task, reward)
         self.observe("tokens", tokens)
 
+    def observe_custom(self, values: Mapping[str, Sequence[float | None]]) -> None:
+        """Take the values of the custom rewards of one group, by name; None counts for nothing."""
+        for name, of_responses in values.items():
+            for value in of_responses:
+                if value is not None:
+                    self.observe(of_reward(name), value)
+
     def observe_pool(self, stats: PoolStats, baselines: Mapping[str, float]) -> None:
         """Take the pool's statistics, and the diversity baselines by task; ``diversity/baseline``
         is their mean."""
@@ -195,8 +217,8 @@ class StepMetrics:
     def record(self, step: int) -> dict[str, Any]:
         """Return the line of ``metrics.jsonl``: every metric in a fixed order, None if unknown."""
         record: dict[str, Any] = {"step": step}
-        for name in (*METRICS, *(of_task(name, task) for name in PER_TASK for task in self.tasks)):
-            kind = kind_of(name)
+        for name in self.names:
+            kind = self.kind_of(name)
             entry = self.observed.get(name)
             if entry is None:
                 record[name] = 0 if kind == "sum" else None
@@ -210,13 +232,15 @@ class StepMetrics:
 
 
 def merged(
-    states: Iterable[dict[str, tuple[float, float]]], tasks: tuple[str, ...] = ()
+    states: Iterable[dict[str, tuple[float, float]]],
+    tasks: tuple[str, ...] = (),
+    rewards: tuple[str, ...] = (),
 ) -> StepMetrics:
     """Combine the metrics of all processes from the ``state`` of each, in the order of ranks."""
-    whole = StepMetrics(tasks)
+    whole = StepMetrics(tasks, rewards)
     for state in states:
         for name, (total, weight) in state.items():
-            entry, kind = whole.observed.setdefault(name, _Observed()), kind_of(name)
+            entry, kind = whole.observed.setdefault(name, _Observed()), whole.kind_of(name)
             if kind == "same":
                 entry.total = total
             elif kind == "max":

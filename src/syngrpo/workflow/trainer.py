@@ -1,4 +1,10 @@
-"""The workflow: draw, roll out, score, submit, settle, update."""
+"""The trainer: one optimisation step is draw, roll out, score, submit, settle, update.
+
+``run.py`` builds one trainer in every process of a run and calls ``step``. All processes take every
+step together. The main process alone talks to the pool and the data server (through the client) and
+keeps the ledger and the method's baseline; it sends the others what they work on. What a method
+decides is asked of the ``Method`` object; nothing here depends on a method's name.
+"""
 
 from __future__ import annotations
 
@@ -7,92 +13,96 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import torch
 
-from syngrpo.config import Config
 from syngrpo.data_server.client import DataClient
-from syngrpo.method.baseline import DiversityBaseline, Measured
+from syngrpo.method import METHODS
+from syngrpo.method.baseline import Measured
 from syngrpo.method.diversity import has_zero_variance
 from syngrpo.method.ledger import Ledger, PendingDescription
+from syngrpo.painting.describers import DESCRIBERS
 from syngrpo.policy.model import Policy
 from syngrpo.pool.jobs import JobRequest
 from syngrpo.pool.stored_samples import Observation, PoolSample
+from syngrpo.rollout import make_rollout
 from syngrpo.rollout.base import Response
 from syngrpo.rollout.token_sampling import Sampling
 from syngrpo.sample import EncodedImage, Sample
-from syngrpo.workflow.group_reports import Description, GroupReport, report_group
-from syngrpo.workflow.groups import Group, score_group
-from syngrpo.workflow.learner import Updater
+from syngrpo.tasks.rewards import load_reward
+from syngrpo.workflow.distorted_rollout import distorted_rollout
+from syngrpo.workflow.groups import Description, Group, GroupReport, report_group, score_group
+from syngrpo.workflow.learner import Learner
 from syngrpo.workflow.processes import Processes
-from syngrpo.workflow.prompt_cache import Prompts
-from syngrpo.workflow.rollouts import rollout_of
+from syngrpo.workflow.prompt_cache import PromptCache
+from syngrpo.workflow.run_options import RunOptions
 from syngrpo.workflow.step_metrics import StepMetrics, merged
 from syngrpo.workflow.update_rows import Settled, update_rows
-from syngrpo_rooms.descriptions import random_description
 
 REMEMBERED_STEPS = 4
 """Prompts of so many steps stay encoded, for descriptions that settle soon."""
 
 
 class Trainer:
-    """One process's part of a run. The main one alone holds ``client`` (the way to pool and data
-    server), the ledger and the baseline; the others get from it what they work on. ``tasks`` are
-    those of the seeds; each has metrics of its own."""
+    """One process's part of a run.
+
+    ``client`` is the main process's way to the pool and the data server, None in the others;
+    ``tasks`` are those of the seeds, each of which has metrics of its own. Raises InputError for a
+    method, describer, reward or rollout engine that cannot be used.
+    """
 
     def __init__(
         self,
-        config: Config,
+        options: RunOptions,
         policy: Policy,
         processes: Processes,
         client: DataClient | None,
         tasks: Iterable[str],
     ) -> None:
         self.tasks = tuple(sorted(set(tasks)))
-        self.config = config
+        self.options = options
         self.policy = policy
         self.processes = processes
         self.client = client
-        self.updater = Updater(config, policy, processes)
-        kept = REMEMBERED_STEPS * config.trainer.groups_per_step
-        self.prompts = Prompts(policy, config.data.prompt_style, kept)
+        self.method = METHODS.load(options.method.name)(options.method, options.trainer.steps)
+        self.rewards = [load_reward(one) for one in options.data.rewards]
+        self.learner = Learner(options, policy, processes)
+        kept = REMEMBERED_STEPS * options.trainer.groups_per_step
+        self.prompts = PromptCache(policy, options.data.prompt_style or "full", kept)
         if client is not None:
             client.prefetch_with(self._prefetch)
         with processes.whole(policy) as whole:  # as it will be when it samples
-            self.rollout = rollout_of(config, whole, lambda: self.steps_done)
-        method = config.method
-        self.ledger = Ledger(method.max_staleness)
-        self.baseline = DiversityBaseline(
-            decay=method.smoothing_decay,
-            clip=method.rho_clip,
-            smoothing=method.smoothing,
-            relative_to_parent=method.relative_to_parent,
-        )
+            self.rollout = make_rollout(options.rollout, whole)
+        named = options.synthesis.describer
+        self.describer = DESCRIBERS.load(named) if named is not None else None
+        self.ledger = Ledger(options.method.max_staleness)
         self.steps_done = 0
         self.version = 0
-        self.metrics = StepMetrics(self.tasks)
+        self.metrics = self._new_metrics()
 
     def step(self) -> dict[str, Any]:
-        """One optimisation step; returns its line of ``metrics.jsonl``, the same everywhere."""
-        self.metrics = StepMetrics(self.tasks)
+        """Do one optimisation step and return its line of ``metrics.jsonl``, the same in every
+        process."""
+        self.metrics = self._new_metrics()
         with self.metrics.timed("time/step_s"):
-            groups, reports = self.collect(self.config.trainer.groups_per_step)
-            if self.config.method.refill_zero_variance:
+            groups, reports = self.collect(self.options.trainer.groups_per_step)
+            if self.options.method.refill_zero_variance:
                 groups, reports = self.refill(groups, reports)
             self.submit(reports)
             settled = self.settle(reports)
             self.update(groups, settled)
         self.steps_done += 1
         states = self.processes.gather([self.metrics.state()])
-        return merged(states, self.tasks).record(self.steps_done)
+        return merged(states, self.tasks, self._reward_names).record(self.steps_done)
 
     def collect(self, count: int, first: int = 0) -> tuple[list[Group], list[GroupReport]]:
-        """Draws ``count`` samples, rolls them out, scores them: this process's groups, and the
-        reports of all. ``first`` is the place of the first in the step's global batch."""
+        """Draw ``count`` samples, roll them out and score them. Returns this process's groups, and
+        the reports of all. ``first`` is the place of the first in the step's global batch."""
         drawn = self.draw(count)
         responses = self.roll_out(drawn, first)
         return self.score(responses)
 
     def draw(self, count: int) -> list[tuple[int, PoolSample]]:
-        """1. This process's part of ``count`` samples from the pool, with their global indices."""
+        """1. Return this process's part of ``count`` samples of the pool, with global indices."""
         drawn: list[PoolSample] | None = None
         if self.client is not None:
             with self.metrics.timed("time/wait_data_s"):
@@ -102,16 +112,20 @@ class Trainer:
     def roll_out(
         self, drawn: Sequence[tuple[int, PoolSample]], first: int
     ) -> list[tuple[int, PoolSample, Any, list[Response]]]:
-        """2. G responses each, from a random stream that only (seed, step, index) decides."""
-        options = self.config.rollout
+        """2. Sample G responses to each, from random numbers that depend on (seed, step, index)
+        alone."""
+        options = self.options.rollout
         sampling = Sampling(options.temperature, options.top_p, options.max_new_tokens)
         with self.metrics.timed("time/rollout_s"):
             prompts = self.prompts.take([item.sample for _, item in drawn])
             seeds = [self._random("rollout", first + i).integers(2**62) for i, _ in drawn]
             with self.processes.whole(self.policy) as policy:
-                responses = self.rollout(
-                    policy, prompts, options.group_size, sampling, [int(s) for s in seeds]
-                )
+                request = (policy, prompts, options.group_size, sampling, [int(s) for s in seeds])
+                distortion = self.method.distortion(self.steps_done)
+                if distortion is None:
+                    responses = self.rollout(*request)
+                else:
+                    responses = distorted_rollout(self.rollout, distortion, *request)
         return [
             (first + i, item, prompt, group)
             for (i, item), prompt, group in zip(drawn, prompts, responses, strict=True)
@@ -120,8 +134,11 @@ class Trainer:
     def score(
         self, rolled_out: Sequence[tuple[int, PoolSample, Any, list[Response]]]
     ) -> tuple[list[Group], list[GroupReport]]:
-        """3. Accuracy, format and diversity, reported to the pool."""
-        groups = [score_group(*parts) for parts in rolled_out]
+        """3. Compute accuracy, format, custom rewards and D, and report D to the pool."""
+        groups = [
+            score_group(*parts, rewards=self.rewards, question=self.prompts.text(parts[1].sample))
+            for parts in rolled_out
+        ]
         for group in groups:
             entropy = group.entropy
             self.metrics.observe_group(
@@ -134,8 +151,8 @@ class Trainer:
                 synthetic=group.synthetic,
             )
             self.metrics.observe("reward/unreadable", group.unreadable)
-        method = self.config.method
-        wanted = method.descriptions_per_group if method.rewards_diversity else 0
+            self.metrics.observe_custom(group.custom)
+        wanted = self.method.written_descriptions
         reports = self.processes.gather(
             [report_group(group, self.policy.tokenizer, wanted) for group in groups]
         )
@@ -153,7 +170,7 @@ class Trainer:
     def refill(
         self, groups: list[Group], reports: list[GroupReport]
     ) -> tuple[list[Group], list[GroupReport]]:
-        """Draws once more for groups that carry no gradient, which leave the update (DAPO)."""
+        """Draw once more for each group without a gradient; those leave the update (DAPO)."""
         empty = sum(has_zero_variance(report.diversity) for report in reports)
         if not empty:
             return groups, reports
@@ -162,21 +179,23 @@ class Trainer:
         return kept + more, reports + their_reports
 
     def submit(self, reports: Sequence[GroupReport]) -> None:
-        """4. Up to K different descriptions a group become jobs; the ledger waits for them. Those
-        for a picture without labelled objects are counted: there is nothing to paint around."""
-        method = self.config.method
-        if self.client is None or not method.synthesises:
+        """4. Turn up to K different descriptions of each group into jobs, kept in the ledger.
+
+        Descriptions for a picture without labelled objects are skipped and counted: there is
+        nothing to paint around.
+        """
+        if self.client is None or not self.method.paints:
             return
         requests = []
         for report in reports:
-            if report.depth >= self.config.pool.max_depth:
+            if report.depth >= self.options.pool.max_depth:
                 continue
             rng = self._random("job", report.index)
-            drawn = method.descriptions_per_group if method.random_descriptions else 0
+            drawn = self.method.random_descriptions
             if not report.paintable:
                 self.metrics.observe("synthesis/skipped", drawn + len(report.descriptions))
                 continue
-            texts = [random_description(rng) for _ in range(drawn)]
+            texts = self._random_descriptions(report, drawn, rng) if drawn else []
             requests += [self._request(report, text, rng) for text in texts]
             for description in report.descriptions:
                 request = self._request(report, description.text, rng, description.response)
@@ -189,7 +208,7 @@ class Trainer:
         self.metrics.observe("synthesis/dropped", counts.dropped)
 
     def settle(self, reports: Sequence[GroupReport]) -> list[Settled]:
-        """5. Every description whose image was measured just now, or rejected, gets its reward."""
+        """5. Give each description whose image was measured just now, or rejected, its reward."""
         measured: list[tuple[PendingDescription, float]] = []
         settled: list[Settled] = []
         if self.client is not None:
@@ -213,48 +232,62 @@ class Trainer:
             self.metrics.observe("synthesis/settled", len(settled))
             for item in settled:
                 self.metrics.observe_task("diversity/reward", item.pending.task, item.reward)
-            baselines = {task: self.baseline.baseline(task) for task in self.baseline.tasks}
-            self.metrics.observe_pool(self.client.stats(), baselines)
+            self.metrics.observe_pool(self.client.stats(), self.method.baselines())
         return self.processes.share(settled)
 
     def update(self, groups: Sequence[Group], settled: Sequence[Settled]) -> None:
-        """6. One loss over fresh responses and settled descriptions."""
+        """6. Update the policy with one loss over fresh responses and settled descriptions."""
         with self.metrics.timed("time/update_s"):
             here = [item for _, item in self.processes.part(settled)]
             tokenizer = self.policy.tokenizer
-            rows = update_rows(groups, here, self.prompts, tokenizer, self.config.method)
-            self.version += self.updater.update(rows, self.metrics)
+            rows = update_rows(groups, here, self.prompts, tokenizer, self.method, self.rewards)
+            self.version += self.learner.update(rows, self.metrics)
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything but the weights, for a checkpoint of the main process."""
+        """Return what a checkpoint of the main process holds. All processes take part."""
         return {
             "steps_done": self.steps_done,
             "version": self.version,
-            "updater": self.updater.state_dict(),
-            "ledger": self.ledger.state_dict(),
-            "baseline": self.baseline.state_dict(),
+            "learner": self.learner.state_dict(),
+            "ledger": _with_tensors(self.ledger.state_dict()),
+            "method": self.method.state_dict(),
             "client": self.client.state_dict() if self.client is not None else None,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Goes on from there; every process loads the same state."""
+        """Go on from what ``state_dict`` returned. Every process loads the same state."""
         self.steps_done, self.version = state["steps_done"], state["version"]
-        self.updater.load_state_dict(state["updater"])
+        self.learner.load_state_dict(state["learner"])
         self.ledger.load_state_dict(state["ledger"])
-        self.baseline.load_state_dict(state["baseline"])
+        self.method.load_state_dict(state["method"])
         if self.client is not None:
             self.client.load_state_dict(state["client"])
 
+    @property
+    def _reward_names(self) -> tuple[str, ...]:
+        return tuple(reward.name for reward in self.rewards)
+
+    def _new_metrics(self) -> StepMetrics:
+        return StepMetrics(self.tasks, self._reward_names)
+
     def _prefetch(self, samples: Sequence[Sample]) -> None:
-        """Called by another thread. The other processes hear of theirs when they are drawn."""
+        """Encode this process's part of the next batch. Another thread calls this; the other
+        processes learn of their parts only when those are drawn."""
         self.prompts.prefetch(sample for _, sample in self.processes.part(samples))
 
     def _random(self, purpose: str, index: int) -> np.random.Generator:
-        """A stream of its own for every use, step and group: the same on any number of processes
-        and after any resume."""
+        """Return a random stream of its own for every purpose, step and group: the same on any
+        number of processes and after any resume."""
         return np.random.default_rng(
-            [self.config.trainer.seed, self.steps_done, index, *purpose.encode()]
+            [self.options.trainer.seed, self.steps_done, index, *purpose.encode()]
         )
+
+    def _random_descriptions(
+        self, report: GroupReport, count: int, rng: np.random.Generator
+    ) -> list[str]:
+        assert self.client is not None and self.describer is not None
+        parent = self.client.get(report.sample_id)
+        return [self.describer.describe(parent, rng) for _ in range(count)]
 
     def _request(
         self,
@@ -280,17 +313,18 @@ class Trainer:
             job_id=request.id,
             parent_id=report.sample_id,
             task=report.task,
-            token_ids=description.token_ids,
-            logprobs=description.logprobs,
+            token_ids=description.token_ids.numpy(),
+            logprobs=description.logprobs.numpy(),
             scene_token_span=description.scene_tokens,
             policy_version=self.version,
             parent_diversity=report.diversity,
         )
 
     def _rewarded(self, measured: Sequence[tuple[PendingDescription, float]]) -> list[Settled]:
-        """The descriptions with what their images' groups were measured with, or 0, compared."""
+        """Return the descriptions with their rewards and their parents. ``measured``: each with D
+        of its image's group, 0 for a rejected image."""
         assert self.client is not None
-        rewards = self.baseline.rewards(
+        rewards = self.method.description_rewards(
             [Measured(one.task, diversity, one.parent_diversity) for one, diversity in measured]
         )
         settled = []
@@ -300,3 +334,11 @@ class Trainer:
                 parent = replace(parent, image=EncodedImage.from_bytes(parent.image.read()))
             settled.append(Settled(parent, pending, reward))
         return settled
+
+
+def _with_tensors(state: dict[str, Any]) -> dict[str, Any]:
+    """Replace arrays by tensors, which a checkpoint can hold without pickled code."""
+    return {
+        name: torch.from_numpy(value) if isinstance(value, np.ndarray) else value
+        for name, value in state.items()
+    }

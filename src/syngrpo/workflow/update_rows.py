@@ -5,24 +5,25 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from syngrpo.config import MethodConfig
 from syngrpo.method.advantages import (
-    Scale,
-    accuracy_advantages,
-    format_advantages,
+    Floats,
     kl_weights,
+    reward_tokens,
     settled_credit,
     span_credit,
 )
+from syngrpo.method.base import Method
 from syngrpo.method.ledger import PendingDescription
 from syngrpo.policy.encode import Prompt
 from syngrpo.policy.spans import scene_token_mask
 from syngrpo.sample import Sample
+from syngrpo.tasks.rewards import Reward
 from syngrpo.workflow.groups import Group
-from syngrpo.workflow.prompt_cache import Prompts
+from syngrpo.workflow.prompt_cache import PromptCache
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,37 +56,67 @@ class Settled:
     reward: float
 
 
-def fresh_row(group: Group, tokenizer: object, method: MethodConfig) -> UpdateRow:
-    """The group's own responses: accuracy advantage outside the scene, format everywhere."""
-    scale: Scale = "none" if method.loss == "dr_grpo" else "group"
-    accuracy = accuracy_advantages(group.accuracy, method.advantage_floor, scale)
-    form = format_advantages(group.format, method.format_weight, method.advantage_floor, scale)
+def fresh_row(
+    group: Group, tokenizer: object, method: Method, rewards: Sequence[Reward] = ()
+) -> UpdateRow:
+    """Return the group's own responses with their credit.
+
+    The accuracy advantage is on all tokens outside the scene, the format advantage on every token,
+    and that of each custom reward on the tokens it is about.
+    """
+    options = method.options
+    accuracy = method.answer_advantages(group.accuracy.tolist())
+    form = np.float32(options.format_weight) * method.answer_advantages(group.format.tolist())
+    custom = {
+        reward: _custom_advantages(group, method, reward)
+        for reward in rewards
+        if not reward.replaces_accuracy
+    }
     row = UpdateRow(group.prompt)
     for i, (response, parsed) in enumerate(zip(group.responses, group.parsed, strict=True)):
-        span = parsed.scene_span or (0, 0)
-        scene = scene_token_mask(tokenizer, response.token_ids, span)
+        mask = scene_token_mask(tokenizer, response.token_ids, parsed.scene_span or (0, 0))
+        scene = mask.numpy()
+        advantages = span_credit(scene, float(accuracy[i]), float(form[i]))
+        for reward, values in custom.items():
+            advantages += values[i] * reward_tokens(scene, reward.on)
         row.segments.append(
             CreditedSegment(
                 token_ids=response.token_ids,
                 old_logprobs=response.logprobs,
-                advantages=span_credit(scene, float(accuracy[i]), float(form[i])),
-                mask=torch.ones_like(scene),
-                beta=kl_weights(scene, method.beta, method.kl_on_scene),
+                advantages=torch.from_numpy(advantages),
+                mask=torch.ones_like(mask),
+                beta=torch.from_numpy(kl_weights(scene, options.beta, options.kl_on_scene)),
                 settled=False,
             )
         )
     return row
 
 
+def _custom_advantages(group: Group, method: Method, reward: Reward) -> Floats:
+    """Return the weighted advantages (G,) of one custom reward, normalised on their own.
+
+    A response for which the function returned None has the advantage 0, and does not count in the
+    mean of the others.
+    """
+    values = group.custom[reward.name]
+    known = [place for place, value in enumerate(values) if value is not None]
+    advantages = np.zeros(len(values), dtype=np.float32)
+    if known:
+        given = [float(value) for value in values if value is not None]
+        advantages[known] = np.float32(reward.weight) * method.answer_advantages(given)
+    return advantages
+
+
 def settled_segment(settled: Settled, weight: float) -> CreditedSegment:
-    """The response that wrote the description: its scene tokens alone carry ρ."""
+    """Return the response that wrote the description: its scene tokens alone carry ρ."""
     pending = settled.pending
+    scene = pending.scene_mask
     return CreditedSegment(
-        token_ids=pending.token_ids,
-        old_logprobs=pending.logprobs,
-        advantages=settled_credit(pending.scene_mask, settled.reward, weight),
-        mask=pending.scene_mask,
-        beta=torch.zeros(len(pending.scene_mask)),
+        token_ids=torch.from_numpy(pending.token_ids),
+        old_logprobs=torch.from_numpy(pending.logprobs),
+        advantages=torch.from_numpy(settled_credit(scene, settled.reward, weight)),
+        mask=torch.from_numpy(scene),
+        beta=torch.zeros(len(scene)),
         settled=True,
     )
 
@@ -93,25 +124,29 @@ def settled_segment(settled: Settled, weight: float) -> CreditedSegment:
 def update_rows(
     groups: Sequence[Group],
     settled: Sequence[Settled],
-    prompts: Prompts,
+    prompts: PromptCache,
     tokenizer: object,
-    method: MethodConfig,
+    method: Method,
+    rewards: Sequence[Reward] = (),
 ) -> list[UpdateRow]:
-    """Every group's row, and settled segments beside their own prompt where that is among them
-    anyway; else in a row of their own. Raises InputError as ``Prompts.take`` does."""
-    rows = [fresh_row(group, tokenizer, method) for group in groups]
+    """Return every group's row, with the settled segments beside their own prompt.
+
+    A settled description whose prompt is in no group gets a row of its own. Raises InputError as
+    ``PromptCache.take`` does.
+    """
+    rows = [fresh_row(group, tokenizer, method, rewards) for group in groups]
     places = {row.prompt.sample_id: row for row in rows}
     elsewhere = {item.parent.id: item.parent for item in settled if item.parent.id not in places}
     for prompt in prompts.take(list(elsewhere.values())):
         places[prompt.sample_id] = UpdateRow(prompt)
         rows.append(places[prompt.sample_id])
     for item in settled:
-        segment = settled_segment(item, method.diversity_weight)
+        segment = settled_segment(item, method.description_weight)
         places[item.parent.id].segments.append(segment)
     return rows
 
 
 def count_fresh(rows: Sequence[UpdateRow]) -> tuple[int, int]:
-    """Fresh responses and their tokens in the loss."""
+    """Return the number of fresh responses, and of their tokens in the loss."""
     fresh = [segment for row in rows for segment in row.segments if not segment.settled]
     return len(fresh), sum(int(segment.mask.sum()) for segment in fresh)

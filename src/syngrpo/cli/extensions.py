@@ -1,0 +1,51 @@
+"""``syngrpo extensions``: what was found, from where, and what cannot be loaded and why."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import typer
+
+from syngrpo.extensions import Registry
+
+COMMANDS: Registry[typer.Typer] = Registry("command group", "syngrpo.commands", {})
+"""Groups of commands that installed packages add to ``syngrpo``."""
+
+
+def extensions() -> None:
+    """List all tasks, rewards, formats, methods, generators and the like that a configuration can
+    name, with the package each comes from."""
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console()
+    table = Table(box=None, pad_edge=False)
+    for title in ("kind", "name", "from", "target"):
+        table.add_column(title, overflow="fold")
+    problems = []
+    for registry in _registries():
+        for found in registry.found():
+            table.add_row(registry.kind, found.name, found.source, found.target)
+            if found.error is not None:
+                problems.append(found.error)
+    console.print(table)
+    for problem in problems:
+        console.print(f"cannot be loaded: {problem}", style="red", markup=False, soft_wrap=True)
+
+
+def _registries() -> list[Registry[Any]]:
+    from syngrpo.formats import FORMATS
+    from syngrpo.method import METHODS
+    from syngrpo.painting.describers import DESCRIBERS
+    from syngrpo.painting.generators import GENERATORS
+    from syngrpo.painting.judges import JUDGES
+    from syngrpo.policy import MODELS
+    from syngrpo.policy.families import FAMILIES
+    from syngrpo.rollout import ENGINES
+    from syngrpo.tasks import TASKS
+    from syngrpo.tasks.rewards import REWARDS
+
+    return [
+        *(TASKS, REWARDS, FORMATS, METHODS, GENERATORS, DESCRIBERS, JUDGES),
+        *(FAMILIES, MODELS, ENGINES, COMMANDS),
+    ]

@@ -1,0 +1,194 @@
+"""What the configuration can hold: all defaults, the meaning of one key, and a JSON schema.
+
+Used by ``syngrpo config show``, ``explain`` and ``schema``.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator, Mapping
+from dataclasses import MISSING, dataclass, fields, is_dataclass
+from types import NoneType
+from typing import Any, Literal, get_args, get_origin, get_type_hints
+
+from pydantic import TypeAdapter
+
+from syngrpo.config.validation import CHECKS, alternatives, default_of, dotted_keys, section_at
+from syngrpo.extensions import Registry
+from syngrpo.formats import FORMATS
+from syngrpo.method import METHODS
+from syngrpo.painting.generators import GENERATORS
+from syngrpo.sample import InputError
+from syngrpo.workflow.run_options import RunOptions
+
+_BOUNDS = {"ge": "at least", "gt": "more than", "le": "at most", "lt": "less than"}
+
+
+@dataclass(frozen=True)
+class Key:
+    """One key of the configuration, described: texts, ready to print."""
+
+    name: str
+    kind: str
+    default: str
+    description: str
+
+
+def explain(key: str) -> list[Key]:
+    """Return a key, or all keys of a section, described.
+
+    ``key`` is written as in ``--set``: ``trainer.steps``, ``pool``, ``data.train``. Below
+    ``data.train`` are the keys of a source and those of every format; below ``synthesis.options``
+    the options of every generator. Raises InputError for a key that does not exist.
+    """
+    parents = [part for part in key.split(".") if part and not part.isdecimal()]
+    section = section_at(parents)
+    if section is not None:
+        return [*_keys_of(section, key), *_options_beside(parents)]
+    owner = section_at(parents[:-1])
+    found = {field.name: field for field in fields(owner)} if owner is not None else {}
+    if not parents or owner is None or parents[-1] not in found:
+        known = list(dotted_keys())
+        close = difflib.get_close_matches(key, known, n=3) or ["model", "trainer.steps"]
+        raise InputError(f"there is no key {key}; did you mean {', '.join(close)}?")
+    described = _key(found[parents[-1]], get_type_hints(owner)[parents[-1]], key)
+    return [described, *_elements(parents, get_type_hints(owner)[parents[-1]], key)]
+
+
+def defaults() -> list[Key]:
+    """Return every key of the configuration in order, described."""
+    return [key for name in (f.name for f in fields(RunOptions)) for key in _below(name)]
+
+
+def schema() -> dict[str, Any]:
+    """Return a JSON schema of configuration files, from which editors complete keys.
+
+    A source may have the keys of every format, ``method`` those of every method.
+    """
+    whole: dict[str, Any] = TypeAdapter(dict[str, RunOptions], config=CHECKS).json_schema()
+    definitions = whole["$defs"]
+    root = definitions.pop("RunOptions")
+    source = definitions["Source"]["properties"]
+    source.pop("options", None)
+    for key in ("path", "images"):  # one path may be written without a list
+        several = {"type": source[key].pop("type"), "items": source[key].pop("items")}
+        source[key]["anyOf"] = [{"type": "string"}, several]
+    for _, options in _registered(FORMATS, "options"):
+        source |= _properties(options)
+    for _, options in _registered(METHODS, "Options"):
+        definitions["MethodOptions"]["properties"] |= _properties(options)
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "Configuration of a syngrpo run",
+        **root,
+        "$defs": definitions,
+    }
+
+
+def _below(prefix: str) -> Iterator[Key]:
+    section = section_at(prefix.split("."))
+    assert section is not None
+    types = get_type_hints(section)
+    for field in fields(section):
+        inner = next((t for t in alternatives(types[field.name]) if is_dataclass(t)), None)
+        name = f"{prefix}.{field.name}"
+        if inner is None or NoneType in get_args(types[field.name]):
+            yield _key(field, types[field.name], name)
+        if inner is not None:
+            yield from _below(name)
+
+
+def _keys_of(section: Any, prefix: str) -> list[Key]:
+    types = get_type_hints(section)
+    return [_key(f, types[f.name], f"{prefix}.{f.name}") for f in fields(section)]
+
+
+def _elements(parents: list[str], kind: Any, key: str) -> list[Key]:
+    """The keys of the elements of a list or mapping of sections, and of what a format or generator
+    adds."""
+    inner = [one for one in get_args(kind) if is_dataclass(one)]
+    of_elements = [one for section in inner for one in _keys_of(section, f"{key}.N")]
+    return [
+        *(one for one in of_elements if one.name != f"{key}.N.options"),
+        *_options_beside(parents),
+    ]
+
+
+def _options_beside(parents: list[str]) -> list[Key]:
+    """The options that the formats add to a source, the generators to ``synthesis.options``."""
+    if parents in (["data", "train"], ["evaluation", "sets"]):
+        found, place = _registered(FORMATS, "options"), f"{'.'.join(parents)}.N"
+    elif parents == ["synthesis", "options"]:
+        found, place = _registered(GENERATORS, "Options"), "synthesis.options"
+    else:
+        return []
+    return [
+        Key(one.name, f"{one.kind} ({name})", one.default, one.description)
+        for name, options in found
+        for one in _keys_of(options, place)
+    ]
+
+
+def _registered(registry: Registry[Any], attribute: str) -> Iterator[tuple[str, Any]]:
+    """The options dataclass of each extension that has one and can be loaded, by its name."""
+    for found in registry.found():
+        if found.error is None:
+            options = vars_of(registry.get(found.name)).get(attribute)
+            if is_dataclass(options):
+                yield found.name, options
+
+
+def vars_of(extension: Any) -> Mapping[str, Any]:
+    """Return the attributes of an extension, including those of its classes."""
+    return {name: getattr(extension, name) for name in dir(extension) if not name.startswith("__")}
+
+
+def _properties(options: Any) -> dict[str, Any]:
+    adapter: TypeAdapter[Any] = TypeAdapter(options)
+    properties: dict[str, Any] = adapter.json_schema().get("properties", {})
+    return properties
+
+
+def _key(field: Any, kind: Any, name: str) -> Key:
+    default = default_of(field)
+    return Key(
+        name=name,
+        kind=_kind(kind, field.metadata),
+        default="must be set" if default is MISSING else _shown(default),
+        description=str(field.metadata.get("description", "")),
+    )
+
+
+def _kind(kind: Any, bounds: Mapping[str, Any]) -> str:
+    limits = [f"{words} {bounds[name]:g}" for name, words in _BOUNDS.items() if name in bounds]
+    return ", ".join([_type_name(kind), *limits])
+
+
+def _type_name(kind: Any) -> str:
+    if get_origin(kind) is Literal:
+        return " | ".join(str(value) for value in get_args(kind))
+    plain = {bool: "true or false", int: "whole number", float: "number", str: "text"}
+    if kind in plain:
+        return plain[kind]
+    if kind is NoneType:
+        return "null"
+    origin, inside = get_origin(kind), [_type_name(one) for one in get_args(kind) if one is not ...]
+    if origin in (list, tuple):
+        return f"list of {inside[0]}" if inside else "list"
+    if origin in (dict, Mapping) or (isinstance(origin, type) and issubclass(origin, Mapping)):
+        return "mapping"
+    if inside:
+        return " or ".join(inside)
+    if is_dataclass(kind):
+        return "section"
+    return getattr(kind, "__name__", str(kind)).lower()
+
+
+def _shown(value: Any) -> str:
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if is_dataclass(value):
+        return "see its keys"
+    return str(list(value)) if isinstance(value, tuple) else str(value)

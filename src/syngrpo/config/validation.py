@@ -1,0 +1,265 @@
+"""Plain values → the options of a run, and every error in one line that names its key.
+
+The section dataclasses declare types, defaults and bounds; pydantic checks values against them.
+Three sections depend on a name that they hold: a source has the keys of its format, ``method``
+those of its method, ``synthesis.options`` those of its generator (checked when that is made).
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator, Mapping
+from dataclasses import MISSING, fields, is_dataclass, replace
+from math import ceil
+from types import NoneType, UnionType
+from typing import Any, Union, get_args, get_origin, get_type_hints
+
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+
+from syngrpo.config.renamed import renamed_key
+from syngrpo.formats.source import SourceError, source_from_keys
+from syngrpo.method import METHODS
+from syngrpo.painting.describers import DESCRIBERS
+from syngrpo.painting.generators import GENERATORS
+from syngrpo.policy import model_directory
+from syngrpo.rollout import check_engine
+from syngrpo.sample import InputError
+from syngrpo.workflow.run_options import RunOptions
+
+SHOWN_ERRORS = 5
+WAITING_STEPS = 4
+"""New synthetic samples may wait for so many steps, unless ``pool.max_unmeasured`` says more."""
+
+CHECKS = ConfigDict(extra="forbid", allow_inf_nan=False)
+_RUN = "run"
+# A configuration for pydantic can only be given around a dataclass that has none of its own.
+_ADAPTER = TypeAdapter(dict[str, RunOptions], config=CHECKS)
+
+
+def options_from(values: Mapping[str, Any], where: str = "") -> RunOptions:
+    """Check the values of a configuration and return the options of a run, defaults resolved.
+
+    ``where`` names the file in error messages. Raises InputError: all errors, at most five, in one
+    line.
+    """
+    prefix = f"{where}: " if where else ""
+    try:
+        prepared = _with_method(_with_sources(dict(values)))
+        options = _ADAPTER.validate_python({_RUN: prepared})[_RUN]
+    except ValidationError as error:
+        raise InputError(prefix + describe(error)) from None
+    except _WrongKeyError as error:
+        raise InputError(prefix + str(error)) from None
+    return _resolved(options, prefix)
+
+
+def describe(error: ValidationError) -> str:
+    """Return all errors (at most five) of a validation, in one line."""
+    details = error.errors()
+    lines = [_describe_one(detail) for detail in details[:SHOWN_ERRORS]]
+    more = len(details) - len(lines)
+    return "; ".join(lines) + (f"; and {more} more" if more > 0 else "")
+
+
+class _WrongKeyError(ValueError):
+    """One line about a key, found before pydantic looks."""
+
+
+def _with_sources(values: dict[str, Any]) -> dict[str, Any]:
+    """Turn the mappings of ``data.train`` and ``evaluation.sets`` into sources. Raises
+    _WrongKeyError for renamed keys and for booleans where a number belongs."""
+    problems = list(_renamed(values)) or list(_booleans(values, RunOptions, ()))
+    if problems:
+        raise _WrongKeyError("; ".join(problems[:SHOWN_ERRORS]))
+    data, evaluation = values.get("data"), values.get("evaluation")
+    synthesis = values.get("synthesis")
+    if isinstance(synthesis, dict) and synthesis.get("mode") is False:  # what YAML reads off as
+        values["synthesis"] = {**synthesis, "mode": "off"}
+    if isinstance(data, dict) and isinstance(data.get("train"), list):
+        train = [_source(one, f"data.train.{n}") for n, one in enumerate(data["train"])]
+        values["data"] = {**data, "train": train}
+    if isinstance(evaluation, dict) and isinstance(evaluation.get("sets"), dict):
+        sets = evaluation["sets"].items()
+        named = {name: _source(one, f"evaluation.sets.{name}") for name, one in sets}
+        values["evaluation"] = {**evaluation, "sets": named}
+    return values
+
+
+def _source(value: Any, key: str) -> Any:
+    if not isinstance(value, dict):
+        return value
+    try:
+        return source_from_keys(value)
+    except SourceError as error:
+        raise _WrongKeyError(error.below(key)) from None
+
+
+def _with_method(values: dict[str, Any]) -> dict[str, Any]:
+    """Check the section ``method`` against the options of the method that it names, and fill in
+    that method's own defaults."""
+    section = values.get("method", {})
+    if not isinstance(section, dict):
+        return values
+    name = section.get("name", "syn-grpo")
+    if not isinstance(name, str):
+        raise _WrongKeyError(f"method.name: {name!r} is not allowed: should be a name")
+    try:
+        method = METHODS.load(name)
+    except InputError as error:
+        raise _WrongKeyError(f"method.name: {error}") from None
+    adapter = TypeAdapter(dict[str, method.Options], config=CHECKS)  # type: ignore[name-defined]
+    checked = adapter.validate_python({"method": {**method.defaults, **section}})["method"]
+    try:
+        method(checked, steps=1)
+    except ValueError as error:
+        raise _WrongKeyError(f"method: {error}") from None
+    return {**values, "method": checked}
+
+
+def _resolved(options: RunOptions, prefix: str) -> RunOptions:
+    """Fill in the defaults that depend on other sections.
+
+    The prompt is brief for a model that knows the response format; so many synthetic samples may
+    wait as are drawn in four steps; a method that paints nothing switches synthesis off. Raises
+    InputError for a method that paints with synthesis switched off, or without a generator.
+    """
+    data, pool, synthesis = options.data, options.pool, options.synthesis
+    try:
+        check_engine(options.rollout)
+    except InputError as error:
+        raise InputError(f"{prefix}{error}") from None
+    if data.prompt_style is None:
+        _, knows_format = model_directory(options.model.path)
+        data = replace(data, prompt_style="brief" if knows_format else "full")
+    if pool.max_unmeasured is None:
+        drawn = pool.synthetic_ratio * options.trainer.groups_per_step
+        pool = replace(pool, max_unmeasured=max(1, ceil(WAITING_STEPS * drawn)))
+    name = options.method.name
+    method = METHODS.load(name)(options.method, options.trainer.steps)
+    if not method.paints:
+        synthesis = replace(synthesis, mode="off")
+    elif synthesis.mode == "off":
+        raise InputError(
+            f"{prefix}synthesis.mode 'off' contradicts method.name {name!r}; "
+            "set method.name to grpo"
+        )
+    elif synthesis.generator is None:
+        known = ", ".join(GENERATORS.names())
+        raise InputError(
+            f"{prefix}synthesis.generator is not set, and method {name} paints; use one of "
+            f"{known}, or package.module:name"
+        )
+    elif method.random_descriptions and synthesis.describer is None:
+        known = ", ".join(DESCRIBERS.names())
+        raise InputError(
+            f"{prefix}synthesis.describer is not set, and method {name} draws descriptions at "
+            f"random; use one of {known}, or package.module:name"
+        )
+    return replace(options, data=data, pool=pool, synthesis=synthesis)
+
+
+def _renamed(values: Mapping[str, Any], parents: tuple[str, ...] = ()) -> Iterator[str]:
+    """One line for each key that has another name now."""
+    items: Iterator[tuple[str, Any]]
+    for key, value in values.items():
+        place = (*parents, str(key))
+        if (line := renamed_key(place)) is not None:
+            yield line
+        if isinstance(value, Mapping):
+            yield from _renamed(value, place)
+        elif isinstance(value, list):
+            items = ((str(n), one) for n, one in enumerate(value))
+            for number, one in items:
+                if isinstance(one, Mapping):
+                    yield from _renamed(one, (*place, number))
+
+
+def _booleans(values: Any, kind: Any, location: tuple[str, ...]) -> Iterator[str]:
+    """One line for each ``true`` or ``false`` where a number belongs: pydantic takes it for 1."""
+    if is_dataclass(kind) and isinstance(values, Mapping):
+        types = get_type_hints(kind)
+        for key, value in values.items():
+            if key in types:
+                yield from _booleans(value, types[key], (*location, str(key)))
+    elif isinstance(values, bool):
+        kinds = set(alternatives(kind))
+        if kinds & {int, float} and bool not in kinds:
+            yield f"{'.'.join(location)}: {values} is not allowed: should be a number"
+    else:
+        for one in alternatives(kind):
+            if is_dataclass(one) and isinstance(values, Mapping):
+                yield from _booleans(values, one, location)
+
+
+def alternatives(kind: Any) -> tuple[Any, ...]:
+    """A | B | None → (A, B); any other type is the only alternative."""
+    if get_origin(kind) in (Union, UnionType):
+        return tuple(one for one in get_args(kind) if one is not NoneType)
+    return (kind,)
+
+
+def _describe_one(detail: Any) -> str:
+    location = [str(part) for part in detail["loc"]]
+    if location[:1] == [_RUN]:
+        location = location[1:]
+    key = ".".join(location)
+    if detail["type"] == "unexpected_keyword_argument":
+        return f"unknown key {key}{_suggestion(location)}"
+    if detail["type"] == "missing":
+        return f"{key} is missing{_what_it_is(location)}"
+    message = detail["msg"].removeprefix("Value error, ").removeprefix("Input ")
+    if not location:
+        return message
+    if detail["type"] == "dataclass_type":
+        message = "should be a section of keys and values"
+    if isinstance(detail["input"], dict) and detail["type"] == "value_error":
+        return f"{key}: {message}"
+    value = ascii(detail["input"])
+    value = value if len(value) <= 80 else value[:77] + "..."
+    return f"{key}: {value} is not allowed: {message}"
+
+
+def _what_it_is(location: list[str]) -> str:
+    *parents, name = location
+    section = section_at(parents)
+    field = next((f for f in fields(section) if f.name == name), None) if section else None
+    return f" ({field.metadata['description']})" if field is not None else ""
+
+
+def _suggestion(location: list[str]) -> str:
+    """The most similar key of the same section, else the same key elsewhere, else all keys."""
+    *parents, name = location
+    section = section_at(parents)
+    siblings = [field.name for field in fields(section)] if section is not None else []
+    close = difflib.get_close_matches(name, siblings, n=1)
+    if close:
+        return f"; did you mean {'.'.join([*parents, close[0]])}?"
+    elsewhere = [key for key in dotted_keys() if key.rpartition(".")[2] == name]
+    if elsewhere:
+        return f"; did you mean {elsewhere[0]}?"
+    return f"; the keys here are {', '.join(siblings)}"
+
+
+def section_at(location: list[str]) -> Any | None:
+    """Return the dataclass of the section at a location such as ["model", "lora"], or None."""
+    section: Any = RunOptions
+    for name in location:
+        if section is None or name not in (types := get_type_hints(section)):
+            return None
+        section = next((one for one in alternatives(types[name]) if is_dataclass(one)), None)
+    return section
+
+
+def dotted_keys(section: Any = RunOptions, prefix: str = "") -> Iterator[str]:
+    """Yield every key of the configuration, such as ``model.lora.rank``, in order."""
+    types = get_type_hints(section)
+    for field in fields(section):
+        inner = next((one for one in alternatives(types[field.name]) if is_dataclass(one)), None)
+        yield f"{prefix}{field.name}"
+        if inner is not None:
+            yield from dotted_keys(inner, f"{prefix}{field.name}.")
+
+
+def default_of(field: Any) -> Any:
+    """Return the default of a dataclass field; MISSING when the user has to set it."""
+    return field.default_factory() if field.default_factory is not MISSING else field.default

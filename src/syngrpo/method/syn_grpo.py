@@ -1,0 +1,52 @@
+"""Syn-GRPO: the policy describes new surroundings, and is rewarded where they made it disagree.
+
+Step by step, for each group of responses to one image:
+
+1. Up to K of the descriptions that its responses wrote are submitted to the data server.
+2. The data server paints them, and a later step draws the new images and measures their D.
+3. A description earns ρ = clip((D − b) / (s + ε), ±c), where b and s are the moving mean and
+   deviation of what recent descriptions brought (``baseline.DiversityBaseline``). An image that the
+   gate refused counts as D = 0.
+4. The response that wrote it joins that step's update: its scene tokens alone carry ρ.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+from syngrpo.method.base import Method, MethodOptions
+from syngrpo.method.baseline import DiversityBaseline, Measured
+
+
+class SynGrpo(Method):
+    """The method that this project is for."""
+
+    paints: ClassVar[bool] = True
+    smoothing: ClassVar[bool] = True
+    """Whether D is compared with the moving baseline."""
+
+    def __init__(self, options: MethodOptions, steps: int) -> None:
+        super().__init__(options, steps)
+        self.baseline = DiversityBaseline(
+            decay=options.smoothing_decay,
+            clip=options.rho_clip,
+            smoothing=self.smoothing,
+            relative_to_parent=options.credit == "parent",
+        )
+
+    @property
+    def written_descriptions(self) -> int:
+        return self.options.descriptions_per_group
+
+    def description_rewards(self, measured: Sequence[Measured]) -> list[float]:
+        return self.baseline.rewards(measured)
+
+    def baselines(self) -> dict[str, float]:
+        return {task: self.baseline.baseline(task) for task in self.baseline.tasks}
+
+    def state_dict(self) -> dict[str, Any]:
+        return self.baseline.state_dict()
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        self.baseline.load_state_dict(dict(state))

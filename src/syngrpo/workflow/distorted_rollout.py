@@ -1,0 +1,63 @@
+"""A part of each group answers a distorted image, for methods such as NoisyRollout."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+
+import torch
+
+from syngrpo.method.base import Distortion
+from syngrpo.policy.encode import Prompt, change_pixels
+from syngrpo.policy.model import Policy
+from syngrpo.rollout.base import Response, Rollout
+from syngrpo.rollout.token_sampling import Sampling
+
+OTHER_STREAM = 2**62
+"""Added to the seeds of distorted images, to keep their random numbers apart from the others'."""
+
+
+def distorted(policy: Policy, prompt: Prompt, strength: float, seed: int) -> Prompt:
+    """Return the prompt with noise in its image: √(1 − s²)·x + s·n for pixels x in [−1, 1] and
+    standard normal n, as a diffusion process would add it."""
+
+    def diffused(pixels: torch.Tensor) -> torch.Tensor:
+        generator = torch.Generator().manual_seed(seed)
+        noise = torch.randn(pixels.shape, generator=generator)
+        return math.sqrt(1 - strength**2) * pixels + strength * noise
+
+    return change_pixels(policy, prompt, diffused)
+
+
+def distorted_rollout(
+    rollout: Rollout,
+    distortion: Distortion,
+    policy: Policy,
+    prompts: Sequence[Prompt],
+    group_size: int,
+    sampling: Sampling,
+    seeds: Sequence[int],
+) -> list[list[Response]]:
+    """Sample a group for each prompt, the last of each group from its distorted image.
+
+    Everything but ``distortion`` is as for ``rollout``. Log-probabilities of the responses to
+    distorted images are NaN: nobody has sampled them from the prompt that the update computes.
+    """
+    noisy = int(group_size * distortion.share)
+    others = [seed + OTHER_STREAM for seed in seeds]
+    distorted_prompts = [
+        distorted(policy, prompt, distortion.strength, seed)
+        for prompt, seed in zip(prompts, others, strict=True)
+    ]
+    groups = rollout(
+        policy, [*prompts, *distorted_prompts], group_size - noisy, sampling, [*seeds, *others]
+    )
+    return [
+        clean + [_of_another_image(response) for response in disturbed[:noisy]]
+        for clean, disturbed in zip(groups[: len(prompts)], groups[len(prompts) :], strict=True)
+    ]
+
+
+def _of_another_image(response: Response) -> Response:
+    return replace(response, logprobs=torch.full_like(response.logprobs, torch.nan))

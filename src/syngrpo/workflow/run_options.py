@@ -1,0 +1,115 @@
+"""The options of a training run: every section of a configuration file, put together.
+
+Each section is declared by the folder that uses it; ``trainer`` and ``logging`` are declared here.
+``syngrpo.config`` turns a file into ``RunOptions``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, is_dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, Literal
+
+from syngrpo.data_server.options import ServerOptions, SynthesisOptions
+from syngrpo.evaluation.evaluation_options import EvaluationOptions
+from syngrpo.formats.source import DataOptions, Source, keys_from_source
+from syngrpo.method.base import MethodOptions
+from syngrpo.options import REQUIRED, option
+from syngrpo.policy import ModelOptions
+from syngrpo.pool.sampling import SamplingPolicy
+from syngrpo.rollout import RolloutOptions
+
+
+@dataclass(frozen=True)
+class TrainerOptions:
+    """The optimisation."""
+
+    steps: int = option(300, "optimisation steps", ge=1)
+    seed: int = option(0, "seed of everything random", ge=0)
+    learning_rate: float = option(
+        1e-6, "1e-6 suits models of 3B and more, 1e-5 LoRA, 1e-4 the starter", gt=0
+    )
+    warmup_steps: int = option(0, "steps of linear warm-up", ge=0)
+    schedule: Literal["constant", "linear", "cosine"] = option(
+        "constant", "the learning rate after warm-up"
+    )
+    groups_per_step: int = option(8, "samples drawn in each step, by all processes (B)", ge=1)
+    token_budget: int = option(
+        16384, "tokens of one forward pass, a whole group at least; less needs less memory", ge=1
+    )
+    logits_bytes: int = option(
+        2**28, "bytes of float32 logits held at once; less needs less memory", ge=1
+    )
+    master_weights: bool = option(True, "bfloat16 weights are updated through float32 copies")
+    sharding: Literal["none", "full"] = option(
+        "none",
+        "full: each of several processes keeps a part of weights, gradients and optimizer state "
+        "instead of a copy, see docs/sharding.md; no effect with one process",
+    )
+    updates_per_rollout: int = option(1, "updates made from one rollout", ge=1)
+    max_grad_norm: float = option(1.0, "gradients are clipped to this norm", gt=0)
+    weight_decay: float = option(0.0, "weight decay of AdamW", ge=0)
+    checkpoint_every: int = option(50, "steps between checkpoints", ge=1)
+    keep_checkpoints: int = option(2, "how many checkpoints stay; older ones are deleted", ge=1)
+
+
+@dataclass(frozen=True)
+class LoggingOptions:
+    """Where curves go, besides metrics.jsonl."""
+
+    trackers: tuple[Literal["tensorboard", "wandb", "trackio"], ...] = option(
+        ("tensorboard",), "where metrics are sent; [] for nowhere"
+    )
+
+    def __post_init__(self) -> None:
+        for name in self.trackers:
+            if find_spec(name) is None:
+                raise ValueError(f"{name} is not installed; run: pip install {name}")
+
+
+@dataclass(frozen=True)
+class HeldOutOptions(EvaluationOptions):
+    """Accuracy on held-out samples."""
+
+    sets: dict[str, Source] = option(dict, "held-out sets: name → source; {} for none")
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """A whole run. ``model.path`` and ``data.train`` must be set; all else has a default."""
+
+    model: ModelOptions = option(REQUIRED, "the policy")
+    data: DataOptions = option(REQUIRED, "what is trained on")
+    method: MethodOptions = option(MethodOptions, "which algorithm, with which constants")
+    rollout: RolloutOptions = option(RolloutOptions, "how responses are sampled")
+    trainer: TrainerOptions = option(TrainerOptions, "the optimisation")
+    pool: SamplingPolicy = option(SamplingPolicy, "what is drawn from the evolving training set")
+    synthesis: SynthesisOptions = option(SynthesisOptions, "how new images are painted")
+    server: ServerOptions = option(ServerOptions, "a data server on another host")
+    evaluation: HeldOutOptions = option(HeldOutOptions, "accuracy on held-out samples")
+    logging: LoggingOptions = option(LoggingOptions, "where curves go, besides metrics.jsonl")
+
+    def __post_init__(self) -> None:
+        if self.server.url is not None and self.synthesis.mode == "inline":
+            raise ValueError(
+                "server.url does not go with synthesis.mode 'inline'; set synthesis.mode to async"
+            )
+
+    def as_values(self) -> dict[str, Any]:
+        """Return the options as plain values, the form of a configuration file."""
+        values: dict[str, Any] = _plain(self)
+        return values
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Source):
+        return _plain(keys_from_source(value))
+    if is_dataclass(value):
+        return {field.name: _plain(getattr(value, field.name)) for field in fields(value)}
+    if isinstance(value, Mapping):
+        return {key: _plain(one) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(one) for one in value]
+    return str(value) if isinstance(value, Path) else value
