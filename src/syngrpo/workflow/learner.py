@@ -22,7 +22,7 @@ from syngrpo.policy.encode import Prompt
 from syngrpo.policy.model import Policy
 from syngrpo.policy.packed import PackedRow, Segment, segment_logprobs
 from syngrpo.sample import InputError
-from syngrpo.workflow.failed_step import describe_rows, save_batch
+from syngrpo.serving.atomic_files import atomic_directory
 from syngrpo.workflow.loss import LossOutput, Normaliser, policy_loss
 from syngrpo.workflow.micro_batches import Lockstep, count_tokens, micro_batches
 from syngrpo.workflow.optimizer import Optimizer, outline
@@ -97,7 +97,7 @@ class Learner:
 
     def _stop(self, rows: Sequence[UpdateRow], losses: list[float], norm: float) -> None:
         """Save what all processes were working on, and end the run. All processes call this."""
-        everything = self.processes.gather(describe_rows(rows))
+        everything = self.processes.gather(_describe_rows(rows))
         losses = self.processes.gather(losses)
         step = self.optimizer.steps // self.options.trainer.updates_per_rollout + 1
         saved = ""
@@ -105,7 +105,7 @@ class Learner:
             target = self.directory / f"failed-step-{step}"
             saved = f", the batch is saved in {target}"
             if self.processes.is_main:
-                save_batch(target, everything, losses)
+                _save_batch(target, everything, losses)
         raise InputError(
             f"step {step}: the loss is {sum(losses)}, its gradient's norm {norm}{saved}; lower "
             f"trainer.learning_rate ({self.options.trainer.learning_rate:g}) and go on with "
@@ -283,3 +283,26 @@ def _observe_gap(trained: Trained, metrics: StepMetrics) -> None:
         gap = (torch.cat(list(trained.values())).cpu() - sampled).abs()
         gap = gap[~sampled.isnan()]
         metrics.observe("rollout/logp_diff", float(gap.mean()), len(gap))
+
+
+def _describe_rows(rows: Sequence[UpdateRow]) -> list[dict[str, Any]]:
+    """Return sample id, prompt and responses of every row as tensors and plain values."""
+    return [
+        {
+            "sample_id": row.prompt.sample_id,
+            "input_ids": row.prompt.input_ids,
+            "image": {name: list(part.shape) for name, part in row.prompt.image.items()},
+            "segments": [vars(segment) for segment in row.segments],
+        }
+        for row in rows
+    ]
+
+
+def _save_batch(directory: Path, rows: list[dict[str, Any]], losses: Sequence[float]) -> None:
+    """Write ``directory/batch.pt``: ``{"rows": …, "losses": …}``, where ``rows`` are those of
+    ``_describe_rows`` and ``losses`` those of the micro-batches.
+
+    Read it by ``torch.load(…, weights_only=True)``. The images are in the pool, by sample id.
+    """
+    with atomic_directory(directory) as target:
+        torch.save({"rows": rows, "losses": list(losses)}, target / "batch.pt")

@@ -41,6 +41,7 @@ from syngrpo.workflow.on_ray.ray_ranks import (
 )
 from syngrpo.workflow.processes import PATIENCE
 from syngrpo.workflow.run_directory import RunDirectory
+from syngrpo.workflow.run_options import RunOptions
 
 TRAIN: Any = ray.train  # untyped, because its type hints describe an older version
 POLL_S = 0.1
@@ -62,7 +63,7 @@ class Ranks:
 
 def train_on_ray(
     train: TrainFunction,
-    options: Any,
+    options: RunOptions,
     run_dir: Path,
     resume: bool,
     ranks: Ranks,

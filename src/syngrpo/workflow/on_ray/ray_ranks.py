@@ -19,8 +19,9 @@ from rich.console import Console
 
 from syngrpo.sample import InputError
 from syngrpo.serving.atomic_files import is_disk_full
+from syngrpo.workflow.run_options import RunOptions
 
-TrainFunction = Callable[[Any, Path, bool, Console | None], None]
+TrainFunction = Callable[[RunOptions, Path, bool, Console | None], None]
 """Called in every rank with the run's options, its directory, whether to resume (always true), and
 a console for rank 0 (None for the others). A function of a module, so that ranks can import it."""
 
@@ -80,7 +81,7 @@ class Rank:
     """
 
     train: TrainFunction
-    options: Any
+    options: RunOptions
     run_dir: Path
     outbox: Queue
     terminal: Terminal
