@@ -158,16 +158,16 @@ _ASK: dict[AsksFor, Callable[[Split, int, np.random.Generator], _Asked]] = {
 
 @dataclass(frozen=True)
 class RoomsOptions:
-    """The keys of a source of rooms."""
+    """The keys of a data source of this format, beside the common ones."""
 
-    split: Split = option(REQUIRED, "which looks and layouts: train, test, ood, dev or broad")
+    split: Split = option(REQUIRED, "which layouts and surroundings: train, test, ood, dev or broad")
     count: int = option(500, "number of samples", ge=1)
     seed: int = option(0, "another seed gives other scenes", ge=0)
     size: int = option(128, "side of the image in pixels", ge=64, le=512)
 
 
 class RoomsFormat(Format):
-    """The data format ``rooms``: samples of the embedded world, generated when they are read."""
+    """The format ``rooms``. The samples are rendered when they are read; there are no files."""
 
     name = "rooms"
     options = RoomsOptions
@@ -176,7 +176,8 @@ class RoomsFormat(Format):
 
     def read(self, path: Path | None, request: ReadRequest, problems: Problems) -> list[Sample]:
         options: RoomsOptions = request.options
-        task = request.task.name if request.task is not None else default_task("object")
-        samples = rooms_samples(options.split, options.count, options.seed, task, options.size)
+        task = request.task.name if request.task is not None else self.default_task
+        count = options.count if request.limit is None else min(options.count, request.limit)
+        samples = rooms_samples(options.split, count, options.seed, task, options.size)
         place = f"rooms {options.split}"
         return [one for one in samples if problems.claim(one.id, f"{place} {one.id}")]
