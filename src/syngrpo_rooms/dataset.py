@@ -160,7 +160,9 @@ _ASK: dict[AsksFor, Callable[[Split, int, np.random.Generator], _Asked]] = {
 class RoomsOptions:
     """The keys of a data source of this format, beside the common ones."""
 
-    split: Split = option(REQUIRED, "which layouts and surroundings: train, test, ood, dev or broad")
+    split: Split = option(
+        REQUIRED, "which layouts and surroundings: train, test, ood, dev or broad"
+    )
     count: int = option(500, "number of samples", ge=1)
     seed: int = option(0, "another seed gives other scenes", ge=0)
     size: int = option(128, "side of the image in pixels", ge=64, le=512)
