@@ -11,7 +11,6 @@ from typing import ClassVar
 
 from syngrpo.method.base import MethodOptions
 from syngrpo.method.syn_grpo import SynGrpo
-
 from syngrpo.options import option
 
 
