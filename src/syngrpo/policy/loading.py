@@ -67,27 +67,12 @@ def load_policy(
     model = AutoModelForImageTextToText.from_pretrained(source, dtype=DTYPES[dtype])
     if max_pixels is not None:
         driver.limit_pixels(processor.image_processor, max_pixels)
-    driver.prepare(model)
-    shares_prefix = _can_share_prefix(config, driver, source)
-    if shares_prefix:
-        driver.text_model(model).set_attn_implementation(SHARED_PREFIX)
-    if gradient_checkpointing is None:
-        gradient_checkpointing = model.num_parameters() >= LARGE
-    if gradient_checkpointing:
-        checkpoint_activations(model)
+    shares_prefix = _prepare(model, driver, source, gradient_checkpointing)
     stop_ids = _stop_ids(model, processor.tokenizer)
     banned = torch.tensor(driver.banned_token_ids(config, processor.tokenizer))
-    trained: nn.Module = model
-    if adapter:
-        trained = load_adapter(model, adapter)
-    elif lora:
-        trained = new_adapter(model, driver, lora, freeze_vision)
-    if freeze_vision:  # also the part of an adapter that is in there
-        for parameter in driver.vision_parameters(model):
-            parameter.requires_grad_(False)
-    trained.to(target).train()
+    trained = _trained_part(model, driver, adapter, lora, freeze_vision)
     policy = Policy(
-        trained,
+        trained.to(target).train(),
         processor,
         driver,
         banned.to(target),
@@ -153,6 +138,34 @@ def _source(path: str | Path) -> str:
     if isinstance(path, Path) or not re.fullmatch(r"[\w.-]+/[\w.-]+", path):
         raise InputError(f"model directory {path} does not exist; check model.path")
     return path
+
+
+def _prepare(model: Any, family: Family, source: str, gradient_checkpointing: bool | None) -> bool:
+    """Set up a model that was just loaded; return whether it can share a group's prompt."""
+    family.prepare(model)
+    shares_prefix = _can_share_prefix(model.config, family, source)
+    if shares_prefix:
+        family.text_model(model).set_attn_implementation(SHARED_PREFIX)
+    if gradient_checkpointing is None:
+        gradient_checkpointing = model.num_parameters() >= LARGE
+    if gradient_checkpointing:
+        checkpoint_activations(model)
+    return shares_prefix
+
+
+def _trained_part(
+    model: Any, family: Family, adapter: Path | None, lora: LoraOptions | None, freeze_vision: bool
+) -> nn.Module:
+    """Return what the optimizer sees: the model itself, or the model with adapters."""
+    trained: nn.Module = model
+    if adapter:
+        trained = load_adapter(model, adapter)
+    elif lora:
+        trained = new_adapter(model, family, lora, freeze_vision)
+    if freeze_vision:  # also the part of an adapter that is in there
+        for parameter in family.vision_parameters(model):
+            parameter.requires_grad_(False)
+    return trained
 
 
 def _can_share_prefix(config: Any, family: Family, source: str) -> bool:
