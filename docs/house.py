@@ -39,7 +39,7 @@ NO_FLOOR = {"__main__"}
 LEFT, RIGHT, ANNEX = 0.9, 12.3, 16.5
 ARROW = {"arrowstyle": "-|>", "mutation_scale": 18, "color": "black"}
 EXTENSIONS = "rewards, tasks, generators, judges, describers, model families, formats, methods"
-FLOOR, GAP, WRAP = 0.62, 0.1, 80
+FLOOR, GAP, WRAP = 0.62, 0.1, 84
 
 
 def floors() -> list[str]:

@@ -103,7 +103,8 @@ BASES = (ROOT, ROOT / "src", ROOT / "src" / "syngrpo")
 def test_what_a_page_links_to_and_the_modules_it_names_exist(page: Path) -> None:
     text = page.read_text(encoding="utf-8")
     links = re.findall(r"\]\((?!https?:|#)([^)#\s]+)", text)
-    modules = re.findall(r"(?<![\w/.-])((?:\w+/)+\w+\.py)\b", text)
+    prose = re.sub(r"^```.*?^```", "", text, flags=re.MULTILINE | re.DOTALL)
+    modules = re.findall(r"(?<![\w/.-])((?:\w+/)+\w+\.py)\b", prose)
     missing = [link for link in links if not (page.parent / link).exists()]
     missing += [name for name in modules if not any((base / name).exists() for base in BASES)]
     assert not missing

@@ -211,6 +211,7 @@ def test_a_step_finds_its_prompts_ready(pool: Path, monkeypatch: pytest.MonkeyPa
             client.observe(observed)
 
 
+@pytest.mark.slow
 def test_nothing_of_a_step_stays_behind(tmp_path: Path) -> None:
     def alive() -> tuple[int, int]:
         """How many prompts and tensors there are. The ledger holds arrays."""

@@ -77,15 +77,19 @@ def assert_same_run(ours: Path, theirs: Path) -> None:
     assert [row[:2] for row in pool_contents(ours)] == [row[:2] for row in pool_contents(theirs)]
 
 
+FEW_GROUPS = {"trainer__groups_per_step": 1, "pool__synthetic_ratio": 1}
+REFILL = {"trainer__groups_per_step": 3, "method__refill_zero_variance": "true"}
+THREE_TASKS = {"trainer__groups_per_step": 5, "data__train": MIXED}
+
+
 @pytest.mark.parametrize(
     "changed",
     [
-        {"trainer__groups_per_step": 1, "pool__synthetic_ratio": 1, "method__beta": 0.1},
-        {"trainer__groups_per_step": 3, "method__refill_zero_variance": "true"},
-        {"trainer__groups_per_step": 5, "data__train": MIXED},
-        {"trainer__groups_per_step": 1, "pool__synthetic_ratio": 1, **SHARDED},
+        pytest.param(FEW_GROUPS | {"method__beta": 0.1}, id="fewer groups than processes"),
+        pytest.param(REFILL, id="refill", marks=pytest.mark.slow),
+        pytest.param(THREE_TASKS, id="three tasks", marks=pytest.mark.slow),
+        pytest.param(FEW_GROUPS | SHARDED, id="sharded", marks=pytest.mark.slow),
     ],
-    ids=["fewer groups than processes", "refill", "three tasks", "sharded"],
 )
 def test_two_processes_are_one(tmp_path: Path, changed: dict[str, Any]) -> None:
     train_with_one(tmp_path / "one", trainer__steps=2, **changed)
@@ -94,6 +98,7 @@ def test_two_processes_are_one(tmp_path: Path, changed: dict[str, Any]) -> None:
     assert_same_run(tmp_path / "two", tmp_path / "one")
 
 
+@pytest.mark.slow
 def test_a_run_of_two_processes_is_resumed_by_any_number(tmp_path: Path) -> None:
     changed = {"trainer__groups_per_step": 4, "trainer__token_budget": 512, "method__loss": "dapo"}
     run, alone, whole = tmp_path / "run", tmp_path / "alone", tmp_path / "whole"
@@ -125,6 +130,7 @@ def test_what_stops_the_main_process_stops_all(tmp_path: Path) -> None:
     assert first == second and "--resume" in first
 
 
+@pytest.mark.slow
 def test_accelerate_launch_with_groups_that_cannot_be_shared_evenly(tmp_path: Path) -> None:
     changed = {"trainer__groups_per_step": 3, "trainer__sharding": "full"} | TRACKED
     train_with_one(tmp_path / "one", **changed)

@@ -87,6 +87,7 @@ def test_resuming_a_finished_run_changes_nothing(uninterrupted: Path) -> None:
     assert_same_weights(weights(uninterrupted), weights_before)
 
 
+@pytest.mark.slow
 def test_a_run_with_workers_beside_goes_on_after_kill_9_and_leaves_no_process(
     tmp_path: Path,
 ) -> None:
