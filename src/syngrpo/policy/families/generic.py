@@ -20,13 +20,15 @@ from syngrpo.policy.model_options import Coordinates
 from syngrpo.sample import InputError, Sample
 
 KNOWN_COORDINATES: dict[str, Coordinates] = {
-    "internvl": "0-1000",  # InternVL's documentation of grounding data
-    "glm4v": "0-1000",  # GLM-4.1V, arXiv 2507.01006
-    "glm4v_moe": "0-1000",  # GLM-4.5V
-    "glm46v": "0-1000",  # GLM-4.6V
+    # internvl_chat/eval/refcoco/evaluate_grounding.py in OpenGVLab/InternVL
+    "internvl": "0-1000",
+    # skill glmv-grounding in zai-org/glm-skills, for all GLM-V
+    "glm4v": "0-1000",
+    "glm4v_moe": "0-1000",
+    "glm46v": "0-1000",
 }
 """``model_type`` → how such models were trained to write boxes, x before y. Only what their
-authors say stands here."""
+authors publish stands here."""
 
 IMAGE_IDS = re.compile(r"(image|video|audio|vision|boi|eoi)\w*_(id|index)")
 """Names of a configuration's entries that are tokens around and in the place of images."""
