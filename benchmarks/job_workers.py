@@ -19,9 +19,9 @@ import numpy as np
 
 from benchmarks.pool import TEMPLATE
 from syngrpo.data_server.job_exchange import JobSource, Leased
-from syngrpo.data_server.options import SynthesisSettings
 from syngrpo.data_server.pool_jobs import PoolJobs, open_queue
 from syngrpo.data_server.remote_jobs import RemoteJobs
+from syngrpo.data_server.synthesis_options import SynthesisSettings
 from syngrpo.painting.gate import GateThresholds
 from syngrpo.painting.generators.base import GenerationRequest, NoopGenerator
 from syngrpo.painting.painting_request import Painted

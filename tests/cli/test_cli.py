@@ -14,7 +14,7 @@ def syngrpo(
     *arguments: str | Path, cwd: Path | None = None, **environment: str
 ) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "syngrpo.cli", *map(str, arguments)],
+        [sys.executable, "-m", "syngrpo", *map(str, arguments)],
         cwd=cwd,
         env={**os.environ, "COLUMNS": "200", **environment},
         capture_output=True,

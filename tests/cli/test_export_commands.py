@@ -150,7 +150,7 @@ def test_the_commands_tell_the_user_in_one_line(run: Path, tmp_path: Path) -> No
     (tmp_path / "note.txt").write_text("mine")
     for command in (("pool", "export", run), ("data", "convert", "gone.jsonl", "--to", "coco")):
         result = subprocess.run(
-            [sys.executable, "-m", "syngrpo.cli", *map(str, command), "--out", str(tmp_path)],
+            [sys.executable, "-m", "syngrpo", *map(str, command), "--out", str(tmp_path)],
             capture_output=True,
             text=True,
             check=False,

@@ -16,8 +16,8 @@ import pytest
 
 from syngrpo.data_server.async_client import AsyncClient
 from syngrpo.data_server.job_exchange import SubmitCounts, run_job
-from syngrpo.data_server.options import SynthesisSettings
 from syngrpo.data_server.pool_jobs import PoolJobs
+from syngrpo.data_server.synthesis_options import SynthesisSettings
 from syngrpo.data_server.workers import LocalWorkers
 from syngrpo.painting.generators import make_generator
 from syngrpo.painting.painter import Painter
@@ -200,7 +200,7 @@ from syngrpo.pool.jobs import JobRequest
 from syngrpo.pool.stored_samples import Observation
 from syngrpo.pool.sampling import SamplingPolicy
 from syngrpo.data_server.async_client import AsyncClient
-from syngrpo.data_server.options import SynthesisSettings
+from syngrpo.data_server.synthesis_options import SynthesisSettings
 
 settings = SynthesisSettings(Path(sys.argv[1]), generator="rooms")
 client = AsyncClient(settings, SamplingPolicy(), batch=4)

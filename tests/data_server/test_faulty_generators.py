@@ -11,9 +11,9 @@ from service_process import serve, until
 
 from syngrpo.data_server.async_client import AsyncClient
 from syngrpo.data_server.job_exchange import run_job
-from syngrpo.data_server.options import SynthesisSettings
 from syngrpo.data_server.pool_jobs import PoolJobs, open_queue
 from syngrpo.data_server.server_sink import ServerSink
+from syngrpo.data_server.synthesis_options import SynthesisSettings
 from syngrpo.data_server.workers import LocalWorkers
 from syngrpo.painting.painter import Painter
 from syngrpo.pool.jobs import JobRequest, Outcome

@@ -11,7 +11,7 @@ import pytest
 from data_sets import read_data
 
 from syngrpo.data_server.client import InlineClient
-from syngrpo.data_server.options import SynthesisSettings
+from syngrpo.data_server.synthesis_options import SynthesisSettings
 from syngrpo.painting.compositing import keep_mask
 from syngrpo.painting.gate import GateThresholds
 from syngrpo.pool.jobs import JobRequest

@@ -24,8 +24,8 @@ from service_process import until
 from syngrpo.data_server import async_client
 from syngrpo.data_server.async_client import AsyncClient
 from syngrpo.data_server.job_exchange import run_job
-from syngrpo.data_server.options import SynthesisSettings
 from syngrpo.data_server.pool_jobs import PoolJobs, open_queue
+from syngrpo.data_server.synthesis_options import SynthesisSettings
 from syngrpo.painting.generators.base import GenerationRequest, NoopGenerator
 from syngrpo.painting.painter import Painter
 from syngrpo.pool.jobs import JobRequest, Outcome

@@ -16,9 +16,9 @@ from service_process import ServerProcess, serve
 from synthesis_generators import MARKS, started
 
 from syngrpo.data_server.async_client import AsyncClient
-from syngrpo.data_server.options import RemoteSettings, SynthesisSettings
 from syngrpo.data_server.ray_cluster import TOKEN_MODE, RayCluster, needs
 from syngrpo.data_server.server_sink import ServerSink
+from syngrpo.data_server.synthesis_options import RemoteSettings, SynthesisSettings
 from syngrpo.painting.generators import make_generator
 from syngrpo.painting.judges.judge_options import JudgeOptions
 from syngrpo.pool.jobs import JobRequest

@@ -15,8 +15,8 @@ from synthesis_generators import MARKS, started
 
 from syngrpo.data_server.async_client import AsyncClient
 from syngrpo.data_server.job_exchange import SubmitCounts
-from syngrpo.data_server.options import SynthesisSettings
 from syngrpo.data_server.server_sink import ServerSink, namespace_of
+from syngrpo.data_server.synthesis_options import SynthesisSettings
 from syngrpo.painting.generators import make_generator
 from syngrpo.pool.jobs import JobRequest
 from syngrpo.pool.sampling import SamplingPolicy

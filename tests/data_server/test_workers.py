@@ -14,7 +14,7 @@ import pytest
 from pointing_task import Pointing
 from synthesis_generators import MARKS, started
 
-from syngrpo.data_server.options import SynthesisSettings
+from syngrpo.data_server.synthesis_options import SynthesisSettings
 from syngrpo.data_server.workers import LocalWorkers
 from syngrpo.painting.generators import make_generator
 from syngrpo.painting.generators.base import NoopGenerator
@@ -220,7 +220,7 @@ PARENT = """
 import sys, time
 from pathlib import Path
 from syngrpo.data_server.workers import LocalWorkers
-from syngrpo.data_server.options import SynthesisSettings
+from syngrpo.data_server.synthesis_options import SynthesisSettings
 
 if __name__ == "__main__":
     generator = "synthesis_generators:HangsAtFirst"

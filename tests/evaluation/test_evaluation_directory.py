@@ -72,7 +72,7 @@ def test_after_a_kill_it_goes_on_and_ends_with_the_same(
     out, predictions = tmp_path / "out", tmp_path / "out" / "predictions-mine.jsonl"
     arguments = ["evaluate", "--model", model, "--data", data, "--out", out, "--batch-size", "1"]
     arguments += ["--prompt-style", "brief", "--max-new-tokens", "40", "--device", "cpu"]
-    command = [sys.executable, "-m", "syngrpo.cli", *map(str, arguments)]
+    command = [sys.executable, "-m", "syngrpo", *map(str, arguments)]
     process = subprocess.Popen(
         [*command, "--samples-per-prompt", "2"],
         env={**os.environ, "OMP_NUM_THREADS": "1"},

@@ -13,7 +13,7 @@ from report_page import read
 from rich.console import Console
 
 from syngrpo.data_server.client import InlineClient
-from syngrpo.data_server.options import SynthesisSettings
+from syngrpo.data_server.synthesis_options import SynthesisSettings
 from syngrpo.pages.charts import number
 from syngrpo.pages.description_words import compare_words, word_shares
 from syngrpo.pages.pool_gallery import early_and_late_descriptions, extremes, families

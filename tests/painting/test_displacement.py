@@ -10,8 +10,8 @@ from service_client import RUN, jobs, lease, open_run, painted, seed_of, service
 
 from syngrpo.boxes import decode_mask, mask_box
 from syngrpo.data_server.client import InlineClient
-from syngrpo.data_server.options import SynthesisSettings
 from syngrpo.data_server.sample_wire import sample_from
+from syngrpo.data_server.synthesis_options import SynthesisSettings
 from syngrpo.painting.displacement import displacement, moved_pixels, with_labels_moved
 from syngrpo.pool.jobs import JobRequest
 from syngrpo.pool.sampling import SamplingPolicy

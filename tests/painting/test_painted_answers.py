@@ -9,7 +9,7 @@ from mixed_samples import count_of, counted, found, in_a_room, mixed_samples, no
 
 from syngrpo.boxes import iou
 from syngrpo.data_server.client import InlineClient
-from syngrpo.data_server.options import SynthesisSettings
+from syngrpo.data_server.synthesis_options import SynthesisSettings
 from syngrpo.painting.compositing import keep_mask
 from syngrpo.painting.prompt import build_prompt, without_names
 from syngrpo.pool.jobs import JobRequest

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from syngrpo.data_server.job_exchange import run_job
-from syngrpo.data_server.options import SynthesisSettings
 from syngrpo.data_server.pool_jobs import PoolJobs, open_queue
+from syngrpo.data_server.synthesis_options import SynthesisSettings
 from syngrpo.painting.generators.base import GenerationRequest, NoopGenerator, OutOfMemory
 from syngrpo.painting.judges.panel import judges_of
 from syngrpo.painting.painter import Painter

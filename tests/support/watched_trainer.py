@@ -11,7 +11,7 @@ from typing import Any
 from quick_runs import quick_config
 
 from syngrpo.data_server.client import InlineClient
-from syngrpo.data_server.options import SynthesisSettings
+from syngrpo.data_server.synthesis_options import SynthesisSettings
 from syngrpo.painting.gate import GateThresholds
 from syngrpo.policy.loading import load_policy
 from syngrpo.pool.store import Pool

@@ -76,7 +76,7 @@ def start(folder: Path, port: int | None = None) -> ServerProcess:
     more = ["--token-file", str(token), "--cache-gib", "0.25", "--max-length", "600"]
     with errors.open("ab") as target:
         process = subprocess.Popen(
-            [sys.executable, "-m", "syngrpo.cli", *words, *more],
+            [sys.executable, "-m", "syngrpo", *words, *more],
             stderr=target,
             env={**os.environ, "OMP_NUM_THREADS": "1"},
         )

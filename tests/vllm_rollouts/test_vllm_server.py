@@ -203,7 +203,7 @@ def test_training_continues_after_the_server_was_killed_and_restarted(tmp_path: 
     (tmp_path / "run.yaml").write_text(yaml.safe_dump(config))
     words = ["train", str(tmp_path / "run.yaml"), "--run-dir", str(tmp_path / "run")]
     lines, said = tmp_path / "run" / "metrics.jsonl", tmp_path / "run" / "log.txt"
-    training = subprocess.Popen([sys.executable, "-m", "syngrpo.cli", *words])
+    training = subprocess.Popen([sys.executable, "-m", "syngrpo", *words])
 
     def steps() -> int:
         return len(lines.read_text().splitlines()) if lines.exists() else 0

@@ -17,7 +17,7 @@ from tiny_models import random_sample
 from watched_trainer import watched_trainer
 
 from syngrpo.data_server.async_client import AsyncClient
-from syngrpo.data_server.options import SynthesisSettings
+from syngrpo.data_server.synthesis_options import SynthesisSettings
 from syngrpo.policy.encode import Prompt, encode
 from syngrpo.policy.forward import pixel_values
 from syngrpo.policy.loading import load_policy

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from syngrpo.cli.check import data_check
-from syngrpo.cli.options import (
+from syngrpo.cli.shared_options import (
     Columns,
     DataFormat,
     DataImages,
@@ -17,11 +16,202 @@ from syngrpo.cli.options import (
     DataTask,
     FormatOption,
     Negatives,
+    progress_bar,
     source_keys,
 )
+from syngrpo.serving.wording import count
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from rich.console import Console
+    from rich.table import Table
+
+    from syngrpo.formats import Problems
+    from syngrpo.formats.source import Source
+    from syngrpo.formats.survey import Survey
+    from syngrpo.sample import Sample
+
+SHOWN_CLASSES = 10
+SIDE_BY_SIDE = 3
+"""Sources in one table, so that it fits into a terminal."""
+
 
 data_app = typer.Typer(help="Data sets.")
-data_app.command("check")(data_check)
+
+
+@data_app.command()
+def check(
+    files: Annotated[
+        list[str],
+        typer.Argument(
+            help="Files or folders of one data set, FORMAT:[TASK:]SPLIT of a format that generates "
+            "samples, or a configuration (YAML)."
+        ),
+    ],
+    format: DataFormat = "auto",
+    images: DataImages = None,
+    task: DataTask = None,
+    split: DataSplit = None,
+    columns: Columns = None,
+    negatives: Negatives = None,
+    option: FormatOption = None,
+) -> None:
+    """Read a whole data set, decode every image, and say what is in it and what is wrong.
+
+    With a configuration (YAML), all of its sources.
+    """
+    from rich.console import Console
+
+    from syngrpo.formats import Problems
+
+    problems = Problems()
+    given = source_keys(
+        format=format,
+        images=images,
+        task=task,
+        split=split,
+        columns=columns,
+        negatives=negatives,
+        option=option,
+    )
+    if len(files) == 1 and Path(files[0]).suffix in (".yaml", ".yml"):
+        surveys = _check_config(Path(files[0]), given, problems)
+    else:
+        source = _source_of(files, given)
+        surveys = {"": _survey(source, "the files", problems)}
+    _tell(surveys, problems, Console(soft_wrap=True, highlight=False))
+
+
+def _source_of(files: Sequence[str], given: dict[str, Any]) -> Source:
+    """Return the files as one source; ids must be unique among all of them."""
+    from syngrpo.formats.source import (
+        SourceError,
+        paths_in,
+        source_from_argument,
+        source_from_keys,
+    )
+    from syngrpo.sample import InputError
+
+    paths = [Path(path) for text in files for path in paths_in(text)]
+    if len(files) == 1 and not paths[0].exists():
+        return source_from_argument(files[0], given, given)
+    try:
+        return source_from_keys({**given, "path": paths})
+    except SourceError as error:
+        raise InputError(f"data check: {error}") from None
+
+
+def _check_config(path: Path, given: dict[str, Any], problems: Problems) -> dict[str, Survey]:
+    from syngrpo.config import load_config
+    from syngrpo.formats.source import every_source
+    from syngrpo.sample import InputError
+
+    if given:
+        raise InputError(f"{', '.join(given)}: a config says that of its sources; edit {path}")
+    options = load_config(path)
+    sources = every_source(options.data.train, options.evaluation.sets, problems)
+    return {
+        f"{section.rpartition('.')[2]} {name}": _survey(source, name, problems)
+        for (section, name), source in sources
+    }
+
+
+def _survey(source: Source, name: str, problems: Problems) -> Survey:
+    """Read a source, decode its images under a progress bar, and count what is good."""
+    from syngrpo.formats.image_files import distinct_images, drop_undecodable
+    from syngrpo.formats.source import read_dataset
+    from syngrpo.formats.survey import survey
+
+    samples: Sequence[Sample] = read_dataset(source, problems)
+    with progress_bar(f"decoding {name}", len(distinct_images(samples))) as advance:
+        samples = drop_undecodable(samples, problems, advance)
+    return survey(samples)
+
+
+def _tell(surveys: dict[str, Survey], problems: Problems, console: Console) -> None:
+    """Print the table, the notes, and every defect, one a line. Raises InputError for a defect."""
+    from syngrpo.sample import InputError
+
+    lines = problems.lines()
+    if any(found.rows for found in surveys.values()):
+        names = list(surveys)
+        for start in range(0, len(names), SIDE_BY_SIDE):
+            console.print(_table({n: surveys[n] for n in names[start : start + SIDE_BY_SIDE]}))
+    for note in [*problems.notes, *_rotations(surveys)]:
+        console.print(f"note: {note}", markup=False)
+    if len(lines) == 1:
+        raise InputError(lines[0])
+    for line in lines:
+        console.print(line, markup=False)
+    if lines:
+        raise InputError(f"the data have {count(len(lines), 'error')}; they are listed above")
+    rows = sum(survey.rows for survey in surveys.values())
+    console.print(f"ok: nothing is wrong with {count(rows, 'row')}")
+
+
+def _rotations(surveys: dict[str, Survey]) -> list[str]:
+    rotated = sum(found.rotated for found in surveys.values())
+    if not rotated:
+        return []
+    return [
+        f"viewers turn {count(rotated, 'image')} (EXIF orientation) that we use as stored; "
+        "boxes must be in pixels of the stored image"
+    ]
+
+
+def _table(surveys: dict[str, Survey]) -> Table:
+    from rich.table import Table
+
+    columns = {name: _cells(found) for name, found in surveys.items()}
+    table = Table(show_header="" not in surveys)
+    table.add_column("")
+    for name in columns:
+        table.add_column(name)
+    for head in next(iter(columns.values())):
+        table.add_row(head, *(cells[head] for cells in columns.values()))
+    return table
+
+
+def _cells(found: Survey) -> dict[str, str]:
+    """Return row head → text, the same heads for every survey."""
+    from rich.markup import escape
+
+    from syngrpo.formats.survey import spread
+
+    boxes = len(found.area_shares)
+    cells = {
+        "rows": str(found.rows),
+        "tasks": _counts(found.tasks.most_common()),
+        "question kinds": _counts(found.kinds.most_common()),
+        "with nothing to find": str(found.nothing_to_find),
+        "images": str(len(found.sizes)),
+        "width": "",
+        "height": "",
+        "boxes": f"{boxes}, {found.masks} with a mask",
+        "boxes an image": "",
+        "share of the image": "",
+        "classes": f"{len(found.classes)}: "
+        + _counts(found.classes.most_common(SHOWN_CLASSES))
+        + (", …" if len(found.classes) > SHOWN_CLASSES else ""),
+    }
+    if found.sizes:
+        for head, side in (("width", 0), ("height", 1)):
+            cells[head] = _range(spread([size[side] for size in found.sizes]))
+        cells["boxes an image"] = _range(spread(found.boxes_per_image))
+    if boxes:
+        low, middle, high = spread(found.area_shares)
+        cells["share of the image"] = f"{low:.2%} to {high:.2%}, median {middle:.2%}"
+    return {head: escape(text) for head, text in cells.items()}
+
+
+def _counts(counts: list[tuple[str, int]]) -> str:
+    return ", ".join(f"{count} {name}" for name, count in counts) or "–"
+
+
+def _range(values: tuple[float, float, float]) -> str:
+    low, middle, high = values
+    return f"{low:g} to {high:g}, median {middle:g}"
 
 
 @data_app.command()
@@ -48,7 +238,6 @@ def convert(
     option: FormatOption = None,
 ) -> None:
     """Convert a data set to another format."""
-    from syngrpo.cli.progress import progress_bar
     from syngrpo.formats import writable_format
     from syngrpo.formats.export import write_dataset
     from syngrpo.formats.source import read_dataset, source_from_argument
@@ -61,4 +250,4 @@ def convert(
     samples = read_dataset(source_from_argument(source, of_files | drawn, drawn))
     with progress_bar("writing", len(samples)) as advance:
         write_dataset(samples, out, to, advance)
-    print(f"{len(samples)} samples in {out}")
+    print(f"{count(len(samples), 'sample')} in {out}")

@@ -10,7 +10,14 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from syngrpo.cli.options import Columns, DataFormat, DataImages, DataSplit, DataTask, source_keys
+from syngrpo.cli.shared_options import (
+    Columns,
+    DataFormat,
+    DataImages,
+    DataSplit,
+    DataTask,
+    source_keys,
+)
 from syngrpo.serving.wording import count
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from syngrpo.cli.config import config_app
 from syngrpo.cli.data import data_app
 from syngrpo.cli.doctor import doctor
 from syngrpo.cli.evaluate import evaluate_app
-from syngrpo.cli.extensions import COMMANDS, extensions
+from syngrpo.cli.list_extensions import COMMANDS, extensions
 from syngrpo.cli.pool import pool_app
 from syngrpo.cli.rollout_server import rollout_server
 from syngrpo.cli.serve import serve

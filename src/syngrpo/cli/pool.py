@@ -39,7 +39,7 @@ def pool_export(
     seeds: Annotated[bool, typer.Option("--seeds", help="Write the seed samples, too.")] = False,
 ) -> None:
     """Write the admitted synthetic samples, with their lineage, as a data set."""
-    from syngrpo.cli.progress import progress_bar
+    from syngrpo.cli.shared_options import progress_bar
     from syngrpo.formats.export import write_dataset
     from syngrpo.sample import InputError
 

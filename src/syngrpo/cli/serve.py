@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from syngrpo.cli.options import (
+from syngrpo.cli.shared_options import (
     GeneratorOption,
     GpusPerWorker,
     RayAddress,
@@ -41,8 +41,8 @@ def serve(
     token = read_token(token_file)
     require_token_beyond_loopback(host, token)
 
-    from syngrpo.data_server.options import WorkerSettings
     from syngrpo.data_server.serve_data import serve as run_server
+    from syngrpo.data_server.synthesis_options import WorkerSettings
 
     settings = WorkerSettings(
         generator=generator,

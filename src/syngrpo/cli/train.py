@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from syngrpo.cli.options import Processes, Restarts, TrainerRay, trainer_ranks
+from syngrpo.cli.shared_options import Processes, Restarts, TrainerRay, trainer_ranks
 
 if TYPE_CHECKING:
     from rich.console import Console

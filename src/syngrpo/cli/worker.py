@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from syngrpo.cli.options import (
+from syngrpo.cli.shared_options import (
     GeneratorOption,
     GpusPerWorker,
     RayAddress,
@@ -39,7 +39,7 @@ def worker(
     task: UserTask = None,
 ) -> None:
     """Run workers for a data server, on this host or a Ray cluster, until SIGTERM or Ctrl-C."""
-    from syngrpo.data_server.options import RemoteSettings
+    from syngrpo.data_server.synthesis_options import RemoteSettings
     from syngrpo.data_server.workers import run_workers
     from syngrpo.sample import InputError
     from syngrpo.serving.bearer_token import read_token

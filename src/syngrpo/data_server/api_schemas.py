@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Base64Bytes, BaseModel, ConfigDict, Field, model_validator
 
-from syngrpo.data_server.options import RUN_PATTERN
+from syngrpo.data_server.synthesis_options import RUN_PATTERN
 from syngrpo.painting.gate import GateThresholds
 from syngrpo.painting.painting_request import Canvas
 from syngrpo.pool.sampling import SamplingPolicy

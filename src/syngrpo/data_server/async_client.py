@@ -23,9 +23,9 @@ import numpy as np
 
 from syngrpo.data_server.client import draw_decoded
 from syngrpo.data_server.job_exchange import JobSink, SubmitCounts
-from syngrpo.data_server.options import SynthesisSettings
 from syngrpo.data_server.pool_jobs import QueueSink, open_queue
 from syngrpo.data_server.spill import Spill
+from syngrpo.data_server.synthesis_options import SynthesisSettings
 from syngrpo.pool.filesystem import explain_disk_errors
 from syngrpo.pool.jobs import JobRequest, Outcome
 from syngrpo.pool.sampling import SamplingPolicy

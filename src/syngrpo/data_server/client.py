@@ -17,8 +17,8 @@ from typing import Any, Protocol
 import numpy as np
 
 from syngrpo.data_server.job_exchange import SubmitCounts, run_job
-from syngrpo.data_server.options import SynthesisSettings
 from syngrpo.data_server.pool_jobs import PoolJobs, open_queue
+from syngrpo.data_server.synthesis_options import SynthesisSettings
 from syngrpo.painting.judges.panel import load_judges
 from syngrpo.painting.painter import Painter
 from syngrpo.pool.jobs import JobRequest, Outcome

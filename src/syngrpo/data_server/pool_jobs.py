@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import Any
 
 from syngrpo.data_server.job_exchange import Leased, SubmitCounts
-from syngrpo.data_server.options import SynthesisSettings
+from syngrpo.data_server.synthesis_options import SynthesisSettings
 from syngrpo.painting.displacement import with_labels_moved
 from syngrpo.painting.gate import hash_distance
 from syngrpo.painting.painting_request import Result

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
-from syngrpo.data_server.options import RemoteSettings
+from syngrpo.data_server.synthesis_options import RemoteSettings
 from syngrpo.painting.generators import wants_gpu
 from syngrpo.sample import InputError
 

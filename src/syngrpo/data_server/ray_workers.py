@@ -12,8 +12,8 @@ import threading
 from dataclasses import replace
 from typing import Any
 
-from syngrpo.data_server.options import RemoteSettings
 from syngrpo.data_server.ray_cluster import RayCluster, connect, import_ray, needs, reachable
+from syngrpo.data_server.synthesis_options import RemoteSettings
 from syngrpo.data_server.worker_process import Worker
 from syngrpo.sample import InputError
 from syngrpo.serving.supervision import Supervisor

@@ -20,12 +20,12 @@ from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
 
 from syngrpo.data_server.api_schemas import Health, Problem
-from syngrpo.data_server.options import RemoteSettings, WorkerSettings
 from syngrpo.data_server.ray_cluster import RayCluster
 from syngrpo.data_server.ray_workers import RayWorkers
 from syngrpo.data_server.request_checks import Limits, RequestChecks
 from syngrpo.data_server.routes import ServiceState, trainer_routes, worker_routes
 from syngrpo.data_server.server_runs import Runs
+from syngrpo.data_server.synthesis_options import RemoteSettings, WorkerSettings
 from syngrpo.data_server.workers import LocalWorkers, make_workers
 from syngrpo.pool.filesystem import PoolStorageError
 from syngrpo.sample import InputError

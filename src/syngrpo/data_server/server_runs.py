@@ -14,8 +14,8 @@ from filelock import FileLock, Timeout
 
 from syngrpo.data_server.api_schemas import RunOptions
 from syngrpo.data_server.job_exchange import Leased
-from syngrpo.data_server.options import RUN_PATTERN, SynthesisSettings
 from syngrpo.data_server.pool_jobs import PoolJobs, open_queue, result_for_queue
+from syngrpo.data_server.synthesis_options import RUN_PATTERN, SynthesisSettings
 from syngrpo.painting.painting_request import Result
 from syngrpo.pool.job_queue import JobQueue
 from syngrpo.pool.jobs import Admitted, JobRequest, Rejected, SubmitResult

@@ -18,9 +18,9 @@ from typing import Any
 
 from syngrpo.data_server.data_connection import DataServerConnection, NoRoom, NotKnown
 from syngrpo.data_server.job_exchange import SubmitCounts
-from syngrpo.data_server.options import SynthesisSettings
 from syngrpo.data_server.sample_wire import ended_from, parent_data, requests_data
 from syngrpo.data_server.spill import Spill
+from syngrpo.data_server.synthesis_options import SynthesisSettings
 from syngrpo.pool.filesystem import explain_disk_errors
 from syngrpo.pool.jobs import JobRequest, SubmitResult
 from syngrpo.pool.mirror import mirror, mirrored_up_to

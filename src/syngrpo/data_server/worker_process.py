@@ -22,8 +22,8 @@ from multiprocessing.connection import Connection
 from typing import TypeVar
 
 from syngrpo.data_server.job_exchange import JobSource, Leased
-from syngrpo.data_server.options import RemoteSettings, SynthesisSettings
 from syngrpo.data_server.pool_jobs import PoolJobs, open_queue
+from syngrpo.data_server.synthesis_options import RemoteSettings, SynthesisSettings
 from syngrpo.painting.judges.panel import load_judges
 from syngrpo.painting.painter import Failed, HandedBack, Painter
 from syngrpo.painting.painting_request import Result

@@ -8,9 +8,9 @@ import threading
 from types import FrameType
 
 from syngrpo.data_server.data_connection import DataServerConnection
-from syngrpo.data_server.options import RemoteSettings, SynthesisSettings
 from syngrpo.data_server.ray_cluster import RayCluster
 from syngrpo.data_server.ray_workers import RayWorkers
+from syngrpo.data_server.synthesis_options import RemoteSettings, SynthesisSettings
 from syngrpo.data_server.worker_process import work
 from syngrpo.serving.http_client import Unavailable
 from syngrpo.serving.supervision import Supervisor, WorkerProcess

@@ -22,8 +22,8 @@ from rich.logging import RichHandler
 from syngrpo.data_server.async_client import AsyncClient
 from syngrpo.data_server.client import DataClient, InlineClient
 from syngrpo.data_server.job_exchange import JobSink
-from syngrpo.data_server.options import SynthesisSettings
 from syngrpo.data_server.server_sink import ServerSink, namespace_of
+from syngrpo.data_server.synthesis_options import SynthesisSettings
 from syngrpo.data_server.workers import LocalWorkers
 from syngrpo.evaluation.answering import evaluate
 from syngrpo.evaluation.evaluation_result import (

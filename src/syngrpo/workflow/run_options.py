@@ -12,7 +12,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
 
-from syngrpo.data_server.options import ServerOptions, SynthesisOptions
+from syngrpo.data_server.synthesis_options import ServerOptions, SynthesisOptions
 from syngrpo.evaluation.evaluation_options import EvaluationOptions
 from syngrpo.formats.source import DataOptions, Source, keys_from_source
 from syngrpo.method.base import MethodOptions
