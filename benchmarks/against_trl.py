@@ -180,21 +180,21 @@ def take_turns(
     ``model`` is a plain transformers model. ``rows`` is the number of responses that share a
     forward and backward pass of TRL's (None: all). ``options`` are further arguments of GRPOConfig.
     """
-    options, samples = ours.options, ours.samples
-    responses = options.trainer.groups_per_step * options.rollout.group_size
+    run, samples = ours.options, ours.samples
+    responses = run.trainer.groups_per_step * run.rollout.group_size
     rows = rows or responses
-    length = options.rollout.max_new_tokens
+    length = run.rollout.max_new_tokens
     arguments = GRPOConfig(
         **{
             "per_device_train_batch_size": rows,
             "gradient_accumulation_steps": responses // rows,
-            "num_generations": options.rollout.group_size,
+            "num_generations": run.rollout.group_size,
             "max_completion_length": length,
             "generation_kwargs": {"min_new_tokens": length},
-            "learning_rate": options.trainer.learning_rate,
+            "learning_rate": run.trainer.learning_rate,
             "max_steps": steps,
             "beta": 0.0,
-            "bf16": options.model.dtype == "bfloat16",
+            "bf16": run.model.dtype == "bfloat16",
             "activation_checkpointing": False,
             "use_cpu": ours.policy.device.type == "cpu",
             "save_strategy": "no",

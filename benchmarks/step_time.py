@@ -47,7 +47,7 @@ class Workload:
         return options_from(
             {
                 "model": {"path": "starter"},
-                "data": {"train": [{"format": "rooms"}]},
+                "data": {"train": [{"format": "rooms", "split": "train"}]},
                 "method": {"name": "grpo", "loss": "dapo", "beta": 0.0},
                 "rollout": {"group_size": self.group, "max_new_tokens": self.new_tokens},
                 "trainer": {"groups_per_step": self.prompts, "learning_rate": LEARNING_RATE},

@@ -56,7 +56,7 @@ def settings(work: Work, run: Run) -> RunOptions:
     tokens = work.prompt + setting.group * setting.new_tokens
     return options_from(
         {
-            "data": {"train": [{"format": "rooms"}]},
+            "data": {"train": [{"format": "rooms", "split": "train"}]},
             "model": {
                 "path": "starter",
                 "dtype": "bfloat16",
@@ -108,7 +108,7 @@ def measure(work: Work, run: Run) -> Measured:
 def decode_seconds(ours: OurStep) -> tuple[float, int]:
     """Return the seconds of one token for all rows, from the difference between a long and a short
     rollout of the same prompts; and the tokens of a prompt."""
-    device, long = ours.policy.device, ours.config.rollout.max_new_tokens
+    device, long = ours.policy.device, ours.options.rollout.max_new_tokens
     short = max(long // 5, 1)
     seconds: dict[int, list[float]] = {long: [], short: []}
     for _ in range(3):
