@@ -172,6 +172,15 @@ class Turns(TrainerCallback):
         self.ours()
 
 
+def trl_dataset(samples: list[Sample]) -> Dataset:
+    """Return the samples as TRL reads them."""
+    columns = {
+        "prompt": [[{"role": "user", "content": QUESTION}] for _ in samples],
+        "images": [[{"bytes": s.image.read(), "path": None}] for s in samples],
+    }
+    return Dataset.from_dict(columns).cast_column("images", List(Image()))
+
+
 def take_turns(
     ours: OurStep, model: Any, processor: Any, steps: int, rows: int | None = None, **options: Any
 ) -> Times:
@@ -180,7 +189,7 @@ def take_turns(
     ``model`` is a plain transformers model. ``rows`` is the number of responses that share a
     forward and backward pass of TRL's (None: all). ``options`` are further arguments of GRPOConfig.
     """
-    run, samples = ours.options, ours.samples
+    run = ours.options
     responses = run.trainer.groups_per_step * run.rollout.group_size
     rows = rows or responses
     length = run.rollout.max_new_tokens
@@ -204,18 +213,12 @@ def take_turns(
             **options,
         }
     )
-    images = Dataset.from_dict(
-        {
-            "prompt": [[{"role": "user", "content": QUESTION}] for _ in samples],
-            "images": [[{"bytes": s.image.read(), "path": None}] for s in samples],
-        }
-    ).cast_column("images", List(Image()))
     turns = Turns(ours)
     turns.trainer = TrlTrainer(
         model=model,
         reward_funcs=rewards,
         args=arguments,
-        train_dataset=images,
+        train_dataset=trl_dataset(ours.samples),
         processing_class=processor,
         callbacks=[turns],
     )

@@ -33,10 +33,11 @@ class RoomsGenerator(Generator):
 
     wants_gpu = False
     fingerprint = "rooms/2"
-    """Changes whenever the same request would be painted otherwise."""
+    """Changes whenever the same request would be painted differently."""
 
     def generate(self, requests: Sequence[GenerationRequest]) -> list[np.ndarray]:
-        """One uint8 (H, W, 3) picture a request. ValueError when keep and size disagree."""
+        """Return one uint8 RGB (H, W, 3) picture for each request. Raises ValueError when the keep
+        mask of a request has another size."""
         return [_paint(request) for request in requests]
 
 
