@@ -11,7 +11,7 @@ output of the vision tower, once half-way through the language model. And one at
 language model is trained to attend to the thing that the next word is about. The prediction heads
 are not part of the saved checkpoint.
 
-Uses the attention internals of Qwen2.5-VL; checked against transformers 5.18.
+Uses the attention internals of Qwen2.5-VL; checked against transformers 5.23.
 """
 
 from __future__ import annotations
