@@ -12,8 +12,8 @@ demo: $(INSTALLED)
 	$(BIN)/syngrpo train configs/demo.yaml
 
 # Two processes of one thread each; the tests of a file stay together. What is marked slow is left
-# out: each behaviour keeps a fast test.
-PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
+# out: each behaviour keeps a fast test. tests/conftest.py orders the files.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 test: $(INSTALLED)
 	$(PYTEST) -m "not slow"
