@@ -14,10 +14,10 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 from pydantic import TypeAdapter
 
 from syngrpo.config.validation import CHECKS, alternatives, default_of, dotted_keys, section_at
-from syngrpo.extensions import Registry
 from syngrpo.formats import FORMATS
 from syngrpo.method import METHODS
 from syngrpo.painting.generators import GENERATORS
+from syngrpo.painting.generators.base import Generator
 from syngrpo.sample import InputError
 from syngrpo.workflow.run_options import RunOptions
 
@@ -73,9 +73,9 @@ def schema() -> dict[str, Any]:
     for key in ("path", "images"):  # one path may be written without a list
         several = {"type": source[key].pop("type"), "items": source[key].pop("items")}
         source[key]["anyOf"] = [{"type": "string"}, several]
-    for _, options in _registered(FORMATS, "options"):
+    for _, options in _options_of_formats():
         source |= _properties(options)
-    for _, options in _registered(METHODS, "Options"):
+    for _, options in _options_of_methods():
         definitions["MethodOptions"]["properties"] |= _properties(options)
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
@@ -117,9 +117,9 @@ def _elements(parents: list[str], kind: Any, key: str) -> list[Key]:
 def _options_beside(parents: list[str]) -> list[Key]:
     """The options that the formats add to a source, the generators to ``synthesis.options``."""
     if parents in (["data", "train"], ["evaluation", "sets"]):
-        found, place = _registered(FORMATS, "options"), f"{'.'.join(parents)}.N"
+        found, place = _options_of_formats(), f"{'.'.join(parents)}.N"
     elif parents == ["synthesis", "options"]:
-        found, place = _registered(GENERATORS, "Options"), "synthesis.options"
+        found, place = _options_of_generators(), "synthesis.options"
     else:
         return []
     return [
@@ -129,18 +129,20 @@ def _options_beside(parents: list[str]) -> list[Key]:
     ]
 
 
-def _registered(registry: Registry[Any], attribute: str) -> Iterator[tuple[str, Any]]:
-    """The options dataclass of each extension that has one and can be loaded, by its name."""
-    for found in registry.found():
-        if found.error is None:
-            options = vars_of(registry.get(found.name)).get(attribute)
-            if is_dataclass(options):
-                yield found.name, options
+def _options_of_formats() -> list[tuple[str, Any]]:
+    return [(name, known.options) for name, known in FORMATS.working()]
 
 
-def vars_of(extension: Any) -> Mapping[str, Any]:
-    """Return the attributes of an extension, including those of its classes."""
-    return {name: getattr(extension, name) for name in dir(extension) if not name.startswith("__")}
+def _options_of_methods() -> list[tuple[str, Any]]:
+    return [(name, method.Options) for name, method in METHODS.working()]
+
+
+def _options_of_generators() -> list[tuple[str, Any]]:
+    return [
+        (name, made.Options)
+        for name, made in GENERATORS.working()
+        if isinstance(made, type) and issubclass(made, Generator) and made.Options is not None
+    ]
 
 
 def _properties(options: Any) -> dict[str, Any]:
