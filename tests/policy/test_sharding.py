@@ -178,7 +178,7 @@ def one_case(
     processes: Processes, models: dict[str, Path], sharding: str
 ) -> tuple[Outcome, Outcome]:
     straight = updated(models["internvl"], SMALL, sharding, processes)
-    saved = straight.earlier
+    saved = processes.share(straight.earlier)  # only the main process has one
     return straight, updated(models["internvl"], SMALL, sharding, processes, saved, steps=1)
 
 
