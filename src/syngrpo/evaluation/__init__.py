@@ -6,7 +6,6 @@
 - ``model_evaluation.evaluate_model`` does the same for ``syngrpo evaluate``: it loads a model and
   writes to an ``evaluation_directory``, in which an interrupted evaluation goes on.
 - ``compare`` sets finished evaluations side by side, sample by sample.
-- ``evaluation_options`` are the options of a run.
 
 A training run calls ``evaluate`` before, after and between its steps; the commands in ``cli`` call
 ``evaluate_model`` and ``compare``. Start with ``answering``. This module imports nothing, so that a

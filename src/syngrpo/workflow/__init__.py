@@ -1,0 +1,17 @@
+"""The training of one run: from the options to the trained model.
+
+``run.train`` is called by ``syngrpo train``, in every process of the run, and by every rank on a
+Ray cluster (``on_ray``). It builds the parts and calls ``Trainer.step`` until the run is done.
+Start reading at ``trainer``: its six steps are draw, roll out, score, submit, settle and update.
+
+- ``run_options`` holds every option of a run, ``run_directory`` the paths of its files;
+  ``size_check`` refuses samples that are too large before the first step.
+- The trainer takes encoded prompts from ``prompt_cache`` and scores responses with ``groups``;
+  ``distorted_rollout`` is for methods that show a distorted image to a part of each group.
+- ``update_rows`` turns scored groups into the rows of an update. ``learner`` updates the policy
+  from them, with ``micro_batches``, ``loss`` and ``optimizer``.
+- ``processes`` exchanges data between the processes of a run, ``step_metrics`` combines their
+  metrics, ``checkpoint`` saves and resumes.
+
+Nothing here shows anything to the user: the caller hands in a ``run.Progress``.
+"""

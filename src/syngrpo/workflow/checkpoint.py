@@ -1,11 +1,12 @@
-"""Checkpoints that are either whole or not there, and how a run goes on from one.
+"""Saving checkpoints and resuming from them. A checkpoint on the disk is always complete.
 
-A checkpoint is a directory ``step-N`` with whatever the caller's writers put into it and a
-manifest of every file's size and hash. It is written under a temporary name beside its final one,
-flushed to the disk, and renamed: a process killed at any moment leaves the previous checkpoint and
-at most a temporary directory, which the next save removes.
+A checkpoint is a directory ``step-N`` with the files that the caller's writers write, and a
+manifest of every file's size and hash. It is written under a temporary name, flushed to the disk,
+and then renamed. A process killed at any moment therefore leaves the previous checkpoint, and at
+most a temporary directory, which the next save removes.
 
-One process writes; the others hand it what is theirs (their random states) before.
+``run`` calls ``save_run`` and ``resume_run`` in all processes. Only the main process writes; the
+others send it their random states before.
 """
 
 from __future__ import annotations
@@ -51,13 +52,13 @@ class Checkpoint:
     step: int
 
     def file(self, name: str) -> Path:
-        """Return the path of what the writer ``name`` has written."""
+        """Return the path that the writer ``name`` wrote to."""
         return self.path / name
 
     def read(self, name: str) -> Any:
         """Return the object saved under ``name``, on the CPU.
 
-        Only tensors and plain values are read back: a checkpoint cannot run code.
+        Only tensors and plain values are read, so that a checkpoint cannot run code.
         """
         return torch.load(self.path / f"{name}.pt", map_location="cpu", weights_only=True)
 
@@ -70,8 +71,8 @@ def save(
     Each value of ``content`` is a writer, called with the path to write to
     (``directory/step-N/<name>``), or an object of tensors and plain values, saved as ``<name>.pt``.
 
-    Raises InputError when the disk is full, and whatever a writer raises: both leave the earlier
-    checkpoints untouched and no partial one. FileExistsError when this step was saved before,
+    Raises InputError when the disk is full, and whatever a writer raises; the earlier checkpoints
+    stay, and no partial one is left. Raises FileExistsError when this step was saved before, and
     ValueError when ``keep_last`` is less than 1.
     """
     if keep_last < 1:
@@ -96,16 +97,19 @@ def save(
 
 
 def save_object(value: Any, path: Path) -> None:
-    """Save through a Python file: on a full disk its error says so, where ``torch.save`` with a
-    path reports an inconsistent archive."""
+    """Save an object with ``torch.save``, through an open file.
+
+    On a full disk this raises OSError. ``torch.save`` with a path would only report an inconsistent
+    archive.
+    """
     with path.open("wb") as file:
         torch.save(value, file)
 
 
 def latest(directory: Path) -> Checkpoint | None:
-    """Return the newest checkpoint, every file checked against the manifest, or None.
+    """Return the newest checkpoint, or None. Every file is checked against the manifest.
 
-    Raises InputError when files are missing or changed, which no crash of ours can cause but an
+    Raises InputError when files are missing or changed. A crash cannot cause this, but an
     incomplete copy or a failing disk can.
     """
     steps = _steps(directory)
@@ -122,8 +126,8 @@ def latest(directory: Path) -> Checkpoint | None:
 def capture_rng() -> dict[str, Any]:
     """Return the global random states of this process: Python, NumPy, PyTorch on CPU and GPUs.
 
-    Tensors and plain values. A ``numpy.random.Generator`` of one's own is not global: save its
-    ``bit_generator.state``, plain values as well.
+    The result holds tensors and plain values. A ``numpy.random.Generator`` that you made yourself
+    is not global: save its ``bit_generator.state``, which holds plain values, too.
     """
     numpy = np.random.get_state(legacy=False)
     key, position = numpy["state"]["key"], numpy["state"]["pos"]
@@ -165,8 +169,8 @@ def save_run(
     writers: Mapping[str, Writer],
     keep_last: int,
 ) -> None:
-    """Save ``directory/step-N`` with the trainer's state and what the main process's ``writers``
-    write, as ``save`` does it. All processes take part."""
+    """Save ``directory/step-N``: the trainer's state, the random states of all processes, and what
+    the ``writers`` of the main process write. All processes call this together."""
     rng = processes.gather([capture_rng()])
     state = trainer.state_dict()
     if processes.is_main:
@@ -175,8 +179,11 @@ def save_run(
 
 
 def resume_run(trainer: Trainer, last: Checkpoint | None, processes: Processes) -> None:
-    """Go on from the main process's checkpoint, if there is one. It may come from any number of
-    processes, with weights in copies or shards. All processes take part."""
+    """Restore the trainer from the main process's checkpoint ``last``; do nothing if it is None.
+
+    The checkpoint may come from any number of processes, sharded or not. All processes call this
+    together.
+    """
     state = last.read("workflow") if last is not None else None
     if state is not None and "updater" in state:  # saved before these parts had other names
         state["learner"], state["method"] = state.pop("updater"), state.pop("baseline")
@@ -190,21 +197,21 @@ def resume_run(trainer: Trainer, last: Checkpoint | None, processes: Processes) 
         restore_rng(rng[processes.rank])
     elif processes.is_main:
         logger.info(
-            "the checkpoint was saved by %s, now there are %d: training goes on from it, "
-            "only the global random states start anew, which rewards of your own may use",
+            "the checkpoint was saved by %s, now there are %d: training goes on from it; only the "
+            "global random states, which rewards of your own may use, start anew",
             count(len(rng), "process"),
             processes.count,
         )
 
 
 def _steps(directory: Path) -> list[tuple[int, Path]]:
-    """Finished checkpoints, oldest first."""
+    """Return the finished checkpoints as step and path, oldest first."""
     found = [(_STEP.fullmatch(path.name), path) for path in directory.glob("step-*")]
     return sorted((int(match[1]), path) for match, path in found if match)
 
 
 def _describe_files(directory: Path) -> dict[str, dict[str, Any]]:
-    """Size and sha256 of every file below ``directory``, by relative path."""
+    """Return the size and sha256 of every file below ``directory``, by relative path."""
     files = sorted(path for path in directory.rglob("*") if path.is_file())
     return {
         path.relative_to(directory).as_posix(): {

@@ -1,4 +1,5 @@
-"""A part of each group answers a distorted image, for methods such as NoisyRollout."""
+"""Samples groups in which some responses answer a distorted image, for methods such as
+NoisyRollout. The trainer calls ``distorted_rollout`` when the method asks for a distortion."""
 
 from __future__ import annotations
 
@@ -15,7 +16,8 @@ from syngrpo.rollout.base import Response, Rollout
 from syngrpo.rollout.token_sampling import Sampling
 
 OTHER_STREAM = 2**62
-"""Added to the seeds of distorted images, to keep their random numbers apart from the others'."""
+"""Added to a group's seed to get the seed of its distorted image, so that both draw different
+random numbers."""
 
 
 def distorted(policy: Policy, prompt: Prompt, strength: float, seed: int) -> Prompt:
@@ -39,10 +41,11 @@ def distorted_rollout(
     sampling: Sampling,
     seeds: Sequence[int],
 ) -> list[list[Response]]:
-    """Sample a group for each prompt, the last of each group from its distorted image.
+    """Sample a group for each prompt. The last responses of each group answer a distorted image.
 
-    Everything but ``distortion`` is as for ``rollout``. Log-probabilities of the responses to
-    distorted images are NaN: nobody has sampled them from the prompt that the update computes.
+    All arguments but ``distortion`` are those of ``rollout``. The log-probabilities of responses to
+    distorted images are NaN, because the update uses the original image, from which they were not
+    sampled.
     """
     noisy = int(group_size * distortion.share)
     others = [seed + OTHER_STREAM for seed in seeds]

@@ -1,5 +1,9 @@
-"""A group: one drawn sample, its G responses and their rewards; and what the main process learns of
-it, in a form small enough to send between processes."""
+"""Groups: one drawn sample, its G responses and their rewards.
+
+``score_group`` computes the rewards. The ``Group`` stays in the process that rolled it out;
+``report_group`` makes a small ``GroupReport`` of it for the main process, which records the
+measurements in the pool and submits the descriptions. The trainer calls both.
+"""
 
 from __future__ import annotations
 
@@ -24,9 +28,12 @@ from syngrpo.tasks.rewards import Reward, score_rewards
 
 @dataclass(frozen=True)
 class Group:
-    """``index`` is the group's place in the global batch of the step; ``accuracy`` and ``format``
-    are float32 (G,), ``diversity`` is D(x) in [0, 1]; ``custom`` are the values of the user's
-    rewards by name, None where one does not apply."""
+    """A scored group.
+
+    ``index`` is the group's place in the global batch of the step; ``accuracy`` and ``format``
+    are float32 (G,), ``diversity`` is D(x) in [0, 1]; ``custom`` holds the values of the user's
+    rewards by name, None for a response to which a reward does not apply.
+    """
 
     index: int
     drawn: PoolSample
@@ -48,7 +55,7 @@ class Group:
 
     @property
     def unreadable(self) -> int:
-        """How many responses have an answer that could not be read; they score 0."""
+        """The number of responses whose answer is missing or cannot be read. They score 0."""
         task = get_task(self.task)
         return sum(p.answer is None or task.read(p.answer) is None for p in self.parsed)
 
@@ -99,8 +106,12 @@ def score_group(
 
 @dataclass(frozen=True, eq=False)
 class Description:
-    """New surroundings that a response proposes, with what its reward will need: the response's
-    tokens and sampling log-probabilities (L,), and the half-open range of its scene tokens."""
+    """A description of new surroundings, taken from a response.
+
+    ``text`` is the cleaned description, ``response`` the whole text. ``token_ids`` and ``logprobs``
+    (L,) are the response's tokens and their sampling log-probabilities; ``scene_tokens`` is the
+    half-open range of the description in them. The update needs these when the reward is known.
+    """
 
     text: str
     response: str
@@ -111,11 +122,11 @@ class Description:
 
 @dataclass(frozen=True, eq=False)
 class GroupReport:
-    """What the main process learns of a group that any process rolled out.
+    """The part of a group that is sent to the main process.
 
-    ``index`` is the group's place in the global batch; ``accuracy`` the mean of the group;
-    ``paintable`` whether the sample has labelled objects that new surroundings can be painted
-    around.
+    ``index`` is the group's place in the global batch; ``accuracy`` is the mean of the
+    group; ``paintable`` says whether the sample has labelled objects around which new surroundings
+    can be painted.
     """
 
     index: int
@@ -145,7 +156,10 @@ def report_group(group: Group, tokenizer: Any, wanted: int) -> GroupReport:
 
 
 def _descriptions(group: Group, tokenizer: Any, wanted: int) -> list[Description]:
-    """Return well-formed and mutually different ones, in the random order of the responses."""
+    """Return up to ``wanted`` different descriptions, from the first well-formed responses.
+
+    The responses of a group are sampled independently, so the first ones are a random choice.
+    """
     found: dict[str, Description] = {}
     for response, parsed in zip(group.responses, group.parsed, strict=True):
         if len(found) == wanted:

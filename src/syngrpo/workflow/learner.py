@@ -1,7 +1,9 @@
-"""The learner: one optimiser step, or several, over rows of shared-prefix responses.
+"""The learner: updates the policy from the rows of one training step.
 
-The trainer calls ``update`` once a step, in every process. The rows are packed into micro-batches
-within the token budget, their gradients are added up over all processes, and the optimizer steps.
+The trainer calls ``Learner.update`` once a step, in every process. The learner packs the rows into
+micro-batches within the token budget (``micro_batches``), computes the loss and the gradients of
+each (``loss``), sums the gradients over all processes, and takes an optimizer step (``optimizer``).
+With ``trainer.updates_per_rollout`` above 1 it repeats this with the same rows.
 """
 
 from __future__ import annotations
@@ -34,17 +36,18 @@ from syngrpo.workflow.update_rows import CreditedSegment, UpdateRow, count_fresh
 logger = logging.getLogger(__name__)
 
 NEGLIGIBLE = 1e-3
-"""Smaller differences between log-probabilities of sampling and training are rounding errors."""
+"""A smaller difference between the log-probabilities of sampling and training counts as a rounding
+error."""
 
 Trained = dict[CreditedSegment, Tensor]
-"""Log-probabilities (L,) of each segment under the policy before the first of the updates."""
+"""Log-probabilities (L,) of each fresh segment under the policy before the step's first update."""
 
 
 class Learner:
-    """Optimizer and loss of one run.
+    """Updates the policy of one run.
 
-    ``directory`` is where the batch of a failed step is saved, None for nowhere. ``budget`` is
-    ``trainer.token_budget``, or less once the device has run out of memory.
+    ``directory`` is where the batch of a failed step is saved; with None it is not saved.
+    ``budget`` is ``trainer.token_budget``, or less once the device has run out of memory.
     """
 
     def __init__(
@@ -63,7 +66,7 @@ class Learner:
         self.lockstep = Lockstep(policy, processes, self._idle)
 
     def update(self, rows: Sequence[UpdateRow], metrics: StepMetrics) -> int:
-        """Update the policy from the rows of all processes; return how many updates were made.
+        """Update the policy from the rows of all processes. Return the number of updates made.
 
         Raises InputError, before anything is changed, for a group with more tokens than
         ``trainer.token_budget``; when the device runs out of memory twice; and when the loss or
@@ -96,7 +99,8 @@ class Learner:
         self.optimizer.step()
 
     def _stop(self, rows: Sequence[UpdateRow], losses: list[float], norm: float) -> None:
-        """Save what all processes were working on, and end the run. All processes call this."""
+        """Save the batch of all processes and raise the InputError that ends the run. All processes
+        call this."""
         everything = self.processes.gather(_describe_rows(rows))
         losses = self.processes.gather(losses)
         step = self.optimizer.steps // self.options.trainer.updates_per_rollout + 1
@@ -113,9 +117,9 @@ class Learner:
         )
 
     def _lack_of_room(self, rows: Sequence[UpdateRow]) -> str | None:
-        """Return the line for a group that is larger than the token budget, None without one.
+        """Return the error message for a group with more tokens than the token budget, else None.
 
-        Settled descriptions do not count: they can be moved to a row of their own.
+        Settled descriptions do not count, because they can be moved to a row of their own.
         """
         limit, shares = self.options.trainer.token_budget, self.policy.shares_prefix
         groups = [replace(row, segments=[s for s in row.segments if not s.settled]) for row in rows]
@@ -176,6 +180,7 @@ class Learner:
         return outputs, too_much
 
     def _longest(self, rows: Sequence[UpdateRow]) -> int:
+        """Return the number of tokens of the largest micro-batch."""
         shares = self.policy.shares_prefix
         batches = micro_batches(rows, self.budget, shares)
         return max(sum(count_tokens(row, shares) for row in batch) for batch in batches)
@@ -183,15 +188,15 @@ class Learner:
     def _learn(
         self, rows: Sequence[UpdateRow], whole: Normaliser, trained: Trained, first: bool
     ) -> LossOutput:
-        """Do the forward and backward pass of one micro-batch."""
+        """Run the forward and the backward pass of one micro-batch. Return its detached loss."""
         output = self._loss(rows, whole, trained, first)
         output.loss.backward()
         return replace(output, loss=output.loss.detach())
 
     def _idle(self, prompt: Prompt, token: Tensor) -> None:
-        """Do a forward and a backward pass over one token, whose gradients ``Lockstep`` discards.
+        """Run a forward and a backward pass over one token. ``Lockstep`` discards the gradients.
 
-        With sharded weights every process takes part in each pass, also one without a micro-batch.
+        With sharded weights every process must take part in each pass, also one without data.
         """
         rows = [PackedRow(prompt, [Segment(token)])]
         (logprobs,) = self._logprobs(rows)
@@ -202,6 +207,8 @@ class Learner:
     def _loss(
         self, rows: Sequence[UpdateRow], whole: Normaliser, trained: Trained, first: bool
     ) -> LossOutput:
+        """Return the loss of one micro-batch. With ``first`` the log-probabilities of fresh
+        segments are added to ``trained``; later updates compare with them."""
         method, device = self.options.method, self.policy.device
         segments = [segment for row in rows for segment in row.segments]
         packed = [PackedRow(r.prompt, [Segment(s.token_ids) for s in r.segments]) for r in rows]
@@ -252,7 +259,7 @@ class Learner:
     def state_dict(self) -> dict[str, Any] | None:
         """Return trained weights, optimizer and schedule. All processes call this together.
 
-        The main process's are whole; when the policy is sharded, the others get None.
+        The main process gets whole weights. When the policy is sharded, the others get None.
         """
         self.processes.agree()
         if self.policy.sharding is None:
@@ -260,9 +267,11 @@ class Learner:
         return self.optimizer.gather_state_dict()
 
     def load_state_dict(self, state: dict[str, Any] | None) -> None:
-        """Restore what ``state_dict`` returned in the main process; what the others pass means
-        nothing. All processes call this together. Raises KeyError when the model has other trained
-        weights."""
+        """Restore what ``state_dict`` returned in the main process. All processes call this
+        together; the argument of the others is ignored.
+
+        Raises KeyError when the model has other trained weights.
+        """
         if self.processes.count == 1 and state is not None:
             self.optimizer.load_state_dict(state)
             return
@@ -271,13 +280,17 @@ class Learner:
 
 
 def _unless_negligible(sampled: Tensor, trained: Tensor) -> Tensor:
-    """Return log p of sampling, but that of training where both are nearly equal, or where nothing
-    was sampled from this prompt (NaN)."""
+    """Return the log-probabilities of sampling, for the TIS weights.
+
+    They are replaced by those of training (weight 1) where the difference is negligible, and where
+    they are NaN because the response was sampled from another image.
+    """
     return torch.where((trained - sampled).abs() > NEGLIGIBLE, sampled, trained)
 
 
 def _observe_gap(trained: Trained, metrics: StepMetrics) -> None:
-    """Record the mean distance of sampling's log-probabilities, where known, from training's."""
+    """Record the mean absolute difference between the log-probabilities of sampling and training.
+    Responses without known log-probabilities of sampling (NaN) are left out."""
     if trained:
         sampled = torch.cat([segment.old_logprobs for segment in trained])
         gap = (torch.cat(list(trained.values())).cpu() - sampled).abs()
@@ -286,7 +299,7 @@ def _observe_gap(trained: Trained, metrics: StepMetrics) -> None:
 
 
 def _describe_rows(rows: Sequence[UpdateRow]) -> list[dict[str, Any]]:
-    """Return sample id, prompt and responses of every row as tensors and plain values."""
+    """Return the sample id, prompt and responses of every row as tensors and plain values."""
     return [
         {
             "sample_id": row.prompt.sample_id,

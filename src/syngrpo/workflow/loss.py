@@ -1,9 +1,10 @@
-"""The loss of an update: clipped policy gradients of fresh and settled responses, KL, TIS.
+"""The loss of an update, computed from plain tensors.
 
-``policy_loss`` computes it for one micro-batch, on plain tensors. A response is *fresh* when it was
-sampled in this step; a *settled* one was sampled earlier, and the reward of the description in it
-became known in this step. ``Normaliser`` holds what the sum over tokens is divided by; it is
-counted over the whole step, so the losses of micro-batches and processes add up.
+``policy_loss`` computes the loss of one micro-batch: the clipped policy gradient of *fresh*
+responses, which were sampled in this step, with a KL term; and the truncated policy gradient of
+*settled* responses, which were sampled earlier and whose description got its reward in this step.
+``Normaliser`` holds the numbers by which the sum over tokens is divided. They are counted over the
+whole step, so that the losses of all micro-batches and processes add up. ``learner`` calls this.
 """
 
 from __future__ import annotations
@@ -19,13 +20,13 @@ from torch.nn.utils.rnn import pad_sequence
 
 Variant = Literal["grpo", "dr_grpo", "dapo"]
 TokenValues = Tensor | Sequence[Tensor]
-"""One value a token: padded (R, T), or one (L,) tensor a response."""
+"""One value for each token: a padded tensor (R, T), or one tensor (L,) for each response."""
 
 
 @dataclass(frozen=True)
 class Normaliser:
-    """What the sum over tokens is divided by, counted over the *whole* optimisation step: all
-    micro-batches of all processes. Then the losses of the parts add up to the loss of the whole.
+    """The divisors of the loss, counted over the *whole* optimisation step: over all micro-batches
+    of all processes. So the losses of the micro-batches add up to the loss of the step.
 
     ``rows``: number of fresh responses (``grpo``, ``dr_grpo``). Settled ones do not count, so that
     they do not weaken the gradient of the fresh ones; their own weight is in their advantages.
@@ -41,7 +42,7 @@ class Normaliser:
 
 @dataclass(frozen=True)
 class LossOutput:
-    """The loss of one micro-batch, differentiable, and detached sums over its tokens, which can be
+    """The differentiable loss of one micro-batch, and detached sums over its tokens. These can be
     added up over micro-batches and processes."""
 
     loss: Tensor
@@ -53,17 +54,17 @@ class LossOutput:
 
     @property
     def clip_fraction(self) -> float:
-        """Share of fresh tokens whose gradient is 0 because of the clipping."""
+        """The share of fresh tokens whose gradient is 0 because of the clipping."""
         return _ratio(self.clipped_tokens, self.fresh_tokens)
 
     @property
     def kl(self) -> float:
-        """Mean of the KL estimate over fresh tokens, in nats; 0 without a reference."""
+        """The mean of the KL estimate over fresh tokens, in nats; 0 without a reference."""
         return _ratio(self.kl_sum, self.fresh_tokens)
 
     @property
     def truncated_fraction(self) -> float:
-        """Share of settled tokens whose importance ratio was above ``max_ratio``."""
+        """The share of settled tokens whose importance ratio was above ``max_ratio``."""
         return _ratio(self.truncated_tokens, self.settled_tokens)
 
 
@@ -95,10 +96,10 @@ def policy_loss(
     A *settled* token's loss is −w·A·exp(logp − sg(logp)) with w = min(r, max_ratio), detached (sg):
     its gradient is −w·A·∇logp, the policy gradient with a truncated importance weight (Espeholt et
     al. 2018, arXiv 1802.01561). Such a response is up to 64 policy versions old: its ratio may be
-    outside of [1 − clip_low, 1 + clip_high] before this update begins, and clipping would leave out
-    exactly the tokens whose probability has changed. Truncation bounds the variance instead, and a
-    token that the policy hardly writes any more (r → 0) gets a weight near 0. Settled rows have no
-    KL term: the estimate holds for responses of the current policy.
+    outside of [1 − clip_low, 1 + clip_high] before this update begins, and clipping would remove
+    the gradient of exactly the tokens whose probability has changed. Truncation bounds the variance
+    instead. A token that the policy hardly writes any more (r → 0) gets a weight near 0. Settled
+    rows have no KL term: the estimate holds for responses of the current policy.
 
     The tokens' losses are summed, each divided by
 
@@ -108,16 +109,16 @@ def policy_loss(
 
     Args:
         logp: log-probabilities under the policy, with gradient.
-        old_logp: the same when the response was sampled; None means the policy is still that one.
-            Settled rows need the stored log-probabilities.
-        advantages: one a token.
-        mask: bool (or 0/1), the tokens in the loss. At other tokens the other inputs may be
-            anything, also infinite or NaN.
+        old_logp: log-probabilities under the policy that sampled the responses. None means that the
+            policy has not changed since. Settled rows need the stored log-probabilities.
+        advantages: one for each token.
+        mask: bool (or 0/1), the tokens in the loss. The other inputs may have any value at other
+            tokens, also infinite or NaN.
         settled: bool (R,), which rows are settled ones; None means none.
-        ref_logp: under the reference; needed when ``beta`` is not 0.
-        beta: weight of the KL term: one number, or one a token.
+        ref_logp: log-probabilities under the reference; needed when ``beta`` is not 0.
+        beta: weight of the KL term: one number, or one for each token.
         sampling_logp: log-probabilities computed by the engine that sampled the fresh responses,
-            where ``old_logp`` was computed by training, whose numbers may differ. Each token's loss
+            where ``old_logp`` was computed by training and may differ. Each token's loss
             (before KL) is then weighted by min(exp(old_logp − sampling_logp), tis_cap), truncated
             importance sampling (TIS). Settled rows ignore it: their ``old_logp`` is the engine's.
 
@@ -161,6 +162,7 @@ def policy_loss(
 def _clipped_surrogate(
     log_ratio: Tensor, advantages: Tensor, clip_low: float, clip_high: float
 ) -> tuple[Tensor, Tensor]:
+    """Return the loss of fresh tokens, and which of them are clipped and have no gradient."""
     ratio = log_ratio.exp()
     inside = ratio.clamp(1.0 - clip_low, 1.0 + clip_high)
     clipped = ((ratio < 1.0 - clip_low) & (advantages < 0)) | (
@@ -172,6 +174,7 @@ def _clipped_surrogate(
 def _truncated_surrogate(
     logp: Tensor, old: Tensor, advantages: Tensor, stale: Tensor, max_ratio: float
 ) -> tuple[Tensor, Tensor]:
+    """Return the loss of settled tokens, and which tokens have a ratio above ``max_ratio``."""
     log_ratio = (logp - old).detach().masked_fill(~stale, 0.0)
     limit = math.log(max_ratio)
     active = logp.masked_fill(~stale, 0.0)
@@ -180,7 +183,8 @@ def _truncated_surrogate(
 
 
 def _k3(log_ratio: Tensor) -> Tensor:
-    """Schulman's unbiased, non-negative estimate of KL, from log(reference / policy)."""
+    """Return Schulman's k3 estimate of the KL from log(reference / policy). It is unbiased and
+    never negative."""
     return log_ratio.exp() - log_ratio - 1.0
 
 

@@ -1,10 +1,10 @@
-"""Splitting an update into forward passes that fit the memory, and running them on all processes.
+"""Splits an update into forward passes that fit into memory, and runs them on all processes.
 
 ``micro_batches`` puts the rows of one process into batches of at most ``trainer.token_budget``
 tokens. ``Lockstep`` runs a forward and a backward pass for each. Processes may have different
-numbers of micro-batches. Where each holds the whole model they run independently; where the model
-is sharded all of them take part in every pass, also those that have no micro-batch left or have run
-out of memory. ``learner.py`` drives both.
+numbers of micro-batches. If each holds the whole model, they run independently. If the model is
+sharded, all of them must take part in every pass, also those that have no micro-batch left or have
+run out of memory. ``learner`` drives both.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ from syngrpo.workflow.update_rows import CreditedSegment, UpdateRow
 T = TypeVar("T")
 
 BLANK_SIDE = 56
-"""Side of ``blank_prompt``'s image in pixels. The processor resizes it to the model's smallest
-size."""
+"""Width and height of ``blank_prompt``'s image in pixels. The processor resizes it to the model's
+smallest size."""
 
 
 def count_tokens(row: UpdateRow, shares_prefix: bool = True) -> int:
-    """Count the tokens of a row in the forward pass: those of its prompt and of all responses.
+    """Return the number of tokens of a row in the forward pass: its prompt and all responses.
 
-    The prompt counts once, or once a response where the model cannot share it.
+    The prompt counts once, or once for each response if the model cannot share it.
     """
     prompt = len(row.prompt.input_ids)
     copies = 1 if shares_prefix else len(row.segments)
@@ -78,10 +78,12 @@ def _split(row: UpdateRow, budget: int, shares_prefix: bool) -> Iterator[UpdateR
 
 
 class Lockstep:
-    """Runs the passes of this process and takes part in those of the others.
+    """Runs the forward and backward passes of this process.
 
-    ``idle`` must run a forward and a backward pass over a prompt and one response token, of the
-    same kind as those over the micro-batches. Its gradients are not used.
+    If the model is sharded, all processes run as many passes as the one that has the most.
+    ``idle`` is called where this process has no micro-batch left: it must run a forward and a
+    backward pass over a prompt and one response token, of the same kind as those over the
+    micro-batches. Its gradients are not used.
     """
 
     def __init__(
@@ -95,11 +97,10 @@ class Lockstep:
             self._idle = lambda: idle(prompt, token)
 
     def run(self, passes: Sequence[Callable[[], T]]) -> tuple[list[T], bool]:
-        """Run the forward and backward passes of this process. Return their results, and whether
-        the device ran out of memory.
+        """Run the passes. Return their results, and whether the device ran out of memory.
 
-        When it did, results are missing and the gradients are wrong, here and, if the model is
-        sharded, on all processes.
+        If it did, results are missing and the gradients are wrong: here, and on all processes if
+        the model is sharded.
         """
         if self._sharding is None:
             try:
@@ -118,14 +119,14 @@ class Lockstep:
                 results.append(passes[place]())
             except torch.OutOfMemoryError:
                 exhausted = True
-            # Outside of the except block the exception is gone, and with it the tensors that its
-            # traceback kept alive.
+            # Not in the except block: there the traceback still refers to the tensors of the pass,
+            # so that their memory could not be freed.
             if exhausted:
                 self._sharding.recover(self._recover)
         return results, exhausted
 
     def _recover(self) -> None:
-        """Free the memory of the failed pass, then run the idle one in its place."""
+        """Free the memory of the failed pass, then run the idle pass in its place."""
         if self._device.type == "cuda":
             torch.cuda.empty_cache()
         self._idle()

@@ -51,7 +51,7 @@ class Optimizer:
 
     @property
     def steps(self) -> int:
-        """The number of steps taken since the run began."""
+        """The number of optimizer steps taken since the run began."""
         return int(self.schedule.last_epoch)
 
     def zero_grad(self) -> None:
@@ -126,8 +126,8 @@ class Optimizer:
         """Restore in every process what ``state_dict`` or ``gather_state_dict`` returned in process
         0. All processes call this together.
 
-        Only process 0's ``state`` counts, of which all have the ``outline``. Raises KeyError when
-        the model has other trained weights.
+        Only process 0 passes ``state``, the others None; all pass its ``outline``. Raises KeyError
+        when the model has other trained weights.
         """
         owners = self._owners()
         if missing := owners.keys() - outline["weights"]:
@@ -140,19 +140,21 @@ class Optimizer:
         self._restored(outline["schedule"])
 
     def _owners(self) -> dict[str, nn.Parameter]:
-        """The parameters that take the steps: each weight's master, or the weight itself."""
+        """Return the parameters that AdamW updates, by name: the master of each weight if it has
+        one, else the weight itself."""
         return {name: self.masters.get(name, weight) for name, weight in self.weights.items()}
 
     @torch.no_grad()
     def _restored(self, schedule: dict[str, Any]) -> None:
+        """Set the weights to their restored masters, and restore the schedule."""
         for name, master in self.masters.items():
             self.weights[name].copy_(master)
         self.schedule.load_state_dict(schedule)
 
 
 def outline(state: dict[str, Any]) -> dict[str, Any]:
-    """What every process has to know of the main process's ``Optimizer.state_dict``: the names of
-    the weights, the numbers of those that have a state of the optimizer, and the schedule."""
+    """Return the part of the main process's ``Optimizer.state_dict`` that every process needs: the
+    names of the weights, the numbers of those that have an AdamW state, and the schedule."""
     return {
         "weights": set(state["weights"]),
         "stepped": set(state["optimizer"]["state"]),
@@ -161,7 +163,7 @@ def outline(state: dict[str, Any]) -> dict[str, Any]:
 
 
 def _renamed(optimizer: dict[str, Any], kind: type[int] | type[str]) -> dict[str, Any]:
-    """An optimizer's state whose weights are called by numbers, or by texts."""
+    """Return an AdamW state with the keys of its weights converted to ``kind``."""
     return {
         "state": {kind(key): value for key, value in optimizer["state"].items()},
         "param_groups": [
@@ -174,7 +176,8 @@ def _renamed(optimizer: dict[str, Any], kind: type[int] | type[str]) -> dict[str
 def _schedule(
     optimizer: torch.optim.Optimizer, options: RunOptions
 ) -> torch.optim.lr_scheduler.LRScheduler:
-    """Linear warm-up, then constant, linear or cosine to the end of the run."""
+    """Return the learning rate schedule: linear warm-up, then constant, linear or cosine until the
+    end of the run."""
     names = {"constant": "constant_with_warmup", "linear": "linear", "cosine": "cosine"}
     return get_scheduler(
         names[options.trainer.schedule],

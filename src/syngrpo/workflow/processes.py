@@ -1,13 +1,13 @@
 """Communication between the processes of a run (``accelerate launch``, or ranks on Ray).
 
-Every process has a ``Processes``. Only small objects are exchanged as such: encoded images, token
-ids, numbers. Gradients are summed, not averaged, because every loss is already divided by counts
-over all processes.
+Every process has one ``Processes`` object. It exchanges small objects: encoded images, token ids,
+numbers. Gradients are summed, not averaged, because every loss is already divided by counts over
+all processes.
 
 An InputError in one process must stop all of them, so that none waits for one that has stopped.
-Therefore every exchange here begins with ``_meet``, in which all processes say whether they have a
-problem; if one has, all of them raise it. A process that stops outside of an exchange calls
-``tell``, which takes part in the others' next ``_meet``.
+Therefore every exchange begins with ``_meet``, in which each process says whether it has a problem.
+If one has, all of them raise it. A process that stops outside of an exchange calls ``tell``, which
+takes part in the next ``_meet`` of the others.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ from syngrpo.sample import InputError
 T = TypeVar("T")
 
 PATIENCE = timedelta(hours=3)
-"""How long a process waits for the others, of which one may be evaluating. The launcher notices a
-process that died."""
+"""How long a process waits for the others. It is long because the main process may be evaluating.
+The launcher notices a process that died."""
 
 BUCKET_BYTES = 2**28
 """Bytes of float32 gradients that are copied and summed at once."""
@@ -56,8 +56,8 @@ class Processes:
         return box[0]
 
     def part(self, values: Sequence[T]) -> list[tuple[int, T]]:
-        """Return this process's contiguous part of a list that all have, with the global
-        indices."""
+        """Return this process's contiguous part of a list that all processes have, with the indices
+        in that list."""
         size, left = divmod(len(values), self.count)
         start = self.rank * size + min(self.rank, left)
         stop = start + size + (self.rank < left)
@@ -78,23 +78,23 @@ class Processes:
             raise InputError(problem)
 
     def tell(self, problem: str) -> None:
-        """Make all other processes raise InputError with this problem, at their next exchange.
+        """Make all other processes raise InputError with this problem at their next exchange.
 
-        For an error that ends this process. Does nothing after an exchange has raised, because then
-        the others know.
+        Call this for an error that ends this process. It does nothing if an exchange has raised the
+        error, because then the others have it already.
         """
         if self.count > 1 and not self._stopped:
             with suppress(InputError):  # this problem, or that of another process
                 self._meet(problem)
 
     def mesh(self) -> DeviceMesh:
-        """Return a device mesh of one dimension over all processes. All must call this."""
+        """Return a device mesh of one dimension over all processes. All call this together."""
         self.agree()
         return init_device_mesh(self.device.type, (self.count,))
 
     @contextmanager
     def whole(self, policy: Policy) -> Iterator[Policy]:
-        """``policy.whole()``, after making sure that no process has stopped."""
+        """Yield ``policy.whole()``, after making sure that no process has stopped."""
         if policy.sharding is not None:
             self.agree()
         with policy.whole() as whole:

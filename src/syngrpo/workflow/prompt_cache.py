@@ -1,4 +1,4 @@
-"""The prompt cache: samples encoded for the policy once, and ahead of their use where possible."""
+"""Encodes samples into prompts in background threads, and keeps the prompts of the last steps."""
 
 from __future__ import annotations
 
@@ -14,14 +14,15 @@ from syngrpo.sample import Sample
 from syngrpo.tasks import PromptStyle, get_task
 
 THREADS = 2
-"""More would not help: only decoding and resizing release the interpreter lock."""
+"""Number of threads. More do not help, because only decoding and resizing release the interpreter
+lock."""
 
 
 class PromptCache:
-    """Encodes samples in threads of its own. The last ``kept`` prompts that were asked for stay in
-    memory, as bytes: the parent of a settled description was often rolled out a few steps ago.
+    """Encodes samples in threads of its own, and keeps the ``kept`` prompts that were used last.
 
-    ``style`` is the prompt style, see ``Task.prompt``.
+    They are kept because the parent of a settled description was often rolled out a few steps ago.
+    Images in them are bytes. ``style`` is the prompt style, see ``Task.prompt``.
     """
 
     def __init__(self, policy: Policy, style: PromptStyle, kept: int) -> None:
@@ -33,17 +34,18 @@ class PromptCache:
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="prompts")
 
     def prefetch(self, samples: Iterable[Sample]) -> None:
-        """Begin to encode these samples. Any thread may call this; ``take`` raises its errors."""
+        """Begin to encode these samples. Any thread may call this; ``take`` raises the errors."""
         for sample in samples:
             self._begin(sample)
 
     def take(self, samples: Sequence[Sample]) -> list[Prompt]:
-        """Return the prompts of the samples; wait for those that are not ready.
+        """Return the prompts of the samples. Wait for those that are not ready.
 
-        Raises InputError for the first whose image cannot be used, as ``encode`` does.
+        Raises InputError for the first sample whose image cannot be used, as ``encode`` does.
         """
         begun = [self._begin(sample) for sample in samples]
-        # Copies: image features belong to the weights of this step and must not be kept.
+        # Return copies: the policy stores image features on a prompt, and these are only valid for
+        # the weights of this step.
         return [replace(future.result()) for future in begun]
 
     def _begin(self, sample: Sample) -> Future[Prompt]:

@@ -1,9 +1,9 @@
-"""One training run, put together: data, pool, policy, data server, trainer, evaluation.
+"""Builds one training run from its options and drives it to the end.
 
 ``train`` is called in every process of a run, by ``syngrpo train`` or by a rank on a Ray cluster.
-It reads and checks all data, claims the run directory (main process), builds the parts in the order
-in which ``_Run.go`` names them, and steps the trainer to the end, with checkpoints and evaluations
-where they are due. What a person sees meanwhile is handed in as a ``Progress``.
+It reads and checks all data and, in the main process, locks the run directory. ``_Run.go`` then
+builds policy, pool, data client and trainer, and calls ``Trainer.step`` once a step; it saves a
+checkpoint and evaluates when one is due. The caller hands in a ``Progress``, which shows the run.
 """
 
 from __future__ import annotations
@@ -54,17 +54,18 @@ EVALUATIONS = "evaluation.jsonl"
 
 
 class Progress(Protocol):
-    """What shows a run while it goes on."""
+    """Shows a run to the user while it trains."""
 
     def step(self, metrics: dict[str, Any]) -> None:
         """Show a finished step; ``metrics`` is its line of ``metrics.jsonl``."""
 
     def evaluating(self, name: str, samples: int) -> Callable[[int], None]:
-        """Show that a held-out set is evaluated; the result is called with newly done counts."""
+        """Show that a held-out set is evaluated. Return a function that is called with the number
+        of samples that were just answered."""
 
 
 ShowProgress = Callable[[int, int, Console], AbstractContextManager[Progress]]
-"""Called with the number of steps, those already done, and the console."""
+"""Called with the number of steps, the number of steps already done, and the console."""
 
 
 def train(
@@ -74,7 +75,7 @@ def train(
     show: ShowProgress,
     console: Console | None = None,
 ) -> bool:
-    """Train as the options say, in ``run_dir``. Returns whether this is the main process.
+    """Train as the options say, in ``run_dir``. Return whether this is the main process.
 
     Raises InputError for everything the user can fix, before the first step wherever possible.
     """
@@ -99,7 +100,7 @@ def train(
 
 @contextmanager
 def _warnings_on(console: Console) -> Iterator[None]:
-    """Show the warnings of the log above the progress bar as well."""
+    """Print warnings of the log to the console, too, above the progress bar."""
     handler = RichHandler(logging.WARNING, console, show_time=False, show_path=False)
     logger = logging.getLogger("syngrpo")
     logger.addHandler(handler)
@@ -111,7 +112,11 @@ def _warnings_on(console: Console) -> Iterator[None]:
 
 @dataclass
 class _Run:
-    """The parts of a run and how they are built."""
+    """Builds the parts of a run and drives them. Every process has one.
+
+    ``seeds`` are all training samples, ``weights`` the drawing weights of their data sets by name,
+    ``held_out`` the evaluation sets by name.
+    """
 
     options: RunOptions
     run: RunDirectory
@@ -123,7 +128,8 @@ class _Run:
     held_out: dict[str, list[Sample]]
 
     def go(self) -> None:
-        """Build policy, client and trainer, go on from the last checkpoint, train to the end."""
+        """Build policy, client and trainer, resume from the last checkpoint, and train to the end.
+        Then save the model."""
         options = self.options.trainer
         policy = self._policy()
         check_sizes(self.options, policy, self.seeds)
@@ -155,7 +161,11 @@ class _Run:
                     whole.save(target)
 
     def _prepare_directory(self, last: Checkpoint | None) -> None:
-        """Bring what the run wrote back to where the checkpoint was taken, or to the start."""
+        """Write the configuration, start the log, and remove what the run wrote after ``last``.
+
+        ``last`` is the checkpoint to resume from; None means step 0. Without asynchronous
+        synthesis the pool is set back to the checkpoint, too, so that the run is repeatable.
+        """
         self.run.write_config(self.options.as_values())
         self.run.start_log()
         step = last.step if last is not None else 0
@@ -193,7 +203,10 @@ class _Run:
 
     @contextmanager
     def _client(self) -> Iterator[DataClient | None]:
-        """Yield the main process's way to the pool. Its data server runs as long as it is open."""
+        """Yield the client for the pool and the data server, None outside of the main process.
+
+        Adds the seeds to the pool first. Local workers run until the block is left.
+        """
         if not self.processes.is_main:
             yield None
             return
@@ -231,12 +244,12 @@ class _Run:
         return SynthesisSettings(directory=self.run.path, tasks=tuple(sorted(own)), **given)
 
     def _sampling_policy(self) -> SamplingPolicy:
-        """Return the section ``pool``; without synthesis, with seeds alone."""
+        """Return the section ``pool``. Without synthesis its share of synthetic samples is 0."""
         pool = self.options.pool
         return replace(pool, synthetic_ratio=0.0) if self.options.synthesis.mode == "off" else pool
 
     def _sink(self, settings: SynthesisSettings, policy: SamplingPolicy) -> JobSink | None:
-        """The way to a data server that runs by itself; None when it runs beside training."""
+        """Return the sink that sends jobs to the server at ``server.url``, None without a URL."""
         server = self.options.server
         if server.url is None:
             return None
@@ -246,7 +259,7 @@ class _Run:
 
     @contextmanager
     def _trackers(self) -> Iterator[Callable[[dict[str, Any], int], None]]:
-        """Yield a function that sends one step's metrics to TensorBoard or what was asked for."""
+        """Yield a function that sends the metrics of one step to the ``logging.trackers``."""
         names = list(self.options.logging.trackers)
         if not names or not self.processes.is_main:
             yield lambda record, step: None
@@ -259,7 +272,7 @@ class _Run:
             yield lambda record, step: accelerator.log(
                 {k: v for k, v in record.items() if v is not None and k != "step"}, step=step
             )
-        finally:  # not end_training(), which would also leave the process group
+        finally:  # end_training() would also destroy the process group
             for tracker in accelerator.trackers:
                 tracker.finish()
 
@@ -271,7 +284,10 @@ class _Run:
         save_run(self.run.checkpoints, trainer, self.processes, writers, keep_last)
 
     def _evaluate(self, trainer: Trainer, progress: Progress) -> None:
-        """Let the main process measure held-out accuracy where it is due; the others wait."""
+        """Measure held-out accuracy in the main process if it is due; the others wait.
+
+        It is due at the start, at the end, and every ``evaluation.every`` steps.
+        """
         every, step = self.options.evaluation.every, trainer.steps_done
         if step not in (0, self.options.trainer.steps) and (not every or step % every):
             return
@@ -281,6 +297,7 @@ class _Run:
         self.processes.agree()
 
     def _measure(self, policy: Policy, trainer: Trainer, progress: Progress) -> None:
+        """Evaluate the held-out sets that have no result for this step yet."""
         path, step = self.run.path / EVALUATIONS, trainer.steps_done
         done = {(row["step"], row["set"]) for row in read_lines(path)}
         for name, samples in self.held_out.items():
@@ -304,8 +321,8 @@ class _Run:
 def _read_data(
     options: RunOptions,
 ) -> tuple[list[Sample], dict[str, float], dict[str, list[Sample]]]:
-    """Return every sample that the run needs, checked: seeds, the weights of their data sets, and
-    held-out sets. Raises InputError."""
+    """Read and check all data of the run. Return the seeds, the drawing weights of their data sets,
+    and the held-out sets. Raises InputError."""
     train, held_out = read_sources(options.data, options.evaluation.sets)
     seeds = [sample for samples in train for sample in samples]
     if len(seeds) < options.trainer.groups_per_step:

@@ -1,4 +1,8 @@
-"""The directory of one training run: where its files are, and the lock that lets one run use it."""
+"""The directory of one training run: the paths of its files, its metrics file, its log, and a lock.
+
+The lock keeps two runs from using the same directory. ``run`` opens the directory in the main
+process.
+"""
 
 from __future__ import annotations
 
@@ -24,8 +28,11 @@ _LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
 @dataclass
 class RunDirectory:
-    """Paths of a run. ``RunDirectory.open`` also claims it; a process that only reads, or another
-    rank of the same run, builds it from the path alone."""
+    """The paths of a run.
+
+    ``RunDirectory.open`` also locks the directory. ``RunDirectory(path)`` does not: it is for a
+    process that only reads, and for the other ranks of the same run.
+    """
 
     path: Path
     _lock: IO[str] | None = field(default=None, repr=False)
@@ -33,12 +40,12 @@ class RunDirectory:
 
     @classmethod
     def open(cls, path: Path, resume: bool = False) -> RunDirectory:
-        """Create the directory, or with ``resume`` use an existing one, and lock it until ``close``
-        or until the process ends, for whatever reason.
+        """Create the directory, or with ``resume`` use an existing one, and lock it.
 
-        Raises InputError when another process uses it, when it has content and ``resume`` is not
-        set, or when there is no run to resume. A run killed before it wrote its configuration is
-        an empty one and may be resumed: it starts from step 0.
+        The lock holds until ``close``, or until the process ends for any reason. Raises InputError
+        when another process uses the directory, when it has content and ``resume`` is not set, or
+        when there is no run to resume. A run that was killed before it wrote its configuration may
+        be resumed: it starts from step 0.
         """
         if resume and not path.is_dir():
             raise InputError(
@@ -77,7 +84,7 @@ class RunDirectory:
 
     @property
     def pool_path(self) -> Path:
-        """The database of the pool."""
+        """The database file of the pool."""
         return self.path / "pool.db"
 
     @property
@@ -99,11 +106,11 @@ class RunDirectory:
         atomic_write(self.config_path, text, durable=True)
 
     def append_metrics(self, record: Mapping[str, float | int | None]) -> None:
-        """Append one step to ``metrics.jsonl``: one JSON object a line, with the key ``step``.
+        """Append the metrics of one step to ``metrics.jsonl``, as one line of JSON.
 
         Floats are written so that reading gives the same float. Raises ValueError for a number
-        that is not finite (training has diverged; JSON has no way to write it) and InputError when
-        the disk is full; a part of the line that was written is removed by ``truncate_metrics``.
+        that is not finite, which JSON cannot hold, and InputError when the disk is full. In that
+        case a part of the line may be written; ``truncate_metrics`` removes it on resume.
         """
         for name, value in record.items():
             if value is not None and not math.isfinite(value):
@@ -113,13 +120,15 @@ class RunDirectory:
             with self.metrics_path.open("ab") as file:
                 file.write(line)
         except OSError as error:
-            raise self._told(error, self.metrics_path, len(line)) from error
+            if not is_disk_full(error, self.path):
+                raise
+            raise disk_full_error(self.metrics_path, len(line)) from error
 
     def truncate_metrics(self, step: int) -> int:
-        """Remove the records after ``step``, the checkpoint to resume from: the resumed run writes
-        them again. Returns how many were removed; a line cut off by a crash counts.
+        """Remove the records after ``step``, because the resumed run writes them again.
 
-        Raises InputError when an earlier line is not a record.
+        Return the number of lines removed; a line that a crash cut off counts. Raises InputError
+        when an earlier line is not a record.
         """
         if not self.metrics_path.exists():
             return 0
@@ -139,7 +148,7 @@ class RunDirectory:
         return len(lines) - kept
 
     def start_log(self, level: int = logging.INFO) -> None:
-        """Write what the loggers below ``syngrpo`` record to the end of ``log.txt``."""
+        """Append the messages of all ``syngrpo`` loggers to ``log.txt`` from now on."""
         self._log = logging.FileHandler(self.log_path, encoding="utf-8")
         self._log.setFormatter(logging.Formatter(_LOG_FORMAT))
         self._log.setLevel(level)
@@ -169,7 +178,7 @@ class RunDirectory:
         self.close()
 
     def _claim(self) -> None:
-        """Lock the directory. The lock ends with the process, however that comes."""
+        """Create and lock the directory. The system releases the lock when the process ends."""
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             lock = (self.path / _LOCK).open("a+")
@@ -191,12 +200,9 @@ class RunDirectory:
         lock.flush()
         self._lock = lock
 
-    def _told(self, error: OSError, path: Path, needed: int) -> Exception:
-        return disk_full_error(path, needed) if is_disk_full(error, self.path) else error
-
 
 def _record(line: bytes) -> dict[str, Any] | None:
-    """Return the record of one line of metrics, None when it is not a whole record."""
+    """Return the record in a line of ``metrics.jsonl``, None if the line is not a whole record."""
     if not line.endswith(b"\n"):
         return None
     try:

@@ -1,6 +1,7 @@
-"""The options of a training run: every section of a configuration file, put together.
+"""The options of a training run: all sections of a configuration file.
 
-Each section is declared by the folder that uses it; ``trainer`` and ``logging`` are declared here.
+Each section is declared by the folder that uses it. The sections ``trainer``, ``evaluation`` and
+``logging`` are declared here.
 ``syngrpo.config`` turns a file into ``RunOptions``.
 """
 
@@ -13,7 +14,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 from syngrpo.data_server.synthesis_options import ServerOptions, SynthesisOptions
-from syngrpo.evaluation.evaluation_options import EvaluationOptions
 from syngrpo.formats.source import DataOptions, Source, keys_from_source
 from syngrpo.method.base import MethodOptions
 from syngrpo.options import REQUIRED, option
@@ -24,43 +24,52 @@ from syngrpo.rollout import RolloutOptions
 
 @dataclass(frozen=True)
 class TrainerOptions:
-    """The optimisation."""
+    """The section ``trainer``: how the policy is optimised."""
 
     steps: int = option(300, "optimisation steps", ge=1)
-    seed: int = option(0, "seed of everything random", ge=0)
+    seed: int = option(0, "seed of all random numbers", ge=0)
     learning_rate: float = option(
-        1e-6, "1e-6 suits models of 3B and more, 1e-5 LoRA, 1e-4 the starter", gt=0
+        1e-6,
+        "learning rate: 1e-6 suits models of 3B and more, 1e-5 LoRA, 1e-4 the starter",
+        gt=0,
     )
     warmup_steps: int = option(0, "steps of linear warm-up", ge=0)
     schedule: Literal["constant", "linear", "cosine"] = option(
-        "constant", "the learning rate after warm-up"
+        "constant", "how the learning rate changes after warm-up"
     )
-    groups_per_step: int = option(8, "samples drawn in each step, by all processes (B)", ge=1)
+    groups_per_step: int = option(
+        8, "samples drawn in each step, by all processes together (B)", ge=1
+    )
     token_budget: int = option(
-        16384, "tokens of one forward pass, a whole group at least; less needs less memory", ge=1
+        16384,
+        "largest number of tokens in one forward pass; must hold one whole group; a smaller budget "
+        "needs less memory",
+        ge=1,
     )
     logits_bytes: int = option(
-        2**28, "bytes of float32 logits held at once; less needs less memory", ge=1
+        2**28, "largest number of bytes of float32 logits in memory at a time", ge=1
     )
-    master_weights: bool = option(True, "bfloat16 weights are updated through float32 copies")
+    master_weights: bool = option(True, "keep float32 copies of bfloat16 weights, and update these")
     sharding: Literal["none", "full"] = option(
         "none",
         "full: each of several processes keeps a part of weights, gradients and optimizer state "
         "instead of a copy, see docs/sharding.md; no effect with one process",
     )
-    updates_per_rollout: int = option(1, "updates made from one rollout", ge=1)
+    updates_per_rollout: int = option(
+        1, "optimizer updates made from the responses of one rollout", ge=1
+    )
     max_grad_norm: float = option(1.0, "gradients are clipped to this norm", gt=0)
     weight_decay: float = option(0.0, "weight decay of AdamW", ge=0)
     checkpoint_every: int = option(50, "steps between checkpoints", ge=1)
-    keep_checkpoints: int = option(2, "how many checkpoints stay; older ones are deleted", ge=1)
+    keep_checkpoints: int = option(2, "number of newest checkpoints that are kept", ge=1)
 
 
 @dataclass(frozen=True)
 class LoggingOptions:
-    """Where curves go, besides metrics.jsonl."""
+    """The section ``logging``: where metrics are sent, besides ``metrics.jsonl``."""
 
     trackers: tuple[Literal["tensorboard", "wandb", "trackio"], ...] = option(
-        ("tensorboard",), "where metrics are sent; [] for nowhere"
+        ("tensorboard",), "programs that metrics are sent to; [] for none"
     )
 
     def __post_init__(self) -> None:
@@ -70,26 +79,39 @@ class LoggingOptions:
 
 
 @dataclass(frozen=True)
-class HeldOutOptions(EvaluationOptions):
-    """Accuracy on held-out samples."""
+class EvaluationOptions:
+    """The section ``evaluation``: how a run measures its accuracy on held-out samples.
 
+    It does so before the first step and after the last, and in between as ``every`` says.
+    """
+
+    every: int = option(0, "steps between evaluations; 0: only before and after training", ge=0)
+    samples_per_prompt: int = option(
+        4, "responses sampled for each prompt, for the sampled accuracy; 0: greedy only", ge=0
+    )
+    batch_size: int = option(32, "samples answered at a time", ge=1)
     sets: dict[str, Source] = option(dict, "held-out sets: name → source; {} for none")
 
 
 @dataclass(frozen=True)
 class RunOptions:
-    """A whole run. ``model.path`` and ``data.train`` must be set; all else has a default."""
+    """All options of a run, one field for each section of a configuration file.
 
-    model: ModelOptions = option(REQUIRED, "the policy")
-    data: DataOptions = option(REQUIRED, "what is trained on")
-    method: MethodOptions = option(MethodOptions, "which algorithm, with which constants")
+    ``model.path`` and ``data.train`` must be set; all other keys have a default.
+    """
+
+    model: ModelOptions = option(REQUIRED, "the model that is trained")
+    data: DataOptions = option(REQUIRED, "the data that it is trained on")
+    method: MethodOptions = option(MethodOptions, "the algorithm and its constants")
     rollout: RolloutOptions = option(RolloutOptions, "how responses are sampled")
-    trainer: TrainerOptions = option(TrainerOptions, "the optimisation")
-    pool: SamplingPolicy = option(SamplingPolicy, "what is drawn from the evolving training set")
+    trainer: TrainerOptions = option(TrainerOptions, "how the policy is optimised")
+    pool: SamplingPolicy = option(SamplingPolicy, "which samples are drawn from the training set")
     synthesis: SynthesisOptions = option(SynthesisOptions, "how new images are painted")
-    server: ServerOptions = option(ServerOptions, "a data server on another host")
-    evaluation: HeldOutOptions = option(HeldOutOptions, "accuracy on held-out samples")
-    logging: LoggingOptions = option(LoggingOptions, "where curves go, besides metrics.jsonl")
+    server: ServerOptions = option(ServerOptions, "a data server started by syngrpo serve")
+    evaluation: EvaluationOptions = option(EvaluationOptions, "accuracy on held-out samples")
+    logging: LoggingOptions = option(
+        LoggingOptions, "where metrics are sent, besides metrics.jsonl"
+    )
 
     def __post_init__(self) -> None:
         if self.server.url is not None and self.synthesis.mode == "inline":

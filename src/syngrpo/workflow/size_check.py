@@ -1,4 +1,4 @@
-"""A check before the first step: does every sample fit the model and the token budget?"""
+"""Checks before the first step that every sample fits the model's context and the token budget."""
 
 from __future__ import annotations
 
@@ -13,21 +13,22 @@ from syngrpo.tasks import get_task
 from syngrpo.workflow.run_options import RunOptions
 
 LOOKED_AT = 500
-"""So many samples with the longest texts and with the largest images are checked: tokenizing a
-million questions would take minutes, and every step checks its own samples again."""
+"""How many samples with the longest texts, and how many with the largest images, are checked.
+Tokenizing a million questions would take minutes. Every step checks its own samples again."""
 
 
 def check_sizes(options: RunOptions, policy: Policy, samples: Iterable[Sample]) -> None:
-    """Raises InputError for a sample whose prompt, with responses of full length, is longer than
-    the model's context or whose group ``trainer.token_budget`` has no room for.
+    """Raise InputError for a sample that is too large.
 
-    Image sizes and texts decide that, no image is decoded.
+    A sample is too large if its prompt and a response of full length are longer than the model's
+    context, or if its group needs more tokens than ``trainer.token_budget``. No image is decoded:
+    its size is enough.
     """
 
     def text_of(sample: Sample) -> str:
         return get_task(sample.task).prompt(sample, options.data.prompt_style or "full")
 
-    different: dict[tuple[int, int, int, int], Sample] = {}  # no texts: there may be a million
+    different: dict[tuple[int, int, int, int], Sample] = {}  # by hash: a million texts are large
     for sample in samples:
         text, image = text_of(sample), sample.image
         different.setdefault((len(text), hash(text), image.width, image.height), sample)

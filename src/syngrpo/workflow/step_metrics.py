@@ -62,10 +62,10 @@ METRICS: dict[str, Kind] = {
 }
 """How the values of one step, over micro-batches and processes, become one number:
 
-- ``mean``: weighted mean; null when there was no value (for example, no synthetic group);
-- ``sum``: 0 when there was no value;
-- ``max``: for durations, which add up within a process; the slowest process counts;
-- ``same``: equal in all processes; the last value counts.
+- ``mean``: the weighted mean; null without a value (for example, without a synthetic group);
+- ``sum``: the sum; 0 without a value;
+- ``max``: for durations; they are added up in each process, and the slowest process counts;
+- ``same``: for values that are equal in all processes; the last value counts.
 
 The record also has ``tokens_per_s``: ``tokens`` of all processes divided by ``time/step_s``.
 ``diversity/zero_variance_groups`` and its two parts are shares in [0, 1], ``entropy/*`` is in nats.
@@ -96,7 +96,7 @@ def of_reward(name: str) -> str:
 
 @dataclass
 class _Observed:
-    """What a metric's values have added up to, and the sum of their weights."""
+    """The sum of a metric's values, and the sum of their weights."""
 
     total: float = 0
     weight: float = 0
@@ -104,8 +104,11 @@ class _Observed:
 
 @dataclass
 class StepMetrics:
-    """Collects the values of one step in one process. ``tasks`` and ``rewards``: the tasks and the
-    custom rewards of the run, in the order in which the record lists them."""
+    """Collects the metrics of one step in one process.
+
+    ``tasks`` and ``rewards`` are the names of the run's tasks and custom rewards, in the order in
+    which the record lists them.
+    """
 
     tasks: tuple[str, ...] = ()
     rewards: tuple[str, ...] = ()
@@ -127,7 +130,7 @@ class StepMetrics:
         return METRICS[metric if last and metric in PER_TASK else name]
 
     def observe(self, name: str, value: float, weight: float = 1.0) -> None:
-        """Take one value of a metric. ``weight`` is used for means only. Raises KeyError for
+        """Add one value of a metric. ``weight`` is used for means only. Raises KeyError for
         unknown names."""
         kind = self.kind_of(name)
         entry = self.observed.setdefault(name, _Observed())
@@ -138,7 +141,7 @@ class StepMetrics:
         entry.weight += weight
 
     def observe_task(self, name: str, task: str, value: float, weight: float = 1.0) -> None:
-        """Take one value of a metric of PER_TASK, for all tasks together and for its task."""
+        """Add one value of a metric of PER_TASK: for all tasks together, and for its task."""
         self.observe(name, value, weight)
         self.observe(of_task(name, task), value, weight)
 
@@ -153,9 +156,9 @@ class StepMetrics:
         tokens: int,
         synthetic: bool,
     ) -> None:
-        """Take the values of one group of responses.
+        """Add the values of one group of responses.
 
-        ``entropy_sum`` in nats is the sum over its ``tokens`` response tokens.
+        ``entropy_sum`` is the sum over its ``tokens`` response tokens, in nats.
         """
         origin = "synthetic" if synthetic else "seed"
         means = [
@@ -173,15 +176,15 @@ class StepMetrics:
         self.observe("tokens", tokens)
 
     def observe_custom(self, values: Mapping[str, Sequence[float | None]]) -> None:
-        """Take the values of the custom rewards of one group, by name; None counts for nothing."""
+        """Add the values of the custom rewards of one group, by name. None is left out."""
         for name, of_responses in values.items():
             for value in of_responses:
                 if value is not None:
                     self.observe(of_reward(name), value)
 
     def observe_pool(self, stats: PoolStats, baselines: Mapping[str, float]) -> None:
-        """Take the pool's statistics, and the diversity baselines by task; ``diversity/baseline``
-        is their mean."""
+        """Add the statistics of the pool and the diversity baselines by task.
+        ``diversity/baseline`` is the mean of the baselines."""
         self.observe("pool/seed", stats.seed)
         self.observe("pool/synthetic", stats.synthetic)
         self.observe("pool/depth_mean", stats.depth_mean)
@@ -191,7 +194,7 @@ class StepMetrics:
             self.observe("diversity/baseline", sum(baselines.values()) / len(baselines))
 
     def observe_loss(self, output: LossOutput, divisor: int = 1) -> None:
-        """Take the values of one micro-batch.
+        """Add the values of one micro-batch.
 
         The loss is divided by ``divisor``: the number of updates from the same rollout, or
         ``Normaliser.processes`` where the loss was multiplied by that.
@@ -211,11 +214,12 @@ class StepMetrics:
         self.observe(name, time.perf_counter() - start)
 
     def state(self) -> dict[str, tuple[float, float]]:
-        """Return plain values to send to another process, for ``merged``."""
+        """Return all values as plain data that another process can pass to ``merged``."""
         return {name: (entry.total, entry.weight) for name, entry in self.observed.items()}
 
     def record(self, step: int) -> dict[str, Any]:
-        """Return the line of ``metrics.jsonl``: every metric in a fixed order, None if unknown."""
+        """Return the line of ``metrics.jsonl``: every metric in a fixed order, None without a
+        value."""
         record: dict[str, Any] = {"step": step}
         for name in self.names:
             kind = self.kind_of(name)

@@ -2,8 +2,8 @@
 
 ``run.py`` builds one trainer in every process of a run and calls ``step``. All processes take every
 step together. The main process alone talks to the pool and the data server (through the client) and
-keeps the ledger and the method's baseline; it sends the others what they work on. What a method
-decides is asked of the ``Method`` object; nothing here depends on a method's name.
+keeps the ledger and the method's baseline; it sends the others their samples. Every decision that
+depends on the method is made by the ``Method`` object; nothing here looks at a method's name.
 """
 
 from __future__ import annotations
@@ -39,15 +39,16 @@ from syngrpo.workflow.step_metrics import StepMetrics, merged
 from syngrpo.workflow.update_rows import Settled, update_rows
 
 REMEMBERED_STEPS = 4
-"""Prompts of so many steps stay encoded, for descriptions that settle soon."""
+"""The prompts of this many steps stay encoded: a description that settles within them needs its
+parent's prompt again."""
 
 
 class Trainer:
-    """One process's part of a run.
+    """Trains the policy, in one process of a run.
 
-    ``client`` is the main process's way to the pool and the data server, None in the others;
-    ``tasks`` are those of the seeds, each of which has metrics of its own. Raises InputError for a
-    method, describer, reward or rollout engine that cannot be used.
+    ``client`` gives the main process access to the pool and the data server; it is None in the
+    other processes. ``tasks`` are the tasks of the seeds; each gets metrics of its own. Raises
+    InputError for a method, describer, reward or rollout engine that cannot be used.
     """
 
     def __init__(
@@ -70,7 +71,7 @@ class Trainer:
         self.prompts = PromptCache(policy, options.data.prompt_style or "full", kept)
         if client is not None:
             client.prefetch_with(self._prefetch)
-        with processes.whole(policy) as whole:  # as it will be when it samples
+        with processes.whole(policy) as whole:  # roll_out samples with whole weights, too
             self.rollout = make_rollout(options.rollout, whole)
         named = options.synthesis.describer
         self.describer = DESCRIBERS.load(named) if named is not None else None
@@ -95,14 +96,18 @@ class Trainer:
         return merged(states, self.tasks, self._reward_names).record(self.steps_done)
 
     def collect(self, count: int, first: int = 0) -> tuple[list[Group], list[GroupReport]]:
-        """Draw ``count`` samples, roll them out and score them. Returns this process's groups, and
-        the reports of all. ``first`` is the place of the first in the step's global batch."""
+        """Draw ``count`` samples, roll them out and score them.
+
+        Return the groups of this process and the reports of all groups. ``first`` is the place of
+        the first sample in the global batch of the step.
+        """
         drawn = self.draw(count)
         responses = self.roll_out(drawn, first)
         return self.score(responses)
 
     def draw(self, count: int) -> list[tuple[int, PoolSample]]:
-        """1. Return this process's part of ``count`` samples of the pool, with global indices."""
+        """1. Draw ``count`` samples from the pool. Return this process's part of them, with their
+        places in the draw."""
         drawn: list[PoolSample] | None = None
         if self.client is not None:
             with self.metrics.timed("time/wait_data_s"):
@@ -112,8 +117,8 @@ class Trainer:
     def roll_out(
         self, drawn: Sequence[tuple[int, PoolSample]], first: int
     ) -> list[tuple[int, PoolSample, Any, list[Response]]]:
-        """2. Sample G responses to each, from random numbers that depend on (seed, step, index)
-        alone."""
+        """2. Sample G responses to each sample. The random numbers depend only on the seed, the
+        step and the sample's place in the global batch."""
         options = self.options.rollout
         sampling = Sampling(options.temperature, options.top_p, options.max_new_tokens)
         with self.metrics.timed("time/rollout_s"):
@@ -170,7 +175,11 @@ class Trainer:
     def refill(
         self, groups: list[Group], reports: list[GroupReport]
     ) -> tuple[list[Group], list[GroupReport]]:
-        """Draw once more for each group without a gradient; those leave the update (DAPO)."""
+        """Draw one more sample for each group whose responses all score the same (DAPO).
+
+        Such a group has no gradient and is left out of the update; its report stays. The samples
+        drawn instead are used whatever their responses score.
+        """
         empty = sum(has_zero_variance(report.diversity) for report in reports)
         if not empty:
             return groups, reports
@@ -179,10 +188,11 @@ class Trainer:
         return kept + more, reports + their_reports
 
     def submit(self, reports: Sequence[GroupReport]) -> None:
-        """4. Turn up to K different descriptions of each group into jobs, kept in the ledger.
+        """4. Submit up to K different descriptions of each group as jobs, and enter those that the
+        policy wrote in the ledger.
 
-        Descriptions for a picture without labelled objects are skipped and counted: there is
-        nothing to paint around.
+        Descriptions for an image without labelled objects are skipped and counted, because there
+        is no object to paint around.
         """
         if self.client is None or not self.method.paints:
             return
@@ -208,7 +218,8 @@ class Trainer:
         self.metrics.observe("synthesis/dropped", counts.dropped)
 
     def settle(self, reports: Sequence[GroupReport]) -> list[Settled]:
-        """5. Give each description whose image was measured just now, or rejected, its reward."""
+        """5. Compute the reward of each description whose image was measured in this step or was
+        rejected by the gate."""
         measured: list[tuple[PendingDescription, float]] = []
         settled: list[Settled] = []
         if self.client is not None:
@@ -236,7 +247,7 @@ class Trainer:
         return self.processes.share(settled)
 
     def update(self, groups: Sequence[Group], settled: Sequence[Settled]) -> None:
-        """6. Update the policy with one loss over fresh responses and settled descriptions."""
+        """6. Update the policy from the responses of this step and the settled descriptions."""
         with self.metrics.timed("time/update_s"):
             here = [item for _, item in self.processes.part(settled)]
             tokenizer = self.policy.tokenizer
@@ -244,7 +255,8 @@ class Trainer:
             self.version += self.learner.update(rows, self.metrics)
 
     def state_dict(self) -> dict[str, Any]:
-        """Return what a checkpoint of the main process holds. All processes take part."""
+        """Return the state that the main process saves in a checkpoint. All processes call this
+        together."""
         return {
             "steps_done": self.steps_done,
             "version": self.version,
@@ -255,7 +267,7 @@ class Trainer:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from what ``state_dict`` returned. Every process loads the same state."""
+        """Restore what ``state_dict`` returned. Every process loads the same state."""
         self.steps_done, self.version = state["steps_done"], state["version"]
         self.learner.load_state_dict(state["learner"])
         self.ledger.load_state_dict(state["ledger"])
@@ -271,13 +283,15 @@ class Trainer:
         return StepMetrics(self.tasks, self._reward_names)
 
     def _prefetch(self, samples: Sequence[Sample]) -> None:
-        """Encode this process's part of the next batch. Another thread calls this; the other
-        processes learn of their parts only when those are drawn."""
+        """Begin to encode this process's part of the next batch. The client calls this in a thread.
+
+        Only the main process has a client: the others get their parts when they are drawn.
+        """
         self.prompts.prefetch(sample for _, sample in self.processes.part(samples))
 
     def _random(self, purpose: str, index: int) -> np.random.Generator:
-        """Return a random stream of its own for every purpose, step and group: the same on any
-        number of processes and after any resume."""
+        """Return a random generator for this purpose, step and group. It does not depend on the
+        number of processes or on earlier random numbers."""
         return np.random.default_rng(
             [self.options.trainer.seed, self.steps_done, index, *purpose.encode()]
         )
@@ -321,8 +335,8 @@ class Trainer:
         )
 
     def _rewarded(self, measured: Sequence[tuple[PendingDescription, float]]) -> list[Settled]:
-        """Return the descriptions with their rewards and their parents. ``measured``: each with D
-        of its image's group, 0 for a rejected image."""
+        """Return the descriptions with their rewards and their parents. ``measured`` holds each
+        description and the D of its image's group, 0 for a rejected image."""
         assert self.client is not None
         rewards = self.method.description_rewards(
             [Measured(one.task, diversity, one.parent_diversity) for one, diversity in measured]
@@ -330,7 +344,7 @@ class Trainer:
         settled = []
         for (pending, _), reward in zip(measured, rewards, strict=True):
             parent = self.client.get(pending.parent_id)
-            if self.processes.count > 1:  # the file may be out of reach of the others
+            if self.processes.count > 1:  # the others may not reach the file
                 parent = replace(parent, image=EncodedImage.from_bytes(parent.image.read()))
             settled.append(Settled(parent, pending, reward))
         return settled

@@ -1,4 +1,9 @@
-"""From scored groups and settled descriptions to the rows of one update."""
+"""Builds the rows of one update from scored groups and settled descriptions.
+
+A row is a prompt with all responses to it that the update learns from. Each response has an
+advantage for every token (``CreditedSegment``). The trainer calls ``update_rows`` once a step and
+hands the rows to the learner.
+"""
 
 from __future__ import annotations
 
@@ -28,8 +33,11 @@ from syngrpo.workflow.prompt_cache import PromptCache
 
 @dataclass(frozen=True, eq=False)
 class CreditedSegment:
-    """One response in the update; all tensors (L,). ``mask`` bool: the tokens in the loss;
-    ``beta``: weights of the KL term, which settled ones do not have."""
+    """One response in the update. All tensors have the shape (L,), one value for each token.
+
+    ``mask`` (bool) marks the tokens in the loss. ``beta`` is the weight of the KL term, 0 for
+    settled responses.
+    """
 
     token_ids: Tensor
     old_logprobs: Tensor
@@ -41,7 +49,7 @@ class CreditedSegment:
 
 @dataclass(eq=False)
 class UpdateRow:
-    """One prompt with every response to it that this update learns from."""
+    """One prompt with all responses to it that this update learns from."""
 
     prompt: Prompt
     segments: list[CreditedSegment] = field(default_factory=list)
@@ -49,7 +57,7 @@ class UpdateRow:
 
 @dataclass(frozen=True, eq=False)
 class Settled:
-    """A description whose image was just measured, its parent sample, and its reward ρ."""
+    """A description whose image was measured or rejected, its parent sample, and its reward ρ."""
 
     parent: Sample
     pending: PendingDescription
@@ -59,7 +67,7 @@ class Settled:
 def fresh_row(
     group: Group, tokenizer: object, method: Method, rewards: Sequence[Reward] = ()
 ) -> UpdateRow:
-    """Return the group's own responses with their credit.
+    """Return the row of a group: its prompt and its responses with their advantages.
 
     The accuracy advantage is on all tokens outside the scene, the format advantage on every token,
     and that of each custom reward on the tokens it is about.
@@ -95,8 +103,7 @@ def fresh_row(
 def _custom_advantages(group: Group, method: Method, reward: Reward) -> Floats:
     """Return the weighted advantages (G,) of one custom reward, normalised on their own.
 
-    A response for which the function returned None has the advantage 0, and does not count in the
-    mean of the others.
+    A response for which the reward is None gets the advantage 0 and is left out of the mean.
     """
     values = group.custom[reward.name]
     known = [place for place, value in enumerate(values) if value is not None]
@@ -108,7 +115,10 @@ def _custom_advantages(group: Group, method: Method, reward: Reward) -> Floats:
 
 
 def settled_segment(settled: Settled, weight: float) -> CreditedSegment:
-    """Return the response that wrote the description: its scene tokens alone carry ρ."""
+    """Return the segment of the response that wrote the description.
+
+    Only its scene tokens are in the loss; their advantage is ``weight`` times ρ.
+    """
     pending = settled.pending
     scene = pending.scene_mask
     return CreditedSegment(
@@ -129,7 +139,7 @@ def update_rows(
     method: Method,
     rewards: Sequence[Reward] = (),
 ) -> list[UpdateRow]:
-    """Return every group's row, with the settled segments beside their own prompt.
+    """Return a row for each group, and add each settled segment to the row of its prompt.
 
     A settled description whose prompt is in no group gets a row of its own. Raises InputError as
     ``PromptCache.take`` does.
@@ -147,6 +157,6 @@ def update_rows(
 
 
 def count_fresh(rows: Sequence[UpdateRow]) -> tuple[int, int]:
-    """Return the number of fresh responses, and of their tokens in the loss."""
+    """Return the number of fresh responses and the number of their tokens in the loss."""
     fresh = [segment for row in rows for segment in row.segments if not segment.settled]
     return len(fresh), sum(int(segment.mask.sum()) for segment in fresh)

@@ -1,6 +1,7 @@
-"""A training run whose processes (ranks) are on a Ray cluster, where Ray Train puts them.
+"""Training runs whose processes (*ranks*) run on a Ray cluster (``syngrpo train --ray``).
 
-``ray_launch.train_on_ray`` is ``syngrpo train --ray``: it starts the ranks, shows what rank 0
-prints, and restarts all of them when one dies. ``ray_ranks.py`` is what runs on the cluster: each
-rank, and the messages through which ranks and Ray Train's controller report to the command.
+``ray_launch.train_on_ray`` runs in the process of the command; start reading there. It lets Ray
+Train start the ranks, prints what rank 0 prints, and passes signals on. Ray Train restarts all
+ranks when one dies. ``ray_ranks`` runs on the cluster: it holds the ranks, which call
+``workflow.run.train``, and the messages that ranks and Ray Train's controller send to the command.
 """

@@ -1,4 +1,4 @@
-"""Starting the ranks of a run on a Ray cluster and following them (``syngrpo train --ray``).
+"""Starts the ranks of a run on a Ray cluster and follows them (``syngrpo train --ray``).
 
 ``train_on_ray`` gives Ray Train the ranks to run (``ray_ranks.Rank``). Rank 0 is on this host,
 where the run directory is. While Ray Train runs them, ``_Follower`` reads their messages, prints
@@ -70,10 +70,10 @@ def train_on_ray(
     console: Console | None = None,
 ) -> None:
     """Call ``train`` in every rank, with rank 0 on this host. When a rank dies, all are restarted
-    and go on from the last checkpoint.
+    and resume from the last checkpoint.
 
-    Raises InputError, also that of a rank, and Ray Train's TrainingFailedError when ranks have
-    failed more often than allowed. SIGTERM and SIGINT end the ranks; the run can then be resumed.
+    Raises InputError, also one that a rank raised, and Ray Train's TrainingFailedError when ranks
+    have failed more often than allowed. SIGTERM and SIGINT end the ranks; the run can be resumed.
     """
     console = console or Console()
     if ranks.address.startswith("ray://"):
@@ -109,8 +109,8 @@ def train_on_ray(
 
 
 def _scaling(device: str, processes: int) -> Any:
-    """Return Ray Train's ScalingConfig: one CPU a rank, and one GPU where the cluster has any and
-    ``device`` is not the CPU; rank 0 on this node.
+    """Return Ray Train's ScalingConfig: one CPU for each rank, one GPU as well if the cluster has
+    any and ``device`` is not the CPU, and rank 0 on this node.
 
     Raises InputError when this node lacks what rank 0 needs.
     """
@@ -135,13 +135,14 @@ def _scaling(device: str, processes: int) -> Any:
 
 
 def _here() -> dict[str, str]:
-    """Return the selector of this node, by the label that Ray gives every node."""
+    """Return the label selector of this node. Ray gives every node this label."""
     return {"ray.io/node-id": ray.get_runtime_context().get_node_id()}
 
 
 @contextmanager
 def _signals() -> Iterator[list[int]]:
-    """Yield a list to which every SIGTERM and SIGINT is appended, instead of ending the process."""
+    """Yield a list to which the numbers of SIGTERM and SIGINT are appended when they arrive. They
+    do not end the process meanwhile."""
     received: list[int] = []
 
     def note(number: int, frame: FrameType | None) -> None:
@@ -159,9 +160,9 @@ def _signals() -> Iterator[list[int]]:
 class _Follower:
     """Follows the ranks while Ray Train runs them.
 
-    ``pid``: process of rank 0, once it runs. ``deaths``: how often ranks have failed. ``in_line``:
-    the last text printed did not end its line. ``outcome``: one element when Ray Train has ended,
-    its error or None.
+    ``pid``: the process id of rank 0, once it runs. ``deaths``: how often ranks have failed.
+    ``in_line``: whether the last text printed did not end its line. ``outcome``: empty until Ray
+    Train has ended, then one element: its error, or None.
     """
 
     outbox: Queue
@@ -175,10 +176,11 @@ class _Follower:
     outcome: list[BaseException | None] = field(default_factory=list)
 
     def follow(self, trainer: TorchTrainer) -> None:
-        """Run the trainer to its end. Raises what ended it, or SystemExit after a signal.
+        """Run the trainer to its end. Raises the error that ended it, SystemExit after SIGTERM, and
+        KeyboardInterrupt after SIGINT.
 
-        Ray Train runs in a thread of its own: in the main thread it would install signal handlers
-        that ignore SIGTERM and treat Ctrl-C as a success.
+        Ray Train runs in a thread: in the main thread it would install signal handlers that ignore
+        SIGTERM and treat Ctrl-C as a success.
         """
         began, reported = time.monotonic(), False
         Thread(target=self._fit, args=(trainer,), name="ray-train", daemon=True).start()
@@ -246,7 +248,7 @@ class _Follower:
         self._say(f"{failed}; {'no restarts are left' if last else again}")
 
     def _report_waiting(self) -> None:
-        """Say that the ranks have not started, and what they need."""
+        """Print that the ranks have not started, and what they need."""
         each = " and ".join(f"1 {name}" for name in self.scaling.resources_per_worker)
         self._say(
             f"{self.ranks.processes} ranks have not started after {START_S:g} s; each needs "

@@ -1,6 +1,7 @@
-"""What runs on the cluster: the ranks of a training run, and a callback in Ray Train's controller.
+"""The code that runs on the cluster: ranks of a training run, and a callback for Ray Train.
 
-They report to the command that started them by putting messages into a Ray queue, its ``outbox``.
+Both report to the command that started them: they put messages into a Ray queue, the ``outbox``,
+which the command reads (``ray_launch``).
 """
 
 from __future__ import annotations
@@ -28,28 +29,28 @@ a console for rank 0 (None for the others). A function of a module, so that rank
 
 @dataclass(frozen=True)
 class Started:
-    """Rank 0 runs, as process ``pid`` of the command's host."""
+    """Rank 0 has started, as process ``pid`` on the command's host."""
 
     pid: int
 
 
 @dataclass(frozen=True)
 class Printed:
-    """Text for the terminal, control sequences included."""
+    """Rank 0 printed a text for the terminal, control sequences included."""
 
     text: str
 
 
 @dataclass(frozen=True)
 class Refused:
-    """A rank raised an error that the user has to correct; starting it again would not help."""
+    """A rank raised an error that the user has to correct. Restarting would not help."""
 
     error: Exception
 
 
 @dataclass(frozen=True)
 class Died:
-    """Ranks that failed: rank → reason, in one line."""
+    """Ranks have failed. ``reasons``: rank → one line that says why."""
 
     reasons: dict[int, str]
 
@@ -137,7 +138,11 @@ class RankFailures(UserCallback):
 
 
 def _reason(error: Exception) -> str:
-    """Return the last line of a rank's traceback, or that its process is gone."""
+    """Return one line that says why a rank failed: the last line of its traceback, or that its
+    process is gone.
+
+    Ray Train wraps the error of a process that is gone; the wrapper's class is private.
+    """
     if isinstance(getattr(error, "health_check_failure", error), RayActorError):
         return "its process or its node is gone"
     return [line.strip() for line in str(error).splitlines() if line.strip()][-1]
