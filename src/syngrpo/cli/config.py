@@ -1,4 +1,4 @@
-"""``syngrpo config``: defaults, the meaning of keys, and a JSON schema for editors."""
+"""``syngrpo config``: prints the keys of a configuration, what they mean, and a JSON schema."""
 
 from __future__ import annotations
 
@@ -16,13 +16,14 @@ config_app = typer.Typer(help="Show and explain what a configuration file can ho
 @config_app.command("show")
 def show(
     config: Annotated[
-        Path | None, typer.Argument(help="A file to show resolved. Without one: all defaults.")
+        Path | None,
+        typer.Argument(help="A configuration file. Without one, all defaults are shown."),
     ] = None,
     overrides: Annotated[
         list[str] | None, typer.Option("--set", help="Override a key: trainer.steps=16.")
     ] = None,
 ) -> None:
-    """Print every key with its default, or a configuration file with everything filled in."""
+    """Print all keys with their defaults, or a configuration file with all defaults filled in."""
     from syngrpo.config import dump_config, load_config
     from syngrpo.config.explain import defaults
 
@@ -38,7 +39,7 @@ def explain(
         str, typer.Argument(help="A key or a section: trainer.steps, pool, data.train.")
     ],
 ) -> None:
-    """Say what a key means: its type, bounds and default."""
+    """Print what a key means, with its type, bounds and default."""
     from syngrpo.config.explain import explain as explain_key
 
     _print(explain_key(key))

@@ -1,4 +1,4 @@
-"""``syngrpo data``: data sets checked, and converted from any format to any other."""
+"""``syngrpo data``: checks data sets, and converts them from one format to another."""
 
 from __future__ import annotations
 
@@ -33,11 +33,12 @@ if TYPE_CHECKING:
     from syngrpo.sample import Sample
 
 SHOWN_CLASSES = 10
+"""Number of classes named in the table, the most frequent ones."""
 SIDE_BY_SIDE = 3
-"""Sources in one table, so that it fits into a terminal."""
+"""Number of sources in one table, so that it fits into a terminal."""
 
 
-data_app = typer.Typer(help="Data sets.")
+data_app = typer.Typer(help="Check and convert data sets.")
 
 
 @data_app.command()
@@ -57,9 +58,9 @@ def check(
     negatives: Negatives = None,
     option: FormatOption = None,
 ) -> None:
-    """Read a whole data set, decode every image, and say what is in it and what is wrong.
+    """Read a whole data set, decode every image, and print what is in it and what is wrong.
 
-    With a configuration (YAML), all of its sources.
+    With a configuration (YAML), all of its sources are read.
     """
     from rich.console import Console
 
@@ -84,7 +85,7 @@ def check(
 
 
 def _source_of(files: Sequence[str], given: dict[str, Any]) -> Source:
-    """Return the files as one source; ids must be unique among all of them."""
+    """Return one source of all the files. Sample ids must be unique among all of them."""
     from syngrpo.formats.source import (
         SourceError,
         paths_in,
@@ -118,7 +119,7 @@ def _check_config(path: Path, given: dict[str, Any], problems: Problems) -> dict
 
 
 def _survey(source: Source, name: str, problems: Problems) -> Survey:
-    """Read a source, decode its images under a progress bar, and count what is good."""
+    """Read a source, decode its images with a progress bar, and count the readable samples."""
     from syngrpo.formats.image_files import distinct_images, drop_undecodable
     from syngrpo.formats.source import read_dataset
     from syngrpo.formats.survey import survey
@@ -130,7 +131,7 @@ def _survey(source: Source, name: str, problems: Problems) -> Survey:
 
 
 def _tell(surveys: dict[str, Survey], problems: Problems, console: Console) -> None:
-    """Print the table, the notes, and every defect, one a line. Raises InputError for a defect."""
+    """Print the table, the notes, and a line for every defect. Raises InputError for a defect."""
     from syngrpo.sample import InputError
 
     lines = problems.lines()
@@ -151,6 +152,7 @@ def _tell(surveys: dict[str, Survey], problems: Problems, console: Console) -> N
 
 
 def _rotations(surveys: dict[str, Survey]) -> list[str]:
+    """Return a note when images have an EXIF orientation."""
     rotated = sum(found.rotated for found in surveys.values())
     if not rotated:
         return []
@@ -174,7 +176,7 @@ def _table(surveys: dict[str, Survey]) -> Table:
 
 
 def _cells(found: Survey) -> dict[str, str]:
-    """Return row head → text, the same heads for every survey."""
+    """Return the cells of a column by the head of their row. Every survey has the same heads."""
     from rich.markup import escape
 
     from syngrpo.formats.survey import spread
@@ -232,7 +234,7 @@ def convert(
     columns: Columns = None,
     negatives: Negatives = None,
     seed: Annotated[
-        int | None, typer.Option(min=0, help="Of what the format draws at random.")
+        int | None, typer.Option(min=0, help="Random seed, for formats that draw samples.")
     ] = None,
     limit: DataLimit = None,
     option: FormatOption = None,

@@ -1,4 +1,4 @@
-"""``syngrpo doctor``."""
+"""``syngrpo doctor``: prints the versions, processors, GPUs and disk of this machine."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 
 def doctor() -> None:
-    """Say what this machine has: versions, processors, GPUs, disk."""
+    """Print what this machine has: versions, processors, GPUs, disk."""
     for name, value in _machine():
         print(f"{name:>14}  {value}")
 

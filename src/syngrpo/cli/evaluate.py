@@ -1,4 +1,4 @@
-"""``syngrpo evaluate`` and ``syngrpo evaluate compare``."""
+"""``syngrpo evaluate`` measures a model; ``syngrpo evaluate compare`` compares measurements."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from syngrpo.tasks.rewards import RewardOptions
 
 evaluate_app = typer.Typer(
-    help="Measure a model's accuracy on data sets; or compare what was measured.",
+    help="Measure a model's accuracy on data sets, or compare evaluations.",
     invoke_without_command=True,
 )
 
@@ -56,13 +56,15 @@ def evaluate(
     task: DataTask = None,
     split: DataSplit = None,
     columns: Columns = None,
-    count: Annotated[int, typer.Option(min=1, help="Samples of each FORMAT:SPLIT.")] = 500,
+    count: Annotated[
+        int, typer.Option(min=1, help="Number of samples of each FORMAT:SPLIT.")
+    ] = 500,
     limit: Annotated[
-        int | None, typer.Option(min=1, help="Samples of every other data set, at most.")
+        int | None, typer.Option(min=1, help="Most samples of every other data set.")
     ] = None,
     prompt_style: Annotated[
         Literal["full", "brief"] | None,
-        typer.Option(help="How the model is asked. Default: as it was trained."),
+        typer.Option(help="Style of the prompt. Default: as it was trained."),
     ] = None,
     max_new_tokens: Annotated[
         int | None,
@@ -72,33 +74,39 @@ def evaluate(
         int | None, typer.Option(min=1, help="Larger images are shrunk to this area.")
     ] = None,
     family: Annotated[
-        str | None, typer.Option(help="How the model is driven. Default: as it was trained.")
+        str | None, typer.Option(help="Model family. Default: as it was trained.")
     ] = None,
     coordinates: Annotated[
         Literal["pixels", "resized", "0-1000", "0-1"] | None,
-        typer.Option(help="How it writes coordinates. Default: as it was trained."),
+        typer.Option(help="Units of the model's coordinates. Default: as it was trained."),
     ] = None,
     samples_per_prompt: Annotated[
-        int, typer.Option(min=0, help="Responses for the sampled accuracy; 0: greedy only.")
+        int,
+        typer.Option(
+            min=0, help="Responses to each sample for the sampled accuracy; 0: greedy only."
+        ),
     ] = 4,
     batch_size: Annotated[int, typer.Option(min=1, help="Samples answered at a time.")] = 32,
-    seed: Annotated[int, typer.Option(min=0, help="Draws the sampled responses.")] = 0,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1.")] = "auto",
-    dtype: Annotated[str, typer.Option(help="float32 or bfloat16.")] = "float32",
+    seed: Annotated[int, typer.Option(min=0, help="Random seed of the sampled responses.")] = 0,
+    device: Annotated[str, typer.Option(help="Device: auto, cpu, cuda, cuda:1, …")] = "auto",
+    dtype: Annotated[
+        str, typer.Option(help="Type of the weights: float32 or bfloat16.")
+    ] = "float32",
     reward: Annotated[
         list[str] | None,
         typer.Option(help="A reward of your own: package.module:function. May be repeated."),
     ] = None,
     accuracy_reward: Annotated[
-        str | None, typer.Option(help="One that replaces the accuracy of the task.")
+        str | None,
+        typer.Option(help="A reward of your own that replaces the accuracy of the task."),
     ] = None,
     restart: Annotated[
-        bool, typer.Option("--restart", help="Drop the predictions in --out.")
+        bool, typer.Option("--restart", help="Begin again: delete the predictions in --out.")
     ] = False,
 ) -> None:
     """Measure a model's accuracy on data sets.
 
-    Run it again with the same arguments to go on where it was interrupted.
+    When it was interrupted, give the same command again: it goes on from there.
     """
     if context.invoked_subcommand is not None:
         return
@@ -148,7 +156,10 @@ def evaluate(
 @evaluate_app.command()
 def compare(
     directories: Annotated[
-        list[Path], typer.Argument(help="--out of two or more evaluations; the first is the base.")
+        list[Path],
+        typer.Argument(
+            help="The --out of two or more evaluations. The others are compared with the first."
+        ),
     ],
     out: Annotated[Path | None, typer.Option(help="Directory for comparison.json.")] = None,
 ) -> None:
@@ -170,7 +181,7 @@ def compare(
 
 
 def _rewards(added: list[str], replacing: str | None) -> list[RewardOptions]:
-    """The rewards of --reward and --accuracy-reward. Raises InputError."""
+    """Return the rewards that --reward and --accuracy-reward name. Raises InputError."""
     from syngrpo.sample import InputError
     from syngrpo.tasks.rewards import RewardOptions
 
@@ -191,8 +202,8 @@ def _tell(console: Console, text: str) -> None:
 def _bars(console: Console) -> Iterator[Callable[[str, int], Advance]]:
     """Show a progress bar for each set.
 
-    Call what is given with the name of a set and its number of samples; call the result with
-    numbers of samples that were just answered.
+    Yield a function that is called with the name of a set and its number of samples. It adds a bar
+    and returns another function, which is called with the number of samples just answered.
     """
     from rich.progress import (
         BarColumn,

@@ -1,4 +1,4 @@
-"""``syngrpo extensions``: what was found, from where, and what cannot be loaded and why."""
+"""``syngrpo extensions``: lists all extensions, where each comes from, and which fail to load."""
 
 from __future__ import annotations
 

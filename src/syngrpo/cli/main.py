@@ -1,7 +1,7 @@
-"""The commands, put together. Nothing heavy is imported before a command needs it.
+"""Puts all commands together and runs one of them. ``main`` is the entry point of ``syngrpo``.
 
-Exit status: 0 ok; 2 wrong usage or input, with one line on standard error that says what and where;
-1 anything else, with the traceback.
+Exit status: 0 for success; 2 for wrong usage or input, with one line on standard error that says
+what is wrong and where; 1 for any other error, with its traceback.
 """
 
 from __future__ import annotations
@@ -37,12 +37,12 @@ app.add_typer(pool_app, name="pool")
 app.add_typer(config_app, name="config")
 
 
-for name, group in COMMANDS.working():  # those of installed packages
+for name, group in COMMANDS.working():  # commands of installed packages
     app.add_typer(group, name=name)
 
 
 def main() -> NoReturn:
-    """The entry point: runs a command, tells the user's mistakes in one line."""
+    """Run the command that the arguments name. Print an error of the user in one line."""
     try:
         status = app(prog_name="syngrpo", standalone_mode=False)
     except typer.TyperException as error:
@@ -61,7 +61,7 @@ def main() -> NoReturn:
 
 
 def _fault_of_user(error: Exception) -> str | None:
-    """The line for an error that the user can fix, None for any other."""
+    """Return the message of an error that the user can fix, None for any other error."""
     from syngrpo.sample import InputError
 
     if isinstance(error, InputError):

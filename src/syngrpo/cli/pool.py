@@ -1,4 +1,4 @@
-"""``syngrpo pool``: the evolving training set of a run."""
+"""``syngrpo pool``: prints and exports the evolving training set of a run."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from syngrpo.pool.store import Pool
     from syngrpo.sample import Sample
 
-pool_app = typer.Typer(help="The evolving training set of a run.")
+pool_app = typer.Typer(help="Look at and export the evolving training set of a run.")
 
 Directory = Annotated[Path, typer.Argument(help="The directory of a run or of a pool.")]
 
@@ -36,7 +36,7 @@ def pool_export(
     format: Annotated[
         str, typer.Option(help="The format to write. syngrpo extensions lists them.")
     ] = "jsonl",
-    seeds: Annotated[bool, typer.Option("--seeds", help="Write the seed samples, too.")] = False,
+    seeds: Annotated[bool, typer.Option("--seeds", help="Write the seed samples as well.")] = False,
 ) -> None:
     """Write the admitted synthetic samples, with their lineage, as a data set."""
     from syngrpo.cli.shared_options import progress_bar
@@ -63,8 +63,8 @@ def _existing_pool(directory: Path) -> Pool:
 
 
 def _admitted(pool: Pool, seeds: bool) -> list[Sample]:
-    """The active and the retired samples with their lineage. Quarantined ones are left out: their
-    images cannot be read."""
+    """Return the active and the retired samples with their lineage. Quarantined samples are left
+    out, because their images cannot be read."""
     from dataclasses import replace
 
     from syngrpo.data_server.pool_jobs import SYNTHESIS

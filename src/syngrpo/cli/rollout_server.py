@@ -1,4 +1,4 @@
-"""The command ``syngrpo rollout-server``."""
+"""``syngrpo rollout-server``: samples responses with vLLM for a training run."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ def rollout_server(
         str, typer.Option(help="The run's model.path: a directory, hub name or short name.")
     ],
     host: Annotated[
-        str, typer.Option(help="Address to listen on. Any but this host's own needs a token.")
+        str,
+        typer.Option(help="Address to listen on. If other hosts can reach it, it needs a token."),
     ] = "127.0.0.1",
     port: Annotated[
         int, typer.Option(min=0, max=65535, help="Port to listen on; 0: any free one.")
@@ -28,7 +29,7 @@ def rollout_server(
         float, typer.Option(min=0.01, help="GiB of memory for keys and values.")
     ] = 4.0,
     max_length: Annotated[
-        int, typer.Option(min=2, help="Tokens of a prompt and its response together, at most.")
+        int, typer.Option(min=2, help="Most tokens of a prompt and its response together.")
     ] = 8192,
 ) -> None:
     """Sample the responses of a training run with vLLM, in another process.

@@ -1,4 +1,4 @@
-"""``syngrpo serve``."""
+"""``syngrpo serve``: runs a data server."""
 
 from __future__ import annotations
 
@@ -22,9 +22,11 @@ def serve(
     pool: Annotated[Path, typer.Option(help="Directory of the runs' pools, on a local disk.")],
     host: Annotated[
         str,
-        typer.Option(help="Address to listen on; if other hosts can reach it, it needs a token."),
+        typer.Option(help="Address to listen on. If other hosts can reach it, it needs a token."),
     ] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=0, max=65535, help="0: any free one.")] = 8420,
+    port: Annotated[
+        int, typer.Option(min=0, max=65535, help="Port to listen on; 0: any free one.")
+    ] = 8420,
     workers: Annotated[int, typer.Option(min=0, help="Worker processes beside the server.")] = 1,
     generator: WorkerGenerator = None,
     option: GeneratorOption = None,

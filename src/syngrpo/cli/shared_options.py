@@ -1,4 +1,4 @@
-"""What several commands share: options, and the progress bar."""
+"""Options that several commands have, the functions that read them, and the progress bar."""
 
 from __future__ import annotations
 
@@ -14,7 +14,9 @@ if TYPE_CHECKING:
 
 DataFormat = Annotated[
     str,
-    typer.Option(help="Of the files; auto: by name and content. All: syngrpo extensions."),
+    typer.Option(
+        help="Format of the files; auto: by name and content. syngrpo extensions lists all."
+    ),
 ]
 DataImages = Annotated[
     list[str] | None, typer.Option(help="Image folder; may be repeated, or joined by colons.")
@@ -26,14 +28,18 @@ DataTask = Annotated[
 DataSplit = Annotated[
     str | None, typer.Option(help="A part of the data set, where the format has any: val, testA, …")
 ]
-DataLimit = Annotated[int | None, typer.Option(min=1, help="No more samples than that.")]
+DataLimit = Annotated[int | None, typer.Option(min=1, help="Most samples to read.")]
 Columns = Annotated[
     list[str] | None,
-    typer.Option(help="For tables: OUR_FIELD=THEIR_COLUMN; may be repeated."),
+    typer.Option(
+        help="For tables: the column of a field, as OUR_FIELD=THEIR_COLUMN; may be repeated."
+    ),
 ]
 Negatives = Annotated[
     int | None,
-    typer.Option(min=0, help="Absent classes asked for in an image, in formats without questions."),
+    typer.Option(
+        min=0, help="Absent classes asked for in each image, in formats without questions."
+    ),
 ]
 FormatOption = Annotated[
     list[str] | None,
@@ -44,7 +50,7 @@ FormatOption = Annotated[
 def source_keys(**given: Any) -> dict[str, Any]:
     """Return the keys of a data source from options of the command line, without those not given.
 
-    ``columns`` is the list of OUR_FIELD=THEIR_COLUMN, ``option`` the list of KEY=VALUE. Raises
+    ``columns`` is a list of OUR_FIELD=THEIR_COLUMN, ``option`` a list of KEY=VALUE. Raises
     InputError for any other text.
     """
     keys = {key: value for key, value in given.items() if value not in (None, "auto", [])}
@@ -71,7 +77,7 @@ def _column_mapping(pairs: list[str]) -> dict[str, str]:
 
 WorkerGenerator = Annotated[
     str | None,
-    typer.Option(help="What the workers paint with: a generator's name, or package.module:name."),
+    typer.Option(help="The generator that paints: its name, or package.module:name."),
 ]
 GeneratorOption = Annotated[
     list[str] | None,
@@ -94,7 +100,7 @@ GpusPerWorker = Annotated[
     float | None,
     typer.Option(
         help="With --ray: GPUs that each worker reserves, below 1 a share of one. "
-        "By itself 1 where the cluster has GPUs and the generator wants one, else 0."
+        "Default: 1 if the cluster has GPUs and the generator wants one, else 0."
     ),
 ]
 
@@ -109,21 +115,21 @@ TrainerRay = Annotated[
 Processes = Annotated[
     int | None,
     typer.Option(
-        min=1, help="With --ray: processes that train together, each on a GPU if there are. 1."
+        min=1, help="With --ray: number of processes, each on a GPU if there are any. Default: 1."
     ),
 ]
 Restarts = Annotated[
     int | None,
     typer.Option(
-        min=0, help="With --ray: how often they go on by themselves after one has died. 3."
+        min=0, help="With --ray: how often all are restarted after one has died. Default: 3."
     ),
 ]
 
 
 def trainer_ranks(address: str | None, processes: int | None, restarts: int | None) -> Ranks | None:
-    """What --ray, --processes and --restarts say; None without --ray.
+    """Return what --ray, --processes and --restarts say, None without --ray.
 
-    Raises InputError for the others without it, and when Ray is not installed.
+    Raises InputError when one of the others is given without --ray, and when Ray is not installed.
     """
     from syngrpo.data_server.ray_cluster import import_ray
     from syngrpo.sample import InputError
@@ -141,7 +147,8 @@ def trainer_ranks(address: str | None, processes: int | None, restarts: int | No
 
 
 def ray_cluster(address: str | None, gpus: float | None) -> RayCluster | None:
-    """What --ray and --gpus-per-worker say. Raises InputError for the second without the first."""
+    """Return what --ray and --gpus-per-worker say, None without --ray. Raises InputError for
+    --gpus-per-worker without --ray."""
     from syngrpo.data_server.ray_cluster import RayCluster
     from syngrpo.sample import InputError
 
@@ -170,8 +177,10 @@ def option_values(given: list[str] | None) -> dict[str, Any]:
 
 @contextmanager
 def progress_bar(what: str, total: int) -> Iterator[Callable[[], None]]:
-    """Show a bar on standard error if that is a terminal. Call the function it yields once for each
-    of the ``total`` things done."""
+    """Show a progress bar on standard error if that is a terminal.
+
+    Yield a function that is called once for each of the ``total`` things when it is done.
+    """
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
     from rich.progress import TimeRemainingColumn as TimeLeft

@@ -1,4 +1,4 @@
-"""``syngrpo train`` and ``syngrpo report``."""
+"""``syngrpo train`` trains a model; ``syngrpo report`` writes the report of a run again."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 def train(
     config: Annotated[Path, typer.Argument(help="YAML file, for example configs/demo.yaml.")],
     run_dir: Annotated[
-        Path | None, typer.Option(help="Where the run lives. Default: runs/CONFIG-TIME.")
+        Path | None, typer.Option(help="Directory of the run. Default: runs/CONFIG-TIME.")
     ] = None,
-    resume: Annotated[bool, typer.Option(help="Go on with the run in --run-dir.")] = False,
+    resume: Annotated[bool, typer.Option(help="Resume the run in --run-dir.")] = False,
     overrides: Annotated[
         list[str] | None, typer.Option("--set", help="Override a key: trainer.steps=16.")
     ] = None,
@@ -45,10 +45,10 @@ def train(
 def run_training(
     options: RunOptions, run_dir: Path, resume: bool, console: Console | None = None
 ) -> None:
-    """Train with live progress; the main process then writes the report and prints the summary.
+    """Train with live progress. Then, in the main process, write the report and print the summary.
 
     A rank on a Ray cluster calls this, too, with a console of its own. Raises InputError as
-    ``workflow.run.train``.
+    ``workflow.run.train`` does.
     """
     from syngrpo.pages.run_report import write_report
     from syngrpo.pages.run_summary import print_summary
@@ -66,7 +66,7 @@ def run_training(
 def report(
     run_dir: Annotated[Path, typer.Argument(help="The directory of a run.")],
 ) -> None:
-    """Write RUN_DIR/report.html: curves, and pictures of parents with their children."""
+    """Write RUN_DIR/report.html: curves, and images with the images painted from them."""
     import sys
 
     from syngrpo.pages.run_data import load_own_tasks
@@ -84,7 +84,7 @@ def _new_run_directory(config: Path, resume: bool) -> Path:
     from syngrpo.sample import InputError
 
     if resume:
-        raise InputError("--resume needs --run-dir, the run to go on with")
+        raise InputError("--resume needs --run-dir, the directory of the run to resume")
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise InputError("several processes need --run-dir, so that they agree on it")
     return Path("runs") / f"{config.stem}-{datetime.now():%Y%m%d-%H%M%S}"

@@ -1,4 +1,4 @@
-"""``syngrpo worker``."""
+"""``syngrpo worker``: runs workers for a data server."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def worker(
     devices: Annotated[
         str,
         typer.Option(
-            help="Accelerators for the workers in turn, such as 0,1. Without it each sees all."
+            help="Accelerators given to the workers in turn, such as 0,1. Default: each sees all."
         ),
     ] = "",
     generator: WorkerGenerator = None,

@@ -1,10 +1,14 @@
-"""The configuration: a YAML file and overrides become the options of a run.
+"""The configuration: turns a YAML file and ``--set`` overrides into the options of a run.
 
-Nothing is declared here. Each option is declared once, by a frozen dataclass of the folder that
-uses it, and ``workflow.run_options.RunOptions`` puts the sections together. ``reading`` reads the
-file and applies ``--set``; ``validation`` turns the values into ``RunOptions`` and every error into
-one line that names its key; ``explain`` prints defaults, the meaning of a key and a JSON schema.
-The command line drives all three; nothing below this folder imports it. Start with ``reading``.
+No option is declared here. Each is declared once, by a frozen dataclass of the folder that uses it;
+``workflow.run_options.RunOptions`` puts these together as the sections of the file.
+
+1. ``reading`` reads the file and applies the overrides. Start reading there.
+2. ``validation`` checks the values and returns ``RunOptions``. It reports every error in one line
+   that names the key.
+
+``explain`` describes keys, and writes a JSON schema for editors. The command line calls all three;
+no folder below imports this one.
 """
 
 from syngrpo.config.reading import dump_config, load_config

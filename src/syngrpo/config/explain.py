@@ -1,6 +1,7 @@
-"""What the configuration can hold: all defaults, the meaning of one key, and a JSON schema.
+"""Describes the keys of a configuration: their types, bounds, defaults and meanings.
 
-Used by ``syngrpo config show``, ``explain`` and ``schema``.
+``syngrpo config show`` prints ``defaults``, ``config explain`` prints ``explain``, and
+``config schema`` prints ``schema``.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ _BOUNDS = {"ge": "at least", "gt": "more than", "le": "at most", "lt": "less tha
 
 @dataclass(frozen=True)
 class Key:
-    """One key of the configuration, described: texts, ready to print."""
+    """The description of one key, as texts to print."""
 
     name: str
     kind: str
@@ -35,7 +36,7 @@ class Key:
 
 
 def explain(key: str) -> list[Key]:
-    """Return a key, or all keys of a section, described.
+    """Return the description of a key, or of all keys of a section.
 
     ``key`` is written as in ``--set``: ``trainer.steps``, ``pool``, ``data.train``. Below
     ``data.train`` are the keys of a source and those of every format; below ``synthesis.options``
@@ -56,7 +57,7 @@ def explain(key: str) -> list[Key]:
 
 
 def defaults() -> list[Key]:
-    """Return every key of the configuration in order, described."""
+    """Return the descriptions of all keys, in the order of the configuration."""
     return [key for name in (f.name for f in fields(RunOptions)) for key in _below(name)]
 
 
@@ -104,8 +105,8 @@ def _keys_of(section: Any, prefix: str) -> list[Key]:
 
 
 def _elements(parents: list[str], kind: Any, key: str) -> list[Key]:
-    """The keys of the elements of a list or mapping of sections, and of what a format or generator
-    adds."""
+    """Return the keys that each element of a list or mapping has if its elements are sections, and
+    the keys that formats or generators add there."""
     inner = [one for one in get_args(kind) if is_dataclass(one)]
     of_elements = [one for section in inner for one in _keys_of(section, f"{key}.N")]
     return [
@@ -115,7 +116,7 @@ def _elements(parents: list[str], kind: Any, key: str) -> list[Key]:
 
 
 def _options_beside(parents: list[str]) -> list[Key]:
-    """The options that the formats add to a source, the generators to ``synthesis.options``."""
+    """Return the keys that formats add to a data source, or generators to ``synthesis.options``."""
     if parents in (["data", "train"], ["evaluation", "sets"]):
         found, place = _options_of_formats(), f"{'.'.join(parents)}.N"
     elif parents == ["synthesis", "options"]:

@@ -1,4 +1,4 @@
-"""A YAML file and overrides → the options of a run; and back to YAML."""
+"""Reads a configuration file with ``--set`` overrides, and writes options as YAML."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> RunOptions:
 
     The values of overrides are YAML; lists are indexed by number (``data.train.0.limit=10``).
     Relative paths in the file are relative to the file, those in overrides to the working
-    directory; the result holds absolute ones. Raises InputError, one line that names the key, its
-    value and what is allowed.
+    directory; the result holds absolute ones. Raises InputError with one line that names the key,
+    its value and what is allowed.
     """
     values = _absolute(_read_mapping(path), path.parent.resolve())
     for override in overrides:
@@ -32,13 +32,16 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> RunOptions:
 
 
 def dump_config(options: RunOptions) -> str:
-    """Return the options as YAML with every key written out; ``load_config`` reads it back."""
+    """Return the options as YAML with every key written out. ``load_config`` can read it."""
     return yaml.safe_dump(options.as_values(), sort_keys=False, allow_unicode=True)
 
 
 class _StrictLoader(yaml.SafeLoader):
-    """Refuses a key that is written twice, where plain YAML readers take the last one, and
-    aliases, which can make a value that contains itself."""
+    """Reads YAML, but refuses a key that is written twice and an alias.
+
+    Plain YAML readers silently take the last of two equal keys. An alias can make a value that
+    contains itself.
+    """
 
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
         if self.check_event(yaml.AliasEvent):
@@ -119,7 +122,7 @@ def _position(container: Any, name: str, override: str) -> str | int:
 
 
 def _absolute(value: Any, base: Path, section: str = "") -> Any:
-    """Make the values of keys named path and images absolute, wherever they are nested."""
+    """Make the paths in all keys named ``path`` and ``images`` absolute, at any depth."""
     if isinstance(value, list):
         return [_absolute(item, base, section) for item in value]
     if not isinstance(value, dict):
@@ -134,7 +137,10 @@ def _absolute(value: Any, base: Path, section: str = "") -> Any:
 
 
 def _place(value: Any, base: Path, section: str, may_be_name: bool) -> Any:
-    """One path, or several in a list or joined by colons; what is not a path stays as it is."""
+    """Make one path absolute, or each of several in a list or joined by colons.
+
+    A name of a model or of a data set on the hub stays as it is.
+    """
     if isinstance(value, str) and section != "model":
         value = split_paths(value, base)
     if isinstance(value, list):

@@ -1,8 +1,9 @@
-"""Plain values → the options of a run, and every error in one line that names its key.
+"""Checks plain values and returns the options of a run. Every error is one line that names its key.
 
-The section dataclasses declare types, defaults and bounds; pydantic checks values against them.
-Three sections depend on a name that they hold: a source has the keys of its format, ``method``
-those of its method, ``synthesis.options`` those of its generator (checked when that is made).
+The dataclasses of the sections declare types, defaults and bounds; pydantic checks values against
+them. The keys of three sections depend on a name in them: a data source has the keys of its format,
+``method`` those of its method, and ``synthesis.options`` those of the generator (checked when the
+generator is made).
 """
 
 from __future__ import annotations
@@ -16,7 +17,6 @@ from typing import Any, Union, get_args, get_origin, get_type_hints
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
-from syngrpo.config.renamed import renamed_key
 from syngrpo.formats.source import SourceError, source_from_keys
 from syngrpo.method import METHODS
 from syngrpo.painting.describers import DESCRIBERS
@@ -28,11 +28,18 @@ from syngrpo.workflow.run_options import RunOptions
 
 SHOWN_ERRORS = 5
 WAITING_STEPS = 4
-"""New synthetic samples may wait for so many steps, unless ``pool.max_unmeasured`` says more."""
+"""The default of ``pool.max_unmeasured`` is the number of synthetic samples drawn in this many
+steps."""
 
 CHECKS = ConfigDict(extra="forbid", allow_inf_nan=False)
+_RENAMED = {
+    ("trainer", "micro_tokens"): "trainer.token_budget",
+    ("rollout", "importance_cap"): "rollout.tis_cap",
+    ("method", "relative_to_parent"): "method.credit: parent (true) or baseline (false)",
+}
+"""Keys of earlier versions → their names now."""
 _RUN = "run"
-# A configuration for pydantic can only be given around a dataclass that has none of its own.
+# pydantic takes a configuration for a dict of dataclasses, but not for a plain dataclass.
 _ADAPTER = TypeAdapter(dict[str, RunOptions], config=CHECKS)
 
 
@@ -54,7 +61,7 @@ def options_from(values: Mapping[str, Any], where: str = "") -> RunOptions:
 
 
 def describe(error: ValidationError) -> str:
-    """Return all errors (at most five) of a validation, in one line."""
+    """Return the errors of a validation, at most five, in one line."""
     details = error.errors()
     lines = [_describe_one(detail) for detail in details[:SHOWN_ERRORS]]
     more = len(details) - len(lines)
@@ -62,7 +69,8 @@ def describe(error: ValidationError) -> str:
 
 
 class _WrongKeyError(ValueError):
-    """One line about a key, found before pydantic looks."""
+    """A wrong key or value that is found before pydantic checks the rest. The message is one
+    line."""
 
 
 def _with_sources(values: dict[str, Any]) -> dict[str, Any]:
@@ -73,7 +81,7 @@ def _with_sources(values: dict[str, Any]) -> dict[str, Any]:
         raise _WrongKeyError("; ".join(problems[:SHOWN_ERRORS]))
     data, evaluation = values.get("data"), values.get("evaluation")
     synthesis = values.get("synthesis")
-    if isinstance(synthesis, dict) and synthesis.get("mode") is False:  # what YAML reads off as
+    if isinstance(synthesis, dict) and synthesis.get("mode") is False:  # YAML reads off as false
         values["synthesis"] = {**synthesis, "mode": "off"}
     if isinstance(data, dict) and isinstance(data.get("train"), list):
         train = [_source(one, f"data.train.{n}") for n, one in enumerate(data["train"])]
@@ -119,9 +127,10 @@ def _with_method(values: dict[str, Any]) -> dict[str, Any]:
 def _resolved(options: RunOptions, prefix: str) -> RunOptions:
     """Fill in the defaults that depend on other sections.
 
-    The prompt is brief for a model that knows the response format; so many synthetic samples may
-    wait as are drawn in four steps; a method that paints nothing switches synthesis off. Raises
-    InputError for a method that paints with synthesis switched off, or without a generator.
+    ``data.prompt_style`` is brief for a model that knows the response format;
+    ``pool.max_unmeasured`` is the number of synthetic samples drawn in four steps; a method that
+    paints nothing switches synthesis off. Raises InputError for a method that paints if synthesis
+    is switched off, or if its generator or describer is not set.
     """
     data, pool, synthesis = options.data, options.pool, options.synthesis
     try:
@@ -159,12 +168,12 @@ def _resolved(options: RunOptions, prefix: str) -> RunOptions:
 
 
 def _renamed(values: Mapping[str, Any], parents: tuple[str, ...] = ()) -> Iterator[str]:
-    """One line for each key that has another name now."""
+    """Yield one line for each key that has another name now."""
     items: Iterator[tuple[str, Any]]
     for key, value in values.items():
         place = (*parents, str(key))
-        if (line := renamed_key(place)) is not None:
-            yield line
+        if (now := _name_now(place)) is not None:
+            yield f"{'.'.join(place)} has another name now: {now}"
         if isinstance(value, Mapping):
             yield from _renamed(value, place)
         elif isinstance(value, list):
@@ -174,8 +183,21 @@ def _renamed(values: Mapping[str, Any], parents: tuple[str, ...] = ()) -> Iterat
                     yield from _renamed(one, (*place, number))
 
 
+def _name_now(location: tuple[str, ...]) -> str | None:
+    """Return the present name of a key of earlier versions, None for any other key."""
+    in_source = location[:2] in (("data", "train"), ("evaluation", "sets"))
+    if in_source and len(location) == 4 and location[3] == "rooms":
+        source = ".".join(location[:3])
+        return (
+            f"{source}.format is rooms and {source}.split the split, for example "
+            "{format: rooms, split: train, count: 200}"
+        )
+    return _RENAMED.get(location)
+
+
 def _booleans(values: Any, kind: Any, location: tuple[str, ...]) -> Iterator[str]:
-    """One line for each ``true`` or ``false`` where a number belongs: pydantic takes it for 1."""
+    """Yield one line for each ``true`` or ``false`` in place of a number. pydantic would accept
+    them as 1 and 0."""
     if is_dataclass(kind) and isinstance(values, Mapping):
         types = get_type_hints(kind)
         for key, value in values.items():
@@ -192,7 +214,8 @@ def _booleans(values: Any, kind: Any, location: tuple[str, ...]) -> Iterator[str
 
 
 def alternatives(kind: Any) -> tuple[Any, ...]:
-    """A | B | None → (A, B); any other type is the only alternative."""
+    """Return the types of a union without None: (A, B) for ``A | B | None``. For any other type
+    return that type alone."""
     if get_origin(kind) in (Union, UnionType):
         return tuple(one for one in get_args(kind) if one is not NoneType)
     return (kind,)
@@ -220,6 +243,7 @@ def _describe_one(detail: Any) -> str:
 
 
 def _what_it_is(location: list[str]) -> str:
+    """Return the description of a key in parentheses, "" for an unknown one."""
     *parents, name = location
     section = section_at(parents)
     field = next((f for f in fields(section) if f.name == name), None) if section else None
@@ -227,7 +251,8 @@ def _what_it_is(location: list[str]) -> str:
 
 
 def _suggestion(location: list[str]) -> str:
-    """The most similar key of the same section, else the same key elsewhere, else all keys."""
+    """Return the end of a message about an unknown key: the most similar key of the section, else
+    the same key in another section, else all keys of the section."""
     *parents, name = location
     section = section_at(parents)
     siblings = [field.name for field in fields(section)] if section is not None else []

@@ -8,6 +8,5 @@
 - ``compare`` sets finished evaluations side by side, sample by sample.
 
 A training run calls ``evaluate`` before, after and between its steps; the commands in ``cli`` call
-``evaluate_model`` and ``compare``. Start with ``answering``. This module imports nothing, so that a
-configuration can use the options without loading a model library.
+``evaluate_model`` and ``compare``. Start with ``answering``.
 """

@@ -1,13 +1,16 @@
-"""The method: what the paper defines, in plain numbers and without PyTorch.
+"""The method: everything that the paper defines, computed without PyTorch.
 
-Start with ``syn_grpo.py``; it reads like the paper's section on the method. ``base.py`` says what a
-method decides and when the trainer asks. One module is one method: ``grpo``, ``clip_higher``,
-``noisy_rollout``, ``random_scene``, ``no_smoothing``, ``syn_grpo``.
+Start with ``syn_grpo``, which describes the method of the paper step by step. ``base`` lists what a
+method decides, and in which step the trainer asks for it. Each method is one module: ``syn_grpo``,
+and for comparison ``grpo``, ``clip_higher``, ``noisy_rollout``, ``random_scene`` and
+``no_smoothing``.
 
-Below them are the parts they are put together from: ``response`` reads the three parts of a
-response, ``diversity`` computes D, ``baseline`` the reward ρ of a description, ``advantages`` the
-advantages and which tokens carry them, and ``ledger`` keeps the descriptions that wait for their
-reward. ``workflow`` drives all of this; adapters to other trainers use it as well.
+The other modules are the parts of a method, in the order in which a training step uses them:
+``response`` splits a response into its three parts, ``diversity`` computes D of a group,
+``ledger`` keeps the descriptions that wait for their reward, ``baseline`` computes this reward (ρ),
+and ``advantages`` computes the advantage of every token.
+
+``workflow.trainer`` calls all of this. A trainer of your own can do the same.
 """
 
 from __future__ import annotations

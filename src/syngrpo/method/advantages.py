@@ -1,6 +1,9 @@
-"""Advantages of a group, and which tokens of a response carry them (span credit), and the KL.
+"""The advantages of a group's responses, and their distribution over tokens (span credit).
 
-Everything is float32 and NumPy, so that a trainer without PyTorch arrives at the same numbers.
+First ``normalised_advantages`` or ``centred_advantages`` turn the rewards of a group into one
+advantage for each response. Then ``span_credit``, ``reward_tokens``, ``kl_weights`` and
+``settled_credit`` give the value of each token. ``workflow.update_rows`` calls them. Everything is
+float32 and NumPy, so that a trainer without PyTorch gets the same numbers.
 """
 
 from __future__ import annotations
@@ -24,10 +27,10 @@ SMALLEST_FLOOR = 1e-4
 def normalised_advantages(rewards: Sequence[float], floor: float = DEFAULT_FLOOR) -> Floats:
     """Return (r_i − mean) / max(std, floor) for the G rewards of a group, float32 (G,).
 
-    ``std`` is the sample standard deviation (divisor G − 1), the convention of TRL and verl, so
-    that plain GRPO here and there agree wherever the floor does not act. The floor keeps small
-    luck small: where every answer is wrong, dividing by the std alone turns 0.03 IoU into a
-    full-size gradient. A group of one has nothing to compare with: its advantage is 0.
+    ``std`` is the sample standard deviation (divisor G − 1), as in TRL and verl, so that plain GRPO
+    gives the same numbers as theirs if the std is above the floor. The floor limits the effect of
+    small random differences: where every answer is wrong, dividing by the std alone would turn
+    0.03 IoU into a full-size gradient. The advantage of a group of one is 0.
     """
     values = np.asarray(rewards, dtype=np.float32)
     centred = centred_advantages(rewards)
@@ -40,7 +43,8 @@ def normalised_advantages(rewards: Sequence[float], floor: float = DEFAULT_FLOOR
 def centred_advantages(rewards: Sequence[float], floor: float = 0.0) -> Floats:
     """Return r_i − mean for the G rewards of a group, float32 (G,) (Dr. GRPO, arXiv 2503.20783).
 
-    ``floor`` has no meaning here; both functions of ``ADVANTAGES`` take the same arguments.
+    ``floor`` is ignored; it is there because both functions of ``ADVANTAGES`` take the same
+    arguments.
     """
     values = np.asarray(rewards, dtype=np.float32)
     # Summed one after the other in float32, the order in which PyTorch sums a group of eight.
@@ -56,11 +60,11 @@ ADVANTAGES: Mapping[str, Callable[[Sequence[float], float], Floats]] = MappingPr
 def span_credit(scene: Flags, accuracy_advantage: float, format_advantage: float) -> Floats:
     """Return the advantage of each token of one fresh response, float32 (L,).
 
-    ``scene`` (L,) marks the tokens of ``<scene>…</scene>``. Every token carries the format
-    advantage; all but the scene's carry the accuracy advantage as well, since what the description
-    says cannot have changed the answer. Plain GRPO is credited alike: the methods that are
-    compared differ in synthesis alone. A malformed response without a scene passes an all-False
-    mask: then every token carries both.
+    ``scene`` (L,) marks the tokens of ``<scene>…</scene>``. Every token gets the format advantage.
+    All tokens but the scene's also get the accuracy advantage, because the description is written
+    after the answer and cannot have changed it. This holds for all methods, plain GRPO included, so
+    that they differ in synthesis alone. For a malformed response without a scene the mask is all
+    False: then every token gets both.
     """
     accuracy = np.where(scene, np.float32(0), np.float32(accuracy_advantage))
     return accuracy + np.float32(format_advantage)
@@ -71,7 +75,8 @@ Part = Literal["answer", "scene", "response"]
 
 
 def reward_tokens(scene: Flags, part: Part) -> Floats:
-    """Return 1 for the tokens (L,) that carry a custom reward about this part, else 0, float32."""
+    """Return 1 for the tokens that a custom reward about this part applies to, else 0: float32
+    (L,)."""
     if part == "response":
         return np.ones(scene.shape, dtype=np.float32)
     return (scene if part == "scene" else ~scene).astype(np.float32)
@@ -80,17 +85,16 @@ def reward_tokens(scene: Flags, part: Part) -> Floats:
 def kl_weights(scene: Flags, beta: float, scene_beta: float) -> Floats:
     """Return the weight of the KL term for each token of one fresh response, float32 (L,).
 
-    ``scene_beta`` on the scene, ``beta`` elsewhere. Nothing but a KL term and the diversity reward
-    holds the scene, so it may need one where the answer, which is rewarded for being right, does
-    not.
+    It is ``scene_beta`` on the scene and ``beta`` elsewhere. The two may differ because the answer
+    has an accuracy reward, while only the KL term and the diversity reward act on the scene.
     """
     return np.where(scene, np.float32(scene_beta), np.float32(beta))
 
 
 def settled_credit(scene: Flags, reward: float, weight: float = 1.0) -> Floats:
     """Return the advantage of each token of one settled response, float32 (L,): weight·ρ on its
-    scene tokens, 0 elsewhere.
+    scene tokens, 0 elsewhere. ``reward`` is ρ.
 
-    Use ``scene`` as the loss mask of the row too: its other tokens are context only.
+    Use ``scene`` as the loss mask of the response, too: its other tokens are context only.
     """
     return np.where(scene, np.float32(weight * reward), np.float32(0))

@@ -1,19 +1,19 @@
-"""What a method is: the decisions that the trainer asks for at each of its six steps.
+"""The base class of all methods: the decisions that the trainer asks for in each of its six steps.
 
 The trainer (``workflow/trainer.py``) draws samples, rolls out responses, scores them, submits
 descriptions, settles those whose image was measured, and updates the policy. It never looks at a
 method's name. It asks the method object:
 
-1. draw:     ``sampling``       which samples the pool gives;
+1. draw:     nothing; the section ``pool`` says which samples are drawn;
 2. roll out: ``distortion``     whether a part of each group answers a distorted image;
 3. score:    nothing; accuracy and D are the same for all methods;
 4. submit:   ``paints``, ``written_descriptions``, ``random_descriptions``   what is painted;
 5. settle:   ``description_rewards``                                         ρ of each description;
 6. update:   ``answer_advantages``, ``description_weight``, ``loss`` and the clipping options.
 
-A method of one's own is a subclass of one of ours, found by its entry point (group
-``syngrpo.methods``) or by ``package.module:Class`` in ``method.name``. Options of its own go into a
-subclass of ``MethodOptions``, named by the class attribute ``Options``.
+A method of your own is a subclass of ``Method`` or of any method here. ``method.name`` names it, as
+``package.module:Class`` or by its entry point (group ``syngrpo.methods``). If it has options of its
+own, declare them in a subclass of ``MethodOptions`` and set the class attribute ``Options`` to it.
 """
 
 from __future__ import annotations
@@ -30,7 +30,8 @@ from syngrpo.options import option
 
 @dataclass(frozen=True)
 class MethodOptions:
-    """Which algorithm, with which constants. The name alone switches between those compared."""
+    """The section ``method``: the algorithm and its constants. The defaults fit all methods, so
+    that ``name`` is enough to switch between them."""
 
     name: str = option(
         "syn-grpo",
@@ -44,26 +45,27 @@ class MethodOptions:
     )
     advantage: Literal["group", "centred"] | None = option(
         None,
-        "group: rewards minus their mean, divided by max(std, advantage_floor); centred: not "
-        "divided; null: centred with loss dr_grpo, else group",
+        "how rewards become advantages; group: the reward minus the group's mean, divided by "
+        "max(std, advantage_floor); centred: without the division; null: centred if loss is "
+        "dr_grpo, else group",
     )
     credit: Literal["baseline", "parent"] = option(
         "baseline",
-        "what D of a description's image is compared with: the moving baseline alone, or D of the "
-        "parent image's group first",
+        "what is compared with the moving baseline to reward a description; baseline: D of its "
+        "image; parent: D of its image minus D of the parent image",
     )
     clip_low: float = option(0.2, "the importance ratio is clipped below 1 - clip_low", gt=0, lt=1)
     clip_high: float = option(
         0.2,
-        "and above 1 + clip_high; grpo-clip-higher: 0.28 unless given. Ratios differ from 1 from "
-        "the second of trainer.updates_per_rollout on",
+        "the importance ratio is clipped above 1 + clip_high; default of grpo-clip-higher: 0.28; "
+        "has no effect with trainer.updates_per_rollout 1, where all ratios are 1",
         gt=0,
     )
     beta: float = option(0.04, "weight of the KL to the frozen reference; 0: none", ge=0)
     scene_beta: float | None = option(
         None,
-        "the same for the tokens of the description; null: as beta. Without any KL descriptions "
-        "wear out over some hundred steps",
+        "weight of the KL for the tokens of the description; null: the same as beta; without "
+        "any KL descriptions degenerate over a few hundred steps",
         ge=0,
     )
     advantage_floor: float = option(
@@ -77,29 +79,31 @@ class MethodOptions:
         ge=0,
         lt=1,
     )
-    rho_clip: float = option(2.0, "the diversity reward is clipped to ± this", gt=0)
+    rho_clip: float = option(
+        2.0, "the diversity reward is clipped to the range from -rho_clip to rho_clip", gt=0
+    )
     max_staleness: int = option(
-        64, "policy versions after which an unsettled description is dropped", ge=1
+        64, "policy versions after which a description without a reward is dropped", ge=1
     )
     max_ratio: float = option(
-        2.0, "the importance ratio of settled descriptions is truncated here", ge=1
+        2.0, "the importance ratio of settled descriptions is limited to this", ge=1
     )
     descriptions_per_group: int = option(
-        2, "descriptions submitted for synthesis, at most, for each group", ge=1
+        2, "largest number of descriptions submitted for synthesis from each group", ge=1
     )
     noise: float = option(
         0.5,
-        "noisy-rollout: strength of the noise at first, a share of 1; it wanes over the run",
+        "noisy-rollout: strength of the noise at the start; it falls to almost 0 over the run",
         ge=0,
         lt=1,
     )
     refill_zero_variance: bool = option(
-        False, "draw once more for groups whose responses all score the same (DAPO)"
+        False, "draw another sample for each group whose responses all score the same (DAPO)"
     )
 
     @property
     def kl_on_scene(self) -> float:
-        """Weight of the KL for the tokens of the description."""
+        """The weight of the KL for the tokens of the description."""
         return self.beta if self.scene_beta is None else self.scene_beta
 
     @property
@@ -110,42 +114,42 @@ class MethodOptions:
 
 @dataclass(frozen=True)
 class Distortion:
-    """``share`` of each group, rounded down, answers its image mixed with noise of ``strength``,
-    both in [0, 1]."""
+    """A distortion of images. A ``share`` of each group, rounded down, answers the image mixed with
+    noise of ``strength``. Both are in [0, 1]."""
 
     share: float
     strength: float
 
 
 class Method:
-    """Plain GRPO's decisions; see the head of this module. Every method is a subclass.
+    """The decisions of a method, as plain GRPO makes them. Every method is a subclass.
 
     ``options`` is the section ``method`` of the configuration, ``steps`` the length of the run.
     """
 
     Options: ClassVar[type[MethodOptions]] = MethodOptions
-    """The options of this method; a subclass of MethodOptions for those of its own."""
+    """The dataclass of this method's options: MethodOptions, or a subclass of it."""
     defaults: ClassVar[Mapping[str, Any]] = MappingProxyType({})
-    """Values that the configuration gets where the user sets none, for this method alone."""
+    """Defaults of options that are different for this method."""
     paints: ClassVar[bool] = False
-    """Whether new images are painted. False: the run needs no generator and no data server."""
+    """Whether new images are painted. If not, the run needs no generator and no data server."""
 
     def __init__(self, options: MethodOptions, steps: int) -> None:
         self.options = options
         self.steps = steps
 
     def distortion(self, steps_done: int) -> Distortion | None:
-        """Return how the images of a part of each group are distorted in the next step."""
+        """Return how images are distorted in the next step, None if they are not."""
         return None
 
     @property
     def written_descriptions(self) -> int:
-        """How many of the descriptions of a group's responses become jobs, at most."""
+        """The largest number of descriptions that become jobs from the responses of a group."""
         return 0
 
     @property
     def random_descriptions(self) -> int:
-        """How many descriptions for each group the describer draws at random."""
+        """The number of random descriptions that the describer writes for each group."""
         return 0
 
     def description_rewards(self, measured: Sequence[Measured]) -> list[float]:
@@ -157,15 +161,15 @@ class Method:
         return [0.0 for _ in measured]
 
     def baselines(self) -> dict[str, float]:
-        """Return the baseline that descriptions are compared with, by task, for the metrics."""
+        """Return the baselines that descriptions are compared with, by task, for the metrics."""
         return {}
 
     def answer_advantages(self, rewards: Sequence[float]) -> Floats:
         """Return the advantages (G,) of the responses of one group from one kind of reward.
 
-        Accuracy, format and each custom reward are normalised apart, by one call each, and then
-        added with their weights: normalising their sum would let whichever varies more in a group
-        swallow the others.
+        This is called once for accuracy, once for format and once for each custom reward; the
+        results are added with their weights. Normalising the sum of the rewards instead would
+        suppress those that vary little within the group.
         """
         kind = self.options.advantage
         if kind is None:
@@ -174,12 +178,12 @@ class Method:
 
     @property
     def description_weight(self) -> float:
-        """Weight of ρ on the scene tokens of a settled description."""
+        """The weight of ρ on the scene tokens of a settled description."""
         return self.options.diversity_weight
 
     def state_dict(self) -> dict[str, Any]:
-        """Return what a resumed run needs, plain values."""
+        """Return the method's state as plain values, for a checkpoint."""
         return {}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from what ``state_dict`` returned."""
+        """Restore what ``state_dict`` returned."""

@@ -1,11 +1,11 @@
 """The diversity reward ρ of a description, compared with a moving baseline (diversity smoothing).
 
-Response diversity D falls as the policy improves, so raw values from different steps cannot be
-compared: a description whose image was measured late would look worse than the same one measured
-early. The baseline follows the mean and the spread of what recent descriptions brought, per task,
-and the reward is the distance from it. Images that nobody described (seeds) stay out of it: their D
-would make the mean reward differ from 0, and with that every description more or less likely,
-whatever it says.
+Response diversity D falls as the policy improves, so values from different steps cannot be compared
+directly: a description whose image is measured late would look worse than the same one measured
+early. The baseline is a moving mean and deviation of the values of recent descriptions, for each
+task, and the reward is the distance from it. Seeds are left out of the baseline. With their D in
+it, the mean reward would not be 0, and every description would become more or less likely, whatever
+it says.
 """
 
 from __future__ import annotations
@@ -16,8 +16,11 @@ from typing import Any, NamedTuple
 
 
 class Measured(NamedTuple):
-    """The measurement that settles a description: D of its image's group (0 for an image that the
-    gate rejected), and D of the group that wrote it."""
+    """The measurement of a description's image.
+
+    ``diversity`` is D of the image's group, 0 for an image that the gate rejected;
+    ``parent_diversity`` is D of the group that wrote the description.
+    """
 
     task: str
     diversity: float
@@ -26,7 +29,7 @@ class Measured(NamedTuple):
 
 @dataclass
 class _Moments:
-    """Uncorrected exponential moving sums; ``count`` values seen."""
+    """Exponential moving sums of ``count`` values, without bias correction."""
 
     count: int = 0
     mean: float = 0.0
@@ -34,23 +37,25 @@ class _Moments:
 
 
 class DiversityBaseline:
-    """Exponential moving mean b_t and mean absolute deviation s_t of the values v of descriptions,
-    per task: v = D(x′) of the image x′ that a description made, or relative to the parent image x,
-    v = D(x′) − D(x), because some objects are hard on any background.
+    """Keeps the exponential moving mean b_t and mean absolute deviation s_t of the values v of
+    descriptions, for each task, and computes rewards from them.
 
-    Both start without bias, as in Adam (Kingma and Ba 2015, section 3): the moving sum starts at 0
-    and is divided by 1 − decay^n, so after n values b_t is their weighted mean, and after the first
-    it is that value. The deviation of a value is its distance to the baseline *before* that value
-    (its own contribution would shrink it); the first value has none, so s_t averages n − 1 of them
-    and is 0 until two values were seen.
+    The value of a description is v = D(x′) of the image x′ painted from it. With
+    ``relative_to_parent`` it is v = D(x′) − D(x) with the parent image x, because some objects are
+    hard on any background.
 
-    The reward is ρ = clip((v − b_t) / (s_t + ε), −c, c); not smoothed (the ablation "syn-grpo
-    without smoothing") it is clip(v, −c, c), no baseline and no scale.
+    Both moments are bias-corrected, as in Adam (Kingma and Ba 2015, section 3): the moving sum
+    starts at 0 and is divided by 1 − decay^n. So after n values b_t is their weighted mean, and
+    after the first it is that value. The deviation of a value is its distance to the baseline
+    *before* that value, because the value itself would make it smaller. The first value has no
+    deviation, so s_t averages n − 1 of them and is 0 until there are two values.
 
-    The decay counts descriptions, of which a step settles a few: 0.95 looks back some five steps.
+    The reward is ρ = clip((v − b_t) / (s_t + ε), −c, c). Without ``smoothing`` (the ablation
+    "syn-grpo without smoothing") it is clip(v, −c, c).
 
-    ε is not a mere guard against division by zero: once a task has collapsed, s_t is near 0 and
-    an ε of 0.05 keeps differences of a few hundredths from becoming full-size rewards.
+    ``decay`` is for each description. A step settles a few, so 0.95 looks back about five steps.
+    When nearly all images of a task have the same D, s_t is near 0. Then ``epsilon`` (ε, 0.05)
+    keeps differences of a few hundredths from becoming full-size rewards.
     """
 
     def __init__(
@@ -77,9 +82,9 @@ class DiversityBaseline:
     def rewards(self, measured: Sequence[Measured]) -> list[float]:
         """Return ρ of the descriptions of one step, each in [−c, c], in their order.
 
-        All of them are included in the baseline before the first is compared with it. The order
-        matters (later values weigh more): with several processes, gather those of the whole step
-        and pass them in the order of the global batch.
+        All of them are added to the baseline before the first is compared with it. Their order
+        matters, because later values weigh more: with several processes, pass the measurements of
+        all of them together, in the order of the global batch.
         """
         values = [self._value(one) for one in measured]
         for one, value in zip(measured, values, strict=True):
@@ -87,7 +92,7 @@ class DiversityBaseline:
         return [self.reward(value, one.task) for one, value in zip(measured, values, strict=True)]
 
     def update(self, task: str, values: Iterable[float]) -> None:
-        """Include the values of descriptions in the moving mean and deviation, in order."""
+        """Add the values of descriptions to the moving mean and deviation, in order."""
         moments = self._moments.setdefault(task, _Moments())
         for value in values:
             if moments.count:
@@ -98,7 +103,7 @@ class DiversityBaseline:
 
     @property
     def tasks(self) -> tuple[str, ...]:
-        """The names of the tasks of which a description was measured, sorted."""
+        """The names of the tasks that have values, sorted."""
         return tuple(sorted(self._moments))
 
     def baseline(self, task: str) -> float:
@@ -107,30 +112,30 @@ class DiversityBaseline:
         return moments.mean / (1.0 - self.decay**moments.count)
 
     def spread(self, task: str) -> float:
-        """Return s_t, 0 until two values were seen. Raises ValueError before the first update."""
+        """Return s_t, 0 with fewer than two values. Raises ValueError before the first update."""
         moments = self._seen(task)
         if moments.count < 2:
             return 0.0
         return moments.deviation / (1.0 - self.decay ** (moments.count - 1))
 
     def reward(self, value: float, task: str) -> float:
-        """Return ρ of a description with this value, against the baseline as it is now.
+        """Return ρ of a description with this value, compared with the baseline as it is now.
 
-        Raises ValueError before the first update of this task, unless it is not smoothed.
+        Raises ValueError before the first update of this task, except without smoothing.
         """
         if self.smoothing:
             value = (value - self.baseline(task)) / (self.spread(task) + self.epsilon)
         return min(max(value, -self.clip), self.clip)
 
     def state_dict(self) -> dict[str, Any]:
-        """Return plain numbers by task. The options are the configuration's, not the state's."""
+        """Return the moments by task, as plain numbers. The options are not included."""
         return {
             task: {"count": m.count, "mean": m.mean, "deviation": m.deviation}
             for task, m in self._moments.items()
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Replace the values seen so far by those of ``state``."""
+        """Replace the moments by those of ``state``."""
         self._moments = {task: _Moments(**moments) for task, moments in state.items()}
 
     def _seen(self, task: str) -> _Moments:

@@ -1,4 +1,8 @@
-"""GRPO with asymmetric clipping (DAPO, arXiv 2503.14476): unlikely tokens may grow faster."""
+"""GRPO with asymmetric clipping (clip-higher of DAPO, arXiv 2503.14476), for comparison.
+
+The upper bound of the importance ratio is further from 1 than the lower one. So the probability of
+unlikely tokens can grow more in one update.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +15,10 @@ from syngrpo.method.grpo import Grpo
 
 
 class GrpoClipHigher(Grpo):
-    """``clip_high`` is 0.28 unless given. Raises ValueError when it is not above ``clip_low``."""
+    """GRPO whose ``clip_high`` is 0.28 unless given.
+
+    Raises ValueError when ``clip_high`` is not above ``clip_low``.
+    """
 
     defaults: ClassVar[Mapping[str, Any]] = MappingProxyType({"clip_high": 0.28})
 

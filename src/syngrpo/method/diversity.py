@@ -6,16 +6,16 @@ import math
 from collections.abc import Sequence
 
 ZERO_VARIANCE = 1e-8
-"""A group whose diversity is at most this has accuracies that are equal up to float rounding."""
+"""A group with a diversity of at most this has accuracies that are equal up to rounding errors."""
 
 _ROUNDING = 1e-6
 
 
 def response_diversity(accuracies: Sequence[float]) -> float:
-    """D(x) = 4·Var(a_1 … a_G), the population variance of accuracy over one group.
+    """Return D(x) = 4·Var(a_1 … a_G), four times the population variance of a group's accuracies.
 
-    ``accuracies``: G rewards in [0, 1]. The factor makes 1 the maximum, reached when half of the
-    responses are right and half are wrong. A group of one has diversity 0.
+    ``accuracies`` are G rewards in [0, 1]. The factor 4 makes 1 the maximum, which is reached when
+    half of the responses are right and half are wrong. A group of one has diversity 0.
 
     Raises ValueError when the group is empty or an accuracy lies outside [0, 1] or is not a number.
     """
@@ -30,5 +30,6 @@ def response_diversity(accuracies: Sequence[float]) -> float:
 
 
 def has_zero_variance(diversity: float) -> bool:
-    """Return whether a group of this diversity gives no accuracy advantage at all."""
+    """Return whether all accuracies of a group with this diversity are equal, so that their
+    advantages are 0."""
     return diversity <= ZERO_VARIANCE

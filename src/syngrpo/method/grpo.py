@@ -1,4 +1,4 @@
-"""GRPO (arXiv 2402.03300) on the images as they are: what every other method is compared with."""
+"""GRPO (arXiv 2402.03300) on the user's images alone. Every other method is compared with it."""
 
 from __future__ import annotations
 
@@ -6,4 +6,4 @@ from syngrpo.method.base import Method
 
 
 class Grpo(Method):
-    """No synthesis: the pool holds the user's samples alone."""
+    """Plain GRPO, without synthesis: the base class makes its decisions already."""

@@ -1,9 +1,9 @@
 """The ledger: descriptions that wait for their reward.
 
-A description becomes an image minutes after it was written, and the image's diversity is known
-only when a later group has rolled it out. Until then the ledger keeps what the update needs: the
-response's tokens, their log-probabilities under the policy that sampled them, and which of them
-are the description. The prompt is not kept; it is rebuilt from the parent sample.
+A description's image is painted minutes after the description was written, and its diversity is
+known only when a later step has rolled it out. Until then the ledger keeps what the update needs:
+the response's tokens, their log-probabilities under the policy that sampled them, and the range of
+the description in them. The prompt is not kept; it is encoded again from the parent sample.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 DEFAULT_MAX_STALENESS = 64
-"""Policy versions after which a stored response is too old to learn from."""
+"""Number of policy versions after which a stored response is too old to learn from."""
 
 
 @dataclass(eq=False)
@@ -51,7 +51,7 @@ class PendingDescription:
 
     @property
     def scene_mask(self) -> NDArray[np.bool_]:
-        """bool (L,): the tokens that carry the diversity reward."""
+        """The tokens that get the diversity reward: bool (L,)."""
         mask = np.zeros(self.token_ids.size, dtype=np.bool_)
         mask[slice(*self.scene_token_span)] = True
         return mask
@@ -59,7 +59,7 @@ class PendingDescription:
 
 @dataclass
 class LedgerCounts:
-    """What became of all descriptions since the start of the run; saved with the ledger."""
+    """How many descriptions were added since the start of the run, and how they left the ledger."""
 
     added: int = 0
     replaced: int = 0
@@ -70,11 +70,13 @@ class LedgerCounts:
 
 
 class Ledger:
-    """The pending descriptions by job id. Every entry leaves it exactly once: it is settled,
-    rejected, stale, lost, or replaced by a newer response that wrote the same description.
+    """The pending descriptions, by the id of their job.
 
-    With several processes the ledger must hold the descriptions of all of them, in the same order
-    everywhere: the synthetic sample may be drawn by another process than the one that wrote it.
+    Every entry leaves the ledger exactly once: it is settled, rejected, stale, lost, or replaced by
+    a newer response with the same description.
+
+    With several processes the ledger must hold the descriptions of all of them, because a synthetic
+    sample may be drawn by another process than the one that wrote its description.
     """
 
     def __init__(self, max_staleness: int = DEFAULT_MAX_STALENESS) -> None:
@@ -89,18 +91,21 @@ class Ledger:
         return job_id in self._pending
 
     def add(self, pending: PendingDescription) -> None:
-        """Remember a description until its job has an outcome. A newer response replaces an older
-        one of the same job: its log-probabilities are closer to the policy that is updated."""
+        """Keep a description until its job has an outcome.
+
+        A newer response replaces an older one of the same job, because its log-probabilities are
+        closer to those of the policy that will be updated.
+        """
         if self._pending.pop(pending.job_id, None) is not None:
             self.counts.replaced += 1
         self._pending[pending.job_id] = pending
         self.counts.added += 1
 
     def settle(self, job_id: str) -> PendingDescription | None:
-        """Remove and return the description whose image has just been rolled out.
+        """Remove and return the description whose image was rolled out in this step.
 
-        Returns None when nothing waits for this job: the image was rolled out before, or the
-        description became stale. Call ``drop_stale`` first in every step.
+        Return None if no description waits for this job, because its image was rolled out before
+        or the description became stale. Call ``drop_stale`` first in every step.
         """
         pending = self._pending.pop(job_id, None)
         self.counts.settled += pending is not None
@@ -113,15 +118,15 @@ class Ledger:
         return pending
 
     def lose(self, job_id: str) -> bool:
-        """Remove a description whose job was dropped or failed for good. It gets no reward, since
-        the fault is not its own. Returns whether it was pending."""
+        """Remove a description whose job was dropped or is dead. It gets no reward, because the
+        description is not the cause. Return whether it was pending."""
         was_pending = self._pending.pop(job_id, None) is not None
         self.counts.lost += was_pending
         return was_pending
 
     def drop_stale(self, version: int) -> int:
-        """Remove what was written more than ``max_staleness`` policy versions before ``version``.
-        Returns how many were removed."""
+        """Remove the descriptions written more than ``max_staleness`` policy versions before
+        ``version``. Return how many were removed."""
         oldest = version - self.max_staleness
         stale = [job for job, item in self._pending.items() if item.policy_version < oldest]
         for job_id in stale:
@@ -130,8 +135,8 @@ class Ledger:
         return len(stale)
 
     def state_dict(self) -> dict[str, Any]:
-        """Return plain values and two arrays, in which all responses are concatenated: one array
-        for each response would be one entry each in a checkpoint's archive."""
+        """Return plain values and two arrays in which all responses are concatenated. (Each array
+        is an entry of its own in a checkpoint's archive, so one for each response is too many.)"""
         items = list(self._pending.values())
         return {
             "counts": asdict(self.counts),
@@ -142,7 +147,7 @@ class Ledger:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Replace the content, in the same order. The arrays of ``state`` may be tensors."""
+        """Restore what ``state_dict`` returned. The arrays in ``state`` may be tensors."""
         ends = np.cumsum(state["lengths"], dtype=np.int64)[:-1]
         token_ids = np.split(np.asarray(state["token_ids"]), ends) if state["lengths"] else []
         logprobs = np.split(np.asarray(state["logprobs"]), ends) if state["lengths"] else []
@@ -163,7 +168,7 @@ _PLAIN_FIELDS = tuple(
 def token_span(mask: ArrayLike) -> tuple[int, int]:
     """Return the half-open range of the marked tokens of a mask, bool (L,).
 
-    Raises ValueError when no token is marked, or when the marked ones are not in one piece.
+    Raises ValueError when no token is marked, or when the marked tokens are not contiguous.
     """
     positions = np.flatnonzero(np.asarray(mask))
     if not positions.size or positions[-1] - positions[0] + 1 != positions.size:

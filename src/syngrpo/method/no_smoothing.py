@@ -8,7 +8,10 @@ from syngrpo.method.syn_grpo import SynGrpo
 
 
 class SynGrpoNoSmoothing(SynGrpo):
-    """D is compared with nothing, so that a description measured late looks worse than the same
-    one measured early."""
+    """Syn-GRPO that rewards a description with D itself.
+
+    D falls during training, so a description that is measured late gets a smaller reward than the
+    same one measured early.
+    """
 
     smoothing: ClassVar[bool] = False

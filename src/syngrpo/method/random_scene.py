@@ -1,6 +1,6 @@
-"""Synthesis from descriptions drawn at random, without any reward for them, for comparison.
+"""Synthesis from random descriptions, without a reward for them, for comparison.
 
-It shows what evolving images bring by themselves: the policy's own descriptions are not used.
+It shows the effect of new images alone: descriptions that the policy writes are not used.
 """
 
 from __future__ import annotations
@@ -11,7 +11,8 @@ from syngrpo.method.base import Method
 
 
 class RandomScene(Method):
-    """The describer named by ``synthesis.describer`` writes the descriptions."""
+    """GRPO on images painted from random descriptions, which the describer named by
+    ``synthesis.describer`` writes."""
 
     paints: ClassVar[bool] = True
 

@@ -1,4 +1,8 @@
-"""The three parts of a response: ``<think>…</think><answer>…</answer><scene>…</scene>``."""
+"""Splits a response into its parts: ``<think>…</think><answer>…</answer><scene>…</scene>``.
+
+The scene is the description of new surroundings. ``workflow.groups`` calls ``parse_response`` for
+every response.
+"""
 
 from __future__ import annotations
 
@@ -13,10 +17,10 @@ _TAGS = ("<think>", "</think>", "<answer>", "</answer>", "<scene>", "</scene>")
 
 @dataclass(frozen=True)
 class ParsedResponse:
-    """The parts found in a response, each None when its pair of tags is missing.
+    """The parts found in a response. A part is None if its pair of tags is missing.
 
-    ``scene_span`` is the span of characters of the whole scene part, tags included; where the
-    closing tag is missing, as in a response cut off at its length limit, it runs to the end.
+    ``scene_span`` is the half-open range of characters of the whole scene part, tags included. If
+    the closing tag is missing, as in a response cut off at its length limit, it ends with the text.
     """
 
     think: str | None
@@ -27,10 +31,10 @@ class ParsedResponse:
 
 
 def parse_response(text: str) -> ParsedResponse:
-    """Reads what is there; never raises.
+    """Return the parts of a response. A malformed response raises no error.
 
-    Well formed: each tag exactly once, in the order think, answer, scene, nothing but whitespace
-    outside, and neither the answer nor the scene blank.
+    A response is well formed if each tag occurs exactly once, in the order think, answer, scene,
+    with nothing but whitespace outside, and if neither the answer nor the scene is blank.
     """
     answer, scene = _between(text, "answer"), _between(text, "scene")
     well_formed = (
@@ -43,7 +47,7 @@ def parse_response(text: str) -> ParsedResponse:
 
 
 def format_reward(parsed: ParsedResponse) -> float:
-    """1.0 for a well-formed response, else 0.0."""
+    """Return 1.0 for a well-formed response, else 0.0."""
     return 1.0 if parsed.well_formed else 0.0
 
 

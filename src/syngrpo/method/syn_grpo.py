@@ -1,13 +1,15 @@
-"""Syn-GRPO: the policy describes new surroundings, and is rewarded where they made it disagree.
+"""Syn-GRPO: the policy describes new surroundings for an image, and is rewarded when responses to
+the image painted from them differ in accuracy.
 
 Step by step, for each group of responses to one image:
 
-1. Up to K of the descriptions that its responses wrote are submitted to the data server.
-2. The data server paints them, and a later step draws the new images and measures their D.
-3. A description earns ρ = clip((D − b) / (s + ε), ±c), where b and s are the moving mean and
-   deviation of what recent descriptions brought (``baseline.DiversityBaseline``). An image that the
-   gate refused counts as D = 0.
-4. The response that wrote it joins that step's update: its scene tokens alone carry ρ.
+1. The trainer submits up to K of the descriptions in the responses to the data server.
+2. The data server paints them. A later step draws the new images and measures their diversity D.
+3. A description gets the reward ρ = clip((D − b) / (s + ε), −c, c), where b and s are the moving
+   mean and deviation of recent descriptions (``baseline.DiversityBaseline``). An image that the
+   gate rejected counts as D = 0.
+4. The response that wrote the description takes part in the update of that step. Only its scene
+   tokens have an advantage, which is ρ times ``diversity_weight``.
 """
 
 from __future__ import annotations
@@ -20,7 +22,7 @@ from syngrpo.method.baseline import DiversityBaseline, Measured
 
 
 class SynGrpo(Method):
-    """The method that this project is for."""
+    """Syn-GRPO, the method of this project."""
 
     paints: ClassVar[bool] = True
     smoothing: ClassVar[bool] = True
