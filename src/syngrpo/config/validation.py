@@ -32,7 +32,7 @@ WAITING_STEPS = 4
 steps."""
 
 CHECKS = ConfigDict(extra="forbid", allow_inf_nan=False)
-_RENAMED = {
+_RENAMED: dict[tuple[str, ...], str] = {
     ("trainer", "micro_tokens"): "trainer.token_budget",
     ("rollout", "importance_cap"): "rollout.tis_cap",
     ("method", "relative_to_parent"): "method.credit: parent (true) or baseline (false)",
