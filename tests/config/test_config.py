@@ -46,7 +46,7 @@ def test_shipped_configs_load_without_edits_and_survive_being_written(
 
 
 def test_what_has_no_default_is_asked_for(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"model is missing \(the model that is trained\); data is missing"):
+    with pytest.raises(InputError, match=r"model is missing \(the model that is trained\); data"):
         load_config(write(tmp_path, ""))
     text = LEAST.replace("path: starter", "dtype: float32")
     with pytest.raises(InputError, match=r"model\.path is missing \(directory or hub name"):
