@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 
@@ -9,6 +10,7 @@ from syngrpo.method import METHODS
 from syngrpo.method.base import MethodOptions
 from syngrpo.method.baseline import Measured
 from syngrpo.method.syn_grpo import SynGrpo
+from syngrpo.pool.sampling import SamplingPolicy
 from syngrpo.sample import InputError
 
 MEASURED = [Measured("rec", 0.5, 0.1), Measured("rec", 0.1, 0.1), Measured("rec", 0.9, 0.8)]
@@ -101,3 +103,9 @@ def test_the_method_needs_no_torch() -> None:
         "assert not {'torch', 'transformers', 'pydantic'} & set(sys.modules), 'torch was imported'"
     )
     subprocess.run([sys.executable, "-c", program], check=True)
+
+
+def test_a_method_that_paints_nothing_draws_seeds_alone() -> None:
+    policy = SamplingPolicy(synthetic_ratio=0.7)
+    assert make("syn-grpo").sampling(policy) == policy
+    assert make("grpo").sampling(policy) == replace(policy, synthetic_ratio=0.0)

@@ -19,13 +19,16 @@ own, declare them in a subclass of ``MethodOptions`` and set the class attribute
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, TypeVar
 
 from syngrpo.method.advantages import ADVANTAGES, Floats
 from syngrpo.method.baseline import Measured
 from syngrpo.options import option
+
+Sampling = TypeVar("Sampling", bound=Any)
+"""The sampling policy of the pool, which stands above this folder."""
 
 
 @dataclass(frozen=True)
@@ -137,6 +140,14 @@ class Method:
     def __init__(self, options: MethodOptions, steps: int) -> None:
         self.options = options
         self.steps = steps
+
+    def sampling(self, options: Sampling) -> Sampling:
+        """Return the rules by which the pool draws batches, from the section ``pool``.
+
+        ``options`` is the ``pool.sampling.SamplingPolicy`` of the configuration. A method that
+        paints nothing draws no synthetic samples.
+        """
+        return options if self.paints else replace(options, synthetic_ratio=0.0)
 
     def distortion(self, steps_done: int) -> Distortion | None:
         """Return how images are distorted in the next step, None if they are not."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -32,6 +32,8 @@ from syngrpo.evaluation.evaluation_result import (
     truncate_evaluations,
 )
 from syngrpo.formats.source import named, read_sources
+from syngrpo.method import METHODS
+from syngrpo.method.base import Method
 from syngrpo.policy import model_directory
 from syngrpo.policy.loading import load_policy
 from syngrpo.policy.model import Policy
@@ -214,7 +216,7 @@ class _Run:
             pool.add_seeds(self.seeds)
         synthesis, trainer = self.options.synthesis, self.options.trainer
         settings = self._synthesis_settings()
-        policy = self._sampling_policy()
+        policy = self._method().sampling(self.options.pool)
         with ExitStack() as stack:
             client: DataClient
             if synthesis.mode == "async":
@@ -243,10 +245,9 @@ class _Run:
         given = {field.name: getattr(synthesis, field.name) for field in fields(synthesis)}
         return SynthesisSettings(directory=self.run.path, tasks=tuple(sorted(own)), **given)
 
-    def _sampling_policy(self) -> SamplingPolicy:
-        """Return the section ``pool``. Without synthesis its share of synthetic samples is 0."""
-        pool = self.options.pool
-        return replace(pool, synthetic_ratio=0.0) if self.options.synthesis.mode == "off" else pool
+    def _method(self) -> Method:
+        options = self.options
+        return METHODS.load(options.method.name)(options.method, options.trainer.steps)
 
     def _sink(self, settings: SynthesisSettings, policy: SamplingPolicy) -> JobSink | None:
         """Return the sink that sends jobs to the server at ``server.url``, None without a URL."""
