@@ -35,7 +35,7 @@ from syngrpo.painting.generators.base import GenerationRequest
 from syngrpo.painting.generators.http_generator import HttpGenerator
 from syngrpo.painting.generators.image_server import (
     ImageServerError,
-    ServerOptions,
+    ImageServerOptions,
     Timing,
     TokenBucket,
     pause_s,
@@ -373,7 +373,7 @@ def test_the_token_bucket() -> None:
 
 
 def test_pauses_double_up_to_a_limit_and_are_spread() -> None:
-    options = ServerOptions(backoff_s=1.0, max_backoff_s=20.0)
+    options = ImageServerOptions(backoff_s=1.0, max_backoff_s=20.0)
     assert [pause_s(n, options, None, 0.0) for n in range(1, 7)] == [0.5, 1, 2, 4, 8, 10]
     assert pause_s(2, options, None, 0.5) == 1.5
     assert pause_s(1, options, 30.0, 0.0) == 30.5

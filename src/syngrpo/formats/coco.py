@@ -20,7 +20,7 @@ from pycocotools import mask as coco_mask
 from syngrpo.boxes import area, iou
 from syngrpo.formats.base import Problems, ReadRequest, WritableFormat
 from syngrpo.formats.box_questions import BOXES, boxes_of_answer, with_absent
-from syngrpo.formats.coco_file import ABSENT, Annotation, CocoFile, Picture, read_coco_file
+from syngrpo.formats.coco_file import ABSENT, Annotation, CocoFile, CocoImage, read_coco_file
 from syngrpo.formats.image_files import ImageFolder, ImageWriter
 from syngrpo.formats.masks import segmentation_mask
 from syngrpo.formats.sample_rows import CARRIED, carried_row, carried_sample, checked_text
@@ -99,7 +99,7 @@ class _Reader:
         self.images = ImageFolder(*(request.images or (_image_folder(path),)))
         self.left_out: Counter[str] = Counter()
 
-    def samples(self, picture: Picture) -> Iterator[Sample]:
+    def samples(self, picture: CocoImage) -> Iterator[Sample]:
         """Yield the good samples of an image."""
         place = f"{self.path}: image {shown(picture.id)}"
         try:
@@ -129,7 +129,7 @@ class _Reader:
         for what, count in self.left_out.items():
             self.problems.note(f"{self.path}: {what}: {count}")
 
-    def _carried(self, picture: Picture) -> list[object]:
+    def _carried(self, picture: CocoImage) -> list[object]:
         rows = picture.extra.get(CARRIED)
         if rows is None:
             return []
@@ -140,7 +140,7 @@ class _Reader:
         wanted = self.wanted.name
         return [row for row in rows if isinstance(row, dict) and row.get("task") == wanted]
 
-    def _objects(self, picture: Picture, image: EncodedImage) -> list[LabelledObject] | None:
+    def _objects(self, picture: CocoImage, image: EncodedImage) -> list[LabelledObject] | None:
         """Return the annotations that are no crowd; None when one of them is not valid."""
         objects: list[LabelledObject] = []
         good = True
@@ -168,7 +168,7 @@ class _Reader:
         return LabelledObject(self.file.categories[annotation.category], box, mask)
 
     def _of_classes(
-        self, picture: Picture, image: EncodedImage, objects: list[LabelledObject]
+        self, picture: CocoImage, image: EncodedImage, objects: list[LabelledObject]
     ) -> Iterator[Sample]:
         names = self.file.categories
         unsure = picture.unsure_categories()
@@ -187,7 +187,7 @@ class _Reader:
         yield self._sample(f"{picture.id}", ", ".join(asked), answer, image, objects)
 
     def _of_object(
-        self, picture: Picture, image: EncodedImage, objects: list[LabelledObject]
+        self, picture: CocoImage, image: EncodedImage, objects: list[LabelledObject]
     ) -> Iterator[Sample]:
         counts = Counter(annotation.category for annotation in picture.annotations)
         unsure = picture.unsure_categories()
@@ -222,7 +222,7 @@ def _image_folder(path: Path) -> Path:
     return next((folder for folder in candidates if folder.is_dir()), path.parent)
 
 
-def _check_size(picture: Picture, image: EncodedImage) -> None:
+def _check_size(picture: CocoImage, image: EncodedImage) -> None:
     claimed = (picture.width, picture.height)
     if None not in claimed and claimed != (image.width, image.height):
         raise InputError(

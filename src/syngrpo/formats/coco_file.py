@@ -35,7 +35,7 @@ class Annotation:
 
 
 @dataclass(frozen=True)
-class Picture:
+class CocoImage:
     """One image with its annotations. ``extra`` are the keys that COCO does not define."""
 
     id: Key
@@ -65,7 +65,7 @@ class CocoFile:
     """``categories``: id → class name, without commas; ``pictures``: by id, in the file's order."""
 
     categories: dict[Key, str]
-    pictures: dict[Key, Picture]
+    pictures: dict[Key, CocoImage]
 
 
 def read_coco_file(path: Path, problems: Problems) -> CocoFile:
@@ -138,8 +138,8 @@ def _categories(values: list[Any], path: Path, problems: Problems) -> dict[Key, 
     return names
 
 
-def _pictures(values: list[Any], path: Path, problems: Problems) -> dict[Key, Picture]:
-    pictures: dict[Key, Picture] = {}
+def _pictures(values: list[Any], path: Path, problems: Problems) -> dict[Key, CocoImage]:
+    pictures: dict[Key, CocoImage] = {}
     for number, value in enumerate(values):
         place = f"{path}: images[{number}]"
         if not isinstance(value, dict) or not is_key(value.get("id")):
@@ -148,7 +148,7 @@ def _pictures(values: list[Any], path: Path, problems: Problems) -> dict[Key, Pi
             problems.add(place, f"image id {shown(value['id'])} is used before")
         else:
             extra = {key: item for key, item in value.items() if key not in USED_KEYS}
-            pictures[value["id"]] = Picture(
+            pictures[value["id"]] = CocoImage(
                 id=value["id"],
                 file_name=value.get("file_name"),
                 width=value.get("width"),
@@ -159,7 +159,7 @@ def _pictures(values: list[Any], path: Path, problems: Problems) -> dict[Key, Pi
 
 
 def _annotation(
-    value: Any, categories: dict[Key, str], pictures: dict[Key, Picture]
+    value: Any, categories: dict[Key, str], pictures: dict[Key, CocoImage]
 ) -> tuple[Key, Annotation]:
     """Return the id of its image and the annotation."""
     if not isinstance(value, dict):

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from syngrpo.formats.base import Format, Problems, ReadRequest
-from syngrpo.formats.coco_file import Annotation, Key, Picture, is_key, read_coco_file
+from syngrpo.formats.coco_file import Annotation, CocoImage, Key, is_key, read_coco_file
 from syngrpo.formats.image_files import ImageFolder
 from syngrpo.formats.masks import segmentation_mask
 from syngrpo.formats.sample_rows import checked_text
@@ -173,12 +173,12 @@ class _Instances:
         self._file = read_coco_file(path, problems)
         self._objects: dict[Key, dict[Key, LabelledObject]] = {}
 
-    def picture(self, image_id: Key) -> Picture:
+    def picture(self, image_id: Key) -> CocoImage:
         if image_id not in self._file.pictures:
             raise InputError(f"image_id {shown(image_id)} is no good image of {INSTANCES}")
         return self._file.pictures[image_id]
 
-    def objects(self, picture: Picture, image: EncodedImage) -> dict[Key, LabelledObject]:
+    def objects(self, picture: CocoImage, image: EncodedImage) -> dict[Key, LabelledObject]:
         """Return all annotations of an image, crowds among them, by their ids."""
         if picture.id not in self._objects:
             size = (picture.width, picture.height)

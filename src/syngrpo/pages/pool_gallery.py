@@ -42,7 +42,7 @@ class Member:
 
 
 @dataclass(frozen=True)
-class Family:
+class SeedFamily:
     """A picture and those painted from it, oldest first."""
 
     parent: Member
@@ -54,7 +54,7 @@ def open_pool(run_directory: Path) -> Pool | None:
     return Pool.open(run_directory) if (run_directory / FILE_NAME).is_file() else None
 
 
-def families(pool: Pool, count: int, children: int) -> list[Family]:
+def families(pool: Pool, count: int, children: int) -> list[SeedFamily]:
     """Return up to ``count`` parents with up to ``children`` children each.
 
     Parents with the most measured children come first, those of every dataset in turn; so do the
@@ -104,7 +104,7 @@ def early_and_late_descriptions(pool: Pool) -> tuple[list[str], list[str]]:
     return [text for (text,) in early], [text for (text,) in reversed(late)]
 
 
-def _family(pool: Pool, parent_id: str, limit: int) -> Family:
+def _family(pool: Pool, parent_id: str, limit: int) -> SeedFamily:
     parent = pool.get(parent_id)
     visits = pool.observations(parent_id)
     mean = sum(o.diversity for o in visits) / len(visits) if visits else None
@@ -112,7 +112,7 @@ def _family(pool: Pool, parent_id: str, limit: int) -> Family:
     members = [
         Member(c.sample, c.visits, c.diversity_mean, _scores(pool, c.job_id)) for c in children
     ]
-    return Family(Member(parent, len(visits), mean, {}), members)
+    return SeedFamily(Member(parent, len(visits), mean, {}), members)
 
 
 def _scores(pool: Pool, job_id: str | None) -> dict[str, float]:

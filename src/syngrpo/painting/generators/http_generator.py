@@ -27,7 +27,7 @@ from syngrpo.painting.generators.image_server import (
     Files,
     Form,
     ImageServer,
-    ServerOptions,
+    ImageServerOptions,
     Timing,
 )
 from syngrpo.painting.generators.sizes import SizeRule, fitted_image, repaint_mask, working_size
@@ -42,7 +42,7 @@ _OURS = ("image", "mask", "prompt", "model", "size", "response_format", "n", "st
 
 
 @dataclass(frozen=True, kw_only=True)
-class HttpOptions(ServerOptions):
+class HttpOptions(ImageServerOptions):
     """Which server paints, and how it is asked.
 
     Without ``sizes`` and ``multiple`` pictures are asked for in the size that is wanted. With

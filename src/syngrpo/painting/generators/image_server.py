@@ -44,7 +44,7 @@ Files = dict[str, tuple[str, bytes, str]]
 
 
 @dataclass(frozen=True, kw_only=True)
-class ServerOptions:
+class ImageServerOptions:
     """How an image server may be used. Times are in seconds."""
 
     api_key_env: str | None = option(
@@ -126,7 +126,7 @@ class ImageServer:
     the query of the URL, which could hold a secret."""
 
     def __init__(
-        self, url: httpx.URL, options: ServerOptions, timing: Timing = REAL_TIMING
+        self, url: httpx.URL, options: ImageServerOptions, timing: Timing = REAL_TIMING
     ) -> None:
         """Make no request and read no key yet. Requests are posted to ``url``."""
         self._url = url
@@ -298,7 +298,7 @@ class ImageServer:
         return url
 
 
-def pause_s(attempt: int, options: ServerOptions, after: float | None, chance: float) -> float:
+def pause_s(attempt: int, options: ImageServerOptions, after: float | None, chance: float) -> float:
     """Return the seconds to wait after failed attempt number ``attempt`` (from 1).
 
     The sum of what the server asked for (``after``), if it did, and a pause that doubles from

@@ -34,7 +34,7 @@ from syngrpo.workflow.on_ray.ray_ranks import (
     Printed,
     Rank,
     RankFailures,
-    Refused,
+    RankRefused,
     Started,
     Terminal,
     TrainFunction,
@@ -234,7 +234,7 @@ class _Follower:
                 self.console.file.write(text)
                 self.console.file.flush()
                 self.in_line = not text.endswith("\n")
-            case Refused(error):
+            case RankRefused(error):
                 raise error
             case Died(reasons):
                 self.deaths += 1

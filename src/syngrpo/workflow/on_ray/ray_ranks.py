@@ -42,7 +42,7 @@ class Printed:
 
 
 @dataclass(frozen=True)
-class Refused:
+class RankRefused:
     """A rank raised an error that the user has to correct. Restarting would not help."""
 
     error: Exception
@@ -55,7 +55,7 @@ class Died:
     reasons: dict[int, str]
 
 
-Message = Started | Printed | Refused | Died
+Message = Started | Printed | RankRefused | Died
 
 
 @dataclass(frozen=True)
@@ -95,11 +95,11 @@ class Rank:
         try:
             self.train(self.options, self.run_dir, True, self._console() if is_main else None)
         except InputError as error:
-            self.outbox.put(Refused(error))
+            self.outbox.put(RankRefused(error))
         except OSError as error:
             if not is_disk_full(error, self.run_dir):
                 raise
-            self.outbox.put(Refused(error))
+            self.outbox.put(RankRefused(error))
 
     def _console(self) -> Console:
         """Return a console that sends everything to the command's terminal."""
