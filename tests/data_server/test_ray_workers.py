@@ -20,7 +20,7 @@ from syngrpo.data_server.ray_cluster import TOKEN_MODE, RayCluster, needs
 from syngrpo.data_server.server_sink import ServerSink
 from syngrpo.data_server.synthesis_options import RemoteSettings, SynthesisSettings
 from syngrpo.painting.generators import make_generator
-from syngrpo.painting.judges.judge_options import JudgeOptions
+from syngrpo.painting.judges.panel import JudgeOptions
 from syngrpo.pool.jobs import JobRequest
 from syngrpo.pool.sampling import SamplingPolicy
 from syngrpo.pool.store import Pool

@@ -8,8 +8,7 @@ from syngrpo.options import read_options
 from syngrpo.painting.gate import Gate
 from syngrpo.painting.judges import JUDGES
 from syngrpo.painting.judges.base import Candidate, Verdict
-from syngrpo.painting.judges.judge_options import FurtherJudge, JudgeOptions
-from syngrpo.painting.judges.panel import load_judges
+from syngrpo.painting.judges.panel import FurtherJudge, JudgeOptions, load_judges
 from syngrpo.sample import InputError
 from syngrpo_rooms.dataset import rooms_samples
 

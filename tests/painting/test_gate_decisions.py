@@ -19,8 +19,7 @@ from syngrpo.boxes import decode_mask, encode_mask
 from syngrpo.painting.compositing import keep_mask
 from syngrpo.painting.gate import Gate, GateResult, GateThresholds
 from syngrpo.painting.judges.base import Candidate
-from syngrpo.painting.judges.judge_options import JudgeOptions
-from syngrpo.painting.judges.panel import judges_of
+from syngrpo.painting.judges.panel import JudgeOptions, judges_of
 from syngrpo.sample import LabelledObject, Sample
 from syngrpo_rooms.dataset import rooms_samples
 from syngrpo_rooms.descriptions import random_description

@@ -15,7 +15,6 @@ from tiny_judges import TINY_JUDGES, save_judge
 from syngrpo.boxes import area, box_mask, decode_mask, mask_box
 from syngrpo.painting.compositing import keep_mask
 from syngrpo.painting.gate import Gate
-from syngrpo.painting.judges.judge_options import JudgeOptions
 from syngrpo.painting.judges.judging_models import (
     BoxSegmenter,
     OpenVocabularyDetector,
@@ -24,7 +23,7 @@ from syngrpo.painting.judges.judging_models import (
     load_similarity,
 )
 from syngrpo.painting.judges.object_extent import with_masks
-from syngrpo.painting.judges.panel import load_judges
+from syngrpo.painting.judges.panel import JudgeOptions, load_judges
 from syngrpo.sample import Box, InputError, Sample
 from syngrpo_rooms.dataset import rooms_samples
 
@@ -262,8 +261,7 @@ def test_a_damaged_checkpoint_is_named(checkpoints: dict[str, str], tmp_path: Pa
 def test_a_gate_without_models_needs_no_torch() -> None:
     program = (
         "import sys; from syngrpo.painting.gate import Gate; "
-        "from syngrpo.painting.judges.judge_options import JudgeOptions; "
-        "from syngrpo.painting.judges.panel import load_judges; "
+        "from syngrpo.painting.judges.panel import JudgeOptions, load_judges; "
         "Gate(judges=load_judges(JudgeOptions())); "
         "sys.exit(bool({'torch', 'transformers'} & set(sys.modules)))"
     )

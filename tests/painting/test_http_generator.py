@@ -610,7 +610,7 @@ def test_the_fingerprint_names_what_changes_pictures() -> None:
         ({"url": "ftp://host/x"}, "http:// or https://"),
         ({"url": "http://host/v1"}, "add /v1/images/edits"),
         ({"url": "http://host:8000"}, "add /v1/images/edits"),
-        ({"url": "http://host:port/x"}, "url is not one"),
+        ({"url": "http://host:port/x"}, "url is not a URL"),
         ({"url": "http://host:99999/x"}, "a host and port"),
         ({"url": f"http://me:{KEY}@host/x"}, "api_key_env"),
         ({"mask": "black"}, "'transparent' or 'white'"),

@@ -16,7 +16,7 @@ from syngrpo.options import option
 from syngrpo.painting.gate import GateThresholds
 from syngrpo.painting.generators import GENERATORS, make_generator
 from syngrpo.painting.generators.base import Generator
-from syngrpo.painting.judges.judge_options import JudgeOptions
+from syngrpo.painting.judges.panel import JudgeOptions
 from syngrpo.painting.painting_request import Canvas
 from syngrpo.sample import InputError
 from syngrpo.serving.http_client import ServerAddress, check_url

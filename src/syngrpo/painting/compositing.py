@@ -1,4 +1,4 @@
-"""Which pixels of a picture are kept, and how they are put into the painted one.
+"""Finds the pixels of a picture that are kept, and pastes them into the painted one.
 
 Arrays are in pixels of the original image: images uint8 (H, W, 3) RGB, masks bool (H, W).
 """
@@ -19,7 +19,8 @@ would tell the generator about it."""
 
 
 def keep_mask(sample: Sample, keep: Sequence[int] | None = None) -> np.ndarray:
-    """Return bool (H, W): the union of the objects' masks, or of their boxes where there is none.
+    """Return bool (H, W), true on the pixels of the objects: the union of their masks, and of the
+    boxes of those without a mask.
 
     ``keep`` are indices into ``sample.objects``; None for all of them. Raises InputError when a
     mask has another size than the image.
@@ -65,10 +66,10 @@ def composite(
     ``feather`` pixels away from it (in rows and columns), the original fades into the generated
     picture linearly; 0 pastes hard edges.
 
-    ``returned``, of any size, is the original as the generator itself would reproduce it (see
-    ``Generator.round_trip``), and ``share`` in [0, 1] how much of the difference the pasted pixels
-    take, so that no seam between unlike pixel statistics marks them. They are then no longer those
-    of the original: the gate needs a ``max_kept_difference``.
+    ``returned``, of any size, is the original after it went through the generator's autoencoder
+    (see ``Generator.round_trip``). The pasted pixels are moved towards it by ``share`` in [0, 1] of
+    the difference, so that their statistics resemble those of the painted ones and no seam shows
+    where they end. They then differ from the original: the gate needs a ``max_kept_difference``.
     """
     generated = resized_to(generated, keep)
     if returned is not None:
@@ -76,7 +77,8 @@ def composite(
         original = np.rint(original + (returned - original) * share).astype(np.uint8)
     blend = generated
     if feather > 0:
-        # On a straight edge a box blur is one half, and one radius away from it zero.
+        # A box blur of a straight edge is 1/2 on the edge and 0 one radius outside it; doubled,
+        # it falls from 1 to 0 over the feather.
         blurred = Image.fromarray(keep.astype(np.uint8) * 255).filter(ImageFilter.BoxBlur(feather))
         weight = np.minimum(np.asarray(blurred, dtype=np.float32) * (2 / 255), 1)[..., None]
         blend = np.rint(generated + (original.astype(np.float32) - generated) * weight)

@@ -17,14 +17,15 @@ from syngrpo.sample import LabelledObject, Sample
 from syngrpo.tasks import get_task
 
 _STREAM = 11
-"""Separates this random stream from the painter's, which has the same seed."""
+"""Makes these random numbers independent of the generator's, which start from the same seed."""
 
 
 def displacement(sample: Sample, seed: int, share: float) -> int:
-    """Return by how many pixels the objects move to the right, drawn from ``seed``.
+    """Return by how many pixels the objects move to the right (to the left where it is negative).
 
-    At most ``share`` of the width to either side, and never so far that something kept leaves the
-    picture. 0 when something kept touches the left or right edge, where it may be cut off.
+    The number is drawn from ``seed``. It is at most ``share`` of the width, and never so much that
+    a kept object leaves the picture. It is 0 when a kept object touches the left or right edge,
+    because part of it may lie outside the picture.
     """
     keep = get_task(sample.task).constraints(sample).keep
     if share == 0 or not keep:
@@ -49,8 +50,8 @@ def with_labels_moved(sample: Sample, right: int) -> Sample:
 
 
 def moved_pixels(pixels: np.ndarray, right: int) -> np.ndarray:
-    """Move (H, W, 3) by ``right`` pixels. The column at the edge is repeated, so that a feather
-    that reaches there blends in the old background, not black."""
+    """Move (H, W, 3) by ``right`` pixels. The freed columns repeat the column at the edge, so that
+    a feather that reaches them blends with the old background instead of black."""
     columns = np.arange(pixels.shape[1]) - right
     return pixels[:, columns.clip(0, pixels.shape[1] - 1)]
 
@@ -63,7 +64,7 @@ def _moved(thing: LabelledObject, right: int) -> LabelledObject:
 
 
 def _moved_mask(mask: np.ndarray, right: int) -> np.ndarray:
-    """Move a mask; the pixels that come in are False."""
+    """Move bool (H, W) by ``right`` pixels. The freed columns are False."""
     rolled = np.roll(mask, right, axis=1)
     rolled[:, slice(0, right) if right >= 0 else slice(right, None)] = False
     return rolled

@@ -1,8 +1,8 @@
-"""The gate: a painted picture joins the pool only if its labels still hold. See docs/gate.md.
+"""The gate admits a painted picture to the pool only if its labels still hold. See docs/gate.md.
 
-The checks of pixels are here; those that need models are in ``judges/``. Checks run cheapest first
-and stop at the first that fails; every score that was computed is kept. Without models nothing
-here needs torch.
+``painter`` calls ``Gate.judge`` for each picture. The checks of pixels are in this module, those
+that need models in ``judges/``. Checks run cheapest first and stop at the first that fails; every
+score that was computed is kept. Without models torch is not imported.
 """
 
 from __future__ import annotations
@@ -28,29 +28,32 @@ class GateThresholds:
     """When a painted picture is rejected. Differences are in grey levels, 0 to 255."""
 
     min_background: float = option(
-        0.02, "share of the image that is not kept, at least", ge=0, lt=1
+        0.02, "smallest share of the image that must be background (not kept)", ge=0, lt=1
     )
     min_change: float = option(
-        4.0, "mean absolute difference to the parent outside the kept objects, at least", ge=0
+        4.0, "smallest mean absolute difference to the parent outside the kept objects", ge=0
     )
     min_distance: float = option(
-        5.0, "perceptual distance to the parent and to every other child of it, at least", ge=0
+        5.0, "smallest perceptual distance to the parent and to each of its other children", ge=0
     )
     max_kept_difference: float = option(
         0.0,
-        "grey levels by which a kept pixel may differ from the parent, at most; for round_trip",
+        "grey levels by which a kept pixel may differ from the parent; raise it for round_trip",
         ge=0,
         le=255,
     )
     min_object_fit: float = option(
-        0.7, "IoU of a label's box with the box of its kept pixels, at least", ge=0, le=1
+        0.7, "smallest IoU of a label's box with the box around its kept pixels", ge=0, le=1
     )
 
 
 @dataclass(frozen=True)
 class GateResult:
-    """``reason`` names the first check that failed, None when the picture is admitted; ``hash`` is
-    the child's perceptual hash, empty when it is rejected."""
+    """What the gate decided about one picture.
+
+    ``reason`` names the first check that failed, None when the picture is admitted. ``hash`` is the
+    child's perceptual hash, empty when it is rejected.
+    """
 
     reason: str | None
     scores: Scores
@@ -64,10 +67,10 @@ class GateResult:
 def perceptual_hash(image: np.ndarray, keep: np.ndarray) -> bytes:
     """Return a hash of the surroundings alone, small enough to be compared with every sibling's.
 
-    It holds, for each of HASH_SIDE x HASH_SIDE cells, the mean red, green and blue and the contrast
-    (standard deviation of the grey level) of its pixels outside ``keep``: 4 bytes a cell, zeros for
-    a cell that is all kept. This is a block-mean image hash (Yang, Gu, Niu 2006) that keeps the
-    values instead of one bit each, because surroundings may differ in colour alone.
+    For each of HASH_SIDE x HASH_SIDE cells it holds the mean red, green and blue and the contrast
+    (standard deviation of the grey level) of the pixels outside ``keep``: 4 bytes a cell, zeros for
+    a cell whose pixels are all kept. This is a block-mean image hash (Yang, Gu, Niu 2006) that
+    stores the means instead of one bit each, because surroundings may differ in colour alone.
     """
     background = ~keep
     grey = np.asarray(Image.fromarray(image).convert("L"), dtype=np.float32)
@@ -88,8 +91,8 @@ def _shrink(plane: np.ndarray) -> np.ndarray:
 
 
 def hash_distance(first: bytes, second: bytes) -> float:
-    """Return the root mean square difference of two perceptual hashes, in grey levels, over the
-    cells that are not all kept in both."""
+    """Return the root mean square difference of two perceptual hashes, in grey levels. Cells whose
+    pixels are all kept in both pictures do not count."""
     a = np.frombuffer(first, dtype=np.uint8).reshape(-1, 4).astype(np.float32)
     b = np.frombuffer(second, dtype=np.uint8).reshape(-1, 4).astype(np.float32)
     seen = a.any(axis=1) | b.any(axis=1)
@@ -106,9 +109,10 @@ class Gate:
         self.judges = judges if judges is not None else judges_of()
 
     def judge(self, candidate: Candidate) -> GateResult:
-        """Check the pixels, then whether each label still has its object, then ask the judges.
+        """Check the pixels, then whether each label still fits its object, then ask the judges.
 
-        Reasons, in this order: those of ``check``, ``label_cropped``, those of the judges.
+        The result's reason is one of, in this order: those of ``check``, ``label_cropped``, those
+        of the judges.
         """
         boxes = [thing.box for thing in candidate.objects]
         pictures = (candidate.original, candidate.child, candidate.keep)
@@ -129,14 +133,14 @@ class Gate:
         siblings: Sequence[bytes] = (),
         boxes: Sequence[Box] = (),
     ) -> GateResult:
-        """Run the checks that need neither models nor masks.
+        """Run the checks that need neither models nor masks of objects.
 
-        Compares uint8 (H, W, 3) ``child``, as decoded from what will be stored, with ``parent``.
-        ``keep`` is bool (H, W) over the parent, ``siblings`` are perceptual hashes of the parent's
-        other children, ``boxes`` the child's labels in its pixels.
+        Compares ``child``, uint8 (H, W, 3) as decoded from what will be stored, with ``parent``.
+        ``keep`` is bool (H, W), true on the kept pixels, ``siblings`` are perceptual hashes of the
+        parent's other children, ``boxes`` the child's labels in pixels of the child.
 
-        Reasons, in this order: ``size``, ``box_bounds``, ``kept_pixels``, ``background_unchanged``,
-        ``near_duplicate``.
+        The result's reason is one of, in this order: ``size``, ``box_bounds``, ``kept_pixels``,
+        ``background_unchanged``, ``near_duplicate``.
         """
         scores: Scores = {"same_size": float(child.shape == parent.shape)}
         if child.shape != parent.shape:

@@ -1,7 +1,7 @@
 """Paints one job: from a description to a picture that passed the gate, or to a rejection.
 
-Inline synthesis, workers beside the pool and workers on other hosts all use ``Painter``. Where jobs
-come from and where results go is the business of ``data_server``.
+Inline synthesis, workers beside the pool and workers on other hosts all use ``Painter``.
+``data_server`` takes the jobs from the pool and stores the results.
 """
 
 from __future__ import annotations
@@ -34,22 +34,25 @@ from syngrpo.sample import EncodedImage, InputError
 log = logging.getLogger(__name__)
 
 LEAST_SIDE = 128
-"""Pixels. A device that cannot hold pictures of this side cannot paint at all."""
+"""Pixels. When the device cannot hold a picture, sides are not limited to less than this: the job
+fails instead."""
 
 
 @dataclass(frozen=True)
 class Failed:
-    """An attempt that counts as the job's failure; ``error`` is the traceback."""
+    """An error while painting; it counts as a failed attempt of the job. ``error`` is the
+    traceback."""
 
     error: str
 
 
 class HandedBack:
-    """The device could not hold the picture. The job can be painted again, smaller."""
+    """The device could not hold the picture. This counts as no attempt: the job may be painted
+    again, now in a smaller size."""
 
 
 class Painter:
-    """A generator and the judges of what it paints, ready for any job."""
+    """Paints jobs with one generator and lets one set of judges look at each picture."""
 
     def __init__(self, generator: Generator, judges: Judges | None = None) -> None:
         self.fingerprint = generator.fingerprint
@@ -57,14 +60,15 @@ class Painter:
         self._judges = judges
 
     def load(self) -> None:
-        """Load the generator's weights, if it has some. Raises InputError when that fails."""
+        """Load the generator's weights, if it has any. Raises InputError when that fails."""
         self._generator.load()
 
     def paint(self, request: PaintingRequest) -> Result | Failed | HandedBack:
         """Paint one job.
 
-        Any error of the generator is returned as Failed. After OutOfMemory all further pictures are
-        painted smaller and this job is handed back, until the pictures cannot become smaller.
+        Any error of the generator is returned as Failed. After OutOfMemory this job is handed back
+        and all further pictures are painted smaller; when they cannot become smaller, the job
+        fails.
         """
         try:
             return synthesize(request, self._generator, Gate(request.thresholds, self._judges))
@@ -74,8 +78,8 @@ class Painter:
             return Failed(traceback.format_exc())
 
     def _smaller(self, error: OutOfMemory) -> bool:
-        """Lower the limit of the generator's sides by a quarter. Return False when it has no such
-        limit, or when the sides would become too small."""
+        """Limit the generator's sides to three quarters of the longer one that did not fit. Return
+        False when the generator has no such limit or the sides would become too small."""
         side = max(error.size) * 3 // 4
         if side < LEAST_SIDE or not self._generator.limit_side(side):
             return False
@@ -113,7 +117,7 @@ def synthesize(request: PaintingRequest, generator: Generator, gate: Gate) -> Re
         constraints=constraints,
         original=original,
         painted=painted,
-        child=child,  # PNG: what will be decoded is what was encoded
+        child=child,  # stored as PNG, which is lossless: the decoded picture is the same
         keep=keep,
         description=job.description,
         siblings=request.siblings,
@@ -142,7 +146,8 @@ def _put_together(
 def _generation_request(
     original: np.ndarray, keep: np.ndarray, prompt: str, seed: int, max_side: int
 ) -> GenerationRequest:
-    """Return the request in the picture's size, or shrunk so that its longer side is max_side."""
+    """Return the generator's request in the picture's size. A picture whose longer side is more
+    than ``max_side`` pixels is shrunk to that."""
     height, width = keep.shape
     image = erase_background(original, keep)
     scale = min(1.0, max_side / max(width, height))

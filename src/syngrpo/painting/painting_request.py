@@ -23,18 +23,19 @@ class Canvas:
         ge=0,
     )
     max_side: int = option(
-        1024, "pixels of the longer side of what the generator paints, at most", ge=16
+        1024, "largest side in pixels that the generator is asked to paint", ge=16
     )
     round_trip: float = option(
         0.0,
-        "share of each kept pixel that is replaced by what the generator's autoencoder makes of it",
+        "share of each kept pixel's value that is taken from the original after it went through "
+        "the generator's autoencoder; 0: kept pixels stay exact",
         ge=0,
         le=1,
     )
     displacement: float = option(
         0.0,
-        "share of the width by which labelled objects may move sideways together, "
-        "their labels with them; not for questions about places in the picture",
+        "share of the width by which all labelled objects of a picture, and their labels, may move "
+        "sideways together; leave it at 0 for questions that ask where something is",
         ge=0,
         lt=1,
     )
@@ -42,11 +43,11 @@ class Canvas:
 
 @dataclass(frozen=True)
 class PaintingRequest:
-    """One job with all that a painter needs for it.
+    """One job with everything that a painter needs to do it.
 
-    ``parent`` is the sample whose surroundings are painted anew, ``constraints`` what must stay of
-    it. ``siblings`` are perceptual hashes (see ``gate.perceptual_hash``) of the parent's other
-    children. ``thresholds`` are those of the gate.
+    ``parent`` is the sample whose surroundings are painted anew; ``constraints`` say which of its
+    objects must stay. ``siblings`` are perceptual hashes (see ``gate.perceptual_hash``) of the
+    parent's other children. ``thresholds`` are those of the gate.
     """
 
     job: Job
@@ -62,8 +63,8 @@ class Painted:
     """A picture that passed the gate.
 
     ``image`` is the picture as it will be stored, ``prompt`` the text that the generator was given,
-    ``hash`` the picture's perceptual hash, ``scores`` every score of the gate, and ``right`` by how
-    many pixels its objects are further right than the parent's.
+    ``hash`` the picture's perceptual hash and ``scores`` every score of the gate. The objects stand
+    ``right`` pixels further right than the parent's (further left where it is negative).
     """
 
     image: EncodedImage

@@ -28,7 +28,7 @@ ROOM_TYPES = (
     *("basement", "cellar", "garage", "workshop", "laundry room", "storage room", "gym", "lounge"),
     *("classroom", "meeting room", "waiting room", "hotel room", "restaurant", "conservatory"),
 )
-"""Names that are removed from a description when the constraints' phrase is another of them."""
+"""Room types. When the constraints' phrase names one, all others are removed from a description."""
 
 _KEPT = ". Keep unchanged: "
 
@@ -97,7 +97,7 @@ def _other_room_types(phrase: str) -> list[str]:
 
 def without_names(prompt: str) -> str:
     """Return a prompt of ``build_prompt`` without the names of the kept objects, for a generator
-    that takes every word for the surroundings."""
+    that reads every word as a description of the surroundings."""
     surroundings, _, names = prompt.rpartition(_KEPT)
     return surroundings or names
 
@@ -117,9 +117,9 @@ def strip_classes(text: str, labels: Iterable[str]) -> str:
 def _forms(noun: str) -> set[str]:
     """Return the noun, what may be its plurals and, if it looks like a plural, its singulars.
 
-    A wrong form does no harm, but a form that is missing leaves a name in the prompt, and the
-    generator may then paint a thing that makes a label false. (A library for plurals returns one
-    form each, and takes a worker seconds to import.)
+    A form that is no word does no harm. A form that is missing leaves a name in the prompt, and the
+    generator may then paint an object that makes a label wrong. (inflect is not used here, because
+    it returns one form each and takes a second to import.)
     """
     forms = {noun, noun + "s", noun + "es"}
     for singular, plural in _IRREGULAR:

@@ -63,7 +63,7 @@ WEATHER = (
 
 
 class PhotographDescriber:
-    """Draws a place, inside or outside, and what it looks like: 6 to 16 words."""
+    """Picks a place, inside or outside, and what it looks like at random: 6 to 16 words."""
 
     def describe(self, sample: Sample, rng: np.random.Generator) -> str:
         """Describe surroundings that do not depend on the sample."""

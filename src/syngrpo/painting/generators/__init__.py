@@ -1,16 +1,16 @@
-"""Image generators: they paint new surroundings around the kept objects of a picture.
+"""Image generators paint new surroundings around the kept objects of a picture.
 
 ``base`` says what a generator is; ``make_generator`` makes one from the name and the options that
-the configuration gives. A data server's workers and inline synthesis do that once each, and then
-call it through ``painting.painter``. Built in are
+the configuration gives. Each worker of a data server, and inline synthesis, makes one generator and
+calls it through ``painting.painter``. Built in are
 
 - ``noop`` (in ``base``): coloured blocks, for tests and benchmarks;
 - ``diffusers`` and its presets (``diffusers_options``, ``diffusers_generator``, and
   ``diffusers_pipeline``, which alone imports torch): inpainting pipelines on a device of this host;
-- ``http`` (``http_generator``, and ``image_server`` for the way there): a server with OpenAI's
-  image edit API.
+- ``http`` (``http_generator`` writes the requests, ``image_server`` sends them and reads the
+  answers): a server with OpenAI's image edit API.
 
-``sizes`` fits requests to the sizes a model can paint. Start reading at ``base``.
+``sizes`` brings requests to sizes that a model can paint. Start reading at ``base``.
 """
 
 from __future__ import annotations
@@ -47,9 +47,9 @@ NO_OPTIONS: Mapping[str, Any] = MappingProxyType({})
 def make_generator(name: str, options: Mapping[str, Any] = NO_OPTIONS) -> Generator:
     """Return the generator with this name, called with these options as keyword arguments.
 
-    ``name`` is one of GENERATORS or ``package.module:name``, a class or a function; only the user's
-    configuration and command line may give it. Raises InputError for a name that is unknown and for
-    options that do not fit.
+    ``name`` is one of GENERATORS, or ``package.module:name`` of a class or a function. It must come
+    from the user's configuration or command line, because it can import any module. Raises
+    InputError for a name that is unknown and for options that the generator does not take.
     """
     make = GENERATORS.load(name)
     kind = make.Options if isinstance(make, type) and issubclass(make, Generator) else None

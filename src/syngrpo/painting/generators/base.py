@@ -44,9 +44,9 @@ class GenerationRequest:
 class Generator(ABC):
     """Paints new surroundings around kept objects. Subclass it to write one of your own.
 
-    A worker makes one generator, calls ``load`` once, and then ``generate`` again and again, from
-    one thread. The pixels under ``keep`` are pasted back afterwards by the caller, so a generator
-    may paint over them. ``docs/extending.md`` shows a complete example.
+    A worker makes one generator, calls ``load`` once, and then ``generate`` for each job, from one
+    thread. The caller pastes the pixels under ``keep`` back afterwards, so a generator may paint
+    over them. ``docs/extending.md`` shows a complete example.
     """
 
     Options: ClassVar[type[Any] | None] = None
@@ -54,10 +54,12 @@ class Generator(ABC):
     ``syngrpo.options.option``. Without it the arguments are checked by the signature alone."""
 
     wants_gpu: ClassVar[bool] = True
-    """Whether a GPU makes it faster. If so, each worker on a Ray cluster with GPUs reserves one."""
+    """Whether a GPU makes the generator faster. If so, each of its workers on a Ray cluster with
+    GPUs reserves one."""
 
     fingerprint: str
-    """Names the generator and everything that changes what it paints (weights, steps, …)."""
+    """A text that names the generator and changes with everything that changes its pictures
+    (weights, steps, …)."""
 
     @abstractmethod
     def generate(self, requests: Sequence[GenerationRequest]) -> list[np.ndarray]:
@@ -81,13 +83,14 @@ class Generator(ABC):
         return False
 
     def round_trip(self, image: np.ndarray) -> np.ndarray | None:
-        """Return uint8 (H, W, 3) ``image`` as the generator itself would reproduce it, for example
-        encoded and decoded by its autoencoder, in any size. None if it has no such thing."""
+        """Return ``image``, uint8 (H, W, 3), encoded and decoded by the generator's autoencoder, in
+        any size. None if it has no autoencoder."""
         return None
 
 
 class NoopGenerator(Generator):
-    """Paints coloured blocks drawn from the seed. For tests, and for benchmarks of the rest."""
+    """Paints coloured blocks drawn from the seed. For tests, and for benchmarks of everything but
+    the generator."""
 
     wants_gpu = False
     fingerprint = "noop-1"

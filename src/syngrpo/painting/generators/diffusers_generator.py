@@ -1,8 +1,9 @@
-"""Surroundings painted by an inpainting pipeline of diffusers: see docs/generators.md.
+"""The generator ``diffusers`` and its presets: an inpainting pipeline of diffusers paints the
+surroundings. See docs/generators.md.
 
 The generator finds the model, names it in its fingerprint and hands requests to the pipeline in
 batches. ``diffusers_pipeline``, which imports torch and diffusers, is imported only when the model
-is loaded: workers of other generators start without it, and a fingerprint needs no weights.
+is loaded, because the trainer needs the fingerprint alone.
 """
 
 from __future__ import annotations
@@ -27,18 +28,19 @@ if TYPE_CHECKING:
     from syngrpo.painting.generators.diffusers_pipeline import LoadedPipeline
 
 MODEL_INDEX = "model_index.json"
-"""The file that makes a directory a diffusers model."""
+"""The file that every directory with a diffusers model has."""
 REVISION = 1
-"""Counts the changes of how requests are handed to a pipeline that change pictures."""
+"""Part of the fingerprint. Raise it when the pipeline is called in a way that changes pictures."""
 _SAMPLED = 1 << 16
-"""Bytes read at each of three places of a file of weights, to identify it."""
+"""Bytes that are read at each of three places of a weights file to identify it."""
 _WEIGHTS = {".safetensors", ".bin", ".pt", ".ckpt", ".gguf"}
 
 
 @dataclass(frozen=True)
 class Weights:
     """Weights that were found but not loaded. ``source`` and ``revision`` are what
-    ``from_pretrained`` takes. ``identity`` changes with the weights, not with their place."""
+    ``from_pretrained`` takes. ``identity`` changes with the weights, not with the directory they
+    are in."""
 
     source: str
     revision: str | None
@@ -46,22 +48,22 @@ class Weights:
 
 
 class DiffusersGenerator(Generator):
-    """Paints with a pipeline of diffusers. Pictures come in the sizes that its model can paint, not
-    in those asked for.
+    """Paints with a pipeline of diffusers. A picture has the size nearest to the requested one that
+    the model can paint.
 
-    The noise of a picture is drawn from its request's seed alone, on the CPU, so that it is the
-    same on every device and in every batch.
+    The noise of a picture is drawn on the CPU from its request's seed alone, so that it is the same
+    on every device and in every batch.
     """
 
     Options = DiffusersOptions
     preset: ClassVar[str | None] = None
-    """The preset that is used unless the options name another or a pipeline."""
+    """The preset that is used if the options name none."""
 
     def __init__(self, **options: Any) -> None:
         """Find the model without loading it. ``options`` are those of DiffusersOptions.
 
-        Raises InputError when diffusers is not installed, an option makes no sense or there is no
-        such model.
+        Raises InputError when diffusers is not installed, options contradict each other or the
+        model does not exist.
         """
         try:
             version = importlib.metadata.version("diffusers")
@@ -79,11 +81,11 @@ class DiffusersGenerator(Generator):
         self.fingerprint = _fingerprint(self._plan, self._weights, self._lora, version)
 
     def load(self) -> None:
-        """Raises InputError when the model cannot be loaded."""
+        """Load the pipeline. Raises InputError when that is not possible."""
         self.loaded()
 
     def loaded(self) -> LoadedPipeline:
-        """Return the pipeline, which is loaded the first time. Raises InputError as ``load``."""
+        """Return the pipeline; load it at the first call. Raises InputError as ``load`` does."""
         if self._loaded is None:
             from syngrpo.painting.generators.diffusers_pipeline import LoadedPipeline
 
@@ -96,21 +98,23 @@ class DiffusersGenerator(Generator):
         return self._loaded
 
     def limit_side(self, side: int) -> bool:
-        """A side is never limited to less than the smallest that the model can paint."""
+        """Paint no picture with a side of more than ``side`` pixels from now on, or than the
+        smallest side that the model can paint, if that is longer. Returns True."""
         self._longest = side
         return True
 
     def size_for(self, wanted: tuple[int, int]) -> tuple[int, int]:
-        """Return the (width, height) in which a picture of the ``wanted`` one is painted."""
+        """Return the (width, height) that is painted when the request wants ``wanted``."""
         rule = self._plan.preset.size
         step = math.lcm(rule.multiple, self.loaded().cell)
         return working_size(wanted, replace(rule, multiple=step), self._longest)
 
     def generate(self, requests: Sequence[GenerationRequest]) -> list[np.ndarray]:
-        """Each picture is uint8 (H', W', 3) of ``size_for`` its request's size.
+        """Paint the requests in batches of equal size; return one uint8 (H', W', 3) for each.
 
-        Raises OutOfMemory when the device cannot hold even one of the pictures, and ValueError for
-        pixels that are not numbers and for a picture that a safety checker blackened.
+        When the device cannot hold a batch, this and all later batches are halved. Raises
+        OutOfMemory when it cannot hold a single picture, and ValueError for pixels that are NaN or
+        infinite and for a picture that a safety checker blackened.
         """
         groups: dict[tuple[int, int], list[int]] = {}
         for index, request in enumerate(requests):
@@ -124,7 +128,7 @@ class DiffusersGenerator(Generator):
                 except OutOfMemory:
                     if len(now) == 1:
                         raise
-                    self._batch = len(now) // 2  # fewer at a time are the same pictures
+                    self._batch = len(now) // 2  # the pictures do not depend on the batch
                     continue
                 painted.update(zip(now, map(self._to_bytes, pictures), strict=True))
                 del waiting[: len(now)]
@@ -133,16 +137,17 @@ class DiffusersGenerator(Generator):
     def round_trip(self, image: np.ndarray) -> np.ndarray:
         """Encode and decode uint8 (H, W, 3) with the model's autoencoder, in the same size.
 
-        Painted pixels have the statistics of its decoder; kept pixels that went through it have
-        them too, but are no longer exact. Raises OutOfMemory and ValueError as ``generate``.
+        Painted pixels have statistics that come from the decoder; so have kept pixels that went
+        through it, which are then no longer exact. Raises OutOfMemory and ValueError as
+        ``generate`` does.
         """
         return self._to_bytes(self.loaded().round_trip(image))
 
     def _to_bytes(self, picture: np.ndarray) -> np.ndarray:
         if not np.isfinite(picture).all():
             raise ValueError(
-                f"generator {self.fingerprint} painted pixels that are not numbers, as models do "
-                f"that overflow in {self._plan.preset.dtype}; set dtype to bfloat16 or float32"
+                f"generator {self.fingerprint} painted pixels that are NaN or infinite, because "
+                f"{self._plan.preset.dtype} overflowed; set dtype to bfloat16 or float32"
             )
         return np.rint(picture * 255).astype(np.uint8)
 
@@ -164,7 +169,8 @@ class SdxlInpaint(DiffusersGenerator):
 
 
 def _fingerprint(chosen: Plan, weights: Weights, lora: Weights | None, version: str) -> str:
-    """Names everything that changes a picture, except for the rounding of a device."""
+    """Return a text that changes with everything that changes a picture, except for the rounding of
+    a device."""
     preset = chosen.preset
     few = preset.lora if lora is not None else None
     parts = {
@@ -187,10 +193,11 @@ def _fingerprint(chosen: Plan, weights: Weights, lora: Weights | None, version: 
 
 
 def find_model(model: str) -> Weights:
-    """Find a directory with a model_index.json, or the commit of an id on the Hugging Face hub.
+    """Return the weights in a directory with a model_index.json, or of an id on the Hugging Face
+    hub with its commit.
 
-    The hub is asked only if this machine has no copy; only the model's index is fetched. Raises
-    InputError when there is no such model.
+    The hub is asked only if its cache on this machine has no copy, and only the model's index is
+    downloaded. Raises InputError when there is no such model.
     """
     folder = Path(model).expanduser()
     if folder.is_dir():
@@ -206,7 +213,8 @@ def find_model(model: str) -> Weights:
 
 
 def find_lora(lora: str) -> Weights:
-    """Find a file, or the one in a directory. Raises InputError when there is none."""
+    """Return the weights in a file, or in a directory with one file. Raises InputError when there
+    is no such file."""
     path = Path(lora).expanduser()
     files = sorted(path.glob("*.safetensors")) if path.is_dir() else [path]
     if len(files) != 1 or not files[0].is_file():
@@ -219,8 +227,9 @@ def find_lora(lora: str) -> Weights:
 def identify(path: Path) -> str:
     """Return 12 hexadecimal digits that identify the content of a file or a folder.
 
-    Files of weights are identified by their size and by samples from the start, the middle and the
-    end, other files by their whole content, so that a model of 20 GB takes milliseconds.
+    A weights file is identified by its size and by samples from the start, the middle and the end,
+    any other file by its whole content, so that a model of 20 GB is identified in milliseconds.
+    Hidden files and ``.md`` files do not count.
     """
     digest = hashlib.sha256()
     files = sorted(f for f in path.rglob("*") if f.is_file()) if path.is_dir() else [path]

@@ -21,20 +21,22 @@ _T = TypeVar("_T")
 
 @dataclass(frozen=True)
 class DiffusersOptions:
-    """Which pipeline paints, and how. None leaves a value to the preset."""
+    """Which pipeline paints, and how. None: the value of the preset."""
 
     preset: str | None = option(
         None, "flux2-klein, z-image-turbo, qwen-image-inpaint or sdxl-inpaint; null: flux2-klein"
     )
     pipeline: str | None = option(
-        None, "instead of a preset, any inpainting class of diffusers; needs a model"
+        None, "an inpainting class of diffusers, used instead of a preset; needs model"
     )
     model: str | None = option(
         None, "directory in diffusers' format or id on the Hugging Face hub; null: the preset's"
     )
-    device: str = option("auto", '"cuda", "cuda:1", "cpu"; auto: the accelerator if there is one')
+    device: str = option(
+        "auto", '"cuda", "cuda:1" or "cpu"; auto: the accelerator if there is one, else the CPU'
+    )
     dtype: Literal["bfloat16", "float16", "float32"] | None = option(
-        None, "of the weights; null: the preset's"
+        None, "number format of the weights; null: the preset's"
     )
     steps: int | None = option(None, "denoising steps; null: the preset's", ge=1)
     guidance: float | None = option(None, "scale of classifier-free guidance; null: the preset's")
@@ -43,26 +45,27 @@ class DiffusersOptions:
     )
     negative_prompt: str | None = option(None, "what not to paint; null: the preset's")
     min_pixels: int | None = option(
-        None, "area in which a picture is painted, at least; null: the preset's", ge=1
+        None, "smallest area in pixels in which a picture is painted; null: the preset's", ge=1
     )
     max_pixels: int | None = option(
-        None, "area in which a picture is painted, at most; null: the preset's", ge=1
+        None, "largest area in pixels in which a picture is painted; null: the preset's", ge=1
     )
     batch: int = option(
         1,
-        "requests of equal size painted at a time; above 1 a picture may differ by rounding, "
-        "depending on what it is painted with",
+        "requests of equal size that are painted together; above 1, rounding may differ with the "
+        "other pictures of the batch",
         ge=1,
     )
-    lora: str | None = option(None, "file, or directory with one file, with LoRA weights")
+    lora: str | None = option(None, "file with LoRA weights, or directory with one such file")
     cpu_offload: bool = option(
-        False, "keep only the part of the model that is at work on the device"
+        False, "keep only the part of the model on the device that is computing, to save memory"
     )
 
 
 @dataclass(frozen=True)
 class FewSteps:
-    """What changes when a LoRA that was distilled to paint in few steps is added to a model."""
+    """The values that replace a preset's when a LoRA is added that was distilled to paint in few
+    steps. ``scheduler`` are changes of the scheduler's configuration."""
 
     steps: int
     guidance: float
@@ -73,8 +76,9 @@ class FewSteps:
 class Preset:
     """How a pipeline class is loaded and called. None: the class's own default.
 
-    ``guidance_name`` is what the class calls classifier-free guidance. ``negative_prompt`` None
-    means that the pipeline has none or ignores it. ``load`` goes to ``from_pretrained``.
+    ``guidance_name`` is the class's argument for the scale of classifier-free guidance.
+    ``negative_prompt`` None means that the pipeline takes none or ignores it. ``load`` are further
+    arguments of ``from_pretrained``. ``lora`` are the values to use with a LoRA, None: the same.
     """
 
     pipeline: str
@@ -143,7 +147,7 @@ PRESETS: Mapping[str, Preset] = MappingProxyType(
             # Latents are 8 times smaller than the picture, and the network halves them twice.
             size=SizeRule(multiple=32, min_pixels=768 * 768),
             dtype="float16",
-            # Otherwise a picture gets a watermark if a certain package is installed.
+            # Otherwise pictures get a watermark where the package invisible-watermark is installed.
             load=MappingProxyType({"add_watermarker": False}),
         ),
     }
@@ -160,9 +164,10 @@ class Plan:
 
 
 def plan(options: DiffusersOptions) -> Plan:
-    """Apply the options to the preset that they name.
+    """Return the preset that the options name, with their values applied.
 
-    Raises InputError for options that are unknown, contradict each other or have no effect.
+    Raises InputError for a preset that is unknown and for options that contradict each other or
+    have no effect.
     """
     preset, name = _chosen(options)
     few = preset.lora if options.lora is not None else None

@@ -1,7 +1,7 @@
-"""A pipeline of diffusers, loaded and called.
+"""Loads a pipeline of diffusers and calls it.
 
-The only module of the generators that imports torch and diffusers. ``LoadedPipeline`` is made by
-``diffusers_generator`` when the model is needed.
+This is the only module of the generators that imports torch and diffusers. ``diffusers_generator``
+imports it and makes a ``LoadedPipeline`` when the model is needed.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ _CANNOT_LOAD = (OSError, ValueError, TypeError, ImportError, SafetensorError)
 
 
 class LoadedPipeline:
-    """A ``pipeline`` on its device. ``cell`` is the side in pixels of the smallest square that it
-    can keep or paint; the sides of its pictures are multiples of it."""
+    """A pipeline on its device. ``cell`` is the side in pixels of the smallest square that it can
+    keep or paint; the sides of its pictures are multiples of that."""
 
     def __init__(self, chosen: Plan, source: str, revision: str | None, lora: str | None) -> None:
         """Load the model at ``source`` and ``revision``, as ``from_pretrained`` takes them, and the
-        file of a ``lora``. Raises InputError when the class, the model or the LoRA cannot be
-        used."""
+        file ``lora`` if there is one. Raises InputError when the class, the model or the LoRA
+        cannot be used."""
         self._plan = chosen
         self._device = _device(chosen)
         kind = _pipeline_class(chosen)
@@ -50,7 +50,7 @@ class LoadedPipeline:
         self._to_device()
 
     def paint(self, requests: Sequence[GenerationRequest], size: tuple[int, int]) -> np.ndarray:
-        """Return float32 (N, H, W, 3) in [0, 1], one picture of that (width, height) per request.
+        """Return float32 (N, H, W, 3) in [0, 1]: one picture of (width, height) ``size`` a request.
 
         Raises OutOfMemory, and ValueError when a safety checker blackened a picture.
         """
@@ -115,7 +115,7 @@ class LoadedPipeline:
         try:
             return work()
         except torch.OutOfMemoryError:
-            pass  # free the memory below, where the traceback holds no tensors any more
+            pass  # the memory is freed below: in here the traceback still refers to tensors
         self.pipeline.maybe_free_model_hooks()
         gc.collect()
         if torch.accelerator.is_available():
@@ -154,8 +154,8 @@ def _pipeline_class(chosen: Plan) -> type[Any]:
 
 
 def _accepted(kind: type[Any], chosen: Plan) -> frozenset[str]:
-    """Return the names of the arguments of a call. Raises InputError when some that are needed are
-    missing, or when an option has no argument."""
+    """Return the names of the arguments that the class's call takes. Raises InputError when it does
+    not take one that is needed, or one that the user has set."""
     names = frozenset(inspect.signature(kind.__call__).parameters)
     if missing := sorted(_NEEDED - names):
         raise InputError(
@@ -202,8 +202,8 @@ def _add_lora(pipeline: Any, lora: str, few: FewSteps | None) -> None:
 
 
 def _refuse_undistilled(pipeline: Any, chosen: Plan) -> None:
-    """Raise InputError when a preset's few steps meet a model that was not distilled for them: it
-    would paint noise."""
+    """Raise InputError when the preset has few steps and the model was not distilled for them,
+    because it would paint noise."""
     distilled = pipeline.config.get("is_distilled", True)
     by_preset = chosen.preset.steps is not None and chosen.options.steps is None
     if not distilled and by_preset:
@@ -220,8 +220,8 @@ def _line(error: BaseException) -> str:
 def _through_vae(vae: Any, image: np.ndarray, device: torch.device) -> np.ndarray:
     """Encode uint8 (H, W, 3) to its most likely latents and decode them.
 
-    Both sides must be multiples of the autoencoder's scale. An autoencoder for videos takes the
-    picture as a film of one frame. Returns float32 (H, W, 3) in [0, 1], not finite where the
+    Both sides must be multiples of the autoencoder's scale. An autoencoder for videos gets the
+    picture as a video of one frame. Returns float32 (H, W, 3) in [0, 1], NaN or infinite where the
     autoencoder overflowed.
     """
     dtype = vae.dtype

@@ -1,7 +1,8 @@
-"""Surroundings painted by a server with OpenAI's ``/v1/images/edits``: see docs/generators_http.md.
+"""The generator ``http``: a server with OpenAI's API ``/v1/images/edits`` paints the surroundings.
 
-OpenAI itself, vLLM-Omni and SGLang offer that address; where they differ is an option. This module
-says what a server is asked; ``image_server`` sends it and reads the answer.
+OpenAI itself, vLLM-Omni and SGLang offer that API; options say where they differ, see
+docs/generators_http.md. This module writes the requests; ``image_server`` sends them and reads the
+answers.
 """
 
 from __future__ import annotations
@@ -33,21 +34,22 @@ from syngrpo.painting.generators.image_server import (
 from syngrpo.painting.generators.sizes import SizeRule, fitted_image, repaint_mask, working_size
 
 REVISION = 1
-"""Counts the changes of how requests are handed to a server that change pictures."""
+"""Part of the fingerprint. Raise it when requests are written in a way that changes pictures."""
 MASK_FIELDS = {"transparent": "mask", "white": "mask_image"}
-"""The pixels of a mask that are painted anew → the form field that such servers read it from."""
+"""For each value of the option ``mask``, the form field that such servers read the mask from."""
 CELL = 16
-"""Pixels a latent spans, at most, in the models that are served."""
+"""Largest side in pixels of the square that one latent covers, of the models that are served."""
 _OURS = ("image", "mask", "prompt", "model", "size", "response_format", "n", "stream")
+"""Form fields that ``extra`` may not set."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class HttpOptions(ImageServerOptions):
     """Which server paints, and how it is asked.
 
-    Without ``sizes`` and ``multiple`` pictures are asked for in the size that is wanted. With
-    ``sizes`` in the one nearest in shape. With ``multiple`` in sides that are multiples of it
-    and an area between ``min_pixels`` and ``max_pixels``.
+    Without ``sizes`` and ``multiple`` the server is asked for pictures in the size of the request;
+    with ``sizes``, in the one of them that is nearest in aspect ratio; with ``multiple``, in sides
+    that are multiples of it and an area between ``min_pixels`` and ``max_pixels``.
     """
 
     url: str = option(
@@ -62,23 +64,32 @@ class HttpOptions(ImageServerOptions):
         None, "form field of the mask; null: mask for transparent, mask_image for white"
     )
     response_format: Literal["b64_json", "url"] | None = option(
-        None, "asked for in the form field of that name; null: not sent, as OpenAI demands"
+        None,
+        "how the server sends the picture, as it is told in the form field of that name; "
+        "null: the field is not sent, because OpenAI refuses it",
     )
     seed_field: str | None = option(
-        "seed", "form field of the seed; null: none, then pictures cannot be reproduced"
+        "seed", "form field of the seed; null: no seed is sent, so pictures cannot be reproduced"
     )
     extra: Mapping[str, Any] = option(
-        dict, "further form fields (num_inference_steps, quality): texts, numbers, true or false"
+        dict,
+        "further form fields, such as num_inference_steps or quality; values are texts, numbers, "
+        "true or false",
     )
     sizes: tuple[str, ...] = option((), 'the sizes that may be asked for: "1024x1024", …')
     multiple: int | None = option(
-        None, "pixels of which both sides are multiples; null: any size", ge=1
+        None, "pixels of which both sides must be multiples; null: any size", ge=1
     )
-    min_pixels: int = option(512 * 512, "area of a picture, at least; with multiple", ge=1)
-    max_pixels: int = option(1024 * 1024, "area of a picture, at most; with multiple", ge=1)
+    min_pixels: int = option(
+        512 * 512, "smallest area of a picture in pixels; used with multiple", ge=1
+    )
+    max_pixels: int = option(
+        1024 * 1024, "largest area of a picture in pixels; used with multiple", ge=1
+    )
 
     def __post_init__(self) -> None:
-        """Raises ValueError for an address that cannot be posted to, and for contradictions."""
+        """Raise ValueError for a url that no request can go to and for options that contradict each
+        other."""
         super().__post_init__()
         checked_url(self.url)
         for size in self.sizes:
@@ -105,28 +116,30 @@ class HttpOptions(ImageServerOptions):
 
 
 class HttpGenerator(Generator):
-    """Asks an image server. Pictures come in whatever size the server paints."""
+    """Asks an image server for pictures. They have the size that the server paints."""
 
     Options = HttpOptions
     wants_gpu = False
 
     def __init__(self, timing: Timing = REAL_TIMING, **options: Any) -> None:
-        """Make no request and read no key yet. ``options`` are those of HttpOptions; raises
-        ValueError when they contradict each other."""
+        """Check the options, without a request and without reading the key.
+
+        ``options`` are those of HttpOptions. Raises ValueError when they contradict each other.
+        """
         self._options = HttpOptions(**options)
         self._server = ImageServer(checked_url(self._options.url), self._options, timing)
         self._sizes = [_parsed_size(size) for size in self._options.sizes]
         self.fingerprint = self._named()
 
     def load(self) -> None:
-        """Read the key. Raises InputError when there is none or it cannot be one."""
+        """Read the key. Raises InputError when there is none or it holds unusable characters."""
         self._server.load_key()
 
     def generate(self, requests: Sequence[GenerationRequest]) -> list[np.ndarray]:
-        """Not to be called from a coroutine.
+        """Paint one picture per request, several at a time. Must not be called from a coroutine.
 
-        Raises ImageServerError for the first picture that was not painted; the others are
-        abandoned. Raises InputError as ``load``.
+        Raises ImageServerError for the first picture that was not painted; the others are then
+        abandoned. Raises InputError as ``load`` does.
         """
         self.load()
         return asyncio.run(
@@ -134,8 +147,8 @@ class HttpGenerator(Generator):
         )
 
     def size_for(self, wanted: tuple[int, int]) -> tuple[int, int]:
-        """Return the (width, height) in which the server is asked for a picture of the ``wanted``
-        one."""
+        """Return the (width, height) that the server is asked for when the request wants
+        ``wanted``."""
         options = self._options
         if self._sizes:
             width, height = wanted
@@ -152,8 +165,8 @@ class HttpGenerator(Generator):
         return working_size(wanted, rule)
 
     def _form(self, request: GenerationRequest) -> tuple[Form, Files]:
-        """The fields and the files (name, PNG, media type) of a request. Image and mask have the
-        size of ``size_for``."""
+        """Return the form fields and the files (name, PNG, media type) of a request. Image and mask
+        have the size of ``size_for``."""
         options = self._options
         size = self.size_for(request.size)
         form: Form = {"prompt": request.prompt, "size": f"{size[0]}x{size[1]}"}
@@ -163,7 +176,8 @@ class HttpGenerator(Generator):
             form["response_format"] = options.response_format
         if options.seed_field is not None:
             form[options.seed_field] = request.seed
-        # A model with latents wants multiples of its cell; other models take a mask to the pixel.
+        # With ``multiple`` the model has latents, and the mask must be constant on their cells.
+        # Without, the mask is exact to the pixel.
         repaint = repaint_mask(request.keep, size, math.gcd(options.multiple or 1, CELL))
         if options.mask == "transparent":
             kept = ImageChops.invert(repaint)
@@ -175,7 +189,8 @@ class HttpGenerator(Generator):
         return form | dict(options.extra), files
 
     def _named(self) -> str:
-        """The fingerprint: everything that changes pictures, as far as this side can know it."""
+        """Return the fingerprint. It changes with everything that changes pictures and that a
+        client can know; it does not know the server's weights."""
         options = self._options
         areas = None if options.multiple is None else (options.min_pixels, options.max_pixels)
         parts = {
@@ -193,11 +208,11 @@ class HttpGenerator(Generator):
 
 
 def checked_url(text: str) -> httpx.URL:
-    """Return the address of an image edit API. Raises ValueError when it cannot be one."""
+    """Return the URL of an image edit API. Raises ValueError for a text that is no such URL."""
     try:
         url = httpx.URL(text)
     except httpx.InvalidURL as error:
-        raise ValueError(f"url is not one ({error}); correct it") from None
+        raise ValueError(f"url is not a URL ({error}); correct it") from None
     port = 80 if url.port is None else url.port
     if url.scheme not in ("http", "https") or not url.host or not 0 < port < 65536:
         raise ValueError(

@@ -1,8 +1,8 @@
-"""The way to an image server and back: pacing, retries, the key, and reading its answers.
+"""Sends requests to an image server and reads its answers: pacing, retries, the key and checks.
 
-``ImageServer.paint_all`` posts forms to the server and returns the pictures of its answers. What it
-reads is not trusted: an answer may be broken, too large, or name an address that must not be
-fetched. What stands in a form is the business of ``http_generator``.
+``ImageServer.paint_all`` posts forms, which ``http_generator`` writes, and returns the pictures of
+the answers. Answers are not trusted: one may be broken, too large, or give an address that must not
+be fetched.
 """
 
 from __future__ import annotations
@@ -37,7 +37,8 @@ FORMATS = ("PNG", "JPEG", "WEBP")
 MAX_ERROR_BYTES = 1 << 16
 MAX_MESSAGE = 300
 """Characters of a server's own message that an error message repeats."""
-_WORTH_ANOTHER_TRY = {408, 409, 429}
+_RETRIED_STATUSES = {408, 409, 429}
+"""Statuses below 500 after which a request is sent again."""
 
 Form = dict[str, str | int | float | bool]
 Files = dict[str, tuple[str, bytes, str]]
@@ -54,21 +55,25 @@ class ImageServerOptions:
     deadline_s: float = option(
         110.0, "seconds that all attempts for one picture may take together", gt=0
     )
-    retries: int = option(4, "attempts that follow one that failed but may yet succeed", ge=0)
-    backoff_s: float = option(0.5, "seconds of the first pause between attempts; doubles", ge=0)
+    retries: int = option(
+        4, "further attempts after one that failed for a reason that may pass", ge=0
+    )
+    backoff_s: float = option(
+        0.5, "seconds of the first pause between attempts; each further one is doubled", ge=0
+    )
     max_backoff_s: float = option(20.0, "seconds of the longest pause between attempts", ge=0)
     concurrency: int = option(4, "requests under way at a time, per worker", ge=1)
     max_requests_per_minute: float | None = option(
         None, "requests that may begin in a minute, per worker; null: any number", gt=0
     )
-    max_answer_bytes: int = option(64 << 20, "bytes of an answer, at most", ge=1)
-    max_answer_pixels: int = option(4096 * 4096, "pixels of a picture, at most", ge=1)
+    max_answer_bytes: int = option(64 << 20, "largest answer in bytes that is read", ge=1)
+    max_answer_pixels: int = option(4096 * 4096, "largest picture in pixels that is read", ge=1)
     image_hosts: tuple[str, ...] = option(
         (), 'other hosts ("host" or "host:port") that pictures may be fetched from'
     )
 
     def __post_init__(self) -> None:
-        """Raises ValueError for pauses that contradict each other."""
+        """Raise ValueError for pauses that contradict each other."""
         if self.backoff_s > self.max_backoff_s:
             raise ValueError(
                 f"backoff_s {self.backoff_s:g} is more than max_backoff_s {self.max_backoff_s:g}"
@@ -80,7 +85,8 @@ class ImageServerError(RuntimeError):
 
 
 class TryAgain(ImageServerError):  # noqa: N818
-    """Another attempt may succeed, not before ``after`` seconds where the server said so."""
+    """An attempt failed, and another may succeed. ``after``: the seconds that the server asked to
+    wait before it, None if it did not say."""
 
     def __init__(self, message: str, after: float | None = None) -> None:
         super().__init__(message)
@@ -89,8 +95,9 @@ class TryAgain(ImageServerError):  # noqa: N818
 
 @dataclass(frozen=True)
 class Timing:
-    """What times the pauses: ``clock`` returns seconds that only grow, ``sleep`` waits for seconds,
-    ``chance`` returns a random number in [0, 1). Tests give their own."""
+    """The functions that pauses are made with. ``clock`` returns seconds that never decrease,
+    ``sleep`` waits for seconds, ``chance`` returns a random number in [0, 1). Tests replace
+    them."""
 
     clock: Callable[[], float] = time.monotonic
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
@@ -113,7 +120,8 @@ class TokenBucket:
     def reserve(self) -> float:
         """Take one token and return the seconds until it is there.
 
-        The count may go below zero: a later caller waits behind all that have reserved before.
+        The number of tokens may go below zero: a later caller then waits until all earlier ones
+        have theirs.
         """
         now = self._clock()
         self._tokens = min(self._burst, self._tokens + (now - self._last) * self._rate) - 1
@@ -128,7 +136,7 @@ class ImageServer:
     def __init__(
         self, url: httpx.URL, options: ImageServerOptions, timing: Timing = REAL_TIMING
     ) -> None:
-        """Make no request and read no key yet. Requests are posted to ``url``."""
+        """Prepare to post requests to ``url``. No request is made and no key is read yet."""
         self._url = url
         self._options = options
         self._timing = timing
@@ -142,7 +150,7 @@ class ImageServer:
     def load_key(self) -> None:
         """Read the key from the environment, unless that is done or none is needed.
 
-        Raises InputError when there is no key or it cannot be one.
+        Raises InputError when there is no key or it holds unusable characters.
         """
         name = self._options.api_key_env
         if name is None or self._key is not None:
@@ -170,8 +178,8 @@ class ImageServer:
         """
         waiting = iter(range(count))
         painted: dict[int, np.ndarray] = {}
-        # A timeout is set around each attempt as a whole, not around each of its reads. The answer
-        # must not be compressed, because its size is bounded.
+        # httpx gets no timeout, because the timeout is for each attempt as a whole. The answer must
+        # not be compressed, because its size is limited before it is unpacked.
         headers = {"accept-encoding": "identity"}
         client = httpx.AsyncClient(
             verify=_certificates(), timeout=None, follow_redirects=False, headers=headers
@@ -224,7 +232,8 @@ class ImageServer:
     async def _try(
         self, call: Callable[[], Awaitable[bytes]], deadline: float, bucket: TokenBucket | None
     ) -> bytes:
-        """Return what ``call`` returns; try again after TryAgain, within retries and deadline."""
+        """Return what ``call`` returns. After TryAgain call it again, as often as ``retries``
+        allows and until ``deadline``. Each further attempt takes a token of ``bucket``."""
         options, clock = self._options, self._timing.clock
 
         async def attempt() -> bytes:
@@ -269,7 +278,7 @@ class ImageServer:
             await self._timing.sleep(seconds)
 
     def _censored(self, error: Exception) -> str:
-        """The error's message as one line, without the key, which a server could repeat."""
+        """Return the error's message as one line, without the key, which a server could repeat."""
         text = _one_line(str(error))
         return text if self._key is None else text.replace(self._key, "***")
 
@@ -277,10 +286,11 @@ class ImageServer:
         return {} if self._key is None else {"authorization": f"Bearer {self._key}"}
 
     def _allowed(self, text: str) -> httpx.URL:
-        """Return the address of a picture if it may be fetched; a relative one belongs to the
-        server. A server could name any address, also one inside our own network.
+        """Return the URL of a picture if it may be fetched; ``text`` may be relative to the
+        server's URL.
 
-        Raises ImageServerError for an address that may not be fetched.
+        Raises ImageServerError for a URL on any other host than the server and ``image_hosts``,
+        because a server could name one inside the user's network.
         """
         try:
             url = self._url.join(text)
@@ -301,9 +311,10 @@ class ImageServer:
 def pause_s(attempt: int, options: ImageServerOptions, after: float | None, chance: float) -> float:
     """Return the seconds to wait after failed attempt number ``attempt`` (from 1).
 
-    The sum of what the server asked for (``after``), if it did, and a pause that doubles from
-    ``backoff_s`` to ``max_backoff_s``. ``chance`` in [0, 1) draws from the upper half of the pause,
-    so that clients that failed together do not come back together.
+    They are the sum of what the server asked for (``after``), if it did, and a pause that doubles
+    from ``backoff_s`` up to ``max_backoff_s``. ``chance``, a random number in [0, 1), chooses a
+    point in the upper half of that pause, so that clients that failed at the same time do not try
+    again at the same time.
     """
     grown = options.max_backoff_s
     if attempt <= 64:  # further doublings overflow a float
@@ -345,13 +356,13 @@ async def read_answer(response: httpx.Response, limit: int, secret: str | None) 
             f"answered {status}, a redirect, which is not followed; set url to its final address"
         )
     what = f"answered {status}: {_message(body, secret)}"
-    if status in _WORTH_ANOTHER_TRY or status >= 500:
+    if status in _RETRIED_STATUSES or status >= 500:
         raise TryAgain(what, retry_after_s(response.headers.get("retry-after")))
     raise ImageServerError(what)
 
 
 def picture_or_url(body: bytes, secret: str | None) -> bytes | str:
-    """Return the first picture of an answer of the images API: its encoded bytes, or its address.
+    """Return the first picture of an answer of the images API: its encoded bytes, or its URL.
 
     Raises ImageServerError when there is none.
     """
@@ -395,7 +406,8 @@ def _failure(state: RetryCallState) -> TryAgain:
 
 @functools.cache
 def _certificates() -> ssl.SSLContext:
-    """The certificates that are trusted. Read once: that takes longer than a fast request."""
+    """Return the trusted certificates. They are read once, because reading them takes longer than a
+    fast request."""
     return httpx.create_ssl_context()
 
 
@@ -432,7 +444,7 @@ def _parsed(body: bytes) -> Any:
 
 
 def _message(body: bytes, secret: str | None) -> str:
-    """The server's own message, in the forms that OpenAI, FastAPI and others use."""
+    """Return the server's own message, found where OpenAI, FastAPI and other servers write it."""
     match _parsed(body):
         case {"error": {"message": str(text)}}:
             pass
@@ -449,5 +461,5 @@ def _message(body: bytes, secret: str | None) -> str:
 
 
 def _one_line(text: str) -> str:
-    """The text without line breaks, control characters and runs of spaces."""
+    """Return the text on one line, without control characters and repeated spaces."""
     return " ".join("".join(c if c.isprintable() else " " for c in text).split())

@@ -1,4 +1,4 @@
-"""Which sizes a model can paint in, and how a request's image and mask are brought to one of them.
+"""Chooses a size that a model can paint in, and brings a request's image and mask to it.
 
 Sizes are (width, height) in pixels; images are uint8 (H, W, 3) RGB, masks bool (H, W).
 """
@@ -14,10 +14,11 @@ from PIL import Image
 
 @dataclass(frozen=True)
 class SizeRule:
-    """Sides are multiples of ``multiple``, the area lies between ``min_pixels`` and ``max_pixels``.
+    """The sizes that a model can paint: both sides are multiples of ``multiple``, and the area lies
+    between ``min_pixels`` and ``max_pixels``.
 
-    Models paint badly far below the area they were trained on, and small kept objects vanish in
-    their latents, so a small picture is painted larger and shrunk afterwards.
+    A model paints badly in an area much smaller than those it was trained on, and its latents do
+    not show small objects, so a small picture is painted larger and shrunk afterwards.
     """
 
     multiple: int = 1
@@ -30,8 +31,8 @@ def working_size(
 ) -> tuple[int, int]:
     """Return the size nearest to ``wanted``, in its aspect ratio, that the rule allows.
 
-    ``longest`` bounds the longer side as well, and goes before ``min_pixels``. ``max_pixels``
-    is never exceeded, unless it is less than one multiple squared.
+    ``longest`` limits the longer side as well, in pixels; it takes precedence over ``min_pixels``.
+    ``max_pixels`` is never exceeded, unless it is less than one multiple squared.
     """
     step, area = rule.multiple, wanted[0] * wanted[1]
     scale = max(1.0, math.sqrt(rule.min_pixels / area))
@@ -47,7 +48,8 @@ def working_size(
 
 
 def fitted_image(image: np.ndarray, size: tuple[int, int]) -> Image.Image:
-    """Resize the image: bicubic when it grows, the mean of the covered pixels when it shrinks."""
+    """Resize the image: bicubic to a larger size, by the mean of the covered pixels to a smaller
+    one."""
     picture = Image.fromarray(image)
     if picture.size == size:
         return picture
@@ -56,13 +58,12 @@ def fitted_image(image: np.ndarray, size: tuple[int, int]) -> Image.Image:
 
 
 def repaint_mask(keep: np.ndarray, size: tuple[int, int], cell: int) -> Image.Image:
-    """Return the mask of what is to be painted anew, an 8-bit picture of ``size``: 255 repaint, 0
-    keep.
+    """Return an 8-bit mask of ``size``: 255 where the model is to paint, 0 where it is to keep.
 
     The mask is constant on squares of ``cell`` pixels, the smallest region that a model can keep or
-    paint, because each pipeline samples it at other points of a cell. A cell is kept only when all
-    of it is kept: otherwise a rim of erased background would stay around the object, where the
-    exact pixels that are pasted afterwards do not cover it.
+    paint, because pipelines read it at different points of a cell. A cell is kept only if all its
+    pixels are: otherwise a rim of erased background would stay around the object, and the exact
+    pixels that are pasted afterwards would not cover it.
     """
     shrunk = Image.fromarray(keep.astype(np.uint8) * 255).resize(size, Image.Resampling.BOX)
     whole = np.asarray(shrunk) == 255
@@ -73,7 +74,7 @@ def repaint_mask(keep: np.ndarray, size: tuple[int, int], cell: int) -> Image.Im
 
 
 def padded_to_multiple(image: np.ndarray, multiple: int) -> np.ndarray:
-    """Repeat the last row and column until both sides are multiples."""
+    """Repeat the last row and column until both sides are multiples of ``multiple``."""
     height, width = image.shape[:2]
     down, right = -height % multiple, -width % multiple
     return np.pad(image, ((0, down), (0, right), (0, 0)), mode="edge")

@@ -1,14 +1,16 @@
-"""Judges: they look at a painted picture after the gate's checks of pixels, and may reject it.
+"""Judges look at a painted picture after the gate's checks of pixels, and may reject it.
 
-``base`` says what a judge is and what it sees. ``panel`` puts the judges of a worker together, as
-``judge_options`` say, and asks them one after the other. Built in are
+``base`` says what a judge is and what it is given. ``panel`` makes the judges of a worker from its
+options and asks them one after the other; ``painting.gate`` calls it. The built-in judges are
 
-- ``object_extent``: has an object grown? With a segmenter, or by an estimate without a model;
-- ``instances``: did the painting add an object, or hide one? With a detector;
-- a similarity of picture and description, which is only recorded.
+- ``object_extent``: measures whether an object has grown, with a segmenter, or estimates it without
+  a model;
+- ``instances``: finds objects that the painting added or hid, with a detector;
+- ``panel.SimilarityJudge``: records how well picture and description agree, and rejects nothing.
 
-``judging_models`` holds the models, and alone imports torch. Further judges, of installed packages
-or the user's own, come from ``synthesis.judges.more``. Start reading at ``base``.
+``judging_models`` holds the detectors, the segmenter and the similarity model; it alone imports
+torch. ``synthesis.judges.more`` adds judges of installed packages or the user's own. Start reading
+at ``base``.
 """
 
 from __future__ import annotations

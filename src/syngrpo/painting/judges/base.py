@@ -1,4 +1,4 @@
-"""What is judged, what a judge is, and what the models of our judges can do.
+"""What a judge is given, what it returns, and what the models of the built-in judges must offer.
 
 Images are uint8 (H, W, 3) RGB, masks bool (H, W), boxes xyxy in the image's pixels.
 """
@@ -21,12 +21,12 @@ Scores = dict[str, float]
 
 @dataclass(frozen=True, eq=False)
 class Candidate:
-    """A painted picture and all that is known of how it was made.
+    """A painted picture and what it was made from.
 
-    ``sample`` is the parent, with its labels moved as the picture's objects were, and ``original``
-    its decoded image, moved likewise. ``painted`` is what the generator returned, of any size;
-    ``child`` the composite, as decoded from what will be stored; ``keep`` the pixels that were
-    kept. ``siblings`` are perceptual hashes of the parent's other children.
+    ``sample`` is the parent with its labels where the picture's objects are, and ``original`` the
+    parent's decoded image, moved by the same number of pixels. ``painted`` is what the generator
+    returned, of any size; ``child`` the composite, as decoded from what will be stored; ``keep`` is
+    true on the kept pixels. ``siblings`` are perceptual hashes of the parent's other children.
     """
 
     sample: Sample
@@ -49,8 +49,8 @@ class Candidate:
 
 
 class Verdict(NamedTuple):
-    """``reason`` is a short name of why the picture is rejected, None when it is not; ``scores`` is
-    every score that was computed, finite numbers by name."""
+    """What a judge decided. ``reason`` is a short name of why the picture is rejected, None when it
+    is not; ``scores`` are all scores that were computed, finite numbers by name."""
 
     reason: str | None
     scores: Scores
@@ -59,9 +59,9 @@ class Verdict(NamedTuple):
 class Judge(Protocol):
     """Looks at a painted picture and may reject it.
 
-    Write one of your own as a class with this method; its constructor takes the options that
-    ``synthesis.judges.more`` gives as keyword arguments. A worker makes it once and asks it for
-    each picture that all judges before it let pass. An exception fails the job.
+    To add one, write a class with this method; its constructor takes the options that
+    ``synthesis.judges.more`` gives as keyword arguments. A worker makes the judge once and calls it
+    for each picture that no judge before it rejected. An exception fails the job.
     """
 
     def judge(self, candidate: Candidate) -> Verdict:
@@ -71,8 +71,8 @@ class Judge(Protocol):
 
 @dataclass(frozen=True)
 class Detection:
-    """One instance that was found. ``label`` is the class name that was asked for, ``score`` in
-    [0, 1]."""
+    """One instance that a detector found. ``label`` is the class name that was asked for, ``score``
+    in [0, 1]."""
 
     label: str
     box: Box
@@ -83,12 +83,12 @@ class Detector(Protocol):
     """Finds every instance of named classes."""
 
     def detect(self, image: np.ndarray, names: Sequence[str]) -> list[Detection]:
-        """Return also the doubtful ones: the caller applies the thresholds."""
+        """Return all detections, those with low scores too: the caller applies the thresholds."""
         ...
 
 
 class Segmenter(Protocol):
-    """Outlines the thing in a box."""
+    """Outlines the object in a box."""
 
     def refine_masks(self, image: np.ndarray, boxes: Sequence[Box]) -> list[np.ndarray]:
         """Return one image-sized mask per box, in order. A mask may reach out of its box."""
@@ -96,7 +96,7 @@ class Segmenter(Protocol):
 
 
 class Similarity(Protocol):
-    """Says how well a text describes a picture."""
+    """Measures how well a text describes a picture."""
 
     def similarity(self, image: np.ndarray, text: str) -> float:
         """Return the cosine of their embeddings, in [-1, 1]."""
@@ -104,5 +104,5 @@ class Similarity(Protocol):
 
 
 def object_mask(thing: LabelledObject, width: int, height: int) -> np.ndarray:
-    """Return the object's pixels: its mask, or without one its box."""
+    """Return bool (H, W), true on the object's pixels: its mask, or its box if it has none."""
     return box_mask(thing.box, width, height) if thing.mask is None else decode_mask(thing.mask)

@@ -1,14 +1,14 @@
-"""Phantom instances and recall: what a detector found in the child, compared with the parent.
+"""Finds phantom instances and lost objects: compares a detector's results for parent and child.
 
 Parent and child share exactly the kept pixels. So a detection in the child is *explained* when it
-shows those, and is a *phantom* when it shows something painted. It is explained when
+shows kept pixels, and is a *phantom* when it shows something painted. It counts as explained when
 
-- it lies where a kept object of any class is labelled: the detector's name for that object, right
-  or wrong, has nothing to do with the painting;
+- it lies where a kept object of any class is labelled: if the detector gives that object a wrong
+  name, the painting is not the cause;
 - nearly all of its box is kept pixels: it is a part of an object;
-- some of its box is kept pixels, and the parent has such a detection at the same place: one box
-  around two objects, or half an object. A detection of the parent that shows *no* kept pixels
-  explains nothing, because what it showed was erased.
+- some of its box is kept pixels, and the parent has a detection of the same class at the same
+  place: one box around two objects, or half an object. A detection of the parent that shows *no*
+  kept pixels explains nothing, because what it showed was erased.
 
 An object counts as lost only when it was found in the parent.
 """
@@ -29,17 +29,18 @@ from syngrpo.tasks import Constraints
 from syngrpo.tasks.labels import class_key
 
 REMEMBERED = 64
-"""Parents whose detections are kept."""
+"""Number of parents whose detections an InstanceJudge keeps."""
 
 
 @dataclass(frozen=True)
 class DetectionLimits:
     """How detections are compared.
 
-    An object is found in the parent from ``found_score`` and lost in the child below
-    ``lost_score``: the gap tolerates an object on a harder background. ``same_place``: IoU from
-    which two boxes mean the same thing. ``kept_share``: share of kept pixels in a box from which it
-    shows what was kept; ``touched_share``: from which it does if the parent has such a detection.
+    An object counts as found in the parent if its score is at least ``found_score``, and as lost in
+    the child if its score there is below ``lost_score``, which is lower because an object may be
+    harder to see before new surroundings. Two boxes of an IoU of at least ``same_place`` are at the
+    same place. A detection shows kept pixels if they are at least ``kept_share`` of its box, or
+    ``touched_share`` where the parent has a detection of that class at the same place.
     """
 
     found_score: float = 0.3
@@ -98,10 +99,11 @@ def judge_instances(
 ) -> Verdict:
     """Compare detections in the parent (``before``) and the child (``after``) of the same classes.
 
-    ``constraints`` say what the task tolerates. Reasons: ``phantom_instance``, ``recall``. Scores:
-    ``phantoms``, how many; ``phantom_score``, the highest score of an unexplained detection,
-    however low; ``recall``, the share of the objects found in the parent that are found in the
-    child, 1 when none was found in the parent; ``lost``, how many objects were.
+    ``constraints`` say what the task tolerates. The reason is ``phantom_instance`` or ``recall``.
+    Scores: ``phantoms``, the number of phantoms; ``phantom_score``, the highest score of an
+    unexplained detection, also below the threshold; ``recall``, the share of the objects found in
+    the parent that are found in the child, 1 when none was found in the parent; ``lost``, the
+    number of objects that were lost.
     """
     strange = unexplained(before, after, objects, keep, limits)
     phantoms = sum(one.score >= constraints.phantom_score for one in strange)
@@ -125,7 +127,8 @@ def unexplained(
     keep: np.ndarray,
     limits: DetectionLimits,
 ) -> list[Detection]:
-    """Return the detections of the child that show something painted, see the module."""
+    """Return the detections of the child that show something painted, by the rules at the head of
+    this module."""
 
     def explained(found: Detection) -> bool:
         if any(iou(found.box, thing.box) >= limits.same_place for thing in objects):
@@ -143,13 +146,13 @@ def unexplained(
 
 
 def _kept_share(found: Detection, keep: np.ndarray) -> float:
-    """Share of the box's pixels inside the image that are kept."""
+    """Return the share of kept pixels among the box's pixels inside the image."""
     inside = box_mask(found.box, keep.shape[1], keep.shape[0])
     return float(keep[inside].mean()) if inside.any() else 0.0
 
 
 def _score_at(thing: LabelledObject, found: Sequence[Detection], limits: DetectionLimits) -> float:
-    """The best score of a detection of the object's class at its place."""
+    """Return the best score of a detection of the object's class at its place, 0 without one."""
     key = class_key(thing.label)
     return max(
         (

@@ -1,11 +1,12 @@
-"""The models that judges look with, all of transformers: detectors, SAM 2, CLIP and SigLIP.
+"""The models that the judges use, loaded with transformers: detectors, SAM 2, CLIP and SigLIP.
 
-Imported only when one of them is asked for, because it imports torch.
+``panel.load_judges`` imports this module only when one of them is asked for, because it imports
+torch.
 
-There are two kinds of open-vocabulary detectors, told apart by their configuration. The Grounding
-DINO family (Grounding DINO, MM-Grounding-DINO, which LLMDet is one of) reads all names as one text
-and scores boxes against its tokens. OWL-ViT and OWLv2 read every name apart and score boxes against
-names.
+There are two kinds of open-vocabulary detectors, told apart by the ``model_type`` in their
+configuration. The Grounding DINO family (Grounding DINO, MM-Grounding-DINO and LLMDet, which is an
+MM-Grounding-DINO) reads all names as one text and gives each box a score for each token. OWL-ViT
+and OWLv2 read each name as a text of its own and give each box a score for each name.
 """
 
 from __future__ import annotations
@@ -39,11 +40,12 @@ DUPLICATE = 0.7
 LONGEST_NAME = 200
 """Characters of a class name that are used."""
 NAMES_AT_ONCE = 20
-"""Names in one text, at most: such detectors read longer lists worse."""
+"""Largest number of names in one text, because these detectors find less with longer lists."""
 
 
 class OpenVocabularyDetector:
-    """``model`` is an AutoModelForZeroShotObjectDetection of ``GROUNDING`` or ``OWL``."""
+    """Finds instances of named classes. ``model`` is an AutoModelForZeroShotObjectDetection whose
+    ``model_type`` is one of ``GROUNDING`` or ``OWL``."""
 
     def __init__(self, model: Any, processor: Any) -> None:
         self.model, self.processor = model, processor
@@ -51,8 +53,8 @@ class OpenVocabularyDetector:
 
     @torch.inference_mode()
     def detect(self, image: np.ndarray, names: Sequence[str]) -> list[Detection]:
-        """Return detections with scores from ``FLOOR``, their boxes clipped to the image. Names of
-        nothing but punctuation are not looked for."""
+        """Return detections with a score of at least ``FLOOR``, their boxes clipped to the image.
+        Names without letters and digits are skipped."""
         height, width = image.shape[:2]
         found = []
         for chunk in self._chunks([name for name in names if _written(name)]):
@@ -68,7 +70,8 @@ class OpenVocabularyDetector:
         return found
 
     def _chunks(self, names: Sequence[str]) -> Iterator[list[str]]:
-        """Yield lists of names that fit one text: the model reads ``max_text_len`` tokens."""
+        """Yield lists of names that fit into one text: at most NAMES_AT_ONCE names, and no more
+        tokens than the model reads (``max_text_len``)."""
         limit = getattr(self.model.config, "max_text_len", None)
         chunk: list[str] = []
         used = 0
@@ -89,7 +92,7 @@ def _token_scores(
     """Return boxes (Q, 4) xyxy in pixels and scores (Q, names), float32 on the CPU.
 
     A name's score is the mean over its tokens, as MMDetection computes it for the models it
-    trained. The text is cut at its full stops, as the model itself does.
+    trained. Full stops separate the names in the text, for the model as well.
     """
     inputs = _inputs(detector, image, [list(names)])
     outputs = detector.model(**inputs)
@@ -110,7 +113,8 @@ def _token_scores(
 def _name_scores(
     detector: OpenVocabularyDetector, image: np.ndarray, names: Sequence[str]
 ) -> tuple[Tensor, Tensor]:
-    """Return the same as ``_token_scores``. The processor undoes the padding to a square."""
+    """Return boxes and scores as ``_token_scores`` does. The processor undoes the padding to a
+    square."""
     inputs = _inputs(detector, image, [[f"a photo of a {name}" for name in names]])
     outputs = detector.model(**inputs)
     (found,) = detector.processor.post_process_grounded_object_detection(
@@ -130,8 +134,8 @@ def _inputs(detector: OpenVocabularyDetector, image: np.ndarray, text: list[list
 
 
 def _written(name: str) -> str:
-    """Return the name as it is written into the text, without full stops and question marks, which
-    would end it. "" for a name without letters and digits."""
+    """Return the name as it is written into the text, without characters that would end it, such as
+    full stops and question marks. "" for a name without letters and digits."""
     text = "".join(c if c.isalnum() or c in "-'," else " " for c in name[:LONGEST_NAME])
     return " ".join(text.lower().split()) if any(c.isalnum() for c in text) else ""
 
@@ -144,8 +148,8 @@ class BoxSegmenter:
 
     @torch.inference_mode()
     def refine_masks(self, image: np.ndarray, boxes: Sequence[Box]) -> list[np.ndarray]:
-        """Return one mask (H, W) per box: the single mask that the model is trained to give for a
-        box. All boxes share one pass of the image encoder."""
+        """Return one mask (H, W) per box: the one that SAM 2 predicts when it is not asked for
+        several. The image is encoded once for all boxes."""
         if not boxes:
             return []
         inputs = self.processor(
@@ -170,7 +174,7 @@ class ImageTextSimilarity:
 
     @torch.inference_mode()
     def similarity(self, image: np.ndarray, text: str) -> float:
-        """Return the cosine of the embeddings. A text longer than the model reads is cut.
+        """Return the cosine of the embeddings. The text is cut at the length that the model reads.
 
         CLIPScore (arXiv 2104.08718) is 2.5 times this, where it is positive.
         """
@@ -191,28 +195,28 @@ def load_detector(source: str, device: str, dtype: str) -> OpenVocabularyDetecto
     """Load a detector from a directory or hub id, in evaluation mode on the device.
 
     Raises InputError, one line that names the option, for a model that is missing, cannot be read
-    or is of another kind, and for a device that is not there.
+    or is of another kind, and for a device that does not exist.
     """
     kind = _Kind("detector", hf.AutoModelForZeroShotObjectDetection, hf.AutoProcessor)
     return OpenVocabularyDetector(*_load(kind, GROUNDING | OWL, source, device, dtype))
 
 
 def load_segmenter(source: str, device: str, dtype: str) -> BoxSegmenter:
-    """Load SAM 2. See ``load_detector``."""
+    """Load SAM 2 in the same way, with the same errors, as ``load_detector``."""
     kind = _Kind("segmenter", hf.Sam2Model, hf.Sam2Processor)
-    # Published checkpoints are those of the video model; the image model reads them.
+    # The published checkpoints are of the video model; the image model can load them.
     return BoxSegmenter(*_load(kind, {"sam2", "sam2_video"}, source, device, dtype))
 
 
 def load_similarity(source: str, device: str, dtype: str) -> ImageTextSimilarity:
-    """Load CLIP or SigLIP. See ``load_detector``."""
+    """Load CLIP or SigLIP in the same way, with the same errors, as ``load_detector``."""
     kind = _Kind("similarity", hf.AutoModel, hf.AutoProcessor)
     types = {"clip", "siglip", "siglip2"}
     return ImageTextSimilarity(*_load(kind, types, source, device, dtype))
 
 
 class _Kind(NamedTuple):
-    """The option that names such a model, and the classes that load it and its processor."""
+    """The option that names a model, and the classes that load the model and its processor."""
 
     option: str
     model: Any

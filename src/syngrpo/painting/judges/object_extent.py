@@ -1,9 +1,9 @@
-"""How far objects reach: masks for boxes, and whether a painted picture made an object larger.
+"""Makes masks for boxes, and measures whether a painted picture made an object larger.
 
 Painting around a mask can make an object grow beyond it (arXiv 2404.10157); the label is then too
 small. ``ExpansionJudge`` measures that with a segmenter. ``ContinuationJudge`` estimates it without
-a model, which is weak evidence (see docs/gate.md): by default its score is recorded and rejects
-nothing.
+a model. The estimate is weak evidence (see docs/gate.md), so by default its score is recorded and
+rejects nothing.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from syngrpo.painting.judges.base import Candidate, Segmenter, Verdict, object_m
 from syngrpo.sample import Box, Sample
 
 MIN_AGREEMENT = 0.7
-"""IoU of a label's box and a mask's own box from which the mask is taken for the object's."""
+"""A mask is taken for the object's if the box around it has at least this IoU with the label."""
 PROMPT_MARGIN = 0.1
-"""A prompt box is larger than the label's by this share on each side, because a tight one would cut
-off what has grown."""
+"""The segmenter gets the label's box enlarged by this share on each side, because it would outline
+nothing beyond a tight box."""
 
 SAME = 24
 """Grey levels in every channel by which two pixels of one surface may differ."""
@@ -29,7 +29,7 @@ SKIP = 1
 REACH = 0.12
 """How far from the mask pixels are looked at, as a share of the image's shorter side."""
 MOST_STEPS = 16
-"""Pixels looked at along one ray; they lie further apart in larger pictures."""
+"""Largest number of pixels looked at along one ray; in larger pictures they lie further apart."""
 MOST_RAYS = 128
 """Rays in one direction, at most."""
 FEWEST_RAYS = 8
@@ -42,7 +42,7 @@ def with_masks(sample: Sample, image: np.ndarray, segmenter: Segmenter) -> Sampl
 
     ``image`` is the sample's decoded image. Masks of the data stay. A new mask is cut to its box,
     because the label says that the object ends there. A mask that does not fill the box
-    (``MIN_AGREEMENT``) is of something else; the object then gets none, and its whole box is kept.
+    (``MIN_AGREEMENT``) shows something else; the object then gets none and keeps its whole box.
     """
     bare = [index for index, thing in enumerate(sample.objects) if thing.mask is None]
     if not bare:
@@ -87,10 +87,10 @@ class ContinuationJudge:
 def object_expansion(candidate: Candidate, segmenter: Segmenter) -> float:
     """Return the largest gain of a kept object, in areas of the object; 0 without objects.
 
-    For each object E = area(m_o ∪ m_i) − area(m_i), the paper's measure, where m_o is the outline
-    of the object in the raw generation and m_i all that is kept, divided by the object's area. What
-    the segmenter adds to the same object in the parent's image counts as m_i too, because it is a
-    difference between label and segmenter.
+    The measure is the paper's: E = area(m_o ∪ m_i) − area(m_i) for each object, divided by the
+    object's area, where m_o is the object's mask in the raw generation and m_i all kept pixels.
+    What the segmenter adds to the same object in the parent's image counts as part of m_i, because
+    there label and segmenter disagree without any painting.
 
     The original pixels are pasted into the raw generation first, without a feather, so that there
     is an object to outline also where a generator paints the surroundings alone. A generator that
@@ -129,21 +129,22 @@ def object_continuation(candidate: Candidate) -> float:
 
 
 def continuation(original: np.ndarray, painted: np.ndarray, owner: np.ndarray) -> float:
-    """Return the share of an object's border at which the object seems to go on, the largest over
-    all objects; 0 without objects.
+    """Return the share of an object's border where the object seems to go on in the painted
+    picture, the largest over all objects; 0 without objects.
 
-    There the painted pixels first have the object's colour and then, within reach, another one: it
-    looks as if the object had grown. ``owner`` is uint8 (H, W), the number of the object that a
-    pixel belongs to, 0 for none. A ray goes straight out from each border pixel, along its row or
-    column. A ray that never changes its colour is a background of the object's colour, which is no
-    fault. Rays that leave the image or meet something kept are not counted.
+    ``owner`` is uint8 (H, W), the number of the object that a pixel belongs to, 0 for none. A ray
+    goes straight out from each border pixel, along its row or column. The object seems to go on
+    where the pixels of the ray first have the object's colour and then, within reach, another one.
+    A ray that never changes its colour shows a background of the object's colour, which is no
+    fault. Rays that leave the image or meet kept pixels are not counted.
     """
     height, width = owner.shape
     reach = max(4, round(REACH * min(height, width)))
     out = np.unique(np.linspace(1, reach, min(reach, MOST_STEPS)).round().astype(int))
     y, x, dy, dx = _rays(owner, reach)
     rows, columns = y[:, None] + dy[:, None] * out, x[:, None] + dx[:, None] * out
-    # One pixel inside the border, because the outermost ones are mixed with the old background.
+    # The object's colour is read one pixel inside the border, because the outermost pixels are
+    # mixed with the old background.
     inside = (owner[y - dy, x - dx] > 0).astype(int)
     colour = original[y - dy * inside, x - dx * inside].astype(np.int16)[:, None]
     alike = (np.abs(painted[rows, columns] - colour) <= SAME).all(axis=2) | (out <= SKIP)
@@ -157,8 +158,8 @@ def continuation(original: np.ndarray, painted: np.ndarray, owner: np.ndarray) -
 
 
 def _rays(owner: np.ndarray, reach: int) -> np.ndarray:
-    """Return int (4, rays): y and x of border pixels, and the step out along y and x. All rays lie
-    within the image."""
+    """Return int (4, rays): y and x of the border pixel, and the step outwards along y and x. Rays
+    that would leave the image are left out."""
     height, width = owner.shape
     padded = np.pad(owner, 1)
     rays = []

@@ -1,11 +1,17 @@
-"""The judges of a gate, in the order in which they are asked."""
+"""The judges of a worker: their options, how they are made, and the order in which they are asked.
+
+``JudgeOptions`` are the configuration's ``synthesis.judges``. A worker calls ``load_judges`` with
+them once; the gate then calls ``Judges.inspect`` for each picture.
+"""
 
 from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping, Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Literal
 
+from syngrpo.options import REQUIRED, option
 from syngrpo.painting.judges import JUDGES
 from syngrpo.painting.judges.base import (
     Candidate,
@@ -17,9 +23,52 @@ from syngrpo.painting.judges.base import (
     Verdict,
 )
 from syngrpo.painting.judges.instances import InstanceJudge
-from syngrpo.painting.judges.judge_options import JudgeOptions
 from syngrpo.painting.judges.object_extent import ContinuationJudge, ExpansionJudge
 from syngrpo.sample import InputError
+
+
+@dataclass(frozen=True)
+class FurtherJudge:
+    """A judge beside the built-in ones: of an installed package, or the user's own."""
+
+    use: str = option(REQUIRED, "name of a judge, or package.module:name of a class or function")
+    options: Mapping[str, Any] = option(dict, "its keyword arguments")
+
+
+@dataclass(frozen=True)
+class JudgeOptions:
+    """Which judges look at a painted picture, and how strictly; see docs/gate.md.
+
+    Each model is a directory or an id on the Hugging Face hub. The checks of a model that is not
+    given are left out. Without models the gate does not import torch.
+    """
+
+    detector: str | None = option(
+        None,
+        "model that finds objects: Grounding DINO, MM-Grounding-DINO, LLMDet, OWL-ViT or OWLv2; "
+        "null: none",
+    )
+    segmenter: str | None = option(None, "model that outlines objects: SAM 2; null: none")
+    similarity: str | None = option(
+        None, "model that compares pictures with texts: CLIP or SigLIP; null: none"
+    )
+    device: str = option("cpu", 'device of these models: "cpu", "cuda", "cuda:1"')
+    dtype: Literal["float32", "bfloat16", "float16"] = option(
+        "float32", "number format of the weights of these models"
+    )
+    max_expansion: float = option(
+        0.2, "share of its area by which an object may grow; needs a segmenter", ge=0
+    )
+    max_continuation: float | None = option(
+        None,
+        "largest share of an object's border where it may seem to have grown, estimated without a "
+        "model; null: the estimate is recorded and rejects nothing",
+        ge=0,
+        le=1,
+    )
+    more: tuple[FurtherJudge, ...] = option(
+        (), "further judges, asked in this order: [{use: package.module:name, options: {…}}]"
+    )
 
 
 class SimilarityJudge:
@@ -42,7 +91,8 @@ class Judges:
         self.segmenter = segmenter
 
     def inspect(self, candidate: Candidate) -> Verdict:
-        """Ask one judge after the other, up to the first that rejects the picture."""
+        """Ask one judge after the other, up to the first that rejects the picture. Returns its
+        reason, None if no judge rejects the picture, and the scores of all that were asked."""
         scores: Scores = {}
         for judge in self._judges:
             reason, found = judge.judge(candidate)
@@ -59,8 +109,8 @@ def judges_of(
     options: JudgeOptions | None = None,
     more: Sequence[Judge] = (),
 ) -> Judges:
-    """Put the judges together, the cheapest first: the model-free estimate of object expansion,
-    then those of the models that are there, then ``more``. ``options`` gives the limits."""
+    """Return the judges, the cheapest first: the estimate of object expansion without a model, then
+    one for each model that is given, then ``more``. ``options`` gives their limits."""
     limits = options or JudgeOptions()
     judges: list[Judge] = [ContinuationJudge(limits.max_continuation)]
     if segmenter is not None:
@@ -73,10 +123,10 @@ def judges_of(
 
 
 def load_judges(options: JudgeOptions) -> Judges:
-    """Load the models that the options name, and make the user's judges.
+    """Load the models that the options name, and make all judges, the user's too.
 
-    Torch and transformers are imported only if there are models. Raises InputError, one line that
-    names the option, for a model that cannot be loaded, a device that is not there, and a judge
+    Torch and transformers are imported only if a model is named. Raises InputError, one line that
+    names the option, for a model that cannot be loaded, a device that does not exist, and a judge
     that is unknown or does not take its options.
     """
     where = (options.device, options.dtype)
