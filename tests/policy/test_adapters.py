@@ -166,7 +166,7 @@ def test_what_is_wrong_with_an_adapter_is_one_line(checkpoint: Path, tmp_path: P
         "does not fit the model": lambda: load_policy(other, adapter=adapter),
         "holds no adapter": lambda: load_policy(checkpoint, adapter=tmp_path / "nowhere"),
         "is itself an adapter": lambda: load_policy(adapter, adapter=adapter),
-        "brings its own rank": lambda: load_policy(adapter, lora=LoraOptions()),
+        "has a rank of its own": lambda: load_policy(adapter, lora=LoraOptions()),
         "of type PROMPT_TUNING": lambda: load_policy(checkpoint, adapter=tmp_path / "p"),
     }
     for words, action in cases.items():

@@ -1,7 +1,7 @@
-"""What is used of torch beyond its documented interface.
+"""Every use of undocumented interfaces of torch in this package.
 
 Checked with torch 2.15.0; the allowed range begins at 2.11 (pyproject.toml), sharding needs 2.13.
-A new version may move any of this: look here first.
+When something breaks with a new version, look here first.
 """
 
 from __future__ import annotations
@@ -31,7 +31,8 @@ def can_restart_a_pass() -> bool:
 
 
 def restart_pass(root: FSDPModule) -> None:
-    """Forget a forward or backward pass of a sharded model that failed half-way."""
+    """Reset a sharded model after a forward or backward pass that failed half-way, so that another
+    can begin."""
     root.reset_iter_state()
 
 
@@ -39,8 +40,9 @@ def restart_pass(root: FSDPModule) -> None:
 class CollectiveCount:
     """Counts the collective calls of one pass.
 
-    ``done``: how many were made; ``skip``: how many to leave out, because an earlier attempt has
-    made them; ``silent``: whether this process's gradients are replaced by zeros.
+    ``done``: number of calls that were made; ``skip``: number of calls to leave out from now on,
+    because an earlier attempt has made them; ``silent``: whether this process's gradients are
+    replaced by zeros.
     """
 
     done: int = 0
@@ -48,7 +50,7 @@ class CollectiveCount:
     silent: bool = False
 
     def is_due(self) -> bool:
-        """Return whether the next call is to be made, and count it."""
+        """Return whether the next call must be made, and count it if so."""
         if self.skip:
             self.skip -= 1
             return False
@@ -57,7 +59,8 @@ class CollectiveCount:
 
 
 def count_collectives(module: FSDPModule, count: CollectiveCount) -> None:
-    """Let this sharded module's collective calls follow ``count``."""
+    """Make the collective calls of this sharded module count themselves in ``count``, and follow
+    its ``skip`` and ``silent``."""
     module.set_force_sum_reduction_for_comms(True)
     module.set_custom_all_gather(_CountedAllGather(count))
     module.set_custom_reduce_scatter(_CountedReduceScatter(count))
@@ -83,7 +86,7 @@ class _CountedAllGather(_Allocating, AllGather):
     ) -> dist.Work | None:
         if self._count.is_due():
             return dist.all_gather_single(output_tensor, input_tensor, group, async_op)
-        output_tensor.zero_()  # any finite weights do
+        output_tensor.zero_()  # the results are not used, so any finite weights will do
         return None
 
 

@@ -1,7 +1,7 @@
-"""What is used of transformers beyond its documented interface.
+"""Every use of undocumented interfaces of transformers by the policy.
 
-Checked with transformers 5.23.0; the allowed range is 5.18 to 6 (pyproject.toml). A new version
-may move any of this: look here first.
+Checked with transformers 5.23.0; the allowed range is 5.18 to 6 (pyproject.toml). When something
+breaks with a new version, look here first.
 """
 
 from __future__ import annotations
@@ -34,14 +34,14 @@ def reads_images(model_type: str) -> bool:
 
 
 def block_classes(model: Any) -> set[str]:
-    """Return the names of the classes of a model's layers, the parts that stay in one piece when
+    """Return the names of the classes of a model's layers: the modules that must not be split when
     its weights are spread over devices."""
     return set(model._no_split_modules or ())
 
 
 def checkpoint_activations(model: Any) -> None:
     """Let the model compute its activations again in the backward pass instead of keeping them."""
-    # transformers 5.18 and 5.19 know the older name alone; later it is deprecated.
+    # transformers 5.18 and 5.19 have only the older method, which is deprecated later.
     older = model.gradient_checkpointing_enable
     getattr(model, "activation_checkpointing_enable", older)({"use_reentrant": False})
 
@@ -49,10 +49,10 @@ def checkpoint_activations(model: Any) -> None:
 def row_positions(
     model: Any, input_ids: torch.Tensor, mask: torch.Tensor, inputs: dict[str, torch.Tensor]
 ) -> torch.Tensor:
-    """Return the positions of the tokens of padded rows, as the model itself would choose them.
+    """Return the positions that the model itself would give the tokens of padded rows.
 
-    ``input_ids`` and ``mask`` (R, N), ``inputs`` what else the model is called with. The result is
-    (R, N), or (3, R, N) for a model with three-part rotary positions.
+    ``input_ids`` and ``mask`` are (R, N), ``inputs`` the other arguments that the model is called
+    with. The result is (R, N), or (3, R, N) for a model with three-part rotary positions.
     """
     own = getattr(model.base_model, "get_rope_index", None)
     if own is None:

@@ -1,7 +1,7 @@
-"""The one distribution over next tokens that sampling and training share.
+"""Computes the distribution over next tokens, for sampling and for training.
 
 Logits are divided by the temperature, banned tokens get probability 0, and the rest is normalised.
-Sampling and training do it alike, so an unchanged policy has importance ratio 1.
+Sampling and training both use this module, so an unchanged policy has importance ratio 1.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ def scaled_logits(
 ) -> torch.Tensor:
     """Return float32 (N, V) logits of hidden states (N, d); a temperature of 0 counts as 1."""
     logits = head(hidden).float()
-    # In place: copies of (N, V) are the largest tensors there are.
+    # In place, because (N, V) is the largest tensor of a pass.
     if temperature not in (0.0, 1.0):
         logits.div_(temperature)
-    # Finite, so that the entropy's p·log p of a banned token is 0 and not NaN.
+    # The smallest finite number, so that p·log p of a banned token is 0 and not NaN.
     return logits.index_fill_(-1, banned, torch.finfo(torch.float32).min)
 
 
 def normalised(logits: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return probabilities (N, V) of logits (N, V), and the logarithm (N,) of their divisor."""
+    """Return probabilities (N, V) of logits (N, V), and log Σ exp(logits) (N,)."""
     total = logits.logsumexp(-1)
     return (logits - total[:, None]).exp(), total
 
@@ -62,10 +62,10 @@ def score_tokens(
     """Return log p (N,) and entropy in nats (N,) of tokens (N,), given hidden states (N, d).
     Differentiable.
 
-    The logits (N, V) never exist as a whole: they are computed in chunks of as many tokens as have
-    ``logits_bytes`` of float32 logits (at least one), and again, chunk by chunk, in the backward
-    pass. A chunk and what is derived from it take about four times ``logits_bytes``. When there is
-    only one chunk, it is kept for the backward pass.
+    The logits (N, V) are never in memory as a whole. They are computed in chunks of at most
+    ``logits_bytes`` of float32 logits (at least one token), and again, chunk by chunk, in the
+    backward pass. A chunk and the tensors derived from it take about four times ``logits_bytes``. A
+    single chunk is kept for the backward pass instead.
     """
 
     def score(states: torch.Tensor, chosen: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

@@ -1,4 +1,4 @@
-"""From a sample and its prompt text to the tensors a model reads."""
+"""Turns a sample and its prompt text into the tensors that a model reads."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from syngrpo.policy.model import Policy
 from syngrpo.sample import InputError, Sample
 
 OPENED_THINKING = re.compile(r"<think>\s*(</think>\s*)?\Z")
-"""Templates of thinking models put this behind the generation prompt."""
+"""The end of a prompt by the chat templates of thinking models."""
 
 RELATIVE = {"0-1000": 1000.0, "0-1": 1.0}
-"""Relative coordinates run from 0 to this along both sides, whatever the image's shape."""
+"""The largest value of each kind of relative coordinates, along both sides of an image."""
 
 
 @dataclass(eq=False)
@@ -27,8 +27,8 @@ class Prompt:
 
     ``input_ids`` int64 (P,) with one placeholder per image feature; ``image`` are the tensors from
     which the model's family reads the image (``Encoded.image``); ``frame`` relates the coordinates
-    the model writes to the original pixels. ``features`` are filled in, on the model's device, when
-    a frozen vision tower has seen the image (``forward.see``).
+    the model writes to the original pixels. ``features``, on the model's device, are the output of
+    a frozen vision tower, kept from its first pass over the image (``forward.image_features``).
     """
 
     sample_id: str
@@ -41,9 +41,9 @@ class Prompt:
 def encode(policy: Policy, sample: Sample, text: str) -> Prompt:
     """Decode the sample's image and wrap it and ``text`` into the model's chat template.
 
-    A ``<think>`` with which the template begins the answer is left out: responses write all their
-    parts themselves. Raises InputError for an image that cannot be decoded, is too elongated, or
-    has more tokens than ``model.max_pixels`` allows.
+    A ``<think>`` at the end of the template is left out, because the model writes it itself. Raises
+    InputError for an image that cannot be decoded, is too elongated, or has more tokens than
+    ``model.max_pixels`` allows.
     """
     encoded = policy.family.read(policy.processor, policy.base.config, sample, _chat(policy, text))
     size = sample.image.width, sample.image.height
@@ -52,9 +52,9 @@ def encode(policy: Policy, sample: Sample, text: str) -> Prompt:
 
 
 def prompt_size(policy: Policy, sample: Sample, text: str) -> PromptSize:
-    """Return what ``size_of(encode(…))`` would be, from the size of the image alone.
+    """Return ``size_of(encode(…))`` without decoding the image.
 
-    Raises InputError as ``encode`` does, for all but an image that cannot be decoded.
+    Raises InputError as ``encode`` does, except for an image that cannot be decoded.
     """
     return policy.family.size(policy.processor, policy.base.config, sample, _chat(policy, text))
 
@@ -74,7 +74,7 @@ def change_pixels(
 
 
 def require_context(policy: Policy, sample_id: str, size: PromptSize, max_new_tokens: int) -> None:
-    """Raise InputError where prompt and response would be longer than the model's context."""
+    """Raise InputError when prompt and response would be longer than the model's context."""
     context = policy.base.config.get_text_config().max_position_embeddings
     room = context - size.tokens
     if max_new_tokens <= room:
@@ -109,7 +109,8 @@ def _chat(policy: Policy, text: str) -> str:
 def _frame(
     policy: Policy, width: int, height: int, resized: tuple[int, int] | None
 ) -> CoordinateFrame:
-    """Return how the model writes coordinates of an image of ``width`` x ``height`` pixels."""
+    """Return the coordinate frame in which the model writes boxes of an image of ``width`` x
+    ``height`` pixels."""
     kind = policy.coordinates
     if kind in RELATIVE:
         return CoordinateFrame(RELATIVE[kind], RELATIVE[kind], width, height)

@@ -1,5 +1,8 @@
-"""One forward pass of a split family over prompts and, after each of them, any number of
-continuations; and what its vision tower says about the images, once an image."""
+"""Forward passes of a split family: ``forward_packed`` runs the text model over prompts with any
+number of continuations each, ``image_features`` the vision tower once for each image.
+
+The scoring of responses (``packed``, ``padded``) and the rollout call these.
+"""
 
 from __future__ import annotations
 
@@ -19,9 +22,11 @@ from syngrpo.sample import InputError
 
 @dataclass(frozen=True, eq=False)
 class PackedStates:
-    """``hidden`` (N, d): prompt, its continuations, next prompt, …; ``starts`` (B,): the rotary
-    position each prompt's continuations begin at; ``layout`` keeps the prompts' keys and values
-    where that was asked for.
+    """The result of ``forward_packed``.
+
+    ``hidden`` (N, d): states of the first prompt, its continuations, the next prompt, …;
+    ``starts`` (B,): the rotary position at which each prompt's continuations begin; ``layout``
+    holds the prompts' keys and values if ``keep_prefix`` was set.
     """
 
     hidden: torch.Tensor
@@ -36,10 +41,10 @@ def forward_packed(
     continuations: Sequence[Sequence[torch.Tensor]],
     keep_prefix: bool = False,
 ) -> PackedStates:
-    """Run ``model`` (the policy's or the reference) over B prompts, each one once.
+    """Run ``model`` (the policy's or the reference) over B prompts, each of them once.
 
-    ``continuations[i]`` are int64 (L,) token ids after prompt i, L ≥ 0; they see their prompt and
-    themselves, at the positions they would have alone.
+    ``continuations[i]`` are int64 (L,) token ids after prompt i, L ≥ 0. Each continuation attends
+    to its prompt and itself, at the positions that it would have alone.
     """
     family, device = split_family(policy), policy.device
     ids: list[torch.Tensor] = []
@@ -57,7 +62,8 @@ def forward_packed(
         device,
         keep_prefix,
     )
-    inputs = family.embed(model, torch.cat(ids)[None].to(device), see(policy, model, prompts))
+    features = image_features(policy, model, prompts)
+    inputs = family.embed(model, torch.cat(ids)[None].to(device), features)
     outputs = family.text_model(model)(
         **inputs,
         position_ids=torch.cat(positions, dim=1)[:, None].to(device),
@@ -68,38 +74,38 @@ def forward_packed(
 
 
 def split_family(policy: Policy) -> SplitFamily:
-    """Return the policy's family where its vision tower has to be called apart.
+    """Return the policy's family, for callers that need vision tower and text model apart.
 
-    Raises InputError for a model that is called whole.
+    Raises InputError for a family whose models can only be called whole.
     """
     if not isinstance(policy.family, SplitFamily):
         raise InputError(
-            f"model {policy.base.name_or_path} (type {policy.base.config.model_type}) is called "
-            "whole, so only our own decoder samples from it; set rollout.engine to native and "
-            "leave out rollout.server"
+            f"model {policy.base.name_or_path} (type {policy.base.config.model_type}) can only be "
+            "called whole, so only the native rollout can sample from it; set rollout.engine to "
+            "native and leave out rollout.server"
         )
     return policy.family
 
 
-def see(policy: Policy, model: Any, prompts: Sequence[Prompt]) -> list[ImageFeatures]:
+def image_features(policy: Policy, model: Any, prompts: Sequence[Prompt]) -> list[ImageFeatures]:
     """Return features of each prompt's image under ``model`` (the policy's or the reference).
 
-    A frozen tower's features are kept on the prompt: rollout, update and reference of a step read
-    the same ones, without gradients.
+    The features of a frozen vision tower are kept in the prompt and have no gradients: rollout,
+    update and reference of a step use the same ones.
     """
     if not _is_frozen(policy):
         return _run(policy, model, prompts)
-    unseen = [prompt for prompt in prompts if prompt.features is None]
-    if unseen:
+    missing = [prompt for prompt in prompts if prompt.features is None]
+    if missing:
         with torch.no_grad():
-            for prompt, features in zip(unseen, _run(policy, model, unseen), strict=True):
+            for prompt, features in zip(missing, _run(policy, model, missing), strict=True):
                 prompt.features = features
     return [prompt.features for prompt in prompts if prompt.features is not None]
 
 
 def pixel_values(policy: Policy, prompts: Sequence[Prompt]) -> torch.Tensor:
-    """Return what the processor makes of the prompts' images: float32 (patches, d), on the
-    policy's device."""
+    """Return the processor's values for the prompts' images: float32 (patches, d), on the policy's
+    device."""
     return split_family(policy).pixel_values(
         [prompt.image for prompt in prompts], policy.processor.image_processor, policy.device
     )
@@ -114,8 +120,8 @@ def _run(policy: Policy, model: Any, prompts: Sequence[Prompt]) -> list[ImageFea
 
 
 def _is_frozen(policy: Policy) -> bool:
-    """Return whether policy and reference see every image alike, now and later: nothing in the
-    tower is trained, and no adapter in it can be switched off."""
+    """Return whether the vision tower's output for an image is always the same, for the policy and
+    for the reference: none of its weights is trained, and none of its layers has an adapter."""
     tower = split_family(policy).vision_tower(policy.base)
     if any(parameter.requires_grad for parameter in tower.parameters()):
         return False

@@ -1,4 +1,7 @@
-"""Loading a model for training, or for evaluation, from a directory or from the hub."""
+"""Loads a model for training or evaluation from a directory or from the Hugging Face hub.
+
+``load_policy`` does it all; ``read_model_files`` reads everything but the weights.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +29,7 @@ from syngrpo.serving.devices import parse_device
 logger = logging.getLogger(__name__)
 
 LARGE = 1_000_000_000
-"""Weights of a model whose activations would take more memory than everything else."""
+"""Number of weights from which a model's activations are not kept, unless the user says so."""
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -44,27 +47,23 @@ def load_policy(
     family: str | None = None,
     coordinates: Coordinates | None = None,
 ) -> Policy:
-    """Load a checkpoint directory (or a hub name) for training.
+    """Load a checkpoint directory or a model of the hub.
 
-    ``dtype`` is one of DTYPES. Gradients flow into the vision tower unless it is frozen; with
-    ``lora`` only adapters train. ``gradient_checkpointing`` None means that of LARGE models.
-    ``max_pixels`` bounds the area of a resized image. ``adapter`` is a directory saved by peft, put
-    on top of the model; a ``path`` that is itself such a directory loads the model it was trained
-    on below it. ``family`` and ``coordinates`` are those of ``ModelOptions``.
+    ``dtype`` is one of DTYPES. With ``lora`` only adapters train; otherwise all weights do, those
+    of the vision tower unless ``freeze_vision``. ``gradient_checkpointing`` None: on for LARGE
+    models. ``max_pixels`` limits the area of a resized image. ``adapter`` is a directory saved by
+    peft, put on top of the model; if ``path`` is such a directory, the model that the adapter names
+    is loaded with it. ``family`` and ``coordinates`` are those of ``ModelOptions``.
 
     Raises InputError for a missing directory, a model that is no image-text-to-text model or cannot
     be trained, coordinates that are not known, an unknown family, dtype or device, an adapter that
-    does not fit, or an adapter besides ``lora``.
+    does not fit, or an adapter together with ``lora``.
     """
-    if dtype not in DTYPES:
-        raise InputError(f"dtype {dtype!r} is unknown; use one of {', '.join(DTYPES)}")
-    target = parse_device(device, "model.device")
-    source, adapter = _sources(path, adapter)
-    if adapter and lora:
-        raise InputError(f"adapter {adapter} brings its own rank; leave out model.lora")
+    weights, target = _dtype(dtype), parse_device(device, "model.device")
+    source, adapter = _sources(path, adapter, lora)
     driver, config, processor = read_model_files(source, family)
     written = _coordinates(driver, config, source, coordinates)
-    model = AutoModelForImageTextToText.from_pretrained(source, dtype=DTYPES[dtype])
+    model = AutoModelForImageTextToText.from_pretrained(source, dtype=weights)
     if max_pixels is not None:
         driver.limit_pixels(processor.image_processor, max_pixels)
     shares_prefix = _prepare(model, driver, source, gradient_checkpointing)
@@ -79,7 +78,7 @@ def load_policy(
         stop_ids,
         written,
         shares_prefix,
-        shares_prefix and has_varlen(config.get_text_config(), target, DTYPES[dtype]),
+        shares_prefix and has_varlen(config.get_text_config(), target, weights),
         cuda_graphs,
     )
     if not isinstance(driver, SplitFamily):
@@ -88,12 +87,12 @@ def load_policy(
 
 
 def read_model_files(source: str, family: str | None = None) -> tuple[Family, Any, Any]:
-    """Return what a model is beside its weights: family, configuration and processor.
+    """Return a model's family, configuration and processor, without loading its weights.
 
     ``source`` is a directory or a hub name, ``family`` that of ``ModelOptions``. Raises InputError
     when something is missing, or the model is no image-text-to-text model of transformers.
     """
-    transformers_logging.disable_progress_bar()  # they would tear up our own
+    transformers_logging.disable_progress_bar()  # it would break into the lines of ours
     try:
         model_type = str(PreTrainedConfig.get_config_dict(source)[0].get("model_type"))
         if not reads_images(model_type):
@@ -121,13 +120,26 @@ def _coordinates(family: Family, config: Any, source: str, said: Coordinates | N
     return known
 
 
-def _sources(path: str | Path, adapter: Path | None) -> tuple[str, Path | None]:
-    """Where the model and the adapter are."""
+def _dtype(name: str) -> torch.dtype:
+    if name not in DTYPES:
+        raise InputError(f"dtype {name!r} is unknown; use one of {', '.join(DTYPES)}")
+    return DTYPES[name]
+
+
+def _sources(
+    path: str | Path, adapter: Path | None, lora: LoraOptions | None
+) -> tuple[str, Path | None]:
+    """Return the directory or hub name of the model, and the adapter's directory if there is
+    one."""
     if not is_adapter(Path(path)):
-        return _source(path), adapter
-    if adapter is not None:
+        source = _source(path)
+    elif adapter is None:
+        source, adapter = adapter_base(Path(path)), Path(path)
+    else:
         raise InputError(f"{path} is itself an adapter; give the model it was trained on")
-    return adapter_base(Path(path)), Path(path)
+    if adapter and lora:
+        raise InputError(f"adapter {adapter} has a rank of its own; leave out model.lora")
+    return source, adapter
 
 
 def _source(path: str | Path) -> str:
@@ -156,31 +168,31 @@ def _prepare(model: Any, family: Family, source: str, gradient_checkpointing: bo
 def _trained_part(
     model: Any, family: Family, adapter: Path | None, lora: LoraOptions | None, freeze_vision: bool
 ) -> nn.Module:
-    """Return what the optimizer sees: the model itself, or the model with adapters."""
+    """Return the module that the optimizer trains: the model itself, or the model with adapters."""
     trained: nn.Module = model
     if adapter:
         trained = load_adapter(model, adapter)
     elif lora:
         trained = new_adapter(model, family, lora, freeze_vision)
-    if freeze_vision:  # also the part of an adapter that is in there
+    if freeze_vision:  # also adapters inside the vision tower
         for parameter in family.vision_parameters(model):
             parameter.requires_grad_(False)
     return trained
 
 
 def _can_share_prefix(config: Any, family: Family, source: str) -> bool:
-    """Return whether every layer of this model can attend to a prompt that stands elsewhere; log
-    it if not."""
+    """Return whether the responses of a group can share one computation of their prompt: all layers
+    must be full attention. Log a warning if they cannot."""
     layers = getattr(config.get_text_config(), "layer_types", None)
     others = sorted(set(layers or ["full_attention"]) - {"full_attention"})
     if family.shares_prefix and not others:
         return True
     logger.warning(
-        "model %s (%s) cannot share a group's prompt%s: every response is computed in a padded "
-        "row of its own, which is slower",
+        "model %s (%s) cannot share a prompt between the responses of a group%s: every response is "
+        "computed in a padded row of its own, which is slower",
         source,
         family.name,
-        f", it has layers of kind {', '.join(others)}" if others else "",
+        f", because it has layers of kind {', '.join(others)}" if others else "",
     )
     return False
 

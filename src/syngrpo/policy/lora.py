@@ -1,4 +1,4 @@
-"""Low-rank adapters: new ones for training, and saved ones of peft."""
+"""Puts low-rank adapters on a model: new ones for training, or saved ones of peft."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from syngrpo.serving.wording import count
 ADAPTER_CONFIG = "adapter_config.json"
 
 OLD_NAMES = {r"^visual\.": "model.visual.", r"^model\.layers\.": "model.language_model.layers."}
-"""Names of the parts of the Qwens in transformers before version 4.52 → today's names. Adapters
-that were saved then have the old ones."""
+"""Names of the parts of Qwen models in transformers before version 4.52 → their names since. Older
+adapters have the old names."""
 
 
 def new_adapter(model: Any, family: Family, lora: LoraOptions, freeze_vision: bool) -> PeftModel:
@@ -62,15 +62,15 @@ def adapter_base(directory: Path) -> str:
 def load_adapter(model: Any, directory: Path) -> PeftModel:
     """Wrap the plain transformers model into a saved adapter, which can be trained further.
 
-    Raises InputError when the adapter is missing, is not inside the layers (as prompt tuning), or
-    does not fit the model: each of its weights needs a place in the model.
+    Raises InputError when the adapter is missing, is not inside the layers (such as prompt tuning),
+    or does not fit the model: each of its weights must belong to a layer, and none may be missing.
     """
     _require(directory)
     options = PeftConfig.from_pretrained(str(directory))
     if options.is_prompt_learning:
         raise InputError(
             f"adapter {directory} is of type {options.peft_type.value}; only adapters inside the "
-            "layers, as LoRA, are supported"
+            "layers, such as LoRA, are supported"
         )
     options.base_model_name_or_path = model.name_or_path
     options.inference_mode = False
@@ -85,7 +85,7 @@ def load_adapter(model: Any, directory: Path) -> PeftModel:
         raise _misfit(directory, str(error).splitlines()[0]) from None
     if strays := [*found.missing_keys, *found.unexpected_keys]:
         raise _misfit(
-            directory, f"{count(len(strays), 'weight')} without a place, such as {strays[0]}"
+            directory, f"{count(len(strays), 'weight')} missing or left over, such as {strays[0]}"
         )
     return wrapped
 

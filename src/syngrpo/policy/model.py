@@ -1,4 +1,4 @@
-"""The model in training: the one object that rollout, update, evaluation and checkpoint share."""
+"""``Policy``, the model in training. Rollout, update, evaluation and checkpoints share one."""
 
 from __future__ import annotations
 
@@ -22,13 +22,14 @@ from syngrpo.policy.sharding import Sharding
 
 @dataclass
 class Policy:
-    """A model in training with all that is needed to use it.
+    """A model in training, with everything that is needed to compute with it.
 
-    ``model`` is what the optimizer sees (a PeftModel with LoRA); ``base`` is always the plain
-    transformers model inside. ``banned`` are token ids that are never sampled, ``stop_ids`` end a
-    response. ``coordinates``: how the model writes them. With ``shares_prefix`` a group's prompt is
-    computed once; without, rows are padded. ``varlen``: whether packed rows use the kernel for
-    variable lengths; ``cuda_graphs``: whether a GPU replays the steps of a rollout.
+    ``model`` is the module that the optimizer trains (a PeftModel with LoRA); ``base`` is always
+    the plain transformers model inside. ``banned`` are token ids that are never sampled,
+    ``stop_ids`` those that end a response. ``coordinates``: how the model writes boxes.
+    ``shares_prefix``: whether a prompt is computed once for all responses of its group; otherwise
+    each response has a padded row. ``varlen``: whether packed rows use the kernel for variable
+    lengths; ``cuda_graphs``: whether a GPU records and replays the steps of a rollout.
     ``reference`` is the frozen copy that ``keep_reference`` made, if any. After ``shard`` the
     weights are spread over processes (``sharding``), and only ``run`` and ``whole`` may use them.
     """
@@ -61,17 +62,17 @@ class Policy:
         return [p for p in self.model.parameters() if p.requires_grad]
 
     def keep_reference(self) -> None:
-        """Copy the weights of now as the KL reference. With LoRA the base weights are it."""
+        """Copy the current weights as the KL reference. With LoRA nothing is copied: the model
+        without its adapters is the reference."""
         if not isinstance(self.model, PeftModel):
             shared = {id(p): p for p in self.model.parameters() if not p.requires_grad}
             self.reference = copy.deepcopy(self.model, shared).requires_grad_(False)
 
     def shard(self, mesh: DeviceMesh, float32: bool) -> None:
-        """Spread all weights over the processes of the mesh. This is the last thing to be done to a
-        policy before training.
+        """Spread all weights over the processes of the mesh. Call this last, before training.
 
         A frozen vision tower stays whole on each process, so that each can run it on its own images
-        at any time. With ``float32`` the trained weights are float32 from now on.
+        without waiting for the others. With ``float32`` the trained weights become float32.
         """
         tower = self.family.vision_parameters(self.base)
         self.sharding = Sharding(
@@ -86,8 +87,8 @@ class Policy:
 
     @contextmanager
     def whole(self) -> Iterator[Policy]:
-        """Yield this policy with all its weights in one place, to sample from, to evaluate or to
-        save; the policy itself if it is not sharded. All processes enter the block together."""
+        """Yield a policy with all weights in this process, to sample from, evaluate or save: this
+        policy itself if it is not sharded. All processes must enter the block together."""
         if self.sharding is None:
             yield self
             return
@@ -97,7 +98,7 @@ class Policy:
     def run(self, call: Callable[[], Tensor], reference: bool = False) -> Tensor:
         """Return ``call()``, which computes with the model (or with the reference).
 
-        When the policy is sharded, all processes call this together and equally often.
+        If the policy is sharded, all processes must call this together and equally often.
         """
         return call() if self.sharding is None else self.sharding.compute(call, reference)
 

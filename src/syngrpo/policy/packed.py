@@ -1,8 +1,9 @@
-"""Scoring responses: their log-probabilities under the policy or its reference.
+"""Scores responses: computes their log-probabilities under the policy or its reference.
 
-One row is a prompt followed by all segments (responses) to score. The vision tower and the prompt
-run once a row, and every segment continues the prompt's rotary positions as if it were alone. For a
-model that cannot share a prompt the same numbers are computed from padded rows (``padded.py``).
+A row is a prompt followed by all segments (responses) to score. The vision tower and the prompt
+are computed once for each row, and every segment continues the prompt's rotary positions as if it
+were alone. For a model that cannot share a prompt, ``padded.py`` computes the same numbers from
+padded rows.
 """
 
 from __future__ import annotations
@@ -53,9 +54,9 @@ def segment_logprobs(
     """Score every segment under the sampling distribution at ``temperature``. Differentiable.
 
     ``reference``: score under the frozen reference instead, without gradients. Rows may differ in
-    length and in their number of segments. At most ``logits_bytes`` of float32 logits exist at
-    once. Raises ValueError for an empty segment and for one that holds a banned token (an image
-    placeholder would be taken for an image).
+    length and in their number of segments. At most ``logits_bytes`` of float32 logits are in memory
+    at once. Raises ValueError for an empty segment and for one that holds a banned token, because
+    the model would take an image placeholder for an image.
     """
     _check(policy, rows)
     if reference:
@@ -102,7 +103,7 @@ def _packed_states(
     responses: Sequence[Sequence[torch.Tensor]],
 ) -> torch.Tensor:
     """Return the hidden states (N, d) that predict each token of each response, in order."""
-    # The last token of a response predicts nothing, so it is not computed.
+    # The last token of a response predicts no other, so the model does not compute it.
     inputs = [[response[:-1] for response in own] for own in responses]
     hidden = forward_packed(policy, model, prompts, inputs).hidden
     places, start = [], 0

@@ -1,8 +1,8 @@
-"""One padded row a response, for models whose layers cannot share a prompt.
+"""Computes one padded row a response, for models whose layers cannot share a prompt.
 
-Everything is what transformers does with a padded batch. Of a split family only the vision tower
-runs once an image. A generic model is called whole, and sees the image once a row. A rollout
-computes a prompt once in either case, and its cache is then copied for each response.
+The model gets a padded batch, as transformers makes it. With a split family the vision tower runs
+once for each image; any other model is called whole and computes the image once for each row. A
+rollout computes a prompt once in either case, and copies its cache for each response.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from syngrpo.policy.compat_transformers import row_positions
 from syngrpo.policy.encode import Prompt
 from syngrpo.policy.families.base import SplitFamily
 from syngrpo.policy.families.generic import joined_images, token_kinds
-from syngrpo.policy.forward import see
+from syngrpo.policy.forward import image_features
 from syngrpo.policy.model import Policy
 
 Side = Literal["left", "right"]
@@ -25,8 +25,11 @@ Side = Literal["left", "right"]
 
 @dataclass(frozen=True, eq=False)
 class _Batch:
-    """``model`` is to be called with ``inputs``; ``mask`` int64 (R, L) is 0 for padding; ``starts``
-    (R,), or (3, R) with three-part positions: where each row's continuation begins.
+    """Padded rows, ready for the model.
+
+    ``model`` is to be called with ``inputs``; ``mask`` int64 (R, L) is 0 for padding; ``starts``
+    is the position at which each row's continuation begins: (R,), or (3, R) with three-part
+    positions.
     """
 
     model: Any
@@ -46,7 +49,7 @@ def padded_states(
 
     ``responses[i]`` are int64 (L,) token ids after prompt i, L ≥ 1.
     """
-    # The last token of a response predicts nothing, so it is not computed.
+    # The last token of a response predicts no other, so the model does not compute it.
     batch = _batch(policy, model, prompts, [[r[:-1] for r in own] for own in responses], "right")
     outputs = batch.model(**batch.inputs, attention_mask=batch.mask, use_cache=False)
     owners = [prompt for prompt, own in zip(prompts, responses, strict=True) for _ in own]
@@ -59,9 +62,10 @@ def padded_states(
 
 
 class PaddedDecoder:
-    """R rows that continue their prompts one token a call, each with a cache of its own.
+    """Decodes R rows, each with a cache of its own, by one token a call.
 
-    The cache grows, so no two steps have the same shapes and none can be recorded.
+    The cache grows with each step, so the shapes change and steps cannot be recorded as a CUDA
+    graph.
     """
 
     recordable = False
@@ -98,7 +102,7 @@ class PaddedDecoder:
         return False
 
     def keep(self, rows: torch.Tensor) -> None:
-        """Drop all rows but these (ascending indices into the rows of now)."""
+        """Drop all rows but these (ascending indices into the current rows)."""
         self._cache.reorder_cache(rows)
         self._mask, self._positions = self._mask[rows], self._positions[..., rows]
 
@@ -132,7 +136,8 @@ def _split_batch(
     mask: torch.Tensor,
     side: Side,
 ) -> _Batch:
-    """Fill in the features of each image, which is seen once, and call the text model."""
+    """Return a batch for the text model, with the features of each image filled in. The vision
+    tower computes each image once."""
     family = policy.family
     assert isinstance(family, SplitFamily)
     places = [family.positions(model, p.input_ids, p.image["image_grid_thw"]) for p in prompts]
@@ -142,7 +147,7 @@ def _split_batch(
         start, own = following[owner], places[owner]
         after = torch.arange(start, start + length - own.shape[1]).expand(3, -1)
         rows.append(torch.cat([own, after], dim=1).T)
-    features = see(policy, model, prompts)
+    features = image_features(policy, model, prompts)
     inputs = family.embed(model, ids, [features[owner] for owner in owners])
     positions = _pad(rows, side, 0).permute(2, 0, 1).to(policy.device)
     starts = torch.tensor([following[owner] for owner in owners], device=policy.device)
@@ -163,7 +168,7 @@ def _whole_batch(
     mask: torch.Tensor,
     side: Side,
 ) -> _Batch:
-    """Repeat the image of each prompt in each of its rows, and call the whole model."""
+    """Return a batch for the whole model. Each row has a copy of its prompt's image."""
     images = [prompts[owner].image for owner in owners]
     kinds = token_kinds(prompts[0].image, len(prompts[0].input_ids))
     inputs = joined_images([{k: v for k, v in i.items() if k not in kinds} for i in images])
@@ -179,7 +184,7 @@ def _whole_batch(
     positions = row_positions(model, ids, mask, inputs)
     last = positions.masked_fill(mask == 0, -1).amax(-1)
     starts = last.amax(0).expand(3, -1) + 1 if positions.ndim == 3 else last + 1
-    # The vision towers of some models want the weights' type.
+    # The vision towers of some models need inputs in the type of the weights.
     inputs = {
         name: value.to(policy.base.dtype) if value.is_floating_point() else value
         for name, value in inputs.items()
@@ -190,7 +195,7 @@ def _whole_batch(
 
 
 def _padding_token(policy: Policy) -> int:
-    """Return the token that fills up rows. It is masked, so any will do."""
+    """Return the token that pads rows. It is masked, so any token would do."""
     tokenizer = policy.tokenizer
     return int(tokenizer.eos_token_id if tokenizer.pad_token_id is None else tokenizer.pad_token_id)
 

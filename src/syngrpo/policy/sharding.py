@@ -1,10 +1,10 @@
-"""A model whose weights, gradients and optimizer state are spread over processes (FSDP2).
+"""Spreads the weights, gradients and optimizer state of a model over processes (FSDP2).
 
 Each of N processes keeps an N-th of every weight. A forward or backward pass gathers the weights of
 one layer at a time and frees them after that layer; the backward pass also sums the gradients and
-gives each process its part. So all processes have to run the same layers in the same order. For
-sampling and evaluation all weights are gathered once (``Sharding.whole``), and then no process
-waits for another. ``gather_state`` and ``spread_state`` are for checkpoints.
+gives each process its part. So all processes must run the same layers in the same order. For
+sampling and evaluation ``Sharding.whole`` gathers all weights once, and then no process waits for
+another. Checkpoints use ``gather_state`` and ``spread_state``.
 """
 
 from __future__ import annotations
@@ -40,10 +40,10 @@ from syngrpo.sample import InputError
 class Sharding:
     """The shards of a model, and of its frozen reference if there is one.
 
-    ``blocks`` are the names of classes: the weights of one of their instances are gathered and
+    ``blocks`` are names of classes of modules: the weights of each such module are gathered and
     freed together. ``replicated`` are weights that every process keeps whole. With ``float32`` the
     trained weights become float32; passes compute in the model's ``dtype`` in either case. Raises
-    InputError for a torch that cannot go on after a pass that ran out of memory.
+    InputError for a version of torch that cannot continue after a pass that ran out of memory.
     """
 
     def __init__(
@@ -91,15 +91,16 @@ class Sharding:
         self._root = spread_blocks(model)
         self._reference = spread_blocks(reference) if reference is not None else None
         if isinstance(self._reference, FSDPModule):
-            # FSDP keeps the last layer's weights for the backward pass, which never comes here.
+            # FSDP would keep the last layer's weights for a backward pass, and the reference has
+            # none.
             self._reference.set_reshard_after_forward(True, recurse=False)
 
     @contextmanager
     def whole(self) -> Iterator[nn.Module]:
-        """Yield a model with all weights, in the passes' dtype, that cannot be trained.
+        """Yield a model with all weights, in the dtype of the passes, that cannot be trained.
 
-        It has no hooks, so no process waits for another inside the block. All processes enter the
-        block together. After the block the model has no weights.
+        It has no hooks, so no process waits for another inside the block. All processes must enter
+        the block together. After the block the model has no weights.
         """
         spread = [m for m in self._root.modules() if isinstance(m, FSDPModule)]
         for module in spread:
@@ -115,18 +116,20 @@ class Sharding:
 
     def compute(self, call: Callable[[], Tensor], reference: bool = False) -> Tensor:
         """Return ``call()``, which computes with the sharded model (or with the reference, if that
-        has shards of its own). All processes call this together. Differentiable."""
+        has shards of its own). All processes must call this together. Differentiable."""
         root = self._reference if reference and self._reference is not None else self._root
         result: Tensor = root(call)
         return result
 
     def begin(self) -> None:
-        """Begin a forward and backward pass. All processes do so together."""
+        """Begin a forward and backward pass. All processes must do so together."""
         self._collectives.done = 0
 
     def idle(self, call: Callable[[], None]) -> None:
-        """Take part in the others' pass with zero gradients. ``call`` is any forward and backward
-        pass of the same kind."""
+        """Run ``call``, any forward and backward pass of the same kind, with zero gradients.
+
+        A process without data calls this, because every process must take part in the collectives.
+        """
         self._collectives.silent = True
         try:
             call()
@@ -134,8 +137,9 @@ class Sharding:
             self._collectives.silent = False
 
     def recover(self, call: Callable[[], None]) -> None:
-        """Do what ``idle`` does for the rest of a pass that failed here half-way, so that the
-        others can finish theirs. This process's gradients so far are lost."""
+        """Finish a pass that failed half-way in this process by running ``call`` as ``idle`` does,
+        without the collectives that were made already, so that the other processes can finish
+        theirs. The gradients of this process so far are lost."""
         for root in (self._root, self._reference):
             if isinstance(root, FSDPModule):
                 restart_pass(root)
@@ -144,7 +148,7 @@ class Sharding:
 
 
 class _Root(nn.Module):
-    """The module that FSDP takes for the model. Its forward pass is whatever ``compute`` calls."""
+    """The module that FSDP sees as the model. Its forward pass is the call given to ``compute``."""
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
@@ -164,8 +168,8 @@ def _without_weights(model: nn.Module, kept: Collection[nn.Parameter]) -> nn.Mod
 
 
 def _to_float32(module: nn.Module) -> None:
-    """Convert the trained weights of a layer that is about to be sharded; so there are never two
-    copies of the whole model."""
+    """Convert the trained weights of a layer just before it is sharded, so that memory never holds
+    two copies of the whole model."""
     for weight in module.parameters():
         if weight.requires_grad and not isinstance(weight, DTensor):
             weight.data = weight.data.float()
@@ -177,12 +181,12 @@ def gather_state(
     """Return weights and optimizer state, whole and on the CPU, in process 0; None in the others.
 
     Weights are called "0", "1", … in the first dictionary, and in ``state`` and ``param_groups`` of
-    the second. All processes call this together.
+    the second. All processes must call this together.
     """
     options = StateDictOptions(full_state_dict=True, cpu_offload=True)
     whole = nn.ParameterList(weights)
     own = get_model_state_dict(whole, options=options)
-    # Of an optimizer that has taken no step, torch would make it take one with zero gradients.
+    # Not for an optimizer that has taken no step: torch would let it take one with zero gradients.
     numbers = [str(number) for number in range(len(weights))]
     moments: Any = {"state": {}, "param_groups": [{**optimizer.param_groups[0], "params": numbers}]}
     if optimizer.state:
@@ -196,11 +200,11 @@ def spread_state(
     state: tuple[dict[str, Any], dict[str, Any]] | None,
     stepped: Collection[int],
 ) -> None:
-    """Give every process its part of what ``gather_state`` returned in process 0, or all of it
-    where a weight is not sharded.
+    """Load into every process its part of the ``state`` that ``gather_state`` returned; weights
+    that are not sharded are loaded whole.
 
-    Only process 0's ``state`` counts. ``stepped`` are the numbers of the weights that have a state
-    of the optimizer in it. All processes call this together.
+    Only the ``state`` of process 0 is used. ``stepped`` are the numbers of the weights for which it
+    holds a state of the optimizer. All processes must call this together.
     """
     own, moments = state if state is not None else ({}, {})
     whole = nn.ParameterList(weights)

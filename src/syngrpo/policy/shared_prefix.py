@@ -1,9 +1,9 @@
-"""Attention in which a prompt is computed once and shared by everything that continues it.
+"""Attention in which a prompt is computed once and shared by all its continuations.
 
-It is registered with transformers under the name SHARED_PREFIX: a model that uses it behaves
-exactly like SDPA until its text model is called with a ``layout``, which then decides who attends
-to whom. No token of one continuation ever sees another, and no prompt is repeated in the linear
-layers. ``PackedLayout`` computes with SDPA everywhere; ``VarlenLayout`` computes the same as one
+It is registered with transformers under the name SHARED_PREFIX. A model that uses it computes what
+SDPA computes, unless its text model is called with a ``layout``, which then decides which tokens
+attend to which. No continuation attends to another, and each prompt passes the linear layers once.
+``PackedLayout`` computes this with SDPA on any device; ``VarlenLayout`` computes the same with one
 call of PyTorch's kernel for variable lengths, on a GPU that has it (``has_varlen``).
 """
 
@@ -25,14 +25,14 @@ logger = logging.getLogger(__name__)
 SHARED_PREFIX = "shared_prefix"
 
 CAUSAL = (-1, 0)
-"""Of the kernel for variable lengths: all keys to the left, none to the right, the last query at
-the last key."""
+"""Window of the kernel for variable lengths: a query attends to all keys before it and none after
+it, and the last query is at the position of the last key."""
 TOLERANCE = 0.05
-"""Of outputs and gradients around 1 in bfloat16, which two kernels round differently."""
+"""Largest difference of outputs and gradients between two kernels in bfloat16, for values near 1."""
 
 
 class Layout(Protocol):
-    """Says who attends to whom in one forward pass of the text model."""
+    """Decides which tokens attend to which in one forward pass of the text model."""
 
     def attend(
         self,
@@ -68,8 +68,9 @@ register_attention(SHARED_PREFIX, shared_prefix_attention)
 class _Rearrange(torch.autograd.Function):
     """Take rows of ``x`` by index, where index ``len(x)`` gives zeros.
 
-    Plain indexing would add up gradients at random addresses, which is slower and not deterministic
-    on a GPU. Here every row has exactly one place, so the gradient is taken by the inverse index.
+    The gradient of plain indexing adds up values at addresses that may repeat, which is slower and
+    not deterministic on a GPU. Here each row is taken once, so the inverse index gives the
+    gradient.
     """
 
     @staticmethod
@@ -89,8 +90,8 @@ def _take(x: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
 
 @dataclass(frozen=True, eq=False)
 class Ragged:
-    """How S sequences of different lengths are moved between two forms: one after the other
-    (N, …), and padded to the right (S, L, …).
+    """Converts S sequences of different lengths between two forms: one after the other (N, …), and
+    padded to the right (S, L, …).
 
     ``to`` (S·L,) and ``back`` (N,) are indices, None when all lengths are equal and nothing is
     padded.
@@ -127,12 +128,12 @@ class Ragged:
 
 
 class PackedLayout:
-    """Attention with SDPA over rows that stand one after the other in one sequence; a row is a
-    prompt, then its segments.
+    """Attends with SDPA in one sequence that holds several rows; a row is a prompt and then its
+    segments.
 
-    A token of a prompt attends to what is before it, a token of a segment to its prompt and to what
-    is before it in the segment. With ``keep`` the keys and values of every prompt are kept:
-    ``prefix[layer]`` is a list of (P, kv_heads, d) pairs, one a row.
+    A token of a prompt attends to the tokens before it; a token of a segment attends to its prompt
+    and to the tokens before it in the segment. With ``keep`` the keys and values of every prompt
+    are kept: ``prefix[layer]`` is a list of (P, kv_heads, d) pairs, one for each row.
     """
 
     def __init__(
@@ -237,8 +238,9 @@ def _causal(
 class VarlenLayout(PackedLayout):
     """Computes what PackedLayout does, on a device for which ``has_varlen`` returns true.
 
-    Every prompt and every segment is a sequence of its own: a segment's queries over its prompt's
-    keys and its own, causal from the end. No mask, no padding, one call of the kernel a layer.
+    For the kernel every prompt and every segment is a sequence of its own; the keys of a segment
+    are those of its prompt and its own. One call of the kernel computes a layer, without masks and
+    padding.
     """
 
     def __init__(
@@ -292,15 +294,16 @@ class VarlenLayout(PackedLayout):
 
 
 def _ends(lengths: Sequence[int], device: torch.device) -> torch.Tensor:
-    """Return int32 (len(lengths) + 1,): where each sequence begins, and the end of the last."""
+    """Return int32 (len(lengths) + 1,): the index at which each sequence begins, and the end of the
+    last."""
     return torch.tensor([0, *lengths]).cumsum(0).to(device, torch.int32)
 
 
 def has_varlen(config: Any, device: torch.device, dtype: torch.dtype) -> bool:
     """Return whether this device has a kernel for variable lengths that computes what SDPA does.
 
-    It is tried out with the numbers of heads of a text model of this configuration. A kernel that
-    fails or computes something else is logged.
+    It is tried with the numbers of heads in ``config``, that of a text model. If the kernel fails
+    or computes something else, a warning is logged.
     """
     if device.type != "cuda" or dtype not in (torch.bfloat16, torch.float16):
         return False

@@ -1,6 +1,7 @@
-"""Finding the tokens of a response that wrote a part of its text.
+"""Finds the tokens of a response that wrote a part of its text.
 
-Spans of characters come from reading a response; the update credits their tokens apart.
+Reading a response gives the span of characters of its scene; the update gives the tokens of that
+span an advantage of their own.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import torch
 
 
 def decode(tokenizer: Any, token_ids: torch.Tensor) -> str:
-    """Return the text of a response (L,), without special tokens, spaces exactly as written."""
+    """Return the text of a response (L,), without special tokens and with all spaces as written."""
     return tokenizer.decode(
         token_ids.tolist(), skip_special_tokens=True, clean_up_tokenization_spaces=False
     )
@@ -23,8 +24,8 @@ def scene_token_mask(
 ) -> torch.Tensor:
     """Return bool (L,): true for the tokens that wrote a character of ``decode(...)[start:end]``.
 
-    A token that holds only some bytes of a character counts as having written it. Special tokens,
-    which write nothing, are inside when characters of the span are written before and after them.
+    A token that holds only some bytes of a character counts as having written it. A special token
+    writes no text; it is inside if characters of the span are written before and after it.
     """
     start, end = char_span
     length = len(token_ids)
@@ -38,7 +39,7 @@ def scene_token_mask(
 
     first = _first(length, lambda count: written(count) >= start)
     if first > 0 and written(first) > start:
-        first -= 1  # this token writes across the border
+        first -= 1  # the token before it also writes a character of the span
     special = set(tokenizer.all_special_ids)
     while first < length and int(token_ids[first]) in special:
         first += 1
@@ -48,8 +49,8 @@ def scene_token_mask(
 
 
 def _first(length: int, reached: Callable[[int], bool]) -> int:
-    """Return the smallest count in 0..length for which ``reached`` holds, else ``length``. From
-    the first count for which it holds on, it holds for all."""
+    """Return the smallest count in 0..length for which ``reached`` holds, ``length`` if there is
+    none. Once it holds for a count, it must hold for all larger ones."""
     low, high = 0, length
     while low < high:
         middle = (low + high) // 2
@@ -61,8 +62,8 @@ def _first(length: int, reached: Callable[[int], bool]) -> int:
 
 
 def _common_prefix(a: str, b: str) -> int:
-    """Return how many characters two texts have in common at the beginning. A character that was
-    cut between two tokens decodes to a replacement mark, so it is not common."""
+    """Return the length of the common prefix of two texts. A character that is cut between two
+    tokens decodes to a replacement character, so it does not count."""
     for index, (x, y) in enumerate(zip(a, b, strict=False)):
         if x != y:
             return index

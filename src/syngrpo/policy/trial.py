@@ -1,8 +1,8 @@
-"""Trying out a model of the generic family before training begins.
+"""Tries out a model that is called whole when it is loaded, before training begins.
 
-Two small images are encoded and computed once as the update and the rollout will do it, and the
-outputs are compared with those of the plain model. So a model that needs something else is refused
-with one line when it is loaded, and not in the middle of a run.
+Two small images are encoded and computed as the update and the rollout will do it, and the outputs
+are compared with those of the plain model. So a model that needs anything else is refused with one
+line when it is loaded, and not in the middle of a run.
 """
 
 from __future__ import annotations
@@ -21,8 +21,9 @@ from syngrpo.sample import EncodedImage, InputError, Sample
 SIZES = ((64, 48), (56, 120))
 """Width and height of the two images in pixels."""
 TOLERANCE = {torch.float32: 1e-3}
-"""How far the logits may differ, as a share of the largest, by type of the weights."""
+"""Largest difference of logits, as a share of the largest logit, by type of the weights."""
 HALF_TOLERANCE = 0.03
+"""The same for all other types."""
 
 
 @torch.no_grad()
@@ -51,7 +52,7 @@ def try_out(policy: Policy, source: str) -> None:
 
 
 def _samples() -> list[Sample]:
-    """Two images of smooth colours, which differ in shape."""
+    """Return two images of smooth colours, which differ in shape."""
     samples = []
     for width, height in SIZES:
         rows, columns = np.mgrid[0:height, 0:width]
@@ -62,7 +63,8 @@ def _samples() -> list[Sample]:
 
 
 def _difference(policy: Policy, prompts: list[Prompt]) -> str | None:
-    """Return in what a padded batch and decoding differ from the plain model, None if nowhere."""
+    """Return a text that says where a padded batch or decoding differs from the plain model, None
+    if neither does."""
     banned = set(policy.banned.tolist())
     usable = [token for token in prompts[0].input_ids.tolist() if token not in banned]
     response = torch.tensor(usable[:3])
@@ -88,7 +90,8 @@ def _difference(policy: Policy, prompts: list[Prompt]) -> str | None:
 
 
 def _plain_logits(policy: Policy, prompt: Prompt, response: torch.Tensor) -> torch.Tensor:
-    """float32 (1, L, V): logits of the response's tokens by the model as the processor calls it."""
+    """Return float32 (1, L, V): the logits of the response's tokens by the plain model, called with
+    the processor's inputs for one prompt."""
     ids = torch.cat([prompt.input_ids, response[:-1]])[None]
     inputs: dict[str, Any] = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
     kinds = token_kinds(prompt.image, len(prompt.input_ids))

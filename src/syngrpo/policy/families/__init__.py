@@ -1,11 +1,12 @@
-"""What differs between model families.
+"""Model families: the code that differs between models.
 
-``base.py`` says what the rest of ``policy`` asks of a family, ``qwen.py`` drives all Qwens, whose
-vision tower and text model are called apart, and ``generic.py`` any other image-text-to-text model
-of transformers, which is called whole. ``find_family`` chooses by the checkpoint's model type.
+``base.py`` says what the rest of ``policy`` asks of a family. ``qwen.py`` handles all Qwen models,
+whose vision tower and text model are called apart; ``generic.py`` handles any other
+image-text-to-text model of transformers, which is called whole. ``policy.loading`` calls
+``find_family``, which chooses by the checkpoint's model type. Start reading in ``base.py``.
 
 A family of an installed package is found by an entry point of the group ``syngrpo.families`` whose
-name is the ``model_type`` it drives, and by ``package.module:name`` in ``model.family``.
+name is the ``model_type`` it handles, or by ``package.module:name`` in ``model.family``.
 """
 
 from __future__ import annotations
@@ -26,12 +27,12 @@ FAMILIES: Registry[type[Family]] = Registry(
         "generic": "syngrpo.policy.families.generic:GenericFamily",
     },
 )
-"""transformers' ``model_type``, or ``generic``, → class of the family."""
+"""``model_type`` of transformers, or ``generic`` → class of the family."""
 
 
 def find_family(model_type: str, name: str | None = None) -> Family:
-    """Return the family called ``name`` (``model.family``), else the one that drives models of this
-    ``model_type``, else the generic one.
+    """Return the family called ``name`` (``model.family``). Without a name, return the one that
+    handles this ``model_type``, or the generic one if there is none.
 
     Raises InputError when there is no family of this name.
     """

@@ -1,4 +1,8 @@
-"""What the rest of ``policy`` asks of a model family."""
+"""The base classes of model families: what the rest of ``policy`` asks of one.
+
+Every family is a ``Family``; one whose vision tower and text model can be called apart is a
+``SplitFamily``, which saves computing an image and a prompt again for each response.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +22,7 @@ from syngrpo.sample import Sample
 class Encoded:
     """A prompt as a family's processor made it; tensors on the CPU.
 
-    ``input_ids`` int64 (P,); ``image`` are tensors by name, whatever the family reads images from;
+    ``input_ids`` int64 (P,); ``image`` are the family's own tensors for the image, by name;
     ``resized`` is the width and height in pixels to which the image was stretched, None if it was
     cut into tiles, padded or cropped instead.
     """
@@ -30,7 +34,8 @@ class Encoded:
 
 @dataclass(frozen=True)
 class PromptSize:
-    """Tokens of a prompt, and how many of them are its image's."""
+    """The number of tokens of a prompt, and the number of those that are placeholders of its
+    image."""
 
     tokens: int
     image: int
@@ -38,8 +43,8 @@ class PromptSize:
 
 @dataclass(frozen=True, eq=False)
 class ImageFeatures:
-    """The vision tower's output for one image: ``states`` (n, d), one a placeholder; ``deeper``
-    are features of the same shape that enter the text model above its first layer.
+    """The vision tower's output for one image: ``states`` (n, d), one for each placeholder;
+    ``deeper`` are features of the same shape that are added in later layers of the text model.
     """
 
     states: torch.Tensor
@@ -49,10 +54,11 @@ class ImageFeatures:
 class Family(ABC):
     """One family of vision-language models. ``model`` is always the plain transformers model.
 
-    ``name``: what messages call the family.
-    ``shares_prefix``: its attention can run with our layouts, so that a prompt is computed once for
-    all that continues it. False where a layer carries a state through the sequence.
-    ``coordinates``: how its models write coordinates, None if the user has to say it.
+    ``name``: the name of the family in messages.
+    ``shares_prefix``: whether its attention can run with the layouts of ``policy.shared_prefix``,
+    so that a prompt is computed once for all its continuations. False if a layer carries a state
+    through the sequence.
+    ``coordinates``: how its models write coordinates, None if the user must say it.
     """
 
     name: str
@@ -60,11 +66,11 @@ class Family(ABC):
     coordinates: Coordinates | None = None
 
     def known_coordinates(self, model_type: str) -> Coordinates | None:
-        """Return how models of this type write coordinates, None if the user has to say it."""
+        """Return how models of this type write coordinates, None if the user must say it."""
         return self.coordinates
 
     def prepare(self, model: Any) -> None:  # noqa: B027
-        """Exchange slow parts of a model that was just loaded for faster ones that compute the
+        """Replace slow parts of a model that was just loaded with faster ones that compute the
         same. Parameters keep their names and shapes."""
 
     @abstractmethod
@@ -78,12 +84,12 @@ class Family(ABC):
     def read(self, processor: Any, config: Any, sample: Sample, chat: str) -> Encoded:
         """Decode the sample's image and encode it with ``chat``, the text of the chat template.
 
-        Raises InputError for an image that cannot be decoded or is refused by the processor.
+        Raises InputError for an image that cannot be decoded or that the processor refuses.
         """
 
     @abstractmethod
     def size(self, processor: Any, config: Any, sample: Sample, chat: str) -> PromptSize:
-        """Return the size of what ``read`` would give, without decoding the image.
+        """Return the size of the prompt that ``read`` would make, without decoding the image.
 
         Raises InputError as ``read`` does, except for an image that cannot be decoded.
         """
@@ -99,7 +105,7 @@ class Family(ABC):
         image_processor: Any,
         change: Callable[[torch.Tensor], torch.Tensor],
     ) -> dict[str, torch.Tensor]:
-        """Return a copy of ``Encoded.image`` with other colours: ``change`` maps those of now,
+        """Return a copy of ``Encoded.image`` with other colours: ``change`` maps the current ones,
         float32 in [-1, 1], to new ones of the same shape, which are rounded to one byte each."""
 
     @abstractmethod
@@ -108,12 +114,12 @@ class Family(ABC):
 
     @abstractmethod
     def vision_parameters(self, model: Any) -> list[nn.Parameter]:
-        """Return everything that ``model.freeze_vision`` freezes."""
+        """Return the weights that ``model.freeze_vision`` freezes."""
 
     @abstractmethod
     def banned_token_ids(self, config: Any, tokenizer: Any) -> list[int]:
-        """Return the ids that may never be sampled: placeholders of images, and rows of the
-        embedding matrix that are no token."""
+        """Return the ids that must never be sampled: placeholders of images, and rows of the
+        embedding matrix that belong to no token."""
 
     @abstractmethod
     def lora_targets(self, model: Any, freeze_vision: bool) -> str:
@@ -123,19 +129,19 @@ class Family(ABC):
 class SplitFamily(Family):
     """A family whose vision tower and text model are called apart.
 
-    So the vision tower runs once an image, however many responses there are to it, and once a
-    sample and step if it is frozen.
+    So the vision tower runs once for each image, however many responses the group has, and, if it
+    is frozen, once for each sample of a step.
     """
 
     @abstractmethod
     def vision_tower(self, model: Any) -> nn.Module:
-        """Return the module that makes features of images, projection included."""
+        """Return the module that computes features of images, projection included."""
 
     @abstractmethod
     def pixel_values(
         self, images: Sequence[dict[str, torch.Tensor]], image_processor: Any, device: torch.device
     ) -> torch.Tensor:
-        """Return what the processor makes of these ``Encoded.image``: float32 (patches, d)."""
+        """Return the processor's values for these ``Encoded.image``: float32 (patches, d)."""
 
     @abstractmethod
     def image_features(
@@ -153,14 +159,15 @@ class SplitFamily(Family):
         """Return keyword arguments of the text model for tokens and their images, differentiably.
 
         ``input_ids`` (R, N) holds one placeholder per image feature; ``images`` has one entry for
-        each run of placeholders, in reading order. Raises when their numbers differ.
+        each run of placeholders, in reading order. Raises an error when the numbers of placeholders
+        and of features differ.
         """
 
     @abstractmethod
     def positions(
         self, model: Any, input_ids: torch.Tensor, image_grid_thw: torch.Tensor
     ) -> torch.Tensor:
-        """Return the rotary positions (3, P) of one prompt (P,). What follows the prompt continues
+        """Return the rotary positions (3, P) of one prompt (P,). Tokens after the prompt continue
         at their maximum + 1."""
 
     def vision_parameters(self, model: Any) -> list[nn.Parameter]:

@@ -1,8 +1,8 @@
-"""Any image-text-to-text model of transformers: the processor makes its inputs, and the model is
-called whole.
+"""The generic family: any image-text-to-text model of transformers, which is called whole.
 
-Nothing is assumed about the vision tower: ``Encoded.image`` is whatever the processor returns
-beside ``input_ids``. So every response is computed in a padded row of its own, image included.
+Nothing is assumed about the vision tower: ``Encoded.image`` is everything that the processor
+returns beside ``input_ids``. So every response is computed in a padded row with its own copy of the
+image.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ KNOWN_COORDINATES: dict[str, Coordinates] = {
     "glm4v_moe": "0-1000",
     "glm46v": "0-1000",
 }
-"""``model_type`` → how such models were trained to write boxes, x before y. Only what their
-authors publish stands here."""
+"""``model_type`` → how such models were trained to write boxes, x before y. Only models whose
+authors have published it are listed."""
 
 IMAGE_IDS = re.compile(r"(image|video|audio|vision|boi|eoi)\w*_(id|index)")
-"""Names of a configuration's entries that are tokens around and in the place of images."""
+"""Names of configuration entries that hold the id of a token around or in the place of images."""
 IMAGE_TOKENS = re.compile(r"image|img|video|audio|vision|<row_\d+_col_\d+>", re.IGNORECASE)
-"""Special tokens around and in the place of images."""
+"""Matches the special tokens around and in the place of images."""
 
 
 class GenericFamily(Family):
@@ -50,7 +50,7 @@ class GenericFamily(Family):
     def limit_pixels(self, image_processor: Any, max_pixels: int) -> None:
         size = image_processor.size
         if hasattr(image_processor, "merge_size") and "longest_edge" in size:
-            # Some processors count the pixels of both frames that they make of a still picture.
+            # Some processors turn a still picture into two frames and count the pixels of both.
             for frames in (image_processor.temporal_patch_size, 1):
                 size["longest_edge"] = max_pixels * frames
                 patches = image_processor.get_number_of_image_patches(4096, 4096, {})
@@ -62,8 +62,8 @@ class GenericFamily(Family):
             image_processor.min_patches = 1
             return
         raise InputError(
-            f"model.max_pixels {max_pixels} cannot be kept by the model's image processor "
-            f"({type(image_processor).__name__}); leave it out"
+            f"the model's image processor ({type(image_processor).__name__}) has no limit on the "
+            f"area of an image; leave out model.max_pixels ({max_pixels})"
         )
 
     def read(self, processor: Any, config: Any, sample: Sample, chat: str) -> Encoded:
@@ -91,7 +91,7 @@ class GenericFamily(Family):
         change: Callable[[torch.Tensor], torch.Tensor],
     ) -> dict[str, torch.Tensor]:
         values = image["pixel_values"]
-        # Either pictures (…, 3, height, width), or patches (n, 3 · values).
+        # The values are either pictures (…, 3, height, width) or patches (n, 3 · values).
         colours = values.unflatten(1, (3, -1)) if values.ndim == 2 else values
         shape = (3, 1) if values.ndim == 2 else (3, 1, 1)
         mean, std = torch.zeros(shape), torch.ones(shape)
@@ -106,7 +106,7 @@ class GenericFamily(Family):
         return model.get_decoder()
 
     def vision_parameters(self, model: Any) -> list[nn.Parameter]:
-        """Return all parameters outside the decoder and the output layer: projections, too."""
+        """Return all parameters outside the decoder and the output layer, projections included."""
         language = [*self.text_model(model).parameters(), *_head(model).parameters()]
         others = {id(parameter) for parameter in language}
         return [parameter for parameter in model.parameters() if id(parameter) not in others]
@@ -124,13 +124,14 @@ class GenericFamily(Family):
             for number, token in tokenizer.added_tokens_decoder.items()
             if token.special and IMAGE_TOKENS.search(token.content)
         }
-        # Many models pad their embedding matrix: those rows are no token and decode to nothing.
+        # Many models pad their embedding matrix with rows that belong to no token.
         nameless = set(range(rows)) - set(vocabulary.values())
         banned = {*configured, *special, *nameless, config.image_token_id}
         return sorted(number for number in banned if 0 <= number < rows)
 
     def lora_targets(self, model: Any, freeze_vision: bool) -> str:
-        """Return all linear layers of the language model; the vision tower gets no adapters."""
+        """Return an expression for all linear layers of the decoder; the vision tower gets no
+        adapters."""
         decoder = self.text_model(model)
         place = next(name for name, module in model.named_modules() if module is decoder)
         layers = {
@@ -142,14 +143,14 @@ class GenericFamily(Family):
 
 
 def token_kinds(image: dict[str, torch.Tensor], length: int) -> list[str]:
-    """Return the names of those inputs that hold one number a token of a prompt of this length,
-    such as ``token_type_ids`` (1, P). Tokens of a response have 0 there."""
+    """Return the names of the inputs that hold one number for each token of a prompt of this
+    length, such as ``token_type_ids`` (1, P). For tokens of a response that number is 0."""
     return [name for name, value in image.items() if value.shape == (1, length)]
 
 
 def joined_images(images: Sequence[dict[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
-    """Join the inputs of several images along the first dimension, as processors do: where other
-    dimensions differ, as with different numbers of tiles, the smaller ones are filled with 0."""
+    """Join the inputs of several images along the first dimension, as processors do. Where other
+    dimensions differ, such as the number of tiles, smaller inputs are padded with 0."""
     joined = {}
     for name in images[0]:
         parts = [image[name] for image in images]
@@ -174,7 +175,7 @@ def _head(model: Any) -> nn.Module:
 
 
 def _text_options(processor: Any, chat: str) -> dict[str, Any]:
-    """Return options of the tokenizer: it adds no first token where the template has one."""
+    """Return options for the tokenizer, so that it adds no first token if the template has one."""
     first = processor.tokenizer.bos_token
     return {"add_special_tokens": not (first and chat.startswith(first))}
 
@@ -186,8 +187,8 @@ def _processed(processor: Any, chat: str, image: Image.Image, sample_id: str) ->
     except (ValueError, TypeError, IndexError, RuntimeError) as error:
         reason = str(error).strip().splitlines()[0]
         raise InputError(
-            f"image of sample {sample_id} ({image.width}x{image.height}) and its prompt are "
-            f"refused by the model's processor ({reason})"
+            f"the model's processor refuses the image of sample {sample_id} ({image.width}x"
+            f"{image.height}) and its prompt ({reason}); correct or remove the sample"
         ) from None
     ids = inputs.pop("input_ids")[0]
     inputs.pop("attention_mask", None)

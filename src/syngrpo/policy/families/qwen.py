@@ -1,8 +1,8 @@
 """The Qwen vision-language families: Qwen2-VL, Qwen2.5-VL, Qwen3-VL and Qwen3.5.
 
-All of them resize an image to whole patches of a size of its own, keep its proportions, give it
-three-part rotary positions, and are prompted by the same chat template. They differ in how they
-write coordinates, in the vision tower, and in the kinds of decoder layers.
+All of them resize an image to a whole number of patches and keep its proportions, give image tokens
+three-part rotary positions, and use the same chat template. They differ in how they write
+coordinates, in the vision tower, and in the kinds of decoder layers.
 """
 
 from __future__ import annotations
@@ -19,14 +19,16 @@ from syngrpo.policy.model_options import Coordinates
 from syngrpo.sample import InputError, Sample
 
 MAX_ASPECT_RATIO = 200
-"""The image processors refuse an image that is longer than this times its width."""
+"""The image processors refuse an image whose longer side is more than this times the shorter."""
 
 ROUNDING = 2
-"""How much larger than the largest area a resized image may be: its sides are whole tokens."""
+"""A resized image may have up to this times the area of ``max_pixels``, because its sides are
+rounded to whole tokens."""
 
 
 class LinearPatchEmbed(nn.Module):
-    """A convolution whose stride is its kernel is one matrix product, several times faster."""
+    """The patch embedding, computed as one matrix product. It equals the convolution, whose stride
+    is its kernel size, and is several times faster."""
 
     proj: nn.Conv3d
 
@@ -36,7 +38,7 @@ class LinearPatchEmbed(nn.Module):
 
 
 class Qwen(SplitFamily):
-    """What the Qwens have in common.
+    """Base class of all Qwen families.
 
     ``Encoded.image`` has ``patches`` uint8 (patches, 3, side, side), the resized image cut up in
     the order of the vision tower, and ``image_grid_thw`` int64 (1, 3), the number of patches in
@@ -66,12 +68,12 @@ class Qwen(SplitFamily):
     def read(self, processor: Any, config: Any, sample: Sample, chat: str) -> Encoded:
         images = processor.image_processor
         _image_tokens(images, sample)
-        pixels = sample.image.decode().copy()  # the processor wants an array it may write to
+        pixels = sample.image.decode().copy()  # the processor needs a writable array
         image = images(
             images=[pixels],
             do_rescale=False,
             do_normalize=False,
-            temporal_patch_size=1,  # a still picture is repeated in time, on the device
+            temporal_patch_size=1,  # pixel_values repeats the picture in time, on the device
             return_tensors="pt",
         )
         patches, grid, side = image["pixel_values"], image["image_grid_thw"], images.patch_size
@@ -106,8 +108,11 @@ class Qwen(SplitFamily):
     def pixel_values(
         self, images: Sequence[dict[str, torch.Tensor]], image_processor: Any, device: torch.device
     ) -> torch.Tensor:
-        """Patches travel to the device as bytes and are rescaled and normalised there by the
-        processor's own arithmetic, so that the values are exactly the processor's."""
+        """Return the processor's values for these ``Encoded.image``: float32 (patches, d).
+
+        The patches are sent to the device as bytes and normalised there by the processor's own
+        function, so that the values are exactly the processor's.
+        """
         patches = torch.cat([image["patches"] for image in images]).to(device)
         values = image_processor.rescale_and_normalize(
             patches,
@@ -130,7 +135,7 @@ class Qwen(SplitFamily):
         self, model: Any, pixel_values: torch.Tensor, image_grid_thw: torch.Tensor
     ) -> list[ImageFeatures]:
         outputs = model.model.get_image_features(pixel_values, image_grid_thw)
-        # One list a vision layer, each with one entry an image; only some families have any.
+        # One list for each vision layer, with one entry for each image; only some families have it.
         layers = getattr(outputs, "deepstack_features", None) or []
         deeper = zip(*layers, strict=True) if layers else ((),) * len(image_grid_thw)
         return list(map(ImageFeatures, outputs.pooler_output, deeper))
@@ -140,14 +145,14 @@ class Qwen(SplitFamily):
     ) -> dict[str, Any]:
         embeddings = model.get_input_embeddings()(input_ids)
         features = torch.cat([image.states for image in images]).to(embeddings.dtype)
-        # Raises when the number of placeholders and of features differ.
+        # Raises an error when the numbers of placeholders and of features differ.
         placeholders, _ = model.model.get_placeholder_mask(input_ids, embeddings, features)
         filled = embeddings.masked_scatter(placeholders, features)
         return {"inputs_embeds": filled, **self.deeper(images, placeholders[..., 0])}
 
     def deeper(self, images: Sequence[ImageFeatures], placeholders: torch.Tensor) -> dict[str, Any]:
-        """Return keyword arguments for image features that enter the text model above its first
-        layer. ``placeholders`` is bool (R, N)."""
+        """Return keyword arguments of the text model for image features that are added in later
+        layers. ``placeholders`` is bool (R, N)."""
         return {}
 
     def positions(
@@ -164,7 +169,7 @@ class Qwen(SplitFamily):
     def banned_token_ids(self, config: Any, tokenizer: Any) -> list[int]:
         vocabulary = tokenizer.get_vocab()
         special = [vocabulary[token] for token in self.vision_tokens if token in vocabulary]
-        # Qwen pads its embedding matrix: those rows are no token and decode to nothing.
+        # Qwen models pad their embedding matrix with rows that belong to no token.
         nameless = set(range(config.text_config.vocab_size)) - set(vocabulary.values())
         return sorted({*special, config.image_token_id, config.video_token_id, *nameless})
 
@@ -208,7 +213,7 @@ class Qwen35(Qwen):
     """Qwen3.5, dense and mixture of experts: coordinates from 0 to 1000, as in Qwen3-VL.
 
     Three of four decoder layers are gated delta nets (arXiv 2412.06464). Their recurrent state
-    runs through the whole sequence: responses packed behind one prompt would read each other.
+    runs through the whole sequence, so a response would be influenced by those packed before it.
     """
 
     name = "qwen3_5"
@@ -237,7 +242,8 @@ def _image_tokens(image_processor: Any, sample: Sample) -> int:
         patches = image_processor.get_number_of_image_patches(height, width, limit)
         return int(patches) // image_processor.merge_size**2
 
-    # Resizing keeps long images one token wide and small ones at the model's least size.
+    # An elongated image stays at least one token wide, and a small one is enlarged to the model's
+    # smallest size, so the area after resizing may be more than allowed.
     each, allowed = _pixels_per_token(image_processor), image_processor.size["longest_edge"]
     fitting = allowed
     while tokens(fitting) * each > ROUNDING * fitting:
