@@ -83,7 +83,7 @@ def test_out_of_memory_rolls_out_half_of_the_prompts_at_a_time(
     expected = rollout(policy, prompts, 2, sampling, seeds)
     with room_for(policy, 2 * length), caplog.at_level(logging.WARNING):
         groups = rollout(policy, prompts, 2, sampling, seeds)
-    assert "rolling out 2 at a time: set trainer.groups_per_step" in caplog.text
+    assert "sampling 2 groups at a time: set trainer.groups_per_step" in caplog.text
     for group, wanted in zip(groups, expected, strict=True):
         assert [r.token_ids.tolist() for r in group] == [r.token_ids.tolist() for r in wanted]
     with (

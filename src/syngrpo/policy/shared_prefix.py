@@ -28,7 +28,7 @@ CAUSAL = (-1, 0)
 """Window of the kernel for variable lengths: a query attends to all keys before it and none after
 it, and the last query is at the position of the last key."""
 TOLERANCE = 0.05
-"""Largest difference of outputs and gradients between two kernels in bfloat16, for values near 1."""
+"""Largest difference between the outputs and gradients of two kernels, in bfloat16 and near 1."""
 
 
 class Layout(Protocol):

@@ -1,12 +1,12 @@
-"""Sampling responses: a group of G responses for each prompt, with their log-probabilities.
+"""The rollout: samples a group of G responses for each prompt, with their log-probabilities.
 
-The trainer calls one function a step (``base.Rollout``); which engine stands behind it is the
-option ``rollout.engine``:
+The trainer calls one function a step (``base.Rollout``). The option ``rollout.engine`` chooses the
+engine that does it:
 
-- ``native`` (``native.py``): our own decoder. The prompt runs once a group (``decoding.py``); on a
-  GPU the steps are recorded as CUDA graphs (``cuda_graphs.py``).
-- ``vllm`` (``vllm_engine.py``): vLLM in the trainer's process. What touches vLLM's internals stands
-  in ``compat_vllm.py``.
+- ``native`` (``native.py``): samples with the trained model itself. The prompt is computed once for
+  each group (``decoding.py``); on a GPU the steps are recorded as CUDA graphs (``cuda_graphs.py``).
+- ``vllm`` (``vllm_engine.py``): vLLM in the trainer's process. ``compat_vllm.py`` holds every use
+  of vLLM's internals.
 - ``server`` (``server_engine.py``): ``syngrpo rollout-server``, vLLM in a process of its own
   (``server/``). The trainer sends it the weights (``weight_stream.py``) and the prompts
   (``server_messages.py``) over HTTP.
@@ -40,7 +40,7 @@ ENGINES: Registry[type[Engine]] = Registry(
 
 def check_engine(options: RolloutOptions) -> None:
     """Raise InputError when the engine of these options cannot work, for example because vLLM is
-    not installed. Needs no model, so a run calls it before it loads one."""
+    not installed. A run calls this before it loads a model."""
     ENGINES.load(options.engine_name).check(options)
 
 

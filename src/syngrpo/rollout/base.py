@@ -1,8 +1,8 @@
-"""What every rollout engine has in common.
+"""What a rollout engine is, and what all engines use.
 
-``Rollout`` is what the trainer calls, ``Response`` what it gets. ``Engine`` is the base class of
-those who provide it; ``IncrementalEngine`` is the protocol of an engine that can be given further
-prompts while it samples, which is what a rollout server needs.
+The trainer calls a ``Rollout`` and gets ``Response``s. ``Engine`` is the base class of all engines.
+``IncrementalEngine`` is the protocol of an engine that accepts further prompts while it samples; a
+rollout server needs one.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class Response:
 
 @dataclass(frozen=True, eq=False)
 class SampledTokens:
-    """A response whose tokens were not decoded to text yet; fields as in ``Response``."""
+    """A response whose tokens are not decoded to text yet; fields as in ``Response``."""
 
     token_ids: torch.Tensor
     logprobs: torch.Tensor
@@ -47,7 +47,7 @@ class SampledTokens:
 
 
 class Rollout(Protocol):
-    """Samples responses; what the trainer calls once a step."""
+    """Samples responses. The trainer calls it once a step."""
 
     def __call__(
         self,
@@ -57,11 +57,11 @@ class Rollout(Protocol):
         sampling: Sampling,
         seeds: Sequence[int],
     ) -> list[list[Response]]:
-        """Sample ``group_size`` responses to each prompt with the policy's present weights.
+        """Sample ``group_size`` responses to each prompt with the policy's current weights.
 
-        ``seeds``, one a prompt, together with prompt and weights determine the responses; it plays
-        no role which prompts share the call, nor in which order. Raises InputError for a prompt
-        that leaves no room for ``sampling.max_new_tokens``.
+        The responses to a prompt are determined by the prompt, its seed (``seeds`` has one a
+        prompt) and the weights; they do not depend on the other prompts of the call or their order.
+        Raises InputError for a prompt that leaves no room for ``sampling.max_new_tokens``.
         """
         ...
 
@@ -70,7 +70,7 @@ class Engine(ABC):
     """One way to sample responses, registered in ``syngrpo.rollout.ENGINES``. An instance is a
     ``Rollout``.
 
-    Every process of a run makes its own, all at the same time, and calls it equally often.
+    Every process of a run makes one, all at the same time, and calls it equally often.
     """
 
     @classmethod
@@ -87,7 +87,7 @@ class Engine(ABC):
 
     @abstractmethod
     def __init__(self, policy: Policy, options: RolloutOptions) -> None:
-        """Start the engine. The weights of ``policy`` may change later, its shapes do not."""
+        """Start the engine. The weights of ``policy`` may change later; their shapes stay."""
 
     @abstractmethod
     def __call__(
@@ -100,14 +100,14 @@ class Engine(ABC):
     ) -> list[list[Response]]: ...
 
     def close(self) -> None:
-        """Free what the engine holds. It is not called afterwards."""
+        """Free the memory and connections of the engine. It is not called again afterwards."""
         return
 
 
 class IncrementalEngine(Protocol):
-    """An engine that takes further prompts while it samples. One thread calls it.
+    """An engine that accepts further prompts while it samples. One thread calls it.
 
-    ``max_length``: tokens of a prompt and its response together, at most.
+    ``max_length``: largest number of tokens of a prompt and its response together.
     """
 
     max_length: int
@@ -121,23 +121,26 @@ class IncrementalEngine(Protocol):
 
     def add(self, policy: Policy, prompt: Prompt, sampling: Sampling, count: int, seed: int) -> int:
         """Start ``count`` responses to a prompt, which end at the policy's ``stop_ids``. Return the
-        number by which ``step`` and ``drop`` call the prompt. The policy's weights are not used."""
+        prompt's number, by which ``step`` and ``drop`` know it. The policy's weights are not
+        used."""
 
     def step(self) -> dict[int, list[SampledTokens]]:
-        """Sample one token or more for every unfinished response. Return the responses of the
-        prompts that are finished now, by the prompt's number."""
+        """Sample one token or more for every unfinished response. Return the responses to the
+        prompts that became finished, by the prompt's number."""
 
     def drop(self, numbers: Iterable[int]) -> None:
-        """Stop sampling for these prompts and forget them."""
+        """Stop sampling for these prompts and free their memory."""
 
 
 def distinct_responses(sampling: Sampling, group_size: int) -> int:
-    """Return how many responses to sample for a group: greedy ones to a prompt are all equal."""
+    """Return how many responses of a group to sample: one if decoding is greedy, because all would
+    be equal, otherwise all."""
     return group_size if sampling.temperature > 0 else 1
 
 
 def to_responses(policy: Policy, group: Sequence[SampledTokens], group_size: int) -> list[Response]:
-    """Decode the ``distinct_responses`` of a group, repeated up to ``group_size``."""
+    """Return the ``group_size`` responses of a group, decoded to text; ``group`` are its
+    ``distinct_responses``, which are repeated."""
     responses = [
         Response(
             one.token_ids,

@@ -1,11 +1,11 @@
-"""Everything that depends on vLLM's internals. Checked against vLLM 0.32.0.
+"""Everything that depends on vLLM's internals. Checked with vLLM 0.32.0.
 
-These are not part of vLLM's stable interface; look at each of them when the version changes:
+These are not part of vLLM's stable interface. Check each of them when the version changes:
 
-- ``start_engine``: engine arguments that together make vLLM sample one token a row of logits;
+- ``start_engine``: engine arguments that make vLLM sample one token for each row of logits;
 - ``RolloutWorker``: methods added to vLLM's worker, which replace its logits and its weights;
-- ``multimodal_input``: a prompt whose image is preprocessed already;
-- ``prompt_and_index``: how vLLM names the responses to a prompt.
+- ``multimodal_input``: vLLM's form of a prompt whose image is preprocessed already;
+- ``prompt_and_index``: vLLM's names of the responses to a prompt.
 
 ``vllm_engine.py`` uses them. vLLM is imported only inside functions, because it is optional.
 """
@@ -26,27 +26,29 @@ from syngrpo.policy.model import Policy
 from syngrpo.rollout.token_sampling import Sampling
 
 ENVIRONMENT = {
-    # The engine runs in this process, because it is handed tensors.
+    # Runs the engine in this process, because tensors are passed to it.
     "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
-    # The model runner that RolloutWorker was written for, on every device.
+    # Selects the model runner that RolloutWorker was written for, on every device.
     "VLLM_USE_V2_MODEL_RUNNER": "0",
-    # vLLM leaves the trainer's threads on the cores they have.
+    # Keeps vLLM from binding the trainer's threads to cores.
     "VLLM_CPU_OMP_THREADS_BIND": "nobind",
     "VLLM_LOGGING_LEVEL": "ERROR",
     "VLLM_NO_USAGE_STATS": "1",
 }
-"""Environment variables that vLLM reads, where the user has not set them."""
+"""Values of environment variables that vLLM reads, used where the user has not set them."""
 
 BLOCK = 32
-"""Tokens in a block of vLLM's keys and values. The responses to a prompt share its full blocks; the
-rest of the prompt, and in any case its last token, is computed for each response."""
+"""Tokens in a block of vLLM's cache of keys and values. The responses to a prompt share its full
+blocks; the rest of the prompt, at least its last token, is computed for each response."""
 
 STEP_TOKENS = 8192
-"""Tokens in one forward pass of vLLM, at most; a longer prompt raises it, for no prompt is cut."""
+"""Largest number of tokens in one forward pass of vLLM. It is raised to ``max_length`` if that is
+more, so that no prompt is cut into chunks."""
 
 
 def start_engine(policy: Policy, cache_bytes: int, max_length: int) -> Any:
-    """Start vLLM's engine for a model with the shapes of this policy, with random weights."""
+    """Start vLLM's engine for a model with the shapes of this policy, and return it. Its weights
+    are random."""
     for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     from vllm import EngineArgs, LLMEngine
@@ -62,7 +64,7 @@ def start_engine(policy: Policy, cache_bytes: int, max_length: int) -> Any:
         # Not used when kv_cache_memory_bytes is set, but vLLM checks that this share is free.
         gpu_memory_utilization=0.01,
         enable_prefix_caching=True,
-        # Without chunks every row of logits is one sampled token, as RolloutWorker assumes.
+        # RolloutWorker assumes that every row of logits is one sampled token, so no chunks.
         enable_chunked_prefill=False,
         async_scheduling=False,
         max_num_batched_tokens=max(STEP_TOKENS, max_length),
@@ -80,12 +82,12 @@ def start_engine(policy: Policy, cache_bytes: int, max_length: int) -> Any:
 
 
 def is_only_process() -> bool:
-    """Whether the run has a single process. vLLM itself makes a process group of one."""
+    """Return whether the run has a single process. (vLLM itself makes a process group of one.)"""
     return not dist.is_initialized() or dist.get_world_size() == 1
 
 
 def multimodal_input(policy: Policy, prompt: Prompt, name: str) -> Any:
-    """Return vLLM's form of a prompt whose image our processor has prepared already.
+    """Return vLLM's form of a prompt whose image is preprocessed already.
 
     ``name`` identifies the image in vLLM's caches, which are cleared whenever weights are loaded.
     """
@@ -114,8 +116,8 @@ def multimodal_input(policy: Policy, prompt: Prompt, name: str) -> Any:
 def sampling_params(policy: Policy, sampling: Sampling, count: int, seed: int) -> Any:
     """Return vLLM's SamplingParams for ``count`` responses to a prompt.
 
-    The temperature is not among them, only whether it is 0: ``RolloutWorker`` applies temperature
-    and banned tokens to all rows alike.
+    vLLM's temperature is set to 0 or 1: ``RolloutWorker`` applies the real temperature and the
+    banned tokens.
     """
     from vllm import SamplingParams
     from vllm.sampling_params import RequestOutputKind
@@ -135,10 +137,11 @@ def sampling_params(policy: Policy, sampling: Sampling, count: int, seed: int) -
 
 
 def prompt_and_index(name: str) -> tuple[int, int]:
-    """Return the number of the prompt and the index of the response from vLLM's name of a response.
+    """Return the number of the prompt and the index of the response that vLLM's ``name`` of a
+    response contains.
 
-    vLLM calls response 2 to prompt 7 ``2_7-`` and something random, and the only response to
-    prompt 7 ``7-`` and something random.
+    vLLM calls response 2 to prompt 7 ``2_7-`` followed by random characters, and the only response
+    to prompt 7 ``7-`` followed by random characters.
     """
     response, _, prompt = name.partition("-")[0].rpartition("_")
     return int(prompt), int(response or 0)
@@ -147,9 +150,9 @@ def prompt_and_index(name: str) -> tuple[int, int]:
 class RolloutWorker:
     """Methods that are added to vLLM's worker (its ``worker_extension_cls``).
 
-    They make vLLM sample from exactly our distribution: the model's logits are replaced by our
-    log-probabilities, divided by the temperature, banned tokens ruled out. So the log-probabilities
-    that vLLM reports are ours too, and those of the full distribution also where ``top_p`` < 1.
+    They make vLLM sample from exactly the distribution that training uses: the model's logits are
+    replaced by log-probabilities at the temperature, without banned tokens. So vLLM reports these
+    log-probabilities, those of the full distribution also where ``top_p`` < 1.
     """
 
     model_runner: Any
@@ -158,18 +161,19 @@ class RolloutWorker:
     _plain_logits: Callable[[torch.Tensor], torch.Tensor] | None = None
 
     def take_weights(self, weights: Iterable[tuple[str, torch.Tensor]]) -> None:
-        """Replace all weights in place by those of a checkpoint: name and tensor of each."""
+        """Replace all weights in place by those of a checkpoint, given as names and tensors."""
         from vllm.model_executor.layers.vocab_parallel_embedding import ParallelLMHead
 
         self.reload_weights(weights_iterator=iter(weights))
         for layer in self.model_runner.get_model().modules():
-            # A head that is tied to the embedding has no weights of its own in a checkpoint, so on
-            # the CPU, where vLLM packs weights, it would keep its packed copy of the old ones.
+            # A head that is tied to the embedding has no weights of its own in a checkpoint. On the
+            # CPU vLLM packs weights, and without this it would keep its packed copy of the old
+            # ones.
             if isinstance(layer, ParallelLMHead):
                 layer.quant_method.process_weights_after_loading(layer)
 
     def begin_rollout(self, banned: torch.Tensor, temperature: float) -> None:
-        """Set banned tokens and temperature of everything that is sampled until the next call."""
+        """Set the banned tokens and the temperature for everything sampled until the next call."""
         model = self.model_runner.get_model()
         if self._plain_logits is None:
             self._plain_logits = model.compute_logits
@@ -178,8 +182,8 @@ class RolloutWorker:
         self._entropies: list[tuple[list[str], torch.Tensor]] = []
 
     def take_entropies(self) -> dict[str, list[float]]:
-        """Return, by vLLM's name of a response, the entropies in nats of the distributions from
-        which its tokens were sampled since the last call."""
+        """Return the entropies, in nats, of the distributions of the tokens that were sampled since
+        the last call, by vLLM's name of each response."""
         entropies: dict[str, list[float]] = {}
         for names, values in self._entropies:
             for name, value in zip(names, values.tolist(), strict=True):
@@ -188,7 +192,7 @@ class RolloutWorker:
         return entropies
 
     def set_vision_base(self, base: float) -> None:
-        """Set the base of the vision tower's rotary angles, which vLLM takes to be 10,000."""
+        """Set the base of the vision tower's rotary angles. vLLM always uses 10,000."""
         from vllm.config import set_current_vllm_config
         from vllm.model_executor.layers.rotary_embedding import get_rope
 
@@ -202,8 +206,8 @@ class RolloutWorker:
             )
 
     def _log_probabilities(self, hidden: torch.Tensor) -> torch.Tensor:
-        """Return float32 (R, V) log-probabilities for R running responses; vLLM calls this for the
-        model's logits."""
+        """Return float32 (R, V) log-probabilities for R running responses. vLLM calls this instead
+        of the model's own function."""
         assert self._plain_logits is not None
         logits = scaled_logits(self._plain_logits, hidden, self._banned, self._temperature)
         logprobs = logits.log_softmax(-1)

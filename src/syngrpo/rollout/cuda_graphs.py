@@ -1,12 +1,12 @@
-"""Recording a decoding step as a CUDA graph, and how often the host interrupts the steps.
+"""Records a decoding step as a CUDA graph, and decides how often the host interrupts the steps.
 
 A GPU finishes a small kernel faster than Python can launch the next one. A CUDA graph launches all
 kernels of a step at once. It repeats them on the same addresses with the same shapes, so a step
-that is to be recorded changes its tensors in place, and no shape or branch of it depends on the
+can be recorded only if it changes its tensors in place, and if no shape or branch depends on the
 value of a tensor.
 
-``native.py`` drives this: it wraps the step in a ``RecordedStep`` and asks its ``StepSchedule``
-when to check which rows have finished and when to remove them.
+``native.py`` wraps the step in a ``RecordedStep`` and asks its ``StepSchedule`` when to check which
+rows have finished and when to remove them.
 """
 
 from __future__ import annotations
@@ -20,19 +20,19 @@ import torch
 Step = Callable[[], None]
 
 WARM_UP = 2
-"""Plain calls before a recording, in which libraries choose kernels and allocate their memory. They
-are ordinary steps: their results count."""
+"""Number of plain calls before a recording, in which libraries choose kernels and allocate their
+memory. They are ordinary steps whose results are used."""
 
 ROW_TOKENS = 256
-"""Cost of a row in a step besides reading the keys and values of its own tokens, expressed as a
-number of such tokens."""
+"""The cost of a row in a step has two parts: reading the keys and values of its own tokens, and
+everything else. This is the second part, as the number of tokens that cost the same."""
 
 
 class Recorder(Protocol):
     """Records steps so that they can be replayed."""
 
     def warm_up(self, step: Step) -> None:
-        """Call the step in the way that has to precede a recording."""
+        """Call the step as it must be called before a recording."""
 
     def record(self, step: Step) -> Step:
         """Record one call without running it. Calling the result runs what was recorded."""
@@ -44,8 +44,9 @@ class StepSchedule:
 
     ``check_every``: steps between two checks. Finished rows are removed when they are at least the
     share ``compact_at`` of all rows and hold at least ``compact_tokens`` tokens, where each row
-    counts ``ROW_TOKENS`` besides its own. ``block``: the slots for own keys and values that a step
-    attends to grow by this number. ``recorder``: records the steps; None calls them as they are.
+    counts ``ROW_TOKENS`` in addition to its own. ``block``: the number of slots that a row attends
+    to grows in steps of this. ``recorder`` records the steps; None: they are called without a
+    recording.
     """
 
     check_every: int
@@ -58,9 +59,9 @@ class StepSchedule:
     def of(cls, device: torch.device, cuda_graphs: bool = True) -> StepSchedule:
         """Return the schedule that suits a device.
 
-        A CPU pays for every number it computes, so finished rows are removed early. A GPU reads all
-        weights in every step, however few the rows, and loses time by waiting for the host and by
-        new recordings, so it computes a few steps too many and changes shapes rarely.
+        On a CPU the time of a step grows with the number of rows, so finished rows are removed
+        early. A GPU reads all weights in every step, however few the rows, and waiting for the host
+        and new recordings cost time, so a few steps too many are computed and shapes change rarely.
         """
         if device.type != "cuda":
             return cls(check_every=1, compact_at=0.125, block=16)
@@ -68,14 +69,15 @@ class StepSchedule:
         return cls(8, compact_at=0.5, block=256, compact_tokens=2**15, recorder=recorder)
 
     def should_compact(self, finished: int, rows: int, length: int) -> bool:
-        """Whether to remove ``finished`` of ``rows`` rows, which hold ``length`` tokens each."""
+        """Return whether to remove ``finished`` of ``rows`` rows, which hold ``length`` tokens
+        each."""
         enough = finished * (length + ROW_TOKENS) >= self.compact_tokens
         return finished >= self.compact_at * rows and enough
 
 
 class RecordedStep:
-    """Calls ``step``: the first WARM_UP times as it is, then as recorded. Call ``forget`` whenever
-    one of its shapes or addresses has changed."""
+    """Calls ``step``: the first WARM_UP times plainly, then its recording. Call ``forget`` whenever
+    a shape or an address of its tensors has changed."""
 
     def __init__(self, step: Step, recorder: Recorder | None) -> None:
         self._step = step
@@ -95,12 +97,13 @@ class RecordedStep:
         self._calls += 1
 
     def forget(self) -> None:
-        """Drop the recording. The device must have finished all calls."""
+        """Free the recording and start again with plain calls. The device must have finished all
+        calls."""
         self._recorded, self._calls = None, 0
 
 
 class CudaGraphs:
-    """Records CUDA graphs, on a stream of its own as PyTorch's documentation prescribes."""
+    """Records CUDA graphs, on a stream of its own as PyTorch's documentation requires."""
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
@@ -115,7 +118,7 @@ class CudaGraphs:
 
     def record(self, step: Step) -> Step:
         graph = torch.cuda.CUDAGraph()
-        # Another thread, which prepares the next images, may use the device during the recording.
+        # thread_local: the thread that prepares the next images may use the device meanwhile.
         capture = torch.cuda.graph(graph, stream=self._stream, capture_error_mode="thread_local")
         with torch.cuda.device(self._device), capture:
             step()

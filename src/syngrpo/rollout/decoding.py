@@ -1,10 +1,10 @@
-"""Decoding many responses to few prompts, one token a step, with each prompt computed once.
+"""Decodes many responses to few prompts, one token a step, with each prompt computed once.
 
-``SharedDecoder`` runs the model. ``DecodeLayout`` is the attention of its layers: the keys and
-values of a prompt are stored once a prompt; each row stores only those of the tokens that its
-response has. Their memory is allocated once. A step writes into it in place, at a position that is
-itself a tensor, so between two calls of ``reserve`` or ``keep`` all steps do the same operations on
-the same addresses with the same shapes, and can be recorded (``cuda_graphs.py``).
+``SharedDecoder`` runs the model. ``DecodeLayout`` computes the attention of its layers: the keys
+and values of a prompt are stored once; each row stores only those of its response's own tokens.
+Their memory is allocated once. A step writes into it in place, at a position that is itself a
+tensor, so between two calls of ``reserve`` or ``keep`` all steps do the same operations on the same
+addresses with the same shapes, and can be recorded (``cuda_graphs.py``).
 """
 
 from __future__ import annotations
@@ -18,18 +18,18 @@ from syngrpo.policy.forward import forward_packed
 from syngrpo.policy.model import Policy
 
 ALIGNED = 8
-"""Lengths of prompts and of responses are padded to multiples of this, for which a GPU's matrix
-kernels are faster."""
+"""Lengths of prompts and of responses are padded to multiples of this, because a GPU's matrix
+kernels are then faster."""
 
 Pair = tuple[torch.Tensor, torch.Tensor]
 
 
 class SharedDecoder:
-    """R rows (responses) that continue B prompts by one token a call.
+    """Decodes R rows (responses), which continue B prompts, by one token a call.
 
-    Each prompt runs once and is stored once. ``states`` (R, d) are the hidden states that predict
-    the first tokens; up to ``room`` tokens can be appended. ``recordable``: whether ``append`` may
-    be recorded.
+    Each prompt is computed once and stored once. ``states`` (R, d) are the hidden states that
+    predict the first tokens; up to ``room`` tokens can be appended. ``recordable``: whether
+    ``append`` may be recorded as a CUDA graph.
     """
 
     def __init__(
@@ -65,18 +65,18 @@ class SharedDecoder:
         return self._layout.reserve(length, block)
 
     def keep(self, rows: torch.Tensor) -> None:
-        """Remove all rows but these (ascending indices into the present rows)."""
+        """Remove all rows but these (ascending indices into the current rows)."""
         self._layout.keep(rows)
         self._positions = self._positions[rows]
 
 
 def _has_fixed_shapes(policy: Policy) -> bool:
-    """Whether the shapes of all operations are independent of the values of tensors.
+    """Return whether the shapes of all operations are independent of the values of tensors.
 
-    They are, except in a mixture of experts, where the number of tokens an expert gets is such a
-    value. PyTorch has grouped matrix products that leave it on the device, but only in bfloat16 on
-    GPUs of compute capability 9 and 10; on other GPUs the host reads the numbers and multiplies
-    expert by expert.
+    They are, except in a mixture of experts, where the number of tokens of an expert is such a
+    value. PyTorch has grouped matrix products that keep this number on the device, but only in
+    bfloat16 on GPUs of compute capability 9 and 10; on other GPUs the host reads the numbers and
+    multiplies expert by expert.
     """
     experts = getattr(policy.base.config.text_config, "num_experts", None)
     if not experts or policy.device.type != "cuda":
@@ -102,7 +102,8 @@ class DecodeLayout:
             for pairs in prefix
         ]
         _, kv_heads, _, dim = self._prefix[0][0].shape
-        # Zeros, not uninitialised memory: unused slots are read with weight 0, and 0 · NaN is NaN.
+        # Zeros instead of uninitialised memory, because unused slots are multiplied by 0, and
+        # 0 · NaN is NaN.
         shape = (len(owners), kv_heads, room, dim)
         self._own = [(keys.new_zeros(shape), keys.new_zeros(shape)) for keys, _ in self._prefix]
         self._bias = self._prefix[0][0].new_full((len(owners), 1, 1, longest + room), float("-inf"))
@@ -114,7 +115,7 @@ class DecodeLayout:
         self._arrange()
 
     def advance(self) -> None:
-        """Make the slot of the next token visible. There must be one left."""
+        """Make the slot of the next token visible. A slot must be left."""
         self._slot += 1
         self.bias.index_fill_(-1, self._longest + self._slot, 0.0)
 
@@ -129,7 +130,7 @@ class DecodeLayout:
         return changed
 
     def keep(self, rows: torch.Tensor) -> None:
-        """Remove all rows but these (ascending indices into the present rows)."""
+        """Remove all rows but these (ascending indices into the current rows)."""
         for keys, values in self._visible:
             keys[: len(rows)], values[: len(rows)] = keys[rows], values[rows]
         self._bias = self._bias[rows]
@@ -139,7 +140,7 @@ class DecodeLayout:
         self._arrange()
 
     def _arrange(self) -> None:
-        """Lay out the rows as a rectangle (B, A): the rows of each prompt, where A is the largest
+        """Arrange the rows as a grid (B, A) with one line for each prompt, where A is the largest
         number of rows of a prompt; unused cells repeat row 0."""
         counts = torch.bincount(self._owners)
         widest = int(counts.max())
@@ -153,7 +154,7 @@ class DecodeLayout:
         self._take_views()
 
     def _take_views(self) -> None:
-        """Take the views of keys, values and bias that the present rows attend to."""
+        """Take the views of keys, values and bias that the current rows attend to."""
         rows, slots = len(self._owners), self._slots
         self._visible = [(k[:rows, :, :slots], v[:rows, :, :slots]) for k, v in self._own]
         self.bias = self._bias[..., : self._longest + slots]
@@ -166,10 +167,10 @@ class DecodeLayout:
         value: torch.Tensor,
         scaling: float,
     ) -> torch.Tensor:
-        """Attention of one layer for one new token a row; called by the model's layers.
+        """Attend in one layer for one new token of each row; the model's layers call this.
 
         ``query`` (R, heads, 1, d), ``key`` and ``value`` (R, kv_heads, 1, d), which are stored in
-        the present slot. Returns (R, 1, heads, d).
+        the slot of the new token. Returns (R, 1, heads, d).
         """
         rows, heads, _, dim = query.shape
         kv_heads = key.shape[1]
@@ -177,7 +178,7 @@ class DecodeLayout:
         keys.index_copy_(2, self._slot, key)
         values.index_copy_(2, self._slot, value)
         shared_keys, shared_values = self._prefix[layer]
-        # The query heads that share a key head become further rows of it, so no key is copied.
+        # The query heads that share a key head become rows of one product, so no key is copied.
         folded = query.reshape(rows, kv_heads, heads // kv_heads, dim)
         shared = self._to_rows(self._to_grid(folded) @ shared_keys.transpose(-1, -2))
         own = (folded @ keys.transpose(-1, -2)).view(*shared.shape[:-1], -1)
@@ -189,7 +190,7 @@ class DecodeLayout:
         return out.view(rows, 1, heads, dim)
 
     def _to_grid(self, x: torch.Tensor) -> torch.Tensor:
-        """(R, kv_heads, n, e) → (B, kv_heads, A·n, e)."""
+        """Convert (R, kv_heads, n, e) to (B, kv_heads, A·n, e)."""
         if self._full:
             x = x.view(*self._grid.shape, *x.shape[1:]).transpose(1, 2)
         else:
@@ -197,13 +198,15 @@ class DecodeLayout:
         return x.flatten(2, 3)
 
     def _to_rows(self, x: torch.Tensor) -> torch.Tensor:
-        """(B, kv_heads, A·n, e) → (R, kv_heads, n, e), or (B, A, kv_heads, n, e) as a view."""
+        """Convert (B, kv_heads, A·n, e) to (R, kv_heads, n, e), or to a view (B, A, kv_heads, n, e)
+        when no cell of the grid is unused."""
         x = x.unflatten(2, (self._grid.shape[1], -1)).transpose(1, 2)
         return x if self._full else x[self._cell]
 
 
 def _padded(parts: list[torch.Tensor], length: int) -> torch.Tensor:
-    """Sequences (P_i, kv_heads, d) → (B, kv_heads, length, d), contiguous, zeros to the right."""
+    """Convert sequences (P_i, kv_heads, d) to contiguous (B, kv_heads, length, d) with zeros to the
+    right."""
     first = parts[0]
     padded = first.new_zeros(len(parts), first.shape[1], length, first.shape[2])
     for row, part in zip(padded, parts, strict=True):

@@ -1,9 +1,9 @@
-"""The native engine: sampling a group of responses for every prompt with the model itself.
+"""The native engine: samples a group of responses for every prompt with the trained model itself.
 
-``rollout`` is the whole of it. The vision tower and the prompt run once a group; then all responses
-of all groups decode together, one token a step (``decoding.SharedDecoder``, or
+``rollout`` does it all. The vision tower and the prompt are computed once for each group; then all
+responses of all groups are decoded together, one token a step (``decoding.SharedDecoder``, or
 ``policy.padded.PaddedDecoder`` for models whose layers cannot share a prompt). Rows that have
-finished are removed from the batch from time to time. ``cuda_graphs.StepSchedule`` decides when.
+finished are removed from the batch from time to time; ``cuda_graphs.StepSchedule`` decides when.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ logger = logging.getLogger(__name__)
 
 
 class NativeEngine(Engine):
-    """Samples with ``rollout``; needs nothing prepared and holds nothing."""
+    """Samples with ``rollout``. It has no state of its own."""
 
     def __init__(self, policy: Policy, options: RolloutOptions) -> None:
         pass
@@ -56,9 +56,9 @@ def rollout(
 ) -> list[list[Response]]:
     """Sample ``group_size`` responses to each prompt; see ``base.Rollout``.
 
-    The responses do not depend on ``schedule`` either (None: the one that suits the device). When
-    the device runs out of memory, the two halves of the prompts are rolled out one after the other.
-    Raises InputError when one prompt alone is too much for the memory.
+    The responses do not depend on ``schedule`` (None: the one that suits the device). When the
+    device runs out of memory, the two halves of the prompts are sampled one after the other. Raises
+    InputError when the memory does not suffice for a single prompt.
     """
     require_seeds(prompts, seeds)
     if not prompts:
@@ -88,8 +88,8 @@ def _decode_or_halve(
         return [responses[i : i + group_size] for i in range(0, len(responses), group_size)]
     except torch.OutOfMemoryError:
         half = len(prompts) // 2
-    # Outside of the except block the exception is gone, and with it the tensors of the attempt
-    # that its traceback kept alive: now their memory can be freed.
+    # Free the memory of the failed attempt before trying again with fewer prompts. That is possible
+    # only outside the except block, where no traceback refers to its tensors any more.
     if policy.device.type == "cuda":
         torch.cuda.empty_cache()
     if not half:
@@ -99,8 +99,8 @@ def _decode_or_halve(
             f"({sampling.max_new_tokens}) or model.max_pixels smaller"
         )
     logger.warning(
-        "out of device memory with %d groups of %d responses; rolling out %d at a time: set "
-        "trainer.groups_per_step to that",
+        "out of device memory with %d groups of %d responses; sampling %d groups at a time: set "
+        "trainer.groups_per_step to that number",
         len(prompts),
         group_size,
         len(prompts) - half,
@@ -122,12 +122,12 @@ def _decode(
     seeds: list[int],
     schedule: StepSchedule,
 ) -> list[Response]:
-    """Sample all responses, in the order of the prompts."""
+    """Sample all responses and return them in the order of the prompts."""
     steps = sampling.max_new_tokens
     decoder_type = SharedDecoder if policy.shares_prefix else PaddedDecoder
     decoder = decoder_type(policy, prompts, group_size, room=steps - 1)
     uniforms = draw_uniforms(seeds, group_size, steps)
-    rows = _Rows(policy, sampling, uniforms.shape[1], uniforms)
+    rows = _SampledRows(policy, sampling, uniforms.shape[1], uniforms)
     rows.sample(decoder.states)
     step = RecordedStep(
         lambda: rows.sample(decoder.append(rows.last)),
@@ -149,11 +149,11 @@ def _decode(
     return rows.responses(policy)
 
 
-class _Rows:
-    """What was sampled so far, for all rows, and which rows are still in the batch.
+class _SampledRows:
+    """The tokens that were sampled so far for all rows, and the rows that are still in the batch.
 
     ``last`` (R,) are the newest tokens of the rows in the batch. ``sample`` changes tensors in
-    place and reads no value of a tensor, so that a step can be recorded.
+    place and does not depend on the value of a tensor, so that a step can be recorded.
     """
 
     def __init__(
@@ -177,7 +177,7 @@ class _Rows:
     def sample(self, states: torch.Tensor) -> None:
         """Sample the next token of every row from the states (R, d) that predict it.
 
-        A finished row samples on until it is removed; ``responses`` cuts that off.
+        A finished row is sampled further until it is removed; ``responses`` cuts these tokens off.
         """
         logits = scaled_logits(self._head, states, self._banned, self._sampling.temperature)
         sampled = choose(logits, self._sampling, self._uniforms[self._step, self._rows])
@@ -188,8 +188,8 @@ class _Rows:
         self._step += 1
 
     def running(self) -> torch.Tensor:
-        """Return the unfinished rows: ascending indices into the rows in the batch. Waits for the
-        device."""
+        """Return the unfinished rows, as ascending indices into the rows in the batch. Waits until
+        the device has finished its work."""
         return (~self._finished).nonzero()[:, 0]
 
     def keep(self, rows: torch.Tensor) -> None:

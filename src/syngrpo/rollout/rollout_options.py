@@ -15,21 +15,21 @@ class RolloutOptions:
 
     group_size: int = option(8, "responses per sample (G)", ge=2)
     temperature: float = option(
-        1.0, "divides the logits, in sampling and in log-probabilities", gt=0
+        1.0, "the logits are divided by this, in sampling and in log-probabilities", gt=0
     )
     top_p: float = option(
         1.0,
-        "samples only from the most probable tokens that together have this probability (nucleus "
-        "sampling); 1: from all",
+        "tokens are sampled from the most probable ones that together have this probability "
+        "(nucleus sampling); 1: from all",
         gt=0,
         le=1,
     )
-    max_new_tokens: int = option(256, "tokens of a response, at most", ge=1)
+    max_new_tokens: int = option(256, "largest number of tokens of a response", ge=1)
     engine: str | None = option(
         None,
-        "what samples: native (our own decoder), vllm (vLLM in the trainer's process, see "
-        "docs/vllm.md), server (see rollout.server), or package.module:name; null: server where "
-        "rollout.server is set, otherwise native",
+        "what samples the responses: native (the trained model itself), vllm (vLLM in the "
+        "trainer's process, see docs/vllm.md), server (see rollout.server), or "
+        "package.module:name; null: server if rollout.server is set, otherwise native",
     )
     cuda_graphs: bool = option(
         True, "engine native on a GPU: record decoding steps as CUDA graphs, see docs/rollout.md"
@@ -38,7 +38,7 @@ class RolloutOptions:
         4.0, "engine vllm: GiB of memory for keys and values, in each process", gt=0
     )
     vllm_max_length: int = option(
-        8192, "engine vllm: tokens of a prompt and its response together, at most", ge=2
+        8192, "engine vllm: largest number of tokens of a prompt and its response together", ge=2
     )
     server: str | None = option(
         None,
@@ -64,5 +64,5 @@ class RolloutOptions:
 
     @property
     def engine_name(self) -> str:
-        """The engine to use, also where ``engine`` leaves it open."""
+        """The name of the engine to use, also if ``engine`` is None."""
         return self.engine or ("native" if self.server is None else "server")

@@ -1,10 +1,10 @@
 """The server engine: a rollout server samples the responses, with the weights of this run.
 
 Before every rollout the first process of the run sends its weights, under a version name that
-nobody else uses. All processes then send their prompts with that name and get responses sampled
-with exactly those weights. A server that does not answer is tried again for
+no other run uses. All processes then send their prompts with that name and get responses sampled
+with exactly those weights. If the server does not answer, requests are repeated for
 ``rollout.server_patience_s``. A server that was restarted has no weights: the first process that
-notices sends them again.
+notices this sends them again.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ T = TypeVar("T")
 LONGEST_PAUSE_S = 10.0
 """Longest pause between two attempts, in seconds."""
 STATE_S, ANSWER_S = 30.0, 3600.0
-"""How many seconds the server's state and its responses may take."""
+"""Seconds that the server may take to answer with its state, and with responses."""
 KEEP_ALIVE = [
     (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
     (socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 15),
@@ -52,18 +52,23 @@ KEEP_ALIVE = [
     (socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 4),
     (socket.IPPROTO_TCP, socket.TCP_NODELAY, 1),
 ]
-"""A host that vanishes is noticed within 75 s, however long an answer may take."""
+"""Socket options by which the loss of the server's host is noticed within 75 s, however long an
+answer may take."""
 LATER = (400, 408, 425, 429, 500, 502, 503, 504)
-"""Statuses after which the same request may succeed; 400 is a stream that was cut off."""
+"""Statuses after which the same request may succeed later. The server sends 400 for a stream that
+was cut off."""
 
 
 class ServerEngine(Engine):
     """Sends weights and prompts to a rollout server and returns the responses it samples."""
 
     def __init__(self, policy: Policy, options: RolloutOptions) -> None:
-        """Raises InputError when the server's address or token file is wrong, when it refuses the
-        token, computes in another type than the policy, or does not answer in time, and for a model
-        that is called whole."""
+        """Connect to the server and check that it suits the policy.
+
+        Raises InputError when its address or the token file is wrong, when it refuses the token,
+        computes in another type than the policy or does not answer in time, and for a model that
+        can only be called whole.
+        """
         split_family(policy)
         self._patience_s = options.server_patience_s
         self._client = RolloutClient(
@@ -94,7 +99,10 @@ class ServerEngine(Engine):
         sampling: Sampling,
         seeds: Sequence[int],
     ) -> list[list[Response]]:
-        """Raises InputError also when the server runs another model, or does not answer in time."""
+        """Send the weights and the prompts, and return the responses; see ``base.Rollout``.
+
+        Raises InputError also when the server has another model or does not answer in time.
+        """
         require_seeds(prompts, seeds)
         self._rollouts += 1
         version = f"{self._run}-{self._rollouts}"
@@ -122,7 +130,7 @@ class ServerEngine(Engine):
             try:
                 answer = self._client.roll_out(pack_request(request))
             except WeightsMissing as error:
-                # The process that sends the weights has done so, and the server was restarted.
+                # The weights were sent, but the server was restarted since: send them again.
                 sends = True
                 raise Unavailable(str(error)) from None
             made_by, groups = unpack_answer(answer)
@@ -172,10 +180,10 @@ class WeightsMissing(Exception):  # noqa: N818
 
 @dataclass(frozen=True)
 class ServerState:
-    """What a server says about itself.
+    """What a server reports about itself.
 
-    ``max_length``: tokens of a prompt and its response, at most. ``version`` of its weights; None
-    when it has none, or only a part of them.
+    ``max_length``: largest number of tokens of a prompt and its response together. ``version`` of
+    its weights; None when it has none, or only a part of them.
     """
 
     dtype: str
@@ -184,8 +192,8 @@ class ServerState:
 
 
 class RolloutClient:
-    """The HTTP requests to a rollout server. Every method raises Unavailable when the server does
-    not answer, and InputError when it refuses."""
+    """Sends HTTP requests to a rollout server. Every method raises Unavailable when the server does
+    not answer, and InputError when it refuses the request."""
 
     def __init__(self, server: ServerAddress) -> None:
         self._http = HttpClient(
@@ -209,7 +217,7 @@ class RolloutClient:
             raise InputError(f"{self.url} is no rollout server; check rollout.server") from None
 
     def send_weights(self, version: str, stream: Iterator[bytes]) -> None:
-        """Replace the server's weights by those in ``stream``, and call them ``version``."""
+        """Replace the server's weights by those in ``stream``, under the name ``version``."""
         self._http.request("PUT", f"/v1/weights/{version}", content=stream)
 
     def roll_out(self, request: bytes) -> bytes:
@@ -233,7 +241,8 @@ def _of_first_process(name: str) -> str:
 
 
 def _pieces(policy: Policy) -> Iterator[bytes]:
-    """Yield the weights in the type they are sampled with, one block of the model at a time."""
+    """Yield the weights in the type that the server computes in, one block of the model at a
+    time."""
     for piece in checkpoint_pieces(policy):
         yield save({name: _to_send(tensor, policy.base.dtype) for name, tensor in piece.items()})
 

@@ -1,9 +1,10 @@
-"""The messages between trainer and rollout server, as bytes: a request for responses, its answer.
+"""Converts the messages between trainer and rollout server to bytes and back.
 
-Both are tensors in the safetensors format, with a JSON object of a few numbers in the header. A
-request holds the token ids of each prompt and the patches of its image, one byte a colour value; an
-answer holds token ids, log-probabilities and entropies. Whatever arrives is checked: bytes that are
-no such message raise InputError, never anything else.
+There are two: a request for responses, and its answer. Both are tensors in the safetensors format,
+with a JSON object of a few numbers in the header. A request holds the token ids of each prompt and
+the patches of its image, one byte for each colour value; an answer holds token ids,
+log-probabilities and entropies. Everything that arrives is checked: bytes that are no such message
+raise InputError and no other error.
 """
 
 from __future__ import annotations
@@ -128,7 +129,7 @@ def unpack_request(data: bytes) -> Request:
 
 
 def pack_answer(version: str, groups: Sequence[Sequence[SampledTokens]]) -> bytes:
-    """Return the bytes of an answer: equally many responses to each prompt, sampled with the
+    """Return the bytes of an answer: the same number of responses to each prompt, sampled with the
     weights called ``version``."""
     flat = [one for group in groups for one in group]
     tensors = {

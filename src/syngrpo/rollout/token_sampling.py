@@ -1,4 +1,4 @@
-"""Choosing the next token from a row of logits."""
+"""Samples the next token from a row of logits."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from syngrpo.policy.distribution import entropy, normalised, picked
 
 @dataclass(frozen=True)
 class Sampling:
-    """How tokens are sampled, and how many.
+    """How tokens are sampled, and how many at most.
 
     ``temperature`` 0 always takes the most probable token. ``top_p`` < 1 samples only from the
     smallest set of tokens that together have this probability; reported log-probabilities stay
@@ -30,11 +30,11 @@ class Sampling:
 def choose(
     logits: torch.Tensor, sampling: Sampling, uniform: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Choose one token a row; return (R,) token ids, log-probabilities and entropies in nats.
+    """Sample one token a row; return (R,) token ids, log-probabilities and entropies in nats.
 
-    ``logits`` float32 (R, V) are already divided by the temperature, banned tokens ruled out;
-    ``uniform`` float32 (R,) in [0, 1) is looked up in the cumulative distribution of its row. So a
-    row's token depends on nothing but its own logits and its own random number.
+    ``logits`` float32 (R, V) are already divided by the temperature and without banned tokens;
+    ``uniform`` float32 (R,) in [0, 1) is looked up in the cumulative distribution of its row. So
+    the token of a row depends only on its own logits and its own random number.
     """
     probabilities, total = normalised(logits)
     if sampling.temperature == 0:
@@ -43,10 +43,10 @@ def choose(
         weights = probabilities
         if sampling.top_p < 1:
             weights = _nucleus(weights, sampling.top_p)
-        # float64, so that rounding gives no probability to a banned token, in whatever order the
-        # device adds.
+        # float64, so that rounding gives no probability to a banned token, whatever the order in
+        # which the device adds.
         cumulative = weights.cumsum(-1, dtype=torch.float64)
-        # uniform < 1 keeps this strictly below the total: a token of weight 0 is never chosen.
+        # Below the total, because uniform < 1, so that a token of weight 0 is never chosen.
         goal = uniform[:, None] * cumulative[:, -1:]
         tokens = torch.searchsorted(cumulative, goal, right=True)[:, 0]
     return tokens, picked(logits, tokens, total), entropy(logits, probabilities, total)

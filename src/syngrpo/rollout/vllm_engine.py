@@ -1,8 +1,9 @@
-"""The vLLM engine: vLLM in this process and on its device, a trainer's or a rollout server's.
+"""The vLLM engine: samples with vLLM in this process and on its device.
 
-In a trainer each process has an engine of its own for its own prompts. Before every rollout the
-weights go from the trained model straight into vLLM's model; no checkpoint is written. vLLM samples
-from our distribution (``compat_vllm.RolloutWorker``), with random numbers of its own.
+The process is a trainer's or a rollout server's. Each process of a trainer has an engine of its own
+for its own prompts. Before every rollout the weights are copied from the trained model into vLLM's
+model; no checkpoint is written. vLLM samples from the same distribution as the native engine
+(``compat_vllm.RolloutWorker``), with random numbers of its own.
 """
 
 from __future__ import annotations
@@ -44,13 +45,13 @@ VISION_BASE = 10_000.0
 class VllmEngine(Engine):
     """vLLM as an ``Engine``, and as the ``IncrementalEngine`` of a rollout server.
 
-    Prompt, weights and seed determine the responses, but they are others than the native engine's.
-    Log-probabilities and entropies are those of the sampling distribution in vLLM's own forward
-    pass.
+    Prompt, weights and seed determine the responses, but they differ from the native engine's.
+    Log-probabilities and entropies are computed from vLLM's own forward pass.
     """
 
     def __init__(self, policy: Policy, options: RolloutOptions) -> None:
-        """Raises InputError when vLLM is not installed, or the model is called whole."""
+        """Start vLLM. Raises InputError when it is not installed, and for a model that can only be
+        called whole."""
         require_vllm()
         split_family(policy)
         context = policy.base.config.text_config.max_position_embeddings
@@ -94,7 +95,8 @@ class VllmEngine(Engine):
         return [to_responses(policy, groups[number], group_size) for number in numbers]
 
     def load_weights(self, weights: Iterable[tuple[str, torch.Tensor]]) -> None:
-        """Load weights into vLLM, and clear its caches, whose values come from the old ones."""
+        """Load the new weights into vLLM and clear its prefix and encoder caches, which hold values
+        of the old ones."""
         self._engine.collective_rpc("take_weights", args=(weights,))
         self._engine.reset_encoder_cache()
         if not self._engine.reset_prefix_cache():

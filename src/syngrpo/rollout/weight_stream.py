@@ -1,10 +1,10 @@
-"""The weights of a policy, as they travel to an engine without a checkpoint being written.
+"""Gives the weights of a policy to an engine without writing a checkpoint.
 
 ``checkpoint_pieces`` yields them under the names of a saved checkpoint, adapters merged, one block
-of the model at a time; the vLLM engine takes them like that. For a rollout server each piece
-becomes bytes, and ``frame`` and ``unframe`` put these into a stream that shows when it was cut off
-or damaged: before each piece its length (8 bytes) and its CRC-32 (4 bytes), both little-endian; a
-piece of length 0 ends the stream.
+of the model at a time; the vLLM engine loads them in this form. For a rollout server each piece is
+converted to bytes. ``frame`` puts these into a stream, and ``unframe`` reads it and notices when it
+was cut off or damaged: before each piece stand its length (8 bytes) and its CRC-32 (4 bytes), both
+little-endian; a piece of length 0 ends the stream.
 """
 
 from __future__ import annotations
@@ -37,8 +37,8 @@ Weights = dict[str, torch.Tensor]
 def checkpoint_weights(policy: Policy) -> Weights:
     """Return all weights, adapters merged.
 
-    Layers without adapters are not copied: the tensors are the policy's own. Weights that are
-    sharded over processes are put together, so every process must call this.
+    Layers without adapters are not copied: the tensors are the policy's own. Sharded weights are
+    gathered from all processes, so every process must call this.
     """
     return {name: tensor for piece in checkpoint_pieces(policy) for name, tensor in piece.items()}
 
@@ -95,11 +95,11 @@ def _whole(tensor: torch.Tensor) -> torch.Tensor:
 
 
 class BrokenStream(InputError):  # noqa: N818
-    """A stream did not arrive as it was sent. Sending it again may help."""
+    """A stream arrived incomplete or damaged. Sending it again may succeed."""
 
 
 def frame(pieces: Iterable[bytes]) -> Iterator[bytes]:
-    """Yield the stream of some pieces, none of which may be empty, in slices."""
+    """Yield the bytes of a stream of these pieces, none of which may be empty, in slices."""
     for piece in pieces:
         yield HEADER.pack(len(piece), zlib.crc32(piece))
         for first in range(0, len(piece), SLICE):

@@ -1,7 +1,7 @@
-"""The loop that drives the engine, and the queue through which other threads give it work.
+"""The loop that runs the engine, with the queue through which other threads give it work.
 
-Requests of several trainer processes are sampled together as they arrive. New weights wait until no
-prompt is unfinished, and everything that arrived after them waits for them.
+Requests of several trainer processes are sampled together as they arrive. New weights are loaded
+when no prompt is unfinished; everything that arrived after them waits until then.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from syngrpo.sample import InputError
 from syngrpo.serving.refusals import Refused
 
 WEIGHTS_S = 10.0
-"""How many seconds a request waits for its version of the weights, which another process sends."""
+"""Seconds that a request waits for its version of the weights, which another process sends."""
 IDLE_S = 0.1
-"""Seconds between two looks of an idle loop at the requests that wait, and at whether to stop."""
+"""Seconds after which an idle loop checks waiting requests, and whether to stop, again."""
 
 
 @dataclass(eq=False)
 class PendingRollout:
-    """A request that waits or is being sampled. ``outline`` has its banned and stop tokens.
+    """A request that waits or is being sampled. ``outline`` holds its banned and stop tokens.
 
     ``future`` gets one list of responses for each prompt.
     """
@@ -40,8 +40,8 @@ class PendingRollout:
     groups: dict[int, list[SampledTokens]] = field(default_factory=dict)
 
     def has_distribution_of(self, other: PendingRollout) -> bool:
-        """Whether the engine, which knows one temperature and one set of banned tokens at a time,
-        can sample both together."""
+        """Return whether the engine can sample both together: it has one temperature and one set of
+        banned tokens at a time."""
         return self.request.sampling.temperature == other.request.sampling.temperature and (
             torch.equal(self.outline.banned, other.outline.banned)
         )
@@ -57,7 +57,7 @@ class WeightUpdate:
 
 
 class EngineLoop:
-    """Runs an engine for requests and weights that other threads ``put``.
+    """Runs an engine for requests and weights that other threads queue with ``put``.
 
     ``version`` names the weights that the engine has; None when it has none, or only a part.
     """
@@ -73,14 +73,14 @@ class EngineLoop:
     def put(self, item: PendingRollout | WeightUpdate) -> None:
         """Queue a request or weights, from any thread.
 
-        The item's future gets the result; or Refused when the version of the weights that a request
-        names does not arrive; or the InputError that reading the weights raised, after which the
-        engine may have a part of them. Cancelling the future drops the request.
+        The item's future gets the result. It gets Refused when the version of the weights that a
+        request names does not arrive, and InputError when the weights cannot be read; the engine
+        may then have a part of them. Cancel the future to drop the request.
         """
         self._inbox.put(item)
 
     def run(self, goes_on: Callable[[], bool]) -> None:
-        """Work as long as ``goes_on()`` is true. Raises what the engine raises."""
+        """Process the queue as long as ``goes_on()`` is true. Raises what the engine raises."""
         while goes_on():
             self._receive()
             self._start_waiting()
@@ -139,7 +139,7 @@ class EngineLoop:
             self._running[number] = rollout, index
 
     def _drop_cancelled(self) -> None:
-        """Drop the prompts of requests whose client has gone."""
+        """Drop the prompts of requests whose future was cancelled."""
         gone = [n for n, (rollout, _) in self._running.items() if rollout.future.cancelled()]
         if gone:
             self._engine.drop(gone)
@@ -156,8 +156,8 @@ class EngineLoop:
                 rollout.future.set_result([rollout.groups[i] for i in range(size)])
 
     def _load_weights(self, update: WeightUpdate) -> None:
-        """Load new weights. When reading them fails, the engine still sees a normal end of the
-        stream, so that it can load others afterwards."""
+        """Load new weights. If reading them fails, the iterator that the engine gets ends normally,
+        so that the engine can load others afterwards."""
         if not update.future.set_running_or_notify_cancel():
             return
         problems: list[InputError] = []

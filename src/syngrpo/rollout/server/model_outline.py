@@ -1,7 +1,7 @@
-"""What a server knows about its model: everything but the weights, which trainers send.
+"""What a server knows about its model without the weights, which trainers send.
 
 ``load_outline`` reads shapes, tokenizer and image processor of a checkpoint. ``ModelOutline``
-checks that the prompts of a request suit that model, ``ExpectedWeights`` that weights do.
+checks that the prompts of a request suit the model, ``ExpectedWeights`` that weights do.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from syngrpo.serving.wording import count
 class ModelOutline(Policy):
     """A policy whose weights have shapes but no storage (torch's ``meta`` device).
 
-    Banned tokens and stop tokens are those of a request (``with_rules_of``).
+    Its banned tokens and stop tokens are those of a request (``with_rules_of``).
     """
 
     @property
@@ -80,7 +80,7 @@ class ModelOutline(Policy):
 class ExpectedWeights:
     """The names and shapes of the weights that a model has.
 
-    ``bytes``: more than any one piece of them has.
+    ``bytes``: a limit that no single piece of them exceeds.
     """
 
     def __init__(self, outline: ModelOutline) -> None:
@@ -116,7 +116,7 @@ class ExpectedWeights:
 
 
 def load_outline(path: str | Path, dtype: str, device: str) -> ModelOutline:
-    """Read the outline of the model in a checkpoint directory or with a hub name.
+    """Return the outline of the model in a checkpoint directory or with a hub name.
 
     Raises InputError when there is no such model, or its family is unknown.
     """

@@ -1,12 +1,13 @@
 """The rollout server's HTTP routes, and the command that serves them.
 
-- ``GET /healthz``: whether the server runs; the only route that needs no token.
-- ``GET /v1/state``: model, type, length limit and the version of the weights, as JSON.
-- ``PUT /v1/weights/VERSION``: a stream of pieces (``weight_stream``), each a safetensors file.
-- ``POST /v1/rollouts``: a request (``server_messages``), answered with the sampled responses.
+- ``GET /healthz``: answers whether the server runs; the only route that needs no token.
+- ``GET /v1/state``: returns model, type, length limit and the version of the weights, as JSON.
+- ``PUT /v1/weights/VERSION``: takes a stream of pieces (``weight_stream``), each a safetensors
+  file.
+- ``POST /v1/rollouts``: takes a request (``server_messages``) and returns the sampled responses.
 
-Errors are a status and one line of JSON. The routes run in an event loop of their own; they check
-what arrives, hand it to ``EngineLoop`` and wait for its future.
+Errors are answered with a status and one line of JSON. The routes run in the event loop of a second
+thread; they check what arrives, queue it for ``EngineLoop`` and wait for its future.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ from syngrpo.serving.refusals import Refused, refusal_response
 T = TypeVar("T")
 
 BODY = 1 << 30
-"""Bytes of a request for responses, at most."""
+"""Largest request for responses, in bytes."""
 PIECE_S = 120.0
 """Seconds that one piece of the weights may take to arrive."""
 VERSION = re.compile(r"[a-z0-9-]{1,64}")
@@ -60,8 +61,8 @@ def serve(
 ) -> None:
     """Serve until SIGTERM or SIGINT. Print one line with the address once requests can be answered.
 
-    Raises InputError for an address that is in use, or that others can reach without a token, and
-    as ``load_outline`` and ``make_engine`` do.
+    Raises InputError for an address that is in use, for one that other hosts can reach if there is
+    no token, and as ``load_outline`` and ``make_engine`` do.
     """
     require_token_beyond_loopback(host, token)
     listener = listen(host, port)
@@ -110,7 +111,7 @@ def create_app(api: RolloutApi, token: str | None) -> Starlette:
 
 @dataclass(frozen=True)
 class RolloutApi:
-    """The routes that need the engine. ``model`` is what ``/v1/state`` calls the model."""
+    """The routes that need the engine. ``model`` is the model's name in ``/v1/state``."""
 
     loop: EngineLoop
     outline: ModelOutline
@@ -173,8 +174,9 @@ async def _error_response(request: Request, error: Exception) -> Response:
 
 
 async def _while_connected(request: Request, result: asyncio.Future[T]) -> T:
-    """Wait for the result. It is cancelled when the client disconnects or this coroutine is."""
-    gone = asyncio.ensure_future(request.receive())  # nothing but a disconnect follows the body
+    """Return the result when it is there. Cancel it when the client disconnects or this coroutine
+    is cancelled."""
+    gone = asyncio.ensure_future(request.receive())  # after the body only a disconnect can follow
     gone.add_done_callback(lambda _: result.cancel())
     try:
         return await result
@@ -201,7 +203,7 @@ async def _body(request: Request) -> bytes:
 
 
 class _TokenCheck:
-    """Middleware that refuses requests without the token before anything of them is read."""
+    """Middleware that refuses requests without the token before their body is read."""
 
     def __init__(self, app: ASGIApp, token: str) -> None:
         self._app = app
@@ -217,10 +219,10 @@ class _TokenCheck:
 
 
 class _WeightPieces:
-    """The pieces of a request's stream of weights, for the engine's thread to iterate over.
+    """The pieces of a request's stream of weights, over which the engine's thread iterates.
 
-    The event loop reads the stream; it fetches the next piece while the engine loads the last one.
-    A stream that is cut off or damaged raises BrokenStream in the engine's thread.
+    The event loop reads the stream, the next piece while the engine loads the one before. A stream
+    that is cut off or damaged raises BrokenStream in the engine's thread.
     """
 
     def __init__(self, stream: AsyncIterator[bytes], limit: int) -> None:
@@ -249,7 +251,8 @@ class _WeightPieces:
             return await anext(self._pieces, None)
 
     async def drain(self) -> None:
-        """Read the rest of the stream: a client that is still sending might not read the answer."""
+        """Read the rest of the stream, because a client that is still sending might not read the
+        answer."""
         with suppress(TimeoutError):
             async with self._reading, asyncio.timeout(PIECE_S):
                 async for _ in self._stream:
