@@ -16,9 +16,11 @@ it has an error to report.
 from __future__ import annotations
 
 import importlib
+import traceback
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 T = TypeVar("T")
@@ -42,8 +44,10 @@ class Registry(Generic[T]):
     """All extensions of one kind, such as the tasks.
 
     ``kind`` is what messages call one ("task"), ``group`` the entry point group, ``builtin`` the
-    table of built-in ones: name → ``package.module:attribute``. ``make`` turns what was imported
-    into the extension, for example by calling a class; by default it is taken as it is.
+    table of built-in ones: name → ``package.module:attribute``. With ``instances`` the extension
+    is an object: a class is called without arguments. ``problem`` is called with the name and the
+    extension, and says in a few words why it is none of this kind ("is no subclass of …"), None if
+    it is one.
     """
 
     def __init__(
@@ -51,11 +55,14 @@ class Registry(Generic[T]):
         kind: str,
         group: str,
         builtin: Mapping[str, str],
-        make: Callable[[str, Any], T] = lambda name, imported: imported,
+        *,
+        problem: Callable[[str, Any], str | None],
+        instances: bool = False,
     ) -> None:
         self.kind = kind
         self.group = group
-        self._make = make
+        self._problem = problem
+        self._instances = instances
         self._targets: dict[str, tuple[str, str]] = {n: (t, "syngrpo") for n, t in builtin.items()}
         self._entry_points: Mapping[str, EntryPoint] | None = None
         self._loaded: dict[str, T] = {}
@@ -71,10 +78,11 @@ class Registry(Generic[T]):
     def get(self, name: str) -> T:
         """Return the extension with this short name.
 
-        Raises InputError when there is none, or when it cannot be imported.
+        Raises InputError when there is none, when it cannot be imported or made, or is of another
+        kind.
         """
         if name not in self._loaded:
-            self._loaded[name] = self._make(name, _import(self._target(name), self._what(name)))
+            self._loaded[name] = self._made(name, self._target(name))
         return self._loaded[name]
 
     def load(self, name: str) -> T:
@@ -86,7 +94,7 @@ class Registry(Generic[T]):
         if ":" not in name:
             return self.get(name)
         if name not in self._loaded:
-            self._loaded[name] = self._make(name, _import(name, self._what(name)))
+            self._loaded[name] = self._made(name, name)
         return self._loaded[name]
 
     def add(self, name: str, extension: T) -> None:
@@ -116,6 +124,16 @@ class Registry(Generic[T]):
                 error = str(problem)
             yield Found(self.group, name, target, source, error)
 
+    def _made(self, name: str, target: str) -> T:
+        what = self._what(name)
+        extension = _import(target, what)
+        if self._instances and isinstance(extension, type):
+            extension = made(what, extension)
+        problem = self._problem(name, extension)
+        if problem is not None:
+            raise _refused(f"{what} {problem}")
+        return extension
+
     def _what(self, name: str) -> str:
         return f"{self.kind} '{name}'"
 
@@ -124,10 +142,8 @@ class Registry(Generic[T]):
             return self._targets[name][0]
         if name in self._installed():
             return self._installed()[name].value
-        from syngrpo.sample import InputError
-
         known = ", ".join(self.names())
-        raise InputError(
+        raise _refused(
             f"{self.kind} {name!r} is unknown; use one of {known}, or package.module:name "
             "in the configuration"
         )
@@ -147,14 +163,69 @@ def every_registry() -> list[Registry[Any]]:
     return list(_registries)
 
 
-def _import(target: str, what: str) -> Any:
-    module_name, _, attribute = target.partition(":")
+def made(what: str, make: Callable[..., T], **options: Any) -> T:
+    """Call what a user wrote, such as the class of a generator, and return what it returns.
+
+    ``what`` says in messages what is made: "generator 'mine'". Raises InputError, one line, for
+    whatever the call raises.
+    """
     try:
-        value: Any = importlib.import_module(module_name)
-        for part in attribute.split("."):
-            value = getattr(value, part)
-    except (ImportError, AttributeError) as error:
+        return make(**options)
+    except Exception as error:
         from syngrpo.sample import InputError
 
-        raise InputError(f"{what} cannot be imported from {target} ({error})") from error
+        if isinstance(error, InputError):
+            raise
+        raise InputError(f"{what} cannot be made ({reason_of(error)})") from error
+
+
+def reason_of(error: BaseException) -> str:
+    """Return in one line what was raised and, if it has a place in a file, where."""
+    frames = traceback.extract_tb(error.__traceback__)
+    in_file = bool(frames) and not frames[-1].filename.startswith("<")
+    where = f", {Path(frames[-1].filename).name} line {frames[-1].lineno}" if in_file else ""
+    return " ".join(f"{type(error).__name__}: {error}{where}".split())
+
+
+def no_subclass(extension: Any, base: type) -> str | None:
+    """Return the problem of an extension that has to be a subclass of ``base``, None if it is."""
+    if isinstance(extension, type) and issubclass(extension, base):
+        return None
+    return f"is no subclass of {_full_name(base)}"
+
+
+def no_instance(extension: Any, base: type) -> str | None:
+    """Return the problem of an extension that has to be a ``base``, None if it is one."""
+    return None if isinstance(extension, base) else f"is no {_full_name(base)}"
+
+
+def no_callable(name: str, extension: Any) -> str | None:
+    """Return the problem of an extension that has to be a class or a function."""
+    return None if callable(extension) else f"is no class or function: it is {extension!r}"
+
+
+def _full_name(kind: type) -> str:
+    return f"{kind.__module__}.{kind.__qualname__}"
+
+
+def _refused(message: str) -> ValueError:
+    """Return an InputError."""
+    from syngrpo.sample import InputError
+
+    return InputError(message)
+
+
+def _import(target: str, what: str) -> Any:
+    module_name, _, attribute = target.partition(":")
+    if not all(name.isidentifier() for name in (*module_name.split("."), *attribute.split("."))):
+        raise _refused(f"{what} cannot be imported from {target!r}; write package.module:name")
+    try:
+        value: Any = importlib.import_module(module_name)
+        for name in attribute.split("."):
+            value = getattr(value, name)
+    except (ImportError, AttributeError) as error:
+        raise _refused(f"{what} cannot be imported from {target} ({error})") from error
+    except (Exception, SystemExit) as error:  # whatever the module does when it is imported
+        reason = reason_of(error)
+        raise _refused(f"{what} cannot be imported from {target} ({reason})") from error
     return value

@@ -8,8 +8,9 @@ from jsonschema import Draft202012Validator
 
 from syngrpo.config import dump_config, load_config
 from syngrpo.config.explain import defaults, explain, schema
-from syngrpo.config.validation import alternatives, dotted_keys, section_at
+from syngrpo.config.validation import dotted_keys, section_at
 from syngrpo.method import METHODS
+from syngrpo.options import alternatives
 from syngrpo.painting.gate import GateThresholds
 from syngrpo.pool.sampling import SamplingPolicy
 from syngrpo.sample import InputError
@@ -119,13 +120,22 @@ ERRORS = {
     "model.lora={rank: 3, alfa: 3}": "unknown key model.lora.alfa; did you mean model.lora.alpha?",
     "trainer.xyz=1": "unknown key trainer.xyz; the keys here are steps, seed,",
     "xyz=1": "unknown key xyz; the keys here are model, data, method,",
-    "trainer.steps=many": "trainer.steps: 'many' is not allowed: should be a valid integer",
+    "trainer.steps=many": "trainer.steps: 'many' is not allowed: should be a whole number",
     "trainer.steps=0": "trainer.steps: 0 is not allowed: should be greater than or equal to 1",
     "trainer.steps=1.5": "trainer.steps: 1.5 is not allowed",
     "trainer.steps=true": "trainer.steps: True is not allowed: should be a number",
     "trainer.steps=": "trainer.steps: None is not allowed",
     "trainer.learning_rate=.nan": "trainer.learning_rate: nan is not allowed",
     "model.max_pixels=true": "model.max_pixels: True is not allowed",
+    "data.train.0.weight=true": "data.train.0.weight: True is not allowed: should be a number",
+    "data.train.0.count=true": "data.train.0.count: True is not allowed: should be a number",
+    "data.train.0.weight=.inf": "data.train.0.weight: inf is not allowed",
+    "data.rewards=[{use: vlm-r1-iou, weight: true}]": "data.rewards.0.weight: True is not allowed",
+    "data.rewards=[{use: vlm-r1-iou, wait: 1}]": "did you mean data.rewards.0.weight?",
+    "data.rewards=[{}]": "data.rewards.0.use is missing (name of a built-in",
+    "data.rewards=5": "data.rewards: 5 is not allowed: should be a list",
+    "synthesis.options={grain: 1}": "synthesis: generator 'rooms' does not take these options",
+    "trainer.steps=!!timestamp 99": "not valid YAML",
     "method.name=ppo": "method.name: method 'ppo' is unknown; use one of syn-grpo,",
     "method.rho=3": "unknown key method.rho; the keys here are name, loss",
     "trainer=3": "trainer: 3 is not allowed: should be a section",

@@ -66,9 +66,9 @@ def test_the_keys_of_a_source_are_its_fields_and_those_of_its_format() -> None:
         ({"path": 3}, "path: 3 is not allowed: should be a path or a list of paths"),
         ({"path": "x", "task": "depth"}, "task 'depth' is unknown; use one of rec, ovd"),
         ({"path": "x", "format": "xml"}, "format 'xml' is unknown; use one of jsonl, vlm-r1"),
-        ({"path": "x", "limit": 0}, "limit: 0 is not allowed: Input should be greater"),
-        ({"path": "x", "weight": -1}, "weight: -1 is not allowed: Input should be greater"),
-        ({"path": "x", "weight": "much"}, "weight: 'much' is not allowed: Input should be a valid"),
+        ({"path": "x", "limit": 0}, "limit: 0 is not allowed: should be greater"),
+        ({"path": "x", "weight": -1}, "weight: -1 is not allowed: should be greater"),
+        ({"path": "x", "weight": "much"}, "weight: 'much' is not allowed: should be a number"),
         ({"path": "x", "name": ""}, "name: '' is not allowed"),
         (
             {"path": "x", "format": "jsonl", "negatives": 3},

@@ -57,7 +57,7 @@ def test_built_in_judges_have_names() -> None:
         ({"use": "no_such"}, "judge 'no_such' is unknown; use one of continuation"),
         ({"use": "no_such_package:Judge"}, "cannot be imported"),
         ({"use": f"{__name__}:NotTooBright", "options": {"least": 1}}, "does not take these"),
-        ({"options": {}}, "option more.0.use of synthesis.judges: Field required"),
+        ({"options": {}}, "option more.0.use of synthesis.judges: is missing"),
     ],
 )
 def test_what_is_wrong_with_a_judge_is_one_line(judge: dict, message: str) -> None:

@@ -85,7 +85,7 @@ def test_options_make_another_generator() -> None:
             {"steps": 4},
             "'rooms' does not take these options (got an unexpected",
         ),
-        ("http", {}, "option url of generator 'http': Field required"),
+        ("http", {}, "option url of generator 'http': is missing"),
         (
             "http",
             {"timeout": 3},
@@ -95,7 +95,7 @@ def test_options_make_another_generator() -> None:
         ("flux2-klein", {"model": "no/such/directory"}, "no/such/directory"),
         ("flux", {}, "use one of noop, diffusers, flux2-klein"),
         ("no_such_package:Painter", {}, "cannot be imported"),
-        (MINE, {"level": 256}, "Input should be less than or equal to 255"),
+        (MINE, {"level": 256}, "should be less than or equal to 255"),
         (MINE, {"levels": 2}, "has no option levels; it has level"),
         (f"{__name__}:any_grey", {}, "does not take these options (missing a required argument"),
     ],

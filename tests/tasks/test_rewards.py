@@ -91,8 +91,12 @@ def test_an_exception_names_reward_and_sample_and_line(function: Any) -> None:
     [
         ([1.0], "gave 1 values for 3 responses to samples a, b, c; it has to return one"),
         (1.0, "gave 1.0 for samples a, b, c; it has to return a list"),
+        ("abc", "gave 'abc' for samples a, b, c; it has to return a list"),
+        ({"a": 1.0, "b": 1.0, "c": 1.0}, "gave .* for samples a, b, c; it has to return a list"),
+        ((1 / n for n in (1, 0, 1)), r"failed on samples a, b, c \(ZeroDivisionError"),
         ([0, "1", 0], "gave '1' for sample b; it has to be a finite number or None"),
         ([0, 0, float("nan")], "gave nan for sample c"),
+        ([0, 0, 10**400], "gave 1000.* for sample c; it has to be a finite number"),
         ([0, [1], 0], r"gave \[1\] for sample b"),
     ],
 )
@@ -116,7 +120,7 @@ def test_rewards_are_found_by_name_and_in_modules() -> None:
         load_reward(RewardOptions(use="brevit"))
     with pytest.raises(InputError, match="reward 'user_extensions:gone' cannot be imported"):
         load_reward(RewardOptions(use="user_extensions:gone"))
-    with pytest.raises(InputError, match="is no function: it is 3"):
+    with pytest.raises(InputError, match="is no class or function: it is 3"):
         load_reward(RewardOptions(use="user_extensions:NO_REWARD"))
 
 

@@ -6,9 +6,14 @@ from typing import Any
 
 import typer
 
-from syngrpo.extensions import Registry
+from syngrpo.extensions import Registry, no_instance
 
-COMMANDS: Registry[typer.Typer] = Registry("command group", "syngrpo.commands", {})
+COMMANDS: Registry[typer.Typer] = Registry(
+    "command group",
+    "syngrpo.commands",
+    {},
+    problem=lambda name, found: no_instance(found, typer.Typer),
+)
 """Groups of commands that installed packages add to ``syngrpo``."""
 
 

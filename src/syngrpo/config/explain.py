@@ -14,9 +14,10 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from pydantic import TypeAdapter
 
-from syngrpo.config.validation import CHECKS, alternatives, default_of, dotted_keys, section_at
+from syngrpo.config.validation import CHECKS, default_of, dotted_keys, section_at
 from syngrpo.formats import FORMATS
 from syngrpo.method import METHODS
+from syngrpo.options import alternatives
 from syngrpo.painting.generators import GENERATORS
 from syngrpo.painting.generators.base import Generator
 from syngrpo.sample import InputError

@@ -71,7 +71,7 @@ def _parse_yaml(text: str, where: str) -> Any:
         mark = error.problem_mark
         line = f":{mark.line + 1}" if mark is not None else ""
         raise InputError(f"{where}{line}: not valid YAML: {error.problem}") from None
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
+    except (yaml.YAMLError, ValueError, RecursionError, AttributeError) as error:
         message = " ".join(str(error).split())
         raise InputError(f"{where}: not valid YAML: {message}") from None
 

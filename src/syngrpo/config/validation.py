@@ -10,20 +10,31 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import MISSING, fields, is_dataclass, replace
 from math import ceil
-from types import NoneType, UnionType
-from typing import Any, Union, get_args, get_origin, get_type_hints
+from typing import Any, get_type_hints
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
+from syngrpo.extensions import reason_of
 from syngrpo.formats.source import SourceError, source_from_keys
 from syngrpo.method import METHODS
+from syngrpo.options import (
+    NO_NUMBER,
+    alternatives,
+    element_of,
+    misplaced_booleans,
+    problem_of,
+)
 from syngrpo.painting.describers import DESCRIBERS
-from syngrpo.painting.generators import GENERATORS
+from syngrpo.painting.generators import GENERATORS, check_generator
+from syngrpo.painting.judges.panel import check_judge
 from syngrpo.policy import model_directory
+from syngrpo.policy.families import FAMILIES
 from syngrpo.rollout import check_engine
 from syngrpo.sample import InputError
+from syngrpo.tasks.rewards import load_reward
 from syngrpo.workflow.run_options import RunOptions
 
 SHOWN_ERRORS = 5
@@ -76,7 +87,10 @@ class _WrongKeyError(ValueError):
 def _with_sources(values: dict[str, Any]) -> dict[str, Any]:
     """Turn the mappings of ``data.train`` and ``evaluation.sets`` into sources. Raises
     _WrongKeyError for renamed keys and for booleans where a number belongs."""
-    problems = list(_renamed(values)) or list(_booleans(values, RunOptions, ()))
+    problems = list(_renamed(values)) or [
+        f"{'.'.join(place)}: {value} is not allowed: {NO_NUMBER}"
+        for place, value in misplaced_booleans(values, RunOptions)
+    ]
     if problems:
         raise _WrongKeyError("; ".join(problems[:SHOWN_ERRORS]))
     data, evaluation = values.get("data"), values.get("evaluation")
@@ -121,6 +135,10 @@ def _with_method(values: dict[str, Any]) -> dict[str, Any]:
         method(checked, steps=1)
     except ValueError as error:
         raise _WrongKeyError(f"method: {error}") from None
+    except Exception as error:
+        raise _WrongKeyError(
+            f"method.name: method '{name}' cannot be made ({reason_of(error)})"
+        ) from error
     return {**values, "method": checked}
 
 
@@ -133,10 +151,7 @@ def _resolved(options: RunOptions, prefix: str) -> RunOptions:
     is switched off, or if its generator or describer is not set.
     """
     data, pool, synthesis = options.data, options.pool, options.synthesis
-    try:
-        check_engine(options.rollout)
-    except InputError as error:
-        raise InputError(f"{prefix}{error}") from None
+    _check_extensions(options, prefix)
     if data.prompt_style is None:
         _, knows_format = model_directory(options.model.path)
         data = replace(data, prompt_style="brief" if knows_format else "full")
@@ -164,7 +179,46 @@ def _resolved(options: RunOptions, prefix: str) -> RunOptions:
             f"{prefix}synthesis.describer is not set, and method {name} draws descriptions at "
             f"random; use one of {known}, or package.module:name"
         )
-    return replace(options, data=data, pool=pool, synthesis=synthesis)
+    options = replace(options, data=data, pool=pool, synthesis=synthesis)
+    if method.paints:
+        _check_painting(options, prefix)
+    return options
+
+
+def _check_extensions(options: RunOptions, prefix: str) -> None:
+    """Load what the configuration names, before a run loads its data and its model. Raises
+    InputError that begins with the key."""
+    with _naming("rollout.engine", prefix):
+        check_engine(options.rollout)
+    if options.model.family is not None:
+        with _naming("model.family", prefix):
+            FAMILIES.load(options.model.family)
+    for number, reward in enumerate(options.data.rewards):
+        with _naming(f"data.rewards.{number}", prefix):
+            load_reward(reward)
+
+
+def _check_painting(options: RunOptions, prefix: str) -> None:
+    """Do the same for a method that paints. The judges of a data server of its own are its own."""
+    synthesis = options.synthesis
+    if synthesis.generator is not None:
+        with _naming("synthesis", prefix):
+            check_generator(synthesis.generator, synthesis.options)
+    if synthesis.describer is not None:
+        with _naming("synthesis.describer", prefix):
+            DESCRIBERS.load(synthesis.describer)
+    for number, judge in enumerate(synthesis.judges.more if options.server.url is None else ()):
+        with _naming(f"synthesis.judges.more.{number}", prefix):
+            check_judge(judge.use, judge.options)
+
+
+@contextmanager
+def _naming(key: str, prefix: str) -> Iterator[None]:
+    """Let an InputError begin with the key that names the extension at fault."""
+    try:
+        yield
+    except InputError as error:
+        raise InputError(f"{prefix}{key}: {error}") from None
 
 
 def _renamed(values: Mapping[str, Any], parents: tuple[str, ...] = ()) -> Iterator[str]:
@@ -195,32 +249,6 @@ def _name_now(location: tuple[str, ...]) -> str | None:
     return _RENAMED.get(location)
 
 
-def _booleans(values: Any, kind: Any, location: tuple[str, ...]) -> Iterator[str]:
-    """Yield one line for each ``true`` or ``false`` in place of a number. pydantic would accept
-    them as 1 and 0."""
-    if is_dataclass(kind) and isinstance(values, Mapping):
-        types = get_type_hints(kind)
-        for key, value in values.items():
-            if key in types:
-                yield from _booleans(value, types[key], (*location, str(key)))
-    elif isinstance(values, bool):
-        kinds = set(alternatives(kind))
-        if kinds & {int, float} and bool not in kinds:
-            yield f"{'.'.join(location)}: {values} is not allowed: should be a number"
-    else:
-        for one in alternatives(kind):
-            if is_dataclass(one) and isinstance(values, Mapping):
-                yield from _booleans(values, one, location)
-
-
-def alternatives(kind: Any) -> tuple[Any, ...]:
-    """Return the types of a union without None: (A, B) for ``A | B | None``. For any other type
-    return that type alone."""
-    if get_origin(kind) in (Union, UnionType):
-        return tuple(one for one in get_args(kind) if one is not NoneType)
-    return (kind,)
-
-
 def _describe_one(detail: Any) -> str:
     location = [str(part) for part in detail["loc"]]
     if location[:1] == [_RUN]:
@@ -230,11 +258,9 @@ def _describe_one(detail: Any) -> str:
         return f"unknown key {key}{_suggestion(location)}"
     if detail["type"] == "missing":
         return f"{key} is missing{_what_it_is(location)}"
-    message = detail["msg"].removeprefix("Value error, ").removeprefix("Input ")
+    message = problem_of(detail)
     if not location:
         return message
-    if detail["type"] == "dataclass_type":
-        message = "should be a section of keys and values"
     if isinstance(detail["input"], dict) and detail["type"] == "value_error":
         return f"{key}: {message}"
     value = ascii(detail["input"])
@@ -266,20 +292,25 @@ def _suggestion(location: list[str]) -> str:
 
 
 def section_at(location: list[str]) -> Any | None:
-    """Return the dataclass of the section at a location such as ["model", "lora"], or None."""
-    section: Any = RunOptions
+    """Return the dataclass of the section at a location such as ["model", "lora"] or
+    ["data", "rewards", "0"], or None."""
+    kind: Any = RunOptions
     for name in location:
-        if section is None or name not in (types := get_type_hints(section)):
-            return None
-        section = next((one for one in alternatives(types[name]) if is_dataclass(one)), None)
-    return section
+        section = _section_of(kind)
+        types = get_type_hints(section) if section is not None else {}
+        kind = types.get(name, element_of(kind))
+    return _section_of(kind)
+
+
+def _section_of(kind: Any) -> Any | None:
+    return next((one for one in alternatives(kind) if is_dataclass(one)), None)
 
 
 def dotted_keys(section: Any = RunOptions, prefix: str = "") -> Iterator[str]:
     """Yield every key of the configuration, such as ``model.lora.rank``, in order."""
     types = get_type_hints(section)
     for field in fields(section):
-        inner = next((one for one in alternatives(types[field.name]) if is_dataclass(one)), None)
+        inner = _section_of(types[field.name])
         yield f"{prefix}{field.name}"
         if inner is not None:
             yield from dotted_keys(inner, f"{prefix}{field.name}.")

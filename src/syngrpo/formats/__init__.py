@@ -20,7 +20,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from syngrpo.extensions import Registry
+from syngrpo.extensions import Registry, no_instance
 from syngrpo.formats.base import Format, Problems, ReadRequest, WritableFormat
 from syngrpo.sample import InputError
 
@@ -44,12 +44,16 @@ _BUILTIN = {
 }
 
 
-def _make(name: str, imported: Any) -> Format:
-    found: Format = imported() if isinstance(imported, type) else imported
-    return found
+def _problem(name: str, found: Any) -> str | None:
+    problem = no_instance(found, Format)
+    if problem is None and not isinstance(getattr(found, "name", None), str):
+        problem = "has no name"
+    return problem
 
 
-FORMATS: Registry[Format] = Registry("format", "syngrpo.formats", _BUILTIN, _make)
+FORMATS: Registry[Format] = Registry(
+    "format", "syngrpo.formats", _BUILTIN, problem=_problem, instances=True
+)
 
 
 def recognised_format(path: Path) -> Format:

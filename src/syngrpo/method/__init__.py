@@ -15,8 +15,18 @@ and ``advantages`` computes the advantage of every token.
 
 from __future__ import annotations
 
-from syngrpo.extensions import Registry
-from syngrpo.method.base import Method
+from typing import Any
+
+from syngrpo.extensions import Registry, no_subclass
+from syngrpo.method.base import Method, MethodOptions
+
+
+def _problem(name: str, method: Any) -> str | None:
+    problem = no_subclass(method, Method)
+    if problem is None and (of_options := no_subclass(method.Options, MethodOptions)) is not None:
+        problem = f"has the class attribute Options, which {of_options}"
+    return problem
+
 
 METHODS: Registry[type[Method]] = Registry(
     "method",
@@ -29,4 +39,5 @@ METHODS: Registry[type[Method]] = Registry(
         "grpo-clip-higher": "syngrpo.method.clip_higher:GrpoClipHigher",
         "noisy-rollout": "syngrpo.method.noisy_rollout:NoisyRollout",
     },
+    problem=_problem,
 )

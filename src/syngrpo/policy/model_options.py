@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from syngrpo.extensions import Registry
+from syngrpo.extensions import Registry, no_instance
 from syngrpo.options import REQUIRED, option
 
 Coordinates = Literal["pixels", "resized", "0-1000", "0-1"]
@@ -30,7 +30,9 @@ class NamedModel:
     knows_format: bool = False
 
 
-MODELS: Registry[NamedModel] = Registry("model", "syngrpo.models", {})
+MODELS: Registry[NamedModel] = Registry(
+    "model", "syngrpo.models", {}, problem=lambda name, found: no_instance(found, NamedModel)
+)
 """Short name → NamedModel, from the entry points of installed packages."""
 
 

@@ -17,14 +17,21 @@ To understand a rollout, read ``native.py`` from the top.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from syngrpo.extensions import Registry
+from syngrpo.extensions import Registry, no_subclass
 from syngrpo.rollout.rollout_options import RolloutOptions as RolloutOptions
 
 if TYPE_CHECKING:
     from syngrpo.policy.model import Policy
     from syngrpo.rollout.base import Engine
+
+
+def _problem(name: str, found: Any) -> str | None:
+    from syngrpo.rollout.base import Engine  # with torch, as every engine
+
+    return no_subclass(found, Engine)
+
 
 ENGINES: Registry[type[Engine]] = Registry(
     "rollout engine",
@@ -34,6 +41,7 @@ ENGINES: Registry[type[Engine]] = Registry(
         "vllm": "syngrpo.rollout.vllm_engine:VllmEngine",
         "server": "syngrpo.rollout.server_engine:ServerEngine",
     },
+    problem=_problem,
 )
 """Short name → a subclass of ``base.Engine``."""
 

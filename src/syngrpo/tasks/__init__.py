@@ -14,10 +14,11 @@ in ``TASKS``; nothing outside this folder knows a task by name.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection
-from typing import Any
+from typing import Any, get_args
 
-from syngrpo.extensions import Registry
+from syngrpo.extensions import Registry, no_instance
 from syngrpo.sample import InputError
 from syngrpo.tasks.base import AsksFor, Constraints, Mark, PromptStyle, SetMetrics, Task
 
@@ -36,13 +37,20 @@ __all__ = [
 ]
 
 
-def _make(name: str, imported: Any) -> Task:
-    task: Task = imported() if isinstance(imported, type) else imported
-    if ":" not in name and task.name != name:
-        raise InputError(
-            f"task '{name}' calls itself '{task.name}'; give the class and its entry point one name"
-        )
-    return task
+_NAME = re.compile(r"[\w.-]+")
+
+
+def _problem(name: str, task: Any) -> str | None:
+    if (problem := no_instance(task, Task)) is not None:
+        return f"{problem}; write a subclass of it"
+    called, asks_for = getattr(task, "name", None), getattr(task, "asks_for", None)
+    if not isinstance(called, str) or not _NAME.fullmatch(called):
+        return f"has the name {called!r}; a name has letters, digits, '_', '-' and '.'"
+    if asks_for not in get_args(AsksFor):
+        return f"has asks_for {asks_for!r}; it is one of {', '.join(get_args(AsksFor))}"
+    if ":" not in name and called != name:
+        return f"calls itself '{called}'; give the class and its entry point one name"
+    return None
 
 
 TASKS: Registry[Task] = Registry(
@@ -54,7 +62,8 @@ TASKS: Registry[Task] = Registry(
         "ovd-vlm-r1": "syngrpo.tasks.ovd:VLM_R1_DETECTION",
         "isr": "syngrpo.tasks.isr:IndoorSceneReasoning",
     },
-    _make,
+    problem=_problem,
+    instances=True,
 )
 
 _DEFAULTS: dict[AsksFor, str] = {"object": "rec", "classes": "ovd", "question": "isr"}

@@ -11,10 +11,11 @@ pixels of the original image, and ``score`` compares the two.
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -78,6 +79,7 @@ class SetMetrics(Protocol):
         """
 
 
+@runtime_checkable
 class Task(Protocol):
     """Builds the prompt, reads and scores the answer, says what synthesis must respect.
 
@@ -102,6 +104,7 @@ class Task(Protocol):
     headlines: Mapping[str, str] = ACCURACY
     metrics_note: str = ""
 
+    @abstractmethod
     def prompt(self, sample: Sample, style: PromptStyle) -> str:
         """Return the text beside the image.
 
@@ -109,6 +112,7 @@ class Task(Protocol):
         that knows the format.
         """
 
+    @abstractmethod
     def read(self, answer: str) -> Any | None:
         """Parse the text inside ``<answer>…</answer>`` into a prediction in model coordinates.
 
@@ -119,6 +123,7 @@ class Task(Protocol):
         """Convert a prediction from model coordinates to original pixels."""
         return prediction
 
+    @abstractmethod
     def score(self, prediction: Any | None, sample: Sample) -> float:
         """Return the accuracy reward in [0, 1] of a prediction in original pixels; 0 for None."""
 
@@ -136,9 +141,11 @@ class Task(Protocol):
         ``right`` pixels to the right."""
         return answer
 
+    @abstractmethod
     def answer_text(self, sample: Sample, frame: CoordinateFrame) -> str:
         """Write the ground truth as the model would write it inside ``<answer>…</answer>``."""
 
+    @abstractmethod
     def ground_truth(
         self,
         value: Any,

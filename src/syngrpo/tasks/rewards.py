@@ -19,13 +19,11 @@ from __future__ import annotations
 import asyncio
 import inspect
 import math
-import traceback
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence, Set
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal
 
-from syngrpo.extensions import Registry
+from syngrpo.extensions import Registry, made, no_callable, reason_of
 from syngrpo.options import REQUIRED, option
 from syngrpo.sample import InputError, Sample
 
@@ -41,6 +39,7 @@ REWARDS: Registry[Any] = Registry(
         "vlm-r1-iou": "syngrpo.tasks.vlm_r1_rewards:iou_reward",
         "vlm-r1-odlength": "syngrpo.tasks.vlm_r1_rewards:odlength_reward",
     },
+    problem=no_callable,
 )
 
 TAKEN_NAMES = ("accuracy", "format")
@@ -91,11 +90,13 @@ class Reward:
 
 
 def load_reward(options: RewardOptions) -> Reward:
-    """Import a reward. Raises InputError when it is not found or cannot be called."""
+    """Import a reward; a class is called without arguments. Raises InputError when it is not found
+    or cannot be called."""
     found = REWARDS.load(options.use)
-    function = found() if isinstance(found, type) else found
-    if not callable(function):
-        raise InputError(f"reward {options.use} is no function: it is {found!r}")
+    what = f"reward '{options.use}'"
+    function = made(what, found) if isinstance(found, type) else found
+    if (problem := no_callable(what, function)) is not None:
+        raise InputError(f"{what} {problem}")
     return Reward(
         options.shown_name, options.weight, options.on, options.replaces_accuracy, function
     )
@@ -160,12 +161,16 @@ def _columns(samples: Sequence[Sample]) -> dict[str, list[Any]]:
 
 def _checked(reward: Reward, values: Any, samples: Sequence[Sample]) -> Values:
     try:
-        listed = list(values)
+        listed = None if isinstance(values, Mapping | Set | str) else list(values)
     except TypeError:
+        listed = None
+    except Exception as error:  # of a generator, which computes only now
+        raise _failed(reward, samples, error) from error
+    if listed is None:
         raise InputError(
             f"reward {reward.name} gave {_shown(values)} for {_named(samples)}; it has to return a "
             "list with one number or None a response"
-        ) from None
+        )
     if len(listed) != len(samples):
         raise InputError(
             f"reward {reward.name} gave {len(listed)} values for {len(samples)} responses to "
@@ -180,7 +185,7 @@ def _checked(reward: Reward, values: Any, samples: Sequence[Sample]) -> Values:
 def _number(reward: Reward, value: Any, sample: Sample) -> float:
     try:
         number = float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         number = math.nan
     if isinstance(value, str) or not math.isfinite(number):
         raise InputError(
@@ -192,10 +197,7 @@ def _number(reward: Reward, value: Any, sample: Sample) -> float:
 
 def _failed(reward: Reward, samples: Sequence[Sample], error: Exception) -> InputError:
     """Return the error that says which reward failed, on which sample, why and where."""
-    frames = traceback.extract_tb(error.__traceback__)
-    where = f", {Path(frames[-1].filename).name} line {frames[-1].lineno}" if frames else ""
-    reason = " ".join(f"{type(error).__name__}: {error}".split())
-    return InputError(f"reward {reward.name} failed on {_named(samples)} ({reason}{where})")
+    return InputError(f"reward {reward.name} failed on {_named(samples)} ({reason_of(error)})")
 
 
 def _named(samples: Sequence[Sample]) -> str:

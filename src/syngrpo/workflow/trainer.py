@@ -20,7 +20,7 @@ from syngrpo.method import METHODS
 from syngrpo.method.baseline import Measured
 from syngrpo.method.diversity import has_zero_variance
 from syngrpo.method.ledger import Ledger, PendingDescription
-from syngrpo.painting.describers import DESCRIBERS
+from syngrpo.painting.describers import DESCRIBERS, described
 from syngrpo.policy.model import Policy
 from syngrpo.pool.jobs import JobRequest
 from syngrpo.pool.stored_samples import Observation, PoolSample
@@ -301,7 +301,7 @@ class Trainer:
     ) -> list[str]:
         assert self.client is not None and self.describer is not None
         parent = self.client.get(report.sample_id)
-        return [self.describer.describe(parent, rng) for _ in range(count)]
+        return [described(self.describer, parent, rng) for _ in range(count)]
 
     def _request(
         self,

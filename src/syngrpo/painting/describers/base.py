@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 
 from syngrpo.sample import Sample
 
 
+@runtime_checkable
 class Describer(Protocol):
     """Writes descriptions of surroundings that an image generator can paint."""
 

@@ -15,13 +15,12 @@ calls it through ``painting.painter``. Built in are
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any
 
-from syngrpo.extensions import Registry
-from syngrpo.options import read_options
+from syngrpo.extensions import Registry, made, no_callable, no_instance
+from syngrpo.options import read_options, require_arguments
 from syngrpo.painting.generators.base import Generator
 from syngrpo.sample import InputError
 
@@ -39,6 +38,7 @@ GENERATORS: Registry[Callable[..., Generator]] = Registry(
         "sdxl-inpaint": f"{_HERE}.diffusers_generator:SdxlInpaint",
         "http": f"{_HERE}.http_generator:HttpGenerator",
     },
+    problem=no_callable,
 )
 
 NO_OPTIONS: Mapping[str, Any] = MappingProxyType({})
@@ -49,18 +49,32 @@ def make_generator(name: str, options: Mapping[str, Any] = NO_OPTIONS) -> Genera
 
     ``name`` is one of GENERATORS, or ``package.module:name`` of a class or a function. It must come
     from the user's configuration or command line, because it can import any module. Raises
-    InputError for a name that is unknown and for options that the generator does not take.
+    InputError for a name that is unknown, for options that the generator does not take, and when what
+    is returned is no generator.
     """
-    make = GENERATORS.load(name)
+    what = f"generator '{name}'"
+    checked = check_generator(name, options)
+    generator = made(what, GENERATORS.load(name), **checked)
+    problem = no_instance(generator, Generator)
+    if problem is None and not isinstance(getattr(generator, "fingerprint", None), str):
+        problem = "has no fingerprint, a text that names it and all that changes what it paints"
+    if problem is not None:
+        raise InputError(f"{what} {problem}")
+    return generator
+
+
+def check_generator(name: str, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options of a generator, checked and of the right types, without making it.
+
+    Raises InputError as ``make_generator`` does for a wrong name and for wrong options.
+    """
+    make, what = GENERATORS.load(name), f"generator '{name}'"
     kind = make.Options if isinstance(make, type) and issubclass(make, Generator) else None
-    if kind is not None:
-        checked = read_options(kind, options, f"generator '{name}'")
-        return make(**{key: getattr(checked, key) for key in options})
-    try:
-        inspect.signature(make).bind(**options)
-    except TypeError as error:
-        raise InputError(f"generator '{name}' does not take these options ({error})") from None
-    return make(**options)
+    if kind is None:
+        require_arguments(make, options, what)
+        return dict(options)
+    checked = read_options(kind, options, what)
+    return {key: getattr(checked, key) for key in options}
 
 
 def wants_gpu(name: str, options: Mapping[str, Any] = NO_OPTIONS) -> bool:

@@ -17,11 +17,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from syngrpo.extensions import Registry
+from syngrpo.extensions import Registry, no_callable
 from syngrpo.painting.judges.base import Judge
 
 JUDGES: Registry[Callable[..., Judge]] = Registry(
     "judge",
     "syngrpo.judges",
     {"continuation": "syngrpo.painting.judges.object_extent:ContinuationJudge"},
+    problem=no_callable,
 )

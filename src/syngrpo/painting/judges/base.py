@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -56,6 +56,7 @@ class Verdict(NamedTuple):
     scores: Scores
 
 
+@runtime_checkable
 class Judge(Protocol):
     """Looks at a painted picture and may reject it.
 

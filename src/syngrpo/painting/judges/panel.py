@@ -6,12 +6,12 @@ them once; the gate then calls ``Judges.inspect`` for each picture.
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from syngrpo.options import REQUIRED, option
+from syngrpo.extensions import made
+from syngrpo.options import REQUIRED, option, require_arguments
 from syngrpo.painting.judges import JUDGES
 from syngrpo.painting.judges.base import (
     Candidate,
@@ -150,11 +150,21 @@ def load_judges(options: JudgeOptions) -> Judges:
 def make_judge(name: str, options: Mapping[str, Any]) -> Judge:
     """Return the judge with this name, called with these options as keyword arguments.
 
-    Raises InputError for an unknown name and for options that its signature does not take.
+    Raises InputError for an unknown name, for options that its signature does not take, and when
+    no judge comes out.
+    """
+    what = f"judge '{name}'"
+    judge = made(what, check_judge(name, options), **options)
+    if not isinstance(judge, Judge):
+        raise InputError(f"{what} has no method judge: it is {judge!r}")
+    return judge
+
+
+def check_judge(name: str, options: Mapping[str, Any]) -> Callable[..., Judge]:
+    """Return the class or function of a judge whose signature takes these options.
+
+    Raises InputError when there is none of that name, or when it does not take them.
     """
     make = JUDGES.load(name)
-    try:
-        inspect.signature(make).bind(**options)
-    except TypeError as error:
-        raise InputError(f"judge '{name}' does not take these options ({error})") from None
-    return make(**options)
+    require_arguments(make, options, f"judge '{name}'")
+    return make

@@ -11,7 +11,7 @@ name is the ``model_type`` it handles, or by ``package.module:name`` in ``model.
 
 from __future__ import annotations
 
-from syngrpo.extensions import Registry
+from syngrpo.extensions import Registry, made, no_subclass
 from syngrpo.policy.families.base import Family
 
 FAMILIES: Registry[type[Family]] = Registry(
@@ -26,6 +26,7 @@ FAMILIES: Registry[type[Family]] = Registry(
         "qwen3_5_moe": "syngrpo.policy.families.qwen:Qwen35",
         "generic": "syngrpo.policy.families.generic:GenericFamily",
     },
+    problem=lambda name, found: no_subclass(found, Family),
 )
 """``model_type`` of transformers, or ``generic`` → class of the family."""
 
@@ -36,6 +37,7 @@ def find_family(model_type: str, name: str | None = None) -> Family:
 
     Raises InputError when there is no family of this name.
     """
-    if name is not None:
-        return FAMILIES.load(name)()
-    return FAMILIES.get(model_type if model_type in FAMILIES else "generic")()
+    if name is None:
+        name = model_type if model_type in FAMILIES else "generic"
+        return made(f"family '{name}'", FAMILIES.get(name))
+    return made(f"family '{name}'", FAMILIES.load(name))
