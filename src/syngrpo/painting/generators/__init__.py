@@ -49,8 +49,8 @@ def make_generator(name: str, options: Mapping[str, Any] = NO_OPTIONS) -> Genera
 
     ``name`` is one of GENERATORS, or ``package.module:name`` of a class or a function. It must come
     from the user's configuration or command line, because it can import any module. Raises
-    InputError for a name that is unknown, for options that the generator does not take, and when what
-    is returned is no generator.
+    InputError for a name that is unknown, for options that the generator does not take, and when
+    what is returned is no generator.
     """
     what = f"generator '{name}'"
     checked = check_generator(name, options)
