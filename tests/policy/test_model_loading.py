@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -20,6 +21,7 @@ from syngrpo.policy.forward import pixel_values
 from syngrpo.policy.loading import load_policy
 from syngrpo.policy.model_options import LoraOptions
 from syngrpo.sample import EncodedImage, InputError, Sample
+from syngrpo.serving.atomic_files import DiskFull, atomic_directory
 from syngrpo_rooms.starter import STARTER_DIR
 
 
@@ -51,6 +53,22 @@ def test_saved_policy_loads_with_plain_transformers(
     assert "shared_prefix" not in (tmp_path / "config.json").read_text()
     names = set(saved.state_dict())
     assert names == set(load_plain(checkpoint).state_dict())
+
+
+def test_a_disk_without_room_for_the_weights_is_full(
+    checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    policy = load_policy(checkpoint)
+    usage = SimpleNamespace(free=policy.saved_bytes - 1)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)
+    final = tmp_path / "final"
+    with pytest.raises(DiskFull, match="the disk is full"):
+        with atomic_directory(final, policy.saved_bytes) as target:
+            policy.save(target)
+    assert not any(tmp_path.iterdir())
+    usage.free += 1
+    policy.save(final)
+    assert (final / "model.safetensors").stat().st_size >= policy.saved_bytes
 
 
 def test_saved_processor_reads_images_the_same_way(checkpoint: Path, tmp_path: Path) -> None:

@@ -1,6 +1,6 @@
-"""The data model of the HTTP API (pydantic): what requests may hold, and what answers look like.
+"""The pydantic models of the HTTP API: the content of requests and of answers.
 
-The models of requests are checked; those of answers only document them.
+Requests are checked against their models. The models of answers only document them.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from syngrpo.pool.sampling import SamplingPolicy
 from syngrpo.pool.stored_samples import PoolStats
 
 DESCRIPTION = 4_000
-"""Characters of a description, at most."""
+"""Most characters of a description."""
 RESPONSE = 64_000
-"""Characters of a policy's response, of a prompt or of a traceback, at most."""
+"""Most characters of a policy's response, of a prompt or of a traceback."""
 NAME = 512
-"""Characters of an id, a class name or a generator's fingerprint, at most."""
+"""Most characters of an id, a class name or a generator's fingerprint."""
 BATCH = 256
-"""Jobs, samples, observations or results in one request, at most."""
+"""Most jobs, samples, observations or results in one request."""
 INTEGER = 2**63 - 1
 """The largest integer that the database can hold."""
 
@@ -37,7 +37,7 @@ Share = Annotated[float, Field(ge=0, le=1)]
 
 
 class Model(BaseModel):
-    """Unknown keys, NaN and infinities are refused."""
+    """A model that refuses unknown keys, NaN and infinities."""
 
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
@@ -51,12 +51,16 @@ class Problem(BaseModel):
 class RunOptions(Model):
     """How a run's jobs are queued, painted and judged."""
 
-    queue_limit: int = Field(default=256, ge=1, le=10_000_000, description="open jobs, at most")
-    lease_s: float = Field(default=30.0, gt=0, le=86_400, description="until a lease expires")
-    max_attempts: int = Field(default=3, ge=1, le=1000, description="failures until a job is dead")
+    queue_limit: int = Field(default=256, ge=1, le=10_000_000, description="most open jobs")
+    lease_s: float = Field(
+        default=30.0, gt=0, le=86_400, description="seconds until a lease expires"
+    )
+    max_attempts: int = Field(default=3, ge=1, le=1000, description="attempts until a job is dead")
     policy: SamplingPolicy = Field(default=SamplingPolicy(), description="the run's pool section")
-    thresholds: GateThresholds = Field(default=GateThresholds(), description="of the gate")
-    canvas: Canvas = Field(default=Canvas(), description="how pictures are put together")
+    thresholds: GateThresholds = Field(
+        default=GateThresholds(), description="thresholds of the gate"
+    )
+    canvas: Canvas = Field(default=Canvas(), description="how images are composed")
 
     @model_validator(mode="after")
     def _finite(self) -> RunOptions:
@@ -65,14 +69,14 @@ class RunOptions(Model):
 
 
 class RunInfo(BaseModel):
-    """``identity`` is another one after the server has lost the data of the run."""
+    """A run on the server. Its ``identity`` changes if the server loses the data of the run."""
 
     run: str
     identity: str
 
 
 class SubmittedJob(Model):
-    """New surroundings to paint. Jobs with the same first four fields are the same job."""
+    """A job to paint new surroundings. Jobs with the same first four fields are the same job."""
 
     parent_id: Name
     description: str = Field(max_length=DESCRIPTION)
@@ -87,8 +91,8 @@ class SubmittedJobs(Model):
 
 
 class Submitted(BaseModel):
-    """What became of submitted jobs. Those with a parent in ``missing_parents`` were ignored:
-    upload the parents and submit the jobs again."""
+    """What the queue did with submitted jobs. Jobs with a parent in ``missing_parents`` were
+    ignored: upload the parents and submit these jobs again."""
 
     accepted: list[str]
     duplicates: list[str]
@@ -98,14 +102,14 @@ class Submitted(BaseModel):
 
 
 class RunLengthMask(Model):
-    """COCO run lengths of [height, width]."""
+    """A mask as COCO run lengths. ``size`` is [height, width]."""
 
     size: tuple[Whole, Whole]
     counts: str
 
 
 class Labelled(Model):
-    """One labelled object; the box is xyxy in pixels."""
+    """One labelled object. The box is (x1, y1, x2, y2) in pixels."""
 
     label: str
     box: tuple[float, float, float, float]
@@ -158,21 +162,21 @@ class ReportedObservations(Model):
 
 
 class Observed(BaseModel):
-    """Ids of samples that the server does not know, and need not know."""
+    """The ids of reported samples that the server does not have. They are ignored."""
 
     ignored: list[str]
 
 
 class LeaseRequest(Model):
     worker: Name
-    generator: Name = Field(description="fingerprint; only jobs for it are leased")
+    generator: Name = Field(description="fingerprint of the worker's generator")
     count: int = Field(default=1, ge=1, le=64)
-    wait_s: float = Field(default=0, ge=0, le=30, description="how long to wait for a job")
+    wait_s: float = Field(default=0, ge=0, le=30, description="seconds to wait for a job")
 
 
 class LeasedJob(BaseModel):
-    """A job and all that its worker needs. The parent's image is its ``content`` in base64, or,
-    where it is not small, fetched by its digest ``image``."""
+    """A job with all data that its worker needs. A small image of the parent is in ``content`` in
+    base64; the worker fetches a larger one by its digest ``image``."""
 
     run: str
     job: dict[str, Any]
@@ -189,7 +193,7 @@ class Leases(BaseModel):
 
 
 class PaintedImage(Model):
-    """A picture that passed the worker's gate."""
+    """An image that passed the worker's gate."""
 
     image: Base64Bytes
     prompt: str = Field(max_length=RESPONSE)
@@ -198,7 +202,7 @@ class PaintedImage(Model):
 
 
 class JobResult(Model):
-    """Exactly one of ``painted`` and ``reason``."""
+    """The result of one job. It holds either ``painted`` or the ``reason`` of a rejection."""
 
     run: RunName
     job: Digest
@@ -238,13 +242,14 @@ class Failure(Model):
 
 
 class Taken(BaseModel):
-    """Jobs that the worker held; of others the lease was lost, and nothing changed."""
+    """The jobs that the worker held. For other jobs the lease was lost, and nothing changed."""
 
     jobs: list[str]
 
 
 class SampleRow(BaseModel):
-    """An admitted sample; ``image`` is a digest, ``content`` the bytes in base64 when asked for."""
+    """An admitted sample. ``image`` is the digest of its image, ``content`` the bytes in base64 if
+    the request asked for them."""
 
     model_config = ConfigDict(extra="allow")
 
@@ -261,7 +266,7 @@ class SampleRow(BaseModel):
 
 
 class Ended(BaseModel):
-    """A job that ended, and what came of it."""
+    """A job that ended, with its result."""
 
     cursor: int
     id: str

@@ -1,11 +1,11 @@
 """The asynchronous ``DataClient``: a thread between the training step and the pool.
 
-The step appends measurements and jobs to a spill file and takes samples from a stock in memory. It
-never waits for the database or the workers. The thread passes on the records of the spill, keeps
-the stock filled, and collects outcomes.
+The training step appends measurements and jobs to a spill file, and takes samples from a stock in
+memory. It never waits for the database or the workers. The thread passes on the records of the
+spill file, fills the stock, and collects outcomes.
 
-Step and thread share no lock, because a step that waits for one may have to wait until the thread
-gets the interpreter, which takes 5 ms at worst. Each attribute that both use is written by only one
+Step and thread share no lock: a step that waits for a lock might wait until Python's interpreter
+switches to the thread, which takes up to 5 ms. Each attribute that both use is written by only one
 of them and replaced as a whole, or is a deque to which one appends and from which the other pops.
 """
 
@@ -36,20 +36,19 @@ from syngrpo.sample import Sample
 LOOK_S = 0.05
 """Seconds between two rounds of the thread."""
 WAIT_S = 0.001
-"""Seconds between two looks of a draw into a stock that holds too few samples."""
+"""Seconds after which a draw looks again into a stock that holds too few samples."""
 SPILL_NAME = "spill.jsonl"
 REMEMBERED_BATCHES = 4
-"""Samples of so many batches are not drawn again before they were observed."""
+"""Samples of this many batches are not drawn again before they were observed."""
 
 
 class AsyncClient:
     """A ``DataClient`` that leaves painting to workers and does not make the step wait.
 
-    ``batch`` is the number of samples that each ``draw`` will ask for; ``prefetch`` batches are
-    kept ready (0: none, then every draw waits for the database). Whenever observations arrive, the
-    samples that were not taken yet are drawn anew, so that a batch is drawn with the measurements
-    of the batch before. Records that a killed process left in its spill file are passed on by the
-    next client of the pool.
+    ``batch`` is the number of samples that each ``draw`` asks for; ``prefetch`` batches are kept
+    ready (0: none, so every draw waits for the database). When observations arrive, the samples of
+    the stock are drawn anew, so that a batch is drawn with the measurements of the batch before.
+    The next client of the pool passes on the records that a killed process left in its spill file.
     """
 
     def __init__(
@@ -63,9 +62,11 @@ class AsyncClient:
         sink: JobSink | None = None,
         weights: Mapping[str, float] | None = None,
     ) -> None:
-        """Without a ``sink`` jobs go to the pool's own queue. ``weights`` are those of the
-        datasets, as in ``Pool.draw``. Raises InputError when the generator or the pool cannot be
-        used."""
+        """Open the pool and the spill file, and start the thread.
+
+        Without a ``sink`` jobs go to the pool's own queue. ``weights`` are those of the datasets,
+        as in ``Pool.draw``. Raises InputError when the generator or the pool cannot be used.
+        """
         self.fingerprint = settings.make_generator().fingerprint
         self._directory = settings.directory
         self._policy = policy
@@ -84,7 +85,7 @@ class AsyncClient:
         self._wanted = 0
         self._handed_out: deque[list[str]] = deque()
         self._prepare: Callable[[Sequence[Sample]], None] = lambda samples: None
-        # Written by the thread; the step takes samples out of the stock, which only it does:
+        # Written by the thread, but only the step takes samples out of the stock:
         self._stock: deque[PoolSample] = deque()
         self._counts: deque[SubmitCounts] = deque()
         self._ended: deque[Outcome] = deque()
@@ -102,7 +103,7 @@ class AsyncClient:
         self._thread.start()
 
     def draw(self, count: int) -> list[PoolSample]:
-        """Take samples from the stock. Waits only while it holds fewer than ``count``, as at the
+        """Take samples from the stock. Wait only if it holds fewer than ``count``, as at the
         start."""
         self._raise_error()
         while len(stock := self._stock) < count:
@@ -119,8 +120,8 @@ class AsyncClient:
         prepare([item.sample for item in self._stock.copy()])
 
     def submit(self, requests: Sequence[JobRequest]) -> SubmitCounts:
-        """Write jobs to the spill file. Returns the counts of what has reached the queue since the
-        last call."""
+        """Write jobs to the spill file. Return the counts of the jobs that have reached the queue
+        since the last call."""
         self._append([{"job": asdict(request)} for request in requests])
         counts = SubmitCounts()
         while self._counts:
@@ -139,7 +140,7 @@ class AsyncClient:
         return new
 
     def get(self, sample_id: str) -> Sample:
-        """Read a sample over a connection of its own, which does not wait for writers."""
+        """Read a sample over a second connection, which does not wait for writers."""
         return self._reader.get(sample_id)
 
     def stats(self) -> PoolStats:
@@ -157,8 +158,8 @@ class AsyncClient:
         return
 
     def close(self) -> None:
-        """Pass on what is left of the spill file and end the thread. Raises what went wrong in the
-        background, unless an earlier call did."""
+        """Pass on the rest of the spill file and end the thread. Raises an error of the thread,
+        unless an earlier call has raised it."""
         self._closing = True
         self._thread.join()
         self._sink.close()
@@ -193,8 +194,10 @@ class AsyncClient:
             self._error = error
 
     def _pass_on(self) -> None:
-        """Send the records of the spill file to the pool and the sink. Both ignore a record that
-        they have already, so that it is safe to repeat this."""
+        """Send the records of the spill file to the pool and the sink.
+
+        This may be repeated after a crash: both ignore a record that they have already.
+        """
         while self._handed_out:
             self._unobserved |= dict.fromkeys(self._handed_out.popleft())
         pending = self._spill.pending()
@@ -215,7 +218,7 @@ class AsyncClient:
             self._unobserved.pop(observation.sample_id, None)
 
     def _fill_stock(self) -> None:
-        """Draw what is missing, or the whole stock anew when there are new measurements."""
+        """Draw the missing samples of the stock, or all of them if there are new measurements."""
         old = self._stock
         before = [] if self._stock_is_old else list(old)
         missing = max(self._wanted, self._stock_size) - len(before)
@@ -228,12 +231,12 @@ class AsyncClient:
         rng = np.random.default_rng([self._seed, self._fills])
         self._fills += 1
         drawn = draw_decoded(self._pool, missing, self._policy, rng, avoid, self._weights)
-        if not self._unobserved:  # else the stock is drawn anew when their measurements come
+        if not self._unobserved:  # else the stock will be drawn anew, with new measurements
             self._prepare([item.sample for item in drawn])
         if not self._stock_is_old:
             old.extend(drawn)
             return
-        # The step may have taken samples of the old stock meanwhile: it must not get them again.
+        # The step may have taken samples of the old stock meanwhile. It must not get them again.
         taken = {name for names in self._handed_out.copy() for name in names}
         self._stock = deque(item for item in drawn if item.sample.id not in taken)
         self._stock_is_old = False

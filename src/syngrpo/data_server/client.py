@@ -1,10 +1,10 @@
-"""What a trainer needs of the evolving training set: the protocol ``DataClient``, and the client
-that synthesises within the step.
+"""The trainer's access to the evolving training set: ``DataClient``, and the inline client.
 
-In the order of a training step: ``draw`` a batch, ``observe`` what was measured on it, ``submit``
-jobs for new images, and ask for the ``outcomes`` of earlier ones. ``InlineClient`` paints within
-``submit`` and is deterministic. ``async_client.AsyncClient`` leaves painting to workers and never
-makes the step wait. Both draw samples whose images are decoded already (``draw_decoded``).
+In the order of a training step the trainer calls ``draw`` for a batch, ``observe`` with the
+measurements of it, ``submit`` with jobs for new images, and ``outcomes`` for the results of earlier
+jobs. ``InlineClient`` paints within ``submit`` and is deterministic. ``async_client.AsyncClient``
+leaves painting to workers and never makes the step wait. Both draw samples with decoded images
+(``draw_decoded``).
 """
 
 from __future__ import annotations
@@ -28,16 +28,16 @@ from syngrpo.pool.stored_samples import Observation, PoolSample, PoolStats
 from syngrpo.sample import EncodedImage, InputError, Sample
 
 INLINE = "inline"
-"""The name under which an inline client leases jobs."""
+"""The worker name with which an inline client leases jobs."""
 FOREVER_S = 10 * 365 * 86400.0
-"""Lease of an inline client, in seconds: no other worker may take its jobs."""
+"""Seconds of an inline client's lease. It is long, because no other worker may take its jobs."""
 
 
 class DataClient(Protocol):
-    """What a trainer needs of the evolving training set.
+    """The operations of a trainer on the evolving training set.
 
-    Every method may raise InputError for what the user can fix (a full disk, a broken pool); the
-    asynchronous client raises what went wrong in the background at the next call.
+    Every method may raise InputError for an error that the user can fix (a full disk, a broken
+    pool). The asynchronous client raises an error of its thread at the next call.
     """
 
     fingerprint: str
@@ -48,16 +48,20 @@ class DataClient(Protocol):
         ...
 
     def prefetch_with(self, prepare: Callable[[Sequence[Sample]], None]) -> None:
-        """Have ``prepare`` called with the samples that are chosen for coming batches, in another
-        thread and as soon as they are chosen. Another sample may be drawn in the end. An inline
-        client never calls it, because it chooses when it draws."""
+        """Set a function that is called with the samples chosen for coming batches, so that it can
+        prepare them.
+
+        It is called in another thread as soon as samples are chosen; another sample may be drawn
+        in the end. An inline client never calls it, because it chooses samples when it draws.
+        """
         ...
 
     def submit(self, requests: Sequence[JobRequest]) -> SubmitCounts:
-        """Submit jobs. Those for which there is no room are dropped; the call never waits for room.
+        """Submit jobs, and return how many were queued or dropped. Jobs for which there is no room
+        are dropped; the call never waits.
 
-        The counts of the asynchronous client are those of earlier submissions, learned since the
-        last call; over a run they add up to the same.
+        The asynchronous client returns the counts of earlier submissions that it has learned since
+        the last call. Over a run they add up to the same.
         """
         ...
 
@@ -82,13 +86,15 @@ class DataClient(Protocol):
         ...
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue from a position that ``state_dict`` returned. Call it before drawing."""
+        """Restore the position that ``state_dict`` returned. Call this before drawing."""
         ...
 
     def backup(self, path: Path) -> None:
-        """Write the exact state of the pool to one file, for ``Pool.restore``. The asynchronous
-        client writes nothing: its pool is changed by others all the time, and a resumed run goes
-        on with the pool as it is then."""
+        """Write the exact state of the pool to one file, for ``Pool.restore``.
+
+        The asynchronous client writes nothing: workers change its pool all the time, and a resumed
+        run uses the pool as it is then.
+        """
         ...
 
     def close(self) -> None: ...
@@ -107,8 +113,11 @@ class InlineClient:
         seed: int = 0,
         weights: Mapping[str, float] | None = None,
     ) -> None:
-        """``weights`` are those of the datasets, as in ``Pool.draw``. Without a generator nothing
-        can be submitted. Raises InputError when the generator or the pool cannot be used."""
+        """Open the pool and make the generator.
+
+        ``weights`` are those of the datasets, as in ``Pool.draw``. Without a generator no job can
+        be submitted. Raises InputError when the generator or the pool cannot be used.
+        """
         self._painter = None
         if settings.generator is not None:
             self._painter = Painter(settings.make_generator(), load_judges(settings.judges))
@@ -179,8 +188,8 @@ class DecodedImage(EncodedImage):
         return self.pixels
 
     def __reduce__(self) -> tuple[type[EncodedImage], tuple[int, int, bytes]]:
-        """Pickle only the encoded bytes: they are several times smaller than the pixels, and the
-        process that unpickles them may not reach the file."""
+        """Return what to pickle: only the encoded bytes. They are several times smaller than the
+        pixels, and the process that unpickles them may not reach the file."""
         return EncodedImage, (self.width, self.height, self.read())
 
 
@@ -194,7 +203,7 @@ def draw_decoded(
 ) -> list[PoolSample]:
     """Draw samples as ``Pool.draw`` does, with DecodedImage images.
 
-    A sample whose image does not decode is quarantined, which is logged, and all are drawn again.
+    A sample whose image cannot be decoded is quarantined and logged, and all are drawn again.
     Raises InputError when the pool has fewer than ``count`` samples left.
     """
     while True:

@@ -1,4 +1,4 @@
-"""Requests of workers and trainers to a data server."""
+"""Sends the requests of workers and trainers to a data server."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from syngrpo.serving.http_client import HttpClient, ServerAddress
 ANSWER_S = 60.0
 """Seconds that an answer may take."""
 LATER = (408, 425, 500, 502, 503, 504, 507)
-"""Statuses that mean: the same request may succeed later."""
+"""Statuses after which the same request may succeed later."""
 
 
 class NoRoom(Exception):  # noqa: N818
@@ -29,7 +29,7 @@ REFUSALS = {404: NotKnown, 413: ContentRefused, 422: ContentRefused, 429: NoRoom
 
 
 class DataServerConnection:
-    """Open connections to one data server; threads may share it.
+    """Open connections to one data server. Threads may share it.
 
     Every method raises Unavailable when the server does not answer, and InputError when it refuses.
     """

@@ -1,8 +1,8 @@
-"""The two ends of the job queue, wherever the queue is: beside its user, or behind HTTP.
+"""The protocols by which workers and trainers use the queue of jobs.
 
-A worker takes leased jobs from a ``JobSource``; the trainer's client hands new jobs to a
-``JobSink``. ``pool_jobs`` has both for a pool of the same host; ``remote_jobs`` and ``server_sink``
-have them for a data server.
+A worker leases jobs from a ``JobSource``. The trainer's client sends new jobs to a ``JobSink``.
+``pool_jobs`` implements both for a pool on the same host. For a data server on any host
+``remote_jobs`` implements the first, ``server_sink`` the second.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from syngrpo.pool.stored_samples import Observation
 
 @dataclass(frozen=True)
 class Leased(PaintingRequest):
-    """A leased job with all that a worker needs; a worker needs no pool.
+    """A leased job with all data that a worker needs, so that it needs no pool.
 
-    ``lease_s`` is how many seconds the lease lasts unless renewed. ``run`` is the name of the run
-    on the data server, empty beside the pool.
+    ``lease_s`` is the number of seconds until the lease expires. ``run`` is the name of the run on
+    the data server, empty without a server.
     """
 
     lease_s: float = 30.0
@@ -30,11 +30,11 @@ class Leased(PaintingRequest):
 
 
 class JobSource(Protocol):
-    """Where a worker's jobs come from. Every method may raise Unavailable, and InputError for what
-    a user has to correct."""
+    """Gives jobs to a worker. Every method may raise Unavailable, and InputError for an error that
+    the user has to fix."""
 
     def lease(self, count: int) -> list[Leased]:
-        """Lease up to ``count`` jobs. May wait a second for the first."""
+        """Lease up to ``count`` jobs. May wait up to a second for the first."""
         ...
 
     def heartbeat(self, leased: Sequence[Leased]) -> None:
@@ -42,11 +42,11 @@ class JobSource(Protocol):
         ...
 
     def complete(self, results: Sequence[tuple[Leased, Result]]) -> None:
-        """Hand in results. Those of jobs whose lease was lost are ignored."""
+        """Hand in results. The results of jobs whose lease was lost are ignored."""
         ...
 
     def fail(self, leased: Leased, error: str) -> None:
-        """Give a job back after an error, with its traceback."""
+        """Give a job back after an error. ``error`` is the traceback."""
         ...
 
     def release(self, leased: Sequence[Leased]) -> None:
@@ -56,9 +56,11 @@ class JobSource(Protocol):
 
 @dataclass(frozen=True)
 class SubmitCounts:
-    """Numbers of jobs that the queue took (``submitted``) and did not take (``dropped``): there was
-    no room, or the parent may not have more children. ``dropped_ids`` are the ids of the latter,
-    which will never have an outcome. A job that the queue knew already is in neither number.
+    """How many jobs the queue took (``submitted``) and did not take (``dropped``).
+
+    A job is dropped if there is no room or its parent may not have more children. ``dropped_ids``
+    are the ids of the dropped jobs, which never have an outcome. A job that the queue had already
+    is in neither number.
     """
 
     submitted: int = 0
@@ -67,7 +69,7 @@ class SubmitCounts:
 
     @classmethod
     def of(cls, requests: Sequence[JobRequest], result: SubmitResult) -> SubmitCounts:
-        """The counts of one submission."""
+        """Return the counts of one submission."""
         taken = {*result.accepted, *result.duplicates}
         dropped = tuple(request.id for request in requests if request.id not in taken)
         return cls(len(result.accepted), len(dropped), dropped)
@@ -81,26 +83,26 @@ class SubmitCounts:
 
 
 class JobSink(Protocol):
-    """Where the trainer's jobs and measurements go."""
+    """Takes jobs and measurements from the trainer."""
 
     def send(self, observations: Sequence[Observation], requests: Sequence[JobRequest]) -> None:
-        """Pass on measurements and jobs. A record that was sent before changes nothing.
+        """Pass on measurements and jobs. A record that was sent before is ignored.
 
-        Raises an error that happened in the background since the last call.
+        Raises an error that has occurred in the background since the last call.
         """
         ...
 
     def counts(self) -> list[SubmitCounts]:
-        """Return what became of submitted jobs, as far as it was learned since the last call."""
+        """Return the counts of submitted jobs that were learned since the last call."""
         ...
 
     def close(self) -> None: ...
 
 
 def run_job(painter: Painter, source: JobSource, leased: Leased) -> bool:
-    """Paint one leased job and report it. Return False when it failed or was handed back.
+    """Paint one leased job and report the result. Return False if it failed or was handed back.
 
-    Raises InputError when the disk is too full for the result; the job then stays leased.
+    Raises InputError when the disk is too full for the result. The job then stays leased.
     """
     result = painter.paint(leased)
     if isinstance(result, Failed):

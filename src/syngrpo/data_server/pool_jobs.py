@@ -1,7 +1,7 @@
-"""Both ends of the job queue for processes on the host of the pool.
+"""The job queue for workers and trainers on the host of the pool.
 
-``PoolJobs`` is the ``JobSource`` of a worker, ``QueueSink`` the ``JobSink`` of a trainer. What a
-worker painted becomes a new sample here (``result_for_queue``).
+``PoolJobs`` is the ``JobSource`` of a worker, ``QueueSink`` the ``JobSink`` of a trainer.
+``result_for_queue`` makes a new sample from an image that a worker painted.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from syngrpo.sample import Sample
 from syngrpo.tasks import get_task
 
 SYNTHESIS = "synthesis"
-"""The key in a synthetic sample's columns that holds how it was made."""
+"""The key in a synthetic sample's columns under which it says how the sample was made."""
 
 
 def open_queue(
@@ -51,8 +51,8 @@ def open_queue(
 class PoolJobs:
     """The ``JobSource`` of one worker on the host of the pool.
 
-    ``worker`` names the worker; its leases are kept under this name. With the fingerprint of a
-    ``generator`` only jobs for it are leased. ``run`` is written into every lease.
+    ``worker`` is the name under which jobs are leased. If the fingerprint of a ``generator`` is
+    given, only jobs for it are leased. ``run`` is written into every lease.
     """
 
     def __init__(
@@ -104,8 +104,8 @@ class PoolJobs:
 
 
 class QueueSink:
-    """The ``JobSink`` of a trainer on the host of the pool. The client itself records observations
-    in the pool, so only jobs are passed on here."""
+    """The ``JobSink`` of a trainer on the host of the pool. It passes on jobs only, because the
+    client itself records observations in the pool."""
 
     def __init__(self, queue: JobQueue) -> None:
         self._queue = queue
@@ -120,15 +120,15 @@ class QueueSink:
         return counts
 
     def close(self) -> None:
-        """Do nothing: the pool is closed by its owner."""
+        """Do nothing. The owner of the pool closes it."""
 
 
 def result_for_queue(job: Job, parent: Sample, result: Result) -> Admitted | Rejected:
-    """Turn what a worker hands in into what the queue takes: a rejection, or the new sample.
+    """Return what the queue needs for the result of a worker: the rejection, or the new sample.
 
-    The sample has the labels of its parent, moved as far as its objects were, and a record of how
-    it was made in its columns. Only the image, the prompt, the hash and the scores are taken from
-    the worker.
+    The sample has the labels of its parent, moved as far as the objects were moved in the image.
+    Its columns say how it was made. Only the image, the prompt, the hash, the displacement and the
+    scores come from the worker.
     """
     if isinstance(result, Rejected):
         return result
@@ -154,8 +154,8 @@ def result_for_queue(job: Job, parent: Sample, result: Result) -> Admitted | Rej
 
 
 class NearDuplicates:
-    """A ``job_queue.Recheck`` that rejects an image whose perceptual distance to a sibling is below
-    ``min_distance``."""
+    """A ``job_queue.Recheck`` that rejects an image if its perceptual distance to a sibling is
+    below ``min_distance``."""
 
     def __init__(self, min_distance: float) -> None:
         self._min_distance = min_distance
@@ -173,7 +173,7 @@ class NearDuplicates:
 
 
 def sibling_hashes(pool: Pool, parent_id: str) -> list[bytes]:
-    """Return the perceptual hashes of the children that the parent has, oldest first."""
+    """Return the perceptual hashes of the parent's children, oldest first."""
     with pool.database.read() as connection:
         rows = connection.execute(
             f"SELECT json_extract(s.body, '$.columns.{SYNTHESIS}.hash') "

@@ -1,4 +1,4 @@
-"""A Ray cluster that is running: connecting to it, and what workers reserve of it."""
+"""Connects to a running Ray cluster, and computes what each worker reserves on it."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ from syngrpo.painting.generators import wants_gpu
 from syngrpo.sample import InputError
 
 CONNECT_S = 5.0
-"""Seconds until the cluster must accept a connection. Ray itself would try for minutes."""
+"""Seconds within which the cluster must accept a connection. Ray itself would try for minutes."""
 TOKEN_MODE = "RAY_AUTH_MODE"
-"""The environment variable by which Ray decides whether it sends a token."""
+"""The environment variable that says whether Ray sends a token."""
 
 
 @dataclass(frozen=True)
 class RayCluster:
-    """A running cluster. ``address`` is "auto", "HOST:PORT", or "ray://HOST:PORT" from a host that
-    is not part of it.
+    """A running cluster.
 
-    ``gpus_per_worker`` is the number of GPUs that each worker reserves, below 1 a share of one.
-    None: one, if the cluster has GPUs and the generator or a judge wants one.
+    ``address`` is "auto" or "HOST:PORT" on a node of the cluster, "ray://HOST:PORT" on another
+    host. ``gpus_per_worker`` is the number of GPUs that each worker reserves; below 1 it is a share
+    of one. None means one if the cluster has GPUs and the generator or a judge wants one, else 0.
     """
 
     address: str
@@ -39,8 +39,8 @@ class RayCluster:
 def needs(
     settings: RemoteSettings, cluster: RayCluster, resources: dict[str, float]
 ) -> dict[str, float]:
-    """Return what each worker reserves, as arguments of a Ray actor. ``resources`` are those of the
-    cluster: Ray's names and amounts.
+    """Return what each worker reserves, as options of a Ray actor. ``resources`` are those of the
+    cluster, by Ray's names.
 
     Raises InputError for a number of GPUs that Ray cannot reserve.
     """
@@ -89,7 +89,7 @@ def import_ray() -> Any:
 
 
 def connect(address: str) -> None:
-    """Make this process a driver of the cluster. Its log is silenced and its signal handlers stay.
+    """Make this process a driver of the cluster. Ray's log is off, and signal handlers stay.
 
     Raises InputError when there is no cluster at ``address``.
     """
@@ -107,8 +107,8 @@ def connect(address: str) -> None:
 
 
 def _token_hint() -> str:
-    """The end of a message about a cluster that refused us: Ray sends a token to a given address
-    only when the environment says so."""
+    """Return the end of the message about a failed connection. It names the token mode: Ray sends a
+    token to a given address only if the environment says so."""
     if os.environ.get(TOKEN_MODE) == "token":
         return ""
     return f"; if it asks for a token, set {TOKEN_MODE}=token in the environment"
@@ -134,7 +134,8 @@ def _require_listener(address: str) -> None:
 
 @contextmanager
 def _signal_handlers_kept() -> Iterator[None]:
-    """Undo that Ray installs its own handlers: on SIGTERM our workers must end their jobs first."""
+    """Restore the signal handlers after the block. Ray replaces them, but our workers must finish
+    their jobs on SIGTERM."""
     names = (signal.SIGTERM, signal.SIGINT)
     kept = [signal.getsignal(name) for name in names]
     try:

@@ -1,6 +1,7 @@
-"""Workers as actors of a Ray cluster. Dead ones are replaced.
+"""Runs workers as actors of a Ray cluster, and replaces those that die.
 
-``RayWorkers`` is driven by ``workers``; ``SynGrpoWorker`` runs in the processes that Ray starts.
+``workers`` starts and stops ``RayWorkers``. ``SynGrpoWorker`` runs in the processes that Ray
+starts.
 """
 
 from __future__ import annotations
@@ -21,14 +22,15 @@ from syngrpo.serving.supervision import Supervisor
 log = logging.getLogger(__name__)
 
 ROOM_S = 30.0
-"""Seconds after which actors for which the cluster has no room are reported."""
+"""Seconds after which a warning reports actors for which the cluster has no room."""
 
 
 class SynGrpoWorker:
-    """A worker in a process that Ray starts on a node that has room for it."""
+    """A worker in a process that Ray starts on a node with room for it."""
 
     def __init__(self, settings: RemoteSettings) -> None:
-        # Ray ends the process together with its driver, and sets its priority.
+        # The worker need not watch its parent: Ray ends the process together with its driver. Ray
+        # also sets its priority.
         self._worker = Worker(settings, lambda: True, log.error)
 
     def location(self) -> str:
@@ -47,8 +49,8 @@ class _Actor:
     name = "a worker on the Ray cluster"
 
     def __init__(self, settings: RemoteSettings, needs: dict[str, float]) -> None:
-        # Our supervisor replaces dead actors. Ray would do so without a pause, although starting a
-        # worker may mean to load a large model.
+        # Our supervisor replaces dead actors, with growing pauses. Ray would restart them at once,
+        # although a worker may have to load a large model.
         actor_class = (
             import_ray().remote(SynGrpoWorker).options(max_restarts=0, max_concurrency=3, **needs)
         )
@@ -57,7 +59,7 @@ class _Actor:
         self._run = self._actor.run.remote()
 
     def is_placed(self) -> bool:
-        """Whether the cluster has found room for the actor."""
+        """Return whether the cluster has found room for the actor."""
         return _is_done(self._placed)
 
     def ending(self) -> str | None:
@@ -75,14 +77,14 @@ class _Actor:
             import_ray().wait([self._run], timeout=seconds)
 
     def kill(self) -> None:
-        import_ray().kill(self._actor)  # also one that ended because its node was out of reach
+        import_ray().kill(self._actor)  # also if it ended because its node was out of reach
 
 
 class RayWorkers(Supervisor[_Actor]):
-    """Keeps ``settings.workers`` actors at work for the service at ``settings.server``.
+    """Keeps ``settings.workers`` actors running for the data server at ``settings.server``.
 
-    An actor that dies is replaced, on any node that has room; its leases expire, so nothing is lost
-    with it, or with its node. The actors end when the process that started them does.
+    An actor that dies is replaced, on any node with room. Its leases expire, so no job is lost with
+    it or with its node. The actors end when the process that started them ends.
     """
 
     def __init__(self, settings: RemoteSettings, cluster: RayCluster) -> None:
@@ -94,7 +96,7 @@ class RayWorkers(Supervisor[_Actor]):
         self._room_report: threading.Timer | None = None
 
     def start(self) -> None:
-        """Ask the cluster for the actors and return. Each starts where and when there is room.
+        """Ask the cluster for the actors and return. Each starts when a node has room for it.
 
         Raises InputError when Ray is missing or the cluster does not answer.
         """
@@ -138,7 +140,7 @@ def _is_done(reference: Any) -> bool:
 
 
 def _reason_of_ending(run: Any) -> str:
-    """Return in one line why the call ``run`` of an actor is over."""
+    """Return one line that says why the call ``run`` of an actor has ended."""
     ray = import_ray()
     try:
         ray.get(run)

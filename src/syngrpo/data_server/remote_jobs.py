@@ -1,4 +1,4 @@
-"""The ``JobSource`` of a worker on any host: jobs of a data server."""
+"""The ``JobSource`` of a worker on any host: it leases jobs of a data server over HTTP."""
 
 from __future__ import annotations
 
@@ -24,15 +24,16 @@ WAIT_S = 1.0
 """Seconds that the server may wait for a job before it answers. A worker that is told to stop waits
 for this answer."""
 REMEMBERED_BYTES = 64 << 20
-"""Bytes of parents' images that are kept: most jobs of one parent follow each other."""
+"""Bytes of parents' images that are kept, because the jobs of a parent usually follow each
+other."""
 ERROR_CHARACTERS = 60_000
-"""The longest traceback that is sent; of a longer one, the end."""
+"""Characters of the longest traceback that is sent. Only the end of a longer one is sent."""
 HANDED_IN_BYTES = 32 << 20
 """Bytes of images after which a request gets no further image."""
 
 
 class RemoteJobs:
-    """The ``JobSource`` of the worker called ``worker``, for jobs of one ``generator``
+    """The ``JobSource`` of the worker called ``worker``. It leases jobs for one ``generator``
     (fingerprint)."""
 
     def __init__(self, server: ServerAddress, worker: str, generator: str) -> None:

@@ -1,4 +1,4 @@
-"""What every request to the data server is checked for: token, path, size, and the images in it."""
+"""Checks requests to the data server: their token, path and size, and the images in them."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from syngrpo.serving.bearer_token import refusal
 from syngrpo.serving.refusals import Refused, refusal_response
 
 WITHOUT_TOKEN = ("/healthz",)
-"""Paths that are answered without a token, for whoever watches over processes."""
+"""Paths that are answered without a token, for programs that monitor processes."""
 WITH_IMAGES = ("/samples", "/complete")
-"""Ends of the paths whose bodies hold images."""
+"""The ends of paths to which images are sent."""
 
 
 @dataclass(frozen=True)
 class Limits:
-    """The largest requests that are taken: ``body`` bytes without images, ``image_body`` bytes with
-    images, and images of ``image_pixels`` pixels."""
+    """The largest requests that are accepted: ``body`` bytes without images, ``image_body`` bytes
+    with images, and ``image_pixels`` pixels in one image."""
 
     body: int = 4 << 20
     image_body: int = 64 << 20
@@ -32,7 +32,7 @@ class Limits:
 def checked_image(content: bytes, limits: Limits) -> EncodedImage:
     """Return an image whose header has been read; its pixels are not decoded.
 
-    Raises Refused when the bytes are no image, or one of more pixels than the limit.
+    Raises Refused when the bytes are no image, or the image has more pixels than the limit.
     """
     try:
         image = EncodedImage.from_bytes(content)
@@ -52,9 +52,9 @@ def checked_image(content: bytes, limits: Limits) -> EncodedImage:
 
 
 class RequestChecks:
-    """ASGI middleware that refuses requests and counts all of them.
+    """ASGI middleware that checks all requests and counts them.
 
-    It reads the body itself, up to the limit, whatever size the header claims.
+    It reads the body itself and stops at the limit, because the size in the header may be wrong.
     """
 
     def __init__(self, app: ASGIApp, token: str | None, limits: Limits, metrics: Metrics) -> None:
@@ -78,7 +78,7 @@ class RequestChecks:
         try:
             await self._answer(scope, receive, noting_status)
         finally:
-            route = getattr(scope.get("route"), "path", "none")
+            route = scope["route"].path if "route" in scope else "none"
             self._metrics.request(route, status, time.perf_counter() - started)
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -130,8 +130,8 @@ async def _read(scope: Scope, receive: Receive, limit: int) -> bytes | None:
 
 
 def _replay(body: bytes, receive: Receive) -> Receive:
-    """Return a receive function that gives the body in one piece, and then what the connection
-    gives."""
+    """Return a receive function that returns the body as one message, and then the messages of the
+    connection."""
     waiting = [body]
 
     async def replayed() -> Message:

@@ -1,9 +1,9 @@
-"""The routes of the data server: what trainers and workers can ask it over HTTP.
+"""The routes of the data server: the requests of trainers and workers.
 
-``trainer_routes``: open a run, submit jobs, report measurements, fetch what came of the jobs.
+``trainer_routes``: open a run, submit jobs, report measurements, fetch the results of jobs.
 ``worker_routes``: lease jobs of any run, renew leases, hand in results, give jobs back. Both share
-one ``ServiceState``. Reading and writing the pools happens in threads; a request that waits for
-jobs or for outcomes is woken by a ``Signal``.
+one ``ServiceState``. Threads read and write the pools. A ``Signal`` wakes requests that wait for
+jobs or for results.
 """
 
 from __future__ import annotations
@@ -36,20 +36,20 @@ from syngrpo.tasks import get_task
 T = TypeVar("T")
 
 THREADS = 4
-"""More threads would only wait for the one write lock of a database."""
+"""Number of threads. More would only wait for the write lock of a database."""
 RECHECK_S = 1.0
-"""Seconds after which a waiting request looks again by itself: nothing signals that a lease has
-expired."""
+"""Seconds after which a waiting request looks again, because no signal is sent when a lease
+expires."""
 
 RunName = Annotated[str, InPath(pattern=schemas.RUN_PATTERN, description="The name of the run.")]
 Digest = Annotated[str, InPath(pattern=schemas.DIGEST_PATTERN, description="sha256 of the image.")]
-After = Annotated[int, Query(ge=0, le=schemas.INTEGER, description="cursor of the last one known")]
+After = Annotated[int, Query(ge=0, le=schemas.INTEGER, description="cursor of the last job known")]
 Limit = Annotated[int, Query(ge=1, le=256)]
-Wait = Annotated[float, Query(ge=0, le=30, description="seconds to wait for the first")]
-Images = Annotated[bool, Query(description="with the images' bytes, in base64")]
+Wait = Annotated[float, Query(ge=0, le=30, description="seconds to wait for the first job")]
+Images = Annotated[bool, Query(description="whether to send the images' bytes, in base64")]
 
 MEDIA_TYPES = {b"\x89PNG": "image/png", b"\xff\xd8\xff": "image/jpeg", b"RIFF": "image/webp"}
-"""First bytes of an image file → its media type."""
+"""The media types of image files, by their first bytes."""
 
 
 class Signal:
@@ -59,17 +59,17 @@ class Signal:
         self._event = asyncio.Event()
 
     def send(self) -> None:
-        """Wake everybody who waits now."""
+        """Wake all requests that wait now."""
         event, self._event = self._event, asyncio.Event()
         event.set()
 
     async def wait_for(self, look: Callable[[], Awaitable[list[T]]], seconds: float) -> list[T]:
-        """Call ``look`` now and after every signal, until it finds something or the time is over.
-        Return what it found."""
+        """Call ``look`` now and after every signal, until it returns something or the time is over.
+        Return its last result."""
         loop = asyncio.get_running_loop()
         end = loop.time() + seconds
         while True:
-            event = self._event  # taken before the look, so that a signal during it is not missed
+            event = self._event  # taken before look(), so that a signal meanwhile is not missed
             if found := await look():
                 return found
             left = end - loop.time()
@@ -90,7 +90,7 @@ class ServiceState:
         self.metrics = Metrics(runs)
         self.jobs_queued = Signal()
         self.jobs_ended: defaultdict[str, Signal] = defaultdict(Signal)
-        """By the name of the run."""
+        """The signals that a job has ended, by the name of the run."""
         self._closing = False
         self._threads = ThreadPoolExecutor(THREADS, "database")
 
@@ -103,7 +103,7 @@ class ServiceState:
         return 0.0 if self._closing else seconds
 
     def close_soon(self) -> None:
-        """Let all waiting requests answer now."""
+        """Make all waiting requests answer now."""
         self._closing = True
         self.jobs_queued.send()
         for signal in self.jobs_ended.values():
@@ -123,11 +123,11 @@ def trainer_routes(state: ServiceState) -> APIRouter:
 
 
 def _add_run_routes(router: APIRouter, state: ServiceState) -> None:
-    """What a trainer sends: options, jobs, samples and measurements."""
+    """Add the routes for what a trainer sends: options, jobs, samples and measurements."""
 
     @router.get("", response_model=schemas.RunStats)
     async def all_stats() -> Response:
-        """Counts of every run."""
+        """Return the counts of all runs."""
         found = await state.in_thread(
             lambda: {run.name: asdict(run.pool.stats()) for run in state.runs}
         )
@@ -135,19 +135,19 @@ def _add_run_routes(router: APIRouter, state: ServiceState) -> None:
 
     @router.put("/{run}", response_model=schemas.RunInfo)
     async def open_run(run: RunName, options: schemas.RunOptions) -> Response:
-        """Open a run, or go on with it, with these options from now on."""
+        """Open a run, or resume it. It uses these options from now on."""
         opened = await state.in_thread(lambda: state.runs.open(run, options))
         return JSONResponse({"run": opened.name, "identity": opened.identity})
 
     @router.get("/{run}/stats", response_model=PoolStats)
     async def stats(run: RunName) -> Response:
-        """Counts of one run's pool and queue."""
+        """Return the counts of one run's pool and queue."""
         pool = state.runs.get(run).pool
         return JSONResponse(asdict(await state.in_thread(pool.stats)))
 
     @router.post("/{run}/jobs", response_model=schemas.Submitted)
     async def submit(run: RunName, body: schemas.SubmittedJobs) -> Response:
-        """Submit jobs. What does not fit is dropped; 429 when nothing at all does."""
+        """Submit jobs. Those that do not fit are dropped; the status is 429 if none fits."""
         jobs = [JobRequest(**job.model_dump()) for job in body.jobs]
         known = state.runs.get(run)
         result, missing = await state.in_thread(lambda: known.submit(jobs))
@@ -156,21 +156,21 @@ def _add_run_routes(router: APIRouter, state: ServiceState) -> None:
 
     @router.post("/{run}/samples", response_model=schemas.Added)
     async def upload(run: RunName, body: schemas.SeedSamples) -> Response:
-        """Upload samples that jobs have as parents. Known ones are passed over."""
+        """Upload samples that are parents of jobs. Those that the server has are ignored."""
         known = state.runs.get(run)
         samples = [_seed(row, state.limits) for row in body.samples]
         return JSONResponse({"added": await state.in_thread(lambda: known.add_seeds(samples))})
 
     @router.post("/{run}/observations", response_model=schemas.Observed)
     async def observe(run: RunName, body: schemas.ReportedObservations) -> Response:
-        """Report what was measured on samples; the same visit counts once."""
+        """Report measurements of samples. The same visit counts only once."""
         observed = [Observation(**one.model_dump()) for one in body.observations]
         known = state.runs.get(run)
         return JSONResponse({"ignored": await state.in_thread(lambda: known.observe(observed))})
 
 
 def _add_result_routes(router: APIRouter, state: ServiceState) -> None:
-    """What a trainer fetches: ended jobs, admitted samples and images."""
+    """Add the routes for what a trainer fetches: ended jobs, admitted samples and images."""
 
     async def ended(
         run: str, admitted: bool, after: int, limit: int, wait_s: float, images: bool
@@ -190,19 +190,19 @@ def _add_result_routes(router: APIRouter, state: ServiceState) -> None:
     async def outcomes(
         run: RunName, after: After = 0, limit: Limit = 64, wait_s: Wait = 0, images: Images = False
     ) -> Response:
-        """Every job that ended after a cursor, in order: admitted, rejected or dead."""
+        """Return the jobs that ended after a cursor, in order: admitted, rejected or dead."""
         return await ended(run, False, after, limit, wait_s, images)
 
     @router.get("/{run}/samples", response_model=schemas.EndedJobs)
     async def samples(
         run: RunName, after: After = 0, limit: Limit = 64, wait_s: Wait = 0, images: Images = False
     ) -> Response:
-        """The jobs after a cursor whose pictures were admitted, with their samples."""
+        """Return the jobs after a cursor whose images were admitted, with their samples."""
         return await ended(run, True, after, limit, wait_s, images)
 
     @router.get("/{run}/images/{digest}", response_class=Response)
     async def image(run: RunName, digest: Digest, request: Request) -> Response:
-        """An image's encoded bytes. What a digest names never changes."""
+        """Return an image's encoded bytes. The image of a digest never changes."""
         path = state.runs.get(run).pool.images.path(digest)
         lasting = {"ETag": f'"{digest}"', "Cache-Control": "private, max-age=31536000, immutable"}
         if request.headers.get("if-none-match") == lasting["ETag"] and is_whole(path):
@@ -216,8 +216,8 @@ def _add_result_routes(router: APIRouter, state: ServiceState) -> None:
 
 
 def worker_routes(state: ServiceState) -> APIRouter:
-    """Make the routes for workers. A worker's name identifies its leases, so every worker needs a
-    name of its own."""
+    """Make the routes for workers. Every worker needs a name of its own, because the name
+    identifies its leases."""
     router = APIRouter(prefix="/v1", tags=["worker"])
     _add_lease_routes(router, state)
     _add_completion_routes(router, state)
@@ -225,11 +225,11 @@ def worker_routes(state: ServiceState) -> APIRouter:
 
 
 def _add_lease_routes(router: APIRouter, state: ServiceState) -> None:
-    """Leasing jobs, renewing leases, and giving jobs back untried."""
+    """Add the routes that lease jobs, renew leases, and give untried jobs back."""
 
     @router.post("/lease", response_model=schemas.Leases)
     async def lease(body: schemas.LeaseRequest) -> Response:
-        """Lease jobs of any run for one generator; they come back unless the lease is renewed."""
+        """Lease jobs of any run for one generator. A lease expires unless it is renewed."""
         state.metrics.worker(body.worker)
 
         def take() -> list[Data]:
@@ -244,13 +244,13 @@ def _add_lease_routes(router: APIRouter, state: ServiceState) -> None:
 
     @router.post("/heartbeat", response_model=schemas.Taken)
     async def heartbeat(body: schemas.HeldJobs) -> Response:
-        """Renew leases; the answer names those that still hold."""
+        """Renew leases. The answer names the jobs that the worker still holds."""
         state.metrics.worker(body.worker)
         return await for_each_run(body, lambda run, ids: run.queue.heartbeat(body.worker, ids))
 
     @router.post("/release", response_model=schemas.Taken)
     async def release(body: schemas.HeldJobs) -> Response:
-        """Give back jobs that were not tried; that counts as no attempt."""
+        """Give back jobs that were not tried. This does not count as an attempt."""
         answer = await for_each_run(body, lambda run, ids: run.queue.release(body.worker, ids))
         state.jobs_queued.send()
         return answer
@@ -268,11 +268,11 @@ def _add_lease_routes(router: APIRouter, state: ServiceState) -> None:
 
 
 def _add_completion_routes(router: APIRouter, state: ServiceState) -> None:
-    """Handing in results, and reporting failures."""
+    """Add the routes that take results and failures."""
 
     @router.post("/fail", response_model=schemas.Taken)
     async def fail(body: schemas.Failure) -> Response:
-        """Give back a job after an error; after the last attempt it is given up (dead)."""
+        """Give back a job after an error. After the last attempt it is dead."""
         run = state.runs.get(body.run)
         taken = await state.in_thread(lambda: run.queue.fail(body.job, body.worker, body.error))
         state.jobs_queued.send()
@@ -281,7 +281,7 @@ def _add_completion_routes(router: APIRouter, state: ServiceState) -> None:
 
     @router.post("/complete", response_model=schemas.Taken)
     async def complete(body: schemas.JobResults) -> Response:
-        """Hand in pictures and rejections; the answer names the jobs that this ended."""
+        """Hand in images and rejections. The answer names the jobs that this ended."""
         state.metrics.worker(body.worker)
         results: defaultdict[Run, dict[str, Result]] = defaultdict(dict)
         for result in body.results:

@@ -1,8 +1,8 @@
-"""What travels between a data server, its workers and trainers, as plain JSON data.
+"""Converts samples, jobs and results to JSON data and back, for the HTTP API of a data server.
 
 The server checks and documents the same data with the models of ``api_schemas``; the functions here
-need no pydantic. Images travel as their encoded bytes: in base64 within JSON, or by their digest in
-an answer of their own.
+need no pydantic. Images are sent as their encoded bytes: in base64 within JSON, or in an answer of
+their own that is requested by the image's digest.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from syngrpo.sample import EncodedImage, Sample
 from syngrpo.tasks import Constraints
 
 SMALL_IMAGE = 64 << 10
-"""Images of at most so many bytes are sent within JSON: that costs less than another request."""
+"""Images of at most this many bytes are sent within JSON, which costs less than another request."""
 
 Data = dict[str, Any]
 _PLAIN = ("cursor", "state", "attempts", "reason", "error", "scores")
@@ -32,20 +32,20 @@ def to_base64(data: bytes) -> str:
 
 
 def sample_data(sample: Sample) -> Data:
-    """Return all of a sample but the bytes of its image. Raises InputError for values that JSON
-    cannot hold."""
+    """Return a sample as data, without the bytes of its image. Raises InputError for values that
+    JSON cannot hold."""
     whose = {"id": sample.id, "parent": sample.parent, "depth": sample.depth}
     return {**whose, "dataset": sample.dataset, **sample_fields(sample)}
 
 
 def sample_from(data: Mapping[str, Any], image: EncodedImage) -> Sample:
-    """Return the sample of which ``sample_data`` is ``data``."""
+    """Return the sample from the ``data`` that ``sample_data`` returned."""
     where = (data["parent"], data["depth"], data["dataset"])
     return sample_from_fields(dict(data), data["id"], image, *where)
 
 
 def unread_image(data: Mapping[str, Any], content: bytes) -> EncodedImage:
-    """Return an image of the size that the sample's ``data`` say. Its bytes are not read."""
+    """Return an image with the size given in the sample's ``data``. Its bytes are not parsed."""
     width, height = data["size"]
     return EncodedImage(width, height, data=content)
 
@@ -57,8 +57,8 @@ def digest_of(sample: Sample) -> str:
 
 
 def leased_data(leased: Leased) -> Data:
-    """Return a lease as data. It contains the parent's image if that is small; a worker fetches a
-    large one by its digest, unless it still has it from an earlier job."""
+    """Return a lease as data. It contains the parent's image if that is small. A worker fetches a
+    large image by its digest, unless it has it from an earlier job."""
     parent = sample_data(leased.parent) | {"image": digest_of(leased.parent), "content": None}
     content = leased.parent.image.read()
     if len(content) <= SMALL_IMAGE:
@@ -76,7 +76,8 @@ def leased_data(leased: Leased) -> Data:
 
 
 def leased_from(data: Mapping[str, Any], parent: Sample) -> Leased:
-    """Return the lease of which ``leased_data`` is ``data``; ``parent`` has its image."""
+    """Return the lease from the ``data`` that ``leased_data`` returned. ``parent`` is the parent
+    with its image."""
     wanted = dict(data["constraints"])
     keep, forbidden = tuple(wanted.pop("keep")), tuple(wanted.pop("forbidden_labels"))
     return Leased(
@@ -92,7 +93,7 @@ def leased_from(data: Mapping[str, Any], parent: Sample) -> Leased:
 
 
 def result_data(leased: Leased, result: Result) -> Data:
-    """Return what a worker hands in for a job."""
+    """Return the result that a worker hands in for a job, as data."""
     whose: Data = {"run": leased.run, "job": leased.job.id, "scores": result.scores}
     if isinstance(result, Rejected):
         return whose | {"reason": result.reason}
@@ -101,7 +102,7 @@ def result_data(leased: Leased, result: Result) -> Data:
 
 
 def ended_data(job: EndedJob, images: bool) -> Data:
-    """Return a job that ended; with the bytes of its sample's image when ``images`` is set."""
+    """Return an ended job as data. With ``images`` it contains the bytes of its sample's image."""
     sample = None
     if job.sample is not None:
         sample = sample_data(job.sample) | {"image": digest_of(job.sample)}
@@ -112,7 +113,7 @@ def ended_data(job: EndedJob, images: bool) -> Data:
 
 
 def ended_from(data: Mapping[str, Any]) -> EndedJob:
-    """Return the job of which ``ended_data`` with images is ``data``."""
+    """Return the job from the ``data`` that ``ended_data`` returned with images."""
     row = data["sample"]
     sample = None
     if row is not None:
@@ -122,10 +123,10 @@ def ended_from(data: Mapping[str, Any]) -> EndedJob:
 
 
 def parent_data(sample: Sample) -> Data:
-    """Return a seed with the bytes of its image."""
+    """Return a seed as data, with the bytes of its image."""
     return sample_data(sample) | {"content": to_base64(sample.image.read())}
 
 
 def requests_data(requests: Sequence[JobRequest]) -> list[Data]:
-    """Return jobs that are to be submitted."""
+    """Return the jobs to submit as data."""
     return [asdict(request) for request in requests]

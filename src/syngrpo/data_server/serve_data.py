@@ -1,7 +1,7 @@
-"""The data server over HTTP, and the command ``syngrpo serve``.
+"""Builds and runs the data server (``syngrpo serve``).
 
-``create_app`` puts the routes, the checks of every request and the answers to refused ones
-together; ``serve`` runs this application in a process of its own, with workers beside it.
+``create_app`` builds the application from the routes, the checks of requests, and the answers to
+refused requests. ``serve`` runs this application in this process, and starts workers beside it.
 """
 
 from __future__ import annotations
@@ -51,9 +51,9 @@ ABOUT = "The evolving training sets of one or several runs: jobs in, painted sam
 
 
 def create_app(runs: Runs, token: str | None = None, limits: Limits | None = None) -> FastAPI:
-    """Make the ASGI application that serves these runs, and closes them at its end.
+    """Make the ASGI application that serves these runs and closes them at its end.
 
-    ``app.state.service`` is its ``ServiceState``.
+    Its ``ServiceState`` is ``app.state.service``.
     """
     limits = limits or Limits()
     state = ServiceState(runs, limits)
@@ -74,12 +74,12 @@ def create_app(runs: Runs, token: str | None = None, limits: Limits | None = Non
 
     @app.get("/healthz", response_model=Health, tags=["watching"])
     async def healthz() -> Response:
-        """Whether the server answers. Needs no token."""
+        """Return that the server answers. Needs no token."""
         return JSONResponse({"status": "ok"})
 
     @app.get("/metrics", response_class=Response, tags=["watching"])
     async def metrics() -> Response:
-        """Everything that is counted, for Prometheus."""
+        """Return all metrics, for Prometheus."""
         text = await state.in_thread(state.metrics.text)
         return Response(text, media_type="text/plain; version=0.0.4; charset=utf-8")
 
@@ -87,7 +87,7 @@ def create_app(runs: Runs, token: str | None = None, limits: Limits | None = Non
 
 
 def _explain_refusals(app: FastAPI) -> None:
-    """Answer with one line of JSON whatever is refused."""
+    """Make the application answer every refused request with one line of JSON."""
 
     @app.exception_handler(Refused)
     async def refused(request: Request, error: Refused) -> Response:
@@ -124,7 +124,7 @@ def serve(
     workers: WorkerSettings,
     cluster: RayCluster | None = None,
 ) -> None:
-    """Serve until SIGTERM or SIGINT. One line with the address is printed once the server listens.
+    """Serve until SIGTERM or SIGINT. Print one line with the address when the server listens.
 
     The runs' pools are in ``directory``. The ``workers`` run beside the server, or on a Ray
     ``cluster``. Raises InputError when the address is in use or can be reached by other hosts
@@ -148,7 +148,7 @@ def serve(
 
 
 class _Server(uvicorn.Server):
-    """Before it stops, it tells its workers and answers the requests that wait."""
+    """A server that stops its workers and answers all waiting requests before it stops."""
 
     def __init__(
         self, config: uvicorn.Config, state: ServiceState, workers: LocalWorkers | RayWorkers

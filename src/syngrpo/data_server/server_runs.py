@@ -1,4 +1,7 @@
-"""The runs that use a data server. Each has a pool and a queue in a folder of its own."""
+"""The runs that use a data server. Each has a pool and a queue in a folder of its own.
+
+``routes`` calls the methods of ``Runs`` and ``Run`` in threads.
+"""
 
 from __future__ import annotations
 
@@ -39,7 +42,7 @@ class Run:
         self.configure(options)
 
     def configure(self, options: RunOptions) -> None:
-        """Use new options from now on. Jobs that are leased keep the old ones."""
+        """Use new options from now on. Leased jobs keep the old ones."""
         self._options = options
         self._settings = SynthesisSettings(
             self.pool.directory,
@@ -52,8 +55,8 @@ class Run:
         self.queue: JobQueue = open_queue(self.pool, self._settings, options.policy)
 
     def submit(self, jobs: Sequence[JobRequest]) -> tuple[SubmitResult, list[str]]:
-        """Submit jobs. Return the result of those whose parents are in the pool, and the ids of the
-        parents that are not. Raises Refused when there was room for none of the jobs."""
+        """Submit the jobs whose parents are in the pool. Return their result, and the ids of the
+        missing parents. Raises Refused when there is no room for any of the jobs."""
         missing = self.queue.unknown_parents(jobs)
         known = [job for job in jobs if job.parent_id not in missing]
         result = self.queue.submit(known)
@@ -78,7 +81,7 @@ class Run:
 
     def add_seeds(self, samples: Sequence[Sample]) -> int:
         """Add the samples that are not in the pool, and return their number. Raises Refused when
-        another sample has one of the ids."""
+        the pool has another sample with one of the ids."""
         try:
             return self.pool.add_seeds(samples)
         except SampleIdTaken as error:
@@ -90,8 +93,8 @@ class Run:
         return PoolJobs(self.pool, queue, self._settings, worker, generator, self.name).lease(count)
 
     def complete(self, worker: str, results: dict[str, Result]) -> list[str]:
-        """End jobs by their ids, and return those whose leases the worker held. Raises Refused for
-        an image that has another size than its parent, or out of which all objects were moved."""
+        """End jobs by their ids, and return the ids of those that the worker held. Raises Refused
+        if an image has another size than its parent, or if all objects were moved out of it."""
         held = self.queue.held(worker, list(results))
         ended: list[tuple[str, Admitted | Rejected]] = []
         for job_id, job in held.items():
@@ -111,8 +114,8 @@ class Runs:
     """All runs in a directory, which only one server may use at a time."""
 
     def __init__(self, directory: Path) -> None:
-        """Open all runs in the directory. Raises InputError when another server uses it, or it
-        cannot be used."""
+        """Open all runs in the directory. Raises InputError when another server uses the directory,
+        or when it cannot be used."""
         self.directory = directory
         self._lock = threading.Lock()
         self._runs: dict[str, Run] = {}
@@ -126,8 +129,8 @@ class Runs:
                 self._runs[run.name] = run
 
     def open(self, name: str, options: RunOptions) -> Run:
-        """Return the run of this name, which is made if there is none. It has these options from
-        now on."""
+        """Return the run with this name; make it if there is none. It uses these options from now
+        on. Raises Refused for a name that is not allowed."""
         if not re.fullmatch(RUN_PATTERN, name):
             raise Refused(422, "the name of a run is 1 to 64 of a-z, 0-9, - and _")
         with self._lock:
@@ -144,14 +147,15 @@ class Runs:
             return run
 
     def get(self, name: str) -> Run:
-        """Return the run of this name. Raises Refused when there is none."""
+        """Return the run with this name. Raises Refused when there is none."""
         run = self._runs.get(name)
         if run is None:
             raise Refused(404, f"there is no run {name[:64]!r} here; PUT /v1/runs/NAME opens one")
         return run
 
     def lease(self, worker: str, generator: str, count: int) -> list[Leased]:
-        """Lease up to ``count`` jobs of any run. Each call begins with another run."""
+        """Lease up to ``count`` jobs of any run. Each call begins with another run, so that all
+        runs get their turn."""
         leased: list[Leased] = []
         self._turn += 1
         runs = list(self)

@@ -1,5 +1,7 @@
-"""The ``JobSink`` of a run that uses a data server: the run keeps a pool of its own, and the server
-has another one for its jobs.
+"""The ``JobSink`` of a run that uses a data server.
+
+The run has a pool of its own, and the server has another pool for the run's jobs. The sink sends
+jobs and measurements to the server, and copies ended jobs and new samples into the run's pool.
 """
 
 from __future__ import annotations
@@ -41,24 +43,23 @@ log = logging.getLogger(__name__)
 OUTBOX_NAME = "outbox.jsonl"
 NAMESPACE_NAME = "namespace.json"
 WAIT_S = 0.25
-"""Seconds that the server may wait for outcomes before it answers. Records to be sent wait for this
-answer, too."""
+"""Seconds that the server may wait for outcomes before it answers. Meanwhile no records are
+sent."""
 SENT_BYTES, SENT_RECORDS = 1 << 20, 128
-"""Bytes and records of the outbox that are sent in one request. The server takes 4 MiB and 256
-records."""
+"""Most bytes and records of the outbox in one request. The server accepts 4 MiB and 256 records."""
 PULLED = 16
-"""Ended jobs that one request asks for."""
+"""Number of ended jobs that one request asks for."""
 OUTBOX_BYTES = 64 << 20
-"""With so many bytes in the outbox of a server that is down, new jobs are dropped. Measurements are
-never dropped."""
+"""New jobs are dropped when the outbox holds this many bytes, because the server is down.
+Measurements are never dropped."""
 
 
 class ServerSink:
-    """Writes jobs and measurements to a file, the outbox; a thread sends them to the server.
+    """Writes jobs and measurements to a file, the outbox, from which a thread sends them.
 
     The same thread copies outcomes and admitted samples into the run's own pool, each exactly once.
-    While the server does not answer, it tries again at growing intervals. Records that a killed
-    process left in the outbox are sent by the next one.
+    While the server does not answer, it tries again with growing pauses. The next process sends the
+    records that a killed process left in the outbox.
     """
 
     def __init__(
@@ -68,7 +69,10 @@ class ServerSink:
         settings: SynthesisSettings,
         policy: SamplingPolicy,
     ) -> None:
-        """Raises InputError when the address or the pool cannot be used."""
+        """Open the pool and the outbox, and start the thread.
+
+        Raises InputError when the address or the pool cannot be used.
+        """
         self._connection = DataServerConnection(server)
         self._path = f"/v1/runs/{namespace}"
         self._options = {
@@ -106,13 +110,13 @@ class ServerSink:
         return [self._counts.popleft() for _ in range(len(self._counts))]
 
     def close(self) -> None:
-        """Send what the server takes at once. The rest stays in the outbox until the run goes
-        on."""
+        """Send the rest of the outbox if the server answers now. Otherwise it stays in the outbox
+        until the run is resumed."""
         self._closing.set()
         self._thread.join()
         if self._outbox.backlog():
             log.warning(
-                "%d bytes for the data server are still in %s; they are sent when the run goes on",
+                "%d bytes for the data server are still in %s; the resumed run sends them",
                 self._outbox.backlog(),
                 OUTBOX_NAME,
             )
@@ -144,6 +148,7 @@ class ServerSink:
             return
 
     def _exchange(self) -> None:
+        """Open the run on the server if needed, send the outbox, and fetch outcomes."""
         if self._identity is None:
             answer = self._connection.send("PUT", self._path, self._options)
             self._identity = str(answer["identity"])
@@ -156,8 +161,8 @@ class ServerSink:
             raise Unavailable(str(error)) from None
 
     def _push(self) -> None:
-        """Send the next records of the outbox; measurements first, because they make room in the
-        queue."""
+        """Send the next records of the outbox. Measurements come first, because they make room in
+        the queue."""
         pending = self._outbox.pending(SENT_BYTES)
         records = pending.records
         observations = [one["observation"] for one in records if "observation" in one]
@@ -168,17 +173,18 @@ class ServerSink:
         self._outbox.acknowledge(pending.offset)
 
     def _submit(self, requests: Sequence[JobRequest]) -> None:
+        """Submit jobs. Upload their parents first where the server does not have them."""
         missing = self._submit_known(requests)
         if missing:
             self._upload(missing)
             orphans = [request for request in requests if request.parent_id in missing]
             if still := self._submit_known(orphans):
-                # These parents are synthetic and the server has lost them: it cannot paint their
-                # children.
+                # These parents are synthetic and the server has lost them, so it cannot paint from
+                # them.
                 self._drop([request for request in orphans if request.parent_id in still])
 
     def _submit_known(self, requests: Sequence[JobRequest]) -> set[str]:
-        """Submit jobs. Return the ids of parents that the server does not know."""
+        """Submit jobs. Return the ids of parents that the server does not have."""
         data = {"jobs": requests_data(requests)}
         try:
             answer = self._connection.send("POST", f"{self._path}/jobs", data)
@@ -213,8 +219,8 @@ class ServerSink:
 
 
 def namespace_of(run_dir: Path) -> str:
-    """Return the name of a run on a server: that of its directory and something random. It is kept
-    in a file of the directory."""
+    """Return the name of a run on a server: the name of its directory and random characters. It is
+    kept in a file in that directory."""
     kept = run_dir / NAMESPACE_NAME
     if not kept.exists():
         stem = re.sub(r"[^a-z0-9_-]+", "-", run_dir.resolve().name.lower()).strip("-")[:50]

@@ -1,4 +1,4 @@
-"""The metrics of a data server for Prometheus: the answer to ``GET /metrics``."""
+"""Collects the metrics of a data server and writes them for Prometheus (``GET /metrics``)."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from prometheus_client.registry import Collector
 from syngrpo.data_server.server_runs import Runs
 
 SEEN_S = 60.0
-"""Seconds after its last request for which a worker is counted."""
+"""A worker counts as present for this many seconds after its last request."""
 BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 
 
 class Metrics:
-    """Counts requests and workers as they come; reads the pools when the metrics are asked for."""
+    """Counts requests and workers. Reads the pools when the metrics are requested."""
 
     def __init__(self, runs: Runs) -> None:
         self._registry = CollectorRegistry()
@@ -58,7 +58,8 @@ class Metrics:
         return float(len(self._workers))
 
     def _forget(self) -> None:
-        """Remove workers without a recent request. They are in the order of their last request."""
+        """Remove workers without a recent request. The workers are in the order of their last
+        request."""
         oldest = time.monotonic() - SEEN_S
         while self._workers:
             name = next(iter(self._workers))

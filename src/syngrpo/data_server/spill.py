@@ -1,9 +1,9 @@
-"""A file of records that wait to be passed on, to the pool or to a data server.
+"""A file of records that wait to be passed on to the pool or to a data server.
 
-Appending copies bytes into a memory-mapped file. It makes no system call, so that neither the disk
-nor a thread that waits for the interpreter can delay it. Records survive ``kill -9`` of the
-process, but not a loss of power. Who passes them on acknowledges them; after a crash all records
-behind the last acknowledged one are passed on again, so their receiver must accept one twice.
+Appending copies bytes into a memory-mapped file. It makes no system call, so neither the disk nor
+another thread can delay it. Records survive ``kill -9`` of the process, but not a loss of power.
+The thread that passes records on acknowledges them. After a crash all records after the last
+acknowledged one are passed on again, so their receiver must ignore a record that it has already.
 
 The file holds the offset of the first record that is not acknowledged (8 bytes, little endian),
 then, from byte ``HEAD`` on, JSON lines, then zeros.
@@ -25,22 +25,22 @@ from syngrpo.sample import InputError
 
 HEAD = 64
 CAPACITY = 1 << 20
-"""Bytes of a new file. Its size doubles when they do not suffice."""
+"""Bytes of a new file. The size doubles when it is full."""
 COMPACT = CAPACITY // 4
-"""When more bytes than this have been acknowledged and no record waits, writing begins at the start
-of the file again."""
+"""If more bytes than this were acknowledged and no record waits, the next record is written at the
+start of the file again."""
 
 
 @dataclass(frozen=True)
 class Pending:
-    """Records that are not acknowledged, oldest first, and the offset behind the last of them."""
+    """Records that are not acknowledged, oldest first, and the offset after the last of them."""
 
     records: list[dict[str, Any]]
     offset: int
 
 
 class Spill:
-    """A spill file, which belongs to one process at a time.
+    """A spill file. Only one process can have it open.
 
     One thread may call ``append`` while another one calls ``pending`` and ``acknowledge``. A record
     that a crash cut off is dropped when the file is opened.
@@ -62,39 +62,39 @@ class Spill:
         self._end = self._without_torn_record()
 
     def append(self, records: list[dict[str, Any]]) -> None:
-        """Add records. Raises OSError when the file must grow and the disk is full; then none is
-        added."""
+        """Append records. Raises OSError when the file must grow and the disk is full; then no
+        record is added."""
         data = b"".join(json.dumps(record).encode("ascii") + b"\n" for record in records)
         if self._acknowledged == self._end > COMPACT:
             self._map[HEAD : self._end] = bytes(self._end - HEAD)
             self._end = HEAD
             self.acknowledge(HEAD)
         end = self._end + len(data)
-        if end >= len(self._map):  # one zero stays behind the last record
+        if end >= len(self._map):  # one zero stays after the last record
             self._map = self._mapped(2 * end)
         self._map[self._end : end] = data
         self._end = end
 
     def pending(self, limit: int | None = None) -> Pending:
-        """Return the records that are not acknowledged: all of them, or the first that have at most
-        ``limit`` bytes together, at least one."""
+        """Return the records that are not acknowledged: all of them, or with ``limit`` the first
+        ones with at most that many bytes together, but at least one."""
         start = self._acknowledged
         end = self._end
         if limit is not None and end - start > limit:
             cut = self._map.rfind(b"\n", start, start + limit)
             end = (cut if cut >= 0 else self._map.find(b"\n", start, end)) + 1
         data = self._map[start:end]
-        if self._acknowledged != start:  # writing began at the start again: no record was waiting
+        if self._acknowledged != start:  # append began at the start again: no record waited
             return Pending([], start)
         return Pending([json.loads(line) for line in data.splitlines()], end)
 
     def acknowledge(self, offset: int) -> None:
-        """Note that every record before ``offset`` has arrived. They are not returned again."""
+        """Mark all records before ``offset`` as passed on. They are not returned again."""
         struct.pack_into("<Q", self._map, 0, offset)
         self._acknowledged = offset
 
     def backlog(self) -> int:
-        """Bytes of the records that are not acknowledged."""
+        """Return the number of bytes of the records that are not acknowledged."""
         return self._end - self._acknowledged
 
     def close(self) -> None:
@@ -102,13 +102,14 @@ class Spill:
         os.close(self._file)
 
     def _mapped(self, size: int) -> mmap.mmap:
-        # The space is reserved first: the system kills a process that writes to mapped pages for
-        # which the disk has no room.
+        # Reserve the space first: the system kills a process that writes to a mapped page for which
+        # the disk has no room.
         os.posix_fallocate(self._file, 0, size)
         return mmap.mmap(self._file, size)
 
     def _without_torn_record(self) -> int:
-        """Overwrite with zeros what follows the last complete record, and return its end."""
+        """Overwrite everything after the last complete record with zeros. Return the end of that
+        record."""
         zero = self._map.find(b"\0", self._acknowledged)
         written = zero if zero >= 0 else len(self._map)
         end = max(self._map.rfind(b"\n", self._acknowledged, written) + 1, self._acknowledged)

@@ -1,8 +1,8 @@
-"""The options of synthesis (sections ``synthesis`` and ``server`` of a configuration), and the
-settings that worker processes get.
+"""The options of synthesis, and the settings of worker processes.
 
-``SynthesisOptions`` and ``ServerOptions`` are what the user sets. Settings add where a worker finds
-its jobs; they are plain data, because they travel to other processes.
+The user sets ``SynthesisOptions`` and ``ServerOptions``, the sections ``synthesis`` and ``server``
+of a configuration. ``SynthesisSettings`` and ``RemoteSettings`` add where a worker finds its jobs.
+They are plain data, because they are sent to other processes.
 """
 
 from __future__ import annotations
@@ -23,17 +23,17 @@ from syngrpo.serving.http_client import ServerAddress, check_url
 from syngrpo.tasks import load_task
 
 RUN_PATTERN = "^[a-z0-9_-]{1,64}$"
-"""What a data server accepts as the name of a run."""
+"""The names of runs that a data server accepts."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class WorkerOptions:
-    """What a worker paints with, and how workers run."""
+    """How workers paint, and how their processes run."""
 
     generator: str | None = option(
         None,
-        "what paints the new images: the name of a generator, or package.module:name; "
-        "has to be set where the method paints",
+        "the generator that paints new images: its name, or package.module:name; must be set if "
+        "the method paints",
     )
     options: Mapping[str, Any] = option(
         dict, "options of the generator, see docs/generators.md: {preset: …, steps: …}"
@@ -45,10 +45,13 @@ class WorkerOptions:
         "[]: every worker sees all of them",
     )
     niceness: int = option(
-        5, "by how much the priority of the workers on the CPU is lowered", ge=0, le=19
+        5,
+        "nice value added to worker processes: a larger one gives training more CPU time",
+        ge=0,
+        le=19,
     )
     job_timeout_s: float = option(
-        120.0, "seconds after which a job counts as hanging and its process is ended", gt=0
+        120.0, "seconds that a job may take; after that its process is ended and replaced", gt=0
     )
     judges: JudgeOptions = option(JudgeOptions, "models that judge what was painted")
 
@@ -68,7 +71,7 @@ class WorkerOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class SynthesisOptions(Canvas, WorkerOptions):
-    """The data server that paints new images."""
+    """The section ``synthesis``: how new images are painted."""
 
     mode: Literal["async", "inline", "off"] = option(
         "async",
@@ -77,16 +80,16 @@ class SynthesisOptions(Canvas, WorkerOptions):
     )
     describer: str | None = option(
         None,
-        "who writes descriptions at random where the method asks for them: a name, or "
+        "the describer that writes random descriptions if the method asks for them: its name, or "
         "package.module:name",
     )
-    queue_limit: int = option(256, "open jobs, at most; further ones are dropped", ge=1)
+    queue_limit: int = option(256, "largest number of open jobs; further ones are dropped", ge=1)
     lease_s: float = option(
-        30.0, "seconds without a sign of a worker after which its job goes to another", gt=0
+        30.0, "seconds without a message from a worker after which its job goes to another", gt=0
     )
-    max_attempts: int = option(3, "failures after which a job is given up", ge=1)
+    max_attempts: int = option(3, "failed attempts after which a job is given up", ge=1)
     prefetch: int = option(1, "batches that are drawn ahead of training", ge=1)
-    gate: GateThresholds = option(GateThresholds, "when a painted image is refused")
+    gate: GateThresholds = option(GateThresholds, "thresholds at which a painted image is rejected")
 
     @property
     def canvas(self) -> Canvas:
@@ -95,7 +98,7 @@ class SynthesisOptions(Canvas, WorkerOptions):
 
 @dataclass(frozen=True)
 class ServerOptions:
-    """A data server of its own (``syngrpo serve``), for several runs or on another host."""
+    """The section ``server``: a data server started by ``syngrpo serve``."""
 
     url: str | None = option(
         None, "http://host:port; null: the workers run beside the trainer, without a server"
@@ -103,7 +106,7 @@ class ServerOptions:
     token_file: Path | None = option(None, "file with the token that the server asks for")
     namespace: str | None = option(
         None,
-        "name of this run on the server; null: that of the run directory and something random",
+        "name of this run on the server; null: the name of the run directory and random characters",
         pattern=RUN_PATTERN,
     )
 
@@ -114,10 +117,10 @@ class ServerOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class WorkerSettings(WorkerOptions):
-    """What every worker process is told.
+    """The settings of every worker process.
 
-    ``tasks`` are the user's own tasks as ``package.module:name``: a new process does not know them
-    by the short name that samples carry before they are loaded.
+    ``tasks`` are the user's own tasks as ``package.module:name``. A new process must load them,
+    because samples name tasks only by their short names.
     """
 
     tasks: tuple[str, ...] = ()
@@ -130,13 +133,14 @@ class WorkerSettings(WorkerOptions):
 
 @dataclass(frozen=True)
 class SynthesisSettings(SynthesisOptions, WorkerSettings):
-    """The synthesis of one run whose pool is in ``directory``."""
+    """The settings of workers that use the pool in ``directory``."""
 
     directory: Path
 
 
 @dataclass(frozen=True)
 class RemoteSettings(WorkerSettings):
-    """Workers of the data server at ``server``, which may be on another host. They need no pool."""
+    """The settings of workers that use the data server at ``server``, which may be on another host.
+    They need no pool."""
 
     server: ServerAddress

@@ -1,7 +1,7 @@
-"""What a worker does: lease jobs, paint them, hand in the results, and begin again.
+"""The worker: it leases jobs, paints them and hands in the results, over and over.
 
-``work`` is the main function of a worker process. ``Worker`` is also used by actors of a Ray
-cluster. A worker may be killed at any moment: its leases expire, and others get its jobs.
+``work`` is the main function of a worker process. Actors of a Ray cluster use ``Worker`` as well. A
+worker may be killed at any moment: its leases expire, and other workers get its jobs.
 
 Nothing here imports torch, so that a worker with a small generator starts in under a second.
 """
@@ -32,12 +32,12 @@ from syngrpo.sample import InputError
 from syngrpo.serving.http_client import Stopped, Unavailable, call_until_available
 
 WATCH_S = 0.25
-"""Seconds between two looks at the current job, its lease and the parent process."""
+"""Seconds between two checks of the current job, its lease and the parent process."""
 IDLE_MIN_S, IDLE_MAX_S = 0.01, 0.2
-"""The shortest and the longest pause between two looks into an empty queue, in seconds."""
+"""The shortest and the longest pause before an empty queue is asked again, in seconds."""
 TURN_S, TURN_JOBS = 0.2, 16
-"""A worker leases as many jobs at once as it paints in ``TURN_S`` seconds, at most ``TURN_JOBS``:
-then leasing costs little time, and the death of a worker delays only few jobs."""
+"""A worker leases as many jobs at once as it paints in ``TURN_S`` seconds, at most ``TURN_JOBS``.
+So leasing costs little time, and the death of a worker delays only few jobs."""
 
 T = TypeVar("T")
 
@@ -45,21 +45,21 @@ T = TypeVar("T")
 def work(
     settings: SynthesisSettings | RemoteSettings, place: int, parent: int, problems: Connection
 ) -> None:
-    """Run the main function of a worker process, the ``place``-th from 0. ``parent`` is the process
-    id of the process that started it.
+    """Run a worker until SIGTERM. This is the main function of a worker process.
 
-    SIGTERM ends it after its current job; the death of its parent ends it at once. An error that
-    the user can fix is sent as one line through ``problems``. The exit status is 0 only after
-    SIGTERM.
+    ``place`` is the number of the worker, from 0; ``parent`` is the process id of the process that
+    started it. After SIGTERM the worker ends after its current job; when its parent dies, it ends
+    at once. An error that the user can fix is sent as one line through ``problems``. The exit
+    status is 0 only after SIGTERM.
     """
     try:
         os.nice(settings.niceness)
-        if settings.devices:  # before anything asks what there is
+        if settings.devices:  # before any library reads it
             device = settings.devices[place % len(settings.devices)]
             os.environ["CUDA_VISIBLE_DEVICES"] = device
         worker = Worker(settings, lambda: os.getppid() == parent, partial(_report, problems))
         signal.signal(signal.SIGTERM, lambda number, frame: worker.stop())
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, who stops us
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # on Ctrl-C the parent stops the workers
         worker.run()
     except InputError as error:
         _report(problems, str(error))
@@ -67,10 +67,10 @@ def work(
 
 
 class Worker:
-    """The work of a process that does nothing else. Its end is the end of the process.
+    """Paints jobs in a process that does nothing else.
 
-    The process is ended when ``wanted`` returns False, or a job takes longer than its timeout. In
-    the second case, and after any error, ``report`` gets the reason first.
+    It ends the process when ``wanted`` returns False or a job takes longer than its timeout. In the
+    second case, and after an error, it calls ``report`` with the reason first.
     """
 
     def __init__(
@@ -85,7 +85,7 @@ class Worker:
         self._name = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
         self._stopping = threading.Event()
         self._source: JobSource | None = None
-        # Written by the work, read by the watching thread; each is replaced as a whole:
+        # Written by ``run``, read by the watching thread; each is replaced as a whole:
         self._held: list[Leased] = []
         self._current: tuple[Leased, float] | None = None
 
@@ -94,8 +94,8 @@ class Worker:
         self._stopping.set()
 
     def run(self) -> None:
-        """Work until ``stop`` is called. Raises InputError when the generator, the pool or the disk
-        cannot be used."""
+        """Lease and paint jobs until ``stop`` is called. Raises InputError when the generator, the
+        pool or the disk cannot be used."""
         settings = self._settings
         threading.Thread(target=self._watch, name="watch", daemon=True).start()
         settings.load_tasks()
@@ -123,7 +123,7 @@ class Worker:
         return PoolJobs(pool, open_queue(pool, settings), settings, self._name)
 
     def _paint(self, painter: Painter, source: JobSource, leased: list[Leased]) -> int:
-        """Paint the leased jobs and hand in the results. Jobs that were not tried are given back.
+        """Paint the leased jobs, hand in the results, and give back the jobs that were not tried.
         Return how many were tried."""
         results: list[tuple[Leased, Result]] = []
         tried = 0
@@ -148,7 +148,8 @@ class Worker:
         return tried
 
     def _reaching(self, call: Callable[[], T]) -> T | None:
-        """Call until the data server answers. Return None when ``stop`` comes first."""
+        """Repeat the call until the data server answers. Return None if ``stop`` is called
+        first."""
         try:
             return call_until_available(
                 call, "the data server", "trying again", stopping=self._stopping
@@ -157,10 +158,10 @@ class Worker:
             return None
 
     def _watch(self) -> None:
-        """Renew the leases, give up a job that hangs, and end with the parent process. Runs in a
-        thread of its own.
+        """Renew leases, give up a job that takes too long, and end this process after its parent.
+        Runs in a thread of its own.
 
-        The process is ended at once, without any clean-up. This is safe, because leases expire.
+        The process ends at once, without cleaning up. This is safe, because leases expire.
         """
         try:
             self._watch_until_gone()

@@ -1,4 +1,4 @@
-"""Starting the workers of a data server, and the command ``syngrpo worker``."""
+"""Starts the workers of a data server. ``run_workers`` is the command ``syngrpo worker``."""
 
 from __future__ import annotations
 
@@ -23,28 +23,28 @@ class LocalWorkers(Supervisor[WorkerProcess]):
     """Keeps ``settings.workers`` worker processes running on this host.
 
     They take jobs from the pool in ``settings.directory``, or from the data server at
-    ``settings.server``. They may be stopped and started at any time, and end by themselves when
-    the process that started them dies.
+    ``settings.server``. They may be stopped and started at any time. They end when the process that
+    started them dies.
     """
 
     def __init__(self, settings: SynthesisSettings | RemoteSettings) -> None:
         super().__init__(lambda place: WorkerProcess(work, (settings, place)), settings.workers)
 
     def worker_pids(self) -> list[int]:
-        """Process ids of the workers that run."""
+        """Return the process ids of the running workers."""
         return [worker.pid for worker in self.workers() if worker.is_alive()]
 
 
 def make_workers(settings: RemoteSettings, cluster: RayCluster | None) -> LocalWorkers | RayWorkers:
-    """Workers that are processes of this host, or actors of a cluster. They are not started."""
+    """Make workers: processes of this host, or actors of a cluster. They are not started yet."""
     return LocalWorkers(settings) if cluster is None else RayWorkers(settings, cluster)
 
 
 def run_workers(settings: RemoteSettings, cluster: RayCluster | None = None) -> None:
     """Run workers until SIGTERM or SIGINT.
 
-    Raises InputError when the generator is unknown, the server refuses, or the cluster cannot be
-    used. A server that does not answer yet is waited for.
+    Raises InputError when the generator is unknown, the server refuses a request, or the cluster
+    cannot be used. If the server does not answer yet, the workers wait for it.
     """
     settings.load_tasks()
     fingerprint = settings.make_generator().fingerprint

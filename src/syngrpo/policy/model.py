@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import copy
+import errno
+import os
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -113,11 +116,23 @@ class Policy:
         else:
             raise RuntimeError("no reference: call keep_reference() before the first update")
 
+    @property
+    def saved_bytes(self) -> int:
+        """The bytes of the weights that ``save`` writes, about."""
+        return sum(weight.nbytes for weight in self.base.parameters())
+
     def save(self, directory: Path) -> None:
-        """Write weights (adapters merged), configuration, tokenizer and image processor."""
+        """Write weights (adapters merged), configuration, tokenizer and image processor.
+
+        Raises OSError (ENOSPC) when the disk has no room for the weights. This is checked before,
+        because safetensors raises an error without the system's number.
+        """
         model = self.base
         if isinstance(self.model, PeftModel):
             # A copy: merging and unmerging in place would round the base weights.
             model = copy.deepcopy(self.model).merge_and_unload()
+        directory.mkdir(parents=True, exist_ok=True)
+        if shutil.disk_usage(directory).free < self.saved_bytes:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(directory))
         model.save_pretrained(directory)
         self.processor.save_pretrained(directory)

@@ -1,10 +1,11 @@
 """The pool's SQLite file: its tables, opening it, transactions, and exact copies.
 
-``samples`` never change once written. What changes about a sample (state, visits, diversity) is in
-the narrow table ``standing``, so that reading a million of them does not touch their bodies.
-``standing.changed`` is the number of the write transaction that last changed the row: a reader that
-remembers the highest number it saw catches up by reading the rows above it. ``tallies`` are counts
-kept by triggers, so that statistics and limits cost the same for ten samples and for a million.
+Rows of ``samples`` never change. The properties of a sample that change (state, visits, diversity)
+are in the table ``standing``, so that reading those of a million samples does not read their
+bodies. ``standing.changed`` is the number of the write transaction that last changed the row: a
+reader keeps the highest number it has read, and later reads only rows above it. ``tallies`` holds
+counts that triggers keep, so that statistics and limits cost the same for ten samples and for a
+million.
 ``standing.dataset`` is the number of the seed's dataset, for the seed and all its descendants.
 """
 
@@ -26,7 +27,7 @@ from syngrpo.serving.atomic_files import atomic_file
 FILE_NAME = "pool.db"
 CREATION_LOCK = ".pool.lock"
 BUSY_TIMEOUT_S = 60.0
-"""How long a transaction waits for those of other processes, which take milliseconds."""
+"""Seconds that a transaction waits for those of other processes, which take milliseconds."""
 
 VERSION = 3
 UPGRADES = {
@@ -37,7 +38,7 @@ CREATE INDEX jobs_queued_for ON jobs (generator, number) WHERE state = 'queued';
 CREATE TABLE mirrored (source TEXT PRIMARY KEY, cursor INTEGER NOT NULL) WITHOUT ROWID;
 """,
 }
-"""By version: the statements that turn a pool of this version into one of the next."""
+"""The statements that upgrade a pool to the next version, by the version it has."""
 
 APPLICATION_ID = 0x53594E47  # "SYNG"
 
@@ -184,7 +185,7 @@ class Database:
             yield connection
 
     def backup(self, path: Path) -> None:
-        """Write an exact copy of the database to one file, which is complete or absent.
+        """Write an exact copy of the database to one file. The file is complete or absent.
 
         Images are not copied: the pool never changes or deletes them, so the copy refers to the
         same files. Raises InputError when the disk is full.
@@ -224,15 +225,15 @@ class Database:
                 yield self._connection
                 self._connection.execute("COMMIT")
             except BaseException:
-                if self._connection.in_transaction:  # a full disk may already have rolled back
+                if self._connection.in_transaction:  # a full disk may have rolled it back already
                     self._connection.execute("ROLLBACK")
                 raise
 
 
 @contextmanager
 def _creation_lock(directory: Path) -> Iterator[None]:
-    """Create the directory and lock it, so that of several processes that open a new pool at the
-    same time one creates the tables and the others wait."""
+    """Create the directory and lock it. When several processes open a new pool at the same time,
+    one creates the tables and the others wait."""
     refuse_network_filesystem(directory)
     lock = FileLock(directory / CREATION_LOCK)
     try:
@@ -272,10 +273,10 @@ def _prepare(connection: sqlite3.Connection, path: Path) -> None:
 
 
 def _upgrade(connection: sqlite3.Connection, path: Path) -> None:
-    """Bring a pool of an older version up to date. The caller holds the creation lock.
+    """Upgrade a pool of an older version. The caller holds the creation lock.
 
-    The versions differ only by added tables, columns and indices, so a process of the older version
-    that has the pool open can go on.
+    Upgrades only add tables, columns and indices, so a process of an older version of syngrpo that
+    has the pool open can go on.
     """
     with _explain_other_files(path):
         if connection.execute("PRAGMA application_id").fetchone()[0] != APPLICATION_ID:

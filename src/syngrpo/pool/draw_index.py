@@ -1,11 +1,12 @@
 """The index in memory from which a process draws batches: about 50 bytes per sample of the pool.
 
-``DrawIndex`` follows the table ``standing`` and holds one ``DatasetIndex`` per dataset; that keeps
-the weights of its samples in ``WeightedIndex`` objects. ``DrawIndex.draw`` shares out the places of
-a batch and lets each dataset add its part to a ``Draw``. The rules are those of ``sampling``.
+``Pool.draw`` updates the index from the table ``standing`` and draws from it. ``DrawIndex`` holds
+one ``DatasetIndex`` per dataset, which keeps the weights of its samples in ``WeightedIndex``
+objects. ``DrawIndex.draw`` divides the places of a batch among the datasets, and lets each add its
+part to a ``Draw``. The rules are those of ``sampling``.
 
-What is drawn depends on the rows, the policy and the random generator alone: an index that followed
-every change draws what one built from the final rows draws.
+A draw depends only on the rows, the policy and the random generator. So an index that was updated
+step by step draws the same samples as one that is built from the final rows.
 """
 
 from __future__ import annotations
@@ -34,12 +35,12 @@ _BLOCK = 1024
 
 
 class DrawIndex:
-    """All samples of a pool, by dataset. ``update`` takes in what changed since the last time."""
+    """All samples of a pool, by dataset. ``update`` adds what changed since the last update."""
 
     def __init__(self, policy: SamplingPolicy) -> None:
         self.policy = policy
         self.cursor = 0
-        """The highest ``standing.changed`` taken in."""
+        """The highest ``standing.changed`` that the index has seen."""
         self._names: Mapping[int, str] = {}
         self._datasets: dict[int, DatasetIndex] = {}
 
@@ -48,8 +49,8 @@ class DrawIndex:
         self._names = datasets
 
     def update(self, changes: Sequence[Change]) -> None:
-        """Take in new and changed rows, in ascending order of their numbers. New samples must have
-        higher numbers than all known ones."""
+        """Add new rows and replace changed ones. Rows are in ascending order of their numbers; new
+        samples must have higher numbers than all known ones."""
         table = np.array(changes, dtype=np.float64)  # exact for integers below 2**53
         numbers = table[:, 0].astype(np.int64)
         rows = np.zeros(len(numbers), STANDING)
@@ -68,9 +69,9 @@ class DrawIndex:
         avoid: Set[int],
         weights: Mapping[str, float] | None = None,
     ) -> list[int]:
-        """Row numbers of ``count`` samples in random order; of fewer when there are fewer.
+        """Return the row numbers of ``count`` samples in random order; of all if there are fewer.
 
-        ``weights``: as in ``Pool.draw``.
+        ``weights`` are those of ``Pool.draw``.
         """
         policy = self.policy
         synthetic = min(round_at_random(count * policy.synthetic_ratio, rng), count)
@@ -79,7 +80,7 @@ class DrawIndex:
         wanted = np.array([self._weight(number, weights) for number in numbers], dtype=float)
         available = np.array([dataset.available for dataset in datasets])
         shares = share_places(count, wanted, available, rng)
-        # The synthetic samples are shared out in proportion to the shares, so that the rounded
+        # The synthetic samples are divided in proportion to the shares, so that the rounded
         # parts of a dataset add up to its rounded share.
         parts = share_places(min(synthetic, int(shares.sum())), shares.astype(float), shares, rng)
         draw = Draw(patience=count * (policy.max_children + 1))
@@ -96,7 +97,7 @@ class DrawIndex:
 
 
 class DatasetIndex:
-    """Standing and weights of the samples of one dataset, kept up to date by changed rows.
+    """The standing and the drawing weights of the samples of one dataset.
 
     The *place* of a sample is its index among the samples of the dataset in the order of their row
     numbers; the arrays are indexed by it.
@@ -105,7 +106,7 @@ class DatasetIndex:
     def __init__(self, policy: SamplingPolicy) -> None:
         self.policy = policy
         self.seeds = 0
-        """Number of seeds in whatever state."""
+        """Number of seeds, in any state."""
         self.available = 0
         """Number of samples that may be drawn."""
         self._count = 0
@@ -121,8 +122,8 @@ class DatasetIndex:
         self._synthetic = WeightedIndex()
 
     def update(self, numbers: np.ndarray, rows: np.ndarray) -> None:
-        """Take in rows STANDING (k,) with their row numbers int (k,), ascending. New numbers must
-        be higher than all known ones."""
+        """Add new rows and replace changed ones: STANDING (k,), with their row numbers int (k,),
+        ascending. New numbers must be higher than all known ones."""
         places = self._places(numbers, rows)
         self._count_seeds(places, -1)
         self.available -= int(self._drawable[places].sum())
@@ -135,7 +136,7 @@ class DatasetIndex:
     def take(
         self, draw: Draw, synthetic: int, seeds: int, avoid: Set[int], rng: np.random.Generator
     ) -> None:
-        """Add so many synthetic samples and seeds to a draw; together at most ``available``."""
+        """Add this many synthetic samples and seeds to a draw, together at most ``available``."""
         draw.among(self._numbers, self._rows["root"])
         left = {"synthetic": synthetic, "seed": seeds}
         for one_a_family, avoided in ((True, avoid), (False, avoid), (False, frozenset[int]())):
@@ -159,7 +160,7 @@ class DatasetIndex:
         return taken + draw.weighted(self._seeds, wanted - taken, rng)
 
     def _fresh(self) -> Iterator[int]:
-        """Places of unmeasured synthetic samples, oldest first."""
+        """Yield the places of unmeasured synthetic samples, oldest first."""
         start = self._first_unmeasured
         for low in range(start, len(self._unmeasured), _SCAN):
             found = np.flatnonzero(self._unmeasured[low : low + _SCAN]) + low
@@ -168,7 +169,7 @@ class DatasetIndex:
             yield from found.tolist()
 
     def _places(self, numbers: np.ndarray, rows: np.ndarray) -> np.ndarray:
-        """The places of the samples with these row numbers; new samples get new places."""
+        """Return the places of the samples with these row numbers. New samples get new places."""
         last = self._numbers[self._count - 1] if self._count else -1
         new = numbers[np.searchsorted(numbers, last, side="right") :]
         end = self._count + len(new)
@@ -197,7 +198,7 @@ class DatasetIndex:
         self._seeds_by_visits = counts
 
     def _weigh(self, places: np.ndarray) -> None:
-        """Set the weights at these places, and all coverage weights when the least number of visits
+        """Set the weights at these places. Set all coverage weights when the least number of visits
         has changed."""
         rows, usable = self._rows[places], self._drawable[places]
         seed, fresh = rows["depth"] == 0, rows["visits"] == 0
@@ -221,9 +222,9 @@ class DatasetIndex:
 
 
 class Draw:
-    """One draw in progress: the samples taken so far, and which ones may still be taken.
+    """One draw in progress: the samples taken so far, and the rules for further ones.
 
-    ``patience`` limits the samples that ``weighted`` refuses before it gives up.
+    ``weighted`` gives up after it has refused ``patience`` samples.
     """
 
     def __init__(self, patience: int) -> None:
@@ -236,16 +237,17 @@ class Draw:
         """Row numbers, in the order in which they were taken."""
 
     def among(self, numbers: np.ndarray, roots: np.ndarray) -> None:
-        """Select the dataset for the next calls: row number and seed of the sample
-        at each place."""
+        """Set the dataset for the next calls. The arrays hold the row number of the sample at each
+        place, and that of its seed."""
         self._numbers, self._roots = numbers, roots
 
     def allow(self, one_a_family: bool, avoid: Set[int]) -> None:
-        """Set what the next calls leave out: further members of a family, and ``avoid``."""
+        """Set what the next calls refuse: the samples in ``avoid``, and with ``one_a_family`` also
+        further members of a family."""
         self._one_a_family, self._avoid = one_a_family, avoid
 
     def first(self, places: Iterable[int], wanted: int) -> int:
-        """Take up to ``wanted`` samples in the given order; return how many were taken."""
+        """Take up to ``wanted`` samples in the given order. Return how many were taken."""
         taken = 0
         for place in places:
             if taken >= wanted:
@@ -254,12 +256,12 @@ class Draw:
         return taken
 
     def weighted(self, index: WeightedIndex, wanted: int, rng: np.random.Generator) -> int:
-        """Take up to ``wanted`` samples at random without repetition; return how many were taken.
+        """Take up to ``wanted`` different samples at random. Return how many were taken.
 
-        It stops after more refusals than families within their limit can cause.
+        Stops after more than ``patience`` refusals. Families within ``max_children`` cause fewer.
         """
-        # Drawing independently, skipping repeated places and giving past ones weight 0, has the
-        # same distribution as drawing one after the other from what is left.
+        # This draws several places at once, ignores repeated ones, and sets their weights to 0.
+        # The result has the same distribution as drawing one after the other.
         taken = refused = 0
         try:
             while taken < wanted and refused <= self._patience:
@@ -286,10 +288,10 @@ class Draw:
 
 
 class WeightedIndex:
-    """Weights of positions 0..n−1 with sums over blocks, so that a draw and a change cost O(√n).
+    """Weights of positions 0..n−1, with sums over blocks, so that a draw and a change cost O(√n).
 
-    Block sums are always computed from the weights, never adjusted, so that a draw does not depend
-    on the history of changes.
+    Block sums are always computed from the weights and never adjusted, so that rounding errors do
+    not depend on earlier changes.
     """
 
     def __init__(self) -> None:
@@ -318,8 +320,8 @@ class WeightedIndex:
         self._sums[blocks] = self._weights[blocks].sum(axis=1)
 
     def draw(self, count: int, rng: np.random.Generator) -> list[int]:
-        """``count`` independent positions, each with probability weight/total; none when all
-        weights are 0."""
+        """Return ``count`` independent positions, each with probability weight/total. Return none
+        if all weights are 0."""
         blocks = np.cumsum(self._sums)
         if blocks[-1] <= 0:
             return []
@@ -330,12 +332,12 @@ class WeightedIndex:
         within = np.cumsum(self._weights[chosen], axis=1)  # (count, block)
         rest = targets - np.where(chosen > 0, blocks[chosen - 1], 0.0)
         places = (within <= rest[:, None]).sum(axis=1)
-        for row in np.flatnonzero(places == _BLOCK):  # rounding took it past the end
+        for row in np.flatnonzero(places == _BLOCK):  # a rounding error led past the end
             places[row] = _last_positive(self._weights[chosen[row]])
         return (chosen * _BLOCK + places).tolist()
 
     def hide(self, positions: Collection[int]) -> None:
-        """Give positions, all different, weight 0 until ``show``."""
+        """Set the weights of different positions to 0 until ``show``."""
         where = np.fromiter(positions, np.intp, len(positions))
         self._hidden.append((where, self._weights.reshape(-1)[where]))
         self.set(where, np.zeros(len(where)))

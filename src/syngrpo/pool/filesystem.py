@@ -1,4 +1,4 @@
-"""The filesystem that a pool lies on: its type, and what its errors mean to the user."""
+"""Checks the filesystem of a pool, and turns disk errors into messages for the user."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ needs memory that all writers share, which exists only within one machine."""
 
 
 def filesystem_type(directory: Path, mounts: Path = MOUNTS) -> str | None:
-    """The type of the filesystem that holds a directory; None where the system does not say.
+    """Return the type of the filesystem that holds a directory, None if it is unknown.
 
-    ``mounts`` is a file in the format of fstab(5). The deepest mount point above the directory
-    counts; of several on the same point the last, which hides the others.
+    ``mounts`` is a file in the format of fstab(5). The result is the type at the deepest mount
+    point above the directory; of several at the same point the last one, which hides the others.
     """
     if not mounts.exists():  # not Linux
         return None
@@ -59,8 +59,8 @@ class PoolStorageError(InputError):
 
 @contextmanager
 def explain_disk_errors(directory: Path) -> Iterator[None]:
-    """Raise PoolStorageError, with a line that says what to do, where the block fails because the
-    disk is full or write-protected or the database stays locked."""
+    """Raise PoolStorageError if the block fails because the disk is full or write-protected, or the
+    database stays locked. The message says what to do."""
     try:
         yield
     except OSError as error:
@@ -75,7 +75,8 @@ def explain_disk_errors(directory: Path) -> Iterator[None]:
 
 
 def _explanation(code: int, directory: Path) -> str | None:
-    """What the user can do about a primary SQLite result code; None when it is another problem."""
+    """Return a message that says what to do about a primary SQLite result code, None if the error
+    is not one of the disk."""
     full = code == sqlite3.SQLITE_IOERR and shutil.disk_usage(directory).free < 1 << 20
     if code == sqlite3.SQLITE_FULL or full:
         return _full(directory)
@@ -91,7 +92,7 @@ def _full(directory: Path) -> str:
 
 
 def _unescape(field: str) -> str:
-    """Decode a mount point: blanks and backslashes are written as three octal digits."""
+    """Decode a mount point, in which blanks and backslashes are three octal digits."""
     for code, character in (("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\134", "\\")):
         field = field.replace(code, character)
     return field

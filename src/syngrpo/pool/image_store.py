@@ -1,10 +1,9 @@
 """The pool's image files, named by their content: ``images/ab/<sha256 of the encoded bytes>``.
 
 A file is synced to the disk before a row of the database refers to it. New files are listed in a
-*mark* until their rows are committed; when a process is killed in between, the next ``sweep`` finds
-the mark and removes the files that no row refers to. Adding holds a shared lock and sweeping an
-exclusive one (flock on the directory: the filelock library has no shared lock that can be taken
-after a fork), so a sweep never removes what somebody is about to refer to.
+*mark* file until their rows are committed. If a process is killed in between, the next ``sweep``
+finds the mark and removes the files that no row refers to. Adding holds a shared lock and sweeping
+an exclusive one, so a sweep never removes a file whose row is about to be written.
 """
 
 from __future__ import annotations
@@ -25,23 +24,26 @@ from syngrpo.serving.atomic_files import flush
 
 _SYNC_THREADS = 8
 _BYTES = "bytes-"
-"""How the names of files begin whose bytes may not be complete yet."""
+"""Prefix of the names of files whose bytes may not be complete yet."""
 _MARK = "unfinished-"
-"""How the names of marks begin. A mark lists digests, one a line, that may have no row yet."""
+"""Prefix of the names of marks. A mark lists digests that may have no row yet, one in each line."""
 
 Referenced = Callable[[list[str]], set[str]]
-"""Returns those of the given digests that a row refers to; it may return others as well."""
+"""A function that returns those of the given digests to which a row refers. It may return others as
+well."""
 
 
 class ImageFiles:
-    """A directory of image files, which are written once and never changed. Any number of processes
-    may add images at the same time, also the same ones."""
+    """A directory of image files, which are written once and never change.
+
+    Any number of processes may add images at the same time, also the same image.
+    """
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
 
     def path(self, digest: str) -> Path:
-        """The path of the image with this digest. The file may not exist yet."""
+        """Return the path of the image with this digest. The file may not exist yet."""
         return self.directory.joinpath(digest[:2], digest)
 
     @contextmanager
@@ -63,7 +65,7 @@ class ImageFiles:
                 mark.unlink()
 
     def sweep(self, referenced: Referenced) -> None:
-        """Remove the marked files that no row refers to. Do nothing while somebody adds images."""
+        """Remove the marked files that no row refers to. Do nothing while a process adds images."""
         try:
             with self._lock(fcntl.LOCK_EX | fcntl.LOCK_NB):
                 for unfinished in self.directory.glob(f"{_BYTES}*"):
@@ -88,8 +90,8 @@ class ImageFiles:
 
     @contextmanager
     def _lock(self, kind: int) -> Iterator[None]:
-        # An flock, because many processes hold it together (LOCK_SH) and filelock has no such lock
-        # that needs no files of its own.
+        # Not the filelock library: several processes hold this lock together (LOCK_SH), and its
+        # shared locks need files of their own.
         self.directory.mkdir(exist_ok=True)
         descriptor = os.open(self.directory, os.O_RDONLY | os.O_DIRECTORY)
         try:
@@ -117,23 +119,23 @@ class ImageFiles:
         return digests, new
 
     def _publish(self, new: dict[str, Path]) -> Path:
-        """Sync new files, give them their names, and return the mark that lists them.
+        """Sync new files, rename them to their final names, and return the mark that lists them.
 
-        The bytes are synced before the rename. The rename is not synced: SQLite does not sync each
-        commit either, and when it does, the filesystem's journal writes the older rename first. A
-        file that a power failure left empty is found by ``is_whole``.
+        The bytes are synced before the rename. The rename itself is not: SQLite does not sync every
+        commit either, and when it does, the filesystem's journal writes the older rename first.
+        ``is_whole`` finds a file that a power failure left empty.
         """
         mark = self.directory / f"{_MARK}{uuid.uuid4().hex}"
         try:
             mark.write_text("\n".join(new))
             if len(new) == 1:
                 flush(*new.values())
-            else:  # at the same time, so that one flush of the disk serves several files
+            else:  # in parallel: one flush of the disk can serve several files
                 list(self._threads.map(flush, new.values()))
             for digest, file in new.items():
                 self._name(file, self.path(digest))
         except BaseException:
-            _remove(new.values())  # renamed files are marked, and the next sweep sees them
+            _remove(new.values())  # the next sweep removes renamed ones by the mark
             raise
         return mark
 
@@ -152,7 +154,7 @@ def _remove(files: Iterable[Path]) -> None:
 
 
 def is_whole(path: Path) -> bool:
-    """Whether an image file exists and is not empty. A power failure can leave an empty one."""
+    """Return whether an image file exists and is not empty. A power failure can leave it empty."""
     try:
         return path.stat().st_size > 0
     except FileNotFoundError:

@@ -1,8 +1,9 @@
 """The queue of synthesis jobs, a table of the pool's database.
 
 A job is *queued*, then *leased* to a worker, then *admitted* or *rejected* by the gate; after
-``max_attempts`` errors or expired leases it is *dead*. Each of these steps is one transaction, also
-the one that ends a job and admits its sample, so no crash can lose a job or admit its image twice.
+``max_attempts`` errors or expired leases it is *dead*. Each of these steps is one transaction. That
+also holds for the step that ends a job and adds its sample, so that no crash can lose a job or add
+its image twice.
 """
 
 from __future__ import annotations
@@ -35,17 +36,18 @@ from syngrpo.pool.stored_samples import insert_sample, pack
 from syngrpo.sample import InputError
 
 Recheck = Callable[[Admitted, Sequence[dict[str, Any]]], Admitted | Rejected]
-"""Decides on an admitted result once more, given the columns of the parent's other children."""
+"""A function that may reject an admitted result, given the columns of the parent's other
+children."""
 
 
 class JobQueue:
     """The jobs of a pool.
 
-    ``limit``: the most jobs that may be queued and leased together. ``lease_s``: seconds after
-    which a lease expires that no heartbeat prolongs. ``policy``: the limits on depth, children and
-    unmeasured samples (None: no limit of unmeasured samples). ``clock``: returns seconds since the
-    epoch. ``recheck`` is called in the transaction that admits a sample and therefore sees the
-    children that other workers have added since the job was leased.
+    ``limit``: the largest number of jobs that are queued or leased. ``lease_s``: seconds after
+    which a lease expires if no heartbeat prolongs it. ``policy``: the limits on depth, children and
+    unmeasured samples (None: the defaults). ``clock``: returns seconds since the epoch.
+    ``recheck``: is called in the transaction that adds a sample, so it sees the children that other
+    workers have added since the job was leased.
     """
 
     def __init__(
@@ -68,7 +70,7 @@ class JobQueue:
         self._recheck = recheck
 
     def submit(self, jobs: Sequence[JobRequest]) -> SubmitResult:
-        """Queue the new jobs as far as there is room; do not wait for room.
+        """Queue the new jobs as far as there is room. Does not wait for room.
 
         Raises InputError when a parent is not in the pool.
         """
@@ -90,7 +92,7 @@ class JobQueue:
         return SubmitResult(accepted, duplicates, dropped, refused)
 
     def unknown_parents(self, jobs: Sequence[JobRequest]) -> list[str]:
-        """The ids of those parents of these jobs that are not in the pool, each once."""
+        """Return the ids of the parents of these jobs that are not in the pool, each once."""
         names = dict.fromkeys(job.parent_id for job in jobs)
         with self._database.read() as connection:
             known = connection.execute(
@@ -102,9 +104,9 @@ class JobQueue:
     def lease(self, worker: str, count: int, generator: str | None = None) -> list[Job]:
         """Lease up to ``count`` of the oldest queued jobs to a worker for ``lease_s`` seconds.
 
-        With the fingerprint of a ``generator``, only jobs for that generator. Expired leases are
-        taken back first. Without work the write lock is not taken, so idle workers do not slow down
-        others.
+        If the fingerprint of a ``generator`` is given, only jobs for it are leased. Expired leases
+        are taken back first. The write lock is only taken if there is a job, so that idle workers
+        do not slow down others.
         """
         with self._database.read() as connection:
             if not self._has_work(connection, generator):
@@ -126,7 +128,7 @@ class JobQueue:
         return [Job(*row[1:]) for row in rows]
 
     def held(self, worker: str, job_ids: Sequence[str]) -> dict[str, Job]:
-        """Those of these jobs that the worker holds, by id."""
+        """Return those of these jobs that the worker holds, by id."""
         with self._database.read() as connection:
             rows = connection.execute(
                 "SELECT j.id, s.id, description, seed, generator, attempts "
@@ -138,7 +140,7 @@ class JobQueue:
         return {row[0]: Job(*row) for row in rows}
 
     def heartbeat(self, worker: str, job_ids: Sequence[str]) -> list[str]:
-        """Prolong leases by ``lease_s`` seconds from now; return the ids that the worker still
+        """Prolong leases to ``lease_s`` seconds from now. Return the ids that the worker still
         holds."""
         with self._database.write() as connection:
             kept = [job for job in job_ids if select_held(connection, job, worker) is not None]
@@ -157,13 +159,13 @@ class JobQueue:
     ) -> list[bool]:
         """End jobs with their results, and add the admitted samples, in one transaction.
 
-        Returns for each job whether it was ended: a job that the worker no longer holds stays as it
-        is. Raises ValueError when a sample is not a child of its job's parent.
+        Return for each job whether it was ended. A job that the worker no longer holds does not
+        change. Raises ValueError when a sample is not a child of its job's parent.
         """
-        # Decided once before the images are written, so that hardly any is written in vain.
+        # Recheck once before, so that images that will be rejected are rarely written.
         with self._database.read() as connection:
             finals = [self._final(connection, worker, *result) for result in results]
-        # The files come first: a row never refers to an image that is not on the disk yet.
+        # Write the files first: a row must not refer to an image that is not on the disk yet.
         samples = [one.sample for one in finals if isinstance(one, Admitted)]
         bodies = [pack(sample) for sample in samples]
         with self._pool.adding(samples) as digests:
@@ -176,8 +178,8 @@ class JobQueue:
         return done
 
     def release(self, worker: str, job_ids: Sequence[str]) -> list[str]:
-        """Put jobs back into the queue that the worker has not tried or could not try; this does
-        not count as an attempt. Returns the ids that the worker held."""
+        """Put jobs that the worker has not tried back into the queue. This does not count as an
+        attempt. Return the ids that the worker held."""
         with self._database.write() as connection:
             kept = [job for job in job_ids if select_held(connection, job, worker) is not None]
             connection.executemany(
@@ -188,8 +190,11 @@ class JobQueue:
         return kept
 
     def fail(self, job_id: str, worker: str, error: str) -> bool:
-        """Put a job back into the queue after an error (a traceback), or make it dead after the
-        last attempt. Returns False, and changes nothing, when the worker does not hold the job."""
+        """Put a job back into the queue after an error, or make it dead after the last attempt.
+
+        ``error`` is the traceback. Returns False and changes nothing if the worker does not hold
+        the job.
+        """
         with self._database.write() as connection:
             job = select_held(connection, job_id, worker)
             if job is None:
@@ -198,29 +203,31 @@ class JobQueue:
         return True
 
     def reclaim_expired(self) -> int:
-        """Take back every expired lease; return how many. ``lease`` does this as well."""
+        """Take back all expired leases, and return their number. ``lease`` does this as well."""
         with self._database.write() as connection:
             return self._expire(connection, "lease_until <= ?", (self._clock(),))
 
     def reclaim_worker(self, worker: str) -> int:
-        """Take back all leases of a worker that is known to have ended; return how many."""
+        """Take back all leases of a worker that has ended, and return their number."""
         with self._database.write() as connection:
             return self._expire(connection, "worker = ?", (worker,))
 
     def outcomes(self, after: int) -> list[Outcome]:
-        """The jobs that ended after the one with cursor ``after`` (0: all), in order."""
+        """Return the jobs that ended after the one with cursor ``after`` (0: all), in order."""
         with self._database.read() as connection:
             return select_outcomes(connection, after)
 
     def ended(self, after: int, limit: int, admitted: bool = False) -> list[EndedJob]:
-        """The first ``limit`` jobs that ended after the one with cursor ``after``, with all that is
-        known of them; with ``admitted`` only the admitted ones. Their images are the pool's files.
+        """Return the first ``limit`` jobs that ended after the one with cursor ``after``, with all
+        that is known of them. With ``admitted`` return only admitted ones.
+
+        The images of their samples are the files of the pool.
         """
         with self._database.read() as connection:
             return select_ended(connection, self._pool.images, after, limit, admitted)
 
     def _room(self, connection: sqlite3.Connection) -> int:
-        """How many jobs can be queued now."""
+        """Return the number of jobs that can be queued now. It may be below 0."""
         tallies = dict(
             connection.execute(
                 "SELECT name, count FROM tallies "
@@ -233,7 +240,8 @@ class JobQueue:
         return self._limit - tallies.get("job/queued", 0) - tallies.get("job/leased", 0)
 
     def _parent(self, connection: sqlite3.Connection, sample_id: str) -> tuple[int, int] | None:
-        """Row numbers of the parent and of its seed; None when it may not have more children."""
+        """Return the row numbers of the parent and of its seed, None if it may not have more
+        children. Raises InputError when the pool has no such sample."""
         row = connection.execute(
             "SELECT number, root, depth, t.state FROM samples JOIN standing t USING (number) "
             "WHERE id = ?",
@@ -271,7 +279,7 @@ class JobQueue:
         job_id: str,
         result: Admitted | Rejected,
     ) -> Admitted | Rejected | None:
-        """The result after ``recheck``; None when the worker does not hold the job."""
+        """Return the result after ``recheck``, None if the worker does not hold the job."""
         job = select_held(connection, job_id, worker)
         if job is None:
             return None
@@ -291,7 +299,8 @@ class JobQueue:
         result: Admitted | Rejected | None,
         row: tuple[str, str],
     ) -> bool:
-        """End one job. ``row`` is the digest of the stored image and the packed sample."""
+        """End one job, and return whether it was ended. ``row`` is the digest of the stored image
+        and the packed sample."""
         job = select_held(connection, job_id, worker)
         if job is None or result is None:
             return False
@@ -307,6 +316,7 @@ class JobQueue:
         return True
 
     def _expire(self, connection: sqlite3.Connection, which: str, values: tuple) -> int:
+        """Take back the leases that fulfil the SQL condition ``which``, and return their number."""
         rows = connection.execute(
             f"SELECT number, attempts, worker FROM jobs WHERE state = 'leased' AND {which}", values
         ).fetchall()
@@ -319,6 +329,7 @@ class JobQueue:
     def _give_back(
         self, connection: sqlite3.Connection, number: int, attempts: int, error: str
     ) -> None:
+        """Put a job back into the queue, or make it dead after the last attempt."""
         if attempts >= self._max_attempts:
             end_job(connection, number, "dead", error=error)
             return

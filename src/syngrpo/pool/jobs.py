@@ -1,8 +1,9 @@
 """Synthesis jobs: the plain data that trainer, queue and workers exchange, and their table.
 
-A trainer submits a ``JobRequest``; a worker leases it as a ``Job`` and hands in ``Admitted`` or
-``Rejected``; the trainer learns of it from an ``Outcome``, another pool from an ``EndedJob``. The
-functions below read and write the table ``jobs`` inside a transaction of the caller.
+A trainer submits a ``JobRequest``. A worker leases it as a ``Job``, and hands in ``Admitted`` or
+``Rejected``. Then the trainer gets an ``Outcome``, and another pool that mirrors this one gets an
+``EndedJob``. The functions below read and write the table ``jobs`` inside a transaction of the
+caller.
 """
 
 from __future__ import annotations
@@ -33,20 +34,20 @@ class JobRequest:
     description: str
     seed: int
     generator: str
-    """Fingerprint of the generator that is to paint."""
+    """Fingerprint of the generator that shall paint."""
     policy_version: int | None = None
     response: str | None = None
 
     @property
     def id(self) -> str:
-        """sha256 of the first four fields, hexadecimal."""
+        """The sha256 of the first four fields, hexadecimal."""
         key = json.dumps([self.parent_id, self.description, self.seed, self.generator])
         return hashlib.sha256(key.encode()).hexdigest()
 
 
 @dataclass(frozen=True)
 class Job:
-    """A job that a worker has leased. ``attempts`` counts the lease of this worker, too."""
+    """A job that a worker has leased. ``attempts`` includes this lease."""
 
     id: str
     parent_id: str
@@ -79,8 +80,8 @@ class Admitted:
 
 @dataclass(frozen=True)
 class Rejected:
-    """The result of a job whose image the gate refused: the name of the check that failed, and
-    every score by name."""
+    """The result of a job whose image the gate rejected: the name of the check that failed, and
+    the gate's scores by name."""
 
     reason: str
     scores: dict[str, float]
@@ -88,10 +89,11 @@ class Rejected:
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a job ended, in short.
+    """How a job ended, for the trainer.
 
     ``cursor`` numbers the ended jobs of a pool from 1 in the order in which they ended.
-    ``reason`` is the gate's for a rejected job, the last line of the error for a dead one.
+    ``reason`` is the gate's reason for a rejected job, and the last line of the error for a dead
+    job.
     """
 
     cursor: int
@@ -105,7 +107,8 @@ class Outcome:
 class EndedJob:
     """How a job ended, with everything that another pool needs to record it as well.
 
-    ``error`` is the traceback of the last failed attempt; ``sample`` that of an admitted job.
+    ``error`` is the traceback of the last failed attempt. ``sample`` is the new sample of an
+    admitted job.
     """
 
     cursor: int
@@ -119,7 +122,8 @@ class EndedJob:
 
 
 class JobRow(NamedTuple):
-    """Row numbers of a leased job, of its parent and of its parent's seed; attempts so far."""
+    """The row numbers of a leased job, of its parent and of the parent's seed, and the number of
+    attempts so far."""
 
     number: int
     parent: int
@@ -139,7 +143,7 @@ def select_held(connection: sqlite3.Connection, job_id: str, worker: str) -> Job
 
 
 def job_exists(connection: sqlite3.Connection, job_id: str) -> bool:
-    """Whether the pool has a job with this id, in whatever state."""
+    """Return whether the pool has a job with this id, in any state."""
     return connection.execute("SELECT 1 FROM jobs WHERE id = ?", (job_id,)).fetchone() is not None
 
 
@@ -164,8 +168,8 @@ def end_job(
     scores: str | None = None,
     error: str | None = None,
 ) -> None:
-    """Give the job with this row number its final state and the next cursor. ``scores`` is JSON;
-    an ``error`` of None keeps the one recorded before."""
+    """Set the final state and the next cursor of the job with this row number. ``scores`` is JSON.
+    If ``error`` is None, the error recorded before stays."""
     connection.execute(
         "UPDATE jobs SET state = ?, reason = ?, scores = ?, error = COALESCE(?, error), "
         "worker = NULL, lease_until = NULL, "
@@ -188,7 +192,7 @@ def check_descent(connection: sqlite3.Connection, sample: Sample, parent: int) -
 
 
 def select_outcomes(connection: sqlite3.Connection, after: int) -> list[Outcome]:
-    """The jobs that ended after the one with cursor ``after``, in the order of their cursors."""
+    """Return the jobs that ended after the one with cursor ``after``, in the order of cursors."""
     rows = connection.execute(
         "SELECT j.cursor, j.id, j.state, s.id, j.reason, j.error "
         "FROM jobs j LEFT JOIN samples s ON s.job = j.id "
@@ -204,8 +208,8 @@ def select_outcomes(connection: sqlite3.Connection, after: int) -> list[Outcome]
 def select_ended(
     connection: sqlite3.Connection, images: ImageFiles, after: int, limit: int, admitted: bool
 ) -> list[EndedJob]:
-    """The first ``limit`` jobs that ended after the one with cursor ``after``, in order; with
-    ``admitted`` only those whose sample was admitted."""
+    """Return the first ``limit`` jobs that ended after the one with cursor ``after``, in order.
+    With ``admitted`` return only those whose sample was admitted."""
     which = "AND j.state = 'admitted' " if admitted else ""
     rows = connection.execute(
         "SELECT j.id, j.cursor, p.id, j.description, j.seed, j.generator, j.policy_version, "

@@ -1,7 +1,7 @@
-"""Records the ended jobs of another pool in this one.
+"""Copies ended jobs and their samples from another pool into this one.
 
-A run that shares a data server with others keeps a pool of its own: the server's pool holds the
-jobs while they are worked on, and the trainer copies what ended from there.
+A run that uses a data server has a pool of its own. The server's pool holds its open jobs;
+``data_server.server_sink`` fetches those that have ended and calls ``mirror``.
 """
 
 from __future__ import annotations
@@ -16,17 +16,17 @@ from syngrpo.pool.stored_samples import insert_sample, pack
 
 
 def mirrored_up_to(pool: Pool, source: str) -> int:
-    """The cursor, in the pool named ``source``, of the last job recorded here; 0 for none."""
+    """Return the cursor, in the pool named ``source``, of the last job recorded here; 0 for
+    none."""
     with pool.database.read() as connection:
         return _cursor(connection, source)
 
 
 def mirror(pool: Pool, source: str, jobs: Sequence[EndedJob]) -> int:
-    """Record jobs that ended in the pool named ``source``, with their samples; return how many
-    were new.
+    """Record jobs that ended in the pool named ``source``, with their samples, in one transaction.
 
-    One transaction. Safe to repeat: a job that is recorded already is left out, and so is a job
-    whose parent is not in this pool. The jobs get cursors of this pool.
+    Return how many were new. A job that is recorded already is left out, so that this may be
+    repeated; so is a job whose parent is not in this pool. The jobs get cursors of this pool.
     """
     samples = [job.sample for job in jobs if job.sample is not None]
     with pool.adding(samples) as digests:
@@ -47,8 +47,8 @@ def mirror(pool: Pool, source: str, jobs: Sequence[EndedJob]) -> int:
 
 
 def _record(connection: sqlite3.Connection, job: EndedJob, row: tuple[str, str] | None) -> bool:
-    """Record one job; ``row`` is the digest of the stored image and the packed sample of an
-    admitted one. Return False, and change nothing, when its parent is not in this pool."""
+    """Record one job. ``row`` is the digest of the stored image and the packed sample, for an
+    admitted job. Return False and change nothing if its parent is not in this pool."""
     parent = connection.execute(
         "SELECT number, root FROM samples JOIN standing USING (number) WHERE id = ?",
         (job.request.parent_id,),

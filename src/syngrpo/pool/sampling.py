@@ -1,23 +1,24 @@
-"""Which samples the next batch holds: the rules of a draw, and the options that set them.
+"""The rules by which the samples of a batch are drawn, and the options of these rules.
 
-The places of a batch are first shared out among the datasets of the run (``share_places``);
-synthetic samples belong to the dataset of their seed. A dataset with fewer samples than places
-leaves the rest to the others. Each dataset then fills its places in this order:
+The places of a batch are first divided among the datasets of the run (``share_places``). Synthetic
+samples belong to the dataset of their seed. If a dataset has fewer samples than places, the others
+get the rest. Each dataset then fills its places in this order:
 
-1. its share of synthetic samples: unmeasured ones first, oldest admitted first, because the reward
-   of their descriptions waits for their first visit; then measured ones at random, weighted by
-   diversity;
-2. its share of seeds: ``seed_coverage`` of them the least visited ones, at random among equals; the
-   others at random, weighted by diversity;
-3. seeds in place of missing synthetic samples, and the reverse.
+1. its share of synthetic samples: first unmeasured ones, in the order of admission, because the
+   reward of their descriptions waits for their first visit; then measured ones at random, weighted
+   by diversity;
+2. its share of seeds: a part of ``seed_coverage`` are the least visited ones, at random among
+   equals; the others are drawn at random, weighted by diversity;
+3. seeds in place of missing synthetic samples, and synthetic samples in place of missing seeds.
 
-The diversity weight is ``diversity_floor`` plus the average of a sample's mean D and its last D:
-the mean is steadier than one measurement, the last tells what the present policy finds. A seed that
+The diversity weight is ``diversity_floor`` plus the average of a sample's mean D and its last D.
+The mean has less noise than one measurement, and the last D belongs to a recent policy. A seed that
 was never measured counts as D = 1.
 
-No sample comes twice in a draw. At most one member of a family (a seed and its descendants) comes
-in a draw while its dataset has enough families, and no sample of ``avoid`` comes while the dataset
-has enough others. These two rules are given up in that order, each only for the places still open.
+No sample is drawn twice in a batch. At most one member of a family (a seed and its descendants) is
+drawn as long as its dataset has enough families, and no sample of ``avoid`` as long as the dataset
+has enough others. If places are still open, the first of these two rules is dropped for them, then
+also the second.
 
 ``draw_index`` applies these rules to the samples of a pool.
 """
@@ -33,45 +34,45 @@ import numpy as np
 from syngrpo.options import option
 from syngrpo.sample import InputError
 
-_HALVINGS_PER_VISIT = 20.0  # so that of a million seeds the one unvisited is as likely as the rest
+_HALVINGS_PER_VISIT = 20.0  # 2^20: one unvisited seed is as likely as a million others together
 
 
 @dataclass(frozen=True)
 class SamplingPolicy:
-    """How batches are drawn from the pool, and when synthetic samples retire. Seeds never retire.
+    """The section ``pool``: how batches are drawn, and when synthetic samples retire.
 
-    A share of a batch that is not a whole number of samples is rounded at random. With
-    ``seed_coverage`` 1 seeds come in shuffled epochs, as in plain GRPO. ``max_children`` limits the
-    active synthetic samples plus open jobs in the family of one seed: when a child retires, another
-    can be made. Jobs beyond ``max_unmeasured`` are dropped, because their rewards would come too
-    late to be used.
+    Seeds never retire. A share of a batch that is not a whole number of samples is rounded up or
+    down at random. With ``seed_coverage`` 1 seeds are drawn in shuffled epochs, as in plain GRPO.
+    ``max_children`` limits the number of active synthetic samples and open jobs in the family of
+    one seed; when a child retires, another can be made. Jobs beyond ``max_unmeasured`` are dropped,
+    because their rewards would come too late to be used.
     """
 
     synthetic_ratio: float = option(0.5, "share of synthetic samples in a batch", ge=0, le=1)
     seed_coverage: float = option(
-        0.5, "share of a batch's seeds that is drawn by least visits", ge=0, le=1
+        0.5, "share of a batch's seeds for which the least visited ones are drawn", ge=0, le=1
     )
     diversity_floor: float = option(
-        0.05, "drawing weight of a sample without any diversity", ge=1e-6, le=1
+        0.05, "drawing weight of a sample with diversity 0", ge=1e-6, le=1
     )
     max_depth: int = option(
-        1, "generations of synthetic samples; 1: only seeds have children", ge=0
+        1, "generations of synthetic samples; 1: images are painted from seeds only", ge=0
     )
-    max_children: int = option(8, "active descendants of one seed", ge=0)
+    max_children: int = option(8, "largest number of active synthetic samples from one seed", ge=0)
     max_visits: int = option(8, "visits after which a synthetic sample retires", ge=1)
     max_unmeasured: int | None = option(
         None,
-        "synthetic samples that wait for their first visit; with more, new jobs are dropped; null: "
-        "as many as are drawn in four steps",
+        "largest number of synthetic samples that were not trained on yet; above it new jobs are "
+        "dropped; null: as many as are drawn in four steps",
         ge=1,
     )
     retire_below: float = option(
         0.05, "mean diversity below which a synthetic sample retires", ge=0, le=1
     )
-    retire_after: int = option(2, "visits before a sample can retire for that", ge=1)
+    retire_after: int = option(2, "visits after which retire_below applies", ge=1)
 
     def retires(self, visits: int, diversity_mean: float) -> str | None:
-        """The reason why a synthetic sample with these measurements retires, or None."""
+        """Return why a synthetic sample with these measurements retires, None if it does not."""
         if visits >= self.max_visits:
             return f"visited {visits} times"
         if visits >= self.retire_after and diversity_mean < self.retire_below:
@@ -89,13 +90,13 @@ STANDING = np.dtype(
         ("last", "f4"),
     ]
 )
-"""What a draw knows of a sample: the row number of its seed, its depth, whether it is active, its
-visits, and its mean and last diversity."""
+"""The properties of a sample that a draw uses: the row number of its seed, its depth, whether it is
+active, its visits, and its mean and last diversity."""
 
 
 def drawable(rows: np.ndarray, policy: SamplingPolicy) -> np.ndarray:
-    """Which samples may be drawn: bool (n,) for STANDING (n,). They are active and within the
-    limits of the policy."""
+    """Return which samples may be drawn, bool (n,) for STANDING (n,): those that are active and
+    within the limits of the policy."""
     retired = (rows["visits"] >= policy.max_visits) | (
         (rows["visits"] >= policy.retire_after) & (rows["mean"] < policy.retire_below)
     )
@@ -104,22 +105,24 @@ def drawable(rows: np.ndarray, policy: SamplingPolicy) -> np.ndarray:
 
 
 def diversity_weights(rows: np.ndarray, policy: SamplingPolicy) -> np.ndarray:
-    """The diversity weight of each sample: float (n,) > 0 for STANDING (n,)."""
+    """Return the diversity weight of each sample: float (n,) > 0 for STANDING (n,)."""
     measured = (rows["mean"].astype(float) + rows["last"]) / 2
     return policy.diversity_floor + np.where(rows["visits"] > 0, measured, 1.0)
 
 
 def coverage_weights(visits: np.ndarray, least: int) -> np.ndarray:
-    """Weights float (n,) that prefer the least visited seeds: each visit above ``least`` makes a
-    seed a million times less likely. Powers of two, so that rounding does not depend on
-    ``least``."""
+    """Return weights float (n,) that prefer the least visited seeds.
+
+    Each visit above ``least`` makes a seed a million times less likely. The weights are powers of
+    two, so that rounding errors do not depend on ``least``.
+    """
     return np.exp2(-_HALVINGS_PER_VISIT * np.clip(visits - least, 0, 50))
 
 
 def dataset_weights(given: Mapping[str, float | None]) -> dict[str, float]:
-    """The drawing weights of datasets by name, from those that the user gave.
+    """Return the drawing weights of datasets by name, from the weights that the user gave.
 
-    Where the user gave none the result is empty, and datasets are drawn in proportion to their
+    If the user gave none, the result is empty, and datasets are drawn in proportion to their
     numbers of seeds. Otherwise a dataset without a weight gets 1. Raises InputError for a weight
     that is not a finite number above 0.
     """
@@ -135,15 +138,14 @@ def systematic_shares(count: int, weights: np.ndarray, offset: float) -> np.ndar
     """Divide ``count`` places by weights float (n,), ≥ 0 and not all 0, into whole shares int (n,).
 
     Every share is count·w/Σw rounded down or up. Its mean over an ``offset`` uniform in [0, 1) is
-    exactly count·w/Σw, also where there are fewer places than weights. The share of weight 0 is 0.
+    exactly count·w/Σw, also if there are fewer places than weights. The share of weight 0 is 0.
 
-    Systematic resampling (Kitagawa 1996, Monte Carlo filter and smoother, appendix): an evenly
-    spaced comb, shifted by the offset, is laid over the cumulated weights.
+    This is systematic resampling (Kitagawa 1996, Monte Carlo filter and smoother, appendix): it
+    counts how many of evenly spaced points, shifted by the offset, fall on each of the cumulated
+    weights.
     """
-    edges = np.cumsum(
-        weights / weights.max()
-    )  # scaled, so that the sum is not too small to divide by
-    before = np.ceil(edges * (count / edges[-1]) - offset)  # teeth left of each edge
+    edges = np.cumsum(weights / weights.max())  # scaled: a tiny sum could not be divided by
+    before = np.ceil(edges * (count / edges[-1]) - offset)  # points below each edge
     before[edges == edges[-1]] = count
     return np.diff(np.clip(before, 0, count), prepend=0).astype(np.int64)
 
@@ -154,8 +156,8 @@ def share_places(
     """Divide up to ``count`` places by weights float (n,) into shares int (n,), each at most its
     ``capacity`` int (n,).
 
-    What exceeds the capacity of one goes to the others, by their weights. The shares add up to less
-    than ``count`` only when all those with a weight are at their capacity.
+    Places above the capacity of one share go to the others, by their weights. The shares add up to
+    less than ``count`` only if all that have a weight are at their capacity.
     """
     shares = np.zeros(len(weights), np.int64)
     while (missing := count - int(shares.sum())) > 0:
@@ -169,5 +171,5 @@ def share_places(
 
 
 def round_at_random(share: float, rng: np.random.Generator) -> int:
-    """Round ``share`` ≥ 0 down or up at random, so that the mean of the result is ``share``."""
+    """Return ``share`` ≥ 0, rounded down or up at random so that the mean result is ``share``."""
     return int(np.floor(share + rng.random()))

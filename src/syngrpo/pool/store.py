@@ -1,8 +1,8 @@
-"""The evolving training set: seed and synthetic samples, their measurements and their lineage.
+"""The pool: seed and synthetic samples, their measurements and their lineage.
 
-A pool is a directory on a local disk with one SQLite database in WAL mode and image files named by
-their content. Any number of processes can have it open at the same time. Samples are never deleted;
-they retire, or are quarantined when their image cannot be read.
+A pool is a directory on a local disk. It holds a SQLite database in WAL mode, and image files named
+by their content. Any number of processes can have it open at the same time. Samples are never
+deleted: they retire, or are quarantined if their image cannot be read.
 """
 
 from __future__ import annotations
@@ -91,7 +91,8 @@ class Pool:
         return pool
 
     def backup(self, path: Path) -> None:
-        """Write the exact state to one file. Images are left out, because they never change."""
+        """Write the exact state of the database to one file. Images are left out, because they
+        never change."""
         self.database.backup(path)
 
     def close(self) -> None:
@@ -99,11 +100,11 @@ class Pool:
         self.database.close()
 
     def add_seeds(self, samples: Iterable[Sample]) -> int:
-        """Add the seeds that the pool does not have yet; return how many were added. Images are
-        copied, not decoded.
+        """Add the seeds that the pool does not have yet. Return how many were added.
 
-        Raises InputError for a sample with a parent, for an id that the pool has with other
-        content, and for an image file that cannot be read. Batches of samples before it stay added.
+        Images are copied and not decoded. Raises InputError for a sample with a parent, for an id
+        that the pool has with other content, and for an image file that cannot be read. Samples
+        that were added before the error stay in the pool.
         """
         added = 0
         waiting = iter(samples)
@@ -121,7 +122,7 @@ class Pool:
         """Store the images of samples and yield their digests. The caller commits the rows that
         refer to them inside the block.
 
-        So no row refers to a missing file. A file that got no row is removed when the pool is
+        So a row never refers to a missing file. A file without a row is removed when the pool is
         opened the next time.
         """
         ids = json.dumps([sample.id for sample in samples])
@@ -138,13 +139,14 @@ class Pool:
     ) -> list[PoolSample]:
         """Draw the samples of a batch, in random order, by the rules of ``syngrpo.pool.sampling``.
 
-        ``avoid``: ids of samples that come only when nothing else is left, for example those drawn
-        and not yet observed. ``weights``: in which proportion datasets are drawn, by name; a
-        dataset that is not named is not drawn. None or empty: by their numbers of seeds.
+        ``avoid``: ids of samples that are drawn only if no others are left, for example those drawn
+        before and not yet observed. ``weights``: the proportions in which datasets are drawn, by
+        name; a dataset that is not named is not drawn. With None or an empty mapping datasets are
+        drawn in proportion to their numbers of seeds.
 
-        The result depends on the state of the pool and the arguments alone. The pool changes only
-        when the image file of a drawn sample is missing: that sample is quarantined, logged, and
-        the batch drawn again. Raises InputError when there are fewer than ``count`` samples.
+        The result depends only on the state of the pool and the arguments. If the image file of a
+        drawn sample is missing, that sample is quarantined, a warning is logged, and the batch is
+        drawn again. Raises InputError when there are fewer than ``count`` samples.
         """
         while True:
             with self.database.read() as connection:
@@ -169,12 +171,12 @@ class Pool:
     def observe(
         self, observations: Iterable[Observation], policy: SamplingPolicy | None = None
     ) -> None:
-        """Record visits, all or none. Safe to repeat: the same sample, step and policy version
-        count once.
+        """Record visits, all or none. The same sample, step and policy version count only once, so
+        that a call may be repeated.
 
-        With a policy, observed synthetic samples retire by its rules (a draw with that policy
-        leaves such samples out in any case). Raises InputError for an unknown sample and for a
-        value outside [0, 1].
+        If a ``policy`` is given, observed synthetic samples retire by its rules. (A draw with that
+        policy leaves such samples out in any case.) Raises InputError for an unknown sample and
+        for a value outside [0, 1].
         """
         with self.database.write() as connection:
             changed = next_change(connection)
@@ -186,7 +188,7 @@ class Pool:
                 _observe(connection, number, observation, changed, policy)
 
     def quarantine(self, sample_id: str, reason: str) -> None:
-        """Exclude a sample from further draws, for example because its image does not decode."""
+        """Exclude a sample from further draws, for example because its image cannot be decoded."""
         with self.database.write() as connection:
             number = _number(connection, self.directory, sample_id)
             connection.execute(
@@ -197,7 +199,7 @@ class Pool:
         _log.warning("sample %s is quarantined: %s", sample_id, reason)
 
     def get(self, sample_id: str) -> Sample:
-        """One sample in whatever state; its image is the pool's file.
+        """Return one sample, in any state. Its image is the pool's file.
 
         Raises InputError when the pool has no such sample.
         """
@@ -208,13 +210,13 @@ class Pool:
         return found[0].sample
 
     def children(self, sample_id: str) -> list[PoolSample]:
-        """The synthetic samples painted from this sample, in whatever state, oldest first."""
+        """Return the synthetic samples painted from this sample, in any state, oldest first."""
         with self.database.read() as connection:
             return select_samples(connection, self.images, "p.id = ?", (sample_id,))
 
     def lineage(self, sample_id: str, prompt: str | None = None) -> Lineage:
-        """Where a sample in whatever state comes from. ``prompt`` is the generator's, which only
-        the sample's own columns have.
+        """Return the lineage of a sample, in any state. ``prompt`` is the generator's prompt, which
+        is only in the sample's columns.
 
         Raises InputError when the pool has no such sample.
         """
@@ -244,14 +246,14 @@ class Pool:
         )
 
     def ancestry(self, sample_id: str) -> list[Sample]:
-        """The sample, its parent, and so on up to the seed."""
+        """Return the sample, its parent, and so on up to the seed."""
         line = [self.get(sample_id)]
         while line[-1].parent is not None:
             line.append(self.get(line[-1].parent))
         return line
 
     def observations(self, sample_id: str) -> list[Observation]:
-        """The visits of a sample, in the order in which they were recorded."""
+        """Return the visits of a sample, in the order in which they were recorded."""
         with self.database.read() as connection:
             number = _number(connection, self.directory, sample_id)
             rows = connection.execute(
@@ -266,7 +268,8 @@ class Pool:
         kind: Literal["seed", "synthetic"],
         state: Literal["active", "retired", "quarantined"] = "active",
     ) -> Iterator[PoolSample]:
-        """All samples of a kind and state, oldest first; a few at a time are in memory."""
+        """Yield all samples of a kind and state, oldest first. Only a few are in memory at a
+        time."""
         last = 0
         descent = "s.parent IS NULL" if kind == "seed" else "s.parent IS NOT NULL"
         where = f"{descent} AND t.state = ? AND s.number > ? AND s.number <= ?"
@@ -280,13 +283,16 @@ class Pool:
             last += _BATCH
 
     def stats(self) -> PoolStats:
-        """Counts of samples and jobs. The cost does not depend on the size of the pool."""
+        """Return counts of samples and jobs. The time does not depend on the size of the pool."""
         with self.database.read() as connection:
             tallies = dict(connection.execute("SELECT name, count FROM tallies").fetchall())
         return stats_from_tallies(tallies)
 
     def _referenced(self, digests: list[str]) -> set[str]:
-        """Reads the whole table. Called only for images of processes that were killed."""
+        """Return those of these digests to which a row refers.
+
+        This reads the whole table. It is only called for images of processes that were killed.
+        """
         return self._digests("image", json.dumps(digests))
 
     def _digests(self, column: str, values: str) -> set[str]:
@@ -295,11 +301,11 @@ class Pool:
             return {digest for (digest,) in connection.execute(query, (values,)).fetchall()}
 
     def _refreshed(self, connection: sqlite3.Connection, policy: SamplingPolicy) -> DrawIndex:
-        """The index of this policy, brought up to date."""
+        """Return the index of this policy, updated from the table ``standing``."""
         if self._index is None or self._index.policy != policy:
             self._index = DrawIndex(policy)
-        # The first time all rows are read, in the order of the table; later SQLite looks up the
-        # changed rows by its index on "changed". The plus signs keep it from choosing otherwise.
+        # The first time read all rows in the order of the table. Later look up the changed rows by
+        # the index on "changed". The plus signs make SQLite choose these query plans.
         column, order = ("changed", "+number") if self._index.cursor else ("+changed", "number")
         changes = connection.execute(
             "SELECT number, dataset, root, depth, state = 'active', visits, "
@@ -336,7 +342,7 @@ def _observe(
     changed: int,
     policy: SamplingPolicy | None,
 ) -> None:
-    """Record one visit of the sample with this row number, and let the sample retire if it is due.
+    """Record one visit of the sample with this row number. Retire the sample if the policy says so.
     ``changed`` is the number of the write transaction."""
     recorded = connection.execute(
         "INSERT INTO observations (sample, step, policy_version, diversity, accuracy) "

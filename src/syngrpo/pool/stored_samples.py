@@ -1,7 +1,7 @@
-"""Samples as the pool stores them: what it knows of each, and the rows of the database.
+"""Samples as the pool stores them, and the measurements of them.
 
-``Pool`` hands out ``PoolSample`` and ``PoolStats`` and takes in ``Observation``. The functions
-below turn a sample into JSON and back without loss, and read and write the tables ``samples`` and
+``Pool`` returns ``PoolSample`` and ``PoolStats``, and records ``Observation``. The functions below
+convert a sample to JSON and back without loss, and read and write the tables ``samples`` and
 ``standing`` inside a transaction of the caller.
 """
 
@@ -19,7 +19,8 @@ from syngrpo.sample import EncodedImage, InputError, LabelledObject, Sample
 
 JOB_STATES = ("queued", "leased", "admitted", "rejected", "dead")
 _TUPLE = "__tuple__"
-"""Marks a tuple in JSON, which has arrays only; a task's ground truth may hold tuples and lists."""
+"""The key that marks a tuple in JSON, which has only arrays. A task's ground truth may hold both
+tuples and lists."""
 
 
 class SampleIdTaken(InputError):  # noqa: N818
@@ -28,11 +29,11 @@ class SampleIdTaken(InputError):  # noqa: N818
 
 @dataclass(frozen=True)
 class PoolSample:
-    """A sample and what the pool knew of it when it was read.
+    """A sample, with its measurements at the time when it was read.
 
-    ``visits`` counts how often it was trained on; ``diversity_mean`` is the mean response diversity
-    of these visits, None before the first. ``job_id`` is the job that made a synthetic sample, None
-    for a seed.
+    ``visits`` is the number of times that it was trained on; ``diversity_mean`` is the mean
+    response diversity of these visits, None before the first. ``job_id`` is the id of the job that
+    made a synthetic sample, None for a seed.
     """
 
     sample: Sample
@@ -55,7 +56,7 @@ class Observation:
 
 @dataclass(frozen=True)
 class PoolStats:
-    """Counts over everything the pool ever held; seed + synthetic = active + retired + quarantined.
+    """Counts of all samples and jobs; seed + synthetic = active + retired + quarantined.
 
     ``unmeasured``: active synthetic samples without a visit. ``depth_mean``: mean depth of the
     active samples, where a seed has depth 0. ``jobs``: number of jobs by state (queued, leased,
@@ -74,7 +75,7 @@ class PoolStats:
 
 
 def stats_from_tallies(tallies: dict[str, int]) -> PoolStats:
-    """The statistics, from the counts that the triggers of the database keep by name."""
+    """Return the statistics from the counts that the triggers of the database keep by name."""
 
     def total(*names: str) -> int:
         return sum(tallies.get(name, 0) for name in names)
@@ -105,7 +106,7 @@ def stats_from_tallies(tallies: dict[str, int]) -> PoolStats:
 
 
 def pack(sample: Sample) -> str:
-    """Everything of a sample but id, parent, dataset and image bytes, as JSON text.
+    """Return a sample as JSON text, without its id, parent, dataset and image bytes.
 
     Raises InputError when the answer or a column is not plain data (None, bool, int, finite float,
     str, list, tuple, dict with str keys).
@@ -122,7 +123,7 @@ def pack(sample: Sample) -> str:
 
 
 def sample_fields(sample: Sample) -> dict[str, Any]:
-    """Everything of a sample but id, parent, dataset and image bytes, as JSON data."""
+    """Return a sample as JSON data, without its id, parent, dataset and image bytes."""
     body = {
         "task": sample.task,
         "size": [sample.image.width, sample.image.height],
@@ -144,7 +145,7 @@ def sample_fields(sample: Sample) -> dict[str, Any]:
 def unpack(
     body: str, sample_id: str, image: Path, parent: str | None, depth: int, dataset: str
 ) -> Sample:
-    """The sample that ``pack`` was given, with the file ``image`` of the pool as its image."""
+    """Return the sample from the text that ``pack`` made. The file ``image`` is its image."""
     fields = json.loads(body)
     width, height = fields["size"]
     file = EncodedImage(width=width, height=height, path=image)
@@ -159,7 +160,7 @@ def sample_from_fields(
     depth: int,
     dataset: str,
 ) -> Sample:
-    """The reverse of ``sample_fields``.
+    """Return the sample from the data that ``sample_fields`` returned.
 
     Raises InputError when a column uses the key that marks tuples for something else.
     """
@@ -210,9 +211,9 @@ def _from_json(value: Any) -> Any:
 
 
 def add_seed(connection: sqlite3.Connection, sample: Sample, image: str) -> bool:
-    """Add a seed unless the pool has it; return True when it was added.
+    """Add a seed unless the pool has it already. Return whether it was added.
 
-    Raises SampleIdTaken when the pool has a sample with this id but with other content or of
+    Raises SampleIdTaken when the pool has a sample with this id, but with other content or in
     another dataset.
     """
     body = pack(sample)
@@ -247,9 +248,12 @@ def insert_sample(
     parent: tuple[int, int] | None = None,
     job: str | None = None,
 ) -> None:
-    """Add an active sample. ``image`` is the digest of its stored image, ``body`` what ``pack``
-    returned. ``parent`` holds the row numbers of the parent and of the parent's seed; a child gets
-    the dataset of that seed. ``job`` is the id of the job that made it."""
+    """Add an active sample.
+
+    ``image`` is the digest of its stored image, ``body`` the text that ``pack`` returned.
+    ``parent`` holds the row numbers of the parent and of the parent's seed; a child gets the
+    dataset of that seed. ``job`` is the id of the job that made the sample.
+    """
     added = connection.execute(
         "INSERT INTO samples (id, parent, job, image, body, created) VALUES (?, ?, ?, ?, ?, ?)",
         (sample.id, parent and parent[0], job, image, body, time.time()),
@@ -265,7 +269,7 @@ def insert_sample(
 
 
 def _dataset(connection: sqlite3.Connection, name: str) -> int:
-    """The number of the dataset with this name; a new name is added."""
+    """Return the number of the dataset with this name. Add the dataset if it is new."""
     connection.execute("INSERT INTO datasets (name) VALUES (?) ON CONFLICT DO NOTHING", (name,))
     row = connection.execute("SELECT number FROM datasets WHERE name = ?", (name,)).fetchone()
     return row[0]
@@ -277,8 +281,8 @@ def _dataset_of(connection: sqlite3.Connection, number: int | None) -> int:
 
 
 def next_change(connection: sqlite3.Connection) -> int:
-    """The value of ``standing.changed`` for the rows that this write transaction changes. It is
-    higher than any value that a reader can have seen."""
+    """Return the value of ``standing.changed`` for the rows that this write transaction changes. It
+    is higher than all values that a reader can have read."""
     return connection.execute("SELECT COALESCE(MAX(changed), 0) + 1 FROM standing").fetchone()[0]
 
 
@@ -292,7 +296,7 @@ LEFT JOIN samples p ON p.number = s.parent
 def select_samples(
     connection: sqlite3.Connection, images: ImageFiles, where: str, values: tuple[Any, ...]
 ) -> list[PoolSample]:
-    """The samples that fulfil the SQL condition ``where`` with its ``values``, oldest first.
+    """Return the samples that fulfil the SQL condition ``where`` with its ``values``, oldest first.
 
     The condition may name the tables ``s`` (samples), ``t`` (standing), ``d`` (datasets) and ``p``
     (the parent's row of samples).

@@ -1,11 +1,11 @@
 """What the data server, the rollout server and their clients have in common.
 
-- Every server: ``listening`` opens its socket, ``bearer_token`` checks who may use it, ``refusals``
-  answers requests that it refuses.
-- Every client: ``http_client`` sends requests to a server and repeats them until it answers.
+- For servers: ``listening`` opens the socket, ``bearer_token`` checks the token of a request, and
+  ``refusals`` answers requests that are refused.
+- For clients: ``http_client`` sends requests to a server and repeats them until it answers.
 - ``supervision`` starts worker processes and replaces those that die.
-- ``atomic_files`` writes files and directories that are complete or absent, ``devices`` reads the
-  name of a torch device, ``wording`` counts things in messages. All other folders use these, too.
+- For all folders: ``atomic_files`` writes files and directories that are complete or absent,
+  ``devices`` reads the name of a torch device, ``wording`` writes numbers of things in messages.
 
-Nothing here knows of samples, pools or models. Each module can be read by itself.
+Nothing here uses samples, pools or models. Each module can be read by itself.
 """

@@ -1,7 +1,7 @@
-"""Writing files and directories that are either complete or absent, whatever kills the process.
+"""Writes files and directories that are either complete or absent, even if the process is killed.
 
-Everything is written under a temporary name in the same folder and then renamed. A full disk is
-reported as DiskFull, an InputError.
+Everything is written under a temporary name in the same folder and then renamed. A full disk raises
+DiskFull, which is an InputError.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from syngrpo.sample import InputError
 _UNFINISHED = ".unfinished-"
 _MEGABYTE = 1_000_000
 _NOTHING_FREE = 64_000
+"""A disk with fewer free bytes than this is full."""
 
 
 class DiskFull(InputError):  # noqa: N818
@@ -26,12 +27,12 @@ class DiskFull(InputError):  # noqa: N818
 
 @contextmanager
 def atomic_file(target: Path, *, durable: bool = False) -> Iterator[Path]:
-    """Yield the path of a temporary file beside ``target``, which the caller writes. On leaving,
-    it is renamed to ``target``, replacing an existing file.
+    """Yield the path of a temporary file beside ``target``, which the caller writes. At the end of
+    the block the file is renamed to ``target`` and replaces an existing file.
 
-    ``durable``: the content is synced to the disk before the rename, and the rename after it, so
-    that the file also survives a loss of power. On an error the temporary file is removed and
-    ``target`` stays as it was. Folders are created. Raises DiskFull when there is no room.
+    ``durable``: sync the content to the disk before the rename, and the folder after it, so that
+    the file also survives a loss of power. On an error the temporary file is removed and ``target``
+    stays as it was. Missing folders are created. Raises DiskFull when there is no room.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     temporary = _beside(target)
@@ -62,13 +63,14 @@ def atomic_write(target: Path, content: str | bytes, *, durable: bool = False) -
 def atomic_directory(
     target: Path, expected_bytes: int = 0, *, durable: bool = True
 ) -> Iterator[Path]:
-    """Yield an empty temporary directory beside ``target``, which the caller fills. On leaving, it
-    is renamed to ``target``, replacing an existing directory.
+    """Yield an empty temporary directory beside ``target``, which the caller fills. At the end of
+    the block it is renamed to ``target`` and replaces an existing directory.
 
-    ``durable``: every file is synced to the disk before the rename. On an error the temporary
-    directory is removed and ``target`` stays as it was; a killed process leaves the temporary
-    directory (see ``remove_unfinished``). A full disk becomes DiskFull, which says how much is
-    free and how much was needed: the bytes written so far, or ``expected_bytes`` if that is more.
+    ``durable``: sync every file to the disk before the rename. On an error the temporary directory
+    is removed and ``target`` stays as it was. A killed process leaves the temporary directory
+    behind (see ``remove_unfinished``). Raises DiskFull when there is no room; its message says how
+    many bytes are free and how many were needed: those written so far, or ``expected_bytes`` if
+    that is more.
     """
     temporary = _beside(target)
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -88,7 +90,8 @@ def atomic_directory(
 
 
 def remove_unfinished(directory: Path) -> None:
-    """Remove what killed processes left in ``directory``. No other process may be writing there."""
+    """Remove the temporary files that killed processes left in ``directory``. No other process may
+    write there at the same time."""
     for path in directory.glob(f"{_UNFINISHED}*"):
         if path.is_dir():
             shutil.rmtree(path)
@@ -97,17 +100,17 @@ def remove_unfinished(directory: Path) -> None:
 
 
 def remove_directory(directory: Path) -> None:
-    """Delete a directory so that a crash half-way leaves no partial one under its name."""
+    """Delete a directory. A crash in between leaves no partial directory under its name."""
     condemned = directory.parent / f"{_UNFINISHED}removed-{directory.name}"
     directory.rename(condemned)
     shutil.rmtree(condemned)
 
 
 def is_disk_full(error: BaseException, directory: Path) -> bool:
-    """Whether ``error`` comes from a full disk or an exhausted quota.
+    """Return whether ``error`` comes from a full disk or an exhausted quota.
 
-    Libraries wrap the operating system's error (torch), keep only its text (safetensors), or lose
-    it; in the last case the free space of the disk decides.
+    Some libraries wrap the operating system's error, others raise one of their own without its
+    number. In the second case the disk counts as full if it has almost no free space.
     """
     if not isinstance(error, Exception):
         return False
@@ -117,15 +120,13 @@ def is_disk_full(error: BaseException, directory: Path) -> bool:
         seen.add(id(cause))
         if isinstance(cause, OSError) and cause.errno in (errno.ENOSPC, errno.EDQUOT):
             return True
-        if "No space left on device" in str(cause):
-            return True
         cause = cause.__cause__ or cause.__context__
     return shutil.disk_usage(directory).free < _NOTHING_FREE
 
 
 def disk_full_error(path: Path, needed_bytes: int) -> DiskFull:
-    """The error for the user. Call it after the partial output has been removed, because its
-    message says how much space is free."""
+    """Return the error for the user. Call this after the partial output has been removed, because
+    the message says how much space is free."""
     free = shutil.disk_usage(path.parent).free
     return DiskFull(
         f"the disk is full: writing {path} needs more than {needed_bytes / _MEGABYTE:.1f} MB, "
@@ -151,7 +152,7 @@ def flush(path: Path) -> None:
 
 
 def tree_size(directory: Path) -> int:
-    """Bytes of all files below ``directory``; 0 if it does not exist."""
+    """Return the bytes of all files below ``directory``, 0 if it does not exist."""
     return sum(path.stat().st_size for path in directory.rglob("*") if path.is_file())
 
 

@@ -1,6 +1,6 @@
-"""The bearer token of a server: reading it from a file, and checking the header of a request.
+"""The bearer token of a server: reads it from a file, and checks the header of a request.
 
-A server that only its own host can reach needs no token; any other one must have one.
+A server that only its own host can reach needs no token. Any other server must have one.
 """
 
 from __future__ import annotations
@@ -38,7 +38,8 @@ def require_token_beyond_loopback(host: str, token: str | None) -> None:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether only this host can reach the address. False for every name but ``localhost``."""
+    """Return whether only this host can reach the address. Return False for every name but
+    ``localhost``."""
     if host == "localhost":
         return True
     try:
@@ -51,7 +52,7 @@ def refusal(token: str, header: bytes | None) -> tuple[int, str] | None:
     """Check the value of an ``Authorization`` header. Return the status and the message of the
     refusal, None when the token is right.
 
-    The comparison takes the same time wherever the first difference is.
+    The time of the comparison does not depend on where the first difference is.
     """
     scheme, _, given = (header or b"").partition(b" ")
     if scheme.lower() != b"bearer" or not given.strip():

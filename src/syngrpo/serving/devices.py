@@ -1,4 +1,4 @@
-"""Reading the name of a torch device, such as ``cuda:1``, that the user gave."""
+"""Reads the name of a torch device that the user gave, such as ``cuda:1``."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ if TYPE_CHECKING:
 
 
 def parse_device(name: str, key: str = "device") -> torch.device:
-    """Return the device called ``name``: ``cpu``, ``cuda``, ``cuda:1``, …; ``auto`` is this host's
-    accelerator, or the CPU where it has none.
+    """Return the device with this name: ``cpu``, ``cuda``, ``cuda:1``, …; ``auto`` is the
+    accelerator of this host, or the CPU if it has none.
 
-    ``key`` is what the user set and what messages call it. Raises InputError when there is no such
-    device or this host cannot use it.
+    ``key`` is the option that messages name. Raises InputError when there is no such device or this
+    host cannot use it.
     """
     import torch
 

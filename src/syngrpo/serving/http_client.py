@@ -1,8 +1,8 @@
-"""HTTP requests to one of our servers, and repeating them until the server answers.
+"""Sends HTTP requests to one of our servers, and repeats them until the server answers.
 
-``HttpClient`` sends single requests and turns everything that goes wrong into a typed error:
-``Unavailable`` when the same request may succeed later, InputError when the user has to act.
-``call_until_available`` repeats a call that raised Unavailable, with pauses that grow.
+``HttpClient`` sends single requests and turns every failure into a typed error: ``Unavailable``
+when the same request may succeed later, InputError when the user has to act.
+``call_until_available`` repeats a call that raised Unavailable, with growing pauses.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ _FIRST_PAUSE_S = 0.25
 
 
 class Unavailable(Exception):  # noqa: N818
-    """The server cannot be reached, or is too busy, now. The same request may succeed later."""
+    """The server cannot be reached now, or is too busy. The same request may succeed later."""
 
 
 class Stopped(Exception):  # noqa: N818
@@ -48,7 +48,7 @@ class Stopped(Exception):  # noqa: N818
 
 @dataclass(frozen=True)
 class ServerAddress:
-    """Where a server is: ``http://host:port``, and the token that it asks for."""
+    """The URL of a server (``http://host:port``), and the token that it asks for."""
 
     url: str
     token: str | None = field(default=None, repr=False)
@@ -63,10 +63,10 @@ def check_url(url: str) -> None:
 class HttpClient:
     """Sends requests to one server over connections that stay open. Threads may share it.
 
-    ``name`` is what messages call the server, ``key`` the option that holds its address, ``check``
-    what the user should look at when the answers are not such a server's. ``answer_s`` is how many
-    seconds an answer may take. ``later`` are statuses that become Unavailable, ``refusals`` those
-    that become another exception than InputError.
+    In messages ``name`` is the name of the server, ``key`` the option that holds its address, and
+    ``check`` what the user should check when another kind of server answers. ``answer_s`` is the
+    number of seconds that an answer may take. The statuses in ``later`` raise Unavailable, those in
+    ``refusals`` the exception given there, and all other errors raise InputError.
     """
 
     def __init__(
@@ -82,7 +82,7 @@ class HttpClient:
         transport: httpx.HTTPTransport | None = None,
     ) -> None:
         """Raises InputError when the address is not a URL."""
-        # Imported here because it takes long, and workers beside their pool do not need it.
+        # Imported here because it takes long, and workers that use a pool directly do not need it.
         import httpx
 
         self.url = server.url.rstrip("/")
@@ -102,10 +102,10 @@ class HttpClient:
             raise InputError(f"{key} {server.url}: {error}; write http://host:port") from None
 
     def request(self, method: str, path: str, **options: Any) -> httpx.Response:
-        """Send one request and return the successful answer. ``options`` are httpx's.
+        """Send one request and return the successful answer. ``options`` are those of httpx.
 
-        Raises Unavailable when there is no answer, or one with a status of ``later``; for other
-        statuses the exception that ``refusals`` names, or InputError.
+        Raises Unavailable when there is no answer or its status is in ``later``. For another status
+        it raises the exception that ``refusals`` names, or InputError.
         """
         import httpx
 
@@ -143,9 +143,9 @@ def call_until_available(
     """Call ``call`` until it does not raise Unavailable, and return its result.
 
     The pauses between attempts double up to ``longest_pause_s`` seconds. The first failure is
-    logged, followed by ``meanwhile`` ("trying again"), and so is the first answer after one, by
-    the name of the ``server``. Raises the last Unavailable ``patience_s`` seconds after the first
-    failure, and Stopped when ``stopping`` is set during a pause.
+    logged, followed by the text ``meanwhile`` ("trying again"). The first success after it is
+    logged with the name of the ``server``. Raises the last Unavailable ``patience_s`` seconds after
+    the first failure, and Stopped when ``stopping`` is set during a pause.
     """
     growing = wait_exponential(multiplier=_FIRST_PAUSE_S, max=longest_pause_s)
     give_up_at: float | None = None  # None: no attempt has failed yet

@@ -1,4 +1,4 @@
-"""The address of a server: opening the socket that it listens on, and writing it as a URL."""
+"""Opens the socket that a server listens on, and writes its address as a URL."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ import socket
 from syngrpo.sample import InputError
 
 GRACE_S = 5
-"""Seconds that requests may still take when a server is told to stop."""
+"""Seconds that running requests may take after a server was told to stop."""
 _WAITING = 128
-"""Connections that the system keeps until the server accepts them."""
+"""Number of connections that the system keeps until the server accepts them."""
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """Open a socket that clients can connect to; port 0 is any free one.
+    """Open a socket that clients can connect to. Port 0 means any free port.
 
     Raises InputError when the address is in use or not one of this host.
     """

@@ -1,4 +1,5 @@
-"""How a server refuses a request: an HTTP status and one line of JSON, ``{"error": "…"}``."""
+"""Answers requests that a server refuses: an HTTP status and one line of JSON, ``{"error":
+"…"}``."""
 
 from __future__ import annotations
 
@@ -9,12 +10,13 @@ from starlette.responses import JSONResponse
 log = logging.getLogger(__name__)
 
 _LONGEST = 500
+"""Number of characters after which a message is cut off."""
 
 
 class Refused(Exception):  # noqa: N818
-    """A request that is answered with ``status`` and one line, and changes nothing.
+    """The request is refused and changes nothing. The answer has this ``status`` and one line.
 
-    ``retry_after``: seconds after which the same request may succeed.
+    ``retry_after``: seconds after which the same request may succeed, None if it never will.
     """
 
     def __init__(self, status: int, message: str, retry_after: int | None = None) -> None:

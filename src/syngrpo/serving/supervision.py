@@ -1,8 +1,8 @@
-"""Keeping a number of workers running: starting them, replacing those that die, stopping them.
+"""Keeps a number of workers running: starts them, replaces those that die, and stops them.
 
-``Supervisor`` does this for every kind of worker in a thread of its own. A kind of worker is a
-class with the methods of ``Supervised``: ``WorkerProcess`` here is a process of this host; the data
-server has another for actors of a Ray cluster.
+``Supervisor`` does this in a thread, for any class of workers that has the methods of
+``Supervised``. ``WorkerProcess`` here is a process of this host; ``data_server.ray_workers`` has
+actors of a Ray cluster.
 """
 
 from __future__ import annotations
@@ -22,33 +22,34 @@ log = logging.getLogger(__name__)
 _LOOK_S = 0.1
 """Seconds between two looks at the workers."""
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.5, 30.0
-"""Seconds until a dead worker is replaced: the first, doubled with every further death."""
+"""Seconds until a dead worker is replaced. The pause doubles with every further death in a row, up
+to the longest one."""
 _SETTLED_S = 60.0
-"""A worker that lived for so many seconds is replaced after the first pause again."""
+"""After a worker that ran for this many seconds, the pause is the first one again."""
 
 
 class Supervised(Protocol):
-    """A worker that runs."""
+    """A worker that was started."""
 
     @property
     def name(self) -> str:
-        """What messages call it."""
+        """The name of the worker in messages."""
         ...
 
     def ending(self) -> str | None:
-        """How the worker ended, for the log; None while it runs."""
+        """Return how the worker ended, for the log; None while it runs."""
         ...
 
     def problem(self) -> str | None:
-        """The line that a dead worker left for the user, if any."""
+        """Return the line that a dead worker left for the user, None if it left none."""
         ...
 
     def finish_soon(self) -> None:
-        """Ask the worker to end after its current job. Returns at once."""
+        """Ask the worker to end after its current job. Does not wait for it."""
         ...
 
     def wait(self, seconds: float) -> None:
-        """Wait until the worker has ended, at most so long."""
+        """Wait until the worker has ended, at most this many seconds."""
         ...
 
     def kill(self) -> None:
@@ -61,20 +62,20 @@ W = TypeVar("W", bound=Supervised)
 
 @dataclass(eq=False)
 class _Place(Generic[W]):
-    """The place of one worker, or of its replacement. Times are of the monotonic clock."""
+    """The place of one worker, or of its replacement. Times are those of the monotonic clock."""
 
     worker: W | None = None
     started: float = 0.0
     deaths: int = 0
-    """Deaths in a row, without a worker that lived for ``_SETTLED_S``."""
+    """Number of deaths in a row. A worker that ran for ``_SETTLED_S`` ends the row."""
     not_before: float = 0.0
-    """When the next worker may start."""
+    """The time at which the next worker may start."""
 
 
 class Supervisor(Generic[W]):
     """Keeps ``count`` workers running until it is stopped.
 
-    ``start_worker`` starts one; its argument is the number of its place, from 0.
+    ``start_worker`` starts one worker. Its argument is the number of the worker's place, from 0.
     """
 
     def __init__(self, start_worker: Callable[[int], W], count: int) -> None:
@@ -83,7 +84,7 @@ class Supervisor(Generic[W]):
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
         self.restarts = 0
-        """How many dead workers were found."""
+        """Number of dead workers that were found."""
         self.problem: str | None = None
         """The last line that a dying worker left for the user."""
 
@@ -96,12 +97,12 @@ class Supervisor(Generic[W]):
         self._thread.start()
 
     def stop_soon(self) -> None:
-        """Ask every worker to end after its current job; ``stop`` waits for them. May be called
-        from a signal handler."""
+        """Ask every worker to end after its current job. ``stop`` waits for them. This may be
+        called from a signal handler."""
         self._stopping.set()
 
     def stop(self, timeout_s: float = 10.0) -> None:
-        """Let every worker finish its job, and kill those that take more than ``timeout_s``."""
+        """Let every worker finish its job. Kill those that take more than ``timeout_s`` seconds."""
         self._stopping.set()
         if self._thread is not None:
             self._thread.join()
@@ -113,7 +114,7 @@ class Supervisor(Generic[W]):
         self._places = [_Place() for _ in self._places]
 
     def workers(self) -> list[W]:
-        """The workers that were started and not yet found dead."""
+        """Return the workers that were started and not yet found dead."""
         return [place.worker for place in self._places if place.worker is not None]
 
     def __enter__(self) -> Self:
@@ -140,6 +141,7 @@ class Supervisor(Generic[W]):
             worker.finish_soon()
 
     def _look_after(self, number: int) -> None:
+        """Note if the worker at this place has ended, and start the next one when it is time."""
         place, now = self._places[number], time.monotonic()
         if place.worker is None:
             if now >= place.not_before:
@@ -160,8 +162,9 @@ class Supervisor(Generic[W]):
 class WorkerProcess:
     """A worker in a process of this host. SIGTERM asks it to end after its current job.
 
-    The process calls ``main(*arguments, parent, problems)``: the process id of this process, and
-    the sending end of a pipe for a line that says why the worker cannot go on.
+    The process calls ``main(*arguments, parent, problems)``. ``parent`` is the process id of this
+    process, ``problems`` the sending end of a pipe for a line that says why the worker cannot go
+    on.
     """
 
     def __init__(self, main: Callable[..., None], arguments: Sequence[Any]) -> None:

@@ -1,4 +1,4 @@
-"""Counting things in messages: "1 image", "3 images", "2 boxes"."""
+"""Writes numbers of things in messages: "1 image", "3 images", "2 boxes"."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def _plural(noun: str) -> str:
 
 @cache
 def _inflect() -> engine:
-    # Imported here because it takes a second, and a command that reports no number needs it not.
+    # Imported here because it takes a second, and most commands do not need it.
     from inflect import engine
 
     return engine()

@@ -159,7 +159,7 @@ class _Run:
                     self._evaluate(trainer, progress)
         with self.processes.whole(policy) as whole:
             if self.processes.is_main:
-                with atomic_directory(self.run.final) as target:
+                with atomic_directory(self.run.final, whole.saved_bytes) as target:
                     whole.save(target)
 
     def _prepare_directory(self, last: Checkpoint | None) -> None:
