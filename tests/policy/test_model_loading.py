@@ -62,9 +62,9 @@ def test_a_disk_without_room_for_the_weights_is_full(
     usage = SimpleNamespace(free=policy.saved_bytes - 1)
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)
     final = tmp_path / "final"
-    with pytest.raises(DiskFull, match="the disk is full"):
-        with atomic_directory(final, policy.saved_bytes) as target:
-            policy.save(target)
+    writing = atomic_directory(final, policy.saved_bytes)
+    with pytest.raises(DiskFull, match="the disk is full"), writing as target:
+        policy.save(target)
     assert not any(tmp_path.iterdir())
     usage.free += 1
     policy.save(final)
