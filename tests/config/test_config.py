@@ -337,6 +337,34 @@ def test_explain_says_what_a_key_means() -> None:
     assert any("steps" in key.name for key in explain("synthesis.options"))
     with pytest.raises(InputError, match=r"did you mean trainer\.steps"):
         explain("trainer.step")
+
+
+@pytest.mark.parametrize(
+    ("key", "kind"),
+    [
+        ("data.rewards.0.use", "text"),
+        ("data.train.0.split", "train | test | ood | dev | broad (rooms)"),
+        ("evaluation.sets.ood.path", "list of path"),
+        ("evaluation.sets.N.count", "whole number, at least 1 (rooms)"),
+        ("synthesis.judges.more.1.options", "mapping"),
+        ("synthesis.options.url", "text (http)"),
+    ],
+)
+def test_explain_finds_keys_inside_lists_and_of_extensions(key: str, kind: str) -> None:
+    found = explain(key)
+    assert {one.name for one in found} == {key} and kind in {one.kind for one in found}
+    assert {one.name for one in explain(key.rpartition(".")[0])} > {key}
+
+
+@pytest.mark.parametrize(
+    "key", ["", ".", "pool.", "1", "data.rewards.use", "data.train.rooms", "model.path.x"]
+)
+def test_explain_refuses_what_is_no_key(key: str) -> None:
+    with pytest.raises(InputError, match="there is no key"):
+        explain(key)
+
+
+def test_all_keys_are_listed() -> None:
     assert {"model.path", "pool.max_depth", "synthesis.gate.min_change"} <= {
         key.name for key in defaults()
     }

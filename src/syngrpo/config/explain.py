@@ -14,10 +14,12 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from pydantic import TypeAdapter
 
-from syngrpo.config.validation import CHECKS, default_of, dotted_keys, section_at
+from syngrpo.config.validation import CHECKS, default_of, dotted_keys, section_at, type_at
 from syngrpo.formats import FORMATS
+from syngrpo.formats.source import Source
 from syngrpo.method import METHODS
-from syngrpo.options import alternatives
+from syngrpo.method.base import MethodOptions
+from syngrpo.options import alternatives, element_of
 from syngrpo.painting.generators import GENERATORS
 from syngrpo.painting.generators.base import Generator
 from syngrpo.sample import InputError
@@ -43,18 +45,11 @@ def explain(key: str) -> list[Key]:
     ``data.train`` are the keys of a source and those of every format; below ``synthesis.options``
     the options of every generator. Raises InputError for a key that does not exist.
     """
-    parents = [part for part in key.split(".") if part and not part.isdecimal()]
-    section = section_at(parents)
-    if section is not None:
-        return [*_keys_of(section, key), *_options_beside(parents)]
-    owner = section_at(parents[:-1])
-    found = {field.name: field for field in fields(owner)} if owner is not None else {}
-    if not parents or owner is None or parents[-1] not in found:
-        known = list(dotted_keys())
-        close = difflib.get_close_matches(key, known, n=3) or ["model", "trainer.steps"]
+    described = _described(key)
+    if not described:
+        close = difflib.get_close_matches(key, dotted_keys(), n=3) or ["model", "trainer.steps"]
         raise InputError(f"there is no key {key}; did you mean {', '.join(close)}?")
-    described = _key(found[parents[-1]], get_type_hints(owner)[parents[-1]], key)
-    return [described, *_elements(parents, get_type_hints(owner)[parents[-1]], key)]
+    return described
 
 
 def defaults() -> list[Key]:
@@ -100,34 +95,49 @@ def _below(prefix: str) -> Iterator[Key]:
             yield from _below(name)
 
 
+def _described(key: str) -> list[Key]:
+    """Return the keys of a section, or one key and what an element of its value has; [] for a key
+    that does not exist."""
+    location = key.split(".")
+    section = section_at(location)
+    if section is not None:
+        return _keys_of(section, key)
+    *parents, _ = location
+    owner, place = section_at(parents), ".".join(parents)
+    if owner is not None:
+        own = [one for one in _keys_of(owner, place) if one.name == key]
+        inside = element_of(type_at(location))
+        return [*own, *(_keys_of(inside, f"{key}.N") if is_dataclass(inside) else _extra(key))]
+    if type_at(location) is None or key in [one.name for one in _extra(place)]:
+        return [one for one in _extra(place) if one.name == key]
+    return _described(place)  # an element that is no section, such as logging.trackers.0
+
+
 def _keys_of(section: Any, prefix: str) -> list[Key]:
+    """Return the keys of a section at ``prefix``, with those that extensions add to it."""
     types = get_type_hints(section)
-    return [_key(f, types[f.name], f"{prefix}.{f.name}") for f in fields(section)]
+    own = [_key(f, types[f.name], f"{prefix}.{f.name}") for f in fields(section)]
+    if section is Source:  # its options are written beside its own keys
+        own = [key for key in own if key.name != f"{prefix}.options"]
+        return [*own, *_added(_options_of_formats(), prefix)]
+    if section is MethodOptions:
+        known = {key.name for key in own}
+        added = _added(_options_of_methods(), prefix)
+        return [*own, *(key for key in added if key.name not in known)]
+    return own
 
 
-def _elements(parents: list[str], kind: Any, key: str) -> list[Key]:
-    """Return the keys that each element of a list or mapping has if its elements are sections, and
-    the keys that formats or generators add there."""
-    inner = [one for one in get_args(kind) if is_dataclass(one)]
-    of_elements = [one for section in inner for one in _keys_of(section, f"{key}.N")]
-    return [
-        *(one for one in of_elements if one.name != f"{key}.N.options"),
-        *_options_beside(parents),
-    ]
+def _extra(key: str) -> list[Key]:
+    """Return the options of all generators for ``synthesis.options``, [] for other keys."""
+    return _added(_options_of_generators(), key) if key == "synthesis.options" else []
 
 
-def _options_beside(parents: list[str]) -> list[Key]:
-    """Return the keys that formats add to a data source, or generators to ``synthesis.options``."""
-    if parents in (["data", "train"], ["evaluation", "sets"]):
-        found, place = _options_of_formats(), f"{'.'.join(parents)}.N"
-    elif parents == ["synthesis", "options"]:
-        found, place = _options_of_generators(), "synthesis.options"
-    else:
-        return []
+def _added(found: list[tuple[str, Any]], prefix: str) -> list[Key]:
+    """Return the keys that extensions have at ``prefix``. Their kind names the extension."""
     return [
         Key(one.name, f"{one.kind} ({name})", one.default, one.description)
         for name, options in found
-        for one in _keys_of(options, place)
+        for one in _keys_of(options, prefix)
     ]
 
 

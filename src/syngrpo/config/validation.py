@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import MISSING, fields, is_dataclass, replace
 from math import ceil
-from typing import Any, get_type_hints
+from typing import Any, get_origin, get_type_hints
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
@@ -32,7 +32,7 @@ from syngrpo.painting.generators import GENERATORS, check_generator
 from syngrpo.painting.judges.panel import check_judge
 from syngrpo.policy import model_directory
 from syngrpo.policy.families import FAMILIES
-from syngrpo.rollout import check_engine
+from syngrpo.rollout import ENGINES, check_engine
 from syngrpo.sample import InputError
 from syngrpo.tasks.rewards import load_reward
 from syngrpo.workflow.run_options import RunOptions
@@ -189,7 +189,11 @@ def _check_extensions(options: RunOptions, prefix: str) -> None:
     """Load what the configuration names, before a run loads its data and its model. Raises
     InputError that begins with the key."""
     with _naming("rollout.engine", prefix):
+        ENGINES.load(options.rollout.engine_name)
+    try:
         check_engine(options.rollout)
+    except InputError as error:
+        raise InputError(f"{prefix}{error}") from None
     if options.model.family is not None:
         with _naming("model.family", prefix):
             FAMILIES.load(options.model.family)
@@ -294,12 +298,22 @@ def _suggestion(location: list[str]) -> str:
 def section_at(location: list[str]) -> Any | None:
     """Return the dataclass of the section at a location such as ["model", "lora"] or
     ["data", "rewards", "0"], or None."""
+    return _section_of(type_at(location))
+
+
+def type_at(location: list[str]) -> Any | None:
+    """Return the type of the value at a location, None where there is no key. An element of a list
+    has a number, or N for any."""
     kind: Any = RunOptions
     for name in location:
         section = _section_of(kind)
-        types = get_type_hints(section) if section is not None else {}
-        kind = types.get(name, element_of(kind))
-    return _section_of(kind)
+        if section is not None:
+            kind = get_type_hints(section).get(name)
+        elif get_origin(kind) is tuple and not name.isdecimal() and name != "N":
+            return None
+        else:
+            kind = element_of(kind)
+    return kind
 
 
 def _section_of(kind: Any) -> Any | None:

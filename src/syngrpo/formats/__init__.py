@@ -17,6 +17,7 @@ calls it. ``export.write_dataset`` writes samples in any format that can be writ
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import is_dataclass
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +49,8 @@ def _problem(name: str, found: Any) -> str | None:
     problem = no_instance(found, Format)
     if problem is None and not isinstance(getattr(found, "name", None), str):
         problem = "has no name"
+    elif problem is None and not is_dataclass(found.options):
+        problem = f"has options {found.options!r}; they are a frozen dataclass"
     return problem
 
 

@@ -16,15 +16,24 @@ calls it through ``painting.painter``. Built in are
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import is_dataclass
 from types import MappingProxyType
 from typing import Any
 
-from syngrpo.extensions import Registry, made, no_callable, no_instance
+from syngrpo.extensions import Registry, made, no_callable, no_instance, no_subclass
 from syngrpo.options import read_options, require_arguments
 from syngrpo.painting.generators.base import Generator
 from syngrpo.sample import InputError
 
 _HERE = "syngrpo.painting.generators"
+
+
+def _problem(name: str, found: Any) -> str | None:
+    options = found.Options if no_subclass(found, Generator) is None else None
+    if options is not None and not is_dataclass(options):
+        return f"has Options {options!r}; they are a frozen dataclass"
+    return no_callable(name, found)
+
 
 GENERATORS: Registry[Callable[..., Generator]] = Registry(
     "generator",
@@ -38,7 +47,7 @@ GENERATORS: Registry[Callable[..., Generator]] = Registry(
         "sdxl-inpaint": f"{_HERE}.diffusers_generator:SdxlInpaint",
         "http": f"{_HERE}.http_generator:HttpGenerator",
     },
-    problem=no_callable,
+    problem=_problem,
 )
 
 NO_OPTIONS: Mapping[str, Any] = MappingProxyType({})
