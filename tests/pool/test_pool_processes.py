@@ -28,7 +28,7 @@ POLICY = SamplingPolicy(max_children=10_000, max_unmeasured=100_000)
 def work(directory: Path, name: str, jobs: int) -> None:
     """Leases and ends jobs until all are done; says how many it ended."""
     pool = Pool.open(directory)
-    queue = JobQueue(pool, limit=1000, lease_s=60, max_attempts=3, policy=POLICY)
+    queue = JobQueue(pool, limit=1000, lease_s=60, max_attempts=3, sampling=POLICY)
     ended = 0
     while sum(pool.stats().jobs[state] for state in ("admitted", "rejected", "dead")) < jobs:
         for job in queue.lease(name, 3):
@@ -45,7 +45,7 @@ def test_workers_and_trainer_share_the_queue_without_loss_or_double(tmp_path: Pa
     jobs, seeds = 240, 12
     pool = Pool.open(tmp_path)
     pool.add_seeds(seed(n) for n in range(seeds))
-    queue = JobQueue(pool, limit=1000, lease_s=60, max_attempts=3, policy=POLICY)
+    queue = JobQueue(pool, limit=1000, lease_s=60, max_attempts=3, sampling=POLICY)
     names = ["a", "b", "c"]
     workers = [spawn.Process(target=work, args=(tmp_path, name, jobs)) for name in names]
     for worker in workers:
@@ -76,7 +76,7 @@ def test_workers_and_trainer_share_the_queue_without_loss_or_double(tmp_path: Pa
 def churn(directory: Path, generation: int) -> None:
     """Writes everything a pool can write, for ever; notes each job id once it is accepted."""
     pool = Pool.open(directory)
-    queue = JobQueue(pool, limit=10_000, lease_s=60, max_attempts=9, policy=POLICY)
+    queue = JobQueue(pool, limit=10_000, lease_s=60, max_attempts=9, sampling=POLICY)
     rng = np.random.default_rng(generation)
     note = os.open(directory / "accepted", os.O_WRONLY | os.O_APPEND | os.O_CREAT)
     for step in itertools.count():
@@ -112,7 +112,7 @@ def test_kill_9_at_any_moment_leaves_a_whole_pool_and_loses_no_job(tmp_path: Pat
         check_consistent(tmp_path)
 
     later = JobQueue(
-        Pool.open(tmp_path), 10_000, 60, 9, policy=POLICY, clock=lambda: time.time() + 120
+        Pool.open(tmp_path), 10_000, 60, 9, sampling=POLICY, clock=lambda: time.time() + 120
     )
     while jobs := later.lease("last", 50):
         for job in jobs:
@@ -128,7 +128,7 @@ def live(directory: Path) -> None:
     """One of everything a pool writes. Run again after a crash, it completes what is missing."""
     pool = Pool.open(directory)
     pool.add_seeds([seed(1), seed(2)])
-    queue = JobQueue(pool, limit=10, lease_s=60, max_attempts=100, policy=POLICY)
+    queue = JobQueue(pool, limit=10, lease_s=60, max_attempts=100, sampling=POLICY)
     queue.reclaim_worker("w")
     queue.submit([JobRequest(f"seed-{n}", "wall", n, "x") for n in (1, 2)])
     for job in queue.lease("w", 2):

@@ -91,7 +91,7 @@ def test_a_full_queue_drops(pool: Pool) -> None:
 
 def test_jobs_are_dropped_while_too_many_samples_wait_for_a_visit(pool: Pool) -> None:
     policy = SamplingPolicy(max_unmeasured=1)
-    queue = JobQueue(pool, limit=5, lease_s=30, max_attempts=3, policy=policy)
+    queue = JobQueue(pool, limit=5, lease_s=30, max_attempts=3, sampling=policy)
     queue.submit(requests(1))
     (job,) = queue.lease("a", 1)
     queue.complete(job.id, "a", child(job))
@@ -102,7 +102,7 @@ def test_jobs_are_dropped_while_too_many_samples_wait_for_a_visit(pool: Pool) ->
 
 def test_caps_on_children_and_depth_refuse(pool: Pool) -> None:
     policy = SamplingPolicy(max_children=2, max_depth=1)
-    queue = JobQueue(pool, limit=50, lease_s=30, max_attempts=3, policy=policy)
+    queue = JobQueue(pool, limit=50, lease_s=30, max_attempts=3, sampling=policy)
     result = queue.submit(requests(3))
     assert (len(result.accepted), result.refused, result.dropped) == (2, 1, 0)
     first, second = queue.lease("a", 2)

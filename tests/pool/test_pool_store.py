@@ -23,7 +23,9 @@ from syngrpo.sample import EncodedImage, InputError, LabelledObject, Sample
 
 
 def add_child(pool: Pool, parent: str, number: int = 0) -> str:
-    queue = JobQueue(pool, limit=10, lease_s=60, max_attempts=3, policy=SamplingPolicy(max_depth=9))
+    queue = JobQueue(
+        pool, limit=10, lease_s=60, max_attempts=3, sampling=SamplingPolicy(max_depth=9)
+    )
     queue.submit([JobRequest(parent, f"a red wall {number}", number, "test")])
     (job,) = queue.lease("worker", 1)
     outcome = child(job, depth=pool.get(parent).depth + 1)

@@ -54,7 +54,7 @@ class AsyncClient:
     def __init__(
         self,
         settings: SynthesisSettings,
-        policy: SamplingPolicy,
+        sampling: SamplingPolicy,
         *,
         batch: int,
         prefetch: int = 1,
@@ -69,14 +69,14 @@ class AsyncClient:
         """
         self.fingerprint = settings.make_generator().fingerprint
         self._directory = settings.directory
-        self._policy = policy
+        self._sampling = sampling
         self._weights = weights
         self._seed = seed
         self._batch = batch
         self._stock_size = batch * prefetch
         self._pool = Pool.open(settings.directory)
         self._reader = Pool.open(settings.directory)
-        self._queue = open_queue(self._pool, settings, policy)
+        self._queue = open_queue(self._pool, settings, sampling)
         self._sink = sink if sink is not None else QueueSink(self._queue)
         with explain_disk_errors(settings.directory):
             self._spill = Spill(settings.directory / SPILL_NAME)
@@ -209,7 +209,7 @@ class AsyncClient:
         observations = [Observation(**record[of]) for record in pending.records if of in record]
         requests = [JobRequest(**record["job"]) for record in pending.records if "job" in record]
         if observations:
-            self._pool.observe(observations, self._policy)
+            self._pool.observe(observations, self._sampling)
         self._sink.send(observations, requests)
         self._counts.extend(self._sink.counts())
         self._spill.acknowledge(pending.offset)
@@ -230,7 +230,7 @@ class AsyncClient:
         avoid = {*self._unobserved, *(item.sample.id for item in before)}
         rng = np.random.default_rng([self._seed, self._fills])
         self._fills += 1
-        drawn = draw_decoded(self._pool, missing, self._policy, rng, avoid, self._weights)
+        drawn = draw_decoded(self._pool, missing, self._sampling, rng, avoid, self._weights)
         if not self._unobserved:  # else the stock will be drawn anew, with new measurements
             self._prepare([item.sample for item in drawn])
         if not self._stock_is_old:

@@ -109,7 +109,7 @@ class InlineClient:
     def __init__(
         self,
         settings: SynthesisSettings,
-        policy: SamplingPolicy,
+        sampling: SamplingPolicy,
         seed: int = 0,
         weights: Mapping[str, float] | None = None,
     ) -> None:
@@ -123,10 +123,10 @@ class InlineClient:
             self._painter = Painter(settings.make_generator(), load_judges(settings.judges))
         self.fingerprint = self._painter.fingerprint if self._painter is not None else ""
         self._pool = Pool.open(settings.directory)
-        self._queue = open_queue(self._pool, settings, policy, FOREVER_S)
+        self._queue = open_queue(self._pool, settings, sampling, FOREVER_S)
         self._queue.reclaim_worker(INLINE)  # jobs of a process that was killed
         self._source = PoolJobs(self._pool, self._queue, settings, INLINE)
-        self._policy = policy
+        self._sampling = sampling
         self._weights = weights
         self._seed = seed
         self._draws = 0
@@ -135,7 +135,7 @@ class InlineClient:
     def draw(self, count: int) -> list[PoolSample]:
         rng = np.random.default_rng([self._seed, self._draws])
         self._draws += 1
-        return draw_decoded(self._pool, count, self._policy, rng, weights=self._weights)
+        return draw_decoded(self._pool, count, self._sampling, rng, weights=self._weights)
 
     def prefetch_with(self, prepare: Callable[[Sequence[Sample]], None]) -> None:
         return
@@ -150,7 +150,7 @@ class InlineClient:
         return counts
 
     def observe(self, observations: Sequence[Observation]) -> None:
-        self._pool.observe(observations, self._policy)
+        self._pool.observe(observations, self._sampling)
 
     def outcomes(self) -> list[Outcome]:
         ended = self._queue.outcomes(self._cursor)
@@ -196,7 +196,7 @@ class DecodedImage(EncodedImage):
 def draw_decoded(
     pool: Pool,
     count: int,
-    policy: SamplingPolicy,
+    sampling: SamplingPolicy,
     rng: np.random.Generator,
     avoid: Collection[str] = (),
     weights: Mapping[str, float] | None = None,
@@ -207,7 +207,9 @@ def draw_decoded(
     Raises InputError when the pool has fewer than ``count`` samples left.
     """
     while True:
-        decoded = [_decoded(pool, drawn) for drawn in pool.draw(count, policy, rng, avoid, weights)]
+        decoded = [
+            _decoded(pool, drawn) for drawn in pool.draw(count, sampling, rng, avoid, weights)
+        ]
         readable = [drawn for drawn in decoded if drawn is not None]
         if len(readable) == count:
             return readable

@@ -30,7 +30,7 @@ SYNTHESIS = "synthesis"
 def open_queue(
     pool: Pool,
     settings: SynthesisSettings,
-    policy: SamplingPolicy | None = None,
+    sampling: SamplingPolicy | None = None,
     lease_s: float | None = None,
 ) -> JobQueue:
     """Open the pool's queue with the limits of the settings.
@@ -43,7 +43,7 @@ def open_queue(
         settings.queue_limit,
         settings.lease_s if lease_s is None else lease_s,
         settings.max_attempts,
-        policy,
+        sampling,
         recheck=NearDuplicates(settings.gate.min_distance),
     )
 

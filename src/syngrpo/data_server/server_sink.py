@@ -67,7 +67,7 @@ class ServerSink:
         server: ServerAddress,
         namespace: str,
         settings: SynthesisSettings,
-        policy: SamplingPolicy,
+        sampling: SamplingPolicy,
     ) -> None:
         """Open the pool and the outbox, and start the thread.
 
@@ -79,7 +79,7 @@ class ServerSink:
             "queue_limit": settings.queue_limit,
             "lease_s": settings.lease_s,
             "max_attempts": settings.max_attempts,
-            "policy": asdict(policy),
+            "policy": asdict(sampling),
             "thresholds": asdict(settings.gate),
             "canvas": asdict(settings.canvas),
         }

@@ -37,8 +37,8 @@ _BLOCK = 1024
 class DrawIndex:
     """All samples of a pool, by dataset. ``update`` adds what changed since the last update."""
 
-    def __init__(self, policy: SamplingPolicy) -> None:
-        self.policy = policy
+    def __init__(self, sampling: SamplingPolicy) -> None:
+        self.sampling = sampling
         self.cursor = 0
         """The highest ``standing.changed`` that the index has seen."""
         self._names: Mapping[int, str] = {}
@@ -57,7 +57,7 @@ class DrawIndex:
         for column, field in enumerate(_FIELDS, 2):
             rows[field] = table[:, column]
         for number in np.unique(table[:, 1]).astype(int).tolist():
-            dataset = self._datasets.setdefault(number, DatasetIndex(self.policy))
+            dataset = self._datasets.setdefault(number, DatasetIndex(self.sampling))
             chosen = table[:, 1] == number
             dataset.update(numbers[chosen], rows[chosen])
         self.cursor = max(self.cursor, int(table[:, -1].max()))
@@ -73,8 +73,8 @@ class DrawIndex:
 
         ``weights`` are those of ``Pool.draw``.
         """
-        policy = self.policy
-        synthetic = min(round_at_random(count * policy.synthetic_ratio, rng), count)
+        sampling = self.sampling
+        synthetic = min(round_at_random(count * sampling.synthetic_ratio, rng), count)
         numbers = sorted(self._datasets)
         datasets = [self._datasets[number] for number in numbers]
         wanted = np.array([self._weight(number, weights) for number in numbers], dtype=float)
@@ -83,7 +83,7 @@ class DrawIndex:
         # The synthetic samples are divided in proportion to the shares, so that the rounded
         # parts of a dataset add up to its rounded share.
         parts = share_places(min(synthetic, int(shares.sum())), shares.astype(float), shares, rng)
-        draw = Draw(patience=count * (policy.max_children + 1))
+        draw = Draw(patience=count * (sampling.max_children + 1))
         for dataset, share, part in zip(datasets, shares.tolist(), parts.tolist(), strict=True):
             if share:
                 dataset.take(draw, part, share - part, avoid, rng)
@@ -103,8 +103,8 @@ class DatasetIndex:
     numbers; the arrays are indexed by it.
     """
 
-    def __init__(self, policy: SamplingPolicy) -> None:
-        self.policy = policy
+    def __init__(self, sampling: SamplingPolicy) -> None:
+        self.sampling = sampling
         self.seeds = 0
         """Number of seeds, in any state."""
         self.available = 0
@@ -128,7 +128,7 @@ class DatasetIndex:
         self._count_seeds(places, -1)
         self.available -= int(self._drawable[places].sum())
         self._rows[places] = rows
-        self._drawable[places] = drawable(rows, self.policy)
+        self._drawable[places] = drawable(rows, self.sampling)
         self.available += int(self._drawable[places].sum())
         self._count_seeds(places, +1)
         self._weigh(places)
@@ -155,7 +155,7 @@ class DatasetIndex:
     def _take_seeds(self, draw: Draw, wanted: int, rng: np.random.Generator) -> int:
         if wanted == 0:
             return 0
-        covering = round_at_random(wanted * self.policy.seed_coverage, rng)
+        covering = round_at_random(wanted * self.sampling.seed_coverage, rng)
         taken = draw.weighted(self._coverage, min(covering, wanted), rng)
         return taken + draw.weighted(self._seeds, wanted - taken, rng)
 
@@ -202,7 +202,7 @@ class DatasetIndex:
         has changed."""
         rows, usable = self._rows[places], self._drawable[places]
         seed, fresh = rows["depth"] == 0, rows["visits"] == 0
-        weights = np.where(usable, diversity_weights(rows, self.policy), 0.0)
+        weights = np.where(usable, diversity_weights(rows, self.sampling), 0.0)
         self._seeds.set(places, np.where(seed, weights, 0.0))
         self._synthetic.set(places, np.where(~seed & ~fresh, weights, 0.0))
         self._unmeasured[places] = usable & ~seed & fresh

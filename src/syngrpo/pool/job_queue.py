@@ -44,8 +44,8 @@ class JobQueue:
     """The jobs of a pool.
 
     ``limit``: the largest number of jobs that are queued or leased. ``lease_s``: seconds after
-    which a lease expires if no heartbeat prolongs it. ``policy``: the limits on depth, children and
-    unmeasured samples (None: the defaults). ``clock``: returns seconds since the epoch.
+    which a lease expires if no heartbeat prolongs it. ``sampling``: the limits on depth, children
+    and unmeasured samples (None: the defaults). ``clock``: returns seconds since the epoch.
     ``recheck``: is called in the transaction that adds a sample, so it sees the children that other
     workers have added since the job was leased.
     """
@@ -56,7 +56,7 @@ class JobQueue:
         limit: int,
         lease_s: float,
         max_attempts: int,
-        policy: SamplingPolicy | None = None,
+        sampling: SamplingPolicy | None = None,
         clock: Callable[[], float] = time.time,
         recheck: Recheck | None = None,
     ) -> None:
@@ -65,7 +65,7 @@ class JobQueue:
         self._limit = limit
         self._lease_s = lease_s
         self._max_attempts = max_attempts
-        self._policy = policy or SamplingPolicy()
+        self._sampling = sampling or SamplingPolicy()
         self._clock = clock
         self._recheck = recheck
 
@@ -234,7 +234,7 @@ class JobQueue:
                 "WHERE name IN ('job/queued', 'job/leased', 'unmeasured')"
             ).fetchall()
         )
-        most = self._policy.max_unmeasured
+        most = self._sampling.max_unmeasured
         if most is not None and tallies.get("unmeasured", 0) >= most:
             return 0
         return self._limit - tallies.get("job/queued", 0) - tallies.get("job/leased", 0)
@@ -252,7 +252,7 @@ class JobQueue:
                 f"pool {self._pool.directory} has no sample {sample_id} to be the parent of a job"
             )
         number, root, depth, state = row
-        if state == "quarantined" or depth >= self._policy.max_depth:
+        if state == "quarantined" or depth >= self._sampling.max_depth:
             return None
         (children,) = connection.execute(
             "SELECT (SELECT COUNT(*) FROM standing"
@@ -261,7 +261,7 @@ class JobQueue:
             "        WHERE root = :root AND state IN ('queued', 'leased'))",
             {"root": root},
         ).fetchone()
-        return (number, root) if children < self._policy.max_children else None
+        return (number, root) if children < self._sampling.max_children else None
 
     def _has_work(self, connection: sqlite3.Connection, generator: str | None) -> bool:
         wanted = "" if generator is None else " AND generator = :generator"

@@ -94,20 +94,20 @@ STANDING = np.dtype(
 active, its visits, and its mean and last diversity."""
 
 
-def drawable(rows: np.ndarray, policy: SamplingPolicy) -> np.ndarray:
+def drawable(rows: np.ndarray, sampling: SamplingPolicy) -> np.ndarray:
     """Return which samples may be drawn, bool (n,) for STANDING (n,): those that are active and
     within the limits of the policy."""
-    retired = (rows["visits"] >= policy.max_visits) | (
-        (rows["visits"] >= policy.retire_after) & (rows["mean"] < policy.retire_below)
+    retired = (rows["visits"] >= sampling.max_visits) | (
+        (rows["visits"] >= sampling.retire_after) & (rows["mean"] < sampling.retire_below)
     )
     seed = rows["depth"] == 0
-    return rows["active"] & (seed | (~retired & (rows["depth"] <= policy.max_depth)))
+    return rows["active"] & (seed | (~retired & (rows["depth"] <= sampling.max_depth)))
 
 
-def diversity_weights(rows: np.ndarray, policy: SamplingPolicy) -> np.ndarray:
+def diversity_weights(rows: np.ndarray, sampling: SamplingPolicy) -> np.ndarray:
     """Return the diversity weight of each sample: float (n,) > 0 for STANDING (n,)."""
     measured = (rows["mean"].astype(float) + rows["last"]) / 2
-    return policy.diversity_floor + np.where(rows["visits"] > 0, measured, 1.0)
+    return sampling.diversity_floor + np.where(rows["visits"] > 0, measured, 1.0)
 
 
 def coverage_weights(visits: np.ndarray, least: int) -> np.ndarray:

@@ -132,7 +132,7 @@ class Pool:
     def draw(
         self,
         count: int,
-        policy: SamplingPolicy,
+        sampling: SamplingPolicy,
         rng: np.random.Generator,
         avoid: Collection[str] = (),
         weights: Mapping[str, float] | None = None,
@@ -150,7 +150,7 @@ class Pool:
         """
         while True:
             with self.database.read() as connection:
-                index = self._refreshed(connection, policy)
+                index = self._refreshed(connection, sampling)
                 numbers = index.draw(count, rng, _numbers(connection, avoid), weights)
                 among = "s.number IN (SELECT value FROM json_each(?))"
                 found = select_samples(
@@ -169,13 +169,13 @@ class Pool:
                 self.quarantine(sample.id, f"image file {sample.image.path} is missing or empty")
 
     def observe(
-        self, observations: Iterable[Observation], policy: SamplingPolicy | None = None
+        self, observations: Iterable[Observation], sampling: SamplingPolicy | None = None
     ) -> None:
         """Record visits, all or none. The same sample, step and policy version count only once, so
         that a call may be repeated.
 
-        If a ``policy`` is given, observed synthetic samples retire by its rules. (A draw with that
-        policy leaves such samples out in any case.) Raises InputError for an unknown sample and
+        If ``sampling`` is given, observed synthetic samples retire by its rules. (A draw with it
+        leaves such samples out in any case.) Raises InputError for an unknown sample and
         for a value outside [0, 1].
         """
         with self.database.write() as connection:
@@ -185,7 +185,7 @@ class Pool:
                     if not 0.0 <= value <= 1.0:
                         raise InputError(f"{observation} is outside 0..1")
                 number = _number(connection, self.directory, observation.sample_id)
-                _observe(connection, number, observation, changed, policy)
+                _observe(connection, number, observation, changed, sampling)
 
     def quarantine(self, sample_id: str, reason: str) -> None:
         """Exclude a sample from further draws, for example because its image cannot be decoded."""
@@ -300,10 +300,10 @@ class Pool:
         with self.database.read() as connection:
             return {digest for (digest,) in connection.execute(query, (values,)).fetchall()}
 
-    def _refreshed(self, connection: sqlite3.Connection, policy: SamplingPolicy) -> DrawIndex:
+    def _refreshed(self, connection: sqlite3.Connection, sampling: SamplingPolicy) -> DrawIndex:
         """Return the index of this policy, updated from the table ``standing``."""
-        if self._index is None or self._index.policy != policy:
-            self._index = DrawIndex(policy)
+        if self._index is None or self._index.sampling != sampling:
+            self._index = DrawIndex(sampling)
         # The first time read all rows in the order of the table. Later look up the changed rows by
         # the index on "changed". The plus signs make SQLite choose these query plans.
         column, order = ("changed", "+number") if self._index.cursor else ("+changed", "number")
@@ -340,7 +340,7 @@ def _observe(
     number: int,
     observation: Observation,
     changed: int,
-    policy: SamplingPolicy | None,
+    sampling: SamplingPolicy | None,
 ) -> None:
     """Record one visit of the sample with this row number. Retire the sample if the policy says so.
     ``changed`` is the number of the write transaction."""
@@ -367,7 +367,7 @@ def _observe(
         "WHERE number = ?",
         (visits + 1, mean, observation.diversity, changed, number),
     )
-    reason = policy.retires(visits + 1, mean) if policy is not None and depth > 0 else None
+    reason = sampling.retires(visits + 1, mean) if sampling is not None and depth > 0 else None
     if reason is not None:
         connection.execute(
             "UPDATE standing SET state = 'retired', reason = ? "

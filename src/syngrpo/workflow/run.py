@@ -216,14 +216,14 @@ class _Run:
             pool.add_seeds(self.seeds)
         synthesis, trainer = self.options.synthesis, self.options.trainer
         settings = self._synthesis_settings()
-        policy = self._method().sampling(self.options.pool)
+        sampling = self._method().sampling(self.options.pool)
         with ExitStack() as stack:
             client: DataClient
             if synthesis.mode == "async":
-                sink = self._sink(settings, policy)
+                sink = self._sink(settings, sampling)
                 client = AsyncClient(
                     settings,
-                    policy,
+                    sampling,
                     batch=trainer.groups_per_step,
                     prefetch=synthesis.prefetch,
                     seed=trainer.seed,
@@ -233,7 +233,7 @@ class _Run:
                 if sink is None:
                     stack.enter_context(LocalWorkers(settings))
             else:
-                client = InlineClient(settings, policy, seed=trainer.seed, weights=self.weights)
+                client = InlineClient(settings, sampling, seed=trainer.seed, weights=self.weights)
             stack.callback(client.close)
             yield client
 
@@ -249,14 +249,14 @@ class _Run:
         options = self.options
         return METHODS.load(options.method.name)(options.method, options.trainer.steps)
 
-    def _sink(self, settings: SynthesisSettings, policy: SamplingPolicy) -> JobSink | None:
+    def _sink(self, settings: SynthesisSettings, sampling: SamplingPolicy) -> JobSink | None:
         """Return the sink that sends jobs to the server at ``server.url``, None without a URL."""
         server = self.options.server
         if server.url is None:
             return None
         address = ServerAddress(server.url, read_token(server.token_file))
         name = server.namespace or namespace_of(self.run.path)
-        return ServerSink(address, name, settings, policy)
+        return ServerSink(address, name, settings, sampling)
 
     @contextmanager
     def _trackers(self) -> Iterator[Callable[[dict[str, Any], int], None]]:
