@@ -15,30 +15,30 @@ from syngrpo.sample import Box, RunLength
 
 
 def area(box: Box) -> float:
-    """Area in square pixels; 0 for an empty or inverted box."""
+    """Return the area in square pixels, 0 for an empty or inverted box."""
     return max(0.0, box[2] - box[0]) * max(0.0, box[3] - box[1])
 
 
 def intersection(a: Box, b: Box) -> float:
-    """Area of the overlap of two boxes in square pixels."""
+    """Return the area of the overlap of two boxes in square pixels."""
     return area((max(a[0], b[0]), max(a[1], b[1]), min(a[2], b[2]), min(a[3], b[3])))
 
 
 def iou(a: Box, b: Box) -> float:
-    """Intersection over union in [0, 1]; 0 when either box is empty."""
+    """Return intersection over union in [0, 1]; 0 if either box is empty."""
     overlap = intersection(a, b)
     union = area(a) + area(b) - overlap
     return overlap / union if overlap > 0 else 0.0
 
 
 def moved(box: Box, right: float) -> Box:
-    """The box moved to the right by so many pixels."""
+    """Return the box moved to the right by ``right`` pixels."""
     x1, y1, x2, y2 = box
     return (x1 + right, y1, x2 + right, y2)
 
 
 def clip(box: Box, width: float, height: float) -> Box:
-    """The part of the box inside an image of this size in pixels."""
+    """Return the part of the box inside an image of this size in pixels."""
     x1, y1, x2, y2 = box
     return (
         min(max(x1, 0.0), width),
@@ -86,7 +86,7 @@ def decode_mask(code: RunLength) -> np.ndarray:
 
 
 def mask_box(mask: np.ndarray) -> Box:
-    """The tight box around the true pixels of a mask bool (H, W), which must not be empty."""
+    """Return the tight box around the true pixels of a mask bool (H, W), which must not be empty."""
     rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
     return (
         float(columns[0]),
@@ -97,7 +97,7 @@ def mask_box(mask: np.ndarray) -> Box:
 
 
 def box_mask(box: Box, width: int, height: int) -> np.ndarray:
-    """A mask bool (H, W) that is true on every pixel that the box touches."""
+    """Return a mask bool (H, W) that is true on every pixel that the box touches."""
     x1, y1, x2, y2 = clip(box, width, height)
     mask = np.zeros((height, width), dtype=bool)
     mask[int(np.floor(y1)) : int(np.ceil(y2)), int(np.floor(x1)) : int(np.ceil(x2))] = True

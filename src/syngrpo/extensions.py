@@ -1,4 +1,4 @@
-"""How tasks, generators, formats and all other extensions are found.
+"""Finds tasks, generators, formats and all other extensions by their names.
 
 An extension is a class, a function or an object with a short name. Each kind has one ``Registry``,
 in the ``__init__`` of the folder that uses it. A registry knows three sorts of names:
@@ -30,8 +30,11 @@ _registries: list[Registry[Any]] = []
 
 @dataclass(frozen=True)
 class Found:
-    """One extension that a registry knows. ``target`` is ``package.module:attribute``; ``source``
-    is the distribution it comes from; ``error`` says why it cannot be loaded, None if it can."""
+    """An extension that a registry knows.
+
+    ``target`` is ``package.module:attribute``, ``source`` the distribution that it comes from.
+    ``error`` says why it cannot be loaded, None if it can.
+    """
 
     group: str
     name: str
@@ -69,7 +72,7 @@ class Registry(Generic[T]):
         _registries.append(self)
 
     def names(self) -> list[str]:
-        """All known short names, the built-in ones first."""
+        """Return all known short names, the built-in ones first."""
         return [*self._targets, *(n for n in self._installed() if n not in self._targets)]
 
     def __contains__(self, name: object) -> bool:
@@ -88,8 +91,8 @@ class Registry(Generic[T]):
     def load(self, name: str) -> T:
         """Return the extension with this short name, or import ``package.module:attribute``.
 
-        Only for names that the user wrote in the configuration or on the command line.
-        Raises InputError as ``get`` does.
+        Use this only for names that the user wrote in the configuration or on the command line,
+        because it imports any module. Raises InputError as ``get`` does.
         """
         if ":" not in name:
             return self.get(name)
@@ -107,7 +110,7 @@ class Registry(Generic[T]):
         for name in self.names():
             try:
                 yield name, self.get(name)
-            except ValueError:  # an InputError; ``syngrpo extensions`` tells it
+            except ValueError:  # an InputError, which ``syngrpo extensions`` reports
                 continue
 
     def found(self) -> Iterator[Found]:
@@ -159,7 +162,7 @@ class Registry(Generic[T]):
 
 
 def every_registry() -> list[Registry[Any]]:
-    """The registries of all folders that were imported so far."""
+    """Return the registries of all folders that were imported so far."""
     return list(_registries)
 
 

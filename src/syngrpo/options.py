@@ -1,12 +1,13 @@
-"""How an option is declared: once, by the frozen dataclass of the part that uses it.
+"""Declares options: each one once, as a field of the frozen dataclass of the part that uses it.
 
     @dataclass(frozen=True)
     class SamplingPolicy:
         synthetic_ratio: float = option(0.5, "share of synthetic samples", ge=0, le=1)
 
-The part itself uses the dataclass as it is. ``syngrpo.config`` nests these dataclasses into the
-sections of a configuration file; there the bounds are checked, and the descriptions become the
-text of ``syngrpo config explain`` and of the JSON schema.
+The part uses the dataclass itself. ``syngrpo.config`` nests these dataclasses as the sections of a
+configuration file. It checks the bounds, and prints the descriptions with ``syngrpo config explain``
+and in the JSON schema. ``read_options`` is for the options of an extension, such as a generator or
+a format, which the configuration does not know.
 """
 
 from __future__ import annotations
@@ -28,9 +29,9 @@ REQUIRED: Any = MISSING
 def option(default: Any, description: str, **bounds: Any) -> Any:
     """Declare one option as a dataclass field.
 
-    ``default``: its value when the user sets none; ``REQUIRED`` when there is none; a callable
-    (``dict``, ``list``, another options dataclass) is called for a new value each time.
-    ``description``: what it means, in plain words and with its unit.
+    ``default``: the value if the user sets none, or ``REQUIRED``. A callable (``dict``, ``list``,
+    another options dataclass) is called for a new default each time.
+    ``description``: what the option means, in plain words and with its unit.
     ``bounds``: ``ge``, ``gt``, ``le``, ``lt``, ``min_length``, ``pattern``, as pydantic names them.
     """
     metadata = {"description": description, **bounds}
@@ -53,7 +54,7 @@ def require_arguments(make: Callable[..., Any], options: Mapping[str, Any], whos
 
 
 class OptionError(InputError):
-    """An option with a wrong value. ``key`` is its name, "" when several do not go together, and
+    """An option has a wrong value. ``key`` is its name, "" if several options contradict each other;
     ``problem`` says what the value should be."""
 
     def __init__(self, key: str, problem: str, whose: str) -> None:

@@ -20,7 +20,7 @@ RunLength = dict[str, Any]
 """A COCO run-length encoded mask: ``{"size": [height, width], "counts": str}``."""
 
 MAX_PIXELS = 64_000_000
-"""Images of more pixels are refused by their header, before they are decoded."""
+"""Images with more pixels are refused when their header is read, before they are decoded."""
 
 
 class InputError(ValueError):
@@ -28,7 +28,7 @@ class InputError(ValueError):
 
 
 class ImageTooLarge(InputError):  # noqa: N818
-    """An image claims to have more pixels than are read."""
+    """An image has more pixels, by its header, than are read."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class EncodedImage:
 
     @classmethod
     def from_file(cls, path: Path) -> EncodedImage:
-        """Refer to an image file; only its header is read.
+        """Return an image that refers to a file. Only the header of the file is read.
 
         Raises InputError for a missing or unreadable image, ImageTooLarge for a huge one.
         """
@@ -63,7 +63,7 @@ class EncodedImage:
 
     @classmethod
     def from_bytes(cls, data: bytes) -> EncodedImage:
-        """Keep an image in memory; only its header is read.
+        """Return an image in memory. Only its header is read.
 
         Raises InputError when the bytes are no image, ImageTooLarge when it is a huge one.
         """
@@ -79,7 +79,7 @@ class EncodedImage:
 
     @classmethod
     def from_pixels(cls, pixels: np.ndarray) -> EncodedImage:
-        """Encode RGB pixels uint8 (H, W, 3) as PNG."""
+        """Return an image in memory, made by encoding RGB pixels uint8 (H, W, 3) as PNG."""
         buffer = io.BytesIO()
         Image.fromarray(pixels).save(buffer, format="PNG", compress_level=3)
         height, width = pixels.shape[:2]
@@ -102,7 +102,7 @@ class EncodedImage:
             with Image.open(io.BytesIO(self.read())) as image:
                 return np.asarray(image.convert("RGB"))
         except (OSError, SyntaxError, ValueError) as error:
-            # For an unknown format PIL's message names an object in memory, which helps nobody.
+            # For an unknown format PIL's message names only an object in memory.
             unknown = isinstance(error, UnidentifiedImageError)
             reason = "it is in no known format" if unknown else error
             raise InputError(f"image {where} cannot be decoded ({reason}); replace it") from None
@@ -121,7 +121,7 @@ def _refuse_huge(width: int, height: int, where: str) -> None:
 
 @dataclass(frozen=True)
 class LabelledObject:
-    """One labelled object: class name, box, and, if known, its mask of the size of the image."""
+    """One labelled object: its class name, its box, and, if known, a mask as large as the image."""
 
     label: str
     box: Box
@@ -134,9 +134,10 @@ class Sample:
 
     ``task``: the name of its task. ``answer``: the ground truth in the form of that task; boxes in
     it are in original pixels. ``parent``: the id of the sample it was painted from, None for a seed
-    sample. ``description``: the text it was painted from, None for a seed. ``depth``: the number of
-    paintings between it and its seed. ``columns``: extra columns of the user's data, handed to
-    custom rewards. ``dataset``: the name of the data source of the run, for a child its parent's.
+    sample. ``description``: the text it was painted from, None for a seed. ``depth``: 0 for a seed,
+    else one more than the depth of its parent. ``columns``: extra columns of the user's data, which
+    custom rewards get. ``dataset``: the name of its data source in the run; a child has its
+    parent's.
     """
 
     id: str
