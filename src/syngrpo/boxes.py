@@ -86,7 +86,7 @@ def decode_mask(code: RunLength) -> np.ndarray:
 
 
 def mask_box(mask: np.ndarray) -> Box:
-    """Return the tight box around the true pixels of a mask bool (H, W), which must not be empty."""
+    """Return the tight box around the true pixels of a mask bool (H, W). It must not be empty."""
     rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
     return (
         float(columns[0]),

@@ -46,11 +46,11 @@ class Found:
 class Registry(Generic[T]):
     """All extensions of one kind, such as the tasks.
 
-    ``kind`` is what messages call one ("task"), ``group`` the entry point group, ``builtin`` the
-    table of built-in ones: name → ``package.module:attribute``. With ``instances`` the extension
-    is an object: a class is called without arguments. ``problem`` is called with the name and the
-    extension, and says in a few words why it is none of this kind ("is no subclass of …"), None if
-    it is one.
+    ``kind`` is the word for one of them in messages ("task"), ``group`` the entry point group,
+    ``builtin`` the table of built-in ones: name → ``package.module:attribute``. With ``instances``
+    the extensions are objects, so an imported class is called without arguments. ``problem`` is
+    called with the name and the extension. It returns a few words that say why the extension is not
+    of this kind ("is no subclass of …"), or None if it is.
     """
 
     def __init__(

@@ -5,9 +5,9 @@
         synthetic_ratio: float = option(0.5, "share of synthetic samples", ge=0, le=1)
 
 The part uses the dataclass itself. ``syngrpo.config`` nests these dataclasses as the sections of a
-configuration file. It checks the bounds, and prints the descriptions with ``syngrpo config explain``
-and in the JSON schema. ``read_options`` is for the options of an extension, such as a generator or
-a format, which the configuration does not know.
+configuration file and checks the bounds; ``syngrpo config explain`` and the JSON schema show the
+descriptions. ``read_options`` and ``require_arguments`` check the options of an extension, such as
+a generator, which the configuration does not know.
 """
 
 from __future__ import annotations
@@ -54,8 +54,8 @@ def require_arguments(make: Callable[..., Any], options: Mapping[str, Any], whos
 
 
 class OptionError(InputError):
-    """An option has a wrong value. ``key`` is its name, "" if several options contradict each other;
-    ``problem`` says what the value should be."""
+    """An option has a wrong value. ``key`` is its name, "" if several options contradict each
+    other; ``problem`` says what the value should be."""
 
     def __init__(self, key: str, problem: str, whose: str) -> None:
         super().__init__(f"option {key} of {whose}: {problem}" if key else f"{whose}: {problem}")
@@ -63,11 +63,11 @@ class OptionError(InputError):
 
 
 def read_options(kind: type[T], values: Mapping[str, Any], whose: str) -> T:
-    """Return an options dataclass from plain values, as a configuration or a command line has them.
+    """Check plain values and return them as the options dataclass ``kind``.
 
-    For options of an extension, which ``syngrpo.config`` does not know. ``whose`` says in messages
-    what the options belong to: "generator 'http'". Raises InputError for an unknown key, and
-    OptionError for a missing one and a value of the wrong type or out of bounds.
+    ``whose`` says in messages what the options belong to, such as "generator 'http'". Raises
+    InputError for an unknown key, and OptionError for a missing key and for a value of the wrong
+    type or out of bounds.
     """
     from pydantic import ConfigDict, TypeAdapter, ValidationError  # not needed by every worker
 
