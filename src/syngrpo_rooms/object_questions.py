@@ -183,7 +183,8 @@ def _gap(a: PlacedThing, b: PlacedThing) -> float:
 
 
 def _stands_on(thing: PlacedThing, anchor: PlacedThing) -> bool | None:
-    """Whether the foot of a thing rests on the top of a table. Things stand on tables only."""
+    """Return whether the foot of a thing rests on the top of a table, None where it is neither
+    clearly so nor clearly not, and for things and anchors for which this is not asked."""
     if anchor.label != "table" or thing.label not in TABLE_TOP_LABELS:
         return None
     x1, y1, x2, y2 = anchor.box

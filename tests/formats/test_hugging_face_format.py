@@ -17,7 +17,7 @@ from PIL import Image
 from syngrpo.boxes import encode_mask
 from syngrpo.formats import recognised_format
 from syngrpo.formats.image_files import ImageFolder
-from syngrpo.formats.mapped_columns import OWN_FIELDS, ColumnMapping, DetectionQuestion
+from syngrpo.formats.mapped_columns import OWN_FIELDS, ColumnMapping, ClassQuestions
 from syngrpo.formats.sample_rows import row_to_sample
 from syngrpo.sample import InputError, Sample
 from syngrpo.tasks import get_task
@@ -124,7 +124,7 @@ def test_detection_with_labels_as_texts(tmp_path: Path) -> None:
 
 def test_a_split_must_be_named_when_there_are_several() -> None:
     columns = OVD_COLUMNS | {"question": "classes"}
-    with pytest.raises(InputError, match="has the splits train, test; say which with split"):
+    with pytest.raises(InputError, match="has the splits train, test; name one of them with split"):
         read(DETECTION, task="ovd", columns=columns)
     with pytest.raises(InputError, match="has no split val; it has train, test"):
         read(DETECTION, task="ovd", columns=columns, split="val")
@@ -217,7 +217,7 @@ def test_closed_questions(tmp_path: Path) -> None:
 def test_the_task_may_be_a_column(tmp_path: Path) -> None:
     path = saved(tmp_path, rec_table(task=["rec"]))
     assert read(path)[0].task == "rec"
-    with pytest.raises(InputError, match="the task is not known; say it as task"):
+    with pytest.raises(InputError, match="the task is not known; set task"):
         read(saved(tmp_path / "other", rec_table()))
 
 
@@ -230,7 +230,7 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
     "box outside": ({"answer": [[0.0, 0.0, 99.0, 9.0]]}, "leaves the 32x24 image"),
     "not a box": ({"answer": ["left"]}, "'left' is not a box"),
     "special token": ({"question": ["<|x|>"]}, "special tokens"),
-    "labels": ({"boxes": [[BOX]], "labels": [["a", "b"]]}, "do not go together"),
+    "labels": ({"boxes": [[BOX]], "labels": [["a", "b"]]}, "are not lists of equal length"),
 }
 
 
@@ -311,7 +311,7 @@ def test_no_value_of_any_column_raises_anything_but_one_line() -> None:
         wanted = rng.choice(("rec", "ovd", "isr", None))
         task = get_task(wanted) if wanted is not None else None
         try:
-            for ours in mapping.rows(row, "row", task, DetectionQuestion(["pot"], 1, 0)):
+            for ours in mapping.rows(row, "row", task, ClassQuestions(["pot"], 1, 0)):
                 row_to_sample(ours | {"image": name}, images)
                 good += 1
         except InputError as error:

@@ -81,8 +81,11 @@ def test_the_keys_of_a_source_are_its_fields_and_those_of_its_format() -> None:
         ({"path": "x", "format": "coco", "negatives": -1}, "negatives: -1 is not allowed"),
         ({"path": "x", "negatives": -1}, "negatives: -1 is not allowed"),
         ({"path": "x", "negative": 1}, "negative: unknown key; the keys of a source are path,"),
-        ({"format": "user_extensions:Dots", "path": "x"}, "path: does not go with format"),
-        ({"format": "user_extensions:Dots", "images": "x"}, "images: does not go with format"),
+        ({"format": "user_extensions:Dots", "path": "x"}, "path: format user_extensions:Dots"),
+        (
+            {"format": "user_extensions:Dots", "images": "x"},
+            "images: format user_extensions:Dots",
+        ),
         ({"format": "user_extensions:Dots", "skip": 1}, "skip: format dots has no such key"),
     ],
 )

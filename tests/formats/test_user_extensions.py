@@ -48,7 +48,7 @@ def test_a_task_of_the_configuration_is_found_by_the_name_of_its_samples() -> No
         get_task("touching")
     task = load_task(TOUCHING)
     assert isinstance(task, Touching) and get_task("touching") is load_task(TOUCHING) is task
-    with pytest.raises(InputError, match="calls itself 'rec', which is another task"):
+    with pytest.raises(InputError, match="has the name 'rec' of another task"):
         load_task("user_extensions:Impostor")
     with pytest.raises(InputError, match="cannot be imported from user_extensions:Gone"):
         load_task("user_extensions:Gone")
@@ -62,7 +62,7 @@ def test_a_task_of_an_installed_package_has_one_name(monkeypatch: pytest.MonkeyP
     assert isinstance(get_task("touching"), Touching)
     assert tasks_that_ask(["object"]) == ["rec", "touching"]
     install(monkeypatch, TASKS, "pressing", TOUCHING)
-    with pytest.raises(InputError, match="task 'pressing' calls itself 'touching'"):
+    with pytest.raises(InputError, match="task 'pressing' has the name 'touching'"):
         get_task("pressing")
     assert tasks_that_ask(["object"]) == ["rec", "touching"]
 

@@ -76,7 +76,7 @@ class TouchingMiddle(Touching):
 
 
 class Impostor(Touching):
-    """Another task that calls itself by a name that is taken."""
+    """Another task whose name is taken."""
 
     name = "rec"
 

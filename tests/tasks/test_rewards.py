@@ -89,14 +89,14 @@ def test_an_exception_names_reward_and_sample_and_line(function: Any) -> None:
 @pytest.mark.parametrize(
     ("values", "told"),
     [
-        ([1.0], "gave 1 values for 3 responses to samples a, b, c; it has to return one"),
-        (1.0, "gave 1.0 for samples a, b, c; it has to return a list"),
-        ("abc", "gave 'abc' for samples a, b, c; it has to return a list"),
-        ({"a": 1.0, "b": 1.0, "c": 1.0}, "gave .* for samples a, b, c; it has to return a list"),
+        ([1.0], "gave 1 values for 3 responses to samples a, b, c; it must return one"),
+        (1.0, "gave 1.0 for samples a, b, c; it must return a list"),
+        ("abc", "gave 'abc' for samples a, b, c; it must return a list"),
+        ({"a": 1.0, "b": 1.0, "c": 1.0}, "gave .* for samples a, b, c; it must return a list"),
         ((1 / n for n in (1, 0, 1)), r"failed on samples a, b, c \(ZeroDivisionError"),
-        ([0, "1", 0], "gave '1' for sample b; it has to be a finite number or None"),
+        ([0, "1", 0], "gave '1' for sample b; it must return finite numbers or None"),
         ([0, 0, float("nan")], "gave nan for sample c"),
-        ([0, 0, 10**400], "gave 1000.* for sample c; it has to be a finite number"),
+        ([0, 0, 10**400], "gave 1000.* for sample c; it must return finite numbers"),
         ([0, [1], 0], r"gave \[1\] for sample b"),
     ],
 )

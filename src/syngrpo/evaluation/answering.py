@@ -69,7 +69,8 @@ def evaluate(
 
 
 def is_answer_to(prediction: Prediction, sample: Sample, style: PromptStyle) -> bool:
-    """Whether a prediction was made for exactly this sample, its image and prompt included."""
+    """Return whether a prediction was made for exactly this sample, with the same image and
+    prompt."""
     kind = sample.columns.get("kind")
     return (
         (prediction.id, prediction.task, prediction.question)

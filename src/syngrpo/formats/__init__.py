@@ -1,17 +1,19 @@
-"""Data sets: what a user's files say, turned into samples, and samples written as files.
+"""Data formats: they read a user's files as samples, and write samples as files.
 
 A run or a command describes where its samples come from as a ``source.Source`` and reads it with
 ``source.read_source``. That function finds the format by its name, or by looking at the files, and
 calls it. ``export.write_dataset`` writes samples in any format that can be written.
 
-- ``base``: what a format is, and ``Problems``, where every defect is reported. Start reading here.
-- ``source``: data sources as a configuration writes them, and the functions that read them.
-- ``jsonl``, ``vlm_r1``, ``coco``, ``refcoco``, ``hugging_face``: one format each. ``coco_file`` and
-  ``mapped_columns`` are the tables that ``coco``, ``refcoco`` and ``hugging_face`` start from.
-- ``sample_rows``: one row of our JSONL ↔ a sample; the other formats build such rows, too.
-- ``box_questions``, ``masks``, ``image_files``: what several formats do alike.
-- ``export``, ``lineage_columns``: writing data sets, and where exported samples come from.
-- ``survey``: what a data set holds, in numbers and on one picture.
+- ``base``: the base classes of formats, and ``Problems``, which collects defects. Start reading
+  here.
+- ``source``: data sources as a configuration describes them, and the functions that read them.
+- ``jsonl``, ``vlm_r1``, ``coco``, ``refcoco``, ``hugging_face``: one format each. ``coco_file``
+  reads the tables of a COCO file for ``coco`` and ``refcoco``; ``mapped_columns`` maps the columns
+  of a table for ``hugging_face``.
+- ``sample_rows`` converts a row of our JSONL to a sample and back; other formats use it, too.
+- ``box_questions``, ``masks``, ``image_files``: functions that several formats share.
+- ``export`` writes data sets; ``lineage_columns`` says where exported samples come from.
+- ``survey`` counts what a data set holds and draws an overview.
 """
 
 from __future__ import annotations
@@ -60,11 +62,11 @@ FORMATS: Registry[Format] = Registry(
 
 
 def recognised_format(path: Path) -> Format:
-    """Return the format of a file or folder, by its name and first bytes.
+    """Return the format of a file or folder, judged by its name and first bytes.
 
-    Formats of installed packages are asked before the built-in ones, and of these our own JSONL
-    last, which takes any file. Raises InputError when the path does not exist, or is a folder in no
-    known format.
+    Formats of installed packages are asked first, then the built-in ones; our JSONL is the last,
+    because it accepts any file. Raises InputError when the path does not exist, or is a folder in
+    no known format.
     """
     if not path.exists():
         hubs = " or ".join(known.name for known in loadable_formats() if known.takes_hub_names)
@@ -77,15 +79,15 @@ def recognised_format(path: Path) -> Format:
             return known
     files = [known.name for known in loadable_formats() if known.reads_files]
     raise InputError(
-        f"folder {path} is no data set in a known format; name a file, or say the format: "
-        f"one of {', '.join(files)}"
+        f"folder {path} is no data set in a known format; name a file, or set format to one of "
+        f"{', '.join(files)}"
     )
 
 
 def writable_format(name: str) -> WritableFormat:
-    """Return the format that the command line names, which must be able to write.
+    """Return the format with the name that the command line gives.
 
-    Raises InputError when there is none of that name, or when it only reads.
+    Raises InputError when there is no such format, or when it cannot write.
     """
     found = FORMATS.load(name)
     if isinstance(found, WritableFormat):
@@ -95,10 +97,11 @@ def writable_format(name: str) -> WritableFormat:
 
 
 def loadable_formats() -> Iterator[Format]:
-    """Yield every format that can be imported, in the order in which they are asked for a path."""
+    """Yield every format that can be imported, in the order in which they are asked whether they
+    recognise a path."""
     installed = [name for name in FORMATS.names() if name not in _BUILTIN]
     for name in (*installed, *reversed(_BUILTIN)):
         try:
             yield FORMATS.get(name)
-        except InputError:  # a package that is broken; ``syngrpo extensions`` says why
+        except InputError:  # the package is broken; ``syngrpo extensions`` says why
             continue

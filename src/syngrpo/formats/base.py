@@ -1,8 +1,8 @@
-"""What a data format is, and where it reports what is wrong with the data.
+"""The base classes of data formats, and ``Problems``, to which they report defects of the data.
 
-A format that reads is a subclass of ``Format``; one that also writes, of ``WritableFormat``. What
-is wrong with single rows goes to ``Problems``, which gathers it over all files of a run, so that a
-user sees everything in one report.
+A format that reads is a subclass of ``Format``; one that also writes, of ``WritableFormat``. A
+defect of a row is reported to ``Problems``, which collects the defects of all files of a run, so
+that the user sees them in one report.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from syngrpo.tasks.base import AsksFor
 from syngrpo.tasks.labels import shown
 
 SHOWN_PROBLEMS = 20
+"""Largest number of defects that a message lists."""
 
 OnBadRow = Literal["error", "skip"]
 
@@ -28,10 +29,10 @@ logger = logging.getLogger(__name__)
 
 
 class Problems:
-    """Every defect found while reading, with its place; what was left out on purpose; and who uses
-    which sample id.
+    """Collects every defect that is found while reading, notes about data that was left out on
+    purpose, and the sample ids that are in use.
 
-    A place is what a person looks up: ``train.jsonl:12``, ``instances.json: annotation 37``.
+    A place says where a user finds the row: ``train.jsonl:12``, ``instances.json: annotation 37``.
     """
 
     def __init__(self) -> None:
@@ -41,19 +42,20 @@ class Problems:
         self._places: dict[str, str] = {}
 
     def add(self, place: str, message: str) -> None:
-        """Report a defect of a row, which is not used."""
+        """Report a defect of a row. The row is not used."""
         self.found.append((place, message))
 
     def refuse(self, message: str) -> None:
-        """Report a file or data set that cannot be used at all. It is never skipped."""
+        """Report a file or data set that cannot be used at all. This is an error even where bad
+        rows are skipped."""
         self.refused.append(message)
 
     def note(self, message: str) -> None:
-        """Report something that is no defect, such as crowd annotations left out."""
+        """Report something that is not a defect, such as crowd annotations that were left out."""
         self.notes.append(message)
 
     def claim(self, identifier: str, place: str) -> bool:
-        """Register a sample's id. Returns False, and reports a defect, when it is taken already."""
+        """Register a sample's id. If it is already taken, report a defect and return False."""
         taken = self._places.setdefault(identifier, place)
         if taken is not place:
             self.add(place, f"id {shown(identifier)} is taken by {taken}; ids must be unique")
@@ -64,16 +66,16 @@ class Problems:
         return self._places[identifier]
 
     def forget_ids(self) -> None:
-        """Let samples that are read from now on use the ids again, as a set of their own."""
+        """Forget the registered ids, so that a further data set may use them again."""
         self._places = {}
 
     def lines(self) -> list[str]:
-        """Return everything that is wrong: refused files, then ``place: message`` of each row."""
+        """Return all problems: refused files, then ``place: message`` of each row."""
         return [*self.refused, *(f"{place}: {message}" for place, message in self.found)]
 
     def settle(self, on_bad_row: OnBadRow) -> None:
-        """Log the notes; then raise InputError with the first 20 defects and their number in one
-        line. With "skip", and unless a file was refused, that line is a warning instead."""
+        """Log the notes. If there are defects, raise InputError with the first 20 and their number
+        in one line; with "skip", unless a file was refused, log that line as a warning instead."""
         for message in self.notes:
             logger.warning("%s", message)
         lines = self.lines()
@@ -85,7 +87,7 @@ class Problems:
 
 
 def first_of(lines: Sequence[str]) -> str:
-    """Join the first 20 lines to one, which says how many more there are."""
+    """Return one line with the first 20 lines and the number of the others."""
     more = len(lines) - SHOWN_PROBLEMS
     rest = f"; and {count(more, 'more bad row')}" if more > 0 else ""
     return "; ".join(lines[:SHOWN_PROBLEMS]) + rest
@@ -100,9 +102,9 @@ class NoOptions:
 class ReadRequest:
     """How one file or folder is read.
 
-    ``images``: folders in which images are looked up; empty for those the format knows.
-    ``task``: the task that the user named, None when the format or its rows decide.
-    ``limit``: read no more samples than this, None for all.
+    ``images``: folders in which images are looked up; empty for the format's usual ones.
+    ``task``: the task that the user named; None if the format or its rows name it.
+    ``limit``: largest number of samples to read; None for all.
     ``options``: an instance of the format's ``options``.
     """
 
@@ -116,12 +118,11 @@ class Format(ABC):
     """Reads data sets of one format.
 
     ``name``: the short name, as in ``format: coco``.
-    ``options``: a frozen dataclass of the keys that a data source of this format may have beside
-    the common ones (path, images, task, …), declared with ``syngrpo.options.option``.
-    ``reads_files``: False when the samples are generated; then a source has no path.
+    ``options``: a frozen dataclass of the keys that a data source of this format may have in
+    addition to the common ones (path, images, task, …), declared with ``syngrpo.options.option``.
+    ``reads_files``: False if the format generates its samples; then a source has no path.
     ``takes_hub_names``: whether a path that does not exist may be the name of a data set on a hub.
-    ``default_task``: the task of all samples where the user names none; None when each row has its
-    own.
+    ``default_task``: the task of all samples if the user names none; None if each row has its own.
     """
 
     name: str
@@ -131,20 +132,21 @@ class Format(ABC):
     default_task: str | None = None
 
     def recognises(self, path: Path) -> bool:
-        """Whether an existing file or folder is of this format, by its name and first bytes."""
+        """Return whether an existing file or folder has this format, judged by its name and first
+        bytes."""
         return False
 
     @abstractmethod
     def read(self, path: Path | None, request: ReadRequest, problems: Problems) -> list[Sample]:
         """Read one file or folder (None when ``reads_files`` is False).
 
-        A row with a defect goes to ``problems.add`` and is left out; every id is claimed with
-        ``problems.claim``. Raises InputError only when nothing can be read at all.
+        Report a row with a defect to ``problems.add`` and leave it out; register every id with
+        ``problems.claim``. Raise InputError only when nothing can be read at all.
         """
 
     def task_for(self, task: Task, asked: Sequence[AsksFor], where: str, reason: str) -> Task:
-        """Return the task when its questions are of a kind the format can ask, else raise an
-        InputError: ``where``: ``reason``, and which tasks can be read."""
+        """Return the task if the format can ask its kind of question (``asked`` lists the kinds).
+        Otherwise raise InputError with ``where``, ``reason`` and the tasks that can be read."""
         if task.asks_for in asked:
             return task
         known = " or ".join(tasks_that_ask(asked))
@@ -160,6 +162,6 @@ class WritableFormat(Format):
     def write(self, samples: Iterable[Sample], directory: Path) -> dict[str, str]:
         """Write samples into an empty directory.
 
-        Returns sample id → path of its image relative to the directory; empty when the images are
-        inside the files. Raises InputError for a sample that the format cannot hold.
+        Returns sample id → path of its image relative to the directory; empty if the images are
+        inside the data files. Raises InputError for a sample that the format cannot represent.
         """

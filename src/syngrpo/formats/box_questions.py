@@ -1,4 +1,4 @@
-"""Questions and answers of formats that hold labelled boxes and nothing else."""
+"""Builds questions and answers for formats that hold only labelled boxes."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from syngrpo.tasks.base import AsksFor, Mark
 from syngrpo.tasks.labels import class_name
 
 BOXES: tuple[AsksFor, ...] = ("object", "classes")
-"""What can be asked about labelled boxes."""
+"""The kinds of question that can be asked about labelled boxes."""
 
 
 def note_renamed(names: Iterable[str], where: str, problems: Problems) -> None:
-    """Report which class names hold a comma and are used without it."""
+    """Note which class names hold a comma, and the names without it that are used instead."""
     renamed = [name for name in dict.fromkeys(names) if "," in name]
     if renamed:
         problems.note(
@@ -39,8 +39,11 @@ def with_absent(
 
 
 def boxes_of_answer(sample: Sample, whose: str) -> list[Mark]:
-    """Return the answer of a sample as boxes with labels, for a format (``whose``: "COCO's") that
-    holds nothing else. Raises InputError when the answer is not made of boxes."""
+    """Return the answer of a sample as labelled boxes, for a format that holds nothing else.
+
+    ``whose`` is the name of the format in the message: "COCO's". Raises InputError when the answer
+    does not consist of boxes.
+    """
     task = get_task(sample.task)
     marks = [_framed(mark, sample) for mark in task.marks(sample.answer)]
     framed = all(mark.box is not None for mark in marks)
@@ -54,7 +57,7 @@ def boxes_of_answer(sample: Sample, whose: str) -> list[Mark]:
 
 
 def _framed(mark: Mark, sample: Sample) -> Mark:
-    """Replace a point by the box of the smallest labelled object around it."""
+    """Return a box for the mark: for a point, that of the smallest labelled object around it."""
     if mark.box is not None or mark.point is None:
         return mark
     x, y = mark.point

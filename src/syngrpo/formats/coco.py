@@ -1,9 +1,10 @@
-"""COCO instances JSON → questions for classes (of an image, and absent ones) or for one object
-(classes that an image holds once); and samples → such a file.
+"""The format ``coco``: reads COCO instances JSON as questions, and writes samples as such a file.
 
-Field semantics are those of the COCO data format (cocodataset.org/#format-data): ``bbox`` is x, y,
-width, height in pixels of the image as it is stored. LVIS's ``neg_category_ids`` and
-``not_exhaustive_category_ids`` are honoured where an image has them.
+The questions ask for classes (those of an image and some absent ones), or for one object (of a
+class that an image holds once). The fields have the meaning of the COCO data format
+(cocodataset.org/#format-data): ``bbox`` is x, y, width, height in pixels of the image as it is
+stored. LVIS's ``neg_category_ids`` and ``not_exhaustive_category_ids`` are used if an image has
+them.
 """
 
 from __future__ import annotations
@@ -37,18 +38,21 @@ DEFAULT_TASK = default_task("classes")
 class CocoOptions:
     """The keys of a COCO source."""
 
-    negatives: int = option(2, "absent classes asked for in an image", ge=0)
-    seed: int = option(0, "seed of drawing these classes and their order", ge=0)
+    negatives: int = option(2, "number of absent classes that are asked for in an image", ge=0)
+    seed: int = option(0, "seed for the choice of these classes and the order of all classes", ge=0)
 
 
 class Coco(WritableFormat):
-    """A task that asks for classes (the default): one sample an image, whose question names the
-    classes of the image and ``negatives`` absent ones. A task that asks for an object: one sample
-    for each class that an image holds exactly once, the question "the CLASS".
+    """Reads and writes COCO instances.
 
-    Crowds are no ground truth: their class is neither asked for in that image nor taken for
-    absent. An image with a bad annotation gives no sample. Images lie in the folders that the user
-    names, else in ``../NAME`` for ``annotations/instances_NAME.json``, else beside the file.
+    For a task that asks for classes (the default), an image gives one sample, whose question names
+    the classes of the image and ``negatives`` absent ones. For a task that asks for an object, it
+    gives one sample for each class that it holds exactly once, with the question "the CLASS".
+
+    Crowd annotations are not ground truth: their class is neither asked for in that image nor taken
+    as absent. An image with a bad annotation gives no sample. Images are looked up in the folders
+    that the user names; without any, in ``../NAME`` for ``annotations/instances_NAME.json`` if that
+    exists, otherwise beside the file.
     """
 
     name = "coco"
@@ -72,8 +76,8 @@ class Coco(WritableFormat):
     def write(self, samples: Iterable[Sample], directory: Path) -> dict[str, str]:
         """Write ``instances.json`` and ``images/``.
 
-        Every picture and every object on it is written once, however many samples ask about it. An
-        annotation that is the answer to phrases lists them in ``phrases``. Without a known mask its
+        Every image and every object on it is written once, however many samples ask about it. An
+        annotation that answers phrases lists them in ``phrases``. Without a mask its
         ``segmentation`` is empty. Raises InputError for an answer without boxes.
         """
         images = ImageWriter(directory)
@@ -87,7 +91,7 @@ class Coco(WritableFormat):
 
 
 class _Reader:
-    """Goes through the images of one file and counts what it leaves out."""
+    """Reads the images of one file and counts what it leaves out."""
 
     def __init__(self, coco: Coco, path: Path, request: ReadRequest, problems: Problems) -> None:
         self.path, self.problems = path, problems
@@ -125,7 +129,7 @@ class _Reader:
             self.problems.add(place, str(error))
 
     def tell(self) -> None:
-        """Report what was left out on purpose, with numbers."""
+        """Note how much was left out on purpose."""
         for what, count in self.left_out.items():
             self.problems.note(f"{self.path}: {what}: {count}")
 
@@ -141,7 +145,7 @@ class _Reader:
         return [row for row in rows if isinstance(row, dict) and row.get("task") == wanted]
 
     def _objects(self, picture: CocoImage, image: EncodedImage) -> list[LabelledObject] | None:
-        """Return the annotations that are no crowd; None when one of them is not valid."""
+        """Return the annotations that are not crowds; None when one of them is not valid."""
         objects: list[LabelledObject] = []
         good = True
         for annotation in picture.annotations:
@@ -232,7 +236,7 @@ def _check_size(picture: CocoImage, image: EncodedImage) -> None:
 
 
 class _Content:
-    """The content of the file, sample by sample."""
+    """Collects the content of the file, sample by sample."""
 
     def __init__(self) -> None:
         self._images: dict[str, dict[str, Any]] = {}

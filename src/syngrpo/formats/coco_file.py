@@ -1,4 +1,4 @@
-"""The three tables of a COCO file, joined and checked."""
+"""Reads the three tables of a COCO file (images, annotations, categories), checked and joined."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from syngrpo.sample import InputError
 from syngrpo.tasks.labels import class_key, class_name, shown
 
 Key = int | str
-"""Ids are whole numbers in COCO; texts are accepted."""
+"""An id. COCO's are whole numbers; texts are accepted, too."""
 
 ABSENT = "neg_category_ids"
-"""LVIS's name for the categories that an image is known not to show."""
+"""LVIS's key for the categories that an image is known not to show."""
 
 USED_KEYS = ("id", "file_name", "width", "height")
 
 
 @dataclass(frozen=True, slots=True)
 class Annotation:
-    """One annotation; ``bbox`` and ``segmentation`` are as they were in the file, unchecked."""
+    """One annotation; ``bbox`` and ``segmentation`` are the values in the file, unchecked."""
 
     id: Any
     category: Key
@@ -52,7 +52,8 @@ class CocoImage:
         return crowds | set(_keys(listed, "not_exhaustive_category_ids"))
 
     def absent_categories(self, categories: Iterable[Key]) -> list[Key]:
-        """Return the classes that the file says are absent; all classes where it says none."""
+        """Return the classes that the file lists as absent from the image; all classes if it has no
+        such list."""
         listed = self.extra.get(ABSENT)
         if listed is None:
             return list(categories)
@@ -62,16 +63,17 @@ class CocoImage:
 
 @dataclass(frozen=True)
 class CocoFile:
-    """``categories``: id → class name, without commas; ``pictures``: by id, in the file's order."""
+    """The joined tables of a file. ``categories``: id → class name, without commas; ``pictures``:
+    id → image, in the order of the file."""
 
     categories: dict[Key, str]
     pictures: dict[Key, CocoImage]
 
 
 def read_coco_file(path: Path, problems: Problems) -> CocoFile:
-    """Read a file and join its tables; an image with a broken annotation is left out.
+    """Read a file and join its tables. An image with an invalid annotation is left out.
 
-    Raises InputError when the file is no COCO instances file, or its categories are not usable.
+    Raises InputError when the file is not a COCO instances file, or its categories are not valid.
     """
     content = _content(path)
     categories = _categories(content["categories"], path, problems)
@@ -93,7 +95,7 @@ def read_coco_file(path: Path, problems: Problems) -> CocoFile:
 
 
 def is_key(value: Any) -> bool:
-    """Whether a value can be an id."""
+    """Return whether a value can be an id."""
     return isinstance(value, int | str) and not isinstance(value, bool)
 
 

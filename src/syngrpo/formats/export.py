@@ -1,4 +1,5 @@
-"""Writing a data set in any format that can be written, complete or not at all."""
+"""Writes a data set in any format that can be written. The directory appears complete or not at
+all."""
 
 from __future__ import annotations
 
@@ -20,11 +21,11 @@ def write_dataset(
     format: str,
     advance: Callable[[], object] = lambda: None,
 ) -> None:
-    """Write samples into the new directory ``out``, with ``lineage.csv`` when all have a lineage.
+    """Write samples into the new directory ``out``, with ``lineage.csv`` if all have a lineage.
 
     ``format``: a short name, or ``package.module:name``. ``advance`` is called after every sample.
-    Raises InputError for a format that cannot be written, an ``out`` that has content, no samples,
-    an image that cannot be read, a sample that the format cannot hold.
+    Raises InputError for a format that cannot be written, an ``out`` that is not empty, an empty
+    list of samples, an image that cannot be read, and a sample that the format cannot represent.
     """
     writer = writable_format(format)
     if not samples:
@@ -37,10 +38,10 @@ def write_dataset(
 
 @contextmanager
 def new_directory(out: Path) -> Iterator[Path]:
-    """Yield a directory to write into; it gets the name ``out`` when the block ends without error.
+    """Yield a directory to write into. It is renamed to ``out`` when the block ends without error.
 
-    What a killed process left is removed when ``out`` is made again. Raises InputError when ``out``
-    is a file, has content or cannot be made.
+    If the process is killed, a temporary directory remains; it is removed when ``out`` is written
+    again. Raises InputError when ``out`` is a file, is not empty or cannot be made.
     """
     out = out.resolve()
     if out.exists() and (not out.is_dir() or any(out.iterdir())):

@@ -1,7 +1,7 @@
-"""A Hugging Face dataset: a local directory or file, or the id of one on the hub; and samples
-written as ``datasets.load_from_disk`` reads them, the images inside.
+"""The format ``hf``: reads a Hugging Face dataset, from a local directory, a file or the hub, and
+writes samples as ``datasets.load_from_disk`` reads them, with the images inside.
 
-Needs the ``datasets`` library, an optional one.
+It needs the optional library ``datasets``.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any
 from syngrpo.formats.base import Problems, ReadRequest, WritableFormat
 from syngrpo.formats.image_files import ImageFolder, read_image, suffix_of
 from syngrpo.formats.lineage_columns import LINEAGE, Lineage, lineage_of, score_names
-from syngrpo.formats.mapped_columns import ColumnMapping, DetectionQuestion, steps_of, value_at
+from syngrpo.formats.mapped_columns import ColumnMapping, ClassQuestions, steps_of, value_at
 from syngrpo.formats.sample_rows import row_to_sample, sample_to_row
 from syngrpo.options import option
 from syngrpo.sample import EncodedImage, InputError, Sample
@@ -32,21 +32,27 @@ _ARROW_TYPES = {"str": "string", "int": "int64", "float": "float64"}
 class HuggingFaceOptions:
     """The keys of a Hugging Face source."""
 
-    split: str | None = option(None, "which split; null where there is one only")
-    columns: Mapping[str, str] = option(dict, "our field → the column that holds it, see data.md")
-    negatives: int = option(
-        2, "absent classes asked for in an image, where no column holds the question", ge=0
+    split: str | None = option(None, "name of the split; null if there is only one")
+    columns: Mapping[str, str] = option(
+        dict, "our field → name of the column that holds it, see docs/export.md"
     )
-    seed: int = option(0, "seed of drawing these classes and their order", ge=0)
+    negatives: int = option(
+        2,
+        "number of absent classes that are asked for in an image, if no column holds the question",
+        ge=0,
+    )
+    seed: int = option(0, "seed for the choice of these classes and the order of all classes", ge=0)
 
 
 class HuggingFace(WritableFormat):
-    """The path is a directory that ``save_to_disk`` wrote, a folder of Parquet files or of images
-    with their metadata, a Parquet or Arrow file, or a hub id.
+    """Reads and writes Hugging Face datasets.
+
+    The path is a directory that ``save_to_disk`` wrote, a folder of Parquet files or of images with
+    their metadata, a Parquet or Arrow file, or a hub id.
 
     Images may be paths, bytes, or the library's Image feature, which is not decoded; bytes stay in
     the dataset's own files until an image is used. ``columns`` maps fields to columns, see
-    ``ColumnMapping``; class numbers become names. Where a task asks for classes and no column holds
+    ``ColumnMapping``; class numbers become names. If a task asks for classes and no column holds
     the question, it asks for the classes of an image and ``negatives`` others.
     """
 
@@ -74,7 +80,7 @@ class HuggingFace(WritableFormat):
         table = dataset.select_columns(sorted(columns - {images.column}))
         named = _names(library, table.features)
         classes = _classes(library, table, mapping) if "question" not in mapping.fields else ()
-        detection = DetectionQuestion(classes, options.negatives, options.seed)
+        detection = ClassQuestions(classes, options.negatives, options.seed)
         samples: list[Sample] = []
         for number, raw in enumerate(table):
             place = f"{path}: row {number}"
@@ -91,11 +97,12 @@ class HuggingFace(WritableFormat):
         return samples[: request.limit]
 
     def write(self, samples: Iterable[Sample], directory: Path) -> dict[str, str]:
-        """Write the rows of our JSONL as columns; returns no image paths, for they are inside.
+        """Write the keys of our JSONL rows as columns. Returns no image paths, because the images
+        are inside the dataset.
 
         ``answer`` and ``columns`` are JSON text, because their types differ between tasks;
-        ``lineage`` is a struct column when any sample has one. Raises InputError when the library
-        is missing.
+        ``lineage`` is a struct column if any sample has a lineage. Raises InputError when the
+        library is missing.
         """
         library = datasets_library()
         listed = list(samples)
@@ -113,7 +120,7 @@ class HuggingFace(WritableFormat):
                 rows,
                 features=_features(library, scores, has_lineage),
                 cache_dir=str(cache),
-                fingerprint="syngrpo",  # the cache is our own: no need to hash every sample for it
+                fingerprint="syngrpo",  # otherwise the library hashes every sample for its cache
             )
             dataset.save_to_disk(str(directory), max_shard_size=SHARD_BYTES)
         except library.exceptions.DatasetGenerationError as error:
@@ -129,7 +136,7 @@ class HuggingFace(WritableFormat):
 
 
 def datasets_library() -> ModuleType:
-    """Import the ``datasets`` library. Raises InputError when it is not installed."""
+    """Import and return the ``datasets`` library. Raises InputError when it is not installed."""
     try:
         import datasets
     except ImportError:
@@ -163,7 +170,7 @@ def _split(loaded: Any, wanted: str | None, path: Path) -> Any:
     if wanted is None and len(loaded) == 1:
         return next(iter(loaded.values()))
     if wanted is None:
-        raise InputError(f"{path} has the splits {names}; say which with split")
+        raise InputError(f"{path} has the splits {names}; name one of them with split")
     if wanted not in loaded:
         raise InputError(f"{path} has no split {wanted}; it has {names}")
     return loaded[wanted]
@@ -171,7 +178,8 @@ def _split(loaded: Any, wanted: str | None, path: Path) -> Any:
 
 @dataclass(frozen=True, eq=False)
 class _StoredImage(EncodedImage):
-    """Encoded bytes that stay in the dataset's memory-mapped files until they are read."""
+    """An image whose encoded bytes stay in the dataset's memory-mapped files until they are
+    read."""
 
     fetch: Callable[[], bytes] = field(kw_only=True)
 
@@ -180,7 +188,7 @@ class _StoredImage(EncodedImage):
 
 
 class _DatasetImages(ImageFolder):
-    """The images of a dataset by the number of their row."""
+    """Gives the images of a dataset by the number of their row."""
 
     def __init__(self, library: Any, dataset: Any, path: str, roots: tuple[Path, ...]) -> None:
         super().__init__(*roots)
@@ -192,7 +200,8 @@ class _DatasetImages(ImageFolder):
         self._images = images.cast_column(self.column, feature)
 
     def open(self, relative: str) -> EncodedImage:
-        """Return the image of the row with that number. Raises InputError; decodes nothing."""
+        """Return the image of the row with that number, without decoding it. Raises InputError when
+        there is no usable image."""
         number = int(relative)
         value = self._value(number)
         if isinstance(value, str):
@@ -238,7 +247,8 @@ def _names(library: Any, features: Mapping[str, Any]) -> Callable[[Any], Any]:
 
 
 def _classes(library: Any, table: Any, mapping: ColumnMapping) -> list[str]:
-    """Return the class names that the dataset declares, else all that occur, sorted."""
+    """Return the class names that the dataset declares; if it declares none, all that occur,
+    sorted."""
     path = mapping.fields.get("labels")
     if path is None:
         return []

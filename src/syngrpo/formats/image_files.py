@@ -1,4 +1,4 @@
-"""The images of a data set: found in its folders, decoded once as a check, written beside it."""
+"""Finds the images of a data set in its folders, decodes them once as a check, and writes them."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ Objects = tuple[LabelledObject, ...]
 WRITTEN_FOLDER = "images"
 
 _AT_ONCE = 64
-"""Images handed to the threads together, so that few futures exist at a time."""
+"""Number of images that are given to the threads at a time, to keep the number of futures small."""
 
 
 class ImageFolder:
-    """One or several folders; an image is looked up in the first that has it. Headers are read
-    once, and no path leads out of the folders.
+    """Opens images in one or several folders; the first folder that has an image is used. Each
+    header is read once. Paths that lead out of the folders are refused.
 
-    ``labelled`` belongs to whoever reads rows: by image path the objects that the last row about
-    this image labelled, and the text they were read from.
+    ``labelled`` is a cache of ``sample_rows``: for each image path the objects of the last row
+    about this image, and the text they were read from.
     """
 
     def __init__(self, root: Path, *more: Path) -> None:
@@ -35,9 +35,10 @@ class ImageFolder:
         self._opened: dict[str, EncodedImage | InputError] = {}
 
     def open(self, relative: str) -> EncodedImage:
-        """Return the image at a path relative to a folder (or absolute, and inside of one).
+        """Return the image at a path that is relative to a folder, or absolute and inside of one.
 
-        Returns the same object for the same path. Raises InputError; decodes nothing.
+        Returns the same object for the same path, and decodes nothing. Raises InputError when there
+        is no image or the path leads out of the folders.
         """
         if relative not in self._opened:
             try:
@@ -68,8 +69,8 @@ class ImageFolder:
 def drop_undecodable(
     samples: Sequence[Sample], problems: Problems, advance: Callable[[], object] = lambda: None
 ) -> list[Sample]:
-    """Decode every image once and return the samples whose image can be decoded. The others are
-    reported as defects.
+    """Decode every image once. Return the samples whose image can be decoded, and report the others
+    as defects.
 
     ``advance`` is called once for each of ``distinct_images``.
     """
@@ -95,7 +96,8 @@ def distinct_images(samples: Sequence[Sample]) -> list[EncodedImage]:
 
 
 def image_key(image: EncodedImage) -> Path | int:
-    """Return the same value for the same image: the path of its file, else the object's id."""
+    """Return the same value for the same image: the path of its file, or the object's id if it has
+    no file."""
     return image.path if image.path is not None else id(image)
 
 
@@ -133,7 +135,8 @@ class ImageWriter:
 
 
 def read_image(sample: Sample) -> bytes:
-    """Return the encoded bytes. Raises InputError that names the sample when the file is gone."""
+    """Return the encoded bytes. Raises InputError that names the sample when the file cannot be
+    read."""
     try:
         return sample.image.read()
     except OSError as error:

@@ -1,4 +1,4 @@
-"""Our own data format: JSONL, one sample a line, images beside it. See ``docs/data.md``."""
+"""The format ``jsonl``, our own: one sample a line, with the images in files. See docs/data.md."""
 
 from __future__ import annotations
 
@@ -15,13 +15,14 @@ FILE_NAME = "data.jsonl"
 
 
 class Jsonl(WritableFormat):
-    """Rows say their task themselves. Image paths are relative to the folder of the file, or to the
-    image folders that the user names; of every image the header is checked."""
+    """Reads and writes our JSONL. Each row names its task. Image paths are relative to the folder
+    of the file, or to the image folders that the user names; the header of every image is
+    checked."""
 
     name = "jsonl"
 
     def recognises(self, path: Path) -> bool:
-        """Any file: what is wrong with its lines is said when it is read."""
+        """Return True for any file; defects of its lines are reported when it is read."""
         return path.is_file()
 
     def read(self, path: Path | None, request: ReadRequest, problems: Problems) -> list[Sample]:

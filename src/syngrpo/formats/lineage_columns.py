@@ -1,4 +1,5 @@
-"""Where a sample of a run comes from: a column that exported samples carry, and a table."""
+"""The lineage of samples, which says where they come from in a run: as a column of exported
+samples, and as a table."""
 
 from __future__ import annotations
 
@@ -11,21 +12,22 @@ from typing import Any
 from syngrpo.sample import Sample
 
 LINEAGE = "lineage"
-"""The key in ``Sample.columns``."""
+"""The key of the lineage in ``Sample.columns``."""
 
 
 @dataclass(frozen=True)
 class Lineage:
-    """What a run knows about one of its samples, beside parent, description and depth.
+    """What a run knows about one of its samples, in addition to parent, description and depth.
 
-    ``root``: the id of the seed sample it descends from; ``dataset``: the data source of that
-    sample; ``state``: active or retired; ``admitted``: the time, UTC. ``visits``: how often it was
-    rolled out; ``diversity`` and ``accuracy``: the means over these visits; ``step`` and
-    ``policy_version``: of the first visit; None before it.
+    ``root``: the id of the seed sample that it descends from; ``dataset``: the data source of that
+    sample; ``state``: active or retired; ``admitted``: when it joined the pool, UTC. ``visits``:
+    how often it was rolled out; ``diversity`` and ``accuracy``: the means over these visits;
+    ``step`` and ``policy_version``: those of the first visit, None before it.
 
-    The other fields say how it was made, None or empty for a seed sample: ``job``, the fingerprint
-    of the ``generator``, its ``seed`` and ``prompt``, the ``scores`` of the gate, ``written_by``,
-    the version of the policy that wrote the description, and the whole ``response`` it stood in.
+    The other fields say how it was painted; they are None or empty for a seed sample. ``job``: the
+    id of the job; ``generator``: the generator's fingerprint; ``seed`` and ``prompt``: what it was
+    given; ``scores``: those of the gate; ``written_by``: the version of the policy that wrote the
+    description; ``response``: the whole response that held the description.
     """
 
     root: str
@@ -50,24 +52,25 @@ FIELDS = tuple(entry.name for entry in fields(Lineage))
 
 
 def with_lineage(sample: Sample, lineage: Lineage) -> Sample:
-    """Return the sample with its lineage among its columns, which every format keeps."""
+    """Return the sample with its lineage as one of its columns, which every format writes."""
     return replace(sample, columns=sample.columns | {LINEAGE: asdict(lineage)})
 
 
 def lineage_of(sample: Sample) -> dict[str, Any] | None:
-    """Return the lineage among a sample's columns as a plain dict; None when there is none."""
+    """Return the lineage in a sample's columns as a plain dict; None when there is none."""
     value = sample.columns.get(LINEAGE)
     return value if isinstance(value, dict) and tuple(value) == FIELDS else None
 
 
 def score_names(samples: Sequence[Sample]) -> list[str]:
-    """Return the names of all gate scores, sorted."""
+    """Return the names of all gate scores in the lineages of the samples, sorted."""
     found = (lineage_of(sample) or {"scores": {}} for sample in samples)
     return sorted({name for lineage in found for name in lineage["scores"]})
 
 
 def write_lineage(samples: Sequence[Sample], images: Mapping[str, str], path: Path) -> None:
-    """Write the table as CSV, one line a sample, gate scores as columns ``score_…``.
+    """Write the lineages as a CSV table, one line a sample, with gate scores as columns
+    ``score_…``.
 
     ``images``: sample id → its written image, relative to the table. Every sample must have a
     lineage.

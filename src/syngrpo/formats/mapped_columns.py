@@ -1,4 +1,4 @@
-"""The columns of somebody's table → the rows of our JSONL."""
+"""Converts the rows of a user's table to rows of our JSONL, by a mapping of its columns."""
 
 from __future__ import annotations
 
@@ -18,16 +18,17 @@ OWN_FIELDS = (
     *("id", "task", "image", "question", "answer", "objects", "boxes", "labels"),
     *("parent", "depth", "description", "columns", LINEAGE),
 )
-"""A field that is not mapped is read from the column of the same name, where there is one."""
+"""Our fields. One that is not mapped is read from the column of the same name, if there is one."""
 
 BOX_FORMAT = "box_format"
 BOX_FORMATS = ("xyxy", "xywh")
 
 
 @dataclass(frozen=True)
-class DetectionQuestion:
-    """Builds the question of an image with labelled objects and no question: its classes and
-    ``negatives`` of the others among ``classes``, in an order drawn from ``seed`` and its name."""
+class ClassQuestions:
+    """Builds questions for images that have labelled objects and no question. A question asks for
+    the image's classes and ``negatives`` of the other ``classes``, in an order drawn from ``seed``
+    and the image's name."""
 
     classes: Sequence[str]
     negatives: int
@@ -45,15 +46,22 @@ class DetectionQuestion:
 
 @dataclass(frozen=True)
 class ColumnMapping:
-    """Our field → path to their column, ``objects.bbox`` for a member of a struct. Fields that are
-    none of ours become columns of the sample."""
+    """Says which column of a user's table holds which of our fields.
+
+    ``fields``: our field → path to the column, such as ``objects.bbox`` for a member of a struct.
+    Fields that are not ours become columns of the sample.
+    """
 
     fields: Mapping[str, str]
     box_format: str = "xyxy"
 
     @classmethod
     def of(cls, known: Sequence[str], wanted: Mapping[str, str], where: str) -> ColumnMapping:
-        """Complete the mapping that a user wrote. Raises InputError for a missing column."""
+        """Return the mapping ``wanted`` of the user, completed by columns that have our names.
+
+        ``known`` are the table's columns, ``where`` names the table in messages. Raises InputError
+        for a column that the table does not have.
+        """
         wanted = dict(wanted)
         box_format = wanted.pop(BOX_FORMAT, "xyxy")
         if box_format not in BOX_FORMATS:
@@ -72,13 +80,13 @@ class ColumnMapping:
         return cls(fields, box_format)
 
     def rows(
-        self, row: Mapping[str, Any], name: str, wanted: Task | None, detection: DetectionQuestion
+        self, row: Mapping[str, Any], name: str, wanted: Task | None, detection: ClassQuestions
     ) -> Iterator[dict[str, Any]]:
-        """Turn one row of theirs into rows as our JSONL has them, without the image.
+        """Yield rows of our JSONL, without the image, for one row of the table.
 
-        ``name`` is the id of a row that has none; the task ``wanted`` wins over the column. A list
-        of phrases for one box gives a row each; a task that asks for classes gets a question where
-        there is none. Raises InputError.
+        ``name`` is the id for a row that has none; the task ``wanted`` takes precedence over the
+        column. Each phrase of a list for one box gives a row; a task that asks for classes gets a
+        question if there is none. Raises InputError for a row that is not valid.
         """
         values = {field: value_at(row, path) for field, path in self.fields.items()}
         task = wanted or _task(values.get("task"))
@@ -114,7 +122,7 @@ class ColumnMapping:
         return columns | {key: value for key, value in foreign.items() if value is not None}
 
     def _labels(self, values: Mapping[str, Any], task: Task) -> dict[str, Any]:
-        """Return ``answer`` and ``objects`` with boxes as corners."""
+        """Return ``answer`` and ``objects``, with boxes converted to corners."""
         answer = from_json(values.get("answer"))
         objects = self._objects(values)
         found: dict[str, Any] = {}
@@ -143,7 +151,9 @@ class ColumnMapping:
         if not isinstance(labels, list):
             boxes, labels = [boxes], [labels]
         if not isinstance(boxes, list) or len(boxes) != len(labels):
-            raise InputError(f"boxes {shown(boxes)} and labels {shown(labels)} do not go together")
+            raise InputError(
+                f"boxes {shown(boxes)} and labels {shown(labels)} are not lists of equal length"
+            )
         pairs = zip(labels, boxes, strict=True)
         return [self._object({"label": label, "box": box}) for label, box in pairs]
 
@@ -165,7 +175,7 @@ class ColumnMapping:
 
 
 def steps_of(path: str, known: Collection[str]) -> list[str]:
-    """Split a path into a column and the members below it. A column's own name may hold dots."""
+    """Split a path into a column and members of its structs. The name of a column may hold dots."""
     return [path] if path in known else path.split(".")
 
 
@@ -182,7 +192,8 @@ def value_at(row: Mapping[str, Any], path: str) -> Any:
 
 
 def from_json(value: Any) -> Any:
-    """Parse a text that is JSON (a list, an object, a text, a number); return others unchanged."""
+    """Return the value of a text that is JSON (a list, an object, a text, a number), and anything
+    else unchanged."""
     if not isinstance(value, str):
         return value
     try:
@@ -195,12 +206,12 @@ def from_json(value: Any) -> Any:
 
 def _task(value: Any) -> Task:
     if value is None:
-        raise InputError("the task is not known; say it as task, or map a column to it")
+        raise InputError("the task is not known; set task, or map a column to it")
     return get_task(checked_text(value, "task"))
 
 
 def _question(value: Any) -> Any:
-    """Join a list of class names to one question."""
+    """Return a question; a list of class names is joined by commas."""
     if isinstance(value, list) and all(isinstance(name, str) for name in value):
         return ", ".join(class_name(name) for name in value)
     return value

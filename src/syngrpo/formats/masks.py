@@ -1,4 +1,4 @@
-"""Masks as COCO writes them, checked here because pycocotools does not check what it is given."""
+"""Checks and converts COCO's masks. pycocotools does not check its input."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from syngrpo.tasks.labels import shown
 
 
 def checked_mask(value: Any, box: Box, image: EncodedImage, name: str) -> RunLength:
-    """Check that a JSON value is the mask of an object and return it. ``name`` is what the message
-    calls it.
+    """Check that a JSON value is the mask of an object and return it. ``name`` is the name of the
+    value in the message.
 
     Raises InputError when it is not a run-length code of the image's size that touches the box.
     """
@@ -39,9 +39,10 @@ def run_lengths(counts: str) -> np.ndarray | None:
     """Return the lengths of the runs in a compressed ``counts``, int64 (N,); None when the text is
     cut off or holds a character that the code does not use.
 
-    The code is that of the COCO API (``rleFrString`` in maskApi.c): numbers in groups of five
-    bits, low ones first, bit 6 of a character says that more follow, the last group carries the
-    sign; from the fourth number on each is relative to the one two before.
+    The code is that of the COCO API (``rleFrString`` in maskApi.c). Each number is written in
+    groups of five bits, the low ones first; bit 6 of a character says that another group follows,
+    and the last group holds the sign. From the fourth number on, each is relative to the number two
+    before it.
     """
     if not counts.isascii():
         return None
@@ -67,11 +68,11 @@ def run_lengths(counts: str) -> np.ndarray | None:
 
 
 _MOST_GROUPS = 8
-"""Five bits each: a run of 40 bits is longer than any image."""
+"""Largest number of groups of a number: 8 groups of 5 bits exceed the size of any image."""
 
 
 def _touches(code: RunLength, box: Box) -> bool:
-    """Whether the tight box around a mask that is not empty overlaps the other."""
+    """Return whether the tight box around a mask, which must not be empty, overlaps the box."""
     raw = {"size": code["size"], "counts": code["counts"].encode("ascii")}
     x, y, width, height = (float(number) for number in coco_mask.toBbox(raw))
     return intersection((x, y, x + width, y + height), box) > 0
@@ -80,8 +81,9 @@ def _touches(code: RunLength, box: Box) -> bool:
 def segmentation_mask(value: Any, box: Box, image: EncodedImage, name: str) -> RunLength | None:
     """Convert a COCO ``segmentation`` (polygons, or a run-length code of either kind) to a mask.
 
-    Returns None when there is none, or when it covers no pixel, as polygons of tiny objects do.
-    Raises InputError, which calls the value ``name``, when it is not valid or misses the box.
+    Returns None when there is none, or when it covers no pixel, as the polygon of a tiny object
+    may. Raises InputError when it is not valid or does not touch the box; ``name`` is the name of
+    the value in the message.
     """
     if value is None or value == []:
         return None
@@ -107,8 +109,8 @@ def segmentation_mask(value: Any, box: Box, image: EncodedImage, name: str) -> R
 
 
 def _polygon(value: Any, image: EncodedImage, name: str) -> list[float]:
-    """Return flat x, y pairs of at least three corners, moved inside the image: pycocotools would
-    take four numbers for a box, and needs much time for a line that leads far outside."""
+    """Return flat x, y pairs of at least three corners, clipped to the image. pycocotools would
+    read four numbers as a box, and takes long for a line that leads far out of the image."""
     corners = _numbers(value)
     if corners is None or len(corners) < 6 or len(corners) % 2:
         raise InputError(f"{name} is {shown(value)}, not a polygon [x1, y1, x2, y2, x3, y3, …]")

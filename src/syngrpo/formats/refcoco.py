@@ -1,9 +1,9 @@
-"""RefCOCO, RefCOCO+ and RefCOCOg in their original annotation files.
+"""The format ``refcoco``: reads RefCOCO, RefCOCO+ and RefCOCOg in their original annotation files.
 
 A folder holds ``instances.json`` (COCO instances) and one or more ``refs(PARTITION).p``: a pickled
-list of references, each an annotation of an image with the sentences that refer to it. What the
-fields mean is what lichengunc/refer, the API published with the data, does with them. Pickles can
-run code; those that hold anything but plain data are refused.
+list of references, each an annotation of an image with the sentences that refer to it. The fields
+have the meaning that lichengunc/refer, the API published with the data, gives them. Pickles can run
+code; those that hold anything but plain data are refused.
 """
 
 from __future__ import annotations
@@ -36,11 +36,12 @@ class RefCocoOptions:
 
 
 class RefCoco(Format):
-    """One sample a sentence of the references.
+    """Reads one sample for each sentence of the references.
 
-    The path is the folder, or the refs file where the folder has several. ``objects`` are all
+    The path is the folder, or the refs file if the folder has several. ``objects`` are all
     annotations of the image with their classes and masks. Images are looked up by the names in
-    ``instances.json``, in the folders that the user names or else in the folder and its ``images``.
+    ``instances.json``, in the folders that the user names; without any, in the folder and its
+    ``images``.
     """
 
     name = "refcoco"
@@ -90,7 +91,8 @@ def _refs_file(path: Path) -> Path:
 def _chosen(
     path: Path, split: str | None, problems: Problems
 ) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """Yield place and reference of those in the split. Raises InputError when there are none."""
+    """Yield the references of the split with their places. Raises InputError when there are
+    none."""
     refs = load_plain_pickle(path)
     if not isinstance(refs, list):
         raise InputError(f"{path} holds {shown(refs)}, not a list of references")
@@ -111,9 +113,9 @@ def _chosen(
 
 
 def _membership(split: str | None, path: Path) -> Callable[[str], bool]:
-    """Return a function that says whether a reference's ``split`` belongs to the split asked for.
+    """Return a function that tells whether a reference's value of ``split`` belongs to this split.
 
-    As in the original, a value may name several tests at once ("testAB" is part of testA and of
+    As in the original API, a value may name several test splits ("testAB" is part of testA and of
     testB), and "test" is all of them.
     """
     if split is None:
@@ -141,7 +143,8 @@ def _samples(
     if not isinstance(sentences, list) or not sentences:
         raise InputError(f"sentences is {shown(sentences)}, not a list of them")
     picture = instances.picture(ref["image_id"])
-    # The file_name of a reference ends with the number of the annotation: no image has that name.
+    # The file_name of a reference is not used: it ends with the number of the annotation, and no
+    # image has that name.
     image = images.open(checked_text(picture.file_name, "file_name"))
     labelled = instances.objects(picture, image)
     if ref["ann_id"] not in labelled:
@@ -167,7 +170,7 @@ def _sentence(value: Any) -> tuple[str, int]:
 
 
 class _Instances:
-    """The labelled objects of all images, made when an image is first asked for."""
+    """The labelled objects of all images, each made when its image is first needed."""
 
     def __init__(self, path: Path, problems: Problems) -> None:
         self._file = read_coco_file(path, problems)
@@ -179,7 +182,7 @@ class _Instances:
         return self._file.pictures[image_id]
 
     def objects(self, picture: CocoImage, image: EncodedImage) -> dict[Key, LabelledObject]:
-        """Return all annotations of an image, crowds among them, by their ids."""
+        """Return all annotations of an image, crowds too, by their ids."""
         if picture.id not in self._objects:
             size = (picture.width, picture.height)
             if size != (image.width, image.height):
@@ -228,7 +231,7 @@ def load_plain_pickle(path: Path) -> Any:
         ) from None
     except OSError as error:
         raise InputError(f"data file {path} cannot be read ({error.strerror})") from None
-    # Broken pickles raise these, by the documentation of the module, or claim too much memory.
+    # By the documentation of pickle, a broken one raises these, or needs too much memory.
     except (
         *(pickle.UnpicklingError, EOFError, ValueError, TypeError, AttributeError, IndexError),
         *(KeyError, OverflowError, MemoryError, RecursionError),

@@ -1,10 +1,10 @@
-"""One row of our JSONL: a JSON object ↔ a Sample. ``docs/data.schema.json`` describes it.
+"""Converts one row of our JSONL, a JSON object, to a Sample and back.
 
-Other formats build such rows from their own ones, so that everything is checked here. VLM-R1 rows
-and COCO images also carry the whole row of our JSONL, without its image, under the key ``syngrpo``:
-what Syn-GRPO wrote is read back exactly, with masks, all objects, description and columns. Other
-programs ignore this key. It wins over the foreign fields beside it; whoever edits those has to
-remove the key.
+``docs/data.schema.json`` describes a row. Other formats convert their rows to ours, so that
+everything is checked here. When Syn-GRPO writes VLM-R1 rows and COCO images, it adds our whole row,
+without its image, under the key ``syngrpo``, so that masks, all objects, description and columns
+are read back exactly. Other programs ignore this key. It takes precedence over the other fields of
+such a row: a user who edits those must remove the key.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ OPTIONAL_KEYS = ("answer", "objects", "parent", "description", "depth", "columns
 OBJECT_KEYS = ("label", "box", "mask")
 
 CARRIED = "syngrpo"
-"""The key under which foreign formats carry our rows. In a VLM-R1 row it holds JSON text, because
-VLM-R1 hands its rows to Arrow, which wants one type a column, and ours differ between tasks. In a
-COCO image it is a list, one object a sample."""
+"""The key under which other formats hold our rows. In a VLM-R1 row it is JSON text, because VLM-R1
+loads its rows with Arrow, which needs one type for a column, and ours differ between tasks. In a
+COCO image it is a list with one object a sample."""
 
 
 def parse_row(line: bytes) -> dict[str, Any]:
-    """Parse one line, which must be a JSON object. Raises InputError when it is not."""
+    """Return the JSON object in one line. Raises InputError when there is no JSON object."""
     try:
         row = json.loads(line.decode("utf-8"))
     except UnicodeDecodeError:
@@ -92,15 +92,15 @@ def sample_to_row(sample: Sample, image: str) -> dict[str, Any]:
 
 
 def carried_row(sample: Sample) -> dict[str, Any]:
-    """Return everything of a sample but its image, as plain JSON data for the key ``syngrpo``."""
+    """Return a sample without its image as plain JSON data, for the key ``syngrpo``."""
     row = sample_to_row(sample, image="")
     del row["image"]
     return row
 
 
 def carried_sample(value: Any, image: str, images: ImageFolder) -> Sample:
-    """Return the sample that the key ``syngrpo`` carries, as JSON text or as an object; its image
-    is at the path ``image``. Raises InputError when anything about it is wrong."""
+    """Return the sample in ``value``, that of the key ``syngrpo``: JSON text or an object. Its
+    image is at the path ``image``. Raises InputError when the value is not a valid sample."""
     row = parse_row(value.encode("utf-8", "replace")) if isinstance(value, str) else value
     if not isinstance(row, Mapping):
         raise InputError(f"{CARRIED} is {shown(value)}, not a sample; remove that key")
@@ -114,15 +114,15 @@ def _objects(
     image: EncodedImage,
     labelled: dict[str, tuple[str, Objects]],
 ) -> Objects:
-    """Return the labelled objects; where they are left out, those that the answer gives.
+    """Return the labelled objects; if the row has none, those that the answer gives.
 
-    Rows about the same image mostly label the same objects: those are checked and stored once.
+    Rows about the same image usually label the same objects, which are checked and stored once.
     """
     values = row.get("objects")
     if values is None:
         values = task.objects_from_answer(row.get("answer"), question)
         if values is None:
-            raise InputError("the row has no objects; label what has to stay in new surroundings")
+            raise InputError("the row has no objects; label what must stay in new surroundings")
     if not isinstance(values, list) or not (values or not task.needs_objects):
         raise InputError(f"objects is {shown(values)}, not a list of labelled objects")
     text = repr(values)  # equal lists can differ: True is 1
@@ -158,8 +158,8 @@ def _check_keys(
 
 
 def checked_text(value: Any, name: str) -> str:
-    """Check that a JSON value is a text that a prompt may hold, and return it. ``name`` is what the
-    message calls it.
+    """Check that a JSON value is a text that a prompt may hold, and return it. ``name`` is the name
+    of the value in the message.
 
     Raises InputError when it is no text, blank, not valid Unicode, or holds special tokens.
     """

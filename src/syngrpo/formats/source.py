@@ -1,4 +1,4 @@
-"""Data sources: where samples come from, as a configuration writes it, and how they are read.
+"""Data sources: they say in a configuration where samples come from, and are read here.
 
     data:
       train:
@@ -7,8 +7,8 @@
 
 ``source_from_keys`` turns the keys of one source into a ``Source``: the common keys are its fields,
 all others belong to its format and are checked by the format's own ``options``. ``read_source``
-reads one source for a run, ``read_sources`` all of a run, with everything that is wrong with any of
-them in one report. ``read_dataset`` reads a source as it is, for converting and checking.
+reads one source for a run; ``read_sources`` reads all sources of a run and reports all defects
+together. ``read_dataset`` reads a source without changes, for converting and checking.
 """
 
 from __future__ import annotations
@@ -40,32 +40,35 @@ class Source:
     """Where samples come from: files in one of the data formats, or a format that generates them.
 
     ``source_from_keys`` makes one from the keys of a configuration. ``options`` are the format's
-    own keys, checked when they are set; with ``format: auto`` those that the format has are used.
+    own keys, already checked; with ``format: auto``, keys that the recognised format does not have
+    are ignored.
     """
 
     path: tuple[Path, ...] = option(
-        (), "a data file or folder, or several (a list, or a:b), see data.md"
+        (), "a data file or folder, or several (a list, or a:b), see docs/data.md"
     )
     images: tuple[Path, ...] = option(
-        (), "image folder, or one a file; []: where the format has its images"
+        (), "image folder, or one for each file; []: the format's usual folders"
     )
-    format: str = option(AUTO, "format of the files; auto: by name and content")
+    format: str = option(AUTO, "format of the files; auto: recognised by name and content")
     task: str | None = option(
-        None, "where a format can give several tasks: a name, or package.module:Task"
+        None,
+        "task of the samples, if the format can give several: a name, or package.module:Task",
     )
     name: str | None = option(
-        None, "name of the source in metrics; null: by file or split", min_length=1
+        None, "name of the source in metrics; null: made from its file or split", min_length=1
     )
     weight: float | None = option(
         None,
-        "share of the draws relative to other sources; null everywhere: by their sizes",
+        "share of the draws relative to other sources; null for all sources: shares by their sizes",
         gt=0,
     )
-    limit: int | None = option(None, "the first samples only; null: all", ge=1)
+    limit: int | None = option(None, "number of samples to use, the first ones; null: all", ge=1)
     options: Mapping[str, Any] = field(default_factory=dict)
 
     def default_name(self) -> str:
-        """Return the name by file or by format and split: my-file, refcoco-val, mine-rec-train."""
+        """Return a name made from the file, or from format, task and split: my-file, refcoco-val,
+        mine-rec-train."""
         split = self.options.get("split")
         ending = [str(split)] if split is not None else []
         if self.path:
@@ -80,19 +83,21 @@ class DataOptions:
     """What is trained on."""
 
     train: tuple[Source, ...] = option(
-        REQUIRED, "the seed samples; several sources are mixed, see mixing.md", min_length=1
+        REQUIRED,
+        "sources of the seed samples; several are mixed, see docs/mixing.md",
+        min_length=1,
     )
     prompt_style: PromptStyle | None = option(
         None,
-        '"full" teaches the response format, "brief" is the question alone, for a model that knows '
-        "the format; null: brief for a model that is known to know it, else full",
+        '"full" explains the response format, "brief" is the question alone, for a model that '
+        "knows the format; null: brief if model.path is the short name of such a model, else full",
     )
     on_bad_row: Literal["error", "skip"] = option(
-        "error", "skip leaves bad rows out, and says how many"
+        "error", "error stops at bad rows; skip leaves them out and logs how many they are"
     )
     check_images: bool = option(True, "decode every image once before training starts")
     rewards: tuple[RewardOptions, ...] = option(
-        (), "rewards of your own beside the task's accuracy, see extending.md"
+        (), "rewards in addition to the task's accuracy, see docs/extending.md"
     )
 
     def __post_init__(self) -> None:
@@ -107,7 +112,8 @@ class DataOptions:
 
 
 class SourceError(InputError):
-    """A source that is not valid: one line, which begins with ``key`` where a key is at fault."""
+    """A source is not valid. The message is one line; if a key is wrong, it begins with it, and
+    ``key`` is that key."""
 
     def __init__(self, message: str, key: str = "") -> None:
         super().__init__(message)
@@ -125,7 +131,7 @@ def source_from_keys(keys: Mapping[str, Any]) -> Source:
     """Build a source from the keys of a configuration: the common ones, and those of its format.
 
     ``path`` and ``images`` may be one path, several in a list, or several joined by colons. Raises
-    SourceError that says what is wrong and, for an unknown key, which keys there are.
+    SourceError for a key that is unknown or has a wrong value.
     """
     common: dict[str, Any] = {key: keys[key] for key in COMMON_KEYS if key in keys}
     own = {key: value for key, value in keys.items() if key not in COMMON_KEYS}
@@ -163,7 +169,8 @@ def source_from_argument(
     """Build a source from an argument of the command line: a path, or ``FORMAT:[TASK:]SPLIT`` for a
     format that generates its samples.
 
-    ``of_files`` and ``of_generated`` are the further keys in either case. Raises InputError.
+    ``of_files`` are further keys for a path, ``of_generated`` for a format. Raises InputError when
+    the source is not valid.
     """
     prefix, separator, rest = text.partition(":")
     if separator and prefix in FORMATS and not FORMATS.get(prefix).reads_files:
@@ -179,7 +186,8 @@ def source_from_argument(
 
 
 def split_paths(text: str, base: Path = Path()) -> str | list[str]:
-    """Split ``a.jsonl:b.jsonl``, as VLM-R1 writes several paths; a path that exists stays whole.
+    """Return the paths in ``a.jsonl:b.jsonl``, as VLM-R1 writes several; a text that is an existing
+    path is returned unchanged.
 
     ``base``: the folder that relative paths start from.
     """
@@ -188,23 +196,23 @@ def split_paths(text: str, base: Path = Path()) -> str | list[str]:
 
 
 def paths_in(text: str) -> list[str]:
-    """Return the paths that a text joins by colons, one or several."""
+    """Return the one or several paths that a text joins by colons."""
     parts = split_paths(text)
     return [parts] if isinstance(parts, str) else parts
 
 
 def may_be_hub_name(format: object) -> bool:
-    """Whether a source of this format may name a data set on a hub instead of a path."""
+    """Return whether a source of this format may name a data set on a hub instead of a path."""
     if not isinstance(format, str) or format == AUTO:
         return False
     try:
         return FORMATS.load(format).takes_hub_names
-    except InputError:  # told with its key when the source is checked
+    except InputError:  # reported with its key when the source is checked
         return False
 
 
 def named(sources: Sequence[Source]) -> dict[str, Source]:
-    """Return the sources by name; equal default names are numbered from the second on.
+    """Return the sources by name. Equal default names get a number from the second on.
 
     Raises ValueError when two sources are given the same name.
     """
@@ -227,8 +235,8 @@ def every_source(
 ) -> Iterator[tuple[tuple[str, str], Source]]:
     """Yield each source of a run with its section and its name.
 
-    Training sources share their ids; before each held-out set ``problems`` forgets them, so that an
-    id may come once in all of ``data.train``, and once in a held-out set.
+    ``problems`` forgets all ids before each held-out set, so that an id must be unique within all
+    of ``data.train`` and within each held-out set.
     """
     for name, source in named(train).items():
         yield (TRAIN, name), source
@@ -261,10 +269,10 @@ def read_source(
     on_bad_row: OnBadRow = "error",
     check_images: bool = False,
 ) -> list[Sample]:
-    """Read the good samples of a source for a run; ``Sample.dataset`` becomes ``name``.
+    """Return the valid samples of a source for a run, with ``name`` as their ``Sample.dataset``.
 
-    Every sample is a seed sample of the run, also one that another run has painted. Defects go to
-    ``problems``.
+    Every sample becomes a seed sample of the run, even if another run has painted it. Defects are
+    reported to ``problems``.
     """
     samples = read_dataset(source, problems, on_bad_row, check_images)
     return [
@@ -278,13 +286,13 @@ def read_dataset(
     on_bad_row: OnBadRow = "error",
     check_images: bool = False,
 ) -> list[Sample]:
-    """Read all samples of a source as they stand in the data, in order.
+    """Return all samples of a source as they are in the data, in order.
 
-    With as many image folders as paths they belong together one by one; else the images of every
-    path are looked up in all folders. ``check_images``: decode every image once.
+    If there are as many image folders as paths, each folder belongs to one path; otherwise the
+    images of every path are looked up in all folders. ``check_images``: decode every image once.
 
-    Defects go to ``problems``, for a report about several sources. Without it they are reported
-    here: raises InputError, or, with ``on_bad_row`` "skip", logs a warning. Raises InputError for
+    Defects are reported to ``problems``, for a report about several sources. If it is None, they
+    raise InputError, or are logged as a warning with ``on_bad_row`` "skip". Raises InputError for
     an unknown format or task in either case.
     """
     gathered = problems if problems is not None else Problems()
@@ -308,7 +316,8 @@ def read_dataset(
 def _read_one(
     path: Path | None, source: Source, problems: Problems, on_bad_row: OnBadRow
 ) -> list[Sample]:
-    """Read one file; one without any good row is refused, whatever ``on_bad_row`` is."""
+    """Return the samples of one file. A file without any valid row is refused, whatever
+    ``on_bad_row`` is."""
     task = load_task(source.task) if source.task is not None else None
     known = None if source.format == AUTO else FORMATS.load(source.format)
     before = len(problems.found)
@@ -335,8 +344,8 @@ def _read_one(
 
 @contextmanager
 def _without_garbage_collection() -> Iterator[None]:
-    """Switch the collector off while millions of small objects are made that all stay in use: it
-    would look at them again and again, a fifth of the time, and find nothing."""
+    """Switch the garbage collector off while millions of small objects are made that all stay in
+    use. It would take a fifth of the time and free nothing."""
     collecting = gc.isenabled()
     gc.disable()
     try:
@@ -373,7 +382,9 @@ def _check_path(source: Source, known: Format) -> None:
     if not known.reads_files:
         for key in ("path", "images"):
             if getattr(source, key):
-                raise SourceError(f"{key}: does not go with format {source.format}; remove it", key)
+                raise SourceError(
+                    f"{key}: format {source.format} generates its samples; remove this key", key
+                )
 
 
 def _own_options(known: Format, own: Mapping[str, Any]) -> Any:
@@ -391,7 +402,8 @@ def _own_options(known: Format, own: Mapping[str, Any]) -> Any:
 
 
 def _check_any_format_has(own: Mapping[str, Any]) -> None:
-    """Check keys beside ``format: auto``: some format that reads files has to take each."""
+    """Check the keys of a source with ``format: auto``: for each, some format that reads files must
+    have it."""
     left = {key: SourceError("", key) for key in own}
     names: dict[str, None] = {}
     for known in loadable_formats() if own else ():

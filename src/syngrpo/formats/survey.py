@@ -1,4 +1,4 @@
-"""What a data set holds, for a person: in numbers, and on one picture."""
+"""Counts what a data set holds, and draws an overview of its samples, for ``data check``."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ POINT_RADIUS = 4
 class Survey:
     """Counts of a data set.
 
-    ``sizes``: (width, height) of every image in pixels; ``boxes_per_image``: one number an image;
-    ``area_shares``: of every box its share of the area of its image, in [0, 1]. Objects that
-    several samples share on one image count once.
+    ``sizes``: (width, height) of every image in pixels; ``boxes_per_image``: one number for each
+    image; ``area_shares``: for every box its share of the image's area, in [0, 1]. An object that
+    several samples of an image have counts once.
     """
 
     tasks: Counter[str] = field(default_factory=Counter)
@@ -50,7 +50,8 @@ class Survey:
 
 
 def survey(samples: Iterable[Sample]) -> Survey:
-    """Count. Reads the headers of the images again, for their orientation; decodes none."""
+    """Return the counts of a data set. Reads the headers of the images for their orientation, and
+    decodes none."""
     result = Survey()
     images: dict[Path | int, tuple[EncodedImage, dict[Any, bool]]] = {}
     for sample in samples:
@@ -78,7 +79,7 @@ def spread(values: Sequence[float]) -> tuple[float, float, float]:
 
 
 def is_rotated(image: EncodedImage) -> bool:
-    """Whether viewers turn the image by its EXIF orientation before they show it."""
+    """Return whether the image has an EXIF orientation by which viewers turn it."""
     source = image.path if image.path is not None else io.BytesIO(image.read())
     with Image.open(source) as header:
         return header.getexif().get(EXIF_ORIENTATION, 1) != 1
@@ -87,8 +88,9 @@ def is_rotated(image: EncodedImage) -> bool:
 def contact_sheet(
     samples: Sequence[Sample], columns: int = 6, scale: int = 2, words: bool = True
 ) -> Image.Image:
-    """Draw at least one sample row by row, enlarged by ``scale``, each with its answer drawn on it
-    and its question below. With ``words``, an answer that cannot be drawn is written after it.
+    """Return a picture of the samples (at least one), row by row, enlarged by ``scale``. Each has
+    its answer drawn on it and its question below. With ``words``, an answer that cannot be drawn is
+    written after the question.
 
     Raises InputError for an image that cannot be decoded.
     """

@@ -1,11 +1,12 @@
-"""VLM-R1's JSONL: ``id``, ``image``, ``conversations`` of a human and a gpt turn.
+"""The format ``vlm-r1``: VLM-R1's JSONL. A row has ``id``, ``image``, and ``conversations`` of a
+human and a gpt turn.
 
 The layout is that of om-ai-lab/VLM-R1 (README, "For your own data"; detection rows as in its issue
 246): boxes are xyxy in pixels of the original image, an image path is relative to the image folder.
 
-The human turn holds a phrase, or a list of classes, inside an instruction. The wordings known here
-are those of the data that om-ai-lab published, and of Qwen's grounding examples; in an unknown
-wording the whole text is the phrase.
+The human turn holds a phrase, or a list of classes, inside an instruction. This module knows the
+wordings of the data that om-ai-lab published and of Qwen's grounding examples; of any other, the
+whole text is used as the phrase.
 """
 
 from __future__ import annotations
@@ -50,9 +51,12 @@ If no targets are detected in the image, simply respond with "None"."""
 
 
 class VlmR1(WritableFormat):
-    """The answer says whether a row asks for one object (one box) or for classes (labelled boxes,
-    or ``None``), unless the user names a task. A number as id becomes ``FILE-number``, because such
-    ids count the rows of a file. Other keys of a row become columns."""
+    """Reads and writes VLM-R1's JSONL.
+
+    Unless the user names a task, the answer decides whether a row asks for one object (one box) or
+    for classes (labelled boxes, or ``None``). A number as id becomes ``FILE-number``, because such
+    ids count the rows of a file. Other keys of a row become columns.
+    """
 
     name = "vlm-r1"
 
@@ -122,7 +126,8 @@ def _written_turns(sample: Sample) -> tuple[str, str]:
 
 
 def _first_line(path: Path) -> bytes:
-    """Return the first line that is not blank, cut off at 1 MB. Raises InputError."""
+    """Return the first line that is not blank, at most 1 MB of it. Raises InputError when the file
+    cannot be read."""
     try:
         with path.open("rb") as file:
             while line := file.readline(1_000_000):
@@ -134,8 +139,8 @@ def _first_line(path: Path) -> bytes:
 
 
 def _carried(row: dict[str, Any], images: ImageFolder, task: Task | None) -> Sample | None:
-    """Return the sample that Syn-GRPO wrote into the row; None when there is none, or when it has
-    another task than the one wanted."""
+    """Return the sample that Syn-GRPO wrote into the row; None when there is none, or when its task
+    is not ``task``."""
     if CARRIED not in row:
         return None
     image = checked_text(_image(row), "image")
@@ -144,7 +149,8 @@ def _carried(row: dict[str, Any], images: ImageFolder, task: Task | None) -> Sam
 
 
 def _our_row(row: dict[str, Any], place: str, stem: str, task: Task | None) -> dict[str, Any]:
-    """Return the row as our own JSONL has it, and under ``renamed`` class names with a comma."""
+    """Return the row converted to our JSONL, with the class names that hold a comma under
+    ``renamed``."""
     human, gpt = _turns(row)
     found = _found(gpt)
     base = {
@@ -201,7 +207,7 @@ _WRAPPERS = re.compile(r"</?answer>|```(?:json)?", re.IGNORECASE)
 
 
 def _found(value: Any) -> list[Any]:
-    """Return the gpt turn as a list of boxes, or of objects that hold one each; [] for None."""
+    """Return the gpt turn as a list of boxes, or of objects with one box each; [] for None."""
     if isinstance(value, str):
         text = _WRAPPERS.sub("", value).strip()
         if text.strip(".\"' ").lower() == "none":
@@ -219,13 +225,14 @@ def _found(value: Any) -> list[Any]:
 
 
 def _is_detection(found: list[Any], human: str) -> bool:
-    """Whether a row asks for classes: a single box answers a phrase, unless the text asks so."""
+    """Return whether a row asks for classes. A single box answers a phrase, unless the text asks
+    for classes."""
     labelled = [isinstance(item, dict) and "label" in item for item in found]
     return len(found) != 1 or (all(labelled) and is_detection(human))
 
 
 def _box(item: Any) -> Any:
-    """Return the box of an item of the answer, unchecked: our rows are checked as a whole."""
+    """Return the box of an item of the answer. It is checked later, with the whole row."""
     if not isinstance(item, dict):
         return item
     box = item.get("bbox_2d", item.get("bbox"))
@@ -280,7 +287,7 @@ _INSTRUCTIONS = re.compile(
     r"(?:(?<=[.!?\"'])\s+|\s*\n\s*)(?:first\b|output\b|please\b|answer\b|if\b).*",
     re.IGNORECASE | re.DOTALL,
 )
-"""What follows the question and says how to answer it."""
+"""Matches the instructions that follow the question and say how to answer it."""
 
 _CLASSES = re.compile(
     r"\bdetect\b[^:\[\n]{0,60}:\s*(?P<classes>\S.*)|\bdetect\b[^:\[\n]{0,60}(?P<list>\[.*)",
@@ -294,8 +301,8 @@ _BULLET = re.compile(r"^\s*(?:[-*•]|\d+[.)])\s+(?P<name>\S.*?)\s*$")
 
 
 def phrase_in(text: str) -> str:
-    """Return the referring phrase without the instruction around it; in an unknown wording, the
-    whole text."""
+    """Return the referring phrase without the instruction around it; the whole text if its wording
+    is unknown."""
     match = _PHRASE.search(text) or _LOCATE.search(text)
     if match is None:
         return text.strip()
@@ -305,12 +312,12 @@ def phrase_in(text: str) -> str:
 
 
 def is_detection(text: str) -> bool:
-    """Whether the text asks for classes, and not for what one sentence describes."""
+    """Return whether the text asks for classes and not for the object that a phrase describes."""
     return _PHRASE.search(text) is None and bool(classes_in(text))
 
 
 def classes_in(text: str) -> tuple[str, ...]:
-    """Return the class names in the order in which they are asked for; () without a list of them.
+    """Return the class names in the order in which they are asked for; () if the text lists none.
 
     Reads ``['a', "b"]``, ``["a", "b"]`` and ``[a, b]``, lines with bullets, and ``a, b, c.``
     """
@@ -329,7 +336,7 @@ def classes_in(text: str) -> tuple[str, ...]:
 
 
 def _bracketed(text: str) -> tuple[str, ...]:
-    """Return the names in a list as Python or JSON writes it; () when the list does not end."""
+    """Return the names in a list as Python or JSON writes it; () if the list has no end."""
     names: list[str] = []
     position = 1
     while match := _NAME.match(text, position):

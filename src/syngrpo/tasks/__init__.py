@@ -1,11 +1,11 @@
-"""The perception tasks: what is asked about an image, how the answer is read and scored.
+"""The perception tasks: what is asked about an image, and how the answer is read and scored.
 
 - ``base``: the ``Task`` protocol, with defaults for what most tasks share. Start reading here.
 - ``rec``, ``ovd``, ``isr``: the built-in tasks, one file each.
-- ``answer_reading``, ``labels``: parsing a model's answer, checking a user's labels.
+- ``answer_reading`` parses a model's answer, ``labels`` checks a user's labels.
 - ``detection_metrics``: COCO's average precision, of one image (a reward) and of a data set.
-- ``rewards``: rewards that a user adds to the accuracy of the task; ``vlm_r1_rewards``: built-in
-  ones.
+- ``rewards``: rewards that a user adds to the accuracy of the task. ``vlm_r1_rewards``: the
+  built-in ones.
 
 The formats read samples with a task, the workflow and the evaluation prompt and score with it, the
 painter asks it what an image must keep, and the pages draw its answers. A task is found by its name
@@ -49,7 +49,7 @@ def _problem(name: str, task: Any) -> str | None:
     if asks_for not in get_args(AsksFor):
         return f"has asks_for {asks_for!r}; it is one of {', '.join(get_args(AsksFor))}"
     if ":" not in name and called != name:
-        return f"calls itself '{called}'; give the class and its entry point one name"
+        return f"has the name '{called}'; give the class and its entry point one name"
     return None
 
 
@@ -75,22 +75,25 @@ def get_task(name: str) -> Task:
 
 
 def load_task(name: str) -> Task:
-    """Return the task that the configuration or the command line names: a short name or
-    ``package.module:Task``. Afterwards ``get_task`` finds it by the name that its samples carry.
+    """Return the task that the configuration or the command line names: by a short name or as
+    ``package.module:Task``. Afterwards ``get_task`` finds it by its own name, which its samples
+    have.
 
-    Raises InputError when it cannot be imported, or when another task has that name already.
+    Raises InputError when it cannot be imported, or when another task already has that name.
     """
     task = TASKS.load(name)
     if ":" in name and (task.name not in TASKS or TASKS.get(task.name) is not task):
         if task.name in TASKS:
-            raise InputError(f"task '{name}' calls itself '{task.name}', which is another task")
+            raise InputError(
+                f"task '{name}' has the name '{task.name}' of another task; give it another name"
+            )
         TASKS.add(task.name, task)
     return task
 
 
 def default_task(asks_for: AsksFor) -> str:
-    """Return the name of the built-in task that answers such questions, for data that says only
-    what is asked for."""
+    """Return the name of the built-in task for questions of this kind, for data that does not name
+    a task."""
     return _DEFAULTS[asks_for]
 
 
@@ -101,6 +104,6 @@ def tasks_that_ask(asked: Collection[AsksFor]) -> list[str]:
         try:
             if TASKS.get(name).asks_for in asked:
                 names.append(name)
-        except InputError:  # a package that is broken; ``syngrpo extensions`` says why
+        except InputError:  # the package is broken; ``syngrpo extensions`` says why
             continue
     return names

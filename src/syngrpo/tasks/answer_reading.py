@@ -1,9 +1,9 @@
-"""Reads boxes, labels and values from a model's answer, which is mostly JSON; and writes boxes.
+"""Reads boxes, labels and values from a model's answer, which is usually JSON; and writes boxes.
 
-No JSON parser is used, so that a missing bracket, a trailing comma, a code fence or a sentence
-around the answer does not lose the boxes that are there. One regular expression finds them from
-left to right. Its repetitions are possessive, so that no character is read twice and reading takes
-time linear in the length of any text.
+No JSON parser is used: boxes are found even if the answer has a missing bracket, a trailing comma,
+a code fence or a sentence around it. One regular expression finds them from left to right. Its
+repetitions are possessive, so that no character is read twice and reading takes time linear in the
+length of any text.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from syngrpo.boxes import CoordinateFrame
 from syngrpo.sample import Box
 
 MAX_COORDINATE = 1e9
-"""A box with a larger coordinate cannot be read, like one with an infinity."""
+"""A box with a larger coordinate counts as unreadable, like one with an infinity."""
 
-# NaN and infinity are matched so that a first box holding one is unreadable, not skipped.
+# NaN and infinity are matched, so that a first box that holds one is unreadable and not skipped.
 _NUMBER = r"[-+]?(?:(?:[0-9]++(?:\.[0-9]*+)?|\.[0-9]++)(?:e[-+]?[0-9]++)?|nan|inf(?:inity)?+)"
 _FOUR = r"\[\s*+" + r"\s*+,\s*+".join([rf"({_NUMBER})"] * 4) + r"\s*+(?:,\s*+)?\]"
 _STRING = r"\"((?:[^\"\\\n]|\\[^\n])*+)\"|'((?:[^'\\\n]|\\[^\n])*+)'"
@@ -64,11 +64,11 @@ def find_boxes(text: str) -> Iterator[FoundBox]:
 
 
 def find_objects(text: str) -> Iterator[FoundObject]:
-    """Yield every object with a bbox or bbox_2d and a label, category or class, in order of the
-    text; of several keys of the same kind in an object the first counts.
+    """Yield every object with a bbox or bbox_2d and a label, category or class, in the order of the
+    text. If an object has several keys of the same kind, the first is used.
 
-    An object ends at its closing brace, at the next opening one or where the text was cut off.
-    Takes linear time, never raises.
+    An object ends at its closing brace, at the next opening one or at the end of the text. Takes
+    linear time, never raises.
     """
     box: re.Match[str] | None = None
     label: re.Match[str] | None = None
@@ -102,8 +102,8 @@ def without_fences(text: str) -> str:
 
 
 def written_box(box: Box, frame: CoordinateFrame) -> list[float]:
-    """A box in original pixels as a model writes it: whole model units, or thousandths where
-    coordinates run from 0 to 1; never empty."""
+    """Return a box, given in original pixels, as a model writes it: in whole model units, or in
+    thousandths if coordinates run from 0 to 1. It always has an area."""
     if frame.width <= 1:
         thousandths = replace(frame, width=1000.0, height=1000.0)
         return [value / 1000 for value in written_box(box, thousandths)]

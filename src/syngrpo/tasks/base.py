@@ -1,12 +1,12 @@
-"""What a task is: the one class that a new kind of question needs.
+"""``Task``, the class that a new kind of question is written with, and what belongs to it.
 
-A task is written by subclassing ``Task``. Seven members have no default: ``name``, ``asks_for``,
-``prompt``, ``read``, ``score``, ``answer_text`` and ``ground_truth``. The others have defaults that
-suit an answer without coordinates, such as a word or a number.
+To add a task, subclass ``Task``. Seven members have no default: ``name``, ``asks_for``, ``prompt``,
+``read``, ``score``, ``answer_text`` and ``ground_truth``. The others have defaults that suit an
+answer without coordinates, such as a word or a number.
 
-The answer of a sample passes through a task in this order: ``ground_truth`` checks what the user's
-data says, ``prompt`` asks the model, ``read`` parses its answer, ``to_original`` converts that to
-pixels of the original image, and ``score`` compares the two.
+The methods are called in this order: ``ground_truth`` checks the answer in the user's data,
+``prompt`` writes the question to the model, ``read`` parses the model's answer, ``to_original``
+converts that to pixels of the original image, and ``score`` compares the two.
 """
 
 from __future__ import annotations
@@ -32,16 +32,16 @@ ACCURACY: Mapping[str, str] = MappingProxyType({"greedy/accuracy": "accuracy"})
 
 @dataclass(frozen=True)
 class Constraints:
-    """What an image synthesised from a sample must respect so that its labels stay true.
+    """The rules for an image that is painted from a sample, so that its labels stay true.
 
-    ``keep``: indices into ``sample.objects`` whose pixels stay as they are.
+    ``keep``: indices into ``sample.objects`` of the objects whose pixels must stay.
     ``forbidden_labels``: classes of which no new instance may appear.
-    ``phrase``: text that the generator must honour, or None.
-    ``max_phantoms``: new instances of forbidden classes that the judges tolerate.
-    ``min_recall``: share in [0, 1] of the objects that a detector found in the parent and must find
-    again in the child.
-    ``phantom_score``: detector score in [0, 1] from which a detection of something painted counts
-    as a new instance.
+    ``phrase``: text that the surroundings must agree with, such as a type of room, or None.
+    ``max_phantoms``: number of new instances of forbidden classes that the judges tolerate.
+    ``min_recall``: of the objects that a detector finds in the parent, the share in [0, 1] that it
+    must find again in the child.
+    ``phantom_score``: a detection of something painted counts as a new instance if the detector's
+    score is at least this, in [0, 1].
     """
 
     keep: tuple[int, ...]
@@ -54,8 +54,8 @@ class Constraints:
 
 @dataclass(frozen=True)
 class Mark:
-    """One part of an answer as it is drawn over the image: a box or a point, in pixels of the
-    original image. ``label`` is written beside it; "" for none."""
+    """One part of an answer, drawn over the image: a box or a point, in pixels of the original
+    image. ``label`` is written beside it; "" for none."""
 
     label: str
     box: Box | None = None
@@ -63,37 +63,40 @@ class Mark:
 
 
 class SetMetrics(Protocol):
-    """Metrics of one data set of N samples that are no mean over its samples.
+    """Metrics of a data set of N samples that are not means over the samples, such as COCO's mAP.
 
     ``names``: the metrics, such as "greedy/map".
-    ``biased``: those of them whose value over a bootstrap resample is too high on average.
+    ``biased``: the metrics whose value over a bootstrap resample is too high on average.
     """
 
     names: tuple[str, ...]
     biased: frozenset[str]
 
     def values(self, counts: np.ndarray) -> np.ndarray:
-        """Return the metrics, float64 (len(names),), of the samples taken ``counts`` times each.
+        """Return the metrics, float64 (len(names),), of a selection that holds sample i
+        ``counts[i]`` times.
 
-        ``counts``: int (N,), in the order of the samples. NaN where a metric is not defined.
+        ``counts``: int (N,). The result is NaN where a metric is not defined.
         """
 
 
 @runtime_checkable
 class Task(Protocol):
-    """Builds the prompt, reads and scores the answer, says what synthesis must respect.
+    """Builds the prompt, reads and scores the answer, and says what a painted image must keep.
 
     Predictions are in model coordinates until ``to_original``; everything else is in pixels of the
     original image. The ground truth (``sample.answer``) is a JSON value, with tuples for lists.
 
     ``name``: the short name that samples and configurations use.
-    ``asks_for``: what a question is: a phrase for one object, a list of class names, or a free
-    closed question. Data formats build their questions by it. Where a format has boxes and no
-    answers, ``ground_truth`` of a task that asks for an object gets the box of this object.
+    ``asks_for``: the kind of question: a phrase for one object ("object"), a list of class names
+    ("classes"), or any closed question ("question"). Data formats build their questions by it. If a
+    format has boxes and no answers, ``ground_truth`` of a task that asks for an object gets the box
+    of this object.
     ``needs_objects``: whether a sample without any labelled object is refused.
-    ``thresholds``: evaluation also reports the share of answers with accuracy ≥ t, as "acc@t".
-    ``headlines``: name → title of the metrics that reports show first, the most telling first.
-    ``metrics_note``: what a reader has to know about these metrics, written below them; "" if
+    ``thresholds``: evaluation also reports, as "acc@t", the share of answers with an accuracy of at
+    least t.
+    ``headlines``: name → title of the metrics that reports show first, the most important first.
+    ``metrics_note``: what a reader must know about these metrics, written below them; "" for
     nothing.
     """
 
@@ -108,8 +111,8 @@ class Task(Protocol):
     def prompt(self, sample: Sample, style: PromptStyle) -> str:
         """Return the text beside the image.
 
-        "full" teaches the response format to any model; "brief" is the question alone, for a model
-        that knows the format.
+        "full" explains the response format, for any model; "brief" is the question alone, for a
+        model that knows the format.
         """
 
     @abstractmethod
@@ -128,7 +131,7 @@ class Task(Protocol):
         """Return the accuracy reward in [0, 1] of a prediction in original pixels; 0 for None."""
 
     def constraints(self, sample: Sample) -> Constraints:
-        """Return what an image synthesised from the sample must respect.
+        """Return the rules for an image that is painted from the sample.
 
         By default every labelled object stays, and no new instance of a labelled class may appear.
         """
@@ -137,7 +140,7 @@ class Task(Protocol):
         )
 
     def moved(self, answer: Any, right: float) -> Any:
-        """Return the ground truth of the same question after everything labelled has moved
+        """Return the ground truth of the same question after all labelled objects have moved
         ``right`` pixels to the right."""
         return answer
 
@@ -157,14 +160,15 @@ class Task(Protocol):
         """Check the answer of a row of the user's data and return it as ``Sample.answer``.
 
         ``value`` is None when the row has no answer. ``question``, ``objects`` and ``columns`` are
-        those of the same row. Raises InputError; the message starts with the key that is at fault.
+        those of the same row. Raises InputError for an answer that is not valid; the message starts
+        with the wrong key.
         """
 
     def objects_from_answer(self, answer: Any, question: str) -> list[dict[str, Any]] | None:
-        """Return what a row without ``objects`` labels by its answer alone: a list of objects with
-        ``label`` and ``box``, unchecked; None when the answer labels nothing.
+        """Return the objects of a row that has an answer and no ``objects``: a list of dicts with
+        ``label`` and ``box``, unchecked; None when the answer gives no objects.
 
-        ``answer`` is the unchecked value of the row. Raises InputError when the row lacks it.
+        ``answer`` is the unchecked value of the row. Raises InputError when the row has none.
         """
         return None
 
@@ -172,13 +176,14 @@ class Task(Protocol):
         """Return the metrics over a whole data set, None when the task has none.
 
         ``truths`` and ``predictions`` hold the N ground truths and the N greedy predictions in
-        original pixels, None where unreadable. Where a metric ranks the samples, their order here
-        is the rank.
+        original pixels, None for an answer that cannot be read. For a metric that ranks the
+        samples, their order here is the rank.
         """
         return None
 
     def marks(self, answer: Any) -> list[Mark]:
-        """Return how an answer is drawn over the image; empty for an answer without a place.
+        """Return the marks that draw an answer over the image; none for an answer without a place
+        in it.
 
         ``answer`` is a ground truth or a prediction in original pixels, never None.
         """
@@ -213,11 +218,11 @@ def full_prompt(
     stay: str,
     things: str = "labelled objects",
 ) -> str:
-    """Return a prompt of the style "full", which teaches any model the three parts of a response.
+    """Return a prompt of the style "full", which explains the three parts of a response.
 
-    ``ask`` is the question; ``think`` and ``answer`` stand for the contents of these two parts;
-    ``explain`` says how to write the answer; ``keep`` and ``things`` name what keeps its pixels;
-    ``stay`` says what may not be added. None of them may give the answer away.
+    ``ask`` is the question; ``think`` and ``answer`` describe the contents of these two parts;
+    ``explain`` says how to write the answer; ``keep`` and ``things`` name the objects that keep
+    their pixels; ``stay`` says what must not be added. None of them may reveal the answer.
     """
     return _FULL.format(
         ask=ask, think=think, answer=answer, explain=explain, keep=keep, stay=stay, things=things

@@ -1,17 +1,17 @@
-"""COCO's average precision, of one image (the reward of a detector) and of a whole data set.
+"""COCO's average precision, of one image (the reward of detection) and of a whole data set.
 
-``average_precision`` gives for one image the number that pycocotools gives, without its setup.
-Every detection scores the same, so their order is their rank.
+``average_precision`` computes for one image the number that pycocotools computes, but faster.
+All detections have the same score, so their order is their rank.
 Definition: ``COCOeval`` of pycocotools (``iouType="bbox"``, area range "all", at most 100
-detections of a class); there the greedy matching is ``evaluateImg``, the interpolation
-``accumulate``, the mean ``summarize``.
+detections of a class); its ``evaluateImg`` does the greedy matching, ``accumulate`` the
+interpolation, ``summarize`` the mean.
 
-``DetectionMetrics`` gives mAP, AP50 and greedy F1 of a data set. Answers name no confidence, so
-every detection has score 1, and COCO's ranking is the order of the samples, and within an answer
-the order in which the model wrote. A class has an average precision when some sample holds it; a
-detection of such a class is a false positive wherever its box matches nothing, also in an image
-that does not hold the class or was not asked for it. Labels that no sample holds are in no class of
-COCO's: they lower F1 only. Labels are compared without regard to case, also for ``vlm_r1_labels``.
+``DetectionMetrics`` computes mAP, AP50 and greedy F1 of a data set. Answers have no confidence, so
+every detection has score 1. COCO's ranking is then the order of the samples, and within an answer
+the order in which the model wrote. A class has an average precision if some sample holds it; a
+detection of such a class is a false positive if its box matches nothing, also in an image that does
+not hold the class or was not asked for it. Labels that no sample holds belong to no class of COCO:
+they lower F1 only. Labels are compared without regard to case, also with ``vlm_r1_labels``.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ LARGEST_AREA = 1e10
 """The end of the area range "all", in square pixels."""
 
 F1_IOU = 0.5
-"""IoU from which a detection matches an instance of its class in F1."""
+"""In F1, a detection matches an instance of its class if their IoU is at least this."""
 
 Floats = NDArray[np.float64]
 Flags = NDArray[np.bool_]
@@ -65,7 +65,7 @@ def average_precision(
     found, found_class = _boxes(boxes), np.asarray(classes, dtype=np.int64)
     labels, truths = np.unique(truth_class, return_counts=True)
     rows = [np.flatnonzero(found_class == label)[:MAX_DETECTIONS] for label in labels]
-    order = np.concatenate(rows)  # class by class, in each by rank
+    order = np.concatenate(rows)  # by class, and within a class by rank
     found, found_class = found[order], found_class[order]
     overlap = np.where(found_class[:, None] == truth_class, _iou(found, truth), 0.0)
     area = _area(found)
@@ -79,7 +79,8 @@ def average_precision(
 
 
 def _boxes(boxes: ArrayLike) -> Floats:
-    """xyxy → (N, 4) xywh. pycocotools computes with these: equal to the last bit at a threshold."""
+    """Convert xyxy to (N, 4) xywh, with which pycocotools computes, so that rounding is the same at
+    a threshold."""
     corners = np.asarray(boxes, dtype=np.float64).reshape(-1, 4)
     return np.concatenate([corners[:, :2], corners[:, 2:] - corners[:, :2]], axis=1)
 
@@ -89,7 +90,7 @@ def _area(boxes: Floats) -> Floats:
 
 
 def _iou(found: Floats, truth: Floats) -> Floats:
-    """(D, 4) and (G, 4) xywh → (D, G)."""
+    """Return the IoU (D, G) of boxes (D, 4) and (G, 4) in xywh."""
     x, y, width, height = found.T[:, :, None]
     truth_x, truth_y, truth_width, truth_height = truth.T
     wide = np.minimum(x + width, truth_x + truth_width) - np.maximum(x, truth_x)
@@ -101,10 +102,11 @@ def _iou(found: Floats, truth: Floats) -> Floats:
 
 
 def _match(overlap: Floats) -> Flags:
-    """(D, G) IoU, 0 between classes → (thresholds, D): which detections are true positives.
+    """Return bool (thresholds, D): which detections are true positives at which threshold.
 
-    In order, each detection takes the free ground truth that it overlaps most, of equal ones the
-    last. All thresholds are matched at once: bit t of an integer stands for threshold t.
+    ``overlap`` (D, G) is the IoU, 0 between different classes. In their order, each detection takes
+    the free ground truth that it overlaps most, the last of several equal ones. All thresholds are
+    matched at once: bit t of an integer stands for threshold t.
     """
     rows, columns = np.nonzero(overlap >= THRESHOLDS[0])
     best_first = np.lexsort((-columns, -overlap[rows, columns], rows))
@@ -122,11 +124,12 @@ def _match(overlap: Floats) -> Flags:
 
 
 def _interpolated(hits: Flags, counted: Flags, truths: int) -> float:
-    """(thresholds, D) true positives, and which detections count at all → mean precision.
+    """Return the mean interpolated precision over all recalls and thresholds.
 
-    The interpolated precision at a recall is the best one from there on, 0 where the recall is not
-    reached. It changes only at true positives, so each is weighted by the number of recalls that
-    it is the first to reach.
+    ``hits`` and ``counted`` are (thresholds, D): the true positives, and the detections that count
+    at all. The interpolated precision at a recall is the highest precision at this or any larger
+    recall, and 0 for a recall that is not reached. It changes only at true positives, so each true
+    positive is weighted by the number of recalls that it is the first to reach.
     """
     true = hits.cumsum(axis=1)
     precision = np.where(hits, true, 0) / np.maximum(counted.cumsum(axis=1), 1)
@@ -137,7 +140,8 @@ def _interpolated(hits: Flags, counted: Flags, truths: int) -> float:
 
 @functools.cache
 def _settled(truths: int) -> NDArray[np.int64]:
-    """Return (truths + 1,): how many recalls the k-th true positive is the first to reach."""
+    """Return (truths + 1,): the number of recalls that the k-th true positive is the first to
+    reach."""
     reached = np.arange(1, truths + 1) / truths
     first = np.searchsorted(reached, RECALLS, side="left") + 1
     return np.bincount(first, minlength=truths + 1)
@@ -147,8 +151,8 @@ def _settled(truths: int) -> NDArray[np.int64]:
 class _Class:
     """One class over the N samples in COCO's order.
 
-    ``matched`` bool (T, D): which of its D detections match at which IoU threshold; ``detections``
-    and ``truths`` int (N,): how many each sample has.
+    ``matched`` bool (T, D): whether each of its D detections matches at each of T IoU thresholds;
+    ``detections`` and ``truths`` int (N,): the numbers of them in each sample.
     """
 
     matched: np.ndarray
@@ -157,13 +161,14 @@ class _Class:
 
 
 class DetectionMetrics:
-    """Matches every answer with its truth once; then measures any selection of the N samples.
+    """Matches every answer with its ground truth once; then computes the metrics of any selection
+    of the N samples.
 
-    ``truths`` and ``predictions`` hold one tuple of instances a sample (label and xyxy box), a
-    prediction is None when it could not be read. Their order is the rank of the samples.
+    ``truths`` and ``predictions`` hold one tuple of instances (label and xyxy box) for each sample;
+    a prediction is None when it could not be read. Their order is the rank of the samples.
 
-    mAP and AP50 are biased in a bootstrap: COCO takes the precision of a ranking at its best later
-    point, and a resample, which holds fewer different samples, has more accidental bests.
+    mAP and AP50 are biased in a bootstrap: COCO's interpolated precision is a maximum over the rest
+    of the ranking, and in a resample, which holds fewer different samples, it is higher by chance.
     """
 
     names: tuple[str, ...] = ("greedy/map", "greedy/ap50", "greedy/f1@0.5")
@@ -180,7 +185,8 @@ class DetectionMetrics:
         self._counts = np.array([_f1_counts(*pair) for pair in pairs], dtype=np.float64)
 
     def values(self, counts: np.ndarray) -> np.ndarray:
-        """Return mAP@[.5:.95], AP50 and F1@0.5 of the samples taken ``counts`` (N,) times each.
+        """Return mAP@[.5:.95], AP50 and F1@0.5 of a selection that holds sample i ``counts[i]``
+        times.
 
         mAP and AP50 are NaN when the samples hold no instance; F1 is 1 when they hold none and none
         was predicted.
@@ -194,8 +200,8 @@ class DetectionMetrics:
         return np.array([by_threshold.mean(), by_threshold[0], f1])
 
     def _precision(self, one: _Class, counts: np.ndarray) -> np.ndarray:
-        """Compute the average precision at every IoU threshold (T,), as ``COCOeval.accumulate``
-        does."""
+        """Return the average precision at every IoU threshold (T,), computed as by
+        ``COCOeval.accumulate``."""
         taken = _repeat_blocks(one.detections, counts)
         if len(taken) == 0:
             return np.zeros(len(one.matched))
@@ -206,7 +212,8 @@ class DetectionMetrics:
         best = np.concatenate([best, np.zeros((len(best), 1))], axis=1)
         wanted = int(one.truths @ counts)
         needed = np.searchsorted(np.arange(wanted + 1) / wanted, self._recalls)
-        # One search for all thresholds: each row of counts is lifted above the row before it.
+        # All thresholds are searched at once, in one ascending sequence: to each row of counts a
+        # number is added that makes it larger than the row before.
         row = np.arange(len(true))[:, None]
         lift = row * (total + wanted + 1)
         place = np.searchsorted((true + lift).ravel(), needed + lift) - row * total
@@ -214,9 +221,9 @@ class DetectionMetrics:
 
 
 def _repeat_blocks(lengths: np.ndarray, counts: np.ndarray) -> np.ndarray:
-    """Return indices into consecutive blocks of these lengths: block i whole, ``counts[i]`` times.
+    """Return indices that take block i of consecutive blocks ``counts[i]`` times.
 
-    ``lengths`` and ``counts``: int (N,).
+    ``lengths`` (of the blocks) and ``counts``: int (N,).
     """
     blocks = np.repeat(np.arange(len(lengths)), counts)
     sizes = lengths[blocks]
@@ -225,7 +232,7 @@ def _repeat_blocks(lengths: np.ndarray, counts: np.ndarray) -> np.ndarray:
 
 
 def _evaluate(truths: Sequence[Instances], predictions: Sequence[Instances]) -> COCOeval:
-    """Run COCO's own matching; image ids are positions in ``truths``."""
+    """Return COCO's own matching; image ids are positions in ``truths``."""
     labels = sorted({class_key(thing["label"]) for truth in truths for thing in truth})
     category = {label: number for number, label in enumerate(labels, start=1)}
     wanted, found = _Annotations(category), _Annotations(category)
@@ -293,8 +300,8 @@ def _classes(evaluation: COCOeval, samples: int) -> list[_Class]:
 
 
 def _f1_counts(truth: Instances, found: Instances) -> tuple[int, int, int]:
-    """Count matches, detections and truths of one answer. Pairs of the same class with
-    IoU ≥ ``F1_IOU`` match in falling order of their IoU, each detection and each truth once."""
+    """Return the numbers of matches, detections and truths of one answer. Pairs of the same class
+    with IoU ≥ ``F1_IOU`` match in descending order of IoU, each detection and each truth once."""
     pairs = sorted(
         (
             (iou(detection["box"], thing["box"]), i, j)

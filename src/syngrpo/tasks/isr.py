@@ -17,11 +17,12 @@ from syngrpo.tasks.base import NO_COLUMNS, Constraints, PromptStyle, Task, full_
 from syngrpo.tasks.labels import is_finite_number, labels_of, shown
 
 KIND, ABOUT = "kind", "about"
-"""Reserved columns: the kind of question, and the classes it names, present or not."""
+"""Reserved columns: the kind of question, and the classes that it names, whether the image holds
+them or not."""
 ROOM_TYPE = "room_type"
 
 LONGEST_ANSWER = 200
-"""Most characters of an answer; a longer one counts as unreadable."""
+"""Largest number of characters of an answer; a longer one counts as unreadable."""
 
 # fmt: off
 NUMBER_WORDS = (
@@ -48,8 +49,9 @@ def mean_relative_accuracy(prediction: float, truth: float) -> float:
     """Return the share of the thresholds θ = .5, .55 … .95 with
     |prediction − truth| / |truth| ≤ 1 − θ.
 
-    Source: VSI-Bench (arXiv 2412.14171), as its published evaluation computes it (the paper writes
-    <). It is not defined for a truth of zero, for which the prediction has to be exact.
+    Source: VSI-Bench (arXiv 2412.14171), as its published evaluation computes it (the paper has <
+    instead of ≤). It is not defined for a truth of 0; then the result is 1 for the prediction 0,
+    else 0.
     """
     if truth == 0:
         return float(prediction == 0)
@@ -64,13 +66,15 @@ def normalised(label: str) -> str:
 
 
 class IndoorSceneReasoning(Task):
-    """The accuracy of a number is its mean relative accuracy, of a label 1 for the same label."""
+    """Asks a closed question. The accuracy of a number is its mean relative accuracy; that of a
+    label is 1 if it is the same as the ground truth's, else 0."""
 
     name = "isr"
     asks_for = "question"
 
     def prompt(self, sample: Sample, style: PromptStyle) -> str:
-        """The prompt does not name the labelled objects, for they can be the answer."""
+        """Return the text beside the image. It does not name the labelled objects, because they can
+        be the answer."""
         if style == "brief":
             return sample.question
         same = " Stay in the same kind of room." if sample.columns.get(KIND) == ROOM_TYPE else ""
@@ -97,14 +101,15 @@ class IndoorSceneReasoning(Task):
         return text if number is None else number
 
     def score(self, prediction: Answer | None, sample: Sample) -> float:
-        """Score as the class says. Where the truth is a number, a text counts as the only number
-        in it; "three" is 3."""
+        """Return the accuracy as the class describes. If the truth is a number and the prediction a
+        text, the only number in the text is used; "three" is 3."""
         return 0.0 if prediction is None else _accuracy(prediction, sample.answer)
 
     def constraints(self, sample: Sample) -> Constraints:
-        """Every labelled object stays, no new instance of a class may appear that is labelled or
-        that the question names, and a question for the type of the room keeps this type. The judges
-        tolerate no new instance and no lost object: questions ask for counts, places and sizes."""
+        """Keep every labelled object, allow no new instance of a class that is labelled or that the
+        question names, and keep the type of the room if the question asks for it. The judges
+        tolerate no new instance and no lost object, because questions ask for counts, places and
+        sizes."""
         classes = (*labels_of(sample), *sample.columns.get(ABOUT, ()))
         return Constraints(
             keep=tuple(range(len(sample.objects))),
@@ -128,7 +133,7 @@ class IndoorSceneReasoning(Task):
         if value is None:
             raise InputError("the row has no answer")
         if not objects:
-            raise InputError("objects is empty; label at least one object, synthesis keeps those")
+            raise InputError("objects is empty; label at least one, because only they are kept")
         _check_columns(columns)
         if isinstance(value, bool) or not isinstance(value, str | int | float):
             raise InputError(f"answer {shown(value)} is neither a text nor a number")

@@ -1,4 +1,4 @@
-"""Labels of the user's data: names of classes, and boxes checked against their image."""
+"""Checks the labels of the user's data: names of classes, and boxes against their image."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from syngrpo.sample import Box, EncodedImage, InputError, Sample
 _NUMBERS = frozenset({int, float})
 
 ROUNDING_PIXELS = 0.5
-"""A box may leave its image by so much, because labelling tools round; it is clipped."""
+"""A box may reach out of its image by this much, because labelling tools round. It is clipped."""
 
 
 def labels_of(sample: Sample) -> tuple[str, ...]:
@@ -20,7 +20,8 @@ def labels_of(sample: Sample) -> tuple[str, ...]:
 
 
 def class_key(label: str) -> str:
-    """Return the same text for all spellings of a class: case and white space do not matter."""
+    """Return a text that is the same for all spellings of a class: case and white space are
+    ignored."""
     return " ".join(label.split()).casefold()
 
 
@@ -31,8 +32,8 @@ def class_name(text: str) -> str:
 
 
 def asked_classes(question: str) -> tuple[str, ...]:
-    """Split a question, which joins class names by commas. Raises InputError when a name is empty
-    or comes twice."""
+    """Return the class names of a question, which joins them by commas. Raises InputError when a
+    name is empty or occurs twice."""
     names = tuple(" ".join(name.split()) for name in question.split(","))
     if not all(names):
         raise InputError(f"question {shown(question)} is not class names joined by commas")
@@ -42,14 +43,14 @@ def asked_classes(question: str) -> tuple[str, ...]:
 
 
 def shown(value: Any) -> str:
-    """Return a value as an error message shows it: one line of at most 80 characters."""
+    """Return a value for an error message, on one line of at most 80 characters."""
     text = ascii(value)
     return text if len(text) <= 80 else text[:77] + "..."
 
 
 def checked_box(value: Any, image: EncodedImage, name: str) -> Box:
-    """Check that a JSON value is a box inside the image and return it. ``name`` is what the
-    message calls it.
+    """Check that a JSON value is a box inside the image and return it. ``name`` is the name of the
+    value in the message.
 
     Raises InputError when it is not four finite numbers x1 < x2, y1 < y2 inside the image.
     """
@@ -83,7 +84,8 @@ def checked_box(value: Any, image: EncodedImage, name: str) -> Box:
 
 
 def is_finite_number(value: Any) -> bool:
-    """Whether a JSON value is a number (true and false are not) within the range of floats."""
+    """Return whether a JSON value is a number within the range of floats; true and false are
+    not."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return False
     try:

@@ -26,7 +26,7 @@ from syngrpo.tasks.detection_metrics import DetectionMetrics, average_precision
 from syngrpo.tasks.labels import asked_classes, checked_box, class_key, labels_of, shown
 
 ANSWER_IS_OBJECT_IOU = 0.9
-"""An instance of the answer is taken to be an object of its class from this IoU on."""
+"""An instance of the answer is taken to be an object of its class if their IoU is at least this."""
 
 _ABSENT = re.compile(r"\bnone\b", re.IGNORECASE)
 _EMPTY = re.compile(r"[\s\"']*+(?:null|\[\s*+\]|\{\s*+\})[\s\"'.]*+", re.IGNORECASE)
@@ -44,13 +44,15 @@ Instances = tuple[Instance, ...]
 
 
 class OpenVocabularyDetection(Task):
-    """Accuracy is COCO AP@[.5:.95] of the image × min(1, instances / predicted instances). When
-    nothing asked for is in the image, it is 1 for the answer None, else 0.
+    """Asks for all instances of some classes. The accuracy is COCO AP@[.5:.95] of the image ×
+    min(1, instances / predicted instances). If the image holds no asked class, the accuracy is 1
+    for the answer None, else 0.
 
     Labels are compared without regard to case. Every predicted instance counts in the second
-    factor, also those of classes without ground truth, so that a false positive costs something
-    whatever its label. With ``vlm_r1_labels`` labels are compared letter by letter, as VLM-R1 does;
-    its published rule, too, leaves unknown labels out of the precision but not out of the count.
+    factor, also those of classes without ground truth, so that every false positive lowers the
+    accuracy, whatever its label. With ``vlm_r1_labels`` labels are compared letter by letter, as
+    VLM-R1 does; its published rule also leaves unknown labels out of the precision and not out of
+    the number of predicted instances.
     """
 
     asks_for = "classes"
@@ -60,8 +62,8 @@ class OpenVocabularyDetection(Task):
     )
     metrics_note = (
         "COCO mAP over the whole set, every detection with score 1. A detection of a class that "
-        "was asked for and is absent, or was not asked for at all, is a false positive of its "
-        "class; labels that no sample of the set holds cost F1 and the reward alone."
+        "was asked for and is absent, or that was not asked for, is a false positive of its "
+        "class; labels that no sample of the set holds lower only F1 and the reward."
     )
 
     def __init__(self, vlm_r1_labels: bool = False) -> None:
@@ -69,7 +71,8 @@ class OpenVocabularyDetection(Task):
         self.name = "ovd-vlm-r1" if vlm_r1_labels else "ovd"
 
     def prompt(self, sample: Sample, style: PromptStyle) -> str:
-        """The prompt does not name the labelled objects, for they are the answer."""
+        """Return the text beside the image. It does not name the labelled objects, because they are
+        the answer."""
         if style == "brief":
             return f"detect {sample.question}"
         return full_prompt(
@@ -96,7 +99,7 @@ class OpenVocabularyDetection(Task):
         return found if found or _says_none(answer) else None
 
     def to_original(self, prediction: Instances, frame: CoordinateFrame) -> Instances:
-        """Boxes are not clipped to the image."""
+        """Convert all boxes to original pixels, without clipping them to the image."""
         return tuple(
             Instance(label=one["label"], box=frame.to_original(one["box"])) for one in prediction
         )
@@ -120,8 +123,8 @@ class OpenVocabularyDetection(Task):
         return label if self.vlm_r1_labels else class_key(label)
 
     def constraints(self, sample: Sample) -> Constraints:
-        """Every labelled object stays, and no new instance of an asked or labelled class may
-        appear. The judges let one object in ten be lost: a detector misses some among dozens."""
+        """Keep every labelled object and allow no new instance of an asked or labelled class. The
+        judges tolerate that one object in ten is lost, because a detector misses some of many."""
         labels = {class_key(label): label for label in labels_of(sample)}
         asked = {class_key(label): label for label in asked_classes(sample.question)}
         return Constraints(
@@ -204,7 +207,8 @@ def _instance(value: Any, image: EncodedImage, name: str) -> Instance:
 
 
 def _closest(instance: Instance, objects: Sequence[LabelledObject], name: str) -> LabelledObject:
-    """Return the object that the instance is. Raises InputError when none is close enough."""
+    """Return the object that the instance stands for. Raises InputError when none is close
+    enough."""
     same = [one for one in objects if class_key(one.label) == class_key(instance["label"])]
     best = max(same, key=lambda thing: iou(thing.box, instance["box"]), default=None)
     if best is None or iou(best.box, instance["box"]) < ANSWER_IS_OBJECT_IOU:
@@ -217,7 +221,7 @@ def _closest(instance: Instance, objects: Sequence[LabelledObject], name: str) -
 
 
 def _says_none(answer: str) -> bool:
-    """Whether a text is an empty list, or says none and holds no number."""
+    """Return whether a text is an empty list, or says none and holds no number."""
     text = without_fences(answer)
     if _EMPTY.fullmatch(text):
         return True

@@ -18,11 +18,12 @@ ANSWER_IS_OBJECT_IOU = 0.9
 
 
 class ReferringExpression(Task):
-    """Accuracy is the IoU of the first box in the answer with the labelled one.
+    """Asks for the object that a phrase describes. The accuracy is the IoU of the first box in the
+    answer with the labelled one.
 
-    The constraints of synthesis are the default ones: every labelled object stays, and no second
-    one of a labelled class may appear, so that the phrase goes on fitting exactly one object. The
-    judges tolerate no new instance and no lost object.
+    The constraints are the default ones: every labelled object stays, and no new instance of a
+    labelled class may appear, so that the phrase still fits exactly one object. The judges tolerate
+    no new instance and no lost object.
     """
 
     name = "rec"
@@ -52,8 +53,8 @@ class ReferringExpression(Task):
         )
 
     def read(self, answer: str) -> Box | None:
-        """Return the first box of a "bbox_2d" or "bbox" key, or else the first ``[…]`` of four
-        numbers; None when there is none, or when it is not finite or has no area."""
+        """Return the first box of a "bbox_2d" or "bbox" key, or without one the first ``[…]`` of
+        four numbers. None when there is none, or when it is not finite or has no area."""
         boxes = list(find_boxes(answer))
         named = (found.box for found in boxes if found.keyed)
         return next(named, boxes[0].box if boxes else None)
@@ -62,7 +63,7 @@ class ReferringExpression(Task):
         return frame.to_original(prediction)
 
     def score(self, prediction: Box | None, sample: Sample) -> float:
-        """Return the IoU of the ground truth and the part of the predicted box in the image."""
+        """Return the IoU of the ground truth and the part of the predicted box inside the image."""
         if prediction is None:
             return 0.0
         return iou(clip(prediction, sample.image.width, sample.image.height), sample.answer)
@@ -71,7 +72,7 @@ class ReferringExpression(Task):
         return moved(answer, right)
 
     def answer_text(self, sample: Sample, frame: CoordinateFrame) -> str:
-        """Write ``{"bbox_2d": [x1, y1, x2, y2]}`` in whole model units, never an empty box."""
+        """Return ``{"bbox_2d": [x1, y1, x2, y2]}`` in whole model units; the box has an area."""
         return json.dumps({"bbox_2d": written_box(sample.answer, frame)})
 
     def ground_truth(
@@ -82,7 +83,8 @@ class ReferringExpression(Task):
         question: str = "",
         columns: Mapping[str, Any] = NO_COLUMNS,
     ) -> Box:
-        """Check that the answer is the box of one of the objects: synthesis keeps only those."""
+        """Check that the answer is the box of one of the objects, because a painted image keeps
+        only these."""
         if value is None:
             raise InputError("the row has no answer")
         box = checked_box(value, image, "answer")

@@ -1,4 +1,4 @@
-"""Rewards that a user adds to the accuracy of the task, written as TRL wants them.
+"""Loads and calls rewards that a user adds to the accuracy of the task, in TRL's form.
 
     def brevity(completions, **columns):
         return [1.0 if len(text) < 400 else 0.0 for text in completions]
@@ -7,8 +7,8 @@ A reward is a function ``f(prompts, completions, **columns) -> list[float | None
 ``async``; all arguments are lists with one item a response and are given by keyword. ``prompts``
 are the texts beside the images, ``completions`` the texts of the responses. ``columns`` are the
 extra columns of the data (None for a sample without one), and ``ground_truth``, ``question``,
-``task`` and ``sample_id``, which win over columns of the same name. None means that the reward does
-not apply to this response.
+``task`` and ``sample_id``, which replace columns of the same name. A value None means that the
+reward does not apply to this response.
 
 The trainer loads the rewards of ``data.rewards`` with ``load_reward`` and calls ``score_rewards``
 for each group; the evaluation does the same for each sample.
@@ -43,9 +43,10 @@ REWARDS: Registry[Any] = Registry(
 )
 
 TAKEN_NAMES = ("accuracy", "format")
-"""Names under which metrics.jsonl has the rewards of the task and of the response format."""
+"""Names of the rewards of the task and of the response format in metrics.jsonl."""
 
 SHOWN_SAMPLES = 3
+"""Largest number of samples that a message names."""
 
 
 @dataclass(frozen=True)
@@ -55,17 +56,21 @@ class RewardOptions:
     use: str = option(
         REQUIRED, "name of a built-in or installed reward, or package.module:function"
     )
-    weight: float = option(1.0, "factor of its advantage; the task's accuracy has 1")
+    weight: float = option(
+        1.0, "its advantage is multiplied by this; that of the task's accuracy by 1"
+    )
     name: str | None = option(
-        None, "what metrics call it, as reward/NAME; null: from use", pattern=r"^[\w.-]+$"
+        None,
+        "its name in metrics, as reward/NAME; null: the last part of use",
+        pattern=r"^[\w.-]+$",
     )
     on: Literal["answer", "scene", "response"] = option(
         "answer",
-        "the tokens that it is credited to: answer (all but the scene), scene (the description), "
-        "or the whole response",
+        "the tokens that get its advantage: answer (all but the scene), scene (the description), "
+        "or response (all)",
     )
     replaces_accuracy: bool = option(
-        False, "use its values, in [0, 1], in place of the task's accuracy, also for D"
+        False, "use its values, in [0, 1], instead of the task's accuracy, also to compute D"
     )
 
     def __post_init__(self) -> None:
@@ -74,7 +79,8 @@ class RewardOptions:
 
     @property
     def shown_name(self) -> str:
-        """The given name, else the last part of ``use``: brevity for ``my.rewards:brevity``."""
+        """The given name; without one, the last part of ``use``: brevity for
+        ``my.rewards:brevity``."""
         return self.name or self.use.rpartition(":")[2].rpartition(".")[2]
 
 
@@ -90,8 +96,8 @@ class Reward:
 
 
 def load_reward(options: RewardOptions) -> Reward:
-    """Import a reward; a class is called without arguments. Raises InputError when it is not found
-    or cannot be called."""
+    """Import a reward and return it; a class is called without arguments. Raises InputError when it
+    is not found or cannot be called."""
     found = REWARDS.load(options.use)
     what = f"reward '{options.use}'"
     function = made(what, found) if isinstance(found, type) else found
@@ -110,9 +116,9 @@ def score_rewards(
 ) -> dict[str, list[float | None]]:
     """Call every reward for N responses and return its N values by its name.
 
-    ``prompts``, ``completions`` and ``samples`` have N items, those of each response. ``async``
-    rewards wait at the same time. Raises InputError naming the reward and the sample when a reward
-    raises, gives another number of values, or one that is no finite number.
+    ``prompts``, ``completions`` and ``samples`` have one item a response. ``async`` rewards run
+    concurrently. Raises InputError naming the reward and the sample when a reward raises, returns
+    another number of values, or returns a value that is not a finite number.
     """
     if not rewards:
         return {}
@@ -168,13 +174,13 @@ def _checked(reward: Reward, values: Any, samples: Sequence[Sample]) -> Values:
         raise _failed(reward, samples, error) from error
     if listed is None:
         raise InputError(
-            f"reward {reward.name} gave {_shown(values)} for {_named(samples)}; it has to return a "
-            "list with one number or None a response"
+            f"reward {reward.name} gave {_shown(values)} for {_named(samples)}; it must return a "
+            "list with a number or None for each response"
         )
     if len(listed) != len(samples):
         raise InputError(
             f"reward {reward.name} gave {len(listed)} values for {len(samples)} responses to "
-            f"{_named(samples)}; it has to return one a response"
+            f"{_named(samples)}; it must return one for each response"
         )
     return [
         None if value is None else _number(reward, value, sample)
@@ -189,8 +195,8 @@ def _number(reward: Reward, value: Any, sample: Sample) -> float:
         number = math.nan
     if isinstance(value, str) or not math.isfinite(number):
         raise InputError(
-            f"reward {reward.name} gave {_shown(value)} for sample {sample.id}; it has to be a "
-            "finite number or None"
+            f"reward {reward.name} gave {_shown(value)} for sample {sample.id}; it must return "
+            "finite numbers or None"
         )
     return number
 

@@ -1,9 +1,9 @@
 """The rewards of VLM-R1, exactly as it publishes them, with TRL's signature.
 
-They serve to compare numbers, and as rewards of ``data.rewards`` on data that holds VLM-R1's
-``solution``. They judge VLM-R1's two-part responses, and differ from our tasks where its rules do:
-whole non-negative numbers only, no intersection one pixel wide, detections only inside a
-```` ```json ```` fence.
+They are for comparing numbers with VLM-R1, and for ``data.rewards`` on data with VLM-R1's column
+``solution``. They read VLM-R1's two-part responses, and follow its rules where these differ from
+our tasks: coordinates are whole non-negative numbers, an intersection of one pixel's width does not
+count, and detections are read only inside a ```` ```json ```` fence.
 
 Source: om-ai-lab/VLM-R1, ``grpo_jsonl.py`` and ``vlm_modules/qwen_module.py``.
 
@@ -11,7 +11,7 @@ Every function takes ``completions``, texts or conversations whose first message
 "content", and returns one reward in [0, 1] for each; ``solution`` holds one text for each, its
 answer inside ``<answer>…</answer>``. Boxes of both are xyxy in the same pixels; the caller converts
 a model's coordinates to those of the original image. The functions raise InputError for a solution
-that is not of this form; no completion makes them raise.
+that is not of this form, and never because of a completion.
 """
 
 from __future__ import annotations
@@ -43,16 +43,16 @@ def format_reward(completions: Sequence[Completion], **kwargs: Any) -> list[floa
 
 
 def format_reward_rec(completions: Sequence[Completion], **kwargs: Any) -> list[float]:
-    """Return 1 where a ``<think>`` part is followed at once by an answer that holds a box of four
-    whole numbers inside braces, else 0. Text around them does not matter."""
+    """Return 1 if an answer that holds a box of four whole numbers inside braces follows directly
+    after a ``<think>`` part, else 0. Text around them does not matter."""
     return [float(_holds_in_order(_text(one))) for one in completions]
 
 
 def iou_reward(
     completions: Sequence[Completion], solution: Sequence[str], **kwargs: Any
 ) -> list[float]:
-    """REC: return the IoU of the first box in the first answer with the solution's, 0 without a
-    box. An intersection counts if it is wider and higher than one pixel."""
+    """Return the reward of REC: the IoU of the first box in the first answer with the solution's, 0
+    without a box. An intersection counts if it is wider and higher than one pixel."""
     rewards = []
     for one, truth in zip(completions, solution, strict=True):
         answer = next(_between(_text(one), "<answer>", "</answer>"), "")
@@ -65,12 +65,13 @@ def iou_reward(
 def odlength_reward(
     completions: Sequence[Completion], solution: Sequence[str], **kwargs: Any
 ) -> list[float]:
-    """OVD: return COCO AP@[.5:.95] × min(1, n_truth / n_predicted).
+    """Return the reward of OVD: COCO AP@[.5:.95] × min(1, n_truth / n_predicted).
 
-    Both are read from the last fenced JSON of the last answer. Items of a class without ground
-    truth or without a usable box are no detections, but count in n_predicted. Where neither side
-    lists anything the reward is 1, also for an answer that cannot be read; where only one does, 0.
-    An item whose box is not finite is no detection (VLM-R1 lets NaN match everything).
+    Truth and prediction are read from the last fenced JSON of the last answer. Items of a class
+    without ground truth or without a usable box are no detections, but count in n_predicted. If
+    neither side lists anything the reward is 1, also for an answer that cannot be read; if only one
+    does, it is 0. An item whose box is not finite is no detection (in VLM-R1, NaN matches
+    everything).
     """
     return [
         _odlength(_last_answer(_text(one)), _last_answer(truth), truth)
@@ -147,7 +148,7 @@ def _corners(item: Any) -> list[float]:
 
 
 def _known(item: Any, classes: Mapping[str, int]) -> bool:
-    """Whether the item is a detection of one of the classes."""
+    """Return whether the item is a detection of one of the classes."""
     if not isinstance(item, dict):
         return False
     label, box = item.get("label"), item.get("bbox_2d")
