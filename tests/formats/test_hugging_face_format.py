@@ -17,7 +17,7 @@ from PIL import Image
 from syngrpo.boxes import encode_mask
 from syngrpo.formats import recognised_format
 from syngrpo.formats.image_files import ImageFolder
-from syngrpo.formats.mapped_columns import OWN_FIELDS, ColumnMapping, ClassQuestions
+from syngrpo.formats.mapped_columns import OWN_FIELDS, ClassQuestions, ColumnMapping
 from syngrpo.formats.sample_rows import row_to_sample
 from syngrpo.sample import InputError, Sample
 from syngrpo.tasks import get_task

@@ -17,7 +17,7 @@ from typing import Any
 from syngrpo.formats.base import Problems, ReadRequest, WritableFormat
 from syngrpo.formats.image_files import ImageFolder, read_image, suffix_of
 from syngrpo.formats.lineage_columns import LINEAGE, Lineage, lineage_of, score_names
-from syngrpo.formats.mapped_columns import ColumnMapping, ClassQuestions, steps_of, value_at
+from syngrpo.formats.mapped_columns import ClassQuestions, ColumnMapping, steps_of, value_at
 from syngrpo.formats.sample_rows import row_to_sample, sample_to_row
 from syngrpo.options import option
 from syngrpo.sample import EncodedImage, InputError, Sample
