@@ -167,10 +167,10 @@ def every_registry() -> list[Registry[Any]]:
 
 
 def made(what: str, make: Callable[..., T], **options: Any) -> T:
-    """Call what a user wrote, such as the class of a generator, and return what it returns.
+    """Call a class or function of an extension, such as a generator, and return the result.
 
-    ``what`` says in messages what is made: "generator 'mine'". Raises InputError, one line, for
-    whatever the call raises.
+    ``what`` says in messages what is made, such as "generator 'mine'". Raises InputError with one
+    line for any error of the call.
     """
     try:
         return make(**options)

@@ -143,14 +143,16 @@ def misplaced_booleans(
 
 
 def alternatives(kind: Any) -> tuple[Any, ...]:
-    """A | B | None → (A, B); any other type is the only alternative."""
+    """Return the types of a union without None: (A, B) for ``A | B | None``. For any other type
+    return that type alone."""
     if get_origin(kind) in (Union, UnionType):
         return tuple(one for one in get_args(kind) if one is not NoneType)
     return (kind,)
 
 
 def element_of(kind: Any) -> Any | None:
-    """tuple[A, ...] → A; dict[str, A] → A; None for any other type."""
+    """Return the type of the elements of a tuple or mapping: A for ``tuple[A, ...]`` and for
+    ``dict[str, A]``, None for any other type."""
     origin, inside = get_origin(kind), get_args(kind)
     if origin is tuple and inside:
         return inside[0]

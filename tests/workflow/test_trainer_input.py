@@ -81,7 +81,7 @@ def test_no_data_too_little_and_no_model(tmp_path: Path) -> None:
         ),
         ({"model__path": "gone"}, ("gone does not exist", "model.path")),
         ({"model__path": tmp_path}, (str(tmp_path), "check model.path")),
-        ({"trainer__steps": "many"}, ("trainer.steps", "'many'", "integer")),
+        ({"trainer__steps": "many"}, ("trainer.steps", "'many'", "whole number")),
     ]
     for changed, parts in wrong:
         assert_refused(tmp_path, train_arguments(run, **changed), *parts)

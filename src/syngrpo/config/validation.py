@@ -186,8 +186,8 @@ def _resolved(options: RunOptions, prefix: str) -> RunOptions:
 
 
 def _check_extensions(options: RunOptions, prefix: str) -> None:
-    """Load what the configuration names, before a run loads its data and its model. Raises
-    InputError that begins with the key."""
+    """Load the extensions that the configuration names, before a run loads its data and its model.
+    Raises InputError with a message that begins with the key."""
     with _naming("rollout.engine", prefix):
         ENGINES.load(options.rollout.engine_name)
     try:

@@ -4,8 +4,8 @@ Response diversity D falls as the policy improves, so values from different step
 directly: a description whose image is measured late would look worse than the same one measured
 early. The baseline is a moving mean and deviation of the values of recent descriptions, for each
 task, and the reward is the distance from it. Seeds are left out of the baseline. With their D in
-it, the mean reward would not be 0, and every description would become more or less likely, whatever
-it says.
+it, the mean reward would not be 0, and all descriptions would become more likely, or all of them
+less likely.
 """
 
 from __future__ import annotations

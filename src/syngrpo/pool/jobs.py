@@ -132,8 +132,8 @@ class JobRow(NamedTuple):
 
 
 def select_held(connection: sqlite3.Connection, job_id: str, worker: str) -> JobRow | None:
-    """The job if this worker holds it, else None. A lease that ran out still counts until somebody
-    takes the job back."""
+    """Return the job if this worker holds it, else None. An expired lease counts until it is taken
+    back."""
     row = connection.execute(
         "SELECT number, parent, root, attempts FROM jobs "
         "WHERE id = ? AND state = 'leased' AND worker = ?",

@@ -71,8 +71,8 @@ def save(
     Each value of ``content`` is a writer, called with the path to write to
     (``directory/step-N/<name>``), or an object of tensors and plain values, saved as ``<name>.pt``.
 
-    Raises InputError when the disk is full, and whatever a writer raises; the earlier checkpoints
-    stay, and no partial one is left. Raises FileExistsError when this step was saved before, and
+    Raises InputError when the disk is full, and every error of a writer. Then the earlier
+    checkpoints stay, and no partial one is left. Raises FileExistsError when this step was saved before, and
     ValueError when ``keep_last`` is less than 1.
     """
     if keep_last < 1:

@@ -178,7 +178,7 @@ class Trainer:
         """Draw one more sample for each group whose responses all score the same (DAPO).
 
         Such a group has no gradient and is left out of the update; its report stays. The samples
-        drawn instead are used whatever their responses score.
+        drawn instead are used even if their responses all score the same, too.
         """
         empty = sum(has_zero_variance(report.diversity) for report in reports)
         if not empty:
