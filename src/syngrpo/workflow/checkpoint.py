@@ -72,8 +72,8 @@ def save(
     (``directory/step-N/<name>``), or an object of tensors and plain values, saved as ``<name>.pt``.
 
     Raises InputError when the disk is full, and every error of a writer. Then the earlier
-    checkpoints stay, and no partial one is left. Raises FileExistsError when this step was saved before, and
-    ValueError when ``keep_last`` is less than 1.
+    checkpoints stay, and no partial one is left. Raises FileExistsError when this step was saved
+    before, and ValueError when ``keep_last`` is less than 1.
     """
     if keep_last < 1:
         raise ValueError(f"keep_last is {keep_last}; at least one checkpoint must stay")
