@@ -145,10 +145,15 @@ class Registry(Generic[T]):
             return self._targets[name][0]
         if name in self._installed():
             return self._installed()[name].value
+        if ":" in name:
+            raise _refused(
+                f"{self.kind} {name!r} is not loaded; only the configuration and the command line "
+                "may name one as package.module:name"
+            )
         known = ", ".join(self.names())
         raise _refused(
-            f"{self.kind} {name!r} is unknown; use one of {known}, or package.module:name "
-            "in the configuration"
+            f"{self.kind} {name!r} is unknown; use one of {known}, or name one of your own as "
+            "package.module:name in the configuration or on the command line"
         )
 
     def _installed(self) -> Mapping[str, EntryPoint]:

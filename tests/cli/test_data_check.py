@@ -109,7 +109,7 @@ def test_a_config_is_checked_source_by_source(check: Check, tmp_path: Path) -> N
     path = config(tmp_path, "[{path: one.jsonl}, {path: two.jsonl}]", "{val: {path: one.jsonl}}")
     result = check(path)
     assert result.returncode == 2 and "two.jsonl:1: task 'x' is unknown" in result.stderr
-    assert all(name in result.stdout for name in ("train one", "train two", "sets val"))
+    assert all(name in result.stdout for name in ("train: one", "train: two", "held out: val"))
     assert check(path, "--task", "rec").stderr.startswith("error: task: a config says that")
 
 

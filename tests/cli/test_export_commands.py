@@ -1,6 +1,7 @@
 """``pool export`` and ``data convert``, and an export that is killed."""
 
 import csv
+import json
 import signal
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from syngrpo.cli.main import app
 from syngrpo.formats.lineage_columns import LINEAGE
 from syngrpo.pool.store import Pool
 from syngrpo.sample import InputError
+from syngrpo.tasks import TASKS, load_task
 
 FIXTURES = Path(__file__).parents[1] / "fixtures"
 
@@ -100,6 +102,25 @@ def test_pool_export_with_seeds_and_without_children(run: Path, tmp_path: Path) 
     with (tmp_path / "all" / "lineage.csv").open(newline="", encoding="utf-8") as file:
         roots = {row["id"]: row["root"] for row in csv.DictReader(file)}
     assert all(roots[seed] == seed for seed in seeds) and len(roots) == len(samples)
+
+
+def test_pool_export_loads_the_tasks_of_the_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task = load_task("user_extensions:Touching")
+    fill_pool(tmp_path / "run", families=2, children=1, tasks=[task.name])
+    monkeypatch.setattr(TASKS, "_loaded", {})  # a new process
+    with pytest.raises(InputError, match=r"task 'touching' is unknown; .* on the command line"):
+        syngrpo("pool", "export", tmp_path / "run", "--out", tmp_path / "a", "--format", "coco")
+    option = ("--task", "user_extensions:Touching")
+    syngrpo(
+        "pool", "export", tmp_path / "run", "--out", tmp_path / "b", "--format", "coco", *option
+    )
+    monkeypatch.setattr(TASKS, "_loaded", {})
+    source = {"format": "rooms", "split": "train", "task": "user_extensions:Touching"}
+    (tmp_path / "run" / "config.yaml").write_text(json.dumps({"data": {"train": [source]}}))
+    syngrpo("pool", "export", tmp_path / "run", "--out", tmp_path / "c", "--format", "coco")
+    assert len(read_back(tmp_path / "c", "coco")) == len(read_back(tmp_path / "b", "coco")) > 0
 
 
 def test_retired_samples_are_exported_and_quarantined_ones_are_not(tmp_path: Path) -> None:

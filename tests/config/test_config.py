@@ -134,7 +134,7 @@ ERRORS = {
     "data.rewards=[{use: vlm-r1-iou, wait: 1}]": "did you mean data.rewards.0.weight?",
     "data.rewards=[{}]": "data.rewards.0.use is missing (name of a built-in",
     "data.rewards=5": "data.rewards: 5 is not allowed: should be a list",
-    "synthesis.options={grain: 1}": "synthesis: generator 'rooms' does not take these options",
+    "synthesis.options={grain: 1}": "synthesis.options: generator 'rooms' does not take these",
     "trainer.steps=!!timestamp 99": "not valid YAML",
     "method.name=ppo": "method.name: method 'ppo' is unknown; use one of syn-grpo,",
     "method.rho=3": "unknown key method.rho; the keys here are name, loss",
@@ -156,6 +156,9 @@ ERRORS = {
     "method={name: grpo-clip-higher, clip_high: 0.1}": "method: grpo-clip-higher needs clip_high",
     "trainer.micro_tokens=4": "trainer.micro_tokens has another name now: trainer.token_budget",
     "rollout.importance_cap=2": "rollout.importance_cap has another name now: rollout.tis_cap",
+    "synthesis.generator=room": "synthesis.generator: generator 'room' is unknown; use one of noop",
+    "synthesis={generator: diffusers, options: {stepz: 0}}": "synthesis.options: generator 'diff",
+    "synthesis.judges.more=[{use: who}]": "synthesis.judges.more.0: judge 'who' is unknown",
     "method.relative_to_parent=true": "has another name now: method.credit: parent",
 }
 
@@ -334,7 +337,22 @@ def test_explain_says_what_a_key_means() -> None:
     assert {key.name for key in explain("model.lora")} == {"model.lora.rank", "model.lora.alpha"}
     below = {key.name for key in explain("data.train")}
     assert {"data.train", "data.train.N.path", "data.train.N.negatives"} <= below
-    assert any("steps" in key.name for key in explain("synthesis.options"))
+    steps = [key for key in explain("synthesis.options") if key.name.endswith(".steps")]
+    assert [key.kind for key in steps] == [
+        "whole number or null, at least 1 (diffusers, flux2-klein, z-image-turbo, "
+        "qwen-image-inpaint, sdxl-inpaint)"
+    ]
+    assert explain("synthesis.options.steps") == steps
+    for key in ("data.train.path", "data.train.0.path", "data.train.N.path"):
+        assert [found.name for found in explain(key)] == ["data.train.N.path"]
+    assert [found.name for found in explain("evaluation.sets.test.count")] == [
+        "evaluation.sets.N.count"
+    ]
+    assert explain("data.rewards.use")[0].default == "must be set"
+    with pytest.raises(InputError, match=r"there is no key trainer\.N\.steps"):
+        explain("trainer.N.steps")
+    with pytest.raises(InputError, match=r"no key nix\.da; the sections are model, data"):
+        explain("nix.da")
     with pytest.raises(InputError, match=r"did you mean trainer\.steps"):
         explain("trainer.step")
 

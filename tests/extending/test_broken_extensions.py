@@ -28,7 +28,7 @@ NAMING = {
     "data.train.0.task": "data.train.0.task={}",
     "data.train.0.format": "data.train.0.format={}",
     "data.rewards.0": "data.rewards=[{{use: {}}}]",
-    "synthesis": "synthesis.generator={}",
+    "synthesis.generator": "synthesis.generator={}",
     "synthesis.describer": "synthesis.describer={}",
     "synthesis.judges.more.0": "synthesis.judges.more=[{{use: {}}}]",
     "model.family": "model.family={}",
@@ -82,7 +82,6 @@ def test_a_name_without_an_extension_is_refused_with_its_key(
         ("data.train.0.format", "Nothing", "is no syngrpo.formats.base.Format"),
         ("data.rewards.0", "Raises", "cannot be made (RuntimeError: no licence found,"),
         ("data.rewards.0", "Nothing", "is no class or function"),
-        ("synthesis", "NeedsMore", "does not take these options (missing a required argument"),
         ("synthesis.describer", "Nothing", "is no syngrpo.painting.describers.base.Describer"),
         ("synthesis.judges.more.0", "NeedsMore", "does not take these options"),
         ("model.family", "Nothing", "is no subclass of syngrpo.policy.families.base.Family"),
@@ -94,6 +93,12 @@ def test_an_extension_of_the_wrong_kind_is_refused_with_its_key(
 ) -> None:
     text = refusal(tmp_path, NAMING[key].format(f"broken_extensions:{name}"))
     assert text.startswith((f"{key}:", f"{key} ")) and told in text
+
+
+def test_a_generator_that_needs_more_options_is_refused_with_their_key(tmp_path: Path) -> None:
+    text = refusal(tmp_path, "synthesis.generator=broken_extensions:NeedsMore")
+    assert text.startswith("synthesis.options: generator 'broken_extensions:NeedsMore' does not")
+    assert "(missing a required argument" in text
 
 
 def test_what_comes_out_of_a_class_or_function_is_checked() -> None:

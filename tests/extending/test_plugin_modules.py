@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from syngrpo.boxes import CoordinateFrame
+from syngrpo.config import options_from
 from syngrpo.extensions import every_registry
 from syngrpo.formats import FORMATS, Problems, ReadRequest
 from syngrpo.formats.base import WritableFormat
@@ -95,6 +96,28 @@ def test_the_generator_paints_the_colours_of_the_description() -> None:
 def request(prompt: str, seed: int) -> GenerationRequest:
     image, keep = np.zeros((48, 64, 3), np.uint8), np.zeros((48, 64), bool)
     return GenerationRequest(image, keep, prompt, seed, (64, 48))
+
+
+def test_a_configuration_knows_the_options_of_a_method_and_a_generator() -> None:
+    values: dict[str, Any] = {
+        "model": {"path": "starter"},
+        "data": {"train": [{"format": "rooms", "split": "train"}]},
+        "method": {"name": f"{PACKAGE}.mixed_scenes:MixedScenes"},
+        "synthesis": {
+            "generator": f"{PACKAGE}.gradient_generator:Gradients",
+            "describer": f"{PACKAGE}.gradient_describer:GradientDescriber",
+        },
+    }
+    assert options_from(values).method.random_scenes == 1  # type: ignore[attr-defined]
+    method, synthesis = values["method"], values["synthesis"]
+    with pytest.raises(
+        InputError, match=r"method\.random_scene; did you mean method\.random_scenes"
+    ):
+        options_from(values | {"method": {**method, "random_scene": 2}})
+    with pytest.raises(InputError, match=r"synthesis\.options: option grain of .* greater"):
+        options_from(values | {"synthesis": {**synthesis, "options": {"grain": -1}}})
+    with pytest.raises(InputError, match=r"synthesis\.options: .* no option gain; it has grain"):
+        options_from(values | {"synthesis": {**synthesis, "options": {"gain": 1}}})
 
 
 def test_the_describer_names_two_colours(sample: Sample) -> None:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from syngrpo.boxes import encode_mask
-from syngrpo.formats import recognised_format
+from syngrpo.formats import Problems, recognised_format
 from syngrpo.formats.image_files import ImageFolder
 from syngrpo.formats.masks import run_lengths
 from syngrpo.formats.sample_rows import (
@@ -23,6 +23,7 @@ from syngrpo.formats.sample_rows import (
     parse_row,
     row_to_sample,
 )
+from syngrpo.formats.source import read_dataset, source_from_keys
 from syngrpo.sample import MAX_PIXELS, EncodedImage, InputError, Sample
 from syngrpo.tasks import TASKS, get_task
 
@@ -127,7 +128,7 @@ BAD_ROWS: dict[str, tuple[Any, str]] = {
     "outside left": (row(answer=[-1, 20, 30, 50]), "leaves the 80x60 image"),
     "in the rounding margin": (row(answer=[80.1, 20, 80.4, 50]), "edge of the image"),
     "answer is no object": (row(answer=[40, 20, 60, 50]), "none of the objects"),
-    "no objects": (row(objects=[]), "objects is []"),
+    "no objects": (row(objects=[]), "objects is empty; label what must stay"),
     "object without label": (row(objects=[{"box": BOX}]), "objects[0] has no label"),
     "object is a box": (row(objects=[BOX]), "objects[0] is"),
     "label is a number": (row(**thing(label=3)), "objects[0].label is 3"),
@@ -157,7 +158,7 @@ BAD_ROWS: dict[str, tuple[Any, str]] = {
     "detection, an object forgotten": (detection(answer=[]), "answer lacks the 'cup'"),
     "detection, answer is a box": (detection(answer=BOX), "answer[0] is 10, not an object"),
     "reasoning without objects": (reasoning(objects=...), "the row has no objects"),
-    "reasoning about nothing": (reasoning(objects=[]), "objects is []"),
+    "reasoning about nothing": (reasoning(objects=[]), "objects is empty"),
     "reasoning without answer": (reasoning(answer=None), "has no answer"),
     "reasoning with a list": (reasoning(answer=[1]), "answer"),
     "reasoning, kind is a number": (reasoning(columns={"kind": 3}), "columns.kind"),
@@ -278,11 +279,21 @@ def test_formats_are_told_apart(path: str, name: str) -> None:
     assert recognised_format(FIXTURES / path).name == name
 
 
+def test_rows_keep_their_task_and_a_note_says_so(folder: Path) -> None:
+    path, problems = write(folder, row()), Problems()
+    (sample,) = read_dataset(source_from_keys({"path": path, "task": "isr"}), problems)
+    assert sample.task == "rec" and not problems.lines()
+    assert "no row has the task isr" in problems.notes[0]
+
+
 def test_what_is_no_known_format_is_refused(folder: Path) -> None:
     with pytest.raises(InputError, match="in a known format"):
         read_data(folder)
     with pytest.raises(InputError, match="needs format: hf"):
         read_data(folder / "gone")
+    (folder / "table.txt").write_text("a|b\n")
+    with pytest.raises(InputError, match=r"table\.txt is in no known format; set format to"):
+        read_data(folder / "table.txt")
     (folder / "list.json").write_text("[{}]")
     with pytest.raises(InputError, match="one JSON list"):
         read_data(folder / "list.json")

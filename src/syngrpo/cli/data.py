@@ -105,15 +105,16 @@ def _source_of(files: Sequence[str], given: dict[str, Any]) -> Source:
 
 def _check_config(path: Path, given: dict[str, Any], problems: Problems) -> dict[str, Survey]:
     from syngrpo.config import load_config
-    from syngrpo.formats.source import every_source
+    from syngrpo.formats.source import HELD_OUT, TRAIN, every_source
     from syngrpo.sample import InputError
 
     if given:
         raise InputError(f"{', '.join(given)}: a config says that of its sources; edit {path}")
     options = load_config(path)
+    titles = {TRAIN: "train", HELD_OUT: "held out"}
     sources = every_source(options.data.train, options.evaluation.sets, problems)
     return {
-        f"{section.rpartition('.')[2]} {name}": _survey(source, name, problems)
+        f"{titles[section]}: {name}": _survey(source, name, problems)
         for (section, name), source in sources
     }
 

@@ -21,19 +21,17 @@ def extensions() -> None:
     """List all tasks, rewards, formats, methods, generators and the like that a configuration can
     name, with the package each comes from."""
     from rich.console import Console
-    from rich.table import Table
 
-    console = Console()
-    table = Table(box=None, pad_edge=False)
-    for title in ("kind", "name", "from", "target"):
-        table.add_column(title, overflow="fold")
-    problems = []
+    rows, problems = [("kind", "name", "from", "target")], []
     for registry in _registries():
         for found in registry.found():
-            table.add_row(registry.kind, found.name, found.source, found.target)
+            rows.append((registry.kind, found.name, found.source, found.target))
             if found.error is not None:
                 problems.append(found.error)
-    console.print(table)
+    kind, name, source = (max(len(row[column]) for row in rows) for column in range(3))
+    for row in rows:
+        print(f"{row[0]:{kind}}  {row[1]:{name}}  {row[2]:{source}}  {row[3]}")
+    console = Console()
     for problem in problems:
         console.print(f"cannot be loaded: {problem}", style="red", markup=False, soft_wrap=True)
 

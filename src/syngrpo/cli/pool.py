@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from syngrpo.cli.shared_options import UserTask, progress_bar
 from syngrpo.serving.wording import count
 
 if TYPE_CHECKING:
@@ -37,12 +38,24 @@ def pool_export(
         str, typer.Option(help="The format to write. syngrpo extensions lists them.")
     ] = "jsonl",
     seeds: Annotated[bool, typer.Option("--seeds", help="Write the seed samples as well.")] = False,
+    task: UserTask = None,
 ) -> None:
-    """Write the admitted synthetic samples, with their lineage, as a data set."""
-    from syngrpo.cli.shared_options import progress_bar
-    from syngrpo.formats.export import write_dataset
-    from syngrpo.sample import InputError
+    """Write the admitted synthetic samples, with their lineage, as a data set.
 
+    Tasks of your own that the configuration of the run names are loaded without --task. It is for
+    the pools of a data server, which have no configuration.
+    """
+    import sys
+
+    from syngrpo.formats.export import write_dataset
+    from syngrpo.pages.run_data import load_own_tasks
+    from syngrpo.sample import InputError
+    from syngrpo.tasks import load_task
+
+    for name in task or []:
+        load_task(name)
+    for problem in load_own_tasks(directory):
+        print("note:", problem, file=sys.stderr)
     pool = _existing_pool(directory)
     samples = _admitted(pool, seeds)
     if not samples:

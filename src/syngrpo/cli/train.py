@@ -73,7 +73,7 @@ def report(
     from syngrpo.pages.run_report import write_report
 
     for problem in load_own_tasks(run_dir):
-        print("note:", problem, file=sys.stderr)
+        print(f"note: {problem}; its answers are shown as plain values", file=sys.stderr)
     print(write_report(run_dir))
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterator, Mapping
-from dataclasses import MISSING, dataclass, fields, is_dataclass
+from dataclasses import MISSING, dataclass, fields, is_dataclass, replace
 from types import NoneType
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
@@ -41,14 +41,18 @@ class Key:
 def explain(key: str) -> list[Key]:
     """Return the description of a key, or of all keys of a section.
 
-    ``key`` is written as in ``--set``: ``trainer.steps``, ``pool``, ``data.train``. Below
-    ``data.train`` are the keys of a source and those of every format; below ``synthesis.options``
-    the options of every generator. Raises InputError for a key that does not exist.
+    ``key`` is written as in ``--set``: ``trainer.steps``, ``pool``, ``data.train``; the number of
+    an element may be left out, as in ``data.train.path``. Below ``data.train`` are the keys of a
+    source and those of every format; below ``synthesis.options`` the options of every generator.
+    Raises InputError for a key that does not exist.
     """
-    described = _described(key)
+    place, _, name = key.rpartition(".")
+    described = _described(key) or (_described(f"{place}.N.{name}") if place else [])
     if not described:
-        close = difflib.get_close_matches(key, dotted_keys(), n=3) or ["model", "trainer.steps"]
-        raise InputError(f"there is no key {key}; did you mean {', '.join(close)}?")
+        close = difflib.get_close_matches(key, dotted_keys(), n=3)
+        sections = ", ".join(field.name for field in fields(RunOptions))
+        hint = f"did you mean {', '.join(close)}?" if close else f"the sections are {sections}"
+        raise InputError(f"there is no key {key}; {hint}")
     return described
 
 
@@ -133,12 +137,13 @@ def _extra(key: str) -> list[Key]:
 
 
 def _added(found: list[tuple[str, Any]], prefix: str) -> list[Key]:
-    """Return the keys that extensions have at ``prefix``. Their kind names the extension."""
-    return [
-        Key(one.name, f"{one.kind} ({name})", one.default, one.description)
-        for name, options in found
-        for one in _keys_of(options, prefix)
-    ]
+    """Return the keys that extensions have at ``prefix``. Their kind names the extension; a key
+    that several have alike comes once, with all of their names."""
+    owners: dict[Key, list[str]] = {}
+    for name, options in found:
+        for one in _keys_of(options, prefix):
+            owners.setdefault(one, []).append(name)
+    return [replace(one, kind=f"{one.kind} ({', '.join(of)})") for one, of in owners.items()]
 
 
 def _options_of_formats() -> list[tuple[str, Any]]:

@@ -20,6 +20,7 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 from syngrpo.extensions import reason_of
 from syngrpo.formats.source import SourceError, source_from_keys
 from syngrpo.method import METHODS
+from syngrpo.method.base import MethodOptions
 from syngrpo.options import (
     NO_NUMBER,
     alternatives,
@@ -71,10 +72,11 @@ def options_from(values: Mapping[str, Any], where: str = "") -> RunOptions:
     return _resolved(options, prefix)
 
 
-def describe(error: ValidationError) -> str:
-    """Return the errors of a validation, at most five, in one line."""
+def describe(error: ValidationError, method: Any = MethodOptions) -> str:
+    """Return the errors of a validation, at most five, in one line. ``method`` is the dataclass of
+    the keys that the section ``method`` has."""
     details = error.errors()
-    lines = [_describe_one(detail) for detail in details[:SHOWN_ERRORS]]
+    lines = [_describe_one(detail, method) for detail in details[:SHOWN_ERRORS]]
     more = len(details) - len(lines)
     return "; ".join(lines) + (f"; and {more} more" if more > 0 else "")
 
@@ -130,9 +132,11 @@ def _with_method(values: dict[str, Any]) -> dict[str, Any]:
     except InputError as error:
         raise _WrongKeyError(f"method.name: {error}") from None
     adapter = TypeAdapter(dict[str, method.Options], config=CHECKS)  # type: ignore[name-defined]
-    checked = adapter.validate_python({"method": {**method.defaults, **section}})["method"]
     try:
+        checked = adapter.validate_python({"method": {**method.defaults, **section}})["method"]
         method(checked, steps=1)
+    except ValidationError as error:
+        raise _WrongKeyError(describe(error, method.Options)) from None
     except ValueError as error:
         raise _WrongKeyError(f"method: {error}") from None
     except Exception as error:
@@ -206,7 +210,9 @@ def _check_painting(options: RunOptions, prefix: str) -> None:
     """Do the same for a method that paints. The judges of a data server of its own are its own."""
     synthesis = options.synthesis
     if synthesis.generator is not None:
-        with _naming("synthesis", prefix):
+        with _naming("synthesis.generator", prefix):
+            GENERATORS.load(synthesis.generator)
+        with _naming("synthesis.options", prefix):
             check_generator(synthesis.generator, synthesis.options)
     if synthesis.describer is not None:
         with _naming("synthesis.describer", prefix):
@@ -253,13 +259,13 @@ def _name_now(location: tuple[str, ...]) -> str | None:
     return _RENAMED.get(location)
 
 
-def _describe_one(detail: Any) -> str:
+def _describe_one(detail: Any, method: Any) -> str:
     location = [str(part) for part in detail["loc"]]
     if location[:1] == [_RUN]:
         location = location[1:]
     key = ".".join(location)
     if detail["type"] == "unexpected_keyword_argument":
-        return f"unknown key {key}{_suggestion(location)}"
+        return f"unknown key {key}{_suggestion(location, method)}"
     if detail["type"] == "missing":
         return f"{key} is missing{_what_it_is(location)}"
     message = problem_of(detail)
@@ -280,11 +286,11 @@ def _what_it_is(location: list[str]) -> str:
     return f" ({field.metadata['description']})" if field is not None else ""
 
 
-def _suggestion(location: list[str]) -> str:
+def _suggestion(location: list[str], method: Any) -> str:
     """Return the end of a message about an unknown key: the most similar key of the section, else
     the same key in another section, else all keys of the section."""
     *parents, name = location
-    section = section_at(parents)
+    section = method if parents == ["method"] else section_at(parents)
     siblings = [field.name for field in fields(section)] if section is not None else []
     close = difflib.get_close_matches(name, siblings, n=1)
     if close:

@@ -65,8 +65,8 @@ def recognised_format(path: Path) -> Format:
     """Return the format of a file or folder, judged by its name and first bytes.
 
     Formats of installed packages are asked first, then the built-in ones; our JSONL is the last,
-    because it accepts any file. Raises InputError when the path does not exist, or is a folder in
-    no known format.
+    because it accepts any file that begins as a JSON object does. Raises InputError when the path
+    does not exist, or is in no known format.
     """
     if not path.exists():
         hubs = " or ".join(known.name for known in loadable_formats() if known.takes_hub_names)
@@ -77,10 +77,15 @@ def recognised_format(path: Path) -> Format:
     for known in loadable_formats():
         if known.recognises(path):
             return known
-    files = [known.name for known in loadable_formats() if known.reads_files]
+    files = ", ".join(known.name for known in loadable_formats() if known.reads_files)
+    if path.is_file():
+        raise InputError(
+            f"file {path} is in no known format; set format to one of {files}, or to "
+            "package.module:name"
+        )
     raise InputError(
         f"folder {path} is no data set in a known format; name a file, or set format to one of "
-        f"{', '.join(files)}"
+        f"{files}"
     )
 
 

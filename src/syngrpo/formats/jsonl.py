@@ -12,6 +12,8 @@ from syngrpo.formats.sample_rows import parse_row, row_to_sample, sample_to_row
 from syngrpo.sample import InputError, Sample
 
 FILE_NAME = "data.jsonl"
+RECOGNISED_BY = 256
+"""Bytes at the beginning of a file that tell whether it is JSONL."""
 
 
 class Jsonl(WritableFormat):
@@ -22,8 +24,14 @@ class Jsonl(WritableFormat):
     name = "jsonl"
 
     def recognises(self, path: Path) -> bool:
-        """Return True for any file; defects of its lines are reported when it is read."""
-        return path.is_file()
+        """Return True for a file that is named .jsonl, is empty, or begins as a JSON object does.
+        Defects of its lines are reported when it is read."""
+        if not path.is_file():
+            return False
+        if path.suffix == ".jsonl":
+            return True
+        with path.open("rb") as file:
+            return file.read(RECOGNISED_BY).lstrip()[:1] in (b"", b"{")
 
     def read(self, path: Path | None, request: ReadRequest, problems: Problems) -> list[Sample]:
         assert path is not None
@@ -39,6 +47,12 @@ class Jsonl(WritableFormat):
                 continue
             if problems.claim(sample.id, place):
                 samples.append(sample)
+        task = request.task
+        if task is not None and samples and all(sample.task != task.name for sample in samples):
+            problems.note(
+                f"{path}: no row has the task {task.name} that is asked for; rows of {self.name} "
+                f"name their own, such as {samples[0].task}"
+            )
         return samples
 
     def write(self, samples: Iterable[Sample], directory: Path) -> dict[str, str]:

@@ -123,8 +123,10 @@ def _objects(
         values = task.objects_from_answer(row.get("answer"), question)
         if values is None:
             raise InputError("the row has no objects; label what must stay in new surroundings")
-    if not isinstance(values, list) or not (values or not task.needs_objects):
+    if not isinstance(values, list):
         raise InputError(f"objects is {shown(values)}, not a list of labelled objects")
+    if not values and task.needs_objects:
+        raise InputError("objects is empty; label what must stay in new surroundings")
     text = repr(values)  # equal lists can differ: True is 1
     known, objects = labelled.get(row["image"], (None, ()))
     if known != text:

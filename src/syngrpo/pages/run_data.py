@@ -135,7 +135,7 @@ def load_own_tasks(directory: Path) -> list[str]:
             try:
                 load_task(name)
             except InputError as error:
-                problems.append(f"{error}; its answers are shown as plain values")
+                problems.append(str(error))
     return problems
 
 

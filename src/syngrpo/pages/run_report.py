@@ -188,7 +188,7 @@ def _images_card(counts: ImageCounts) -> Card:
         ("admitted", counts.admitted),
         ("rejected", counts.rejected),
         *((f"– {reason.replace('_', ' ')}", n) for reason, n in counts.reasons.items()),
-        ("dropped, queue full", counts.dropped),
+        ("dropped, too many waiting", counts.dropped),
         ("settled descriptions", counts.settled),
         ("stale, discarded", counts.stale),
     ]

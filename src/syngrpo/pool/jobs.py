@@ -60,8 +60,9 @@ class Job:
 @dataclass(frozen=True)
 class SubmitResult:
     """What the queue did with submitted requests: the ids it took (``accepted``), the ids it knew
-    already (``duplicates``), how many found the queue full (``dropped``), and how many name a
-    parent that may not have more children (``refused``)."""
+    already (``duplicates``), how many were dropped because the queue is full or enough new samples
+    wait to be measured (``dropped``), and how many name a parent that may not have more children
+    (``refused``)."""
 
     accepted: list[str]
     duplicates: list[str]
