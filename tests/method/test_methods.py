@@ -91,7 +91,7 @@ def test_a_method_of_a_user_is_found_by_module_and_class() -> None:
         METHODS.load("ppo")
     with pytest.raises(InputError, match="cannot be imported"):
         METHODS.load("nowhere:Method")
-    with pytest.raises(InputError, match="unknown"):
+    with pytest.raises(InputError, match="is not loaded"):
         METHODS.get(f"{__name__}:Strict")  # a name from data never imports anything
 
 
