@@ -39,3 +39,10 @@ def test_smoothing_keeps_constants_and_means() -> None:
 def test_numbers_are_short() -> None:
     values = (0.31415, 12.54, 617.0, 4778.0, 1.2e-6, 0.0, -0.5)
     assert [number(v) for v in values] == ["0.314", "12.5", "617", "4,778", "1.2e-06", "0", "-0.5"]
+
+
+def test_every_tick_is_inside_the_chart() -> None:
+    chart = line_chart("loss", [Series("loss", [1, 2, 3], [-0.0071, 0.0, 7.6e-10])])
+    assert chart is not None
+    assert {row.text for row in chart.rows} >= {"-0.008", "0", "0.002"}
+    assert all(chart.top <= row.place <= chart.bottom for row in chart.rows)

@@ -94,18 +94,19 @@ class Chart:
 
 @dataclass(frozen=True)
 class _Scale:
-    """Maps steps ``x0`` … ``x1`` and values ``y0`` … ``y1`` to pixels of the chart."""
+    """Maps steps ``x0`` … ``x1`` to pixels of the chart, and values between the first and the last
+    of ``marks``, the ticks of the value axis."""
 
     x0: float
     x1: float
-    y0: float
-    y1: float
+    marks: tuple[float, ...]
 
     def x(self, step: float) -> float:
         return LEFT + (WIDTH - LEFT - RIGHT) * (step - self.x0) / (self.x1 - self.x0)
 
     def y(self, value: float) -> float:
-        share = (value - self.y0) / (self.y1 - self.y0)
+        low, high = self.marks[0], self.marks[-1]
+        share = (value - low) / (high - low)
         return TOP + (HEIGHT - TOP - BOTTOM) * (1 - share)
 
 
@@ -125,7 +126,7 @@ def line_chart(
     return Chart(
         title,
         note,
-        rows=tuple(Tick(scale.y(v), number(v)) for v in ticks(scale.y0, scale.y1)),
+        rows=tuple(Tick(scale.y(v), number(v)) for v in scale.marks),
         columns=tuple(
             Tick(scale.x(step), f"{step:.0f}")
             for step in steps
@@ -160,7 +161,9 @@ def number(value: float) -> str:
         return f"{value:.1e}"
     if size >= 1000 or value == int(value):
         return f"{value:,.0f}"
-    return f"{value:.3f}".rstrip("0").rstrip(".") if size < 10 else f"{value:.1f}"
+    if size >= 10:
+        return f"{value:.1f}"
+    return f"{value:.{4 if size < 0.01 else 3}f}".rstrip("0").rstrip(".")
 
 
 def _scale(series: Sequence[Series]) -> _Scale:
@@ -172,9 +175,8 @@ def _scale(series: Sequence[Series]) -> _Scale:
         low = 0.0
     if high - low < 1e-12:
         low, high = low - 0.5 * (abs(low) or 1), high + 0.5 * (abs(high) or 1)
-    rounded = ticks(low, high)
     x0, x1 = min(steps), max(steps)
-    return _Scale(x0, x1 if x1 > x0 else x0 + 1, rounded[0], rounded[-1])
+    return _Scale(x0, x1 if x1 > x0 else x0 + 1, tuple(ticks(low, high)))
 
 
 def _line(series: Series, place: int, scale: _Scale, exact: bool) -> Line:
