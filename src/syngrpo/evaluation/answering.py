@@ -1,4 +1,4 @@
-"""Lets a policy answer held-out samples, greedily and sampled, and scores what it answers."""
+"""Lets a policy answer held-out samples, greedily and by sampling, and scores its answers."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from syngrpo.tasks import PromptStyle, get_task
 from syngrpo.tasks.rewards import Reward, score_rewards
 
 DIGEST_LENGTH = 32
-"""Hexadecimal digits kept of the digests of images and prompts."""
+"""Number of hexadecimal digits of the digests of images and prompts."""
 
 
 def evaluate(
@@ -39,13 +39,14 @@ def evaluate(
     finished: Sequence[Prediction] = (),
     keep: Callable[[Sequence[Prediction]], None] | None = None,
 ) -> EvaluationResult:
-    """Let the policy answer every sample once greedily and ``samples_per_prompt`` times sampled.
+    """Let the policy give one greedy and ``samples_per_prompt`` sampled answers to every sample.
 
-    The result does not depend on ``batch_size`` or the order of the samples: every sample draws
-    from its own random stream. Samples of ``finished`` predictions (by id) are not asked again.
-    ``keep`` is called with every batch of new predictions, ``progress`` with the number of samples
-    that were just answered. ``rewards`` are the user's own; one may replace the task's accuracy.
-    Raises InputError when there are no samples, an image cannot be decoded, or a reward fails.
+    The result does not depend on ``batch_size`` or the order of the samples, because every sample
+    has random numbers of its own. Samples of ``finished`` predictions (by id) are not answered
+    again. ``keep`` is called with every batch of new predictions, ``progress`` with the number of
+    samples that were just answered. ``rewards`` are the user's own; one may replace the task's
+    accuracy. Raises InputError when there are no samples, an image cannot be decoded, or a reward
+    fails.
     """
     if not samples:
         raise InputError("no samples to evaluate on; check the data")
@@ -83,7 +84,8 @@ def is_answer_to(prediction: Prediction, sample: Sample, style: PromptStyle) -> 
 
 @dataclass(frozen=True)
 class _Asker:
-    """Answers one batch of samples after the other. ``drawn`` responses are sampled of each."""
+    """Gets the policy's answers to batches of samples: for each sample a greedy one and ``drawn``
+    sampled ones."""
 
     policy: Policy
     style: PromptStyle
@@ -109,7 +111,8 @@ class _Asker:
     def _answers(
         self, sample: Sample, prompt: str, frame: CoordinateFrame, responses: Sequence[Response]
     ) -> list[Answer]:
-        """The responses to a sample, read, scored, and with the values of the user's rewards."""
+        """Return the responses to a sample, read and scored, with the values of the user's
+        rewards."""
         answers = [_answer(sample, frame, response.text) for response in responses]
         if not self.rewards:
             return answers
@@ -140,7 +143,8 @@ def _answer(sample: Sample, frame: CoordinateFrame, text: str) -> Answer:
 
 
 def _predict(sample: Sample, prompt: str, answers: Sequence[Answer]) -> Prediction:
-    """``answers`` are the greedy one and the sampled ones."""
+    """Return the prediction for a sample. ``answers`` holds the greedy one and then the sampled
+    ones."""
     best, *sampled = answers
     return Prediction(
         id=sample.id,
@@ -161,7 +165,7 @@ def _prompt_text(sample: Sample, style: PromptStyle) -> str:
 
 
 def _batches(places: Sequence[int], samples: Sequence[Sample], size: int) -> Iterator[list[int]]:
-    """Batches of prompts of similar length, so that little is padded."""
+    """Yield batches of prompts of similar length, so that there is little padding."""
 
     def length(place: int) -> tuple[int, int]:
         sample = samples[place]
@@ -173,7 +177,8 @@ def _batches(places: Sequence[int], samples: Sequence[Sample], size: int) -> Ite
 
 
 def _stream(seed: int, sample_id: str) -> int:
-    """The seed of a sample's own random stream, the same wherever it stands in the data."""
+    """Return the seed of a sample's random numbers. It does not depend on the sample's place in the
+    data."""
     digest = hashlib.sha256(f"{seed}:{sample_id}".encode()).digest()
     return int.from_bytes(digest[:4], "big")
 

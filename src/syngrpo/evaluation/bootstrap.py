@@ -1,7 +1,7 @@
-"""Bootstrap intervals of any number that is computed from predictions.
+"""Computes bootstrap intervals of any number that is computed from predictions.
 
-A resample is given as counts: how often each prediction is taken. Whole images are drawn, so that
-several questions about one picture are never taken for independent evidence.
+A resample is given as counts: how often it holds each prediction. Whole images are drawn, because
+several questions about one image are not independent.
 
 Source: Efron & Tibshirani, An Introduction to the Bootstrap, chapters 8 (resampling units), 10
 (estimating bias) and 13 (percentile intervals).
@@ -15,8 +15,8 @@ import numpy as np
 
 Interval = tuple[float, float]
 Metrics = Callable[[np.ndarray], np.ndarray]
-"""Takes how often each of N predictions counts, int (N,); returns M numbers, float (M,), NaN where
-one is undefined."""
+"""A function of counts, int (N,), how often each of N predictions is taken. It returns M numbers,
+float (M,), NaN where one is undefined."""
 
 RESAMPLES = 1000
 LEVEL = 0.95
@@ -43,10 +43,10 @@ def intervals(
     level: float = LEVEL,
     seed: int = 0,
 ) -> list[Interval | None]:
-    """Return a percentile interval for each of the M metrics; None where one is never defined.
+    """Return a percentile interval for each of the M metrics, None for one that is never defined.
 
-    ``biased`` (M,) says which metrics are too high or too low on average over a resample: their
-    intervals are moved by the bootstrap's own estimate of that bias.
+    ``biased`` (M,) marks metrics that are on average too high or too low over a resample: their
+    intervals are moved by the bootstrap's estimate of that bias.
     """
     values = np.stack([metrics(counts) for counts in resamples(units, number, seed)])
     whole = metrics(np.ones(len(units), dtype=np.int64))

@@ -28,7 +28,7 @@ COMPARISON = "comparison.json"
 
 @dataclass(frozen=True)
 class Difference:
-    """The value of this evaluation minus that of the first, over the same samples."""
+    """The value in an evaluation minus that in the first, over the same samples."""
 
     value: float
     interval: Interval | None
@@ -46,8 +46,8 @@ class ComparedMetric:
 
 @dataclass(frozen=True)
 class ComparedSet:
-    """A set of samples. ``shared`` is the number of samples that all evaluations have, ``samples``
-    the number that each of them has."""
+    """The comparison over one set of samples. ``shared`` is the number of samples that all
+    evaluations have, ``samples`` the number that each of them has."""
 
     name: str
     shared: int
@@ -57,7 +57,8 @@ class ComparedSet:
 
 @dataclass(frozen=True)
 class Comparison:
-    """``names`` are those of the evaluations; the others are compared with the first."""
+    """The result of ``compare``. ``names`` are those of the evaluations; all others are compared
+    with the first."""
 
     names: tuple[str, ...]
     sets: tuple[ComparedSet, ...]
@@ -67,11 +68,11 @@ def compare(directories: Sequence[Path], seed: int = 0) -> Comparison:
     """Compare at least two finished evaluations, directories of ``syngrpo evaluate --out``.
 
     Each set that all of them have is compared over the samples that all of them have: every
-    headline metric, and the first of them by kind of question. Differences are paired: a resample
-    takes the same samples of both. ``seed`` draws the resamples.
+    headline metric, and the first of these also by kind of question. Differences are paired: a
+    resample holds the same samples of both. ``seed`` is that of the resamples.
 
-    Raises InputError for a directory without a finished evaluation, when nothing is shared, or
-    when the same id stands for different samples.
+    Raises InputError for a directory without a finished evaluation, when the evaluations share no
+    sample, and when one id stands for different samples.
     """
     if len(directories) < 2:
         raise InputError("compare needs at least two evaluations; give their --out directories")
@@ -127,7 +128,7 @@ def _compare_set(
 def _rows(
     paired: Sequence[Sequence[Prediction]], part: Part, titles: dict[str, str], seed: int
 ) -> list[ComparedMetric]:
-    """One row for each of the metrics in ``titles`` that all evaluations have."""
+    """Return one row for each of the metrics in ``titles`` that all evaluations have."""
     measured = [PartMetrics([p[i] for i in part.indices], part.task) for p in paired]
     values = [one.all() for one in measured]
     names = [name for name in titles if all(name in value for value in values)]
@@ -149,7 +150,7 @@ def _rows(
 def _intervals(
     first: PartMetrics, other: PartMetrics, names: Sequence[str], seed: int
 ) -> list[Interval | None]:
-    """The intervals of other − first, for each of the metrics."""
+    """Return the intervals of other − first, for each of the metrics."""
     in_first, in_other = ([one.names.index(name) for name in names] for one in (first, other))
 
     def difference(counts: np.ndarray) -> np.ndarray:
@@ -164,6 +165,6 @@ def _sample_of(prediction: Prediction) -> tuple[object, ...]:
 
 
 def _names(directories: Sequence[Path]) -> tuple[str, ...]:
-    """The directories' own names, or their whole paths where those do not tell them apart."""
+    """Return the directories' own names, or their whole paths if two have the same name."""
     names = tuple(directory.resolve().name for directory in directories)
     return names if len(set(names)) == len(names) else tuple(map(str, directories))

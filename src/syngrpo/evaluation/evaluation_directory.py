@@ -1,7 +1,7 @@
-"""The directory that ``syngrpo evaluate`` writes to, and in which it goes on after an interruption.
+"""The directory that ``syngrpo evaluate`` writes to, so that it can continue after an interruption.
 
-Predictions are kept as they are made. They are used again when everything that decides them is the
-same: the settings, the model (by a fingerprint of its files), and the sample.
+Predictions are written batch by batch. A later call uses them again if everything that they depend
+on is the same: the settings, the model (by a fingerprint of its files), and the sample.
 """
 
 from __future__ import annotations
@@ -31,23 +31,26 @@ from syngrpo.tasks import PromptStyle
 SETTINGS = "settings.json"
 METRICS = "metrics.json"
 EVALUATIONS = "evaluation.jsonl"
-_WAY_OUT = "give another --out, or --restart to drop what is there"
+_REMEDY = "give another --out, or --restart to delete the earlier predictions"
 
 WEIGHT_FILES = (".safetensors", ".bin", ".pt", ".pth")
 SETTING_FILES = (".json", ".jinja", ".txt", ".model")
 BLOCK = 1 << 20
 BLOCKS = 64
-"""A fingerprint reads this many blocks of so many bytes from a file of weights; a shorter file is
-read whole."""
+"""A fingerprint reads BLOCKS blocks of BLOCK bytes from a weights file; a shorter file is read
+whole."""
 
 
 class EvaluationDirectory:
     """Holds ``settings.json``, ``predictions-SET.jsonl``, and at the end the metrics."""
 
     def __init__(self, directory: Path, settings: Mapping[str, Any], restart: bool) -> None:
-        """``settings`` are all that decides the predictions besides the samples. ``restart`` drops
-        what is there. Raises InputError when the directory holds predictions that were made with
-        other settings."""
+        """Create the directory if needed and write ``settings.json``.
+
+        ``settings`` are all values besides the samples on which predictions depend. ``restart``
+        deletes earlier predictions. Raises InputError when the directory holds predictions that
+        were made with other settings.
+        """
         self.directory = directory
         self._settings = json.loads(json.dumps(settings))
         path = directory / SETTINGS
@@ -62,8 +65,8 @@ class EvaluationDirectory:
     def finished(
         self, name: str, samples: Sequence[Sample], style: PromptStyle
     ) -> list[Prediction]:
-        """Return the predictions of a set that an earlier call has made. Raises InputError when one
-        of them belongs to no sample, or to one that has changed."""
+        """Return the predictions of a set that an earlier call has written. Raises InputError when
+        one of them belongs to no sample, or to one that has changed."""
         path = self._path(name)
         drop_unfinished_line(path)
         by_id = {sample.id: sample for sample in samples}
@@ -73,12 +76,13 @@ class EvaluationDirectory:
             if sample is None or not is_answer_to(prediction, sample, style):
                 what = "is not in the data" if sample is None else "has changed since"
                 raise InputError(
-                    f"{path} answers sample {prediction.id!r}, which {what}; {_WAY_OUT}"
+                    f"{path} answers sample {prediction.id!r}, which {what}; {_REMEDY}"
                 )
         return predictions
 
     def append(self, name: str, predictions: Sequence[Prediction]) -> None:
-        """Keep a batch of predictions of a set. Removes ``metrics.json``, which lacks them."""
+        """Write a batch of predictions of a set. Removes ``metrics.json``, which does not include
+        them."""
         (self.directory / METRICS).unlink(missing_ok=True)
         append_predictions(predictions, self._path(name))
 
@@ -109,12 +113,13 @@ class EvaluationDirectory:
                 for key in changed
             )
             raise InputError(
-                f"{self.directory} holds predictions made with other settings: {listed}; {_WAY_OUT}"
+                f"{self.directory} holds predictions made with other settings: {listed}; {_REMEDY}"
             )
 
 
 def read_evaluation(directory: Path) -> dict[str, list[Prediction]]:
-    """Read a finished evaluation: set → predictions. Raises InputError when it is none."""
+    """Return the predictions of a finished evaluation by set. Raises InputError when the directory
+    holds none."""
     if not (directory / METRICS).is_file():
         raise InputError(
             f"{directory} holds no finished evaluation (no {METRICS}); give the --out of evaluate"
@@ -124,11 +129,11 @@ def read_evaluation(directory: Path) -> dict[str, list[Prediction]]:
 
 
 def model_fingerprint(model: str, adapter: Path | None = None) -> str:
-    """Return a digest of the model that ``load_policy(model, adapter=adapter)`` has loaded.
+    """Return a digest of the model that ``load_policy(model, adapter=adapter)`` loads.
 
     It covers the names and sizes of all files, the contents of configuration, tokenizer and
-    processor, and of weights blocks at regular distances. Where the files are, and their dates, do
-    not matter.
+    processor, and blocks of the weights at regular distances. It does not depend on the directory
+    and the dates of the files.
     """
     directory = Path(model)
     if is_adapter(directory):
@@ -144,7 +149,8 @@ def model_fingerprint(model: str, adapter: Path | None = None) -> str:
 
 
 def _local(model: str) -> Path:
-    """The directory itself, or the one that the hub's files were downloaded to."""
+    """Return the model's directory: itself, or the one to which the hub's files were
+    downloaded."""
     if Path(model).is_dir():
         return Path(model)
     config = try_to_load_from_cache(model, "config.json")
@@ -171,9 +177,9 @@ def _read(path: Path) -> dict[str, Any]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise InputError(f"{path} is not JSON ({error}); {_WAY_OUT}") from None
+        raise InputError(f"{path} is not JSON ({error}); {_REMEDY}") from None
     if not isinstance(content, dict):
-        raise InputError(f"{path} is not a JSON object; {_WAY_OUT}")
+        raise InputError(f"{path} is not a JSON object; {_REMEDY}")
     return content
 
 

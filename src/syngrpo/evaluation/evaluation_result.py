@@ -1,5 +1,5 @@
-"""The metrics of one evaluated set with their intervals, and ``evaluation.jsonl``, the file of a
-run that keeps them, one line a set and step."""
+"""The metrics of one evaluated set with their intervals, and ``evaluation.jsonl``, in which a run
+writes them: one line for each set and step."""
 
 from __future__ import annotations
 
@@ -20,10 +20,11 @@ from syngrpo.sample import InputError
 class EvaluationResult:
     """Metrics of one set of samples, named as in ``prediction_metrics.per_sample``.
 
-    Besides: ``greedy/unreadable``, the number of answers without a prediction, and ``samples``. In
-    a set of several tasks each task has its own metrics, their names starting with "TASK/"; the
-    plain names are over all tasks. ``kinds`` are the metrics by the column ``kind`` of the samples,
-    where they have one. ``intervals`` and ``kind_intervals`` are 95 % bootstrap intervals.
+    Two more are ``greedy/unreadable``, the number of answers without a prediction, and ``samples``,
+    the number of samples. In a set of several tasks each task has metrics of its own, whose names
+    start with "TASK/"; names without a task are over all tasks. ``kinds`` are the metrics by kind
+    of question, for samples with a column ``kind``. ``intervals`` and ``kind_intervals`` are 95 %
+    bootstrap intervals.
     """
 
     metrics: dict[str, float]
@@ -59,7 +60,7 @@ class EvaluationResult:
 
 
 def summarise(predictions: Sequence[Prediction], seed: int = 0) -> EvaluationResult:
-    """Compute metrics, intervals and kinds of at least one prediction. ``seed`` draws the
+    """Return metrics, intervals and kinds of at least one prediction. ``seed`` is that of the
     resamples."""
     metrics: dict[str, float] = {}
     intervals: dict[str, Interval] = {}
@@ -85,8 +86,8 @@ def append_evaluation(path: Path, result: EvaluationResult, step: int, set_name:
 
 
 def truncate_evaluations(path: Path, step: int) -> None:
-    """Drop the lines of later steps than ``step``, from which a run goes on, and an unfinished
-    last line. Does nothing when there is no file."""
+    """Delete the lines of steps after ``step``, from which a run is resumed, and an incomplete last
+    line. Does nothing when there is no file."""
     if path.exists():
         lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
         whole = [line for line in lines if line.endswith("\n")]
@@ -95,10 +96,10 @@ def truncate_evaluations(path: Path, step: int) -> None:
 
 
 def read_lines(path: Path) -> list[dict[str, Any]]:
-    """Read the JSON objects of a file, one a line; [] when there is no file.
+    """Return the JSON objects of a file, one a line; [] when there is no file.
 
-    A last line without its line feed was being written when the run was killed: it is left out.
-    Raises InputError for any other line that is not JSON.
+    A last line without its line feed is left out, because it was being written when the run was
+    killed. Raises InputError for any other line that is not JSON.
     """
     if not path.exists():
         return []

@@ -1,5 +1,8 @@
-"""Evaluates a model on data sets as ``syngrpo evaluate`` does: loads it, asks it as it was trained
-to be asked, goes on with an interrupted evaluation, and writes predictions and metrics."""
+"""Evaluates a model on data sets, for ``syngrpo evaluate``.
+
+``evaluate_model`` loads the model, prompts it as in its training, continues an interrupted
+evaluation, and writes predictions and metrics.
+"""
 
 from __future__ import annotations
 
@@ -15,13 +18,15 @@ from syngrpo.evaluation.evaluation_directory import EvaluationDirectory, model_f
 from syngrpo.evaluation.evaluation_result import EvaluationResult
 from syngrpo.formats.source import read_dataset, source_from_argument
 from syngrpo.policy.loading import load_policy
+from syngrpo.policy.model import Policy
 from syngrpo.policy.model_options import Coordinates, model_directory
 from syngrpo.sample import InputError, Sample
 from syngrpo.tasks import PromptStyle
 from syngrpo.tasks.rewards import RewardOptions, load_reward
 
 TOKENS = {"brief": 64, "full": 512}
-"""Length limit of a response by prompt style, where neither the user nor the run says one."""
+"""Largest number of tokens of a response by prompt style, if neither the user nor the run sets
+it."""
 
 Advance = Callable[[int], None]
 
@@ -47,30 +52,21 @@ def evaluate_model(
     rewards: Sequence[RewardOptions] = (),
     progress: Callable[[str, int], Advance] | None = None,
 ) -> dict[str, EvaluationResult]:
-    """Evaluate a model on each of the sets and return the results by set.
+    """Evaluate a model on each of the sets, write the results to ``out`` and return them by set.
 
     ``model`` is a directory in Hugging Face format, a name on the hub or the short name of an
-    installed model, with the LoRA ``adapter`` on top where one is given. Prompt style, length limit
-    (tokens), ``family`` and ``coordinates`` (see ``ModelOptions``) default to those of the run that
-    trained the model, when it is the ``final`` of a run directory. ``rewards`` are the user's own:
-    the metrics get their means, and one may replace the task's accuracy. ``progress`` is called for
-    each set with its name and number of samples; what it returns is called with numbers of samples
-    that were just answered.
+    installed model; ``adapter`` is a LoRA put on top. For the ``final`` of a run directory, prompt
+    style, length limit (tokens), ``family`` and ``coordinates`` default to those of the run.
+    ``progress`` is called with the name and size of each set; the function that it returns, with
+    the number of samples that were just answered. Earlier predictions in ``out`` for the same
+    model, samples and settings are used again, unless ``restart`` deletes them.
 
-    Writes ``metrics.json``, ``evaluation.jsonl`` and ``predictions-SET.jsonl`` to ``out``, the
-    predictions batch by batch. A later call with the same model, samples and settings goes on with
-    them, unless ``restart`` drops them. Raises InputError for a model that cannot be loaded, an
-    image that cannot be decoded, and an ``out`` with predictions of something else.
+    Raises InputError for a model that cannot be loaded, an image that cannot be decoded, and an
+    ``out`` with other predictions.
     """
     style, limit = how_to_ask(model, prompt_style, max_new_tokens, adapter)
     path, _ = model_directory(model)
-    trained = _section(_config_of_run(model, adapter), "model")
-    loading: dict[str, Any] = {
-        "max_pixels": max_pixels,
-        "dtype": dtype,
-        "family": family or trained.get("family"),
-        "coordinates": coordinates or trained.get("coordinates"),
-    }
+    loading = _loading(model, adapter, max_pixels, dtype, family, coordinates)
     policy = load_policy(path, device=device, adapter=adapter, **loading)
     asking: dict[str, Any] = {
         "prompt_style": style,
@@ -82,8 +78,40 @@ def evaluate_model(
     settings = {"model": model_fingerprint(path, adapter), **loading, **asking}
     if rewards:
         settings["rewards"] = [[one.shown_name, one.use, one.replaces_accuracy] for one in rewards]
-    loaded = [load_reward(one) for one in rewards]
+    asking |= {"rewards": [load_reward(one) for one in rewards], "batch_size": batch_size}
     directory = EvaluationDirectory(out, settings, restart)
+    return _evaluate_sets(policy, sets, directory, asking, progress)
+
+
+def _loading(
+    model: str,
+    adapter: Path | None,
+    max_pixels: int | None,
+    dtype: str,
+    family: str | None,
+    coordinates: Coordinates | None,
+) -> dict[str, Any]:
+    """Return keyword arguments of ``load_policy``. Family and coordinates default to those of the
+    run that trained the model."""
+    trained = _section(_config_of_run(model, adapter), "model")
+    return {
+        "max_pixels": max_pixels,
+        "dtype": dtype,
+        "family": family or trained.get("family"),
+        "coordinates": coordinates or trained.get("coordinates"),
+    }
+
+
+def _evaluate_sets(
+    policy: Policy,
+    sets: Mapping[str, Sequence[Sample]],
+    directory: EvaluationDirectory,
+    asking: Mapping[str, Any],
+    progress: Callable[[str, int], Advance] | None,
+) -> dict[str, EvaluationResult]:
+    """Evaluate each set with ``asking``, keyword arguments of ``evaluate``, and write predictions
+    and metrics to the directory."""
+    style = asking["prompt_style"]
     # Earlier predictions of all sets are checked before the first one is evaluated.
     finished = {name: directory.finished(name, samples, style) for name, samples in sets.items()}
     results = {}
@@ -92,8 +120,6 @@ def evaluate_model(
             policy,
             samples,
             **asking,
-            batch_size=batch_size,
-            rewards=loaded,
             progress=progress(name, len(samples)) if progress is not None else None,
             finished=finished[name],
             keep=partial(directory.append, name),
@@ -106,11 +132,11 @@ def evaluate_model(
 def named_sets(
     data: Sequence[str | Path], count: int = 500, keys: Mapping[str, Any] | None = None
 ) -> dict[str, list[Sample]]:
-    """Read the data sets that the command line names; each is called by its file, folder or split.
+    """Return the data sets that the command line names, by a name made from file, folder or split.
 
     Each of ``data`` is a path, read as a source with ``keys`` (format, images, task, …), or
-    ``FORMAT:[TASK:]SPLIT`` of a format that generates samples, of which ``count`` are taken. Raises
-    InputError.
+    ``FORMAT:[TASK:]SPLIT`` of a format that generates its samples, of which ``count`` are read.
+    Raises InputError for a data set that cannot be read and for two with the same name.
     """
     sets: dict[str, list[Sample]] = {}
     for text in map(str, data):
@@ -131,8 +157,9 @@ def how_to_ask(
 ) -> tuple[PromptStyle, int]:
     """Return prompt style and length limit in tokens.
 
-    They are those given; else those of the run in whose directory the model (or the adapter) is;
-    else "brief" for a model that is known to know the response format, "full" for any other.
+    A value that is None comes from the run in whose directory the model (or the adapter) is. For
+    any other model the style is "brief" if it knows the response format (``NamedModel``), otherwise
+    "full", and the limit is that of TOKENS.
     """
     config = _config_of_run(model, adapter)
     by_model: PromptStyle = "brief" if model_directory(model)[1] else "full"
@@ -142,8 +169,8 @@ def how_to_ask(
 
 
 def _config_of_run(model: str, adapter: Path | None) -> dict[str, Any]:
-    """The configuration of the run in whose directory the model (or the adapter) is; {} for any
-    other model."""
+    """Return the configuration of the run in whose directory the model (or the adapter) is; {} for
+    any other model."""
     file = (adapter or Path(model_directory(model)[0])).resolve().parent / "config.yaml"
     if not file.is_file():
         return {}

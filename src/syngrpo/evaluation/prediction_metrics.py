@@ -1,9 +1,9 @@
-"""The metrics of a list of predictions: accuracies, format, diversity, and what the task adds.
+"""Computes the metrics of a list of predictions: accuracies, format, diversity, and the task's own.
 
-A set of samples is measured in parts: all of it, each task where it has several, and each kind of
-question. ``PartMetrics`` measures one part for any selection of its samples, which is what a
-bootstrap needs. Which metrics a task has besides the mean accuracy, and what they are called in
-tables, the task says (``thresholds``, ``set_metrics``, ``headlines``).
+A set of samples is measured in parts: the whole set, each task if it has several, and each kind of
+question. ``PartMetrics`` computes the metrics of one part for any selection of its samples, as a
+bootstrap needs it. The task says which metrics it has in addition to the mean accuracy, and their
+titles in tables (``thresholds``, ``set_metrics``, ``headlines``).
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ PerSample = dict[str, np.ndarray]
 
 @dataclass(frozen=True)
 class Part:
-    """Predictions that are measured together: the places in a list, ``indices``.
+    """Predictions that are measured together, by their ``indices`` in a list.
 
-    ``name``: "" for all there are. ``task``: "" where predictions of several tasks come together.
+    ``name``: "" for all predictions. ``task``: "" if they belong to several tasks.
     """
 
     name: str
@@ -34,15 +34,15 @@ class Part:
     indices: tuple[int, ...]
 
     def key(self, metric: str) -> str:
-        """Return the name of a metric of this part beside those of other parts."""
+        """Return the name of a metric of this part, different from those of other parts."""
         return f"{self.name}/{metric}" if self.name else metric
 
 
 class PartMetrics:
-    """All metrics of the N predictions of a part, for any selection of them.
+    """Computes all metrics of the N predictions of a part, for any selection of them.
 
-    ``names`` are the metrics. ``biased`` says of which a resample is biased against the whole, and
-    ``units`` which predictions belong to the same image (see ``bootstrap``).
+    ``names`` are the metrics. ``biased`` marks those that are biased in a resample, and ``units``
+    (N,) names the image of each prediction (see ``bootstrap``).
     """
 
     def __init__(self, predictions: Sequence[Prediction], task: str) -> None:
@@ -57,15 +57,15 @@ class PartMetrics:
         self.units = [p.image or p.id for p in predictions]
 
     def values(self, counts: np.ndarray) -> np.ndarray:
-        """Return the metrics, float (len(names),), of predictions taken ``counts`` (N,) times each,
-        at least one of them; NaN where undefined."""
+        """Return the metrics, float (len(names),), of a selection that holds prediction i
+        ``counts[i]`` times, at least one in all; NaN where a metric is undefined."""
         means = self._means(counts)
         if self._over_set is None:
             return means
         return np.concatenate([means, self._over_set.values(counts[self._order])])
 
     def all(self) -> dict[str, float]:
-        """Return name → value over all predictions, where it is defined."""
+        """Return name → value over all predictions, for the metrics that are defined."""
         values = self.values(np.ones(len(self._columns), dtype=np.int64))
         pairs = zip(self.names, values.tolist(), strict=True)
         return {name: value for name, value in pairs if not np.isnan(value)}
@@ -79,7 +79,8 @@ class PartMetrics:
 
 
 def parts(predictions: Sequence[Prediction]) -> list[Part]:
-    """Return all predictions as one part, and where they are of several tasks, those of each."""
+    """Return all predictions as one part, and if they belong to several tasks, a part for each
+    task."""
     everything = tuple(range(len(predictions)))
     tasks = sorted({p.task for p in predictions})
     if len(tasks) == 1:
@@ -92,8 +93,8 @@ def parts(predictions: Sequence[Prediction]) -> list[Part]:
 
 
 def kinds(predictions: Sequence[Prediction]) -> list[Part]:
-    """Return the parts by kind of question, where samples have one; "TASK/KIND" where tasks are
-    several."""
+    """Return a part for each kind of question, if samples have one. The parts are called "KIND", or
+    "TASK/KIND" if there are several tasks."""
     result = []
     for part in parts(predictions):
         found = {predictions[i].kind for i in part.indices} if part.task else set()
@@ -104,7 +105,7 @@ def kinds(predictions: Sequence[Prediction]) -> list[Part]:
 
 
 def headlines(task: str, rewards: Sequence[str] = ()) -> dict[str, str]:
-    """Return name → title of the metrics that tables show, the most telling first; none for "".
+    """Return name → title of the metrics that tables show, the most important first; {} for "".
 
     ``rewards`` are the names of the user's own rewards.
     """
@@ -119,18 +120,18 @@ def headlines(task: str, rewards: Sequence[str] = ()) -> dict[str, str]:
 
 
 def reward_names(predictions: Sequence[Prediction]) -> list[str]:
-    """Return the names of the user's own rewards that the answers were given, in order."""
+    """Return the names of the user's own rewards that the answers have, in order."""
     return list(dict.fromkeys(name for p in predictions for name in p.greedy.rewards))
 
 
 def per_sample(predictions: Sequence[Prediction], task: str) -> PerSample:
-    """Return name → one value per prediction, float (N,); the mean of each is the metric of that
-    name.
+    """Return name → one value per prediction, float (N,). The mean of the values is the metric of
+    that name.
 
     ``greedy/accuracy`` and ``sampled/accuracy`` are the mean accuracy reward; ``…/acc@t`` the share
     of answers with accuracy ≥ t, for the task's ``thresholds``; ``…/reward/NAME`` the user's own
-    rewards, NaN where one gave no value. The ``sampled`` ones and ``diversity/response`` exist only
-    when answers were sampled.
+    rewards, NaN for an answer without a value. The ``sampled`` ones and ``diversity/response``
+    exist only if answers were sampled.
     """
     columns: PerSample = {
         "greedy/accuracy": _column(predictions, lambda p: p.greedy.accuracy),
@@ -165,10 +166,10 @@ def per_sample(predictions: Sequence[Prediction], task: str) -> PerSample:
 
 
 def sample_lines(predictions: Sequence[Prediction]) -> dict[str, list[Any]]:
-    """Return ``per_sample`` as plain data with four decimals, beside the column ``id``.
+    """Return ``per_sample`` as plain data with four decimals, and a column ``id``.
 
-    With it, evaluations of the same samples can be compared sample by sample when the answers
-    themselves are gone.
+    With these values, evaluations of the same samples can be compared sample by sample without the
+    answers themselves.
     """
     tasks = {p.task for p in predictions}
     columns = per_sample(predictions, tasks.pop() if len(tasks) == 1 else "")
@@ -180,7 +181,8 @@ def sample_lines(predictions: Sequence[Prediction]) -> dict[str, list[Any]]:
 
 
 def _set_metrics(predictions: Sequence[Prediction], task: str) -> SetMetrics | None:
-    """The metrics of the task over the whole set; the predictions are in the order of their ids."""
+    """Return the task's metrics over the whole set, None without any; the predictions are in the
+    order of their ids."""
     if not task:
         return None
     truths = [p.truth for p in predictions]
@@ -196,6 +198,6 @@ def _mean(answers: Sequence[Answer], value: Callable[[Answer], float]) -> float:
 
 
 def _mean_reward(answers: Sequence[Answer], name: str) -> float:
-    """The mean over the answers that the reward gave a value; NaN without any."""
+    """Return the mean over the answers for which the reward has a value; NaN if it has none."""
     given = [value for a in answers if (value := a.rewards.get(name)) is not None]
     return float(np.mean(given)) if given else np.nan

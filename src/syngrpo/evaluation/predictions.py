@@ -1,4 +1,4 @@
-"""What a model answered to one sample, and the JSONL file that keeps it."""
+"""The answers of a model to one sample, and the JSONL file that holds them."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from syngrpo.serving.atomic_files import atomic_file
 class Answer:
     """One response, read and scored.
 
-    ``text``: the whole response. ``prediction``: what the task read from it, in pixels of the
-    original image; None when it could not be read. ``accuracy``: the accuracy reward in [0, 1].
-    ``well_formed``: whether the response has its three parts. ``rewards``: the value of each of the
-    user's own rewards by name, None where it gave none.
+    ``text``: the whole response. ``prediction``: the result of ``Task.read``, in pixels of the
+    original image; None when the answer could not be read. ``accuracy``: the accuracy reward in
+    [0, 1]. ``well_formed``: whether the response has its three parts. ``rewards``: the values of
+    the user's own rewards by name, None for a reward that does not apply.
     """
 
     text: str
@@ -33,11 +33,11 @@ class Answer:
 
 @dataclass(frozen=True)
 class Prediction:
-    """All answers to one sample: the greedy one, and those that were sampled.
+    """All answers to one sample: the greedy one and the sampled ones.
 
-    ``truth``: the ground truth of the sample. ``kind``: its column ``kind``, None without.
+    ``truth``: the ground truth of the sample. ``kind``: its column ``kind``, None without one.
     ``diversity``: D of the sampled answers, 0 when there are none. ``image`` and ``prompt``:
-    digests of what the model was shown and asked, "" where unknown.
+    digests of the image and of the prompt text, "" if unknown.
     """
 
     id: str
@@ -53,8 +53,8 @@ class Prediction:
 
 
 def write_predictions(predictions: Iterable[Prediction], path: Path) -> None:
-    """Write one JSON object a line with the fields of ``Prediction``. The file takes its name when
-    it is complete."""
+    """Write one JSON object a line with the fields of ``Prediction``. The file appears under its
+    name when it is complete."""
     with atomic_file(path) as unfinished, unfinished.open("w", encoding="utf-8") as file:
         file.writelines(map(_line, predictions))
 
@@ -69,10 +69,11 @@ def append_predictions(predictions: Iterable[Prediction], path: Path) -> None:
 
 
 def read_predictions(path: Path) -> list[Prediction]:
-    """Read a file of ``write_predictions`` or ``append_predictions``; [] when there is none.
+    """Return the predictions in a file of ``write_predictions`` or ``append_predictions``; [] when
+    there is no file.
 
-    A last line without its line feed was being written when the process was killed: it is left
-    out. Raises InputError for any other line that is no prediction.
+    A last line without its line feed is left out, because it was being written when the process was
+    killed. Raises InputError for any other line that is no prediction.
     """
     if not path.exists():
         return []
@@ -81,8 +82,8 @@ def read_predictions(path: Path) -> list[Prediction]:
 
 
 def samples_digest(predictions: Iterable[Prediction]) -> str:
-    """Return a digest of what was asked, in order, whatever was answered. It is equal for two
-    evaluations of the same samples."""
+    """Return a digest of the samples and their prompts, in order, without the answers. It is equal
+    for two evaluations of the same samples."""
     digest = hashlib.sha256()
     for p in predictions:
         asked = [p.id, p.task, p.question, p.truth, p.kind, p.image, p.prompt]
@@ -116,7 +117,7 @@ def _prediction(line: bytes, where: str) -> Prediction:
 
 
 def _with_tuples(value: Any) -> Any:
-    """A JSON value with tuples for arrays, as answers and predictions have them."""
+    """Return a JSON value with tuples instead of arrays, as in answers and predictions."""
     if isinstance(value, list):
         return tuple(map(_with_tuples, value))
     if isinstance(value, dict):

@@ -1,8 +1,8 @@
-"""Line charts: where every line, tick and label of a chart stands in its picture.
+"""Lays out line charts: computes the position of every line, tick and label.
 
 ``line_chart`` takes named series of (step, value) and returns a ``Chart``, which the template
-``chart.html`` draws as inline SVG. It knows nothing of runs. All places are in pixels of the
-picture, x to the right, y down.
+``chart.html`` draws as inline SVG. All positions are in pixels of the chart, x to the right, y
+down.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from dataclasses import dataclass, field
 WIDTH, HEIGHT = 460, 200
 LEFT, RIGHT, TOP, BOTTOM = 46, 10, 8, 24
 COLOURS = 5
-"""Colours that ``style.css`` defines, ``.colour-0`` to ``.colour-4``; a sixth series has the first
-one's again."""
+"""Number of colours that ``style.css`` defines, ``.colour-0`` to ``.colour-4``; a sixth series has
+the colour of the first."""
 SMOOTHED_FROM = 20
-"""Series with fewer points than this are drawn as they are."""
+"""Series with fewer points than this are not smoothed."""
 HOVER_COLUMNS = 120
-"""Most steps of a chart that show their values when the pointer is over them."""
+"""Largest number of steps whose values are shown when the pointer is over them."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Series:
 
 @dataclass(frozen=True)
 class Tick:
-    """A number on an axis: ``place`` is its pixel row or column."""
+    """A number on an axis, at the pixel row or column ``place``."""
 
     place: float
     text: str
@@ -51,9 +51,9 @@ class Bar:
 
 @dataclass(frozen=True)
 class Line:
-    """A series as drawn. ``path`` and ``faint`` are the ``d`` of SVG paths: with a smoothed line
-    ``faint`` holds the points themselves, else it is "". ``end`` is the value where the drawn line
-    ends; ``dots`` are (x, y) of single points."""
+    """A series, laid out. ``path`` and ``faint`` are the ``d`` of SVG paths: if ``path`` is a
+    smoothed line, ``faint`` goes through the points themselves, otherwise it is "". ``end`` is the
+    last value of the drawn line; ``dots`` are (x, y) of single points."""
 
     name: str
     colour: int
@@ -75,8 +75,8 @@ class Hover:
 
 @dataclass(frozen=True)
 class Chart:
-    """All that ``chart.html`` draws; ``rows`` are the ticks of the value axis, ``columns`` those of
-    the steps."""
+    """The layout of a chart, which ``chart.html`` draws. ``rows`` are the ticks of the value axis,
+    ``columns`` those of the steps."""
 
     title: str
     note: str
@@ -113,7 +113,7 @@ class _Scale:
 def line_chart(
     title: str, series: Sequence[Series], note: str = "", *, exact: bool = False
 ) -> Chart | None:
-    """Lay out a chart; None when no series has a point.
+    """Return the layout of a chart; None when no series has a point.
 
     Series of at least ``SMOOTHED_FROM`` points are drawn faint with a smoothed line over them,
     unless they have bands or ``exact`` is set.
@@ -138,15 +138,16 @@ def line_chart(
 
 
 def smooth(values: Sequence[float]) -> list[float]:
-    """Return the centred moving mean over about a twelfth of the values; narrower at the ends."""
+    """Return the centred moving mean over about a twelfth of the values; the window is narrower at
+    the ends."""
     half = max(1, len(values) // 24)
     windows = (values[max(0, i - half) : i + half + 1] for i in range(len(values)))
     return [sum(window) / len(window) for window in windows]
 
 
 def ticks(low: float, high: float, count: int = 4) -> list[float]:
-    """Return round numbers from at or below ``low`` to at or above ``high``, about ``count`` + 1
-    of them."""
+    """Return about ``count`` + 1 round numbers; the first is at most ``low``, the last at least
+    ``high``."""
     rough = (high - low) / count
     power = 10.0 ** math.floor(math.log10(rough))
     step = next(power * f for f in (1, 2, 2.5, 5, 10) if power * f >= rough * 0.999)
@@ -155,7 +156,7 @@ def ticks(low: float, high: float, count: int = 4) -> list[float]:
 
 
 def number(value: float) -> str:
-    """Write a number in a few characters: 0.314, 12.5, 12, 1,234, 1.2e-06."""
+    """Return a number as a short text: 0.314, 12.5, 12, 1,234, 1.2e-06."""
     size = abs(value)
     if size and size < 1e-3:
         return f"{value:.1e}"
@@ -171,7 +172,7 @@ def _scale(series: Sequence[Series]) -> _Scale:
     values = [value for one in series for value in one.values]
     values += [edge for one in series for band in one.bands for edge in band]
     low, high = min(values), max(values)
-    if 0 < low < 0.6 * high:  # zero is near enough to be shown
+    if 0 < low < 0.6 * high:  # the axis starts at zero if that is not far away
         low = 0.0
     if high - low < 1e-12:
         low, high = low - 0.5 * (abs(low) or 1), high + 0.5 * (abs(high) or 1)

@@ -1,4 +1,4 @@
-"""How the descriptions changed: words that the early ones use against those of the late ones."""
+"""Compares the words of the descriptions at the start and at the end of a run."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ STOP_WORDS = frozenset(
 )
 
 FEWEST = 6
-"""Least number of descriptions at either end that is worth a comparison."""
+"""Smallest number of descriptions at each end for a comparison."""
 EXAMPLES = 6
-"""Most descriptions shown of either end."""
+"""Largest number of descriptions that are shown of each end."""
 
 
 @dataclass(frozen=True)
 class WordShare:
-    """Shares in [0, 1] of the early and of the late descriptions that use the word."""
+    """A word, and the shares in [0, 1] of early and of late descriptions that use it."""
 
     word: str
     early: float
@@ -35,8 +35,8 @@ class WordShare:
 
 @dataclass(frozen=True)
 class End:
-    """The descriptions of one end of the run: how many, how many different ones, and examples that
-    are evenly spaced, so that they come from many steps."""
+    """The descriptions at one end of the run: their number, the number of different ones, and
+    examples at regular distances, so that they come from many steps."""
 
     count: int
     distinct: int
@@ -45,7 +45,7 @@ class End:
 
 @dataclass(frozen=True)
 class WordComparison:
-    """What the report shows of early and late descriptions."""
+    """The comparison of early and late descriptions that the report shows."""
 
     shares: tuple[WordShare, ...]
     early: End
@@ -53,7 +53,8 @@ class WordComparison:
 
 
 def word_shares(early: Sequence[str], late: Sequence[str], count: int = 16) -> list[WordShare]:
-    """Return the ``count`` most frequent words of both parts, from most gained to most lost."""
+    """Return the ``count`` most frequent words of both ends, ordered by the change of their share
+    from the largest gain to the largest loss."""
     before, after = _shares(early), _shares(late)
     frequent = sorted(before.keys() | after.keys(), key=lambda w: (-(before[w] + after[w]), w))
     chosen = [WordShare(w, before[w], after[w]) for w in frequent[:count]]
@@ -73,7 +74,7 @@ def _end(texts: Sequence[str]) -> End:
 
 
 def _shares(texts: Sequence[str]) -> defaultdict[str, float]:
-    """Word → share of the texts that use it; 0 for any other word."""
+    """Return word → share of the texts that use it, 0 for any other word."""
     counts: Counter[str] = Counter()
     for text in texts:
         counts.update(set(re.findall(r"[^\W\d_]+", text.lower())) - STOP_WORDS)

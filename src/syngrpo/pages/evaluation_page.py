@@ -22,11 +22,11 @@ from syngrpo.tasks import get_task
 
 PAGE = "report.html"
 PICTURES = 96
-"""Pictures on the whole page, about. Of each set at most ``CASES`` and at least 3 of the worst
-answers are shown, and as many of the best."""
+"""Approximate number of pictures on the page. Of each set, 3 to ``CASES`` of the worst answers are
+shown, and as many of the best."""
 CASES = 8
 LONGEST_TEXT = 3000
-"""Most characters of a response that are shown."""
+"""Largest number of characters of a response that are shown."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,8 @@ class Row:
 
 @dataclass(frozen=True)
 class Case:
-    """One answer as shown. ``sampled`` is the mean accuracy of the sampled ones, None without."""
+    """One answer on the page. ``sampled`` is the mean accuracy of the sampled answers, None without
+    any."""
 
     prediction: Prediction
     picture: Picture
@@ -60,7 +61,7 @@ class Case:
 
 @dataclass(frozen=True)
 class Cases:
-    """A heading and the answers below it. ``marked``: something is drawn in a picture."""
+    """A heading and the answers below it. ``marked``: whether a picture has marks on it."""
 
     title: str
     cases: tuple[Case, ...]
@@ -111,7 +112,7 @@ def worst_and_best(
     """Return up to ``number`` of the worst and of the best predictions; none is in both.
 
     They are ranked by greedy, then by sampled accuracy. Ties are broken by a digest of the id, so
-    that they do not all come from the start of the data.
+    that the predictions do not all come from the start of the data.
     """
 
     def rank(prediction: Prediction) -> tuple[float, float, str]:
@@ -126,7 +127,8 @@ def worst_and_best(
 def _headline_rows(
     results: Mapping[str, EvaluationResult], of_tasks: Mapping[str, Sequence[Part]]
 ) -> list[Row]:
-    """The headline metrics of every set and task; only the first row of each says which."""
+    """Return the headline metrics of every set and task. Only the first row of each names set and
+    task."""
     rows = []
     for name, found in of_tasks.items():
         for part in found:

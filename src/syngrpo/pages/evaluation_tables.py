@@ -1,4 +1,5 @@
-"""Tables for the terminal: what ``syngrpo evaluate`` and ``syngrpo evaluate compare`` print."""
+"""Formats evaluation results as tables for the terminal (rich), for ``syngrpo evaluate`` and
+``syngrpo evaluate compare``."""
 
 from __future__ import annotations
 
@@ -17,8 +18,8 @@ _BESIDE = {
 
 
 def results_table(results: dict[str, EvaluationResult]) -> Table:
-    """Return the headline metrics of every set and task with their intervals, and the first of them
-    by kind of question."""
+    """Return a table with the headline metrics of every set and task, their intervals, and the
+    first of them by kind of question."""
     table = Table("set", "metric", title="held-out accuracy", title_justify="left")
     table.add_column("value", justify="right")
     table.add_column("95 % interval", justify="right")
@@ -44,8 +45,8 @@ def results_table(results: dict[str, EvaluationResult]) -> Table:
 
 
 def comparison_table(comparison: Comparison) -> Table:
-    """Return one row for each set and metric: its value in every evaluation, and the differences of
-    the others to the first."""
+    """Return a table with one row for each set and metric: its value in every evaluation, and the
+    differences of the others from the first."""
     first, *others = comparison.names
     table = Table("set", "metric", title="paired differences", title_justify="left")
     table.add_column(first, justify="right")

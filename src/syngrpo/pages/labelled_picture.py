@@ -1,8 +1,8 @@
-"""A sample as a picture in a page: the image, embedded as a JPEG, with answers drawn over it.
+"""Draws a sample for a page: the image, embedded as a JPEG, with answers over it.
 
 The task of the sample says how an answer is drawn (``Task.marks``) and written (``Task.words``).
-A page that shows samples of a task that is not installed here draws nothing and writes the plain
-value. The template ``picture.html`` turns a ``Picture`` into inline SVG.
+For a task that is not installed here nothing is drawn, and the plain value is written. The template
+``picture.html`` turns a ``Picture`` into inline SVG.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from syngrpo.tasks import Mark, Task, get_task
 
 @dataclass(frozen=True)
 class Drawn:
-    """A mark as drawn. ``kind`` is the class in ``style.css``; ``halo`` puts a light edge below it;
-    ``text_at`` is where the label starts (x, baseline y) in pixels of the image, None for a label
-    that only shows when the pointer is over the mark."""
+    """A mark with its style. ``kind`` is the class in ``style.css``; ``halo``: whether it has a
+    light edge; ``text_at`` is the position (x, baseline y) of the label in pixels of the image,
+    None for a label that is shown only when the pointer is over the mark."""
 
     kind: str
     mark: Mark
@@ -33,8 +33,8 @@ class Drawn:
 
 @dataclass(frozen=True)
 class Picture:
-    """``width`` and ``height`` are in pixels of the original image, as are all marks; ``letters``
-    is the size of labels in those pixels. ``data_uri`` holds the embedded JPEG."""
+    """An image with marks. ``width``, ``height`` and all marks are in pixels of the original image;
+    ``letters`` is the font size of labels in those pixels. ``data_uri`` holds the embedded JPEG."""
 
     width: int
     height: int
@@ -45,12 +45,13 @@ class Picture:
 
 
 SEED_SIDE, CASE_SIDE = 320, 360
-"""Longer side of an embedded picture in pixels, at most: in the report of a run, and in the page of
-an evaluation."""
+"""Largest side of an embedded picture in pixels, in the report of a run and in the page of an
+evaluation."""
 
 
 def sample_picture(sample: Sample) -> Picture:
-    """Return a sample with its answer framed, and the other labelled objects dashed.
+    """Return the picture of a sample with frames around its answer and dashed frames around the
+    other labelled objects.
 
     Raises InputError for an image that cannot be decoded.
     """
@@ -70,9 +71,9 @@ def sample_picture(sample: Sample) -> Picture:
 
 
 def answered_picture(sample: Sample, truth: Any, found: Any | None) -> Picture:
-    """Return a sample with the truth and a model's answer in two colours; ``found`` is None when
-    the answer could not be read. Labels of the truth stand above its marks, those of the answer
-    below their lower edge or point.
+    """Return the picture of a sample with the ground truth and a model's answer in two colours;
+    ``found`` is None when the answer could not be read. Labels of the truth are written above its
+    marks, those of the answer at the lower edge of a box or below a point.
 
     Raises InputError for an image that cannot be decoded.
     """
@@ -90,13 +91,13 @@ def answered_picture(sample: Sample, truth: Any, found: Any | None) -> Picture:
 
 
 def answer_marks(task_name: str, answer: Any | None) -> list[Mark]:
-    """Return what is drawn of an answer; nothing for None, an answer that could not be read."""
+    """Return the marks that draw an answer; none for None, an answer that could not be read."""
     task = installed_task(task_name)
     return task.marks(answer) if task is not None and answer is not None else []
 
 
 def answer_words(task_name: str, answer: Any | None) -> str:
-    """Write an answer in a few words."""
+    """Return an answer in a few words."""
     if answer is None:
         return "unreadable"
     task = installed_task(task_name)
@@ -104,8 +105,8 @@ def answer_words(task_name: str, answer: Any | None) -> str:
 
 
 def words_beside_picture(sample: Sample) -> str:
-    """Write the answer of a sample where the marks do not say it all; else "". A single box or
-    point without a label says it all."""
+    """Return the answer of a sample in words if its marks do not show all of it, otherwise "".
+    Boxes and points without labels show all of it."""
     marks = answer_marks(sample.task, sample.answer)
     if marks and not any(mark.label for mark in marks):
         return ""
@@ -121,7 +122,7 @@ def installed_task(name: str) -> Task | None:
 
 
 def _corner(mark: Mark) -> tuple[float, float]:
-    """The left end of the upper edge of a box, or the point."""
+    """Return the upper left corner of a box, or the point."""
     if mark.box is not None:
         return mark.box[0], mark.box[1]
     return mark.point or (0.0, 0.0)
@@ -142,8 +143,8 @@ def _picture(
 
 
 def _data_uri(encoded: EncodedImage, longer_side: int, quality: int) -> str:
-    """Return the image as an embedded JPEG whose longer side has at most so many pixels. Raises
-    InputError for an image that cannot be decoded."""
+    """Return the image as a data URI of a JPEG with at most ``longer_side`` pixels on its longer
+    side. Raises InputError for an image that cannot be decoded."""
     image = Image.fromarray(encoded.decode())
     image.thumbnail((longer_side, longer_side), Image.Resampling.LANCZOS)
     buffer = io.BytesIO()

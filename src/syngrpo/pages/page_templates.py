@@ -1,7 +1,7 @@
 """Renders the HTML templates of this folder (``templates/``) and writes pages.
 
-Values are escaped wherever a template prints them: a question, a description or an answer can hold
-HTML and stays text. A page needs no other file and no network.
+Templates escape every value, so that a question, a description or an answer with HTML in it is
+shown as text. A page needs no other file and no network.
 """
 
 from __future__ import annotations
@@ -18,19 +18,19 @@ from syngrpo.serving.atomic_files import atomic_write
 def write_page(path: Path, template: str, **values: Any) -> Path:
     """Render ``templates/TEMPLATE`` with the values, write the page to ``path``, and return it.
 
-    The page takes its name when it is complete: a reader never sees half of it.
+    The page appears under its name when it is complete, so that nobody reads half of it.
     """
     atomic_write(path, render(template, **values))
     return path
 
 
 def render(template: str, **values: Any) -> str:
-    """Render a template. Raises jinja2's UndefinedError where a value is missing."""
+    """Return a rendered template. Raises jinja2's UndefinedError when a value is missing."""
     return ENVIRONMENT.get_template(template).render(**values)
 
 
 def _cell(value: float | None) -> str:
-    """A metric in a table: whole numbers as they are, others with three decimals."""
+    """Return a metric for a table: integers unchanged, other numbers with three decimals."""
     if value is None:
         return "–"
     return f"{value:,}" if isinstance(value, int) else f"{value:.3f}"

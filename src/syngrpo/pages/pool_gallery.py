@@ -1,7 +1,7 @@
-"""What the report of a run shows of its pool: parents beside the children painted from them, the
-pictures with the highest and the lowest diversity, and descriptions in order of submission.
+"""Reads what the report of a run shows of its pool: parents with the children painted from them,
+the pictures with the highest and the lowest diversity, and descriptions in order of submission.
 
-Every query has a limit: a pool of a million samples is read as fast as one of a thousand.
+Every query has a limit, so that a pool of a million samples is read as fast as one of a thousand.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from syngrpo.pool.store import Pool
 from syngrpo.sample import Sample
 
 EDGE = 500
-"""Most descriptions that are read from each end of the run."""
+"""Largest number of descriptions that are read from each end of the run."""
 
 
 @dataclass(frozen=True)
@@ -37,13 +37,13 @@ class Member:
 
     @property
     def answer(self) -> str:
-        """The answer in words where the picture does not say it, else ""."""
+        """The answer in words if the picture does not show it, otherwise ""."""
         return words_beside_picture(self.sample)
 
 
 @dataclass(frozen=True)
 class SeedFamily:
-    """A picture and those painted from it, oldest first."""
+    """A picture and the pictures painted from it, oldest first."""
 
     parent: Member
     children: list[Member]
@@ -57,8 +57,8 @@ def open_pool(run_directory: Path) -> Pool | None:
 def families(pool: Pool, count: int, children: int) -> list[SeedFamily]:
     """Return up to ``count`` parents with up to ``children`` children each.
 
-    Parents with the most measured children come first, those of every dataset in turn; so do the
-    measured children of each.
+    Datasets take turns; within each, parents with the most measured children come first. Of the
+    children of a parent, measured ones come first.
     """
     with pool.database.read() as connection:
         parents = connection.execute(_PARENTS, (count,)).fetchall()
@@ -93,8 +93,8 @@ def extremes(pool: Pool, count: int) -> tuple[list[Member], list[Member]]:
 
 
 def early_and_late_descriptions(pool: Pool) -> tuple[list[str], list[str]]:
-    """Return submitted descriptions of the first and of the last third of the run, ``EDGE`` of each
-    at most, in order of submission."""
+    """Return submitted descriptions from the first and from the last third of the run, at most
+    ``EDGE`` of each, in order of submission."""
     with pool.database.read() as connection:
         total = connection.execute("SELECT COUNT(*) FROM jobs").fetchone()[0]
         part = min(EDGE, total // 3)

@@ -1,4 +1,4 @@
-"""Which curves the report of a run shows, and the sentence that says how to read each."""
+"""Chooses the curves that the report of a run shows, each with a sentence about how to read it."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from syngrpo.pages.run_headlines import headline_metrics, metric_title
 class Panel:
     """One chart: (name in the legend, name in metrics.jsonl) of each of its curves.
 
-    ``exact`` curves are drawn as they are, not smoothed; ``running_total`` ones are summed up. In a
-    run of several tasks the metric ``by_task`` has a chart beside it with a curve for each.
+    ``exact`` curves are not smoothed; ``running_total`` curves show the sum over all steps so far.
+    In a run of several tasks, a second chart shows the metric ``by_task`` with a curve for each.
     """
 
     title: str
@@ -36,7 +36,7 @@ PANELS = (
     ),
     Panel(
         "Response diversity D",
-        "4·Var of accuracy in a group. When it falls to zero, nothing is left to learn from.",
+        "4·Var of accuracy in a group. At zero, there is nothing left to learn from the group.",
         (
             ("seed images", "diversity/response_seed"),
             ("synthetic images", "diversity/response_synthetic"),
@@ -52,19 +52,19 @@ PANELS = (
     ),
     Panel(
         "Groups without variance",
-        "Share of groups whose responses all scored the same: nothing is learnt from them.",
+        "Share of groups whose responses all have the same accuracy: nothing is learnt from them.",
         (("share", "diversity/zero_variance_groups"),),
         by_task="diversity/zero_variance_groups",
     ),
     Panel(
         "Diversity reward of settled descriptions",
-        "Mean ρ: above zero where the images made answers disagree more than usual.",
+        "Mean ρ: above zero if answers on the painted images disagree more than usual.",
         (("ρ", "diversity/reward"),),
         by_task="diversity/reward",
     ),
     Panel(
         "Images, counted over the run",
-        "Descriptions submitted, and what became of them.",
+        "Descriptions that were submitted, and what happened to them.",
         (
             ("submitted", "synthesis/submitted"),
             ("admitted", "synthesis/admitted"),
@@ -77,7 +77,7 @@ PANELS = (
     ),
     Panel(
         "Pool",
-        "All samples it ever held, retired ones too.",
+        "All samples that it has ever held, retired ones too.",
         (("seed", "pool/seed"), ("synthetic", "pool/synthetic")),
         exact=True,
     ),
@@ -99,8 +99,8 @@ PANELS = (
 
 
 def training_charts(run: RunData) -> list[Chart]:
-    """Lay out the charts of the panels that have data. A panel whose curves are zero throughout is
-    left out."""
+    """Return the charts of the panels that have data. A panel whose curves are always zero is left
+    out."""
     charts = []
     for panel in PANELS:
         charts.append(_chart(run, panel))
@@ -112,8 +112,8 @@ def training_charts(run: RunData) -> list[Chart]:
 
 
 def evaluation_charts(run: RunData) -> list[Chart]:
-    """Lay out held-out accuracy over the steps, one chart a headline metric with a line for each
-    set. A metric that was measured no more than twice (before and after) has none."""
+    """Return charts of held-out accuracy over the steps, one for each headline metric, with a line
+    for each set. A metric that was measured at most twice (before and after) has no chart."""
     charts = []
     headlines = {name: headline_metrics(run, name) for name in run.sets()}
     for metric in dict.fromkeys(metric for metrics in headlines.values() for metric in metrics):

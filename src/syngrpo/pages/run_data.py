@@ -1,7 +1,7 @@
-"""Reads what a run directory holds, for showing it: metrics, evaluations, configuration.
+"""Reads metrics, evaluations and configuration of a run directory, for the pages.
 
-It reads every run: one that is still going, one that was killed in the middle of a line, and one
-that paints no images.
+It can read every run, also one that is still going, one that was killed while it wrote a line, and
+one that paints no images.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ class Curve:
     values: list[float]
 
     def head(self, share: float = 0.1) -> float | None:
-        """Return the mean of the first ``share`` of the values, of at least one; None without
+        """Return the mean of the first ``share`` of the values (at least one of them); None without
         values."""
         return _mean(self.values[: self._part(share)])
 
     def tail(self, share: float = 0.1) -> float | None:
-        """Return the mean of the last ``share`` of the values, of at least one; None without
+        """Return the mean of the last ``share`` of the values (at least one of them); None without
         values."""
         return _mean(self.values[-self._part(share) :])
 
@@ -43,8 +43,8 @@ class Curve:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """One line of ``evaluation.jsonl``. ``tasks`` are those of its samples, () in the lines that
-    earlier versions wrote."""
+    """One line of ``evaluation.jsonl``. ``tasks`` are those of its samples, () in lines written by
+    earlier versions of Syn-GRPO."""
 
     step: int
     set: str
@@ -56,7 +56,7 @@ class Evaluation:
 
 @dataclass(frozen=True)
 class RunData:
-    """A run directory. ``metrics`` are in order of step, each step once."""
+    """The content of a run directory. ``metrics`` are in the order of steps, each step once."""
 
     directory: Path
     metrics: list[dict[str, Any]]
@@ -64,7 +64,7 @@ class RunData:
     config: dict[str, Any]
 
     def curve(self, name: str) -> Curve:
-        """Return the metric over the steps. Steps without it, or where it is not finite, are left
+        """Return a metric over the steps. Steps at which it is missing or not finite are left
         out."""
         points = [(row["step"], row[name]) for row in self.metrics if _finite(row.get(name))]
         return Curve([int(step) for step, _ in points], [float(value) for _, value in points])
@@ -97,8 +97,8 @@ class RunData:
         return list(dict.fromkeys(e.set for e in self.evaluations))
 
     def first_and_last(self, name: str) -> tuple[Evaluation, Evaluation]:
-        """Return the evaluations of the set with the smallest and with the greatest step, which
-        may be the same."""
+        """Return the evaluations of the set at the first and at the last step, which may be the
+        same."""
         of_set = [e for e in self.evaluations if e.set == name]
         return min(of_set, key=lambda e: e.step), max(of_set, key=lambda e: e.step)
 
@@ -106,13 +106,13 @@ class RunData:
 def read_run(directory: Path) -> RunData:
     """Read the run in a directory. Raises InputError when there is none."""
     if not directory.is_dir():
-        raise InputError(f"run directory {directory} does not exist; give one `train` has written")
+        raise InputError(f"run directory {directory} does not exist; give the one of a run")
     metrics, evaluations = directory / "metrics.jsonl", directory / "evaluation.jsonl"
     if not metrics.exists() and not evaluations.exists():
         raise InputError(
             f"{directory} holds neither metrics.jsonl nor evaluation.jsonl; give a run directory"
         )
-    # A resumed run writes some steps again. The last line of a step is the one that counts.
+    # A resumed run may write a step again. The last line of a step is used.
     by_step = {int(row["step"]): row for row in read_lines(metrics)}
     by_evaluation = {(r["step"], r["set"]): r for r in read_lines(evaluations)}
     return RunData(

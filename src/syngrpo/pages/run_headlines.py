@@ -1,4 +1,4 @@
-"""The numbers of a run that are shown first, in the report's cards and the terminal's summary."""
+"""Computes the numbers of a run that are shown first, in the report's cards and in the terminal."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ GENERAL_TITLES = {
     "diversity/response": "response diversity D",
     "samples": "samples",
 }
-"""Metrics that every task has. The others have the titles that their task gives them."""
+"""Titles of the metrics that every task has. A task gives titles to its own metrics."""
 
 _PARTS = ("greedy", "sampled", "diversity", "samples")
 _METRIC = re.compile(r"(?:(.+?)/)?((?:greedy|sampled|diversity)/.+|samples)")
@@ -50,8 +50,8 @@ class Change:
 
 @dataclass(frozen=True)
 class ImageCounts:
-    """What became of the descriptions of a run. ``reasons`` says how many images were rejected for
-    which reason; ``settled`` descriptions got their reward, ``stale`` ones never did."""
+    """What happened to the descriptions of a run. ``reasons``: number of rejected images by reason;
+    ``settled`` descriptions got their reward, ``stale`` ones were discarded without one."""
 
     submitted: int
     dropped: int
@@ -76,21 +76,22 @@ class Pace:
 
 
 def set_title(name: str) -> str:
-    """Write the name of a held-out set: "test" → "test · in domain"."""
+    """Return the title of a held-out set: "test" → "test · in domain"."""
     return f"{name} · {SET_TITLES[name]}" if name in SET_TITLES else name
 
 
 def split_metric(name: str) -> tuple[str, str]:
     """Split a metric's name into task and metric: "rec/greedy/format" → "rec", "greedy/format".
 
-    In a set of several tasks each task has metrics of its own. The task is "" where there is none.
+    In a set of several tasks each task has metrics of its own. The task is "" for a name without
+    one.
     """
     match = _METRIC.fullmatch(name)
     return (match[1] or "", match[2]) if match else ("", name)
 
 
 def metric_title(run: RunData, name: str) -> str:
-    """Write a metric of an evaluation in words; the name itself where there are none."""
+    """Return the title of a metric of an evaluation; its name if it has no title."""
     task, metric = split_metric(name)
     part, _, rest = metric.partition("/")
     titles = _titles(_headlines(run, task))
@@ -99,8 +100,8 @@ def metric_title(run: RunData, name: str) -> str:
 
 
 def metric_order(run: RunData, name: str) -> tuple[str, int, int, str]:
-    """Return a key that sorts metrics by task, those of all tasks first; then greedy before
-    sampled ones; then headlines before others."""
+    """Return a key that sorts metrics by task (those over all tasks first), then greedy before
+    sampled ones, then headlines before others."""
     task, metric = split_metric(name)
     part = metric.partition("/")[0]
     known = list(_titles(_headlines(run, task)))
@@ -113,8 +114,8 @@ def metric_order(run: RunData, name: str) -> tuple[str, int, int, str]:
 
 
 def headline_metrics(run: RunData, set_name: str) -> list[str]:
-    """Return the metrics of a held-out set that are looked at first: the greedy one that its task
-    puts first, then the same of sampled answers; those of each task where the set has several."""
+    """Return the most important metrics of a held-out set: the first headline of its task for
+    greedy answers, and the same for sampled ones; those of each task if the set has several."""
     known = {name for e in run.evaluations if e.set == set_name for name in e.metrics}
     tasks = sorted({split_metric(name)[0] for name in known} - {""})
     found = []
@@ -131,10 +132,10 @@ def headline_metrics(run: RunData, set_name: str) -> list[str]:
 
 
 def _headlines(run: RunData, task: str) -> list[Mapping[str, str]]:
-    """The headlines (metric → title) of the tasks that a metric may belong to.
+    """Return the headlines (metric → title) of the tasks that a metric may belong to.
 
-    That is the task itself, or for "" the tasks of all sets that have only one. Evaluations of
-    earlier versions do not name their tasks: then it is all tasks that are installed.
+    These are the task itself, or for "" the tasks of all sets that have only one. Evaluations of
+    earlier versions do not name their tasks; for those, all installed tasks are used.
     """
     names = [task] if task else run.only_tasks() or TASKS.names()
     tasks = [installed_task(name) for name in names]
@@ -142,8 +143,8 @@ def _headlines(run: RunData, task: str) -> list[Mapping[str, str]]:
 
 
 def _titles(headlines: Sequence[Mapping[str, str]]) -> dict[str, str]:
-    """Metric → title. A metric that every task has keeps its general title where it may be that of
-    several tasks."""
+    """Return metric → title. A metric that every task has gets its general title if it may belong
+    to several tasks."""
     titles = {}
     for one in headlines:
         for metric, title in one.items():
@@ -157,7 +158,8 @@ def _titles(headlines: Sequence[Mapping[str, str]]) -> dict[str, str]:
 
 
 def changes(run: RunData, set_name: str, metrics: list[str]) -> list[Change]:
-    """Compare the first evaluation of a held-out set with the last, for those metrics both have."""
+    """Return the changes between the first and the last evaluation of a held-out set, for the
+    metrics that both have."""
     first, last = run.first_and_last(set_name)
     return [
         Change(
@@ -173,8 +175,8 @@ def changes(run: RunData, set_name: str, metrics: list[str]) -> list[Change]:
 
 
 def task_changes(run: RunData) -> list[tuple[str, list[tuple[str, float, float]]]]:
-    """Return for each task of a run with several what is measured, and the means over the first and
-    the last tenth of the steps. Empty for a run with one task."""
+    """Return, for each task of a run with several, the titles of its measures with their means over
+    the first and the last tenth of the steps. Empty for a run with one task."""
     tasks = run.tasks() if len(run.tasks()) > 1 else []
     return [(task, _ends(run, task)) for task in tasks]
 
@@ -190,7 +192,8 @@ def _ends(run: RunData, task: str) -> list[tuple[str, float, float]]:
 
 
 def image_counts(run: RunData, stats: PoolStats | None) -> ImageCounts:
-    """Count over the whole run; reasons of rejection come from the pool where there is one."""
+    """Return the counts over the whole run. Reasons of rejection come from the pool, if there is
+    one."""
     return ImageCounts(
         submitted=int(run.total("synthesis/submitted")),
         dropped=int(run.total("synthesis/dropped")),
@@ -204,8 +207,8 @@ def image_counts(run: RunData, stats: PoolStats | None) -> ImageCounts:
 
 
 def pace(run: RunData) -> Pace:
-    """Return steps done and planned, the time in all, the median time of a step, and the share of
-    time spent waiting for data."""
+    """Return the number of steps done and planned, the total time, the median time of a step, and
+    the share of the time spent waiting for data."""
     seconds = run.curve("time/step_s").values
     total = sum(seconds)
     return Pace(
@@ -218,7 +221,7 @@ def pace(run: RunData) -> Pace:
 
 
 def duration(seconds: float) -> str:
-    """Write a time: "42 s", "3 min 20 s", "2 h 05 min"."""
+    """Return a time as text: "42 s", "3 min 20 s", "2 h 05 min"."""
     whole = round(seconds)
     if whole < 60:
         return f"{whole} s"

@@ -1,4 +1,4 @@
-"""Writes ``report.html`` of a run: what it did, on one page that needs no other file.
+"""Writes ``report.html`` of a run, one page that needs no other file.
 
 The page is ``templates/run_report.html``; this module collects what the template prints.
 """
@@ -38,7 +38,8 @@ REPORT = "report.html"
 FAMILIES = 8
 CHILDREN = 4
 EXTREMES = 5
-"""Most parents in the gallery, most children of each, and most pictures of each extreme."""
+"""Largest numbers of parents in the gallery, of children of each, and of pictures with the highest
+and with the lowest diversity."""
 
 TENTHS = "First tenth of the run → last tenth."
 
@@ -55,7 +56,8 @@ class Card:
 
 @dataclass(frozen=True)
 class Table:
-    """``heads`` are the two-line heads of the number columns; a row is (first cells, numbers)."""
+    """A table of numbers. ``heads`` are the two-line heads of the number columns; a row is (first
+    cells, numbers)."""
 
     first_heads: tuple[str, ...]
     heads: tuple[tuple[str, str], ...]
@@ -65,8 +67,8 @@ class Table:
 def write_report(run_dir: Path) -> Path:
     """Write ``run_dir/report.html`` and return its path.
 
-    Works at any moment of a run, also after a crash, and on runs without synthesis or evaluation.
-    Raises InputError when the directory holds no run.
+    It can be called at any time of a run, after a crash, and for runs without synthesis or
+    evaluation. Raises InputError when the directory holds no run.
     """
     run = read_run(run_dir)
     with ExitStack() as stack:
@@ -115,7 +117,7 @@ def _lead(run: RunData) -> list[str]:
 
 
 def _pace_line(now: Pace) -> str:
-    """Steps and time; "" before the first step."""
+    """Return a line with steps and time; "" before the first step."""
     if not now.steps:
         return ""
     parts = [f"{now.steps:,}" + (f" of {now.planned:,}" if now.planned else "") + " steps"]
@@ -134,7 +136,7 @@ def _cards(run: RunData, pool: Pool | None) -> list[Card]:
 
 
 def _accuracy_card(run: RunData, set_name: str) -> Card:
-    """Held-out accuracy before and after, greedy and sampled."""
+    """Return the card with held-out accuracy before and after, greedy and sampled."""
     first, last = run.first_and_last(set_name)
     when = f"step {first.step}" + (f" → {last.step}" if last.step > first.step else "")
     count = int(first.metrics.get("samples", 0))
@@ -147,7 +149,7 @@ def _accuracy_card(run: RunData, set_name: str) -> Card:
 
 
 def _diversity_card(run: RunData) -> Card:
-    """D at the start and at the end, on seed and on synthetic images."""
+    """Return the card with D at the start and at the end, on seed and on synthetic images."""
     rows = _ends(
         run,
         ("seed images", "diversity/response_seed"),
@@ -169,7 +171,7 @@ def _ends(run: RunData, *wanted: tuple[str, str]) -> list[tuple[str, str]]:
 
 
 def _tasks_card(run: RunData) -> Card:
-    """Accuracy reward and D of each task; empty for a run with one task."""
+    """Return the card with accuracy reward and D of each task; empty for a run with one task."""
     rows = tuple(
         (f"{task}, {title}", f"{number(start)} → {number(end)}")
         for task, ends in task_changes(run)
@@ -179,7 +181,8 @@ def _tasks_card(run: RunData) -> Card:
 
 
 def _images_card(counts: ImageCounts) -> Card:
-    """What became of the descriptions; empty for a run without synthesis."""
+    """Return the card that says what happened to the descriptions; empty for a run without
+    synthesis."""
     title = "Synthesised images"
     if not counts.submitted and not counts.admitted and not counts.rejected:
         return Card(title)
@@ -198,7 +201,7 @@ def _images_card(counts: ImageCounts) -> Card:
 
 
 def _metrics_table(run: RunData) -> Table:
-    """Every metric of every evaluation."""
+    """Return a table with every metric of every evaluation."""
     names = {name for e in run.evaluations for name in e.metrics}
     columns = sorted(run.evaluations, key=lambda e: (run.sets().index(e.set), e.step))
     return Table(
@@ -212,7 +215,8 @@ def _metrics_table(run: RunData) -> Table:
 
 
 def _kinds_table(run: RunData) -> Table:
-    """The headline metrics by kind of question, at the first and at the last evaluation."""
+    """Return a table with the headline metrics by kind of question, at the first and at the last
+    evaluation."""
     headlines = [name for held_out in run.sets() for name in headline_metrics(run, held_out)]
     metrics = list(dict.fromkeys(split_metric(name)[1] for name in headlines))
     rows = []

@@ -1,4 +1,4 @@
-"""Prints what a run did, in the terminal, when it ends."""
+"""Prints a summary of a run in the terminal when it ends."""
 
 from __future__ import annotations
 

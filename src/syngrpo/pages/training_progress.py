@@ -32,7 +32,7 @@ _TASK_REWARD = "reward/accuracy/"
 
 
 class TrainingProgress:
-    """The progress of a run of ``total`` steps that begins at step ``start``.
+    """Shows the progress of a run of ``total`` steps that begins at step ``start``.
 
         with TrainingProgress(total) as progress:
             progress.step(line of metrics.jsonl)
@@ -88,8 +88,8 @@ class TrainingProgress:
     def evaluating(self, name: str, samples: int) -> Callable[[int], None]:
         """Show a second bar while a held-out set is evaluated.
 
-        Call what is returned with numbers of samples that were just answered. The bar is removed
-        when all are.
+        Call the returned function with the number of samples that were just answered. The bar is
+        removed when all are answered.
         """
         if not self.console.is_terminal:
             self.message(f"evaluating {count(samples, 'sample')} of {name}")

@@ -99,10 +99,8 @@ class ServerEngine(Engine):
         sampling: Sampling,
         seeds: Sequence[int],
     ) -> list[list[Response]]:
-        """Send the weights and the prompts, and return the responses; see ``base.Rollout``.
-
-        Raises InputError also when the server has another model or does not answer in time.
-        """
+        """Send weights and prompts to the server and return its responses; see ``base.Rollout``.
+        Raises InputError also when the server has another model or does not answer in time."""
         require_seeds(prompts, seeds)
         self._rollouts += 1
         version = f"{self._run}-{self._rollouts}"
