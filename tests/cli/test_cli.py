@@ -68,6 +68,9 @@ INPUT = {
     ("rooms", "show", "--out", "x.png", "--split", "nowhere"): "nowhere",
     ("pool", "stats", "."): "there is no pool.db",
     ("report", "."): "run directory",
+    ("report", "x" * 300): "cannot be used (File name too long)",
+    ("data", "check", "x" * 300): "cannot be used (File name too long)",
+    ("train", DEMO, "--run-dir", "x" * 300): "cannot be used (File name too long)",
 }
 
 

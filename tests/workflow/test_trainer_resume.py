@@ -1,7 +1,9 @@
 """kill -9 at any moment, then --resume: nothing is lost, and inline the numbers are the same."""
 
 import glob
+import json
 import os
+import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -85,6 +87,39 @@ def test_resuming_a_finished_run_changes_nothing(uninterrupted: Path) -> None:
     finish(uninterrupted, "--resume", **RUN, **EVALUATED)
     assert [(uninterrupted / name).read_bytes() for name in files] == before
     assert_same_weights(weights(uninterrupted), weights_before)
+
+
+@pytest.mark.parametrize(
+    ("changed", "told"),
+    [
+        ({"model__lora": "{rank: 4}"}, "error: the checkpoint holds other trained weights than"),
+        ({"model__freeze_vision": True}, "resume with the model section that the run began with"),
+    ],
+)
+def test_a_checkpoint_of_another_model_is_one_line(
+    uninterrupted: Path, tmp_path: Path, changed: dict[str, object], told: str
+) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(uninterrupted, run)
+    command = warm_processes.start(tmp_path, *train_arguments(run, "--resume", **(RUN | changed)))
+    assert command.wait() == 2 and told in command.stderr.splitlines()[-1]
+
+
+def test_a_checkpoint_without_a_copy_of_the_pool_is_one_line(
+    uninterrupted: Path, tmp_path: Path
+) -> None:
+    """As asynchronous synthesis saves it."""
+    run = tmp_path / "run"
+    shutil.copytree(uninterrupted, run)
+    last = run / "checkpoints" / f"step-{STEPS}"
+    (last / "pool.db").unlink()
+    manifest = json.loads((last / "manifest.json").read_text())
+    del manifest["files"]["pool.db"]
+    (last / "manifest.json").write_text(json.dumps(manifest))
+    before = (run / "metrics.jsonl").read_bytes()
+    command = warm_processes.start(tmp_path, *train_arguments(run, "--resume", **RUN))
+    assert command.wait() == 2 and "was saved with synthesis.mode async" in command.stderr
+    assert (run / "metrics.jsonl").read_bytes() == before
 
 
 @pytest.mark.slow

@@ -71,6 +71,12 @@ def _fault_of_user(error: Exception) -> str | None:
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         where = f" while writing {error.filename}" if error.filename else ""
         return f"the disk is full{where}; free some space or write elsewhere, then run again"
+    unusable = (
+        *(errno.EACCES, errno.EPERM, errno.EROFS, errno.EEXIST),
+        *(errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG),
+    )
+    if isinstance(error, OSError) and error.filename and error.errno in unusable:
+        return f"{error.filename} cannot be used ({error.strerror}); check the path"
     return None
 
 

@@ -270,7 +270,7 @@ class Learner:
         """Restore what ``state_dict`` returned in the main process. All processes call this
         together; the argument of the others is ignored.
 
-        Raises KeyError when the model has other trained weights.
+        Raises InputError when the model has other trained weights.
         """
         if self.processes.count == 1 and state is not None:
             self.optimizer.load_state_dict(state)

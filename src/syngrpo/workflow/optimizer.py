@@ -11,6 +11,7 @@ from transformers import get_scheduler
 
 from syngrpo.policy.model import Policy
 from syngrpo.policy.sharding import gather_state, spread_state
+from syngrpo.sample import InputError
 from syngrpo.workflow.run_options import RunOptions
 
 STEP_BYTES = 2**28
@@ -102,8 +103,9 @@ class Optimizer:
 
     @torch.no_grad()
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Restore what ``state_dict`` returned. Raises KeyError when the model has other trained
+        """Restore what ``state_dict`` returned. Raises InputError when the model has other trained
         weights."""
+        self._require_weights(outline(state))
         for name, weight in self._owners().items():
             weight.copy_(state["weights"][name])
         self.adamw.load_state_dict(state["optimizer"])
@@ -126,12 +128,11 @@ class Optimizer:
         """Restore in every process what ``state_dict`` or ``gather_state_dict`` returned in process
         0. All processes call this together.
 
-        Only process 0 passes ``state``, the others None; all pass its ``outline``. Raises KeyError
-        when the model has other trained weights.
+        Only process 0 passes ``state``, the others None; all pass its ``outline``. Raises
+        InputError when the model has other trained weights.
         """
+        self._require_weights(outline)
         owners = self._owners()
-        if missing := owners.keys() - outline["weights"]:
-            raise KeyError(min(missing))
         whole = None
         if state is not None:
             weights = {str(i): state["weights"][name] for i, name in enumerate(owners)}
@@ -144,6 +145,17 @@ class Optimizer:
         one, else the weight itself."""
         return {name: self.masters.get(name, weight) for name, weight in self.weights.items()}
 
+    def _require_weights(self, outline: dict[str, Any]) -> None:
+        """Raise InputError unless a saved state has the trained weights of this model."""
+        saved = outline["weights"]
+        own = {name: tuple(weight.shape) for name, weight in self.weights.items()}
+        if differing := [name for name in {**saved, **own} if saved.get(name) != own.get(name)]:
+            raise InputError(
+                f"the checkpoint holds other trained weights than the model, such as "
+                f"{differing[0]}; resume with the model section that the run began with (path, "
+                "lora, freeze_vision)"
+            )
+
     @torch.no_grad()
     def _restored(self, schedule: dict[str, Any]) -> None:
         """Set the weights to their restored masters, and restore the schedule."""
@@ -154,9 +166,10 @@ class Optimizer:
 
 def outline(state: dict[str, Any]) -> dict[str, Any]:
     """Return the part of the main process's ``Optimizer.state_dict`` that every process needs: the
-    names of the weights, the numbers of those that have an AdamW state, and the schedule."""
+    shapes of the weights by name, the numbers of those that have an AdamW state, and the
+    schedule."""
     return {
-        "weights": set(state["weights"]),
+        "weights": {name: tuple(weight.shape) for name, weight in state["weights"].items()},
         "stepped": set(state["optimizer"]["state"]),
         "schedule": state["schedule"],
     }

@@ -166,14 +166,21 @@ class _Run:
         """Write the configuration, start the log, and remove what the run wrote after ``last``.
 
         ``last`` is the checkpoint to resume from; None means step 0. Without asynchronous
-        synthesis the pool is set back to the checkpoint, too, so that the run is repeatable.
+        synthesis the pool is set back to the checkpoint, too, so that the run is repeatable. Raises
+        InputError when the checkpoint has no copy of the pool for that.
         """
+        repeatable = self.options.synthesis.mode != "async"
+        if repeatable and last is not None and not last.file(POOL_BACKUP).exists():
+            raise InputError(
+                f"checkpoint {last.path} was saved with synthesis.mode async and has no copy of "
+                "the pool; resume with that mode"
+            )
         self.run.write_config(self.options.as_values())
         self.run.start_log()
         step = last.step if last is not None else 0
         self.run.truncate_metrics(step)
         truncate_evaluations(self.run.path / EVALUATIONS, step)
-        if self.options.synthesis.mode == "async":
+        if not repeatable:
             return
         if last is not None:
             Pool.restore(self.run.path, last.file(POOL_BACKUP)).close()
