@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 from data_sets import read_data, read_file
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from pycocotools.coco import COCO
 
@@ -249,6 +249,7 @@ PLACES: list[tuple[Any, ...]] = [
 
 @settings(max_examples=120, deadline=None)
 @given(st.sampled_from(PLACES), JSON, st.sampled_from(["ovd", "rec"]))
+@example(("images", 0, "file_name"), "0\n", "ovd")
 def test_no_json_value_in_any_place_raises_anything_else(
     place: tuple[Any, ...], value: Any, task: str
 ) -> None:

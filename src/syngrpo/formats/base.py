@@ -70,8 +70,10 @@ class Problems:
         self._places = {}
 
     def lines(self) -> list[str]:
-        """Return all problems: refused files, then ``place: message`` of each row."""
-        return [*self.refused, *(f"{place}: {message}" for place, message in self.found)]
+        """Return all problems, each in one line: refused files, then ``place: message`` of each
+        row. Line breaks in a name of the data become spaces."""
+        found = [*self.refused, *(f"{place}: {message}" for place, message in self.found)]
+        return [" ".join(text.splitlines()) for text in found]
 
     def settle(self, on_bad_row: OnBadRow) -> None:
         """Log the notes. If there are defects, raise InputError with the first 20 and their number
