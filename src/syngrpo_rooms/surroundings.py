@@ -69,6 +69,13 @@ BROAD = Vocabulary(
     lights=("daylight", "bright", "warm", "cool", "dim", "spot", "glare", "shadows"),
     clutter=("none", "leaves", "papers", "toys", "cables", "posters", "books"),
 )  # fmt: skip
+BROAD_THINGS = replace(
+    BROAD,
+    rug_patterns=BROAD.rug_patterns[1:],
+    windows=BROAD.windows[1:],
+    clutter=BROAD.clutter[1:],
+)
+"""``BROAD`` without the words "none" for a rug, a window or clutter that is not there."""
 OOD = Vocabulary(
     wall_patterns=("zigzag", "diamonds", "stars"),
     floor_materials=("herringbone", "mosaic"),
@@ -131,14 +138,15 @@ def sample_surroundings(split: Split, rng: np.random.Generator) -> Surroundings:
 
 def _sample_style(split: Split, rng: np.random.Generator) -> Surroundings:
     """Draw all but the room type."""
-    if split in ("train", "test"):
+    # A fifth of ``broad`` are the plain surroundings of ``train``.
+    if split in ("train", "test") or (split == "broad" and rng.random() < 0.2):
         return TRAIN_SURROUNDINGS[int(rng.integers(len(TRAIN_SURROUNDINGS)))]
     if split == "broad":
-        return _sample_broad(rng)
+        return _draw(BROAD_THINGS, (0.5, 0.5, 0.6), rng)
     if split == "ood":
-        return _sample_reserved(OOD, rng)
+        return _draw(OOD, (0.5, 0.4, 0.7), rng)
     if split == "dev":
-        return _sample_reserved(DEV, rng)
+        return _draw(DEV, (0.5, 0.4, 0.7), rng)
     raise InputError(f"unknown rooms split {split!r}; use one of {', '.join(SPLITS)}")
 
 
@@ -172,33 +180,13 @@ def pick(options: tuple[str, ...], rng: np.random.Generator) -> str:
     return options[int(rng.integers(len(options)))]
 
 
-def _sample_broad(rng: np.random.Generator) -> Surroundings:
-    """Draw from ``BROAD``; a fifth are the plain surroundings of ``train``."""
-    if rng.random() < 0.2:
-        return TRAIN_SURROUNDINGS[int(rng.integers(len(TRAIN_SURROUNDINGS)))]
+def _draw(
+    words: Vocabulary, shares: tuple[float, float, float], rng: np.random.Generator
+) -> Surroundings:
+    """Draw from a vocabulary. ``shares`` are those of the rooms that have a rug, a window and
+    clutter; the words for these do not include "none"."""
     wall, accent, floor, rug, clutter = (pick(COLOURS, rng) for _ in range(5))
-    has_rug, has_window, has_clutter = rng.random(3) < (0.5, 0.5, 0.6)
-    return Surroundings(
-        wall_colour=wall,
-        wall_pattern=pick(BROAD.wall_patterns, rng),
-        wall_accent=accent,
-        floor_colour=floor,
-        floor_material=pick(BROAD.floor_materials, rng),
-        rug_colour=rug,
-        rug_pattern=pick(BROAD.rug_patterns[1:], rng) if has_rug else "none",
-        window=pick(BROAD.windows[1:], rng) if has_window else "none",
-        light=pick(BROAD.lights, rng),
-        clutter=pick(BROAD.clutter[1:], rng) if has_clutter else "none",
-        clutter_colour=clutter,
-        clutter_amount=pick(("few", "many"), rng),
-    )
-
-
-def _sample_reserved(words: Vocabulary, rng: np.random.Generator) -> Surroundings:
-    """Draw wall, floor and light from the reserved words; so also the rug, window and clutter,
-    where the room has them."""
-    wall, accent, floor, rug, clutter = (pick(COLOURS, rng) for _ in range(5))
-    has_rug, has_window, has_clutter = rng.random(3) < (0.5, 0.4, 0.7)
+    has_rug, has_window, has_clutter = rng.random(3) < shares
     return Surroundings(
         wall_colour=wall,
         wall_pattern=pick(words.wall_patterns, rng),
