@@ -12,6 +12,7 @@ from syngrpo.config.validation import options_from
 from syngrpo.formats.source import may_be_hub_name, split_paths
 from syngrpo.policy import MODELS
 from syngrpo.sample import InputError
+from syngrpo.serving.wording import one_line
 from syngrpo.workflow.run_options import RunOptions
 
 _PATH_KEYS = ("path", "images")
@@ -72,7 +73,7 @@ def _parse_yaml(text: str, where: str) -> Any:
         line = f":{mark.line + 1}" if mark is not None else ""
         raise InputError(f"{where}{line}: not valid YAML: {error.problem}") from None
     except (yaml.YAMLError, ValueError, RecursionError, AttributeError) as error:
-        message = " ".join(str(error).split())
+        message = one_line(error)
         raise InputError(f"{where}: not valid YAML: {message}") from None
 
 

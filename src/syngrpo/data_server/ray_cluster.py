@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 from syngrpo.data_server.synthesis_options import RemoteSettings
 from syngrpo.painting.generators import wants_gpu
 from syngrpo.sample import InputError
+from syngrpo.serving.wording import one_line
 
 CONNECT_S = 5.0
 """Seconds within which the cluster must accept a connection. Ray itself would try for minutes."""
@@ -100,7 +101,7 @@ def connect(address: str) -> None:
         try:
             ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
         except (ConnectionError, RuntimeError, ValueError, TimeoutError) as error:
-            reason = " ".join(str(error).split())
+            reason = one_line(error)
             raise InputError(
                 f"cannot use the Ray cluster at {address} ({reason}){_token_hint()}"
             ) from error

@@ -18,6 +18,7 @@ from syngrpo.data_server.synthesis_options import RemoteSettings
 from syngrpo.data_server.worker_process import Worker
 from syngrpo.sample import InputError
 from syngrpo.serving.supervision import Supervisor
+from syngrpo.serving.wording import one_line
 
 log = logging.getLogger(__name__)
 
@@ -147,7 +148,7 @@ def _reason_of_ending(run: Any) -> str:
     except ray.exceptions.RayTaskError as error:
         cause = error.cause
         known = isinstance(cause, InputError)
-        return str(cause) if known else " ".join(str(error).split())
+        return str(cause) if known else one_line(error)
     except ray.exceptions.RayError as error:
-        return " ".join(str(error).split())
+        return one_line(error)
     return "it had nothing more to do"

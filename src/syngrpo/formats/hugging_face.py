@@ -21,6 +21,7 @@ from syngrpo.formats.mapped_columns import ClassQuestions, ColumnMapping, steps_
 from syngrpo.formats.sample_rows import row_to_sample, sample_to_row
 from syngrpo.options import option
 from syngrpo.sample import EncodedImage, InputError, Sample
+from syngrpo.serving.wording import one_line
 from syngrpo.tasks.labels import class_name, shown
 
 SHARD_BYTES = 500_000_000
@@ -157,7 +158,7 @@ def _loaded(library: Any, path: Path) -> Any:
             return library.load_dataset("parquet", data_files=str(path))
         return library.load_dataset(path.as_posix())
     except (library.exceptions.DatasetsError, OSError, ValueError) as error:
-        problem = " ".join(str(error).split())
+        problem = one_line(error)
         raise InputError(f"{path} cannot be read as a Hugging Face dataset ({problem})") from None
 
 

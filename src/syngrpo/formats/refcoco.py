@@ -21,6 +21,7 @@ from syngrpo.formats.masks import segmentation_mask
 from syngrpo.formats.sample_rows import checked_text
 from syngrpo.options import option
 from syngrpo.sample import EncodedImage, InputError, LabelledObject, Sample
+from syngrpo.serving.wording import one_line
 from syngrpo.tasks import Task, default_task, get_task
 from syngrpo.tasks.labels import checked_box, shown
 
@@ -236,5 +237,5 @@ def load_plain_pickle(path: Path) -> Any:
         *(pickle.UnpicklingError, EOFError, ValueError, TypeError, AttributeError, IndexError),
         *(KeyError, OverflowError, MemoryError, RecursionError),
     ) as error:
-        problem = " ".join(str(error).split()) or type(error).__name__
+        problem = one_line(error)
         raise InputError(f"{path} is not a pickle ({problem}); get the original file") from None

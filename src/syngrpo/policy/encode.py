@@ -13,6 +13,7 @@ from syngrpo.boxes import CoordinateFrame
 from syngrpo.policy.families.base import ImageFeatures, PromptSize
 from syngrpo.policy.model import Policy
 from syngrpo.sample import InputError, Sample
+from syngrpo.serving.wording import first_line
 
 OPENED_THINKING = re.compile(r"<think>\s*(</think>\s*)?\Z")
 """The end of a prompt by the chat templates of thinking models."""
@@ -98,7 +99,7 @@ def _chat(policy: Policy, text: str) -> str:
             [{"role": "user", "content": content}], add_generation_prompt=True, tokenize=False
         )
     except (TemplateError, TypeError, ValueError) as error:
-        reason = str(error).splitlines()[0]
+        reason = first_line(error)
         raise InputError(
             f"the chat template of {policy.base.name_or_path} takes no image and text ({reason}); "
             "use an instruction-tuned model"

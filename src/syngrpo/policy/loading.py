@@ -25,6 +25,7 @@ from syngrpo.policy.shared_prefix import SHARED_PREFIX, has_varlen
 from syngrpo.policy.trial import try_out
 from syngrpo.sample import InputError
 from syngrpo.serving.devices import parse_device
+from syngrpo.serving.wording import first_line
 
 logger = logging.getLogger(__name__)
 
@@ -105,7 +106,7 @@ def read_model_files(source: str, family: str | None = None) -> tuple[Family, An
         config = AutoConfig.from_pretrained(source)
         processor = AutoProcessor.from_pretrained(source)
     except (OSError, ImportError) as error:
-        reason = str(error).strip().splitlines()[0]
+        reason = first_line(error)
         raise InputError(f"model {source} cannot be loaded ({reason}); check model.path") from None
     return driver, config, processor
 

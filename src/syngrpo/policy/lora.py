@@ -12,7 +12,7 @@ from peft import LoraConfig, PeftConfig, PeftModel, get_peft_model
 from syngrpo.policy.families.base import Family
 from syngrpo.policy.model_options import LoraOptions
 from syngrpo.sample import InputError
-from syngrpo.serving.wording import count
+from syngrpo.serving.wording import count, first_line
 
 ADAPTER_CONFIG = "adapter_config.json"
 
@@ -82,7 +82,7 @@ def load_adapter(model: Any, directory: Path) -> PeftModel:
             str(directory), "default", is_trainable=True, torch_device="cpu", key_mapping=OLD_NAMES
         )
     except (OSError, RuntimeError, ValueError) as error:
-        raise _misfit(directory, str(error).splitlines()[0]) from None
+        raise _misfit(directory, first_line(error)) from None
     if strays := [*found.missing_keys, *found.unexpected_keys]:
         raise _misfit(
             directory, f"{count(len(strays), 'weight')} missing or left over, such as {strays[0]}"

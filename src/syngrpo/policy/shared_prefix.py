@@ -19,6 +19,7 @@ from torch.nn import functional as F
 
 from syngrpo.policy.compat_torch import varlen_kernel
 from syngrpo.policy.compat_transformers import plain_attention, register_attention
+from syngrpo.serving.wording import one_line
 
 logger = logging.getLogger(__name__)
 
@@ -314,7 +315,7 @@ def has_varlen(config: Any, device: torch.device, dtype: torch.dtype) -> bool:
             None if _agrees(heads, kv_heads, dim, device, dtype) else "it computes something else"
         )
     except (ImportError, RuntimeError, TypeError, ValueError) as error:
-        problem = " ".join(str(error).split())
+        problem = one_line(error)
     if problem:
         logger.warning(
             "the attention kernel for variable lengths cannot be used (%s): packed rows use SDPA",

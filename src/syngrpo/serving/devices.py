@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from syngrpo.sample import InputError
+from syngrpo.serving.wording import first_line
 
 if TYPE_CHECKING:
     import torch
@@ -32,6 +33,7 @@ def parse_device(name: str, key: str = "device") -> torch.device:
     try:
         torch.empty(1, device=device)
     except (RuntimeError, AssertionError, NotImplementedError) as error:
-        reason = str(error).splitlines()[0]
+        # What torch raises depends on the device: AssertionError for one it was built without.
+        reason = first_line(error)
         raise InputError(f"{key} {name!r} cannot be used ({reason}); use another") from None
     return device

@@ -24,6 +24,7 @@ from tenacity import (
 )
 
 from syngrpo.sample import InputError
+from syngrpo.serving.wording import one_line
 
 if TYPE_CHECKING:
     import httpx
@@ -112,7 +113,7 @@ class HttpClient:
         try:
             answer = self._client.request(method, path, **options)
         except httpx.TransportError as error:
-            reason = " ".join(str(error).split()) or type(error).__name__
+            reason = one_line(error)
             raise Unavailable(f"{self._server} does not answer ({reason})") from None
         if answer.is_success:
             return answer

@@ -1,4 +1,4 @@
-"""Writes numbers of things in messages: "1 image", "3 images", "2 boxes"."""
+"""Writes parts of messages: numbers of things ("1 image", "2 boxes"), and what an error says."""
 
 from __future__ import annotations
 
@@ -18,6 +18,17 @@ def count(number: int, noun: str) -> str:
 def plural(number: int, noun: str) -> str:
     """Return the form of a singular noun that follows a number: ``plural(2, "box")`` is "boxes"."""
     return noun if abs(number) == 1 else _plural(noun)
+
+
+def one_line(error: BaseException) -> str:
+    """Return the text of an error on one line, with single spaces; its type if it has no text."""
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def first_line(error: BaseException) -> str:
+    """Return the first line of the text of an error, because some libraries append a long
+    explanation; the type of the error if it has no text."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
 @cache

@@ -26,6 +26,7 @@ from typing import Any, Literal
 from syngrpo.extensions import Registry, made, no_callable, reason_of
 from syngrpo.options import REQUIRED, option
 from syngrpo.sample import InputError, Sample
+from syngrpo.serving.wording import plural
 
 Values = list[float | None]
 RewardFunction = Callable[..., "Sequence[float | None] | Awaitable[Sequence[float | None]]"]
@@ -209,7 +210,7 @@ def _failed(reward: Reward, samples: Sequence[Sample], error: Exception) -> Inpu
 def _named(samples: Sequence[Sample]) -> str:
     ids = list(dict.fromkeys(sample.id for sample in samples))
     more = f" and {len(ids) - SHOWN_SAMPLES} more" if len(ids) > SHOWN_SAMPLES else ""
-    return f"sample{'s' if len(ids) > 1 else ''} {', '.join(ids[:SHOWN_SAMPLES])}{more}"
+    return f"{plural(len(ids), 'sample')} {', '.join(ids[:SHOWN_SAMPLES])}{more}"
 
 
 def _shown(value: Any) -> str:

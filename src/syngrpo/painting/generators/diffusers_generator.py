@@ -23,6 +23,7 @@ from syngrpo.painting.generators.base import GenerationRequest, Generator, OutOf
 from syngrpo.painting.generators.diffusers_options import DiffusersOptions, Plan, plan
 from syngrpo.painting.generators.sizes import working_size
 from syngrpo.sample import InputError
+from syngrpo.serving.wording import first_line
 
 if TYPE_CHECKING:
     from syngrpo.painting.generators.diffusers_pipeline import LoadedPipeline
@@ -257,7 +258,7 @@ def _commit_on_hub(model: str) -> str:
         cached = try_to_load_from_cache(model, MODEL_INDEX)
         file = cached if isinstance(cached, str) else hf_hub_download(model, MODEL_INDEX)
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
-        reason = str(error).strip().splitlines()[0]
+        reason = first_line(error)
         raise InputError(
             f"image model {model} is neither a directory nor on the hub ({reason}); download it "
             "and give its directory"

@@ -23,6 +23,7 @@ from syngrpo.painting.generators.diffusers_options import FewSteps, Plan
 from syngrpo.painting.generators.sizes import fitted_image, padded_to_multiple, repaint_mask
 from syngrpo.sample import InputError
 from syngrpo.serving.devices import parse_device
+from syngrpo.serving.wording import one_line
 
 _T = TypeVar("_T")
 _NEEDED = frozenset({"prompt", "image", "mask_image", "generator", "output_type"})
@@ -214,7 +215,7 @@ def _refuse_undistilled(pipeline: Any, chosen: Plan) -> None:
 
 def _line(error: BaseException) -> str:
     """Return the start of a library's message, on one line."""
-    return " ".join(str(error).split())[:200]
+    return one_line(error)[:200]
 
 
 def _through_vae(vae: Any, image: np.ndarray, device: torch.device) -> np.ndarray:

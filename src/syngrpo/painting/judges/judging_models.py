@@ -29,6 +29,7 @@ from syngrpo.boxes import area, clip
 from syngrpo.painting.judges.base import Detection
 from syngrpo.sample import Box, InputError
 from syngrpo.serving.devices import parse_device
+from syngrpo.serving.wording import one_line
 
 GROUNDING = frozenset({"grounding-dino", "mm-grounding-dino"})
 OWL = frozenset({"owlvit", "owlv2"})
@@ -241,7 +242,7 @@ def _load(
         processor = kind.processor.from_pretrained(source)
         model = kind.model.from_pretrained(source, dtype=getattr(torch, dtype))
     except (OSError, ImportError) as error:
-        reason = " ".join(str(error).split())[:200]
+        reason = one_line(error)[:200]
         raise InputError(
             f"{kind.option} {source} cannot be loaded ({reason}); check its name"
         ) from None

@@ -18,6 +18,7 @@ from torch import nn
 from syngrpo.policy.families.base import Encoded, Family, PromptSize
 from syngrpo.policy.model_options import Coordinates
 from syngrpo.sample import InputError, Sample
+from syngrpo.serving.wording import first_line
 
 KNOWN_COORDINATES: dict[str, Coordinates] = {
     # internvl_chat/eval/refcoco/evaluate_grounding.py in OpenGVLab/InternVL
@@ -185,7 +186,7 @@ def _processed(processor: Any, chat: str, image: Image.Image, sample_id: str) ->
         options = _text_options(processor, chat)
         inputs = dict(processor(text=[chat], images=[image], return_tensors="pt", **options))
     except (ValueError, TypeError, IndexError, RuntimeError) as error:
-        reason = str(error).strip().splitlines()[0]
+        reason = first_line(error)
         raise InputError(
             f"the model's processor refuses the image of sample {sample_id} ({image.width}x"
             f"{image.height}) and its prompt ({reason}); correct or remove the sample"
