@@ -8,6 +8,15 @@ from typing import Any
 
 import pytest
 import torch
+from family_cases import (
+    QUESTIONS,
+    SEEDS,
+    SIZES,
+    assert_equal_gradients,
+    make_prompts,
+    make_rows,
+    ours,
+)
 from PIL import Image
 from plain_transformers import load_plain
 from tiny_generic import GENERIC, save_generic
@@ -24,11 +33,6 @@ from syngrpo.rollout.native import rollout
 from syngrpo.rollout.token_sampling import Sampling
 from syngrpo.sample import InputError
 
-SIZES = ((64, 48), (130, 75))
-QUESTIONS = ("the lamp", "the big grün chair left of the sofa")
-LENGTHS = ((5, 1, 9), (4, 12))
-SEEDS = [11, 22]
-
 
 @dataclass
 class Case:
@@ -44,11 +48,7 @@ def case(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     name = request.param
     directory = save_generic(tmp_path_factory.mktemp("tiny"), name)
     policy = load_policy(directory, coordinates=GENERIC[name].coordinates)
-    prompts = [
-        encode(policy, random_sample(*size, seed=i), text)
-        for i, (size, text) in enumerate(zip(SIZES, QUESTIONS, strict=True))
-    ]
-    return Case(name, directory, policy, load_plain(directory), prompts)
+    return Case(name, directory, policy, load_plain(directory), make_prompts(policy))
 
 
 def plain_inputs(case: Case, index: int) -> dict[str, torch.Tensor]:
@@ -78,19 +78,6 @@ def plain_logprobs(
     return logits.log_softmax(-1).gather(-1, response[:, None])[:, 0]
 
 
-def make_rows(case: Case) -> list[PackedRow]:
-    generator = torch.Generator().manual_seed(0)
-    return [
-        PackedRow(p, [Segment(torch.randint(0, 300, (n,), generator=generator)) for n in lengths])
-        for p, lengths in zip(case.prompts, LENGTHS, strict=True)
-    ]
-
-
-def ours(policy: Policy, rows: list[PackedRow], temperature: float = 1.0) -> torch.Tensor:
-    scored = segment_logprobs(policy, rows, temperature)
-    return torch.cat([s.logprobs for row in scored for s in row])
-
-
 def plain(case: Case, rows: list[PackedRow], temperature: float = 1.0) -> torch.Tensor:
     parts = [
         plain_logprobs(case, index, segment.token_ids, temperature)
@@ -114,23 +101,9 @@ def test_prompts_are_those_of_the_processor(case: Case) -> None:
 
 
 def test_logprobs_and_every_gradient_equal_plain_transformers(case: Case) -> None:
-    rows = make_rows(case)
+    rows = make_rows(case.prompts)
     got, want = ours(case.policy, rows, 0.7), plain(case, rows, 0.7)
-    torch.testing.assert_close(got, want, atol=1e-5, rtol=1e-6)
-    weights = torch.linspace(-1.0, 1.5, len(got))
-    for model, logprobs in ((case.policy.model, got), (case.plain, want)):
-        model.zero_grad()
-        (logprobs * weights).mean().backward()
-    wanted = dict(case.plain.named_parameters())
-    touched = 0
-    for name, parameter in case.policy.model.named_parameters():
-        expected = wanted[name].grad
-        if expected is None:
-            assert parameter.grad is None, name
-            continue
-        touched += bool(expected.abs().max() > 0)
-        torch.testing.assert_close(parameter.grad, expected, atol=1e-5, rtol=1e-4, msg=name)
-    assert touched > 0.9 * len(wanted)
+    assert_equal_gradients(case.policy, case.plain, got, want)
 
 
 def test_greedy_tokens_equal_generate(case: Case) -> None:
@@ -198,7 +171,7 @@ def test_lora_trains_the_language_model_and_its_base_is_the_reference(case: Case
     for name, parameter in trained.items():
         if "lora_B" in name:
             torch.nn.init.normal_(parameter, std=0.2)
-    rows = make_rows(case)
+    rows = make_rows(case.prompts)
     scores = ours(policy, rows)
     scores.sum().backward()
     assert all(parameter.grad is not None for parameter in trained.values())
@@ -215,7 +188,7 @@ def test_a_frozen_vision_tower_is_all_but_the_language_model(case: Case, tmp_pat
     frozen = {n for n, p in policy.model.named_parameters() if not p.requires_grad}
     assert frozen and not any("layers." in n and "vi" not in n for n in frozen)
     assert not any("lm_head" in name or "embed_tokens" in name for name in frozen)
-    ours(policy, make_rows(case)).sum().backward()
+    ours(policy, make_rows(case.prompts)).sum().backward()
     policy.save(tmp_path)
     assert set(load_plain(tmp_path).state_dict()) == set(case.plain.state_dict())
 
@@ -289,5 +262,5 @@ def test_a_qwen_called_whole_computes_the_same(tmp_path: Path) -> None:
     scores = []
     for policy in (split, whole):
         prompts = [encode(policy, random_sample(*size), "the lamp") for size in SIZES]
-        scores.append(ours(policy, make_rows(Case("", tmp_path, policy, None, prompts))))
+        scores.append(ours(policy, make_rows(prompts)))
     torch.testing.assert_close(*scores, atol=1e-5, rtol=1e-6)

@@ -8,11 +8,18 @@ from typing import Any
 
 import pytest
 import torch
+from family_cases import (
+    QUESTIONS,
+    SEEDS,
+    assert_equal_gradients,
+    make_prompts,
+    make_rows,
+    ours,
+)
 from plain_transformers import load_plain, model_inputs, plain_logprobs
 from tiny_families import TINY, save_tiny
-from tiny_models import random_sample
 
-from syngrpo.policy.encode import Prompt, encode
+from syngrpo.policy.encode import Prompt
 from syngrpo.policy.families import FAMILIES
 from syngrpo.policy.loading import load_policy
 from syngrpo.policy.model import Policy
@@ -20,11 +27,6 @@ from syngrpo.policy.model_options import LoraOptions
 from syngrpo.policy.packed import PackedRow, Segment, segment_logprobs
 from syngrpo.rollout.native import rollout
 from syngrpo.rollout.token_sampling import Sampling
-
-SIZES = ((64, 48), (130, 75))
-QUESTIONS = ("the lamp", "the big grün chair left of the sofa")
-LENGTHS = ((5, 1, 9), (4, 12))
-SEEDS = [11, 22]
 
 
 @dataclass
@@ -39,24 +41,7 @@ class Case:
 def case(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Case:
     directory = save_tiny(tmp_path_factory.mktemp("tiny"), request.param)
     policy = load_policy(directory)
-    prompts = [
-        encode(policy, random_sample(*size, seed=i), text)
-        for i, (size, text) in enumerate(zip(SIZES, QUESTIONS, strict=True))
-    ]
-    return Case(directory, policy, load_plain(directory), prompts)
-
-
-def make_rows(case: Case) -> list[PackedRow]:
-    generator = torch.Generator().manual_seed(0)
-    return [
-        PackedRow(p, [Segment(torch.randint(0, 300, (n,), generator=generator)) for n in lengths])
-        for p, lengths in zip(case.prompts, LENGTHS, strict=True)
-    ]
-
-
-def ours(policy: Policy, rows: list[PackedRow], temperature: float = 1.0) -> torch.Tensor:
-    scored = segment_logprobs(policy, rows, temperature)
-    return torch.cat([s.logprobs for row in scored for s in row])
+    return Case(directory, policy, load_plain(directory), make_prompts(policy))
 
 
 def plain(case: Case, rows: list[PackedRow], temperature: float = 1.0) -> torch.Tensor:
@@ -89,23 +74,9 @@ def test_the_two_images_differ_in_size_and_the_template_ends_with_the_answer(cas
 
 
 def test_logprobs_and_every_gradient_equal_plain_padded_rows(case: Case) -> None:
-    rows = make_rows(case)
+    rows = make_rows(case.prompts)
     got, want = ours(case.policy, rows, 0.7), plain(case, rows, 0.7)
-    torch.testing.assert_close(got, want, atol=1e-5, rtol=1e-6)
-    weights = torch.linspace(-1.0, 1.5, len(got))
-    for model, logprobs in ((case.policy.model, got), (case.plain, want)):
-        model.zero_grad()
-        (logprobs * weights).mean().backward()
-    wanted = dict(case.plain.named_parameters())
-    touched = 0
-    for name, parameter in case.policy.model.named_parameters():
-        expected = wanted[name].grad
-        if expected is None:  # the last vision block of a tower that shows its features elsewhere
-            assert parameter.grad is None, name
-            continue
-        touched += bool(expected.abs().max() > 0)
-        torch.testing.assert_close(parameter.grad, expected, atol=1e-5, rtol=1e-4, msg=name)
-    assert touched > 0.9 * len(wanted)
+    assert_equal_gradients(case.policy, case.plain, got, want)
 
 
 @pytest.mark.parametrize("stopping", ["rarely", "early"])
@@ -189,7 +160,7 @@ def test_lora_reaches_every_layer_and_its_base_is_the_reference(
     for name, parameter in policy.model.named_parameters():
         if "lora_B" in name:
             torch.nn.init.normal_(parameter, std=0.2)
-    rows = make_rows(case)
+    rows = make_rows(case.prompts)
     trained = ours(policy, rows)
     trained.sum().backward()
     grads = {n: p.grad for n, p in policy.model.named_parameters() if p.requires_grad}
@@ -201,7 +172,7 @@ def test_lora_reaches_every_layer_and_its_base_is_the_reference(
 
 
 def test_gradient_checkpointing_changes_nothing(case: Case) -> None:
-    rows = make_rows(case)
+    rows = make_rows(case.prompts)
     policy = load_policy(case.directory, gradient_checkpointing=True)
     results = []
     for each in (policy, case.policy):
