@@ -1,4 +1,4 @@
-"""Geometry of axis-aligned boxes and masks: IoU, coordinate frames, run-length codes.
+"""Geometry of axis-aligned boxes and masks: IoU, transforms, coordinate frames, run-length codes.
 
 Boxes are (x1, y1, x2, y2) in pixels with continuous coordinates: a box around the first pixel is
 (0, 0, 1, 1).
@@ -31,12 +31,6 @@ def iou(a: Box, b: Box) -> float:
     return overlap / union if overlap > 0 else 0.0
 
 
-def moved(box: Box, right: float) -> Box:
-    """Return the box moved to the right by ``right`` pixels."""
-    x1, y1, x2, y2 = box
-    return (x1 + right, y1, x2 + right, y2)
-
-
 def clip(box: Box, width: float, height: float) -> Box:
     """Return the part of the box inside an image of this size in pixels."""
     x1, y1, x2, y2 = box
@@ -46,6 +40,28 @@ def clip(box: Box, width: float, height: float) -> Box:
         min(max(x2, 0.0), width),
         min(max(y2, 0.0), height),
     )
+
+
+@dataclass(frozen=True)
+class Similarity:
+    """Scales and then moves a picture: (x, y) → (scale·x + right, scale·y + down), in pixels."""
+
+    scale: float = 1.0
+    right: float = 0.0
+    down: float = 0.0
+
+    def box(self, box: Box) -> Box:
+        """Return where a box of the picture comes to lie."""
+        x1, y1, x2, y2 = (self.scale * value for value in box)
+        return (x1 + self.right, y1 + self.down, x2 + self.right, y2 + self.down)
+
+    def inverse(self) -> Similarity:
+        """Return the transform that undoes this one."""
+        return Similarity(1 / self.scale, -self.right / self.scale, -self.down / self.scale)
+
+    def enlarged(self, factor: float) -> Similarity:
+        """Return the same transform, followed by one that scales by ``factor``."""
+        return Similarity(self.scale * factor, self.right * factor, self.down * factor)
 
 
 @dataclass(frozen=True)

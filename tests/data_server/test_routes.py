@@ -69,18 +69,18 @@ def test_the_life_of_a_job(tmp_path: Path) -> None:
 
 def test_a_lease_carries_all_that_a_worker_needs(tmp_path: Path) -> None:
     with service(tmp_path) as client:
-        open_run(client, thresholds={"min_change": 9.0}, canvas={"max_side": 64}, lease_s=5)
+        open_run(client, thresholds={"min_change": 9.0}, painting={"max_side": 64}, lease_s=5)
         admit(client, 6)
         client.post(f"{RUN}/jobs", json=jobs(1, 6))
         (leased,) = lease(client)
         seed = SEEDS[0]
-        digest, content = leased["parent"].pop("image"), leased["parent"].pop("content")
+        digest, content = leased["source"].pop("image"), leased["source"].pop("content")
         assert base64.b64decode(content) == seed.image.read()
-        assert leased["parent"] == json.loads(json.dumps(sample_data(seed)))
+        assert leased["source"] == json.loads(json.dumps(sample_data(seed)))
         assert len(leased["siblings"]) == 1
         assert leased["constraints"]["keep"] == list(range(len(seed.objects)))
         assert leased["thresholds"]["min_change"] == 9.0
-        assert leased["canvas"]["max_side"] == 64
+        assert leased["painting"]["max_side"] == 64
         assert leased["lease_s"] == 5
         image = client.get(f"{RUN}/images/{digest}")
         assert image.content == seed.image.read()
@@ -147,7 +147,7 @@ def test_two_workers_that_paint_the_same_at_the_same_time(tmp_path: Path) -> Non
         client.post(f"{RUN}/jobs", json=jobs(1))
         client.post(f"{RUN}/jobs", json=jobs(1, 6))
         first, second = lease(client, 2)
-        assert first["parent"]["id"] == second["parent"]["id"]
+        assert first["source"]["id"] == second["source"]["id"]
         image = SEEDS[0].image.read()
         both = [painted(first, image, 100), painted(second, SEEDS[1].image.read(), 101)]
         client.post("/v1/complete", json={"worker": "w", "results": both})
@@ -248,7 +248,7 @@ def test_a_large_image_travels_once_to_a_worker(tmp_path: Path) -> None:
         worker = RemoteJobs(ServerAddress("http://testserver"), "w", "noop-1")
         worker._connection._http = client  # type: ignore[assignment]
         leased = [*worker.lease(1), *worker.lease(2)]
-        assert [one.parent.image.data for one in leased] == [large.image.read()] * 3
+        assert [one.source.image.data for one in leased] == [large.image.read()] * 3
         assert leased[0].parent.objects == large.objects
         painter = Painter(make_generator("noop"))
         for one in leased:

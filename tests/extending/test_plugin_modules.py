@@ -10,13 +10,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from syngrpo.boxes import CoordinateFrame
+from syngrpo.boxes import CoordinateFrame, Similarity
 from syngrpo.config import options_from
 from syngrpo.extensions import every_registry
 from syngrpo.formats import FORMATS, Problems, ReadRequest
 from syngrpo.formats.base import WritableFormat
 from syngrpo.method import METHODS
 from syngrpo.painting.describers import DESCRIBERS
+from syngrpo.painting.frame import unmoved
 from syngrpo.painting.generators import make_generator
 from syngrpo.painting.generators.base import GenerationRequest
 from syngrpo.painting.judges import JUDGES
@@ -73,7 +74,8 @@ def test_a_point_is_right_inside_the_object(task: Task, sample: Sample) -> None:
     )
     (box,), (mark,) = task.marks(sample.answer), task.marks(point)
     assert box.box == sample.answer and mark.point == point
-    assert task.moved(sample.answer, 5) == (x1 + 5, y1, x2 + 5, y2)
+    there = Similarity(0.5, 5, 0)
+    assert task.map_boxes(sample.answer, there.box) == (x1 / 2 + 5, y1 / 2, x2 / 2 + 5, y2 / 2)
 
 
 def test_the_reward_prefers_short_responses(sample: Sample) -> None:
@@ -132,7 +134,17 @@ def test_the_judge_rejects_dark_surroundings(sample: Sample) -> None:
     for value, reason in ((200, None), (20, "too_dark")):
         child = np.full((48, 64, 3), value, np.uint8)
         keep = np.zeros((48, 64), bool)
-        candidate = Candidate(sample, Constraints((), ()), child, child, child, keep, "", ())
+        candidate = Candidate(
+            sample=sample,
+            constraints=Constraints((), ()),
+            original=child,
+            painted=child,
+            even=child,
+            child=child,
+            keep=keep,
+            description="",
+            frame=unmoved(sample.image.width, sample.image.height),
+        )
         verdict = judge.judge(candidate)
         assert verdict.reason == reason
         assert verdict.scores["brightness"] == pytest.approx(value / 255)

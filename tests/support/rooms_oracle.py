@@ -13,6 +13,7 @@ import numpy as np
 from syngrpo.boxes import box_mask, decode_mask, iou, mask_box
 from syngrpo.painting.compositing import composite, default_feather, erase_background, keep_mask
 from syngrpo.painting.generators import make_generator
+from syngrpo.painting.frame import unmoved
 from syngrpo.painting.generators.base import GenerationRequest
 from syngrpo.painting.judges.base import Candidate, Detection
 from syngrpo.sample import Box, Sample
@@ -90,7 +91,18 @@ def candidate(
     original, keep = sample.image.decode(), keep_mask(sample, constraints.keep)
     feather = default_feather(sample.image.width, sample.image.height)
     child = composite(original, painted, keep, feather)
-    return Candidate(sample, constraints, original, painted, child, keep, description, siblings)
+    return Candidate(
+        sample=sample,
+        constraints=constraints,
+        original=original,
+        painted=painted,
+        even=child,
+        child=child,
+        keep=keep,
+        description=description,
+        frame=unmoved(sample.image.width, sample.image.height),
+        siblings=siblings,
+    )
 
 
 def room(description: str) -> tuple[str | None, ...]:

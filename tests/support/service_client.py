@@ -13,7 +13,9 @@ from syngrpo.data_server.request_checks import Limits
 from syngrpo.data_server.sample_wire import parent_data, to_base64
 from syngrpo.data_server.serve_data import create_app
 from syngrpo.data_server.server_runs import Runs
+from syngrpo.painting.frame import unmoved
 from syngrpo.painting.generators.base import NoopGenerator
+from syngrpo.painting.light import Light
 from syngrpo.sample import Sample
 from syngrpo_rooms.dataset import rooms_samples
 
@@ -53,9 +55,14 @@ def lease(client: TestClient, count: int = 1, worker: str = "w", **more: Any) ->
 
 def painted(leased: Any, image: bytes, number: int = 0) -> dict[str, Any]:
     """A picture handed in for a lease; another number, other surroundings."""
+    seed = seed_of(leased).image
+    how = {
+        "frame": unmoved(seed.width, seed.height).lineage(),
+        "light": Light().lineage(),
+    }
     picture = {"image": to_base64(image), "prompt": "p", "hash": to_base64(bytes([number]) * 256)}
-    return {"run": leased["run"], "job": leased["job"]["id"], "painted": picture}
+    return {"run": leased["run"], "job": leased["job"]["id"], "painted": picture | how}
 
 
 def seed_of(leased: Any) -> Sample:
-    return next(seed for seed in SEEDS if seed.id == leased["parent"]["id"])
+    return next(seed for seed in SEEDS if seed.id == leased["source"]["id"])

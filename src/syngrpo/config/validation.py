@@ -47,6 +47,7 @@ CHECKS = ConfigDict(extra="forbid", allow_inf_nan=False)
 _RENAMED: dict[tuple[str, ...], str] = {
     ("trainer", "micro_tokens"): "trainer.token_budget",
     ("rollout", "importance_cap"): "rollout.tis_cap",
+    ("synthesis", "displacement"): "synthesis.frame.shift (a share of the free space)",
     ("method", "relative_to_parent"): "method.credit: parent (true) or baseline (false)",
 }
 """Keys of earlier versions → their names now."""

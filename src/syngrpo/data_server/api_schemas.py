@@ -12,7 +12,7 @@ from pydantic import Base64Bytes, BaseModel, ConfigDict, Field, model_validator
 
 from syngrpo.data_server.synthesis_options import RUN_PATTERN
 from syngrpo.painting.gate import GateThresholds
-from syngrpo.painting.painting_request import Canvas
+from syngrpo.painting.painting_request import PaintingOptions
 from syngrpo.pool.sampling import SamplingPolicy
 from syngrpo.pool.stored_samples import PoolStats
 
@@ -60,7 +60,9 @@ class RunOptions(Model):
     thresholds: GateThresholds = Field(
         default=GateThresholds(), description="thresholds of the gate"
     )
-    canvas: Canvas = Field(default=Canvas(), description="how images are composed")
+    painting: PaintingOptions = Field(
+        default=PaintingOptions(), description="how images are composed, seen and lit"
+    )
 
     @model_validator(mode="after")
     def _finite(self) -> RunOptions:
@@ -175,21 +177,44 @@ class LeaseRequest(Model):
 
 
 class LeasedJob(BaseModel):
-    """A job with all data that its worker needs. A small image of the parent is in ``content`` in
-    base64; the worker fetches a larger one by its digest ``image``."""
+    """A job with all data that its worker needs. ``source`` is the seed that is painted anew. A
+    small image of it is in ``content`` in base64; the worker fetches a larger one by its digest
+    ``image``."""
 
     run: str
     job: dict[str, Any]
-    parent: dict[str, Any]
+    source: dict[str, Any]
     constraints: dict[str, Any]
     siblings: list[str] = Field(description="perceptual hashes, base64")
     thresholds: dict[str, Any]
-    canvas: dict[str, Any]
+    painting: dict[str, Any]
     lease_s: float
 
 
 class Leases(BaseModel):
     leases: list[LeasedJob]
+
+
+class FrameData(Model):
+    """Where the source lies in the picture: x becomes scale·x + right, y becomes scale·y + down, in
+    pixels."""
+
+    scale: float = Field(gt=0, le=1)
+    right: float
+    down: float
+    size: tuple[int, int] = Field(description="width and height of the picture")
+    horizon: float = Field(description="height of the horizon in pixels")
+
+
+class LightData(Model):
+    """The light and the camera of the picture."""
+
+    brightness: float = Field(gt=0, le=1)
+    haze: float = Field(ge=0, lt=1)
+    glare: float = Field(ge=0, le=1)
+    cast: float = Field(ge=-1, le=1)
+    blur: float = Field(ge=0)
+    grain: float = Field(ge=0)
 
 
 class PaintedImage(Model):
@@ -198,7 +223,8 @@ class PaintedImage(Model):
     image: Base64Bytes
     prompt: str = Field(max_length=RESPONSE)
     hash: Base64Bytes = Field(description="perceptual hash, 256 bytes")
-    right: int = Field(default=0, description="pixels by which its objects moved to the right")
+    frame: FrameData
+    light: LightData
 
 
 class JobResult(Model):

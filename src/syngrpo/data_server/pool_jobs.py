@@ -12,7 +12,7 @@ from typing import Any
 
 from syngrpo.data_server.job_exchange import Leased, SubmitCounts
 from syngrpo.data_server.synthesis_options import SynthesisSettings
-from syngrpo.painting.displacement import with_labels_moved
+from syngrpo.painting.frame import framed_sample
 from syngrpo.painting.gate import hash_distance
 from syngrpo.painting.painting_request import Result
 from syngrpo.pool.job_queue import JobQueue
@@ -20,7 +20,6 @@ from syngrpo.pool.jobs import Admitted, Job, JobRequest, Rejected
 from syngrpo.pool.sampling import SamplingPolicy
 from syngrpo.pool.store import Pool
 from syngrpo.pool.stored_samples import Observation
-from syngrpo.sample import Sample
 from syngrpo.tasks import get_task
 
 SYNTHESIS = "synthesis"
@@ -76,11 +75,11 @@ class PoolJobs:
         return [
             Leased(
                 job,
-                parent := self._pool.get(job.parent_id),
-                get_task(parent.task).constraints(parent),
+                source := self._pool.seed_of(job.parent_id),
+                get_task(source.task).constraints(source),
                 sibling_hashes(self._pool, job.parent_id),
                 settings.gate,
-                settings.canvas,
+                settings.painting,
                 settings.lease_s,
                 self._run,
             )
@@ -93,7 +92,7 @@ class PoolJobs:
     def complete(self, results: Sequence[tuple[Leased, Result]]) -> None:
         self._queue.complete_all(
             self._worker,
-            [(one.job.id, result_for_queue(one.job, one.parent, r)) for one, r in results],
+            [(one.job.id, result_for_queue(one.job, self._pool, r)) for one, r in results],
         )
 
     def fail(self, leased: Leased, error: str) -> None:
@@ -123,12 +122,12 @@ class QueueSink:
         """Do nothing. The owner of the pool closes it."""
 
 
-def result_for_queue(job: Job, parent: Sample, result: Result) -> Admitted | Rejected:
+def result_for_queue(job: Job, pool: Pool, result: Result) -> Admitted | Rejected:
     """Return what the queue needs for the result of a worker: the rejection, or the new sample.
 
-    The sample has the labels of its parent, moved as far as the objects were moved in the image.
-    Its columns say how it was made. Only the image, the prompt, the hash, the displacement and the
-    scores come from the worker.
+    The sample has the labels of its seed, where the frame places them. Its columns say how it was
+    made. Only the image, the prompt, the hash, the frame, the light and the scores come from the
+    worker.
     """
     if isinstance(result, Rejected):
         return result
@@ -137,9 +136,12 @@ def result_for_queue(job: Job, parent: Sample, result: Result) -> Admitted | Rej
         "seed": job.seed,
         "prompt": result.prompt,
         "hash": result.hash.hex(),
+        "frame": result.frame.lineage(),
+        "light": result.light.lineage(),
     }
-    keep = get_task(parent.task).constraints(parent).keep
-    labelled = with_labels_moved(parent, result.right)
+    parent, source = pool.get(job.parent_id), pool.seed_of(job.parent_id)
+    keep = get_task(source.task).constraints(source).keep
+    labelled = framed_sample(source, result.frame)
     child = replace(
         labelled,
         id=f"syn-{job.id[:16]}",
@@ -148,7 +150,7 @@ def result_for_queue(job: Job, parent: Sample, result: Result) -> Admitted | Rej
         parent=parent.id,
         description=job.description,
         depth=parent.depth + 1,
-        columns=parent.columns | {SYNTHESIS: made},
+        columns=source.columns | {SYNTHESIS: made},
     )
     return Admitted(child, result.scores)
 
@@ -173,12 +175,13 @@ class NearDuplicates:
 
 
 def sibling_hashes(pool: Pool, parent_id: str) -> list[bytes]:
-    """Return the perceptual hashes of the parent's children, oldest first."""
+    """Return the perceptual hashes of the parent, if it is synthetic, and of its children, oldest
+    first."""
     with pool.database.read() as connection:
         rows = connection.execute(
-            f"SELECT json_extract(s.body, '$.columns.{SYNTHESIS}.hash') "
-            "FROM samples s JOIN samples p ON p.number = s.parent WHERE p.id = ? "
+            f"SELECT json_extract(s.body, '$.columns.{SYNTHESIS}.hash') FROM samples s "
+            "WHERE s.id = :id OR s.parent = (SELECT number FROM samples WHERE id = :id) "
             "ORDER BY s.number",
-            (parent_id,),
+            {"id": parent_id},
         ).fetchall()
     return [bytes.fromhex(text) for (text,) in rows if text is not None]

@@ -24,8 +24,7 @@ WAIT_S = 1.0
 """Seconds that the server may wait for a job before it answers. A worker that is told to stop waits
 for this answer."""
 REMEMBERED_BYTES = 64 << 20
-"""Bytes of parents' images that are kept, because the jobs of a parent usually follow each
-other."""
+"""Bytes of seeds' images that are kept, because the jobs of a seed usually follow each other."""
 ERROR_CHARACTERS = 60_000
 """Characters of the longest traceback that is sent. Only the end of a longer one is sent."""
 HANDED_IN_BYTES = 32 << 20
@@ -46,7 +45,7 @@ class RemoteJobs:
     def lease(self, count: int) -> list[Leased]:
         wanted = {"generator": self._generator, "count": count, "wait_s": WAIT_S}
         leases = self._post("lease", wanted)["leases"]
-        return [leased_from(one, self._parent(one["run"], one["parent"])) for one in leases]
+        return [leased_from(one, self._source(one["run"], one["source"])) for one in leases]
 
     def heartbeat(self, leased: Sequence[Leased]) -> None:
         self._post("heartbeat", {"jobs": _names(leased)})
@@ -82,7 +81,7 @@ class RemoteJobs:
     def _post(self, what: str, data: Data) -> Any:
         return self._connection.send("POST", f"/v1/{what}", {"worker": self._worker, **data})
 
-    def _parent(self, run: str, row: Mapping[str, Any]) -> Sample:
+    def _source(self, run: str, row: Mapping[str, Any]) -> Sample:
         small = row["content"]
         content = base64.b64decode(small) if small else self._image(run, row["image"])
         return sample_from(row, unread_image(row, content))

@@ -25,6 +25,8 @@ from syngrpo.data_server.request_checks import Limits, checked_image
 from syngrpo.data_server.sample_wire import Data, ended_data, leased_data
 from syngrpo.data_server.server_runs import Run, Runs
 from syngrpo.data_server.service_metrics import Metrics
+from syngrpo.painting.frame import Frame
+from syngrpo.painting.light import Light
 from syngrpo.painting.painting_request import Painted, Result
 from syngrpo.pool.image_store import is_whole
 from syngrpo.pool.jobs import JobRequest, Rejected
@@ -315,7 +317,8 @@ def _result(body: schemas.JobResult, limits: Limits) -> Result:
         return Rejected(str(body.reason), body.scores)
     painted = body.painted
     image = checked_image(painted.image, limits)
-    return Painted(image, painted.prompt, painted.hash, body.scores, painted.right)
+    frame, light = Frame.of(painted.frame.model_dump()), Light.of(painted.light.model_dump())
+    return Painted(image, painted.prompt, painted.hash, body.scores, frame, light)
 
 
 def _content(path: Path) -> bytes:

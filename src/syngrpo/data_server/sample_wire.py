@@ -14,7 +14,7 @@ from typing import Any
 
 from syngrpo.data_server.job_exchange import Leased
 from syngrpo.painting.gate import GateThresholds
-from syngrpo.painting.painting_request import Canvas, Result
+from syngrpo.painting.painting_request import PaintingOptions, Result
 from syngrpo.pool.jobs import EndedJob, Job, JobRequest, Rejected
 from syngrpo.pool.stored_samples import sample_fields, sample_from_fields
 from syngrpo.sample import EncodedImage, Sample
@@ -57,36 +57,38 @@ def digest_of(sample: Sample) -> str:
 
 
 def leased_data(leased: Leased) -> Data:
-    """Return a lease as data. It contains the parent's image if that is small. A worker fetches a
+    """Return a lease as data. It contains the source's image if that is small. A worker fetches a
     large image by its digest, unless it has it from an earlier job."""
-    parent = sample_data(leased.parent) | {"image": digest_of(leased.parent), "content": None}
-    content = leased.parent.image.read()
+    source = sample_data(leased.source) | {"image": digest_of(leased.source), "content": None}
+    content = leased.source.image.read()
     if len(content) <= SMALL_IMAGE:
-        parent["content"] = to_base64(content)
+        source["content"] = to_base64(content)
     return {
         "run": leased.run,
         "job": asdict(leased.job),
-        "parent": parent,
+        "source": source,
         "constraints": asdict(leased.constraints),
         "siblings": [to_base64(one) for one in leased.siblings],
         "thresholds": asdict(leased.thresholds),
-        "canvas": asdict(leased.canvas),
+        "painting": asdict(leased.painting),
         "lease_s": leased.lease_s,
     }
 
 
-def leased_from(data: Mapping[str, Any], parent: Sample) -> Leased:
-    """Return the lease from the ``data`` that ``leased_data`` returned. ``parent`` is the parent
-    with its image."""
-    wanted = dict(data["constraints"])
-    keep, forbidden = tuple(wanted.pop("keep")), tuple(wanted.pop("forbidden_labels"))
+def leased_from(data: Mapping[str, Any], source: Sample) -> Leased:
+    """Return the lease from the ``data`` that ``leased_data`` returned. ``source`` is the seed with
+    its image."""
+    constraints: Data = {
+        name: tuple(value) if isinstance(value, list) else value
+        for name, value in data["constraints"].items()
+    }
     return Leased(
         job=Job(**data["job"]),
-        parent=parent,
-        constraints=Constraints(keep, forbidden, **wanted),
+        source=source,
+        constraints=Constraints(**constraints),
         siblings=[base64.b64decode(one) for one in data["siblings"]],
         thresholds=GateThresholds(**data["thresholds"]),
-        canvas=Canvas(**data["canvas"]),
+        painting=PaintingOptions.of(data["painting"]),
         lease_s=data["lease_s"],
         run=data["run"],
     )
@@ -98,7 +100,8 @@ def result_data(leased: Leased, result: Result) -> Data:
     if isinstance(result, Rejected):
         return whose | {"reason": result.reason}
     picture = {"image": to_base64(result.image.read()), "hash": to_base64(result.hash)}
-    return whose | {"painted": {**picture, "prompt": result.prompt, "right": result.right}}
+    how = {"frame": result.frame.lineage(), "light": result.light.lineage()}
+    return whose | {"painted": {**picture, "prompt": result.prompt, **how}}
 
 
 def ended_data(job: EndedJob, images: bool) -> Data:

@@ -10,18 +10,19 @@ import re
 import threading
 import uuid
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict
+from dataclasses import fields
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from syngrpo.boxes import area, clip
 from syngrpo.data_server.api_schemas import RunOptions
 from syngrpo.data_server.job_exchange import Leased
 from syngrpo.data_server.pool_jobs import PoolJobs, open_queue, result_for_queue
 from syngrpo.data_server.synthesis_options import RUN_PATTERN, SynthesisSettings
-from syngrpo.painting.painting_request import Result
+from syngrpo.painting.painting_request import PaintingOptions, Result
 from syngrpo.pool.job_queue import JobQueue
-from syngrpo.pool.jobs import Admitted, JobRequest, Rejected, SubmitResult
+from syngrpo.pool.jobs import Admitted, Job, JobRequest, Rejected, SubmitResult
 from syngrpo.pool.store import Pool
 from syngrpo.pool.stored_samples import Observation, SampleIdTaken
 from syngrpo.sample import InputError, Sample
@@ -47,7 +48,7 @@ class Run:
         self._settings = SynthesisSettings(
             self.pool.directory,
             gate=options.thresholds,
-            **asdict(options.canvas),
+            **{one.name: getattr(options.painting, one.name) for one in fields(PaintingOptions)},
             queue_limit=options.queue_limit,
             lease_s=options.lease_s,
             max_attempts=options.max_attempts,
@@ -94,20 +95,26 @@ class Run:
 
     def complete(self, worker: str, results: dict[str, Result]) -> list[str]:
         """End jobs by their ids, and return the ids of those that the worker held. Raises Refused
-        if an image has another size than its parent, or if all objects were moved out of it."""
+        if an image has another size than its frame says, or if an object lies outside of it."""
         held = self.queue.held(worker, list(results))
         ended: list[tuple[str, Admitted | Rejected]] = []
         for job_id, job in held.items():
-            parent, result = self.pool.get(job.parent_id), results[job_id]
-            if not isinstance(result, Rejected):
-                sizes = [(one.width, one.height) for one in (result.image, parent.image)]
-                if sizes[0] != sizes[1]:
-                    raise Refused(422, f"the picture is {sizes[0]}, its parent {sizes[1]} pixels")
-                if abs(result.right) >= parent.image.width:
-                    raise Refused(422, f"nothing is left of objects moved by {result.right} pixels")
-            ended.append((job_id, result_for_queue(job, parent, result)))
+            result = results[job_id]
+            ended.append((job_id, self._ended(job, result)))
         done = self.queue.complete_all(worker, ended)
         return [job_id for (job_id, _), took in zip(ended, done, strict=True) if took]
+
+    def _ended(self, job: Job, result: Result) -> Admitted | Rejected:
+        ended = result_for_queue(job, self.pool, result)
+        if isinstance(ended, Rejected) or isinstance(result, Rejected):
+            return ended
+        size = (ended.sample.image.width, ended.sample.image.height)
+        if size != result.frame.size:
+            raise Refused(422, f"the picture is {size}, its frame {result.frame.size} pixels")
+        for thing in ended.sample.objects:
+            if area(clip(thing.box, *size)) <= 0:
+                raise Refused(422, f"the frame leaves nothing of the object {thing.box}")
+        return ended
 
 
 class Runs:

@@ -81,7 +81,7 @@ class ServerSink:
             "max_attempts": settings.max_attempts,
             "policy": asdict(sampling),
             "thresholds": asdict(settings.gate),
-            "canvas": asdict(settings.canvas),
+            "painting": asdict(settings.painting),
         }
         self._pool = Pool.open(settings.directory)
         with explain_disk_errors(settings.directory):

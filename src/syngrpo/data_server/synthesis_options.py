@@ -17,7 +17,7 @@ from syngrpo.painting.gate import GateThresholds
 from syngrpo.painting.generators import GENERATORS, make_generator
 from syngrpo.painting.generators.base import Generator
 from syngrpo.painting.judges.panel import JudgeOptions
-from syngrpo.painting.painting_request import Canvas
+from syngrpo.painting.painting_request import PaintingOptions
 from syngrpo.sample import InputError
 from syngrpo.serving.http_client import ServerAddress, check_url
 from syngrpo.tasks import load_task
@@ -70,7 +70,7 @@ class WorkerOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
-class SynthesisOptions(Canvas, WorkerOptions):
+class SynthesisOptions(PaintingOptions, WorkerOptions):
     """The section ``synthesis``: how new images are painted."""
 
     mode: Literal["async", "inline", "off"] = option(
@@ -92,8 +92,9 @@ class SynthesisOptions(Canvas, WorkerOptions):
     gate: GateThresholds = option(GateThresholds, "thresholds at which a painted image is rejected")
 
     @property
-    def canvas(self) -> Canvas:
-        return Canvas(**{one.name: getattr(self, one.name) for one in fields(Canvas)})
+    def painting(self) -> PaintingOptions:
+        names = [one.name for one in fields(PaintingOptions)]
+        return PaintingOptions(**{name: getattr(self, name) for name in names})
 
 
 @dataclass(frozen=True)

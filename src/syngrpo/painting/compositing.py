@@ -18,14 +18,17 @@ ERASED = 127
 would tell the generator about it."""
 
 
-def keep_mask(sample: Sample, keep: Sequence[int] | None = None) -> np.ndarray:
+def keep_mask(
+    sample: Sample, keep: Sequence[int] | None = None, size: tuple[int, int] | None = None
+) -> np.ndarray:
     """Return bool (H, W), true on the pixels of the objects: the union of their masks, and of the
     boxes of those without a mask.
 
-    ``keep`` are indices into ``sample.objects``; None for all of them. Raises InputError when a
-    mask has another size than the image.
+    ``keep`` are indices into ``sample.objects``; None for all of them. ``size`` is the (width,
+    height) of the canvas on which they lie; None for the image's. Raises InputError when a mask has
+    another size.
     """
-    width, height = sample.image.width, sample.image.height
+    width, height = size or (sample.image.width, sample.image.height)
     union = np.zeros((height, width), dtype=bool)
     for index in range(len(sample.objects)) if keep is None else keep:
         thing = sample.objects[index]

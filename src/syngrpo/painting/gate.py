@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
-from syngrpo.boxes import iou, mask_box
+from syngrpo.boxes import box_mask, iou, mask_box
 from syngrpo.options import option
 from syngrpo.painting.judges.base import Candidate, Scores, object_mask
 from syngrpo.painting.judges.panel import Judges, judges_of
@@ -44,6 +44,23 @@ class GateThresholds:
     )
     min_object_fit: float = option(
         0.7, "smallest IoU of a label's box with the box around its kept pixels", ge=0, le=1
+    )
+    min_object_side: float = option(
+        6.0,
+        "shorter side in pixels, as the model sees them, below which no kept object may be shrunk",
+        ge=0,
+    )
+    model_pixels: int | None = option(
+        None,
+        "pixels to which the model shrinks a larger picture; null: those of the trained model",
+        ge=1,
+    )
+    min_visibility: float = option(
+        6.0,
+        "smallest contrast of a kept object with itself and what is around it, in the finished "
+        "picture: difference of the lightest and the darkest twentieth, in grey levels",
+        ge=0,
+        le=255,
     )
 
 
@@ -109,47 +126,63 @@ class Gate:
         self.judges = judges if judges is not None else judges_of()
 
     def judge(self, candidate: Candidate) -> GateResult:
-        """Check the pixels, then whether each label still fits its object, then ask the judges.
+        """Check the pixels, then whether each label still fits its object and can be seen, then ask
+        the judges.
 
-        The result's reason is one of, in this order: those of ``check``, ``label_cropped``, those
-        of the judges.
+        The result's reason is one of, in this order: those of ``check``, ``label_cropped``,
+        ``too_small``, ``unseen``, those of the judges.
         """
         boxes = [thing.box for thing in candidate.objects]
-        pictures = (candidate.original, candidate.child, candidate.keep)
-        result = self.check(*pictures, candidate.siblings, boxes)
+        pictures = (candidate.original, candidate.even, candidate.keep)
+        result = self.check(*pictures, candidate.siblings, boxes, candidate.child)
         if not result.admitted:
             return result
         scores = result.scores | {"object_fit": _object_fit(candidate)}
         if scores["object_fit"] < self.thresholds.min_object_fit:
             return GateResult("label_cropped", scores)
+        scores |= {
+            "object_side": _smallest_side(candidate, self.thresholds.model_pixels),
+            "visibility": _visibility(candidate),
+        }
+        shrunk = candidate.frame.transform.scale < 1
+        if shrunk and scores["object_side"] < self.thresholds.min_object_side:
+            return GateResult("too_small", scores)
+        changed = candidate.child is not candidate.even
+        if changed and scores["visibility"] < self.thresholds.min_visibility:
+            return GateResult("unseen", scores)
         reason, more = self.judges.inspect(candidate)
         return GateResult(reason, scores | more, result.hash if reason is None else b"")
 
     def check(
         self,
-        parent: np.ndarray,
-        child: np.ndarray,
+        original: np.ndarray,
+        even: np.ndarray,
         keep: np.ndarray,
         siblings: Sequence[bytes] = (),
         boxes: Sequence[Box] = (),
+        child: np.ndarray | None = None,
     ) -> GateResult:
         """Run the checks that need neither models nor masks of objects.
 
-        Compares ``child``, uint8 (H, W, 3) as decoded from what will be stored, with ``parent``.
+        Compares ``even``, uint8 (H, W, 3), the picture before light and camera, with ``original``,
+        the source on the same canvas; and ``child``, the finished picture as decoded from what will
+        be stored, with the source and the siblings. Without ``child`` no light falls on ``even``.
         ``keep`` is bool (H, W), true on the kept pixels, ``siblings`` are perceptual hashes of the
         parent's other children, ``boxes`` the child's labels in pixels of the child.
 
         The result's reason is one of, in this order: ``size``, ``box_bounds``, ``kept_pixels``,
         ``background_unchanged``, ``near_duplicate``.
         """
-        scores: Scores = {"same_size": float(child.shape == parent.shape)}
-        if child.shape != parent.shape:
+        child = even if child is None else child
+        same = even.shape == original.shape == child.shape
+        scores: Scores = {"same_size": float(same)}
+        if not same:
             return GateResult("size", scores)
         height, width = keep.shape
         scores["boxes_outside"] = float(sum(not _inside(box, width, height) for box in boxes))
         if scores["boxes_outside"]:
             return GateResult("box_bounds", scores)
-        difference = np.abs(parent.astype(np.int16) - child)
+        difference = np.abs(original.astype(np.int16) - even)
         scores["kept_difference"] = float(difference[keep].max(initial=0))
         if scores["kept_difference"] > self.thresholds.max_kept_difference:
             return GateResult("kept_pixels", scores)
@@ -160,7 +193,7 @@ class Gate:
         if scores["background"] < limits.min_background or scores["change"] < limits.min_change:
             return GateResult("background_unchanged", scores)
         own = perceptual_hash(child, keep)
-        scores["distance_parent"] = hash_distance(own, perceptual_hash(parent, keep))
+        scores["distance_parent"] = hash_distance(own, perceptual_hash(original, keep))
         if siblings:
             scores["distance_sibling"] = min(hash_distance(own, other) for other in siblings)
         nearest = min(scores["distance_parent"], scores.get("distance_sibling", np.inf))
@@ -172,6 +205,31 @@ def _inside(box: Box, width: int, height: int) -> bool:
     """Return whether a box has an area and lies within the image; False if it has a NaN."""
     x1, y1, x2, y2 = box
     return 0 <= x1 < x2 <= width and 0 <= y1 < y2 <= height
+
+
+def _smallest_side(candidate: Candidate, model_pixels: int | None) -> float:
+    """Return the shorter side of the smallest kept object in pixels, after the model has shrunk the
+    picture to ``model_pixels``; the picture's shorter side without objects."""
+    height, width = candidate.keep.shape
+    shrink = min(1.0, (model_pixels / (width * height)) ** 0.5) if model_pixels else 1.0
+    boxes = [thing.box for thing in candidate.objects] or [(0.0, 0.0, width, height)]
+    return shrink * min(min(x2 - x1, y2 - y1) for x1, y1, x2, y2 in boxes)
+
+
+def _visibility(candidate: Candidate) -> float:
+    """Return the smallest contrast of a kept object: the difference of the 95th and the 5th
+    percentile of the grey levels in its box and an eighth of the box around it; 255 without
+    objects."""
+    height, width = candidate.keep.shape
+    grey = np.asarray(Image.fromarray(candidate.child).convert("L"))
+    contrasts = [255.0]
+    for thing in candidate.objects:
+        x1, y1, x2, y2 = thing.box
+        across, down = (x2 - x1) / 8, (y2 - y1) / 8
+        around = box_mask((x1 - across, y1 - down, x2 + across, y2 + down), width, height)
+        low, high = np.percentile(grey[around], (5, 95)) if around.any() else (0.0, 0.0)
+        contrasts.append(float(high - low))
+    return min(contrasts)
 
 
 def _object_fit(candidate: Candidate) -> float:

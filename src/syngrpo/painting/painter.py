@@ -20,19 +20,33 @@ from syngrpo.painting.compositing import (
     erase_background,
     keep_mask,
 )
-from syngrpo.painting.displacement import displacement, moved_pixels, with_labels_moved
+from syngrpo.painting.frame import Frame, choose_frame, framed_pixels, framed_sample
 from syngrpo.painting.gate import Gate
-from syngrpo.painting.generators.base import GenerationRequest, Generator, OutOfMemory
+from syngrpo.painting.generators.base import (
+    GenerationRequest,
+    Generator,
+    NothingKnown,
+    OutOfMemory,
+)
 from syngrpo.painting.judges.base import Candidate
 from syngrpo.painting.judges.object_extent import with_masks
 from syngrpo.painting.judges.panel import Judges
-from syngrpo.painting.painting_request import Canvas, Painted, PaintingRequest, Result
-from syngrpo.painting.prompt import build_prompt
+from syngrpo.painting.light import Light, choose_light, lit
+from syngrpo.painting.painting_request import (
+    Painted,
+    PaintingOptions,
+    PaintingRequest,
+    Result,
+)
+from syngrpo.painting.prompt import build_prompt, clean_description
+from syngrpo.painting.wishes import LIGHT_AXES, VIEW_AXES, read_wishes
 from syngrpo.pool.jobs import Rejected
 from syngrpo.sample import EncodedImage, InputError
 
 log = logging.getLogger(__name__)
 
+PLAIN = "plain surroundings"
+"""The generator's prompt where a description speaks of the view and the light alone."""
 LEAST_SIDE = 128
 """Pixels. When the device cannot hold a picture, sides are not limited to less than this: the job
 fails instead."""
@@ -88,38 +102,42 @@ class Painter:
 
 
 def synthesize(request: PaintingRequest, generator: Generator, gate: Gate) -> Result:
-    """Paint new surroundings for the job's parent.
+    """Paint new surroundings for the job's source.
 
-    The same request and generator give the same picture. Raises InputError when the parent's image
+    The same request and generator give the same picture. Raises InputError when the source's image
     is unreadable or the job is for another generator, and any error of the generator.
     """
-    job, parent, constraints = request.job, request.parent, request.constraints
+    job, constraints, options = request.job, request.constraints, request.painting
     if job.generator != generator.fingerprint:
         raise InputError(
             f"job {job.id[:12]} is for generator {job.generator}, this one is "
             f"{generator.fingerprint}; start the server with the trainer's generator"
         )
-    prompt = build_prompt(job.description, parent, constraints)
-    if not prompt:
+    plan = plan_picture(job.description, job.seed, request)
+    if plan is None:
         return Rejected("empty_description", {})
-    original = parent.image.decode()
-    right = displacement(parent, job.seed, request.canvas.displacement)
+    pixels, source = request.source.image.decode(), request.source
     if gate.judges.segmenter is not None:
-        parent = with_masks(parent, original, gate.judges.segmenter)
-    parent, original = with_labels_moved(parent, right), moved_pixels(original, right)
-    keep = keep_mask(parent, constraints.keep)
-    asked = _generation_request(original, keep, prompt, job.seed, request.canvas.max_side)
-    painted = _checked(generator.generate([asked])[0], generator.fingerprint)
-    child = _put_together(original, painted, keep, generator, request.canvas)
-    stored = EncodedImage.from_pixels(child)
+        source = with_masks(source, pixels, gate.judges.segmenter)
+    placed, original = framed_sample(source, plan.frame), framed_pixels(pixels, plan.frame)
+    keep = keep_mask(placed, constraints.keep, plan.frame.size)
+    asked = _generation_request(original, keep, plan, job.seed, request)
+    try:
+        painted = _checked(generator.generate([asked])[0], generator.fingerprint)
+    except NothingKnown:
+        return Rejected("nothing_known", {})
+    even = _put_together(original, painted, keep, generator, options)
+    child = lit(even, plan.light, job.seed)
     candidate = Candidate(
-        sample=parent,
+        sample=placed,
         constraints=constraints,
         original=original,
         painted=painted,
+        even=even,
         child=child,  # stored as PNG, which is lossless: the decoded picture is the same
         keep=keep,
         description=job.description,
+        frame=plan.frame,
         siblings=request.siblings,
     )
     result = gate.judge(candidate)
@@ -127,7 +145,38 @@ def synthesize(request: PaintingRequest, generator: Generator, gate: Gate) -> Re
         raise ValueError(f"a judge returned a score that is not finite: {result.scores}")
     if result.reason is not None:
         return Rejected(result.reason, result.scores)
-    return Painted(stored, prompt, result.hash, result.scores, right)
+    stored = EncodedImage.from_pixels(child)
+    return Painted(stored, plan.prompt, result.hash, result.scores, plan.frame, plan.light)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a description becomes: the prompt of the generator, the frame and the light."""
+
+    prompt: str
+    frame: Frame
+    light: Light
+
+
+def plan_picture(description: str, seed: int, request: PaintingRequest) -> Plan | None:
+    """Return how a description is carried out; None if it says nothing.
+
+    What it says about the view and the light is carried out by ``frame`` and ``light``, as far as
+    the options allow them, and is then left out of the prompt.
+    """
+    options, constraints = request.painting, request.constraints
+    axes = (VIEW_AXES if options.frame.moves else ()) + (
+        LIGHT_AXES if options.light.changes else ()
+    )
+    text = clean_description(description)
+    wishes = read_wishes(text, axes)
+    rest = wishes.rest if wishes.rest or not wishes.levels else PLAIN
+    prompt = build_prompt(rest, request.source, constraints)
+    if not prompt:
+        return None
+    levels = wishes.drawn(seed)
+    frame = choose_frame(request.source, constraints, levels, options.frame)
+    return Plan(prompt, frame, choose_light(constraints, levels, options.light))
 
 
 def _put_together(
@@ -135,28 +184,39 @@ def _put_together(
     painted: np.ndarray,
     keep: np.ndarray,
     generator: Generator,
-    canvas: Canvas,
+    options: PaintingOptions,
 ) -> np.ndarray:
     height, width = keep.shape
-    feather = canvas.feather if canvas.feather is not None else default_feather(width, height)
-    returned = generator.round_trip(original) if canvas.round_trip > 0 else None
-    return composite(original, painted, keep, feather, returned, canvas.round_trip)
+    feather = options.feather if options.feather is not None else default_feather(width, height)
+    returned = generator.round_trip(original) if options.round_trip > 0 else None
+    return composite(original, painted, keep, feather, returned, options.round_trip)
 
 
 def _generation_request(
-    original: np.ndarray, keep: np.ndarray, prompt: str, seed: int, max_side: int
+    original: np.ndarray, keep: np.ndarray, plan: Plan, seed: int, request: PaintingRequest
 ) -> GenerationRequest:
     """Return the generator's request in the picture's size. A picture whose longer side is more
     than ``max_side`` pixels is shrunk to that."""
     height, width = keep.shape
     image = erase_background(original, keep)
-    scale = min(1.0, max_side / max(width, height))
+    scale = min(1.0, request.painting.max_side / max(width, height))
     if scale < 1:
         size = (max(1, round(width * scale)), max(1, round(height * scale)))
         image = np.asarray(Image.fromarray(image).resize(size, Image.Resampling.BOX))
         shrunk = Image.fromarray(keep.astype(np.uint8) * 255).resize(size, Image.Resampling.BOX)
         keep = np.asarray(shrunk) > 0
-    return GenerationRequest(image, keep, prompt, seed, (keep.shape[1], keep.shape[0]))
+    constraints = request.constraints
+    return GenerationRequest(
+        image,
+        keep,
+        plan.prompt,
+        seed,
+        (keep.shape[1], keep.shape[0]),
+        view=plan.frame.transform.enlarged(scale),
+        horizon=plan.frame.horizon * scale,
+        lit=request.painting.light.changes,
+        forbidden=(*constraints.forbidden_labels, *constraints.forbidden_words),
+    )
 
 
 def _checked(painted: np.ndarray, fingerprint: str) -> np.ndarray:

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from syngrpo.options import option
+from syngrpo.painting.frame import Frame, FrameOptions
 from syngrpo.painting.gate import GateThresholds
+from syngrpo.painting.light import Light, LightOptions
 from syngrpo.pool.jobs import Job, Rejected
 from syngrpo.sample import EncodedImage, Sample
 from syngrpo.tasks import Constraints
 
 
 @dataclass(frozen=True, kw_only=True)
-class Canvas:
-    """How a picture is put together from kept and painted pixels."""
+class PaintingOptions:
+    """How a picture is put together from kept and painted pixels, and how it is seen and lit."""
 
     feather: int | None = option(
         None,
@@ -32,30 +35,35 @@ class Canvas:
         ge=0,
         le=1,
     )
-    displacement: float = option(
-        0.0,
-        "share of the width by which all labelled objects of a picture, and their labels, may move "
-        "sideways together; leave it at 0 for questions that ask where something is",
-        ge=0,
-        lt=1,
-    )
+    frame: FrameOptions = option(FrameOptions, "from where new pictures are seen")
+    light: LightOptions = option(LightOptions, "light and camera of new pictures")
+
+    @classmethod
+    def of(cls, values: Mapping[str, Any]) -> PaintingOptions:
+        """Return the options from plain values, as ``dataclasses.asdict`` returns them."""
+        frame, light = dict(values["frame"]), LightOptions(**values["light"])
+        least, most = frame.pop("scale")
+        nested = {"frame": FrameOptions(scale=(least, most), **frame), "light": light}
+        return cls(**{**values, **nested})
 
 
 @dataclass(frozen=True)
 class PaintingRequest:
     """One job with everything that a painter needs to do it.
 
-    ``parent`` is the sample whose surroundings are painted anew; ``constraints`` say which of its
-    objects must stay. ``siblings`` are perceptual hashes (see ``gate.perceptual_hash``) of the
-    parent's other children. ``thresholds`` are those of the gate.
+    ``source`` is the seed sample whose surroundings are painted anew: the job's parent, or the seed
+    that it descends from. Pictures are always painted from a seed, so that repeated shrinking and
+    dimming cannot add up. ``constraints`` say which of its objects must stay. ``siblings`` are
+    perceptual hashes (see ``gate.perceptual_hash``) of the parent, if it is synthetic, and of its
+    other children. ``thresholds`` are those of the gate.
     """
 
     job: Job
-    parent: Sample
+    source: Sample
     constraints: Constraints
     siblings: Sequence[bytes] = ()
     thresholds: GateThresholds = field(default_factory=GateThresholds)
-    canvas: Canvas = field(default_factory=Canvas)
+    painting: PaintingOptions = field(default_factory=PaintingOptions)
 
 
 @dataclass(frozen=True)
@@ -63,15 +71,16 @@ class Painted:
     """A picture that passed the gate.
 
     ``image`` is the picture as it will be stored, ``prompt`` the text that the generator was given,
-    ``hash`` the picture's perceptual hash and ``scores`` every score of the gate. The objects stand
-    ``right`` pixels further right than the parent's (further left where it is negative).
+    ``hash`` the picture's perceptual hash and ``scores`` every score of the gate. ``frame`` says
+    where the source lies in the picture, ``light`` how it is lit.
     """
 
     image: EncodedImage
     prompt: str
     hash: bytes
     scores: dict[str, float]
-    right: int = 0
+    frame: Frame
+    light: Light = field(default_factory=Light)
 
 
 Result = Painted | Rejected

@@ -76,7 +76,7 @@ def build_prompt(description: str, sample: Sample, constraints: Constraints) -> 
     constraints' phrase, such as "kitchen", comes first; other room types are removed.
     """
     kept = list(dict.fromkeys(sample.objects[index].label for index in constraints.keep))
-    forbidden = (*constraints.forbidden_labels, *kept)
+    forbidden = (*constraints.forbidden_labels, *constraints.forbidden_words, *kept)
     surroundings = strip_classes(clean_description(description), forbidden)
     if constraints.phrase:
         surroundings = strip_classes(surroundings, _other_room_types(constraints.phrase))

@@ -209,6 +209,14 @@ class Pool:
             raise InputError(f"pool {self.directory} has no sample {sample_id}")
         return found[0].sample
 
+    def seed_of(self, sample_id: str) -> Sample:
+        """Return the seed that a sample descends from; a seed is its own. Raises InputError as
+        ``get`` does."""
+        sample = self.get(sample_id)
+        while sample.parent is not None:
+            sample = self.get(sample.parent)
+        return sample
+
     def children(self, sample_id: str) -> list[PoolSample]:
         """Return the synthetic samples painted from this sample, in any state, oldest first."""
         with self.database.read() as connection:

@@ -12,7 +12,7 @@ converts that to pixels of the original image, and ``score`` compares the two.
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, Literal, Protocol, runtime_checkable
@@ -42,6 +42,13 @@ class Constraints:
     must find again in the child.
     ``phantom_score``: a detection of something painted counts as a new instance if the detector's
     score is at least this, in [0, 1].
+    ``forbidden_words``: further words that are removed from a description, such as the nouns of a
+    referring expression. The judges do not look for them.
+    ``view``: "free" if all objects together may be seen from farther away and elsewhere in the
+    image; "fixed" if the answer depends on where in the image they are or how large they look.
+    ``names_colour``: whether the question or the answer names a colour, so that the light may not
+    turn one colour into another.
+    ``canvas``: (width, height) in pixels of the painted image; None for the parent's.
     """
 
     keep: tuple[int, ...]
@@ -50,6 +57,10 @@ class Constraints:
     max_phantoms: int = 0
     min_recall: float = 1.0
     phantom_score: float = 0.35
+    forbidden_words: tuple[str, ...] = ()
+    view: Literal["free", "fixed"] = "free"
+    names_colour: bool = False
+    canvas: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True)
@@ -139,9 +150,11 @@ class Task(Protocol):
             keep=tuple(range(len(sample.objects))), forbidden_labels=labels_of(sample)
         )
 
-    def moved(self, answer: Any, right: float) -> Any:
-        """Return the ground truth of the same question after all labelled objects have moved
-        ``right`` pixels to the right."""
+    def map_boxes(self, answer: Any, change: Callable[[Box], Box]) -> Any:
+        """Return the ground truth with ``change(box)`` in the place of every box in it.
+
+        It is called when the labelled objects come to lie elsewhere in a new image.
+        """
         return answer
 
     @abstractmethod

@@ -14,7 +14,7 @@ from syngrpo.boxes import CoordinateFrame
 from syngrpo.sample import EncodedImage, InputError, LabelledObject, Sample
 from syngrpo.tasks.answer_reading import find_values, without_fences
 from syngrpo.tasks.base import NO_COLUMNS, Constraints, PromptStyle, Task, full_prompt
-from syngrpo.tasks.labels import is_finite_number, labels_of, shown
+from syngrpo.tasks.labels import is_finite_number, labels_of, names_colour, shown
 
 KIND, ABOUT = "kind", "about"
 """Reserved columns: the kind of question, and the classes that it names, whether the image holds
@@ -38,6 +38,14 @@ _NUMBER = re.compile(rf"{_DIGITS}(?:e[-+]?[0-9]++)?", re.IGNORECASE)
 _NUMBER_OR_WORD = re.compile(
     rf"(?<![\w.]){_NUMBER.pattern}(?![0-9])|\b(?:{'|'.join(NUMBER_WORDS)})\b", re.IGNORECASE
 )
+_ABOUT_VIEW = re.compile(
+    r"\b(?:picture|image|photo\w*|frame|view|foreground|background|corner|middle|cent(?:re|er)"
+    r"|camera|viewer|quadrant|(?:left|right|upper|lower|top|bottom)(?:\s+half|\s+side)"
+    r"|how (?:far|close|long|tall|wide|high|deep|big|large)|distance"
+    r"|met(?:re|er)s?|centimet(?:re|er)s?|feet|foot|inch(?:es)?)\b",
+    re.IGNORECASE,
+)
+"""What a question says whose answer may change when the camera moves."""
 _LEAD = re.compile(r"(?:the\s+)?(?:final\s+)?answer\s*+(?:is\b|:|=)\s*+", re.IGNORECASE)
 _WORD = re.compile(r"[^\W_]+")
 _ARTICLES = {"a", "an", "the"}
@@ -107,14 +115,18 @@ class IndoorSceneReasoning(Task):
 
     def constraints(self, sample: Sample) -> Constraints:
         """Keep every labelled object, allow no new instance of a class that is labelled or that the
-        question names, and keep the type of the room if the question asks for it. The judges
-        tolerate no new instance and no lost object, because questions ask for counts, places and
-        sizes."""
+        question names, and keep the type of the room if the question asks for it. The view is
+        fixed if the question asks where in the picture something is or how far away or long it is;
+        comparisons between objects, such as "left of" and "larger", stay true in every view. The
+        judges tolerate no new instance and no lost object, because questions ask for counts, places
+        and sizes."""
         classes = (*labels_of(sample), *sample.columns.get(ABOUT, ()))
         return Constraints(
             keep=tuple(range(len(sample.objects))),
             forbidden_labels=tuple(dict.fromkeys(classes)),
             phrase=str(sample.answer) if sample.columns.get(KIND) == ROOM_TYPE else None,
+            view="fixed" if _ABOUT_VIEW.search(sample.question) else "free",
+            names_colour=names_colour(f"{sample.question} {sample.answer}"),
         )
 
     def answer_text(self, sample: Sample, frame: CoordinateFrame) -> str:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, TypedDict
 
-from syngrpo.boxes import CoordinateFrame, iou, moved
+from syngrpo.boxes import CoordinateFrame, iou
 from syngrpo.sample import Box, EncodedImage, InputError, LabelledObject, Sample
 from syngrpo.tasks.answer_reading import find_objects, without_fences, written_box
 from syngrpo.tasks.base import (
@@ -23,7 +23,14 @@ from syngrpo.tasks.base import (
     full_prompt,
 )
 from syngrpo.tasks.detection_metrics import DetectionMetrics, average_precision
-from syngrpo.tasks.labels import asked_classes, checked_box, class_key, labels_of, shown
+from syngrpo.tasks.labels import (
+    asked_classes,
+    checked_box,
+    class_key,
+    labels_of,
+    names_colour,
+    shown,
+)
 
 ANSWER_IS_OBJECT_IOU = 0.9
 """An instance of the answer is taken to be an object of its class if their IoU is at least this."""
@@ -131,10 +138,11 @@ class OpenVocabularyDetection(Task):
             keep=tuple(range(len(sample.objects))),
             forbidden_labels=tuple((asked | labels).values()),
             min_recall=0.9,
+            names_colour=names_colour(sample.question),
         )
 
-    def moved(self, answer: Instances, right: float) -> Instances:
-        return tuple(Instance(label=one["label"], box=moved(one["box"], right)) for one in answer)
+    def map_boxes(self, answer: Instances, change: Callable[[Box], Box]) -> Instances:
+        return tuple(Instance(label=one["label"], box=change(one["box"])) for one in answer)
 
     def answer_text(self, sample: Sample, frame: CoordinateFrame) -> str:
         """Write ``[{"bbox_2d": [x1, y1, x2, y2], "label": "…"}, …]`` in whole model units, or

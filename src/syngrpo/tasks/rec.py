@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
-from syngrpo.boxes import CoordinateFrame, clip, iou, moved
+from syngrpo.boxes import CoordinateFrame, clip, iou
 from syngrpo.sample import Box, EncodedImage, InputError, LabelledObject, Sample
 from syngrpo.tasks.answer_reading import find_boxes, written_box
-from syngrpo.tasks.base import CORNERS, NO_COLUMNS, Mark, PromptStyle, Task, full_prompt
-from syngrpo.tasks.labels import checked_box, labels_of
+from syngrpo.tasks.base import (
+    CORNERS,
+    NO_COLUMNS,
+    Constraints,
+    Mark,
+    PromptStyle,
+    Task,
+    full_prompt,
+)
+from syngrpo.tasks.labels import checked_box, labels_of, named_things, names_colour
 
 ANSWER_IS_OBJECT_IOU = 0.9
 """An object with at least this IoU with the answer is taken to be the answer's object."""
@@ -19,12 +27,7 @@ ANSWER_IS_OBJECT_IOU = 0.9
 
 class ReferringExpression(Task):
     """Asks for the object that a phrase describes. The accuracy is the IoU of the first box in the
-    answer with the labelled one.
-
-    The constraints are the default ones: every labelled object stays, and no new instance of a
-    labelled class may appear, so that the phrase still fits exactly one object. The judges tolerate
-    no new instance and no lost object.
-    """
+    answer with the labelled one."""
 
     name = "rec"
     asks_for = "object"
@@ -68,8 +71,20 @@ class ReferringExpression(Task):
             return 0.0
         return iou(clip(prediction, sample.image.width, sample.image.height), sample.answer)
 
-    def moved(self, answer: Box, right: float) -> Box:
-        return moved(answer, right)
+    def constraints(self, sample: Sample) -> Constraints:
+        """Keep every labelled object, and allow nothing new that the phrase could fit: no instance
+        of a labelled class, and no word of the phrase that may name an object. The judges tolerate
+        no new instance and no lost object. All objects together may be seen from elsewhere: a
+        phrase such as "the left chair" compares objects with each other."""
+        return Constraints(
+            keep=tuple(range(len(sample.objects))),
+            forbidden_labels=labels_of(sample),
+            forbidden_words=named_things(sample.question),
+            names_colour=names_colour(sample.question),
+        )
+
+    def map_boxes(self, answer: Box, change: Callable[[Box], Box]) -> Box:
+        return change(answer)
 
     def answer_text(self, sample: Sample, frame: CoordinateFrame) -> str:
         """Return ``{"bbox_2d": [x1, y1, x2, y2]}`` in whole model units; the box has an area."""

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
-from syngrpo.boxes import CoordinateFrame, moved
+from syngrpo.boxes import CoordinateFrame
 from syngrpo.sample import Box, EncodedImage, InputError, LabelledObject, Sample
 from syngrpo.tasks.base import NO_COLUMNS, Mark, PromptStyle, Task, full_prompt
 from syngrpo.tasks.labels import checked_box, labels_of
@@ -64,8 +64,8 @@ class Pointing(Task):
         (x, y), (x1, y1, x2, y2) = prediction, sample.answer
         return float(x1 <= x < x2 and y1 <= y < y2)
 
-    def moved(self, answer: Box, right: float) -> Box:
-        return moved(answer, right)
+    def map_boxes(self, answer: Box, change: Callable[[Box], Box]) -> Box:
+        return change(answer)
 
     def answer_text(self, sample: Sample, frame: CoordinateFrame) -> str:
         """Write the centre of the object as ``[x, y]`` in whole model units."""

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 import numpy as np
+
+from syngrpo.boxes import Similarity
 
 
 class OutOfMemory(RuntimeError):  # noqa: N818
@@ -32,6 +34,12 @@ class GenerationRequest:
     ``image`` is uint8 (H, W, 3) RGB with the background erased to one grey, ``keep`` bool (H, W),
     true on the pixels of the kept objects, ``size`` the wanted (width, height) in pixels. The same
     ``prompt`` and ``seed`` must give the same picture.
+
+    ``view`` says where the seed image lies in this picture, and ``horizon`` at which height in
+    pixels its horizon is, for a generator that can paint a floor and walls to match; ``lit`` is
+    True if light and camera fall on the whole picture afterwards, so that it shall be painted in
+    even light. ``forbidden`` are class names of which nothing may be painted. The prompt names none
+    of them; a generator that adds things of its own choice must leave them out.
     """
 
     image: np.ndarray
@@ -39,6 +47,15 @@ class GenerationRequest:
     prompt: str
     seed: int
     size: tuple[int, int]
+    view: Similarity = field(default_factory=Similarity)
+    horizon: float | None = None
+    lit: bool = False
+    forbidden: tuple[str, ...] = ()
+
+
+class NothingKnown(ValueError):  # noqa: N818
+    """A prompt names nothing that the generator can paint. The job's picture is rejected with the
+    reason ``nothing_known``."""
 
 
 class Generator(ABC):

@@ -13,6 +13,7 @@ import numpy as np
 
 from syngrpo.boxes import box_mask, decode_mask
 from syngrpo.painting.compositing import resized_to
+from syngrpo.painting.frame import Frame
 from syngrpo.sample import Box, LabelledObject, Sample
 from syngrpo.tasks import Constraints
 
@@ -23,19 +24,22 @@ Scores = dict[str, float]
 class Candidate:
     """A painted picture and what it was made from.
 
-    ``sample`` is the parent with its labels where the picture's objects are, and ``original`` the
-    parent's decoded image, moved by the same number of pixels. ``painted`` is what the generator
-    returned, of any size; ``child`` the composite, as decoded from what will be stored; ``keep`` is
-    true on the kept pixels. ``siblings`` are perceptual hashes of the parent's other children.
+    ``sample`` is the source with its labels where the picture's objects are, and ``original`` the
+    source's decoded image on the same canvas. ``painted`` is what the generator returned, of any
+    size; ``even`` the composite before light and camera; ``child`` the finished picture, as decoded
+    from what will be stored; ``keep`` is true on the kept pixels. ``frame`` says where the source
+    lies in the picture. ``siblings`` are perceptual hashes of the parent's other children.
     """
 
     sample: Sample
     constraints: Constraints
     original: np.ndarray
     painted: np.ndarray
+    even: np.ndarray
     child: np.ndarray
     keep: np.ndarray
     description: str
+    frame: Frame
     siblings: Sequence[bytes] = ()
 
     @property

@@ -1,0 +1,235 @@
+"""The frame: from where the kept objects are seen in the new picture (outpainting).
+
+The kept part of the source picture is placed on a canvas, smaller and further to one side, as the
+description asks. All of it goes through one similarity transform: pixels, labels, masks and
+answers. So objects keep their order and their relative sizes and distances. The transform scales
+about the horizon, as a camera that moves backwards does, so that objects that stand on the floor
+still stand on it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+import numpy as np
+from PIL import Image
+
+from syngrpo.boxes import Similarity, decode_mask, encode_mask
+from syngrpo.options import option
+from syngrpo.painting.wishes import AxisName
+from syngrpo.sample import InputError, LabelledObject, Sample
+from syngrpo.tasks import Constraints, get_task
+
+EDGE = 1.0
+"""An object this close to an edge of its picture, in pixels, may be cut off by it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FrameOptions:
+    """From where new pictures are seen."""
+
+    scale: tuple[float, float] = option(
+        (1.0, 1.0),
+        "smallest and largest size of the kept objects, as a share of their size in the seed "
+        'image; "far away" asks for the first, "close up" for the second; [1, 1]: unchanged',
+        min_length=2,
+    )
+    shift: float = option(
+        0.0,
+        "share of the free space beside the kept objects by which they may move sideways, all "
+        "together; 0: they stay where they are",
+        ge=0,
+        le=1,
+    )
+    horizon: float = option(
+        0.5, "height of the horizon, as a share of the picture's height from its top", ge=0, le=1
+    )
+    canvas: Literal["same", "grown"] = option(
+        "same",
+        "same: a new picture has the size of the seed image, and kept objects are resampled to "
+        "their smaller size; grown: they keep their pixels, and the picture grows around them",
+    )
+
+    def __post_init__(self) -> None:
+        least, most = self.scale
+        if not 0 < least <= most <= 1:
+            raise InputError(
+                f"scale [{least:g}, {most:g}] leaves no place for the kept objects; give two "
+                "numbers above 0 and at most 1, the smaller first"
+            )
+
+    @property
+    def moves(self) -> bool:
+        """Whether any picture is seen from elsewhere."""
+        return self.scale != (1.0, 1.0) or self.shift > 0
+
+
+@dataclass(frozen=True)
+class Frame:
+    """Where the source picture lies on the canvas of the new one.
+
+    ``transform`` maps pixels of the source to pixels of the canvas, which is ``size`` (width,
+    height) large. ``horizon`` is the height of the horizon on the canvas, in pixels from its top.
+    """
+
+    transform: Similarity
+    size: tuple[int, int]
+    horizon: float
+
+    def lineage(self) -> dict[str, Any]:
+        """Return the frame as plain data, for the columns of a sample and for the network."""
+        it = self.transform
+        return {
+            "scale": it.scale,
+            "right": it.right,
+            "down": it.down,
+            "size": list(self.size),
+            "horizon": self.horizon,
+        }
+
+    @classmethod
+    def of(cls, lineage: Mapping[str, Any]) -> Frame:
+        """Return the frame that ``lineage`` wrote."""
+        transform = Similarity(lineage["scale"], lineage["right"], lineage["down"])
+        width, height = lineage["size"]
+        return cls(transform, (int(width), int(height)), float(lineage["horizon"]))
+
+
+def unmoved(width: int, height: int, horizon: float = 0.5) -> Frame:
+    """Return the frame of a picture that is seen as before."""
+    return Frame(Similarity(), (width, height), horizon * height)
+
+
+def choose_frame(
+    source: Sample,
+    constraints: Constraints,
+    levels: Mapping[AxisName, float],
+    options: FrameOptions,
+) -> Frame:
+    """Return the frame for these levels of the axes ``distance`` and ``place``, within bounds.
+
+    The size of the kept objects lies between ``options.scale``, on a logarithmic scale. They never
+    leave the canvas. An object that touches an edge may be cut off by it and goes on touching it;
+    with two opposite edges touched, nothing is scaled. A task may fix the view
+    (``Constraints.view``) and choose the canvas.
+    """
+    width, height = source.image.width, source.image.height
+    boxes = [source.objects[index].box for index in constraints.keep]
+    canvas = constraints.canvas or (width, height)
+    if constraints.view == "fixed" or not options.moves or not boxes:
+        if canvas == (width, height):
+            return unmoved(width, height, options.horizon)
+        options = replace(options, scale=(1.0, 1.0), shift=0.0)
+    x1, y1 = min(box[0] for box in boxes), min(box[1] for box in boxes)
+    x2, y2 = max(box[2] for box in boxes), max(box[3] for box in boxes)
+    cut = (x1 < EDGE, y1 < EDGE, x2 > width - EDGE, y2 > height - EDGE)
+    least, most = options.scale
+    scale = most * (least / most) ** levels["distance"]
+    if (cut[0] and cut[2]) or (cut[1] and cut[3]):
+        scale = 1.0
+    grown = options.canvas == "grown" and constraints.canvas is None
+    if grown:
+        canvas = (round(width / scale), round(height / scale))
+    fitted = min(canvas[0] / width, canvas[1] / height)
+    scale = 1.0 if grown else scale * min(1.0, fitted)
+    right = _across(scale, (x1, x2), (cut[0], cut[2]), (width, canvas[0]), levels["place"], options)
+    horizon = options.horizon * canvas[1]
+    down = _along(scale, (y1, y2), (cut[1], cut[3]), (height, canvas[1]), horizon, options)
+    if scale == 1:
+        right, down = round(right), round(down)
+    return Frame(Similarity(scale, right, down), canvas, horizon)
+
+
+def _across(
+    scale: float,
+    kept: tuple[float, float],
+    cut: tuple[bool, bool],
+    widths: tuple[int, int],
+    place: float,
+    options: FrameOptions,
+) -> float:
+    """Return how far to the right the scaled source begins on the canvas. ``widths`` are those of
+    the source and of the canvas."""
+    width, canvas = widths
+    if cut[0]:
+        return 0.0
+    if cut[1]:
+        return canvas - scale * width
+    natural = (canvas - scale * width) / 2
+    leftmost, rightmost = 1 - scale * kept[0], canvas - 1 - scale * kept[1]
+    wanted = leftmost + place * (rightmost - leftmost)
+    right = natural + options.shift * (wanted - natural)
+    return min(max(right, leftmost), rightmost)
+
+
+def _along(
+    scale: float,
+    kept: tuple[float, float],
+    cut: tuple[bool, bool],
+    heights: tuple[int, int],
+    horizon: float,
+    options: FrameOptions,
+) -> float:
+    """Return how far down the scaled source begins on the canvas: so that its horizon lies on that
+    of the canvas, unless objects touch the upper or lower edge."""
+    height, canvas = heights
+    if cut[0]:
+        return 0.0
+    if cut[1]:
+        return canvas - scale * height
+    down = horizon - scale * options.horizon * height
+    return min(max(down, -scale * kept[0]), canvas - scale * kept[1])
+
+
+def framed_sample(sample: Sample, frame: Frame) -> Sample:
+    """Return the sample with its objects and its answer where they lie on the canvas; its image
+    stays the same."""
+    if frame.transform == Similarity():
+        return sample
+    objects = tuple(_framed(thing, frame) for thing in sample.objects)
+    answer = get_task(sample.task).map_boxes(sample.answer, frame.transform.box)
+    return replace(sample, objects=objects, answer=answer)
+
+
+def framed_pixels(pixels: np.ndarray, frame: Frame) -> np.ndarray:
+    """Place uint8 (H, W, 3) on the canvas: uint8 (canvas H, canvas W, 3).
+
+    Around the source its edge pixels are repeated, so that a feather that reaches them blends with
+    the old background instead of black. A source that is moved by whole pixels keeps every pixel; a
+    smaller one is averaged over the area of each new pixel.
+    """
+    return _placed(pixels, frame, "edge")
+
+
+def _framed(thing: LabelledObject, frame: Frame) -> LabelledObject:
+    mask = thing.mask
+    if mask is not None:
+        cover = _placed(decode_mask(mask).astype(np.uint8) * 255, frame, "constant")
+        mask = encode_mask(cover >= 128)
+    return replace(thing, box=frame.transform.box(thing.box), mask=mask)
+
+
+def _placed(pixels: np.ndarray, frame: Frame, beyond: Literal["edge", "constant"]) -> np.ndarray:
+    """Place an array (H, W) or (H, W, 3) on the canvas. ``beyond`` says what is around it: its
+    edge pixels, or 0."""
+    height, width = pixels.shape[:2]
+    canvas_width, canvas_height = frame.size
+    if frame.transform == Similarity() and (width, height) == frame.size:
+        return pixels
+    # The part of the source plane that the canvas shows; it may reach beyond the source.
+    x1, y1, x2, y2 = frame.transform.inverse().box(
+        (0.0, 0.0, float(canvas_width), float(canvas_height))
+    )
+    left, top = max(0, math.ceil(-x1)), max(0, math.ceil(-y1))
+    right, bottom = max(0, math.ceil(x2 - width)), max(0, math.ceil(y2 - height))
+    around = [(top, bottom), (left, right), (0, 0)][: pixels.ndim]
+    plane = np.pad(pixels, around, mode=beyond)
+    if frame.transform.scale == 1:
+        column, row = left + round(x1), top + round(y1)
+        return plane[row : row + canvas_height, column : column + canvas_width]
+    shown = (x1 + left, y1 + top, min(x2 + left, plane.shape[1]), min(y2 + top, plane.shape[0]))
+    resized = Image.fromarray(plane).resize(frame.size, Image.Resampling.BOX, box=shown)
+    return np.asarray(resized)

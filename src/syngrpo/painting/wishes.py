@@ -1,0 +1,191 @@
+"""Reads what a description says about the view, the light and the camera.
+
+These wishes are carried out on the whole picture by ``frame`` and ``light``, the kept objects
+included, and are removed from the text that the generator gets. Everything else in a description is
+left to the generator.
+
+Each axis has a few levels, from 0 (the object is easiest to see) to 1 (hardest), and each level has
+phrases that ask for it. An axis that a description does not mention is drawn at random: if it meant
+"as it was", a policy could learn to say nothing.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Literal
+
+import numpy as np
+
+AxisName = Literal["distance", "place", "darkness", "haze", "glare", "cast", "blur", "grain"]
+
+_STREAM = 11
+"""Makes these random numbers independent of the generator's, which start from the same seed."""
+SPREAD = 0.1
+"""A wish is carried out at its level plus or minus at most this, drawn from the job's seed."""
+
+
+@dataclass(frozen=True)
+class Level:
+    """One level of an axis. ``phrases`` are regular expressions; the first is plain text, which
+    describers write and prompts show."""
+
+    value: float
+    phrases: tuple[str, ...]
+
+    @property
+    def name(self) -> str:
+        return self.phrases[0]
+
+
+@dataclass(frozen=True)
+class Axis:
+    """One property of the picture. ``unsaid`` is the probability that the axis is drawn at random
+    when a description does not mention it; otherwise it is at level 0.
+
+    For ``place``, 0 is the left and 1 the right. For ``cast``, 0 is no cast, 0.5 warm and 1 cold.
+    """
+
+    levels: tuple[Level, ...]
+    unsaid: float = 1.0
+
+
+_LIGHT = r"(?:\s+(?:light|lighting|room|place|surroundings|picture|scene))"
+_LAST = r"(?=\s*(?:$|[,.;:]|and\b|with\b|in\b|seen\b))"
+"""A lone adjective counts at the end of a phrase only: not the "dark" of "dark green walls"."""
+
+
+def _level(value: float, *phrases: str) -> Level:
+    return Level(value, phrases)
+
+
+# fmt: off
+AXES: Mapping[AxisName, Axis] = MappingProxyType(
+    {
+        "distance": Axis((
+            _level(0.0, "close up", "close-?up", "up close", "very near", "right in front"),
+            _level(0.5, "midway", "halfway", r"(?:a few|some) steps away", "across the room"),
+            _level(1.0, "far away", "far off", "from afar", "in the distance", "wide view",
+                   "from the doorway", "a long way off", f"distant(?:ly)?{_LAST}"),
+        )),
+        "place": Axis((
+            _level(0.0, "on the left", "to the left",
+                   r"(?:in|at) the (?:far |near )?left\b\s*\w*"),
+            _level(0.5, "in the middle", "in the cent(?:er|re)", "cent(?:er|re)d"),
+            _level(1.0, "on the right", "to the right",
+                   r"(?:in|at) the (?:far |near )?right\b\s*\w*"),
+        )),
+        "darkness": Axis((
+            _level(0.0, "brightly lit", "sunlit", "sunny", "well lit", f"bright(?:ly)?{_LIGHT}",
+                   "(?:in )?(?:full |soft |bright )?daylight", "midday sun", f"bright{_LAST}"),
+            _level(0.5, "half dark", "at dusk", "dusk", "twilight", "dimly lit", f"dim{_LIGHT}",
+                   f"dim{_LAST}", "lamplight", "evening light", "shady"),
+            _level(1.0, "almost dark", "at night", "moonlit", "moonlight", "unlit", "candlelight",
+                   "candlelit", f"(?:dark|gloomy){_LIGHT}", f"(?:dark|gloomy|night){_LAST}"),
+        )),
+        "haze": Axis((
+            _level(0.0, "in clear air", "clear air", f"clear{_LAST}"),
+            _level(0.5, "in haze", "haze", "hazy", "light mist", "misty", "mist", "dusty air"),
+            _level(1.0, "in thick fog", "(?:in )?(?:thick |dense )?fog", "foggy", "smoke"),
+        )),
+        "glare": Axis((
+            _level(0.0, "without glare", "no glare"),
+            _level(1.0, "in glaring light", "(?:dazzling )?glare", "backlit", "backlight"),
+        ), unsaid=0.2),
+        "cast": Axis((
+            _level(0.0, "in white light", "neutral light"),
+            _level(0.5, "in warm light", "warm light", "golden light", "golden hour"),
+            _level(1.0, "in cold light", "cold light", "cool light", "cold neon light"),
+        ), unsaid=0.4),
+        "blur": Axis((
+            _level(0.0, "in focus", f"sharp{_LAST}"),
+            _level(1.0, "out of focus", f"blurred{_LAST}", f"blurry{_LAST}", "unfocused"),
+        ), unsaid=0.2),
+        "grain": Axis((
+            _level(0.0, "without grain", "no grain"),
+            _level(1.0, "grainy", "film grain", "noisy picture"),
+        ), unsaid=0.2),
+    }
+)
+# fmt: on
+
+VIEW_AXES: tuple[AxisName, ...] = ("distance", "place")
+LIGHT_AXES: tuple[AxisName, ...] = ("darkness", "haze", "glare", "cast", "blur", "grain")
+
+
+@dataclass(frozen=True)
+class Wishes:
+    """What a description asks for: the level of each axis that it mentions, and the text without
+    these phrases."""
+
+    levels: Mapping[AxisName, float]
+    rest: str
+
+    def drawn(self, seed: int) -> dict[AxisName, float]:
+        """Return a level in [0, 1] of every axis: the wish, or one at random where there is none,
+        plus or minus at most SPREAD on the axes of several levels.
+
+        The same description and seed give the same levels. Every axis takes its random numbers from
+        a stream of its own, so that one wish does not change what the others become.
+        """
+        found: dict[AxisName, float] = {}
+        for number, (name, axis) in enumerate(AXES.items()):
+            rng = np.random.default_rng([_STREAM, number, seed])
+            spread, on, which = rng.uniform(-SPREAD, SPREAD), rng.random(), rng.random()
+            level = self.levels.get(name)
+            if level is None:
+                level = (
+                    axis.levels[int(which * len(axis.levels))].value if on < axis.unsaid else 0.0
+                )
+            found[name] = float(np.clip(level + spread, 0, 1)) if axis.unsaid == 1 else level
+        return found
+
+
+def read_wishes(text: str, axes: tuple[AxisName, ...] = VIEW_AXES + LIGHT_AXES) -> Wishes:
+    """Read the wishes of an English description about these axes. The first mention of an axis
+    counts; every phrase that mentions one of them is removed from the text."""
+    levels: dict[AxisName, float] = {}
+    rest = text
+    for name in axes:
+        found = sorted(
+            (match.start(), -len(match.group()), level.value)
+            for level, pattern in _PATTERNS[name]
+            for match in pattern.finditer(text)
+        )
+        if found:
+            levels[name] = found[0][2]
+        for _, pattern in _PATTERNS[name]:
+            rest = pattern.sub(" ", rest)
+    return Wishes(levels, _tidied(rest))
+
+
+def _tidied(text: str) -> str:
+    """Remove what is left around removed phrases: empty parts between commas, lone joining
+    words and superfluous white space."""
+    parts = [re.sub(r"\s+", " ", part).strip() for part in re.split(r"([,.;:])", text)]
+    kept: list[str] = []
+    for words, mark in zip(parts[::2], [*parts[1::2], ""], strict=True):
+        words = re.sub(r"^(?:and|seen|lit|in|with)$|\s+(?:and|seen|in|with)$", "", words)
+        if words:
+            kept += [words, mark]
+    return re.sub(r"\s+([,.;:])", r"\1", " ".join(kept)).strip(" ,;:")
+
+
+def _compiled(axis: Axis) -> tuple[tuple[Level, re.Pattern[str]], ...]:
+    """The levels with the pattern of all their phrases. A longer phrase is tried first, so that
+    "almost dark" is not read as "dark"."""
+    return tuple(
+        (
+            level,
+            re.compile(
+                r"\b(?:" + "|".join(sorted(level.phrases, key=len, reverse=True)) + r")(?!\w)",
+                re.IGNORECASE,
+            ),
+        )
+        for level in axis.levels
+    )
+
+
+_PATTERNS = {name: _compiled(axis) for name, axis in AXES.items()}
