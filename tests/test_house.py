@@ -2,6 +2,7 @@
 
 import importlib.util
 import re
+import tomllib
 from collections import Counter
 from html import escape
 from pathlib import Path
@@ -69,6 +70,19 @@ def test_the_name_of_a_module_occurs_once() -> None:
     names = Counter(path.stem for path in SOURCE.parent.glob("syngrpo*/**/*.py"))
     several = {name for name, count in names.items() if count > 1}
     assert several <= {"__init__", "__main__", "base"}
+
+
+def test_files_beside_the_modules_are_package_data() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    packages = ("syngrpo", "syngrpo_rooms")
+    installed = {
+        path
+        for package, patterns in project["tool"]["setuptools"]["package-data"].items()
+        for pattern in patterns
+        for path in (ROOT / "src" / package.replace(".", "/")).glob(pattern)
+    }
+    there = {path for package in packages for path in (ROOT / "src" / package).rglob("*.*")}
+    assert installed == {path for path in there if path.suffix not in (".py", ".pyc")}
 
 
 @pytest.mark.parametrize("floor", HOUSE.floors())

@@ -16,6 +16,7 @@ from syngrpo.extensions import every_registry
 from syngrpo.formats import FORMATS, Problems, ReadRequest
 from syngrpo.formats.base import WritableFormat
 from syngrpo.method import METHODS
+from syngrpo.method.response import parse_response
 from syngrpo.painting.describers import DESCRIBERS
 from syngrpo.painting.frame import unmoved
 from syngrpo.painting.generators import make_generator
@@ -76,6 +77,15 @@ def test_a_point_is_right_inside_the_object(task: Task, sample: Sample) -> None:
     assert box.box == sample.answer and mark.point == point
     there = Similarity(0.5, 5, 0)
     assert task.map_boxes(sample.answer, there.box) == (x1 / 2 + 5, y1 / 2, x2 / 2 + 5, y2 / 2)
+
+
+def test_the_task_explains_the_response_with_the_prompt_of_the_project(
+    task: Task, sample: Sample
+) -> None:
+    prompt = task.prompt(sample, "full")
+    response = parse_response(prompt[prompt.index("<think>") : prompt.index("</scene>") + 8])
+    assert response.well_formed and response.answer == "[x, y]"
+    assert sample.question in prompt and "far away" in prompt and "what else stands" in prompt
 
 
 def test_the_reward_prefers_short_responses(sample: Sample) -> None:

@@ -145,8 +145,12 @@ def test_full_prompt_teaches_the_format_and_names_what_stays() -> None:
     assert sample().question in prompt and "lamp, chair" in prompt
     example = parse_response(prompt[prompt.index("<think>") : prompt.index("</scene>") + 8])
     assert example.well_formed
-    for word in ("walls", "floor", "materials", "patterns", "colours", "light", "clutter"):
-        assert word in prompt
+    scene = prompt[prompt.index("In <scene>") :]
+    for word in (
+        *("indoors", "outdoors", "materials", "patterns", "colours", "seen", "light", "air"),
+        *("weather", "what else stands around"),
+    ):
+        assert word in scene
     assert REC.prompt(sample(), "brief") == sample().question
 
 

@@ -210,15 +210,33 @@ class Task(Protocol):
 CORNERS = "x1, y1 is the top-left and x2, y2 the bottom-right corner"
 
 _FULL = """\
-{ask} Afterwards picture {keep} in a completely different place.
+{ask} Afterwards picture {keep} in a completely different {place}.
 Reply with these three parts, one after the other, and with nothing else:
 <think>{think}</think>
 <answer>{answer}</answer>
-<scene>the new place around the {things}</scene>
-{explain} In <scene>, say in one or two sentences what the walls and the floor look like, their \
-materials, patterns and colours, where the light comes from and how strong it is, and what clutter \
-lies around. {stay}\
+<scene>the new {place} around the {things}</scene>
+{explain} In <scene>, say in one or two sentences the {place}{where}, with materials, patterns and \
+colours; how the objects are seen: close up, midway or far away, on the left, in the middle or on \
+the right; the light: brightly lit, half dark or almost dark; the air: in clear air, in haze or in \
+thick fog{weather}; what else stands around. Like {examples}. {stay}\
 """
+
+# Examples name no usual label class and no number, those of a room also no colour and no kind of
+# room: each of these can be an answer.
+_ANYWHERE = {
+    "place": "place",
+    "where": ", indoors or outdoors",
+    "weather": ", or the weather",
+    "examples": '"a quarry of yellow stone, far away on the left, half dark, in haze, boulders '
+    'stand around" or "a hall with teal walls, close up on the right, brightly lit, in clear air"',
+}
+_INDOORS = {
+    "place": "room",
+    "where": "",
+    "weather": "",
+    "examples": '"plaster walls, a slate floor, far away on the left, half dark, in haze" or '
+    '"brick walls, close up on the right, brightly lit, in clear air"',
+}
 
 
 def full_prompt(
@@ -230,13 +248,22 @@ def full_prompt(
     keep: str,
     stay: str,
     things: str = "labelled objects",
+    indoors: bool = False,
 ) -> str:
     """Return a prompt of the style "full", which explains the three parts of a response.
 
     ``ask`` is the question; ``think`` and ``answer`` describe the contents of these two parts;
     ``explain`` says how to write the answer; ``keep`` and ``things`` name the objects that keep
-    their pixels; ``stay`` says what must not be added. None of them may reveal the answer.
+    their pixels; ``stay`` says what must not be added; ``indoors`` says that the new surroundings
+    must be a room. None of them may reveal the answer.
     """
     return _FULL.format(
-        ask=ask, think=think, answer=answer, explain=explain, keep=keep, stay=stay, things=things
+        ask=ask,
+        think=think,
+        answer=answer,
+        explain=explain,
+        keep=keep,
+        stay=stay,
+        things=things,
+        **(_INDOORS if indoors else _ANYWHERE),
     )

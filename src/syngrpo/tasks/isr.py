@@ -94,8 +94,9 @@ class IndoorSceneReasoning(Task):
             explain="In <answer>, write nothing but a number or a few words.",
             keep="the objects of this picture",
             things="objects",
+            indoors=True,
             stay="Leave the objects as they are, and never bring in another object of their kinds "
-            f"or of a kind that the question speaks of.{same}",
+            f"or of a kind that the question speaks of, or anything that changes a count.{same}",
         )
 
     def read(self, answer: str) -> Answer | None:

@@ -1,80 +1,112 @@
-"""The describer ``photographs``: everyday places, what they are made of, light and weather.
+"""The describer ``photographs``: everyday places, and how they are seen and lit.
 
-The words name surroundings alone and no things, so that a painted picture does not gain objects
-that a task asks about.
+A description always says a place, what it is made of, where its light comes from and, outside, the
+weather; these words stand in ``photographs.yaml``. Each of four further axes is said in four of
+five descriptions, whatever the others say: the distance, the position in the picture, the
+brightness and the air. The painter carries these out on the whole picture (``painting.wishes``), so
+they are phrases that it knows. Now and then a description asks for something rarer, such as a
+grainy picture, or for one to four further things. Things of a labelled class are removed later
+(``painting.prompt``).
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
+import yaml
 
 from syngrpo.sample import Sample
 
-INDOOR_PLACES = (
-    *("a kitchen", "a bedroom", "a living room", "a dining room", "a bathroom", "a hallway"),
-    *("an attic", "a cellar", "a garage", "a workshop", "an office", "a library", "a classroom"),
-    *("a gym", "a museum hall", "a hotel lobby", "a restaurant", "a café", "a supermarket aisle"),
-    *("a shopping mall", "an airport hall", "a subway station", "a hospital corridor"),
-    *("a laboratory", "a warehouse", "a factory hall", "an artist's studio", "a greenhouse"),
-    *("a barn", "a church", "a theatre stage", "a wooden cabin", "an empty white studio"),
+T = TypeVar("T")
+
+WORDS = Path(__file__).with_suffix(".yaml")
+
+# Each axis is a tuple of values; a value is a tuple of phrases that mean the same.
+DISTANCES = (("close up",), ("midway",), ("far away", "in the distance"))
+POSITIONS = (("on the left",), ("in the middle",), ("on the right",))
+BRIGHTNESSES = (("brightly lit", "sunlit"), ("half dark", "at dusk"), ("almost dark", "at night"))
+AIRS = (("in clear air",), ("in haze",), ("in thick fog",))
+RARER = (
+    *(("in glaring light",), ("in warm light",), ("in cold light",)),
+    *(("out of focus",), ("grainy",)),
 )
-OUTDOOR_PLACES = (
-    *("a beach", "a rocky coast", "a harbour", "a river bank", "a lake shore", "a swamp"),
-    *("a forest", "a birch grove", "a pine wood", "a meadow", "a wheat field", "a vineyard"),
-    *("an orchard", "a flower garden", "a vegetable garden", "a lawn", "a city park"),
-    *("a mountain pass", "a snowy slope", "a canyon", "a desert", "a sand dune", "a quarry"),
-    *("a busy street", "a narrow alley", "a village square", "a courtyard", "a flat roof"),
-    *("a parking lot", "a petrol station", "a building site", "a railway yard", "a bridge"),
-    *("a sports field", "a running track", "a campsite", "a farmyard", "a market"),
-    "a playground",
-)
-WALLS = (
-    *("white painted walls", "grey concrete walls", "red brick walls", "pale blue walls"),
-    *("dark green walls", "yellow walls", "wooden panelling", "white tiles", "black tiles"),
-    *("striped wallpaper", "flowered wallpaper", "rough stone walls", "glass walls"),
-    *("corrugated metal walls", "peeling plaster"),
-)
-FLOORS = (
-    *("a wooden floor", "a dark parquet floor", "a grey tiled floor", "a chequered floor"),
-    *("a polished concrete floor", "a red carpet", "a beige carpet", "a marble floor"),
-    *("a linoleum floor", "a terracotta floor", "a rubber floor", "a worn plank floor"),
-)
-GROUNDS = (
-    *("short grass", "tall dry grass", "wet sand", "loose gravel", "bare earth", "deep mud"),
-    *("fallen leaves", "moss", "cobblestones", "cracked asphalt", "concrete slabs", "flat rock"),
-    *("fresh snow", "trampled snow", "wooden boards", "puddles on asphalt"),
-)
-LAMPLIGHT = (
-    *("bright daylight from a large window", "soft morning light", "warm evening light"),
-    *("cold neon light", "dim light", "harsh spotlights", "a single bare bulb", "candlelight"),
-    *("coloured stage light", "light through dusty air"),
-)
-DAYLIGHT = (
-    *("bright midday sun", "low evening sun", "sunrise", "golden hour", "dusk", "a moonlit night"),
-    *("street lights at night", "harsh shadows", "soft diffuse light", "backlight"),
-)
-WEATHER = (
-    *("a clear blue sky", "scattered clouds", "an overcast sky", "thick fog", "light mist"),
-    *("drizzle", "heavy rain", "after the rain", "falling snow", "a sandstorm", "storm clouds"),
-    *("autumn colours", "spring blossom", "summer heat", "hoarfrost"),
-)
+
+AXIS_SHARE = 0.8
+"""Share of the descriptions that say an axis."""
+RARER_SHARE = 0.15
+THINGS_SHARE = 0.3
+
+
+@dataclass(frozen=True)
+class PlaceKind:
+    """Places of one kind, such as woods; ``parts`` and ``things`` fit all of them.
+
+    ``parts``: lists of phrases; a description has one phrase of each.
+    ``things``: single nouns that take an s in the plural.
+    """
+
+    places: tuple[str, ...]
+    parts: tuple[tuple[str, ...], ...]
+    things: tuple[str, ...]
+
+
+@cache
+def place_kinds() -> tuple[PlaceKind, ...]:
+    """Read the kinds of places from ``photographs.yaml``."""
+    kinds = yaml.safe_load(WORDS.read_text(encoding="utf-8"))["kinds"]
+    return tuple(
+        PlaceKind(
+            places=tuple(kind.pop("places")),
+            things=tuple(kind.pop("things")),
+            parts=tuple(map(tuple, kind.values())),
+        )
+        for kind in kinds.values()
+    )
 
 
 class PhotographDescriber:
-    """Picks a place, inside or outside, and what it looks like at random: 6 to 16 words."""
+    """Writes 10 to 35 random words. All places are equally likely, and so are the values of each
+    axis."""
 
     def describe(self, sample: Sample, rng: np.random.Generator) -> str:
         """Describe surroundings that do not depend on the sample."""
-        if rng.random() < 0.5:
-            parts = [_one(INDOOR_PLACES, rng), _one(WALLS, rng), _one(FLOORS, rng)]
-            parts.append(_one(LAMPLIGHT, rng))
-        else:
-            parts = [_one(OUTDOOR_PLACES, rng), _one(GROUNDS, rng), _one(DAYLIGHT, rng)]
-            parts.append(_one(WEATHER, rng))
+        kind, place = _one([(kind, place) for kind in place_kinds() for place in kind.places], rng)
+        view = " ".join([*_perhaps(DISTANCES, rng), *_perhaps(POSITIONS, rng)])
+        parts = [
+            place,
+            *(_one(part, rng) for part in kind.parts),
+            *([view] if view else []),
+            *_perhaps(BRIGHTNESSES, rng),
+            *_perhaps(AIRS, rng),
+            *_perhaps(RARER, rng, RARER_SHARE),
+        ]
+        if rng.random() < THINGS_SHARE:
+            parts.append(_further_things(kind.things, rng))
         return ", ".join(parts)
 
 
-def _one(words: Sequence[str], rng: np.random.Generator) -> str:
-    return words[int(rng.integers(len(words)))]
+def _perhaps(
+    axis: Sequence[Sequence[str]], rng: np.random.Generator, share: float = AXIS_SHARE
+) -> list[str]:
+    """Return a phrase for a random value of the axis, or in the other cases no phrase."""
+    return [_one(_one(axis, rng), rng)] if rng.random() < share else []
+
+
+def _further_things(nouns: Sequence[str], rng: np.random.Generator) -> str:
+    """Return a phrase like "two stools and a lamp stand around": one or two of one or two nouns."""
+    chosen = rng.choice(nouns, size=int(rng.integers(1, 3)), replace=False).tolist()
+    counts = rng.integers(1, 3, size=len(chosen)).tolist()
+    things = [
+        f"two {noun}s" if count == 2 else f"{'an' if noun[0] in 'aeiou' else 'a'} {noun}"
+        for noun, count in zip(chosen, counts, strict=True)
+    ]
+    return f"{' and '.join(things)} {'stands' if counts == [1] else 'stand'} around"
+
+
+def _one(options: Sequence[T], rng: np.random.Generator) -> T:
+    return options[int(rng.integers(len(options)))]
