@@ -1,113 +1,218 @@
-"""Labelled objects that move sideways together: labels, pixels and answers stay true."""
+"""The kept part of a picture on its new canvas: labels, pixels and answers go through one
+transform."""
 
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-from experiments.rooms.truth import fault
 from service_client import RUN, jobs, lease, open_run, painted, seed_of, service
 
-from syngrpo.boxes import decode_mask, mask_box
+from syngrpo.boxes import Similarity, decode_mask, iou, mask_box
 from syngrpo.data_server.client import InlineClient
+from syngrpo.data_server.pool_jobs import SYNTHESIS
 from syngrpo.data_server.sample_wire import sample_from
 from syngrpo.data_server.synthesis_options import SynthesisSettings
-from syngrpo.painting.displacement import displacement, moved_pixels, with_labels_moved
+from syngrpo.painting.frame import (
+    Frame,
+    FrameOptions,
+    choose_frame,
+    framed_pixels,
+    framed_sample,
+    unmoved,
+)
+from syngrpo.painting.light import LightOptions
 from syngrpo.pool.jobs import JobRequest
 from syngrpo.pool.sampling import SamplingPolicy
 from syngrpo.pool.store import Pool
+from syngrpo.sample import InputError
+from syngrpo.tasks import get_task
 from syngrpo_rooms.dataset import rooms_samples
 
-SHARE = 0.3
+FAR = FrameOptions(scale=(0.4, 1.0), shift=1.0)
+LIGHT = LightOptions(brightness=0.3, haze=0.3, glare=0.4, cast=0.8, blur=0.01, grain=8)
 
 
-def shifts(sample, share=SHARE):
-    return [displacement(sample, seed, share) for seed in range(200)]
-
-
-def test_objects_move_both_ways_as_far_as_there_is_room():
-    sample = rooms_samples("train", 1, seed=3)[0]
-    left = min(thing.box[0] for thing in sample.objects)
-    right = sample.image.width - max(thing.box[2] for thing in sample.objects)
-    found = shifts(sample)
-    assert -left < min(found) < 0 < max(found) < right
-    assert max(map(abs, found)) <= SHARE * sample.image.width
-    assert found == shifts(sample)
-    assert set(shifts(sample, share=0)) == {0}
-    assert max(map(abs, shifts(sample, share=0.02))) <= 2
-
-
-def test_what_touches_an_edge_stays():
-    sample = rooms_samples("train", 1, seed=3)[0]
-    for edge in ((0.0, 40.0, 30.0, 60.0), (100.0, 40.0, 128.0, 60.0)):
-        cut = replace(sample.objects[0], box=edge, mask=None)
-        assert set(shifts(replace(sample, objects=(cut, *sample.objects[1:])))) == {0}
-    assert set(shifts(replace(sample, objects=()))) == {0}
-
-
-@pytest.mark.parametrize("right", [-7, 0, 7])
-def test_masks_boxes_and_pixels_move_alike(right):
-    sample = rooms_samples("train", 1, seed=3)[0]
-    there = with_labels_moved(sample, right)
-    pixels = sample.image.decode()
-    after = moved_pixels(pixels, right)
-    edge = pixels[:, [0]] if right >= 0 else pixels[:, [-1]]
-    came_in = after[:, :right] if right >= 0 else after[:, right:]
-    assert (came_in == edge).all()
-    for before, thing in zip(sample.objects, there.objects, strict=True):
-        mask = decode_mask(thing.mask)
-        assert mask_box(mask) == thing.box == mask_box(np.roll(decode_mask(before.mask), right, 1))
-        assert (after[mask] == pixels[decode_mask(before.mask)]).all()
+def frame_of(sample, options, distance=0.5, place=0.5, **changed):
+    constraints = replace(get_task(sample.task).constraints(sample), **changed)
+    return choose_frame(sample, constraints, {"distance": distance, "place": place}, options)
 
 
 @pytest.mark.parametrize("task", ["rec", "ovd", "isr"])
-def test_painted_samples_carry_the_moved_labels(tmp_path: Path, task):
-    """The answer is still the objects', whose own pixels lie under the moved masks."""
+def test_the_inverse_transform_gives_the_labels_back(task):
+    for sample in rooms_samples("train", 20, seed=3, task=task):
+        for distance in (0.0, 0.3, 1.0):
+            frame = frame_of(sample, FAR, distance, place=0.8)
+            there = framed_sample(sample, frame)
+            back = frame.transform.inverse()
+            for before, thing in zip(sample.objects, there.objects, strict=True):
+                assert back.box(thing.box) == pytest.approx(before.box, abs=1e-9)
+                x1, y1, x2, y2 = thing.box
+                assert 0 <= x1 < x2 <= frame.size[0] and 0 <= y1 < y2 <= frame.size[1]
+                assert iou(mask_box(decode_mask(thing.mask)), thing.box) > 0.7
+            answer = get_task(task).map_boxes(there.answer, back.box)
+            if task == "rec":
+                assert answer == pytest.approx(sample.answer, abs=1e-9)
+            elif task == "ovd":
+                for one, two in zip(answer, sample.answer, strict=True):
+                    assert one["box"] == pytest.approx(two["box"], abs=1e-9)
+            else:
+                assert answer == sample.answer
+
+
+def test_far_away_is_small_and_places_are_reached():
+    sample = rooms_samples("train", 1, seed=3)[0]
+    near, far = frame_of(sample, FAR, 0.0), frame_of(sample, FAR, 1.0)
+    assert near.transform.scale == 1 and far.transform.scale == pytest.approx(0.4)
+    left = frame_of(sample, FAR, 1.0, place=0.0).transform
+    right = frame_of(sample, FAR, 1.0, place=1.0).transform
+    boxes = [thing.box for thing in sample.objects]
+    assert min(left.box(box)[0] for box in boxes) == pytest.approx(1)
+    assert max(right.box(box)[2] for box in boxes) == pytest.approx(127)
+
+
+def test_the_horizon_stays_where_it_is():
+    sample = rooms_samples("train", 1, seed=3)[0]
+    frame = frame_of(sample, replace(FAR, horizon=0.57), 1.0)
+    assert frame.transform.box((0, 0.57 * 128, 1, 1))[1] == pytest.approx(frame.horizon)
+
+
+def test_what_may_be_cut_off_by_an_edge_goes_on_touching_it():
+    sample = rooms_samples("train", 1, seed=3)[0]
+    inside = replace(sample.objects[0], box=(40.0, 40.0, 60.0, 60.0), mask=None)
+    cases = {
+        (0.0, 40.0, 30.0, 60.0): lambda box, scale: box[0] == 0,
+        (100.0, 40.0, 128.0, 60.0): lambda box, scale: box[2] == pytest.approx(128),
+        (50.0, 90.0, 80.0, 128.0): lambda box, scale: box[3] == pytest.approx(128),
+        (50.0, 0.0, 80.0, 30.0): lambda box, scale: box[1] == 0,
+        (0.0, 40.0, 128.0, 60.0): lambda box, scale: scale == 1,
+    }
+    for box, holds in cases.items():
+        cut = replace(sample, objects=(replace(inside, box=box), inside), answer=box)
+        for place in (0.0, 1.0):
+            frame = frame_of(cut, FAR, 1.0, place)
+            assert holds(frame.transform.box(box), frame.transform.scale), box
+
+
+def test_moved_without_scaling_every_pixel_stays_exact():
+    sample = rooms_samples("train", 1, seed=3)[0]
+    frame = frame_of(sample, FrameOptions(shift=1.0), place=1.0)
+    right = int(frame.transform.right)
+    assert frame.transform == Similarity(1.0, right, 0) and right > 0
+    before, after = sample.image.decode(), framed_pixels(sample.image.decode(), frame)
+    there = framed_sample(sample, frame)
+    for old, new in zip(sample.objects, there.objects, strict=True):
+        assert (after[decode_mask(new.mask)] == before[decode_mask(old.mask)]).all()
+    assert (after[:, :right] == before[:, [0]]).all()
+
+
+def test_scaled_pixels_are_means_over_areas():
+    rng = np.random.default_rng(0)
+    pixels = rng.integers(0, 256, (64, 96, 3), dtype=np.uint8)
+    half = framed_pixels(pixels, Frame(Similarity(0.5, 0, 0), (96, 64), 32))
+    expected = pixels.reshape(32, 2, 48, 2, 3).mean(axis=(1, 3))
+    assert np.abs(half[:32, :48].astype(float) - expected).max() <= 1
+    moved = framed_pixels(pixels, Frame(Similarity(0.5, 24, 16), (96, 64), 32))
+    assert (moved[16:48, 24:72] == half[:32, :48]).all()
+    assert np.abs(moved[16:48, 0].astype(int) - moved[16:48, 23]).max() == 0  # the edge, repeated
+
+
+def test_a_grown_canvas_keeps_the_pixels():
+    sample = rooms_samples("train", 1, seed=3)[0]
+    frame = frame_of(sample, replace(FAR, canvas="grown"), 1.0, place=0.2)
+    assert frame.size == (320, 320) and frame.transform.scale == 1
+    after, there = framed_pixels(sample.image.decode(), frame), framed_sample(sample, frame)
+    assert after.shape == (320, 320, 3)
+    for old, new in zip(sample.objects, there.objects, strict=True):
+        kept = sample.image.decode()[decode_mask(old.mask)]
+        assert (after[decode_mask(new.mask)] == kept).all()
+
+
+def test_a_task_may_fix_the_view_and_choose_the_canvas():
+    sample = rooms_samples("train", 1, seed=3)[0]
+    assert frame_of(sample, FAR, 1.0, view="fixed") == unmoved(128, 128)
+    wide = frame_of(sample, FAR, 0.0, canvas=(256, 96))
+    assert wide.size == (256, 96) and wide.transform.scale == pytest.approx(0.75)
+    assert framed_pixels(sample.image.decode(), wide).shape == (96, 256, 3)
+    for thing in framed_sample(sample, wide).objects:
+        assert decode_mask(thing.mask).shape == (96, 256)
+
+
+@pytest.mark.parametrize("question", ["which half of the picture?", "how far is the chair?"])
+def test_questions_about_the_view_fix_it(question):
+    sample = rooms_samples("train", 1, task="isr")[0]
+    assert get_task("isr").constraints(sample).view == "free"
+    assert get_task("isr").constraints(replace(sample, question=question)).view == "fixed"
+
+
+@pytest.mark.parametrize("scale", [(0.9, 0.4), (0.0, 1.0), (0.5, 1.5)])
+def test_bounds_that_leave_no_place_are_told(scale):
+    with pytest.raises(InputError, match="leaves no place"):
+        FrameOptions(scale=scale)
+
+
+@pytest.mark.parametrize("task", ["rec", "ovd", "isr"])
+def test_painted_samples_carry_the_labels_of_their_frame(tmp_path: Path, task):
+    """A child of a child is painted from the seed: its frame and light are its own alone."""
     samples = rooms_samples("train", 6, seed=5, task=task)
-    settings = SynthesisSettings(directory=tmp_path, displacement=SHARE, generator="rooms")
+    settings = SynthesisSettings(directory=tmp_path, frame=FAR, light=LIGHT, generator="rooms")
     pool = Pool.open(tmp_path)
     pool.add_seeds(samples)
     pool.close()
-    client = InlineClient(settings, SamplingPolicy())
+    client = InlineClient(settings, SamplingPolicy(max_depth=3))
     parents = {sample.id: sample for sample in samples}
-    client.submit(
-        [
-            JobRequest(sample.id, "a green brick wall, stone floor", seed, client.fingerprint)
-            for seed, sample in enumerate(samples)
-        ]
-    )
-    children = [client.get(one.sample_id) for one in client.outcomes() if one.sample_id]
+
+    def paint(descriptions):
+        client.submit(
+            [
+                JobRequest(parent.id, text, seed, client.fingerprint)
+                for seed, (parent, text) in enumerate(descriptions)
+            ]
+        )
+        ended = client.outcomes()
+        return [client.get(one.sample_id) for one in ended if one.sample_id]
+
+    walls = "a green brick wall, stone floor, midway, half dark, in clear air"
+    children = paint([(sample, walls) for sample in samples])
     assert len(children) >= 4
-    moves = []
-    for child in children:
-        parent = parents[child.parent]
-        (right,) = {
-            thing.box[0] - before.box[0]
-            for thing, before in zip(child.objects, parent.objects, strict=True)
-        }
-        moves.append(right)
-        assert child.answer == with_labels_moved(parent, int(right)).answer
-        assert fault(child) is None  # by the renderer, which knows nothing of displacement
-        for thing, before in zip(child.objects, parent.objects, strict=True):
-            mask, origin = decode_mask(thing.mask), decode_mask(before.mask)
-            assert (child.image.decode()[mask] == parent.image.decode()[origin]).all()
-    assert len(set(moves)) > 2
+    below = paint([(child, "red tiled walls, wood floor, close up") for child in children])
+    assert below
+    for child in children + below:
+        seed = parents.get(child.parent)
+        seed = seed or parents[next(one.parent for one in children if one.id == child.parent)]
+        frame = Frame.of(child.columns[SYNTHESIS]["frame"])
+        assert child.answer == framed_sample(seed, frame).answer
+        assert child.objects == framed_sample(seed, frame).objects
+        assert (child.image.width, child.image.height) == frame.size
+        assert child.question == seed.question
+    assert all(
+        0.5 < Frame.of(c.columns[SYNTHESIS]["frame"]).transform.scale < 0.8 for c in children
+    )
+    assert all(Frame.of(c.columns[SYNTHESIS]["frame"]).transform.scale > 0.8 for c in below)
+    light = children[0].columns[SYNTHESIS]["light"]
+    assert 0.4 < light["brightness"] < 0.7 and light["haze"] < 0.05
 
 
-def test_labels_go_where_the_worker_says_it_moved_the_objects(tmp_path: Path):
-    """Also when the run has been opened anew, with another displacement, while it painted."""
+def test_labels_go_where_the_worker_says_it_placed_the_objects(tmp_path: Path):
+    """Also when the run has been opened anew, with other bounds, while it painted."""
     with service(tmp_path) as client:
-        open_run(client, canvas={"displacement": SHARE})
+        open_run(client, painting={"frame": {"shift": 0.5}})
         client.post(f"{RUN}/jobs", json=jobs(1))
         (leased,) = lease(client)
-        client.put(RUN, json={"canvas": {"displacement": 0.0}})
+        client.put(RUN, json={"painting": {"frame": {"shift": 0.0}}})
         parent = seed_of(leased)
         result = painted(leased, parent.image.read())
-        for right, accepted in ((parent.image.width, 422), (3, 200)):
-            result["painted"]["right"] = right
+        width, height = parent.image.width, parent.image.height
+        frames = {
+            "moved out": (Frame(Similarity(1.0, width, 0), (width, height), 1.0), 422),
+            "another size": (Frame(Similarity(1.0, 3, 0), (width, height + 1), 1.0), 422),
+            "fitting": (Frame(Similarity(1.0, 3, 0), (width, height), 1.0), 200),
+        }
+        for name, (frame, status) in frames.items():
+            result["painted"]["frame"] = frame.lineage()
             answer = client.post("/v1/complete", json={"worker": "w", "results": [result]})
-            assert answer.status_code == accepted, answer.text
+            assert answer.status_code == status, (name, answer.text)
         (ended,) = client.get(f"{RUN}/outcomes").json()["jobs"]
     child = sample_from(ended["sample"], parent.image)
-    assert child.answer == with_labels_moved(parent, 3).answer
-    assert child.objects == with_labels_moved(parent, 3).objects
+    assert child.answer == framed_sample(parent, frames["fitting"][0]).answer
+    assert child.objects == framed_sample(parent, frames["fitting"][0]).objects

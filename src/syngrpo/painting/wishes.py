@@ -161,13 +161,18 @@ def read_wishes(text: str, axes: tuple[AxisName, ...] = VIEW_AXES + LIGHT_AXES) 
     return Wishes(levels, _tidied(rest))
 
 
+_LEFT_OVER = re.compile(
+    r"^(?:and|of)\s+|^(?:and|seen|lit|in|with)$|\s+(?:and|seen|in|with)$", re.IGNORECASE
+)
+
+
 def _tidied(text: str) -> str:
     """Remove what is left around removed phrases: empty parts between commas, lone joining
     words and superfluous white space."""
     parts = [re.sub(r"\s+", " ", part).strip() for part in re.split(r"([,.;:])", text)]
     kept: list[str] = []
     for words, mark in zip(parts[::2], [*parts[1::2], ""], strict=True):
-        words = re.sub(r"^(?:and|seen|lit|in|with)$|\s+(?:and|seen|in|with)$", "", words)
+        words = _LEFT_OVER.sub("", words)
         if words:
             kept += [words, mark]
     return re.sub(r"\s+([,.;:])", r"\1", " ".join(kept)).strip(" ,;:")
