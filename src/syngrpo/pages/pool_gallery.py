@@ -11,7 +11,10 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+from syngrpo.data_server.pool_jobs import SYNTHESIS
 from syngrpo.pages.labelled_picture import Picture, sample_picture, words_beside_picture
+from syngrpo.painting.frame import Frame
+from syngrpo.painting.light import Light
 from syngrpo.pool.database import FILE_NAME
 from syngrpo.pool.store import Pool
 from syngrpo.sample import Sample
@@ -39,6 +42,19 @@ class Member:
     def answer(self) -> str:
         """The answer in words if the picture does not show it, otherwise ""."""
         return words_beside_picture(self.sample)
+
+    @property
+    def view(self) -> str:
+        """How the picture is seen and lit, such as "size 0.64 · brightness 0.30"; "" for a seed and
+        for a picture that is seen and lit as its seed."""
+        made = self.sample.columns.get(SYNTHESIS, {})
+        if "frame" not in made:
+            return ""
+        frame, light = Frame.of(made["frame"]), Light.of(made["light"]).lineage()
+        shown = {"size": frame.transform.scale}
+        shown |= {name: value for name, value in light.items() if value}
+        parts = [f"{name} {value:.2f}" for name, value in shown.items() if value != 1]
+        return " · ".join(parts)
 
 
 @dataclass(frozen=True)

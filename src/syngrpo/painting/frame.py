@@ -79,6 +79,11 @@ class Frame:
     size: tuple[int, int]
     horizon: float
 
+    def shrinks(self, width: int, height: int) -> bool:
+        """Return whether the objects of a source of this size take a smaller share of the new
+        picture."""
+        return self.transform.scale**2 * width * height < self.size[0] * self.size[1]
+
     def lineage(self) -> dict[str, Any]:
         """Return the frame as plain data, for the columns of a sample and for the network."""
         it = self.transform

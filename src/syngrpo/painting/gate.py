@@ -129,26 +129,25 @@ class Gate:
         """Check the pixels, then whether each label still fits its object and can be seen, then ask
         the judges.
 
-        The result's reason is one of, in this order: those of ``check``, ``label_cropped``,
-        ``too_small``, ``unseen``, those of the judges.
+        The result's reason is one of, in this order: those of ``check``, ``too_small``,
+        ``label_cropped``, ``unseen``, those of the judges.
         """
         boxes = [thing.box for thing in candidate.objects]
         pictures = (candidate.original, candidate.even, candidate.keep)
         result = self.check(*pictures, candidate.siblings, boxes, candidate.child)
         if not result.admitted:
             return result
-        scores = result.scores | {"object_fit": _object_fit(candidate)}
-        if scores["object_fit"] < self.thresholds.min_object_fit:
-            return GateResult("label_cropped", scores)
-        scores |= {
-            "object_side": _smallest_side(candidate, self.thresholds.model_pixels),
-            "visibility": _visibility(candidate),
-        }
-        shrunk = candidate.frame.transform.scale < 1
-        if shrunk and scores["object_side"] < self.thresholds.min_object_side:
+        limits, scores = self.thresholds, dict(result.scores)
+        scores["object_side"] = _smallest_side(candidate, limits.model_pixels)
+        image = candidate.sample.image
+        shrunk = candidate.frame.shrinks(image.width, image.height)
+        if shrunk and scores["object_side"] < limits.min_object_side:
             return GateResult("too_small", scores)
-        changed = candidate.child is not candidate.even
-        if changed and scores["visibility"] < self.thresholds.min_visibility:
+        scores["object_fit"] = _object_fit(candidate)
+        if scores["object_fit"] < limits.min_object_fit:
+            return GateResult("label_cropped", scores)
+        scores["visibility"] = _visibility(candidate)
+        if candidate.child is not candidate.even and scores["visibility"] < limits.min_visibility:
             return GateResult("unseen", scores)
         reason, more = self.judges.inspect(candidate)
         return GateResult(reason, scores | more, result.hash if reason is None else b"")

@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -139,7 +139,7 @@ class _Run:
         if self.processes.is_main:
             last = latest(self.run.checkpoints)
             self._prepare_directory(last)
-        with self._client() as client:
+        with self._client(policy) as client:
             tasks = {sample.task for sample in self.seeds}
             trainer = Trainer(self.options, policy, self.processes, client, tasks)
             trainer.learner.directory = self.run.path
@@ -211,7 +211,7 @@ class _Run:
         return policy
 
     @contextmanager
-    def _client(self) -> Iterator[DataClient | None]:
+    def _client(self, policy: Policy) -> Iterator[DataClient | None]:
         """Yield the client for the pool and the data server, None outside of the main process.
 
         Adds the seeds to the pool first. Local workers run until the block is left.
@@ -222,7 +222,7 @@ class _Run:
         with closing(Pool.open(self.run.path)) as pool:
             pool.add_seeds(self.seeds)
         synthesis, trainer = self.options.synthesis, self.options.trainer
-        settings = self._synthesis_settings()
+        settings = self._synthesis_settings(policy)
         sampling = self._method().sampling(self.options.pool)
         with ExitStack() as stack:
             client: DataClient
@@ -244,12 +244,16 @@ class _Run:
             stack.callback(client.close)
             yield client
 
-    def _synthesis_settings(self) -> SynthesisSettings:
-        """Return the section ``synthesis``, with the pool and the user's tasks for the workers."""
+    def _synthesis_settings(self, policy: Policy) -> SynthesisSettings:
+        """Return the section ``synthesis``, with the pool and the user's tasks for the workers, and
+        with the size to which the policy shrinks pictures for the gate."""
         synthesis = self.options.synthesis
         sources = [*self.options.data.train, *self.options.evaluation.sets.values()]
         own = {source.task for source in sources if source.task and ":" in source.task}
         given = {field.name: getattr(synthesis, field.name) for field in fields(synthesis)}
+        if synthesis.gate.model_pixels is None:
+            seen = policy.family.most_pixels(policy.processor.image_processor)
+            given["gate"] = replace(synthesis.gate, model_pixels=seen)
         return SynthesisSettings(directory=self.run.path, tasks=tuple(sorted(own)), **given)
 
     def _method(self) -> Method:

@@ -65,6 +65,9 @@ class Qwen(SplitFamily):
     def limit_pixels(self, image_processor: Any, max_pixels: int) -> None:
         image_processor.size["longest_edge"] = max_pixels
 
+    def most_pixels(self, image_processor: Any) -> int:
+        return int(image_processor.size["longest_edge"])
+
     def read(self, processor: Any, config: Any, sample: Sample, chat: str) -> Encoded:
         images = processor.image_processor
         _image_tokens(images, sample)

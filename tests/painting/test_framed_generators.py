@@ -1,0 +1,100 @@
+"""The real generators paint on the canvas that the frame chose: tiny diffusers pipelines, and a
+server with the image edit API."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import pytest
+from image_edit_server import ImageEditServer
+
+from syngrpo.boxes import decode_mask
+from syngrpo.painting.frame import FrameOptions, framed_pixels, framed_sample
+from syngrpo.painting.gate import Gate, GateThresholds
+from syngrpo.painting.generators.base import Generator
+from syngrpo.painting.generators.http_generator import HttpGenerator
+from syngrpo.painting.light import LightOptions
+from syngrpo.painting.painter import synthesize
+from syngrpo.painting.painting_request import Painted, PaintingOptions, PaintingRequest
+from syngrpo.pool.jobs import Job, Rejected
+from syngrpo.sample import Sample
+from syngrpo.tasks import get_task
+from syngrpo_rooms.dataset import rooms_samples
+
+SAMPLE = rooms_samples("train", 1, seed=3)[0]
+DARK_HALL = "a stone hall with red walls, midway, on the left, half dark, in haze"
+FRAMES = {
+    "same": FrameOptions(scale=(0.4, 1.0), shift=1.0),
+    "grown": FrameOptions(scale=(0.4, 1.0), shift=1.0, canvas="grown"),
+}
+LIGHT = LightOptions(brightness=0.3, haze=0.4)
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[ImageEditServer]:
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1,localhost")
+    running = ImageEditServer()
+    yield running
+    running.stop()
+
+
+def paint(
+    generator: Generator, options: PaintingOptions, text: str = DARK_HALL, sample: Sample = SAMPLE
+) -> Painted | Rejected:
+    constraints = get_task(sample.task).constraints(sample)
+    job = Job("a" * 64, sample.id, text, 5, generator.fingerprint, 1)
+    gate = GateThresholds(min_change=0, min_distance=0)
+    request = PaintingRequest(job, sample, constraints, (), gate, options)
+    return synthesize(request, generator, Gate(gate))
+
+
+@pytest.mark.parametrize("canvas", FRAMES)
+@pytest.mark.parametrize("preset", ["sdxl-inpaint", "flux2-klein"])
+def test_a_pipeline_of_diffusers(tmp_path, preset: str, canvas: str) -> None:
+    pytest.importorskip("diffusers", reason='needs pip install "syngrpo[diffusers]"')
+    from tiny_diffusers import TinyModels
+
+    generator = TinyModels(tmp_path).generator(preset)
+    check(paint(generator, PaintingOptions(frame=FRAMES[canvas])), canvas)
+
+
+@pytest.mark.parametrize("canvas", FRAMES)
+def test_a_server_with_the_image_edit_api(server: ImageEditServer, canvas: str) -> None:
+    generator = HttpGenerator(url=server.url)
+    result = paint(generator, PaintingOptions(frame=FRAMES[canvas], light=LIGHT))
+    assert isinstance(result, Painted)
+    assert result.prompt.startswith("a stone hall with red walls. Keep unchanged")
+    assert result.light.brightness < 0.7 and result.light.haze > 0.1
+    check(paint(generator, PaintingOptions(frame=FRAMES[canvas])), canvas)
+
+
+def check(result: Painted | Rejected, canvas: str) -> None:
+    """Kept pixels are those of the source, exactly or exactly resampled, where the frame says."""
+    assert isinstance(result, Painted), result
+    picture = result.image.decode()
+    original = framed_pixels(SAMPLE.image.decode(), result.frame)
+    assert picture.shape == original.shape
+    if canvas == "grown":
+        assert result.frame.transform.scale == 1 and result.frame.size[0] > 150
+    else:
+        assert 0.5 < result.frame.transform.scale < 0.8 and result.frame.size == (128, 128)
+    for thing in framed_sample(SAMPLE, result.frame).objects:
+        kept = decode_mask(thing.mask)
+        assert kept.any() and (picture[kept] == original[kept]).all()
+    assert result.scores["kept_difference"] == 0
+
+
+@pytest.mark.parametrize(
+    ("options", "text", "reason"),
+    [
+        (PaintingOptions(frame=FrameOptions(scale=(0.05, 1.0))), "a hall, far away", "too_small"),
+        (PaintingOptions(light=LightOptions(brightness=0.01)), "a hall, almost dark", "unseen"),
+    ],
+)
+def test_what_cannot_be_seen_is_refused_by_name(
+    server: ImageEditServer, options: PaintingOptions, text: str, reason: str
+) -> None:
+    generator = HttpGenerator(url=server.url)
+    result = paint(generator, options, text)
+    assert isinstance(result, Rejected) and result.reason == reason
+    small = replace(options, frame=FrameOptions(), light=LightOptions())
+    assert isinstance(paint(generator, small, text), Painted)
