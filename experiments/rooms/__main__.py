@@ -173,8 +173,8 @@ def dependence(
     """Measure what response diversity depends on, for the report.
 
     In the runs whose directories are in runs/: on time, family, and the words of the description.
-    With the starter, in scenes rendered again: on the surroundings. Takes one or two minutes for
-    each task.
+    With the starter: on the words, in children that are painted for this alone, and whether D
+    repeats; on the surroundings, in scenes rendered again. Takes a few minutes for each task.
     """
     from experiments.rooms.dependence import measure_dependence
 
@@ -182,6 +182,12 @@ def dependence(
     for name, one in content["runs"].items():
         shares = ", ".join(f"{what} {one[what]:.3f}" for what in ("time", "family", "words"))
         print(f"{name}: {shares} of the variance of D")
+    for task, one in content["words"].items():
+        print(
+            f"{task}: words tell {one['words']:.3f} of the variance of D and "
+            f"{one['words_accuracy']:.3f} of that of the accuracy; reliability of D "
+            f"{one['reliability']:.2f}; {one['children']} children, rejected: {one['rejected']}"
+        )
 
 
 @app.command()

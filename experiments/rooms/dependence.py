@@ -1,8 +1,9 @@
 """Measures what response diversity D depends on: time, family, words, and surroundings.
 
 The diversity reward can teach a policy to describe other rooms only as far as D can be predicted
-from the description. It is measured in two ways: on the samples that the runs painted, and on
-scenes rendered again in other surroundings, where the light also falls on the things.
+from the description. It is measured in three ways: on the samples that the runs painted; on
+children that are painted for this alone (``words``); and on scenes rendered again in other
+surroundings.
 """
 
 from __future__ import annotations
@@ -18,9 +19,11 @@ import numpy as np
 from experiments.rooms.finding import DEPENDENCE, write_finding
 from experiments.rooms.matrix import Cell, Folders, Matrix
 from experiments.rooms.sheet import synthetic_ids
+from experiments.rooms.words import measure_words
 from syngrpo.evaluation.answering import evaluate
 from syngrpo.pages.pool_gallery import open_pool
 from syngrpo.policy.loading import load_policy
+from syngrpo.policy.model import Policy
 from syngrpo.sample import EncodedImage, Sample
 from syngrpo_rooms.dataset import rooms_samples, rooms_scene
 from syngrpo_rooms.room_renderer import render
@@ -59,8 +62,14 @@ def measure_dependence(matrix: Matrix, folders: Folders) -> dict[str, Any]:
         for seed in matrix.settings.seeds
         if (visits := first_visits(folders.run(cell := Cell(task, method, seed)))) is not None
     }
-    rendered = {task: _by_surroundings(matrix, task) for task in matrix.settings.tasks}
-    return write_finding(folders, DEPENDENCE, {"runs": runs, "surroundings": rendered})
+    starter = load_policy(STARTER_DIR, device="cpu", dtype="float32")
+    tasks = matrix.settings.tasks
+    found = {
+        "runs": runs,
+        "words": {task: measure_words(matrix, starter, task) for task in tasks},
+        "surroundings": {task: _by_surroundings(matrix, starter, task) for task in tasks},
+    }
+    return write_finding(folders, DEPENDENCE, found)
 
 
 def first_visits(run: Path) -> FirstVisits | None:
@@ -133,10 +142,9 @@ def _told_by_words(descriptions: Sequence[str], values: np.ndarray) -> list[np.n
     return told
 
 
-def _by_surroundings(matrix: Matrix, task: str) -> dict[str, Any]:
+def _by_surroundings(matrix: Matrix, policy: Policy, task: str) -> dict[str, Any]:
     """Return D and the sampled accuracy of the starter on the same scenes in other surroundings."""
     options = matrix.options(Cell(task, "grpo", matrix.settings.seeds[0]))
-    policy = load_policy(STARTER_DIR, device="cpu", dtype=options.model.dtype)
     found = {}
     for name, change in CHANGES.items():
         measured = evaluate(

@@ -241,6 +241,14 @@ def _dependence(found: Mapping[str, Any] | None) -> Iterator[str]:
         "nothing).\n"
     )
     yield dependence_table(found["runs"])
+    if "words" in found:
+        yield (
+            "Children of other seed images, painted from random descriptions and answered by the "
+            "starter. Reliability: the correlation of D of eight responses with D of eight others. "
+            "Words: the share of the variance that the words of a description tell, on families "
+            "that the regression has not seen (`words.py`):\n"
+        )
+        yield words_table(found["words"])
     yield (
         "The starter's D and sampled accuracy on the same plain scenes rendered anew in other "
         "surroundings, so that the light falls on the things, too (95 % interval):\n"

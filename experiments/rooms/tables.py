@@ -188,6 +188,23 @@ def dependence_table(runs: Mapping[str, Mapping[str, float]]) -> str:
     return table(["run", "samples", "time", "family", "words"], rows)
 
 
+def words_table(tasks: Mapping[str, Mapping[str, Any]]) -> str:
+    """Return what the words of a description decide, by task."""
+    rows = []
+    for task, one in tasks.items():
+        refused = ", ".join(f"{reason} {number}" for reason, number in one["rejected"].items())
+        numbers = (one["diversity"], 100 * one["accuracy"], one["reliability"])
+        rows.append(
+            [
+                *(task, f"{one['children']}", refused or NOTHING),
+                *(f"{numbers[0]:.3f}", f"{numbers[1]:.1f}", f"{numbers[2]:.2f}"),
+                *(f"{one['words']:+.3f}", f"{one['words_accuracy']:+.3f}"),
+            ]
+        )
+    heads = ["task", "children", "rejected", "D", "accuracy, %", "reliability of D"]
+    return table([*heads, "words: D", "words: accuracy"], rows)
+
+
 def surroundings_table(tasks: Mapping[str, Mapping[str, Mapping[str, Sequence[float]]]]) -> str:
     """Return D and the sampled accuracy in per cent, by surroundings."""
     names = dict.fromkeys(name for found in tasks.values() for name in found)
