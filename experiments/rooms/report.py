@@ -20,6 +20,7 @@ from experiments.rooms.tables import (
     dependence_table,
     format_table,
     images_table,
+    reliability_table,
     set_metrics_table,
     surroundings_table,
     table,
@@ -248,7 +249,7 @@ def _dependence(found: Mapping[str, Any] | None) -> Iterator[str]:
             "Words: the share of the variance that the words of a description tell, on families "
             "that the regression has not seen (`words.py`):\n"
         )
-        yield words_table(found["words"])
+        yield reliability_table(found["words"])
     yield (
         "The starter's D and sampled accuracy on the same plain scenes rendered anew in other "
         "surroundings, so that the light falls on the things, too (95 % interval):\n"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from statistics import mean, median
+from typing import Any
 
 from experiments.rooms.claims import BASE, Claim
 from experiments.rooms.compare import Finished, drift, late_mean, mean_of
@@ -188,7 +189,7 @@ def dependence_table(runs: Mapping[str, Mapping[str, float]]) -> str:
     return table(["run", "samples", "time", "family", "words"], rows)
 
 
-def words_table(tasks: Mapping[str, Mapping[str, Any]]) -> str:
+def reliability_table(tasks: Mapping[str, Mapping[str, Any]]) -> str:
     """Return what the words of a description decide, by task."""
     rows = []
     for task, one in tasks.items():
