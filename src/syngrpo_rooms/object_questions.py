@@ -29,7 +29,7 @@ MARGIN = 0.08
 the picture's width. For above and below it is a share of the height."""
 CLEAR_FAIL = 0.04
 """A thing is clearly not left of another if its centre is at least this far on the other side, as a
-share like ``MARGIN``. Between the two values the relation is in doubt."""
+share like ``MARGIN``. In between the relation is in doubt."""
 NEAR, NOT_NEAR = 0.12, 0.25
 """Two things are near each other if the gap between their boxes is at most the first value, and
 clearly not near if it is at least the second. Both are shares of the picture's shorter side."""
