@@ -1,4 +1,8 @@
-"""``python -m experiments.rooms``: run the experiment, show how far it is, write the report."""
+"""The commands ``python -m experiments.rooms``.
+
+They run the experiment, show how much of it is done, write the report, and make the further
+measurements.
+"""
 
 from __future__ import annotations
 
@@ -19,11 +23,12 @@ USAGE_ERROR, INTERRUPTED = 2, 130
 
 app = typer.Typer(
     help="The experiment: three tasks, seven methods, several seeds on the rooms world.\n\n"
-    "run trains and measures every cell, report writes RESULTS.md from what is finished. A cell is "
-    "a task, a method and a training seed; finished it leaves results/TASK-METHOD-SEED.json, which "
-    "holds all that the report needs, so runs/ can be thrown away and several machines can each "
-    "add cells. What may be tuned is in settings.py; tune with --split dev, which measures on "
-    "surroundings of their own and writes to dev/.",
+    "run trains and measures every cell, report writes RESULTS.md from the finished cells. A cell "
+    "is a task, a method and a training seed. A finished cell leaves "
+    "results/TASK-METHOD-SEED.json, which holds all that the report needs. So runs/ can be "
+    "deleted, and several machines can run different cells. The settings that may be tuned are in "
+    "settings.py. Tune with --split dev, which measures on surroundings that no other split has "
+    "and writes to dev/.",
     add_completion=False,
     pretty_exceptions_enable=False,
     no_args_is_help=True,
@@ -37,16 +42,16 @@ SplitOption = Annotated[
 Seeds = Annotated[
     str | None,
     typer.Option(
-        help="Training seeds: 0,1,2,3,4. Without it those of settings.py, where some methods have "
-        "more."
+        help="Training seeds: 0,1,2,3,4. Without it those of settings.py, which has more for some "
+        "methods."
     ),
 ]
 Overrides = Annotated[
     list[str] | None,
     typer.Option(
         "--set",
-        help="Override a key in every cell: trainer.steps=100; may be repeated. Results made with "
-        "it are outdated to a command without it.",
+        help="Override a key in every cell: trainer.steps=100; may be repeated. A command without "
+        "it treats results made with it as outdated.",
     ),
 ]
 Out = Annotated[
@@ -57,7 +62,7 @@ Longer = Annotated[
     bool,
     typer.Option(
         "--longer",
-        help="Half as many steps again, for starter, grpo and syn-grpo; in longer/.",
+        help="Train 1.5 times as many steps, for starter, grpo and syn-grpo only; in longer/.",
     ),
 ]
 ENDS = ("early", "late")
@@ -65,14 +70,14 @@ ENDS = ("early", "late")
 
 @app.command()
 def run(
-    jobs: Annotated[int, typer.Option(min=1, help="Cells at once.")] = 1,
-    threads: Annotated[int, typer.Option(min=1, help="Threads of each.")] = 1,
+    jobs: Annotated[int, typer.Option(min=1, help="Number of cells at once.")] = 1,
+    threads: Annotated[int, typer.Option(min=1, help="Threads of each cell.")] = 1,
     only: Annotated[
         list[str] | None,
         typer.Option(help="A part of the matrix: task=rec,method=grpo,seed=0; may be repeated."),
     ] = None,
     discard: Annotated[
-        bool, typer.Option("--discard", help="Delete a run's directory when its result is there.")
+        bool, typer.Option("--discard", help="Delete a run's directory once its result is written.")
     ] = False,
     split: SplitOption = "held-out",
     seeds: Seeds = None,
@@ -82,9 +87,9 @@ def run(
 ) -> None:
     """Run the cells that are not done, and resume those that were interrupted.
 
-    Ctrl-C or a kill loses only the steps since a run's last checkpoint: the same command resumes.
-    Several of these commands may run at once, also on the same cells. A cell that fails is named,
-    and the others go on; the next command tries it again. The output of a cell is in
+    After Ctrl-C or a kill the same command resumes; only the steps since a run's last checkpoint
+    are lost. Several of these commands may run at once, also on the same cells. If a cell fails, it
+    is named, and the others go on; the next command tries it again. The output of a cell is in
     runs/CELL.log.
     """
     from experiments.rooms.runner import Runner
@@ -111,7 +116,8 @@ def status(
     longer: Longer = False,
     out: Out = None,
 ) -> None:
-    """Show how far every cell is, and which are outdated or cannot be run, and why."""
+    """Show how much of every cell is done, and which cells are outdated or cannot be run, and
+    why."""
     from experiments.rooms.standing import counted, standing
 
     matrix, folders = _part(_matrix(split, seeds, overrides), _folders(split, out), longer)
@@ -139,7 +145,7 @@ def report(
     overrides: Overrides = None,
     out: Out = None,
 ) -> None:
-    """Write RESULTS.md and its plots from the finished cells; name those that are missing."""
+    """Write RESULTS.md and its plots from the finished cells, and name those that are missing."""
     from experiments.rooms.report import write_report
 
     print(write_report(_matrix(split, seeds, overrides), _folders(split, out)))
@@ -154,7 +160,7 @@ def labels(
 ) -> None:
     """Check the labels of synthetic samples against the renderer, for the report.
 
-    The samples are those of a run in runs/. For a task without such a run they are painted now.
+    The samples are those of a run in runs/. For a task without such a run, they are painted now.
     """
     from experiments.rooms.labels import check_labels
 
@@ -172,9 +178,10 @@ def dependence(
 ) -> None:
     """Measure what response diversity depends on, for the report.
 
-    In the runs whose directories are in runs/: on time, family, and the words of the description.
-    With the starter: on the words, in children that are painted for this alone, and whether D
-    repeats; on the surroundings, in scenes rendered again. Takes a few minutes for each task.
+    In the runs whose directories are in runs/, it is measured how much it depends on time, family,
+    and the words of the description. With the starter, it is measured how much it depends on the
+    words, in children that are painted for this alone, and whether it repeats; and how much it
+    depends on other surroundings, in scenes rendered again. This takes a few minutes a task.
     """
     from experiments.rooms.dependence import measure_dependence
 
@@ -194,7 +201,11 @@ def dependence(
 def wear(
     runs: Annotated[list[Path], typer.Argument(help="Directories of runs that painted.")],
 ) -> None:
-    """Show whether descriptions got worse over a run: what the first and the last tenth say."""
+    """Show whether descriptions got worse over a run.
+
+    Prints how many properties of a room the first and the last tenth of the descriptions say, and
+    how many words they have.
+    """
     from experiments.rooms.wear import early_and_late, painted_descriptions
 
     out = Table("run", *(f"{what}, {end}" for what in ("said", "words") for end in ENDS))
@@ -206,6 +217,8 @@ def wear(
 
 
 def _matrix(split: str, seeds: str | None, overrides: list[str] | None) -> Matrix:
+    """Return the matrix that the options of a command ask for. Raises InputError for seeds that are
+    not whole numbers separated by commas."""
     assert split in SETS
     settings = SETTINGS
     if seeds is not None:
@@ -226,7 +239,7 @@ def _part(matrix: Matrix, folders: Folders, longer: bool) -> tuple[Matrix, Folde
 
 
 def main() -> None:
-    """Run a command; print an error of the user in one line."""
+    """Run a command. An error of the user is printed on one line and ends with status 2."""
     try:
         status = app(prog_name="python -m experiments.rooms", standalone_mode=False)
     except typer.TyperException as error:

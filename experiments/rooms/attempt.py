@@ -1,4 +1,8 @@
-"""Runs one cell: its process, a lock so that nobody else runs it, and the time it took."""
+"""Starts and stops the process of one cell, locks the cell, and records the time that it took.
+
+A cell may need several attempts, because a run can be interrupted and resumed. ``runner`` calls
+``start``, ``Attempt.ended``, ``Attempt.stop`` and ``note_time``.
+"""
 
 from __future__ import annotations
 
@@ -26,8 +30,11 @@ PATIENCE_S = 10
 
 @dataclass(frozen=True)
 class Spent:
-    """What a cell has cost so far: seconds of wall clock, attempts, and their commits. The time of
-    an attempt is missing if the command that started it was killed."""
+    """What all attempts at a cell have cost together: seconds of wall-clock time, the number of
+    attempts, and the commits that were checked out.
+
+    The seconds do not include an attempt during which the command that started it was killed.
+    """
 
     seconds: float = 0.0
     attempts: int = 0
@@ -36,9 +43,13 @@ class Spent:
 
 @dataclass
 class Attempt:
-    """A running cell. Nobody else can start the same cell while its process lives: ``claim`` is a
-    locked file that the process inherits, so the lock stays even if the command that started it is
-    killed."""
+    """A running cell.
+
+    ``claim`` is a locked file, which prevents other commands from starting the same cell. The
+    process inherits the file, so the lock lasts as long as the process, even if the command that
+    started it is killed. ``started`` is the value of ``time.monotonic`` at the start, in seconds.
+    ``resumed`` is true if the run had been interrupted before.
+    """
 
     cell: Cell
     process: Popen[bytes]
@@ -47,11 +58,14 @@ class Attempt:
     resumed: bool
 
     def ended(self) -> int | None:
-        """Return the exit status, None while it runs."""
+        """Return the exit status of the process, None while it runs."""
         return self.process.poll()
 
     def stop(self) -> None:
-        """End the process and all processes that it started, and release the lock."""
+        """End the process and all processes that it started, and release the lock.
+
+        Sends SIGTERM first, and SIGKILL after ``PATIENCE_S`` seconds.
+        """
         for number in (signal.SIGTERM, signal.SIGKILL):
             if self.process.poll() is None:
                 os.killpg(self.process.pid, number)
@@ -65,13 +79,14 @@ class Attempt:
 def start(
     matrix: Matrix, cell: Cell, folders: Folders, threads: int, done: Callable[[], bool]
 ) -> Attempt | None:
-    """Start or resume a cell. Returns None if somebody else runs it or ``done`` says it is
-    finished.
+    """Start or resume a cell. Returns None if another process runs it, or if ``done`` returns true.
 
-    A run directory that was made with another configuration is deleted first. Raises InputError
-    for a cell that this version cannot run.
+    ``done`` is called when the cell is locked, so that its answer cannot change any more. A run
+    directory that was made with another configuration is deleted first. ``threads`` is the number
+    of threads that the process uses for computation. Raises InputError for a cell that this version
+    cannot run.
     """
-    claim = _claim(folders, cell)
+    claim = _lock(folders, cell)
     if claim is None:
         return None
     if done():
@@ -79,9 +94,9 @@ def start(
         return None
     options = matrix.options(cell)
     run = folders.run(cell)
-    if run.exists() and _made_otherwise(run, options):
+    if run.exists() and _has_other_configuration(run, options):
         shutil.rmtree(run)
-        _spent(folders, cell).unlink(missing_ok=True)
+        _spent_file(folders, cell).unlink(missing_ok=True)
     resumed = run.exists()
     command = [*program(), *matrix.command(cell, run, resumed)]
     before = spent(folders, cell)
@@ -97,16 +112,16 @@ def start(
             stderr=STDOUT,
             env=os.environ | {"OMP_NUM_THREADS": str(threads), "COLUMNS": "120"},
             pass_fds=[claim.fileno()],
-            start_new_session=True,  # Ctrl-C reaches this process only, which then stops the other
+            start_new_session=True,  # Ctrl-C then reaches only this process, which stops the child
         )
     return Attempt(cell, process, claim, time.monotonic(), resumed)
 
 
 def busy(folders: Folders, cell: Cell) -> bool:
-    """Return whether some process runs the cell."""
-    if not _claim_file(folders, cell).exists():
+    """Return whether a process of this or another command runs the cell."""
+    if not _lock_file(folders, cell).exists():
         return False
-    claim = _claim(folders, cell)
+    claim = _lock(folders, cell)
     if claim is not None:
         claim.close()
     return claim is None
@@ -114,7 +129,7 @@ def busy(folders: Folders, cell: Cell) -> bool:
 
 def spent(folders: Folders, cell: Cell) -> Spent:
     """Return what all attempts that led to the run directory have cost."""
-    path = _spent(folders, cell)
+    path = _spent_file(folders, cell)
     if not path.exists():
         return Spent()
     known = json.loads(path.read_text())
@@ -122,7 +137,7 @@ def spent(folders: Folders, cell: Cell) -> Spent:
 
 
 def note_time(folders: Folders, attempt: Attempt) -> None:
-    """Add the time of an attempt that has ended."""
+    """Add the time of an attempt that has ended to what its cell has cost."""
     before = spent(folders, attempt.cell)
     took = time.monotonic() - attempt.started
     _write_spent(folders, attempt.cell, replace(before, seconds=before.seconds + took))
@@ -141,9 +156,12 @@ def steps_done(folders: Folders, cell: Cell) -> int:
     return int(json.loads(whole[-1])["step"]) if whole else 0
 
 
-def _made_otherwise(run: Path, options: RunOptions) -> bool:
-    """Whether the run has another configuration. An evaluation has no configuration file; it
-    refuses other settings by itself."""
+def _has_other_configuration(run: Path, options: RunOptions) -> bool:
+    """Return whether the run was made with another configuration.
+
+    The directory of an evaluation has no configuration file; ``syngrpo evaluate`` itself refuses to
+    resume with other settings.
+    """
     path = run / "config.yaml"
     if not path.exists():
         return False
@@ -151,9 +169,10 @@ def _made_otherwise(run: Path, options: RunOptions) -> bool:
     return bool(differences(plain(before), plain(options.as_values())))
 
 
-def _claim(folders: Folders, cell: Cell) -> IO[str] | None:
+def _lock(folders: Folders, cell: Cell) -> IO[str] | None:
+    """Lock the cell and return the locked file, None if another process holds the lock."""
     folders.runs.mkdir(parents=True, exist_ok=True)
-    file = _claim_file(folders, cell).open("a")
+    file = _lock_file(folders, cell).open("a")
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -162,13 +181,13 @@ def _claim(folders: Folders, cell: Cell) -> IO[str] | None:
     return file
 
 
-def _claim_file(folders: Folders, cell: Cell) -> Path:
+def _lock_file(folders: Folders, cell: Cell) -> Path:
     return folders.runs / f"{cell.name}.lock"
 
 
-def _spent(folders: Folders, cell: Cell) -> Path:
+def _spent_file(folders: Folders, cell: Cell) -> Path:
     return folders.runs / f"{cell.name}.time"
 
 
 def _write_spent(folders: Folders, cell: Cell, cost: Spent) -> None:
-    _spent(folders, cell).write_text(json.dumps(asdict(cost)))
+    _spent_file(folders, cell).write_text(json.dumps(asdict(cost)))

@@ -1,4 +1,5 @@
-"""The claims of the experiment: what was measured, its interval, and whether that is enough."""
+"""Makes the claims of the report: what was measured, its interval, and whether the target is
+reached."""
 
 from __future__ import annotations
 
@@ -16,16 +17,20 @@ from experiments.rooms.statistics import Estimate, Interval
 OURS, BASE, RAW = "syn-grpo", "grpo", "syn-grpo-no-smoothing"
 DIVERSITY, ZERO_VARIANCE = "diversity/response", "diversity/zero_variance_groups"
 DIVERSITY_GAIN = 23.6
-"""Wanted rise of the response diversity, in per cent."""
+"""Target for the rise of the response diversity, in per cent."""
 ACCURACY_GAIN = 5.8
-"""Wanted rise of the held-out accuracy, in percentage points, mean over the tasks."""
+"""Target for the rise of the held-out accuracy, mean over the tasks, in percentage points."""
 
 
 @dataclass(frozen=True)
 class Claim:
-    """One claim. ``value`` and ``interval`` are in ``unit``; None if nothing was measured yet. The
-    claim is met if the value reaches ``target``, or stays below it where the target is a
-    ``ceiling``."""
+    """One claim, and whether it is met.
+
+    ``value``, ``interval`` and ``target`` are in ``unit``; the first two are None if nothing was
+    measured yet. The claim is met if the value is at least the target, or with ``ceiling`` at most
+    the target; if the target is 0, the value must not be 0. ``note`` says from what the value was
+    computed.
+    """
 
     text: str
     value: float | None
@@ -37,6 +42,7 @@ class Claim:
 
     @property
     def verdict(self) -> str:
+        """Whether the claim is met, as the report writes it."""
         if self.value is None:
             return "not measured"
         sign = -1 if self.ceiling else 1
@@ -49,12 +55,15 @@ class Claim:
 
 
 def claims(finished: Finished, labels: Mapping[str, Any] | None) -> list[Claim]:
-    """Return the claims about diversity, accuracy, other methods, smoothing, growth and labels, in
-    this order."""
+    """Return all claims of the report: about diversity, accuracy, other methods, smoothing, the
+    growth of the gain during training, and labels, in this order.
+
+    ``labels`` is the content of ``labels.json``, None if it does not exist.
+    """
     return [
         *_diversity(finished),
         *_accuracy(finished),
-        *_better(finished),
+        *_against_each_method(finished),
         *_smoothing(finished),
         *_growth(finished),
         *_labels(finished.tasks, labels),
@@ -62,11 +71,11 @@ def claims(finished: Finished, labels: Mapping[str, Any] | None) -> list[Claim]:
 
 
 def claims_of_longer(finished: Finished) -> list[Claim]:
-    """Return the claims that more steps could change."""
+    """Return the claims about the cells that are trained for more steps."""
     return [
         *_diversity(finished),
         *_accuracy(finished),
-        *_better(finished),
+        *_against_each_method(finished),
         *_growth(finished),
     ]
 
@@ -125,8 +134,9 @@ def _accuracy(finished: Finished) -> list[Claim]:
     return found
 
 
-def _better(finished: Finished) -> list[Claim]:
-    """Better than every other method on the last set (out of domain)."""
+def _against_each_method(finished: Finished) -> list[Claim]:
+    """Return the claims that Syn-GRPO is better than each other method on the last set, which is
+    the one out of domain."""
     far = finished.sets[-1]
     return [
         _claim(
@@ -141,7 +151,7 @@ def _better(finished: Finished) -> list[Claim]:
 
 
 def _smoothing(finished: Finished) -> list[Claim]:
-    """The description reward should drift less with smoothing than without."""
+    """Return the claim that the description reward drifts less with smoothing than without."""
 
     def drifts(method: str) -> Estimate | None:
         return mean_of([finished.over_runs(method, task, drift) for task in finished.tasks])
@@ -160,7 +170,7 @@ def _smoothing(finished: Finished) -> list[Claim]:
 
 
 def _growth(finished: Finished) -> list[Claim]:
-    """The gain at the end should be larger than half-way."""
+    """Return the claims that the gain is larger at the end of the training than half-way."""
     found = []
     for name in finished.sets:
         end = finished.average_gain(OURS, BASE, name, "sampled", share=1.0)
@@ -186,7 +196,7 @@ def _labels(tasks: Sequence[str], labels: Mapping[str, Any] | None) -> list[Clai
 
 
 def _tasks(finished: Finished, *methods: str) -> str:
-    """Say on which tasks and on how many seeds a comparison is based."""
+    """Return a text that says on which tasks and on how many seeds a comparison is based."""
     trained = [method for method in methods if method != STARTER]
     found = [
         f"{task}: {len(finished.seeds(task, *methods))} seeds"

@@ -1,4 +1,8 @@
-"""Turns a finished run directory into the result of its cell."""
+"""Turns the directory of a finished run into the result of its cell.
+
+``runner`` calls ``collect`` when the process of a cell has ended. The result holds everything that
+the report needs, so that the directory can be deleted afterwards.
+"""
 
 from __future__ import annotations
 
@@ -48,12 +52,17 @@ SERIES = (
 )
 COUNTS = ("submitted", "dropped", "admitted", "rejected", "settled", "stale", "dead")
 POINTS = 100
+"""Largest number of points in the series of a metric."""
 WORDS = 20
+"""Number of words whose shares of the descriptions are stored."""
 
 
 def collect(matrix: Matrix, cell: Cell, run: Path, cost: Spent) -> Result:
-    """Return the result of a cell from its run directory. Raises InputError if the run is not
-    complete."""
+    """Return the result of a cell from its run directory.
+
+    Raises InputError if an evaluation or the pool is missing, or if the samples of a held-out set
+    changed during the run.
+    """
     options = matrix.options(cell)
     trained = cell.method != STARTER
     data = read_run(run)
@@ -82,10 +91,13 @@ def collect(matrix: Matrix, cell: Cell, run: Path, cost: Spent) -> Result:
 
 
 def _held_out(run: Path, cell: Cell) -> dict[str, HeldOut]:
-    """Return the evaluations by set. ``syngrpo evaluate``, which measures the starter, puts the
-    task before the name of the set: rec-test."""
+    """Return set → its evaluations.
+
+    ``syngrpo evaluate``, which measures the starter, writes the task in front of the name of the
+    set, as in rec-test; here it is removed.
+    """
     metric = ACCURACY[cell.task]
-    # A resumed run may write a line again; the last one counts.
+    # After an interruption a run may write a line again. The last one counts.
     lines = {(row["step"], row["set"]): row for row in read_lines(run / "evaluation.jsonl")}
     found: dict[str, HeldOut] = {}
     for (step, set_name), row in sorted(lines.items()):
@@ -94,12 +106,14 @@ def _held_out(run: Path, cell: Cell) -> dict[str, HeldOut]:
         if one.samples != samples:
             raise InputError(f"{run}: set {set_name} changed on the way; delete the directory")
         values = {h: [round(v * PER_MILLE) for v in columns[f"{h}/{metric}"]] for h in HOW}
-        metrics = {name: _short(value) for name, value in row["metrics"].items()}
+        metrics = {name: _rounded(value) for name, value in row["metrics"].items()}
         one.evaluations.append(Accuracies(step, **values, metrics=metrics))
     return found
 
 
 def _series(data: RunData) -> dict[str, list[float | None]]:
+    """Return metric → its means over at most ``POINTS`` parts of the run, and the last step of each
+    part. A mean is None if no step of the part has the metric."""
     parts = np.array_split(np.arange(len(data.metrics)), min(POINTS, len(data.metrics)))
     series: dict[str, list[float | None]] = {
         "step": [data.metrics[part[-1]]["step"] for part in parts]
@@ -111,17 +125,18 @@ def _series(data: RunData) -> dict[str, list[float | None]]:
 
 
 def _means(data: RunData) -> dict[str, float]:
-    """Return the means over all steps that have the metric; of the time of a step, the median."""
+    """Return metric → its mean over all steps that have it. For the time of a step it is the
+    median."""
     curves = {name: data.curve(name).values for name in SERIES}
-    means = {name: _short(float(np.mean(values))) for name, values in curves.items() if values}
-    return means | {"time/step_s": _short(float(np.median(curves["time/step_s"])))}
+    means = {name: _rounded(float(np.mean(values))) for name, values in curves.items() if values}
+    return means | {"time/step_s": _rounded(float(np.median(curves["time/step_s"])))}
 
 
 def _persistence(data: RunData) -> dict[str, float]:
     pool = _pool(data)
     found = persistence(pool)
     pool.close()
-    return {} if found is None else {PERSISTENCE: _short(found)}
+    return {} if found is None else {PERSISTENCE: _rounded(found)}
 
 
 def _pool(data: RunData) -> Pool:
@@ -132,12 +147,13 @@ def _pool(data: RunData) -> Pool:
 
 
 def _synthesis(data: RunData) -> dict[str, Any]:
-    """Return counts, rejections by reason, and the words of the first and of the last third."""
+    """Return what became of the descriptions of a run: counts, rejections by reason, and words and
+    examples from the first and the last third of the run."""
     pool = _pool(data)
     early, late = early_and_late_descriptions(pool)
     rejected = pool.stats().rejected
     pool.close()
-    words = [[s.word, _short(s.early), _short(s.late)] for s in word_shares(early, late, WORDS)]
+    words = [[s.word, _rounded(s.early), _rounded(s.late)] for s in word_shares(early, late, WORDS)]
     return {
         "counts": {name: int(data.total(f"synthesis/{name}")) for name in COUNTS},
         "rejected": rejected,
@@ -148,14 +164,16 @@ def _synthesis(data: RunData) -> dict[str, Any]:
 
 
 def _distinct(texts: Sequence[str]) -> float | None:
-    return _short(len(set(texts)) / len(texts)) if texts else None
+    """Return the number of different texts as a share of all texts, None without texts."""
+    return _rounded(len(set(texts)) / len(texts)) if texts else None
 
 
 def _mean(values: Sequence[float | None]) -> float | None:
+    """Return the mean of the values that are not None, None if there are none."""
     known = [value for value in values if value is not None]
-    return _short(float(np.mean(known))) if known else None
+    return _rounded(float(np.mean(known))) if known else None
 
 
-def _short(value: float) -> float:
-    """Round to four digits. The noise is ten times larger."""
+def _rounded(value: float) -> float:
+    """Round to four significant digits. The noise in the numbers is ten times larger."""
     return float(f"{value:.4g}")

@@ -1,4 +1,7 @@
-"""Computes accuracies, gains and diversities from the finished cells, each with its interval."""
+"""Computes accuracies, gains and diversities from the finished cells, each with its interval.
+
+``claims``, ``tables`` and ``plots`` take all their numbers from ``Finished``.
+"""
 
 from __future__ import annotations
 
@@ -14,12 +17,16 @@ from experiments.rooms.statistics import Estimate, Resampling, mean
 from syngrpo.sample import InputError
 
 OfRun = Callable[[Result], float | None]
-"""Returns one number of a run, None if the run does not have it."""
+"""A function that returns one number of a run, None if the run does not have it."""
 
 
 @dataclass
 class Finished:
-    """The results by cell. Its methods return None where nothing is finished."""
+    """The results of the finished cells, and the numbers that are computed from them.
+
+    ``sets`` are the names of the held-out sets. Methods that return an estimate return None where
+    no result is finished. ``how`` is "sampled" or "greedy".
+    """
 
     results: Mapping[Cell, Result]
     tasks: Sequence[str]
@@ -62,6 +69,7 @@ class Finished:
         return sorted(set.intersection(*runs)) if runs else []
 
     def of(self, task: str, method: str, seed: int) -> Result:
+        """Return the result of one cell. Raises KeyError if it is not finished."""
         return self.results[Cell(task, method, seed)]
 
     def runs(self, task: str, method: str) -> list[Result]:
@@ -77,9 +85,12 @@ class Finished:
         seeds: Sequence[int] | None = None,
         step: int | None = None,
     ) -> Estimate | None:
-        """Return the accuracy in percentage points: at the end or after ``step`` steps, over
-        ``seeds`` or all seeds that are finished. The starter has the same accuracy at every
-        step."""
+        """Return the mean accuracy of a method over seeds and held-out samples, in per cent.
+
+        Without ``seeds``, all finished seeds are used; without ``step``, the evaluation at the end
+        of the training. The starter, which is not trained, has the same accuracy at every step.
+        None if one of the seeds has no such evaluation.
+        """
         chosen = self.seeds(task, method) if seeds is None else seeds
         found = [
             one.last(set_name)
@@ -96,8 +107,8 @@ class Finished:
     def gain(
         self, method: str, base: str, task: str, set_name: str, how: str, step: int | None = None
     ) -> Estimate | None:
-        """Return the accuracy of ``method`` minus that of ``base``, paired over the seeds both
-        have."""
+        """Return the accuracy of ``method`` minus that of ``base`` in percentage points, over the
+        seeds that both have."""
         seeds = self.seeds(task, method, base)
         over = self.accuracy(method, task, set_name, how, seeds, step)
         under = self.accuracy(base, task, set_name, how, seeds, step)
@@ -106,8 +117,11 @@ class Finished:
     def average_gain(
         self, method: str, base: str, set_name: str, how: str, share: float | None = None
     ) -> Estimate | None:
-        """Return the mean gain over the tasks that have both methods: at the end, or at the
-        evaluation nearest to ``share`` of the training."""
+        """Return the mean of the gains over the tasks that have both methods, in percentage points.
+
+        They are taken at the end of the training, or at the evaluation nearest to ``share`` of it
+        (0.5: half-way).
+        """
 
         def at(task: str) -> int | None:
             steps = self.steps(task, method, base)
@@ -123,7 +137,8 @@ class Finished:
         value: OfRun,
         seeds: Sequence[int] | None = None,
     ) -> Estimate | None:
-        """Return the mean over seeds of one number of each run; None if a run does not have it."""
+        """Return the mean over seeds of one number of each run, None if a run does not have it.
+        Without ``seeds``, all finished seeds are used."""
         chosen = self.seeds(task, method) if seeds is None else seeds
         values = [value(self.of(task, method, seed)) for seed in chosen]
         known = [one for one in values if one is not None]
@@ -158,15 +173,19 @@ def mean_of(estimates: Sequence[Estimate | None]) -> Estimate | None:
 
 
 def late_mean(result: Result, metric: str) -> float | None:
-    """Return the mean of a metric over the last tenth of the run."""
+    """Return the mean of a metric over the last tenth of the run, None if the run does not have
+    it."""
     known = [value for value in result.series.get(metric, []) if value is not None]
     last = known[-max(len(known) // 10, 1) :]
     return sum(last) / len(last) if last else None
 
 
 def drift(result: Result) -> float | None:
-    """Return how far the description reward moved: its mean in the last third of the run minus that
-    in the first, in standard deviations within a third. None if the method has no such reward."""
+    """Return the drift of the description reward: its mean in the last third of the run minus that
+    in the first third, in standard deviations within a third.
+
+    None if the method has no such reward, or if its series is constant or too short.
+    """
     known = [value for value in result.series.get("diversity/reward", []) if value is not None]
     third = len(known) // 3
     if third < 2:
@@ -177,5 +196,6 @@ def drift(result: Result) -> float | None:
 
 
 def _name(task: str, seeds: Sequence[int]) -> str:
-    """Return the name that estimates must have in common to be paired over seeds."""
+    """Return the name of these seeds for ``Resampling``: estimates with the same name are resampled
+    with the same weights of the seeds."""
     return f"{task}/{','.join(map(str, seeds))}"

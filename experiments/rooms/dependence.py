@@ -1,9 +1,14 @@
 """Measures what response diversity D depends on: time, family, words, and surroundings.
 
-The diversity reward can teach a policy to describe other rooms only as far as D can be predicted
-from the description. It is measured in three ways: on the samples that the runs painted; on
-children that are painted for this alone (``words``); and on scenes rendered again in other
-surroundings.
+The diversity reward can teach a policy which rooms to describe only as far as D can be predicted
+from the description. This is measured in three ways:
+
+- ``explained`` predicts D of the samples that a run painted from the time, the family and the words
+  of the description.
+- ``words.measure_words`` paints children for this alone, from random descriptions, and measures
+  whether D repeats and how much of it the words decide.
+- ``changed_samples`` renders the same scenes in other surroundings, and D of the starter is
+  measured on them. Unlike in painted samples, the light then also falls on the things.
 """
 
 from __future__ import annotations
@@ -32,10 +37,14 @@ from syngrpo_rooms.surroundings import Surroundings, sample_surroundings
 
 METHODS = ("random-scene", "syn-grpo")
 NEAR = 10.0
-"""Number of steps over which D hardly falls."""
+"""Number of steps over which D hardly falls. Samples that were visited at about the same time
+predict each other's D; their weight falls to 1/e over so many steps."""
 LEAST_USES = 15
+"""A word is used for the prediction if at least this many descriptions contain it."""
 FOLDS = 10
+"""Number of parts in the cross-validation."""
 PENALTIES = (30.0, 100.0, 300.0, 1000.0, 3000.0, 10000.0)
+"""Penalties of the ridge regression that are tried."""
 SCENES = 80
 SCENES_SEED = 5
 Change = Callable[[Surroundings, np.random.Generator], Surroundings]
@@ -43,8 +52,13 @@ Change = Callable[[Surroundings, np.random.Generator], Surroundings]
 
 @dataclass(frozen=True)
 class FirstVisits:
-    """The first rollouts of synthetic samples, in order of admission: the step, D at this step, the
-    seed of the scene that the sample descends from (its family), and the description."""
+    """The first rollout (visit) of each of N synthetic samples, in order of admission to the pool.
+
+    - ``steps``: int (N,), the step of the visit
+    - ``diversity``: float (N,), D at this visit
+    - ``families``: int (N,), the seed of the scene from which the sample descends
+    - ``descriptions``: the texts from which the samples were painted
+    """
 
     steps: np.ndarray
     diversity: np.ndarray
@@ -53,8 +67,8 @@ class FirstVisits:
 
 
 def measure_dependence(matrix: Matrix, folders: Folders) -> dict[str, Any]:
-    """Write ``dependence.json`` beside the results and return its content. Runs without a directory
-    are left out."""
+    """Measure both, write ``dependence.json`` into the folder of the results, and return its
+    content. Runs whose directory does not exist are left out."""
     runs = {
         cell.name: explained(visits)
         for task in matrix.settings.tasks
@@ -73,7 +87,8 @@ def measure_dependence(matrix: Matrix, folders: Folders) -> dict[str, Any]:
 
 
 def first_visits(run: Path) -> FirstVisits | None:
-    """Return the first visits of a run; None if it has no directory, or fewer than 200 of them."""
+    """Return the first visits of a run, None if its directory does not exist or has fewer than 200
+    of them."""
     pool = open_pool(run)
     if pool is None:
         return None
@@ -93,11 +108,15 @@ def first_visits(run: Path) -> FirstVisits | None:
 def explained(visits: FirstVisits) -> dict[str, float]:
     """Return which shares of the variance of D can be predicted.
 
-    ``time``: by the step at which it was measured. ``family``: of what is left then, by the other
-    samples of the same family. ``words``: of what is left then, by the words of the description,
-    with ridge regression. Each sample is left out of its own prediction, so that a share of 0 or
-    less means that nothing can be predicted. ``words`` is that of the best of several penalties,
-    which makes it a little too high.
+    Three predictions follow each other, each of what the ones before left unexplained:
+
+    - ``time``: from samples that were visited at about the same step,
+    - ``family``: from samples of the same family that were visited at about the same step,
+    - ``words``: from the words of the description, by ridge regression. It is the largest share of
+      several penalties, which makes it a little too high.
+
+    No sample takes part in its own prediction, so a share of 0 or less means that nothing can be
+    predicted. ``samples`` is the number of samples.
     """
     gap = np.abs(visits.steps[:, None] - visits.steps[None, :])
     others = 1.0 - np.eye(len(visits.steps))
@@ -107,22 +126,26 @@ def explained(visits: FirstVisits) -> dict[str, float]:
     kin = np.exp(-gap / (2 * NEAR)) * others * (visits.families[:, None] == visits.families)
     of_family = kin @ left / (kin.sum(axis=1) + 1.0)
     last = left - of_family
-    of_words = _told_by_words(visits.descriptions, last)
+    of_words = _predict_from_words(visits.descriptions, last)
     return {
         "samples": len(left),
-        "time": _share(of_time, visits.diversity),
-        "family": _share(of_family, left),
-        "words": max(_share(told, last) for told in of_words),
+        "time": _explained_share(of_time, visits.diversity),
+        "family": _explained_share(of_family, left),
+        "words": max(_explained_share(told, last) for told in of_words),
     }
 
 
-def _share(told: np.ndarray, values: np.ndarray) -> float:
+def _explained_share(told: np.ndarray, values: np.ndarray) -> float:
+    """Return the share of the variance of the values that the predictions explain."""
     return float(1 - ((values - told) ** 2).mean() / values.var())
 
 
-def _told_by_words(descriptions: Sequence[str], values: np.ndarray) -> list[np.ndarray]:
-    """Return, for each penalty, the predictions by cross-validation with ``FOLDS`` folds, from the
-    counts of common words and of all words."""
+def _predict_from_words(descriptions: Sequence[str], values: np.ndarray) -> list[np.ndarray]:
+    """Return the predictions of the values for each penalty, float (N,).
+
+    The ridge regression uses the counts of common words and the number of all words. In
+    cross-validation with ``FOLDS`` parts, each part is predicted from the others.
+    """
     said = [re.findall(r"[a-z]+", text.lower()) for text in descriptions]
     known = {word for words in said for word in words}
     common = [w for w in sorted(known) if sum(w in words for words in said) >= LEAST_USES]
@@ -143,7 +166,8 @@ def _told_by_words(descriptions: Sequence[str], values: np.ndarray) -> list[np.n
 
 
 def _by_surroundings(matrix: Matrix, policy: Policy, task: str) -> dict[str, Any]:
-    """Return D and the sampled accuracy of the starter on the same scenes in other surroundings."""
+    """Return surroundings → metric → [value, lower, upper end of its interval], for D and the
+    sampled accuracy of the starter on the same scenes in these surroundings."""
     options = matrix.options(Cell(task, "grpo", matrix.settings.seeds[0]))
     found = {}
     for name, change in CHANGES.items():
@@ -162,7 +186,11 @@ def _by_surroundings(matrix: Matrix, policy: Policy, task: str) -> dict[str, Any
 
 
 def changed_samples(task: str, change: Change, count: int = SCENES) -> list[Sample]:
-    """Render plain scenes in other surroundings. Things, boxes and room type stay the same."""
+    """Return samples of the split ``train`` whose pictures were rendered again in other
+    surroundings. Things, boxes and room types stay the same.
+
+    ``change`` takes the plain surroundings of a scene and returns the new ones.
+    """
     samples = []
     for number, sample in enumerate(rooms_samples("train", count, SCENES_SEED, task)):
         scene, _ = rooms_scene("train", sample.columns["scene_seed"])

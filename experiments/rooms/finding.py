@@ -1,5 +1,7 @@
-"""Files beside the results, with what ``labels`` and ``dependence`` found out: one JSON file
-each."""
+"""Writes and reads what ``labels`` and ``dependence`` measured.
+
+Each has one JSON file in the folder of the results.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,7 @@ LABELS, DEPENDENCE = "labels.json", "dependence.json"
 
 
 def write_finding(folders: Folders, file: str, content: dict[str, Any]) -> dict[str, Any]:
-    """Write the content together with commit, machine and versions; return what was written."""
+    """Write the content together with commit, machine and versions, and return what was written."""
     whole = {"circumstances": {"commit": commit(ROOT), **circumstances()}, **content}
     folders.results.mkdir(parents=True, exist_ok=True)
     text = json.dumps(whole, indent=1) + "\n"
@@ -22,6 +24,6 @@ def write_finding(folders: Folders, file: str, content: dict[str, Any]) -> dict[
 
 
 def read_finding(folders: Folders, file: str) -> dict[str, Any] | None:
-    """Return what was written last, None if there is no file."""
+    """Return the content of the file, None if it does not exist."""
     path = folders.results / file
     return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None

@@ -1,5 +1,7 @@
-"""Checks whether the labels of synthetic samples are true, on samples that runs were trained
-with."""
+"""Checks whether the labels of synthetic samples are true, on samples that runs were trained with.
+
+``truth`` checks one sample.
+"""
 
 from __future__ import annotations
 
@@ -28,22 +30,28 @@ from syngrpo_rooms.dataset import rooms_samples
 from syngrpo_rooms.descriptions import random_description
 
 CHECKED = 500
+"""Number of samples that are checked for each task."""
 TRUE_SHARE = 0.99
+"""Target for the share of true labels."""
 METHODS = ("syn-grpo", "syn-grpo-no-smoothing", "random-scene")
 """Methods whose runs are checked: for each task the first of these that has a run."""
 
 
 @dataclass(frozen=True)
 class LabelCheck:
-    """The check of one task: where the samples come from, how many were checked, and how many have
-    which fault."""
+    """The check of one task.
+
+    ``source`` says where the samples come from, ``checked`` is the number of samples, and
+    ``faults`` is fault (see ``truth.fault``) → number of samples with it.
+    """
 
     source: str
     checked: int
     faults: dict[str, int]
 
     def summary(self) -> dict[str, Any]:
-        """Return plain data, with the share of true labels and its Wilson interval."""
+        """Return the check as plain data, with the share of true labels and its 95 % Wilson
+        interval."""
         true = self.checked - sum(self.faults.values())
         interval = binomtest(true, self.checked).proportion_ci(method="wilson")
         return {
@@ -57,10 +65,12 @@ class LabelCheck:
 
 
 def check_labels(matrix: Matrix, folders: Folders, count: int = CHECKED) -> dict[str, Any]:
-    """Check every task, write ``labels.json`` beside the results, and return its content.
+    """Check every task, write ``labels.json`` into the folder of the results, and return its
+    content.
 
-    The samples are spread over a run whose directory still exists. For a task without such a run
-    they are painted here from random descriptions, in the same way as in training.
+    The samples of a task are spread evenly over a run whose directory still exists. For a task
+    without such a run, they are painted here from random descriptions, in the same way as in
+    training.
     """
     tasks = {task: _check_task(matrix, task, folders, count) for task in matrix.settings.tasks}
     return write_finding(folders, LABELS, {"tasks": {t: c.summary() for t, c in tasks.items()}})
@@ -83,7 +93,7 @@ def _checked(source: str, samples: Sequence[Sample]) -> LabelCheck:
 
 
 def painted_in(run: Path, count: int) -> list[Sample]:
-    """Return ``count`` synthetic samples spread over a run, or all if it has fewer."""
+    """Return ``count`` synthetic samples, spread evenly over a run; all if the run has fewer."""
     pool = open_pool(run)
     if pool is None:
         return []
@@ -95,8 +105,8 @@ def painted_in(run: Path, count: int) -> list[Sample]:
 
 
 def painted_here(folder: Path, task: str, count: int) -> list[Sample]:
-    """Paint ``count`` samples from random descriptions and ``train`` scenes. ``folder`` holds the
-    pool."""
+    """Paint and return ``count`` samples from random descriptions and scenes of ``train``. The pool
+    is made in ``folder``."""
     seeds = rooms_samples("train", count // 3 + 1, task=task)
     pool = Pool.open(folder)
     pool.add_seeds(seeds)

@@ -1,4 +1,4 @@
-"""Says what a result was measured with: commit, machine, versions."""
+"""Returns what a result was measured with: the commit, the machine, and versions of packages."""
 
 from __future__ import annotations
 
@@ -16,8 +16,11 @@ def circumstances() -> dict[str, str]:
 
 
 def commit(repository: Path) -> str:
-    """Return the commit that is checked out, with ``+`` if source or configurations differ from it;
-    "unknown" without git or a repository."""
+    """Return the hash of the commit that is checked out, 12 digits long.
+
+    A ``+`` follows if files in ``src`` or ``configs`` differ from the commit. Returns "unknown"
+    without git or without a repository.
+    """
 
     def git(*words: str) -> str:
         return subprocess.run(

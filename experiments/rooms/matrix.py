@@ -1,4 +1,8 @@
-"""The cells of the experiment, their configurations, and the commands that run them."""
+"""The cells of the experiment, their configurations, and the commands that run them.
+
+``Matrix`` makes them from ``settings``, and ``Folders`` says where the files of a cell are. Nothing
+is run here.
+"""
 
 from __future__ import annotations
 
@@ -18,10 +22,10 @@ HERE = Path(__file__).parent
 
 Split = Literal["held-out", "dev"]
 SETS: dict[Split, tuple[str, ...]] = {"held-out": ("test", "ood"), "dev": ("dev",)}
-"""The sets that accuracy is measured on. For tuning only ``dev`` may be used."""
+"""The sets on which accuracy is measured. Only ``dev`` may be used for tuning."""
 
 IRRELEVANT = ("server", "logging")
-"""Sections of a configuration that do not change any result."""
+"""Sections of a configuration that do not influence any result."""
 
 
 @dataclass(frozen=True)
@@ -34,23 +38,28 @@ class Cell:
 
     @property
     def name(self) -> str:
+        """The name of the cell in file names and messages: TASK-METHOD-SEED."""
         return f"{self.task}-{self.method}-{self.seed}"
 
 
 @dataclass(frozen=True)
 class Folders:
-    """Where files are: ``results`` is kept, ``runs`` can be deleted."""
+    """The folders of the experiment.
+
+    ``results`` holds what the report needs. ``runs`` holds the directories of the runs and can be
+    deleted when their results are written.
+    """
 
     root: Path
 
     @classmethod
     def of(cls, split: Split) -> Folders:
-        """Return the folders of this repository."""
+        """Return the folders for a split in this repository."""
         return cls(HERE if split == "held-out" else HERE / split)
 
     @property
     def longer(self) -> Folders:
-        """The folders of ``Matrix.longer``."""
+        """The folders for the cells of ``Matrix.longer``."""
         return Folders(self.root / "longer")
 
     @property
@@ -62,22 +71,29 @@ class Folders:
         return self.root / "runs"
 
     def result(self, cell: Cell) -> Path:
+        """Return the path of the cell's result."""
         return self.results / f"{cell.name}.json"
 
     def sheet(self, cell: Cell) -> Path:
-        """The sheet of pictures that the run has painted."""
+        """Return the path of the sheet of pictures that the cell's run painted."""
         return self.results / f"{cell.name}.png"
 
     def run(self, cell: Cell) -> Path:
+        """Return the directory of the cell's run."""
         return self.runs / cell.name
 
     def log(self, cell: Cell) -> Path:
+        """Return the path of the file with the output of the cell's run."""
         return self.runs / f"{cell.name}.log"
 
 
 @dataclass(frozen=True)
 class Matrix:
-    """All cells. ``extra`` are overrides (``key=value``) of the configuration of every cell."""
+    """All cells of the experiment.
+
+    ``split`` decides the held-out sets (see ``SETS``). ``extra`` are overrides (``key=value``) of
+    the configuration of every cell.
+    """
 
     settings: Settings = SETTINGS
     split: Split = "held-out"
@@ -89,7 +105,8 @@ class Matrix:
         return replace(self, settings=longer(self.settings))
 
     def cells(self) -> list[Cell]:
-        """Return all cells, seed by seed, so that the first ones already allow a comparison."""
+        """Return all cells, ordered by seed, so that the methods can be compared as soon as the
+        first seed is finished."""
         return [
             Cell(task, method, seed)
             for seed in self.settings.all_seeds
@@ -99,7 +116,8 @@ class Matrix:
         ]
 
     def overrides(self, cell: Cell) -> list[str]:
-        """Return the overrides of a cell on top of the configuration file of its task."""
+        """Return the overrides (``key=value``) that a cell adds to the configuration file of its
+        task."""
         settings = self.settings
         common = f"format: rooms, task: {cell.task}, count: {settings.held_out}"
         sets = ", ".join(f"{name}: {{split: {name}, {common}}}" for name in SETS[self.split])
@@ -119,13 +137,18 @@ class Matrix:
         """Return the resolved configuration of a cell. The starter, which is only evaluated, has
         that of plain GRPO.
 
-        Raises InputError for a method that this version does not have.
+        Raises InputError if the configuration is invalid, for instance because this version does
+        not have the method.
         """
         named = ["method.name=grpo"] if cell.method == STARTER else []
         return load_config(config_file(cell), [*self.overrides(cell), *named])
 
     def command(self, cell: Cell, run: Path, resume: bool) -> list[str]:
-        """Return the arguments of ``syngrpo`` that run a cell. An evaluation resumes by itself."""
+        """Return the arguments of ``syngrpo`` that run a cell in the directory ``run``.
+
+        With ``resume`` a training run is resumed; ``syngrpo evaluate``, which measures the starter,
+        resumes without an argument. Raises InputError like ``options``.
+        """
         if cell.method == STARTER:
             return self._evaluate(cell, run)
         settings = [word for o in self.overrides(cell) for word in ("--set", o)]
@@ -133,6 +156,7 @@ class Matrix:
         return arguments + ["--resume"] * resume
 
     def _evaluate(self, cell: Cell, out: Path) -> list[str]:
+        """Return the arguments of ``syngrpo`` that measure the starter on the held-out sets."""
         run = self.options(cell)
         sets = run.evaluation.sets
         counts = {source.options["count"] for source in sets.values()}
@@ -166,13 +190,18 @@ def program() -> list[str]:
 
 
 def plain(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what decides the results of a run, as plain data: "section.key" → value. ``values``
-    are those of a configuration."""
+    """Return the part of a configuration that can influence the results of a run, as plain data:
+    "section.key" → value.
+
+    ``values`` is the configuration as nested mappings.
+    """
     relevant = {name: section for name, section in values.items() if name not in IRRELEVANT}
     return dict(_leaves(relevant, ""))
 
 
 def _leaves(value: Any, name: str) -> Iterator[tuple[str, Any]]:
+    """Yield (dotted key, value) for every value in nested mappings and lists. ``name`` is the key
+    of ``value`` itself."""
     inner = enumerate(value) if isinstance(value, list) else value.items()
     for key, item in inner:
         path = f"{name}.{key}" if name else str(key)
@@ -183,8 +212,11 @@ def _leaves(value: Any, name: str) -> Iterator[tuple[str, Any]]:
 
 
 def differences(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
-    """Return the keys whose values have changed since a run was made, one text for each. A key that
-    did not exist then is no difference: the default of a new option changes nothing."""
+    """Return a text for each key whose value has changed since a run was made.
+
+    A key that did not exist then does not count, because the default of a new option does not
+    change the results.
+    """
     return [
         f"{key} {before[key]!r}, now {now.get(key)!r}"
         for key in before
@@ -193,8 +225,8 @@ def differences(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
 
 
 def chosen(cells: Sequence[Cell], only: Sequence[str]) -> list[Cell]:
-    """Return the cells that fit one of the texts, such as ``task=rec,method=grpo,seed=0``; all
-    cells if there are no texts.
+    """Return the cells that fit at least one of the texts ``only``, such as
+    ``task=rec,method=grpo,seed=0``; all cells if there are no texts.
 
     Raises InputError for a text of another form, or one that fits no cell.
     """
@@ -209,6 +241,7 @@ def chosen(cells: Sequence[Cell], only: Sequence[str]) -> list[Cell]:
 
 
 def _condition(part: str, text: str) -> tuple[str, str]:
+    """Return (key, value) of one part of a text. Raises InputError for a part of another form."""
     key, equals, value = part.strip().partition("=")
     if not equals or key not in ("task", "method", "seed"):
         raise InputError(f"--only {text}: write it as task=rec,method=grpo,seed=0 or a part of it")

@@ -1,4 +1,7 @@
-"""Measures whether D is a property of the picture or a matter of chance."""
+"""Measures whether D is a property of the picture or a matter of chance.
+
+If it is a property, a picture that had a high D at one visit has a high D at the next one, too.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +14,7 @@ from syngrpo.pool.store import Pool
 from syngrpo.pool.stored_samples import Observation
 
 LEAST_PAIRS = 20
+"""With fewer pairs of visits no correlation is computed."""
 PERSISTENCE = "diversity/persistence"
 """Name of this number among the means of a run."""
 
@@ -18,10 +22,13 @@ PERSISTENCE = "diversity/persistence"
 def persistence(pool: Pool) -> float | None:
     """Return Pearson's correlation between the D of a picture and its D at the visit before.
 
-    It is 0 if a picture on which the answers disagreed is no likelier than others to make them
-    disagree again. Then neither drawing by diversity nor rewarding it can have an effect. The
-    visits of the first half of the run are left out: while D falls with training, early visits
-    correlate by that alone. None if there are fewer than ``LEAST_PAIRS`` pairs.
+    A value of 0 means: if the answers to a picture disagreed, they are no likelier than those to
+    other pictures to disagree at the next visit. Then neither drawing by diversity nor rewarding it
+    can have an effect.
+
+    Visits of the first half of the run are left out. D falls in that time, and this alone makes the
+    visits of a picture correlate. Returns None if there are fewer than ``LEAST_PAIRS`` pairs of
+    visits or if D does not vary.
     """
     visits = list(_visits(pool))
     last = max((o.step for each in visits for o in each), default=0)
@@ -33,7 +40,7 @@ def persistence(pool: Pool) -> float | None:
 
 
 def _visits(pool: Pool) -> Iterator[list[Observation]]:
-    """Yield the visits of every picture, in order."""
+    """Yield the visits of each picture, in the order in which they took place."""
     for kind in ("seed", "synthetic"):
         for state in ("active", "retired"):
             for one in pool.samples(kind, state):

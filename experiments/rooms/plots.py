@@ -1,4 +1,4 @@
-"""The plots of the report."""
+"""Draws the plots of the report: accuracies, training curves, and accuracy against steps."""
 
 from __future__ import annotations
 
@@ -28,13 +28,14 @@ CURVES = {
     "entropy/token": "token entropy, nats",
     "diversity/zero_variance_groups": "share of groups without variance",
 }
+"""Metrics of the training curves → their titles."""
 SMOOTHING = 9
-"""Points of a series that are averaged to make a curve smooth."""
+"""Number of neighbouring points that are averaged to make a curve smooth."""
 DPI = 110
 
 
 def write_plots(finished: Finished, folder: Path) -> list[Path]:
-    """Write a PNG file for each plot that has data; return their paths."""
+    """Write a PNG file into the folder for each plot that has data, and return the paths."""
     folder.mkdir(parents=True, exist_ok=True)
     drawn = []
     for name, draw in (
@@ -51,8 +52,11 @@ def write_plots(finished: Finished, folder: Path) -> list[Path]:
 
 
 def accuracy_bars(finished: Finished) -> Figure | None:
-    """Draw the accuracy: one panel for each set and way of answering, one group of bars for each
-    task and one for the mean."""
+    """Draw the accuracy at the end of the training, None if nothing is finished.
+
+    There is one panel for each set and way of answering (sampled, greedy), in it one group of bars
+    for each task and one for the mean of the tasks, and in each group one bar for each method.
+    """
     methods = [m for m in finished.methods if finished.compared(m)]
     if not methods:
         return None
@@ -73,8 +77,11 @@ def accuracy_bars(finished: Finished) -> Figure | None:
 
 
 def collapse_curves(finished: Finished) -> Figure | None:
-    """Draw diversity, entropy and groups without variance over the steps: one line for each method,
-    with a band from the lowest to the highest seed."""
+    """Draw diversity, entropy and groups without variance over the steps, None if no trained method
+    is finished.
+
+    Each method has one line, with a band from its lowest to its highest seed.
+    """
     methods = [m for m in finished.methods if m != STARTER and finished.compared(m)]
     if not methods:
         return None
@@ -90,8 +97,8 @@ def collapse_curves(finished: Finished) -> Figure | None:
 
 
 def scaling_curves(finished: Finished) -> Figure | None:
-    """Draw the sampled accuracy over the steps and the gain below it, for each task and their
-    mean."""
+    """Draw the sampled accuracy of plain GRPO and Syn-GRPO over the steps, and the gain below it,
+    for each task and their mean. None if there is no task for which both are finished."""
     tasks = finished.compared(OURS, BASE)
     if not tasks:
         return None
@@ -117,8 +124,8 @@ def scaling_curves(finished: Finished) -> Figure | None:
 def _averages(
     finished: Finished, tasks: Sequence[str], method: str, set_name: str, steps: Sequence[int]
 ) -> list[Estimate | None]:
-    """Return the mean sampled accuracy of the tasks at each step, over the seeds both methods
-    have."""
+    """Return the mean sampled accuracy of the tasks at each step, over the seeds that both methods
+    of the plot have."""
     seeds = {task: finished.seeds(task, OURS, BASE) for task in tasks}
     return [
         mean_of([finished.accuracy(method, t, set_name, "sampled", seeds[t], step) for t in tasks])
@@ -129,6 +136,7 @@ def _averages(
 def _gains(
     finished: Finished, tasks: Sequence[str], set_name: str, steps: Sequence[int]
 ) -> list[Estimate | None]:
+    """Return the mean sampled gain of the tasks at each step."""
     return [
         mean_of([finished.gain(OURS, BASE, t, set_name, "sampled", step) for t in tasks])
         for step in steps
@@ -138,6 +146,8 @@ def _gains(
 def _panels(
     rows: int, columns: int, width: float, height: float
 ) -> tuple[Figure, list[list[Axes]]]:
+    """Return a figure and its rows of panels. ``width`` and ``height`` are those of a panel, in
+    inches."""
     figure = Figure(figsize=(width * columns, height * rows + 0.5), layout="constrained")
     axes = figure.subplots(rows, columns, squeeze=False)
     for axis in axes.flat:
@@ -148,6 +158,7 @@ def _panels(
 
 
 def _legend(figure: Figure, axis: Axes) -> None:
+    """Draw one legend for all panels, with the labels of one of them."""
     handles, labels = axis.get_legend_handles_labels()
     figure.legend(
         handles, labels, loc="outside lower center", ncols=len(labels), frameon=False, fontsize=8
@@ -157,6 +168,7 @@ def _legend(figure: Figure, axis: Axes) -> None:
 def _bars(
     axis: Axes, estimates: Sequence[Estimate | None], offset: float, width: float, method: str
 ) -> None:
+    """Draw the bars of one method, ``offset`` beside the middle of each group."""
     there = [(place, e) for place, e in enumerate(estimates) if e is not None]
     heights = [e.value for _, e in there]
     reach = [[abs(e.value - e.interval[k]) for _, e in there] for k in (0, 1)]
@@ -172,6 +184,7 @@ def _bars(
 
 
 def _curve(axis: Axes, finished: Finished, task: str, method: str, metric: str) -> None:
+    """Draw the mean of a metric over the seeds, and the band from the lowest to the highest one."""
     runs = [run.series for run in finished.runs(task, method)]
     if not runs:
         return
@@ -186,7 +199,8 @@ def _curve(axis: Axes, finished: Finished, task: str, method: str, metric: str) 
 
 
 def _smoothed(row: np.ndarray) -> np.ndarray:
-    """Return the moving mean of ``SMOOTHING`` points, of fewer at the ends."""
+    """Return the moving mean of ``SMOOTHING`` points, of fewer points near both ends. NaN values
+    are left out."""
     window = np.ones(min(SMOOTHING, len(row)))
     known = ~np.isnan(row)
     total = np.convolve(np.where(known, row, 0), window, mode="same")
@@ -197,6 +211,7 @@ def _smoothed(row: np.ndarray) -> np.ndarray:
 def _line(
     axis: Axes, steps: Sequence[int], estimates: Sequence[Estimate | None], method: str
 ) -> None:
+    """Draw the estimates over the steps as a line, with their intervals as a band."""
     points = [(s, e) for s, e in zip(steps, estimates, strict=True) if e is not None]
     at, values = [step for step, _ in points], [e.value for _, e in points]
     low, high = ([e.interval[k] for _, e in points] for k in (0, 1))

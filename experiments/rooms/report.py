@@ -1,4 +1,8 @@
-"""Writes RESULTS.md. Every number in it is computed from the files in ``results/``."""
+"""Writes RESULTS.md. Every number in it is computed from the files in ``results/``.
+
+``write_report`` puts the sections together. Each function that yields texts makes one section;
+``claims``, ``tables`` and ``plots`` make what is inside. Without data a section is left out.
+"""
 
 from __future__ import annotations
 
@@ -39,12 +43,16 @@ ALT = {
     "collapse": "response diversity, token entropy and groups without variance over the steps",
     "scaling": "sampled accuracy against steps",
 }
+"""Name of a plot → its alternative text."""
 
 
 def write_report(matrix: Matrix, folders: Folders) -> Path:
-    """Write ``RESULTS.md`` and its plots from the finished cells. Outdated results are left out and
-    named. Raises InputError if nothing is finished."""
-    results, old = _sorted_out(matrix, folders)
+    """Write ``RESULTS.md`` and its plots from the finished cells, and return its path.
+
+    The report names the cells whose result is missing or outdated, and uses only the others. Raises
+    InputError if no valid result exists.
+    """
+    results, old = _valid_and_outdated(matrix, folders)
     if not results:
         raise InputError(
             f"{folders.results} holds no result of this matrix; run python -m experiments.rooms run"
@@ -72,10 +80,10 @@ def write_report(matrix: Matrix, folders: Folders) -> Path:
     return path
 
 
-def _sorted_out(
+def _valid_and_outdated(
     matrix: Matrix, folders: Folders
 ) -> tuple[dict[Cell, Result], dict[Cell, list[str]]]:
-    """Return the valid results, and the reasons why others are outdated."""
+    """Return the valid results, and cell → reasons for the outdated ones."""
     found = read_results(matrix, folders)
     why: dict[Cell, list[str]] = {}
     for cell, result in found.items():
@@ -91,6 +99,7 @@ def _sorted_out(
 def _head(
     matrix: Matrix, results: Mapping[Cell, Result], old: Mapping[Cell, list[str]]
 ) -> Iterator[str]:
+    """Yield the title, what the experiment consists of, and which cells are missing."""
     settings, cells = matrix.settings, matrix.cells()
     yield "# Does the data evolve, and does the model get better for it?\n"
     yield (
@@ -106,8 +115,8 @@ def _head(
 
 
 def _further(settings: Settings) -> str:
-    """Name the methods that have more seeds than the others, and say what that means for the
-    tables."""
+    """Return a text that names the methods with more seeds than the others, and says what that
+    means for the tables. It is empty if there are none."""
     if not settings.further_seeds:
         return ""
     more = "; ".join(f"{m} {', '.join(map(str, s))}" for m, s in settings.further_seeds.items())
@@ -118,12 +127,14 @@ def _further(settings: Settings) -> str:
 
 
 def _sets(matrix: Matrix) -> list[str]:
+    """Return the names of the held-out sets."""
     return list(matrix.options(matrix.cells()[0]).evaluation.sets)
 
 
 def _left_out(
     matrix: Matrix, results: Mapping[Cell, Result], old: Mapping[Cell, list[str]]
 ) -> Iterator[str]:
+    """Yield the names of the missing cells, and of the outdated ones with their reasons."""
     cells = matrix.cells()
     missing = [cell.name for cell in cells if cell not in results and cell not in old]
     if missing:
@@ -157,7 +168,8 @@ def _accuracy(finished: Finished, plots: list[Path]) -> Iterator[str]:
 
 
 def _by_set(finished: Finished, heading: str) -> Iterator[str]:
-    """Accuracy and format at the end, for each set."""
+    """Yield tables of the accuracy and the format at the end of the training, for each set.
+    ``heading`` is the format of a heading, with {} in place of its text."""
     for how in ("sampled", "greedy"):
         for set_name in finished.sets:
             yield heading.format(f"{set_name}, {how}") + "\n"
@@ -183,8 +195,8 @@ def _growth(plots: list[Path]) -> Iterator[str]:
 
 
 def _longer(matrix: Matrix, folders: Folders) -> Iterator[str]:
-    """The results of ``run --longer``, if there are any."""
-    results, old = _sorted_out(matrix.longer, folders.longer)
+    """Yield the section about the cells of ``run --longer``, if there are results."""
+    results, old = _valid_and_outdated(matrix.longer, folders.longer)
     if not results:
         return
     settings, sets = matrix.longer.settings, _sets(matrix)
@@ -200,7 +212,7 @@ def _longer(matrix: Matrix, folders: Folders) -> Iterator[str]:
     yield from _by_set(finished, "{}:")
     for path in write_plots(finished, folders.longer.root / PLOTS):
         yield f"![{ALT[path.stem]}]({path.relative_to(folders.root)})\n"
-    yield _made(results)
+    yield _provenance(results)
 
 
 def _images(finished: Finished, folders: Folders) -> Iterator[str]:
@@ -221,6 +233,7 @@ def _images(finished: Finished, folders: Folders) -> Iterator[str]:
 
 
 def _words(cell: Cell, result: Result) -> Iterator[str]:
+    """Yield which words the descriptions of a run used early and late, with examples."""
     shares = words_table(result)
     if shares:
         yield f"Share of the descriptions of `{cell.name}` that use a word, first and last third:\n"
@@ -280,6 +293,7 @@ def _labels(labels: Mapping[str, Any] | None) -> Iterator[str]:
 
 
 def _plot(name: str, plots: list[Path]) -> Iterator[str]:
+    """Yield the image of the plot with this name, if it was drawn."""
     for path in plots:
         if path.stem == name:
             yield f"![{ALT[name]}]({PLOTS}/{path.name})\n"
@@ -287,15 +301,15 @@ def _plot(name: str, plots: list[Path]) -> Iterator[str]:
 
 def _circumstances(matrix: Matrix, results: Mapping[Cell, Result]) -> Iterator[str]:
     yield "## How it was made\n"
-    yield _made(results)
+    yield _provenance(results)
     yield "A commit with `+` had changes that were not in it. The cells of the first seed:\n"
     first = min(matrix.settings.seeds)
     commands = [r.command for c, r in results.items() if c.seed == first]
     yield "```\n" + "\n".join(commands) + "\n```\n"
 
 
-def _made(results: Mapping[Cell, Result]) -> str:
-    """List commits, machines, versions and the time that the cells took."""
+def _provenance(results: Mapping[Cell, Result]) -> str:
+    """Return a list of the commits, machines and versions, and the time that the cells took."""
     facts = []
     for title, key in (("commits", "commit"), ("machines", "machine"), ("versions", "versions")):
         found = Counter(result.circumstances[key] for result in results.values())

@@ -1,4 +1,8 @@
-"""The result of a finished cell: a small JSON file with everything that the report needs."""
+"""The result of a finished cell: a small JSON file with everything that the report needs.
+
+``collect`` makes a ``Result``, and ``compare`` and ``report`` use it. ``outdated`` tells whether a
+result still belongs to the matrix.
+"""
 
 from __future__ import annotations
 
@@ -19,17 +23,22 @@ from syngrpo_rooms.generator import RoomsGenerator
 from syngrpo_rooms.starter import STARTER_DIR
 
 ACCURACY = {"rec": "acc@0.5", "ovd": "accuracy", "isr": "accuracy"}
-"""The metric that is called the accuracy of a task. It has a value for each sample, so that
-differences between methods can be paired."""
+"""Task → the metric that is called its accuracy. It has a value for each sample, so that methods
+can be compared sample by sample."""
 
 HOW = ("greedy", "sampled")
+"""The two ways of answering: greedy, and sampled."""
 PER_MILLE = 1000
+"""Accuracies of samples are stored as whole numbers from 0 to this."""
 
 
 @dataclass(frozen=True)
 class Accuracies:
-    """One evaluation of a set. ``greedy`` and ``sampled`` are the accuracies of its samples in per
-    mille, ``metrics`` are those of the whole set."""
+    """One evaluation of a held-out set, after ``step`` training steps.
+
+    ``greedy`` and ``sampled`` are the accuracies of its samples in per mille, in the order of the
+    samples. ``metrics`` are those of the whole set.
+    """
 
     step: int
     greedy: list[int]
@@ -37,20 +46,21 @@ class Accuracies:
     metrics: dict[str, float]
 
     def values(self, how: str) -> np.ndarray:
-        """Return the accuracies of the samples: float (N,) in [0, 1]."""
+        """Return the accuracies of the N samples, float (N,) in [0, 1]. ``how`` is one of
+        ``HOW``."""
         chosen = self.greedy if how == "greedy" else self.sampled
         return np.array(chosen, dtype=np.float64) / PER_MILLE
 
 
 @dataclass(frozen=True)
 class HeldOut:
-    """A held-out set: a digest of its samples, and its evaluations by step."""
+    """A held-out set: a digest of its samples, and its evaluations in the order of their steps."""
 
     samples: str
     evaluations: list[Accuracies]
 
     def at(self, step: int) -> Accuracies | None:
-        """Return the evaluation after that step, None if there is none."""
+        """Return the evaluation after this step, None if there is none."""
         return next((e for e in self.evaluations if e.step == step), None)
 
 
@@ -58,10 +68,15 @@ class HeldOut:
 class Result:
     """The result of one cell.
 
-    ``config``: what decided the numbers, "section.key" → value. ``world``: fingerprints of the
-    model and of the generator. ``circumstances``: information for the reader only. ``series``:
-    means over at most 100 parts of the run; ``series["step"]`` is the last step of each part.
-    ``means``: over all steps. ``synthesis``: empty if nothing was painted.
+    - ``config``: the part of the configuration that can influence results, "section.key" → value
+    - ``world``: fingerprints of the model and of the generator
+    - ``command``: the command that repeats the run
+    - ``circumstances``: commit, machine, versions, seconds and attempts, for the reader only
+    - ``held_out``: name of a held-out set → its evaluations
+    - ``series``: metric → its means over at most 100 parts of the run; ``series["step"]`` is the
+      last step of each part. Empty for the starter.
+    - ``means``: metric → its mean over all steps. Empty for the starter.
+    - ``synthesis``: what became of the descriptions. Empty if the method does not paint.
     """
 
     cell: Cell
@@ -75,27 +90,31 @@ class Result:
     synthesis: dict[str, Any]
 
     def last(self, set_name: str) -> Accuracies:
+        """Return the evaluation of a set at the end of the training."""
         return max(self.held_out[set_name].evaluations, key=lambda e: e.step)
 
 
 @cache
 def world(model: str) -> dict[str, str]:
-    """Return the fingerprints of the model and the generator, which a configuration does not
-    contain."""
+    """Return the fingerprints of the model and of the generator, which influence results but are
+    not in the configuration."""
     path = str(STARTER_DIR) if model == STARTER else model
     return {"model": model_fingerprint(path), "painter": RoomsGenerator.fingerprint}
 
 
 def outdated(result: Result, matrix: Matrix) -> list[str]:
-    """Return the reasons why a result is not what the matrix asks for, an empty list if it is.
-    Raises InputError for a cell that this version cannot run."""
+    """Return the reasons why a result is not what the matrix asks for; the list is empty if it is.
+
+    Raises InputError for a cell that this version cannot run.
+    """
     options = matrix.options(result.cell)
     found = differences(result.config, plain(options.as_values()))
     return found + differences(result.world, world(options.model.path))
 
 
 def write_result(result: Result, path: Path) -> None:
-    """Write one line for each field, so that a diff shows which fields changed."""
+    """Write a result as JSON with one line for each field, so that a diff shows which fields
+    changed."""
     parts = asdict(result).items()
     lines = [f'"{key}": {json.dumps(value, separators=(",", ":"))}' for key, value in parts]
     text = "{\n" + ",\n".join(lines) + "\n}\n"
@@ -118,7 +137,9 @@ def read_result(path: Path) -> Result:
 
 
 def read_results(matrix: Matrix, folders: Folders) -> dict[Cell, Result]:
-    """Return the results of the matrix that exist, also outdated ones. Raises InputError for a file
-    that does not hold a result."""
+    """Return the results of the matrix that exist, including outdated ones.
+
+    Raises InputError for a file that does not hold a result.
+    """
     paths = {cell: folders.result(cell) for cell in matrix.cells()}
     return {cell: read_result(path) for cell, path in paths.items() if path.exists()}

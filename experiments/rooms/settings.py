@@ -1,4 +1,4 @@
-"""The settings of the experiment: everything that may be tuned, in one place."""
+"""The settings of the experiment. Everything that may be tuned is here."""
 
 from __future__ import annotations
 
@@ -7,16 +7,22 @@ from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 
 STARTER = "starter"
-"""The row of the model that is not trained."""
+"""Name of the row for the model before training. Its cells are only evaluated."""
 
 
 @dataclass(frozen=True)
 class Settings:
-    """``seed_images``: number of seed images in training. ``held_out``: samples of each held-out
-    set. ``evaluations``: how often the accuracy is measured in training, the last time at its end;
-    once more before the first step. ``common``: overrides, as ``--set`` takes them, of every run;
-    ``methods``: those of each method. ``further_seeds``: additional seeds of methods whose
-    intervals overlap.
+    """The settings of all cells.
+
+    - ``seeds``: training seeds of every method
+    - ``further_seeds``: method → additional seeds, for methods whose intervals overlap
+    - ``seed_images``: number of seed images in the training data
+    - ``held_out``: number of samples of each held-out set
+    - ``steps``: number of training steps
+    - ``evaluations``: how often the accuracy is measured during training, the last time at its end.
+      It is also measured before the first step.
+    - ``common``: overrides of the configuration of every run, as ``--set`` takes them
+    - ``methods``: method → overrides of its runs
     """
 
     tasks: tuple[str, ...] = ("rec", "ovd", "isr")
@@ -34,10 +40,10 @@ class Settings:
         default_factory=lambda: MappingProxyType(
             {
                 "model.device": "cpu",
-                "synthesis.mode": "inline",  # the same results however often it is interrupted
-                "synthesis.displacement": "0.9",  # as far as the objects can move
+                "synthesis.mode": "inline",  # an interrupted run gives the same results
+                "synthesis.displacement": "0.9",  # as far as the picture leaves room
                 "pool.synthetic_ratio": "0.75",
-                "method.descriptions_per_group": "3",  # as many as are drawn
+                "method.descriptions_per_group": "3",  # as many as synthetic samples are drawn
                 "pool.max_children": "1000",
                 "pool.seed_coverage": "1",  # seed images in shuffled epochs, as plain GRPO has them
                 "trainer.checkpoint_every": "50",
@@ -53,8 +59,8 @@ class Settings:
                 "grpo": {"method.name": "grpo"},
                 "grpo-clip-higher": {
                     "method.name": "grpo-clip-higher",
-                    # With one update on responses of the same policy all ratios are 1 and nothing
-                    # is clipped: the method would be plain GRPO to the last digit.
+                    # With one update for each rollout, all ratios would be 1 and nothing would be
+                    # clipped, so the method would give exactly the results of plain GRPO.
                     "trainer.updates_per_rollout": "2",
                 },
                 "noisy-rollout": {"method.name": "noisy-rollout"},
@@ -67,22 +73,23 @@ class Settings:
 
     @property
     def all_seeds(self) -> tuple[int, ...]:
-        """All training seeds, those of every method first."""
+        """All training seeds: first those of every method, then the further ones."""
         further = {seed for seeds in self.further_seeds.values() for seed in seeds}
         return self.seeds + tuple(sorted(further.difference(self.seeds)))
 
     def seeds_of(self, method: str) -> tuple[int, ...]:
+        """Return the training seeds of a method, including its further ones."""
         return self.seeds + tuple(self.further_seeds.get(method, ()))
 
 
 SETTINGS = Settings()
 
 FOLLOWED = (STARTER, "grpo", "syn-grpo")
-"""Methods that are also trained for more steps."""
+"""Methods that are also trained for more steps (``--longer``)."""
 
 
 def longer(settings: Settings) -> Settings:
-    """Return the settings of the longer part: half as many steps again, for the methods
-    ``FOLLOWED``."""
+    """Return the settings for training 1.5 times as many steps, with the methods ``FOLLOWED`` and
+    no further seeds."""
     methods = {name: settings.methods[name] for name in FOLLOWED}
     return replace(settings, steps=settings.steps * 3 // 2, methods=methods, further_seeds={})

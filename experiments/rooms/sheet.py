@@ -1,4 +1,4 @@
-"""A small sheet of pictures that a run painted early and late."""
+"""Draws a small sheet of pictures that a run painted early and late."""
 
 from __future__ import annotations
 
@@ -12,16 +12,21 @@ from syngrpo.pool.store import Pool
 from syngrpo.sample import Sample
 
 COLUMNS = 6
+"""Number of pictures in a row."""
 LARGEST = 200_000
 """Largest size of a sheet in bytes."""
 COLOURS = (256, 128, 64, 32)
+"""Numbers of colours of the sheet that are tried until it is small enough."""
 
 
 def write_sheet(run: Path, path: Path) -> bool:
-    """Write a sheet with pictures admitted in the first third of the run above and in the last
-    third below, each with its description. Returns False if too few were painted.
+    """Write a sheet of pictures with their descriptions as a PNG file.
 
-    The boxes of the answers are drawn. The file has at most ``LARGEST`` bytes.
+    Returns False, without writing a file, if the run painted too few pictures.
+
+    The upper row has pictures that were admitted to the pool in the first third of the run, the
+    lower one pictures from the last third. The boxes of the answers are drawn into them. The file
+    has at most ``LARGEST`` bytes if 32 colours suffice for that.
     """
     pool = open_pool(run)
     if pool is None:
@@ -46,7 +51,8 @@ def write_sheet(run: Path, path: Path) -> bool:
 
 
 def synthetic_ids(pool: Pool) -> list[str]:
-    """Return the ids of all synthetic samples with a readable picture, in order of admission."""
+    """Return the ids of all synthetic samples with a readable picture, in order of admission to the
+    pool."""
     with pool.database.read() as connection:
         rows = connection.execute(
             "SELECT s.id FROM samples s JOIN standing t ON t.number = s.number "
@@ -56,9 +62,10 @@ def synthetic_ids(pool: Pool) -> list[str]:
 
 
 def _spread(ids: list[str], count: int) -> list[str]:
+    """Return ``count`` of the ids at equal distances."""
     return [ids[(2 * i + 1) * len(ids) // (2 * count)] for i in range(count)]
 
 
 def _captioned(sample: Sample) -> Sample:
-    """Put the description in place of the question."""
+    """Return the sample with its description in place of its question, to be written below it."""
     return replace(sample, question=sample.description or "")

@@ -1,4 +1,4 @@
-"""Says how far every cell is, and when the others will be done."""
+"""Computes how much of each cell is done, and when all cells will be done."""
 
 from __future__ import annotations
 
@@ -18,8 +18,11 @@ State = Literal["done", "running", "interrupted", "outdated", "to come", "imposs
 
 @dataclass(frozen=True)
 class Standing:
-    """How far a cell is. ``why`` says why it is outdated or impossible, or which step it has
-    reached. ``share`` in [0, 1] is done. ``seconds`` is the time that a finished cell took."""
+    """How much of a cell is done.
+
+    ``why`` says why it is outdated or impossible, or which step it has reached. ``share`` in [0, 1]
+    is the share of the steps that are done. ``seconds`` is the time that a finished cell took.
+    """
 
     state: State
     why: str = ""
@@ -28,7 +31,8 @@ class Standing:
 
 
 def standing(matrix: Matrix, cell: Cell, folders: Folders) -> Standing:
-    """Return how far one cell is."""
+    """Return how much of a cell is done, from the files that exist. A cell that this version
+    cannot run is "impossible"."""
     try:
         steps = matrix.options(cell).trainer.steps
         path = folders.result(cell)
@@ -39,15 +43,16 @@ def standing(matrix: Matrix, cell: Cell, folders: Folders) -> Standing:
     if result is not None and not why:
         return Standing("done", share=1.0, seconds=result.circumstances["seconds"])
     if busy(folders, cell):
-        return _on_its_way("running", cell, folders, steps)
+        return _begun("running", cell, folders, steps)
     if why:
         return Standing("outdated", "; ".join(why))
     if folders.run(cell).exists():
-        return _on_its_way("interrupted", cell, folders, steps)
+        return _begun("interrupted", cell, folders, steps)
     return Standing("to come")
 
 
-def _on_its_way(state: State, cell: Cell, folders: Folders, steps: int) -> Standing:
+def _begun(state: State, cell: Cell, folders: Folders, steps: int) -> Standing:
+    """Return the standing of a cell whose run has begun. ``steps`` are all steps of the run."""
     if cell.method == STARTER:
         return Standing(state)
     done = steps_done(folders, cell)
@@ -57,12 +62,12 @@ def _on_its_way(state: State, cell: Cell, folders: Folders, steps: int) -> Stand
 def seconds_left(
     standings: Mapping[Cell, Standing], running: Mapping[Cell, float], jobs: int
 ) -> float | None:
-    """Return the seconds until all cells are done with ``jobs`` at once; None while nothing is
-    known.
+    """Return the estimated seconds until all cells are done, with ``jobs`` cells at once.
 
-    A cell is expected to take as long as finished ones of the same task and method, else of the
-    same method, else any trained cell. Before a cell is finished, the time is extrapolated from
-    those ``running`` (cell → seconds so far).
+    A cell is expected to take as long as the known cells of the same task and method. If there are
+    none, those of the same method count, or else all trained cells. Known cells are the finished
+    ones, and those of ``running`` (cell → seconds so far) that are more than 5 % done, whose time
+    is extrapolated. Returns None while there are no known cells.
     """
     known = {cell: s.seconds for cell, s in standings.items() if s.seconds is not None}
     for cell, seconds in running.items():
@@ -80,6 +85,8 @@ def seconds_left(
 
 
 def _expected(cell: Cell, known: Mapping[Cell, float]) -> float | None:
+    """Return the seconds that a whole cell is expected to take. ``known`` is cell → seconds."""
+
     def alike(*fields: str) -> list[float]:
         return [
             seconds
@@ -95,6 +102,6 @@ def _expected(cell: Cell, known: Mapping[Cell, float]) -> float | None:
 
 
 def counted(standings: Iterable[Standing]) -> dict[State, int]:
-    """Return how many cells are in each state, without the states that no cell is in."""
+    """Return state → number of cells in it, without the states that no cell is in."""
     numbers = Counter(one.state for one in standings)
     return {state: numbers[state] for state in get_args(State) if state in numbers}

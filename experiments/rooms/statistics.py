@@ -1,14 +1,14 @@
-"""Bootstrap intervals over training seeds and held-out samples at once.
+"""Computes bootstrap intervals over training seeds and held-out samples at once.
 
-Every method is trained with the same seeds and measured on the same samples, so methods are
-compared in pairs on both: numbers computed from the same seeds and samples are resampled alike. All
-seeds are measured on the same samples, so a resample takes seeds and samples independently of each
-other (the pigeonhole bootstrap; Owen, Annals of Applied Statistics 1, 2007).
+Every method is trained with the same seeds and measured on the same samples. Therefore methods are
+compared in pairs: numbers that come from the same seeds and samples are resampled with the same
+weights. All seeds are measured on the same samples, so a resample draws seeds and samples
+independently of each other (the pigeonhole bootstrap; Owen, Annals of Applied Statistics 1, 2007).
 
 If S seeds are drawn with replacement, the variance of their mean is only (S − 1)/S of what it
-should be; with three seeds that is a third too little. Therefore the drawn weights are stretched
-around 1/S by √(S / (S − 1)) (Rao and Wu, JASA 83, 1988). With one seed nothing is known about the
-spread between seeds, and the interval covers the samples only.
+should be; with three seeds that is a third too little. Therefore the distance of each drawn weight
+from 1/S is multiplied by √(S / (S − 1)) (Rao and Wu, JASA 83, 1988). With one seed nothing is known
+about the spread between seeds, and the interval covers the samples only.
 """
 
 from __future__ import annotations
@@ -22,19 +22,24 @@ import numpy as np
 RESAMPLES = 4000
 LEVEL = 0.95
 Interval = tuple[float, float]
+"""Lower and upper end."""
 
 
 @dataclass(frozen=True, eq=False)
 class Estimate:
-    """A number, and its value in each resample, float (R,). Arithmetic is done in every resample,
-    so that paired numbers stay paired."""
+    """A number with its value in each of R resamples.
+
+    ``draws`` is float (R,). Arithmetic between estimates is done within each resample, so that the
+    interval of a difference takes into account that both numbers come from the same seeds and
+    samples.
+    """
 
     value: float
     draws: np.ndarray
 
     @property
     def interval(self) -> Interval:
-        """The percentile interval at the level ``LEVEL``."""
+        """The percentile interval of the draws at the level ``LEVEL``."""
         tail = 100 * (1 - LEVEL) / 2
         low, high = np.percentile(self.draws, [tail, 100 - tail])
         return float(low), float(high)
@@ -63,29 +68,35 @@ def mean(estimates: Sequence[Estimate]) -> Estimate:
 
 @dataclass
 class Resampling:
-    """Draws the weights of seeds and samples; for the same names always the same weights."""
+    """Draws the weights of seeds and samples in each resample. The same name always gets the same
+    weights."""
 
     number: int = RESAMPLES
     seed: int = 0
     _drawn: dict[tuple[str, int, bool], np.ndarray] = field(default_factory=dict, repr=False)
 
     def over_seeds(self, values: Sequence[float] | np.ndarray, seeds: str) -> Estimate:
-        """Return the mean of one value for each seed (S,). ``seeds`` is the name of the seeds:
-        estimates with the same name are resampled alike, those with different names
-        independently."""
+        """Return the mean of one value for each seed, float (S,).
+
+        ``seeds`` is a name for these seeds: estimates with the same name are resampled with the
+        same weights, those with different names independently.
+        """
         column = np.asarray(values, dtype=np.float64)
         return Estimate(float(column.mean()), self._weights(seeds, len(column), True) @ column)
 
     def over_both(self, values: np.ndarray, seeds: str, samples: str) -> Estimate:
-        """Return the mean of (S, N) values of S seeds on the same N samples; names as in
-        ``over_seeds``."""
+        """Return the mean of the values of S seeds on the same N samples, float (S, N).
+
+        ``seeds`` and ``samples`` are names for them, as in ``over_seeds``.
+        """
         over_samples = self._weights(samples, values.shape[1], False)
         by_seed = over_samples @ values.T  # (R, S)
         draws = (self._weights(seeds, values.shape[0], True) * by_seed).sum(axis=1)
         return Estimate(float(values.mean()), draws)
 
     def _weights(self, name: str, count: int, few: bool) -> np.ndarray:
-        """Return weights (R, count); each row adds up to 1."""
+        """Return weights, float (R, count), whose rows sum to 1. With ``few`` the variance is
+        corrected for a small number of seeds (see the head of this module)."""
         key = (name, count, few)
         if key not in self._drawn:
             rng = np.random.default_rng([self.seed, count, few, zlib.crc32(name.encode())])

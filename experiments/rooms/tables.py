@@ -1,4 +1,4 @@
-"""The tables of the report, in Markdown."""
+"""Makes the tables of the report, in Markdown."""
 
 from __future__ import annotations
 
@@ -15,10 +15,12 @@ from experiments.rooms.statistics import Estimate
 from syngrpo.pages.run_headlines import duration
 
 NOTHING = "–"
+"""Stands in a cell without a value."""
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Return a table with its first column aligned left and the others right."""
+    """Return a table whose first column is aligned left and whose other columns are aligned
+    right."""
     lines = [head, ["---", *["---:"] * (len(head) - 1)], *rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
 
@@ -52,8 +54,8 @@ def claims_table(claims: Sequence[Claim]) -> str:
 
 
 def accuracy_table(finished: Finished, set_name: str, how: str) -> str:
-    """Return the accuracy at the end by method and task, their mean, and its gain over plain
-    GRPO."""
+    """Return the accuracies at the end of the training in per cent: for each method those of the
+    tasks, their mean, and the gain of the mean over plain GRPO."""
     rows = []
     for method in finished.methods:
         found = [finished.accuracy(method, task, set_name, how) for task in finished.tasks]
@@ -67,8 +69,8 @@ def accuracy_table(finished: Finished, set_name: str, how: str) -> str:
 
 
 def format_table(finished: Finished) -> str:
-    """Return the share of sampled responses with the full format at the end: the mean, and the
-    lowest of all runs."""
+    """Return the shares of sampled responses with the full format at the end of the training, in
+    per cent: the mean over the runs, and the lowest of them."""
     rows = []
     for method in finished.methods:
         cells = []
@@ -83,7 +85,8 @@ def format_table(finished: Finished) -> str:
 
 
 def set_metrics_table(finished: Finished, task: str, metrics: dict[str, str]) -> str:
-    """Return metrics of whole sets at the end, as means over seeds."""
+    """Return metrics of whole sets at the end of the training, in per cent, as means over seeds.
+    ``metrics`` is metric → title."""
     rows = []
     for method in finished.methods:
         cells = []
@@ -101,8 +104,11 @@ def set_metrics_table(finished: Finished, task: str, metrics: dict[str, str]) ->
 
 
 def training_table(finished: Finished, task: str) -> str:
-    """Return means over all steps, or over the last tenth where the heading says "late". The last
-    column is the correlation of a picture's D with its D at the visit before."""
+    """Return metrics of the training, for each method.
+
+    They are means over all steps, or over the last tenth of the steps where the heading says
+    "late". The last column is the correlation of a picture's D with its D at the visit before.
+    """
     columns = {
         "D": ("diversity/response", False),
         "D late": ("diversity/response", True),
@@ -131,7 +137,9 @@ def training_table(finished: Finished, task: str) -> str:
 
 
 def images_table(finished: Finished, task: str) -> str:
-    """Return what became of the descriptions, as sums over the seeds."""
+    """Return how many descriptions were submitted, admitted, settled and rejected, as sums over the
+    seeds, and the share of different ones among the first and the last. Empty if no method
+    painted."""
     found = {method: finished.runs(task, method) for method in finished.methods}
     painted = {m: [r.synthesis for r in runs if r.synthesis] for m, runs in found.items()}
     painted = {method: parts for method, parts in painted.items() if parts}
@@ -154,8 +162,8 @@ def images_table(finished: Finished, task: str) -> str:
 
 
 def words_table(result: Result, count: int = 12) -> str:
-    """Return the words whose share of the descriptions changed most from the first to the last
-    third of a run."""
+    """Return the ``count`` words whose share of the descriptions changed most from the first to the
+    last third of a run. Empty if there are no words."""
     words = result.synthesis.get("words", [])
     moved = sorted(words, key=lambda w: -abs(w[2] - w[1]))[:count]
     rows = [[w, f"{a:.0%}", f"{b:.0%}", f"{100 * (b - a):+.0f}"] for w, a, b in moved]
@@ -163,7 +171,8 @@ def words_table(result: Result, count: int = 12) -> str:
 
 
 def time_table(finished: Finished) -> str:
-    """Return the seconds of a step (median of the run, then of the seeds) and the time of a run."""
+    """Return the seconds of a step (the median over the seeds of each run's median) and the median
+    time of a run."""
     rows = []
     for method in finished.methods:
         cells = []
@@ -181,7 +190,7 @@ def time_table(finished: Finished) -> str:
 
 
 def dependence_table(runs: Mapping[str, Mapping[str, float]]) -> str:
-    """Return the shares of the variance of D, for each run."""
+    """Return the shares of the variance of D that can be predicted, for each run."""
     rows = [
         [name, f"{one['samples']}", *(f"{one[what]:+.3f}" for what in ("time", "family", "words"))]
         for name, one in runs.items()
@@ -207,7 +216,8 @@ def reliability_table(tasks: Mapping[str, Mapping[str, Any]]) -> str:
 
 
 def surroundings_table(tasks: Mapping[str, Mapping[str, Mapping[str, Sequence[float]]]]) -> str:
-    """Return D and the sampled accuracy in per cent, by surroundings."""
+    """Return D and the sampled accuracy in per cent with their intervals, for each kind of
+    surroundings."""
     names = dict.fromkeys(name for found in tasks.values() for name in found)
     rows = []
     for name in names:

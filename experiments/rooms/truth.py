@@ -1,9 +1,10 @@
 """Checks whether the label of a synthetic sample is true, with the renderer that drew its seed
 image.
 
-The scene of a seed image is known exactly: its split and number are columns of the sample, and the
-samples painted from it inherit them. So the check does not rely on anything that is stored: the
-things, their places and the answer to the question are computed again from the scene.
+The scene of a seed image is known exactly: its split and seed are columns of the sample, and the
+samples painted from it inherit them. Therefore the check does not rely on stored labels: it
+computes the things, their places and the answer to the question again from the scene. ``fault`` is
+the entry point.
 """
 
 from __future__ import annotations
@@ -29,24 +30,24 @@ from syngrpo_rooms.room_renderer import Rendered
 from syngrpo_rooms.scenes import Scene
 
 LEAST_SEEN = 0.5
-"""Share of a fixture that must be visible for the room type to be told by it."""
+"""Share of a fixture that must be visible, so that the room type can be recognised by it."""
 
 _ROOM_WORD = re.compile(rf"\b(?:{'|'.join(w for words in ROOM_WORDS.values() for w in words)})\b")
 
 
 def fault(sample: Sample) -> str | None:
-    """Return what is wrong with the label of a synthetic sample; None if it is true.
+    """Return what is wrong with the label of a synthetic sample, None if it is true.
 
-    - "objects": class, box or mask of a thing differ from what the renderer drew.
+    - "objects": the class, box or mask of a thing differs from what the renderer drew.
     - "pixels": the pixels of a thing differ from the rendered ones.
-    - "answer": the scene has another answer.
-    - "surroundings": around the things there is something else than the described empty room.
+    - "answer": the answer differs from the one that follows from the scene.
+    - "surroundings": the picture around the things differs from the described empty room.
     - "room": the question asks for the room type, and the picture does not show it.
     """
     size = (sample.image.width, sample.image.height)
     split, seed = sample.columns["split"], sample.columns["scene_seed"]
     scene, drawn = rooms_scene(split, seed, size)
-    if sample.objects and drawn.boxes:  # all things may have moved sideways together
+    if sample.objects and drawn.boxes:  # synthesis may have moved all things sideways together
         drawn = _moved(drawn, round(sample.objects[0].box[0] - drawn.boxes[0][0]))
     picture = sample.image.decode()
     if not _same_objects(sample, scene, drawn):
@@ -64,8 +65,11 @@ def fault(sample: Sample) -> str | None:
 
 
 def answer(sample: Sample, scene: Scene, boxes: Sequence[Box]) -> Any:
-    """Return the answer of the scene to the sample's question; None if the scene has no single
-    one."""
+    """Return the answer to the sample's question that follows from the scene, None if there is not
+    exactly one.
+
+    ``boxes`` are those of the scene's things (xyxy in pixels), in the order of ``scene.things``.
+    """
     if sample.task == "ovd":
         found = instances_of(scene, tuple(sample.question.split(", ")))
         return tuple({"label": scene.things[i].label, "box": boxes[i]} for i in found)
@@ -77,7 +81,8 @@ def answer(sample: Sample, scene: Scene, boxes: Sequence[Box]) -> Any:
 
 
 def _moved(drawn: Rendered, right: int) -> Rendered:
-    """Move the picture sideways; what leaves it on one side comes in on the other."""
+    """Return the rendered scene moved to the right by ``right`` pixels. What leaves the picture on
+    one side enters it on the other."""
     return Rendered(
         np.roll(drawn.image, right, axis=1),
         tuple((x1 + right, y1, x2 + right, y2) for x1, y1, x2, y2 in drawn.boxes),
@@ -86,6 +91,7 @@ def _moved(drawn: Rendered, right: int) -> Rendered:
 
 
 def _same_objects(sample: Sample, scene: Scene, drawn: Rendered) -> bool:
+    """Return whether the sample's objects have the classes, boxes and masks of the scene."""
     if len(sample.objects) != len(scene.things):
         return False
     return all(
@@ -99,8 +105,8 @@ def _same_objects(sample: Sample, scene: Scene, drawn: Rendered) -> bool:
 
 
 def _only_the_described_room(sample: Sample, picture: np.ndarray) -> bool:
-    """Whether the picture, beyond the feather around the things, is the empty room of the
-    prompt."""
+    """Return whether the picture shows the empty room of the prompt everywhere except on the things
+    and in the transition (feather) around them."""
     height, width = picture.shape[:2]
     keep = keep_mask(sample)
     reach = 2 * default_feather(width, height) + 1
@@ -110,8 +116,9 @@ def _only_the_described_room(sample: Sample, picture: np.ndarray) -> bool:
 
 
 def _shows_room(sample: Sample) -> bool:
-    """Whether the prompt names the room type of the answer, and enough of its fixture is visible:
-    of the pixels that these words change."""
+    """Return whether the prompt names the room type of the answer and enough of its fixture is
+    visible. The fixture is where the painted room changes when the name is removed from the
+    prompt."""
     prompt: str = sample.columns[SYNTHESIS]["prompt"]
     if parse_description(prompt).room != sample.answer:
         return False
@@ -123,7 +130,8 @@ def _shows_room(sample: Sample) -> bool:
 
 
 def _repainted(sample: Sample, keep: np.ndarray, prompt: str | None = None) -> np.ndarray:
-    """Return what the generator paints for the sample's prompt, or for another one."""
+    """Return what the generator paints for the sample's prompt, or for another one: uint8
+    (H, W, 3). ``keep`` is bool (H, W)."""
     made = sample.columns[SYNTHESIS]
     size = (sample.image.width, sample.image.height)
     blank = np.zeros((size[1], size[0], 3), np.uint8)

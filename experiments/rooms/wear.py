@@ -1,4 +1,4 @@
-"""Shows whether descriptions get worse over a run, by what the first and the last ones say."""
+"""Measures whether descriptions get worse over a run, by comparing the first and the last ones."""
 
 from __future__ import annotations
 
@@ -15,20 +15,24 @@ from syngrpo_rooms.descriptions import parse_description
 from syngrpo_rooms.surroundings import Surroundings
 
 TENTH = 10
+"""The first and the last of so many parts are compared."""
 
 
 @dataclass(frozen=True)
 class Said:
-    """Means over some descriptions: the number of properties of a room that the generator
-    understands (at most 13), and the number of words."""
+    """Means over some descriptions.
+
+    ``properties`` is the number of properties of a room that the generator reads from a description
+    (at most 13), and ``words`` is the number of its words.
+    """
 
     properties: float
     words: float
 
 
 def painted_descriptions(run: Path) -> list[str]:
-    """Return the descriptions of a run in order of admission. Raises InputError for a directory
-    without a pool."""
+    """Return the descriptions that a run painted, in order of their admission to the pool. Raises
+    InputError for a directory without a pool."""
     pool = open_pool(run)
     if pool is None:
         raise InputError(f"{run} has no pool; give the directory of a run")
@@ -38,14 +42,17 @@ def painted_descriptions(run: Path) -> list[str]:
 
 
 def early_and_late(texts: Sequence[str]) -> tuple[Said, Said]:
-    """Return the means of the first and of the last tenth. Raises InputError for fewer than ten."""
+    """Return the means of the first and of the last tenth of the descriptions.
+
+    Raises InputError for fewer than ten descriptions.
+    """
     tenth = len(texts) // TENTH
     if not tenth:
         raise InputError(f"{len(texts)} descriptions were painted; at least {TENTH} are needed")
-    return _said(texts[:tenth]), _said(texts[-tenth:])
+    return _means(texts[:tenth]), _means(texts[-tenth:])
 
 
-def _said(texts: Sequence[str]) -> Said:
+def _means(texts: Sequence[str]) -> Said:
     return Said(
         properties=float(np.mean([_properties(text) for text in texts])),
         words=float(np.mean([len(text.split()) for text in texts])),
@@ -53,5 +60,6 @@ def _said(texts: Sequence[str]) -> Said:
 
 
 def _properties(text: str) -> int:
+    """Return the number of properties of a room that the generator reads from a description."""
     room = parse_description(text)
     return sum(getattr(room, field.name) is not None for field in fields(Surroundings))

@@ -1,17 +1,27 @@
 """The embedded world: small rendered rooms with exact labels, their generator, and the starter
 model.
 
-A plug-in of syngrpo: it uses only the extension points that a user's package has, by the entry
-points in ``pyproject.toml``. The format ``rooms`` (``dataset``), the generator ``rooms``
-(``generator``), the describer ``rooms`` (``descriptions``), the model ``starter`` (``starter``) and
-the commands ``syngrpo rooms`` (``commands``).
+It lets a user run the whole training loop of syngrpo without a download. The package is a plug-in:
+syngrpo does not import it, but finds it by the entry points in ``pyproject.toml``, as it finds a
+package of a user. It adds
 
-A sample is made in this order: ``scenes`` places things in a room, ``surroundings`` chooses how the
-room looks, ``object_questions`` and ``closed_questions`` ask about the scene, ``room_renderer``
-paints it with the help of ``room_fixtures``, ``surface_patterns``, ``furnishings``,
-``thing_shapes`` and ``palette``, and ``dataset`` puts all into a ``Sample``. Start reading there.
+- the format ``rooms``, which generates samples (``dataset``),
+- the generator ``rooms``, which paints a described room around kept objects (``generator``),
+- the describer ``rooms``, which writes random descriptions of rooms (``descriptions``),
+- the model ``starter``, a small vision-language model (``starter``),
+- the commands ``syngrpo rooms`` (``commands``).
 
-The generator turns a description back into surroundings (``descriptions``) and paints them with the
-same renderer. The folder ``starter`` holds the recipe that made the bundled model;
-``starter_model/`` is that model.
+``dataset`` makes a sample in four steps; start reading there.
+
+1. ``scenes`` draws a scene: how the room looks (``surroundings``), and which labelled things stand
+   where.
+2. ``object_questions`` or ``closed_questions`` lists the questions that fit the scene, and one of
+   them is drawn.
+3. ``room_renderer`` renders the scene and returns the exact boxes and masks of the things. It draws
+   with ``surface_patterns``, ``room_fixtures``, ``furnishings``, ``thing_shapes`` and ``palette``.
+4. The task turns the answer into its ground truth.
+
+During training the generator reads a description (``descriptions``), turns it into surroundings and
+renders them with the same renderer. The folder ``starter`` holds the recipe that made the bundled
+model, and ``starter_model/`` holds the model.
 """

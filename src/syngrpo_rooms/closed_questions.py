@@ -1,7 +1,8 @@
-"""Closed questions about a room, each with one answer that follows from the scene.
+"""Lists closed questions about a scene, each with the one answer that follows from the scene.
 
-Questions compare positions and sizes only where they differ by a clear margin, as referring
-expressions do.
+The questions ask for a count, a relative position, a colour, a relative size, or the type of the
+room. Two things are compared only where their positions or sizes differ by a clear margin, so that
+a careful reader cannot doubt the answer. ``reasoning_questions`` is the entry point.
 """
 
 from __future__ import annotations
@@ -25,18 +26,23 @@ REASONING_KINDS: tuple[ReasoningKind, ...] = (
     "room_type",
 )
 MOST_COUNTED = 4
-"""Largest number that is asked for."""
+"""Largest answer of a question for a count. Classes with more things are not asked for."""
 
 PLURALS = {label: label + "s" for label in LABELS} | {"box": "boxes"}
+"""Class name → its plural, as questions for a count use it."""
 
 
 @dataclass(frozen=True)
 class ReasoningQuestion:
-    """A question, its answer, and the other answers that would make sense.
+    """A closed question about a scene.
 
-    ``targets``: indices into ``scene.things`` of the things the question is about, in the order in
-    which it names them; counted things from left to right. ``about``: the classes it names, also
-    one that is counted and absent. ``choices``: all sensible answers, including the right one.
+    - ``text``: the question, such as "how many chairs are there?".
+    - ``answer``: the right answer, a whole number for a count and a word for all other kinds.
+    - ``targets``: indices into ``scene.things`` of the things that the question is about, in the
+      order in which it names them; counted things from left to right. Empty for a count of 0 and
+      for a question for the room type.
+    - ``about``: the classes that the question names, including one that is absent from the scene.
+    - ``choices``: all answers that make sense for the question, including the right one.
     """
 
     text: str
@@ -48,7 +54,8 @@ class ReasoningQuestion:
 
 
 def reasoning_questions(scene: Scene) -> list[ReasoningQuestion]:
-    """Return every question of the grammar about the scene; there is at least one."""
+    """Return every closed question about the scene. The list is never empty, because the number of
+    things of one absent class is always asked for."""
     things = [PlacedThing(thing, scene) for thing in scene.things]
     return [
         *_counts(scene, things),
@@ -60,7 +67,8 @@ def reasoning_questions(scene: Scene) -> list[ReasoningQuestion]:
 
 
 def closed_question_words() -> set[str]:
-    """Return every word that a question or an answer can contain."""
+    """Return every word that a question or an answer can contain, in lower case, without
+    numbers."""
     fixed = (
         "how many are there is the left right of or above below what colour which larger smaller "
         "kind room this"
@@ -70,8 +78,8 @@ def closed_question_words() -> set[str]:
 
 
 def _counts(scene: Scene, things: list[PlacedThing]) -> Iterator[ReasoningQuestion]:
-    """Ask for the number of every class that is there, and of one that is not. Asking for all
-    absent classes would make most answers zero."""
+    """Yield a question for the number of things of each class in the scene, and of one absent
+    class. With a question for every absent class, most answers would be 0."""
     present = {thing.label for thing in things}
     absent = [label for label in LABELS if label not in present]
     missed = absent[scene.detail_seed % len(absent)]
@@ -88,13 +96,15 @@ def _counts(scene: Scene, things: list[PlacedThing]) -> Iterator[ReasoningQuesti
             )
 
 
-def _named(things: list[PlacedThing]) -> list[tuple[str, int]]:
-    """The names that fit one thing alone, with the indices of those things."""
+def _unique_names(things: list[PlacedThing]) -> list[tuple[str, int]]:
+    """Return the names that fit exactly one thing, each with the index of that thing."""
     return [(name, things.index(thing)) for name, thing in anchors(things)]
 
 
 def _positions(things: list[PlacedThing]) -> Iterator[ReasoningQuestion]:
-    for (name, a), (other, b) in permutations(_named(things), 2):
+    """Yield questions whether one thing is left or right of another, or above or below it. The
+    centres differ by at least twice ``MARGIN``."""
+    for (name, a), (other, b) in permutations(_unique_names(things), 2):
         across, down = things[b].x - things[a].x, things[b].y - things[a].y
         about = (things[a].label, things[b].label)
         if abs(across) >= 2 * MARGIN:
@@ -108,6 +118,7 @@ def _positions(things: list[PlacedThing]) -> Iterator[ReasoningQuestion]:
 
 
 def _attributes(things: list[PlacedThing]) -> Iterator[ReasoningQuestion]:
+    """Yield questions for the colour of each thing that is the only one of its class."""
     for index, thing in enumerate(things):
         if sum(other.label == thing.label for other in things) == 1:
             yield ReasoningQuestion(
@@ -121,7 +132,8 @@ def _attributes(things: list[PlacedThing]) -> Iterator[ReasoningQuestion]:
 
 
 def _sizes(things: list[PlacedThing]) -> Iterator[ReasoningQuestion]:
-    """Compare classes that are there once each, so that the name of a class is the answer."""
+    """Yield questions which of two things is larger or smaller. Each is the only one of its class,
+    so that the class name is an unambiguous answer."""
     single = [
         index
         for index, thing in enumerate(things)
@@ -141,6 +153,7 @@ def _sizes(things: list[PlacedThing]) -> Iterator[ReasoningQuestion]:
 
 
 def _room_type(scene: Scene) -> Iterator[ReasoningQuestion]:
+    """Yield the question for the room type, if the room has one."""
     room = scene.surroundings.room
     if room in ROOMS:
         yield ReasoningQuestion("what kind of room is this?", room, "room_type", (), (), ROOMS)

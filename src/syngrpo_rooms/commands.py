@@ -1,4 +1,7 @@
-"""``syngrpo rooms``: commands for the embedded world. Nothing heavy is imported before one runs."""
+"""The commands ``syngrpo rooms``: ``write``, ``show`` and ``starter``.
+
+Each command imports the modules it needs only when it runs, so that ``syngrpo --help`` stays fast.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,7 @@ rooms_app = typer.Typer(help="The embedded world of small indoor scenes.")
 SplitOption = Annotated[str, typer.Option(help="train, test, ood, dev or broad.")]
 TaskOption = Annotated[str, typer.Option(help="The task of the samples.")]
 CountOption = Annotated[int, typer.Option(min=1, help="Number of samples.")]
-SeedOption = Annotated[int, typer.Option(min=0, help="Other seeds give other scenes.")]
+SeedOption = Annotated[int, typer.Option(min=0, help="Another seed gives other scenes.")]
 SizeOption = Annotated[int, typer.Option(min=64, max=512, help="Side of an image in pixels.")]
 
 
@@ -28,7 +31,7 @@ def write(
     seed: SeedOption = 0,
     size: SizeOption = 128,
 ) -> None:
-    """Write samples of a split as JSONL with images."""
+    """Write samples of a split as a JSONL file with a folder of images."""
     from syngrpo.formats.export import write_dataset
     from syngrpo.serving import wording
 
@@ -58,14 +61,15 @@ def show(
 
 @rooms_app.command("starter")
 def starter(
-    out: Annotated[Path, typer.Option(help="Directory for the model, its log and state.")],
+    out: Annotated[Path, typer.Option(help="Directory for the model, the log and the state.")],
     seed: SeedOption = 0,
-    workers: Annotated[int, typer.Option(min=1, help="Processes that draw scenes.")] = 1,
-    threads: Annotated[int, typer.Option(min=1, help="Threads that train.")] = 1,
+    workers: Annotated[int, typer.Option(min=1, help="Processes that render scenes.")] = 1,
+    threads: Annotated[int, typer.Option(min=1, help="Threads of torch, for training.")] = 1,
 ) -> None:
-    """Train the bundled starter model from random weights, by its recipe.
+    """Train the starter model again from random weights, by the recipe of the bundled one.
 
-    Takes one to two hours on two cores. If it is interrupted, the same command resumes.
+    This takes one to two hours on two cores. After an interruption, the same command resumes the
+    training.
     """
     import json
 

@@ -1,7 +1,8 @@
-"""The format ``rooms``: scenes of the embedded world as samples of a task.
+"""The format ``rooms``: generates samples of a task from scenes of the embedded world.
 
-It serves every task, also one of a user: the question is chosen by what the task asks for (a phrase
-for one object, a list of classes, or a closed question), and the task makes the ground truth.
+It serves every task, including a user's own. The attribute ``asks_for`` of the task decides which
+questions it gets: a phrase for one object, a list of classes, or a closed question. The task turns
+the answer into its ground truth.
 """
 
 from __future__ import annotations
@@ -25,16 +26,22 @@ from syngrpo_rooms.scenes import Scene, sample_scene
 from syngrpo_rooms.surroundings import SPLITS, Split
 
 KIND_SHARES: dict[Kind, float] = {"attribute": 0.6, "ordinal": 0.2, "relation": 0.2}
+"""Share of each kind among the referring expressions."""
 Asked = TypeVar("Asked")
 
 _DATASET_STREAM = 7
-"""Part of the seed of a sample's random stream, which no stream of a scene has."""
+"""First number of the seed of a sample's random generator. The seed of a scene's random generator
+begins with the index of its split (0-4) instead, so the two draw different numbers."""
 
 
 @dataclass(frozen=True)
-class _Asked:
-    """A scene with a question about it. ``answer`` takes the boxes of the things as they were
-    drawn, and returns the answer as a row of a user's data has it."""
+class _DrawnQuestion:
+    """A scene and one question about it, before the scene is rendered.
+
+    ``answer`` takes the boxes of the rendered things (xyxy in pixels, in the order of
+    ``scene.things``) and returns the answer in the form that a row of a user's data has.
+    ``columns`` are extra columns of the sample.
+    """
 
     scene: Scene
     scene_seed: int
@@ -46,8 +53,12 @@ class _Asked:
 def rooms_scene(
     split: Split, seed: int, size: int | tuple[int, int] = 128
 ) -> tuple[Scene, Rendered]:
-    """Return the scene of a split and seed with its rendered picture. Faster than a sample, because
-    nothing is encoded."""
+    """Return the scene of a split and seed, and its rendered picture with boxes and masks.
+
+    ``size`` is the side of a square picture or (width, height), in pixels. This is faster than
+    ``rooms_samples``, because the picture is not encoded as PNG. Raises InputError for an unknown
+    split or a side below 64 pixels.
+    """
     scene = sample_scene(split, seed, size)
     return scene, render(scene)
 
@@ -57,16 +68,18 @@ def rooms_samples(
 ) -> list[Sample]:
     """Return ``count`` samples of a task, each with a scene of its own and one question.
 
-    - A task that asks for an object, such as "rec", gets a referring expression of a kind drawn by
-      ``KIND_SHARES``; the answer is the box of the object.
-    - A task that asks for classes, such as "ovd", gets two or three classes; the answer is every
+    - A task that asks for an object, such as "rec", gets a referring expression, whose kind is
+      drawn by ``KIND_SHARES``. The answer is the box of the object.
+    - A task that asks for classes, such as "ovd", gets two or three classes. The answer is every
       instance of them.
-    - A task that asks a closed question, such as "isr", gets one; its five kinds are equally
+    - A task that asks a closed question, such as "isr", gets one. Its five kinds are equally
       likely.
 
-    Boxes are xyxy in pixels of the size x size image. The columns are ``split``, ``scene_seed``,
-    the ``kind`` of the question (of an object, closed), and the classes that a closed question
-    names as ``about``. Raises InputError for an unknown split or task.
+    Images are ``size`` x ``size`` pixels, and boxes are xyxy in pixels of the image. Every sample
+    has the columns ``split`` and ``scene_seed``. Referring expressions and closed questions also
+    have ``kind``, and closed questions have ``about``, the list of the classes that they name. The
+    same arguments always give the same samples. Raises InputError for an unknown split or task, or
+    a ``size`` below 64.
     """
     if split not in SPLITS:
         raise InputError(f"unknown rooms split {split!r}; use one of {', '.join(SPLITS)}")
@@ -74,9 +87,9 @@ def rooms_samples(
 
 
 def _sample(split: Split, seed: int, index: int, task: Task, size: int) -> Sample:
-    kind = list(_ASK).index(task.asks_for)
+    kind = list(_DRAW_QUESTION).index(task.asks_for)
     rng = np.random.default_rng([_DATASET_STREAM, kind, SPLITS.index(split), seed, index])
-    asked = _ASK[task.asks_for](split, size, rng)
+    asked = _DRAW_QUESTION[task.asks_for](split, size, rng)
     rendered = render(asked.scene)
     objects = tuple(
         LabelledObject(thing.label, box, encode_mask(mask))
@@ -97,25 +110,28 @@ def _sample(split: Split, seed: int, index: int, task: Task, size: int) -> Sampl
 
 
 def _scenes(split: Split, size: int, rng: np.random.Generator) -> Iterator[tuple[Scene, int]]:
+    """Yield random scenes of a split without end, each with its seed."""
     while True:
         scene_seed = int(rng.integers(2**53))
         yield sample_scene(split, scene_seed, size), scene_seed
 
 
-def _ask_expression(split: Split, size: int, rng: np.random.Generator) -> _Asked:
-    """Draw a kind of question, then scenes until one allows a question of this kind."""
+def _draw_expression(split: Split, size: int, rng: np.random.Generator) -> _DrawnQuestion:
+    """Draw a kind of referring expression, then scenes until one has an expression of this
+    kind."""
     kind = list(KIND_SHARES)[int(rng.choice(len(KIND_SHARES), p=tuple(KIND_SHARES.values())))]
-    fitting, scene, scene_seed = _first(
+    fitting, scene, scene_seed = _first_scene_with(
         _scenes(split, size, rng),
         lambda scene: [question for question in rec_questions(scene) if question.kind == kind],
     )
     question = fitting[int(rng.integers(len(fitting)))]
-    return _Asked(
+    return _DrawnQuestion(
         scene, scene_seed, question.phrase, lambda boxes: boxes[question.target], {"kind": kind}
     )
 
 
-def _ask_detection(split: Split, size: int, rng: np.random.Generator) -> _Asked:
+def _draw_detection(split: Split, size: int, rng: np.random.Generator) -> _DrawnQuestion:
+    """Draw a scene and a detection question about it."""
     scene, scene_seed = next(_scenes(split, size, rng))
     question = detection_question(scene, rng)
 
@@ -124,41 +140,42 @@ def _ask_detection(split: Split, size: int, rng: np.random.Generator) -> _Asked:
             {"label": scene.things[index].label, "box": boxes[index]} for index in question.targets
         )
 
-    return _Asked(scene, scene_seed, question.text, answer, {})
+    return _DrawnQuestion(scene, scene_seed, question.text, answer, {})
 
 
-def _ask_reasoning(split: Split, size: int, rng: np.random.Generator) -> _Asked:
-    """Draw a kind of question, then scenes until one allows a question of this kind."""
+def _draw_reasoning(split: Split, size: int, rng: np.random.Generator) -> _DrawnQuestion:
+    """Draw a kind of closed question, then scenes until one has a question of this kind."""
     kind = REASONING_KINDS[int(rng.integers(len(REASONING_KINDS)))]
-    fitting, scene, scene_seed = _first(
+    fitting, scene, scene_seed = _first_scene_with(
         _scenes(split, size, rng),
         lambda scene: [q for q in reasoning_questions(scene) if q.kind == kind],
     )
     question = fitting[int(rng.integers(len(fitting)))]
     columns = {"kind": kind, "about": list(question.about)}
-    return _Asked(scene, scene_seed, question.text, lambda _: question.answer, columns)
+    return _DrawnQuestion(scene, scene_seed, question.text, lambda _: question.answer, columns)
 
 
-def _first(
+def _first_scene_with(
     scenes: Iterator[tuple[Scene, int]], questions: Callable[[Scene], list[Asked]]
 ) -> tuple[list[Asked], Scene, int]:
-    """Return the first scene that allows such questions: the questions, the scene and its seed."""
+    """Return the first scene for which ``questions`` finds any: the questions, the scene and its
+    seed."""
     for scene, scene_seed in scenes:
         if fitting := questions(scene):
             return fitting, scene, scene_seed
     raise AssertionError("scenes never end")
 
 
-_ASK: dict[AsksFor, Callable[[Split, int, np.random.Generator], _Asked]] = {
-    "object": _ask_expression,
-    "classes": _ask_detection,
-    "question": _ask_reasoning,
+_DRAW_QUESTION: dict[AsksFor, Callable[[Split, int, np.random.Generator], _DrawnQuestion]] = {
+    "object": _draw_expression,
+    "classes": _draw_detection,
+    "question": _draw_reasoning,
 }
 
 
 @dataclass(frozen=True)
 class RoomsOptions:
-    """The keys of a data source of this format, beside the common ones."""
+    """The keys that a data source of this format has, in addition to those of every source."""
 
     split: Split = option(
         REQUIRED, "which layouts and surroundings: train, test, ood, dev or broad"
@@ -169,7 +186,7 @@ class RoomsOptions:
 
 
 class RoomsFormat(Format):
-    """The format ``rooms``. The samples are rendered when they are read; there are no files."""
+    """The format ``rooms``. It renders the samples when they are read, so it needs no files."""
 
     name = "rooms"
     options = RoomsOptions

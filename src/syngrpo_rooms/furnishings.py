@@ -1,7 +1,10 @@
 """Draws the unlabelled parts of a room: windows, rugs and clutter.
 
 None of their shapes resembles a labelled class, so the labels of a scene stay true whatever is
-drawn. They may have the colours of labelled things, which makes them distracting.
+drawn. They may have the colours of labelled things, which makes the labelled things harder to find.
+
+``room_renderer`` calls ``draw_window``, ``draw_rug`` and ``draw_clutter``. Their argument ``unit``
+is the number of pixels in one unit, which is 1/128 of the picture's shorter side.
 """
 
 from __future__ import annotations
@@ -26,13 +29,18 @@ SKIES: dict[str, tuple[RGB, RGB, RGB]] = {
     "hexagonal": ((120, 196, 214), (150, 214, 224), (44, 110, 150)),
     "arched": ((206, 196, 236), (232, 214, 236), (110, 130, 120)),
 }
+"""Kind of window → the colours of the sky, of the sky near the horizon, and of the land."""
 
 
 def draw_window(
     draw: Draw, kind: str, wall: Box, unit: float, avoid: Sequence[Box], rng: np.random.Generator
 ) -> None:
-    """Draw a window on the wall, at the one of four random places that overlaps the ``avoid`` boxes
-    least. Boxes are xyxy in pixels; ``unit`` is the number of pixels in a unit."""
+    """Draw a window on the wall. Of four random places, it takes the one that overlaps the
+    ``avoid`` boxes least.
+
+    ``kind`` is a key of ``SKIES``. All boxes are xyxy in pixels of the image that is drawn into.
+    Raises KeyError for an unknown kind.
+    """
     width, height = float(rng.uniform(28, 40)) * unit, float(rng.uniform(26, 34)) * unit
     height = min(height, 0.72 * (wall[3] - wall[1]))
     places = []
@@ -77,8 +85,8 @@ def _window(draw: Draw, kind: str, box: Box, unit: float) -> None:
 
 
 def draw_rug(draw: Draw, pattern: str, box: Box, colour: RGB, unit: float) -> None:
-    """Draw a rug on the floor as seen from above; ``box`` is in pixels of the floor's tile
-    image."""
+    """Draw a rug on the image of the floor as seen from above, before it is tilted into
+    perspective. ``box`` is xyxy in pixels of that image."""
     x1, y1, x2, y2 = box
     pale, dark = shade(colour, 1.45), shade(colour, 0.76)
     width, height = x2 - x1, y2 - y1
@@ -116,8 +124,11 @@ def draw_clutter(
     unit: float,
     rng: np.random.Generator,
 ) -> None:
-    """Scatter clutter of one kind over the floor, the wall or both (see ``PLACES``). ``many``
-    chooses between a few pieces and many; ``wall`` and ``floor`` are xyxy in pixels."""
+    """Draw pieces of clutter at random places on the floor, the wall or both.
+
+    ``PLACES`` says where pieces of this kind lie and how many they are; ``many`` chooses the larger
+    number. ``wall`` and ``floor`` are xyxy in pixels. Raises KeyError for an unknown kind.
+    """
     area, few, lots = PLACES[kind]
     region = wall if area == "wall" else floor
     if area == "both":
@@ -129,12 +140,14 @@ def draw_clutter(
     for k, (u, v, turn, pick) in enumerate(spots.tolist()):
         x = region[0] + (k + u) / count * (region[2] - region[0])
         y = region[1] + (0.04 + 0.92 * v) * (region[3] - region[1])
-        # Half of the pieces have the clutter's own colour, the others any colour a thing can have.
+        # Half of the pieces have the clutter's own colour, the others random colours of things.
         tone = colour if pick < 0.5 else tones[int((pick - 0.5) * 2 * len(tones))]
         CLUTTER[kind](draw, (x, y), unit, turn, tone)
 
 
 def _turned(centre: Point, points: Sequence[Point], angle: float, scale: float) -> list[Point]:
+    """Rotate the points by ``angle`` radians, multiply them by ``scale``, flatten them to 70 % of
+    their height, and move them to ``centre``."""
     c, s = math.cos(angle) * scale, math.sin(angle) * scale
     return [(centre[0] + x * c - y * s, centre[1] + (x * s + y * c) * 0.7) for x, y in points]
 
@@ -229,6 +242,9 @@ CLUTTER: dict[str, Callable[[Draw, Point, float, float, RGB], None]] = {
     "bunting": _bunting,
     "socks": _sock,
 }
+"""Kind of clutter → the function that draws one piece of it. Its arguments are the image, the
+centre in pixels, the pixels in a unit, a random number in [0, 1) for rotation and shape, and the
+colour."""
 PLACES: dict[str, tuple[str, int, int]] = {
     "leaves": ("floor", 7, 16),
     "papers": ("floor", 4, 9),
@@ -240,4 +256,5 @@ PLACES: dict[str, tuple[str, int, int]] = {
     "bunting": ("wall", 2, 4),
     "socks": ("floor", 4, 9),
 }
-"""Where each kind of clutter lies, and how many pieces "few" and "many" mean in a square room."""
+"""Kind of clutter → where it lies, and the number of pieces for "few" and for "many" in a square
+picture. Wider pictures get proportionally more."""

@@ -1,11 +1,13 @@
-"""Questions whose answers are things of the scene: referring expressions and detection.
+"""Makes questions whose answers are things of the scene: referring expressions and detection.
 
-A referring expression ("the red chair left of the table") fits exactly one thing. It is judged by
-the boxes alone: a position is the centre of a box, a distance is a share of the picture. Where an
-expression needs an order or a relation, the named thing satisfies it by at least ``MARGIN`` and
-every other candidate clearly fails, so that a careful reader cannot choose another thing.
+A referring expression ("the red chair left of the table") fits exactly one thing. Whether it fits
+is computed from the boxes alone: the position of a thing is the centre of its box, and distances
+are shares of the picture's size. Where an expression names an order or a relation, its target
+satisfies it by a clear margin and every other candidate clearly fails, so that a careful reader
+cannot choose another thing. ``rec_questions`` lists the expressions of a scene.
 
-A detection question names two or three classes; its answer is every thing of those classes.
+A detection question names two or three classes, and its answer is every thing of those classes.
+``detection_question`` draws one.
 """
 
 from __future__ import annotations
@@ -23,31 +25,34 @@ Kind = Literal["attribute", "ordinal", "relation"]
 KINDS: tuple[Kind, ...] = ("attribute", "ordinal", "relation")
 
 MARGIN = 0.08
-"""A thing counts as left of another from this distance on, as a share of the width (above and
-below: of the height)."""
+"""A thing is left (or right) of another if their centres are at least this far apart, as a share of
+the picture's width. For above and below it is a share of the height."""
 CLEAR_FAIL = 0.04
-"""A thing counts as not left of another if it is this far on the other side, as a share."""
+"""A thing is clearly not left of another if its centre is at least this far on the other side, as a
+share like ``MARGIN``. In between the relation is in doubt."""
 NEAR, NOT_NEAR = 0.12, 0.25
-"""Largest gap between the boxes of near things and smallest gap between those of things that are
-clearly not near, as shares of the picture's shorter side."""
+"""Two things are near each other if the gap between their boxes is at most the first value, and
+clearly not near if it is at least the second. Both are shares of the picture's shorter side."""
 CLEARLY_LARGER = 1.4
-"""The largest thing of a class has at least this many times the box area of the next one."""
+"""A thing is clearly larger than another if its box has at least this many times the area."""
 
 ORDINALS = ("second", "third")
 RELATIONS = ("left of", "right of", "above", "below", "near", "on")
 
 
 MOST_CLASSES = 3
-"""Most classes in one detection question."""
+"""Largest number of classes in one detection question."""
 MOST_INSTANCES = 4
-"""Most instances in the answer of a detection question: more make it longer, not harder."""
+"""Largest number of things in the answer of a detection question. With more things the answer would
+be longer, but the question would not be harder."""
 ALL_ABSENT = 0.1
-"""Share of the detection questions that ask only for absent classes."""
+"""Share of the detection questions that ask only for classes that the scene does not have."""
 
 
 @dataclass(frozen=True)
 class RecQuestion:
-    """A referring expression and the index into ``scene.things`` of the one thing it fits."""
+    """A referring expression. ``target`` is the index into ``scene.things`` of the one thing that
+    it fits."""
 
     phrase: str
     target: int
@@ -55,14 +60,16 @@ class RecQuestion:
 
 
 def rec_questions(scene: Scene) -> list[RecQuestion]:
-    """Return every expression of the grammar that fits exactly one thing of the scene. The list may
-    be empty."""
+    """Return every expression of the grammar that fits exactly one thing of the scene.
+
+    The list is empty if no expression does.
+    """
     things = [PlacedThing(thing, scene) for thing in scene.things]
     return [*_attributes(things), *_ordinals(things), *_relations(things)]
 
 
 def referring_words() -> set[str]:
-    """Return every word that a referring expression can contain."""
+    """Return every word that a referring expression can contain, in lower case."""
     fixed = "the from left right leftmost rightmost largest smallest"
     spoken = [fixed, *ORDINALS, *RELATIONS, *LABELS, *SIZES, *THING_COLOURS]
     return {word for text in spoken for word in text.split()}
@@ -85,8 +92,8 @@ class PlacedThing:
 
 
 def _attributes(things: list[PlacedThing]) -> Iterator[RecQuestion]:
-    """Expressions by colour and size: the shortest that fits one thing, and those one word
-    longer."""
+    """Yield expressions by class, colour and size: for each thing the shortest ones that fit it
+    alone, and those that are one word longer."""
     for target, thing in enumerate(things):
         fitting = []
         for use_size, use_colour in ((False, False), (False, True), (True, False), (True, True)):
@@ -107,7 +114,7 @@ def _attributes(things: list[PlacedThing]) -> Iterator[RecQuestion]:
 
 
 def _classes(things: list[PlacedThing]) -> dict[str, list[int]]:
-    """Classes that several things have → the indices of those things."""
+    """Return class → indices of its things, for the classes that have several things."""
     members: dict[str, list[int]] = {}
     for index, thing in enumerate(things):
         members.setdefault(thing.label, []).append(index)
@@ -115,6 +122,8 @@ def _classes(things: list[PlacedThing]) -> dict[str, list[int]]:
 
 
 def _ordinals(things: list[PlacedThing]) -> Iterator[RecQuestion]:
+    """Yield expressions by rank ("the second chair from the left", "the largest chair") for each
+    class that has several things."""
     for label, indices in _classes(things).items():
         order = sorted(indices, key=lambda index: things[index].x)
         for rank, index in enumerate(order):
@@ -134,8 +143,8 @@ def _ordinals(things: list[PlacedThing]) -> Iterator[RecQuestion]:
 
 
 def _relations(things: list[PlacedThing]) -> Iterator[RecQuestion]:
-    """Expressions that tell one of several things of a class by its position relative to a thing of
-    another class."""
+    """Yield expressions that single out one of several things of a class by its position relative
+    to a thing of another class."""
     named = list(anchors(things))
     for label, indices in _classes(things).items():
         for name, anchor in named:
@@ -149,8 +158,8 @@ def _relations(things: list[PlacedThing]) -> Iterator[RecQuestion]:
 
 
 def anchors(things: list[PlacedThing]) -> Iterator[tuple[str, PlacedThing]]:
-    """Yield the things that are named by their class alone, or by their class and colour: the name,
-    and the thing."""
+    """Yield (name, thing) for each thing that its class, or its colour and class, identifies, such
+    as "the table" or "the red chair"."""
     for thing in things:
         same = [other for other in things if other.label == thing.label]
         if len(same) == 1:
@@ -160,7 +169,10 @@ def anchors(things: list[PlacedThing]) -> Iterator[tuple[str, PlacedThing]]:
 
 
 def holds(relation: str, thing: PlacedThing, anchor: PlacedThing) -> bool | None:
-    """Return whether the relation clearly holds; None where a reader could doubt it."""
+    """Return whether ``thing`` has the relation to ``anchor``. None where a reader could doubt it.
+
+    ``relation`` is one of ``RELATIONS``. Raises KeyError for any other.
+    """
     if relation == "near":
         distance = _gap(thing, anchor)
         return True if distance <= NEAR else False if distance >= NOT_NEAR else None
@@ -176,15 +188,19 @@ def holds(relation: str, thing: PlacedThing, anchor: PlacedThing) -> bool | None
 
 
 def _gap(a: PlacedThing, b: PlacedThing) -> float:
-    """Distance between two boxes; 0 if they touch or overlap."""
+    """Return the distance between two boxes as a share of the picture's shorter side; 0 if they
+    touch or overlap."""
     across = max(a.box[0] - b.box[2], b.box[0] - a.box[2], 0.0)
     down = max(a.box[1] - b.box[3], b.box[1] - a.box[3], 0.0)
     return float((across**2 + down**2) ** 0.5)
 
 
 def _stands_on(thing: PlacedThing, anchor: PlacedThing) -> bool | None:
-    """Return whether the foot of a thing rests on the top of a table, None where it is neither
-    clearly so nor clearly not, and for things and anchors for which this is not asked."""
+    """Return whether the lower edge of a thing rests on the top of a table.
+
+    None where a reader could doubt it, where the anchor is no table, and for classes that never
+    stand on a table.
+    """
     if anchor.label != "table" or thing.label not in TABLE_TOP_LABELS:
         return None
     x1, y1, x2, y2 = anchor.box
@@ -197,9 +213,10 @@ def _stands_on(thing: PlacedThing, anchor: PlacedThing) -> bool | None:
 
 @dataclass(frozen=True)
 class DetectionQuestion:
-    """The classes asked for, and the indices into ``scene.things`` of the things that have one.
+    """A question for every thing of some classes.
 
-    ``targets`` are in the order of the classes, and within a class from left to right.
+    ``targets`` are the indices into ``scene.things`` of the things to be found, in the order of the
+    classes, and within a class from left to right.
     """
 
     classes: tuple[str, ...]
@@ -207,12 +224,17 @@ class DetectionQuestion:
 
     @property
     def text(self) -> str:
+        """The classes, separated by a comma and a space."""
         return ", ".join(self.classes)
 
 
 def detection_question(scene: Scene, rng: np.random.Generator) -> DetectionQuestion:
-    """Draw two or three classes, most of them present in the scene. One question in ten asks only
-    for classes that are absent."""
+    """Draw a question for two or three classes.
+
+    One question in ten asks only for absent classes. The others ask for one or more classes of the
+    scene, as far as their things are at most ``MOST_INSTANCES`` together, and fill up with absent
+    classes.
+    """
     present = list(dict.fromkeys(thing.label for thing in scene.things))
     absent = [label for label in LABELS if label not in present]
     count = int(rng.integers(2, MOST_CLASSES + 1))
@@ -230,7 +252,8 @@ def detection_question(scene: Scene, rng: np.random.Generator) -> DetectionQuest
 
 
 def instances_of(scene: Scene, classes: tuple[str, ...]) -> tuple[int, ...]:
-    """Return the indices of the things of these classes: class by class, from left to right."""
+    """Return the indices into ``scene.things`` of the things of these classes: class by class, and
+    within a class from left to right."""
     found = [
         (classes.index(thing.label), thing.box[0] + thing.box[2], index)
         for index, thing in enumerate(scene.things)

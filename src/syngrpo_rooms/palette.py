@@ -1,7 +1,7 @@
-"""Named colours of things and of rooms, as sRGB triples.
+"""The named colours of things and of rooms, as sRGB triples (0-255), and functions to vary them.
 
-Colours of things are saturated. Colours of rooms with the same name are a little muted: a thing
-before a wall of its own colour is hard to see, but not invisible.
+Colours of things are saturated, and colours of rooms with the same name are less so. Therefore a
+thing in front of a wall of the same colour name is hard to see, but not invisible.
 """
 
 from __future__ import annotations
@@ -42,14 +42,18 @@ PAPER: RGB = (246, 243, 234)
 
 
 def shade(colour: RGB, factor: float) -> RGB:
-    """Make a colour darker (factor < 1) or move it towards white (1.3: by 30 % of the way)."""
+    """Return a darker or a lighter colour.
+
+    A factor up to 1 multiplies each channel. A larger one moves the colour towards white: 1.3 moves
+    it by 30 % of the way.
+    """
     if factor <= 1:
         return (int(colour[0] * factor), int(colour[1] * factor), int(colour[2] * factor))
     return mix(colour, (255, 255, 255), min(factor - 1, 1.0))
 
 
 def mix(a: RGB, b: RGB, weight: float) -> RGB:
-    """Mix two colours: ``a`` for weight 0, ``b`` for weight 1, linear in between."""
+    """Return a mix of two colours: ``a`` for weight 0, ``b`` for weight 1, linear in between."""
     return (
         int(a[0] + (b[0] - a[0]) * weight),
         int(a[1] + (b[1] - a[1]) * weight),

@@ -2,8 +2,11 @@
 
 Fixtures stand along the wall, in whites, greys and wood tones. None of their shapes resembles a
 labelled class and none has the colour of a labelled thing, so the labels of a scene stay true
-whichever fixture is drawn. ``draw_fixture`` is the entry; each room type has one function
-(``FIXTURES``), which draws with a ``Pencil`` in units of the room.
+whichever fixture is drawn.
+
+``room_renderer`` calls ``draw_fixture``, which calls the function of the room type (``FIXTURES``).
+These functions draw with a ``Pencil``, whose coordinates are in units. A unit is 1/128 of the
+picture's shorter side.
 """
 
 from __future__ import annotations
@@ -20,8 +23,7 @@ from syngrpo_rooms.palette import RGB, mix, shade
 Point = tuple[float, float]
 
 HEIGHT = 62.0
-"""Height of every fixture in units (1/128 of the picture's shorter side). It fits the lowest
-wall."""
+"""Height of every fixture in units. It is less than the height of the lowest wall."""
 WHITE: RGB = (244, 243, 239)
 STEEL: RGB = (186, 190, 196)
 GRAPHITE: RGB = (70, 74, 82)
@@ -30,8 +32,9 @@ OAK: RGB = (196, 158, 114)
 PINE: RGB = (220, 190, 146)
 WALNUT: RGB = (124, 90, 64)
 TINTED: tuple[RGB, ...] = ((98, 116, 140), (136, 108, 104), (112, 128, 112))
-"""Greys with a hint of colour, for binders and towels."""
+"""Slightly coloured greys, for binders and towels."""
 BINDERS: tuple[RGB, ...] = (GRAPHITE, (128, 132, 138), (226, 226, 224), *TINTED)
+"""Colours of the ring binders in an office."""
 
 
 def draw_fixture(
@@ -43,12 +46,14 @@ def draw_fixture(
     rng: np.random.Generator,
     at_side: bool = False,
 ) -> Box:
-    """Draw the fixture of a room type along the wall, where it overlaps the ``avoid`` boxes least.
+    """Draw the fixture of a room type along the wall and return its box.
 
-    ``kind`` is the room type. All boxes are xyxy in pixels; ``unit`` is the number of pixels in a
-    unit. The fixture stands on the lower edge of ``wall`` and takes 50-85 % of its width. With
-    ``at_side`` it takes at most 60 % and begins at one end, which leaves place for a window.
-    Returns the box of the fixture. Raises KeyError for an unknown room type.
+    Of several random places the fixture takes the one that overlaps the ``avoid`` boxes least. It
+    stands on the lower edge of ``wall`` and takes 50-85 % of its width. With ``at_side`` it takes
+    at most 60 % and stands near one end of the wall, which leaves room for a window.
+
+    ``kind`` is the room type. All boxes are xyxy in pixels, and ``unit`` is the number of pixels in
+    a unit. Raises KeyError for an unknown room type.
     """
     paint = FIXTURES[kind]
     room = wall[2] - wall[0]
@@ -62,15 +67,19 @@ def draw_fixture(
 
 
 class Pencil:
-    """Draws in units of the room: x from the left edge of ``box`` (from its right edge when
-    flipped), y upwards from its lower edge."""
+    """Draws a fixture with coordinates in units.
+
+    x is counted from the left edge of ``box`` to the right, or with ``flip`` from its right edge to
+    the left; y is counted upwards from its lower edge. ``box`` is xyxy in pixels, ``unit`` is the
+    number of pixels in a unit, and ``width`` is the width of the box in units.
+    """
 
     def __init__(self, draw: ImageDraw.ImageDraw, box: Box, unit: float, flip: bool) -> None:
         self.draw, self.box, self.unit, self.flip = draw, box, unit, flip
         self.width = (box[2] - box[0]) / unit
 
     def at(self, x: float, y: float) -> Point:
-        """Units → pixels."""
+        """Return the position in pixels of a point given in units."""
         left, _, right, foot = self.box
         across = right - x * self.unit if self.flip else left + x * self.unit
         return (across, foot - y * self.unit)
@@ -78,7 +87,8 @@ class Pencil:
     def block(
         self, x: float, y: float, w: float, h: float, fill: RGB, edge: bool = True, soft: float = 0
     ) -> None:
-        """A rectangle whose lower left corner is (x, y); ``soft`` is the corner radius."""
+        """Draw a rectangle from (x, y) to (x + w, y + h), with a darker outline if ``edge`` is set.
+        ``soft`` is the radius of its corners in units."""
         (a, bottom), (b, top) = self.at(x, y), self.at(x + w, y + h)
         box = (min(a, b), top, max(a, b), bottom)
         outline = shade(fill, 0.66) if edge else None
@@ -90,14 +100,15 @@ class Pencil:
             self.draw.rectangle(box, fill=fill, outline=outline, width=line)
 
     def line(self, points: Sequence[Point], fill: RGB, width: float = 0.8) -> None:
-        """A line through the points, ``width`` units thick."""
+        """Draw a line through the points, ``width`` units thick."""
         corners = [self.at(*point) for point in points]
         thick = max(1, round(width * self.unit))
         joint = "curve" if len(corners) > 2 else None
         self.draw.line(corners, fill=fill, width=thick, joint=joint)
 
     def bar(self, start: Point, end: Point, fill: RGB, width: float = 0.8) -> None:
-        """A straight vertical or horizontal line, ``width`` units thick. Faster than ``line``."""
+        """Draw a vertical line upwards or a horizontal line towards larger x, ``width`` units
+        thick. This is faster than ``line``."""
         (x1, y1), (x2, y2), half = start, end, width / 2
         if x1 == x2:
             self.block(x1 - half, y1, width, y2 - y1, fill, edge=False)
@@ -105,14 +116,14 @@ class Pencil:
             self.block(x1, y1 - half, x2 - x1, width, fill, edge=False)
 
     def shape(self, points: Sequence[Point], fill: RGB) -> None:
-        """A filled polygon with a darker edge."""
+        """Draw a filled polygon with a darker outline."""
         corners = [self.at(*point) for point in points]
         self.draw.polygon(corners, fill=fill)
         around = [*corners, corners[0]]
         self.draw.line(around, fill=shade(fill, 0.66), width=max(1, round(0.45 * self.unit)))
 
     def dots(self, points: Sequence[Point], fill: RGB) -> None:
-        """Small square dots, 0.7 units wide."""
+        """Draw square dots at the points, 0.7 units wide."""
         side = max(1, round(0.7 * self.unit))
         corners = [(int(a), int(b)) for a, b in (self.at(*point) for point in points)]
         spread = [(i, j) for i in range(side) for j in range(side)]
@@ -120,19 +131,19 @@ class Pencil:
 
 
 def parts(start: float, end: float, wanted: float) -> list[tuple[float, float]]:
-    """Divide [start, end] into equal parts of about the wanted width: (left edge, width) of
-    each."""
+    """Divide [start, end] into equal parts of about the width ``wanted``, and return (start, width)
+    of each part."""
     count = max(1, round((end - start) / wanted))
     width = (end - start) / count
     return [(start + k * width, width) for k in range(count)]
 
 
-def _any(colours: Sequence[RGB], rng: np.random.Generator) -> RGB:
+def _pick(colours: Sequence[RGB], rng: np.random.Generator) -> RGB:
     return colours[int(rng.integers(len(colours)))]
 
 
 def _tiles(pen: Pencil, x: float, y: float, w: float, h: float, fill: RGB, side: float) -> None:
-    """A strip of glazed tiles."""
+    """Draw a rectangle of square tiles, about ``side`` units wide."""
     pen.block(x, y, w, h, fill)
     joint = shade(fill, 0.84)
     for left, _ in parts(x, x + w, side)[1:]:
@@ -142,9 +153,9 @@ def _tiles(pen: Pencil, x: float, y: float, w: float, h: float, fill: RGB, side:
 
 
 def _kitchen(pen: Pencil, rng: np.random.Generator) -> None:
-    """Cupboards below and above a worktop, an oven with its hob, an extractor hood."""
-    doors = _any((WHITE, (214, 214, 210), OAK, (150, 156, 160)), rng)
-    top = _any((GRAPHITE, WALNUT, (208, 206, 200)), rng)
+    """Draw cupboards below and above a worktop, an oven with its hob, and an extractor hood."""
+    doors = _pick((WHITE, (214, 214, 210), OAK, (150, 156, 160)), rng)
+    top = _pick((GRAPHITE, WALNUT, (208, 206, 200)), rng)
     end = pen.width
     middle = end * float(rng.uniform(0.4, 0.6))
     oven = (middle - 10, middle + 10)
@@ -176,8 +187,8 @@ def _kitchen(pen: Pencil, rng: np.random.Generator) -> None:
 
 
 def _bathroom(pen: Pencil, rng: np.random.Generator) -> None:
-    """A bathtub with tap and shower before tiles, towels on a rail."""
-    tile = _any(((226, 234, 236), (222, 226, 222), (200, 212, 216)), rng)
+    """Draw a bathtub with tap and shower in front of tiles, and towels on a rail."""
+    tile = _pick(((226, 234, 236), (222, 226, 222), (200, 212, 216)), rng)
     end, side = pen.width, float(rng.uniform(5.5, 7.5))
     _tiles(pen, 0, 0, end, HEIGHT - 4, tile, side)
     pen.block(0, 42, end, 2.6, shade(tile, 0.7), edge=False)
@@ -205,9 +216,10 @@ def _bathroom(pen: Pencil, rng: np.random.Generator) -> None:
 
 
 def _towels(pen: Pencil, start: float, end: float, rng: np.random.Generator) -> None:
+    """Draw a rail with towels between the x coordinates ``start`` and ``end``."""
     pen.bar((start - 1, 38), (end, 38), shade(STEEL, 0.6), 1.3)
     for x, w in parts(start, end, 17):
-        tone = mix(_any((WHITE, *TINTED), rng), WHITE, 0.35)
+        tone = mix(_pick((WHITE, *TINTED), rng), WHITE, 0.35)
         low = float(rng.uniform(23.5, 26))
         pen.block(x + 1, low, w - 3, 39 - low, tone, soft=0.6)
         for k in (2.5, 4.5):
@@ -215,8 +227,8 @@ def _towels(pen: Pencil, start: float, end: float, rng: np.random.Generator) -> 
 
 
 def _office(pen: Pencil, rng: np.random.Generator) -> None:
-    """Shelves of ring binders, a whiteboard with scribbles over a filing cabinet."""
-    wood = _any((PINE, WALNUT, (206, 206, 208)), rng)
+    """Draw shelves of ring binders, and a whiteboard with scribbles above filing cabinets."""
+    wood = _pick((PINE, WALNUT, (206, 206, 208)), rng)
     end = pen.width
     shelf = end * float(rng.uniform(0.42, 0.5))
     pen.block(0, 0, shelf, HEIGHT, shade(wood, 0.62))
@@ -263,8 +275,8 @@ def _whiteboard(
 
 
 def _workshop(pen: Pencil, rng: np.random.Generator) -> None:
-    """A pegboard full of tools over the front of a workbench with a vice."""
-    board, wood = _any((PINE, (206, 184, 150), (214, 214, 210)), rng), _any((OAK, WALNUT), rng)
+    """Draw a board with hanging tools above a workbench with a vice."""
+    board, wood = _pick((PINE, (206, 184, 150), (214, 214, 210)), rng), _pick((OAK, WALNUT), rng)
     end = pen.width
     pen.block(0, 28, end, HEIGHT - 28, board)
     holes = [(x, y) for x, _ in parts(2, end - 1, 5) for y in range(31, 60, 5)]
@@ -330,12 +342,13 @@ def _pliers(pen: Pencil, x: float) -> None:
 
 
 TOOLS = (_hammer, _saw, _wrench, _screwdrivers, _pliers)
+"""Functions that draw one tool on the board of the workshop, around the given x coordinate."""
 
 
 def _gym(pen: Pencil, rng: np.random.Generator) -> None:
-    """Wall bars, and dumbbells on a rack before a part of them."""
-    wood, end = _any(((184, 142, 98), WALNUT, (164, 120, 80)), rng), pen.width
-    pen.block(0, 0, end, HEIGHT, _any(((238, 236, 230), (216, 218, 220), (198, 202, 206)), rng))
+    """Draw wall bars, and a rack of dumbbells in front of a part of them."""
+    wood, end = _pick(((184, 142, 98), WALNUT, (164, 120, 80)), rng), pen.width
+    pen.block(0, 0, end, HEIGHT, _pick(((238, 236, 230), (216, 218, 220), (198, 202, 206)), rng))
     for y in range(4, 60, 6):
         pen.bar((1, y - 1), (end - 1, y - 1), shade(wood, 0.5), 1.2)
         pen.bar((1, y), (end - 1, y), shade(wood, 1.15), 2)
@@ -366,3 +379,4 @@ FIXTURES: dict[str, Callable[[Pencil, np.random.Generator], None]] = {
     "workshop": _workshop,
     "gym": _gym,
 }
+"""Room type → the function that draws its fixture."""

@@ -1,10 +1,17 @@
 """Renders a scene: its picture, and the exact boxes and masks of its things.
 
-The order is: the empty room (``_paint_room``: wall, floor, fixture, window, clutter), the things
-with their shadows, then the light (``apply_light``) on the finished picture. Everything is drawn
-two or three times enlarged and averaged down, which smooths the edges. Each thing is drawn by the
-same calls into the picture and into a map of thing numbers, from which its mask is taken: a pixel
-belongs to the thing that covers at least half of it.
+``render`` works in this order:
+
+1. draw the empty room: wall, floor, fixture, window, clutter (``_paint_room``);
+2. draw the things with their shadows, back to front;
+3. reduce the picture to its final size: everything is drawn two or three times enlarged and then
+   averaged, which smooths the edges;
+4. put the light on the finished picture (``apply_light``).
+
+The calls that draw a thing also draw its number into a map of the same size. The masks are taken
+from this map: a pixel belongs to the thing that covers at least half of it.
+
+``render_surroundings`` does the same for a room without things. The generator calls it.
 """
 
 from __future__ import annotations
@@ -34,9 +41,11 @@ TINTS: dict[str, tuple[float, float, float]] = {
     "shadows": (1.03, 0.98, 0.90),
     "bright": (1.07, 1.07, 1.06),
 }
+"""Light → factors on the red, green and blue channel. Other lights do not change the colours."""
 
 FAR = 0.58
-"""Size of the floor's pattern at the wall, as a share of its size at the lower edge."""
+"""Size of the floor's pattern where the floor meets the wall, as a share of its size at the lower
+edge of the picture."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +63,10 @@ class Rendered:
 
 
 def render(scene: Scene) -> Rendered:
-    """Render a scene. The same scene always gives the same picture."""
+    """Render a scene. The same scene always gives the same picture.
+
+    Parts that the surroundings leave open (None) are filled in as in ``render_surroundings``.
+    """
     rng = np.random.default_rng(scene.detail_seed)
     scale = _enlargement(scene.width, scene.height)
     taken = [thing.box for thing in scene.things]
@@ -77,11 +89,11 @@ def render_surroundings(
     seed: int,
     avoid: Sequence[Box] = (),
 ) -> np.ndarray:
-    """Render a room without things: uint8 RGB (H, W, 3) for ``size`` (width, height).
+    """Render a room without things and return the picture, uint8 RGB (H, W, 3).
 
-    Parts that the surroundings leave open (None) are filled with something plain, drawn from the
-    seed. The window and the fixture of the room type are placed where they overlap the ``avoid``
-    boxes (xyxy, pixels) least.
+    ``size`` is (width, height) in pixels. For parts that the surroundings leave open (None),
+    something plain is drawn from the seed. The window and the fixture of the room type are placed
+    where they overlap the ``avoid`` boxes (xyxy in pixels) least.
     """
     rng = np.random.default_rng(seed)
     room = complete(surroundings, rng)
@@ -91,7 +103,7 @@ def render_surroundings(
 
 
 def _enlargement(width: int, height: int) -> int:
-    """How many times larger a picture of this size is drawn."""
+    """Return the factor by which a picture of this size in pixels is enlarged while it is drawn."""
     return 3 if max(width, height) <= 320 else 2
 
 
@@ -102,8 +114,12 @@ def _paint_room(
     avoid: Sequence[Box],
     rng: np.random.Generator,
 ) -> tuple[Image.Image, float]:
-    """Draw the empty room ``scale`` times enlarged and without light. Returns it with the height of
-    the floor line as a share of the picture's height."""
+    """Draw the empty room without light, ``scale`` times enlarged.
+
+    ``size`` (width, height) and the ``avoid`` boxes (xyxy) are in pixels of the picture before it
+    is enlarged. Returns the enlarged picture, and the distance from its upper edge to the line
+    between wall and floor, as a share of the picture's height.
+    """
     width, height = size[0] * scale, size[1] * scale
     unit = min(width, height) / 128
     horizon = float(rng.uniform(0.54, 0.6))
@@ -123,7 +139,9 @@ def _paint_room(
     keep_off = [(a * scale, b * scale, c * scale, d * scale) for a, b, c, d in avoid]
     free = wall
     if room.room != "none":
-        (own,) = rng.spawn(1)  # so that rug, clutter and light do not depend on the room type
+        # The fixture has a random generator of its own, so that the random numbers of window,
+        # clutter and light do not depend on the room type.
+        (own,) = rng.spawn(1)
         along = (0.0, 0.0, float(width), float(foot))
         box = draw_fixture(draw, str(room.room), along, unit, keep_off, own, room.window != "none")
         left, right = (0.0, 0.0, box[0], wall[3]), (box[2], 0.0, wall[2], wall[3])
@@ -139,7 +157,8 @@ def _paint_room(
 def _floor(
     room: Surroundings, width: int, height: int, unit: float, rng: np.random.Generator
 ) -> Image.Image:
-    """The floor in perspective: drawn as seen from above, with the rug on it, then tilted."""
+    """Draw the floor: first as seen from above, with the rug on it, then tilt it into
+    perspective."""
     tile = floor_tile(str(room.floor_material), ROOM_COLOURS[str(room.floor_colour)], unit, rng)
     flat_width, flat_height = round(width / FAR), round(height * 1.7)
     flat = repeat(tile, flat_width, flat_height, (int(rng.integers(1000)), int(rng.integers(1000))))
@@ -150,8 +169,9 @@ def _floor(
         rug = (x, y, x + w, y + h)
         colour = ROOM_COLOURS[str(room.rug_colour)]
         draw_rug(ImageDraw.Draw(flat), str(room.rug_pattern), rug, colour, unit)
-    # Output row y is seen at scale d(y) = FAR + (1 - FAR) y / height: texture x is
-    # centre + (x - width / 2) / d and texture row is flat_height * (y / height) / d.
+    # Row y of the tilted floor shows the flat one scaled by d(y) = FAR + (1 - FAR) y / height. Its
+    # pixel (x, y) is taken from column flat_width / 2 + (x - width / 2) / d and from row
+    # flat_height * (y / height) / d of the flat floor.
     grow = (1 - FAR) / height
     across = flat_width / 2
     coefficients = (
@@ -164,7 +184,8 @@ def _floor(
 
 @lru_cache(maxsize=1)
 def _soft_disc() -> Image.Image:
-    """A shadow that fades from its middle to its rim: an image of mode "L", 48 x 24 pixels."""
+    """Return a round shadow that fades towards its rim, as an opacity: an image of mode "L",
+    48 x 24 pixels."""
     y, x = np.mgrid[-1:1:24j, -1:1:48j]
     return Image.fromarray((np.clip(1 - x**2 - y**2, 0, 1) ** 0.6 * 150).astype(np.uint8))
 
@@ -183,7 +204,10 @@ def _contact_shadow(canvas: Image.Image, thing: Thing, scale: int) -> None:
 
 
 def _mask(ids: Image.Image, number: int, thing: Thing, scale: int) -> np.ndarray:
-    """bool (H, W): the pixels of which the thing covers at least half."""
+    """Return the mask of a thing, bool (H, W): the pixels of which it covers at least half.
+
+    ``ids`` is the map of thing numbers, ``scale`` times enlarged.
+    """
     width, height = ids.width // scale, ids.height // scale
     x1, y1 = max(0, int(thing.box[0]) - 1), max(0, int(thing.box[1]) - 1)
     x2, y2 = min(width, int(thing.box[2]) + 2), min(height, int(thing.box[3]) + 2)
@@ -199,21 +223,23 @@ def apply_light(
 ) -> np.ndarray:
     """Put light on a finished picture: uint8 (H, W, 3) → uint8 (H, W, 3).
 
-    The light is a gain for each pixel, a tint, and for "glare" a haze. ``horizon`` is the height of
-    the floor line as a share of the picture's height. Every light takes the same number of draws
-    from ``rng``.
+    Each pixel is multiplied by a brightness and by the tint of the light. "glare" also adds a white
+    haze. ``horizon`` is the distance from the upper edge of the picture to the line between wall
+    and floor, as a share of the picture's height. Every light takes the same number of draws from
+    ``rng``.
     """
     side, u, v, phase = (float(value) for value in rng.random(4))
     height, width = pixels.shape[:2]
     x = np.linspace(0, 1, width, dtype=np.float32)[None, :]
     y = np.linspace(0, 1, height, dtype=np.float32)[:, None]
     toward = x if side < 0.5 else 1 - x
-    # Walls darken towards the ceiling, floors brighten towards the viewer, one side is lit more.
+    # Walls are darker near the ceiling, floors are brighter near the viewer, and one side of the
+    # picture is brighter than the other.
     depth = np.where(y < horizon, 0.93 + 0.09 * y / horizon, 0.9 + 0.12 * (y - horizon))
     gain = (depth * (1.03 - 0.08 * toward)).astype(np.float32)
-    gain = gain * _pattern(light, x, y, toward, (u, v), phase)
+    gain = gain * _brightness(light, x, y, toward, (u, v), phase)
     tint = np.asarray(TINTS.get(light, (1, 1, 1)), dtype=np.float32)
-    lit = pixels * (gain[..., None] * (_neon(x, side) if light == "neon" else tint))
+    lit = pixels * (gain[..., None] * (_neon_tint(x, side) if light == "neon" else tint))
     if light == "glare":
         centre = (0.2 + 0.6 * u, 0.15 + 0.45 * v)
         haze = 0.66 * np.exp(-((x - centre[0]) ** 2 + (y - centre[1]) ** 2) / 0.075)[..., None]
@@ -221,7 +247,7 @@ def apply_light(
     return np.clip(lit, 0, 255).astype(np.uint8)
 
 
-def _pattern(
+def _brightness(
     light: str,
     x: np.ndarray,
     y: np.ndarray,
@@ -229,12 +255,17 @@ def _pattern(
     centre: tuple[float, float],
     phase: float,
 ) -> np.ndarray | float:
-    """The gain of this light, on top of the shading that all lights share: (H, W) or a number."""
+    """Return the brightness that this light adds to the shading that all lights have, as a factor:
+    float (H, W), or one number for all pixels.
+
+    ``x`` (1, W), ``toward`` (1, W) and ``y`` (H, 1) are positions in [0, 1]; ``toward`` begins at
+    the side that the light comes from.
+    """
     if light == "spot":
         cx, cy = 0.2 + 0.6 * centre[0], 0.3 + 0.5 * centre[1]
         return 0.48 + 0.70 * np.exp(-((x - cx) ** 2 + (y - cy) ** 2) / 0.07)
     if light == "shadows":
-        # Window bars throw long slanted shadows over wall and floor.
+        # Slanted stripes, like the shadows of window bars on wall and floor.
         wave = np.sin(6.2832 * (2.2 * toward + 1.1 * y + phase))
         return 0.84 + 0.18 * np.clip(wave * 3, -1, 1)
     if light == "blinds":
@@ -247,8 +278,9 @@ def _pattern(
     return 1.0
 
 
-def _neon(x: np.ndarray, side: float) -> np.ndarray:
-    """Magenta light from one side and cyan light from the other: (1, W, 3)."""
+def _neon_tint(x: np.ndarray, side: float) -> np.ndarray:
+    """Return the tint of magenta light from one side and cyan light from the other: float
+    (1, W, 3)."""
     blend = (x if side < 0.5 else 1 - x)[..., None]
     magenta = np.asarray((1.12, 0.68, 1.05), dtype=np.float32)
     cyan = np.asarray((0.66, 1.02, 1.12), dtype=np.float32)

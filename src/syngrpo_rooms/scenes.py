@@ -1,9 +1,10 @@
-"""Scenes: which labelled things a room holds and where they stand.
+"""Draws scenes: which labelled things are in a room, and where they stand.
 
-Coordinates are pixels of the picture, x to the right, y down. A unit is 1/128 of the picture's
-shorter side, so that a scene looks alike at every size. The things never depend on the
-surroundings: every layout fits all surroundings, because the floor line lies between ``WALL_FOOT``
-and ``FLOOR_HEAD`` in every room.
+Coordinates are pixels of the picture, x to the right, y down. The sizes of things are in units of
+1/128 of the picture's shorter side, so that scenes look alike at every picture size.
+
+Things are placed without regard to the surroundings. Every placement fits every room, because the
+line between wall and floor always lies between ``WALL_FOOT`` and ``FLOOR_HEAD``.
 """
 
 from __future__ import annotations
@@ -35,21 +36,28 @@ SMALL_SIZES: dict[str, tuple[float, float]] = {
 
 LABELS = tuple(SMALL_SIZES)
 WALL_LABELS = ("clock", "mirror")
+"""Classes that hang on the wall. All others stand on the floor or on a table."""
 TABLE_TOP_LABELS = ("cup", "vase", "plant", "box")
+"""Classes whose small things may stand on a table."""
 SIZES = ("small", "large")
 SCALES = {"small": (0.96, 1.04), "large": (1.62, 1.74)}
+"""Size → range from which the factor on ``SMALL_SIZES`` is drawn."""
 
 WALL_FOOT, FLOOR_HEAD = 0.47, 0.64
-"""Things on the wall end above the first, things on the floor end below the second, as shares of
-the picture's height."""
+"""The lower edge of a thing on the wall is above the first, that of a thing on the floor is below
+the second. Both are distances from the picture's upper edge, as shares of its height."""
 MAX_OVERLAP = 0.02
 """Two boxes may overlap by at most this share of the smaller one."""
 
 
 @dataclass(frozen=True)
 class Thing:
-    """One labelled thing. ``box`` (xyxy, pixels) is its whole extent, whether or not something
-    stands in front of it; ``tone`` is a factor on its colour."""
+    """One labelled thing.
+
+    ``size`` is "small" or "large". ``box`` (xyxy in pixels) is its whole extent, including parts
+    that are hidden behind other things. With ``flip`` it is drawn mirrored. ``tone`` is a factor on
+    its colour.
+    """
 
     label: str
     colour: str
@@ -63,8 +71,8 @@ class Thing:
 class Scene:
     """A room with its things, in the order in which they are painted (back to front).
 
-    ``detail_seed`` decides small details: where the window is, how the patterns are shifted, where
-    clutter lies.
+    ``width`` and ``height`` are in pixels. ``detail_seed`` decides small details: where the window
+    is, how the patterns are shifted, where clutter lies.
     """
 
     split: str
@@ -81,10 +89,11 @@ class Scene:
 
 
 def sample_scene(split: Split, seed: int, size: int | tuple[int, int] = 128) -> Scene:
-    """Return the scene of a split that belongs to this seed. Splits never have a scene in common.
+    """Return the scene that belongs to this seed in a split. Different splits have different scenes
+    for the same seed.
 
     ``size`` is the side of a square picture or (width, height), in pixels. Raises InputError for an
-    unknown split or a side under 64.
+    unknown split or a side below 64 pixels.
     """
     if split not in SPLITS:
         raise InputError(f"unknown rooms split {split!r}; use one of {', '.join(SPLITS)}")
@@ -101,8 +110,8 @@ def sample_scene(split: Split, seed: int, size: int | tuple[int, int] = 128) -> 
 
 
 def _draw_kinds(rng: np.random.Generator) -> list[tuple[str, str, str]]:
-    """Draw (label, colour, size) of 2-6 things. Classes occur repeatedly, so that a referring
-    expression has to choose between things of one class."""
+    """Draw (label, colour, size) of 2-6 things. A class often occurs two or three times, so
+    that a referring expression has to distinguish things of one class."""
     count = int(rng.choice((2, 3, 4, 5, 6), p=(0.1, 0.2, 0.3, 0.25, 0.15)))
     labels: list[str] = []
     while len(labels) < count:
@@ -111,7 +120,7 @@ def _draw_kinds(rng: np.random.Generator) -> list[tuple[str, str, str]]:
         repeats = min(int(rng.choice((1, 2, 3), p=(0.5, 0.32, 0.18))), most)
         labels += [label] * repeats
     colours = tuple(THING_COLOURS)
-    # With few colours in a scene, several things of a class have the same one.
+    # The colours of a scene are drawn from 2-5 only, so that things of a class often share one.
     here = rng.choice(len(colours), size=min(len(colours), int(rng.integers(2, 6))), replace=False)
     kinds = []
     for label in labels:
@@ -123,11 +132,14 @@ def _draw_kinds(rng: np.random.Generator) -> list[tuple[str, str, str]]:
 def _place(
     kinds: list[tuple[str, str, str]], width: int, height: int, rng: np.random.Generator
 ) -> tuple[Thing, ...]:
-    """Place the things and return those that found a place, in painting order. Wide things are
-    placed first, because they need the most space."""
+    """Place the things and return them in painting order, back to front.
+
+    Wide things are placed first, because they need the most space. A thing is left out if none of
+    30 random places is free.
+    """
     unit = min(width, height) / 128
     placed: list[tuple[float, Thing]] = []
-    laid: list[Box] = []  # boxes of tables that something stands on
+    laid: list[Box] = []  # boxes of the tables on which something stands
     for label, colour, size in sorted(kinds, key=lambda kind: -SMALL_SIZES[kind[0]][0]):
         scale = unit * float(rng.uniform(*SCALES[size]))
         w, h = SMALL_SIZES[label][0] * scale, SMALL_SIZES[label][1] * scale
@@ -158,7 +170,8 @@ def _place(
 def _free_spot(
     label: str, w: float, h: float, width: int, height: int, rng: np.random.Generator
 ) -> Box:
-    """Draw a box anywhere on the wall or standing on the floor, whichever suits the class."""
+    """Draw a box of size w x h: on the wall for the classes that hang there, standing on the floor
+    for all others. It may overlap other boxes."""
     margin = 0.015 * width
     x = float(rng.uniform(margin, width - w - margin))
     if label in WALL_LABELS:
@@ -169,7 +182,7 @@ def _free_spot(
 
 
 def _on_table(table: Box, w: float, h: float, rng: np.random.Generator) -> Box:
-    """Draw a box that stands on top of a table."""
+    """Draw a box of size w x h that stands on top of the table with this box."""
     x1, y1, x2, y2 = table
     x = float(rng.uniform(x1 + 0.08 * (x2 - x1), max(x2 - 0.08 * (x2 - x1) - w, x1 + 1)))
     bottom = y1 + 0.1 * (y2 - y1)
@@ -177,5 +190,6 @@ def _on_table(table: Box, w: float, h: float, rng: np.random.Generator) -> Box:
 
 
 def _apart(a: Box, b: Box) -> bool:
+    """Return whether two boxes overlap by at most ``MAX_OVERLAP`` of the smaller one."""
     smaller = min((a[2] - a[0]) * (a[3] - a[1]), (b[2] - b[0]) * (b[3] - b[1]))
     return intersection(a, b) <= MAX_OVERLAP * smaller

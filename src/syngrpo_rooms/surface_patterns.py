@@ -1,8 +1,8 @@
-"""Patterns of walls and floors: one tile a picture, repeated over the surface.
+"""Draws the patterns of walls and floors. A surface is covered with copies of one tile.
 
-The function of each pattern returns a PIL image that repeats without a seam in both directions.
-``unit`` is the number of pixels in 1/128 of the picture's shorter side. ``wall_tile`` and
-``floor_tile`` choose the function, ``repeat`` covers a surface with the tile.
+``wall_tile`` and ``floor_tile`` draw the tile of a pattern, and ``repeat`` covers a surface with
+it. Each pattern has one function, which returns a PIL image that can be repeated without a seam in
+both directions. ``unit`` is the number of pixels in 1/128 of the picture's shorter side.
 """
 
 from __future__ import annotations
@@ -17,24 +17,32 @@ from syngrpo_rooms.palette import RGB, mix, shade
 
 Tile = Image.Image
 Texture = Callable[[RGB, RGB, float, np.random.Generator], Tile]
+"""A function that draws a tile from the surface's colour, a second colour, the number of pixels in
+a unit, and a random generator."""
 
 
 def wall_tile(
     pattern: str, colour: RGB, accent: RGB, unit: float, height: int, rng: np.random.Generator
 ) -> Tile:
-    """Draw the tile of a wall pattern. ``height`` is that of the wall in pixels: panels span it."""
+    """Draw the tile of a wall pattern, which is "panelled" or a key of ``WALLS``.
+
+    ``height`` is the height of the wall in pixels, which is also the height of a panelled tile.
+    Raises KeyError for an unknown pattern.
+    """
     if pattern == "panelled":
         return _panelled(colour, unit, height)
     return WALLS[pattern](colour, _distinct(accent, colour), unit, rng)
 
 
 def floor_tile(material: str, colour: RGB, unit: float, rng: np.random.Generator) -> Tile:
-    """Draw the tile of a floor material, as seen from above."""
+    """Draw the tile of a floor material (a key of ``FLOORS``) as seen from above. Raises KeyError
+    for an unknown material."""
     return FLOORS[material](colour, shade(colour, 0.78), unit, rng)
 
 
 def repeat(tile: Tile, width: int, height: int, shift: tuple[int, int]) -> Image.Image:
-    """Cover width x height pixels with the tile, displaced by ``shift`` (x, y) pixels."""
+    """Return an image of width x height pixels that is covered with the tile. ``shift`` is the
+    pixel (x, y) of the tile that lies in the image's upper left corner."""
     w, h = tile.size
     dx, dy = shift[0] % w, shift[1] % h
     strip = Image.new("RGB", (width + w, h))
@@ -47,11 +55,13 @@ def repeat(tile: Tile, width: int, height: int, shift: tuple[int, int]) -> Image
 
 
 def _distinct(accent: RGB, colour: RGB) -> RGB:
-    """The colour of the pattern; a darker tone of the wall's colour if both would be the same."""
+    """Return the colour of a wall's pattern: the accent mixed with the wall's colour, or a darker
+    tone of the wall's colour if both are the same."""
     return shade(colour, 0.8) if accent == colour else mix(colour, accent, 0.72)
 
 
 def _blank(width: float, height: float, colour: RGB) -> tuple[Tile, ImageDraw.ImageDraw]:
+    """Return a tile of one colour with at least 2 x 2 pixels, and an object to draw into it."""
     tile = Image.new("RGB", (max(2, round(width)), max(2, round(height))), colour)
     return tile, ImageDraw.Draw(tile)
 
@@ -205,6 +215,8 @@ def _floor_tile(colour: RGB, dark: RGB, unit: float, rng: np.random.Generator) -
 
 
 def _speckle(colour: RGB, grain: int, contrast: float, rng: np.random.Generator) -> Tile:
+    """Draw random variations of a colour, by up to the share ``contrast``, in squares of ``grain``
+    pixels."""
     noise = rng.uniform(1 - contrast, 1 + contrast, size=(40, 40, 1))
     pixels = np.clip(noise * np.asarray(colour), 0, 255).astype(np.uint8)
     return Image.fromarray(pixels).resize((40 * grain, 40 * grain), Image.Resampling.NEAREST)

@@ -1,7 +1,8 @@
 """Draws the things of the twelve labelled classes, each as a few shaded shapes.
 
-The function of each class draws with a ``Pen``, whose coordinates run from (0, 0), the top left
-corner of the thing's box, to (1, 1), the bottom right corner. The drawing touches all four sides.
+``room_renderer`` calls ``draw_thing``, which calls the function of the class (``SHAPES``). These
+functions draw with a ``Pen``, whose coordinates run from (0, 0), the top left corner of the thing's
+box, to (1, 1), its bottom right corner. Every drawing touches all four sides of the box.
 """
 
 from __future__ import annotations
@@ -18,8 +19,12 @@ Point = tuple[float, float]
 
 
 class Pen:
-    """Draws one thing into the picture and, as its number, into a map of thing numbers of the same
-    size."""
+    """Draws one thing into the picture, and its number into a map of thing numbers.
+
+    The map has the size of the picture. ``box`` is xyxy in pixels, ``stroke`` is the width of
+    outlines in pixels, and with ``flip`` the thing is mirrored. Points of all methods are given in
+    coordinates from (0, 0) to (1, 1) of the box.
+    """
 
     def __init__(
         self,
@@ -37,7 +42,7 @@ class Pen:
         self.edge = mix(colour, (30, 26, 34), 0.55)
 
     def at(self, point: Point) -> Point:
-        """Unit coordinates → pixels."""
+        """Return the position in pixels of a point in coordinates of the box."""
         x1, y1, x2, y2 = self.box
         u = 1 - point[0] if self.flip else point[0]
         # A drawn shape includes its last pixel, hence the - 1.
@@ -48,7 +53,7 @@ class Pen:
         return [min(x1, x2), min(y1, y2), max(x1, x2), max(y1, y2)]
 
     def polygon(self, points: Sequence[Point], fill: RGB | None = None, edge: bool = True) -> None:
-        """A filled polygon, with a thin dark edge."""
+        """Draw a filled polygon, with a thin dark outline if ``edge`` is set."""
         corners = [self.at(point) for point in points]
         self.picture.polygon(corners, fill=fill or self.colour)
         self.ids.polygon(corners, fill=self.number)
@@ -58,8 +63,8 @@ class Pen:
             self.ids.line(around, fill=self.number, width=self.stroke)
 
     def block(self, a: Point, b: Point, fill: RGB | None = None, round_: float = 0.0) -> None:
-        """A rectangle between two corners; ``round_`` is the radius of its corners in box
-        widths."""
+        """Draw a rectangle between two corners. ``round_`` is the radius of its corners as a share
+        of the box's width."""
         box, radius = self._corners(a, b), round_ * (self.box[2] - self.box[0])
         self.picture.rounded_rectangle(
             box, radius, fill=fill or self.colour, outline=self.edge, width=self.stroke
@@ -67,21 +72,22 @@ class Pen:
         self.ids.rounded_rectangle(box, radius, fill=self.number)
 
     def ellipse(self, a: Point, b: Point, fill: RGB | None = None, edge: bool = True) -> None:
-        """An ellipse in the rectangle between two corners."""
+        """Draw an ellipse that fills the rectangle between two corners."""
         box = self._corners(a, b)
         outline = self.edge if edge else None
         self.picture.ellipse(box, fill=fill or self.colour, outline=outline, width=self.stroke)
         self.ids.ellipse(box, fill=self.number)
 
     def ring(self, a: Point, b: Point, width: float) -> None:
-        """The outline of an ellipse; ``width`` is its thickness in box widths."""
+        """Draw the outline of an ellipse. ``width`` is its thickness as a share of the box's
+        width."""
         box, pixels = self._corners(a, b), max(2, round(width * (self.box[2] - self.box[0])))
         self.picture.ellipse(box, outline=self.dark, width=pixels)
         self.ids.ellipse(box, outline=self.number, width=pixels)
 
     def stripe(self, points: Sequence[Point], fill: RGB, width: float) -> None:
-        """A line inside the silhouette, which leaves the map of thing numbers alone; ``width`` is
-        its thickness in box widths."""
+        """Draw a line into the picture only. It must lie inside the shapes that were drawn before.
+        ``width`` is its thickness as a share of the box's width."""
         pixels = max(1, round(width * (self.box[2] - self.box[0])))
         self.picture.line([self.at(point) for point in points], fill=fill, width=pixels)
 
@@ -205,12 +211,16 @@ SHAPES: dict[str, Callable[[Pen], None]] = {
     "clock": _clock,
     "mirror": _mirror,
 }
+"""Class name → the function that draws a thing of this class."""
 
 
 def draw_thing(
     picture: ImageDraw.ImageDraw, ids: ImageDraw.ImageDraw, number: int, thing: Thing, scale: int
 ) -> None:
-    """Draw a thing ``scale`` times enlarged: into ``picture``, and as ``number`` into ``ids``."""
+    """Draw a thing into ``picture``, and its ``number`` into the map of thing numbers ``ids``.
+
+    Both are ``scale`` times as large as the picture to which the thing's box belongs.
+    """
     red, green, blue = (min(255, int(c * thing.tone)) for c in THING_COLOURS[thing.colour])
     x1, y1, x2, y2 = thing.box
     box = (x1 * scale, y1 * scale, x2 * scale, y2 * scale)

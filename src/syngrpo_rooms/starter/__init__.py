@@ -1,9 +1,15 @@
 """The bundled starter model, a small Qwen2.5-VL that sees rooms, and the recipe that made it.
 
 ``recipe`` runs the two stages of supervised training (``syngrpo rooms starter``); start reading
-there. It builds the model (``architecture``), draws batches (``training_batches``) with responses
-by simulated annotators (``annotators``), computes the losses (``supervised_losses``) and measures
-the result (``held_out_accuracy``).
+there. It uses the other modules in this order:
+
+- ``architecture`` builds the tokenizer, the processor and the model with random weights.
+- ``training_batches`` renders scenes and makes batches of them; simulated annotators write the
+  responses (``annotators``).
+- ``supervised_losses`` computes the losses of a batch.
+- ``held_out_accuracy`` measures the model on scenes that it was not trained on.
+
+Reinforcement learning itself is not done here, but by syngrpo, which starts from the bundled model.
 """
 
 from pathlib import Path

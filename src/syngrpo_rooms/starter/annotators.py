@@ -1,10 +1,15 @@
-"""Simulated annotators, who write the responses that the starter is trained on.
+"""Simulates the annotators who write the responses that the starter is trained on.
 
-The text that real models are trained on mixes good and bad answers, so that a model knows more than
-its likeliest answer shows. Here a *careful* annotator answers exactly. A *loose* one errs a little:
-boxes with a margin on every side, or the next choice instead of the right one. A *wrong* one boxes
-a random thing, or guesses. In closed questions only the answer may be wrong: the ``<think>`` part
-is always right.
+Real models are trained on text that mixes good and bad answers. Such a model can give better
+answers than its likeliest one, and reinforcement learning makes it do so. To make the starter such
+a model, too, ``write_response`` draws one of three kinds of annotators for each question:
+
+- A *careful* annotator answers exactly.
+- A *loose* one errs a little: boxes have a margin on every side, and the answer to a closed
+  question is the next one of its choices instead of the right one.
+- A *wrong* one boxes a random thing, leaves one out, or guesses.
+
+In responses to closed questions only the answer may be wrong: the ``<think>`` part is correct.
 """
 
 from __future__ import annotations
@@ -24,17 +29,19 @@ from syngrpo_rooms.scenes import Scene
 from syngrpo_rooms.starter.architecture import IMAGE_SIZE, LARGEST_NUMBER
 
 NOTHING = -100
-"""Stands for the index of a thing where words are about none, or about the wrong one."""
+"""Takes the place of a thing's index for text that is about no thing, or about a wrong one."""
 
 SceneQuestion = RecQuestion | DetectionQuestion | ReasoningQuestion
 Pieces = list[tuple[str, int]]
-"""A text in pieces. Each has the index of the thing that it is about, or ``NOTHING``."""
+"""A response in pieces of text, in order. Each piece has the index into ``scene.things`` of the
+thing that it is about, or ``NOTHING``."""
 Shares = tuple[float, float, float]
 """Shares of careful, loose and wrong annotators; they sum to 1."""
 Annotator = Literal["careful", "loose", "wrong"]
 ANNOTATORS: tuple[Annotator, ...] = ("careful", "loose", "wrong")
 
 DOWN, ACROSS = ("top", "middle", "bottom"), ("left", "centre", "right")
+"""Words for the thirds of the picture, from top to bottom and from left to right."""
 COUNTS = ("no", "one", "two", "three", "four", "five", "six")
 EVIDENCE = {
     "kitchen": "hob",
@@ -43,17 +50,22 @@ EVIDENCE = {
     "workshop": "tools",
     "gym": "bars",
 }
-"""What shows the room type."""
+"""Room type → the part of its fixture that a response names as the reason for this answer."""
 THINK_WORDS = [*DOWN, *ACROSS, *COUNTS, *EVIDENCE.values(), "None"]
+"""Words that responses contain in addition to those of questions and descriptions."""
 
 
 @dataclass(frozen=True)
 class Care:
-    """How careful the annotators of one task are, by the difficulty of the question.
+    """The shares of careful, loose and wrong annotators of one task, by the difficulty of the
+    question.
 
-    Hard questions are about small things; questions for the room type are hard in crowded rooms. As
-    in real annotation they get the less careful annotators, so that the likeliest answer is often
-    not the best one that a model knows.
+    A question is hard if it is about a small thing (a detection question: if more than half of its
+    things are small). A question about no thing of the scene (a count of 0, the room type) is hard
+    if the scene has more than three things.
+
+    In the starter's recipe hard questions get fewer careful annotators, as in real annotation, so
+    that the likeliest answer is often not the best one that the model can give.
     """
 
     easy: Shares = (1.0, 0.0, 0.0)
@@ -64,8 +76,9 @@ class Care:
 class Mixture:
     """The annotators of all three tasks.
 
-    A loose box has a margin on every side; its size is drawn from ``margin``, as a share of the
-    box's width or height. ``scenes``: whether responses end with a scene description.
+    ``margin`` is the range from which the margins of a loose box are drawn, as shares of the box's
+    width (left and right) and height (above and below). With ``scenes`` every response ends with a
+    description of a random room in ``<scene>`` tags.
     """
 
     expression: Care = Care()
@@ -82,8 +95,11 @@ def write_response(
     mixture: Mixture,
     rng: np.random.Generator,
 ) -> Pieces:
-    """Write one annotator's response to a question about a scene. ``boxes`` are those of its
-    things."""
+    """Write the response of one randomly drawn annotator to a question about a scene.
+
+    ``boxes`` are the boxes of the scene's things, xyxy in pixels of an image of ``IMAGE_SIZE`` x
+    ``IMAGE_SIZE`` pixels, in the order of ``scene.things``.
+    """
     if isinstance(question, RecQuestion):
         pieces = _expression(scene, boxes, question, mixture, rng)
     elif isinstance(question, DetectionQuestion):
@@ -96,22 +112,25 @@ def write_response(
 
 
 def write_box(box: Box) -> str:
-    """Write a box as in an answer: four whole numbers, in pixels of the picture the model sees."""
+    """Write a box (xyxy in pixels of the picture that the model sees) as in an answer: four whole
+    numbers from 0 to ``LARGEST_NUMBER``."""
     return ", ".join(str(min(max(round(v), 0), LARGEST_NUMBER)) for v in box)
 
 
 def place(box: Box) -> str:
-    """Return roughly where in the picture a box is, such as "top left"."""
+    """Return in which ninth of the picture the centre of a box is, such as "top left"."""
     third = IMAGE_SIZE / 3
     x, y = (box[0] + box[2]) / 2, (box[1] + box[3]) / 2
     return f"{DOWN[min(int(y / third), 2)]} {ACROSS[min(int(x / third), 2)]}"
 
 
 def _annotator(care: Care, hard: bool, rng: np.random.Generator) -> Annotator:
+    """Draw the kind of annotator for a question."""
     return ANNOTATORS[int(rng.choice(3, p=care.hard if hard else care.easy))]
 
 
-def _loose(box: Box, margin: tuple[float, float], rng: np.random.Generator) -> Box:
+def _loosened(box: Box, margin: tuple[float, float], rng: np.random.Generator) -> Box:
+    """Return the box with a random margin on every side, cut at the edges of the picture."""
     x1, y1, x2, y2 = box
     across, down = rng.uniform(*margin, 2) * (x2 - x1, y2 - y1)
     return clip((x1 - across, y1 - down, x2 + across, y2 + down), IMAGE_SIZE, IMAGE_SIZE)
@@ -128,12 +147,13 @@ def _expression(
     mixture: Mixture,
     rng: np.random.Generator,
 ) -> Pieces:
+    """Write a response to a referring expression."""
     annotator = _annotator(mixture.expression, _is_small(scene, question.target), rng)
     index = question.target if annotator != "wrong" else int(rng.integers(len(boxes)))
     thing, box = scene.things[index], boxes[index]
     thought = f"{thing.colour} {thing.label}, {place(box)}"
     if annotator == "loose":
-        box = _loose(box, mixture.margin, rng)
+        box = _loosened(box, mixture.margin, rng)
     answer = '{"bbox_2d": [' + write_box(box) + "]}"
     text = f"<think>{thought}</think><answer>{answer}</answer>"
     return [(text, question.target if annotator != "wrong" else NOTHING)]
@@ -146,13 +166,14 @@ def _detection(
     mixture: Mixture,
     rng: np.random.Generator,
 ) -> Pieces:
+    """Write a response to a detection question."""
     small = sum(_is_small(scene, index) for index in question.targets)
     annotator = _annotator(mixture.detection, 2 * small > len(question.targets), rng)
     found = [(scene.things[i].label, boxes[i], i) for i in question.targets]
     if annotator == "loose":
-        found = [(label, _loose(box, mixture.margin, rng), i) for label, box, i in found]
+        found = [(label, _loosened(box, mixture.margin, rng), i) for label, box, i in found]
     elif annotator == "wrong":
-        found = _mistaken(found, boxes, question, rng)
+        found = _wrong_detection(found, boxes, question, rng)
     labels = [label for label, _, _ in found]
     counts = ", ".join(f"{COUNTS[labels.count(label)]} {label}" for label in question.classes)
     head = f"<think>{counts}</think><answer>"
@@ -166,14 +187,14 @@ def _detection(
     return [*pieces, ('"}]</answer>', NOTHING)]
 
 
-def _mistaken(
+def _wrong_detection(
     found: list[tuple[str, Box, int]],
     boxes: Sequence[Box],
     question: DetectionQuestion,
     rng: np.random.Generator,
 ) -> list[tuple[str, Box, int]]:
-    """Make a wrong answer: one instance left out, or with the box of some thing. If there is
-    nothing to find, some thing is given as an instance of an asked class."""
+    """Return a wrong answer: leave one of the found things out, or give it the box of a random
+    thing. If there is nothing to find, a random thing gets one of the classes asked for."""
     other = boxes[int(rng.integers(len(boxes)))]
     if not found:
         return [(question.classes[int(rng.integers(len(question.classes)))], other, NOTHING)]
@@ -189,7 +210,8 @@ def _reasoning(
     mixture: Mixture,
     rng: np.random.Generator,
 ) -> Pieces:
-    """Write a response whose ``<think>`` part is right; only the answer may be wrong."""
+    """Write a response to a closed question. Its ``<think>`` part is correct; only the answer may
+    be wrong."""
     crowded = not question.targets and len(scene.things) > 3
     hard = crowded or any(_is_small(scene, index) for index in question.targets)
     annotator = _annotator(mixture.reasoning, hard, rng)
@@ -201,11 +223,12 @@ def _reasoning(
     thoughts = _thoughts(scene, boxes, question)
     between = [("<think>", NOTHING)] + [(", ", NOTHING)] * (len(thoughts) - 1)
     pieces = [piece for pair in zip(between, thoughts, strict=True) for piece in pair]
-    return [*pieces, (f"</think><answer>{answer}</answer>", _only(question.targets))]
+    return [*pieces, (f"</think><answer>{answer}</answer>", _single(question.targets))]
 
 
 def _thoughts(scene: Scene, boxes: Sequence[Box], question: ReasoningQuestion) -> Pieces:
-    """The ``<think>`` part: what the answer follows from, thing by thing."""
+    """Return the pieces of the ``<think>`` part: for each thing that the question is about, the
+    property from which the answer follows."""
     if question.kind == "room_type":
         return [(EVIDENCE[str(question.answer)], NOTHING)]
     if not question.targets:
@@ -223,5 +246,6 @@ def _thoughts(scene: Scene, boxes: Sequence[Box], question: ReasoningQuestion) -
     return thoughts
 
 
-def _only(targets: Sequence[int]) -> int:
+def _single(targets: Sequence[int]) -> int:
+    """Return the target if there is exactly one, else ``NOTHING``."""
     return targets[0] if len(targets) == 1 else NOTHING

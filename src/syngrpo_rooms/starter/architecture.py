@@ -2,9 +2,9 @@
 weights.
 
 The classes are ``Qwen2_5_VLForConditionalGeneration`` and ``Qwen2_5_VLProcessor`` of transformers;
-only the sizes differ. The rotary bases are small because the sequences are short: mRoPE gives the
-horizontal axis the lowest frequencies of a head, and with the usual base these could not tell
-neighbouring columns of an 8 x 8 grid apart.
+only the sizes differ. The bases of the rotary position embeddings are smaller than usual, because
+the sequences are short: mRoPE gives the horizontal axis the lowest frequencies of a head, and with
+the usual base these are too low to tell neighbouring columns of an 8 x 8 grid apart.
 """
 
 from __future__ import annotations
@@ -30,9 +30,13 @@ from syngrpo_rooms.object_questions import referring_words
 IMAGE_SIZE = 128
 """Side in pixels of the pictures that the starter is trained on."""
 PATCH = 16
+"""Side in pixels of a patch of the vision tower."""
 MERGE = 1
+"""Number of patches along each side that are merged into one visual token."""
 GRID = IMAGE_SIZE // (PATCH * MERGE)
+"""Number of visual tokens along each side of a picture."""
 LARGEST_NUMBER = 224
+"""Each number from 0 to this one is a single token."""
 
 SPECIAL_TOKENS = [
     "<|endoftext|>",
@@ -57,6 +61,7 @@ FORMAT_TOKENS = [
     '"}, {"bbox_2d": [',
     '"}]',
 ]
+"""Parts of the response format that are single tokens."""
 CHAT_TEMPLATE = (
     "{% for message in messages %}<|im_start|>{{ message['role'] }}\n"
     "{% if message['content'] is string %}{{ message['content'] }}{% else %}"
@@ -65,17 +70,20 @@ CHAT_TEMPLATE = (
     "{% else %}{{ part['text'] }}{% endif %}{% endfor %}{% endif %}<|im_end|>\n{% endfor %}"
     "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
+"""The layout of a conversation, as a Jinja template."""
 
 
 def vocabulary() -> list[str]:
-    """Return every word of the world's questions, answers and descriptions, lower case, sorted."""
+    """Return every word of the world's questions, answers and descriptions, in lower case and
+    sorted."""
     return sorted(referring_words() | closed_question_words() | description_words())
 
 
 def build_tokenizer(words: list[str]) -> PreTrainedTokenizerFast:
     """Build a byte-level BPE tokenizer in which each given word and each number 0-224 is one token.
 
-    Any other text is encoded byte by byte, so that no phrase of a user is lost.
+    Text with other words is encoded in smaller pieces, down to single bytes, so that every phrase
+    of a user can be encoded. Raises ValueError if a given word does not become a single token.
     """
     tokenizer = Tokenizer(models.BPE())
     pattern = Regex(r", |\d+| ?[A-Za-z]+|\n|[^\sA-Za-z\d]+|\s+")
@@ -113,7 +121,8 @@ def build_tokenizer(words: list[str]) -> PreTrainedTokenizerFast:
 
 
 def build_processor(words: list[str]) -> Qwen2_5_VLProcessor:
-    """Build the processor. It resizes every picture to about 128 x 128 pixels."""
+    """Build the processor, with a tokenizer for the given words. It resizes every picture to about
+    ``IMAGE_SIZE`` x ``IMAGE_SIZE`` pixels, with sides that are multiples of ``PATCH``."""
     tokenizer = build_tokenizer(words)
     sizes: dict[str, Any] = {
         "patch_size": PATCH,
@@ -180,6 +189,7 @@ def build_model(tokenizer: PreTrainedTokenizerFast) -> Qwen2_5_VLForConditionalG
 def save(
     model: Qwen2_5_VLForConditionalGeneration, processor: Qwen2_5_VLProcessor, directory: Path
 ) -> None:
-    """Write a checkpoint in Hugging Face format, which plain transformers loads."""
+    """Write model and processor in Hugging Face format, which transformers loads without this
+    package."""
     model.save_pretrained(directory)
     processor.save_pretrained(directory)

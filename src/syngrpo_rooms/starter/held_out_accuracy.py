@@ -1,7 +1,8 @@
-"""Measures how well a starter answers held-out questions: plain ``model.generate``, brief prompts.
+"""Measures how well a starter answers questions about scenes that it was not trained on.
 
-The recipe uses it while the starter is trained. It does without ``syngrpo.evaluation``, so that the
-starter can be made without the engines that the rest of the system needs.
+The recipe calls ``held_out_accuracy`` during the training of the starter. The responses come from
+``model.generate`` of transformers, with the brief prompts of the tasks. ``syngrpo.evaluation`` is
+not used, so that the starter can be made without the engines that it needs.
 """
 
 from __future__ import annotations
@@ -19,17 +20,17 @@ from syngrpo_rooms.dataset import rooms_samples
 from syngrpo_rooms.surroundings import Split
 
 LONGEST = 112
-"""Most tokens of a response. Four detected things and a scene description fit."""
+"""Largest number of tokens in a response. Four detected things and a scene description fit."""
 TASKS = ("rec", "ovd", "isr")
 
 
 @dataclass(frozen=True)
 class Accuracy:
-    """Accuracy of greedy and of sampled responses (temperature 1), and the share of the sampled
-    ones that have the full format; all in [0, 1].
+    """The accuracy of one task on one split. All values are in [0, 1].
 
-    The accuracy is the share of boxes with IoU ≥ 0.5 for REC, the mean accuracy reward for OVD and
-    ISR.
+    ``greedy`` and ``sampled`` are the accuracies of greedy responses and of those sampled at
+    temperature 1: for "rec" the share of boxes with an IoU of at least 0.5, for "ovd" and "isr" the
+    mean accuracy reward. ``format`` is the share of the sampled responses with the full format.
     """
 
     greedy: float
@@ -46,9 +47,13 @@ def respond(
     sample: bool,
     images: list[np.ndarray] | None = None,
 ) -> list[str]:
-    """Return one response for each sample, drawn at temperature 1 with ``sample`` and greedy
-    without. ``images`` are used instead of the samples' own pictures."""
-    pictures = images or [s.image.decode().copy() for s in samples]  # the processor may write
+    """Return one response for each sample: sampled at temperature 1 if ``sample`` is set, else
+    greedy.
+
+    ``images``, uint8 (H, W, 3) each, replace the samples' own pictures.
+    """
+    # Decoded pictures are read-only, but the processor may write into them.
+    pictures = images or [s.image.decode().copy() for s in samples]
     texts = [
         processor.apply_chat_template(
             [
@@ -66,7 +71,7 @@ def respond(
         for s in samples
     ]
     inputs = processor(text=texts, images=pictures, padding=True, return_tensors="pt")
-    # Pure sampling: the defaults would keep only the 50 likeliest tokens.
+    # top_k 0 samples from all tokens. The default would sample from the 50 likeliest ones only.
     choice: dict = {"do_sample": True, "temperature": 1.0, "top_k": 0} if sample else {}
     out = model.generate(**inputs, max_new_tokens=LONGEST, **choice)
     return [
@@ -76,10 +81,11 @@ def respond(
 
 
 def score(sample: Sample, text: str) -> float:
-    """Return the accuracy of a response in [0, 1]. REC counts as 1 from IoU 0.5 on.
+    """Return the accuracy of a response in [0, 1]; for "rec" it is 1 if the IoU is at least 0.5,
+    else 0.
 
-    The sample's image must have the size that the starter sees (128 x 128), so that the model's
-    coordinates are pixels.
+    The sample's image must have the size that the starter sees (128 x 128 pixels), because the
+    coordinates in the response are taken as pixels of that image.
     """
     answer, task = parse_response(text).answer, get_task(sample.task)
     value = task.score(task.read(answer) if answer is not None else None, sample)
@@ -95,8 +101,12 @@ def held_out_accuracy(
     seed: int = 0,
     batch_size: int = 100,
 ) -> dict[str, Accuracy]:
-    """Return task → accuracy on ``count`` scenes of a split, each with one greedy and one sampled
-    response."""
+    """Return task → accuracy on ``count`` scenes of a split, with one greedy and one sampled
+    response for each scene.
+
+    ``seed`` decides the scenes and the sampling. ``batch_size`` is the number of responses that are
+    generated at once.
+    """
     torch.manual_seed(seed)
     measured = {}
     for task in TASKS:

@@ -1,9 +1,11 @@
-"""The recipe that made the bundled starter: ``syngrpo rooms starter``.
+"""The recipe that made the bundled starter: ``make_starter``, run by ``syngrpo rooms starter``.
 
-Stage one, ``perceive``, teaches perception on broad surroundings with exact answers. Stage two,
-``answer``, is short and teaches the full response format with answers of mixed quality, so that
-reinforcement learning has something to improve. Each stage writes its losses to ``log.jsonl``,
-saves a state from which it resumes, and ends with the accuracy on held-out scenes.
+The first stage, ``perceive``, trains perception on scenes of the split ``broad`` with exact
+answers. The second stage, ``answer``, is short. It trains the full response format with answers of
+mixed quality, so that reinforcement learning has something to improve.
+
+Each stage appends its losses to ``log.jsonl``, regularly saves a state from which it can resume,
+and measures the accuracy on held-out scenes when it saves.
 """
 
 from __future__ import annotations
@@ -32,8 +34,12 @@ HELD_OUT: tuple[Split, ...] = ("test", "dev", "ood")
 
 @dataclass(frozen=True)
 class Stage:
-    """One stage of supervised training. ``auxiliary`` is the weight of the perception losses,
-    ``scenes`` the number of scenes in a batch."""
+    """One stage of supervised training.
+
+    ``steps`` is the number of batches, and ``scenes`` the number of scenes in a batch.
+    ``learning_rate`` is the highest rate of the schedule. ``mixture`` are the annotators who write
+    the responses. ``auxiliary`` is the weight of the perception losses (see ``supervised_losses``).
+    """
 
     name: str
     steps: int
@@ -45,11 +51,11 @@ class Stage:
 
 @dataclass(frozen=True)
 class Recipe:
-    """Everything that decides the result. The defaults are the values of the bundled starter.
+    """All settings of the training. The defaults are the values of the bundled starter.
 
-    ``workers`` is the number of processes that render, ``threads`` the number of torch's threads.
-    Every ``report_every`` steps the state is saved and the accuracy is measured: on ``measured``
-    scenes at the end of a stage, on a third of that before.
+    ``workers`` is the number of processes that render scenes, ``threads`` the number of threads of
+    torch. Every ``report_every`` steps the state is saved and the accuracy is measured: on
+    ``measured`` scenes of each split and task at the end of a stage, on a third of that before.
     """
 
     seed: int = 0
@@ -76,7 +82,8 @@ class Recipe:
 
 
 def _optimizers(student: SupervisedStarter, rate: float) -> list[torch.optim.Optimizer]:
-    """Muon for the matrices inside the blocks; AdamW for embeddings, norms, biases and heads."""
+    """Return Muon for the matrices inside the transformer blocks, and AdamW for embeddings, norms,
+    biases and heads."""
     inner: list[torch.nn.Parameter] = []
     outer: list[torch.nn.Parameter] = []
     for name, parameter in student.named_parameters():
@@ -88,9 +95,9 @@ def _optimizers(student: SupervisedStarter, rate: float) -> list[torch.optim.Opt
     ]
 
 
-def _schedule(step: int, steps: int) -> float:
-    """Factor on the learning rate: linear warm-up over the first 2 % of the steps, then constant,
-    then linear decay over the last half."""
+def _learning_rate_factor(step: int, steps: int) -> float:
+    """Return the factor on the learning rate at a step: it rises linearly to 1 over the first 2 %
+    of the steps, stays there, and falls linearly to 0.01 over the second half."""
     return min(1.0, (step + 1) / (0.02 * steps), 2 * (1 - step / steps) + 0.01)
 
 
@@ -102,7 +109,12 @@ def teach(
     state_file: Path,
     report: Callable[[dict], None],
 ) -> None:
-    """Run one stage. Resumes from ``state_file`` if it exists."""
+    """Run one stage, or resume it from ``state_file`` if that exists.
+
+    ``report`` gets the mean losses every 50 steps, and the accuracies whenever the state is saved.
+    A resumed stage draws other scenes than it would have drawn without the interruption. Raises
+    FloatingPointError when the loss is not finite.
+    """
     optimizers = _optimizers(student, stage.learning_rate)
     first = 0
     if state_file.exists():
@@ -121,7 +133,7 @@ def teach(
     stream = iter(loader)
     sums, began = torch.zeros(3), time.monotonic()
     for step in range(first, stage.steps):
-        scale = _schedule(step, stage.steps)
+        scale = _learning_rate_factor(step, stage.steps)
         for optimizer in optimizers:
             for group in optimizer.param_groups:
                 group["lr"] = stage.learning_rate * scale
@@ -148,6 +160,7 @@ def _step(
     auxiliary: float,
     optimizers: list[torch.optim.Optimizer],
 ) -> torch.Tensor:
+    """Update the model with one batch. Return the language, dense and pointing loss, float (3,)."""
     with torch.autocast("cpu", dtype=torch.bfloat16):
         losses = student(batch, auxiliary)
     if not math.isfinite(losses.total.item()):
@@ -163,8 +176,10 @@ def _step(
 def accuracies(
     student: SupervisedStarter, processor: Qwen2_5_VLProcessor, count: int
 ) -> dict[str, dict]:
-    """Return split → task → accuracy on held-out scenes. ``ood`` is only measured: nothing in this
-    recipe was chosen by it."""
+    """Return split → task → fields of ``Accuracy``, on ``count`` held-out scenes of each.
+
+    ``ood`` is only reported: no setting of this recipe was chosen by it.
+    """
     student.eval()
     found = {split: held_out_accuracy(student.model, processor, split, count) for split in HELD_OUT}
     student.train()
@@ -175,8 +190,12 @@ def accuracies(
 
 
 def make_starter(out: Path, recipe: Recipe, report: Callable[[dict], None]) -> None:
-    """Run both stages, from random weights to a checkpoint in ``out``. ``report`` gets every line
-    of the log. When it is called again after an interruption, it resumes from ``out``."""
+    """Train a starter from random weights in both stages.
+
+    Writes the checkpoints ``out/perceive`` and ``out/answer`` (the starter), the log
+    ``out/log.jsonl``, and the states for resuming. ``report`` gets every record of the log. Call
+    it again after an interruption to resume. Raises FloatingPointError when the loss is not finite.
+    """
     out.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(recipe.seed)
     torch.set_num_threads(recipe.threads)

@@ -1,8 +1,8 @@
-"""Training data of the starter: batches of rendered scenes with questions and written responses.
+"""Makes the training data of the starter: batches of rendered scenes with questions and responses.
 
-A *row* is one scene with a few questions of all tasks: the picture once, then one segment for each
-question (question, assistant turn, response). Scenes are never used twice: every batch is rendered
-anew.
+A *row* is one scene with a few questions of all tasks: the picture once, then one *segment* for
+each question (the question, the start of the assistant's turn, the response). Each row is a newly
+drawn scene, so no scene is used twice.
 """
 
 from __future__ import annotations
@@ -32,26 +32,30 @@ from syngrpo_rooms.starter.architecture import GRID, IMAGE_SIZE
 from syngrpo_rooms.surroundings import Split
 
 MAX_OBJECTS = 6
+"""Largest number of things in a scene."""
 IGNORED = NOTHING
+"""Label of a token that no loss counts (-100)."""
 BACKGROUND = len(LABELS)
+"""Class of a visual token that no thing covers."""
 COLOURS = tuple(THING_COLOURS)
 ASKED = ("rec", "rec", "ovd", "isr")
-"""The tasks of the questions of one row."""
+"""The tasks of the four questions of one row."""
 
 Asked = TypeVar("Asked", RecQuestion, ReasoningQuestion)
 
 
 @dataclass
 class TrainingBatch:
-    """N rows, one scene each; T is the number of tokens after the picture in the longest row.
+    """N rows, one scene each. T is the number of tokens after the picture in the longest row.
 
     - ``images``: uint8 (N, H, W, 3)
-    - ``tokens``: int64 (N, T), padded
+    - ``tokens``: int64 (N, T), padded at the end
     - ``part``: int64 (N, T), the number of the token's segment (1, 2, …), 0 for padding
     - ``labels``: int64 (N, T), the next token where it is to be learned, else -100
     - ``points``: int64 (N, T), the index of the thing that the next token is about, else -100
-    - ``boxes``: float (N, 6, 4), xyxy in [0, 1], with ``label``, ``colour``, ``large``: int64 (N,
-      6)
+    - ``boxes``: float (N, 6, 4), the boxes of the things, xyxy as shares of the image's size
+    - ``label``, ``colour``, ``large``: int64 (N, 6), the things' indices into ``LABELS`` and
+      ``COLOURS``, and 1 for a large or 0 for a small thing; -100 where a scene has fewer things
     - ``cover``: float (N, 6, cells), the share of each visual token's cell that the visible pixels
       of the thing fill
     """
@@ -69,7 +73,11 @@ class TrainingBatch:
 
 
 class TrainingBatches(IterableDataset):
-    """An endless stream of batches of one split, determined by ``seed`` and the worker's number."""
+    """An endless stream of batches with scenes of one split.
+
+    ``scenes`` is the number of rows in a batch, and ``asked`` are the tasks of the questions in a
+    row. ``seed`` and the number of the loader's worker process determine the stream.
+    """
 
     def __init__(
         self,
@@ -111,6 +119,7 @@ class TrainingBatches(IterableDataset):
         return TrainingBatch(**stacked)
 
     def _row(self, rng: np.random.Generator) -> dict[str, Any]:
+        """Return the fields of TrainingBatch for one row, not padded yet."""
         scene, phrases = self._scene(rng)
         rendered = render(scene)
         row: dict[str, Any] = {"tokens": [], "part": [], "labels": [], "points": []}
@@ -126,8 +135,8 @@ class TrainingBatches(IterableDataset):
         return {**row, "images": rendered.image, **targets}
 
     def _segment(self, question: str, response: Pieces) -> tuple[list[int], list[int], list[int]]:
-        """Return the tokens of one segment and, for each, the next token to be learned and the
-        thing that it is about."""
+        """Return the tokens of one segment, and for each token the next one to be learned and the
+        index of the thing that this next one is about (``IGNORED`` where there is none)."""
         ids = self.tokenizer.encode(f"{question}<|im_end|>\n<|im_start|>assistant\n")
         start = len(ids)
         written: list[int] = []
@@ -148,7 +157,7 @@ class TrainingBatches(IterableDataset):
 
 
 def brief_prompt(question: SceneQuestion) -> str:
-    """Write the question as the brief prompt of its task does."""
+    """Return the text of the question, as it stands in the brief prompt of its task."""
     if isinstance(question, RecQuestion):
         return question.phrase
     return f"detect {question.text}" if isinstance(question, DetectionQuestion) else question.text
@@ -157,6 +166,7 @@ def brief_prompt(question: SceneQuestion) -> str:
 def _choose(
     task: str, scene: Scene, phrases: Sequence[RecQuestion], rng: np.random.Generator
 ) -> SceneQuestion:
+    """Draw a question of a task. ``phrases`` are the referring expressions of the scene."""
     if task == "rec":
         return _by_kind(phrases, rng, doubled="attribute")
     if task == "ovd":
@@ -165,8 +175,8 @@ def _choose(
 
 
 def _by_kind(asked: Sequence[Asked], rng: np.random.Generator, doubled: str = "") -> Asked:
-    """Draw the kind first and then a question of it, so that kinds with many questions are not
-    drawn more often. The kind ``doubled`` is twice as likely."""
+    """Draw a kind, then a question of this kind, so that kinds with many questions are not drawn
+    more often. The kind ``doubled`` is twice as likely as the others."""
     kinds = sorted({question.kind for question in asked})
     weights = np.array([2.0 if kind == doubled else 1.0 for kind in kinds])
     kind = kinds[int(rng.choice(len(kinds), p=weights / weights.sum()))]
