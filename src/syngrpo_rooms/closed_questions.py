@@ -13,7 +13,7 @@ from typing import Literal
 
 from syngrpo_rooms.object_questions import CLEARLY_LARGER, MARGIN, PlacedThing, anchors
 from syngrpo_rooms.palette import THING_COLOURS
-from syngrpo_rooms.scenes import LABELS, Scene
+from syngrpo_rooms.scenes import LABELS, PLURALS, Scene
 from syngrpo_rooms.surroundings import ROOMS
 
 ReasoningKind = Literal["count", "relative_position", "attribute", "relative_size", "room_type"]
@@ -26,8 +26,6 @@ REASONING_KINDS: tuple[ReasoningKind, ...] = (
 )
 MOST_COUNTED = 4
 """Largest number that is asked for."""
-
-PLURALS = {label: label + "s" for label in LABELS} | {"box": "boxes"}
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ from syngrpo.sample import Box
 from syngrpo_rooms.furnishings import draw_clutter, draw_rug, draw_window
 from syngrpo_rooms.palette import ROOM_COLOURS, shade
 from syngrpo_rooms.room_fixtures import draw_fixture
-from syngrpo_rooms.scenes import WALL_LABELS, Scene, Thing
+from syngrpo_rooms.scenes import WALL_LABELS, RoomView, Scene, Thing
 from syngrpo_rooms.surface_patterns import floor_tile, repeat, wall_tile
 from syngrpo_rooms.surroundings import Surroundings, complete
 from syngrpo_rooms.thing_shapes import draw_thing
@@ -37,6 +37,10 @@ TINTS: dict[str, tuple[float, float, float]] = {
 
 FAR = 0.58
 """Size of the floor's pattern at the wall, as a share of its size at the lower edge."""
+SEEN_CLOSE_UP = RoomView()
+PATTERN_POWER = 0.7
+"""Patterns and furniture shrink with this power of the view's scale: less than the things, so that
+they stay visible."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +64,7 @@ def render(scene: Scene) -> Rendered:
     taken = [thing.box for thing in scene.things]
     size = (scene.width, scene.height)
     room = complete(scene.surroundings, rng)
-    canvas, horizon = _paint_room(room, size, scale, taken, rng)
+    canvas, horizon = _paint_room(room, size, scale, taken, rng, SEEN_CLOSE_UP)
     ids = Image.new("L", canvas.size)
     picture, numbers = ImageDraw.Draw(canvas), ImageDraw.Draw(ids)
     for number, thing in enumerate(scene.things, start=1):
@@ -76,17 +80,21 @@ def render_surroundings(
     size: tuple[int, int],
     seed: int,
     avoid: Sequence[Box] = (),
+    view: RoomView = SEEN_CLOSE_UP,
+    decoys: Sequence[Thing] = (),
 ) -> np.ndarray:
-    """Render a room without things: uint8 RGB (H, W, 3) for ``size`` (width, height).
+    """Render a room without labelled things: uint8 RGB (H, W, 3) for ``size`` (width, height).
 
     Parts that the surroundings leave open (None) are filled with something plain, drawn from the
     seed. The window and the fixture of the room type are placed where they overlap the ``avoid``
-    boxes (xyxy, pixels) least.
+    boxes (xyxy, pixels) least. ``view`` says from how far away the room is seen; ``decoys`` stand
+    in it, their boxes are those in the picture.
     """
     rng = np.random.default_rng(seed)
     room = complete(surroundings, rng)
     scale = _enlargement(*size)
-    canvas, horizon = _paint_room(room, size, scale, avoid, rng)
+    canvas, horizon = _paint_room(room, size, scale, avoid, rng, view)
+    _paint_decoys(canvas, decoys, scale)
     return apply_light(np.asarray(canvas.reduce(scale)), str(room.light), horizon, rng)
 
 
@@ -101,12 +109,13 @@ def _paint_room(
     scale: int,
     avoid: Sequence[Box],
     rng: np.random.Generator,
+    view: RoomView,
 ) -> tuple[Image.Image, float]:
     """Draw the empty room ``scale`` times enlarged and without light. Returns it with the height of
     the floor line as a share of the picture's height."""
     width, height = size[0] * scale, size[1] * scale
-    unit = min(width, height) / 128
-    horizon = float(rng.uniform(0.54, 0.6))
+    unit = min(width, height) / 128 * view.scale**PATTERN_POWER
+    horizon = view.down(float(rng.uniform(0.54, 0.6)))
     foot = round(height * horizon)
     canvas = Image.new("RGB", (width, height))
     draw = ImageDraw.Draw(canvas)
@@ -134,6 +143,14 @@ def _paint_room(
         colour, many = ROOM_COLOURS[str(room.clutter_colour)], room.clutter_amount == "many"
         draw_clutter(draw, str(room.clutter), colour, many, wall, floor, unit, rng)
     return canvas, horizon
+
+
+def _paint_decoys(canvas: Image.Image, decoys: Sequence[Thing], scale: int) -> None:
+    """Draw things that have no label into the enlarged picture, each with its shadow."""
+    picture, unused = ImageDraw.Draw(canvas), ImageDraw.Draw(Image.new("L", canvas.size))
+    for thing in decoys:
+        _contact_shadow(canvas, thing, scale)
+        draw_thing(picture, unused, 0, thing, scale)
 
 
 def _floor(

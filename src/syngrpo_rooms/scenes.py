@@ -34,6 +34,7 @@ SMALL_SIZES: dict[str, tuple[float, float]] = {
 """Width and height of a small thing of each class, in units."""
 
 LABELS = tuple(SMALL_SIZES)
+PLURALS = {label: label + "s" for label in LABELS} | {"box": "boxes"}
 WALL_LABELS = ("clock", "mirror")
 TABLE_TOP_LABELS = ("cup", "vase", "plant", "box")
 SIZES = ("small", "large")
@@ -57,6 +58,24 @@ class Thing:
     box: Box
     flip: bool = False
     tone: float = 1.0
+
+
+@dataclass(frozen=True)
+class RoomView:
+    """From how far away a room is seen.
+
+    ``scale`` is the size of the labelled things and of the room, as a share of their size seen
+    close up. They shrink about the ``horizon``, whose height is a share of the picture's, measured
+    from its top.
+    """
+
+    scale: float = 1.0
+    horizon: float = 0.5
+
+    def down(self, height: float) -> float:
+        """Return where a height lies that seen close up is ``height``, both as shares of the
+        picture's height from its top."""
+        return (1 - self.scale) * self.horizon + self.scale * height
 
 
 @dataclass(frozen=True)
