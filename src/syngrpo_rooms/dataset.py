@@ -18,11 +18,13 @@ from syngrpo.formats import Format, Problems, ReadRequest
 from syngrpo.options import REQUIRED, option
 from syngrpo.sample import Box, EncodedImage, InputError, LabelledObject, Sample
 from syngrpo.tasks import AsksFor, Task, default_task, get_task
+from syngrpo.tasks.labels import names_colour
 from syngrpo_rooms.closed_questions import REASONING_KINDS, reasoning_questions
 from syngrpo_rooms.object_questions import Kind, detection_question, rec_questions
 from syngrpo_rooms.room_renderer import Rendered, render
 from syngrpo_rooms.scenes import Scene, sample_scene
-from syngrpo_rooms.surroundings import SPLITS, Split
+from syngrpo_rooms.surroundings import HARD, SPLITS, Split
+from syngrpo_rooms.views import seen
 
 KIND_SHARES: dict[Kind, float] = {"attribute": 0.6, "ordinal": 0.2, "relation": 0.2}
 Asked = TypeVar("Asked")
@@ -34,21 +36,28 @@ _DATASET_STREAM = 7
 @dataclass(frozen=True)
 class _Asked:
     """A scene with a question about it. ``answer`` takes the boxes of the things as they were
-    drawn, and returns the answer as a row of a user's data has it."""
+    drawn, and returns the answer as a row of a user's data has it. ``about`` are the classes that
+    the question names, also absent ones."""
 
     scene: Scene
     scene_seed: int
     text: str
     answer: Callable[[Sequence[Box]], Any]
     columns: dict[str, Any]
+    about: tuple[str, ...] = ()
 
 
 def rooms_scene(
     split: Split, seed: int, size: int | tuple[int, int] = 128
 ) -> tuple[Scene, Rendered]:
     """Return the scene of a split and seed with its rendered picture. Faster than a sample, because
-    nothing is encoded."""
+    nothing is encoded.
+
+    Decoys of a sample may differ from those here, because they depend on its question.
+    """
     scene = sample_scene(split, seed, size)
+    if split in HARD:
+        scene = seen(scene, seed)
     return scene, render(scene)
 
 
@@ -66,7 +75,8 @@ def rooms_samples(
 
     Boxes are xyxy in pixels of the size x size image. The columns are ``split``, ``scene_seed``,
     the ``kind`` of the question (of an object, closed), and the classes that a closed question
-    names as ``about``. Raises InputError for an unknown split or task.
+    names as ``about``; in hard splits also ``seen``: scale, light and decoys. Raises InputError for
+    an unknown split or task.
     """
     if split not in SPLITS:
         raise InputError(f"unknown rooms split {split!r}; use one of {', '.join(SPLITS)}")
@@ -77,13 +87,17 @@ def _sample(split: Split, seed: int, index: int, task: Task, size: int) -> Sampl
     kind = list(_ASK).index(task.asks_for)
     rng = np.random.default_rng([_DATASET_STREAM, kind, SPLITS.index(split), seed, index])
     asked = _ASK[task.asks_for](split, size, rng)
-    rendered = render(asked.scene)
+    scene = asked.scene
+    columns = {**asked.columns, "split": split, "scene_seed": asked.scene_seed}
+    if split in HARD:
+        scene = seen(scene, asked.scene_seed, asked.about, names_colour(asked.text))
+        columns["seen"] = _seen_columns(scene)
+    rendered = render(scene)
     objects = tuple(
         LabelledObject(thing.label, box, encode_mask(mask))
-        for thing, box, mask in zip(asked.scene.things, rendered.boxes, rendered.masks, strict=True)
+        for thing, box, mask in zip(scene.things, rendered.boxes, rendered.masks, strict=True)
     )
     image = EncodedImage.from_pixels(rendered.image)
-    columns = {**asked.columns, "split": split, "scene_seed": asked.scene_seed}
     answer = asked.answer(rendered.boxes)
     return Sample(
         id=f"rooms-{task.name}-{split}-{size}-{seed}-{index}",
@@ -94,6 +108,12 @@ def _sample(split: Split, seed: int, index: int, task: Task, size: int) -> Sampl
         objects=objects,
         columns=columns,
     )
+
+
+def _seen_columns(scene: Scene) -> dict[str, Any]:
+    """Return as plain data how a hard scene is seen."""
+    decoys = [thing.label for thing in scene.decoys]
+    return {"scale": scene.view.scale, "light": scene.light.lineage(), "decoys": decoys}
 
 
 def _scenes(split: Split, size: int, rng: np.random.Generator) -> Iterator[tuple[Scene, int]]:
@@ -124,7 +144,7 @@ def _ask_detection(split: Split, size: int, rng: np.random.Generator) -> _Asked:
             {"label": scene.things[index].label, "box": boxes[index]} for index in question.targets
         )
 
-    return _Asked(scene, scene_seed, question.text, answer, {})
+    return _Asked(scene, scene_seed, question.text, answer, {}, question.classes)
 
 
 def _ask_reasoning(split: Split, size: int, rng: np.random.Generator) -> _Asked:
@@ -136,7 +156,8 @@ def _ask_reasoning(split: Split, size: int, rng: np.random.Generator) -> _Asked:
     )
     question = fitting[int(rng.integers(len(fitting)))]
     columns = {"kind": kind, "about": list(question.about)}
-    return _Asked(scene, scene_seed, question.text, lambda _: question.answer, columns)
+    answer = question.answer
+    return _Asked(scene, scene_seed, question.text, lambda _: answer, columns, question.about)
 
 
 def _first(
@@ -161,7 +182,9 @@ class RoomsOptions:
     """The keys of a data source of this format, beside the common ones."""
 
     split: Split = option(
-        REQUIRED, "which layouts and surroundings: train, test, ood, dev or broad"
+        REQUIRED,
+        "which layouts and surroundings: train, test, ood, dev or broad; hard, ood-hard and "
+        "dev-hard are those of test, ood and dev, seen from anywhere and in any light",
     )
     count: int = option(500, "number of samples", ge=1)
     seed: int = option(0, "another seed gives other scenes", ge=0)

@@ -1,10 +1,10 @@
 """Renders a scene: its picture, and the exact boxes and masks of its things.
 
-The order is: the empty room (``_paint_room``: wall, floor, fixture, window, clutter), the things
-with their shadows, then the light (``apply_light``) on the finished picture. Everything is drawn
-two or three times enlarged and averaged down, which smooths the edges. Each thing is drawn by the
-same calls into the picture and into a map of thing numbers, from which its mask is taken: a pixel
-belongs to the thing that covers at least half of it.
+The order is: the empty room (``_paint_room``: wall, floor, fixture, window, clutter), the
+decoys and the things with their shadows, then the room's light (``apply_light``) and the scene's
+on the finished picture. Everything is drawn two or three times enlarged and averaged down, which
+smooths the edges. Each thing is drawn by the same calls into the picture and into a map of thing
+numbers, from which its mask is taken: a pixel belongs to the thing that covers at least half of it.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from syngrpo.boxes import mask_box
+from syngrpo.painting.light import lit
 from syngrpo.sample import Box
 from syngrpo_rooms.furnishings import draw_clutter, draw_rug, draw_window
 from syngrpo_rooms.palette import ROOM_COLOURS, shade
@@ -64,7 +65,8 @@ def render(scene: Scene) -> Rendered:
     taken = [thing.box for thing in scene.things]
     size = (scene.width, scene.height)
     room = complete(scene.surroundings, rng)
-    canvas, horizon = _paint_room(room, size, scale, taken, rng, SEEN_CLOSE_UP)
+    canvas, horizon = _paint_room(room, size, scale, taken, rng, scene.view)
+    _paint_decoys(canvas, scene.decoys, scale)
     ids = Image.new("L", canvas.size)
     picture, numbers = ImageDraw.Draw(canvas), ImageDraw.Draw(ids)
     for number, thing in enumerate(scene.things, start=1):
@@ -72,6 +74,7 @@ def render(scene: Scene) -> Rendered:
         draw_thing(picture, numbers, number, thing, scale)
     masks = tuple(_mask(ids, number, thing, scale) for number, thing in enumerate(scene.things, 1))
     image = apply_light(np.asarray(canvas.reduce(scale)), str(room.light), horizon, rng)
+    image = lit(image, scene.light, scene.detail_seed)
     return Rendered(image, tuple(mask_box(mask) for mask in masks), masks)
 
 

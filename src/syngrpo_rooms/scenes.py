@@ -8,11 +8,12 @@ and ``FLOOR_HEAD`` in every room.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from syngrpo.boxes import intersection
+from syngrpo.painting.light import Light
 from syngrpo.sample import Box, InputError
 from syngrpo_rooms.palette import THING_COLOURS
 from syngrpo_rooms.surroundings import SPLITS, Split, Surroundings, sample_surroundings
@@ -83,7 +84,8 @@ class Scene:
     """A room with its things, in the order in which they are painted (back to front).
 
     ``detail_seed`` decides small details: where the window is, how the patterns are shifted, where
-    clutter lies.
+    clutter lies. ``view`` says from how far away the room is seen, where ``things`` lie already;
+    ``light`` falls on the whole picture. ``decoys`` are further things, which have no label.
     """
 
     split: str
@@ -92,6 +94,9 @@ class Scene:
     things: tuple[Thing, ...]
     surroundings: Surroundings
     detail_seed: int
+    view: RoomView = field(default_factory=RoomView)
+    light: Light = field(default_factory=Light)
+    decoys: tuple[Thing, ...] = ()
 
     @property
     def unit(self) -> float:
@@ -102,6 +107,7 @@ class Scene:
 def sample_scene(split: Split, seed: int, size: int | tuple[int, int] = 128) -> Scene:
     """Return the scene of a split that belongs to this seed. Splits never have a scene in common.
 
+    It is as seen close up, also in a hard split (``views.seen`` returns it as its samples show it).
     ``size`` is the side of a square picture or (width, height), in pixels. Raises InputError for an
     unknown split or a side under 64.
     """

@@ -18,8 +18,14 @@ import numpy as np
 from syngrpo.sample import InputError
 from syngrpo_rooms.palette import ROOM_COLOURS
 
-Split = Literal["train", "test", "ood", "dev", "broad"]
-SPLITS: tuple[Split, ...] = ("train", "test", "ood", "dev", "broad")
+Split = Literal["train", "test", "ood", "dev", "broad", "hard", "ood-hard", "dev-hard"]
+SPLITS: tuple[Split, ...] = (
+    *("train", "test", "ood", "dev", "broad"),
+    *("hard", "ood-hard", "dev-hard"),
+)
+HARD: dict[Split, Split] = {"hard": "test", "ood-hard": "ood", "dev-hard": "dev"}
+"""Hard splits → the split whose surroundings they have. Their scenes are seen from anywhere, in any
+light and with decoys around (see ``views``)."""
 ROOMS = ("kitchen", "bathroom", "office", "workshop", "gym")
 """Room types. Each can be told by its fixture (see ``room_fixtures``)."""
 
@@ -133,7 +139,7 @@ def sample_surroundings(split: Split, rng: np.random.Generator) -> Surroundings:
     """
     (own,) = rng.spawn(1)
     room = pick(ROOMS, own) if own.random() < 0.5 else "none"
-    return replace(_sample_style(split, rng), room=room)
+    return replace(_sample_style(HARD.get(split, split), rng), room=room)
 
 
 def _sample_style(split: Split, rng: np.random.Generator) -> Surroundings:
