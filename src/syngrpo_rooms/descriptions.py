@@ -23,7 +23,14 @@ from syngrpo.tasks import get_task
 from syngrpo_rooms.decoys import UNSAID, allowed_classes, decoy_words, read_decoys, write_decoys
 from syngrpo_rooms.palette import ROOM_COLOURS
 from syngrpo_rooms.scenes import LABELS
-from syngrpo_rooms.surroundings import BROAD, ROOMS, Surroundings, pick, sample_surroundings
+from syngrpo_rooms.surroundings import (
+    BROAD,
+    ROOMS,
+    SHAPED_LIGHTS,
+    Surroundings,
+    pick,
+    sample_surroundings,
+)
 
 ROOM_WORDS: dict[str, tuple[str, ...]] = {
     "kitchen": ("kitchen", "kitchenette"),
@@ -116,10 +123,6 @@ WINDOW_PHRASES = {
 }
 UNLIT_WINDOWS = WINDOW_PHRASES | {"day": "a window"}
 """The same, where "sunny" would be a wish for the light on the whole picture."""
-SHAPED_LIGHTS = ("spot", "shadows")
-"""Lights that fall on some places only. They may fall on a room besides the light on the whole
-picture."""
-
 
 JOINING_WORDS = frozenset(
     ("a", "an", "and", "with", "without", "under", "in", "on", "over", "of", "out", "up", "the")

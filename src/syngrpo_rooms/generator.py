@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -32,13 +31,12 @@ from syngrpo_rooms.decoys import (
 )
 from syngrpo_rooms.descriptions import (
     JOINING_WORDS,
-    SHAPED_LIGHTS,
     description_words,
     parse_description,
 )
 from syngrpo_rooms.room_renderer import render_surroundings
 from syngrpo_rooms.scenes import RoomView, Thing
-from syngrpo_rooms.surroundings import Surroundings
+from syngrpo_rooms.surroundings import Surroundings, in_even_light
 
 SHADOW = 0.42
 """Share by which the contact shadow of a kept object darkens at most."""
@@ -93,9 +91,7 @@ def room_of(request: GenerationRequest) -> Surroundings:
     """Return what the prompt says about the room. Where light falls on the whole picture
     afterwards, the room's own light is even, so that no light falls twice."""
     room = parse_description(without_names(request.prompt))
-    if request.lit and room.light not in SHAPED_LIGHTS:
-        room = replace(room, light=None)
-    return room
+    return in_even_light(room) if request.lit else room
 
 
 def view_of(request: GenerationRequest) -> RoomView:

@@ -99,6 +99,9 @@ DEV = Vocabulary(
     clutter=("socks",),
 )
 
+SHAPED_LIGHTS = ("spot", "shadows")
+"""Lights of ``BROAD`` that fall on some places only. They may fall on a room besides the light on
+the whole picture."""
 COLOURS = tuple(ROOM_COLOURS)
 PLAIN_WALLS = ("white", "cream", "beige", "grey")
 PLAIN_FLOORS = (("brown", "wood"), ("beige", "wood"), ("grey", "carpet"), ("beige", "carpet"))
@@ -179,6 +182,15 @@ def complete(surroundings: Surroundings, rng: np.random.Generator) -> Surroundin
     )
     said = {f.name: value for f in fields(surroundings) if (value := getattr(surroundings, f.name))}
     return replace(plain, **said)
+
+
+def in_even_light(surroundings: Surroundings) -> Surroundings:
+    """Return the same surroundings in daylight if a light falls on all of them that can be asked
+    for, so that it does not add to the light on the whole picture."""
+    light = surroundings.light
+    if light not in BROAD.lights or light in SHAPED_LIGHTS:
+        return surroundings
+    return replace(surroundings, light="daylight")
 
 
 def pick(options: tuple[str, ...], rng: np.random.Generator) -> str:

@@ -20,6 +20,7 @@ from syngrpo.painting.wishes import AxisName
 from syngrpo.tasks import Constraints
 from syngrpo_rooms.decoys import allowed_classes, draw_kinds, place_decoys
 from syngrpo_rooms.scenes import RoomView, Scene
+from syngrpo_rooms.surroundings import in_even_light
 
 FARTHEST = 0.4
 """Smallest scale of a view."""
@@ -52,7 +53,8 @@ def seen(scene: Scene, seed: int, asked: Sequence[str] = (), names_colour: bool 
     for thing in things:
         taken |= box_mask(thing.box, scene.width, scene.height)
     decoys = place_decoys(kinds, taken, view, rng)
-    return replace(scene, things=things, view=view, light=light, decoys=decoys)
+    room = in_even_light(scene.surroundings)
+    return replace(scene, things=things, surroundings=room, view=view, light=light, decoys=decoys)
 
 
 def _view(scene: Scene, rng: np.random.Generator) -> tuple[RoomView, Similarity]:

@@ -18,10 +18,12 @@ import numpy as np
 from syngrpo.boxes import clip
 from syngrpo.sample import Box
 from syngrpo_rooms.closed_questions import ReasoningQuestion
-from syngrpo_rooms.descriptions import random_description
+from syngrpo_rooms.decoys import allowed_classes
+from syngrpo_rooms.descriptions import describe, random_description
 from syngrpo_rooms.object_questions import DetectionQuestion, RecQuestion
 from syngrpo_rooms.scenes import Scene
 from syngrpo_rooms.starter.architecture import IMAGE_SIZE, LARGEST_NUMBER
+from syngrpo_rooms.surroundings import sample_surroundings
 
 NOTHING = -100
 """Stands for the index of a thing where words are about none, or about the wrong one."""
@@ -65,7 +67,9 @@ class Mixture:
     """The annotators of all three tasks.
 
     A loose box has a margin on every side; its size is drawn from ``margin``, as a share of the
-    box's width or height. ``scenes``: whether responses end with a scene description.
+    box's width or height. ``scenes``: whether responses end with a scene description;
+    ``whole_range``: whether that also says how the scene is seen and lit and what else stands
+    around (``descriptions.random_description``), or only describes the room.
     """
 
     expression: Care = Care()
@@ -73,6 +77,7 @@ class Mixture:
     reasoning: Care = Care()
     margin: tuple[float, float] = (0.30, 0.36)
     scenes: bool = False
+    whole_range: bool = True
 
 
 def write_response(
@@ -91,8 +96,29 @@ def write_response(
     else:
         pieces = _reasoning(scene, boxes, question, mixture, rng)
     if mixture.scenes:
-        pieces.append((f"<scene>{random_description(rng)}</scene>", NOTHING))
+        text = _description(scene, question, mixture.whole_range, rng)
+        pieces.append((f"<scene>{text}</scene>", NOTHING))
     return pieces
+
+
+def named_classes(question: SceneQuestion) -> tuple[str, ...]:
+    """Return the classes that a question names beside those of the scene's things, such as one that
+    is counted and absent."""
+    if isinstance(question, DetectionQuestion):
+        return question.classes
+    return question.about if isinstance(question, ReasoningQuestion) else ()
+
+
+def _description(
+    scene: Scene, question: SceneQuestion, whole_range: bool, rng: np.random.Generator
+) -> str:
+    """Describe random surroundings. Further things are of classes that no label and no question
+    names."""
+    if not whole_range:
+        return describe(sample_surroundings("broad", rng), rng)
+    labels = [thing.label for thing in scene.things]
+    classes = allowed_classes((*labels, *named_classes(question)))
+    return random_description(rng, classes=classes)
 
 
 def write_box(box: Box) -> str:

@@ -24,7 +24,7 @@ from transformers import (
 )
 
 from syngrpo_rooms.closed_questions import closed_question_words
-from syngrpo_rooms.descriptions import description_words
+from syngrpo_rooms.descriptions import description_words, room_words
 from syngrpo_rooms.object_questions import referring_words
 
 IMAGE_SIZE = 128
@@ -67,9 +67,13 @@ CHAT_TEMPLATE = (
 )
 
 
-def vocabulary() -> list[str]:
-    """Return every word of the world's questions, answers and descriptions, lower case, sorted."""
-    return sorted(referring_words() | closed_question_words() | description_words())
+def vocabulary(whole_range: bool = True) -> list[str]:
+    """Return every word of the world's questions, answers and descriptions, lower case, sorted.
+
+    Without ``whole_range``, descriptions speak of the room alone.
+    """
+    described = description_words() if whole_range else room_words()
+    return sorted(referring_words() | closed_question_words() | described)
 
 
 def build_tokenizer(words: list[str]) -> PreTrainedTokenizerFast:

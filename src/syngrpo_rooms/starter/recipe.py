@@ -33,7 +33,8 @@ HELD_OUT: tuple[Split, ...] = ("test", "dev", "ood")
 @dataclass(frozen=True)
 class Stage:
     """One stage of supervised training. ``auxiliary`` is the weight of the perception losses,
-    ``scenes`` the number of scenes in a batch."""
+    ``scenes`` the number of scenes in a batch, ``under_view`` the share of them that are seen from
+    anywhere, in any light and with decoys around."""
 
     name: str
     steps: int
@@ -41,11 +42,15 @@ class Stage:
     mixture: Mixture
     auxiliary: float = 1.0
     scenes: int = 48
+    under_view: float = 0.0
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """Everything that decides the result. The defaults are the values of the bundled starter.
+    """Everything that decides the result.
+
+    A recipe with ``under_view`` 0 in both stages, and an ``answer`` mixture whose ``whole_range``
+    is False, makes the starter that knows close and bright rooms only.
 
     ``workers`` is the number of processes that render, ``threads`` the number of torch's threads.
     Every ``report_every`` steps the state is saved and the accuracy is measured: on ``measured``
@@ -71,6 +76,7 @@ class Recipe:
             ),
             auxiliary=0.3,
             scenes=24,
+            under_view=1 / 3,
         )
     )
 
@@ -115,6 +121,7 @@ def teach(
         processor.tokenizer,
         stage.mixture,
         scenes=stage.scenes,
+        under_view=stage.under_view,
         seed=recipe.seed * 1_000_003 + first,
     )
     loader = DataLoader(batches, batch_size=None, num_workers=recipe.workers, prefetch_factor=4)
@@ -180,7 +187,8 @@ def make_starter(out: Path, recipe: Recipe, report: Callable[[dict], None]) -> N
     out.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(recipe.seed)
     torch.set_num_threads(recipe.threads)
-    processor = build_processor(sorted({*vocabulary(), *THINK_WORDS}))
+    words = vocabulary(recipe.answer.mixture.whole_range)
+    processor = build_processor(sorted({*words, *THINK_WORDS}))
     model: Qwen2_5_VLForConditionalGeneration = build_model(processor.tokenizer)
     student = SupervisedStarter(model, processor)
 
