@@ -14,7 +14,7 @@ from typing import Literal
 
 from syngrpo_rooms.object_questions import CLEARLY_LARGER, MARGIN, PlacedThing, anchors
 from syngrpo_rooms.palette import THING_COLOURS
-from syngrpo_rooms.scenes import LABELS, Scene
+from syngrpo_rooms.scenes import LABELS, PLURALS, Scene
 from syngrpo_rooms.surroundings import ROOMS
 
 ReasoningKind = Literal["count", "relative_position", "attribute", "relative_size", "room_type"]
@@ -27,9 +27,6 @@ REASONING_KINDS: tuple[ReasoningKind, ...] = (
 )
 MOST_COUNTED = 4
 """Largest answer of a question for a count. Classes with more things are not asked for."""
-
-PLURALS = {label: label + "s" for label in LABELS} | {"box": "boxes"}
-"""Class name → its plural, as questions for a count use it."""
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 
 rooms_app = typer.Typer(help="The embedded world of small indoor scenes.")
 
-SplitOption = Annotated[str, typer.Option(help="train, test, ood, dev or broad.")]
+SPLITS_HELP = "train, test, ood, dev, broad, hard, ood-hard or dev-hard."
+SplitOption = Annotated[str, typer.Option(help=SPLITS_HELP)]
 TaskOption = Annotated[str, typer.Option(help="The task of the samples.")]
 CountOption = Annotated[int, typer.Option(min=1, help="Number of samples.")]
 SeedOption = Annotated[int, typer.Option(min=0, help="Another seed gives other scenes.")]

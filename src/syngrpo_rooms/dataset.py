@@ -19,11 +19,13 @@ from syngrpo.formats import Format, Problems, ReadRequest
 from syngrpo.options import REQUIRED, option
 from syngrpo.sample import Box, EncodedImage, InputError, LabelledObject, Sample
 from syngrpo.tasks import AsksFor, Task, default_task, get_task
+from syngrpo.tasks.labels import names_colour
 from syngrpo_rooms.closed_questions import REASONING_KINDS, reasoning_questions
 from syngrpo_rooms.object_questions import Kind, detection_question, rec_questions
 from syngrpo_rooms.room_renderer import Rendered, render
 from syngrpo_rooms.scenes import Scene, sample_scene
-from syngrpo_rooms.surroundings import SPLITS, Split
+from syngrpo_rooms.surroundings import HARD, SPLITS, Split
+from syngrpo_rooms.views import seen
 
 KIND_SHARES: dict[Kind, float] = {"attribute": 0.6, "ordinal": 0.2, "relation": 0.2}
 """Share of each kind among the referring expressions."""
@@ -40,7 +42,8 @@ class _DrawnQuestion:
 
     ``answer`` takes the boxes of the rendered things (xyxy in pixels, in the order of
     ``scene.things``) and returns the answer in the form that a row of a user's data has.
-    ``columns`` are extra columns of the sample.
+    ``columns`` are extra columns of the sample. ``about`` are the classes that the question names,
+    also those of which the scene has no thing.
     """
 
     scene: Scene
@@ -48,6 +51,7 @@ class _DrawnQuestion:
     text: str
     answer: Callable[[Sequence[Box]], Any]
     columns: dict[str, Any]
+    about: tuple[str, ...] = ()
 
 
 def rooms_scene(
@@ -58,8 +62,13 @@ def rooms_scene(
     ``size`` is the side of a square picture or (width, height), in pixels. This is faster than
     ``rooms_samples``, because the picture is not encoded as PNG. Raises InputError for an unknown
     split or a side below 64 pixels.
+
+    The decoys of a sample of a hard split may differ from those here, because they depend on its
+    question.
     """
     scene = sample_scene(split, seed, size)
+    if split in HARD:
+        scene = seen(scene, seed)
     return scene, render(scene)
 
 
@@ -77,9 +86,9 @@ def rooms_samples(
 
     Images are ``size`` x ``size`` pixels, and boxes are xyxy in pixels of the image. Every sample
     has the columns ``split`` and ``scene_seed``. Referring expressions and closed questions also
-    have ``kind``, and closed questions have ``about``, the list of the classes that they name. The
-    same arguments always give the same samples. Raises InputError for an unknown split or task, or
-    a ``size`` below 64.
+    have ``kind``, and closed questions have ``about``, the list of the classes that they name. Hard
+    splits have ``seen``: scale, light and decoys. The same arguments always give the same samples.
+    Raises InputError for an unknown split or task, or a ``size`` below 64.
     """
     if split not in SPLITS:
         raise InputError(f"unknown rooms split {split!r}; use one of {', '.join(SPLITS)}")
@@ -90,13 +99,17 @@ def _sample(split: Split, seed: int, index: int, task: Task, size: int) -> Sampl
     kind = list(_DRAW_QUESTION).index(task.asks_for)
     rng = np.random.default_rng([_DATASET_STREAM, kind, SPLITS.index(split), seed, index])
     asked = _DRAW_QUESTION[task.asks_for](split, size, rng)
-    rendered = render(asked.scene)
+    scene = asked.scene
+    columns = {**asked.columns, "split": split, "scene_seed": asked.scene_seed}
+    if split in HARD:
+        scene = seen(scene, asked.scene_seed, asked.about, names_colour(asked.text))
+        columns["seen"] = _seen_columns(scene)
+    rendered = render(scene)
     objects = tuple(
         LabelledObject(thing.label, box, encode_mask(mask))
-        for thing, box, mask in zip(asked.scene.things, rendered.boxes, rendered.masks, strict=True)
+        for thing, box, mask in zip(scene.things, rendered.boxes, rendered.masks, strict=True)
     )
     image = EncodedImage.from_pixels(rendered.image)
-    columns = {**asked.columns, "split": split, "scene_seed": asked.scene_seed}
     answer = asked.answer(rendered.boxes)
     return Sample(
         id=f"rooms-{task.name}-{split}-{size}-{seed}-{index}",
@@ -107,6 +120,12 @@ def _sample(split: Split, seed: int, index: int, task: Task, size: int) -> Sampl
         objects=objects,
         columns=columns,
     )
+
+
+def _seen_columns(scene: Scene) -> dict[str, Any]:
+    """Return as plain data how a hard scene is seen."""
+    decoys = [thing.label for thing in scene.decoys]
+    return {"scale": scene.view.scale, "light": scene.light.lineage(), "decoys": decoys}
 
 
 def _scenes(split: Split, size: int, rng: np.random.Generator) -> Iterator[tuple[Scene, int]]:
@@ -140,7 +159,7 @@ def _draw_detection(split: Split, size: int, rng: np.random.Generator) -> _Drawn
             {"label": scene.things[index].label, "box": boxes[index]} for index in question.targets
         )
 
-    return _DrawnQuestion(scene, scene_seed, question.text, answer, {})
+    return _DrawnQuestion(scene, scene_seed, question.text, answer, {}, question.classes)
 
 
 def _draw_reasoning(split: Split, size: int, rng: np.random.Generator) -> _DrawnQuestion:
@@ -152,7 +171,10 @@ def _draw_reasoning(split: Split, size: int, rng: np.random.Generator) -> _Drawn
     )
     question = fitting[int(rng.integers(len(fitting)))]
     columns = {"kind": kind, "about": list(question.about)}
-    return _DrawnQuestion(scene, scene_seed, question.text, lambda _: question.answer, columns)
+    answer = question.answer
+    return _DrawnQuestion(
+        scene, scene_seed, question.text, lambda _: answer, columns, question.about
+    )
 
 
 def _first_scene_with(
@@ -178,7 +200,9 @@ class RoomsOptions:
     """The keys that a data source of this format has, in addition to those of every source."""
 
     split: Split = option(
-        REQUIRED, "which layouts and surroundings: train, test, ood, dev or broad"
+        REQUIRED,
+        "which layouts and surroundings: train, test, ood, dev or broad; hard, ood-hard and "
+        "dev-hard are those of test, ood and dev, seen from anywhere and in any light",
     )
     count: int = option(500, "number of samples", ge=1)
     seed: int = option(0, "another seed gives other scenes", ge=0)

@@ -3,18 +3,34 @@
 ``describe`` writes, ``parse_description`` reads; both know only the words of the vocabulary
 ``BROAD`` (see ``surroundings``). What is reserved for the splits ``ood`` and ``dev`` has no word
 here.
+
+``random_description`` also says how the room is seen and lit, in the phrases of
+``syngrpo.painting.wishes``, and which further things stand around (``decoys``). How often it says
+which of these is an ``Asking``; the three describers differ in it.
 """
 
 from __future__ import annotations
 
 import re
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from syngrpo.painting.wishes import AXES, AxisName
 from syngrpo.sample import Sample
+from syngrpo.tasks import get_task
+from syngrpo_rooms.decoys import UNSAID, allowed_classes, decoy_words, read_decoys, write_decoys
 from syngrpo_rooms.palette import ROOM_COLOURS
-from syngrpo_rooms.surroundings import BROAD, ROOMS, Surroundings, pick, sample_surroundings
+from syngrpo_rooms.scenes import LABELS
+from syngrpo_rooms.surroundings import (
+    BROAD,
+    ROOMS,
+    SHAPED_LIGHTS,
+    Surroundings,
+    pick,
+    sample_surroundings,
+)
 
 ROOM_WORDS: dict[str, tuple[str, ...]] = {
     "kitchen": ("kitchen", "kitchenette"),
@@ -105,8 +121,13 @@ WINDOW_PHRASES = {
     "evening": "an evening window",
     "night": "a night window",
 }
+UNLIT_WINDOWS = WINDOW_PHRASES | {"day": "a window"}
+"""The same, where "sunny" would be a wish for the light on the whole picture."""
 
-
+JOINING_WORDS = frozenset(
+    ("a", "an", "and", "with", "without", "under", "in", "on", "over", "of", "out", "up", "the")
+)
+"""Words of descriptions that say nothing by themselves."""
 SEPARATORS = re.compile(r"([,.;:\n]|\b(?:and|with|under|in|on|over|of)\b)")
 
 
@@ -116,9 +137,12 @@ def parse_description(text: str) -> Surroundings:
     The text is cut at commas, full stops and joining words ("with", "under"). Each piece is about
     the part of the room that it names; its colours and patterns belong to that part. Unknown words
     are ignored, and a property that is not mentioned stays None. The first mention of a property
-    counts. The room type may stand anywhere.
+    counts. The room type may stand anywhere. Further things with their colours ("two red balls")
+    are left to ``decoys``. Phrases about distance, position and air mean nothing here. Those about
+    light mean the room's own light: where ``light`` carries them out, they are no longer in the
+    text.
     """
-    text = text.lower()
+    _, text = read_decoys(text.lower())
     room = _first(re.findall(r"[a-z]+", text), ROOM_WORDS)
     said: dict[str, str] = {"room": room} if room else {}
     pieces = [*SEPARATORS.split(text), ""]
@@ -147,47 +171,142 @@ def describe(surroundings: Surroundings, rng: np.random.Generator) -> str:
 
     Raises KeyError for surroundings with reserved parts, for which there are no words.
     """
-    room = surroundings
-    parts = [_wall_phrase(room, rng), _floor_phrase(room, rng)]
-    if room.room not in (None, "none") and rng.random() < 0.8:
-        noun = _check(room.room, ROOM_WORDS)
-        parts.insert(0, f"an {noun}" if noun == "office" else f"a {noun}")
+    parts = [_wall_phrase(surroundings, rng), _floor_phrase(surroundings, rng)]
+    parts = [*_room_phrase(surroundings, rng), *parts]
+    extras = _extras(surroundings, rng)
+    for k in rng.permutation(len(extras)).tolist():
+        longer = [*parts, extras[k]]
+        if _words(longer) <= 14 and (rng.random() < 0.8 or _words(parts) < 5):
+            parts = longer
+    return ", ".join(parts)
+
+
+def _words(parts: Sequence[str]) -> int:
+    return len(" ".join(parts).split())
+
+
+def _room_phrase(room: Surroundings, rng: np.random.Generator) -> list[str]:
+    """Name the type of the room, if it has one, in four of five texts."""
+    if room.room in (None, "none") or rng.random() >= 0.8:
+        return []
+    noun = _check(room.room, ROOM_WORDS)
+    return [f"an {noun}" if noun == "office" else f"a {noun}"]
+
+
+def _extras(room: Surroundings, rng: np.random.Generator, lit: bool = True) -> list[str]:
+    """Say what is in the room besides walls and floor.
+
+    Without ``lit``, nothing is said that is also a wish for the light on the whole picture.
+    """
     extras = []
     if room.rug_pattern not in (None, "none"):
         pattern = "" if room.rug_pattern == "plain" else f"{_check(room.rug_pattern, RUG_WORDS)} "
         extras.append(f"a {pattern}{room.rug_colour} rug")
     if room.window not in (None, "none"):
-        extras.append(WINDOW_PHRASES[str(room.window)])
+        extras.append(WINDOW_PHRASES[str(room.window)] if lit else UNLIT_WINDOWS[str(room.window)])
     if room.clutter not in (None, "none"):
         many = "many" if rng.random() < 0.5 else "scattered"
         amount = many if room.clutter_amount == "many" else "a few"
         extras.append(f"{amount} {room.clutter_colour} {_check(room.clutter, CLUTTER_WORDS)}")
-    if room.light is not None:
+    if room.light is not None and (lit or room.light in SHAPED_LIGHTS):
         phrases = LIGHT_PHRASES[room.light]
         extras.append(phrases[int(rng.integers(len(phrases)))])
-    for k in rng.permutation(len(extras)).tolist():
-        longer = [*parts, extras[k]]
-        short = len(" ".join(parts).split()) < 5
-        if len(" ".join(longer).split()) <= 14 and (rng.random() < 0.8 or short):
-            parts = longer
-    return ", ".join(parts)
+    return extras
 
 
-def random_description(rng: np.random.Generator) -> str:
-    """Describe random surroundings of the split ``broad``."""
-    return describe(sample_surroundings("broad", rng), rng)
+@dataclass(frozen=True)
+class Asking:
+    """What random descriptions say besides the room.
+
+    ``levels``: for an axis of ``wishes``, the levels that are asked for, all equally likely; all of
+    them where it is not given. ``decoys``: the numbers of further things that are asked for, all
+    equally likely. ``said``: the probability that a description speaks of a main axis, and of
+    further things. ``rare``: the same for each axis in ``RARE``, of which level 0 is not said, if
+    ``levels`` does not say otherwise. ``most``: words of a description.
+    """
+
+    levels: Mapping[AxisName, tuple[float, ...]] = field(default_factory=dict)
+    decoys: tuple[int, ...] = UNSAID
+    said: float = 0.8
+    rare: float = 0.15
+    most: int = 30
+
+
+MAIN: tuple[AxisName, ...] = ("distance", "place", "darkness", "haze")
+RARE: tuple[AxisName, ...] = ("glare", "cast", "blur", "grain")
+
+WHOLE_RANGE = Asking()
+"""Everything that can be asked for, also what makes a picture hopeless."""
+_NEUTRAL: dict[AxisName, tuple[float, ...]] = dict.fromkeys((*MAIN, *RARE), (0,))
+NEUTRAL = Asking(levels=_NEUTRAL | {"place": (0.5,)}, decoys=(0,), said=1, rare=1, most=44)
+"""Seen close up, in clear light and alone: only the room differs."""
+TUNED = Asking(levels=dict.fromkeys(("distance", "darkness", "haze"), (0, 0.5)), said=1)
+"""Neither far away nor almost dark nor in thick fog."""
+
+
+def random_description(
+    rng: np.random.Generator,
+    asking: Asking = WHOLE_RANGE,
+    classes: Sequence[str] = LABELS,
+) -> str:
+    """Describe random surroundings of the split ``broad``, and how they are seen and lit.
+
+    ``classes`` are those of which further things may be asked for. The parts are in random order.
+    """
+    room = sample_surroundings("broad", rng)
+    parts = [_wall_phrase(room, rng), _floor_phrase(room, rng)]
+    for name in MAIN:
+        if rng.random() < asking.said:
+            parts.append(_level(name, asking, rng))
+    if rng.random() < asking.said:
+        count = asking.decoys[int(rng.integers(len(asking.decoys)))]
+        parts.append(write_decoys(count, classes, rng))
+    more = [_level(name, asking, rng) for name in RARE if rng.random() < asking.rare]
+    more += _room_phrase(room, rng)
+    extras = _extras(room, rng, lit=False)
+    more += [extras[k] for k in rng.permutation(len(extras)).tolist() if rng.random() < 0.8]
+    for part in more:
+        if _words([*parts, part]) <= asking.most:
+            parts.append(part)
+    return ", ".join(parts[k] for k in rng.permutation(len(parts)).tolist())
+
+
+def _level(name: AxisName, asking: Asking, rng: np.random.Generator) -> str:
+    """Return the phrase that asks for a level of an axis, drawn at random."""
+    levels = [level for level in AXES[name].levels if name in MAIN or level.value > 0]
+    if name in asking.levels:
+        levels = [level for level in AXES[name].levels if level.value in asking.levels[name]]
+    return levels[int(rng.integers(len(levels)))].name
 
 
 class RoomsDescriber:
     """The describer ``rooms``: random descriptions for the method ``random-scene``."""
 
+    asking = WHOLE_RANGE
+
     def describe(self, sample: Sample, rng: np.random.Generator) -> str:
-        """Describe random surroundings, whatever the sample is."""
-        return random_description(rng)
+        """Describe random surroundings. Further things are of classes that may be painted around
+        this sample's objects; nothing else depends on the sample."""
+        rules = get_task(sample.task).constraints(sample)
+        classes = allowed_classes((*rules.forbidden_labels, *rules.forbidden_words))
+        return random_description(rng, self.asking, classes)
 
 
-def description_words() -> set[str]:
-    """Return every word that ``describe`` writes or ``parse_description`` understands."""
+class NeutralDescriber(RoomsDescriber):
+    """The describer ``rooms-neutral``: only the room differs, see ``NEUTRAL``."""
+
+    asking = NEUTRAL
+
+
+class TunedDescriber(RoomsDescriber):
+    """The describer ``rooms-tuned``: a range chosen by hand, see ``TUNED``."""
+
+    asking = TUNED
+
+
+def room_words() -> set[str]:
+    """Return every word about the room itself that ``describe`` writes or ``parse_description``
+    understands."""
     tables = (
         ROOM_WORDS, WALL_WORDS, FLOOR_WORDS, RUG_WORDS, WINDOW_WORDS, LIGHT_WORDS, CLUTTER_WORDS,
         AMOUNT_WORDS, COLOUR_WORDS, PARTS, LIGHT_PHRASES,
@@ -208,6 +327,13 @@ def description_words() -> set[str]:
         "of",
     ]
     return known | {word for phrase in phrases for word in phrase.split()}
+
+
+def description_words() -> set[str]:
+    """Return every word that ``describe`` or ``random_description`` writes or
+    ``parse_description`` understands."""
+    levels = [level.name for axis in AXES.values() for level in axis.levels]
+    return room_words() | decoy_words() | {word for name in levels for word in name.split()}
 
 
 def _wall_phrase(room: Surroundings, rng: np.random.Generator) -> str:
@@ -282,6 +408,6 @@ def _first(tokens: list[str], table: dict[str, tuple[str, ...]]) -> str | None:
     return found[0] if found else None
 
 
-_KNOWN = description_words()
+_KNOWN = room_words()
 assert ROOM_WORDS.keys() == set(ROOMS)
 assert LIGHT_WORDS.keys() == LIGHT_PHRASES.keys() == set(BROAD.lights)

@@ -3,10 +3,10 @@
 ``render`` works in this order:
 
 1. draw the empty room: wall, floor, fixture, window, clutter (``_paint_room``);
-2. draw the things with their shadows, back to front;
+2. draw the decoys and the things with their shadows, back to front;
 3. reduce the picture to its final size: everything is drawn two or three times enlarged and then
    averaged, which smooths the edges;
-4. put the light on the finished picture (``apply_light``).
+4. put the room's light (``apply_light``) and then the scene's on the finished picture.
 
 The calls that draw a thing also draw its number into a map of the same size. The masks are taken
 from this map: a pixel belongs to the thing that covers at least half of it.
@@ -24,11 +24,12 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from syngrpo.boxes import mask_box
+from syngrpo.painting.light import lit
 from syngrpo.sample import Box
 from syngrpo_rooms.furnishings import draw_clutter, draw_rug, draw_window
 from syngrpo_rooms.palette import ROOM_COLOURS, shade
 from syngrpo_rooms.room_fixtures import draw_fixture
-from syngrpo_rooms.scenes import WALL_LABELS, Scene, Thing
+from syngrpo_rooms.scenes import WALL_LABELS, RoomView, Scene, Thing
 from syngrpo_rooms.surface_patterns import floor_tile, repeat, wall_tile
 from syngrpo_rooms.surroundings import Surroundings, complete
 from syngrpo_rooms.thing_shapes import draw_thing
@@ -46,6 +47,10 @@ TINTS: dict[str, tuple[float, float, float]] = {
 FAR = 0.58
 """Size of the floor's pattern where the floor meets the wall, as a share of its size at the lower
 edge of the picture."""
+SEEN_CLOSE_UP = RoomView()
+PATTERN_POWER = 0.7
+"""Patterns and furniture shrink with this power of the view's scale: less than the things, so that
+they stay visible."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +77,8 @@ def render(scene: Scene) -> Rendered:
     taken = [thing.box for thing in scene.things]
     size = (scene.width, scene.height)
     room = complete(scene.surroundings, rng)
-    canvas, horizon = _paint_room(room, size, scale, taken, rng)
+    canvas, horizon = _paint_room(room, size, scale, taken, rng, scene.view)
+    _paint_decoys(canvas, scene.decoys, scale)
     ids = Image.new("L", canvas.size)
     picture, numbers = ImageDraw.Draw(canvas), ImageDraw.Draw(ids)
     for number, thing in enumerate(scene.things, start=1):
@@ -80,6 +86,7 @@ def render(scene: Scene) -> Rendered:
         draw_thing(picture, numbers, number, thing, scale)
     masks = tuple(_mask(ids, number, thing, scale) for number, thing in enumerate(scene.things, 1))
     image = apply_light(np.asarray(canvas.reduce(scale)), str(room.light), horizon, rng)
+    image = lit(image, scene.light, scene.detail_seed)
     return Rendered(image, tuple(mask_box(mask) for mask in masks), masks)
 
 
@@ -88,17 +95,21 @@ def render_surroundings(
     size: tuple[int, int],
     seed: int,
     avoid: Sequence[Box] = (),
+    view: RoomView = SEEN_CLOSE_UP,
+    decoys: Sequence[Thing] = (),
 ) -> np.ndarray:
     """Render a room without things and return the picture, uint8 RGB (H, W, 3).
 
     ``size`` is (width, height) in pixels. For parts that the surroundings leave open (None),
     something plain is drawn from the seed. The window and the fixture of the room type are placed
-    where they overlap the ``avoid`` boxes (xyxy in pixels) least.
+    where they overlap the ``avoid`` boxes (xyxy in pixels) least. ``view`` says from how far
+    away the room is seen. ``decoys`` stand in it; their boxes are those in the picture.
     """
     rng = np.random.default_rng(seed)
     room = complete(surroundings, rng)
     scale = _enlargement(*size)
-    canvas, horizon = _paint_room(room, size, scale, avoid, rng)
+    canvas, horizon = _paint_room(room, size, scale, avoid, rng, view)
+    _paint_decoys(canvas, decoys, scale)
     return apply_light(np.asarray(canvas.reduce(scale)), str(room.light), horizon, rng)
 
 
@@ -113,6 +124,7 @@ def _paint_room(
     scale: int,
     avoid: Sequence[Box],
     rng: np.random.Generator,
+    view: RoomView,
 ) -> tuple[Image.Image, float]:
     """Draw the empty room without light, ``scale`` times enlarged.
 
@@ -121,8 +133,8 @@ def _paint_room(
     between wall and floor, as a share of the picture's height.
     """
     width, height = size[0] * scale, size[1] * scale
-    unit = min(width, height) / 128
-    horizon = float(rng.uniform(0.54, 0.6))
+    unit = min(width, height) / 128 * view.scale**PATTERN_POWER
+    horizon = view.down(float(rng.uniform(0.54, 0.6)))
     foot = round(height * horizon)
     canvas = Image.new("RGB", (width, height))
     draw = ImageDraw.Draw(canvas)
@@ -152,6 +164,14 @@ def _paint_room(
         colour, many = ROOM_COLOURS[str(room.clutter_colour)], room.clutter_amount == "many"
         draw_clutter(draw, str(room.clutter), colour, many, wall, floor, unit, rng)
     return canvas, horizon
+
+
+def _paint_decoys(canvas: Image.Image, decoys: Sequence[Thing], scale: int) -> None:
+    """Draw things that have no label into the enlarged picture, each with its shadow."""
+    picture, unused = ImageDraw.Draw(canvas), ImageDraw.Draw(Image.new("L", canvas.size))
+    for thing in decoys:
+        _contact_shadow(canvas, thing, scale)
+        draw_thing(picture, unused, 0, thing, scale)
 
 
 def _floor(

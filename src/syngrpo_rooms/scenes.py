@@ -9,11 +9,12 @@ line between wall and floor always lies between ``WALL_FOOT`` and ``FLOOR_HEAD``
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from syngrpo.boxes import intersection
+from syngrpo.painting.light import Light
 from syngrpo.sample import Box, InputError
 from syngrpo_rooms.palette import THING_COLOURS
 from syngrpo_rooms.surroundings import SPLITS, Split, Surroundings, sample_surroundings
@@ -35,6 +36,7 @@ SMALL_SIZES: dict[str, tuple[float, float]] = {
 """Width and height of a small thing of each class, in units."""
 
 LABELS = tuple(SMALL_SIZES)
+PLURALS = {label: label + "s" for label in LABELS} | {"box": "boxes"}
 WALL_LABELS = ("clock", "mirror")
 """Classes that hang on the wall. All others stand on the floor or on a table."""
 TABLE_TOP_LABELS = ("cup", "vase", "plant", "box")
@@ -68,11 +70,31 @@ class Thing:
 
 
 @dataclass(frozen=True)
+class RoomView:
+    """From how far away a room is seen.
+
+    ``scale`` is the size of the labelled things and of the room, as a share of their size seen
+    close up. They shrink about the ``horizon``, whose height is a share of the picture's, measured
+    from its top.
+    """
+
+    scale: float = 1.0
+    horizon: float = 0.5
+
+    def down(self, height: float) -> float:
+        """Return where a height lies that seen close up is ``height``, both as shares of the
+        picture's height from its top."""
+        return (1 - self.scale) * self.horizon + self.scale * height
+
+
+@dataclass(frozen=True)
 class Scene:
     """A room with its things, in the order in which they are painted (back to front).
 
     ``width`` and ``height`` are in pixels. ``detail_seed`` decides small details: where the window
-    is, how the patterns are shifted, where clutter lies.
+    is, how the patterns are shifted, where clutter lies. ``view`` says from how far away the room
+    is seen, where ``things`` lie already; ``light`` falls on the whole picture. ``decoys`` are
+    further things, which have no label.
     """
 
     split: str
@@ -81,6 +103,9 @@ class Scene:
     things: tuple[Thing, ...]
     surroundings: Surroundings
     detail_seed: int
+    view: RoomView = field(default_factory=RoomView)
+    light: Light = field(default_factory=Light)
+    decoys: tuple[Thing, ...] = ()
 
     @property
     def unit(self) -> float:
@@ -92,6 +117,7 @@ def sample_scene(split: Split, seed: int, size: int | tuple[int, int] = 128) -> 
     """Return the scene that belongs to this seed in a split. Different splits have different scenes
     for the same seed.
 
+    It is as seen close up, also in a hard split (``views.seen`` returns it as its samples show it).
     ``size`` is the side of a square picture or (width, height), in pixels. Raises InputError for an
     unknown split or a side below 64 pixels.
     """

@@ -18,8 +18,14 @@ import numpy as np
 from syngrpo.sample import InputError
 from syngrpo_rooms.palette import ROOM_COLOURS
 
-Split = Literal["train", "test", "ood", "dev", "broad"]
-SPLITS: tuple[Split, ...] = ("train", "test", "ood", "dev", "broad")
+Split = Literal["train", "test", "ood", "dev", "broad", "hard", "ood-hard", "dev-hard"]
+SPLITS: tuple[Split, ...] = (
+    *("train", "test", "ood", "dev", "broad"),
+    *("hard", "ood-hard", "dev-hard"),
+)
+HARD: dict[Split, Split] = {"hard": "test", "ood-hard": "ood", "dev-hard": "dev"}
+"""Hard splits → the split whose surroundings they have. Their scenes are seen from anywhere, in any
+light and with decoys around (see ``views``)."""
 ROOMS = ("kitchen", "bathroom", "office", "workshop", "gym")
 """Room types. Each can be told by its fixture (see ``room_fixtures``)."""
 
@@ -93,6 +99,9 @@ DEV = Vocabulary(
     clutter=("socks",),
 )
 
+SHAPED_LIGHTS = ("spot", "shadows")
+"""Lights of ``BROAD`` that fall on some places only. They may fall on a room besides the light on
+the whole picture."""
 COLOURS = tuple(ROOM_COLOURS)
 PLAIN_WALLS = ("white", "cream", "beige", "grey")
 PLAIN_FLOORS = (("brown", "wood"), ("beige", "wood"), ("grey", "carpet"), ("beige", "carpet"))
@@ -133,7 +142,7 @@ def sample_surroundings(split: Split, rng: np.random.Generator) -> Surroundings:
     """
     (own,) = rng.spawn(1)
     room = pick(ROOMS, own) if own.random() < 0.5 else "none"
-    return replace(_sample_style(split, rng), room=room)
+    return replace(_sample_style(HARD.get(split, split), rng), room=room)
 
 
 def _sample_style(split: Split, rng: np.random.Generator) -> Surroundings:
@@ -173,6 +182,15 @@ def complete(surroundings: Surroundings, rng: np.random.Generator) -> Surroundin
     )
     said = {f.name: value for f in fields(surroundings) if (value := getattr(surroundings, f.name))}
     return replace(plain, **said)
+
+
+def in_even_light(surroundings: Surroundings) -> Surroundings:
+    """Return the same surroundings in daylight if a light falls on all of them that can be asked
+    for, so that it does not add to the light on the whole picture."""
+    light = surroundings.light
+    if light not in BROAD.lights or light in SHAPED_LIGHTS:
+        return surroundings
+    return replace(surroundings, light="daylight")
 
 
 def pick(options: tuple[str, ...], rng: np.random.Generator) -> str:

@@ -7,17 +7,22 @@ masks. Only the room type cannot be told from labels; it is taken from the scene
 import colorsys
 import re
 from collections import Counter
+from dataclasses import replace
 
+import numpy as np
 import pytest
 
-from syngrpo.boxes import decode_mask
+from syngrpo.boxes import decode_mask, intersection
+from syngrpo.painting.light import NAMED_COLOUR_CAST, Light, lit
 from syngrpo.sample import InputError, Sample
 from syngrpo_rooms.closed_questions import REASONING_KINDS
 from syngrpo_rooms.dataset import rooms_samples
 from syngrpo_rooms.palette import THING_COLOURS
+from syngrpo_rooms.room_renderer import render
 from syngrpo_rooms.scenes import LABELS, sample_scene
 from syngrpo_rooms.starter.architecture import vocabulary
-from syngrpo_rooms.surroundings import SPLITS
+from syngrpo_rooms.surroundings import HARD, SPLITS
+from syngrpo_rooms.views import FARTHEST, HARDEST, LEAST_SIDE, seen
 
 
 def centre(box):
@@ -31,7 +36,7 @@ def area(box):
 def colour_of(sample: Sample, index: int) -> str:
     """Return the named colour that is nearest to the hue of most saturated pixels of an object;
     black if it has hardly any."""
-    inside = sample.image.decode()[decode_mask(sample.objects[index].mask)]
+    inside = in_even_light(sample)[decode_mask(sample.objects[index].mask)]
     hsv = [colorsys.rgb_to_hsv(*pixel) for pixel in inside / 255]
     vivid = [hue for hue, saturation, value in hsv if saturation > 0.35 and value > 0.2]
     if len(vivid) < 0.2 * len(hsv):
@@ -46,6 +51,23 @@ def colour_of(sample: Sample, index: int) -> str:
         for hue in vivid
     )
     return votes.most_common(1)[0][0]
+
+
+def in_even_light(sample: Sample) -> np.ndarray:
+    """Return the picture; of a hard scene without the light that falls on the whole of it."""
+    split, seed = sample.columns["split"], sample.columns["scene_seed"]
+    if split not in HARD:
+        return sample.image.decode()
+    scene = seen(sample_scene(split, seed), seed, sample.columns["about"])
+    return render(replace(scene, light=Light())).image
+
+
+def margin_of(sample: Sample) -> float:
+    """Return by how much two positions differ at least, as a share of the picture: less where it is
+    seen from farther away, and by a pixel less because boxes end at whole pixels."""
+    if "seen" not in sample.columns:
+        return 0.14
+    return 0.14 * sample.columns["seen"]["scale"] - 1 / sample.image.width
 
 
 def one(sample: Sample, words: str):
@@ -70,15 +92,16 @@ def answer_of(sample: Sample):
         return labels[singular]
     if match := re.fullmatch(r"is the (.+) left or right of the (.+)\?", text):
         (a, _), (b, _) = centre(one(sample, match[1])), centre(one(sample, match[2]))
-        assert abs(a - b) >= 0.14 * sample.image.width
+        assert abs(a - b) >= margin_of(sample) * sample.image.width
         return "left" if a < b else "right"
     if match := re.fullmatch(r"is the (.+) above or below the (.+)\?", text):
         (_, a), (_, b) = centre(one(sample, match[1])), centre(one(sample, match[2]))
-        assert abs(a - b) >= 0.14 * sample.image.height
+        assert abs(a - b) >= margin_of(sample) * sample.image.height
         return "above" if a < b else "below"
     if match := re.fullmatch(r"which is (larger|smaller), the (\w+) or the (\w+)\?", text):
         sizes = {name: area(one(sample, name)) for name in match.groups()[1:]}
-        assert max(sizes.values()) >= 1.25 * min(sizes.values())
+        least = 1.1 if "seen" in sample.columns else 1.25
+        assert max(sizes.values()) >= least * min(sizes.values())
         return (max if match[1] == "larger" else min)(sizes, key=sizes.get)
     if match := re.fullmatch(r"what colour is the (\w+)\?", text):
         (index,) = [k for k, thing in enumerate(sample.objects) if thing.label == match[1]]
@@ -94,7 +117,7 @@ def test_reasoning_answers_are_true(split):
     kinds = Counter(sample.columns["kind"] for sample in samples)
     assert min(kinds[kind] for kind in REASONING_KINDS) >= 12
     wrong = [s for s in samples if answer_of(s) != s.answer]
-    if split == "ood":  # neon light changes hues, which is what makes it hard
+    if split in ("ood", "ood-hard"):  # neon light changes hues, which is what makes it hard
         wrong = [s for s in wrong if s.columns["kind"] != "attribute"]
     assert not wrong
 
@@ -150,3 +173,52 @@ def test_every_word_is_in_the_vocabulary():
 def test_an_unknown_task_is_refused():
     with pytest.raises(InputError, match="use one of rec, ovd, ovd-vlm-r1, isr"):
         rooms_samples("test", 1, task="seg")
+
+
+@pytest.mark.parametrize("split", HARD)
+def test_hard_scenes_are_seen_from_anywhere_in_any_light(split):
+    samples = [s for task in ("rec", "ovd", "isr") for s in rooms_samples(split, 60, 3, task)]
+    seen_as = [sample.columns["seen"] for sample in samples]
+    scales = sorted(one["scale"] for one in seen_as)
+    assert scales[0] >= FARTHEST and scales[10] < 0.55 and scales[-10] > 0.9
+    for name, worst in (("brightness", HARDEST.brightness), ("haze", HARDEST.haze)):
+        values = [one["light"][name] for one in seen_as]
+        assert min(values) >= 0 and max(values) <= 1
+        assert min(abs(value - worst) for value in values) < 0.05
+    for name in ("glare", "cast", "blur", "grain"):
+        assert 0.1 < np.mean([one["light"][name] != 0 for one in seen_as]) < 0.3
+    assert {len(one["decoys"]) for one in seen_as} >= {0, 1, 2, 3, 4}
+    for sample in samples:
+        sides = [min(x2 - x1, y2 - y1) for x1, y1, x2, y2 in (t.box for t in sample.objects)]
+        assert min(sides) >= LEAST_SIDE
+
+
+@pytest.mark.parametrize("split", HARD)
+def test_decoys_of_hard_scenes_cannot_fit_the_question(split):
+    for task in ("rec", "ovd", "isr"):
+        for sample in rooms_samples(split, 60, 4, task):
+            asked = {*re.findall(r"[a-z]+", sample.question), *sample.columns.get("about", ())}
+            asked |= {thing.label for thing in sample.objects}
+            assert not asked & set(sample.columns["seen"]["decoys"])
+            if "colour" in sample.question:
+                assert abs(sample.columns["seen"]["light"]["cast"]) <= NAMED_COLOUR_CAST
+
+
+def test_hard_scenes_are_drawn_where_their_boxes_are():
+    """The light moves nothing, decoys cover nothing, and the things are the ones of the scene."""
+    for seed in range(40):
+        scene = sample_scene("hard", seed)
+        there = seen(scene, seed)
+        bare = render(replace(there, light=Light(), decoys=()))
+        with_decoys = render(replace(there, light=Light()))
+        whole = render(there)
+        assert whole.boxes == bare.boxes
+        assert (whole.image == lit(with_decoys.image, there.light, there.detail_seed)).all()
+        for mask in bare.masks:
+            assert (bare.image[mask] == with_decoys.image[mask]).all()
+        for thing, was, box in zip(there.things, scene.things, bare.boxes, strict=True):
+            width = was.box[2] - was.box[0]
+            assert thing.box[2] - thing.box[0] == pytest.approx(there.view.scale * width)
+            assert all(abs(a - b) <= 2.5 for a, b in zip(thing.box, box, strict=True))
+            assert not any(intersection(thing.box, decoy.box) for decoy in there.decoys)
+        assert seen(scene, seed) == there

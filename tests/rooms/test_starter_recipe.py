@@ -45,7 +45,9 @@ def test_visual_tokens_equal_the_models_own(student):
 def test_packed_batches_equal_plain_rows(student):
     """The packed language loss equals the cross entropy of plain rows with one question each."""
     student, processor = student
-    batch = next(iter(TrainingBatches(processor.tokenizer, Mixture(scenes=True), scenes=2)))
+    batch = next(
+        iter(TrainingBatches(processor.tokenizer, Mixture(scenes=True), scenes=2, under_view=0.5))
+    )
     captured = []
     handle = student.model.lm_head.register_forward_hook(lambda *args: captured.append(args[2]))
     with torch.no_grad():
@@ -66,6 +68,44 @@ def test_packed_batches_equal_plain_rows(student):
             for row in logits[batch.labels[n][here] != IGNORED]:
                 torch.testing.assert_close(row, next(packed), atol=1e-4, rtol=1e-4)
     assert next(packed, None) is None
+
+
+def test_a_share_of_the_scenes_is_seen_from_anywhere(student):
+    """Boxes and visible pixels are those of the picture; all scenes ask the same questions."""
+    tokenizer = student[1].tokenizer
+
+    def batch(share):
+        return next(iter(TrainingBatches(tokenizer, Mixture(), scenes=40, under_view=share)))
+
+    near, far = batch(0.0), batch(1.0)
+    sizes = [(b.boxes[..., 2:] - b.boxes[..., :2]).amax(dim=(1, 2)).mean() for b in (near, far)]
+    assert sizes[1] < 0.8 * sizes[0]
+    assert far.images.float().mean() < 0.8 * near.images.float().mean()
+    for n in range(40):
+        seen = far.cover[n].sum(dim=0).reshape(8, 8) > 0
+        for x1, y1, x2, y2 in far.boxes[n][far.label[n] != IGNORED].tolist():
+            assert seen[int(8 * (y1 + y2) / 2), int(8 * (x1 + x2) / 2)]
+
+
+def test_the_first_recipe_stays_possible(student):
+    """Without the whole range, tokenizer and descriptions are those of the room alone."""
+    bundled = AutoProcessor.from_pretrained(STARTER_DIR)
+    first = build_processor(sorted({*vocabulary(whole_range=False), *THINK_WORDS}))
+    rng, scene = np.random.default_rng(0), sample_scene("broad", 3)
+    boxes, (question, *_) = [t.box for t in scene.things], reasoning_questions(scene)
+    for whole_range in (False, True):
+        mixture = Mixture(scenes=True, whole_range=whole_range)
+        texts = [
+            "".join(piece for piece, _ in write_response(scene, boxes, question, mixture, rng))
+            for _ in range(200)
+        ]
+        descriptions = [parse_response(text).scene for text in texts]
+        words = {word for text in descriptions for word in text.replace(",", "").split()}
+        assert words <= set(vocabulary(whole_range))
+        assert ("far" in words) == whole_range
+    assert len(first.tokenizer) < len(student[1].tokenizer)
+    if "around" not in bundled.tokenizer.get_vocab():
+        assert first.tokenizer.get_vocab() == bundled.tokenizer.get_vocab()
 
 
 def test_batches_are_what_tasks_ask_and_read(student):

@@ -12,13 +12,14 @@ import numpy as np
 
 from syngrpo.boxes import box_mask, decode_mask, iou, mask_box
 from syngrpo.painting.compositing import composite, default_feather, erase_background, keep_mask
-from syngrpo.painting.generators import make_generator
 from syngrpo.painting.frame import unmoved
+from syngrpo.painting.generators import make_generator
 from syngrpo.painting.generators.base import GenerationRequest
 from syngrpo.painting.judges.base import Candidate, Detection
 from syngrpo.sample import Box, Sample
 from syngrpo.tasks import get_task
 from syngrpo_rooms.descriptions import parse_description
+from syngrpo_rooms.scenes import LABELS
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,11 +76,11 @@ class Oracle:
 
 
 def raw_generation(sample: Sample, description: str, seed: int) -> np.ndarray:
-    """What the rooms generator paints for the sample."""
+    """What the rooms generator paints for the sample, without further things."""
     keep = keep_mask(sample)
     erased = erase_background(sample.image.decode(), keep)
     size = (sample.image.width, sample.image.height)
-    request = GenerationRequest(erased, keep, description, seed, size)
+    request = GenerationRequest(erased, keep, description, seed, size, forbidden=LABELS)
     return make_generator("rooms").generate([request])[0]
 
 

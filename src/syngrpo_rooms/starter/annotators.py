@@ -23,10 +23,12 @@ import numpy as np
 from syngrpo.boxes import clip
 from syngrpo.sample import Box
 from syngrpo_rooms.closed_questions import ReasoningQuestion
-from syngrpo_rooms.descriptions import random_description
+from syngrpo_rooms.decoys import allowed_classes
+from syngrpo_rooms.descriptions import describe, random_description
 from syngrpo_rooms.object_questions import DetectionQuestion, RecQuestion
 from syngrpo_rooms.scenes import Scene
 from syngrpo_rooms.starter.architecture import IMAGE_SIZE, LARGEST_NUMBER
+from syngrpo_rooms.surroundings import sample_surroundings
 
 NOTHING = -100
 """Takes the place of a thing's index for text that is about no thing, or about a wrong one."""
@@ -78,7 +80,8 @@ class Mixture:
 
     ``margin`` is the range from which the margins of a loose box are drawn, as shares of the box's
     width (left and right) and height (above and below). With ``scenes`` every response ends with a
-    description of a random room in ``<scene>`` tags.
+    description of a random room in ``<scene>`` tags; with ``whole_range`` the description also says
+    how the scene is seen and lit and what else stands around.
     """
 
     expression: Care = Care()
@@ -86,6 +89,7 @@ class Mixture:
     reasoning: Care = Care()
     margin: tuple[float, float] = (0.30, 0.36)
     scenes: bool = False
+    whole_range: bool = True
 
 
 def write_response(
@@ -107,8 +111,29 @@ def write_response(
     else:
         pieces = _reasoning(scene, boxes, question, mixture, rng)
     if mixture.scenes:
-        pieces.append((f"<scene>{random_description(rng)}</scene>", NOTHING))
+        text = _description(scene, question, mixture.whole_range, rng)
+        pieces.append((f"<scene>{text}</scene>", NOTHING))
     return pieces
+
+
+def named_classes(question: SceneQuestion) -> tuple[str, ...]:
+    """Return the classes that a question names beside those of the scene's things, such as one that
+    is counted and absent."""
+    if isinstance(question, DetectionQuestion):
+        return question.classes
+    return question.about if isinstance(question, ReasoningQuestion) else ()
+
+
+def _description(
+    scene: Scene, question: SceneQuestion, whole_range: bool, rng: np.random.Generator
+) -> str:
+    """Describe random surroundings. Further things are of classes that no label and no question
+    names."""
+    if not whole_range:
+        return describe(sample_surroundings("broad", rng), rng)
+    labels = [thing.label for thing in scene.things]
+    classes = allowed_classes((*labels, *named_classes(question)))
+    return random_description(rng, classes=classes)
 
 
 def write_box(box: Box) -> str:

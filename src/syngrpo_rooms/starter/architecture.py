@@ -24,7 +24,7 @@ from transformers import (
 )
 
 from syngrpo_rooms.closed_questions import closed_question_words
-from syngrpo_rooms.descriptions import description_words
+from syngrpo_rooms.descriptions import description_words, room_words
 from syngrpo_rooms.object_questions import referring_words
 
 IMAGE_SIZE = 128
@@ -73,10 +73,14 @@ CHAT_TEMPLATE = (
 """The layout of a conversation, as a Jinja template."""
 
 
-def vocabulary() -> list[str]:
+def vocabulary(whole_range: bool = True) -> list[str]:
     """Return every word of the world's questions, answers and descriptions, in lower case and
-    sorted."""
-    return sorted(referring_words() | closed_question_words() | description_words())
+    sorted.
+
+    Without ``whole_range``, descriptions speak of the room alone.
+    """
+    described = description_words() if whole_range else room_words()
+    return sorted(referring_words() | closed_question_words() | described)
 
 
 def build_tokenizer(words: list[str]) -> PreTrainedTokenizerFast:

@@ -19,7 +19,7 @@ from syngrpo.tasks import get_task
 from syngrpo_rooms.dataset import rooms_samples
 from syngrpo_rooms.surroundings import Split
 
-LONGEST = 112
+LONGEST = 144
 """Largest number of tokens in a response. Four detected things and a scene description fit."""
 TASKS = ("rec", "ovd", "isr")
 

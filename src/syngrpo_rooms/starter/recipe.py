@@ -39,6 +39,8 @@ class Stage:
     ``steps`` is the number of batches, and ``scenes`` the number of scenes in a batch.
     ``learning_rate`` is the highest rate of the schedule. ``mixture`` are the annotators who write
     the responses. ``auxiliary`` is the weight of the perception losses (see ``supervised_losses``).
+    ``under_view`` is the share of the scenes that are seen from anywhere, in any light and with
+    decoys around.
     """
 
     name: str
@@ -47,11 +49,15 @@ class Stage:
     mixture: Mixture
     auxiliary: float = 1.0
     scenes: int = 48
+    under_view: float = 0.0
 
 
 @dataclass(frozen=True)
 class Recipe:
     """All settings of the training. The defaults are the values of the bundled starter.
+
+    A recipe with ``under_view`` 0 in both stages, and an ``answer`` mixture whose ``whole_range``
+    is False, makes the starter that knows close and bright rooms only.
 
     ``workers`` is the number of processes that render scenes, ``threads`` the number of threads of
     torch. Every ``report_every`` steps the state is saved and the accuracy is measured: on
@@ -77,6 +83,7 @@ class Recipe:
             ),
             auxiliary=0.3,
             scenes=24,
+            under_view=1 / 3,
         )
     )
 
@@ -127,6 +134,7 @@ def teach(
         processor.tokenizer,
         stage.mixture,
         scenes=stage.scenes,
+        under_view=stage.under_view,
         seed=recipe.seed * 1_000_003 + first,
     )
     loader = DataLoader(batches, batch_size=None, num_workers=recipe.workers, prefetch_factor=4)
@@ -199,7 +207,8 @@ def make_starter(out: Path, recipe: Recipe, report: Callable[[dict], None]) -> N
     out.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(recipe.seed)
     torch.set_num_threads(recipe.threads)
-    processor = build_processor(sorted({*vocabulary(), *THINK_WORDS}))
+    words = vocabulary(recipe.answer.mixture.whole_range)
+    processor = build_processor(sorted({*words, *THINK_WORDS}))
     model: Qwen2_5_VLForConditionalGeneration = build_model(processor.tokenizer)
     student = SupervisedStarter(model, processor)
 

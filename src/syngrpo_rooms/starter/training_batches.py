@@ -2,7 +2,8 @@
 
 A *row* is one scene with a few questions of all tasks: the picture once, then one *segment* for
 each question (the question, the start of the assistant's turn, the response). Each row is a newly
-drawn scene, so no scene is used twice.
+drawn scene, so no scene is used twice. A share of them is seen from anywhere,
+in any light and with decoys around (``views``).
 """
 
 from __future__ import annotations
@@ -27,9 +28,17 @@ from syngrpo_rooms.object_questions import (
 from syngrpo_rooms.palette import THING_COLOURS
 from syngrpo_rooms.room_renderer import render
 from syngrpo_rooms.scenes import LABELS, Scene, sample_scene
-from syngrpo_rooms.starter.annotators import NOTHING, Mixture, Pieces, SceneQuestion, write_response
+from syngrpo_rooms.starter.annotators import (
+    NOTHING,
+    Mixture,
+    Pieces,
+    SceneQuestion,
+    named_classes,
+    write_response,
+)
 from syngrpo_rooms.starter.architecture import GRID, IMAGE_SIZE
 from syngrpo_rooms.surroundings import Split
+from syngrpo_rooms.views import seen
 
 MAX_OBJECTS = 6
 """Largest number of things in a scene."""
@@ -77,6 +86,7 @@ class TrainingBatches(IterableDataset):
 
     ``scenes`` is the number of rows in a batch, and ``asked`` are the tasks of the questions in a
     row. ``seed`` and the number of the loader's worker process determine the stream.
+    ``under_view`` is the share of the scenes that are seen as those of the hard splits are.
     """
 
     def __init__(
@@ -87,6 +97,7 @@ class TrainingBatches(IterableDataset):
         split: Split = "broad",
         scenes: int = 48,
         asked: Sequence[str] = ASKED,
+        under_view: float = 0.0,
         seed: int = 0,
     ) -> None:
         self.tokenizer = tokenizer
@@ -94,6 +105,7 @@ class TrainingBatches(IterableDataset):
         self.split = split
         self.scenes = scenes
         self.asked = asked
+        self.under_view = under_view
         self.seed = seed
 
     def __iter__(self) -> Iterator[TrainingBatch]:
@@ -121,10 +133,13 @@ class TrainingBatches(IterableDataset):
     def _row(self, rng: np.random.Generator) -> dict[str, Any]:
         """Return the fields of TrainingBatch for one row, not padded yet."""
         scene, phrases = self._scene(rng)
+        questions = [_choose(task, scene, phrases, rng) for task in self.asked]
+        if self.under_view and rng.random() < self.under_view:
+            named = [label for question in questions for label in named_classes(question)]
+            scene = seen(scene, int(rng.integers(2**53)), named)
         rendered = render(scene)
         row: dict[str, Any] = {"tokens": [], "part": [], "labels": [], "points": []}
-        for number, task in enumerate(self.asked, start=1):
-            question = _choose(task, scene, phrases, rng)
+        for number, question in enumerate(questions, start=1):
             response = write_response(scene, rendered.boxes, question, self.mixture, rng)
             ids, labels, points = self._segment(brief_prompt(question), response)
             row["tokens"] += ids
