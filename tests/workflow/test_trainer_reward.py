@@ -12,6 +12,7 @@ from plain_transformers import load_plain, plain_logprobs
 from watched_trainer import Step, watched_trainer
 
 import syngrpo.workflow.learner
+from syngrpo.method.diversity import response_diversity
 from syngrpo.painting.prompt import clean_description
 from syngrpo.policy.encode import encode
 from syngrpo.policy.model import Policy
@@ -185,6 +186,41 @@ def test_the_reward_in_all_its_forms(tmp_path: Path, name: str, relative: bool) 
     rewards = [item.reward for item in second.settled]
     assert second.record["diversity/reward"] == pytest.approx(np.mean(rewards))
     assert second.record["synthesis/settled"] == len(rewards)
+
+
+def test_a_description_is_rewarded_with_d_of_hits_and_the_pool_keeps_d_of_accuracies(
+    tmp_path: Path,
+) -> None:
+    changed = {"method__diversity_of": "hits", "method__credit": "parent"}
+    with watched_trainer(tmp_path, rollout__group_size=8, **changed) as trainer:
+        first, second = trainer.watched_step(), trainer.watched_step()
+    hits = {
+        group.drawn.sample.id: response_diversity((group.accuracy >= 0.5).double().tolist())
+        for group in [*first.scored, *second.scored]
+    }
+    item, group = measured_item(second)
+    steps, decay = [first, second], trainer.options.method.smoothing_decay
+    values = []
+    for step in steps:
+        ids = {g.drawn.job_id: g.drawn.sample.id for g in step.scored if g.synthetic}
+        for one in step.settled:
+            child = hits[ids[one.pending.job_id]] if one.pending.job_id in ids else 0.0
+            values.append(child - hits[one.pending.parent_id])
+    mean, spread = moving_baseline(values, decay)
+    value = hits[group.drawn.sample.id] - hits[item.pending.parent_id]
+    wanted = np.clip((value - mean) / (spread + EPSILON), -2, 2)
+    assert item.reward == pytest.approx(float(wanted), abs=1e-6)
+    database = sqlite3.connect(tmp_path / "pool.db")
+    query = (
+        "SELECT s.id, o.diversity FROM observations o JOIN samples s ON s.number = o.sample "
+        "WHERE o.step = 2"
+    )
+    observed = dict(database.execute(query))
+    database.close()
+    of_accuracies = {g.drawn.sample.id: g.diversity for g in second.scored}
+    assert observed == pytest.approx(of_accuracies)
+    assert observed != pytest.approx({name: hits[name] for name in observed})
+    assert second.record["diversity/response"] == pytest.approx(np.mean([*observed.values()]))
 
 
 def test_a_rejected_image_counts_as_no_diversity(tmp_path: Path) -> None:

@@ -6,7 +6,8 @@ method's name. It asks the method object:
 
 1. draw:     nothing; the section ``pool`` says which samples are drawn;
 2. roll out: ``distortion``     whether a part of each group answers a distorted image;
-3. score:    nothing; accuracy and D are the same for all methods;
+3. score:    ``rewarded_diversity``   what a description is rewarded with; accuracy, and the D that
+             the pool and the metrics record, are the same for all methods;
 4. submit:   ``paints``, ``written_descriptions``, ``random_descriptions``   what is painted;
 5. settle:   ``description_rewards``                                         ρ of each description;
 6. update:   ``answer_advantages``, ``description_weight``, ``loss`` and the clipping options.
@@ -25,6 +26,7 @@ from typing import Any, ClassVar, Literal, TypeVar
 
 from syngrpo.method.advantages import ADVANTAGES, Floats
 from syngrpo.method.baseline import Measured
+from syngrpo.method.diversity import REWARDED, Scale
 from syngrpo.options import option
 
 Sampling = TypeVar("Sampling", bound=Any)
@@ -56,6 +58,16 @@ class MethodOptions:
         "baseline",
         "what is compared with the moving baseline to reward a description; baseline: D of its "
         "image; parent: D of its image minus D of the parent image",
+    )
+    diversity_of: Literal["accuracy", "hits", "signal", "above_chance"] = option(
+        "accuracy",
+        "what D of a description's reward is computed from; accuracy: the accuracies of the "
+        "responses to its image; hits: whether each is a hit (rec: IoU >= 0.5, ovd: >= 0.5, isr: "
+        "right; Task.hit), so that near misses do not count; signal: min(1, std / "
+        "advantage_floor), which is what the accuracy advantages keep of a group; above_chance: "
+        "the accuracies, corrected for guessing (Task.chance), so that images of closed questions "
+        "that nobody can see get no reward; the D of the pool and of diversity/response is always "
+        "that of the accuracies",
     )
     clip_low: float = option(0.2, "the importance ratio is clipped below 1 - clip_low", gt=0, lt=1)
     clip_high: float = option(
@@ -162,6 +174,15 @@ class Method:
     def random_descriptions(self) -> int:
         """The number of random descriptions that the describer writes for each group."""
         return 0
+
+    def rewarded_diversity(self, accuracies: Sequence[float], hit: float, chance: float) -> float:
+        """Return D of a group as a description is rewarded with it, in [0, 1].
+
+        ``accuracies`` are those of the group; ``hit`` is the accuracy from which the task counts an
+        answer as a hit, ``chance`` the expected accuracy of a guess.
+        """
+        scale = Scale(hit, chance, self.options.advantage_floor)
+        return REWARDED[self.options.diversity_of](accuracies, scale)
 
     def description_rewards(self, measured: Sequence[Measured]) -> list[float]:
         """Return ρ of the descriptions that this step settles, in the order of the global batch.

@@ -157,9 +157,8 @@ class Trainer:
             )
             self.metrics.observe("reward/unreadable", group.unreadable)
             self.metrics.observe_custom(group.custom)
-        wanted = self.method.written_descriptions
         reports = self.processes.gather(
-            [report_group(group, self.policy.tokenizer, wanted) for group in groups]
+            [report_group(group, self.policy.tokenizer, self.method) for group in groups]
         )
         if self.client is not None:
             self.client.observe(
@@ -227,7 +226,7 @@ class Trainer:
             for report in reports:
                 pending = self.ledger.settle(report.job_id) if report.job_id else None
                 if pending is not None:
-                    measured.append((pending, report.diversity))
+                    measured.append((pending, report.rewarded_diversity))
             for outcome in self.client.outcomes():
                 if outcome.state == "admitted":
                     self.metrics.observe("synthesis/admitted", 1)
@@ -331,12 +330,12 @@ class Trainer:
             logprobs=description.logprobs.numpy(),
             scene_token_span=description.scene_tokens,
             policy_version=self.version,
-            parent_diversity=report.diversity,
+            parent_diversity=report.rewarded_diversity,
         )
 
     def _rewarded(self, measured: Sequence[tuple[PendingDescription, float]]) -> list[Settled]:
         """Return the descriptions with their rewards and their parents. ``measured`` holds each
-        description and the D of its image's group, 0 for a rejected image."""
+        description and the rewarded D of its image's group, 0 for a rejected image."""
         assert self.client is not None
         rewards = self.method.description_rewards(
             [Measured(one.task, diversity, one.parent_diversity) for one, diversity in measured]
