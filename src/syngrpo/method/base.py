@@ -27,6 +27,7 @@ from typing import Any, ClassVar, Literal, TypeVar
 from syngrpo.method.advantages import ADVANTAGES, Floats
 from syngrpo.method.baseline import Measured
 from syngrpo.method.diversity import REWARDED, Scale
+from syngrpo.method.wording import WordingLimits
 from syngrpo.options import option
 
 Sampling = TypeVar("Sampling", bound=Any)
@@ -106,6 +107,27 @@ class MethodOptions:
     descriptions_per_group: int = option(
         2, "largest number of descriptions submitted for synthesis from each group", ge=1
     )
+    max_description_words: int | None = option(
+        60,
+        "words of a description; a longer one is not well formed: it is not painted, and its "
+        "response gets the format reward 0; null: no limit",
+        ge=1,
+    )
+    max_repetition: float | None = option(
+        0.3,
+        "largest share of a description's words that may repeat: that end three words in a row "
+        "which occurred earlier in it; beyond it is not well formed; null: no limit",
+        ge=0,
+        le=1,
+    )
+    max_garbled: float | None = option(
+        0.02,
+        "largest share of a description's characters that may be no letters, digits, punctuation "
+        "or spaces, such as stray bytes, control characters and emoji; beyond it is not well "
+        "formed; null: no limit",
+        ge=0,
+        le=1,
+    )
     noise: float = option(
         0.5,
         "noisy-rollout: strength of the noise at the start; it falls to almost 0 over the run",
@@ -115,6 +137,11 @@ class MethodOptions:
     refill_zero_variance: bool = option(
         False, "draw another sample for each group whose responses all score the same (DAPO)"
     )
+
+    @property
+    def wording_limits(self) -> WordingLimits:
+        """The limits beyond which a description is no language."""
+        return WordingLimits(self.max_description_words, self.max_repetition, self.max_garbled)
 
     @property
     def kl_on_scene(self) -> float:

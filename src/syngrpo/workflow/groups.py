@@ -18,6 +18,7 @@ from syngrpo.method.base import Method
 from syngrpo.method.diversity import response_diversity
 from syngrpo.method.ledger import token_span
 from syngrpo.method.response import ParsedResponse, format_reward, parse_response
+from syngrpo.method.wording import NO_LIMITS, WordingLimits
 from syngrpo.painting.prompt import clean_description
 from syngrpo.policy.encode import Prompt
 from syngrpo.policy.spans import scene_token_mask
@@ -78,14 +79,16 @@ def score_group(
     responses: Sequence[Response],
     rewards: Sequence[Reward] = (),
     question: str = "",
+    limits: WordingLimits = NO_LIMITS,
 ) -> Group:
     """Compute accuracy, format and custom rewards of every response, and D of the group.
 
     ``question`` is the text beside the image, for the custom ``rewards``; one of them may replace
-    the task's accuracy. Raises InputError when a custom reward fails.
+    the task's accuracy. ``limits`` are those of the wording of descriptions. Raises InputError when
+    a custom reward fails.
     """
     task = get_task(drawn.sample.task)
-    parsed = [parse_response(response.text) for response in responses]
+    parsed = [parse_response(response.text, limits) for response in responses]
     accuracies = []
     for part in parsed:
         prediction = task.read(part.answer) if part.answer is not None else None

@@ -141,7 +141,12 @@ class Trainer:
     ) -> tuple[list[Group], list[GroupReport]]:
         """3. Compute accuracy, format, custom rewards and D, and report D to the pool."""
         groups = [
-            score_group(*parts, rewards=self.rewards, question=self.prompts.text(parts[1].sample))
+            score_group(
+                *parts,
+                rewards=self.rewards,
+                question=self.prompts.text(parts[1].sample),
+                limits=self.options.method.wording_limits,
+            )
             for parts in rolled_out
         ]
         for group in groups:
@@ -156,6 +161,7 @@ class Trainer:
                 synthetic=group.synthetic,
             )
             self.metrics.observe("reward/unreadable", group.unreadable)
+            self.metrics.observe_wording(group.parsed)
             self.metrics.observe_custom(group.custom)
         reports = self.processes.gather(
             [report_group(group, self.policy.tokenizer, self.method) for group in groups]
@@ -213,6 +219,7 @@ class Trainer:
         counts = self.client.submit(requests)
         for job_id in counts.dropped_ids:
             self.ledger.lose(job_id)
+        self.metrics.observe_submitted(r.description for r in requests if r.response is not None)
         self.metrics.observe("synthesis/submitted", counts.submitted)
         self.metrics.observe("synthesis/dropped", counts.dropped)
 
