@@ -20,7 +20,7 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 from syngrpo.extensions import reason_of
 from syngrpo.formats.source import SourceError, source_from_keys
 from syngrpo.method import METHODS
-from syngrpo.method.base import MethodOptions
+from syngrpo.method.base import SCENE_BETA, Method, MethodOptions
 from syngrpo.options import (
     NO_NUMBER,
     alternatives,
@@ -150,6 +150,7 @@ def _resolved(options: RunOptions, prefix: str) -> RunOptions:
     """Fill in the defaults that depend on other sections.
 
     ``data.prompt_style`` is brief for a model that knows the response format;
+    ``method.scene_beta`` is at least ``SCENE_BETA`` where descriptions of the policy are painted;
     ``pool.max_unmeasured`` is the number of synthetic samples drawn in four steps; a method that
     paints nothing switches synthesis off. Raises InputError for a method that paints if synthesis
     is switched off, or if its generator or describer is not set.
@@ -183,10 +184,21 @@ def _resolved(options: RunOptions, prefix: str) -> RunOptions:
             f"{prefix}synthesis.describer is not set, and method {name} draws descriptions at "
             f"random; use one of {known}, or package.module:name"
         )
-    options = replace(options, data=data, pool=pool, synthesis=synthesis)
+    options = replace(
+        options, data=data, pool=pool, synthesis=synthesis, method=_with_scene_beta(method)
+    )
     if method.paints:
         _check_painting(options, prefix)
     return options
+
+
+def _with_scene_beta(method: Method) -> MethodOptions:
+    """Return the method's options with a value of ``scene_beta``."""
+    options = method.options
+    if options.scene_beta is not None:
+        return options
+    least = SCENE_BETA if method.written_descriptions else 0.0
+    return replace(options, scene_beta=max(options.beta, least))
 
 
 def _check_extensions(options: RunOptions, prefix: str) -> None:

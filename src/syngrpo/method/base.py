@@ -30,6 +30,9 @@ from syngrpo.method.diversity import REWARDED, Scale
 from syngrpo.method.wording import WordingLimits
 from syngrpo.options import option
 
+SCENE_BETA = 0.04
+"""The default of ``method.scene_beta`` where ``method.beta`` is smaller."""
+
 Sampling = TypeVar("Sampling", bound=Any)
 """The sampling policy of the pool, which stands above this folder."""
 
@@ -80,8 +83,9 @@ class MethodOptions:
     beta: float = option(0.04, "weight of the KL to the frozen reference; 0: none", ge=0)
     scene_beta: float | None = option(
         None,
-        "weight of the KL for the tokens of the description; null: the same as beta; without "
-        "any KL descriptions degenerate over a few hundred steps",
+        "weight of the KL for the tokens of the description; 0: none; null: the larger of beta and "
+        "0.04 for a method that paints what the policy describes, else beta; without any KL "
+        "descriptions degenerate over a few hundred steps",
         ge=0,
     )
     advantage_floor: float = option(
@@ -145,7 +149,8 @@ class MethodOptions:
 
     @property
     def kl_on_scene(self) -> float:
-        """The weight of the KL for the tokens of the description."""
+        """The weight of the KL for the tokens of the description. A configuration has filled in
+        ``scene_beta``; without one it is the same as ``beta``."""
         return self.beta if self.scene_beta is None else self.scene_beta
 
     @property
