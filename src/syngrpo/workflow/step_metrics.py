@@ -62,6 +62,8 @@ METRICS: dict[str, Kind] = {
     "clip_fraction": "mean",
     "truncated_fraction": "mean",
     "grad_norm": "same",
+    "grad_norm/answers": "same",
+    "grad_norm/descriptions": "same",
     "learning_rate": "same",
     "tokens": "sum",
 }
@@ -71,6 +73,9 @@ METRICS: dict[str, Kind] = {
 - ``sum``: the sum; 0 without a value;
 - ``max``: for durations; they are added up in each process, and the slowest process counts;
 - ``same``: for values that are equal in all processes; the last value counts.
+
+``grad_norm/answers`` and ``grad_norm/descriptions`` are null unless ``method.scene_gradient`` is
+set; the second is the norm before it is bounded.
 
 The record also has ``tokens_per_s``: ``tokens`` of all processes divided by ``time/step_s``.
 ``diversity/zero_variance_groups`` and its two parts are shares in [0, 1], ``entropy/*`` is in nats.
