@@ -6,7 +6,7 @@ and for comparison ``grpo``, ``clip_higher``, ``noisy_rollout``, ``random_scene`
 ``no_smoothing``.
 
 The other modules are the parts of a method, in the order in which a training step uses them:
-``response`` splits a response into its three parts, ``wording`` finds descriptions that are no
+``response`` splits a response into its three parts, ``language`` finds descriptions that are no
 language, ``diversity`` computes D of a group, ``ledger`` keeps the descriptions that wait for their
 reward, ``baseline`` computes this reward (ρ), and ``advantages`` computes the advantage of every
 token.

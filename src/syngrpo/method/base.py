@@ -8,7 +8,8 @@ method's name. It asks the method object:
 2. roll out: ``distortion``     whether a part of each group answers a distorted image;
 3. score:    ``rewarded_diversity``   what a description is rewarded with; accuracy, and the D that
              the pool and the metrics record, are the same for all methods;
-4. submit:   ``paints``, ``written_descriptions``, ``random_descriptions``   what is painted;
+4. submit:   ``paints``, ``written_descriptions``, ``random_descriptions``,
+             ``replaced_descriptions``   what is painted;
 5. settle:   ``description_rewards``                                         ρ of each description;
 6. update:   ``answer_advantages``, ``description_weight``, ``loss`` and the clipping options.
 
@@ -24,10 +25,12 @@ from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any, ClassVar, Literal, TypeVar
 
+import numpy as np
+
 from syngrpo.method.advantages import ADVANTAGES, Floats
 from syngrpo.method.baseline import Measured
 from syngrpo.method.diversity import REWARDED, Scale
-from syngrpo.method.wording import WordingLimits
+from syngrpo.method.language import WordingLimits
 from syngrpo.options import option
 
 SCENE_BETA = 0.04
@@ -117,6 +120,14 @@ class MethodOptions:
     )
     descriptions_per_group: int = option(
         2, "largest number of descriptions submitted for synthesis from each group", ge=1
+    )
+    random_share: float = option(
+        0.0,
+        "share of the descriptions submitted from each group, on average, that are random ones of "
+        "synthesis.describer instead of the policy's; they get no reward, and keep covering what "
+        "the policy no longer describes",
+        ge=0,
+        le=1,
     )
     max_description_words: int | None = option(
         60,
@@ -222,6 +233,17 @@ class Method:
         """
         scale = Scale(hit, chance, self.options.advantage_floor)
         return REWARDED[self.options.diversity_of](accuracies, scale)
+
+    def replaced_descriptions(self, rng: np.random.Generator) -> int:
+        """Return how many of a group's written descriptions are replaced by random ones, for
+        ``method.random_share``: each with this probability."""
+        return int(rng.binomial(self.written_descriptions, self.options.random_share))
+
+    @property
+    def needs_describer(self) -> bool:
+        """Whether random descriptions are written at all."""
+        replaces = self.written_descriptions > 0 and self.options.random_share > 0
+        return replaces or self.random_descriptions > 0
 
     def description_rewards(self, measured: Sequence[Measured]) -> list[float]:
         """Return ρ of the descriptions that this step settles, in the order of the global batch.

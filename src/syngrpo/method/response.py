@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from syngrpo.method.wording import NO_LIMITS, Fault, WordingLimits
+from syngrpo.method.language import NO_LIMITS, Fault, WordingLimits
 
 _WELL_FORMED = re.compile(
     r"\s*<think>.*?</think>\s*<answer>.*?</answer>\s*<scene>.*?</scene>\s*", re.DOTALL

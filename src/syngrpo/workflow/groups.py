@@ -16,9 +16,9 @@ from torch import Tensor
 
 from syngrpo.method.base import Method
 from syngrpo.method.diversity import response_diversity
+from syngrpo.method.language import NO_LIMITS, WordingLimits
 from syngrpo.method.ledger import token_span
 from syngrpo.method.response import ParsedResponse, format_reward, parse_response
-from syngrpo.method.wording import NO_LIMITS, WordingLimits
 from syngrpo.painting.prompt import clean_description
 from syngrpo.policy.encode import Prompt
 from syngrpo.policy.spans import scene_token_mask

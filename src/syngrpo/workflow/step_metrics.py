@@ -14,8 +14,8 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from syngrpo.method.diversity import has_zero_variance
+from syngrpo.method.language import FAULTS, distinct_words, words_of
 from syngrpo.method.response import ParsedResponse
-from syngrpo.method.wording import FAULTS, distinct_words, words_of
 from syngrpo.pool.stored_samples import PoolStats
 from syngrpo.workflow.loss import LossOutput
 

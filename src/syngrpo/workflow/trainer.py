@@ -206,13 +206,15 @@ class Trainer:
             if report.depth >= self.options.pool.max_depth:
                 continue
             rng = self._random("job", report.index)
-            drawn = self.method.random_descriptions
+            replaced = self.method.replaced_descriptions(self._random("describer", report.index))
+            drawn = self.method.random_descriptions + replaced
+            written = report.descriptions[: self.method.written_descriptions - replaced]
             if not report.paintable:
-                self.metrics.observe("synthesis/skipped", drawn + len(report.descriptions))
+                self.metrics.observe("synthesis/skipped", drawn + len(written))
                 continue
             texts = self._random_descriptions(report, drawn, rng) if drawn else []
             requests += [self._request(report, text, rng) for text in texts]
-            for description in report.descriptions:
+            for description in written:
                 request = self._request(report, description.text, rng, description.response)
                 requests.append(request)
                 self.ledger.add(self._pending(request, report, description))

@@ -1,4 +1,4 @@
-"""The wording of descriptions: their words, and the limits beyond which a text is no language.
+"""The language of descriptions: their words, and the limits beyond which a text is no language.
 
 Nothing but the KL term and these limits keeps a description readable: it costs the answer no
 accuracy to write too much, the same words again, or stray bytes. ``response.parse_response`` calls

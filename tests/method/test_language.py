@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from syngrpo.method.base import MethodOptions
+from syngrpo.method.language import WordingLimits, distinct_words, garbled, repetition, words_of
 from syngrpo.method.response import format_reward, parse_response
-from syngrpo.method.wording import WordingLimits, distinct_words, garbled, repetition, words_of
 from syngrpo.painting.describers import DESCRIBERS
 from syngrpo.sample import EncodedImage, Sample
 from syngrpo_rooms.descriptions import random_description
