@@ -44,6 +44,7 @@ class Settings:
                 "synthesis.displacement": "0.9",  # as far as the picture leaves room
                 "pool.synthetic_ratio": "0.75",
                 "method.descriptions_per_group": "3",  # as many as synthetic samples are drawn
+                "method.scene_beta": "0",  # the recorded runs have no KL at all
                 "pool.max_children": "1000",
                 "pool.seed_coverage": "1",  # seed images in shuffled epochs, as plain GRPO has them
                 "trainer.checkpoint_every": "50",

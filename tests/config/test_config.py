@@ -6,7 +6,7 @@ import pytest
 import yaml
 from jsonschema import Draft202012Validator
 
-from syngrpo.config import dump_config, load_config
+from syngrpo.config import dump_config, load_config, options_from
 from syngrpo.config.explain import defaults, explain, schema
 from syngrpo.config.validation import dotted_keys, section_at
 from syngrpo.method import METHODS
@@ -390,3 +390,36 @@ def test_the_schema_accepts_what_the_reader_accepts_and_knows_every_key() -> Non
         validator.validate(yaml.safe_load(path.read_text()))
     wrong = yaml.safe_load(LEAST) | {"trainer": {"stepz": 3}}
     assert [list(error.path) for error in validator.iter_errors(wrong)] == [["trainer"]]
+
+
+def test_descriptions_that_are_painted_keep_a_kl_unless_it_is_switched_off() -> None:
+    def scene_beta(**method: object) -> float | None:
+        values = {
+            "model": {"path": "starter"},
+            "data": {"train": [{"format": "rooms", "split": "train"}]},
+        }
+        painted = {"synthesis": {"generator": "rooms", "describer": "rooms"}}
+        return options_from({**values, **painted, "method": method}).method.scene_beta
+
+    assert scene_beta() == scene_beta(beta=0) == 0.04
+    assert scene_beta(beta=0.1) == 0.1
+    assert scene_beta(beta=0, scene_beta=0) == 0
+    assert scene_beta(name="grpo", beta=0) == scene_beta(name="random-scene", beta=0) == 0
+    assert scene_beta(name="grpo") == 0.04
+
+
+def test_a_share_of_random_descriptions_needs_a_describer() -> None:
+    values = {
+        "model": {"path": "starter"},
+        "data": {"train": [{"format": "rooms", "split": "train"}]},
+        "synthesis": {"generator": "rooms"},
+        "method": {"random_share": 0.25},
+    }
+    with pytest.raises(
+        InputError, match=r"describer is not set, and with method.random_share 0.25"
+    ):
+        options_from(values)
+    values["synthesis"]["describer"] = "rooms"
+    assert options_from(values).method.random_share == 0.25
+    plain = values | {"method": {"name": "grpo", "random_share": 0.25}, "synthesis": {}}
+    assert options_from(plain).synthesis.mode == "off"

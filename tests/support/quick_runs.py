@@ -47,6 +47,7 @@ CONTRACT = [
 
 QUICK = {
     "data.train": "[{format: rooms, split: train, count: 24}]",
+    "method.scene_beta": 0,  # no KL, so that gradients are those of the rewards alone
     "rollout.group_size": 4,
     "rollout.max_new_tokens": 64,
     "trainer.groups_per_step": 3,

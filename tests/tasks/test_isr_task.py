@@ -214,3 +214,29 @@ def test_full_prompt_teaches_the_format_and_does_not_tell_the_answer() -> None:
     assert "same kind of room" in ISR.prompt(room, "full")
     assert "kitchen" not in ISR.prompt(room, "full")
     assert ISR.prompt(one, "brief") == one.question
+
+
+@pytest.mark.parametrize(
+    ("question", "answer", "columns", "chance"),
+    [
+        ("which?", "red", {"choices": ["red", "green", "blue"]}, 1 / 3),
+        ("which?", "A", {"choices": ["A. a red cup", "B. a lamp", "C. none", "D. both"]}, 1 / 4),
+        ("how many?", 2, {"choices": [1, 2, 3, 4]}, (1 + 0.1 + 0.1) / 4),
+        ("which?", "red", {"choices": "red, green"}, 0.25),  # no list: not used
+        ("is there a cup?", "yes", {}, 0.5),
+        ("Is it left or right of the sofa?", "Right", {}, 0.5),
+        ("which is larger, the cup or the dining table?", "dining table", {}, 0.5),
+        ("is it bright or wide?", "right", {}, 0.25),  # within another word
+        ("what colour is the cup?", "red", {}, 0.25),
+        ("how many cups are there?", 0, {}, 0.1),
+        ("how far is the wall in cm?", 400, {}, 0.0),
+    ],
+)
+def test_the_chance_of_a_guess(question: str, answer: str | int, columns: dict, chance: float):
+    one = replace(sample(answer, **columns), question=question)
+    assert ISR.chance(one) == pytest.approx(chance)
+
+
+def test_a_guess_of_a_number_that_is_nearly_right_counts_in_part() -> None:
+    guesses = [mean_relative_accuracy(guess, 5) for guess in range(10)]
+    assert ISR.chance(sample(5)) == pytest.approx(np.mean(guesses)) and max(guesses) == 1

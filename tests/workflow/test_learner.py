@@ -276,3 +276,74 @@ def test_fresh_tokens_are_weighted_by_training_against_sampling(
     assert metrics.record(1)["rollout/logp_diff"] == pytest.approx(float(torch.cat(gaps).mean()))
     assert metrics.record(1)["clip_fraction"] == 0
     assert (capped > 0) == (gap > 0.5)
+
+
+def norm(gradients: dict[str, torch.Tensor]) -> float:
+    return float(torch.cat([one.flatten() for one in gradients.values()]).norm())
+
+
+def parts_of_the_gradient(
+    directory: Path, config: RunOptions
+) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
+    """The gradients of the fresh and of the settled segments: two plain updates, in each of which
+    the other segments have neither an advantage nor a KL."""
+    found = []
+    for settled in (False, True):
+        policy = load_policy(directory)
+        rows = make_rows(policy, gap=0.4)
+        for segment in (segment for row in rows for segment in row.segments):
+            if segment.settled != settled:
+                segment.advantages.zero_()
+        Learner(config, policy, Processes()).update(rows, StepMetrics())
+        named = policy.model.named_parameters()
+        found.append({n: p.grad for n, p in named if p.grad is not None})
+    return found[0], found[1]
+
+
+@pytest.mark.parametrize("budget", [16384, 150])
+@pytest.mark.parametrize("share", [0.03, 1e9])
+def test_the_descriptions_part_of_the_gradient_is_bounded(
+    directory: Path, share: float, budget: int
+) -> None:
+    free = {"trainer__max_grad_norm": 1e9, "trainer__token_budget": budget}
+    unbounded, plain, _ = updated(directory, make_config(**free), gap=0.4)
+    answers, descriptions = parts_of_the_gradient(directory, make_config(**free))
+    config = make_config(method__scene_gradient=share, **free)
+    bounded, record, _ = updated(directory, config, gap=0.4)
+    assert record["grad_norm/answers"] == pytest.approx(norm(answers), rel=1e-4)
+    assert record["grad_norm/descriptions"] == pytest.approx(norm(descriptions), rel=1e-4)
+    assert norm(descriptions) > 0.03 * norm(answers)
+    scale = min(1.0, share * norm(answers) / norm(descriptions))
+    for name, gradient in bounded.items():
+        wanted = answers[name] + scale * descriptions[name]
+        torch.testing.assert_close(gradient, wanted, atol=1e-6, rtol=1e-4, msg=name)
+        if share == 1e9:
+            torch.testing.assert_close(gradient, unbounded[name], atol=1e-6, rtol=1e-4, msg=name)
+    for name in ("loss", "rollout/logp_diff", "truncated_fraction"):
+        assert record[name] == pytest.approx(plain[name], abs=1e-6)
+    assert plain["grad_norm/answers"] is plain["grad_norm/descriptions"] is None
+
+
+def test_a_second_update_and_too_little_memory_keep_the_bound(
+    directory: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    options = {"trainer__updates_per_rollout": 2, "trainer__max_grad_norm": 1e9}
+    config = make_config(method__scene_gradient=0.03, **options)
+    wanted, record, passes = updated(directory, config, gap=0.4)
+    with caplog.at_level(logging.WARNING):
+        gradients, other, _ = updated(directory, config, 0.4, max(passes) * 3 // 5)
+    assert "out of device memory" in caplog.text
+    assert other["grad_norm"] == pytest.approx(record["grad_norm"], rel=1e-4)
+    for name, gradient in wanted.items():
+        torch.testing.assert_close(gradients[name], gradient, atol=1e-6, rtol=1e-4, msg=name)
+
+
+def test_descriptions_alone_learn_nothing_where_the_answers_do_not(directory: Path) -> None:
+    policy = load_policy(directory)
+    rows = make_rows(policy)
+    only = [replace(row, segments=[s for s in row.segments if s.settled]) for row in rows[:1]]
+    metrics = StepMetrics()
+    Learner(make_config(method__scene_gradient=0.5), policy, Processes()).update(only, metrics)
+    record = metrics.record(1)
+    assert record["grad_norm/answers"] == record["grad_norm"] == 0
+    assert record["grad_norm/descriptions"] > 0

@@ -12,6 +12,9 @@ from plain_transformers import load_plain, plain_logprobs
 from watched_trainer import Step, watched_trainer
 
 import syngrpo.workflow.learner
+from syngrpo.method import METHODS
+from syngrpo.method.base import MethodOptions
+from syngrpo.method.diversity import response_diversity
 from syngrpo.painting.prompt import clean_description
 from syngrpo.policy.encode import encode
 from syngrpo.policy.model import Policy
@@ -187,6 +190,41 @@ def test_the_reward_in_all_its_forms(tmp_path: Path, name: str, relative: bool) 
     assert second.record["synthesis/settled"] == len(rewards)
 
 
+def test_a_description_is_rewarded_with_d_of_hits_and_the_pool_keeps_d_of_accuracies(
+    tmp_path: Path,
+) -> None:
+    changed = {"method__diversity_of": "hits", "method__credit": "parent"}
+    with watched_trainer(tmp_path, rollout__group_size=8, **changed) as trainer:
+        first, second = trainer.watched_step(), trainer.watched_step()
+    hits = {
+        group.drawn.sample.id: response_diversity((group.accuracy >= 0.5).double().tolist())
+        for group in [*first.scored, *second.scored]
+    }
+    item, group = measured_item(second)
+    steps, decay = [first, second], trainer.options.method.smoothing_decay
+    values = []
+    for step in steps:
+        ids = {g.drawn.job_id: g.drawn.sample.id for g in step.scored if g.synthetic}
+        for one in step.settled:
+            child = hits[ids[one.pending.job_id]] if one.pending.job_id in ids else 0.0
+            values.append(child - hits[one.pending.parent_id])
+    mean, spread = moving_baseline(values, decay)
+    value = hits[group.drawn.sample.id] - hits[item.pending.parent_id]
+    wanted = np.clip((value - mean) / (spread + EPSILON), -2, 2)
+    assert item.reward == pytest.approx(float(wanted), abs=1e-6)
+    database = sqlite3.connect(tmp_path / "pool.db")
+    query = (
+        "SELECT s.id, o.diversity FROM observations o JOIN samples s ON s.number = o.sample "
+        "WHERE o.step = 2"
+    )
+    observed = dict(database.execute(query))
+    database.close()
+    of_accuracies = {g.drawn.sample.id: g.diversity for g in second.scored}
+    assert observed == pytest.approx(of_accuracies)
+    assert observed != pytest.approx({name: hits[name] for name in observed})
+    assert second.record["diversity/response"] == pytest.approx(np.mean([*observed.values()]))
+
+
 def test_a_rejected_image_counts_as_no_diversity(tmp_path: Path) -> None:
     with watched_trainer(tmp_path, min_change=SOME_CHANGE) as trainer:
         steps = [trainer.watched_step() for _ in range(3)]
@@ -245,3 +283,55 @@ def test_at_most_two_different_well_formed_descriptions_of_a_group(tmp_path: Pat
         assert len({text.casefold() for text in texts}) == len(texts) == min(2, len(allowed))
         for description in report.descriptions:
             assert torch.equal(allowed[description.text], description.token_ids)
+
+
+def test_a_description_beyond_a_limit_is_not_painted_and_costs_the_format_reward(
+    tmp_path: Path,
+) -> None:
+    limits = {"method__max_description_words": 10, "rollout__group_size": 8}
+    with watched_trainer(tmp_path, **limits) as trainer:
+        step = trainer.watched_step()
+    texts = [parsed.scene for group in step.scored for parsed in group.parsed if parsed.scene]
+    long = [text for text in texts if len(text.replace(",", " ").split()) > 10]
+    assert 0 < step.record["description/too_long"] <= len(long) < len(texts)
+    assert step.record["description/repetitive"] == 0
+    assert step.record["description/words"] > 8
+    submitted = [one.text for report in step.reports for one in report.descriptions]
+    assert submitted and all(len(text.replace(",", " ").split()) <= 10 for text in submitted)
+    words = [word for text in submitted for word in text.replace(",", " ").split()]
+    assert step.record["description/distinct"] == len(set(words)) / len(words)
+    for group in step.scored:
+        for parsed, reward in zip(group.parsed, group.format.tolist(), strict=True):
+            assert not (parsed.fault and reward)
+
+
+def test_a_share_of_the_descriptions_is_random_and_gets_no_reward(tmp_path: Path) -> None:
+    changed = {"method__random_share": 0.5, "rollout__group_size": 8}
+    with watched_trainer(tmp_path, trainer__groups_per_step=8, **changed) as trainer:
+        first, second = trainer.watched_step(), trainer.watched_step()
+        jobs = sqlite3.connect(tmp_path / "pool.db")
+        rows = jobs.execute("SELECT id, description, response FROM jobs").fetchall()
+        jobs.close()
+        waiting = len(trainer.ledger)
+    random = {job: text for job, text, response in rows if response is None}
+    written = {job: text for job, text, response in rows if response is not None}
+    submitted = [step.record["synthesis/submitted"] for step in (first, second)]
+    assert sum(submitted) == len(rows) and max(submitted) <= 8 * 2
+    assert 0.2 < len(random) / len(rows) < 0.8
+    scenes = {clean_description(p.scene) for g in first.scored for p in g.parsed if p.scene}
+    scenes |= {clean_description(p.scene) for g in second.scored for p in g.parsed if p.scene}
+    assert set(written.values()) <= scenes and not set(random.values()) <= scenes
+    settled = {item.pending.job_id for item in [*first.settled, *second.settled]}
+    measured = {report.job_id for report in second.reports} - {None}
+    assert settled and settled <= written.keys() and measured & random.keys()
+    assert len(settled) + waiting + trainer.ledger.counts.lost == len(written)
+
+
+def test_which_descriptions_are_random_depends_on_the_seed_alone() -> None:
+    method = METHODS.load("syn-grpo")(
+        MethodOptions(random_share=0.25, descriptions_per_group=4), steps=1
+    )
+    counts = [method.replaced_descriptions(np.random.default_rng(seed)) for seed in range(2000)]
+    again = [method.replaced_descriptions(np.random.default_rng(seed)) for seed in range(2000)]
+    assert counts == again and set(counts) <= set(range(5))
+    assert np.mean(counts) == pytest.approx(1.0, abs=0.06)

@@ -20,7 +20,7 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 from syngrpo.extensions import reason_of
 from syngrpo.formats.source import SourceError, source_from_keys
 from syngrpo.method import METHODS
-from syngrpo.method.base import MethodOptions
+from syngrpo.method.base import SCENE_BETA, Method, MethodOptions
 from syngrpo.options import (
     NO_NUMBER,
     alternatives,
@@ -151,6 +151,7 @@ def _resolved(options: RunOptions, prefix: str) -> RunOptions:
     """Fill in the defaults that depend on other sections.
 
     ``data.prompt_style`` is brief for a model that knows the response format;
+    ``method.scene_beta`` is at least ``SCENE_BETA`` where descriptions of the policy are painted;
     ``pool.max_unmeasured`` is the number of synthetic samples drawn in four steps; a method that
     paints nothing switches synthesis off. Raises InputError for a method that paints if synthesis
     is switched off, or if its generator or describer is not set.
@@ -178,16 +179,29 @@ def _resolved(options: RunOptions, prefix: str) -> RunOptions:
             f"{prefix}synthesis.generator is not set, and method {name} paints; use one of "
             f"{known}, or package.module:name"
         )
-    elif method.random_descriptions and synthesis.describer is None:
+    elif method.needs_describer and synthesis.describer is None:
         known = ", ".join(DESCRIBERS.names())
+        share = options.method.random_share
+        draws = f"with method.random_share {share:g} {name}" if share else f"method {name}"
         raise InputError(
-            f"{prefix}synthesis.describer is not set, and method {name} draws descriptions at "
+            f"{prefix}synthesis.describer is not set, and {draws} draws descriptions at "
             f"random; use one of {known}, or package.module:name"
         )
-    options = replace(options, data=data, pool=pool, synthesis=synthesis)
+    options = replace(
+        options, data=data, pool=pool, synthesis=synthesis, method=_with_scene_beta(method)
+    )
     if method.paints:
         _check_painting(options, prefix)
     return options
+
+
+def _with_scene_beta(method: Method) -> MethodOptions:
+    """Return the method's options with a value of ``scene_beta``."""
+    options = method.options
+    if options.scene_beta is not None:
+        return options
+    least = SCENE_BETA if method.written_descriptions else 0.0
+    return replace(options, scene_beta=max(options.beta, least))
 
 
 def _check_extensions(options: RunOptions, prefix: str) -> None:

@@ -27,17 +27,22 @@ SMALLEST_FLOOR = 1e-4
 def normalised_advantages(rewards: Sequence[float], floor: float = DEFAULT_FLOOR) -> Floats:
     """Return (r_i − mean) / max(std, floor) for the G rewards of a group, float32 (G,).
 
-    ``std`` is the sample standard deviation (divisor G − 1), as in TRL and verl, so that plain GRPO
-    gives the same numbers as theirs if the std is above the floor. The floor limits the effect of
-    small random differences: where every answer is wrong, dividing by the std alone would turn
-    0.03 IoU into a full-size gradient. The advantage of a group of one is 0.
+    ``std`` is ``sample_std``. The floor limits the effect of small random differences: where every
+    answer is wrong, dividing by the std alone would turn 0.03 IoU into a full-size gradient. The
+    advantage of a group of one is 0.
     """
-    values = np.asarray(rewards, dtype=np.float32)
-    centred = centred_advantages(rewards)
-    if len(values) < 2:
-        return centred
-    std = np.float32(values.astype(np.float64).std(ddof=1))
-    return centred / np.maximum(std, np.float32(max(floor, SMALLEST_FLOOR)))
+    std = np.float32(sample_std(rewards))
+    return centred_advantages(rewards) / np.maximum(std, np.float32(max(floor, SMALLEST_FLOOR)))
+
+
+def sample_std(rewards: Sequence[float]) -> float:
+    """Return the sample standard deviation of the rewards of a group, 0 for a group of one.
+
+    The divisor is G − 1, as in TRL and verl, so that plain GRPO gives the same numbers as theirs if
+    the std is above the floor.
+    """
+    values = np.asarray(rewards, dtype=np.float32).astype(np.float64)
+    return float(values.std(ddof=1)) if len(values) > 1 else 0.0
 
 
 def centred_advantages(rewards: Sequence[float], floor: float = 0.0) -> Floats:

@@ -6,8 +6,10 @@ method's name. It asks the method object:
 
 1. draw:     nothing; the section ``pool`` says which samples are drawn;
 2. roll out: ``distortion``     whether a part of each group answers a distorted image;
-3. score:    nothing; accuracy and D are the same for all methods;
-4. submit:   ``paints``, ``written_descriptions``, ``random_descriptions``   what is painted;
+3. score:    ``rewarded_diversity``   what a description is rewarded with; accuracy, and the D that
+             the pool and the metrics record, are the same for all methods;
+4. submit:   ``paints``, ``written_descriptions``, ``random_descriptions``,
+             ``replaced_descriptions``   what is painted;
 5. settle:   ``description_rewards``                                         ρ of each description;
 6. update:   ``answer_advantages``, ``description_weight``, ``loss`` and the clipping options.
 
@@ -23,9 +25,16 @@ from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any, ClassVar, Literal, TypeVar
 
+import numpy as np
+
 from syngrpo.method.advantages import ADVANTAGES, Floats
 from syngrpo.method.baseline import Measured
+from syngrpo.method.diversity import REWARDED, Scale
+from syngrpo.method.language import WordingLimits
 from syngrpo.options import option
+
+SCENE_BETA = 0.04
+"""The default of ``method.scene_beta`` where ``method.beta`` is smaller."""
 
 Sampling = TypeVar("Sampling", bound=Any)
 """The sampling policy of the pool, which stands above this folder."""
@@ -57,6 +66,16 @@ class MethodOptions:
         "what is compared with the moving baseline to reward a description; baseline: D of its "
         "image; parent: D of its image minus D of the parent image",
     )
+    diversity_of: Literal["accuracy", "hits", "signal", "above_chance"] = option(
+        "accuracy",
+        "what D of a description's reward is computed from; accuracy: the accuracies of the "
+        "responses to its image; hits: whether each is a hit (rec: IoU >= 0.5, ovd: >= 0.5, isr: "
+        "right; Task.hit), so that near misses do not count; signal: min(1, std / "
+        "advantage_floor), which is what the accuracy advantages keep of a group; above_chance: "
+        "the accuracies, corrected for guessing (Task.chance), so that images of closed questions "
+        "that nobody can see get no reward; the D of the pool and of diversity/response is always "
+        "that of the accuracies",
+    )
     clip_low: float = option(0.2, "the importance ratio is clipped below 1 - clip_low", gt=0, lt=1)
     clip_high: float = option(
         0.2,
@@ -67,8 +86,9 @@ class MethodOptions:
     beta: float = option(0.04, "weight of the KL to the frozen reference; 0: none", ge=0)
     scene_beta: float | None = option(
         None,
-        "weight of the KL for the tokens of the description; null: the same as beta; without "
-        "any KL descriptions degenerate over a few hundred steps",
+        "weight of the KL for the tokens of the description; 0: none; null: the larger of beta and "
+        "0.04 for a method that paints what the policy describes, else beta; without any KL "
+        "descriptions degenerate over a few hundred steps",
         ge=0,
     )
     advantage_floor: float = option(
@@ -76,6 +96,13 @@ class MethodOptions:
     )
     format_weight: float = option(0.1, "weight of the format advantage", ge=0)
     diversity_weight: float = option(0.5, "weight of the diversity reward", ge=0)
+    scene_gradient: float | None = option(
+        None,
+        "largest norm of the gradient that the diversity reward has, as a share of the norm of the "
+        "gradient of the answers, such as 0.3; needs a second pass over the prompts of settled "
+        "descriptions and a second copy of the gradients; null: no bound",
+        gt=0,
+    )
     smoothing_decay: float = option(
         0.95,
         "decay, for each description, of the moving mean and deviation that D is compared with",
@@ -94,6 +121,35 @@ class MethodOptions:
     descriptions_per_group: int = option(
         2, "largest number of descriptions submitted for synthesis from each group", ge=1
     )
+    random_share: float = option(
+        0.0,
+        "share of the descriptions submitted from each group, on average, that are random ones of "
+        "synthesis.describer instead of the policy's; they get no reward, and keep covering what "
+        "the policy no longer describes",
+        ge=0,
+        le=1,
+    )
+    max_description_words: int | None = option(
+        60,
+        "words of a description; a longer one is not well formed: it is not painted, and its "
+        "response gets the format reward 0; null: no limit",
+        ge=1,
+    )
+    max_repetition: float | None = option(
+        0.3,
+        "largest share of a description's words that may repeat: that end three words in a row "
+        "which occurred earlier in it; beyond it is not well formed; null: no limit",
+        ge=0,
+        le=1,
+    )
+    max_garbled: float | None = option(
+        0.02,
+        "largest share of a description's characters that may be no letters, digits, punctuation "
+        "or spaces, such as stray bytes, control characters and emoji; beyond it is not well "
+        "formed; null: no limit",
+        ge=0,
+        le=1,
+    )
     noise: float = option(
         0.5,
         "noisy-rollout: strength of the noise at the start; it falls to almost 0 over the run",
@@ -105,8 +161,14 @@ class MethodOptions:
     )
 
     @property
+    def wording_limits(self) -> WordingLimits:
+        """The limits beyond which a description is no language."""
+        return WordingLimits(self.max_description_words, self.max_repetition, self.max_garbled)
+
+    @property
     def kl_on_scene(self) -> float:
-        """The weight of the KL for the tokens of the description."""
+        """The weight of the KL for the tokens of the description. A configuration has filled in
+        ``scene_beta``; without one it is the same as ``beta``."""
         return self.beta if self.scene_beta is None else self.scene_beta
 
     @property
@@ -162,6 +224,26 @@ class Method:
     def random_descriptions(self) -> int:
         """The number of random descriptions that the describer writes for each group."""
         return 0
+
+    def rewarded_diversity(self, accuracies: Sequence[float], hit: float, chance: float) -> float:
+        """Return D of a group as a description is rewarded with it, in [0, 1].
+
+        ``accuracies`` are those of the group; ``hit`` is the accuracy from which the task counts an
+        answer as a hit, ``chance`` the expected accuracy of a guess.
+        """
+        scale = Scale(hit, chance, self.options.advantage_floor)
+        return REWARDED[self.options.diversity_of](accuracies, scale)
+
+    def replaced_descriptions(self, rng: np.random.Generator) -> int:
+        """Return how many of a group's written descriptions are replaced by random ones, for
+        ``method.random_share``: each with this probability."""
+        return int(rng.binomial(self.written_descriptions, self.options.random_share))
+
+    @property
+    def needs_describer(self) -> bool:
+        """Whether random descriptions are written at all."""
+        replaces = self.written_descriptions > 0 and self.options.random_share > 0
+        return replaces or self.random_descriptions > 0
 
     def description_rewards(self, measured: Sequence[Measured]) -> list[float]:
         """Return ρ of the descriptions that this step settles, in the order of the global batch.

@@ -19,7 +19,9 @@ class Measured(NamedTuple):
     """The measurement of a description's image.
 
     ``diversity`` is D of the image's group, 0 for an image that the gate rejected;
-    ``parent_diversity`` is D of the group that wrote the description.
+    ``parent_diversity`` is D of the group that wrote the description. Both are
+    ``Method.rewarded_diversity``, which is D of the accuracies unless ``method.diversity_of`` says
+    otherwise.
     """
 
     task: str

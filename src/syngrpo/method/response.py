@@ -9,6 +9,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from syngrpo.method.language import NO_LIMITS, Fault, WordingLimits
+
 _WELL_FORMED = re.compile(
     r"\s*<think>.*?</think>\s*<answer>.*?</answer>\s*<scene>.*?</scene>\s*", re.DOTALL
 )
@@ -21,6 +23,8 @@ class ParsedResponse:
 
     ``scene_span`` is the half-open range of characters of the whole scene part, tags included. If
     the closing tag is missing, as in a response cut off at its length limit, it ends with the text.
+    ``fault`` says what is wrong with the wording of the description, where that alone makes the
+    response not well formed.
     """
 
     think: str | None
@@ -28,13 +32,16 @@ class ParsedResponse:
     scene: str | None
     well_formed: bool
     scene_span: tuple[int, int] | None
+    fault: Fault | None = None
 
 
-def parse_response(text: str) -> ParsedResponse:
+def parse_response(text: str, limits: WordingLimits = NO_LIMITS) -> ParsedResponse:
     """Return the parts of a response. A malformed response raises no error.
 
     A response is well formed if each tag occurs exactly once, in the order think, answer, scene,
-    with nothing but whitespace outside, and if neither the answer nor the scene is blank.
+    with nothing but whitespace outside, if neither the answer nor the scene is blank, and if the
+    wording of the scene keeps to the ``limits``. Training has limits (``method``), evaluation has
+    none.
     """
     answer, scene = _between(text, "answer"), _between(text, "scene")
     well_formed = (
@@ -43,7 +50,15 @@ def parse_response(text: str) -> ParsedResponse:
         and bool(answer and answer.strip())
         and bool(scene and scene.strip())
     )
-    return ParsedResponse(_between(text, "think"), answer, scene, well_formed, _scene_span(text))
+    fault = limits.fault(scene) if well_formed and scene else None
+    return ParsedResponse(
+        think=_between(text, "think"),
+        answer=answer,
+        scene=scene,
+        well_formed=well_formed and fault is None,
+        scene_span=_scene_span(text),
+        fault=fault,
+    )
 
 
 def format_reward(parsed: ParsedResponse) -> float:

@@ -7,7 +7,7 @@ Step by step, for each group of responses to one image:
 2. The data server paints them. A later step draws the new images and measures their diversity D.
 3. A description gets the reward ρ = clip((D − b) / (s + ε), −c, c), where b and s are the moving
    mean and deviation of recent descriptions (``baseline.DiversityBaseline``). An image that the
-   gate rejected counts as D = 0.
+   gate rejected counts as D = 0. ``method.diversity_of`` says what this D is computed from.
 4. The response that wrote the description takes part in the update of that step. Only its scene
    tokens have an advantage, which is ρ times ``diversity_weight``.
 """

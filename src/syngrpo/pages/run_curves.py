@@ -63,6 +63,27 @@ PANELS = (
         by_task="diversity/reward",
     ),
     Panel(
+        "Length of descriptions",
+        "Mean number of words.",
+        (("words", "description/words"),),
+    ),
+    Panel(
+        "Different words in descriptions",
+        "Share of different words among all words of the descriptions that a step submits.",
+        (("share", "description/distinct"),),
+    ),
+    Panel(
+        "Descriptions that are no language, counted over the run",
+        "Responses that are not well formed only because of the wording of their description.",
+        (
+            ("too long", "description/too_long"),
+            ("repetitive", "description/repetitive"),
+            ("garbled", "description/garbled"),
+        ),
+        exact=True,
+        running_total=True,
+    ),
+    Panel(
         "Images, counted over the run",
         "Descriptions that were submitted, and what happened to them.",
         (

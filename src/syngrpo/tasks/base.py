@@ -106,6 +106,7 @@ class Task(Protocol):
     ``needs_objects``: whether a sample without any labelled object is refused.
     ``thresholds``: evaluation also reports, as "acc@t", the share of answers with an accuracy of at
     least t.
+    ``hit``: an answer with at least this accuracy is a hit, for ``method.diversity_of: hits``.
     ``headlines``: name → title of the metrics that reports show first, the most important first.
     ``metrics_note``: what a reader must know about these metrics, written below them; "" for
     nothing.
@@ -115,6 +116,7 @@ class Task(Protocol):
     asks_for: AsksFor
     needs_objects: bool = True
     thresholds: tuple[float, ...] = ()
+    hit: float = 0.5
     headlines: Mapping[str, str] = ACCURACY
     metrics_note: str = ""
 
@@ -140,6 +142,14 @@ class Task(Protocol):
     @abstractmethod
     def score(self, prediction: Any | None, sample: Sample) -> float:
         """Return the accuracy reward in [0, 1] of a prediction in original pixels; 0 for None."""
+
+    def chance(self, sample: Sample) -> float:
+        """Return the expected accuracy of a guess by somebody who does not see the image, in
+        [0, 1), for ``method.diversity_of: above_chance``.
+
+        0 by default, which suits an answer that is hardly ever guessed, such as a box.
+        """
+        return 0.0
 
     def constraints(self, sample: Sample) -> Constraints:
         """Return the rules for an image that is painted from the sample.

@@ -21,6 +21,15 @@ KIND, ABOUT = "kind", "about"
 them or not."""
 ROOM_TYPE = "room_type"
 
+CHOICES = "choices"
+"""Column with the list of answers that a question can have. If there is one, ``chance`` uses it."""
+GUESSED_NUMBERS = tuple(range(10))
+"""The numbers among which somebody guesses who does not see the image."""
+EITHER_OR = 0.5
+"""Chance of a guess for a question that is answered by yes or no, or that names two answers."""
+UNKNOWN_CHOICES = 0.25
+"""Chance of a guess for any other label, as if one of four could be chosen."""
+
 LONGEST_ANSWER = 200
 """Largest number of characters of an answer; a longer one counts as unreadable."""
 
@@ -49,6 +58,7 @@ _ABOUT_VIEW = re.compile(
 _LEAD = re.compile(r"(?:the\s+)?(?:final\s+)?answer\s*+(?:is\b|:|=)\s*+", re.IGNORECASE)
 _WORD = re.compile(r"[^\W_]+")
 _ARTICLES = {"a", "an", "the"}
+_YES_OR_NO = {"yes", "no", "true", "false"}
 
 Answer = str | int | float
 
@@ -79,6 +89,7 @@ class IndoorSceneReasoning(Task):
 
     name = "isr"
     asks_for = "question"
+    hit = 1.0
 
     def prompt(self, sample: Sample, style: PromptStyle) -> str:
         """Return the text beside the image. It does not name the labelled objects, because they can
@@ -113,6 +124,27 @@ class IndoorSceneReasoning(Task):
         """Return the accuracy as the class describes. If the truth is a number and the prediction a
         text, the only number in the text is used; "three" is 3."""
         return 0.0 if prediction is None else _accuracy(prediction, sample.answer)
+
+    def chance(self, sample: Sample) -> float:
+        """Return the mean accuracy of a guess among the list ``columns.choices``; one of its
+        entries is right.
+
+        Without such a list, a number is guessed among ``GUESSED_NUMBERS``. A guess is right half of
+        the time if the answer is yes or no, or if the question names it as one of two ("left or
+        right of the sofa?"), and else ``UNKNOWN_CHOICES`` of the time.
+        """
+        choices = sample.columns.get(CHOICES)
+        if isinstance(choices, list | tuple) and len(choices) > 1:
+            return max(self._guessed(choices, sample), 1 / len(choices))
+        if not isinstance(sample.answer, str):
+            return self._guessed(GUESSED_NUMBERS, sample)
+        answer, question = normalised(str(sample.answer)), f" {normalised(sample.question)} "
+        named = " or " in question and f" {answer} " in question
+        return EITHER_OR if named or answer in _YES_OR_NO else UNKNOWN_CHOICES
+
+    def _guessed(self, choices: Sequence[Any], sample: Sample) -> float:
+        """Return the mean accuracy of these answers."""
+        return sum(self.score(self.read(str(one)), sample) for one in choices) / len(choices)
 
     def constraints(self, sample: Sample) -> Constraints:
         """Keep every labelled object, allow no new instance of a class that is labelled or that the

@@ -14,7 +14,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from syngrpo.method.base import Method
 from syngrpo.method.diversity import response_diversity
+from syngrpo.method.language import NO_LIMITS, WordingLimits
 from syngrpo.method.ledger import token_span
 from syngrpo.method.response import ParsedResponse, format_reward, parse_response
 from syngrpo.painting.prompt import clean_description
@@ -30,9 +32,9 @@ from syngrpo.tasks.rewards import Reward, score_rewards
 class Group:
     """A scored group.
 
-    ``index`` is the group's place in the global batch of the step; ``accuracy`` and ``format``
-    are float32 (G,), ``diversity`` is D(x) in [0, 1]; ``custom`` holds the values of the user's
-    rewards by name, None for a response to which a reward does not apply.
+    ``index`` is the group's place in the global batch of the step; ``accuracies`` are the G
+    accuracy rewards, ``format`` is float32 (G,), ``diversity`` is D(x) in [0, 1]; ``custom`` holds
+    the values of the user's rewards by name, None for a response to which a reward does not apply.
     """
 
     index: int
@@ -40,7 +42,7 @@ class Group:
     prompt: Prompt
     responses: list[Response]
     parsed: list[ParsedResponse]
-    accuracy: Tensor
+    accuracies: Sequence[float]
     format: Tensor
     diversity: float
     custom: Mapping[str, Sequence[float | None]] = field(default_factory=dict)
@@ -48,6 +50,11 @@ class Group:
     @property
     def task(self) -> str:
         return self.drawn.sample.task
+
+    @property
+    def accuracy(self) -> Tensor:
+        """float32 (G,): the accuracy rewards."""
+        return torch.tensor(self.accuracies, dtype=torch.float32)
 
     @property
     def synthetic(self) -> bool:
@@ -72,14 +79,16 @@ def score_group(
     responses: Sequence[Response],
     rewards: Sequence[Reward] = (),
     question: str = "",
+    limits: WordingLimits = NO_LIMITS,
 ) -> Group:
     """Compute accuracy, format and custom rewards of every response, and D of the group.
 
     ``question`` is the text beside the image, for the custom ``rewards``; one of them may replace
-    the task's accuracy. Raises InputError when a custom reward fails.
+    the task's accuracy. ``limits`` are those of the wording of descriptions. Raises InputError when
+    a custom reward fails.
     """
     task = get_task(drawn.sample.task)
-    parsed = [parse_response(response.text) for response in responses]
+    parsed = [parse_response(response.text, limits) for response in responses]
     accuracies = []
     for part in parsed:
         prediction = task.read(part.answer) if part.answer is not None else None
@@ -97,7 +106,7 @@ def score_group(
         prompt=prompt,
         responses=list(responses),
         parsed=parsed,
-        accuracy=torch.tensor(accuracies, dtype=torch.float32),
+        accuracies=accuracies,
         format=torch.tensor([format_reward(part) for part in parsed]),
         diversity=response_diversity(accuracies),
         custom=custom,
@@ -124,9 +133,10 @@ class Description:
 class GroupReport:
     """The part of a group that is sent to the main process.
 
-    ``index`` is the group's place in the global batch; ``accuracy`` is the mean of the
-    group; ``paintable`` says whether the sample has labelled objects around which new surroundings
-    can be painted.
+    ``index`` is the group's place in the global batch; ``diversity`` is D of the accuracies,
+    ``rewarded_diversity`` the one that the description of the sample is rewarded with;
+    ``accuracy`` is the mean of the group; ``paintable`` says whether the sample has labelled
+    objects around which new surroundings can be painted.
     """
 
     index: int
@@ -135,23 +145,28 @@ class GroupReport:
     depth: int
     job_id: str | None
     diversity: float
+    rewarded_diversity: float
     accuracy: float
     paintable: bool
     descriptions: list[Description]
 
 
-def report_group(group: Group, tokenizer: Any, wanted: int) -> GroupReport:
-    """Return the report of a group, with up to ``wanted`` of its descriptions."""
+def report_group(group: Group, tokenizer: Any, method: Method) -> GroupReport:
+    """Return the report of a group, with as many of its descriptions as the method submits."""
+    task, sample = get_task(group.task), group.drawn.sample
     return GroupReport(
         index=group.index,
-        sample_id=group.drawn.sample.id,
+        sample_id=sample.id,
         task=group.task,
-        depth=group.drawn.sample.depth,
+        depth=sample.depth,
         job_id=group.drawn.job_id,
         diversity=group.diversity,
+        rewarded_diversity=method.rewarded_diversity(
+            group.accuracies, task.hit, task.chance(sample)
+        ),
         accuracy=float(group.accuracy.mean()),
-        paintable=bool(get_task(group.task).constraints(group.drawn.sample).keep),
-        descriptions=_descriptions(group, tokenizer, wanted),
+        paintable=bool(task.constraints(sample).keep),
+        descriptions=_descriptions(group, tokenizer, method.written_descriptions),
     )
 
 

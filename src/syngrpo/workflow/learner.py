@@ -3,7 +3,9 @@
 The trainer calls ``Learner.update`` once a step, in every process. The learner packs the rows into
 micro-batches within the token budget (``micro_batches``), computes the loss and the gradients of
 each (``loss``), sums the gradients over all processes, and takes an optimizer step (``optimizer``).
-With ``trainer.updates_per_rollout`` above 1 it repeats this with the same rows.
+With ``method.scene_gradient`` it does this for the settled descriptions and the fresh responses one
+after the other, and bounds the part of the descriptions (``bounded_gradients``). With
+``trainer.updates_per_rollout`` above 1 it repeats this with the same rows.
 """
 
 from __future__ import annotations
@@ -25,6 +27,7 @@ from syngrpo.policy.model import Policy
 from syngrpo.policy.packed import PackedRow, Segment, segment_logprobs
 from syngrpo.sample import InputError
 from syngrpo.serving.atomic_files import atomic_directory
+from syngrpo.workflow.bounded_gradients import add_bounded, take_gradients
 from syngrpo.workflow.loss import LossOutput, Normaliser, policy_loss
 from syngrpo.workflow.micro_batches import Lockstep, count_tokens, micro_batches
 from syngrpo.workflow.optimizer import Optimizer, outline
@@ -77,7 +80,7 @@ class Learner:
         whole = Normaliser(rows=sum(r for r, _ in counts), tokens=sum(t for _, t in counts))
         trained: Trained = {}
         for round_ in range(self.options.trainer.updates_per_rollout):
-            outputs = self._backward_or_retry(rows, whole, trained, first=round_ == 0)
+            outputs = self._gradients(rows, whole, trained, round_ == 0, metrics)
             if round_ == 0:
                 _observe_gap(trained, metrics)
             for output in outputs:
@@ -85,11 +88,40 @@ class Learner:
             self._step(rows, [float(output.loss.detach()) for output in outputs], metrics)
         return self.options.trainer.updates_per_rollout
 
-    def _step(self, rows: Sequence[UpdateRow], losses: list[float], metrics: StepMetrics) -> None:
-        """Sum the gradients of all processes, clip them, and change the weights."""
+    def _gradients(
+        self,
+        rows: Sequence[UpdateRow],
+        whole: Normaliser,
+        trained: Trained,
+        first: bool,
+        metrics: StepMetrics,
+    ) -> list[LossOutput]:
+        """Compute the gradients of the whole loss over all processes. The part of the descriptions
+        is bounded if ``method.scene_gradient`` is set."""
+        share = self.options.method.scene_gradient
+        if share is None:
+            return self._summed(rows, whole, trained, first)
         parameters = self.policy.trainable_parameters()
+        settled = self._summed(_only(rows, settled=True), whole, trained, first)
+        descriptions = take_gradients(parameters)
+        fresh = self._summed(_only(rows, settled=False), whole, trained, first)
+        norms = add_bounded(parameters, descriptions, share)
+        metrics.observe("grad_norm/answers", norms[0])
+        metrics.observe("grad_norm/descriptions", norms[1])
+        return fresh + settled
+
+    def _summed(
+        self, rows: Sequence[UpdateRow], whole: Normaliser, trained: Trained, first: bool
+    ) -> list[LossOutput]:
+        """Compute the gradients of these rows, summed over all micro-batches and processes."""
+        outputs = self._backward_or_retry(rows, whole, trained, first)
         if self.policy.sharding is None:  # a sharded backward pass sums them itself
-            self.processes.sum_gradients(parameters)
+            self.processes.sum_gradients(self.policy.trainable_parameters())
+        return outputs
+
+    def _step(self, rows: Sequence[UpdateRow], losses: list[float], metrics: StepMetrics) -> None:
+        """Clip the gradients, and change the weights by them."""
+        parameters = self.policy.trainable_parameters()
         total = torch.nn.utils.clip_grad_norm_(parameters, self.options.trainer.max_grad_norm)
         norm = float(total.full_tensor() if isinstance(total, DTensor) else total)
         if not all(self.processes.gather([math.isfinite(sum(losses)) and math.isfinite(norm)])):
@@ -277,6 +309,14 @@ class Learner:
             return
         known = self.processes.share(outline(state) if state is not None else None)
         self.optimizer.spread_state_dict(state if self.processes.is_main else None, known)
+
+
+def _only(rows: Sequence[UpdateRow], settled: bool) -> list[UpdateRow]:
+    """Return the rows with their settled or with their fresh segments only; none without one."""
+    parts = [
+        replace(row, segments=[s for s in row.segments if s.settled == settled]) for row in rows
+    ]
+    return [row for row in parts if row.segments]
 
 
 def _unless_negligible(sampled: Tensor, trained: Tensor) -> Tensor:

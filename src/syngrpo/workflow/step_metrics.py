@@ -14,6 +14,8 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from syngrpo.method.diversity import has_zero_variance
+from syngrpo.method.language import FAULTS, distinct_words, words_of
+from syngrpo.method.response import ParsedResponse
 from syngrpo.pool.stored_samples import PoolStats
 from syngrpo.workflow.loss import LossOutput
 
@@ -37,6 +39,9 @@ METRICS: dict[str, Kind] = {
     "entropy/token": "mean",
     "entropy/token_seed": "mean",
     "entropy/token_synthetic": "mean",
+    "description/words": "mean",
+    "description/distinct": "same",
+    **{f"description/{fault}": "sum" for fault in FAULTS},
     "synthesis/submitted": "sum",
     "synthesis/dropped": "sum",
     "synthesis/skipped": "sum",
@@ -57,6 +62,8 @@ METRICS: dict[str, Kind] = {
     "clip_fraction": "mean",
     "truncated_fraction": "mean",
     "grad_norm": "same",
+    "grad_norm/answers": "same",
+    "grad_norm/descriptions": "same",
     "learning_rate": "same",
     "tokens": "sum",
 }
@@ -67,8 +74,16 @@ METRICS: dict[str, Kind] = {
 - ``max``: for durations; they are added up in each process, and the slowest process counts;
 - ``same``: for values that are equal in all processes; the last value counts.
 
+``grad_norm/answers`` and ``grad_norm/descriptions`` are null unless ``method.scene_gradient`` is
+set; the second is the norm before it is bounded.
+
 The record also has ``tokens_per_s``: ``tokens`` of all processes divided by ``time/step_s``.
 ``diversity/zero_variance_groups`` and its two parts are shares in [0, 1], ``entropy/*`` is in nats.
+
+``description/words`` is the mean number of words over all descriptions of the step's responses, and
+``description/distinct`` the share of different words among all words of those that the step
+submits. The other metrics of ``description/`` count responses that are not well formed only because
+of the wording of their description, by what is wrong with it.
 """
 
 PER_TASK = (
@@ -174,6 +189,20 @@ class StepMetrics:
         for reward in format_rewards:
             self.observe_task("reward/format", task, reward)
         self.observe("tokens", tokens)
+
+    def observe_wording(self, responses: Iterable[ParsedResponse]) -> None:
+        """Add the descriptions of one group of responses."""
+        for parsed in responses:
+            if parsed.scene is not None:
+                self.observe("description/words", len(words_of(parsed.scene)))
+            if parsed.fault is not None:
+                self.observe(f"description/{parsed.fault}", 1)
+
+    def observe_submitted(self, descriptions: Iterable[str]) -> None:
+        """Add the descriptions of the policy that this step submits. Call this once a step."""
+        share = distinct_words(descriptions)
+        if share is not None:
+            self.observe("description/distinct", share)
 
     def observe_custom(self, values: Mapping[str, Sequence[float | None]]) -> None:
         """Add the values of the custom rewards of one group, by name. None is left out."""

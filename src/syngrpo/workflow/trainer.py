@@ -141,7 +141,12 @@ class Trainer:
     ) -> tuple[list[Group], list[GroupReport]]:
         """3. Compute accuracy, format, custom rewards and D, and report D to the pool."""
         groups = [
-            score_group(*parts, rewards=self.rewards, question=self.prompts.text(parts[1].sample))
+            score_group(
+                *parts,
+                rewards=self.rewards,
+                question=self.prompts.text(parts[1].sample),
+                limits=self.options.method.wording_limits,
+            )
             for parts in rolled_out
         ]
         for group in groups:
@@ -156,10 +161,10 @@ class Trainer:
                 synthetic=group.synthetic,
             )
             self.metrics.observe("reward/unreadable", group.unreadable)
+            self.metrics.observe_wording(group.parsed)
             self.metrics.observe_custom(group.custom)
-        wanted = self.method.written_descriptions
         reports = self.processes.gather(
-            [report_group(group, self.policy.tokenizer, wanted) for group in groups]
+            [report_group(group, self.policy.tokenizer, self.method) for group in groups]
         )
         if self.client is not None:
             self.client.observe(
@@ -201,19 +206,22 @@ class Trainer:
             if report.depth >= self.options.pool.max_depth:
                 continue
             rng = self._random("job", report.index)
-            drawn = self.method.random_descriptions
+            replaced = self.method.replaced_descriptions(self._random("describer", report.index))
+            drawn = self.method.random_descriptions + replaced
+            written = report.descriptions[: self.method.written_descriptions - replaced]
             if not report.paintable:
-                self.metrics.observe("synthesis/skipped", drawn + len(report.descriptions))
+                self.metrics.observe("synthesis/skipped", drawn + len(written))
                 continue
             texts = self._random_descriptions(report, drawn, rng) if drawn else []
             requests += [self._request(report, text, rng) for text in texts]
-            for description in report.descriptions:
+            for description in written:
                 request = self._request(report, description.text, rng, description.response)
                 requests.append(request)
                 self.ledger.add(self._pending(request, report, description))
         counts = self.client.submit(requests)
         for job_id in counts.dropped_ids:
             self.ledger.lose(job_id)
+        self.metrics.observe_submitted(r.description for r in requests if r.response is not None)
         self.metrics.observe("synthesis/submitted", counts.submitted)
         self.metrics.observe("synthesis/dropped", counts.dropped)
 
@@ -227,7 +235,7 @@ class Trainer:
             for report in reports:
                 pending = self.ledger.settle(report.job_id) if report.job_id else None
                 if pending is not None:
-                    measured.append((pending, report.diversity))
+                    measured.append((pending, report.rewarded_diversity))
             for outcome in self.client.outcomes():
                 if outcome.state == "admitted":
                     self.metrics.observe("synthesis/admitted", 1)
@@ -331,12 +339,12 @@ class Trainer:
             logprobs=description.logprobs.numpy(),
             scene_token_span=description.scene_tokens,
             policy_version=self.version,
-            parent_diversity=report.diversity,
+            parent_diversity=report.rewarded_diversity,
         )
 
     def _rewarded(self, measured: Sequence[tuple[PendingDescription, float]]) -> list[Settled]:
         """Return the descriptions with their rewards and their parents. ``measured`` holds each
-        description and the D of its image's group, 0 for a rejected image."""
+        description and the rewarded D of its image's group, 0 for a rejected image."""
         assert self.client is not None
         rewards = self.method.description_rewards(
             [Measured(one.task, diversity, one.parent_diversity) for one, diversity in measured]
