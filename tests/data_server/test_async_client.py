@@ -104,7 +104,7 @@ def test_nothing_waits_while_the_database_is_locked(
 ) -> None:
     synthesis = client(folder, prefetch=2)
     first = synthesis.draw(4)
-    until(lambda: len(synthesis._stock) == 8, "the stock")
+    until(lambda: len(synthesis._stock) == 2, "the stock")
     locked.execute("BEGIN IMMEDIATE")
     # Nothing but this thread can end the lock: a call that waited for it would never return.
     synthesis.observe([Observation(item.sample.id, 0, 0, 1.0, 0.5) for item in first])
@@ -160,7 +160,7 @@ def test_a_batch_knows_what_the_one_before_measured(folder: Path) -> None:
     first = [item.sample.id for item in synthesis.draw(12)]
     synthesis.observe([Observation(name, 0, 0, 1.0, 0.5) for name in first])
     until(lambda: len(Pool.open(folder).observations(first[0])) == 1, "the observations")
-    until(lambda: not synthesis._stock_is_old and len(synthesis._stock) == 12, "a new stock")
+    until(lambda: not synthesis._stock_is_old and len(synthesis._stock) == 1, "a new stock")
     second = synthesis.draw(12)
     assert any(item.visits == 1 for item in second)  # half of a batch is drawn by diversity
     synthesis.close()
