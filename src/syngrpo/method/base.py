@@ -7,7 +7,8 @@ method's name. It asks the method object:
 1. draw:     nothing; the section ``pool`` says which samples are drawn;
 2. roll out: ``distortion``     whether a part of each group answers a distorted image;
 3. score:    nothing; accuracy and D are the same for all methods;
-4. submit:   ``paints``, ``written_descriptions``, ``random_descriptions``   what is painted;
+4. submit:   ``paints``, ``written_descriptions``, ``random_descriptions``   what is painted,
+             ``parents``, ``bundle_size``            for which groups, and what is drawn together;
 5. settle:   ``description_rewards``                                         ρ of each description;
 6. update:   ``answer_advantages``, ``description_weight``, ``loss`` and the clipping options.
 
@@ -23,12 +24,16 @@ from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any, ClassVar, Literal, TypeVar
 
+import numpy as np
+
 from syngrpo.method.advantages import ADVANTAGES, Floats
 from syngrpo.method.baseline import Measured
+from syngrpo.method.siblings import choose_parents
 from syngrpo.options import option
 
 Sampling = TypeVar("Sampling", bound=Any)
 """The sampling policy of the pool, which stands above this folder."""
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -52,10 +57,12 @@ class MethodOptions:
         "max(std, advantage_floor); centred: without the division; null: centred if loss is "
         "dr_grpo, else group",
     )
-    credit: Literal["baseline", "parent"] = option(
+    credit: Literal["baseline", "parent", "siblings"] = option(
         "baseline",
-        "what is compared with the moving baseline to reward a description; baseline: D of its "
-        "image; parent: D of its image minus D of the parent image",
+        "what D of a description's image is compared with to reward the description; baseline: the "
+        "moving mean of D; parent: D of the parent image, then the moving mean of these "
+        "differences; siblings: the mean over the descriptions of the same group, whose images "
+        "are drawn together (random-scene then draws its images in the same way)",
     )
     clip_low: float = option(0.2, "the importance ratio is clipped below 1 - clip_low", gt=0, lt=1)
     clip_high: float = option(
@@ -92,7 +99,10 @@ class MethodOptions:
         2.0, "the importance ratio of settled descriptions is limited to this", ge=1
     )
     descriptions_per_group: int = option(
-        2, "largest number of descriptions submitted for synthesis from each group", ge=1
+        2,
+        "largest number of descriptions submitted for synthesis from each group; with credit "
+        "siblings (at least 2) only from as many groups as can be drawn again",
+        ge=1,
     )
     noise: float = option(
         0.5,
@@ -162,6 +172,25 @@ class Method:
     def random_descriptions(self) -> int:
         """The number of random descriptions that the describer writes for each group."""
         return 0
+
+    @property
+    def bundle_size(self) -> int | None:
+        """The number of descriptions of a group whose images are drawn together, as siblings. None:
+        each image is drawn for itself."""
+        if self.options.credit != "siblings":
+            return None
+        return self.written_descriptions + self.random_descriptions
+
+    def parents(self, groups: Sequence[T], places: float, rng: np.random.Generator) -> Sequence[T]:
+        """Return the groups of a step of which descriptions are submitted, in their order.
+
+        ``groups`` are those around whose objects something can be painted; ``places`` is the
+        average number of synthetic samples in a batch. Without bundles these are all groups: the
+        queue drops what cannot be drawn. With bundles they are as many as can be drawn.
+        """
+        if self.bundle_size is None:
+            return groups
+        return choose_parents(groups, places / self.bundle_size, rng)
 
     def description_rewards(self, measured: Sequence[Measured]) -> list[float]:
         """Return ρ of the descriptions that this step settles, in the order of the global batch.

@@ -10,7 +10,7 @@ less likely.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -19,12 +19,14 @@ class Measured(NamedTuple):
     """The measurement of a description's image.
 
     ``diversity`` is D of the image's group, 0 for an image that the gate rejected;
-    ``parent_diversity`` is D of the group that wrote the description.
+    ``parent_diversity`` is D of the group that wrote the description; ``bundle`` is the name of the
+    description's bundle, None if it has no siblings.
     """
 
     task: str
     diversity: float
     parent_diversity: float
+    bundle: str | None = None
 
 
 @dataclass
@@ -127,6 +129,10 @@ class DiversityBaseline:
             value = (value - self.baseline(task)) / (self.spread(task) + self.epsilon)
         return min(max(value, -self.clip), self.clip)
 
+    def baselines(self) -> dict[str, float]:
+        """Return b_t of every task that has values."""
+        return {task: self.baseline(task) for task in self.tasks}
+
     def state_dict(self) -> dict[str, Any]:
         """Return the moments by task, as plain numbers. The options are not included."""
         return {
@@ -134,7 +140,7 @@ class DiversityBaseline:
             for task, m in self._moments.items()
         }
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Replace the moments by those of ``state``."""
         self._moments = {task: _Moments(**moments) for task, moments in state.items()}
 
