@@ -231,11 +231,14 @@ class AsyncClient:
             self._answers.append(self._drawn(count, list(self._stock)))
         if not self._stock_is_old:
             for _ in range(self._prefetch - len(self._stock)):
-                self._stock.append(self._drawn(self._batch, list(self._stock), prepare=True))
+                batch = self._drawn(self._batch, list(self._stock))
+                self._tell([batch])
+                self._stock.append(batch)
             return
-        renewed: deque[list[PoolSample]] = deque()
+        renewed: list[list[PoolSample]] = []
         for _ in range(self._prefetch):
-            renewed.append(self._drawn(self._batch, list(renewed), prepare=True))
+            renewed.append(self._drawn(self._batch, renewed))
+        self._tell(renewed)
         # The step may have taken a batch of the old stock meanwhile. It must not get its samples
         # again.
         taken = self._taken()
@@ -244,9 +247,13 @@ class AsyncClient:
         )
         self._stock_is_old = False
 
-    def _drawn(
-        self, count: int, before: Sequence[Sequence[PoolSample]], prepare: bool = False
-    ) -> list[PoolSample]:
+    def _tell(self, batches: Sequence[Sequence[PoolSample]]) -> None:
+        """Let the samples of new batches be prepared, unless the stock will be drawn anew with the
+        measurements of samples in use."""
+        if not self._unobserved:
+            self._prepare([item.sample for batch in batches for item in batch])
+
+    def _drawn(self, count: int, before: Sequence[Sequence[PoolSample]]) -> list[PoolSample]:
         """Draw one batch, without samples that are in use or in the batches ``before``.
 
         The outcomes of all jobs that the batch depends on are collected with it.
@@ -259,8 +266,6 @@ class AsyncClient:
         rng = np.random.default_rng([self._seed, self._fills])
         self._fills += 1
         drawn = draw_decoded(self._pool, count, self._sampling, rng, avoid, self._weights)
-        if prepare and not self._unobserved:  # else the stock will be drawn anew
-            self._prepare([item.sample for item in drawn])
         self._collect()
         return drawn
 
