@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from syngrpo.method.baseline import Measured
+from syngrpo.method.baseline import DiversityBaseline, Measured
 from syngrpo.method.siblings import SiblingComparison
 
 RNG = np.random.default_rng(5)
@@ -71,3 +71,13 @@ def test_state_survives_json_exactly() -> None:
     restored.load_state_dict(json.loads(json.dumps(siblings.state_dict())))
     further = bundle("b", RNG.random(4).tolist())
     assert restored.rewards(further) == siblings.rewards(further)
+
+
+def test_a_resumed_run_with_another_credit_begins_its_moments_anew() -> None:
+    siblings, baseline = comparison(), DiversityBaseline()
+    first = bundle("a", [0.2, 0.6])
+    siblings.rewards(first)
+    baseline.rewards(first)
+    for one, other in ((comparison(), baseline), (DiversityBaseline(), siblings)):
+        one.load_state_dict(other.state_dict())
+        assert one.state_dict() == {}

@@ -141,8 +141,11 @@ class DiversityBaseline:
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Replace the moments by those of ``state``."""
-        self._moments = {task: _Moments(**moments) for task, moments in state.items()}
+        """Replace the moments by those of ``state``. Those without a mean, which credit between
+        siblings wrote before ``method.credit`` was changed, are left out."""
+        self._moments = {
+            task: _Moments(**moments) for task, moments in state.items() if "mean" in moments
+        }
 
     def _seen(self, task: str) -> _Moments:
         if task not in self._moments:

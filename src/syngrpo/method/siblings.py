@@ -87,8 +87,11 @@ class SiblingComparison:
         return {task: asdict(spread) for task, spread in self._spreads.items()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Replace the moving sums by those of ``state``."""
-        self._spreads = {task: _Spread(**spread) for task, spread in state.items()}
+        """Replace the moving sums by those of ``state``. Those that a ``DiversityBaseline`` wrote,
+        before ``method.credit`` was changed, are left out."""
+        self._spreads = {
+            task: _Spread(**spread) for task, spread in state.items() if "mean" not in spread
+        }
 
     def _reward(self, difference: float, task: str) -> float:
         if self.smoothing:
