@@ -20,7 +20,7 @@ import numpy as np
 
 from benchmarks.results import write_section
 from syngrpo.pool.job_queue import JobQueue
-from syngrpo.pool.jobs import Admitted, Job, JobRequest
+from syngrpo.pool.jobs import Admitted, Job, JobRequest, bundled
 from syngrpo.pool.sampling import SamplingPolicy
 from syngrpo.pool.store import Pool
 from syngrpo.pool.stored_samples import Observation, pack
@@ -41,8 +41,8 @@ TEMPLATE = Sample(
 
 
 def build(directory: Path, samples: int) -> None:
-    """Build a pool: one half seeds, the other half their children. All samples are measured but for
-    some 300 children."""
+    """Build a pool: one half seeds, the other half their children in bundles of four. All samples
+    are measured but for some 300 children."""
     pool = Pool.open(directory)
     with pool.adding([TEMPLATE]) as (image,):
         pass  # the rows come below
@@ -57,7 +57,7 @@ def build(directory: Path, samples: int) -> None:
             )
             connection.executemany(
                 "INSERT INTO standing (number, root, depth, state, visits, diversity_mean, "
-                "diversity_last, changed) VALUES (?, ?, ?, 'active', ?, ?, ?, 1)",
+                "diversity_last, bundle, changed) VALUES (?, ?, ?, 'active', ?, ?, ?, ?, 1)",
                 [standing for _, standing in batch],
             )
     pool.close()
@@ -72,13 +72,17 @@ def _population(image: str, seeds: int, samples: int) -> tuple[Iterator, Iterato
 
     def sample_rows() -> Iterator[tuple]:
         for n in range(1, samples + 1):
-            parent = None if n <= seeds else n - seeds
+            parent = None if n <= seeds else (n - seeds - 1) // 4 * 4 + 1
             yield n, f"{'seed' if parent is None else 'child'}-{n}", parent, image, body
 
     def standing_rows() -> Iterator[tuple]:
         for n in range(1, samples + 1):
             d = float(diversity[n]) if visits[n] else None
-            yield n, n if n <= seeds else n - seeds, int(n > seeds), int(visits[n]), d, d
+            if n <= seeds:
+                yield n, n, 0, int(visits[n]), d, d, None
+            else:
+                family = (n - seeds - 1) // 4 * 4 + 1  # its first sample is number seeds + family
+                yield n, family, 1, int(visits[n]), d, d, seeds + family
 
     return sample_rows(), standing_rows()
 
@@ -86,7 +90,7 @@ def _population(image: str, seeds: int, samples: int) -> tuple[Iterator, Iterato
 def measure_draws(pool: Pool, count: int, draws: int, rng: np.random.Generator) -> np.ndarray:
     """Return seconds (draws, 2): wall clock, and processor time. Between draws visits are recorded
     and samples admitted, as in training."""
-    queue = JobQueue(pool, limit=100_000, lease_s=60, max_attempts=1, policy=POLICY)
+    queue = JobQueue(pool, limit=100_000, lease_s=60, max_attempts=1, sampling=POLICY)
     seconds = np.zeros((draws, 2))
     for step in range(draws):
         start = np.array([time.perf_counter(), time.thread_time()])
@@ -96,7 +100,9 @@ def measure_draws(pool: Pool, count: int, draws: int, rng: np.random.Generator) 
             [Observation(d.sample.id, step, count, float(rng.random()), 0.5) for d in drawn],
             POLICY,
         )
-        queue.submit([JobRequest(drawn[0].sample.id, f"wall {count}", step, "noop")])
+        parent = next(d.sample.id for d in drawn if d.sample.parent is None)
+        asked = [JobRequest(parent, f"wall {count} {n}", step, "noop") for n in range(4)]
+        queue.submit(bundled(asked))
         for job in queue.lease("worker", 4):
             queue.complete(job.id, "worker", paint_nothing(job, IMAGE))
     return seconds
@@ -118,7 +124,7 @@ def paint_nothing(job: Job, image: EncodedImage) -> Admitted:
 def measure_jobs(pool: Pool, jobs: int, distinct_images: bool) -> tuple[float, np.ndarray]:
     """Return the number of jobs a second through their whole life in one process, and seconds
     (submits, 2)."""
-    queue = JobQueue(pool, limit=100_000, lease_s=60, max_attempts=1, policy=POLICY)
+    queue = JobQueue(pool, limit=100_000, lease_s=60, max_attempts=1, sampling=POLICY)
     kind = "distinct" if distinct_images else "same"
     submits: list[tuple[float, float]] = []
     cursor, ended = 0, 0

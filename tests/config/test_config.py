@@ -160,6 +160,9 @@ ERRORS = {
     "synthesis={generator: diffusers, options: {stepz: 0}}": "synthesis.options: generator 'diff",
     "synthesis.judges.more=[{use: who}]": "synthesis.judges.more.0: judge 'who' is unknown",
     "method.relative_to_parent=true": "has another name now: method.credit: parent",
+    "method={credit: siblings, descriptions_per_group: 1}": "set method.descriptions_per_group to",
+    "method={credit: siblings, descriptions_per_group: 5}": "4 places for synthetic samples "
+    "(trainer.groups_per_step 8 x pool.synthetic_ratio 0.5); make method.descriptions_per_group",
 }
 
 
@@ -423,3 +426,13 @@ def test_a_share_of_random_descriptions_needs_a_describer() -> None:
     assert options_from(values).method.random_share == 0.25
     plain = values | {"method": {"name": "grpo", "random_share": 0.25}, "synthesis": {}}
     assert options_from(plain).synthesis.mode == "off"
+
+
+def test_a_bundle_of_siblings_must_fit_into_every_limit(tmp_path: Path) -> None:
+    bundles = ["method.credit=siblings", "method.descriptions_per_group=4"]
+    path = write(tmp_path, LEAST)
+    assert load_config(path, bundles).method.credit == "siblings"
+    assert load_config(path, [*bundles, "method.name=grpo", "trainer.groups_per_step=1"])
+    for key in ("pool.max_children", "synthesis.queue_limit"):
+        with pytest.raises(InputError, match=f"{key} is 3, and method.credit siblings"):
+            load_config(path, [*bundles, f"{key}=3"])

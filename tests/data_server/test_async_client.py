@@ -22,7 +22,7 @@ from syngrpo.data_server.workers import LocalWorkers
 from syngrpo.painting.generators import make_generator
 from syngrpo.painting.painter import Painter
 from syngrpo.pool.job_queue import JobQueue
-from syngrpo.pool.jobs import JobRequest, Rejected
+from syngrpo.pool.jobs import JobRequest, Rejected, bundled
 from syngrpo.pool.sampling import SamplingPolicy
 from syngrpo.pool.store import Pool
 from syngrpo.pool.stored_samples import Observation
@@ -104,7 +104,7 @@ def test_nothing_waits_while_the_database_is_locked(
 ) -> None:
     synthesis = client(folder, prefetch=2)
     first = synthesis.draw(4)
-    until(lambda: len(synthesis._stock) == 8, "the stock")
+    until(lambda: len(synthesis._stock) == 2, "the stock")
     locked.execute("BEGIN IMMEDIATE")
     # Nothing but this thread can end the lock: a call that waited for it would never return.
     synthesis.observe([Observation(item.sample.id, 0, 0, 1.0, 0.5) for item in first])
@@ -160,7 +160,7 @@ def test_a_batch_knows_what_the_one_before_measured(folder: Path) -> None:
     first = [item.sample.id for item in synthesis.draw(12)]
     synthesis.observe([Observation(name, 0, 0, 1.0, 0.5) for name in first])
     until(lambda: len(Pool.open(folder).observations(first[0])) == 1, "the observations")
-    until(lambda: not synthesis._stock_is_old and len(synthesis._stock) == 12, "a new stock")
+    until(lambda: not synthesis._stock_is_old and len(synthesis._stock) == 1, "a new stock")
     second = synthesis.draw(12)
     assert any(item.visits == 1 for item in second)  # half of a batch is drawn by diversity
     synthesis.close()
@@ -168,6 +168,42 @@ def test_a_batch_knows_what_the_one_before_measured(folder: Path) -> None:
     first, second = ([item.sample.id for item in quiet.draw(12)] for _ in range(2))
     assert not set(first) & set(second)  # handed out and not yet measured: not again
     quiet.close()
+
+
+@pytest.mark.parametrize("prefetch", [1, 2])
+def test_siblings_are_handed_out_in_one_batch_after_their_outcomes(
+    folder: Path, prefetch: int
+) -> None:
+    """Also beside batches of other sizes, and while measurements let the stock be drawn anew."""
+    fingerprint = make_generator("rooms").fingerprint
+    rng = np.random.default_rng(1)
+    bundles = [
+        bundled([JobRequest(one.id, random_description(rng), n, fingerprint) for n in range(3)])
+        for one in SEEDS[:8]
+    ]
+    name_of = {request.id: str(request.bundle) for jobs in bundles for request in jobs}
+    seen: dict[str, list[int]] = {}
+    told: set[str] = set()
+    quiet = step = 0
+    with (
+        LocalWorkers(SynthesisSettings(folder, generator="rooms")),
+        closing(client(folder, batch=6, prefetch=prefetch)) as synthesis,
+    ):
+        while quiet < 20:  # steps after the last outcome
+            if step % 3 == 0 and step // 3 < len(bundles):
+                synthesis.submit(bundles[step // 3])
+            batch = synthesis.draw(6) + (synthesis.draw(2) if step % 2 else [])
+            told |= {outcome.job_id for outcome in synthesis.outcomes()}
+            for item in batch:
+                if item.job_id is not None and item.visits == 0:
+                    name = name_of[item.job_id]
+                    seen.setdefault(name, []).append(step)
+                    assert {job for job, bundle in name_of.items() if bundle == name} <= told
+            synthesis.observe([Observation(d.sample.id, step, step, 0.5, 0.5) for d in batch])
+            step += 1
+            quiet += len(told) == len(name_of)
+    assert len(seen) >= 6 and step < 5000
+    assert all(len(set(steps)) == 1 for steps in seen.values()), seen
 
 
 def test_outcomes_come_again_after_a_resume(folder: Path) -> None:

@@ -28,7 +28,7 @@ from syngrpo.data_server.pool_jobs import PoolJobs, open_queue
 from syngrpo.data_server.synthesis_options import SynthesisSettings
 from syngrpo.painting.generators.base import GenerationRequest, NoopGenerator
 from syngrpo.painting.painter import Painter
-from syngrpo.pool.jobs import JobRequest, Outcome
+from syngrpo.pool.jobs import JobRequest, Outcome, bundled
 from syngrpo.pool.mirror import mirror, mirrored_up_to
 from syngrpo.pool.sampling import SamplingPolicy
 from syngrpo.pool.store import Pool
@@ -71,6 +71,8 @@ def train(folder: Path, run: Path, number: int) -> None:
             asked = [
                 JobRequest(f"seed-{n % 12}", "wall", n, "noop-1") for n in range(first, first + 3)
             ]
+            if step == 1:
+                asked = bundled([replace(one, parent_id=asked[0].parent_id) for one in asked])
             client.submit(asked)
             os.write(note, "".join(f"{one.id}\n" for one in asked).encode())
             drawn = client.draw(2)
@@ -149,4 +151,8 @@ def test_random_kills_in_a_row_lose_nothing_and_do_nothing_twice(
         with closing(Pool.open(folder)) as pool:
             assert _left(pool) == 0
             assert sum(pool.stats().jobs.values()) == len(outcomes)
+            with pool.database.read() as connection:
+                query = "SELECT COUNT(*), COUNT(waiting) FROM standing WHERE bundle IS NOT NULL"
+                in_bundles, waiting = connection.execute(query).fetchone()
+            assert in_bundles > 0 and waiting == 0, "each bundle has ended, here and there"
     assert image_rows(server) == image_rows(run)

@@ -57,6 +57,8 @@ NOT_ALLOWED: dict[str, tuple[int, str, str, dict[str, Any]]] = {
     "whole body": (413, "POST", f"{RUN}/jobs", jobs(1, description="x" * 100_000)),
     "too many": (422, "POST", f"{RUN}/jobs", jobs(300, description="")),
     "unknown key": (422, "POST", f"{RUN}/jobs", jobs(1, colour="red")),
+    "bundle without its size": (422, "POST", f"{RUN}/jobs", jobs(1, bundle="b")),
+    "huge bundle": (422, "POST", f"{RUN}/jobs", jobs(1, bundle="b", bundle_size=257)),
     "huge number": (422, "POST", f"{RUN}/jobs", jobs(1, seed=2**63)),
     "half a surrogate": (422, "POST", f"{RUN}/jobs", jobs(1, description="\ud800")),
     "name of a run": (422, "PUT", "/v1/runs/One%20run", {}),

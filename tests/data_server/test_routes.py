@@ -67,6 +67,22 @@ def test_the_life_of_a_job(tmp_path: Path) -> None:
         assert known.response == "<scene>a green wall</scene>"
 
 
+def test_jobs_carry_their_bundle_there_and_back_whatever_it_says(tmp_path: Path) -> None:
+    """Also a bundle of two parents, of one job too few, and with a job twice."""
+    with service(tmp_path / "server") as client:
+        open_run(client)
+        asked = jobs(2, bundle="b", bundle_size=3)
+        asked["jobs"].append(asked["jobs"][0])
+        answer = client.post(f"{RUN}/jobs", json=asked).json()
+        assert (len(answer["accepted"]), len(answer["duplicates"])) == (2, 1)
+        for number, leased in enumerate(lease(client, 2)):
+            result = painted(leased, seed_of(leased).image.read(), 40 * number)
+            client.post("/v1/complete", json={"worker": "w", "results": [result]})
+        ended = client.get(f"{RUN}/outcomes").json()["jobs"]
+    found = [(job["request"]["bundle"], job["request"]["bundle_size"]) for job in ended]
+    assert found == [("b", 3)] * 2
+
+
 def test_a_lease_carries_all_that_a_worker_needs(tmp_path: Path) -> None:
     with service(tmp_path) as client:
         open_run(client, thresholds={"min_change": 9.0}, painting={"max_side": 64}, lease_s=5)

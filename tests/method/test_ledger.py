@@ -7,7 +7,9 @@ import torch
 from syngrpo.method.ledger import Ledger, LedgerCounts, PendingDescription, token_span
 
 
-def _pending(job_id: str, version: int = 0, length: int = 6) -> PendingDescription:
+def _pending(
+    job_id: str, version: int = 0, length: int = 6, bundle: str | None = None
+) -> PendingDescription:
     generator = np.random.default_rng([version, length])
     return PendingDescription(
         job_id=job_id,
@@ -18,6 +20,7 @@ def _pending(job_id: str, version: int = 0, length: int = 6) -> PendingDescripti
         scene_token_span=(2, length - 1),
         policy_version=version,
         parent_diversity=0.2 + version / 1000,
+        bundle=bundle,
     )
 
 
@@ -26,18 +29,97 @@ def _plain(pending: PendingDescription) -> dict:
     return {name: getattr(value, "tolist", lambda v=value: v)() for name, value in values.items()}
 
 
+def _taken(ledger: Ledger) -> list[str]:
+    """The jobs whose descriptions are rewarded now."""
+    return [one.job_id for one in ledger.take_measured()[0]]
+
+
 def test_every_description_leaves_exactly_once():
     ledger = Ledger()
     for name in ("a", "b", "c"):
         ledger.add(_pending(name))
-    settled = ledger.settle("b")
-    assert settled is not None and settled.parent_id == "parent-of-b"
-    assert ledger.settle("b") is None and ledger.reject("b") is None
-    rejected = ledger.reject("a")
-    assert rejected is not None and rejected.job_id == "a"
-    assert ledger.lose("c") and not ledger.lose("c")
-    assert len(ledger) == 0
+    ledger.settle("b", 0.7)
+    ledger.reject("a")
+    ledger.lose("c")
+    measured, unpaired = ledger.take_measured()
+    assert [(one.job_id, one.diversity) for one in measured] == [("b", 0.7), ("a", 0.0)]
+    assert unpaired == 0
+    for leave in (ledger.reject, ledger.lose, lambda name: ledger.settle(name, 0.9)):
+        leave("a")
+    assert len(ledger) == 0 and _taken(ledger) == []
     assert ledger.counts == LedgerCounts(added=3, settled=1, rejected=1, lost=1)
+
+
+def _bundle(ledger: Ledger, *names: str) -> None:
+    for name in names:
+        ledger.add(_pending(name, bundle=names[0]))
+
+
+def test_siblings_are_rewarded_together_when_their_images_are_rolled_out():
+    ledger = Ledger()
+    _bundle(ledger, "a", "b", "c", "d")
+    _bundle(ledger, "e", "f")
+    ledger.reject("b")
+    ledger.lose("d")
+    assert ledger.take_measured() == ([], 0) and len(ledger) == 5
+    ledger.settle("c", 0.5)
+    ledger.settle("a", 0.25)
+    measured, unpaired = ledger.take_measured()
+    assert [(one.job_id, one.diversity) for one in measured] == [("a", 0.25), ("b", 0), ("c", 0.5)]
+    assert unpaired == 0 and len(ledger) == 2
+
+
+def test_siblings_of_which_no_image_can_come_any_more_are_rewarded_at_once():
+    ledger = Ledger()
+    _bundle(ledger, "a", "b", "c")
+    ledger.reject("a")
+    ledger.reject("c")
+    assert _taken(ledger) == []
+    ledger.lose("b")
+    assert _taken(ledger) == ["a", "c"]
+
+
+def test_who_has_no_sibling_left_or_comes_late_gets_no_reward_and_is_counted():
+    ledger = Ledger()
+    _bundle(ledger, "a", "b")
+    _bundle(ledger, "c", "d", "e")
+    ledger.lose("b")
+    assert ledger.take_measured() == ([], 0)
+    ledger.settle("a", 0.5)
+    assert ledger.take_measured() == ([], 1)
+    ledger.settle("c", 0.5)
+    ledger.settle("d", 0.25)
+    measured, unpaired = ledger.take_measured()
+    assert [one.job_id for one in measured] == ["c", "d"] and unpaired == 1
+    ledger.settle("e", 0.5)
+    assert ledger.take_measured() == ([], 0) and len(ledger) == 0
+    assert ledger.counts.unpaired == 2
+
+
+def test_a_bundle_survives_in_the_middle(tmp_path):
+    ledger, restored = Ledger(), Ledger()
+    _bundle(ledger, "a", "b", "c")
+    ledger.reject("c")
+    ledger.take_measured()
+    restored.load_state_dict(ledger.state_dict())
+    for one in (ledger, restored):
+        one.settle("b", 0.5)
+        one.settle("a", 0.5)
+    before, after = ledger.take_measured()[0], restored.take_measured()[0]
+    assert [_plain(one) for one in before] == [_plain(one) for one in after]
+    assert [one.diversity for one in after] == [0.5, 0.5, 0.0]
+
+
+def test_a_state_of_before_bundles_is_read():
+    ledger, restored = Ledger(), Ledger()
+    ledger.add(_pending("a"))
+    state = ledger.state_dict()
+    for row in state["rows"]:
+        del row["bundle"], row["diversity"]
+    del state["counts"]["unpaired"]
+    restored.load_state_dict(state)
+    restored.settle("a", 0.5)
+    assert _taken(restored) == ["a"]
 
 
 def test_stale_means_more_than_the_allowed_versions():
@@ -55,15 +137,16 @@ def test_a_newer_response_with_the_same_job_replaces_the_older():
     ledger.add(_pending("a", version=1))
     ledger.add(_pending("a", version=5))
     assert len(ledger) == 1 and ledger.counts.replaced == 1
-    settled = ledger.settle("a")
-    assert settled is not None and settled.policy_version == 5
+    ledger.settle("a", 0.5)
+    assert [one.policy_version for one in ledger.take_measured()[0]] == [5]
 
 
 def test_state_is_restored_exactly_by_torch_without_pickled_code(tmp_path):
     ledger = Ledger()
     for version in range(20):
         ledger.add(_pending(f"job-{version}", version, length=4 + version))
-    ledger.settle("job-3")
+    ledger.settle("job-3", 0.5)
+    ledger.take_measured()
     state = {
         name: torch.from_numpy(value) if isinstance(value, np.ndarray) else value
         for name, value in ledger.state_dict().items()
@@ -73,8 +156,9 @@ def test_state_is_restored_exactly_by_torch_without_pickled_code(tmp_path):
     restored.load_state_dict(torch.load(tmp_path / "ledger.pt", weights_only=True))
     assert restored.counts == ledger.counts and len(restored) == 19
     for version in (0, 7, 19):
-        before, after = ledger.settle(f"job-{version}"), restored.settle(f"job-{version}")
-        assert before is not None and after is not None
+        for one in (ledger, restored):
+            one.settle(f"job-{version}", 0.25)
+        (before,), (after,) = ledger.take_measured()[0], restored.take_measured()[0]
         assert _plain(after) == _plain(before)
         assert after.parent_diversity == 0.2 + version / 1000
 

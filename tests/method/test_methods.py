@@ -4,6 +4,7 @@ import subprocess
 import sys
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from syngrpo.method import METHODS
@@ -65,6 +66,24 @@ def test_smoothed_rewards_are_signed_and_the_baseline_is_saved() -> None:
     again.load_state_dict(method.state_dict())
     assert again.baselines() == method.baselines() and set(method.baselines()) == {"rec"}
     assert again.description_rewards(MEASURED) == method.description_rewards(MEASURED)
+
+
+def test_with_siblings_some_groups_write_a_bundle_and_every_painting_method_draws_alike() -> None:
+    groups, places = list("abcdefgh"), 6.0
+    for name in ("syn-grpo", "syn-grpo-no-smoothing", "random-scene"):
+        method = make(name, credit="siblings", descriptions_per_group=4)
+        assert method.bundle_size == 4
+        chosen = [method.parents(groups, places, np.random.default_rng(n)) for n in range(400)]
+        assert {len(some) for some in chosen} == {1, 2}
+        assert np.mean([len(some) for some in chosen]) == pytest.approx(1.5, abs=0.1)
+        assert all(some == sorted(set(some)) for some in chosen)
+        assert {group for some in chosen for group in some} == set(groups)
+        assert method.parents(["a"], 99.0, np.random.default_rng(0)) == ["a"]
+        assert method.parents([], places, np.random.default_rng(0)) == []
+    for credit in ("baseline", "parent"):
+        method = make("syn-grpo", credit=credit)
+        assert method.bundle_size is None
+        assert method.parents(groups, places, np.random.default_rng(0)) == groups
 
 
 def test_the_noise_of_noisy_rollout_wanes_along_a_sigmoid() -> None:

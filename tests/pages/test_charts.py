@@ -46,3 +46,9 @@ def test_every_tick_is_inside_the_chart() -> None:
     assert chart is not None
     assert {row.text for row in chart.rows} >= {"-0.008", "0", "0.002"}
     assert all(chart.top <= row.place <= chart.bottom for row in chart.rows)
+
+
+def test_rounding_errors_around_zero_are_drawn_as_zero() -> None:
+    chart = line_chart("mean reward", [Series("ρ", (1, 2, 3), (0.0, 1.4e-17, -2.8e-17))])
+    assert chart is not None
+    assert [tick.text for tick in chart.rows][:: len(chart.rows) - 1] == ["-0.5", "0.5"]

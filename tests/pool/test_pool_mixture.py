@@ -100,11 +100,11 @@ def rows_of(seeds: dict[int, int], children: dict[int, int] | None = None) -> li
         first[dataset] = len(rows) + 1
         for _ in range(count):
             n = len(rows) + 1
-            rows.append((n, dataset, n, 0, 1, 1, 0.5, 0.5, n))
+            rows.append((n, dataset, n, 0, 1, 1, 0.5, 0.5, 0, n))
     for dataset, count in (children or {}).items():
         for k in range(count):
             n = len(rows) + 1
-            rows.append((n, dataset, first[dataset] + k, 1, 1, 1, 0.5, 0.5, n))
+            rows.append((n, dataset, first[dataset] + k, 1, 1, 1, 0.5, 0.5, 0, n))
     return rows
 
 

@@ -22,13 +22,13 @@ from syngrpo.pool.stored_samples import Observation
 def seed_row(
     number: int, visits: int = 0, mean: float = 0.0, active: bool = True, dataset: int = 0
 ) -> Change:
-    return (number, dataset, number, 0, int(active), visits, mean, mean, number)
+    return (number, dataset, number, 0, int(active), visits, mean, mean, 0, number)
 
 
 def child_row(
     number: int, root: int, visits: int = 0, mean: float = 0.5, depth: int = 1, dataset: int = 0
 ) -> Change:
-    return (number, dataset, root, depth, 1, visits, mean, mean, number)
+    return (number, dataset, root, depth, 1, visits, mean, mean, 0, number)
 
 
 def index_of(rows: list[Change], policy: SamplingPolicy | None = None) -> DrawIndex:
@@ -181,7 +181,7 @@ def test_caps_on_depth_and_visits_and_retirement() -> None:
         child_row(13, 3, visits=2, mean=0.05),
         child_row(14, 4, visits=1, mean=0.0),
         child_row(15, 5, visits=3, mean=0.5),
-        (16, 0, 6, 1, 0, 0, 0.0, 0.0, 16),
+        (16, 0, 6, 1, 0, 0, 0.0, 0.0, 0, 16),
         seed_row(17, visits=90, mean=0.0),
     ]
     index = index_of(rows, policy)
@@ -255,9 +255,12 @@ def test_an_index_that_followed_every_change_draws_like_a_fresh_one(
         drawn = followed.draw(6, rng, frozenset())
         changed = dict.fromkeys(drawn)
         for number in changed:
-            _, dataset, root, depth, active, visits, _, _, change = rows[number - 1]
+            _, dataset, root, depth, active, visits, _, _, bundle, change = rows[number - 1]
             d = float(rng.random()) ** 3
-            rows[number - 1] = (number, dataset, root, depth, active, visits + 1, d, d, change)
+            rows[number - 1] = (
+                *(number, dataset, root, depth, active, visits + 1),
+                *(d, d, bundle, change),
+            )
         for parent in rng.integers(1, 31, size=rng.integers(0, 4)).tolist():
             rows.append(child_row(len(rows) + 1, parent, dataset=rows[parent - 1][1]))
             changed[len(rows)] = None

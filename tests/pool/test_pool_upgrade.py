@@ -7,7 +7,7 @@ from pool_samples import child, seed
 
 from syngrpo.pool.database import VERSION
 from syngrpo.pool.job_queue import JobQueue
-from syngrpo.pool.jobs import JobRequest
+from syngrpo.pool.jobs import JobRequest, bundled
 from syngrpo.pool.store import Pool
 
 BEFORE = """
@@ -16,6 +16,15 @@ DROP INDEX jobs_queued_for;
 ALTER TABLE jobs DROP COLUMN policy_version;
 ALTER TABLE jobs DROP COLUMN response;
 PRAGMA user_version = 2;
+"""
+WITHOUT_BUNDLES = """
+DROP INDEX jobs_bundle;
+DROP INDEX standing_waiting;
+ALTER TABLE jobs DROP COLUMN bundle;
+ALTER TABLE jobs DROP COLUMN bundle_size;
+ALTER TABLE standing DROP COLUMN bundle;
+ALTER TABLE standing DROP COLUMN waiting;
+PRAGMA user_version = 3;
 """
 
 
@@ -40,7 +49,7 @@ def test_a_pool_of_version_2_goes_on(tmp_path: Path) -> None:
     queue.submit([JobRequest("seed-0", "a wall", 1, "noop")])
     pool.close()
     database = sqlite3.connect(tmp_path / "old" / "pool.db")
-    database.executescript(BEFORE)
+    database.executescript(WITHOUT_BUNDLES + BEFORE)
     database.close()
     pool = Pool.open(tmp_path / "old")
     queue = JobQueue(pool, limit=9, lease_s=9, max_attempts=3)
@@ -54,3 +63,19 @@ def test_a_pool_of_version_2_goes_on(tmp_path: Path) -> None:
     with pool.database.read() as connection:
         assert connection.execute("PRAGMA user_version").fetchone() == (VERSION,)
         assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+
+
+def test_the_copy_of_a_pool_of_version_3_is_restored_and_goes_on(tmp_path: Path) -> None:
+    pool = Pool.open(tmp_path / "run")
+    pool.add_seeds([seed(0)])
+    pool.backup(tmp_path / "checkpoint.db")
+    pool.close()
+    database = sqlite3.connect(tmp_path / "checkpoint.db")
+    database.executescript(WITHOUT_BUNDLES)
+    database.close()
+    pool = Pool.restore(tmp_path / "run", tmp_path / "checkpoint.db")
+    queue = JobQueue(pool, limit=9, lease_s=9, max_attempts=3)
+    asked = bundled([JobRequest("seed-0", text, 1, "noop") for text in ("a wall", "a door")])
+    assert queue.submit(asked).accepted == [job.id for job in asked]
+    Pool.open(tmp_path / "new").close()
+    assert shape(tmp_path / "run" / "pool.db") == shape(tmp_path / "new" / "pool.db")

@@ -183,7 +183,7 @@ def test_the_client_tells_what_the_next_draw_will_be(pool: Path) -> None:
             assert drawn == next(names for names in reversed(told) if names)
             told.clear()
             # A stock that measurements will replace is not worth preparing.
-            until(lambda: len(client._stock) == 4, "the stock")
+            until(lambda: len(client._stock) == 1, "the stock")
             assert not told
             client.observe([Observation(name, step, step, 0.5, 0.5) for name in drawn])
 

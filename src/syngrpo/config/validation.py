@@ -12,7 +12,7 @@ import difflib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import MISSING, fields, is_dataclass, replace
-from math import ceil
+from math import ceil, floor
 from typing import Any, get_origin, get_type_hints
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
@@ -192,6 +192,7 @@ def _resolved(options: RunOptions, prefix: str) -> RunOptions:
     )
     if method.paints:
         _check_painting(options, prefix)
+        _check_bundles(options, method.bundle_size, prefix)
     return options
 
 
@@ -202,6 +203,36 @@ def _with_scene_beta(method: Method) -> MethodOptions:
         return options
     least = SCENE_BETA if method.written_descriptions else 0.0
     return replace(options, scene_beta=max(options.beta, least))
+
+
+def _check_bundles(options: RunOptions, size: int | None, prefix: str) -> None:
+    """Raise InputError if bundles of siblings of this size can never be painted or drawn."""
+    if size is None:
+        return
+    if size < 2:
+        raise InputError(
+            f"{prefix}method.credit siblings compares the descriptions of a group with each other; "
+            "set method.descriptions_per_group to 2 or more"
+        )
+    ratio, groups = options.pool.synthetic_ratio, options.trainer.groups_per_step
+    places = floor(ratio * groups + 1e-9)  # 0.29 * 100 is a little below 29
+    if size > places:
+        raise InputError(
+            f"{prefix}method.credit siblings draws the {size} images of a group in one batch, "
+            f"which has {places} places for synthetic samples (trainer.groups_per_step {groups} x "
+            f"pool.synthetic_ratio {ratio}); make method.descriptions_per_group smaller or one of "
+            "these larger"
+        )
+    for key, most in (
+        ("pool.max_children", options.pool.max_children),
+        ("synthesis.queue_limit", options.synthesis.queue_limit),
+    ):
+        if size > most:
+            raise InputError(
+                f"{prefix}{key} is {most}, and method.credit siblings submits the {size} "
+                f"descriptions of a group together; make {key} larger or "
+                "method.descriptions_per_group smaller"
+            )
 
 
 def _check_extensions(options: RunOptions, prefix: str) -> None:

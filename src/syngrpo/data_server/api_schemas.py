@@ -86,6 +86,18 @@ class SubmittedJob(Model):
     generator: Name
     policy_version: Whole | None = None
     response: str | None = Field(default=None, max_length=RESPONSE)
+    bundle: Name | None = Field(
+        default=None, description="name of the bundle of jobs that this one belongs to"
+    )
+    bundle_size: int | None = Field(
+        default=None, ge=1, le=BATCH, description="number of jobs in the bundle"
+    )
+
+    @model_validator(mode="after")
+    def _both(self) -> SubmittedJob:
+        if (self.bundle is None) != (self.bundle_size is None):
+            raise ValueError("give both bundle and bundle_size, or neither")
+        return self
 
 
 class SubmittedJobs(Model):

@@ -1,8 +1,9 @@
 """The asynchronous ``DataClient``: a thread between the training step and the pool.
 
-The training step appends measurements and jobs to a spill file, and takes samples from a stock in
-memory. It never waits for the database or the workers. The thread passes on the records of the
-spill file, fills the stock, and collects outcomes.
+The training step appends measurements and jobs to a spill file, and takes batches from a stock in
+memory. A batch is drawn as a whole, because siblings must be in the same one. The step never waits
+for the database or the workers. The thread passes on the records of the spill file, fills the
+stock, and collects outcomes.
 
 Step and thread share no lock: a step that waits for a lock might wait until Python's interpreter
 switches to the thread, which takes up to 5 ms. Each attribute that both use is written by only one
@@ -36,7 +37,7 @@ from syngrpo.sample import Sample
 LOOK_S = 0.05
 """Seconds between two rounds of the thread."""
 WAIT_S = 0.001
-"""Seconds after which a draw looks again into a stock that holds too few samples."""
+"""Seconds after which a draw looks again into a stock without a batch."""
 SPILL_NAME = "spill.jsonl"
 REMEMBERED_BATCHES = 4
 """Samples of this many batches are not drawn again before they were observed."""
@@ -46,8 +47,9 @@ class AsyncClient:
     """A ``DataClient`` that leaves painting to workers and does not make the step wait.
 
     ``batch`` is the number of samples that each ``draw`` asks for; ``prefetch`` batches are kept
-    ready (0: none, so every draw waits for the database). When observations arrive, the samples of
-    the stock are drawn anew, so that a batch is drawn with the measurements of the batch before.
+    ready (0: none, so every draw waits for the database). A batch of another size, as for a refill,
+    is drawn when the step asks for it. When observations arrive, the batches of the stock are drawn
+    anew, so that a batch is drawn with the measurements of the batch before.
     The next client of the pool passes on the records that a killed process left in its spill file.
     """
 
@@ -73,7 +75,7 @@ class AsyncClient:
         self._weights = weights
         self._seed = seed
         self._batch = batch
-        self._stock_size = batch * prefetch
+        self._prefetch = prefetch
         self._pool = Pool.open(settings.directory)
         self._reader = Pool.open(settings.directory)
         self._queue = open_queue(self._pool, settings, sampling)
@@ -82,11 +84,12 @@ class AsyncClient:
             self._spill = Spill(settings.directory / SPILL_NAME)
         # Written by the step, read by the thread:
         self._closing = False
-        self._wanted = 0
+        self._asked = (0, 0)  # number and size of the last batch that the step has asked for
         self._handed_out: deque[list[str]] = deque()
         self._prepare: Callable[[Sequence[Sample]], None] = lambda samples: None
-        # Written by the thread, but only the step takes samples out of the stock:
-        self._stock: deque[PoolSample] = deque()
+        # Written by the thread, but only the step takes batches out of the stock:
+        self._stock: deque[list[PoolSample]] = deque()
+        self._answers: deque[list[PoolSample]] = deque()
         self._counts: deque[SubmitCounts] = deque()
         self._ended: deque[Outcome] = deque()
         self._stats = self._pool.stats()
@@ -98,26 +101,28 @@ class AsyncClient:
         self._unobserved: dict[str, None] = {}
         self._stock_is_old = False
         self._fills = 0
+        self._answered = 0
         self._seen = 0
         self._thread = threading.Thread(target=self._serve, name="data-client", daemon=True)
         self._thread.start()
 
     def draw(self, count: int) -> list[PoolSample]:
-        """Take samples from the stock. Wait only if it holds fewer than ``count``, as at the
-        start."""
+        """Take a batch from the stock, and wait only if it is empty, as at the start. A batch of
+        another size than usual is drawn now."""
         self._raise_error()
-        while len(stock := self._stock) < count:
-            self._wanted = count
+        asks = count != self._batch or self._prefetch == 0
+        if asks:
+            self._asked = (self._asked[0] + 1, count)
+        while not (stock := self._answers if asks else self._stock):
             time.sleep(WAIT_S)
             self._raise_error()
-        drawn = [stock.popleft() for _ in range(count)]
-        self._wanted = 0
+        drawn = stock.popleft()
         self._handed_out.append([item.sample.id for item in drawn])
         return drawn
 
     def prefetch_with(self, prepare: Callable[[Sequence[Sample]], None]) -> None:
         self._prepare = prepare
-        prepare([item.sample for item in self._stock.copy()])
+        prepare([item.sample for batch in self._stock.copy() for item in batch])
 
     def submit(self, requests: Sequence[JobRequest]) -> SubmitCounts:
         """Write jobs to the spill file. Return the counts of the jobs that have reached the queue
@@ -218,28 +223,55 @@ class AsyncClient:
             self._unobserved.pop(observation.sample_id, None)
 
     def _fill_stock(self) -> None:
-        """Draw the missing samples of the stock, or all of them if there are new measurements."""
-        old = self._stock
-        before = [] if self._stock_is_old else list(old)
-        missing = max(self._wanted, self._stock_size) - len(before)
-        if missing <= 0:
+        """Draw the batch that the step has asked for, and the missing batches of the stock, or all
+        of them if there are new measurements."""
+        number, count = self._asked
+        if number > self._answered:
+            self._answered = number
+            self._answers.append(self._drawn(count, list(self._stock)))
+        if not self._stock_is_old:
+            for _ in range(self._prefetch - len(self._stock)):
+                batch = self._drawn(self._batch, list(self._stock))
+                self._tell([batch])
+                self._stock.append(batch)
             return
+        renewed: list[list[PoolSample]] = []
+        for _ in range(self._prefetch):
+            renewed.append(self._drawn(self._batch, renewed))
+        self._tell(renewed)
+        # The step may have taken a batch of the old stock meanwhile. It must not get its samples
+        # again.
+        taken = self._taken()
+        self._stock = deque(
+            batch for batch in renewed if taken.isdisjoint(item.sample.id for item in batch)
+        )
+        self._stock_is_old = False
+
+    def _tell(self, batches: Sequence[Sequence[PoolSample]]) -> None:
+        """Let the samples of new batches be prepared, unless the stock will be drawn anew with the
+        measurements of samples in use."""
+        if not self._unobserved:
+            self._prepare([item.sample for batch in batches for item in batch])
+
+    def _drawn(self, count: int, before: Sequence[Sequence[PoolSample]]) -> list[PoolSample]:
+        """Draw one batch, without samples that are in use or in the batches ``before``.
+
+        The outcomes of all jobs that the batch depends on are collected with it.
+        """
         surplus = max(0, len(self._unobserved) - REMEMBERED_BATCHES * self._batch)
         for forgotten in list(self._unobserved)[:surplus]:
             del self._unobserved[forgotten]
-        avoid = {*self._unobserved, *(item.sample.id for item in before)}
+        avoid = {*self._unobserved, *self._taken()}
+        avoid |= {item.sample.id for batch in before for item in batch}
         rng = np.random.default_rng([self._seed, self._fills])
         self._fills += 1
-        drawn = draw_decoded(self._pool, missing, self._sampling, rng, avoid, self._weights)
-        if not self._unobserved:  # else the stock will be drawn anew, with new measurements
-            self._prepare([item.sample for item in drawn])
-        if not self._stock_is_old:
-            old.extend(drawn)
-            return
-        # The step may have taken samples of the old stock meanwhile. It must not get them again.
-        taken = {name for names in self._handed_out.copy() for name in names}
-        self._stock = deque(item for item in drawn if item.sample.id not in taken)
-        self._stock_is_old = False
+        drawn = draw_decoded(self._pool, count, self._sampling, rng, avoid, self._weights)
+        self._collect()
+        return drawn
+
+    def _taken(self) -> set[str]:
+        """Return the ids of the samples that the step has taken since the last ``_pass_on``."""
+        return {name for names in self._handed_out.copy() for name in names}
 
     def _collect(self) -> None:
         ended, self._stats = self._queue.outcomes(self._seen), self._pool.stats()

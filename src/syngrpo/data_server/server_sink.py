@@ -12,7 +12,7 @@ import re
 import threading
 import uuid
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
@@ -24,7 +24,7 @@ from syngrpo.data_server.sample_wire import ended_from, parent_data, requests_da
 from syngrpo.data_server.spill import Spill
 from syngrpo.data_server.synthesis_options import SynthesisSettings
 from syngrpo.pool.filesystem import explain_disk_errors
-from syngrpo.pool.jobs import JobRequest, SubmitResult
+from syngrpo.pool.jobs import JobRequest, SubmitResult, split_bundles
 from syngrpo.pool.mirror import mirror, mirrored_up_to
 from syngrpo.pool.sampling import SamplingPolicy
 from syngrpo.pool.store import Pool
@@ -168,8 +168,8 @@ class ServerSink:
         observations = [one["observation"] for one in records if "observation" in one]
         for part in _parts(observations):
             self._connection.send("POST", f"{self._path}/observations", {"observations": part})
-        for part in _parts([JobRequest(**one["job"]) for one in records if "job" in one]):
-            self._submit(part)
+        for jobs in _job_parts([JobRequest(**one["job"]) for one in records if "job" in one]):
+            self._submit(jobs)
         self._outbox.acknowledge(pending.offset)
 
     def _submit(self, requests: Sequence[JobRequest]) -> None:
@@ -230,6 +230,19 @@ def namespace_of(run_dir: Path) -> str:
         return str(json.loads(kept.read_text(encoding="utf-8"))["namespace"])
     except (ValueError, KeyError, TypeError):
         raise InputError(f"{kept} is damaged; set server.namespace to the run's name") from None
+
+
+def _job_parts(requests: Sequence[JobRequest]) -> Iterator[list[JobRequest]]:
+    """Yield the requests in parts that the server accepts. A bundle stays in one part, so that the
+    server can queue all of it or nothing."""
+    part: list[JobRequest] = []
+    for together in split_bundles(requests):
+        if part and len(part) + len(together) > SENT_RECORDS:
+            yield part
+            part = []
+        part += together
+    if part:
+        yield part
 
 
 def _parts(records: list[Any]) -> list[list[Any]]:

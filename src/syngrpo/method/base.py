@@ -10,6 +10,7 @@ method's name. It asks the method object:
              the pool and the metrics record, are the same for all methods;
 4. submit:   ``paints``, ``written_descriptions``, ``random_descriptions``,
              ``replaced_descriptions``   what is painted;
+             ``parents``, ``bundle_size``   for which groups, and what is drawn together;
 5. settle:   ``description_rewards``                                         ρ of each description;
 6. update:   ``answer_advantages``, ``description_weight``, ``loss`` and the clipping options.
 
@@ -31,6 +32,7 @@ from syngrpo.method.advantages import ADVANTAGES, Floats
 from syngrpo.method.baseline import Measured
 from syngrpo.method.diversity import REWARDED, Scale
 from syngrpo.method.language import WordingLimits
+from syngrpo.method.siblings import choose_parents
 from syngrpo.options import option
 
 SCENE_BETA = 0.04
@@ -38,6 +40,7 @@ SCENE_BETA = 0.04
 
 Sampling = TypeVar("Sampling", bound=Any)
 """The sampling policy of the pool, which stands above this folder."""
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -61,10 +64,12 @@ class MethodOptions:
         "max(std, advantage_floor); centred: without the division; null: centred if loss is "
         "dr_grpo, else group",
     )
-    credit: Literal["baseline", "parent"] = option(
+    credit: Literal["baseline", "parent", "siblings"] = option(
         "baseline",
-        "what is compared with the moving baseline to reward a description; baseline: D of its "
-        "image; parent: D of its image minus D of the parent image",
+        "what D of a description's image is compared with to reward the description; baseline: the "
+        "moving mean of D; parent: D of the parent image, then the moving mean of these "
+        "differences; siblings: the mean over the descriptions of the same group, whose images "
+        "are drawn together (random-scene then draws its images in the same way)",
     )
     diversity_of: Literal["accuracy", "hits", "signal", "above_chance"] = option(
         "accuracy",
@@ -119,7 +124,10 @@ class MethodOptions:
         2.0, "the importance ratio of settled descriptions is limited to this", ge=1
     )
     descriptions_per_group: int = option(
-        2, "largest number of descriptions submitted for synthesis from each group", ge=1
+        2,
+        "largest number of descriptions submitted for synthesis from each group; with credit "
+        "siblings (at least 2) only from as many groups as can be drawn again",
+        ge=1,
     )
     random_share: float = option(
         0.0,
@@ -244,6 +252,25 @@ class Method:
         """Whether random descriptions are written at all."""
         replaces = self.written_descriptions > 0 and self.options.random_share > 0
         return replaces or self.random_descriptions > 0
+
+    @property
+    def bundle_size(self) -> int | None:
+        """The number of descriptions of a group whose images are drawn together, as siblings. None:
+        each image is drawn for itself."""
+        if self.options.credit != "siblings":
+            return None
+        return self.written_descriptions + self.random_descriptions
+
+    def parents(self, groups: Sequence[T], places: float, rng: np.random.Generator) -> Sequence[T]:
+        """Return the groups of a step of which descriptions are submitted, in their order.
+
+        ``groups`` are those around whose objects something can be painted; ``places`` is the
+        average number of synthetic samples in a batch. Without bundles these are all groups: the
+        queue drops what cannot be drawn. With bundles they are as many as can be drawn.
+        """
+        if self.bundle_size is None:
+            return groups
+        return choose_parents(groups, places / self.bundle_size, rng)
 
     def description_rewards(self, measured: Sequence[Measured]) -> list[float]:
         """Return ρ of the descriptions that this step settles, in the order of the global batch.

@@ -10,7 +10,7 @@ less likely.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -21,12 +21,13 @@ class Measured(NamedTuple):
     ``diversity`` is D of the image's group, 0 for an image that the gate rejected;
     ``parent_diversity`` is D of the group that wrote the description. Both are
     ``Method.rewarded_diversity``, which is D of the accuracies unless ``method.diversity_of`` says
-    otherwise.
+    otherwise. ``bundle`` is the name of the description's bundle, None if it has no siblings.
     """
 
     task: str
     diversity: float
     parent_diversity: float
+    bundle: str | None = None
 
 
 @dataclass
@@ -129,6 +130,10 @@ class DiversityBaseline:
             value = (value - self.baseline(task)) / (self.spread(task) + self.epsilon)
         return min(max(value, -self.clip), self.clip)
 
+    def baselines(self) -> dict[str, float]:
+        """Return b_t of every task that has values."""
+        return {task: self.baseline(task) for task in self.tasks}
+
     def state_dict(self) -> dict[str, Any]:
         """Return the moments by task, as plain numbers. The options are not included."""
         return {
@@ -136,9 +141,12 @@ class DiversityBaseline:
             for task, m in self._moments.items()
         }
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Replace the moments by those of ``state``."""
-        self._moments = {task: _Moments(**moments) for task, moments in state.items()}
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Replace the moments by those of ``state``. Those without a mean, which credit between
+        siblings wrote before ``method.credit`` was changed, are left out."""
+        self._moments = {
+            task: _Moments(**moments) for task, moments in state.items() if "mean" in moments
+        }
 
     def _seen(self, task: str) -> _Moments:
         if task not in self._moments:

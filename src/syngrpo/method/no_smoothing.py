@@ -1,4 +1,8 @@
-"""Syn-GRPO without diversity smoothing, for comparison: ρ is D itself, clipped."""
+"""Syn-GRPO without diversity smoothing, for comparison: ρ is D itself, clipped.
+
+With ``method.credit`` parent or siblings it is the difference to D of the parent, or to the mean of
+the siblings.
+"""
 
 from __future__ import annotations
 

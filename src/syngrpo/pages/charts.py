@@ -175,7 +175,8 @@ def _scale(series: Sequence[Series]) -> _Scale:
     if 0 < low < 0.6 * high:  # the axis starts at zero if that is not far away
         low = 0.0
     if high - low < 1e-12:
-        low, high = low - 0.5 * (abs(low) or 1), high + 0.5 * (abs(high) or 1)
+        margin = 0.5 * abs(low) if abs(low) > 1e-9 else 0.5  # rounding errors count as zero
+        low, high = low - margin, high + margin
     x0, x1 = min(steps), max(steps)
     return _Scale(x0, x1 if x1 > x0 else x0 + 1, tuple(ticks(low, high)))
 

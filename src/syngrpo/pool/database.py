@@ -7,6 +7,7 @@ reader keeps the highest number it has read, and later reads only rows above it.
 counts that triggers keep, so that statistics and limits cost the same for ten samples and for a
 million.
 ``standing.dataset`` is the number of the seed's dataset, for the seed and all its descendants.
+``standing.bundle`` and ``standing.waiting`` are explained in ``bundles``.
 """
 
 from __future__ import annotations
@@ -29,13 +30,21 @@ CREATION_LOCK = ".pool.lock"
 BUSY_TIMEOUT_S = 60.0
 """Seconds that a transaction waits for those of other processes, which take milliseconds."""
 
-VERSION = 3
+VERSION = 4
 UPGRADES = {
     2: """
 ALTER TABLE jobs ADD COLUMN policy_version INTEGER;
 ALTER TABLE jobs ADD COLUMN response TEXT;
 CREATE INDEX jobs_queued_for ON jobs (generator, number) WHERE state = 'queued';
 CREATE TABLE mirrored (source TEXT PRIMARY KEY, cursor INTEGER NOT NULL) WITHOUT ROWID;
+""",
+    3: """
+ALTER TABLE jobs ADD COLUMN bundle TEXT;
+ALTER TABLE jobs ADD COLUMN bundle_size INTEGER;
+ALTER TABLE standing ADD COLUMN bundle INTEGER;
+ALTER TABLE standing ADD COLUMN waiting INTEGER;
+CREATE INDEX jobs_bundle ON jobs (bundle) WHERE bundle IS NOT NULL;
+CREATE INDEX standing_waiting ON standing (bundle) WHERE waiting IS NOT NULL;
 """,
 }
 """The statements that upgrade a pool to the next version, by the version it has."""
@@ -70,8 +79,11 @@ CREATE TABLE standing (
     visits         INTEGER NOT NULL DEFAULT 0,
     diversity_mean REAL,
     diversity_last REAL,
-    changed        INTEGER NOT NULL
+    changed        INTEGER NOT NULL,
+    bundle         INTEGER,                 -- the first sample of its bundle; NULL without one
+    waiting        INTEGER                  -- since which step it waits for its siblings
 );
+CREATE INDEX standing_waiting ON standing (bundle) WHERE waiting IS NOT NULL;
 CREATE INDEX standing_changed ON standing (changed);
 CREATE INDEX standing_family ON standing (root) WHERE depth > 0 AND state = 'active';
 
@@ -103,8 +115,11 @@ CREATE TABLE jobs (
     scores      TEXT,                       -- gate scores, JSON
     cursor      INTEGER,                    -- order of completion
     policy_version INTEGER,                 -- of the policy that wrote the description
-    response    TEXT                        -- the whole of what it wrote
+    response    TEXT,                       -- the whole of what it wrote
+    bundle      TEXT,                       -- name of its bundle; NULL without one
+    bundle_size INTEGER                     -- number of jobs in the bundle
 );
+CREATE INDEX jobs_bundle ON jobs (bundle) WHERE bundle IS NOT NULL;
 CREATE INDEX jobs_queued ON jobs (number) WHERE state = 'queued';
 CREATE INDEX jobs_queued_for ON jobs (generator, number) WHERE state = 'queued';
 CREATE INDEX jobs_leased ON jobs (lease_until) WHERE state = 'leased';
@@ -199,17 +214,20 @@ class Database:
                 copy.close()
 
     def restore(self, path: Path) -> None:
-        """Replace the whole content by that of a backup. Raises InputError when the file is no
-        backup of a pool."""
+        """Replace the whole content by that of a backup, upgraded if it has an older version.
+
+        Raises InputError when the file is no backup of a pool.
+        """
         if not path.is_file():
             raise InputError(f"pool backup {path} does not exist; check the path")
         with explain_disk_errors(self.directory), self._lock:
             source = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)
             try:
-                _check_version(source, path)
+                _check_version(source, path, upgradable=True)
                 source.backup(self._connection)
             finally:
                 source.close()
+            _upgrade(self._connection, path)
 
     def close(self) -> None:
         with self._lock:
@@ -289,13 +307,15 @@ def _upgrade(connection: sqlite3.Connection, path: Path) -> None:
         )
 
 
-def _check_version(connection: sqlite3.Connection, path: Path) -> None:
+def _check_version(connection: sqlite3.Connection, path: Path, upgradable: bool = False) -> None:
+    """Raise InputError unless this is a pool of the present version, or with ``upgradable`` of one
+    that can be upgraded to it."""
     with _explain_other_files(path):
         application = connection.execute("PRAGMA application_id").fetchone()[0]
         version = connection.execute("PRAGMA user_version").fetchone()[0]
     if application != APPLICATION_ID:
         raise InputError(f"{path} is not a pool; choose another one")
-    if version != VERSION:
+    if version != VERSION and not (upgradable and version in UPGRADES):
         raise InputError(
             f"{path} has pool format {version}, this version of syngrpo reads {VERSION}; "
             "use the version that wrote it, or a new directory"

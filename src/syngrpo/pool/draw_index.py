@@ -11,7 +11,9 @@ step by step draws the same samples as one that is built from the final rows.
 
 from __future__ import annotations
 
+from bisect import bisect_left, insort
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence, Set
+from itertools import islice
 
 import numpy as np
 
@@ -25,11 +27,11 @@ from syngrpo.pool.sampling import (
     share_places,
 )
 
-Change = tuple[int, int, int, int, int, int, float, float, int]
+Change = tuple[int, int, int, int, int, int, float, float, int, int]
 """A row of the table ``standing``: number, dataset, root, depth, active, visits, mean, last,
-changed."""
+bundle, changed. A sample that waits for siblings is not active here."""
 
-_FIELDS = ("root", "depth", "active", "visits", "mean", "last")
+_FIELDS = ("root", "depth", "active", "visits", "mean", "last", "bundle")
 _SCAN = 4096
 _BLOCK = 1024
 
@@ -79,16 +81,44 @@ class DrawIndex:
         datasets = [self._datasets[number] for number in numbers]
         wanted = np.array([self._weight(number, weights) for number in numbers], dtype=float)
         available = np.array([dataset.available for dataset in datasets])
+        draw = Draw(patience=count * (sampling.max_children + 1))
+        together = self._take_bundles(draw, datasets, wanted, synthetic, avoid, rng)
+        count, synthetic = count - together, synthetic - together
         shares = share_places(count, wanted, available, rng)
         # The synthetic samples are divided in proportion to the shares, so that the rounded
         # parts of a dataset add up to its rounded share.
         parts = share_places(min(synthetic, int(shares.sum())), shares.astype(float), shares, rng)
-        draw = Draw(patience=count * (sampling.max_children + 1))
         for dataset, share, part in zip(datasets, shares.tolist(), parts.tolist(), strict=True):
             if share:
                 dataset.take(draw, part, share - part, avoid, rng)
         taken = np.fromiter(draw.taken, np.intp)
         return [int(number) for number in rng.permutation(taken)]
+
+    def _take_bundles(
+        self,
+        draw: Draw,
+        datasets: Sequence[DatasetIndex],
+        weights: np.ndarray,
+        places: int,
+        avoid: Set[int],
+        rng: np.random.Generator,
+    ) -> int:
+        """Add whole bundles to a draw as long as one fits in the places that are left. Return how
+        many places they took.
+
+        Each bundle is one of a dataset drawn by ``weights`` among those that have one that fits.
+        """
+        left = np.array([weights[n] if one.bundles else 0.0 for n, one in enumerate(datasets)])
+        taken = 0
+        while taken < places and (choices := np.count_nonzero(left)):
+            chosen = int(left.argmax())
+            if choices > 1:
+                chosen = int(rng.choice(len(left), p=left / left.sum()))
+            size = datasets[chosen].take_bundle(draw, places - taken, avoid)
+            taken += size
+            if size == 0:
+                left[chosen] = 0.0
+        return taken
 
     def _weight(self, number: int, weights: Mapping[str, float] | None) -> float:
         if not weights:
@@ -108,7 +138,9 @@ class DatasetIndex:
         self.seeds = 0
         """Number of seeds, in any state."""
         self.available = 0
-        """Number of samples that may be drawn."""
+        """Number of samples that may be drawn one by one."""
+        self.bundles = Bundles()
+        """The bundles that may be drawn, of which no sample is measured yet."""
         self._count = 0
         self._numbers = np.zeros(1024, np.int64)
         self._rows = np.zeros(1024, STANDING)
@@ -128,10 +160,20 @@ class DatasetIndex:
         self._count_seeds(places, -1)
         self.available -= int(self._drawable[places].sum())
         self._rows[places] = rows
-        self._drawable[places] = drawable(rows, self.sampling)
+        usable = drawable(rows, self.sampling)
+        together = usable & (rows["bundle"] > 0) & (rows["visits"] == 0)
+        self.bundles.update(places, rows["bundle"], together)
+        self._drawable[places] = usable & ~together
         self.available += int(self._drawable[places].sum())
         self._count_seeds(places, +1)
         self._weigh(places)
+
+    def take_bundle(self, draw: Draw, places: int, avoid: Set[int]) -> int:
+        """Add the oldest bundle that fits in this many places and that the rules allow. Return its
+        number of samples, 0 if there is none."""
+        draw.among(self._numbers, self._rows["root"])
+        draw.allow(True, avoid)
+        return draw.together(self.bundles, places)
 
     def take(
         self, draw: Draw, synthetic: int, seeds: int, avoid: Set[int], rng: np.random.Generator
@@ -221,10 +263,54 @@ class DatasetIndex:
             self._coverage.set(places, np.where(usable & seed, weights, 0.0))
 
 
+class Bundles:
+    """Bundles of unmeasured siblings in one dataset: the places of their samples, oldest first."""
+
+    def __init__(self) -> None:
+        self._included = np.zeros(1024, bool)
+        self._members: dict[int, list[int]] = {}
+        self._order: list[int] = []
+
+    def __len__(self) -> int:
+        return len(self._order)
+
+    def __iter__(self) -> Iterator[list[int]]:
+        """Yield the places of each bundle, ascending."""
+        return (self._members[bundle] for bundle in self._order)
+
+    def update(self, places: np.ndarray, bundles: np.ndarray, included: np.ndarray) -> None:
+        """Set whether the samples at these places are included, bool (k,), in the bundles with
+        these numbers int (k,)."""
+        missing = int(places.max(initial=-1)) + 1 - len(self._included)
+        if missing > 0:
+            grown = max(missing, len(self._included))
+            self._included = np.concatenate([self._included, np.zeros(grown, bool)])
+        changed = np.flatnonzero(self._included[places] != included)
+        self._included[places] = included
+        for row in changed.tolist():
+            bundle, place = int(bundles[row]), int(places[row])
+            if included[row]:
+                self._add(bundle, place)
+            else:
+                self._remove(bundle, place)
+
+    def _add(self, bundle: int, place: int) -> None:
+        if bundle not in self._members:
+            self._members[bundle] = []
+            insort(self._order, bundle)
+        insort(self._members[bundle], place)
+
+    def _remove(self, bundle: int, place: int) -> None:
+        self._members[bundle].remove(place)
+        if not self._members[bundle]:
+            del self._members[bundle]
+            del self._order[bisect_left(self._order, bundle)]
+
+
 class Draw:
     """One draw in progress: the samples taken so far, and the rules for further ones.
 
-    ``weighted`` gives up after it has refused ``patience`` samples.
+    ``together`` and ``weighted`` give up after they have refused ``patience`` samples.
     """
 
     def __init__(self, patience: int) -> None:
@@ -254,6 +340,20 @@ class Draw:
                 break
             taken += self._take(place)
         return taken
+
+    def together(self, bundles: Iterable[Sequence[int]], most: int) -> int:
+        """Take all samples of the first bundle that has at most ``most`` and of which none is
+        refused; siblings do not exclude each other. Return how many samples it has, 0 if there is
+        no such bundle."""
+        for places in islice(bundles, self._patience):
+            numbers = [int(self._numbers[place]) for place in places]
+            root = int(self._roots[places[0]])
+            if len(places) > most or root in self._families or not self._avoid.isdisjoint(numbers):
+                continue
+            self.taken |= dict.fromkeys(numbers)
+            self._families.add(root)
+            return len(places)
+        return 0
 
     def weighted(self, index: WeightedIndex, wanted: int, rng: np.random.Generator) -> int:
         """Take up to ``wanted`` different samples at random. Return how many were taken.

@@ -29,6 +29,7 @@ from syngrpo.pool.jobs import (
     select_ended,
     select_held,
     select_outcomes,
+    split_bundles,
 )
 from syngrpo.pool.sampling import SamplingPolicy
 from syngrpo.pool.store import Pool
@@ -72,23 +73,31 @@ class JobQueue:
     def submit(self, jobs: Sequence[JobRequest]) -> SubmitResult:
         """Queue the new jobs as far as there is room. Does not wait for room.
 
-        Raises InputError when a parent is not in the pool.
+        The new jobs of a bundle are queued together, or none of them, because a description without
+        siblings cannot be compared. Raises InputError when a parent is not in the pool.
         """
         accepted: list[str] = []
         duplicates: list[str] = []
         dropped = refused = 0
         with self._database.write() as connection:
             room = self._room(connection)
-            for job in jobs:
-                if job_exists(connection, job.id):
-                    duplicates.append(job.id)
-                elif len(accepted) >= room:
-                    dropped += 1
-                elif (parent := self._parent(connection, job.parent_id)) is None:
-                    refused += 1
+            for together in split_bundles(jobs):
+                new: dict[str, JobRequest] = {}
+                for job in together:
+                    if job.id in new or job_exists(connection, job.id):
+                        duplicates.append(job.id)
+                    else:
+                        new[job.id] = job
+                if not new:
+                    continue
+                if len(accepted) + len(new) > room:
+                    dropped += len(new)
+                elif (parent := self._parent(connection, together[0].parent_id, len(new))) is None:
+                    refused += len(new)
                 else:
-                    insert_job(connection, job, parent)
-                    accepted.append(job.id)
+                    for job in new.values():
+                        insert_job(connection, job, parent)
+                    accepted += new
         return SubmitResult(accepted, duplicates, dropped, refused)
 
     def unknown_parents(self, jobs: Sequence[JobRequest]) -> list[str]:
@@ -239,9 +248,11 @@ class JobQueue:
             return 0
         return self._limit - tallies.get("job/queued", 0) - tallies.get("job/leased", 0)
 
-    def _parent(self, connection: sqlite3.Connection, sample_id: str) -> tuple[int, int] | None:
-        """Return the row numbers of the parent and of its seed, None if it may not have more
-        children. Raises InputError when the pool has no such sample."""
+    def _parent(
+        self, connection: sqlite3.Connection, sample_id: str, count: int
+    ) -> tuple[int, int] | None:
+        """Return the row numbers of the parent and of its seed, None if it may not have ``count``
+        more children. Raises InputError when the pool has no such sample."""
         row = connection.execute(
             "SELECT number, root, depth, t.state FROM samples JOIN standing t USING (number) "
             "WHERE id = ?",
@@ -261,7 +272,7 @@ class JobQueue:
             "        WHERE root = :root AND state IN ('queued', 'leased'))",
             {"root": root},
         ).fetchone()
-        return (number, root) if children < self._sampling.max_children else None
+        return (number, root) if children + count <= self._sampling.max_children else None
 
     def _has_work(self, connection: sqlite3.Connection, generator: str | None) -> bool:
         wanted = "" if generator is None else " AND generator = :generator"

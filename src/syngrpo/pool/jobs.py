@@ -11,9 +11,12 @@ from __future__ import annotations
 import hashlib
 import json
 import sqlite3
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import groupby
 from typing import Literal, NamedTuple
 
+from syngrpo.pool.bundles import join_bundle
 from syngrpo.pool.image_store import ImageFiles
 from syngrpo.pool.stored_samples import select_samples
 from syngrpo.sample import Sample
@@ -27,7 +30,8 @@ class JobRequest:
     same job.
 
     ``policy_version`` and ``response`` record which policy wrote the description and its whole
-    response; None where no policy wrote it.
+    response; None where no policy wrote it. ``bundle`` and ``bundle_size`` are the name of the
+    job's bundle and the number of its jobs (see ``bundles``); None for a job without siblings.
     """
 
     parent_id: str
@@ -37,12 +41,28 @@ class JobRequest:
     """Fingerprint of the generator that shall paint."""
     policy_version: int | None = None
     response: str | None = None
+    bundle: str | None = None
+    bundle_size: int | None = None
 
     @property
     def id(self) -> str:
         """The sha256 of the first four fields, hexadecimal."""
         key = json.dumps([self.parent_id, self.description, self.seed, self.generator])
         return hashlib.sha256(key.encode()).hexdigest()
+
+
+def bundled(requests: Sequence[JobRequest]) -> list[JobRequest]:
+    """Return the requests as one bundle. Its name depends on the jobs alone, so that a resumed run
+    does not add other jobs to a bundle of before."""
+    name = hashlib.sha256("".join(request.id for request in requests).encode()).hexdigest()
+    return [replace(request, bundle=name, bundle_size=len(requests)) for request in requests]
+
+
+def split_bundles(requests: Sequence[JobRequest]) -> Iterator[list[JobRequest]]:
+    """Yield adjacent requests of one bundle and parent together, and every other request alone, in
+    order."""
+    for _, members in groupby(requests, lambda one: (one.bundle or one.id, one.parent_id)):
+        yield list(members)
 
 
 @dataclass(frozen=True)
@@ -152,10 +172,10 @@ def insert_job(connection: sqlite3.Connection, job: JobRequest, parent: tuple[in
     """Add a queued job. ``parent`` holds the row numbers of the parent and of the parent's seed."""
     connection.execute(
         "INSERT INTO jobs (id, parent, root, description, seed, generator, policy_version, "
-        "response, state) VALUES (?, ?, ?, ?, ?, ?, ?, ?, 'queued')",
+        "response, bundle, bundle_size, state) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'queued')",
         (
             *(job.id, *parent, job.description, job.seed, job.generator),
-            *(job.policy_version, job.response),
+            *(job.policy_version, job.response, job.bundle, job.bundle_size),
         ),
     )
 
@@ -169,8 +189,11 @@ def end_job(
     scores: str | None = None,
     error: str | None = None,
 ) -> None:
-    """Set the final state and the next cursor of the job with this row number. ``scores`` is JSON.
-    If ``error`` is None, the error recorded before stays."""
+    """Set the final state and the next cursor of the job with this row number, and update its
+    bundle. The sample of an admitted job must have been inserted before.
+
+    ``scores`` is JSON. If ``error`` is None, the error recorded before stays.
+    """
     connection.execute(
         "UPDATE jobs SET state = ?, reason = ?, scores = ?, error = COALESCE(?, error), "
         "worker = NULL, lease_until = NULL, "
@@ -178,6 +201,7 @@ def end_job(
         "WHERE number = ?",
         (state, reason, scores, error, number),
     )
+    join_bundle(connection, number)
 
 
 def check_descent(connection: sqlite3.Connection, sample: Sample, parent: int) -> None:
@@ -214,12 +238,12 @@ def select_ended(
     which = "AND j.state = 'admitted' " if admitted else ""
     rows = connection.execute(
         "SELECT j.id, j.cursor, p.id, j.description, j.seed, j.generator, j.policy_version, "
-        "j.response, j.state, j.attempts, j.reason, j.error, j.scores "
+        "j.response, j.bundle, j.bundle_size, j.state, j.attempts, j.reason, j.error, j.scores "
         "FROM jobs j JOIN samples p ON p.number = j.parent "
         f"WHERE j.cursor > ? {which}ORDER BY j.cursor LIMIT ?",
         (after, limit),
     ).fetchall()
-    ids = json.dumps([row[0] for row in rows if row[8] == "admitted"])
+    ids = json.dumps([row[0] for row in rows if row[10] == "admitted"])
     where = "s.job IN (SELECT value FROM json_each(?))"
     samples = {one.job_id: one.sample for one in select_samples(connection, images, where, (ids,))}
     return [

@@ -20,6 +20,12 @@ drawn as long as its dataset has enough families, and no sample of ``avoid`` as 
 has enough others. If places are still open, the first of these two rules is dropped for them, then
 also the second.
 
+Unmeasured siblings of a bundle (see ``bundles``) are drawn before all this, together or not at all:
+as many whole bundles as the synthetic places of the batch can hold, the oldest first. With several
+datasets each bundle is one of a dataset drawn at random by its weight. A bundle is drawn only if
+the batch has no other member of its family, and none of its samples is in ``avoid``. The other
+places are then divided among the datasets as above.
+
 ``draw_index`` applies these rules to the samples of a pool.
 """
 
@@ -70,6 +76,12 @@ class SamplingPolicy:
         0.05, "mean diversity below which a synthetic sample retires", ge=0, le=1
     )
     retire_after: int = option(2, "visits after which retire_below applies", ge=1)
+    sibling_deadline: int = option(
+        16,
+        "with method.credit siblings: steps after which images of one group are drawn together "
+        "although others of the group are still not painted, counted from the first one painted",
+        ge=1,
+    )
 
     def retires(self, visits: int, diversity_mean: float) -> str | None:
         """Return why a synthetic sample with these measurements retires, None if it does not."""
@@ -88,10 +100,12 @@ STANDING = np.dtype(
         ("visits", "i4"),
         ("mean", "f4"),
         ("last", "f4"),
+        ("bundle", "i4"),
     ]
 )
 """The properties of a sample that a draw uses: the row number of its seed, its depth, whether it is
-active, its visits, and its mean and last diversity."""
+active and does not wait for siblings, its visits, its mean and last diversity, and the number of
+its bundle (0: none)."""
 
 
 def drawable(rows: np.ndarray, sampling: SamplingPolicy) -> np.ndarray:

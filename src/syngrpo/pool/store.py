@@ -20,6 +20,7 @@ from typing import Literal, cast
 import numpy as np
 
 from syngrpo.formats.lineage_columns import Lineage
+from syngrpo.pool.bundles import end_overdue
 from syngrpo.pool.database import Database
 from syngrpo.pool.draw_index import DrawIndex
 from syngrpo.pool.filesystem import explain_disk_errors
@@ -174,18 +175,21 @@ class Pool:
         """Record visits, all or none. The same sample, step and policy version count only once, so
         that a call may be repeated.
 
-        If ``sampling`` is given, observed synthetic samples retire by its rules. (A draw with it
-        leaves such samples out in any case.) Raises InputError for an unknown sample and
-        for a value outside [0, 1].
+        If ``sampling`` is given, observed synthetic samples retire by its rules, and siblings stop
+        waiting after its deadline. (A draw with it leaves retired samples out in any case.) Raises
+        InputError for an unknown sample and for a value outside [0, 1].
         """
         with self.database.write() as connection:
-            changed = next_change(connection)
+            changed, last = next_change(connection), None
             for observation in observations:
                 for value in (observation.diversity, observation.accuracy):
                     if not 0.0 <= value <= 1.0:
                         raise InputError(f"{observation} is outside 0..1")
                 number = _number(connection, self.directory, observation.sample_id)
                 _observe(connection, number, observation, changed, sampling)
+                last = observation.step if last is None else max(last, observation.step)
+            if sampling is not None and last is not None:
+                end_overdue(connection, last, sampling.sibling_deadline)
 
     def quarantine(self, sample_id: str, reason: str) -> None:
         """Exclude a sample from further draws, for example because its image cannot be decoded."""
@@ -316,8 +320,9 @@ class Pool:
         # the index on "changed". The plus signs make SQLite choose these query plans.
         column, order = ("changed", "+number") if self._index.cursor else ("+changed", "number")
         changes = connection.execute(
-            "SELECT number, dataset, root, depth, state = 'active', visits, "
-            "COALESCE(diversity_mean, 0), COALESCE(diversity_last, 0), changed "
+            "SELECT number, dataset, root, depth, "
+            "state = 'active' AND waiting IS NULL, visits, COALESCE(diversity_mean, 0), "
+            "COALESCE(diversity_last, 0), COALESCE(bundle, 0), changed "
             f"FROM standing WHERE {column} > ? ORDER BY {order}",
             (self._index.cursor,),
         )

@@ -49,6 +49,7 @@ METRICS: dict[str, Kind] = {
     "synthesis/rejected": "sum",
     "synthesis/settled": "sum",
     "synthesis/stale": "sum",
+    "synthesis/unpaired": "sum",
     "synthesis/dead": "sum",
     "pool/seed": "same",
     "pool/synthetic": "same",

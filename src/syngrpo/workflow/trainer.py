@@ -22,7 +22,7 @@ from syngrpo.method.diversity import has_zero_variance
 from syngrpo.method.ledger import Ledger, PendingDescription
 from syngrpo.painting.describers import DESCRIBERS, described
 from syngrpo.policy.model import Policy
-from syngrpo.pool.jobs import JobRequest
+from syngrpo.pool.jobs import JobRequest, bundled
 from syngrpo.pool.stored_samples import Observation, PoolSample
 from syngrpo.rollout import make_rollout
 from syngrpo.rollout.base import Response
@@ -193,31 +193,26 @@ class Trainer:
         return kept + more, reports + their_reports
 
     def submit(self, reports: Sequence[GroupReport]) -> None:
-        """4. Submit up to K different descriptions of each group as jobs, and enter those that the
-        policy wrote in the ledger.
+        """4. Submit up to K different descriptions of each group that the method chooses as jobs,
+        and enter those that the policy wrote in the ledger.
 
         Descriptions for an image without labelled objects are skipped and counted, because there
         is no object to paint around.
         """
         if self.client is None or not self.method.paints:
             return
-        requests = []
+        paintable = []
         for report in reports:
             if report.depth >= self.options.pool.max_depth:
                 continue
-            rng = self._random("job", report.index)
-            replaced = self.method.replaced_descriptions(self._random("describer", report.index))
-            drawn = self.method.random_descriptions + replaced
-            written = report.descriptions[: self.method.written_descriptions - replaced]
-            if not report.paintable:
-                self.metrics.observe("synthesis/skipped", drawn + len(written))
-                continue
-            texts = self._random_descriptions(report, drawn, rng) if drawn else []
-            requests += [self._request(report, text, rng) for text in texts]
-            for description in written:
-                request = self._request(report, description.text, rng, description.response)
-                requests.append(request)
-                self.ledger.add(self._pending(request, report, description))
+            if report.paintable:
+                paintable.append(report)
+            else:
+                skipped = self.method.random_descriptions + len(report.descriptions)
+                self.metrics.observe("synthesis/skipped", skipped)
+        places = self.options.trainer.groups_per_step * self.options.pool.synthetic_ratio
+        chosen = self.method.parents(paintable, places, self._random("parents", 0))
+        requests = [request for report in chosen for request in self._requests(report)]
         counts = self.client.submit(requests)
         for job_id in counts.dropped_ids:
             self.ledger.lose(job_id)
@@ -227,26 +222,24 @@ class Trainer:
 
     def settle(self, reports: Sequence[GroupReport]) -> list[Settled]:
         """5. Compute the reward of each description whose image was measured in this step or was
-        rejected by the gate."""
-        measured: list[tuple[PendingDescription, float]] = []
+        rejected by the gate; of siblings, when all of them are."""
         settled: list[Settled] = []
         if self.client is not None:
             self.metrics.observe("synthesis/stale", self.ledger.drop_stale(self.version))
             for report in reports:
-                pending = self.ledger.settle(report.job_id) if report.job_id else None
-                if pending is not None:
-                    measured.append((pending, report.rewarded_diversity))
+                if report.job_id is not None:
+                    self.ledger.settle(report.job_id, report.rewarded_diversity)
             for outcome in self.client.outcomes():
                 if outcome.state == "admitted":
                     self.metrics.observe("synthesis/admitted", 1)
                 elif outcome.state == "rejected":
                     self.metrics.observe("synthesis/rejected", 1)
-                    pending = self.ledger.reject(outcome.job_id)
-                    if pending is not None:
-                        measured.append((pending, 0.0))
+                    self.ledger.reject(outcome.job_id)
                 else:
                     self.metrics.observe("synthesis/dead", 1)
                     self.ledger.lose(outcome.job_id)
+            measured, unpaired = self.ledger.take_measured()
+            self.metrics.observe("synthesis/unpaired", unpaired)
             settled = self._rewarded(measured)
             self.metrics.observe("synthesis/settled", len(settled))
             for item in settled:
@@ -311,6 +304,23 @@ class Trainer:
         parent = self.client.get(report.sample_id)
         return [described(self.describer, parent, rng) for _ in range(count)]
 
+    def _requests(self, report: GroupReport) -> list[JobRequest]:
+        """Return the jobs of a group, as a bundle if the method compares them with each other.
+        Enter the descriptions of the policy in the ledger."""
+        rng = self._random("job", report.index)
+        replaced = self.method.replaced_descriptions(self._random("describer", report.index))
+        drawn = self.method.random_descriptions + replaced
+        written = report.descriptions[: self.method.written_descriptions - replaced]
+        texts = self._random_descriptions(report, drawn, rng) if drawn else []
+        requests = [self._request(report, text, rng) for text in texts]
+        for one in written:
+            requests.append(self._request(report, one.text, rng, one.response))
+        if self.method.bundle_size is not None:
+            requests = bundled(requests)
+        for request, one in zip(requests[len(texts) :], written, strict=True):
+            self.ledger.add(self._pending(request, report, one))
+        return requests
+
     def _request(
         self,
         report: GroupReport,
@@ -340,17 +350,20 @@ class Trainer:
             scene_token_span=description.scene_tokens,
             policy_version=self.version,
             parent_diversity=report.rewarded_diversity,
+            bundle=request.bundle,
         )
 
-    def _rewarded(self, measured: Sequence[tuple[PendingDescription, float]]) -> list[Settled]:
-        """Return the descriptions with their rewards and their parents. ``measured`` holds each
-        description and the rewarded D of its image's group, 0 for a rejected image."""
+    def _rewarded(self, measured: Sequence[PendingDescription]) -> list[Settled]:
+        """Return the descriptions, whose D is known, with their rewards and their parents."""
         assert self.client is not None
         rewards = self.method.description_rewards(
-            [Measured(one.task, diversity, one.parent_diversity) for one, diversity in measured]
+            [
+                Measured(one.task, one.diversity or 0.0, one.parent_diversity, one.bundle)
+                for one in measured
+            ]
         )
         settled = []
-        for (pending, _), reward in zip(measured, rewards, strict=True):
+        for pending, reward in zip(measured, rewards, strict=True):
             parent = self.client.get(pending.parent_id)
             if self.processes.count > 1:  # the others may not reach the file
                 parent = replace(parent, image=EncodedImage.from_bytes(parent.image.read()))
