@@ -25,7 +25,7 @@ from syngrpo.policy.model import Policy
 from syngrpo.policy.packed import PackedRow, Segment, segment_logprobs
 from syngrpo.sample import InputError
 from syngrpo.serving.atomic_files import atomic_directory
-from syngrpo.workflow.loss import LossOutput, Normaliser, policy_loss
+from syngrpo.workflow.loss import LossOutput, LossRule, Normaliser, policy_loss
 from syngrpo.workflow.micro_batches import Lockstep, count_tokens, micro_batches
 from syngrpo.workflow.optimizer import Optimizer, outline
 from syngrpo.workflow.processes import Processes
@@ -62,6 +62,7 @@ class Learner:
         self.processes = processes
         self.directory = directory
         self.budget = options.trainer.token_budget
+        self.rule = _loss_rule(options)
         self.optimizer = Optimizer(policy, options)
         self.lockstep = Lockstep(policy, processes, self._idle)
 
@@ -209,7 +210,7 @@ class Learner:
     ) -> LossOutput:
         """Return the loss of one micro-batch. With ``first`` the log-probabilities of fresh
         segments are added to ``trained``; later updates compare with them."""
-        method, device = self.options.method, self.policy.device
+        has_kl, device = self.options.method.has_kl, self.policy.device
         segments = [segment for row in rows for segment in row.segments]
         packed = [PackedRow(r.prompt, [Segment(s.token_ids) for s in r.segments]) for r in rows]
         scores = self._logprobs(packed)
@@ -227,17 +228,12 @@ class Learner:
             old,
             [s.advantages.to(device) for s in segments],
             [s.mask.to(device) for s in segments],
+            rule=self.rule,
             normaliser=whole,
-            variant=method.loss,
-            clip_low=method.clip_low,
-            clip_high=method.clip_high,
-            max_completion_length=self.options.rollout.max_new_tokens,
             settled=torch.tensor([s.settled for s in segments], device=device),
-            max_ratio=method.max_ratio,
-            ref_logp=self._logprobs(packed, reference=True) if method.has_kl else None,
-            beta=[s.beta.to(device) for s in segments] if method.has_kl else 0.0,
+            ref_logp=self._logprobs(packed, reference=True) if has_kl else None,
+            beta=[s.beta.to(device) for s in segments] if has_kl else 0.0,
             sampling_logp=[_unless_negligible(*pair) for pair in zip(sampled, old, strict=True)],
-            tis_cap=self.options.rollout.tis_cap,
         )
 
     def _logprobs(self, rows: Sequence[PackedRow], reference: bool = False) -> list[Tensor]:
@@ -277,6 +273,17 @@ class Learner:
             return
         known = self.processes.share(outline(state) if state is not None else None)
         self.optimizer.spread_state_dict(state if self.processes.is_main else None, known)
+
+
+def _loss_rule(options: RunOptions) -> LossRule:
+    return LossRule(
+        variant=options.method.loss,
+        clip_low=options.method.clip_low,
+        clip_high=options.method.clip_high,
+        max_completion_length=options.rollout.max_new_tokens,
+        max_ratio=options.method.max_ratio,
+        tis_cap=options.rollout.tis_cap,
+    )
 
 
 def _unless_negligible(sampled: Tensor, trained: Tensor) -> Tensor:
