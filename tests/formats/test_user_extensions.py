@@ -15,7 +15,8 @@ from syngrpo.extensions import Registry
 from syngrpo.formats import FORMATS, recognised_format, writable_format
 from syngrpo.formats.box_questions import boxes_of_answer
 from syngrpo.formats.export import write_dataset
-from syngrpo.formats.source import read_dataset, source_from_argument, source_from_keys
+from syngrpo.formats.source import source_from_argument, source_from_keys
+from syngrpo.formats.source_reading import read_dataset
 from syngrpo.formats.survey import contact_sheet, survey
 from syngrpo.sample import InputError, Sample
 from syngrpo.tasks import TASKS, get_task, load_task, tasks_that_ask

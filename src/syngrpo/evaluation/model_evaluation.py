@@ -17,7 +17,8 @@ import yaml
 from syngrpo.evaluation.answering import evaluate
 from syngrpo.evaluation.evaluation_directory import EvaluationDirectory, model_fingerprint
 from syngrpo.evaluation.evaluation_result import EvaluationResult
-from syngrpo.formats.source import read_dataset, source_from_argument
+from syngrpo.formats.source import source_from_argument
+from syngrpo.formats.source_reading import read_dataset
 from syngrpo.policy.loading import load_policy
 from syngrpo.policy.model import Policy
 from syngrpo.policy.model_options import Coordinates, model_directory
