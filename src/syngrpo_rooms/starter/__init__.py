@@ -3,7 +3,8 @@
 ``recipe`` runs the two stages of supervised training (``syngrpo rooms starter``); start reading
 there. It builds the model (``architecture``), draws batches (``training_batches``) with responses
 by simulated annotators (``annotators``), computes the losses (``supervised_losses``) and measures
-the result (``held_out_accuracy``).
+the result (``held_out_accuracy``). ``compat_qwen`` holds every use of
+the internals of transformers.
 """
 
 from pathlib import Path
