@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
-from importlib.metadata import EntryPoint
 from pathlib import Path
 from typing import Any
 
@@ -28,10 +27,7 @@ LINES = "user_extensions:Lines"
 
 def install(monkeypatch: pytest.MonkeyPatch, registry: Registry[Any], name: str, at: str) -> None:
     """As if an installed package had this entry point."""
-    known = {one: EntryPoint(one, registry._installed()[one].value, registry.group)
-             for one in registry._installed()}  # fmt: skip
-    found = known | {name: EntryPoint(name, at, registry.group)}
-    monkeypatch.setattr(registry, "_entry_points", found)
+    monkeypatch.setattr(registry, "_offered", {**registry._offers(), name: {at: "mine"}})
     monkeypatch.setattr(registry, "_loaded", dict(registry._loaded))
 
 
