@@ -80,7 +80,8 @@ def _rows(
 def measure(path: Path) -> tuple[float, float, float, float]:
     """Return seconds of wall clock and of the processor, and the peak memory in MB before and
     after. The memory is that of this process, so it must be a new one."""
-    from syngrpo.formats.source import Source, read_dataset
+    from syngrpo.formats.source import Source
+    from syngrpo.formats.source_reading import read_dataset
 
     before = _peak_mb()
     clock, processor = time.perf_counter(), time.process_time()

@@ -8,9 +8,10 @@ in the ``__init__`` of the folder that uses it. A registry knows three sorts of 
 3. ``package.module:attribute`` itself, but only where the name comes from the user's own
    configuration or command line (``load``), never from data or over the network (``get``).
 
-Nothing is imported before it is asked for by name. The command line makes a registry before it
-knows which command runs, so this module imports ``syngrpo.sample``, and with it NumPy, only when
-it has an error to report.
+A short name that two packages offer, or a package and syngrpo itself, means neither of them: asking
+for it is an error that names both. Nothing is imported before it is asked for by name. The command
+line makes a registry before it knows which command runs, so this module imports ``syngrpo.sample``,
+and with it NumPy, only when it has an error to report.
 """
 
 from __future__ import annotations
@@ -19,7 +20,8 @@ import importlib
 import traceback
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from importlib.metadata import EntryPoint, entry_points
+from functools import cache
+from importlib.metadata import Distribution, EntryPoint, distributions
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
@@ -66,23 +68,23 @@ class Registry(Generic[T]):
         self.group = group
         self._problem = problem
         self._instances = instances
-        self._targets: dict[str, tuple[str, str]] = {n: (t, "syngrpo") for n, t in builtin.items()}
-        self._entry_points: Mapping[str, EntryPoint] | None = None
+        self._builtin = builtin
+        self._offered: Mapping[str, Mapping[str, str]] | None = None
         self._loaded: dict[str, T] = {}
         _registries.append(self)
 
     def names(self) -> list[str]:
         """Return all known short names, the built-in ones first."""
-        return [*self._targets, *(n for n in self._installed() if n not in self._targets)]
+        return list(self._offers())
 
     def __contains__(self, name: object) -> bool:
-        return name in self._loaded or name in self._targets or name in self._installed()
+        return name in self._loaded or name in self._offers()
 
     def get(self, name: str) -> T:
         """Return the extension with this short name.
 
-        Raises InputError when there is none, when it cannot be imported or made, or is of another
-        kind.
+        Raises InputError when there is none, when several packages offer one, when it cannot be
+        imported or made, or is of another kind.
         """
         if name not in self._loaded:
             self._loaded[name] = self._made(name, self._target(name))
@@ -91,13 +93,17 @@ class Registry(Generic[T]):
     def load(self, name: str) -> T:
         """Return the extension with this short name, or import ``package.module:attribute``.
 
-        Use this only for names that the user wrote in the configuration or on the command line,
-        because it imports any module. Raises InputError as ``get`` does.
+        If several packages offer a short name, loading one of them decides what the name means in
+        this process. Use this only for names that the user wrote in the configuration or on the
+        command line, because it imports any module. Raises InputError as ``get`` does.
         """
         if ":" not in name:
             return self.get(name)
         if name not in self._loaded:
             self._loaded[name] = self._made(name, name)
+            for short, targets in self._offers().items():
+                if len(targets) > 1 and name in targets:
+                    self._loaded.setdefault(short, self._loaded[name])
         return self._loaded[name]
 
     def add(self, name: str, extension: T) -> None:
@@ -114,18 +120,18 @@ class Registry(Generic[T]):
                 continue
 
     def found(self) -> Iterator[Found]:
-        """Import every extension and report it, for ``syngrpo extensions``."""
+        """Import every extension and report it, for ``syngrpo extensions``. A name that several
+        packages offer is reported once for each of them, with the same error."""
         from syngrpo.sample import InputError
 
-        for name in self.names():
-            target = self._target(name)
-            source = self._targets[name][1] if name in self._targets else self._distribution(name)
+        for name, targets in self._offers().items():
             error = None
             try:
                 self.get(name)
             except InputError as problem:
                 error = str(problem)
-            yield Found(self.group, name, target, source, error)
+            for target, source in targets.items():
+                yield Found(self.group, name, target, source, error)
 
     def _made(self, name: str, target: str) -> T:
         what = self._what(name)
@@ -141,10 +147,16 @@ class Registry(Generic[T]):
         return f"{self.kind} '{name}'"
 
     def _target(self, name: str) -> str:
-        if name in self._targets:
-            return self._targets[name][0]
-        if name in self._installed():
-            return self._installed()[name].value
+        targets = self._offers().get(name, {})
+        if len(targets) > 1:
+            packages = " and ".join(f"{source} ({target})" for target, source in targets.items())
+            raise _refused(
+                f"{self._what(name)} is offered by {packages}; name the one that you mean as "
+                "package.module:name in the configuration or on the command line, or uninstall the "
+                "other package"
+            )
+        if targets:
+            return next(iter(targets))
         if ":" in name:
             raise _refused(
                 f"{self.kind} {name!r} is not loaded; only the configuration and the command line "
@@ -156,19 +168,27 @@ class Registry(Generic[T]):
             "package.module:name in the configuration or on the command line"
         )
 
-    def _installed(self) -> Mapping[str, EntryPoint]:
-        if self._entry_points is None:
-            self._entry_points = {point.name: point for point in entry_points(group=self.group)}
-        return self._entry_points
-
-    def _distribution(self, name: str) -> str:
-        distribution = self._installed()[name].dist
-        return distribution.name if distribution is not None else "unknown"
+    def _offers(self) -> Mapping[str, Mapping[str, str]]:
+        """Return for every short name, the built-in ones first, what it may mean: target →
+        distribution. There is more than one target only if packages disagree."""
+        if self._offered is None:
+            offered = {name: {target: "syngrpo"} for name, target in self._builtin.items()}
+            for source, points in _entry_points().items():
+                for point in points or ():
+                    if point.group == self.group:
+                        offered.setdefault(point.name, {}).setdefault(point.value, source)
+            self._offered = offered
+        return self._offered
 
 
 def every_registry() -> list[Registry[Any]]:
     """Return the registries of all folders that were imported so far."""
     return list(_registries)
+
+
+def unreadable_packages() -> list[str]:
+    """Return the names of the installed packages whose entry points cannot be read."""
+    return [name for name, points in _entry_points().items() if points is None]
 
 
 def made(what: str, make: Callable[..., T], **options: Any) -> T:
@@ -210,6 +230,31 @@ def no_instance(extension: Any, base: type) -> str | None:
 def no_callable(name: str, extension: Any) -> str | None:
     """Return the problem of an extension that has to be a class or a function."""
     return None if callable(extension) else f"is no class or function: it is {extension!r}"
+
+
+@cache
+def _entry_points() -> dict[str, list[EntryPoint] | None]:
+    """Return the entry points of each installed package in the groups of syngrpo, None for a
+    package whose ``entry_points.txt`` is malformed. Of two packages with one name, the one that
+    Python finds first counts."""
+    found: dict[str, list[EntryPoint] | None] = {}
+    for package in distributions():
+        points: list[EntryPoint] | None
+        try:
+            points = [one for one in package.entry_points if one.group.startswith("syngrpo.")]
+        except Exception:  # importlib.metadata has no error of its own for this
+            points = None
+        if points != []:  # the name is in another file: not read for every package
+            found.setdefault(_name_of(package), points)
+    return found
+
+
+def _name_of(package: Distribution) -> str:
+    try:
+        name = package.name
+    except Exception:  # there is no METADATA
+        name = ""
+    return name or f"in {package.locate_file('')}"
 
 
 def _full_name(kind: type) -> str:

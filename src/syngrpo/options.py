@@ -111,8 +111,7 @@ def problem_of(error: Mapping[str, Any]) -> str:
     ``error`` is one element of ``ValidationError.errors()``.
     """
     if error["type"] == "too_short":
-        least = error["ctx"]["min_length"]
-        return f"should have at least {least} item{'s' if least > 1 else ''}"
+        return f"should have {error['ctx']['min_length']} or more items"
     message = str(error["msg"]).removeprefix("Value error, ")
     return _PROBLEMS.get(error["type"], message.removeprefix("Input ").removeprefix("String "))
 

@@ -12,7 +12,7 @@ from PIL import Image
 
 from syngrpo.cli.main import main
 from syngrpo.config import load_config
-from syngrpo.formats.source import read_sources
+from syngrpo.formats.source_reading import read_sources
 from syngrpo.formats.survey import survey
 from syngrpo.sample import InputError
 

@@ -24,7 +24,8 @@ KILLED_HALFWAY = """
 import sys, time
 from pathlib import Path
 from syngrpo.formats.export import write_dataset
-from syngrpo.formats.source import Source, read_dataset
+from syngrpo.formats.source import Source
+from syngrpo.formats.source_reading import read_dataset
 
 source, out, format = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3]
 written = 0

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,18 +17,20 @@ from tiny_models import save_tiny_qwen
 
 from syngrpo.evaluation import answering
 from syngrpo.evaluation.evaluation_directory import model_fingerprint
-from syngrpo.evaluation.model_evaluation import evaluate_model, named_sets
+from syngrpo.evaluation.model_evaluation import Asking, Loading, evaluate_model, named_sets
 from syngrpo.evaluation.predictions import read_predictions, write_predictions
 from syngrpo.sample import InputError
 from syngrpo.tasks.rewards import RewardOptions
 from syngrpo_rooms.dataset import rooms_samples
 
 SAMPLES = 24
-OPTIONS: dict[str, Any] = {"prompt_style": "brief", "max_new_tokens": 40, "samples_per_prompt": 2}
+ASKING = Asking(prompt_style="brief", max_new_tokens=40, samples_per_prompt=2)
 
 
-def evaluated(model: Path, data: list[Path], out: Path, **options: Any) -> None:
-    evaluate_model(str(model), named_sets(data), out, **options)
+def evaluated(
+    model: Path, data: list[Path], out: Path, asking: Asking = ASKING, **options: Any
+) -> None:
+    evaluate_model(str(model), named_sets(data), out, Loading(), asking, **options)
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +50,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def whole(model: Path, data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("whole")
-    evaluated(model, [data], out, **OPTIONS)
+    evaluated(model, [data], out)
     return out
 
 
@@ -88,7 +91,7 @@ def test_after_a_kill_it_goes_on_and_ends_with_the_same(
     assert not (out / "metrics.json").exists()
     with predictions.open("ab") as file:
         file.write(b'{"id": "rooms-rec-test')  # cut off in the middle of a line
-    evaluated(model, [data], out, batch_size=7, **OPTIONS)
+    evaluated(model, [data], out, replace(ASKING, batch_size=7))
     assert len(asked) == SAMPLES - len(kept) and not set(asked) & set(kept)
     for name in ("predictions-mine.jsonl", "metrics.json", "evaluation.jsonl", "settings.json"):
         assert (out / name).read_bytes() == (whole / name).read_bytes(), name
@@ -98,10 +101,11 @@ def test_a_finished_one_asks_nothing_again_and_more_samples_only_what_is_new(
     model: Path, data: Path, whole: Path, tmp_path: Path, asked: list[str]
 ) -> None:
     out = shutil.copytree(whole, tmp_path / "out")
-    evaluated(model, [data], out, **OPTIONS)
+    evaluated(model, [data], out)
     assert asked == []
     for count in (2, 3):
-        evaluate_model(str(model), named_sets(["rooms:test"], count), tmp_path / "rooms", **OPTIONS)
+        sets = named_sets(["rooms:test"], count)
+        evaluate_model(str(model), sets, tmp_path / "rooms", Loading(), ASKING)
     assert len(asked) == len(set(asked)) == 3
 
 
@@ -111,12 +115,12 @@ def test_other_settings_model_or_samples_are_refused_unless_restarted(
     out = shutil.copytree(whole, tmp_path / "out")
     other = save_tiny_qwen(tmp_path / "other", seed=1)
     with pytest.raises(InputError, match=r"max_new_tokens 40, now 8; give another --out, or --res"):
-        evaluated(model, [data], out, **OPTIONS | {"max_new_tokens": 8})
+        evaluated(model, [data], out, replace(ASKING, max_new_tokens=8))
     with pytest.raises(InputError, match=r"other settings: rewards None, now .*vlm-r1-format"):
         own = [RewardOptions("vlm-r1-format")]
-        evaluated(model, [data], out, **OPTIONS, rewards=own)
+        evaluated(model, [data], out, rewards=own)
     with pytest.raises(InputError, match="other settings: model "):
-        evaluated(other, [data], out, **OPTIONS)
+        evaluated(other, [data], out)
     rows = [json.loads(line) for line in data.read_text().splitlines()]
     rows[2]["question"] = "something else"
     changed = data.with_name("changed") / data.name
@@ -124,13 +128,13 @@ def test_other_settings_model_or_samples_are_refused_unless_restarted(
     shutil.copytree(data.parent / "images", changed.parent / "images")
     changed.write_text("".join(json.dumps(row) + "\n" for row in rows))
     with pytest.raises(InputError, match=f"'{rows[2]['id']}', which has changed since"):
-        evaluated(model, [changed], out, **OPTIONS)
+        evaluated(model, [changed], out)
     changed.write_text("".join(json.dumps(row) + "\n" for row in rows[3:]))
     with pytest.raises(InputError, match="is not in the data; give another --out, or --restart"):
-        evaluated(model, [changed], out, **OPTIONS)
+        evaluated(model, [changed], out)
     assert asked == []
     assert (out / "metrics.json").exists()
-    evaluated(other, [changed], out, restart=True, **OPTIONS)
+    evaluated(other, [changed], out, restart=True)
     assert len(asked) == SAMPLES - 3
 
 
@@ -142,9 +146,9 @@ def test_another_picture_under_the_same_name_is_another_sample(model: Path, tmp_
         path.write_bytes(picture.image.read())
         if picture is second:
             with pytest.raises(InputError, match="has changed since"):
-                evaluated(model, [tmp_path / "one.jsonl"], tmp_path / "out", **OPTIONS)
+                evaluated(model, [tmp_path / "one.jsonl"], tmp_path / "out")
         else:
-            evaluated(model, [tmp_path / "one.jsonl"], tmp_path / "out", **OPTIONS)
+            evaluated(model, [tmp_path / "one.jsonl"], tmp_path / "out")
 
 
 def test_predictions_come_back_as_they_were(whole: Path, tmp_path: Path) -> None:

@@ -11,7 +11,13 @@ from tiny_models import save_tiny_qwen
 from typer.testing import CliRunner
 
 from syngrpo.cli.main import app
-from syngrpo.evaluation.model_evaluation import evaluate_model, how_to_ask, named_sets
+from syngrpo.evaluation.model_evaluation import (
+    Asking,
+    Loading,
+    evaluate_model,
+    how_to_ask,
+    named_sets,
+)
 from syngrpo.policy.loading import load_policy
 from syngrpo.policy.model_options import LoraOptions
 from syngrpo.sample import InputError, Sample
@@ -64,9 +70,9 @@ def test_an_adapter_answers_as_the_merged_model_does(
     write_data(samples[:3], tmp_path / "mine.jsonl")
 
     def texts(path: Path, adapter: Path | None, out: str) -> list[str]:
-        options = {"prompt_style": "brief", "max_new_tokens": 12, "samples_per_prompt": 0}
+        asking = Asking(prompt_style="brief", max_new_tokens=12, samples_per_prompt=0)
         sets = named_sets([tmp_path / "mine.jsonl"])
-        results = evaluate_model(str(path), sets, tmp_path / out, adapter=adapter, **options)
+        results = evaluate_model(str(path), sets, tmp_path / out, Loading(adapter), asking)
         return [prediction.greedy.text for prediction in results["mine"].predictions]
 
     adapted = texts(model, tmp_path / "adapter", "a")

@@ -130,21 +130,34 @@ def test_a_describer_that_fails_is_told_with_the_sample(name: str, told: str) ->
         described(describer, rooms_samples("train", 1, size=64)[0], np.random.default_rng(0))
 
 
+def install(folder: Path, package: str, entry_points: str) -> None:
+    """Write what pip leaves of an installed package that has these entry points."""
+    installed = folder / f"{package}-1.0.dist-info"
+    installed.mkdir()
+    (installed / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {package}\nVersion: 1.0\n")
+    (installed / "entry_points.txt").write_text(entry_points)
+
+
+def run_with(folder: Path, code: str) -> subprocess.CompletedProcess[str]:
+    """Run code in a Python that finds the packages installed in the folder."""
+    code = f"import sys; sys.path[:0] = [{str(folder)!r}, {str(SUPPORT)!r}]\n{code}"
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+
+
+MAIN = "from syngrpo.cli.main import main; main()"
+LIST = f"sys.argv[1:] = ['extensions']; {MAIN}"
+
+
 def test_a_broken_extension_of_an_installed_package_is_listed(tmp_path: Path) -> None:
     """The other commands go on without it, also where it would add commands."""
-    installed = tmp_path / "broken-1.0.dist-info"
-    installed.mkdir()
-    (installed / "METADATA").write_text("Metadata-Version: 2.1\nName: broken\nVersion: 1.0\n")
-    (installed / "entry_points.txt").write_text(
+    install(
+        tmp_path,
+        "broken",
         "[syngrpo.commands]\nshop = broken_module:app\nnumber = broken_extensions:NUMBER\n"
         "[syngrpo.tasks]\nhalf = broken_extensions:HalfTask\n"
-        "[syngrpo.formats]\nscript = script_module:Format\n"
+        "[syngrpo.formats]\nscript = script_module:Format\n",
     )
-    code = (
-        f"import sys; sys.path[:0] = [{str(tmp_path)!r}, {str(SUPPORT)!r}];"
-        "sys.argv[1:] = ['extensions']; from syngrpo.cli.main import main; main()"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    done = run_with(tmp_path, LIST)
     assert done.returncode == 0, done.stderr
     told = [line for line in done.stdout.splitlines() if line.startswith("cannot be loaded: ")]
     assert [line.partition("cannot be loaded: ")[2].partition("' ")[0] for line in told] == [
@@ -153,6 +166,76 @@ def test_a_broken_extension_of_an_installed_package_is_listed(tmp_path: Path) ->
         "command group 'shop",
         "command group 'number",
     ]
+
+
+def test_a_name_that_two_packages_offer_means_neither_of_them(tmp_path: Path) -> None:
+    """The configuration may name one of them by its module, and then the name means that one."""
+    install(tmp_path, "one", "[syngrpo.tasks]\nodd = pointing_task:Pointing\nrec = one:Rec\n")
+    install(tmp_path, "two", "[syngrpo.tasks]\nodd = two:Odd\n[syngrpo.formats]\nodd = two:Odd\n")
+    done = run_with(tmp_path, LIST)
+    assert done.returncode == 0, done.stderr
+    rows = [line.split() for line in done.stdout.splitlines()]
+    assert ["task", "odd", "one", "pointing_task:Pointing"] in rows
+    assert ["task", "odd", "two", "two:Odd"] in rows and ["format", "odd", "two", "two:Odd"] in rows
+    told = [line for line in done.stdout.splitlines() if "is offered by" in line]
+    assert len(told) == 2 and "task 'rec' is offered by syngrpo (syngrpo.tasks.rec:" in told[0]
+    for part in (
+        "task 'odd'",
+        "one (pointing_task:Pointing)",
+        "two (two:Odd)",
+        "package.module:na",
+    ):
+        assert part in told[1]
+    done = run_with(
+        tmp_path,
+        "from syngrpo.sample import InputError\n"
+        "from syngrpo.tasks import get_task, load_task\n"
+        "for name in 'rec', 'odd':\n"
+        "    try:\n"
+        "        get_task(name)\n"
+        "    except InputError as error:\n"
+        "        print(error)\n"
+        "load_task('syngrpo.tasks.rec:ReferringExpression')\n"
+        "print(type(get_task('rec')).__name__)\n",
+    )
+    assert done.returncode == 0, done.stderr
+    refused, *more, known = done.stdout.splitlines()
+    assert f"cannot be loaded: {refused}" == told[0] and len(more) == 1
+    assert known == "ReferringExpression"
+
+
+def test_packages_that_offer_the_same_extension_agree(tmp_path: Path) -> None:
+    for package in ("one", "two"):
+        install(tmp_path, package, "[syngrpo.rewards]\nshort = broken_extensions:nothing\n")
+    done = run_with(tmp_path, LIST)
+    assert "broken_extensions:nothing" in done.stdout and "cannot be loaded" not in done.stdout
+
+
+def test_a_package_with_malformed_entry_points_is_told_and_the_others_are_used(
+    tmp_path: Path,
+) -> None:
+    install(tmp_path, "torn", "[syngrpo.tasks]\nhalf\n")
+    install(tmp_path, "whole", "[syngrpo.rewards]\nshort = broken_extensions:nothing\n")
+    done = run_with(tmp_path, "from syngrpo.tasks.rewards import REWARDS; print(REWARDS.names())")
+    assert done.returncode == 0 and "'short'" in done.stdout, done.stderr
+    done = run_with(tmp_path, f"sys.argv[1:] = ['--help']; {MAIN}")
+    assert done.returncode == 0 and "rooms" in done.stdout
+    (note,) = done.stderr.splitlines()
+    assert note.startswith("note: the entry_points.txt of package torn is malformed, so its ext")
+    (tmp_path / "torn-1.0.dist-info" / "METADATA").unlink()
+    done = run_with(tmp_path, f"sys.argv[1:] = ['--help']; {MAIN}")
+    assert f"of package in {tmp_path} is malformed" in done.stderr
+
+
+def test_a_library_that_fails_on_malformed_entry_points_is_told_without_a_traceback(
+    tmp_path: Path,
+) -> None:
+    """torch reads the entry points of all packages when it is imported."""
+    install(tmp_path, "torn", "[torch.backends]\nmine\n")
+    done = run_with(tmp_path, LIST)
+    note, error = done.stderr.splitlines()
+    assert done.returncode == 2 and note.startswith("note: ")
+    assert error.startswith("error: this command needs a library") and "package torn is" in error
 
 
 def test_a_registry_names_all_that_it_knows() -> None:

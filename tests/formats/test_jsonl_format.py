@@ -23,7 +23,8 @@ from syngrpo.formats.sample_rows import (
     parse_row,
     row_to_sample,
 )
-from syngrpo.formats.source import read_dataset, source_from_keys
+from syngrpo.formats.source import source_from_keys
+from syngrpo.formats.source_reading import read_dataset
 from syngrpo.sample import MAX_PIXELS, EncodedImage, InputError, Sample
 from syngrpo.tasks import TASKS, get_task
 

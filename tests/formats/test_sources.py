@@ -16,13 +16,11 @@ from syngrpo.formats.source import (
     may_be_hub_name,
     named,
     paths_in,
-    read_dataset,
-    read_source,
-    read_sources,
     source_from_argument,
     source_from_keys,
     split_paths,
 )
+from syngrpo.formats.source_reading import read_dataset, read_source, read_sources
 from syngrpo.sample import InputError
 from syngrpo.tasks.rewards import RewardOptions
 

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
-from importlib.metadata import EntryPoint
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,8 @@ from syngrpo.extensions import Registry
 from syngrpo.formats import FORMATS, recognised_format, writable_format
 from syngrpo.formats.box_questions import boxes_of_answer
 from syngrpo.formats.export import write_dataset
-from syngrpo.formats.source import read_dataset, source_from_argument, source_from_keys
+from syngrpo.formats.source import source_from_argument, source_from_keys
+from syngrpo.formats.source_reading import read_dataset
 from syngrpo.formats.survey import contact_sheet, survey
 from syngrpo.sample import InputError, Sample
 from syngrpo.tasks import TASKS, get_task, load_task, tasks_that_ask
@@ -27,10 +27,7 @@ LINES = "user_extensions:Lines"
 
 def install(monkeypatch: pytest.MonkeyPatch, registry: Registry[Any], name: str, at: str) -> None:
     """As if an installed package had this entry point."""
-    known = {one: EntryPoint(one, registry._installed()[one].value, registry.group)
-             for one in registry._installed()}  # fmt: skip
-    found = known | {name: EntryPoint(name, at, registry.group)}
-    monkeypatch.setattr(registry, "_entry_points", found)
+    monkeypatch.setattr(registry, "_offered", {**registry._offers(), name: {at: "mine"}})
     monkeypatch.setattr(registry, "_loaded", dict(registry._loaded))
 
 

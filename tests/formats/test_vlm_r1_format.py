@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from syngrpo.formats.base import Problems
-from syngrpo.formats.source import read_source, source_from_keys
+from syngrpo.formats.source import source_from_keys
+from syngrpo.formats.source_reading import read_source
 from syngrpo.formats.vlm_r1 import classes_in, phrase_in
 from syngrpo.sample import InputError, Sample
 

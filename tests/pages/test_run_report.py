@@ -44,7 +44,7 @@ def test_the_report_needs_no_other_file_and_no_network(run: Path) -> None:
 def test_the_report_shows_what_was_measured(run: Path) -> None:
     _, page = read(write_report(run))
     text = " ".join(" ".join(page.text).split())
-    assert "test · in domain" in text and "ood · out of domain" in text
+    assert "Held out: test" in text and "Held out: ood" in text
     assert "41.0% → 55.0% +14.0 points" in text and "33.0% → 50.0% +17.0 points" in text
     assert "37.0–46.0 → 51.0–60.0" in text
     rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]

@@ -11,7 +11,8 @@ import pytest
 import syngrpo_rooms
 from syngrpo.cli.list_extensions import COMMANDS
 from syngrpo.formats import FORMATS, Problems
-from syngrpo.formats.source import read_dataset, read_source, source_from_keys
+from syngrpo.formats.source import source_from_keys
+from syngrpo.formats.source_reading import read_dataset, read_source
 from syngrpo.painting.describers import DESCRIBERS
 from syngrpo.painting.generators import make_generator, wants_gpu
 from syngrpo.policy import model_directory

@@ -8,7 +8,8 @@ from typing import Any
 from syngrpo.formats import FORMATS, Problems, ReadRequest
 from syngrpo.formats.base import OnBadRow
 from syngrpo.formats.export import write_dataset
-from syngrpo.formats.source import read_dataset, source_from_keys
+from syngrpo.formats.source import source_from_keys
+from syngrpo.formats.source_reading import read_dataset
 from syngrpo.options import read_options
 from syngrpo.sample import Sample
 from syngrpo.tasks import get_task

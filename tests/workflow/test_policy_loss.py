@@ -1,6 +1,7 @@
 """The loss equals TRL's on the same tensors, and the policy gradient computed by hand."""
 
 from collections import defaultdict
+from dataclasses import fields
 from types import SimpleNamespace
 
 import pytest
@@ -8,7 +9,7 @@ import torch
 from torch import Tensor
 from trl import GRPOTrainer
 
-from syngrpo.workflow.loss import LossOutput, Normaliser, policy_loss
+from syngrpo.workflow.loss import LossOutput, LossRule, Normaliser, policy_loss
 
 ROWS, LENGTH, MAX_LENGTH = 8, 11, 32
 VARIANTS = ["grpo", "dr_grpo", "dapo"]
@@ -99,12 +100,19 @@ def _trl_loss(
     return total, logp.grad, trainer._metrics["train"]
 
 
+def _constants(options: dict) -> dict:
+    """Take the constants of the loss out of the options and return them."""
+    names = {field.name for field in fields(LossRule)}
+    return {name: options.pop(name) for name in names & options.keys()}
+
+
 def _our_loss(
     tensors: dict[str, Tensor], parts: tuple[slice, ...] = (slice(None),), **options
 ) -> tuple[float, Tensor, LossOutput]:
     logp = tensors["logp"].clone().requires_grad_()
     names = {"old_logp", "advantages", "mask"} | ({"ref_logp"} if options.get("beta") else set())
     names |= {"sampling_logp"} if options.pop("correction", False) else set()
+    rule = LossRule(max_completion_length=MAX_LENGTH, **_constants(options))
     settled = options.pop("settled", None)
     normaliser = options.pop("normaliser", count(tensors["mask"]))
     total = 0.0
@@ -113,8 +121,8 @@ def _our_loss(
             logp[part],
             **{name: tensors[name][part] for name in names},
             settled=None if settled is None else settled[part],
+            rule=rule,
             normaliser=normaliser,
-            max_completion_length=MAX_LENGTH,
             **options,
         )
         output.loss.backward()
@@ -159,9 +167,8 @@ def test_every_token_may_have_a_kl_weight_of_its_own(variant):
         policy_loss(
             logp,
             **options,
+            rule=LossRule(variant=variant, max_completion_length=MAX_LENGTH),
             normaliser=count(tensors["mask"]),
-            max_completion_length=MAX_LENGTH,
-            variant=variant,
             beta=weights,
         ).loss.backward()
         expected = torch.where(scene, held, without)
@@ -204,7 +211,9 @@ def test_lists_of_rows_equal_padded_rows():
     }
     rows["logp"] = [row.clone().requires_grad_() for row in rows["logp"]]
     names = ("logp", "old_logp", "advantages", "mask")
-    output = policy_loss(*(rows[name] for name in names), normaliser=count(tensors["mask"]))
+    output = policy_loss(
+        *(rows[name] for name in names), rule=LossRule(), normaliser=count(tensors["mask"])
+    )
     output.loss.backward()
     loss, grad, _ = _our_loss(tensors)
     assert output.loss.item() == pytest.approx(loss, rel=1e-12)
@@ -216,7 +225,12 @@ def test_without_old_log_probabilities_the_gradient_is_the_plain_policy_gradient
     tensors = _tensors(4)
     logp = tensors["logp"].requires_grad_()
     output = policy_loss(
-        logp, None, tensors["advantages"], tensors["mask"], normaliser=count(tensors["mask"])
+        logp,
+        None,
+        tensors["advantages"],
+        tensors["mask"],
+        rule=LossRule(),
+        normaliser=count(tensors["mask"]),
     )
     output.loss.backward()
     per_row = tensors["mask"].sum(1, keepdim=True) * ROWS
@@ -290,5 +304,7 @@ def test_a_response_with_no_active_token_adds_nothing():
 def test_missing_or_unknown_arguments_are_errors(options, message):
     tensors = _tensors()
     arguments = {name: tensors[name] for name in ("logp", "old_logp", "advantages", "mask")}
+    arguments |= {"normaliser": count(tensors["mask"]), **options}
+    rule = LossRule(**_constants(arguments))
     with pytest.raises(ValueError, match=message):
-        policy_loss(**arguments | {"normaliser": count(tensors["mask"])} | options)
+        policy_loss(**arguments, rule=rule)

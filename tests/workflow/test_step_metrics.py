@@ -4,7 +4,7 @@ import pytest
 import torch
 from quick_runs import CONTRACT
 
-from syngrpo.workflow.loss import Normaliser, policy_loss
+from syngrpo.workflow.loss import LossRule, Normaliser, policy_loss
 from syngrpo.workflow.step_metrics import METRICS, StepMetrics, merged
 
 
@@ -70,7 +70,14 @@ def test_losses_of_micro_batches_add_up():
     normaliser = Normaliser(rows=4, tokens=12, processes=2)
     metrics = StepMetrics()
     for part in (slice(0, 1), slice(1, 4)):
-        output = policy_loss(logp[part], None, advantages[part], mask[part], normaliser=normaliser)
+        output = policy_loss(
+            logp[part],
+            None,
+            advantages[part],
+            mask[part],
+            rule=LossRule(),
+            normaliser=normaliser,
+        )
         metrics.observe_loss(output, divisor=2)
     record = metrics.record(1)
     assert record["loss"] == pytest.approx(-5.5)

@@ -105,7 +105,7 @@ def _source_of(files: Sequence[str], given: dict[str, Any]) -> Source:
 
 def _check_config(path: Path, given: dict[str, Any], problems: Problems) -> dict[str, Survey]:
     from syngrpo.config import load_config
-    from syngrpo.formats.source import HELD_OUT, TRAIN, every_source
+    from syngrpo.formats.source_reading import HELD_OUT, TRAIN, every_source
     from syngrpo.sample import InputError
 
     if given:
@@ -122,7 +122,7 @@ def _check_config(path: Path, given: dict[str, Any], problems: Problems) -> dict
 def _survey(source: Source, name: str, problems: Problems) -> Survey:
     """Read a source, decode its images with a progress bar, and count the readable samples."""
     from syngrpo.formats.image_files import distinct_images, drop_undecodable
-    from syngrpo.formats.source import read_dataset
+    from syngrpo.formats.source_reading import read_dataset
     from syngrpo.formats.survey import survey
 
     samples: Sequence[Sample] = read_dataset(source, problems)
@@ -243,7 +243,8 @@ def convert(
     """Convert a data set to another format."""
     from syngrpo.formats import writable_format
     from syngrpo.formats.export import write_dataset
-    from syngrpo.formats.source import read_dataset, source_from_argument
+    from syngrpo.formats.source import source_from_argument
+    from syngrpo.formats.source_reading import read_dataset
 
     writable_format(to)
     drawn = source_keys(seed=seed, limit=limit, option=option)

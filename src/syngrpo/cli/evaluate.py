@@ -23,8 +23,64 @@ from syngrpo.serving.wording import count
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from syngrpo.evaluation.model_evaluation import Advance
+    from syngrpo.evaluation.model_evaluation import Advance, Asking, Loading
+    from syngrpo.sample import Sample
     from syngrpo.tasks.rewards import RewardOptions
+
+ModelName = Annotated[
+    str | None,
+    typer.Option(help="Model directory, hub name, or name of an installed model. Required."),
+]
+DataSets = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="A data set of any format, or FORMAT:[TASK:]SPLIT of a format that generates "
+        "samples; may be repeated. Required."
+    ),
+]
+OutDirectory = Annotated[
+    Path | None, typer.Option(help="Directory for metrics, predictions and the page. Required.")
+]
+Adapter = Annotated[Path | None, typer.Option(help="A LoRA adapter for the model.")]
+SampleCount = Annotated[int, typer.Option(min=1, help="Number of samples of each FORMAT:SPLIT.")]
+SampleLimit = Annotated[
+    int | None, typer.Option(min=1, help="Most samples of every other data set.")
+]
+Style = Annotated[
+    Literal["full", "brief"] | None,
+    typer.Option(help="Style of the prompt. Default: as it was trained."),
+]
+LengthLimit = Annotated[
+    int | None,
+    typer.Option(min=1, help="Length limit of a response. Default: as it was trained."),
+]
+PixelLimit = Annotated[
+    int | None, typer.Option(min=1, help="Larger images are shrunk to this area.")
+]
+Family = Annotated[str | None, typer.Option(help="Model family. Default: as it was trained.")]
+CoordinateUnits = Annotated[
+    Literal["pixels", "resized", "0-1000", "0-1"] | None,
+    typer.Option(help="Units of the model's coordinates. Default: as it was trained."),
+]
+SampledResponses = Annotated[
+    int,
+    typer.Option(min=0, help="Responses to each sample for the sampled accuracy; 0: greedy only."),
+]
+BatchSize = Annotated[int, typer.Option(min=1, help="Samples answered at a time.")]
+Seed = Annotated[int, typer.Option(min=0, help="Random seed of the sampled responses.")]
+Device = Annotated[str, typer.Option(help="Device: auto, cpu, cuda, cuda:1, …")]
+WeightType = Annotated[str, typer.Option(help="Type of the weights: float32 or bfloat16.")]
+UserReward = Annotated[
+    list[str] | None,
+    typer.Option(help="A reward of your own: package.module:function. May be repeated."),
+]
+UserAccuracy = Annotated[
+    str | None,
+    typer.Option(help="A reward of your own that replaces the accuracy of the task."),
+]
+Restart = Annotated[
+    bool, typer.Option("--restart", help="Begin again: delete the predictions in --out.")
+]
 
 evaluate_app = typer.Typer(
     help="Measure a model's accuracy on data sets, or compare evaluations.",
@@ -35,74 +91,30 @@ evaluate_app = typer.Typer(
 @evaluate_app.callback()
 def evaluate(
     context: typer.Context,
-    model: Annotated[
-        str | None,
-        typer.Option(help="Model directory, hub name, or name of an installed model. Required."),
-    ] = None,
-    data: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="A data set of any format, or FORMAT:[TASK:]SPLIT of a format that generates "
-            "samples; may be repeated. Required."
-        ),
-    ] = None,
-    out: Annotated[
-        Path | None,
-        typer.Option(help="Directory for metrics, predictions and the page. Required."),
-    ] = None,
-    adapter: Annotated[Path | None, typer.Option(help="A LoRA adapter for the model.")] = None,
+    model: ModelName = None,
+    data: DataSets = None,
+    out: OutDirectory = None,
+    adapter: Adapter = None,
     format: DataFormat = "auto",
     images: DataImages = None,
     task: DataTask = None,
     split: DataSplit = None,
     columns: Columns = None,
-    count: Annotated[
-        int, typer.Option(min=1, help="Number of samples of each FORMAT:SPLIT.")
-    ] = 500,
-    limit: Annotated[
-        int | None, typer.Option(min=1, help="Most samples of every other data set.")
-    ] = None,
-    prompt_style: Annotated[
-        Literal["full", "brief"] | None,
-        typer.Option(help="Style of the prompt. Default: as it was trained."),
-    ] = None,
-    max_new_tokens: Annotated[
-        int | None,
-        typer.Option(min=1, help="Length limit of a response. Default: as it was trained."),
-    ] = None,
-    max_pixels: Annotated[
-        int | None, typer.Option(min=1, help="Larger images are shrunk to this area.")
-    ] = None,
-    family: Annotated[
-        str | None, typer.Option(help="Model family. Default: as it was trained.")
-    ] = None,
-    coordinates: Annotated[
-        Literal["pixels", "resized", "0-1000", "0-1"] | None,
-        typer.Option(help="Units of the model's coordinates. Default: as it was trained."),
-    ] = None,
-    samples_per_prompt: Annotated[
-        int,
-        typer.Option(
-            min=0, help="Responses to each sample for the sampled accuracy; 0: greedy only."
-        ),
-    ] = 4,
-    batch_size: Annotated[int, typer.Option(min=1, help="Samples answered at a time.")] = 32,
-    seed: Annotated[int, typer.Option(min=0, help="Random seed of the sampled responses.")] = 0,
-    device: Annotated[str, typer.Option(help="Device: auto, cpu, cuda, cuda:1, …")] = "auto",
-    dtype: Annotated[
-        str, typer.Option(help="Type of the weights: float32 or bfloat16.")
-    ] = "float32",
-    reward: Annotated[
-        list[str] | None,
-        typer.Option(help="A reward of your own: package.module:function. May be repeated."),
-    ] = None,
-    accuracy_reward: Annotated[
-        str | None,
-        typer.Option(help="A reward of your own that replaces the accuracy of the task."),
-    ] = None,
-    restart: Annotated[
-        bool, typer.Option("--restart", help="Begin again: delete the predictions in --out.")
-    ] = False,
+    count: SampleCount = 500,
+    limit: SampleLimit = None,
+    prompt_style: Style = None,
+    max_new_tokens: LengthLimit = None,
+    max_pixels: PixelLimit = None,
+    family: Family = None,
+    coordinates: CoordinateUnits = None,
+    samples_per_prompt: SampledResponses = 4,
+    batch_size: BatchSize = 32,
+    seed: Seed = 0,
+    device: Device = "auto",
+    dtype: WeightType = "float32",
+    reward: UserReward = None,
+    accuracy_reward: UserAccuracy = None,
+    restart: Restart = False,
 ) -> None:
     """Measure a model's accuracy on data sets.
 
@@ -112,42 +124,41 @@ def evaluate(
         return
     if model is None or not data or out is None:
         given = {"--model": model, "--data": data, "--out": out}
-        missing = next(name for name, value in given.items() if not value)
-        context.fail(f"Missing option '{missing}'.")
-    from rich.console import Console
-
-    from syngrpo.evaluation.model_evaluation import evaluate_model, named_sets
-    from syngrpo.pages.evaluation_page import write_evaluation_page
-    from syngrpo.pages.evaluation_tables import results_table
+        context.fail(
+            f"Missing option '{next(name for name, value in given.items() if not value)}'."
+        )
+    from syngrpo.evaluation.model_evaluation import Asking, Loading, named_sets
 
     keys = source_keys(
         format=format, images=images, task=task, split=split, columns=columns, limit=limit
     )
     sets = named_sets(data, count, keys)
+    loading = Loading(adapter, max_pixels, device, dtype, family, coordinates)
+    asking = Asking(prompt_style, max_new_tokens, samples_per_prompt, batch_size, seed)
+    _measure(model, sets, out, loading, asking, _rewards(reward or [], accuracy_reward), restart)
+
+
+def _measure(
+    model: str,
+    sets: dict[str, list[Sample]],
+    out: Path,
+    loading: Loading,
+    asking: Asking,
+    rewards: list[RewardOptions],
+    restart: bool,
+) -> None:
+    """Evaluate with progress bars. Write the page and print the table of the results."""
+    from rich.console import Console
+
+    from syngrpo.evaluation.model_evaluation import evaluate_model
+    from syngrpo.pages.evaluation_page import write_evaluation_page
+    from syngrpo.pages.evaluation_tables import results_table
+
     console = Console()
     with _bars(console) as bars:
-        results = evaluate_model(
-            model,
-            sets,
-            out,
-            adapter=adapter,
-            prompt_style=prompt_style,
-            max_new_tokens=max_new_tokens,
-            max_pixels=max_pixels,
-            family=family,
-            coordinates=coordinates,
-            samples_per_prompt=samples_per_prompt,
-            batch_size=batch_size,
-            seed=seed,
-            device=device,
-            dtype=dtype,
-            restart=restart,
-            rewards=_rewards(reward or [], accuracy_reward),
-            progress=bars,
-        )
-    title = f"{model} with {adapter}" if adapter else model
-    if accuracy_reward is not None:
-        title += f", accuracy: {accuracy_reward}"
+        results = evaluate_model(model, sets, out, loading, asking, rewards, restart, bars)
+    title = f"{model} with {loading.adapter}" if loading.adapter else model
+    title += "".join(f", accuracy: {one.use}" for one in rewards if one.replaces_accuracy)
     page = write_evaluation_page(out, results, sets, title)
     console.print(results_table(results))
     _tell(console, f"predictions and metrics are in {out}; look at {page}")

@@ -22,12 +22,13 @@ def extensions() -> None:
     name, with the package each comes from."""
     from rich.console import Console
 
-    rows, problems = [("kind", "name", "from", "target")], []
+    rows = [("kind", "name", "from", "target")]
+    problems: dict[str, None] = {}  # in order; several packages may share one
     for registry in _registries():
         for found in registry.found():
             rows.append((registry.kind, found.name, found.source, found.target))
             if found.error is not None:
-                problems.append(found.error)
+                problems[found.error] = None
     kind, name, source = (max(len(row[column]) for row in rows) for column in range(3))
     for row in rows:
         print(f"{row[0]:{kind}}  {row[1]:{name}}  {row[2]:{source}}  {row[3]}")

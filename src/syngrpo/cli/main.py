@@ -6,7 +6,9 @@ what is wrong and where; 1 for any other error, with its traceback.
 
 from __future__ import annotations
 
+import importlib.metadata
 import sys
+import traceback
 from typing import NoReturn
 
 import typer
@@ -21,6 +23,7 @@ from syngrpo.cli.rollout_server import rollout_server
 from syngrpo.cli.serve import serve
 from syngrpo.cli.train import report, train
 from syngrpo.cli.worker import worker
+from syngrpo.extensions import unreadable_packages
 
 USAGE_ERROR = 2
 
@@ -43,6 +46,9 @@ for name, group in COMMANDS.working():  # commands of installed packages
 
 def main() -> NoReturn:
     """Run the command that the arguments name. Print an error of the user in one line."""
+    for package in unreadable_packages():
+        problem = f"the entry_points.txt of package {package} is malformed"
+        print(f"note: {problem}, so its extensions are not found; reinstall it", file=sys.stderr)
     try:
         status = app(prog_name="syngrpo", standalone_mode=False)
     except typer.TyperException as error:
@@ -66,6 +72,12 @@ def _fault_of_user(error: Exception) -> str | None:
 
     if isinstance(error, InputError):
         return str(error)
+    if unreadable_packages() and _raised_in_package_metadata(error):
+        torn = " and ".join(unreadable_packages())
+        return (
+            "this command needs a library (torch, pydantic) that cannot be imported while the "
+            f"entry_points.txt of package {torn} is malformed; reinstall or uninstall that package"
+        )
     import errno
 
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
@@ -78,6 +90,12 @@ def _fault_of_user(error: Exception) -> str | None:
     if isinstance(error, OSError) and error.filename and error.errno in unusable:
         return f"{error.filename} cannot be used ({error.strerror}); check the path"
     return None
+
+
+def _raised_in_package_metadata(error: Exception) -> bool:
+    """Return whether the standard library raised the error while it read what is installed."""
+    frames = traceback.extract_tb(error.__traceback__)
+    return any(frame.filename == importlib.metadata.__file__ for frame in frames)
 
 
 def _fail(message: str) -> NoReturn:

@@ -7,30 +7,29 @@ from typing import Annotated, Literal
 
 import typer
 
+from syngrpo.cli.shared_options import Host, Port
+
+ModelPath = Annotated[
+    str, typer.Option(help="The run's model.path: a directory, hub name or short name.")
+]
+TokenFile = Annotated[
+    Path | None, typer.Option(help="File with the token that requests must carry.")
+]
+WeightType = Annotated[Literal["float32", "bfloat16"], typer.Option(help="The run's model.dtype.")]
+CacheSize = Annotated[float, typer.Option(min=0.01, help="GiB of memory for keys and values.")]
+LengthLimit = Annotated[
+    int, typer.Option(min=2, help="Most tokens of a prompt and its response together.")
+]
+
 
 def rollout_server(
-    model: Annotated[
-        str, typer.Option(help="The run's model.path: a directory, hub name or short name.")
-    ],
-    host: Annotated[
-        str,
-        typer.Option(help="Address to listen on. If other hosts can reach it, it needs a token."),
-    ] = "127.0.0.1",
-    port: Annotated[
-        int, typer.Option(min=0, max=65535, help="Port to listen on; 0: any free one.")
-    ] = 8421,
-    token_file: Annotated[
-        Path | None, typer.Option(help="File with the token that requests must carry.")
-    ] = None,
-    dtype: Annotated[
-        Literal["float32", "bfloat16"], typer.Option(help="The run's model.dtype.")
-    ] = "float32",
-    cache_gib: Annotated[
-        float, typer.Option(min=0.01, help="GiB of memory for keys and values.")
-    ] = 4.0,
-    max_length: Annotated[
-        int, typer.Option(min=2, help="Most tokens of a prompt and its response together.")
-    ] = 8192,
+    model: ModelPath,
+    host: Host = "127.0.0.1",
+    port: Port = 8421,
+    token_file: TokenFile = None,
+    dtype: WeightType = "float32",
+    cache_gib: CacheSize = 4.0,
+    max_length: LengthLimit = 8192,
 ) -> None:
     """Sample the responses of a training run with vLLM, in another process.
 

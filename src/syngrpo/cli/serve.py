@@ -10,6 +10,8 @@ import typer
 from syngrpo.cli.shared_options import (
     GeneratorOption,
     GpusPerWorker,
+    Host,
+    Port,
     RayAddress,
     UserTask,
     WorkerGenerator,
@@ -20,13 +22,8 @@ from syngrpo.cli.shared_options import (
 
 def serve(
     pool: Annotated[Path, typer.Option(help="Directory of the runs' pools, on a local disk.")],
-    host: Annotated[
-        str,
-        typer.Option(help="Address to listen on. If other hosts can reach it, it needs a token."),
-    ] = "127.0.0.1",
-    port: Annotated[
-        int, typer.Option(min=0, max=65535, help="Port to listen on; 0: any free one.")
-    ] = 8420,
+    host: Host = "127.0.0.1",
+    port: Port = 8420,
     workers: Annotated[int, typer.Option(min=0, help="Worker processes beside the server.")] = 1,
     generator: WorkerGenerator = None,
     option: GeneratorOption = None,

@@ -75,6 +75,11 @@ def _column_mapping(pairs: list[str]) -> dict[str, str]:
     return mapping
 
 
+Host = Annotated[
+    str, typer.Option(help="Address to listen on. If other hosts can reach it, it needs a token.")
+]
+Port = Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0: any free one.")]
+
 WorkerGenerator = Annotated[
     str | None,
     typer.Option(help="The generator that paints: its name, or package.module:name."),

@@ -48,7 +48,7 @@ class Problem(BaseModel):
     error: str
 
 
-class RunOptions(Model):
+class JobOptions(Model):
     """How a run's jobs are queued, painted and judged."""
 
     queue_limit: int = Field(default=256, ge=1, le=10_000_000, description="most open jobs")
@@ -65,7 +65,7 @@ class RunOptions(Model):
     )
 
     @model_validator(mode="after")
-    def _finite(self) -> RunOptions:
+    def _finite(self) -> JobOptions:
         json.dumps(self.model_dump(mode="python"), allow_nan=False)
         return self
 

@@ -23,7 +23,7 @@ from starlette.responses import JSONResponse, Response
 from syngrpo.data_server import api_schemas as schemas
 from syngrpo.data_server.request_checks import Limits, checked_image
 from syngrpo.data_server.sample_wire import Data, ended_data, leased_data
-from syngrpo.data_server.server_runs import Run, Runs
+from syngrpo.data_server.server_runs import Runs, ServerRun
 from syngrpo.data_server.service_metrics import Metrics
 from syngrpo.painting.frame import Frame
 from syngrpo.painting.light import Light
@@ -136,7 +136,7 @@ def _add_run_routes(router: APIRouter, state: ServiceState) -> None:
         return JSONResponse({"runs": found})
 
     @router.put("/{run}", response_model=schemas.RunInfo)
-    async def open_run(run: RunName, options: schemas.RunOptions) -> Response:
+    async def open_run(run: RunName, options: schemas.JobOptions) -> Response:
         """Open a run, or resume it. It uses these options from now on."""
         opened = await state.in_thread(lambda: state.runs.open(run, options))
         return JSONResponse({"run": opened.name, "identity": opened.identity})
@@ -258,9 +258,9 @@ def _add_lease_routes(router: APIRouter, state: ServiceState) -> None:
         return answer
 
     async def for_each_run(
-        body: schemas.HeldJobs, call: Callable[[Run, list[str]], Iterable[str]]
+        body: schemas.HeldJobs, call: Callable[[ServerRun, list[str]], Iterable[str]]
     ) -> Response:
-        held: defaultdict[Run, list[str]] = defaultdict(list)
+        held: defaultdict[ServerRun, list[str]] = defaultdict(list)
         for one in body.jobs:
             held[state.runs.get(one.run)].append(one.job)
         taken = await state.in_thread(
@@ -285,7 +285,7 @@ def _add_completion_routes(router: APIRouter, state: ServiceState) -> None:
     async def complete(body: schemas.JobResults) -> Response:
         """Hand in images and rejections. The answer names the jobs that this ended."""
         state.metrics.worker(body.worker)
-        results: defaultdict[Run, dict[str, Result]] = defaultdict(dict)
+        results: defaultdict[ServerRun, dict[str, Result]] = defaultdict(dict)
         for result in body.results:
             results[state.runs.get(result.run)][result.job] = _result(result, state.limits)
 

@@ -1,6 +1,6 @@
 """The runs that use a data server. Each has a pool and a queue in a folder of its own.
 
-``routes`` calls the methods of ``Runs`` and ``Run`` in threads.
+``routes`` calls the methods of ``Runs`` and ``ServerRun`` in threads.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from syngrpo.boxes import area, clip
-from syngrpo.data_server.api_schemas import RunOptions
+from syngrpo.data_server.api_schemas import JobOptions
 from syngrpo.data_server.job_exchange import Leased
 from syngrpo.data_server.pool_jobs import PoolJobs, open_queue, result_for_queue
 from syngrpo.data_server.synthesis_options import RUN_PATTERN, SynthesisSettings
@@ -33,16 +33,16 @@ RECORD = "run.json"
 """The file in a run's folder with its identity and its options."""
 
 
-class Run:
+class ServerRun:
     """One run on the server. Threads may call its methods at the same time."""
 
-    def __init__(self, directory: Path, identity: str, options: RunOptions) -> None:
+    def __init__(self, directory: Path, identity: str, options: JobOptions) -> None:
         self.name = directory.name
         self.identity = identity
         self.pool = Pool.open(directory)
         self.configure(options)
 
-    def configure(self, options: RunOptions) -> None:
+    def configure(self, options: JobOptions) -> None:
         """Use new options from now on. Leased jobs keep the old ones."""
         self._options = options
         self._settings = SynthesisSettings(
@@ -125,17 +125,17 @@ class Runs:
         or when it cannot be used."""
         self.directory = directory
         self._lock = threading.Lock()
-        self._runs: dict[str, Run] = {}
+        self._runs: dict[str, ServerRun] = {}
         self._turn = 0
         self._claim = _claim(directory)
         for record in sorted(directory.glob(f"*/{RECORD}")):
             if re.fullmatch(RUN_PATTERN, record.parent.name):
                 kept = json.loads(record.read_text(encoding="utf-8"))
-                options = RunOptions.model_validate(kept["options"])
-                run = Run(record.parent, kept["identity"], options)
+                options = JobOptions.model_validate(kept["options"])
+                run = ServerRun(record.parent, kept["identity"], options)
                 self._runs[run.name] = run
 
-    def open(self, name: str, options: RunOptions) -> Run:
+    def open(self, name: str, options: JobOptions) -> ServerRun:
         """Return the run with this name; make it if there is none. It uses these options from now
         on. Raises Refused for a name that is not allowed."""
         if not re.fullmatch(RUN_PATTERN, name):
@@ -145,7 +145,7 @@ class Runs:
             identity = run.identity if run is not None else uuid.uuid4().hex
             directory = self.directory / name
             if run is None:
-                run = Run(directory, identity, options)
+                run = ServerRun(directory, identity, options)
             else:
                 run.configure(options)
             record = {"identity": identity, "options": options.model_dump()}
@@ -153,7 +153,7 @@ class Runs:
             self._runs[name] = run
             return run
 
-    def get(self, name: str) -> Run:
+    def get(self, name: str) -> ServerRun:
         """Return the run with this name. Raises Refused when there is none."""
         run = self._runs.get(name)
         if run is None:
@@ -173,7 +173,7 @@ class Runs:
             leased += run.lease(worker, generator, count - len(leased))
         return leased
 
-    def __iter__(self) -> Iterator[Run]:
+    def __iter__(self) -> Iterator[ServerRun]:
         return iter(list(self._runs.values()))
 
     def close(self) -> None:

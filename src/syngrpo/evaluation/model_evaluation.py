@@ -7,6 +7,7 @@ evaluation, and writes predictions and metrics.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,8 @@ import yaml
 from syngrpo.evaluation.answering import evaluate
 from syngrpo.evaluation.evaluation_directory import EvaluationDirectory, model_fingerprint
 from syngrpo.evaluation.evaluation_result import EvaluationResult
-from syngrpo.formats.source import read_dataset, source_from_argument
+from syngrpo.formats.source import source_from_argument
+from syngrpo.formats.source_reading import read_dataset
 from syngrpo.policy.loading import load_policy
 from syngrpo.policy.model import Policy
 from syngrpo.policy.model_options import Coordinates, model_directory
@@ -31,87 +33,99 @@ it."""
 Advance = Callable[[int], None]
 
 
+@dataclass(frozen=True)
+class Loading:
+    """How a model is loaded, in the words of ``load_policy``.
+
+    ``adapter`` is a LoRA put on top. Without ``family`` or ``coordinates``, those of the run that
+    trained the model are used.
+    """
+
+    adapter: Path | None = None
+    max_pixels: int | None = None
+    device: str = "cpu"
+    dtype: str = "float32"
+    family: str | None = None
+    coordinates: Coordinates | None = None
+
+
+@dataclass(frozen=True)
+class Asking:
+    """How a model is asked, in the words of ``answering.evaluate``.
+
+    Without ``prompt_style`` or ``max_new_tokens``, those of ``how_to_ask`` are used.
+    """
+
+    prompt_style: PromptStyle | None = None
+    max_new_tokens: int | None = None
+    samples_per_prompt: int = 4
+    batch_size: int = 32
+    seed: int = 0
+    temperature: float = 1.0
+
+
 def evaluate_model(
     model: str,
     sets: Mapping[str, Sequence[Sample]],
     out: Path,
-    *,
-    adapter: Path | None = None,
-    prompt_style: PromptStyle | None = None,
-    max_new_tokens: int | None = None,
-    max_pixels: int | None = None,
-    family: str | None = None,
-    coordinates: Coordinates | None = None,
-    samples_per_prompt: int = 4,
-    temperature: float = 1.0,
-    batch_size: int = 32,
-    seed: int = 0,
-    device: str = "cpu",
-    dtype: str = "float32",
-    restart: bool = False,
+    loading: Loading,
+    asking: Asking,
     rewards: Sequence[RewardOptions] = (),
+    restart: bool = False,
     progress: Callable[[str, int], Advance] | None = None,
 ) -> dict[str, EvaluationResult]:
     """Evaluate a model on each of the sets, write the results to ``out`` and return them by set.
 
     ``model`` is a directory in Hugging Face format, a name on the hub or the short name of an
-    installed model; ``adapter`` is a LoRA put on top. For the ``final`` of a run directory, prompt
-    style, length limit (tokens), ``family`` and ``coordinates`` default to those of the run.
-    ``progress`` is called with the name and size of each set; the function that it returns, with
-    the number of samples that were just answered. Earlier predictions in ``out`` for the same
-    model, samples and settings are used again, unless ``restart`` deletes them.
+    installed model. ``progress`` is called with the name and size of each set; the function that it
+    returns, with the number of samples that were just answered. Earlier predictions in ``out`` for
+    the same model, samples and settings are used again, unless ``restart`` deletes them.
 
     Raises InputError for a model that cannot be loaded, an image that cannot be decoded, and an
     ``out`` with other predictions.
     """
-    style, limit = how_to_ask(model, prompt_style, max_new_tokens, adapter)
+    loading, asking = _as_trained(model, loading, asking)
     path, _ = model_directory(model)
-    loading = _loading(model, adapter, max_pixels, dtype, family, coordinates)
-    policy = load_policy(path, device=device, adapter=adapter, **loading)
-    asking: dict[str, Any] = {
-        "prompt_style": style,
-        "max_new_tokens": limit,
-        "samples_per_prompt": samples_per_prompt,
-        "temperature": temperature,
-        "seed": seed,
+    policy = load_policy(path, **asdict(loading))
+    settings = {
+        "model": model_fingerprint(path, loading.adapter),
+        **_named(loading, "max_pixels", "dtype", "family", "coordinates"),
+        **_named(asking, "prompt_style", "max_new_tokens", "samples_per_prompt"),
+        **_named(asking, "temperature", "seed"),
     }
-    settings = {"model": model_fingerprint(path, adapter), **loading, **asking}
     if rewards:
         settings["rewards"] = [[one.shown_name, one.use, one.replaces_accuracy] for one in rewards]
-    asking |= {"rewards": [load_reward(one) for one in rewards], "batch_size": batch_size}
+    how = asdict(asking) | {"rewards": [load_reward(one) for one in rewards]}
     directory = EvaluationDirectory(out, settings, restart)
-    return _evaluate_sets(policy, sets, directory, asking, progress)
+    return _evaluate_sets(policy, sets, directory, how, progress)
 
 
-def _loading(
-    model: str,
-    adapter: Path | None,
-    max_pixels: int | None,
-    dtype: str,
-    family: str | None,
-    coordinates: Coordinates | None,
-) -> dict[str, Any]:
-    """Return keyword arguments of ``load_policy``. Family and coordinates default to those of the
-    run that trained the model."""
-    trained = _section(_config_of_run(model, adapter), "model")
-    return {
-        "max_pixels": max_pixels,
-        "dtype": dtype,
-        "family": family or trained.get("family"),
-        "coordinates": coordinates or trained.get("coordinates"),
-    }
+def _as_trained(model: str, loading: Loading, asking: Asking) -> tuple[Loading, Asking]:
+    """Replace what is not given by the values of the run that trained the model."""
+    trained = _section(_config_of_run(model, loading.adapter), "model")
+    style, limit = how_to_ask(model, asking.prompt_style, asking.max_new_tokens, loading.adapter)
+    loading = replace(
+        loading,
+        family=loading.family or trained.get("family"),
+        coordinates=loading.coordinates or trained.get("coordinates"),
+    )
+    return loading, replace(asking, prompt_style=style, max_new_tokens=limit)
+
+
+def _named(options: Loading | Asking, *names: str) -> dict[str, Any]:
+    return {name: getattr(options, name) for name in names}
 
 
 def _evaluate_sets(
     policy: Policy,
     sets: Mapping[str, Sequence[Sample]],
     directory: EvaluationDirectory,
-    asking: Mapping[str, Any],
+    how: Mapping[str, Any],
     progress: Callable[[str, int], Advance] | None,
 ) -> dict[str, EvaluationResult]:
-    """Evaluate each set with ``asking``, keyword arguments of ``evaluate``, and write predictions
-    and metrics to the directory."""
-    style = asking["prompt_style"]
+    """Evaluate each set with ``how``, keyword arguments of ``evaluate``, and write predictions and
+    metrics to the directory."""
+    style = how["prompt_style"]
     # Earlier predictions of all sets are checked before the first one is evaluated.
     finished = {name: directory.finished(name, samples, style) for name, samples in sets.items()}
     results = {}
@@ -119,7 +133,7 @@ def _evaluate_sets(
         results[name] = evaluate(
             policy,
             samples,
-            **asking,
+            **how,
             progress=progress(name, len(samples)) if progress is not None else None,
             finished=finished[name],
             keep=partial(directory.append, name),

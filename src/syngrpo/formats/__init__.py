@@ -1,12 +1,12 @@
 """Data formats: they read a user's files as samples, and write samples as files.
 
 A run or a command describes where its samples come from as a ``source.Source`` and reads it with
-``source.read_source``. That function finds the format by its name, or by looking at the files, and
-calls it. ``export.write_dataset`` writes samples in any format that can be written.
+``source_reading.read_source``. That function finds the format by its name, or by looking at the
+files, and calls it. ``export.write_dataset`` writes samples in any format that can be written.
 
 - ``base``: the base classes of formats, and ``Problems``, which collects defects. Start reading
   here.
-- ``source``: data sources as a configuration describes them, and the functions that read them.
+- ``source``: data sources as a configuration describes them; ``source_reading`` reads them.
 - ``jsonl``, ``vlm_r1``, ``coco``, ``refcoco``, ``hugging_face``: one format each. ``coco_file``
   reads the tables of a COCO file for ``coco`` and ``refcoco``; ``mapped_columns`` maps the columns
   of a table for ``hugging_face``.

@@ -11,8 +11,6 @@ from syngrpo.pages.run_data import RunData
 from syngrpo.pool.stored_samples import PoolStats
 from syngrpo.tasks import TASKS
 
-SET_TITLES = {"test": "in domain", "ood": "out of domain"}
-
 GENERAL_TITLES = {
     "greedy/accuracy": "greedy accuracy reward",
     "greedy/format": "greedy, well formed",
@@ -73,11 +71,6 @@ class Pace:
     total: float
     a_step: float | None
     waited: float
-
-
-def set_title(name: str) -> str:
-    """Return the title of a held-out set: "test" → "test · in domain"."""
-    return f"{name} · {SET_TITLES[name]}" if name in SET_TITLES else name
 
 
 def split_metric(name: str) -> tuple[str, str]:

@@ -27,7 +27,6 @@ from syngrpo.pages.run_headlines import (
     metric_order,
     metric_title,
     pace,
-    set_title,
     split_metric,
     task_changes,
 )
@@ -142,7 +141,7 @@ def _accuracy_card(run: RunData, set_name: str) -> Card:
     count = int(first.metrics.get("samples", 0))
     found = changes(run, set_name, headline_metrics(run, set_name))
     return Card(
-        f"Held out: {set_title(set_name)}",
+        f"Held out: {set_name}",
         when + (f", {wording.count(count, 'sample')}" if count else ""),
         changes=tuple(found),
     )

@@ -17,7 +17,6 @@ from syngrpo.pages.run_headlines import (
     headline_metrics,
     image_counts,
     pace,
-    set_title,
     task_changes,
 )
 from syngrpo.serving.wording import count
@@ -52,7 +51,7 @@ def _accuracy_table(run: RunData) -> Table:
         table.add_column(name, justify="right", no_wrap=True)
     for set_name in run.sets():
         for change in changes(run, set_name, headline_metrics(run, set_name)):
-            titles = map(escape, (set_title(set_name), change.title))
+            titles = map(escape, (set_name, change.title))
             table.add_row(*titles, *_cells(change))
     return table
 

@@ -28,7 +28,7 @@ from syngrpo.policy.packed import PackedRow, Segment, segment_logprobs
 from syngrpo.sample import InputError
 from syngrpo.serving.atomic_files import atomic_directory
 from syngrpo.workflow.bounded_gradients import add_bounded, take_gradients
-from syngrpo.workflow.loss import LossOutput, Normaliser, policy_loss
+from syngrpo.workflow.loss import LossOutput, LossRule, Normaliser, policy_loss
 from syngrpo.workflow.micro_batches import Lockstep, count_tokens, micro_batches
 from syngrpo.workflow.optimizer import Optimizer, outline
 from syngrpo.workflow.processes import Processes
@@ -65,6 +65,7 @@ class Learner:
         self.processes = processes
         self.directory = directory
         self.budget = options.trainer.token_budget
+        self.rule = _loss_rule(options)
         self.optimizer = Optimizer(policy, options)
         self.lockstep = Lockstep(policy, processes, self._idle)
 
@@ -241,7 +242,7 @@ class Learner:
     ) -> LossOutput:
         """Return the loss of one micro-batch. With ``first`` the log-probabilities of fresh
         segments are added to ``trained``; later updates compare with them."""
-        method, device = self.options.method, self.policy.device
+        has_kl, device = self.options.method.has_kl, self.policy.device
         segments = [segment for row in rows for segment in row.segments]
         packed = [PackedRow(r.prompt, [Segment(s.token_ids) for s in r.segments]) for r in rows]
         scores = self._logprobs(packed)
@@ -259,17 +260,12 @@ class Learner:
             old,
             [s.advantages.to(device) for s in segments],
             [s.mask.to(device) for s in segments],
+            rule=self.rule,
             normaliser=whole,
-            variant=method.loss,
-            clip_low=method.clip_low,
-            clip_high=method.clip_high,
-            max_completion_length=self.options.rollout.max_new_tokens,
             settled=torch.tensor([s.settled for s in segments], device=device),
-            max_ratio=method.max_ratio,
-            ref_logp=self._logprobs(packed, reference=True) if method.has_kl else None,
-            beta=[s.beta.to(device) for s in segments] if method.has_kl else 0.0,
+            ref_logp=self._logprobs(packed, reference=True) if has_kl else None,
+            beta=[s.beta.to(device) for s in segments] if has_kl else 0.0,
             sampling_logp=[_unless_negligible(*pair) for pair in zip(sampled, old, strict=True)],
-            tis_cap=self.options.rollout.tis_cap,
         )
 
     def _logprobs(self, rows: Sequence[PackedRow], reference: bool = False) -> list[Tensor]:
@@ -317,6 +313,17 @@ def _only(rows: Sequence[UpdateRow], settled: bool) -> list[UpdateRow]:
         replace(row, segments=[s for s in row.segments if s.settled == settled]) for row in rows
     ]
     return [row for row in parts if row.segments]
+
+
+def _loss_rule(options: RunOptions) -> LossRule:
+    return LossRule(
+        variant=options.method.loss,
+        clip_low=options.method.clip_low,
+        clip_high=options.method.clip_high,
+        max_completion_length=options.rollout.max_new_tokens,
+        max_ratio=options.method.max_ratio,
+        tis_cap=options.rollout.tis_cap,
+    )
 
 
 def _unless_negligible(sampled: Tensor, trained: Tensor) -> Tensor:

@@ -1,10 +1,24 @@
 """The loss of an update, computed from plain tensors.
 
-``policy_loss`` computes the loss of one micro-batch: the clipped policy gradient of *fresh*
-responses, which were sampled in this step, with a KL term; and the truncated policy gradient of
-*settled* responses, which were sampled earlier and whose description got its reward in this step.
-``Normaliser`` holds the numbers by which the sum over tokens is divided. They are counted over the
-whole step, so that the losses of all micro-batches and processes add up. ``learner`` calls this.
+``learner`` calls ``policy_loss`` for each micro-batch. GRPO's loss is a sum over the tokens of two
+kinds of responses. With r = exp(logp − old_logp) and the advantage A of a token:
+
+- A *fresh* response was sampled in this step. Its token's loss is the clipped surrogate
+  −min(r·A, clip(r, 1 − clip_low, 1 + clip_high)·A) (PPO; clip_high > clip_low is DAPO's
+  clip-higher, arXiv 2503.14476), plus β times the k3 estimate of KL(policy ‖ reference),
+  exp(ref − logp) − (ref − logp) − 1.
+- A *settled* response was sampled earlier, and its description got its reward in this step. Its
+  token's loss is −w·A·exp(logp − sg(logp)) with w = min(r, max_ratio), detached (sg): its gradient
+  is −w·A·∇logp, the policy gradient with a truncated importance weight (Espeholt et al. 2018, arXiv
+  1802.01561). Such a response is up to 64 policy versions old: its ratio may be outside of
+  [1 − clip_low, 1 + clip_high] before this update begins, and clipping would remove the gradient of
+  exactly the tokens whose probability has changed. Truncation bounds the variance instead. A token
+  that the policy hardly writes any more (r → 0) gets a weight near 0. There is no KL term: the
+  estimate holds for responses of the current policy.
+
+``LossRule`` holds the constants of this sum and says what each token is divided by. ``Normaliser``
+holds the numbers for that. They are counted over the whole step, so that the losses of all
+micro-batches and processes add up.
 """
 
 from __future__ import annotations
@@ -21,6 +35,25 @@ from torch.nn.utils.rnn import pad_sequence
 Variant = Literal["grpo", "dr_grpo", "dapo"]
 TokenValues = Tensor | Sequence[Tensor]
 """One value for each token: a padded tensor (R, T), or one tensor (L,) for each response."""
+
+
+@dataclass(frozen=True)
+class LossRule:
+    """The constants of the loss. Each token's loss is divided by
+
+    - ``grpo``: tokens in its response × rows (mean over tokens, then over responses);
+    - ``dr_grpo``: ``max_completion_length`` × rows (a constant, arXiv 2503.20783);
+    - ``dapo``: tokens of the whole step.
+
+    ``tis_cap`` bounds the weight that corrects for the sampling engine (``policy_loss``).
+    """
+
+    variant: Variant = "grpo"
+    clip_low: float = 0.2
+    clip_high: float = 0.2
+    max_completion_length: int | None = None
+    max_ratio: float = 2.0
+    tis_cap: float = 2.0
 
 
 @dataclass(frozen=True)
@@ -74,83 +107,41 @@ def policy_loss(
     advantages: TokenValues,
     mask: TokenValues,
     *,
+    rule: LossRule,
     normaliser: Normaliser,
-    variant: Variant = "grpo",
-    clip_low: float = 0.2,
-    clip_high: float = 0.2,
-    max_completion_length: int | None = None,
     settled: Tensor | None = None,
-    max_ratio: float = 2.0,
     ref_logp: TokenValues | None = None,
     beta: float | TokenValues = 0.0,
     sampling_logp: TokenValues | None = None,
-    tis_cap: float = 2.0,
 ) -> LossOutput:
-    """Compute GRPO's loss, in one of three normalisations, over fresh and settled responses.
+    """Compute the loss of one micro-batch of responses, one in each row (R).
 
-    With r = exp(logp − old_logp) per token, a *fresh* token's loss is the clipped surrogate
-    −min(r·A, clip(r, 1 − clip_low, 1 + clip_high)·A) (PPO; clip_high > clip_low is DAPO's
-    clip-higher, arXiv 2503.14476), plus β times the k3 estimate of KL(policy ‖ reference),
-    exp(ref − logp) − (ref − logp) − 1.
+    ``logp`` are the log-probabilities under the policy, with gradient, and ``old_logp`` those under
+    the policy that sampled the responses; None means that it has not changed since. Settled rows
+    need them. ``mask`` is true for the tokens in the loss; the other inputs may have any value at
+    other tokens, also infinite or NaN. ``settled`` (R,) says which rows are settled ones.
 
-    A *settled* token's loss is −w·A·exp(logp − sg(logp)) with w = min(r, max_ratio), detached (sg):
-    its gradient is −w·A·∇logp, the policy gradient with a truncated importance weight (Espeholt et
-    al. 2018, arXiv 1802.01561). Such a response is up to 64 policy versions old: its ratio may be
-    outside of [1 − clip_low, 1 + clip_high] before this update begins, and clipping would remove
-    the gradient of exactly the tokens whose probability has changed. Truncation bounds the variance
-    instead. A token that the policy hardly writes any more (r → 0) gets a weight near 0. Settled
-    rows have no KL term: the estimate holds for responses of the current policy.
-
-    The tokens' losses are summed, each divided by
-
-    - ``grpo``: tokens in its response × rows (mean over tokens, then over responses);
-    - ``dr_grpo``: ``max_completion_length`` × rows (a constant, arXiv 2503.20783);
-    - ``dapo``: tokens of the whole step.
-
-    Args:
-        logp: log-probabilities under the policy, with gradient.
-        old_logp: log-probabilities under the policy that sampled the responses. None means that the
-            policy has not changed since. Settled rows need the stored log-probabilities.
-        advantages: one for each token.
-        mask: bool (or 0/1), the tokens in the loss. The other inputs may have any value at other
-            tokens, also infinite or NaN.
-        settled: bool (R,), which rows are settled ones; None means none.
-        ref_logp: log-probabilities under the reference; needed when ``beta`` is not 0.
-        beta: weight of the KL term: one number, or one for each token.
-        sampling_logp: log-probabilities computed by the engine that sampled the fresh responses,
-            where ``old_logp`` was computed by training and may differ. Each token's loss
-            (before KL) is then weighted by min(exp(old_logp − sampling_logp), tis_cap), truncated
-            importance sampling (TIS). Settled rows ignore it: their ``old_logp`` is the engine's.
+    ``beta``, the weight of the KL term, is one number, or one for each token; unless it is 0 it
+    needs ``ref_logp``. ``sampling_logp`` were computed by the engine that sampled the fresh
+    responses, where training computed ``old_logp`` and may differ: the loss of each token (before
+    KL) is weighted by min(exp(old_logp − sampling_logp), tis_cap), truncated importance sampling
+    (TIS). Settled rows ignore it: their ``old_logp`` is the engine's.
 
     Raises ValueError for an unknown variant or a missing argument.
     """
     logp, mask, advantages = _padded(logp), _padded(mask).bool(), _padded(advantages)
     fresh_rows = _fresh_rows(settled, logp)
-    if old_logp is None and not fresh_rows.all():
-        raise ValueError("settled rows need old_logp, the log-probabilities they were sampled with")
-    old = logp.detach() if old_logp is None else _padded(old_logp)
+    old = _old(old_logp, logp, fresh_rows)
     fresh, stale = mask & fresh_rows, mask & ~fresh_rows
-
-    log_ratio = (logp - old).masked_fill(~fresh, 0.0)
-    surrogate, clipped = _clipped_surrogate(log_ratio, advantages, clip_low, clip_high)
+    surrogate, clipped = _clipped_surrogate(logp, old, advantages, fresh, rule)
     if sampling_logp is not None:
-        gap = (old - _padded(sampling_logp)).detach().masked_fill(~fresh, 0.0)
-        surrogate = surrogate * gap.exp().clamp(max=tis_cap)
-    truncated, cut = _truncated_surrogate(logp, old, advantages, stale, max_ratio)
-    per_token = torch.where(fresh_rows, surrogate, truncated)
-
-    kl = torch.zeros_like(log_ratio)
-    kl_weights = beta if isinstance(beta, int | float) else _padded(beta)
-    if isinstance(kl_weights, Tensor) or kl_weights != 0:
-        if ref_logp is None:
-            raise ValueError(f"beta is {beta} but there are no reference log-probabilities")
-        kl = _k3((_padded(ref_logp) - logp).masked_fill(~fresh, 0.0))
-        per_token = per_token + kl_weights * kl
-
-    divisor = _divisor(variant, mask, normaliser, max_completion_length)
-    loss = (per_token.masked_fill(~mask, 0.0) / divisor).sum() * normaliser.processes
+        surrogate = surrogate * _tis_weight(old, _padded(sampling_logp), fresh, rule.tis_cap)
+    truncated, cut = _truncated_surrogate(logp, old, advantages, stale, rule.max_ratio)
+    kl, weighted_kl = _kl(logp, ref_logp, beta, fresh)
+    per_token = torch.where(fresh_rows, surrogate, truncated) + weighted_kl
+    divided = per_token.masked_fill(~mask, 0.0) / _divisor(rule, mask, normaliser)
     return LossOutput(
-        loss=loss,
+        loss=divided.sum() * normaliser.processes,
         fresh_tokens=fresh.sum(),
         clipped_tokens=(clipped & fresh).sum(),
         kl_sum=kl.detach().sum(),
@@ -160,15 +151,18 @@ def policy_loss(
 
 
 def _clipped_surrogate(
-    log_ratio: Tensor, advantages: Tensor, clip_low: float, clip_high: float
+    logp: Tensor, old: Tensor, advantages: Tensor, fresh: Tensor, rule: LossRule
 ) -> tuple[Tensor, Tensor]:
     """Return the loss of fresh tokens, and which of them are clipped and have no gradient."""
-    ratio = log_ratio.exp()
-    inside = ratio.clamp(1.0 - clip_low, 1.0 + clip_high)
-    clipped = ((ratio < 1.0 - clip_low) & (advantages < 0)) | (
-        (ratio > 1.0 + clip_high) & (advantages > 0)
-    )
-    return -torch.min(ratio * advantages, inside * advantages), clipped
+    ratio = (logp - old).masked_fill(~fresh, 0.0).exp()
+    low, high = 1.0 - rule.clip_low, 1.0 + rule.clip_high
+    clipped = ((ratio < low) & (advantages < 0)) | ((ratio > high) & (advantages > 0))
+    return -torch.min(ratio * advantages, ratio.clamp(low, high) * advantages), clipped
+
+
+def _tis_weight(old: Tensor, sampling: Tensor, fresh: Tensor, cap: float) -> Tensor:
+    gap = (old - sampling).detach().masked_fill(~fresh, 0.0)
+    return gap.exp().clamp(max=cap)
 
 
 def _truncated_surrogate(
@@ -182,24 +176,38 @@ def _truncated_surrogate(
     return -weight * advantages * (active - active.detach()).exp(), log_ratio > limit
 
 
-def _k3(log_ratio: Tensor) -> Tensor:
-    """Return Schulman's k3 estimate of the KL from log(reference / policy). It is unbiased and
-    never negative."""
-    return log_ratio.exp() - log_ratio - 1.0
+def _kl(
+    logp: Tensor, ref_logp: TokenValues | None, beta: float | TokenValues, fresh: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Return Schulman's k3 estimate of the KL at fresh tokens, and its share of their loss. The
+    estimate is unbiased and never negative. Both are 0 at other tokens, and where beta is 0."""
+    if isinstance(beta, int | float) and beta == 0:
+        return torch.zeros_like(logp), torch.zeros_like(logp)
+    if ref_logp is None:
+        raise ValueError(f"beta is {beta} but there are no reference log-probabilities")
+    log_ratio = (_padded(ref_logp) - logp).masked_fill(~fresh, 0.0)
+    kl = log_ratio.exp() - log_ratio - 1.0
+    return kl, kl * (beta if isinstance(beta, int | float) else _padded(beta))
 
 
-def _divisor(
-    variant: str, mask: Tensor, normaliser: Normaliser, max_completion_length: int | None
-) -> Tensor | int:
-    if variant == "grpo":
+def _divisor(rule: LossRule, mask: Tensor, normaliser: Normaliser) -> Tensor | int:
+    if rule.variant == "grpo":
         return mask.sum(dim=-1, keepdim=True).clamp_min(1) * max(normaliser.rows, 1)
-    if variant == "dr_grpo":
-        if max_completion_length is None:
+    if rule.variant == "dr_grpo":
+        if rule.max_completion_length is None:
             raise ValueError("the loss variant dr_grpo needs max_completion_length")
-        return max(normaliser.rows, 1) * max_completion_length
-    if variant == "dapo":
+        return max(normaliser.rows, 1) * rule.max_completion_length
+    if rule.variant == "dapo":
         return max(normaliser.tokens, 1)
-    raise ValueError(f"unknown loss variant {variant!r}; choose grpo, dr_grpo or dapo")
+    raise ValueError(f"unknown loss variant {rule.variant!r}; choose grpo, dr_grpo or dapo")
+
+
+def _old(old_logp: TokenValues | None, logp: Tensor, fresh_rows: Tensor) -> Tensor:
+    if old_logp is not None:
+        return _padded(old_logp)
+    if not fresh_rows.all():
+        raise ValueError("settled rows need old_logp, the log-probabilities they were sampled with")
+    return logp.detach()
 
 
 def _fresh_rows(settled: Tensor | None, logp: Tensor) -> Tensor:

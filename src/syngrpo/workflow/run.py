@@ -31,7 +31,8 @@ from syngrpo.evaluation.evaluation_result import (
     read_lines,
     truncate_evaluations,
 )
-from syngrpo.formats.source import named, read_sources
+from syngrpo.formats.source import named
+from syngrpo.formats.source_reading import read_sources
 from syngrpo.method import METHODS
 from syngrpo.method.base import Method
 from syngrpo.policy import model_directory

@@ -111,7 +111,7 @@ def of_reward(name: str) -> str:
 
 
 @dataclass
-class _Observed:
+class _WeightedSum:
     """The sum of a metric's values, and the sum of their weights."""
 
     total: float = 0
@@ -128,7 +128,7 @@ class StepMetrics:
 
     tasks: tuple[str, ...] = ()
     rewards: tuple[str, ...] = ()
-    observed: dict[str, _Observed] = field(default_factory=dict)
+    observed: dict[str, _WeightedSum] = field(default_factory=dict)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -149,7 +149,7 @@ class StepMetrics:
         """Add one value of a metric. ``weight`` is used for means only. Raises KeyError for
         unknown names."""
         kind = self.kind_of(name)
-        entry = self.observed.setdefault(name, _Observed())
+        entry = self.observed.setdefault(name, _WeightedSum())
         if kind == "same":
             entry.total = value
         else:
@@ -274,7 +274,7 @@ def merged(
     whole = StepMetrics(tasks, rewards)
     for state in states:
         for name, (total, weight) in state.items():
-            entry, kind = whole.observed.setdefault(name, _Observed()), whole.kind_of(name)
+            entry, kind = whole.observed.setdefault(name, _WeightedSum()), whole.kind_of(name)
             if kind == "same":
                 entry.total = total
             elif kind == "max":

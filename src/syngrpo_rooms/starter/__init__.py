@@ -6,7 +6,8 @@ there. It uses the other modules in this order:
 - ``architecture`` builds the tokenizer, the processor and the model with random weights.
 - ``training_batches`` renders scenes and makes batches of them; simulated annotators write the
   responses (``annotators``).
-- ``supervised_losses`` computes the losses of a batch.
+- ``supervised_losses`` computes the losses of a batch; ``compat_qwen`` holds every use of the
+  internals of transformers.
 - ``held_out_accuracy`` measures the model on scenes that it was not trained on.
 
 Reinforcement learning itself is not done here, but by syngrpo, which starts from the bundled model.

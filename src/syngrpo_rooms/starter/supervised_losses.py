@@ -1,17 +1,15 @@
 """The losses of the starter's supervised training: language modelling, and perception.
 
-The forward pass runs the model's own modules, arranged for many pictures of one size: the vision
-blocks in one batch (transformers loops over the pictures), the language model on packed rows (the
-picture once, then one segment for each question). A test shows that it equals the plain forward
-pass.
+The forward pass runs the model's own modules (``compat_qwen``), arranged for many pictures of one
+size: the vision blocks in one batch (transformers loops over the pictures), the language model on
+packed rows (the picture once, then one segment for each question). A test shows that it equals the
+plain forward pass.
 
 Three auxiliary losses let the model learn perception from scratch within minutes. From each visual
 token a head predicts the class, colour, size and box of the thing that covers its cell: once at the
 output of the vision tower, once half-way through the language model. And one attention head of the
 language model is trained to attend to the thing that the next word is about. The prediction heads
 are not part of the saved checkpoint.
-
-Uses the attention internals of Qwen2.5-VL; checked against transformers 5.23.
 """
 
 from __future__ import annotations
@@ -23,13 +21,18 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import Qwen2_5_VLForConditionalGeneration, Qwen2_5_VLProcessor
-from transformers.models.qwen2_5_vl.modeling_qwen2_5_vl import (
-    apply_rotary_pos_emb,
-    apply_rotary_pos_emb_vision,
-)
 
 from syngrpo_rooms.scenes import LABELS
-from syngrpo_rooms.starter.architecture import GRID
+from syngrpo_rooms.starter.architecture import GRID, PATCH
+from syngrpo_rooms.starter.compat_qwen import (
+    Rotary,
+    encode_patches,
+    first_head_scores,
+    language_layers,
+    normed,
+    rotary_of,
+    run_layer,
+)
 from syngrpo_rooms.starter.training_batches import BACKGROUND, COLOURS, IGNORED, TrainingBatch
 
 CELLS = GRID * GRID
@@ -110,34 +113,10 @@ class SupervisedStarter(nn.Module):
     def visual_tokens(self, images: Tensor) -> Tensor:
         """Encode pictures: uint8 (N, H, W, 3) → (N, cells, width), equal to the model's
         ``get_image_features``."""
-        visual = self.model.model.visual
-        count, patch = len(images), visual.patch_size
+        count = len(images)
         pixels = (images.float() / 255 - self.mean) / self.std
-        patches = pixels.reshape(count, GRID, patch, GRID, patch, 3).permute(0, 1, 3, 5, 2, 4)
-        patches = patches.reshape(count, CELLS, 3, patch * patch)
-        weight = visual.patch_embed.proj.weight
-        frames = weight.shape[2]
-        hidden = F.linear(
-            patches.unsqueeze(3).expand(-1, -1, -1, frames, -1).flatten(2), weight.flatten(1)
-        )
-        rows, columns = torch.meshgrid(torch.arange(GRID), torch.arange(GRID), indexing="ij")
-        where = torch.stack([rows.flatten(), columns.flatten()], dim=-1).to(hidden.device)
-        cos, sin = visual.rotary_pos_emb(hidden, where)
-        for block in visual.blocks:
-            attention = block.attn
-            q, k, v = (
-                attention.qkv(block.norm1(hidden))
-                .reshape(count, CELLS, 3, attention.num_heads, -1)
-                .unbind(2)
-            )
-            q, k = apply_rotary_pos_emb_vision(q, k, cos, sin)
-            q, k, v = (part.transpose(1, 2) for part in (q, k, v))
-            # Plain matrix products: the backward pass of the fused CPU kernel is several times
-            # slower.
-            weights = (q @ k.transpose(2, 3) * attention.scaling).softmax(-1).to(v.dtype)
-            hidden = hidden + attention.proj((weights @ v).transpose(1, 2).flatten(2))
-            hidden = hidden + block.mlp(block.norm2(hidden))
-        return visual.merger(hidden.flatten(0, 1)).view(count, CELLS, -1)
+        patches = pixels.reshape(count, GRID, PATCH, GRID, PATCH, 3).permute(0, 1, 3, 5, 2, 4)
+        return encode_patches(self.model, patches.reshape(count, CELLS, 3, PATCH * PATCH), GRID)
 
     def _layout(self, part: Tensor) -> tuple[Tensor, Tensor]:
         """Return the positions (3, N, T) and the additive mask (N, 1, T, T) of packed rows: the
@@ -165,23 +144,23 @@ class SupervisedStarter(nn.Module):
 
     def forward(self, batch: TrainingBatch, auxiliary: float = 1.0) -> Losses:
         """Return the losses of one batch; ``auxiliary`` is the weight of the perception losses."""
-        language = self.model.model.language_model
+        embed = self.model.get_input_embeddings()
         visual = self.visual_tokens(batch.images)
-        prefix = language.embed_tokens(self.prefix).expand(len(visual), -1, -1)
+        prefix = embed(self.prefix).expand(len(visual), -1, -1)
         start = len(self.prefix) - CELLS - 1
-        text = language.embed_tokens(batch.tokens)
+        text = embed(batch.tokens)
         hidden = torch.cat([prefix[:, :start], visual, prefix[:, -1:], text], dim=1)
         positions, mask = self._layout(batch.part)
-        rotary = language.rotary_emb(hidden, positions)
+        rotary = rotary_of(self.model, hidden, positions)
         image = slice(start, start + CELLS)
         dense = self.vision_head(visual, batch)
         pointing = hidden.new_zeros(())
-        for index, layer in enumerate(language.layers):
+        for index, layer in enumerate(language_layers(self.model)):
             if index == POINTING_LAYER:
                 dense = dense + self.language_head(hidden[:, image], batch)
                 pointing = self._pointing(layer, hidden, rotary, image, batch)
-            hidden = layer(hidden, attention_mask=mask, position_embeddings=rotary)
-        hidden = language.norm(hidden)[:, len(self.prefix) :]
+            hidden = run_layer(layer, hidden, mask, rotary)
+        hidden = normed(self.model, hidden)[:, len(self.prefix) :]
         learned = batch.labels != IGNORED
         logits = self.model.lm_head(hidden[learned]).float()
         loss = self._language_loss(logits, batch.labels[learned])
@@ -205,19 +184,12 @@ class SupervisedStarter(nn.Module):
         self,
         layer: Any,
         hidden: Tensor,
-        rotary: tuple[Tensor, Tensor],
+        rotary: Rotary,
         image: slice,
         batch: TrainingBatch,
     ) -> Tensor:
         """Return −log of the share of one head's attention that goes to the thing's cells, among
         all cells, as the mean over the places where the next word is about a thing."""
-        attention = layer.self_attn
-        size = attention.head_dim
-        normed = layer.input_layernorm(hidden)
-        shape = (*normed.shape[:2], -1, size)
-        q = attention.q_proj(normed).view(shape)[:, :, :1].transpose(1, 2)
-        k = attention.k_proj(normed).view(shape)[:, :, :1].transpose(1, 2)
-        q, k = apply_rotary_pos_emb(q, k, *rotary)
         cover = batch.cover > 0.12
         row, column = (batch.points != IGNORED).nonzero(as_tuple=True)
         wanted = cover[row, batch.points[row, column]]
@@ -225,6 +197,7 @@ class SupervisedStarter(nn.Module):
         if not visible.any():
             return hidden.new_zeros(())
         row, column, wanted = row[visible], column[visible], wanted[visible]
-        scores = q[:, 0, len(self.prefix) :] @ k[:, 0, image].transpose(1, 2) * attention.scaling
+        text = slice(len(self.prefix), None)
+        scores = first_head_scores(layer, hidden, rotary, text, image)
         log_attention = F.log_softmax(scores[row, column].float(), dim=-1)
         return -torch.logsumexp(log_attention.masked_fill(~wanted, float("-inf")), dim=-1).mean()

@@ -1,0 +1,143 @@
+"""Reads the samples of data sources.
+
+``read_source`` reads one source for a run; ``read_sources`` reads all sources of a run and reports
+all defects together. ``read_dataset`` reads a source without changes, for converting and checking.
+"""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+from syngrpo.formats import FORMATS, recognised_format
+from syngrpo.formats.base import OnBadRow, Problems, ReadRequest
+from syngrpo.formats.image_files import drop_undecodable
+from syngrpo.formats.source import AUTO, DataOptions, Source, named, options_for
+from syngrpo.sample import InputError, Sample
+from syngrpo.tasks import load_task
+
+TRAIN, HELD_OUT = "data.train", "evaluation.sets"
+
+
+def every_source(
+    train: Sequence[Source], held_out: Mapping[str, Source], problems: Problems
+) -> Iterator[tuple[tuple[str, str], Source]]:
+    """Yield each source of a run with its section and its name.
+
+    ``problems`` forgets all ids before each held-out set, so that an id must be unique within all
+    of ``data.train`` and within each held-out set.
+    """
+    for name, source in named(train).items():
+        yield (TRAIN, name), source
+    for name, source in held_out.items():
+        problems.forget_ids()
+        yield (HELD_OUT, name), source
+
+
+def read_sources(
+    data: DataOptions, held_out: Mapping[str, Source]
+) -> tuple[list[list[Sample]], dict[str, list[Sample]]]:
+    """Read the samples of each training source, in order, and of each held-out set by its name.
+
+    Raises InputError naming every bad row of all of them (the first 20, and their number).
+    """
+    problems = Problems()
+    read = {
+        key: read_source(source, key[1], problems, data.on_bad_row, data.check_images)
+        for key, source in every_source(data.train, held_out, problems)
+    }
+    problems.settle(data.on_bad_row)
+    train = [samples for (section, _), samples in read.items() if section == TRAIN]
+    return train, {name: rows for (section, name), rows in read.items() if section == HELD_OUT}
+
+
+def read_source(
+    source: Source,
+    name: str,
+    problems: Problems,
+    on_bad_row: OnBadRow = "error",
+    check_images: bool = False,
+) -> list[Sample]:
+    """Return the valid samples of a source for a run, with ``name`` as their ``Sample.dataset``.
+
+    Every sample becomes a seed sample of the run, even if another run has painted it. Defects are
+    reported to ``problems``.
+    """
+    samples = read_dataset(source, problems, on_bad_row, check_images)
+    return [
+        replace(sample, dataset=name, parent=None, description=None, depth=0) for sample in samples
+    ]
+
+
+def read_dataset(
+    source: Source,
+    problems: Problems | None = None,
+    on_bad_row: OnBadRow = "error",
+    check_images: bool = False,
+) -> list[Sample]:
+    """Return all samples of a source as they are in the data, in order.
+
+    If there are as many image folders as paths, each folder belongs to one path; otherwise the
+    images of every path are looked up in all folders. ``check_images``: decode every image once.
+
+    Defects are reported to ``problems``, for a report about several sources. If it is None, they
+    raise InputError, or are logged as a warning with ``on_bad_row`` "skip". Raises InputError for
+    an unknown format or task in either case.
+    """
+    gathered = problems if problems is not None else Problems()
+    places: Sequence[Path | None] = source.path or (None,)
+    paired = len(places) == len(source.images) > 1
+    samples: list[Sample] = []
+    for number, path in enumerate(places):
+        images = (source.images[number],) if paired else source.images
+        left = None if source.limit is None else source.limit - len(samples)
+        if left != 0:
+            own = replace(source, images=images, limit=left)
+            with _without_garbage_collection():
+                samples += _read_one(path, own, gathered, on_bad_row)
+    if check_images:
+        samples = drop_undecodable(samples, gathered)
+    if problems is None:
+        gathered.settle(on_bad_row)
+    return samples
+
+
+def _read_one(
+    path: Path | None, source: Source, problems: Problems, on_bad_row: OnBadRow
+) -> list[Sample]:
+    """Return the samples of one file. A file without any valid row is refused, whatever
+    ``on_bad_row`` is."""
+    task = load_task(source.task) if source.task is not None else None
+    known = None if source.format == AUTO else FORMATS.load(source.format)
+    before = len(problems.found)
+    try:
+        if known is None:
+            assert path is not None
+            known = recognised_format(path)
+        request = ReadRequest(source.images, task, source.limit, options_for(known, source))
+        samples = known.read(path, request, problems)[: source.limit]
+    except InputError as error:
+        problems.refuse(str(error))
+        return []
+    where = str(path) if path is not None else source.default_name()
+    if not samples and len(problems.found) == before:
+        problems.refuse(f"{where} is empty, or has nothing for the task; see docs/data.md")
+    elif not samples and on_bad_row == "skip":
+        problems.refuse(f"{where} holds no good row")
+    return samples
+
+
+@contextmanager
+def _without_garbage_collection() -> Iterator[None]:
+    """Switch the garbage collector off while millions of small objects are made that all stay in
+    use. It would take a fifth of the time and free nothing."""
+    collecting = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if collecting:
+            gc.enable()
