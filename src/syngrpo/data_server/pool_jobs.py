@@ -21,7 +21,7 @@ from syngrpo.pool.sampling import SamplingPolicy
 from syngrpo.pool.store import Pool
 from syngrpo.pool.stored_samples import Observation
 from syngrpo.sample import Sample
-from syngrpo.tasks import get_task
+from syngrpo.tasks.asking import constraints_of
 
 SYNTHESIS = "synthesis"
 """The key in a synthetic sample's columns under which it says how the sample was made."""
@@ -77,7 +77,7 @@ class PoolJobs:
             Leased(
                 job,
                 parent := self._pool.get(job.parent_id),
-                get_task(parent.task).constraints(parent),
+                constraints_of(parent),
                 sibling_hashes(self._pool, job.parent_id),
                 settings.gate,
                 settings.canvas,
@@ -138,7 +138,7 @@ def result_for_queue(job: Job, parent: Sample, result: Result) -> Admitted | Rej
         "prompt": result.prompt,
         "hash": result.hash.hex(),
     }
-    keep = get_task(parent.task).constraints(parent).keep
+    keep = constraints_of(parent).keep
     labelled = with_labels_moved(parent, result.right)
     child = replace(
         labelled,

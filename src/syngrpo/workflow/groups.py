@@ -22,7 +22,7 @@ from syngrpo.policy.encode import Prompt
 from syngrpo.policy.spans import scene_token_mask
 from syngrpo.pool.stored_samples import PoolSample
 from syngrpo.rollout.base import Response
-from syngrpo.tasks import get_task
+from syngrpo.tasks.asking import constraints_of, scored_answer
 from syngrpo.tasks.rewards import Reward, score_rewards
 
 
@@ -32,7 +32,8 @@ class Group:
 
     ``index`` is the group's place in the global batch of the step; ``accuracy`` and ``format``
     are float32 (G,), ``diversity`` is D(x) in [0, 1]; ``custom`` holds the values of the user's
-    rewards by name, None for a response to which a reward does not apply.
+    rewards by name, None for a response to which a reward does not apply; ``unreadable`` is the
+    number of responses whose answer is missing or cannot be read. They score 0.
     """
 
     index: int
@@ -44,6 +45,7 @@ class Group:
     format: Tensor
     diversity: float
     custom: Mapping[str, Sequence[float | None]] = field(default_factory=dict)
+    unreadable: int = 0
 
     @property
     def task(self) -> str:
@@ -52,12 +54,6 @@ class Group:
     @property
     def synthetic(self) -> bool:
         return self.drawn.sample.parent is not None
-
-    @property
-    def unreadable(self) -> int:
-        """The number of responses whose answer is missing or cannot be read. They score 0."""
-        task = get_task(self.task)
-        return sum(p.answer is None or task.read(p.answer) is None for p in self.parsed)
 
     @property
     def entropy(self) -> Tensor:
@@ -76,16 +72,11 @@ def score_group(
     """Compute accuracy, format and custom rewards of every response, and D of the group.
 
     ``question`` is the text beside the image, for the custom ``rewards``; one of them may replace
-    the task's accuracy. Raises InputError when a custom reward fails.
+    the task's accuracy. Raises InputError when the task or a custom reward fails.
     """
-    task = get_task(drawn.sample.task)
     parsed = [parse_response(response.text) for response in responses]
-    accuracies = []
-    for part in parsed:
-        prediction = task.read(part.answer) if part.answer is not None else None
-        if prediction is not None:
-            prediction = task.to_original(prediction, prompt.frame)
-        accuracies.append(task.score(prediction, drawn.sample))
+    scored = [scored_answer(drawn.sample, part.answer, prompt.frame) for part in parsed]
+    accuracies = [accuracy for _, accuracy in scored]
     texts = [response.text for response in responses]
     custom = score_rewards(rewards, [question] * len(texts), texts, [drawn.sample] * len(texts))
     for reward in rewards:
@@ -101,6 +92,7 @@ def score_group(
         format=torch.tensor([format_reward(part) for part in parsed]),
         diversity=response_diversity(accuracies),
         custom=custom,
+        unreadable=sum(prediction is None for prediction, _ in scored),
     )
 
 
@@ -150,7 +142,7 @@ def report_group(group: Group, tokenizer: Any, wanted: int) -> GroupReport:
         job_id=group.drawn.job_id,
         diversity=group.diversity,
         accuracy=float(group.accuracy.mean()),
-        paintable=bool(get_task(group.task).constraints(group.drawn.sample).keep),
+        paintable=bool(constraints_of(group.drawn.sample).keep),
         descriptions=_descriptions(group, tokenizer, wanted),
     )
 

@@ -51,6 +51,8 @@ from syngrpo.workflow.run_options import RunOptions
 from syngrpo.workflow.size_check import check_sizes
 from syngrpo.workflow.trainer import Trainer
 
+logger = logging.getLogger(__name__)
+
 POOL_BACKUP = "pool.db"
 EVALUATIONS = "evaluation.jsonl"
 
@@ -90,6 +92,7 @@ def train(
             run = RunDirectory(run_dir)
             if processes.is_main:
                 run = stack.enter_context(RunDirectory.open(run_dir, resume))
+            stack.enter_context(_cause_in_log())
             _Run(options, run, processes, console, show, seeds, weights, held_out).go()
             processes.agree()
     except (InputError, OSError) as error:  # OSError: a full disk
@@ -110,6 +113,18 @@ def _warnings_on(console: Console) -> Iterator[None]:
         yield
     finally:
         logger.removeHandler(handler)
+
+
+@contextmanager
+def _cause_in_log() -> Iterator[None]:
+    """Write the traceback behind an InputError to ``log.txt``: of a user's reward or task that has
+    failed, for example. The terminal shows the one line of the InputError."""
+    try:
+        yield
+    except InputError as error:
+        if error.__cause__ is not None:
+            logger.info("%s", error, exc_info=error.__cause__)
+        raise
 
 
 @dataclass
