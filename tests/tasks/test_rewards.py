@@ -1,7 +1,9 @@
 """Rewards of a user's own: what they get, what they may give, and how they fail."""
 
 import asyncio
+import sys
 import time
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -84,6 +86,25 @@ def test_an_exception_names_reward_and_sample_and_line(function: Any) -> None:
     assert "ZeroDivisionError" in text or "KeyError: 'solution'" in text
     with pytest.raises(InputError, match="failed on samples a, b, c "):
         score(function)
+
+
+def leaving(completions: list[str], **columns: Any) -> list[float]:
+    sys.exit("enough")
+
+
+async def leaving_later(completions: list[str], **columns: Any) -> list[float]:
+    sys.exit("enough")
+
+
+def leaving_last(completions: list[str], **columns: Any) -> Iterator[float]:
+    yield 1.0
+    sys.exit("enough")
+
+
+@pytest.mark.parametrize("function", [leaving, leaving_later, leaving_last])
+def test_a_reward_that_exits_has_failed(function: Any) -> None:
+    with pytest.raises(InputError, match=r"^reward mine failed on sample a \(SystemExit: enough"):
+        score_rewards([reward(function, "mine")], ["p"], [""], SAMPLES[:1])
 
 
 @pytest.mark.parametrize(

@@ -118,8 +118,8 @@ def score_rewards(
     """Call every reward for N responses and return its N values by its name.
 
     ``prompts``, ``completions`` and ``samples`` have one item a response. ``async`` rewards run
-    concurrently. Raises InputError naming the reward and the sample when a reward raises, returns
-    another number of values, or returns a value that is not a finite number.
+    concurrently. Raises InputError naming the reward and the sample when a reward raises or exits,
+    returns another number of values, or returns a value that is not a finite number.
     """
     if not rewards:
         return {}
@@ -130,7 +130,7 @@ def score_rewards(
             given[reward.name] = reward.function(
                 prompts=list(prompts), completions=list(completions), **columns
             )
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise _failed(reward, samples, error) from error
     waiting = [reward for reward in rewards if inspect.isawaitable(given[reward.name])]
     if waiting:
@@ -144,7 +144,7 @@ async def _all_of(
     async def one(reward: Reward) -> Any:
         try:
             return await given[reward.name]
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise _failed(reward, samples, error) from error
 
     values = await asyncio.gather(*(one(reward) for reward in rewards))
@@ -171,7 +171,7 @@ def _checked(reward: Reward, values: Any, samples: Sequence[Sample]) -> Values:
         listed = None if isinstance(values, Mapping | Set | str) else list(values)
     except TypeError:
         listed = None
-    except Exception as error:  # of a generator, which computes only now
+    except (Exception, SystemExit) as error:  # of a generator, which computes only now
         raise _failed(reward, samples, error) from error
     if listed is None:
         raise InputError(
@@ -202,7 +202,7 @@ def _number(reward: Reward, value: Any, sample: Sample) -> float:
     return number
 
 
-def _failed(reward: Reward, samples: Sequence[Sample], error: Exception) -> InputError:
+def _failed(reward: Reward, samples: Sequence[Sample], error: BaseException) -> InputError:
     """Return the error that says which reward failed, on which sample, why and where."""
     return InputError(f"reward {reward.name} failed on {_named(samples)} ({reason_of(error)})")
 
