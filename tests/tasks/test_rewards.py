@@ -4,6 +4,7 @@ import asyncio
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -125,6 +126,14 @@ def test_values_that_are_no_rewards_are_one_line(values: Any, told: str) -> None
     with pytest.raises(InputError, match=f"reward mine {told}") as caught:
         score_rewards([reward(lambda **given: values)], PROMPTS, COMPLETIONS, SAMPLES)
     assert "\n" not in str(caught.value)
+
+
+def test_a_reward_in_place_of_the_accuracy_stays_in_its_range() -> None:
+    replacing = Reward("mine", 1.0, "answer", True, lambda **given: [0.5, None, 1.0000001])
+    assert score_rewards([replacing], PROMPTS, COMPLETIONS, SAMPLES)["mine"][:2] == [0.5, None]
+    too_large = replace(replacing, function=lambda **given: [0.5, 1.5, 1])
+    with pytest.raises(InputError, match=r"gave 1.5 for sample b; it replaces .* from 0 to 1"):
+        score_rewards([too_large], PROMPTS, COMPLETIONS, SAMPLES)
 
 
 def test_rewards_are_found_by_name_and_in_modules() -> None:

@@ -27,6 +27,7 @@ from syngrpo.extensions import Registry, made, no_callable, reason_of
 from syngrpo.options import REQUIRED, option
 from syngrpo.sample import InputError, Sample
 from syngrpo.serving.wording import plural
+from syngrpo.tasks.asking import ROUNDING_DIGITS
 
 Values = list[float | None]
 RewardFunction = Callable[..., "Sequence[float | None] | Awaitable[Sequence[float | None]]"]
@@ -198,6 +199,11 @@ def _number(reward: Reward, value: Any, sample: Sample) -> float:
         raise InputError(
             f"reward {reward.name} gave {_shown(value)} for sample {sample.id}; it must return "
             "finite numbers or None"
+        )
+    if reward.replaces_accuracy and not 0 <= round(number, ROUNDING_DIGITS) <= 1:
+        raise InputError(
+            f"reward {reward.name} gave {_shown(value)} for sample {sample.id}; it replaces the "
+            "accuracy, so it must return numbers from 0 to 1"
         )
     return number
 
