@@ -45,6 +45,7 @@ from syngrpo.serving.bearer_token import read_token
 from syngrpo.serving.http_client import ServerAddress
 from syngrpo.serving.wording import count
 from syngrpo.workflow.checkpoint import Checkpoint, Writer, latest, resume_run, save_run
+from syngrpo.workflow.job_failures import JobFailures
 from syngrpo.workflow.processes import Processes
 from syngrpo.workflow.run_directory import RunDirectory
 from syngrpo.workflow.run_options import RunOptions
@@ -159,6 +160,7 @@ class _Run:
             trainer = Trainer(self.options, policy, self.processes, client, tasks)
             trainer.learner.directory = self.run.path
             resume_run(trainer, last, self.processes)
+            failures = JobFailures(self.run.path)
             showing = self.show(options.steps, trainer.steps_done, self.console)
             with showing as progress, self._trackers() as log:
                 self._evaluate(trainer, progress)
@@ -169,9 +171,12 @@ class _Run:
                         self.run.append_metrics(record)
                         log(record, step)
                         progress.step(record)
+                        failures.step(record)
                     if step % options.checkpoint_every == 0 or step == options.steps:
                         self._checkpoint(trainer)
                     self._evaluate(trainer, progress)
+        if self.processes.is_main:
+            failures.end()
         with self.processes.whole(policy) as whole:
             if self.processes.is_main:
                 with atomic_directory(self.run.final, whole.saved_bytes) as target:
