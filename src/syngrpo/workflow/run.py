@@ -17,7 +17,7 @@ from typing import Any, Protocol
 
 from accelerate import Accelerator
 from rich.console import Console
-from rich.logging import RichHandler
+from rich.text import Text
 
 from syngrpo.data_server.async_client import AsyncClient
 from syngrpo.data_server.client import DataClient, InlineClient
@@ -104,10 +104,22 @@ def train(
     return processes.is_main
 
 
+class _ConsoleLines(logging.Handler):
+    """Prints every warning as one line, which only a terminal wraps."""
+
+    def __init__(self, console: Console) -> None:
+        super().__init__(logging.WARNING)
+        self._console = console
+
+    def emit(self, record: logging.LogRecord) -> None:
+        level = (f"{record.levelname.lower()}: ", "yellow")
+        self._console.print(Text.assemble(level, self.format(record)), soft_wrap=True)
+
+
 @contextmanager
 def _warnings_on(console: Console) -> Iterator[None]:
     """Print warnings of the log to the console, too, above the progress bar."""
-    handler = RichHandler(logging.WARNING, console, show_time=False, show_path=False)
+    handler = _ConsoleLines(console)
     logger = logging.getLogger("syngrpo")
     logger.addHandler(handler)
     try:
