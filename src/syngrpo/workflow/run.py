@@ -87,14 +87,14 @@ def train(
     processes = Processes()
     console = console or Console(quiet=not processes.is_main)
     try:
-        seeds, weights, held_out = _read_data(options)
+        data = _read_data(options)
         with ExitStack() as stack:
             stack.enter_context(_warnings_on(console))
             run = RunDirectory(run_dir)
             if processes.is_main:
                 run = stack.enter_context(RunDirectory.open(run_dir, resume))
             stack.enter_context(_cause_in_log())
-            _Run(options, run, processes, console, show, seeds, weights, held_out).go()
+            _Run(options, run, resume, processes, console, show, *data).go()
             processes.agree()
     except (InputError, OSError) as error:  # OSError: a full disk
         processes.tell(str(error))
@@ -150,6 +150,7 @@ class _Run:
 
     options: RunOptions
     run: RunDirectory
+    resume: bool
     processes: Processes
     console: Console
     show: ShowProgress
@@ -172,6 +173,8 @@ class _Run:
             trainer = Trainer(self.options, policy, self.processes, client, tasks)
             trainer.learner.directory = self.run.path
             resume_run(trainer, last, self.processes)
+            if self.resume:
+                self._tell_start(last)
             failures = JobFailures(self.run.path)
             showing = self.show(options.steps, trainer.steps_done, self.console)
             with showing as progress, self._trackers() as log:
@@ -219,6 +222,17 @@ class _Run:
         else:
             for file in self.run.path.glob(f"{self.run.pool_path.name}*"):
                 file.unlink()
+
+    def _tell_start(self, last: Checkpoint | None) -> None:
+        """Say on the console and in the log after which step a resumed run goes on."""
+        steps = self.options.trainer.steps
+        if last is None:
+            text = f"{self.run.path} has no checkpoint: starting at step 1 of {steps}"
+        else:
+            text = f"resumed from {last.path}: {last.step} of {steps} steps are done"
+        if self.processes.is_main:
+            logger.info("%s", text)
+            self.console.print(text, soft_wrap=True, markup=False, highlight=False)
 
     def _policy(self) -> Policy:
         options = self.options.model
