@@ -100,6 +100,25 @@ def test_data_are_named_by_split_file_or_folder(samples: list[Sample], tmp_path:
     assert [s.id for s in one["mine.v1"]] == [samples[0].id]
 
 
+def test_generated_data_have_a_task_and_a_limit(samples: list[Sample], tmp_path: Path) -> None:
+    (of_task,) = named_sets(["rooms:test"], 2, {"task": "ovd"}).values()
+    assert [sample.task for sample in of_task] == ["ovd", "ovd"]
+    for limit, number in ((1, 1), (9, 2)):
+        assert len(named_sets(["rooms:test"], 2, {"limit": limit})["test"]) == number
+    both = named_sets(["rooms:test", "rooms:isr:ood"], 1, {"task": "ovd"})
+    assert [one.task for found in both.values() for one in found] == ["ovd", "isr"]
+    write_data(samples[:1], tmp_path / "mine.jsonl")
+    assert len(named_sets(["rooms:test", tmp_path / "mine.jsonl"], 1, {"images": [tmp_path]})) == 2
+
+
+@pytest.mark.parametrize("key", ["format", "images", "split", "columns"])
+def test_a_key_that_no_data_set_uses_is_refused(key: str) -> None:
+    with pytest.raises(InputError, match=f"^--{key} is for data in files; leave it out for rooms"):
+        named_sets(["rooms:test"], 1, {key: "ood"})
+    with pytest.raises(InputError, match=r"^--task isr: the task is already named by rooms:ovd:te"):
+        named_sets(["rooms:ovd:test"], 1, {"task": "isr"})
+
+
 def test_bad_data_is_said_in_one_line() -> None:
     with pytest.raises(InputError, match=r"rooms:cellar.*test"):
         named_sets(["rooms:cellar"], 2)

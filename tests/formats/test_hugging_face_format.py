@@ -3,6 +3,7 @@
 import io
 import json
 import random
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -266,6 +267,40 @@ def test_columns_that_are_not_there_are_named(tmp_path: Path) -> None:
     path = saved(tmp_path / "other", {"picture": [png()]})
     with pytest.raises(InputError, match="has no column image; name it under columns"):
         read(path, task="rec")
+
+
+TASK_UNKNOWN = "the task is not known; set task, or map a column to it"
+NEEDED = {
+    "nothing mapped": (
+        None,
+        {},
+        f"{TASK_UNKNOWN}; no column holds question, and none holds answer or objects",
+    ),
+    "no task": (None, REC_COLUMNS, TASK_UNKNOWN),
+    "no columns": (
+        "rec",
+        {},
+        "no column holds question, and none holds answer or objects; map each, as in",
+    ),
+    "no answer": ("rec", {"question": "problem"}, "no column holds answer or objects; map each"),
+    "no question": ("isr", {"objects": "solution"}, "no column holds question; map each, as in"),
+    "nothing to ask for": ("ovd", {}, "no column holds question; map each"),
+}
+
+
+@pytest.mark.parametrize("name", NEEDED)
+def test_columns_that_are_needed_are_told_with_those_there_are(name: str) -> None:
+    task, columns, told = NEEDED[name]
+    start = f"^{EXPRESSIONS} has the columns image, problem, solution, row: "
+    with pytest.raises(InputError, match=start + re.escape(told)):
+        read(EXPRESSIONS, task=task, columns=columns)
+
+
+def test_how_to_map_a_column_is_told_for_a_configuration_and_the_command_line() -> None:
+    with pytest.raises(InputError) as caught:
+        read(EXPRESSIONS, task="rec", columns={"question": "problem"})
+    how = "as in columns: {answer: THEIR_COLUMN} or --columns answer=THEIR_COLUMN"
+    assert str(caught.value).endswith(how)
 
 
 def test_what_cannot_be_loaded_is_one_line(tmp_path: Path) -> None:

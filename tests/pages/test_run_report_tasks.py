@@ -77,7 +77,7 @@ def frames(sample: Sample, kind: str) -> list[tuple[float, ...]]:
 @pytest.mark.parametrize("task", ["rec", "ovd", "isr"])
 def test_pictures_show_question_answer_and_all_boxes(task: str) -> None:
     for sample in rooms_samples("train", 6, task=task):
-        boxes = [mark.box for mark in answer_marks(task, sample.answer)]
+        boxes = [mark.box for mark in answer_marks(sample, sample.answer)]
         assert len(boxes) == (len(sample.answer) if task == "ovd" else int(task == "rec"))
         others = [thing.box for thing in sample.objects if thing.box not in boxes]
         assert frames(sample, "asked") == [pytest.approx(box, abs=0.11) for box in boxes]

@@ -2,15 +2,20 @@
 
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from small_disk import run_on_a_small_disk
 
+from syngrpo.formats.export import new_directory
+from syngrpo.sample import InputError
 from syngrpo.serving.atomic_files import (
     atomic_directory,
     atomic_file,
     atomic_write,
+    make_directory,
     remove_unfinished,
 )
 
@@ -47,7 +52,9 @@ def test_a_file_is_replaced_only_when_the_new_one_is_whole(tmp_path: Path, durab
 
 KILLED = """
 import os, signal, sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 from syngrpo.serving.atomic_files import atomic_directory, atomic_file
 folder = Path(sys.argv[1])
 with atomic_file(folder / "file") as temporary, atomic_directory(folder / "directory") as other:
@@ -70,7 +77,9 @@ def test_what_a_killed_process_leaves_can_be_removed(tmp_path: Path) -> None:
 
 FULL = """
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 from syngrpo.serving.atomic_files import DiskFull, atomic_write
 target = Path(sys.argv[1]) / "file"
 atomic_write(target, "old")
@@ -88,3 +97,21 @@ def test_a_full_disk_is_one_line_and_leaves_the_old_file(tmp_path: Path) -> None
     (line,) = done.stdout.splitlines()
     assert line.startswith(f"the disk is full: writing {tmp_path / 'file'} needs more than")
     assert line.endswith("MB are free; free some space or choose another directory")
+
+
+@pytest.mark.skipif(not Path("/proc/mounts").exists(), reason="needs /proc")
+@pytest.mark.parametrize("path", ["/proc/x", "/proc/x/y"])
+@pytest.mark.parametrize("writing", [atomic_directory, new_directory])
+def test_a_place_where_nothing_can_be_made_is_told_with_the_reason(
+    path: str, writing: Callable[[Path], Any]
+) -> None:
+    """Nothing is free in /proc, but that is not why."""
+    told = r"^/proc/x(/y)? cannot be created \(No such file or directory\); choose another path$"
+    with pytest.raises(InputError, match=told), writing(Path(path)):
+        pass
+
+
+def test_a_file_in_the_way_is_told(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(InputError, match=r"file cannot be created \(File exists\)"):
+        make_directory(tmp_path / "file")

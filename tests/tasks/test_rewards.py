@@ -1,7 +1,10 @@
 """Rewards of a user's own: what they get, what they may give, and how they fail."""
 
 import asyncio
+import sys
 import time
+from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -86,6 +89,25 @@ def test_an_exception_names_reward_and_sample_and_line(function: Any) -> None:
         score(function)
 
 
+def leaving(completions: list[str], **columns: Any) -> list[float]:
+    sys.exit("enough")
+
+
+async def leaving_later(completions: list[str], **columns: Any) -> list[float]:
+    sys.exit("enough")
+
+
+def leaving_last(completions: list[str], **columns: Any) -> Iterator[float]:
+    yield 1.0
+    sys.exit("enough")
+
+
+@pytest.mark.parametrize("function", [leaving, leaving_later, leaving_last])
+def test_a_reward_that_exits_has_failed(function: Any) -> None:
+    with pytest.raises(InputError, match=r"^reward mine failed on sample a \(SystemExit: enough"):
+        score_rewards([reward(function, "mine")], ["p"], [""], SAMPLES[:1])
+
+
 @pytest.mark.parametrize(
     ("values", "told"),
     [
@@ -104,6 +126,14 @@ def test_values_that_are_no_rewards_are_one_line(values: Any, told: str) -> None
     with pytest.raises(InputError, match=f"reward mine {told}") as caught:
         score_rewards([reward(lambda **given: values)], PROMPTS, COMPLETIONS, SAMPLES)
     assert "\n" not in str(caught.value)
+
+
+def test_a_reward_in_place_of_the_accuracy_stays_in_its_range() -> None:
+    replacing = Reward("mine", 1.0, "answer", True, lambda **given: [0.5, None, 1.0000001])
+    assert score_rewards([replacing], PROMPTS, COMPLETIONS, SAMPLES)["mine"][:2] == [0.5, None]
+    too_large = replace(replacing, function=lambda **given: [0.5, 1.5, 1])
+    with pytest.raises(InputError, match=r"gave 1.5 for sample b; it replaces .* from 0 to 1"):
+        score_rewards([too_large], PROMPTS, COMPLETIONS, SAMPLES)
 
 
 def test_rewards_are_found_by_name_and_in_modules() -> None:

@@ -1,6 +1,7 @@
 """kill -9 at any moment, then --resume: nothing is lost, and inline the numbers are the same."""
 
 import glob
+import io
 import json
 import os
 import shutil
@@ -11,9 +12,11 @@ from pathlib import Path
 import pytest
 import torch
 import warm_processes
-from quick_runs import metrics, pool_contents, train_arguments, without_time
+from quick_runs import metrics, pool_contents, quick_config, train_arguments, without_time
+from rich.console import Console
 from safetensors.torch import load_file
 
+from syngrpo.cli.train import run_training
 from syngrpo.pool.store import Pool
 
 STEPS = 6
@@ -87,6 +90,21 @@ def test_resuming_a_finished_run_changes_nothing(uninterrupted: Path) -> None:
     finish(uninterrupted, "--resume", **RUN, **EVALUATED)
     assert [(uninterrupted / name).read_bytes() for name in files] == before
     assert_same_weights(weights(uninterrupted), weights_before)
+
+
+def test_a_resumed_run_says_how_many_steps_are_done(tmp_path: Path) -> None:
+    """Where there is no terminal no progress bar shows it."""
+    screen, run = io.StringIO(), tmp_path / "run"
+    console = Console(file=screen, width=40)
+    quick = {"trainer__checkpoint_every": 1, "method__name": "grpo", "rollout__max_new_tokens": 8}
+    run_training(quick_config(**quick, trainer__steps=1), run, resume=False, console=console)
+    assert "resumed from" not in screen.getvalue()
+    run_training(quick_config(**quick, trainer__steps=2), run, resume=True, console=console)
+    told = f"resumed from {run / 'checkpoints' / 'step-1'}: 1 of 2 steps are done"
+    assert told in screen.getvalue().splitlines() and told in (run / "log.txt").read_text()
+    shutil.rmtree(run / "checkpoints")
+    run_training(quick_config(**quick, trainer__steps=1), run, resume=True, console=console)
+    assert f"{run} has no checkpoint: starting at step 1 of 1" in screen.getvalue().splitlines()
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ from syngrpo.pool.jobs import Admitted, Job, JobRequest, Rejected
 from syngrpo.pool.sampling import SamplingPolicy
 from syngrpo.pool.store import Pool
 from syngrpo.pool.stored_samples import Observation
-from syngrpo.tasks import get_task
+from syngrpo.tasks.asking import constraints_of
 
 SYNTHESIS = "synthesis"
 """The key in a synthetic sample's columns under which it says how the sample was made."""
@@ -76,7 +76,7 @@ class PoolJobs:
             Leased(
                 job,
                 source := self._pool.seed_of(job.parent_id),
-                get_task(source.task).constraints(source),
+                constraints_of(source),
                 sibling_hashes(self._pool, job.parent_id),
                 settings.gate,
                 settings.painting,
@@ -140,7 +140,7 @@ def result_for_queue(job: Job, pool: Pool, result: Result) -> Admitted | Rejecte
         "light": result.light.lineage(),
     }
     parent, source = pool.get(job.parent_id), pool.seed_of(job.parent_id)
-    keep = get_task(source.task).constraints(source).keep
+    keep = constraints_of(source).keep
     labelled = framed_sample(source, result.frame)
     child = replace(
         labelled,

@@ -33,7 +33,7 @@ from syngrpo.pool.jobs import JobRequest, Rejected
 from syngrpo.pool.stored_samples import Observation, PoolStats, sample_from_fields
 from syngrpo.sample import Sample
 from syngrpo.serving.refusals import Refused
-from syngrpo.tasks import get_task
+from syngrpo.tasks.asking import constraints_of
 
 T = TypeVar("T")
 
@@ -308,7 +308,7 @@ def _seed(row: schemas.SeedSample, limits: Limits) -> Sample:
         )
     fields = row.model_dump(exclude={"content"})
     sample = sample_from_fields(fields, row.id, image, None, 0, row.dataset)
-    get_task(sample.task).constraints(sample)  # raises InputError for labels that do not fit
+    constraints_of(sample)  # raises InputError for labels that do not fit
     return sample
 
 

@@ -17,7 +17,8 @@ from syngrpo.rollout.base import Response
 from syngrpo.rollout.native import rollout
 from syngrpo.rollout.token_sampling import Sampling
 from syngrpo.sample import InputError, Sample
-from syngrpo.tasks import PromptStyle, get_task
+from syngrpo.tasks import PromptStyle
+from syngrpo.tasks.asking import prompt_of, scored_answer
 from syngrpo.tasks.rewards import Reward, score_rewards
 
 DIGEST_LENGTH = 32
@@ -45,8 +46,8 @@ def evaluate(
     has random numbers of its own. Samples of ``finished`` predictions (by id) are not answered
     again. ``keep`` is called with every batch of new predictions, ``progress`` with the number of
     samples that were just answered. ``rewards`` are the user's own; one may replace the task's
-    accuracy. Raises InputError when there are no samples, an image cannot be decoded, or a reward
-    fails.
+    accuracy. Raises InputError when there are no samples, an image cannot be decoded, or the task
+    or a reward fails.
     """
     if not samples:
         raise InputError("no samples to evaluate on; check the data")
@@ -77,7 +78,7 @@ def is_answer_to(prediction: Prediction, sample: Sample, style: PromptStyle) -> 
         (prediction.id, prediction.task, prediction.question)
         == (sample.id, sample.task, sample.question)
         and (prediction.truth, prediction.kind) == (sample.answer, kind)
-        and prediction.prompt == _digest(_prompt_text(sample, style).encode())
+        and prediction.prompt == _digest(prompt_of(sample, style).encode())
         and prediction.image == _image_digest(sample)
     )
 
@@ -96,7 +97,7 @@ class _Asker:
     rewards: Sequence[Reward]
 
     def __call__(self, batch: Sequence[Sample]) -> list[Prediction]:
-        texts = [_prompt_text(sample, self.style) for sample in batch]
+        texts = [prompt_of(sample, self.style) for sample in batch]
         prompts = [encode(self.policy, s, text) for s, text in zip(batch, texts, strict=True)]
         seeds = [_stream(self.seed, sample.id) for sample in batch]
         responses = self._responses(prompts, seeds, 1, temperature=0.0)
@@ -136,10 +137,9 @@ class _Asker:
 
 
 def _answer(sample: Sample, frame: CoordinateFrame, text: str) -> Answer:
-    task, parsed = get_task(sample.task), parse_response(text)
-    read = task.read(parsed.answer) if parsed.answer is not None else None
-    prediction = task.to_original(read, frame) if read is not None else None
-    return Answer(text, prediction, task.score(prediction, sample), parsed.well_formed)
+    parsed = parse_response(text)
+    prediction, accuracy = scored_answer(sample, parsed.answer, frame)
+    return Answer(text, prediction, accuracy, parsed.well_formed)
 
 
 def _predict(sample: Sample, prompt: str, answers: Sequence[Answer]) -> Prediction:
@@ -158,10 +158,6 @@ def _predict(sample: Sample, prompt: str, answers: Sequence[Answer]) -> Predicti
         image=_image_digest(sample),
         prompt=_digest(prompt.encode()),
     )
-
-
-def _prompt_text(sample: Sample, style: PromptStyle) -> str:
-    return get_task(sample.task).prompt(sample, style)
 
 
 def _batches(places: Sequence[int], samples: Sequence[Sample], size: int) -> Iterator[list[int]]:

@@ -25,7 +25,7 @@ from syngrpo.evaluation.predictions import (
 )
 from syngrpo.policy.lora import adapter_base, is_adapter
 from syngrpo.sample import InputError, Sample
-from syngrpo.serving.atomic_files import atomic_write
+from syngrpo.serving.atomic_files import atomic_write, make_directory
 from syngrpo.tasks import PromptStyle
 
 SETTINGS = "settings.json"
@@ -54,7 +54,7 @@ class EvaluationDirectory:
         self.directory = directory
         self._settings = json.loads(json.dumps(settings))
         path = directory / SETTINGS
-        directory.mkdir(parents=True, exist_ok=True)
+        make_directory(directory)
         if restart:
             for file in (path, directory / METRICS, *self._predictions()):
                 file.unlink(missing_ok=True)

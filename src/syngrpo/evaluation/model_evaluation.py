@@ -17,7 +17,7 @@ import yaml
 from syngrpo.evaluation.answering import evaluate
 from syngrpo.evaluation.evaluation_directory import EvaluationDirectory, model_fingerprint
 from syngrpo.evaluation.evaluation_result import EvaluationResult
-from syngrpo.formats.source import source_from_argument
+from syngrpo.formats.source import Source, source_from_argument
 from syngrpo.formats.source_reading import read_dataset
 from syngrpo.policy.loading import load_policy
 from syngrpo.policy.model import Policy
@@ -29,6 +29,9 @@ from syngrpo.tasks.rewards import RewardOptions, load_reward
 TOKENS = {"brief": 64, "full": 512}
 """Largest number of tokens of a response by prompt style, if neither the user nor the run sets
 it."""
+
+OF_GENERATED = ("task", "limit")
+"""The keys of the command line that are also those of a data set that is generated."""
 
 Advance = Callable[[int], None]
 
@@ -149,12 +152,19 @@ def named_sets(
     """Return the data sets that the command line names, by a name made from file, folder or split.
 
     Each of ``data`` is a path, read as a source with ``keys`` (format, images, task, …), or
-    ``FORMAT:[TASK:]SPLIT`` of a format that generates its samples, of which ``count`` are read.
-    Raises InputError for a data set that cannot be read and for two with the same name.
+    ``FORMAT:[TASK:]SPLIT`` of a format that generates its samples, of which ``count`` are read, and
+    no more than ``keys["limit"]``. ``keys["task"]`` is that of generated samples, too, unless the
+    text names one. Raises InputError for a data set that cannot be read, for two with the same
+    name, and for a key that none of them uses.
     """
+    keys = keys or {}
+    common = {name: keys[name] for name in OF_GENERATED if name in keys}
+    generated = {**common, "count": min(count, keys.get("limit", count))}
+    sources = {text: source_from_argument(text, keys, generated) for text in map(str, data)}
+    _refuse_unused(keys, sources)
     sets: dict[str, list[Sample]] = {}
     for text in map(str, data):
-        source = source_from_argument(text, keys or {}, {"count": count})
+        source = sources[text]
         if source.path:
             path, split = Path(text), source.options.get("split")
             name = (path.stem if path.is_file() else path.name) + (f"-{split}" if split else "")
@@ -164,6 +174,20 @@ def named_sets(
             raise InputError(f"data {text}: a set named {name} was given already; rename it")
         sets[name] = read_dataset(source)
     return sets
+
+
+def _refuse_unused(keys: Mapping[str, Any], sources: Mapping[str, Source]) -> None:
+    """Raise InputError for a key that only files have, if all sources are generated, and for a task
+    if all of them name another one themselves."""
+    if any(source.path for source in sources.values()):
+        return
+    names = " and ".join(sources)
+    for key in keys:
+        if key not in OF_GENERATED:
+            raise InputError(f"--{key} is for data in files; leave it out for {names}")
+    task = keys.get("task")
+    if task is not None and all(source.task != task for source in sources.values()):
+        raise InputError(f"--task {task}: the task is already named by {names}; leave out one")
 
 
 def how_to_ask(

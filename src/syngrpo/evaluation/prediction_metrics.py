@@ -8,14 +8,16 @@ titles in tables (``thresholds``, ``set_metrics``, ``headlines``).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Sized
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from syngrpo.evaluation.predictions import Answer, Prediction
+from syngrpo.serving.wording import count
 from syngrpo.tasks import SetMetrics, get_task
+from syngrpo.tasks.asking import task_errors
 
 SAMPLED_ACCURACY = {"sampled/accuracy": "sampled accuracy reward"}
 
@@ -50,6 +52,7 @@ class PartMetrics:
         self._columns = np.stack(list(columns.values()), axis=1)
         self._defined = ~np.isnan(self._columns)
         self._order = np.array(sorted(range(len(predictions)), key=lambda i: predictions[i].id))
+        self._task = task
         self._over_set = _set_metrics([predictions[i] for i in self._order], task)
         self.names = (*columns, *(self._over_set.names if self._over_set else ()))
         biased = self._over_set.biased if self._over_set else frozenset()
@@ -62,7 +65,8 @@ class PartMetrics:
         means = self._means(counts)
         if self._over_set is None:
             return means
-        return np.concatenate([means, self._over_set.values(counts[self._order])])
+        with task_errors(get_task(self._task), "set_metrics", _number_of(counts)):
+            return np.concatenate([means, self._over_set.values(counts[self._order])])
 
     def all(self) -> dict[str, float]:
         """Return name → value over all predictions, for the metrics that are defined."""
@@ -186,7 +190,12 @@ def _set_metrics(predictions: Sequence[Prediction], task: str) -> SetMetrics | N
     if not task:
         return None
     truths = [p.truth for p in predictions]
-    return get_task(task).set_metrics(truths, [p.greedy.prediction for p in predictions])
+    with task_errors(get_task(task), "set_metrics", _number_of(predictions)):
+        return get_task(task).set_metrics(truths, [p.greedy.prediction for p in predictions])
+
+
+def _number_of(samples: Sized) -> str:
+    return count(len(samples), "sample")
 
 
 def _column(predictions: Sequence[Prediction], value: Callable[..., float]) -> np.ndarray:

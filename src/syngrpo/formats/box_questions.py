@@ -9,6 +9,7 @@ from syngrpo.boxes import area
 from syngrpo.formats.base import Problems
 from syngrpo.sample import InputError, Sample
 from syngrpo.tasks import get_task
+from syngrpo.tasks.asking import marks_of
 from syngrpo.tasks.base import AsksFor, Mark
 from syngrpo.tasks.labels import class_name
 
@@ -45,7 +46,7 @@ def boxes_of_answer(sample: Sample, whose: str) -> list[Mark]:
     does not consist of boxes.
     """
     task = get_task(sample.task)
-    marks = [_framed(mark, sample) for mark in task.marks(sample.answer)]
+    marks = [_framed(mark, sample) for mark in marks_of(sample, sample.answer)]
     framed = all(mark.box is not None for mark in marks)
     one = len(marks) == 1 or task.asks_for != "object"
     if task.asks_for not in BOXES or not framed or not one:

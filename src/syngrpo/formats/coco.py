@@ -28,6 +28,7 @@ from syngrpo.formats.sample_rows import CARRIED, carried_row, carried_sample, ch
 from syngrpo.options import option
 from syngrpo.sample import Box, EncodedImage, InputError, LabelledObject, Sample
 from syngrpo.tasks import default_task, get_task
+from syngrpo.tasks.asking import task_errors
 from syngrpo.tasks.labels import asked_classes, checked_box, class_key, shown
 
 FILE_NAME = "instances.json"
@@ -209,12 +210,15 @@ class _Reader:
         image: EncodedImage,
         objects: list[LabelledObject],
     ) -> Sample:
+        identifier = checked_text(f"{self.path.stem}-{name}", "id")
+        with task_errors(self.task, "ground_truth", f"sample {identifier}"):
+            truth = self.task.ground_truth(answer, image, objects, question)
         return Sample(
-            id=checked_text(f"{self.path.stem}-{name}", "id"),
+            id=identifier,
             task=self.task.name,
             image=image,
             question=question,
-            answer=self.task.ground_truth(answer, image, objects, question),
+            answer=truth,
             objects=tuple(objects),
         )
 

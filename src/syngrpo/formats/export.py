@@ -41,16 +41,12 @@ def new_directory(out: Path) -> Iterator[Path]:
     """Yield a directory to write into. It is renamed to ``out`` when the block ends without error.
 
     If the process is killed, a temporary directory remains; it is removed when ``out`` is written
-    again. Raises InputError when ``out`` is a file, is not empty or cannot be made.
+    again. Raises InputError when ``out`` is a file, is not empty or cannot be created.
     """
     out = out.resolve()
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         kind = "is not empty" if out.is_dir() else "is a file"
         raise InputError(f"{out} {kind}; name a new directory with --out")
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-    except (FileExistsError, NotADirectoryError, PermissionError) as error:
-        raise InputError(f"{out} cannot be made ({error.strerror}); name another --out") from None
     with atomic_directory(out, durable=False) as temporary:
         yield temporary
 

@@ -73,6 +73,7 @@ class HuggingFace(WritableFormat):
         library = datasets_library()
         dataset = _split(_loaded(library, path), options.split, path)
         mapping = ColumnMapping.of(dataset.column_names, options.columns, str(path))
+        mapping.require(request.task, dataset.column_names, str(path))
         local = path if path.is_dir() else path.parent
         folder = local if path.exists() else Path(library.config.HF_CACHE_HOME)
         roots = request.images or (folder,)

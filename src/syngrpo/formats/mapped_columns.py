@@ -79,6 +79,30 @@ class ColumnMapping:
             )
         return cls(fields, box_format)
 
+    def require(self, task: Task | None, known: Sequence[str], where: str) -> None:
+        """Raise InputError if no column holds a field that every row needs, with the columns that
+        there are. ``task`` is the user's; None if a column names it. ``known`` and ``where`` are as
+        in ``of``."""
+        if task is None and "task" in self.fields:
+            return  # what a row needs depends on its task
+        labelled = bool(self.fields.keys() & {"objects", "boxes"})
+        asks_itself = task is not None and task.asks_for == "classes" and labelled
+        free = task is not None and not task.needs_objects
+        missing = [] if "question" in self.fields or asks_itself else ["question"]
+        if not (labelled or free or "answer" in self.fields):
+            missing.append("answer or objects")
+        problems = []
+        if task is None:
+            problems.append("the task is not known; set task, or map a column to it")
+        if missing:
+            field = missing[0].split()[0]
+            problems.append(
+                f"no column holds {', and none holds '.join(missing)}; map each, as in columns: "
+                f"{{{field}: THEIR_COLUMN}} or --columns {field}=THEIR_COLUMN"
+            )
+        if problems:
+            raise InputError(f"{where} has the columns {_list(known)}: {'; '.join(problems)}")
+
     def rows(
         self, row: Mapping[str, Any], name: str, wanted: Task | None, detection: ClassQuestions
     ) -> Iterator[dict[str, Any]]:

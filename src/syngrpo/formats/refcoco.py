@@ -23,6 +23,7 @@ from syngrpo.options import option
 from syngrpo.sample import EncodedImage, InputError, LabelledObject, Sample
 from syngrpo.serving.wording import one_line
 from syngrpo.tasks import Task, default_task, get_task
+from syngrpo.tasks.asking import task_errors
 from syngrpo.tasks.labels import checked_box, shown
 
 INSTANCES = "instances.json"
@@ -153,12 +154,15 @@ def _samples(
     answer, objects = labelled[ref["ann_id"]].box, tuple(labelled.values())
     for sentence in sentences:
         text, number = _sentence(sentence)
+        identifier = f"{prefix}-{ref['ref_id']}-{number}"
+        with task_errors(task, "ground_truth", f"sample {identifier}"):
+            truth = task.ground_truth(answer, image, objects, text)
         yield Sample(
-            id=f"{prefix}-{ref['ref_id']}-{number}",
+            id=identifier,
             task=task.name,
             image=image,
             question=text,
-            answer=task.ground_truth(answer, image, objects, text),
+            answer=truth,
             objects=objects,
             columns={"ref_id": ref["ref_id"], "sent_id": number, "split": ref["split"]},
         )

@@ -17,6 +17,7 @@ from syngrpo.formats.image_files import ImageFolder, Objects
 from syngrpo.formats.masks import checked_mask
 from syngrpo.sample import EncodedImage, InputError, LabelledObject, Sample
 from syngrpo.tasks import Task, get_task
+from syngrpo.tasks.asking import task_errors
 from syngrpo.tasks.labels import checked_box, shown
 
 REQUIRED_KEYS = ("id", "task", "image", "question")
@@ -54,12 +55,14 @@ def row_to_sample(row: Mapping[str, Any], images: ImageFolder) -> Sample:
     depth = _optional(row, "depth", int)
     if depth is not None and depth < 0:
         raise InputError(f"depth is {depth}, not a number of generations")
+    with task_errors(task, "ground_truth", f"sample {row['id']}"):
+        answer = task.ground_truth(row.get("answer"), image, objects, question, columns)
     return Sample(
         id=checked_text(row["id"], "id"),
         task=task.name,
         image=image,
         question=question,
-        answer=task.ground_truth(row.get("answer"), image, objects, question, columns),
+        answer=answer,
         objects=objects,
         parent=parent,
         description=_optional(row, "description", str),
@@ -120,7 +123,8 @@ def _objects(
     """
     values = row.get("objects")
     if values is None:
-        values = task.objects_from_answer(row.get("answer"), question)
+        with task_errors(task, "objects_from_answer", f"sample {row['id']}"):
+            values = task.objects_from_answer(row.get("answer"), question)
         if values is None:
             raise InputError("the row has no objects; label what must stay in new surroundings")
     if not isinstance(values, list):

@@ -16,7 +16,8 @@ from PIL import Image, ImageDraw, ImageFont
 from syngrpo.boxes import area
 from syngrpo.formats.image_files import image_key
 from syngrpo.sample import EncodedImage, Sample
-from syngrpo.tasks import Mark, get_task
+from syngrpo.tasks import Mark
+from syngrpo.tasks.asking import marks_of, words_of
 
 EXIF_ORIENTATION = 0x0112
 CAPTION_HEIGHT = 44
@@ -104,11 +105,10 @@ def contact_sheet(
         left, top = number % columns * width, number // columns * height
         picture = Image.fromarray(sample.image.decode())
         sheet.paste(picture.resize((picture.width * scale, picture.height * scale)), (left, top))
-        task = get_task(sample.task)
-        marks = task.marks(sample.answer)
+        marks = marks_of(sample, sample.answer)
         for mark in marks:
             _draw(draw, mark, left, top, scale)
-        said = f" {task.words(sample.answer)}" if words and not marks else ""
+        said = f" {words_of(sample, sample.answer)}" if words and not marks else ""
         lines = "\n".join(wrap(sample.question + said, width // LETTER_WIDTH)[:2])
         below = top + height - CAPTION_HEIGHT + 4
         draw.multiline_text((left + 4, below), lines, fill="black", font=font)

@@ -177,8 +177,8 @@ def _case(prediction: Prediction, sample: Sample) -> Case:
     return Case(
         prediction,
         answered_picture(sample, prediction.truth, answer.prediction),
-        answer_words(prediction.task, prediction.truth),
-        answer_words(prediction.task, answer.prediction),
+        answer_words(sample, prediction.truth),
+        answer_words(sample, answer.prediction),
         text,
         _sampled(prediction),
     )

@@ -17,6 +17,7 @@ from PIL import Image
 
 from syngrpo.sample import EncodedImage, InputError, Sample
 from syngrpo.tasks import Mark, Task, get_task
+from syngrpo.tasks.asking import marks_of, words_of
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,7 @@ def sample_picture(sample: Sample) -> Picture:
     Raises InputError for an image that cannot be decoded.
     """
     letters = max(sample.image.width, sample.image.height) / 22
-    answer = answer_marks(sample.task, sample.answer)
+    answer = answer_marks(sample, sample.answer)
     asked = {tuple(mark.box) for mark in answer if mark.box is not None}
     drawn = [
         Drawn("other", Mark(thing.label, box=thing.box), False, None)
@@ -79,38 +80,37 @@ def answered_picture(sample: Sample, truth: Any, found: Any | None) -> Picture:
     """
     letters = max(sample.image.width, sample.image.height) / 24
     drawn = []
-    for mark in answer_marks(sample.task, truth):
+    for mark in answer_marks(sample, truth):
         x, y = _corner(mark)
         place = (x + letters / 5, max(y - letters / 4, letters))
         drawn.append(Drawn("truth", mark, True, place))
-    for mark in answer_marks(sample.task, found):
+    for mark in answer_marks(sample, found):
         x, _ = _corner(mark)
         bottom = mark.box[3] - letters / 4 if mark.box else _corner(mark)[1] + 1.5 * letters
         drawn.append(Drawn("found", mark, True, (x + letters / 5, bottom)))
     return _picture(sample, letters, drawn, CASE_SIDE, quality=85)
 
 
-def answer_marks(task_name: str, answer: Any | None) -> list[Mark]:
-    """Return the marks that draw an answer; none for None, an answer that could not be read."""
-    task = installed_task(task_name)
-    return task.marks(answer) if task is not None and answer is not None else []
+def answer_marks(sample: Sample, answer: Any | None) -> list[Mark]:
+    """Return the marks that draw an answer to the sample; none for None, an answer that could not
+    be read."""
+    return marks_of(sample, answer) if installed_task(sample.task) is not None else []
 
 
-def answer_words(task_name: str, answer: Any | None) -> str:
-    """Return an answer in a few words."""
+def answer_words(sample: Sample, answer: Any | None) -> str:
+    """Return an answer to the sample in a few words."""
     if answer is None:
         return "unreadable"
-    task = installed_task(task_name)
-    return task.words(answer) if task is not None else str(answer)
+    return words_of(sample, answer) if installed_task(sample.task) is not None else str(answer)
 
 
 def words_beside_picture(sample: Sample) -> str:
     """Return the answer of a sample in words if its marks do not show all of it, otherwise "".
     Boxes and points without labels show all of it."""
-    marks = answer_marks(sample.task, sample.answer)
+    marks = answer_marks(sample, sample.answer)
     if marks and not any(mark.label for mark in marks):
         return ""
-    return answer_words(sample.task, sample.answer)
+    return answer_words(sample, sample.answer)
 
 
 def installed_task(name: str) -> Task | None:

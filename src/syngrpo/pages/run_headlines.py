@@ -49,12 +49,14 @@ class Change:
 @dataclass(frozen=True)
 class ImageCounts:
     """What happened to the descriptions of a run. ``reasons``: number of rejected images by reason;
-    ``settled`` descriptions got their reward, ``stale`` ones were discarded without one."""
+    ``failed``: number of jobs given up after errors of the generator or a judge; ``settled``
+    descriptions got their reward, ``stale`` ones were discarded without one."""
 
     submitted: int
     dropped: int
     admitted: int
     rejected: int
+    failed: int
     settled: int
     stale: int
     skipped: int
@@ -192,6 +194,7 @@ def image_counts(run: RunData, stats: PoolStats | None) -> ImageCounts:
         dropped=int(run.total("synthesis/dropped")),
         admitted=int(run.total("synthesis/admitted")),
         rejected=int(run.total("synthesis/rejected")),
+        failed=int(run.total("synthesis/dead")),
         settled=int(run.total("synthesis/settled")),
         stale=int(run.total("synthesis/stale")),
         skipped=int(run.total("synthesis/skipped")),

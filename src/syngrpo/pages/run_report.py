@@ -194,6 +194,8 @@ def _images_card(counts: ImageCounts) -> Card:
         ("settled descriptions", counts.settled),
         ("stale, discarded", counts.stale),
     ]
+    if counts.failed:
+        numbers.append(("failed, given up", counts.failed))
     if counts.skipped:
         numbers.append(("skipped, nothing labelled", counts.skipped))
     return Card(title, rows=tuple((what, f"{count:,}") for what, count in numbers))

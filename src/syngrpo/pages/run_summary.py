@@ -113,6 +113,8 @@ def _images(run: RunData) -> list[tuple[str, str]]:
         f"{count(counts.admitted, 'image')} admitted, "
         f"{counts.rejected} rejected" + (f" ({reasons})" if reasons else "")
     )
+    if counts.failed:
+        text += f", {counts.failed} failed"
     if counts.skipped:
         text += f", {counts.skipped} skipped (nothing labelled)"
     settled = f"{count(counts.settled, 'description')} got their reward"

@@ -21,7 +21,8 @@ from syngrpo.boxes import Similarity, decode_mask, encode_mask
 from syngrpo.options import option
 from syngrpo.painting.wishes import AxisName
 from syngrpo.sample import InputError, LabelledObject, Sample
-from syngrpo.tasks import Constraints, get_task
+from syngrpo.tasks import Constraints
+from syngrpo.tasks.asking import answer_with_boxes
 
 EDGE = 1.0
 """An object this close to an edge of its picture, in pixels, may be cut off by it."""
@@ -195,7 +196,7 @@ def framed_sample(sample: Sample, frame: Frame) -> Sample:
     if frame.transform == Similarity():
         return sample
     objects = tuple(_framed(thing, frame) for thing in sample.objects)
-    answer = get_task(sample.task).map_boxes(sample.answer, frame.transform.box)
+    answer = answer_with_boxes(sample, frame.transform.box)
     return replace(sample, objects=objects, answer=answer)
 
 

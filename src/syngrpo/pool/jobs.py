@@ -113,8 +113,7 @@ class Outcome:
     """How a job ended, for the trainer.
 
     ``cursor`` numbers the ended jobs of a pool from 1 in the order in which they ended.
-    ``reason`` is the gate's reason for a rejected job, and the last line of the error for a dead
-    job.
+    ``reason`` is the gate's reason for a rejected job, and the ``error_line`` of a dead job.
     """
 
     cursor: int
@@ -225,7 +224,7 @@ def select_outcomes(connection: sqlite3.Connection, after: int) -> list[Outcome]
         (after,),
     ).fetchall()
     return [
-        Outcome(cursor, job, state, sample, _last_line(error) if state == "dead" else reason)
+        Outcome(cursor, job, state, sample, error_line(error) if state == "dead" else reason)
         for cursor, job, state, sample, reason, error in rows
     ]
 
@@ -261,6 +260,19 @@ def select_ended(
     ]
 
 
-def _last_line(error: str) -> str:
-    lines = error.strip().splitlines()
-    return lines[-1] if lines else ""
+def select_failures(connection: sqlite3.Connection) -> dict[str, int]:
+    """Return the errors of the dead jobs and how many jobs each has ended, the most frequent
+    first."""
+    rows = connection.execute(
+        "SELECT error, COUNT(*) FROM jobs WHERE state = 'dead' GROUP BY error ORDER BY 2 DESC"
+    )
+    return dict(rows.fetchall())
+
+
+def error_line(error: str) -> str:
+    """Return the line of a traceback that says what was raised, and the first line of any other
+    error."""
+    _, frame, rest = error.rpartition("\n  File ")
+    lines = rest.splitlines()[1:] if frame else error.splitlines()
+    raised = (line for line in lines if line.strip() and not line.startswith(" "))
+    return next(raised, "")

@@ -25,6 +25,7 @@ from syngrpo.pool.database import Database
 from syngrpo.pool.draw_index import DrawIndex
 from syngrpo.pool.filesystem import explain_disk_errors
 from syngrpo.pool.image_store import ImageFiles, is_whole
+from syngrpo.pool.jobs import select_failures
 from syngrpo.pool.sampling import SamplingPolicy
 from syngrpo.pool.stored_samples import (
     Observation,
@@ -299,6 +300,12 @@ class Pool:
         with self.database.read() as connection:
             tallies = dict(connection.execute("SELECT name, count FROM tallies").fetchall())
         return stats_from_tallies(tallies)
+
+    def failures(self) -> dict[str, int]:
+        """Return the errors of the dead jobs (tracebacks, mostly) and how many jobs each has ended,
+        the most frequent first."""
+        with self.database.read() as connection:
+            return select_failures(connection)
 
     def _referenced(self, digests: list[str]) -> set[str]:
         """Return those of these digests to which a row refers.

@@ -17,6 +17,7 @@ from syngrpo.sample import InputError
 
 _UNFINISHED = ".unfinished-"
 _MEGABYTE = 1_000_000
+_FULL = (errno.ENOSPC, errno.EDQUOT)
 _NOTHING_FREE = 64_000
 """A disk with fewer free bytes than this is full."""
 
@@ -34,7 +35,7 @@ def atomic_file(target: Path, *, durable: bool = False) -> Iterator[Path]:
     the file also survives a loss of power. On an error the temporary file is removed and ``target``
     stays as it was. Missing folders are created. Raises DiskFull when there is no room.
     """
-    target.parent.mkdir(parents=True, exist_ok=True)
+    make_directory(target.parent)
     temporary = _beside(target)
     temporary.unlink(missing_ok=True)
     try:
@@ -73,10 +74,11 @@ def atomic_directory(
     that is more.
     """
     temporary = _beside(target)
-    target.parent.mkdir(parents=True, exist_ok=True)
+    make_directory(target.parent)
     shutil.rmtree(temporary, ignore_errors=True)
     try:
-        temporary.mkdir()
+        with _naming(target):
+            temporary.mkdir()
         yield temporary
         if durable:
             flush_tree(temporary)
@@ -87,6 +89,27 @@ def atomic_directory(
         if full:
             raise disk_full_error(target, needed) from error
         raise
+
+
+def make_directory(directory: Path) -> None:
+    """Create a directory and its parents if it does not exist. Raises InputError with the reason
+    that the operating system gives."""
+    with _naming(directory):
+        directory.mkdir(parents=True, exist_ok=True)
+
+
+@contextmanager
+def _naming(directory: Path) -> Iterator[None]:
+    """Raise InputError that names the directory if the block cannot create it, for another reason
+    than a full disk."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in _FULL:
+            raise
+        raise InputError(
+            f"{directory} cannot be created ({error.strerror}); choose another path"
+        ) from error
 
 
 def remove_unfinished(directory: Path) -> None:
@@ -114,14 +137,20 @@ def is_disk_full(error: BaseException, directory: Path) -> bool:
     """
     if not isinstance(error, Exception):
         return False
-    cause: BaseException | None = error
-    seen: set[int] = set()
-    while cause is not None and id(cause) not in seen:  # errors raised again can form a circle
-        seen.add(id(cause))
-        if isinstance(cause, OSError) and cause.errno in (errno.ENOSPC, errno.EDQUOT):
-            return True
-        cause = cause.__cause__ or cause.__context__
+    numbers = [one.errno for one in _causes(error) if isinstance(one, OSError) and one.errno]
+    if numbers:
+        return any(number in _FULL for number in numbers)
     return shutil.disk_usage(directory).free < _NOTHING_FREE
+
+
+def _causes(error: BaseException) -> list[BaseException]:
+    """Return the error, the one that it was raised from, and so on."""
+    causes: list[BaseException] = []
+    cause: BaseException | None = error
+    while cause is not None and cause not in causes:  # errors raised again can form a circle
+        causes.append(cause)
+        cause = cause.__cause__ or cause.__context__
+    return causes
 
 
 def disk_full_error(path: Path, needed_bytes: int) -> DiskFull:

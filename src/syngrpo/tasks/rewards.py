@@ -27,6 +27,7 @@ from syngrpo.extensions import Registry, made, no_callable, reason_of
 from syngrpo.options import REQUIRED, option
 from syngrpo.sample import InputError, Sample
 from syngrpo.serving.wording import plural
+from syngrpo.tasks.asking import ROUNDING_DIGITS
 
 Values = list[float | None]
 RewardFunction = Callable[..., "Sequence[float | None] | Awaitable[Sequence[float | None]]"]
@@ -118,8 +119,8 @@ def score_rewards(
     """Call every reward for N responses and return its N values by its name.
 
     ``prompts``, ``completions`` and ``samples`` have one item a response. ``async`` rewards run
-    concurrently. Raises InputError naming the reward and the sample when a reward raises, returns
-    another number of values, or returns a value that is not a finite number.
+    concurrently. Raises InputError naming the reward and the sample when a reward raises or exits,
+    returns another number of values, or returns a value that is not a finite number.
     """
     if not rewards:
         return {}
@@ -130,7 +131,7 @@ def score_rewards(
             given[reward.name] = reward.function(
                 prompts=list(prompts), completions=list(completions), **columns
             )
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise _failed(reward, samples, error) from error
     waiting = [reward for reward in rewards if inspect.isawaitable(given[reward.name])]
     if waiting:
@@ -144,7 +145,7 @@ async def _all_of(
     async def one(reward: Reward) -> Any:
         try:
             return await given[reward.name]
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise _failed(reward, samples, error) from error
 
     values = await asyncio.gather(*(one(reward) for reward in rewards))
@@ -171,7 +172,7 @@ def _checked(reward: Reward, values: Any, samples: Sequence[Sample]) -> Values:
         listed = None if isinstance(values, Mapping | Set | str) else list(values)
     except TypeError:
         listed = None
-    except Exception as error:  # of a generator, which computes only now
+    except (Exception, SystemExit) as error:  # of a generator, which computes only now
         raise _failed(reward, samples, error) from error
     if listed is None:
         raise InputError(
@@ -199,10 +200,15 @@ def _number(reward: Reward, value: Any, sample: Sample) -> float:
             f"reward {reward.name} gave {_shown(value)} for sample {sample.id}; it must return "
             "finite numbers or None"
         )
+    if reward.replaces_accuracy and not 0 <= round(number, ROUNDING_DIGITS) <= 1:
+        raise InputError(
+            f"reward {reward.name} gave {_shown(value)} for sample {sample.id}; it replaces the "
+            "accuracy, so it must return numbers from 0 to 1"
+        )
     return number
 
 
-def _failed(reward: Reward, samples: Sequence[Sample], error: Exception) -> InputError:
+def _failed(reward: Reward, samples: Sequence[Sample], error: BaseException) -> InputError:
     """Return the error that says which reward failed, on which sample, why and where."""
     return InputError(f"reward {reward.name} failed on {_named(samples)} ({reason_of(error)})")
 

@@ -25,6 +25,7 @@ from syngrpo.policy.spans import scene_token_mask
 from syngrpo.pool.stored_samples import PoolSample
 from syngrpo.rollout.base import Response
 from syngrpo.tasks import get_task
+from syngrpo.tasks.asking import chance_of, constraints_of, scored_answer
 from syngrpo.tasks.rewards import Reward, score_rewards
 
 
@@ -34,7 +35,9 @@ class Group:
 
     ``index`` is the group's place in the global batch of the step; ``accuracies`` are the G
     accuracy rewards, ``format`` is float32 (G,), ``diversity`` is D(x) in [0, 1]; ``custom`` holds
-    the values of the user's rewards by name, None for a response to which a reward does not apply.
+    the values of the user's rewards by name, None for a response to which a reward does not apply;
+    ``unreadable`` is the number of responses whose answer is missing or cannot be read: they score
+    0.
     """
 
     index: int
@@ -46,6 +49,7 @@ class Group:
     format: Tensor
     diversity: float
     custom: Mapping[str, Sequence[float | None]] = field(default_factory=dict)
+    unreadable: int = 0
 
     @property
     def task(self) -> str:
@@ -59,12 +63,6 @@ class Group:
     @property
     def synthetic(self) -> bool:
         return self.drawn.sample.parent is not None
-
-    @property
-    def unreadable(self) -> int:
-        """The number of responses whose answer is missing or cannot be read. They score 0."""
-        task = get_task(self.task)
-        return sum(p.answer is None or task.read(p.answer) is None for p in self.parsed)
 
     @property
     def entropy(self) -> Tensor:
@@ -85,16 +83,11 @@ def score_group(
 
     ``question`` is the text beside the image, for the custom ``rewards``; one of them may replace
     the task's accuracy. ``limits`` are those of the wording of descriptions. Raises InputError when
-    a custom reward fails.
+    the task or a custom reward fails.
     """
-    task = get_task(drawn.sample.task)
     parsed = [parse_response(response.text, limits) for response in responses]
-    accuracies = []
-    for part in parsed:
-        prediction = task.read(part.answer) if part.answer is not None else None
-        if prediction is not None:
-            prediction = task.to_original(prediction, prompt.frame)
-        accuracies.append(task.score(prediction, drawn.sample))
+    scored = [scored_answer(drawn.sample, part.answer, prompt.frame) for part in parsed]
+    accuracies = [accuracy for _, accuracy in scored]
     texts = [response.text for response in responses]
     custom = score_rewards(rewards, [question] * len(texts), texts, [drawn.sample] * len(texts))
     for reward in rewards:
@@ -110,6 +103,7 @@ def score_group(
         format=torch.tensor([format_reward(part) for part in parsed]),
         diversity=response_diversity(accuracies),
         custom=custom,
+        unreadable=sum(prediction is None for prediction, _ in scored),
     )
 
 
@@ -153,7 +147,7 @@ class GroupReport:
 
 def report_group(group: Group, tokenizer: Any, method: Method) -> GroupReport:
     """Return the report of a group, with as many of its descriptions as the method submits."""
-    task, sample = get_task(group.task), group.drawn.sample
+    sample = group.drawn.sample
     return GroupReport(
         index=group.index,
         sample_id=sample.id,
@@ -162,10 +156,10 @@ def report_group(group: Group, tokenizer: Any, method: Method) -> GroupReport:
         job_id=group.drawn.job_id,
         diversity=group.diversity,
         rewarded_diversity=method.rewarded_diversity(
-            group.accuracies, task.hit, task.chance(sample)
+            group.accuracies, get_task(sample.task).hit, chance_of(sample)
         ),
         accuracy=float(group.accuracy.mean()),
-        paintable=bool(task.constraints(sample).keep),
+        paintable=bool(constraints_of(sample).keep),
         descriptions=_descriptions(group, tokenizer, method.written_descriptions),
     )
 

@@ -11,7 +11,8 @@ from threading import Lock
 from syngrpo.policy.encode import Prompt, encode
 from syngrpo.policy.model import Policy
 from syngrpo.sample import Sample
-from syngrpo.tasks import PromptStyle, get_task
+from syngrpo.tasks import PromptStyle
+from syngrpo.tasks.asking import prompt_of
 
 THREADS = 2
 """Number of threads. More do not help, because only decoding and resizing release the interpreter
@@ -41,7 +42,7 @@ class PromptCache:
     def take(self, samples: Sequence[Sample]) -> list[Prompt]:
         """Return the prompts of the samples. Wait for those that are not ready.
 
-        Raises InputError for the first sample whose image cannot be used, as ``encode`` does.
+        Raises InputError for the first sample whose task fails or whose image cannot be used.
         """
         begun = [self._begin(sample) for sample in samples]
         # Return copies: the policy stores image features on a prompt, and these are only valid for
@@ -60,7 +61,7 @@ class PromptCache:
 
     def text(self, sample: Sample) -> str:
         """Return the text beside the image."""
-        return get_task(sample.task).prompt(sample, self._style)
+        return prompt_of(sample, self._style)
 
     def _encode(self, sample: Sample) -> Prompt:
         return encode(self._policy, sample, self.text(sample))

@@ -17,7 +17,7 @@ from typing import Any, Protocol
 
 from accelerate import Accelerator
 from rich.console import Console
-from rich.logging import RichHandler
+from rich.text import Text
 
 from syngrpo.data_server.async_client import AsyncClient
 from syngrpo.data_server.client import DataClient, InlineClient
@@ -46,11 +46,14 @@ from syngrpo.serving.bearer_token import read_token
 from syngrpo.serving.http_client import ServerAddress
 from syngrpo.serving.wording import count
 from syngrpo.workflow.checkpoint import Checkpoint, Writer, latest, resume_run, save_run
+from syngrpo.workflow.job_failures import JobFailures
 from syngrpo.workflow.processes import Processes
 from syngrpo.workflow.run_directory import RunDirectory
 from syngrpo.workflow.run_options import RunOptions
 from syngrpo.workflow.size_check import check_sizes
 from syngrpo.workflow.trainer import Trainer
+
+logger = logging.getLogger(__name__)
 
 POOL_BACKUP = "pool.db"
 EVALUATIONS = "evaluation.jsonl"
@@ -85,13 +88,14 @@ def train(
     processes = Processes()
     console = console or Console(quiet=not processes.is_main)
     try:
-        seeds, weights, held_out = _read_data(options)
+        data = _read_data(options)
         with ExitStack() as stack:
             stack.enter_context(_warnings_on(console))
             run = RunDirectory(run_dir)
             if processes.is_main:
                 run = stack.enter_context(RunDirectory.open(run_dir, resume))
-            _Run(options, run, processes, console, show, seeds, weights, held_out).go()
+            stack.enter_context(_cause_in_log())
+            _Run(options, run, resume, processes, console, show, *data).go()
             processes.agree()
     except (InputError, OSError) as error:  # OSError: a full disk
         processes.tell(str(error))
@@ -101,16 +105,40 @@ def train(
     return processes.is_main
 
 
+class _ConsoleLines(logging.Handler):
+    """Prints every warning as one line, which only a terminal wraps."""
+
+    def __init__(self, console: Console) -> None:
+        super().__init__(logging.WARNING)
+        self._console = console
+
+    def emit(self, record: logging.LogRecord) -> None:
+        level = (f"{record.levelname.lower()}: ", "yellow")
+        self._console.print(Text.assemble(level, self.format(record)), soft_wrap=True)
+
+
 @contextmanager
 def _warnings_on(console: Console) -> Iterator[None]:
     """Print warnings of the log to the console, too, above the progress bar."""
-    handler = RichHandler(logging.WARNING, console, show_time=False, show_path=False)
+    handler = _ConsoleLines(console)
     logger = logging.getLogger("syngrpo")
     logger.addHandler(handler)
     try:
         yield
     finally:
         logger.removeHandler(handler)
+
+
+@contextmanager
+def _cause_in_log() -> Iterator[None]:
+    """Write the traceback behind an InputError to ``log.txt``: of a user's reward or task that has
+    failed, for example. The terminal shows the one line of the InputError."""
+    try:
+        yield
+    except InputError as error:
+        if error.__cause__ is not None:
+            logger.info("%s", error, exc_info=error.__cause__)
+        raise
 
 
 @dataclass
@@ -123,6 +151,7 @@ class _Run:
 
     options: RunOptions
     run: RunDirectory
+    resume: bool
     processes: Processes
     console: Console
     show: ShowProgress
@@ -145,6 +174,9 @@ class _Run:
             trainer = Trainer(self.options, policy, self.processes, client, tasks)
             trainer.learner.directory = self.run.path
             resume_run(trainer, last, self.processes)
+            if self.resume:
+                self._tell_start(last)
+            failures = JobFailures(self.run.path)
             showing = self.show(options.steps, trainer.steps_done, self.console)
             with showing as progress, self._trackers() as log:
                 self._evaluate(trainer, progress)
@@ -155,9 +187,12 @@ class _Run:
                         self.run.append_metrics(record)
                         log(record, step)
                         progress.step(record)
+                        failures.step(record)
                     if step % options.checkpoint_every == 0 or step == options.steps:
                         self._checkpoint(trainer)
                     self._evaluate(trainer, progress)
+        if self.processes.is_main:
+            failures.end()
         with self.processes.whole(policy) as whole:
             if self.processes.is_main:
                 with atomic_directory(self.run.final, whole.saved_bytes) as target:
@@ -188,6 +223,17 @@ class _Run:
         else:
             for file in self.run.path.glob(f"{self.run.pool_path.name}*"):
                 file.unlink()
+
+    def _tell_start(self, last: Checkpoint | None) -> None:
+        """Say on the console and in the log after which step a resumed run goes on."""
+        steps = self.options.trainer.steps
+        if last is None:
+            text = f"{self.run.path} has no checkpoint: starting at step 1 of {steps}"
+        else:
+            text = f"resumed from {last.path}: {last.step} of {steps} steps are done"
+        if self.processes.is_main:
+            logger.info("%s", text)
+            self.console.print(text, soft_wrap=True, markup=False, highlight=False)
 
     def _policy(self) -> Policy:
         options = self.options.model

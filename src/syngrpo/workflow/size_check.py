@@ -9,7 +9,7 @@ from syngrpo.policy.encode import prompt_size, require_context
 from syngrpo.policy.families.base import PromptSize
 from syngrpo.policy.model import Policy
 from syngrpo.sample import InputError, Sample
-from syngrpo.tasks import get_task
+from syngrpo.tasks.asking import prompt_of
 from syngrpo.workflow.run_options import RunOptions
 
 LOOKED_AT = 500
@@ -26,7 +26,7 @@ def check_sizes(options: RunOptions, policy: Policy, samples: Iterable[Sample]) 
     """
 
     def text_of(sample: Sample) -> str:
-        return get_task(sample.task).prompt(sample, options.data.prompt_style or "full")
+        return prompt_of(sample, options.data.prompt_style or "full")
 
     different: dict[tuple[int, int, int, int], Sample] = {}  # by hash: a million texts are large
     for sample in samples:

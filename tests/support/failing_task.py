@@ -1,0 +1,34 @@
+"""Tasks of a user's own that raise in one method or return what they must not."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from syngrpo.tasks.rec import ReferringExpression
+
+
+def failing(method: str, error: BaseException) -> ReferringExpression:
+    """Return the task ``rec``, but with this method raising this error."""
+
+    def fail(*arguments: Any, **named: Any) -> Any:
+        raise error
+
+    return type("Failing", (ReferringExpression,), {method: fail, "name": "failing"})()
+
+
+def giving(method: str, value: Any) -> ReferringExpression:
+    """Return the task ``rec``, but with this method returning this value."""
+
+    def give(*arguments: Any, **named: Any) -> Any:
+        return value
+
+    return type("Giving", (ReferringExpression,), {method: give, "name": "failing"})()
+
+
+class Unscored(ReferringExpression):
+    """Cannot score any answer."""
+
+    name = "unscored"
+
+    def score(self, prediction: Any, sample: Any) -> float:
+        raise KeyError("no such\nlevel")
