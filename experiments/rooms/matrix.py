@@ -21,7 +21,10 @@ ROOT = Path(__file__).parents[2]
 HERE = Path(__file__).parent
 
 Split = Literal["held-out", "dev"]
-SETS: dict[Split, tuple[str, ...]] = {"held-out": ("test", "ood"), "dev": ("dev",)}
+SETS: dict[Split, tuple[str, ...]] = {
+    "held-out": ("test", "ood", "hard", "ood-hard"),
+    "dev": ("dev", "dev-hard"),
+}
 """The sets on which accuracy is measured. Only ``dev`` may be used for tuning."""
 
 IRRELEVANT = ("server", "logging")
