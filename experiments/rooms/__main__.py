@@ -190,11 +190,12 @@ def dependence(
         shares = ", ".join(f"{what} {one[what]:.3f}" for what in ("time", "family", "words"))
         print(f"{name}: {shares} of the variance of D")
     for task, one in content["words"].items():
-        print(
-            f"{task}: words tell {one['words']:.3f} of the variance of D and "
-            f"{one['words_accuracy']:.3f} of that of the accuracy; reliability of D "
-            f"{one['reliability']:.2f}; {one['children']} children, rejected: {one['rejected']}"
-        )
+        print(f"{task}: {one['children']} children, rejected: {one['rejected']}")
+        for kind, by in one["diversity_of"].items():
+            print(
+                f"{task}, D of {kind}: words tell {by['words']:.3f} of its variance; reliability "
+                f"{by['reliability']:.2f}; mean {by['mean']:.3f}"
+            )
 
 
 @app.command()

@@ -203,16 +203,11 @@ def reliability_table(tasks: Mapping[str, Mapping[str, Any]]) -> str:
     rows = []
     for task, one in tasks.items():
         refused = ", ".join(f"{reason} {number}" for reason, number in one["rejected"].items())
-        numbers = (one["diversity"], 100 * one["accuracy"], one["reliability"])
-        rows.append(
-            [
-                *(task, f"{one['children']}", refused or NOTHING),
-                *(f"{numbers[0]:.3f}", f"{numbers[1]:.1f}", f"{numbers[2]:.2f}"),
-                *(f"{one['words']:+.3f}", f"{one['words_accuracy']:+.3f}"),
-            ]
-        )
-    heads = ["task", "children", "rejected", "D", "accuracy, %", "reliability of D"]
-    return table([*heads, "words: D", "words: accuracy"], rows)
+        for kind, by in one["diversity_of"].items():
+            numbers = (f"{by['mean']:.3f}", f"{by['reliability']:.2f}", f"{by['words']:+.3f}")
+            rows.append([task, f"{one['children']}", refused or NOTHING, kind, *numbers])
+    heads = ["task", "children", "rejected", "D of", "mean", "reliability", "words"]
+    return table(heads, rows)
 
 
 def surroundings_table(tasks: Mapping[str, Mapping[str, Mapping[str, Sequence[float]]]]) -> str:

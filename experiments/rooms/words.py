@@ -24,7 +24,7 @@ import numpy as np
 
 from experiments.rooms.matrix import Cell, Matrix
 from syngrpo.evaluation.answering import evaluate
-from syngrpo.method.diversity import response_diversity
+from syngrpo.method.diversity import REWARDED, Scale
 from syngrpo.painting.describers import DESCRIBERS
 from syngrpo.painting.frame import framed_sample
 from syngrpo.painting.gate import Gate
@@ -46,8 +46,9 @@ PENALTIES = (3.0, 10.0, 30.0, 100.0, 300.0, 1000.0)
 
 
 def measure_words(matrix: Matrix, policy: Policy, task: str) -> dict[str, Any]:
-    """Return the reliability of D and of the accuracy, the shares of their variance that words
-    explain, their means, and how many children were rejected, by reason."""
+    """Return how many children were painted and how many rejected, by reason; their mean accuracy,
+    and the share of its variance that words explain; and the same for D with its reliability, for
+    each value of ``method.diversity_of``."""
     options = matrix.options(Cell(task, "random-scene", matrix.settings.seeds[0]))
     refused: Counter[str] = Counter()
     children = list(_children(options, task, refused))
@@ -60,21 +61,32 @@ def measure_words(matrix: Matrix, policy: Policy, task: str) -> dict[str, Any]:
         samples_per_prompt=2 * group,
     )
     scores = [[answer.accuracy for answer in one.sampled] for one in result.predictions]
-    halves = np.array(
-        [(response_diversity(row[:group]), response_diversity(row[group:])) for row in scores]
-    )
     families = np.array([family for _, family in children])
     texts = [str(child.description) for child, _ in children]
-    diversity, accuracy = halves.mean(axis=1), np.array(scores).mean(axis=1)
-    return {
+    accuracy = np.array(scores).mean(axis=1)
+    found: dict[str, Any] = {
         "children": len(children),
         "rejected": dict(refused),
-        "diversity": float(diversity.mean()),
         "accuracy": float(accuracy.mean()),
-        "reliability": float(np.corrcoef(halves.T)[0, 1]),
-        "words": explained_by_words(texts, diversity, families),
         "words_accuracy": explained_by_words(texts, accuracy, families),
+        "diversity_of": {},
     }
+    kind, floor = get_task(task), options.method.advantage_floor
+    for name, diversity_of in REWARDED.items():
+        halves = np.array(
+            [
+                [diversity_of(half, Scale(kind.hit, kind.chance(child), floor)) for half in both]
+                for (child, _), row in zip(children, scores, strict=True)
+                for both in [(row[:group], row[group:])]
+            ]
+        )
+        diversity = halves.mean(axis=1)
+        found["diversity_of"][name] = {
+            "mean": float(diversity.mean()),
+            "reliability": float(np.corrcoef(halves.T)[0, 1]),
+            "words": explained_by_words(texts, diversity, families),
+        }
+    return found
 
 
 def _children(

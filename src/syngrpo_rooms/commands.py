@@ -64,19 +64,23 @@ def show(
 def starter(
     out: Annotated[Path, typer.Option(help="Directory for the model, the log and the state.")],
     seed: SeedOption = 0,
+    first: Annotated[
+        Path | None,
+        typer.Option(help="A starter to begin with: the second stage alone, in 20 minutes."),
+    ] = None,
     workers: Annotated[int, typer.Option(min=1, help="Processes that render scenes.")] = 1,
     threads: Annotated[int, typer.Option(min=1, help="Threads of torch, for training.")] = 1,
 ) -> None:
-    """Train the starter model again from random weights, by the recipe of the bundled one.
+    """Train a starter model by the recipe of the bundled one.
 
-    This takes one to two hours on two cores. After an interruption, the same command resumes the
+    From random weights this takes one to two hours on two cores. After an interruption, the same command resumes the
     training.
     """
     import json
 
     from syngrpo_rooms.starter.recipe import Recipe, make_starter
 
-    recipe = Recipe(seed=seed, workers=workers, threads=threads)
+    recipe = Recipe(seed=seed, first=first, workers=workers, threads=threads)
     make_starter(out, recipe, report=lambda record: print(json.dumps(record), flush=True))
 
 

@@ -19,7 +19,12 @@ from pathlib import Path
 
 import torch
 from torch.utils.data import DataLoader
-from transformers import Qwen2_5_VLForConditionalGeneration, Qwen2_5_VLProcessor
+from transformers import (
+    AutoTokenizer,
+    PreTrainedTokenizerFast,
+    Qwen2_5_VLForConditionalGeneration,
+    Qwen2_5_VLProcessor,
+)
 
 from syngrpo.serving.atomic_files import atomic_file
 from syngrpo_rooms.starter.annotators import THINK_WORDS, Care, Mixture
@@ -57,7 +62,8 @@ class Recipe:
     """All settings of the training. The defaults are the values of the bundled starter.
 
     A recipe with ``under_view`` 0 in both stages, and an ``answer`` mixture whose ``whole_range``
-    is False, makes the starter that knows close and bright rooms only.
+    is False, makes a starter that knows close and bright rooms only. ``first`` is the directory of
+    a starter to begin with instead of random weights; then the stage ``perceive`` is left out.
 
     ``workers`` is the number of processes that render scenes, ``threads`` the number of threads of
     torch. Every ``report_every`` steps the state is saved and the accuracy is measured: on
@@ -65,6 +71,7 @@ class Recipe:
     """
 
     seed: int = 0
+    first: Path | None = None
     workers: int = 1
     threads: int = 1
     report_every: int = 400
@@ -76,9 +83,9 @@ class Recipe:
             400,
             1e-3,
             Mixture(
-                expression=Care((0.32, 0.30, 0.38), (0.04, 0.61, 0.35)),
-                detection=Care((0.45, 0.30, 0.25), (0.15, 0.55, 0.30)),
-                reasoning=Care((0.50, 0.30, 0.20), (0.25, 0.55, 0.20)),
+                expression=Care((0.85, 0.10, 0.05), (0.60, 0.25, 0.15)),
+                detection=Care((0.85, 0.10, 0.05), (0.65, 0.20, 0.15)),
+                reasoning=Care((0.85, 0.08, 0.07), (0.65, 0.20, 0.15)),
                 scenes=True,
             ),
             auxiliary=0.3,
@@ -197,8 +204,30 @@ def accuracies(
     }
 
 
+@torch.no_grad()
+def copy_weights(
+    first: Path, model: Qwen2_5_VLForConditionalGeneration, tokenizer: PreTrainedTokenizerFast
+) -> None:
+    """Copy the weights of an earlier starter into the model. The embeddings of tokens that it does
+    not have become the mean of all others, with noise.
+
+    Raises OSError when ``first`` holds no model.
+    """
+    earlier = Qwen2_5_VLForConditionalGeneration.from_pretrained(first, dtype=torch.float32)
+    known = AutoTokenizer.from_pretrained(first).get_vocab()
+    old: torch.Tensor = earlier.model.language_model.embed_tokens.weight
+    new: torch.Tensor = model.model.language_model.embed_tokens.weight
+    own = model.state_dict()
+    for name, value in earlier.state_dict().items():
+        if own[name].shape == value.shape:  # all but the embeddings, which are copied by token
+            own[name].copy_(value)
+    mean = old.mean(dim=0)
+    for token, row in tokenizer.get_vocab().items():
+        new[row] = old[known[token]] if token in known else mean + 0.02 * torch.randn_like(mean)
+
+
 def make_starter(out: Path, recipe: Recipe, report: Callable[[dict], None]) -> None:
-    """Train a starter from random weights in both stages.
+    """Train a starter: from random weights in both stages, or from ``recipe.first``.
 
     Writes the checkpoints ``out/perceive`` and ``out/answer`` (the starter), the log
     ``out/log.jsonl``, and the states for resuming. ``report`` gets every record of the log. Call
@@ -210,6 +239,8 @@ def make_starter(out: Path, recipe: Recipe, report: Callable[[dict], None]) -> N
     words = vocabulary(recipe.answer.mixture.whole_range)
     processor = build_processor(sorted({*words, *THINK_WORDS}))
     model: Qwen2_5_VLForConditionalGeneration = build_model(processor.tokenizer)
+    if recipe.first is not None:
+        copy_weights(recipe.first, model, processor.tokenizer)
     student = SupervisedStarter(model, processor)
 
     def log(record: dict) -> None:
@@ -217,6 +248,6 @@ def make_starter(out: Path, recipe: Recipe, report: Callable[[dict], None]) -> N
             file.write(json.dumps(record) + "\n")
         report(record)
 
-    for stage in (recipe.perceive, recipe.answer):
+    for stage in (recipe.perceive, recipe.answer)[recipe.first is not None :]:
         teach(student, processor, stage, recipe, out / f"{stage.name}.pt", log)
         save(model, processor, out / stage.name)
