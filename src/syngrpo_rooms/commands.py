@@ -73,8 +73,8 @@ def starter(
 ) -> None:
     """Train a starter model by the recipe of the bundled one.
 
-    From random weights this takes one to two hours on two cores. After an interruption, the same command resumes the
-    training.
+    From random weights this takes one to two hours on two cores. After an interruption, the same
+    command resumes the training.
     """
     import json
 
