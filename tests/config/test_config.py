@@ -423,3 +423,10 @@ def test_a_share_of_random_descriptions_needs_a_describer() -> None:
     assert options_from(values).method.random_share == 0.25
     plain = values | {"method": {"name": "grpo", "random_share": 0.25}, "synthesis": {}}
     assert options_from(plain).synthesis.mode == "off"
+
+
+def test_explain_teaches_what_the_values_of_an_option_of_a_method_mean() -> None:
+    (key,) = explain("method.diversity_of")
+    assert key.kind == "accuracy | hits | signal | above_chance" and key.default == "accuracy"
+    assert all(f"{name}: " in key.description for name in key.kind.split(" | "))
+    assert "method.scene_gradient" in {one.name for one in explain("method")}
