@@ -436,3 +436,10 @@ def test_a_bundle_of_siblings_must_fit_into_every_limit(tmp_path: Path) -> None:
     for key in ("pool.max_children", "synthesis.queue_limit"):
         with pytest.raises(InputError, match=f"{key} is 3, and method.credit siblings"):
             load_config(path, [*bundles, f"{key}=3"])
+
+
+def test_explain_teaches_what_the_values_of_an_option_of_a_method_mean() -> None:
+    (key,) = explain("method.diversity_of")
+    assert key.kind == "accuracy | hits | signal | above_chance" and key.default == "accuracy"
+    assert all(f"{name}: " in key.description for name in key.kind.split(" | "))
+    assert "method.scene_gradient" in {one.name for one in explain("method")}

@@ -151,7 +151,9 @@ def _options_of_formats() -> list[tuple[str, Any]]:
 
 
 def _options_of_methods() -> list[tuple[str, Any]]:
-    return [(name, method.Options) for name, method in METHODS.working()]
+    """Return the options of each method that has some of its own."""
+    found = [(name, method.Options) for name, method in METHODS.working()]
+    return [(name, options) for name, options in found if options is not MethodOptions]
 
 
 def _options_of_generators() -> list[tuple[str, Any]]:
