@@ -193,7 +193,8 @@ def dependence(
         print(f"{task}: {one['children']} children, rejected: {one['rejected']}")
         for kind, by in one["diversity_of"].items():
             print(
-                f"{task}, D of {kind}: words tell {by['words']:.3f} of its variance; reliability "
+                f"{task}, D of {kind}: words tell {by['words']:.3f} of its variance, "
+                f"{by['words_within']:.3f} of that within families; reliability "
                 f"{by['reliability']:.2f}; mean {by['mean']:.3f}"
             )
 

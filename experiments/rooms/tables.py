@@ -204,9 +204,19 @@ def reliability_table(tasks: Mapping[str, Mapping[str, Any]]) -> str:
     for task, one in tasks.items():
         refused = ", ".join(f"{reason} {number}" for reason, number in one["rejected"].items())
         for kind, by in one["diversity_of"].items():
-            numbers = (f"{by['mean']:.3f}", f"{by['reliability']:.2f}", f"{by['words']:+.3f}")
+            shares = (f"{by['words']:+.3f}", f"{by['words_within']:+.3f}")
+            numbers = (f"{by['mean']:.3f}", f"{by['reliability']:.2f}", *shares)
             rows.append([task, f"{one['children']}", refused or NOTHING, kind, *numbers])
-    heads = ["task", "children", "rejected", "D of", "mean", "reliability", "words"]
+    heads = [
+        "task",
+        "children",
+        "rejected",
+        "D of",
+        "mean",
+        "reliability",
+        "words",
+        "words, within",
+    ]
     return table(heads, rows)
 
 

@@ -6,7 +6,8 @@ answers each of them 2·G times. Two numbers say whether the diversity reward ca
 - the *reliability* of D: the correlation of D of the first G responses with D of the other G. A
   reward for something that does not repeat is noise;
 - the share of the variance of D that *words* explain, on families of children that the regression
-  has not seen.
+  has not seen: of all of it, and of that *within* families, which is all that a description can
+  change.
 
 Rejected children have D = 0 without any answer; they are counted, and left out of both numbers.
 """
@@ -85,6 +86,7 @@ def measure_words(matrix: Matrix, policy: Policy, task: str) -> dict[str, Any]:
             "mean": float(diversity.mean()),
             "reliability": float(np.corrcoef(halves.T)[0, 1]),
             "words": explained_by_words(texts, diversity, families),
+            "words_within": explained_by_words(texts, within(diversity, families), families),
         }
     return found
 
@@ -113,6 +115,13 @@ def _children(
             child = framed_sample(seed, result.frame)
             name = f"{seed.id}-{number}"
             yield replace(child, id=name, image=result.image, description=text), family
+
+
+def within(values: np.ndarray, families: np.ndarray) -> np.ndarray:
+    """Return the values (N,) less the mean of their family: what siblings are compared by."""
+    return np.array(
+        [value - values[families == f].mean() for value, f in zip(values, families, strict=True)]
+    )
 
 
 def explained_by_words(texts: Sequence[str], values: np.ndarray, families: np.ndarray) -> float:
