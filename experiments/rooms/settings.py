@@ -72,6 +72,7 @@ class Settings:
                     "trainer.updates_per_rollout": "2",
                 },
                 "noisy-rollout": {"method.name": "noisy-rollout"},
+                "executable-transforms": {"method.name": "executable-transforms"},
                 "random-scene": {"method.name": "random-scene"},
                 "random-scene-tuned": {
                     "method.name": "random-scene",

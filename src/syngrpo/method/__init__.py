@@ -39,6 +39,7 @@ METHODS: Registry[type[Method]] = Registry(
         "grpo": "syngrpo.method.grpo:Grpo",
         "grpo-clip-higher": "syngrpo.method.clip_higher:GrpoClipHigher",
         "noisy-rollout": "syngrpo.method.noisy_rollout:NoisyRollout",
+        "executable-transforms": "syngrpo.method.executable_transforms:ExecutableTransforms",
     },
     problem=_problem,
 )

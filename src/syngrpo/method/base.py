@@ -5,7 +5,8 @@ descriptions, settles those whose image was measured, and updates the policy. It
 method's name. It asks the method object:
 
 1. draw:     nothing; the section ``pool`` says which samples are drawn;
-2. roll out: ``distortion``     whether a part of each group answers a distorted image;
+2. roll out: ``transform``      whether a sample is changed before it is rolled out,
+             ``distortion``     whether a part of each group answers a distorted image;
 3. score:    ``rewarded_diversity``   what a description is rewarded with; accuracy, and the D that
              the pool and the metrics record, are the same for all methods;
 4. submit:   ``paints``, ``written_descriptions``, ``random_descriptions``,
@@ -34,6 +35,7 @@ from syngrpo.method.diversity import REWARDED, Scale
 from syngrpo.method.language import WordingLimits
 from syngrpo.method.siblings import choose_parents
 from syngrpo.options import option
+from syngrpo.sample import Sample
 
 SCENE_BETA = 0.04
 """The default of ``method.scene_beta`` where ``method.beta`` is smaller."""
@@ -51,7 +53,8 @@ class MethodOptions:
     name: str = option(
         "syn-grpo",
         "which method: syn-grpo; grpo (no synthesis); grpo-clip-higher; noisy-rollout (no "
-        "synthesis, half of a group answers a distorted image); random-scene (synthesis from "
+        "synthesis, half of a group answers a distorted image); executable-transforms (no "
+        "synthesis, images are cropped, rotated and recoloured); random-scene (synthesis from "
         "random descriptions, no diversity reward); syn-grpo-no-smoothing (diversity reward "
         "without its moving baseline); one of an installed package; or package.module:Class",
     )
@@ -218,6 +221,11 @@ class Method:
         paints nothing draws no synthetic samples.
         """
         return options if self.paints else replace(options, synthetic_ratio=0.0)
+
+    def transform(self, sample: Sample, rng: np.random.Generator) -> Sample:
+        """Return the sample that is rolled out in the place of a drawn one: with the same id, and
+        with another picture and labels that fit it. Every random choice must come from ``rng``."""
+        return sample
 
     def distortion(self, steps_done: int) -> Distortion | None:
         """Return how images are distorted in the next step, None if they are not."""

@@ -10,7 +10,7 @@ from threading import Lock
 
 from syngrpo.policy.encode import Prompt, encode
 from syngrpo.policy.model import Policy
-from syngrpo.sample import Sample
+from syngrpo.sample import EncodedImage, Sample
 from syngrpo.tasks import PromptStyle
 from syngrpo.tasks.asking import prompt_of
 
@@ -23,6 +23,7 @@ class PromptCache:
     """Encodes samples in threads of its own, and keeps the ``kept`` prompts that were used last.
 
     They are kept because the parent of a settled description was often rolled out a few steps ago.
+    A prompt belongs to the id and the image of its sample, because a method may change the image.
     Images in them are bytes. ``style`` is the prompt style, see ``Task.prompt``.
     """
 
@@ -30,7 +31,7 @@ class PromptCache:
         self._policy = policy
         self._style = style
         self._kept = kept
-        self._encoded: OrderedDict[str, Future[Prompt]] = OrderedDict()
+        self._encoded: OrderedDict[tuple[str, EncodedImage], Future[Prompt]] = OrderedDict()
         self._lock = Lock()
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="prompts")
 
@@ -50,11 +51,12 @@ class PromptCache:
         return [replace(future.result()) for future in begun]
 
     def _begin(self, sample: Sample) -> Future[Prompt]:
+        key = (sample.id, sample.image)
         with self._lock:
-            future = self._encoded.pop(sample.id, None)
+            future = self._encoded.pop(key, None)
             if future is None:
                 future = self._threads.submit(self._encode, sample)
-            self._encoded[sample.id] = future
+            self._encoded[key] = future
             if len(self._encoded) > self._kept:
                 self._encoded.popitem(last=False)
             return future

@@ -117,8 +117,9 @@ class Trainer:
     def roll_out(
         self, drawn: Sequence[tuple[int, PoolSample]], first: int
     ) -> list[tuple[int, PoolSample, Any, list[Response]]]:
-        """2. Sample G responses to each sample. The random numbers depend only on the seed, the
-        step and the sample's place in the global batch."""
+        """2. Sample G responses to each sample, as the method transforms it. The random numbers
+        depend only on the seed, the step and the sample's place in the global batch."""
+        drawn = [(i, self._transformed(first + i, item)) for i, item in drawn]
         options = self.options.rollout
         sampling = Sampling(options.temperature, options.top_p, options.max_new_tokens)
         with self.metrics.timed("time/rollout_s"):
@@ -289,6 +290,10 @@ class Trainer:
         Only the main process has a client: the others get their parts when they are drawn.
         """
         self.prompts.prefetch(sample for _, sample in self.processes.part(samples))
+
+    def _transformed(self, index: int, item: PoolSample) -> PoolSample:
+        sample = self.method.transform(item.sample, self._random("transform", index))
+        return item if sample is item.sample else replace(item, sample=sample)
 
     def _random(self, purpose: str, index: int) -> np.random.Generator:
         """Return a random generator for this purpose, step and group. It does not depend on the
