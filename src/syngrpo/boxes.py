@@ -1,4 +1,4 @@
-"""Geometry of axis-aligned boxes and masks: IoU, transforms, coordinate frames, run-length codes.
+"""Geometry of boxes and masks: IoU, transforms, coordinate frames, run-length codes.
 
 Boxes are (x1, y1, x2, y2) in pixels with continuous coordinates: a box around the first pixel is
 (0, 0, 1, 1).

@@ -360,7 +360,7 @@ def test_explain_says_what_a_key_means() -> None:
     ("key", "kind"),
     [
         ("data.rewards.0.use", "text"),
-        ("data.train.0.split", "train | test | ood | dev | broad (rooms)"),
+        ("data.train.0.split", "train | test | ood | dev | broad | hard | ood-hard | dev-hard (rooms)"),
         ("evaluation.sets.ood.path", "list of path"),
         ("evaluation.sets.N.count", "whole number, at least 1 (rooms)"),
         ("synthesis.judges.more.1.options", "mapping"),

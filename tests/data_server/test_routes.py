@@ -265,7 +265,7 @@ def test_a_large_image_travels_once_to_a_worker(tmp_path: Path) -> None:
         worker._connection._http = client  # type: ignore[assignment]
         leased = [*worker.lease(1), *worker.lease(2)]
         assert [one.source.image.data for one in leased] == [large.image.read()] * 3
-        assert leased[0].parent.objects == large.objects
+        assert leased[0].source.objects == large.objects
         painter = Painter(make_generator("noop"))
         for one in leased:
             run_job(painter, worker, one)

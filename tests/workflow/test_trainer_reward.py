@@ -288,16 +288,16 @@ def test_at_most_two_different_well_formed_descriptions_of_a_group(tmp_path: Pat
 def test_a_description_beyond_a_limit_is_not_painted_and_costs_the_format_reward(
     tmp_path: Path,
 ) -> None:
-    limits = {"method__max_description_words": 10, "rollout__group_size": 8}
+    limits = {"method__max_description_words": 24, "rollout__group_size": 8}
     with watched_trainer(tmp_path, **limits) as trainer:
         step = trainer.watched_step()
     texts = [parsed.scene for group in step.scored for parsed in group.parsed if parsed.scene]
-    long = [text for text in texts if len(text.replace(",", " ").split()) > 10]
+    long = [text for text in texts if len(text.replace(",", " ").split()) > 24]
     assert 0 < step.record["description/too_long"] <= len(long) < len(texts)
     assert step.record["description/repetitive"] == 0
     assert step.record["description/words"] > 8
     submitted = [one.text for report in step.reports for one in report.descriptions]
-    assert submitted and all(len(text.replace(",", " ").split()) <= 10 for text in submitted)
+    assert submitted and all(len(text.replace(",", " ").split()) <= 24 for text in submitted)
     words = [word for text in submitted for word in text.replace(",", " ").split()]
     assert step.record["description/distinct"] == len(set(words)) / len(words)
     for group in step.scored:
