@@ -253,6 +253,7 @@ def test_one_line_switches_the_method(tmp_path: Path) -> None:
         "grpo": ("off", False),
         "grpo-clip-higher": ("off", True),
         "noisy-rollout": ("off", False),
+        "executable-transforms": ("off", False),
     }
     for options in methods.values():
         assert load_config(write(tmp_path, dump_config(options))) == options
@@ -360,7 +361,10 @@ def test_explain_says_what_a_key_means() -> None:
     ("key", "kind"),
     [
         ("data.rewards.0.use", "text"),
-        ("data.train.0.split", "train | test | ood | dev | broad | hard | ood-hard | dev-hard (rooms)"),
+        (
+            "data.train.0.split",
+            "train | test | ood | dev | broad | hard | ood-hard | dev-hard (rooms)",
+        ),
         ("evaluation.sets.ood.path", "list of path"),
         ("evaluation.sets.N.count", "whole number, at least 1 (rooms)"),
         ("synthesis.judges.more.1.options", "mapping"),

@@ -23,7 +23,9 @@ def test_summary_names_before_after_and_where_to_look(run: Path) -> None:
     print_summary(run, Console(file=output, width=120))
     text = output.getvalue()
     assert "41.0%" in text and "55.0%" in text and "+14.0" in text
-    assert "rejected" in text and any(one in text for one in ("near duplicate", "too small", "unseen"))
+    assert "rejected" in text and any(
+        one in text for one in ("near duplicate", "too small", "unseen")
+    )
     assert str(run / "report.html") in text.replace("\n", "")
 
 

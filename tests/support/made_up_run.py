@@ -43,7 +43,7 @@ METRICS = {
 """Metric → (value at the start, value at the end)."""
 
 
-PLAIN = "plain red wall, blue concrete floor, soft daylight"
+PLAIN = "plain red wall, blue concrete floor, soft daylight, nothing else stands around"
 """Looks the same whatever the seed."""
 
 

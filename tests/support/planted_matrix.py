@@ -18,8 +18,12 @@ GAINS = {
     "grpo": 0.0,
     "grpo-clip-higher": 0.01,
     "noisy-rollout": 0.02,
+    "executable-transforms": 0.02,
     "random-scene": 0.03,
+    "random-scene-neutral": 0.02,
+    "random-scene-tuned": 0.06,
     "syn-grpo-no-smoothing": 0.05,
+    "syn-grpo-siblings": 0.07,
     "syn-grpo": 0.08,
 }
 """Sampled accuracy over plain GRPO at the end; on ``ood`` half as much again."""
