@@ -96,9 +96,9 @@ def test_paired_estimates_stay_paired() -> None:
 
 
 def test_cells_are_chosen_by_task_method_and_seed() -> None:
-    cells = Matrix().cells()
-    assert len(cells) == len(set(cells)) == 3 * (7 * 3 + 3)
-    assert [c.method for c in chosen(cells, ["task=rec,seed=3"])] == list(SETTINGS.further_seeds)
+    cells = Matrix(SMALL).cells()
+    assert len(cells) == len(set(cells)) == 3 * (len(SMALL.methods) * 3 + 3)
+    assert [c.method for c in chosen(cells, ["task=rec,seed=3"])] == list(SMALL.further_seeds)
     assert {c.task for c in chosen(cells, ["task=rec", "task=isr"])} == {"rec", "isr"}
     assert chosen(cells, ["task=ovd,method=grpo,seed=2"]) == [Cell("ovd", "grpo", 2)]
     with pytest.raises(InputError, match="no such cell"):
@@ -149,7 +149,13 @@ def test_the_time_left_is_estimated_from_similar_cells() -> None:
 
 # --- the report
 
-SMALL = replace(SETTINGS, held_out=60, steps=40)
+SMALL = replace(
+    SETTINGS,
+    held_out=60,
+    steps=40,
+    seeds=(0, 1, 2),
+    further_seeds={"grpo": (3,), "random-scene": (3,), "syn-grpo": (3,)},
+)
 
 
 def test_the_report_finds_the_planted_effects(tmp_path: Path) -> None:
@@ -209,7 +215,7 @@ def test_a_report_of_some_cells_names_the_missing_ones(tmp_path: Path) -> None:
     missing = [Cell("rec", "grpo", 1), Cell("rec", "noisy-rollout", 0)]
     plant(matrix, folders, left_out=lambda cell: cell in missing)
     text = write_report(matrix, folders).read_text()
-    assert "12 of 14 cells" in text
+    assert "20 of 22 cells" in text
     assert "**Not finished**: rec-noisy-rollout-0, rec-grpo-1." in text
     assert "rec: 1 seeds" in text  # pairs are of the seeds that both have
     other = planted(matrix, Cell("rec", "grpo", 1))
@@ -225,13 +231,13 @@ def test_longer_training_has_a_section_of_its_own(tmp_path: Path) -> None:
     plant(matrix, folders)
     assert "Trained for longer" not in write_report(matrix, folders).read_text()
     more = matrix.longer
-    assert more.settings.steps == 1.5 * SMALL.steps
+    assert more.settings.steps == 2 * SMALL.steps
     assert more.options(Cell("rec", "grpo", 0)).trainer.steps == more.settings.steps
     plant(more, folders.longer, left_out=lambda cell: cell == Cell("ovd", "grpo", 2))
     text = write_report(matrix, folders).read_text()
     section = text[text.index("## Trained for longer") : text.index("## What was painted")]
     assert f"{more.settings.steps} steps instead of {SMALL.steps}" in section
-    assert "26 of 27 cells" in section and "**Not finished**: ovd-grpo-2." in section
+    assert "35 of 36 cells" in section and "**Not finished**: ovd-grpo-2." in section
     assert "clip-higher" not in section and "syn-grpo over grpo | +30.0 %" in section
     pictures = re.findall(r"\]\((longer/[^)]+\.png)\)", section)
     assert len(pictures) == 3 and all((tmp_path / picture).exists() for picture in pictures)
