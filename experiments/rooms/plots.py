@@ -19,8 +19,12 @@ COLOURS = {
     "grpo": "#d1495b",
     "grpo-clip-higher": "#edae49",
     "noisy-rollout": "#8d6a9f",
+    "executable-transforms": "#b07d62",
     "random-scene": "#66a182",
+    "random-scene-tuned": "#2f7d4f",
+    "random-scene-neutral": "#a9d3b5",
     "syn-grpo-no-smoothing": "#7fb2d9",
+    "syn-grpo-siblings": "#4b3f9e",
     "syn-grpo": "#1f5f9e",
 }
 CURVES = {
