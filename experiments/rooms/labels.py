@@ -22,15 +22,20 @@ from experiments.rooms.truth import fault
 from syngrpo.data_server.client import InlineClient
 from syngrpo.data_server.synthesis_options import SynthesisSettings
 from syngrpo.pages.pool_gallery import open_pool
+from syngrpo.painting.frame import FrameOptions
+from syngrpo.painting.light import LightOptions
 from syngrpo.pool.jobs import JobRequest
 from syngrpo.pool.sampling import SamplingPolicy
 from syngrpo.pool.store import Pool
 from syngrpo.sample import Sample
 from syngrpo_rooms.dataset import rooms_samples
-from syngrpo_rooms.descriptions import random_description
+from syngrpo_rooms.descriptions import RoomsDescriber
 
 CHECKED = 500
 """Number of samples that are checked for each task."""
+FRAME = FrameOptions(scale=(0.4, 1), shift=1, horizon=0.57)
+LIGHT = LightOptions(brightness=0.12, haze=0.8, glare=0.6, cast=1, blur=0.015, grain=6)
+"""View and light of samples that are painted for the check: the ranges of the experiment."""
 TRUE_SHARE = 0.99
 """Target for the share of true labels."""
 METHODS = ("syn-grpo", "syn-grpo-no-smoothing", "random-scene")
@@ -105,20 +110,22 @@ def painted_in(run: Path, count: int) -> list[Sample]:
 
 
 def painted_here(folder: Path, task: str, count: int) -> list[Sample]:
-    """Paint and return ``count`` samples from random descriptions and scenes of ``train``. The pool
-    is made in ``folder``."""
+    """Paint and return ``count`` samples from random descriptions and scenes of ``train``, with the
+    frame and the light of the experiment. The pool is made in ``folder``."""
     seeds = rooms_samples("train", count // 3 + 1, task=task)
     pool = Pool.open(folder)
     pool.add_seeds(seeds)
-    client = InlineClient(
-        SynthesisSettings(folder, generator="rooms"), SamplingPolicy(max_unmeasured=2 * count)
-    )
-    rng = np.random.default_rng(0)
+    settings = SynthesisSettings(folder, generator="rooms", frame=FRAME, light=LIGHT)
+    client = InlineClient(settings, SamplingPolicy(max_unmeasured=2 * count))
+    rng, describer = np.random.default_rng(0), RoomsDescriber()
     while len(ids := synthetic_ids(pool)) < count:
         chosen = rng.permutation(len(seeds))[: count - len(ids)].tolist()
         requests = [
             JobRequest(
-                seeds[i].id, random_description(rng), int(rng.integers(2**31)), client.fingerprint
+                seeds[i].id,
+                describer.describe(seeds[i], rng),
+                int(rng.integers(2**31)),
+                client.fingerprint,
             )
             for i in chosen
         ]
