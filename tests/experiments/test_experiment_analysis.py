@@ -34,6 +34,9 @@ from scipy.stats import bootstrap
 
 from syngrpo.boxes import decode_mask
 from syngrpo.method import METHODS
+from syngrpo.painting.compositing import composite, default_feather
+from syngrpo.painting.frame import Frame, framed_pixels
+from syngrpo.painting.light import Light, lit
 from syngrpo.pool.store import Pool
 from syngrpo.pool.stored_samples import Observation
 from syngrpo.sample import EncodedImage, InputError
@@ -298,9 +301,13 @@ def test_a_room_type_that_is_asked_for_must_be_visible(tmp_path: Path) -> None:
     other = next(room for room in truth.ROOM_WORDS if room != asked[0].answer)
     prompt = made["prompt"].replace(asked[0].answer, other, 1)
     lied = {**asked[0].columns, "synthesis": {**made, "prompt": prompt}}
-    repainted = truth._repainted(asked[0], truth.keep_mask(asked[0]), prompt)
-    keep = truth.keep_mask(asked[0])
-    picture = np.where(keep[..., None], asked[0].image.decode(), repainted)
+    keep = truth.kept_pixels(asked[0])
+    size = (asked[0].image.width, asked[0].image.height)
+    _, drawn = rooms_scene(asked[0].columns["split"], asked[0].columns["scene_seed"], size)
+    things = framed_pixels(drawn.image, Frame.of(made["frame"]))
+    room = truth._repainted(asked[0], keep, prompt)
+    even = composite(things, room, keep, default_feather(*size))
+    picture = lit(even, Light.of(made["light"]), made["seed"])
     child = replace(asked[0], columns=lied, image=EncodedImage.from_pixels(picture))
     assert truth.fault(child) == "room"
 
