@@ -1,5 +1,6 @@
 """A task and formats of a user's package, with the formats and tasks of ours."""
 
+import json
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -7,7 +8,7 @@ from typing import Any
 
 import pytest
 from data_sets import read_data
-from export_samples import SAMPLES
+from export_samples import FILES, SAMPLES
 from user_extensions import Lines, Touching
 
 from syngrpo.extensions import Registry
@@ -102,6 +103,45 @@ def test_a_truth_that_is_a_point_is_written_as_the_object_around_it() -> None:
     assert [mark.box for mark in boxes_of_answer(sample, "COCO's")] == [sample.answer]
     with pytest.raises(InputError, match=r"task touching-middle, .* COCO's format has no place"):
         boxes_of_answer(replace(sample, objects=()), "COCO's")
+
+
+IMAGE = FIXTURES / "jsonl" / "images" / "room-0.png"
+IF_THERE = [
+    {"id": "there", "question": "the mirror", "answer": [28.0, 10.0, 37.0, 23.0]},
+    {"id": "left out", "question": "the cup"},
+    {"id": "empty", "question": "the cup", "answer": None, "objects": []},
+    {"id": "null", "question": "the cup", "answer": None, "objects": None},
+]
+"""Rows of a task whose samples need no objects, in every way to say that there are none."""
+
+
+def if_there(folder: Path) -> list[Sample]:
+    load_task("user_extensions:TouchingIfThere")
+    rows = [{**row, "task": "touching-if-there", "image": IMAGE.name} for row in IF_THERE]
+    (folder / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return read_data(folder / "rows.jsonl", images=(IMAGE.parent,))
+
+
+def test_a_task_whose_samples_need_no_objects_reads_rows_without_them(tmp_path: Path) -> None:
+    there, *absent = if_there(tmp_path)
+    assert [thing.box for thing in there.objects] == [there.answer]
+    assert [(sample.answer, sample.objects) for sample in absent] == [(None, ())] * 3
+
+
+@pytest.mark.parametrize("format", ["jsonl", "hf"])
+def test_its_samples_are_written_and_read_back_without_objects(tmp_path: Path, format: str) -> None:
+    samples = if_there(tmp_path)
+    write_dataset(samples, tmp_path / "out", format)
+    found = read_data(tmp_path / "out" / FILES[format], format)
+    assert list(map(plain, found)) == list(map(plain, samples))
+
+
+@pytest.mark.parametrize("format", ["vlm-r1", "coco"])
+def test_a_format_of_boxes_has_no_place_for_them(tmp_path: Path, format: str) -> None:
+    samples = if_there(tmp_path)
+    write_dataset(samples[:1], tmp_path / "there", format)
+    with pytest.raises(InputError, match=r"^sample left out has task .* write jsonl or hf$"):
+        write_dataset(samples, tmp_path / "all", format)
 
 
 def plain(sample: Sample) -> tuple[Any, ...]:

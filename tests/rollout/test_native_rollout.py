@@ -14,7 +14,7 @@ from syngrpo.policy.encode import Prompt, encode
 from syngrpo.policy.loading import load_policy
 from syngrpo.policy.model import Policy
 from syngrpo.policy.packed import PackedRow, Segment, segment_logprobs
-from syngrpo.rollout.base import Response
+from syngrpo.rollout.base import NotFinite, Response, require_finite
 from syngrpo.rollout.native import rollout
 from syngrpo.rollout.token_sampling import Sampling, choose
 
@@ -187,6 +187,18 @@ def test_top_p_keeps_the_smallest_sufficient_set_and_the_full_logprobs() -> None
     torch.testing.assert_close(logprobs, probabilities.log()[tokens])
     alone, _, _ = choose(logits, Sampling(top_p=0.01), uniform)
     assert alone.unique().tolist() == [1]
+
+
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+def test_logits_that_are_not_finite_are_told_with_the_sample(
+    checkpoint: Path, prompts: list[Prompt], temperature: float
+) -> None:
+    diverged = load_policy(checkpoint)
+    with torch.no_grad():
+        diverged.base.get_output_embeddings().weight.fill_(float("nan"))
+    groups = rollout(diverged, prompts, 2, Sampling(temperature, max_new_tokens=3), SEEDS)
+    with pytest.raises(NotFinite, match=f"logits for sample {prompts[0].sample_id} are not finite"):
+        require_finite(prompts, groups)
 
 
 def test_wrong_arguments_are_refused(policy: Policy, prompts: list[Prompt]) -> None:

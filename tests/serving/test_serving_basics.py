@@ -81,6 +81,8 @@ def test_names_of_devices() -> None:
     assert parse_device("auto").type in ("cpu", "cuda", "mps", "xpu")
     with pytest.raises(InputError, match=r"model\.device 'abacus' is unknown; use cpu, cuda"):
         parse_device("abacus", "model.device")
+    with pytest.raises(InputError, match=r"^model\.device 'meta' cannot be used \(.*\); use cpu"):
+        parse_device("meta", "model.device")
     if not torch.cuda.is_available():
         with pytest.raises(InputError, match="device 'cuda:1' is not available on this host"):
             parse_device("cuda:1")

@@ -75,6 +75,19 @@ class TouchingMiddle(Touching):
         return [Mark("", point=((x1 + x2) / 2, (y1 + y2) / 2))]
 
 
+class TouchingIfThere(Touching):
+    """The phrase may fit nothing in the picture: then the truth is None and nothing is labelled."""
+
+    name = "touching-if-there"
+    needs_objects = False
+
+    def ground_truth(self, value: Any, *row: Any, **named: Any) -> Any:
+        return None if value is None else super().ground_truth(value, *row, **named)
+
+    def objects_from_answer(self, answer: Any, question: str) -> Any:
+        return None if answer is None else super().objects_from_answer(answer, question)
+
+
 class Impostor(Touching):
     """Another task whose name is taken."""
 

@@ -13,7 +13,7 @@ from syngrpo.method.diversity import response_diversity
 from syngrpo.method.response import parse_response
 from syngrpo.policy.encode import Prompt, encode
 from syngrpo.policy.model import Policy
-from syngrpo.rollout.base import Response
+from syngrpo.rollout.base import Response, require_finite
 from syngrpo.rollout.native import rollout
 from syngrpo.rollout.token_sampling import Sampling
 from syngrpo.sample import InputError, Sample
@@ -47,7 +47,7 @@ def evaluate(
     again. ``keep`` is called with every batch of new predictions, ``progress`` with the number of
     samples that were just answered. ``rewards`` are the user's own; one may replace the task's
     accuracy. Raises InputError when there are no samples, an image cannot be decoded, or the task
-    or a reward fails.
+    or a reward fails, and NotFinite for a model whose logits are not finite.
     """
     if not samples:
         raise InputError("no samples to evaluate on; check the data")
@@ -133,7 +133,9 @@ class _Asker:
         self, prompts: Sequence[Prompt], seeds: Sequence[int], number: int, temperature: float
     ) -> list[list[Response]]:
         sampling = Sampling(temperature, top_p=1.0, max_new_tokens=self.max_new_tokens)
-        return rollout(self.policy, prompts, number, sampling, seeds)
+        responses = rollout(self.policy, prompts, number, sampling, seeds)
+        require_finite(prompts, responses)
+        return responses
 
 
 def _answer(sample: Sample, frame: CoordinateFrame, text: str) -> Answer:

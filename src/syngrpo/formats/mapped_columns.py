@@ -216,16 +216,15 @@ def value_at(row: Mapping[str, Any], path: str) -> Any:
 
 
 def from_json(value: Any) -> Any:
-    """Return the value of a text that is JSON (a list, an object, a text, a number), and anything
-    else unchanged."""
+    """Return the value of a text that is JSON (a list, an object, a text, a number, null), and
+    anything else unchanged."""
     if not isinstance(value, str):
         return value
     try:
         parsed = json.loads(value)
     except (ValueError, RecursionError):
         return value
-    plain = isinstance(parsed, list | dict | str | int | float) and not isinstance(parsed, bool)
-    return parsed if plain else value
+    return value if isinstance(parsed, bool) else parsed
 
 
 def _task(value: Any) -> Task:

@@ -125,8 +125,9 @@ def _objects(
     if values is None:
         with task_errors(task, "objects_from_answer", f"sample {row['id']}"):
             values = task.objects_from_answer(row.get("answer"), question)
-        if values is None:
+        if values is None and task.needs_objects:
             raise InputError("the row has no objects; label what must stay in new surroundings")
+        values = [] if values is None else values
     if not isinstance(values, list):
         raise InputError(f"objects is {shown(values)}, not a list of labelled objects")
     if not values and task.needs_objects:

@@ -22,6 +22,10 @@ from syngrpo.rollout.token_sampling import Sampling
 from syngrpo.sample import InputError
 
 
+class NotFinite(InputError):  # noqa: N818
+    """The logits of the model are NaN or infinite, so that no token can be sampled from them."""
+
+
 @dataclass(frozen=True, eq=False)
 class Response:
     """One sampled response; tensors on the CPU.
@@ -152,6 +156,17 @@ def to_responses(policy: Policy, group: Sequence[SampledTokens], group_size: int
         for one in group
     ]
     return responses * (group_size // len(responses))
+
+
+def require_finite(prompts: Sequence[Prompt], groups: Sequence[Sequence[Response]]) -> None:
+    """Raise NotFinite if responses were sampled from logits that are not finite. Whoever calls a
+    ``Rollout`` calls this with its result."""
+    for prompt, group in zip(prompts, groups, strict=True):
+        if not all(response.entropy.isfinite().all() for response in group):
+            raise NotFinite(
+                f"the model's logits for sample {prompt.sample_id} are not finite: its weights "
+                "have diverged, or need another dtype"
+            )
 
 
 def require_seeds(prompts: Sequence[Prompt], seeds: Sequence[int]) -> None:

@@ -15,7 +15,9 @@ class RolloutOptions:
 
     group_size: int = option(8, "responses per sample (G)", ge=2)
     temperature: float = option(
-        1.0, "the logits are divided by this, in sampling and in log-probabilities", gt=0
+        1.0,
+        "the logits are divided by this, in sampling and in log-probabilities",
+        ge=0.01,
     )
     top_p: float = option(
         1.0,

@@ -49,6 +49,7 @@ def choose(
         # Below the total, because uniform < 1, so that a token of weight 0 is never chosen.
         goal = uniform[:, None] * cumulative[:, -1:]
         tokens = torch.searchsorted(cumulative, goal, right=True)[:, 0]
+        tokens.clamp_(max=logits.shape[-1] - 1)  # NaN leads beyond: ``base.require_finite``
     return tokens, picked(logits, tokens, total), entropy(logits, probabilities, total)
 
 

@@ -31,9 +31,21 @@ def parse_device(name: str, key: str = "device") -> torch.device:
     if device.type == "cuda" and not torch.cuda.is_available():
         raise InputError(f"{key} {name!r} is not available on this host; use cpu")
     try:
-        torch.empty(1, device=device)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        # What torch raises depends on the device: AssertionError for one it was built without.
-        reason = first_line(error)
-        raise InputError(f"{key} {name!r} cannot be used ({reason}); use another") from None
+        torch.ones(1, device=device).item()  # "meta" makes tensors, but they have no values
+    except (RuntimeError, AssertionError, ImportError) as error:
+        # What torch raises depends on the device: AssertionError for one it was built without. Its
+        # messages list all that it knows after the first sentence.
+        reason = first_line(error).partition(". ")[0]
+        usable = " or ".join(_usable())
+        raise InputError(f"{key} {name!r} cannot be used ({reason}); use {usable}") from None
     return device
+
+
+def _usable() -> list[str]:
+    """Return the names of the devices of this host."""
+    import torch
+
+    accelerator = torch.accelerator.current_accelerator(check_available=True)
+    if accelerator is None:
+        return ["cpu"]
+    return ["cpu", *(f"{accelerator.type}:{n}" for n in range(torch.accelerator.device_count()))]

@@ -40,6 +40,7 @@ from syngrpo.policy.loading import load_policy
 from syngrpo.policy.model import Policy
 from syngrpo.pool.sampling import SamplingPolicy, dataset_weights
 from syngrpo.pool.store import Pool
+from syngrpo.rollout.base import NotFinite
 from syngrpo.sample import InputError, Sample
 from syngrpo.serving.atomic_files import atomic_directory
 from syngrpo.serving.bearer_token import read_token
@@ -178,7 +179,7 @@ class _Run:
                 self._tell_start(last)
             failures = JobFailures(self.run.path)
             showing = self.show(options.steps, trainer.steps_done, self.console)
-            with showing as progress, self._trackers() as log:
+            with showing as progress, self._trackers() as log, self._divergence_told(trainer):
                 self._evaluate(trainer, progress)
                 while trainer.steps_done < options.steps:
                     record = trainer.step()
@@ -315,6 +316,22 @@ class _Run:
         address = ServerAddress(server.url, read_token(server.token_file))
         name = server.namespace or namespace_of(self.run.path)
         return ServerSink(address, name, settings, sampling)
+
+    @contextmanager
+    def _divergence_told(self, trainer: Trainer) -> Iterator[None]:
+        """Add to a NotFinite error of the block after which step it came, and what to try."""
+        try:
+            yield
+        except NotFinite as error:
+            step, options = trainer.steps_done, self.options
+            if step == 0:
+                raise InputError(f"before the first step: {error}; check model.path") from error
+            raise InputError(
+                f"after step {step}: {error}; lower trainer.learning_rate "
+                f"({options.trainer.learning_rate:g}) or raise rollout.temperature "
+                f"({options.rollout.temperature:g}), and start again, or with --resume from a "
+                f"checkpoint before step {step}"
+            ) from error
 
     @contextmanager
     def _trackers(self) -> Iterator[Callable[[dict[str, Any], int], None]]:

@@ -32,6 +32,7 @@ class TrainerOptions:
         1e-6,
         "learning rate: 1e-6 suits models of 3B and more, 1e-5 LoRA, 1e-4 the starter",
         gt=0,
+        le=1,
     )
     warmup_steps: int = option(0, "steps of linear warm-up", ge=0)
     schedule: Literal["constant", "linear", "cosine"] = option(

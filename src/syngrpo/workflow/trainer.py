@@ -25,7 +25,7 @@ from syngrpo.policy.model import Policy
 from syngrpo.pool.jobs import JobRequest, bundled
 from syngrpo.pool.stored_samples import Observation, PoolSample
 from syngrpo.rollout import make_rollout
-from syngrpo.rollout.base import Response
+from syngrpo.rollout.base import Response, require_finite
 from syngrpo.rollout.token_sampling import Sampling
 from syngrpo.sample import EncodedImage, Sample
 from syngrpo.tasks.rewards import load_reward
@@ -118,7 +118,8 @@ class Trainer:
         self, drawn: Sequence[tuple[int, PoolSample]], first: int
     ) -> list[tuple[int, PoolSample, Any, list[Response]]]:
         """2. Sample G responses to each sample, as the method transforms it. The random numbers
-        depend only on the seed, the step and the sample's place in the global batch."""
+        depend only on the seed, the step and the sample's place in the global batch. Raises
+        NotFinite."""
         drawn = [(i, self._transformed(first + i, item)) for i, item in drawn]
         options = self.options.rollout
         sampling = Sampling(options.temperature, options.top_p, options.max_new_tokens)
@@ -132,6 +133,7 @@ class Trainer:
                     responses = self.rollout(*request)
                 else:
                     responses = distorted_rollout(self.rollout, distortion, *request)
+            require_finite(prompts, responses)
         return [
             (first + i, item, prompt, group)
             for (i, item), prompt, group in zip(drawn, prompts, responses, strict=True)
