@@ -24,6 +24,6 @@ package of a user. It adds
 5. The task turns the answer into its ground truth.
 
 During training the generator reads a description (``descriptions``), turns it into surroundings and
-further things (``decoys``) and renders them with the same renderer. The folder ``starter`` holds the
-recipe that made the bundled model, and ``starter_model/`` holds the model.
+further things (``decoys``) and renders them with the same renderer. The folder ``starter`` holds
+the recipe that made the bundled model, and ``starter_model/`` holds the model.
 """
