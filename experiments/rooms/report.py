@@ -286,8 +286,9 @@ def _labels(labels: Mapping[str, Any] | None) -> Iterator[str]:
     yield table(["task", "true", "faults", "samples"], rows)
     yield (
         "Against the renderer's own knowledge of every scene (`truth.py`): things, boxes, masks "
-        "and pixels; the answer worked out anew; nothing but the described empty room around the "
-        "things; a room type that is asked for can be seen. Commit "
+        "and pixels in the stored view and light; the answer worked out anew; nothing but the "
+        "described room around the things, and no decoy of a class that the labels or the question "
+        "name; a room type that is asked for can be seen. Commit "
         f"{labels['circumstances']['commit']}.\n"
     )
 
