@@ -42,6 +42,7 @@ def test_methods_differ_in_what_they_decide() -> None:
         "grpo": (False, 0, 0),
         "grpo-clip-higher": (False, 0, 0),
         "noisy-rollout": (False, 0, 0),
+        "executable-transforms": (False, 0, 0),
     }
 
 

@@ -43,7 +43,7 @@ SEEDS = rooms_samples("train", 24)
 class WatchedImage(EncodedImage):
     """Notes in which thread it is decoded."""
 
-    decoded_by: list[str] = field(default_factory=list)
+    decoded_by: list[str] = field(default_factory=list, compare=False)
 
     def decode(self) -> np.ndarray:
         self.decoded_by.append(threading.current_thread().name)
