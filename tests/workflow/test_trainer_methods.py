@@ -83,17 +83,17 @@ def test_frozen_vision_stays_as_it_was(tmp_path: Path) -> None:
     assert changed and not any(".visual." in key for key in changed)
 
 
-@pytest.mark.parametrize("temperature", [0.6, 0.01])
+@pytest.mark.parametrize("top_p", [1.0, 1e-4])
 def test_groups_of_equal_answers_are_refilled_and_leave_the_update(
-    tmp_path: Path, temperature: float
+    tmp_path: Path, top_p: float
 ) -> None:
     changed = {"method__refill_zero_variance": "true", "rollout__group_size": 2}
-    with watched_trainer(tmp_path, rollout__temperature=temperature, **changed) as trainer:
+    with watched_trainer(tmp_path, rollout__top_p=top_p, **changed) as trainer:
         step = trainer.watched_step()
     first, refilled = step.scored[:4], step.scored[4:]
     useful = [group for group in first if len(set(group.accuracy.tolist())) > 1]
     assert len(refilled) == len(first) - len(useful)
     assert [group.index for group in refilled] == list(range(4, 4 + len(refilled)))
     assert step.groups == useful + refilled
-    if temperature == 0.01:  # as good as greedy: all responses are equal
+    if top_p == 1e-4:  # the most probable token alone: all responses are equal
         assert not useful
