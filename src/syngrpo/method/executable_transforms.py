@@ -1,5 +1,6 @@
-"""Executable transforms (as in EVE, arXiv 2604.18320), for comparison: pictures change without an
-image generator.
+"""Executable transforms, for comparison: pictures change without an image generator.
+
+EVE (arXiv 2604.18320) trains a second policy that writes such transforms; here they are random.
 
 A share of the drawn samples is cropped, rotated and recoloured at random before it is rolled out.
 Labels follow each transform exactly, so no label can become wrong and nothing has to be judged.

@@ -38,12 +38,13 @@ def transformed(sample: Sample, bounds: TransformBounds, rng: np.random.Generato
     """Return the sample with its picture rotated, cropped and recoloured at random, and its labels
     where they are then. The picture keeps its size, the sample its id.
 
-    A task with ``Constraints.view`` "fixed" gets a change of colour alone, and the hue stays where
-    it names a colour.
+    A task with ``Constraints.view`` "fixed" gets a change of colour alone. So does one with a
+    phrase, such as a type of room, because a crop could hide what shows it. The hue stays where a
+    colour is named.
     """
     rules = constraints_of(sample)
     pixels = sample.image.decode()
-    if rules.view == "free":
+    if rules.view == "free" and rules.phrase is None:
         sample, pixels = _rotated(sample, pixels, bounds.most_rotation, rng)
         sample, pixels = _cropped(sample, pixels, bounds.least_crop, rng)
     hue = 0.0 if rules.names_colour else bounds.most_hue
