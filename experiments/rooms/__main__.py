@@ -37,7 +37,10 @@ app = typer.Typer(
 
 SplitOption = Annotated[
     Literal["held-out", "dev"],
-    typer.Option(help="held-out: measure on test and ood. dev: for tuning; results go to dev/."),
+    typer.Option(
+        help="held-out: measure on test, ood, hard and ood-hard. dev: for tuning, on dev and "
+        "dev-hard; results go to dev/."
+    ),
 ]
 Seeds = Annotated[
     str | None,
@@ -62,7 +65,8 @@ Longer = Annotated[
     bool,
     typer.Option(
         "--longer",
-        help="Train 1.5 times as many steps, for starter, grpo and syn-grpo only; in longer/.",
+        help="Train twice as many steps, for starter, grpo, random-scene and syn-grpo only; in "
+        "longer/.",
     ),
 ]
 ENDS = ("early", "late")

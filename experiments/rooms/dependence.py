@@ -24,7 +24,7 @@ import numpy as np
 from experiments.rooms.finding import DEPENDENCE, write_finding
 from experiments.rooms.matrix import Cell, Folders, Matrix
 from experiments.rooms.sheet import synthetic_ids
-from experiments.rooms.words import measure_words
+from experiments.rooms.words import cross_validated_ridge, explained_share, measure_words
 from syngrpo.evaluation.answering import evaluate
 from syngrpo.pages.pool_gallery import open_pool
 from syngrpo.policy.loading import load_policy
@@ -129,15 +129,10 @@ def explained(visits: FirstVisits) -> dict[str, float]:
     of_words = _predict_from_words(visits.descriptions, last)
     return {
         "samples": len(left),
-        "time": _explained_share(of_time, visits.diversity),
-        "family": _explained_share(of_family, left),
-        "words": max(_explained_share(told, last) for told in of_words),
+        "time": explained_share(of_time, visits.diversity),
+        "family": explained_share(of_family, left),
+        "words": max(explained_share(told, last) for told in of_words),
     }
-
-
-def _explained_share(told: np.ndarray, values: np.ndarray) -> float:
-    """Return the share of the variance of the values that the predictions explain."""
-    return float(1 - ((values - told) ** 2).mean() / values.var())
 
 
 def _predict_from_words(descriptions: Sequence[str], values: np.ndarray) -> list[np.ndarray]:
@@ -152,17 +147,7 @@ def _predict_from_words(descriptions: Sequence[str], values: np.ndarray) -> list
     counts = np.array([[*(words.count(w) for w in common), len(words)] for words in said], float)
     counts = (counts - counts.mean(axis=0)) / (counts.std(axis=0) + 1e-9)
     fold = np.random.default_rng(0).permutation(len(values)) % FOLDS
-    told = []
-    for penalty in PENALTIES:
-        predicted = np.empty_like(values)
-        for part in range(FOLDS):
-            seen, mean = fold != part, values[fold != part].mean()
-            x = counts[seen]
-            gram = x.T @ x + penalty * np.eye(x.shape[1])
-            weights = np.linalg.solve(gram, x.T @ (values[seen] - mean))
-            predicted[~seen] = counts[~seen] @ weights + mean
-        told.append(predicted)
-    return told
+    return [cross_validated_ridge(counts, values, fold, penalty) for penalty in PENALTIES]
 
 
 def _by_surroundings(matrix: Matrix, policy: Policy, task: str) -> dict[str, Any]:

@@ -134,14 +134,28 @@ def explained_by_words(texts: Sequence[str], values: np.ndarray, families: np.nd
     counts = np.array([[float(word in words) for word in common] for words in pairs])
     counts = (counts - counts.mean(axis=0)) / (counts.std(axis=0) + 1e-9)
     fold = np.random.default_rng(0).permutation(families.max() + 1)[families] % FOLDS
-    return max(_predicted(counts, values, fold, penalty) for penalty in PENALTIES)
+    told = [cross_validated_ridge(counts, values, fold, penalty) for penalty in PENALTIES]
+    return max(explained_share(one, values) for one in told)
 
 
-def _predicted(x: np.ndarray, values: np.ndarray, fold: np.ndarray, penalty: float) -> float:
-    told = np.empty_like(values)
-    for part in range(FOLDS):
+def cross_validated_ridge(
+    x: np.ndarray, values: np.ndarray, fold: np.ndarray, penalty: float
+) -> np.ndarray:
+    """Return the prediction of each value, float (N,), by ridge regression on the other folds.
+
+    ``x`` is float (N, K), ``values`` float (N,), ``fold`` int (N,): the fold of each value.
+    """
+    predicted = np.empty_like(values)
+    for part in np.unique(fold):
         seen = fold != part
         mean = values[seen].mean()
         gram = x[seen].T @ x[seen] + penalty * np.eye(x.shape[1])
-        told[~seen] = x[~seen] @ np.linalg.solve(gram, x[seen].T @ (values[seen] - mean)) + mean
-    return float(1 - ((values - told) ** 2).mean() / values.var())
+        weights = np.linalg.solve(gram, x[seen].T @ (values[seen] - mean))
+        predicted[~seen] = x[~seen] @ weights + mean
+    return predicted
+
+
+def explained_share(predicted: np.ndarray, values: np.ndarray) -> float:
+    """Return the share of the variance of the values that the predictions explain; 0 or less if
+    they are no better than the mean."""
+    return float(1 - ((values - predicted) ** 2).mean() / values.var())

@@ -19,7 +19,7 @@ import numpy as np
 
 from syngrpo.painting.wishes import AXES, AxisName
 from syngrpo.sample import Sample
-from syngrpo.tasks import get_task
+from syngrpo.tasks.asking import constraints_of
 from syngrpo_rooms.decoys import UNSAID, allowed_classes, decoy_words, read_decoys, write_decoys
 from syngrpo_rooms.palette import ROOM_COLOURS
 from syngrpo_rooms.scenes import LABELS
@@ -287,7 +287,7 @@ class RoomsDescriber:
     def describe(self, sample: Sample, rng: np.random.Generator) -> str:
         """Describe random surroundings. Further things are of classes that may be painted around
         this sample's objects; nothing else depends on the sample."""
-        rules = get_task(sample.task).constraints(sample)
+        rules = constraints_of(sample)
         classes = allowed_classes((*rules.forbidden_labels, *rules.forbidden_words))
         return random_description(rng, self.asking, classes)
 

@@ -16,6 +16,7 @@ from syngrpo_rooms.starter import STARTER_DIR
 from syngrpo_rooms.starter.annotators import THINK_WORDS, Mixture, write_box, write_response
 from syngrpo_rooms.starter.architecture import build_model, build_processor, vocabulary
 from syngrpo_rooms.starter.held_out_accuracy import respond, score
+from syngrpo_rooms.starter.recipe import copy_weights
 from syngrpo_rooms.starter.supervised_losses import SupervisedStarter
 from syngrpo_rooms.starter.training_batches import ASKED, IGNORED, TrainingBatches, brief_prompt
 
@@ -182,3 +183,21 @@ def test_starter_writes_the_full_format_and_varied_scenes(starter, task):
     scenes = [parsed.scene for text in texts if (parsed := parse_response(text)).well_formed]
     assert len(scenes) >= 55
     assert len(set(scenes)) >= 50
+
+
+def test_a_recipe_can_begin_with_another_starter(starter):
+    """Every weight is that of the other starter, and every token that both know has its
+    embedding, whatever its number is."""
+    first, before = starter
+    processor = build_processor(sorted({*vocabulary(), *THINK_WORDS, "aardvark"}))
+    model = build_model(processor.tokenizer)
+    copy_weights(STARTER_DIR, model, processor.tokenizer)
+    known, tokens = before.tokenizer.get_vocab(), processor.tokenizer.get_vocab()
+    assert set(tokens) - set(known) and known.keys() <= tokens.keys()
+    old, new = (one.get_input_embeddings().weight for one in (first, model))
+    assert any(known[token] != tokens[token] for token in known)
+    for token, row in known.items():
+        assert torch.equal(old[row], new[tokens[token]]), token
+    weights = dict(model.named_parameters())
+    for name, weight in first.named_parameters():
+        assert "embed_tokens" in name or torch.equal(weight, weights[name]), name

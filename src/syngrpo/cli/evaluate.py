@@ -43,9 +43,7 @@ OutDirectory = Annotated[
 ]
 Adapter = Annotated[Path | None, typer.Option(help="A LoRA adapter for the model.")]
 SampleCount = Annotated[int, typer.Option(min=1, help="Number of samples of each FORMAT:SPLIT.")]
-SampleLimit = Annotated[
-    int | None, typer.Option(min=1, help="Most samples of every other data set.")
-]
+SampleLimit = Annotated[int | None, typer.Option(min=1, help="Most samples of each data set.")]
 Style = Annotated[
     Literal["full", "brief"] | None,
     typer.Option(help="Style of the prompt. Default: as it was trained."),

@@ -75,7 +75,7 @@ class PoolJobs:
         return [
             Leased(
                 job,
-                source := self._pool.seed_of(job.parent_id),
+                source := self._pool.seed_of(self._pool.get(job.parent_id)),
                 constraints_of(source),
                 sibling_hashes(self._pool, job.parent_id),
                 settings.gate,
@@ -139,7 +139,8 @@ def result_for_queue(job: Job, pool: Pool, result: Result) -> Admitted | Rejecte
         "frame": result.frame.lineage(),
         "light": result.light.lineage(),
     }
-    parent, source = pool.get(job.parent_id), pool.seed_of(job.parent_id)
+    parent = pool.get(job.parent_id)
+    source = pool.seed_of(parent)
     keep = constraints_of(source).keep
     labelled = framed_sample(source, result.frame)
     child = replace(

@@ -26,6 +26,8 @@ from syngrpo.tasks.asking import answer_with_boxes
 
 EDGE = 1.0
 """An object this close to an edge of its picture, in pixels, may be cut off by it."""
+MARGIN = 1.0
+"""Pixels between the kept objects and the left or right edge of the canvas, at least."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -141,53 +143,49 @@ def choose_frame(
         canvas = (round(width / scale), round(height / scale))
     fitted = min(canvas[0] / width, canvas[1] / height)
     scale = 1.0 if grown else scale * min(1.0, fitted)
-    right = _across(scale, (x1, x2), (cut[0], cut[2]), (width, canvas[0]), levels["place"], options)
+    widths, heights = (width, canvas[0]), (height, canvas[1])
+    across = _across(scale, (x1, x2), widths, levels["place"], options.shift)
+    right = _beginning(across, scale, (x1, x2), (cut[0], cut[2]), widths, MARGIN)
     horizon = options.horizon * canvas[1]
-    down = _along(scale, (y1, y2), (cut[1], cut[3]), (height, canvas[1]), horizon, options)
+    above = horizon - scale * options.horizon * height  # the two horizons coincide
+    down = _beginning(above, scale, (y1, y2), (cut[1], cut[3]), heights)
     if scale == 1:
         right, down = round(right), round(down)
     return Frame(Similarity(scale, right, down), canvas, horizon)
 
 
 def _across(
-    scale: float,
-    kept: tuple[float, float],
-    cut: tuple[bool, bool],
-    widths: tuple[int, int],
-    place: float,
-    options: FrameOptions,
+    scale: float, kept: tuple[float, float], widths: tuple[int, int], place: float, shift: float
 ) -> float:
-    """Return how far to the right the scaled source begins on the canvas. ``widths`` are those of
-    the source and of the canvas."""
+    """Return how far to the right the scaled source shall begin on the canvas: between the middle
+    and ``place``, as ``shift`` says. ``widths`` are those of the source and of the canvas."""
     width, canvas = widths
-    if cut[0]:
-        return 0.0
-    if cut[1]:
-        return canvas - scale * width
     natural = (canvas - scale * width) / 2
-    leftmost, rightmost = 1 - scale * kept[0], canvas - 1 - scale * kept[1]
+    leftmost, rightmost = MARGIN - scale * kept[0], canvas - MARGIN - scale * kept[1]
     wanted = leftmost + place * (rightmost - leftmost)
-    right = natural + options.shift * (wanted - natural)
-    return min(max(right, leftmost), rightmost)
+    return natural + shift * (wanted - natural)
 
 
-def _along(
+def _beginning(
+    wanted: float,
     scale: float,
     kept: tuple[float, float],
     cut: tuple[bool, bool],
-    heights: tuple[int, int],
-    horizon: float,
-    options: FrameOptions,
+    lengths: tuple[int, int],
+    margin: float = 0.0,
 ) -> float:
-    """Return how far down the scaled source begins on the canvas: so that its horizon lies on that
-    of the canvas, unless objects touch the upper or lower edge."""
-    height, canvas = heights
+    """Return where the scaled source begins along one side of the canvas.
+
+    What an edge cuts off goes on touching this edge. Otherwise the source begins as near to
+    ``wanted`` as the kept part stays on the canvas, ``margin`` pixels inside. ``lengths`` are those
+    of the source and of the canvas along this side, ``kept`` are the ends of the kept part.
+    """
+    length, canvas = lengths
     if cut[0]:
         return 0.0
     if cut[1]:
-        return canvas - scale * height
-    down = horizon - scale * options.horizon * height
-    return min(max(down, -scale * kept[0]), canvas - scale * kept[1])
+        return canvas - scale * length
+    return min(max(wanted, margin - scale * kept[0]), canvas - margin - scale * kept[1])
 
 
 def framed_sample(sample: Sample, frame: Frame) -> Sample:

@@ -113,7 +113,7 @@ def synthesize(request: PaintingRequest, generator: Generator, gate: Gate) -> Re
             f"job {job.id[:12]} is for generator {job.generator}, this one is "
             f"{generator.fingerprint}; start the server with the trainer's generator"
         )
-    plan = plan_picture(job.description, job.seed, request)
+    plan = plan_picture(request)
     if plan is None:
         return Rejected("empty_description", {})
     pixels, source = request.source.image.decode(), request.source
@@ -121,7 +121,7 @@ def synthesize(request: PaintingRequest, generator: Generator, gate: Gate) -> Re
         source = with_masks(source, pixels, gate.judges.segmenter)
     placed, original = framed_sample(source, plan.frame), framed_pixels(pixels, plan.frame)
     keep = keep_mask(placed, constraints.keep, plan.frame.size)
-    asked = _generation_request(original, keep, plan, job.seed, request)
+    asked = _generation_request(original, keep, plan, request)
     try:
         painted = _checked(generator.generate([asked])[0], generator.fingerprint)
     except NothingKnown:
@@ -158,8 +158,8 @@ class Plan:
     light: Light
 
 
-def plan_picture(description: str, seed: int, request: PaintingRequest) -> Plan | None:
-    """Return how a description is carried out; None if it says nothing.
+def plan_picture(request: PaintingRequest) -> Plan | None:
+    """Return how the job's description is carried out; None if it says nothing.
 
     What it says about the view and the light is carried out by ``frame`` and ``light``, as far as
     the options allow them, and is then left out of the prompt.
@@ -168,13 +168,12 @@ def plan_picture(description: str, seed: int, request: PaintingRequest) -> Plan 
     axes = (VIEW_AXES if options.frame.moves else ()) + (
         LIGHT_AXES if options.light.changes else ()
     )
-    text = clean_description(description)
-    wishes = read_wishes(text, axes)
+    wishes = read_wishes(clean_description(request.job.description), axes)
     rest = wishes.rest if wishes.rest or not wishes.levels else PLAIN
     prompt = build_prompt(rest, request.source, constraints)
     if not prompt:
         return None
-    levels = wishes.drawn(seed)
+    levels = wishes.drawn(request.job.seed)
     frame = choose_frame(request.source, constraints, levels, options.frame)
     return Plan(prompt, frame, choose_light(constraints, levels, options.light))
 
@@ -193,7 +192,7 @@ def _put_together(
 
 
 def _generation_request(
-    original: np.ndarray, keep: np.ndarray, plan: Plan, seed: int, request: PaintingRequest
+    original: np.ndarray, keep: np.ndarray, plan: Plan, request: PaintingRequest
 ) -> GenerationRequest:
     """Return the generator's request in the picture's size. A picture whose longer side is more
     than ``max_side`` pixels is shrunk to that."""
@@ -210,7 +209,7 @@ def _generation_request(
         image,
         keep,
         plan.prompt,
-        seed,
+        request.job.seed,
         (keep.shape[1], keep.shape[0]),
         view=plan.frame.transform.enlarged(scale),
         horizon=plan.frame.horizon * scale,

@@ -214,10 +214,8 @@ class Pool:
             raise InputError(f"pool {self.directory} has no sample {sample_id}")
         return found[0].sample
 
-    def seed_of(self, sample_id: str) -> Sample:
-        """Return the seed that a sample descends from; a seed is its own. Raises InputError as
-        ``get`` does."""
-        sample = self.get(sample_id)
+    def seed_of(self, sample: Sample) -> Sample:
+        """Return the seed that a sample of this pool descends from; a seed is its own."""
         while sample.parent is not None:
             sample = self.get(sample.parent)
         return sample
