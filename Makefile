@@ -32,7 +32,8 @@ test-vllm: $(VLLM_INSTALLED)
 # The matrix of methods and seeds on the rooms world: hours; goes on where it was stopped.
 experiments: $(INSTALLED)
 	$(BIN)/python -m experiments.rooms run --jobs 2
-	$(BIN)/python -m experiments.rooms run --jobs 2 --longer
+	$(BIN)/python -m experiments.rooms run --jobs 2 --part longer
+	$(BIN)/python -m experiments.rooms run --jobs 2 --part images
 	$(BIN)/python -m experiments.rooms labels
 	$(BIN)/python -m experiments.rooms dependence
 	$(BIN)/python -m experiments.rooms report

@@ -22,7 +22,7 @@ from syngrpo.sample import InputError
 USAGE_ERROR, INTERRUPTED = 2, 130
 
 app = typer.Typer(
-    help="The experiment: three tasks, seven methods, several seeds on the rooms world.\n\n"
+    help="The experiment: three tasks, eleven methods, several seeds on the rooms world.\n\n"
     "run trains and measures every cell, report writes RESULTS.md from the finished cells. A cell "
     "is a task, a method and a training seed. A finished cell leaves "
     "results/TASK-METHOD-SEED.json, which holds all that the report needs. So runs/ can be "
@@ -61,12 +61,11 @@ Out = Annotated[
     Path | None,
     typer.Option(help="Folder for runs, results and the report instead of experiments/rooms."),
 ]
-Longer = Annotated[
-    bool,
+Part = Annotated[
+    Literal["longer", "images"] | None,
     typer.Option(
-        "--longer",
-        help="Train twice as many steps, for starter, grpo, random-scene and syn-grpo only; in "
-        "longer/.",
+        help="A further part of the experiment, with fewer methods and three seeds, in a folder of "
+        "its name. longer: twice as many steps. images: 200 seed images instead of 20."
     ),
 ]
 ENDS = ("early", "late")
@@ -86,7 +85,7 @@ def run(
     split: SplitOption = "held-out",
     seeds: Seeds = None,
     overrides: Overrides = None,
-    longer: Longer = False,
+    part: Part = None,
     out: Out = None,
 ) -> None:
     """Run the cells that are not done, and resume those that were interrupted.
@@ -98,7 +97,7 @@ def run(
     """
     from experiments.rooms.runner import Runner
 
-    matrix, folders = _part(_matrix(split, seeds, overrides), _folders(split, out), longer)
+    matrix, folders = _part(_matrix(split, seeds, overrides), _folders(split, out), part)
     cells = chosen(matrix.cells(), only or [])
     runner = Runner(matrix, folders, cells, jobs, threads, discard)
     try:
@@ -117,14 +116,14 @@ def status(
     split: SplitOption = "held-out",
     seeds: Seeds = None,
     overrides: Overrides = None,
-    longer: Longer = False,
+    part: Part = None,
     out: Out = None,
 ) -> None:
     """Show how much of every cell is done, and which cells are outdated or cannot be run, and
     why."""
     from experiments.rooms.standing import counted, standing
 
-    matrix, folders = _part(_matrix(split, seeds, overrides), _folders(split, out), longer)
+    matrix, folders = _part(_matrix(split, seeds, overrides), _folders(split, out), part)
     found = {cell: standing(matrix, cell, folders) for cell in matrix.cells()}
     table = Table("task", "method", *(f"seed {seed}" for seed in matrix.settings.all_seeds))
     for task in matrix.settings.tasks:
@@ -240,8 +239,8 @@ def _folders(split: str, out: Path | None) -> Folders:
     return Folders.of(cast(Split, split)) if out is None else Folders(out.resolve())
 
 
-def _part(matrix: Matrix, folders: Folders, longer: bool) -> tuple[Matrix, Folders]:
-    return (matrix.longer, folders.longer) if longer else (matrix, folders)
+def _part(matrix: Matrix, folders: Folders, name: str | None) -> tuple[Matrix, Folders]:
+    return (matrix, folders) if name is None else (matrix.part(name), folders.part(name))
 
 
 def main() -> None:

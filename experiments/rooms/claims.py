@@ -8,6 +8,9 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
+import numpy as np
+
+from experiments.rooms.axes import movement
 from experiments.rooms.compare import Finished, OfRun, drift, late_mean, mean_of
 from experiments.rooms.labels import TRUE_SHARE
 from experiments.rooms.result import Result
@@ -15,11 +18,21 @@ from experiments.rooms.settings import STARTER
 from experiments.rooms.statistics import Estimate, Interval
 
 OURS, BASE, RAW = "syn-grpo", "grpo", "syn-grpo-no-smoothing"
+RANDOM, TUNED, TRANSFORMS = "random-scene", "random-scene-tuned", "executable-transforms"
 DIVERSITY, ZERO_VARIANCE = "diversity/response", "diversity/zero_variance_groups"
+REWARD_GAIN = 3.0
+"""Target for what the diversity reward adds to random scenes: percentage points of accuracy, and
+per cent of the response diversity."""
+NOT_WORSE = -1.0
+"""Syn-GRPO is not worse than a range tuned by hand if the interval of the difference lies above so
+many percentage points."""
 DIVERSITY_GAIN = 23.6
-"""Target for the rise of the response diversity, in per cent."""
+"""Target for the rise of the response diversity over plain GRPO, in per cent."""
 ACCURACY_GAIN = 5.8
-"""Target for the rise of the held-out accuracy, mean over the tasks, in percentage points."""
+"""Target for the rise of the held-out accuracy over plain GRPO, mean over the tasks and sets, in
+percentage points."""
+FORMAT_SHARE = 95.0
+"""Target for the share of responses with the full format at the end of every run, in per cent."""
 
 
 @dataclass(frozen=True)
@@ -28,8 +41,8 @@ class Claim:
 
     ``value``, ``interval`` and ``target`` are in ``unit``; the first two are None if nothing was
     measured yet. The claim is met if the value is at least the target, or with ``ceiling`` at most
-    the target; if the target is 0, the value must not be 0. ``note`` says from what the value was
-    computed.
+    the target; if the target is 0, the value must not be 0. ``bound`` is what the interval has to
+    exclude; None: as the target. ``note`` says from what the value was computed.
     """
 
     text: str
@@ -38,6 +51,7 @@ class Claim:
     unit: str
     target: float = 0.0
     ceiling: bool = False
+    bound: float | None = None
     note: str = ""
 
     @property
@@ -51,32 +65,41 @@ class Claim:
         if self.interval is None:
             return "met"
         surest = self.interval[1] if self.ceiling else self.interval[0]
-        return "met" if sign * surest >= sign * self.target else "met, the interval reaches beyond"
+        bound = self.target if self.bound is None else self.bound
+        return "met" if sign * surest >= sign * bound else "met, the interval reaches beyond"
 
 
-def claims(finished: Finished, labels: Mapping[str, Any] | None) -> list[Claim]:
-    """Return all claims of the report: about diversity, accuracy, other methods, smoothing, the
-    growth of the gain during training, and labels, in this order.
+def claims(
+    finished: Finished, longer: Finished | None, labels: Mapping[str, Any] | None
+) -> list[Claim]:
+    """Return all claims of the report, in the order of its first table: what the reward for
+    descriptions adds, the gain over plain GRPO, how the descriptions move, other methods, labels
+    and format.
 
-    ``labels`` is the content of ``labels.json``, None if it does not exist.
+    ``longer`` are the cells that are trained for more steps, None if none is finished. ``labels``
+    is the content of ``labels.json``, None if it does not exist.
     """
     return [
+        *_reward(finished),
         *_diversity(finished),
         *_accuracy(finished),
-        *_against_each_method(finished),
+        *_growth(finished, longer),
+        *_movement(finished),
         *_smoothing(finished),
-        *_growth(finished),
+        *_against_transforms(finished, longer),
+        *_against_each_method(finished),
         *_labels(finished.tasks, labels),
+        _format(finished),
     ]
 
 
-def claims_of_longer(finished: Finished) -> list[Claim]:
-    """Return the claims about the cells that are trained for more steps."""
+def claims_of_part(finished: Finished) -> list[Claim]:
+    """Return the claims about the cells of a further part of the experiment."""
     return [
+        *_reward(finished),
         *_diversity(finished),
         *_accuracy(finished),
         *_against_each_method(finished),
-        *_growth(finished),
     ]
 
 
@@ -86,6 +109,29 @@ def _claim(
     if estimate is None:
         return Claim(text, None, None, unit, target, note=note)
     return Claim(text, estimate.value, estimate.interval, unit, target, note=note)
+
+
+def _everywhere(finished: Finished, method: str, base: str, how: str) -> Estimate | None:
+    """Return the mean of the gains over all held-out sets, in percentage points."""
+    return mean_of([finished.average_gain(method, base, name, how) for name in finished.sets])
+
+
+def _reward(finished: Finished) -> list[Claim]:
+    """Return the claims about what the reward for descriptions adds to random descriptions."""
+    found = []
+    note, all_sets = _tasks(finished, OURS, RANDOM), ", ".join(finished.sets)
+    text = f"sampled accuracy, mean over {all_sets}: {OURS} − {RANDOM}"
+    gain = _claim(text, _everywhere(finished, OURS, RANDOM, "sampled"), "points", REWARD_GAIN, note)
+    found.append(replace(gain, bound=0.0))
+    for of, metric in (("all groups", DIVERSITY), ("synthetic images", f"{DIVERSITY}_synthetic")):
+        text = f"response diversity in training, {of}: {OURS} over {RANDOM}"
+        estimate = finished.relative(OURS, RANDOM, partial(_mean_of_run, metric))
+        found.append(replace(_claim(text, estimate, "%", REWARD_GAIN, note), bound=0.0))
+    if TUNED in finished.methods:
+        text = f"sampled accuracy, mean over all sets: {OURS} − {TUNED}"
+        estimate = _everywhere(finished, OURS, TUNED, "sampled")
+        found.append(_claim(text, estimate, "points", NOT_WORSE, _tasks(finished, OURS, TUNED)))
+    return found
 
 
 def _diversity(finished: Finished) -> list[Claim]:
@@ -121,33 +167,89 @@ def _accuracy(finished: Finished) -> list[Claim]:
     for how in ("sampled", "greedy"):
         gains = [finished.average_gain(OURS, BASE, name, how) for name in finished.sets]
         target = ACCURACY_GAIN if how == "sampled" else 0.0
-        if len(gains) > 1:
-            text = f"{how} accuracy, mean over {' and '.join(finished.sets)}: {OURS} − {BASE}"
-            found.append(_claim(text, mean_of(gains), "points", target, note))
+        text = f"{how} accuracy, mean over all sets: {OURS} − {BASE}"
+        found.append(_claim(text, mean_of(gains), "points", target, note))
         for name, gain in zip(finished.sets, gains, strict=True):
             text = f"{how} accuracy on {name}: {OURS} − {BASE}"
-            found.append(_claim(text, gain, "points", target, note))
-        near, far = gains[0], gains[-1]
-        if len(gains) > 1 and near is not None and far is not None:
-            text = f"{how}: the gain on {finished.sets[-1]} minus that on {finished.sets[0]}"
-            found.append(_claim(text, far - near, "points", note=note))
+            found.append(_claim(text, gain, "points", 0.0, note))
+        near, far = gains[0], mean_of(gains[1:])
+        wider = None if near is None or far is None else far - near
+        text = f"{how}: the mean gain on the other sets minus that on {finished.sets[0]}"
+        found.append(_claim(text, wider, "points", note=note))
     return found
 
 
 def _against_each_method(finished: Finished) -> list[Claim]:
-    """Return the claims that Syn-GRPO is better than each other method on the last set, which is
-    the one out of domain."""
-    far = finished.sets[-1]
+    """Return the claims that Syn-GRPO is better than each other method."""
     return [
         _claim(
-            f"better than {method} on {far}, sampled",
-            finished.average_gain(OURS, method, far, "sampled"),
+            f"better than {method}, sampled, mean over all sets",
+            _everywhere(finished, OURS, method, "sampled"),
             "points",
             note=_tasks(finished, OURS, method),
         )
         for method in finished.methods
         if method != OURS
     ]
+
+
+def _against_transforms(finished: Finished, longer: Finished | None) -> list[Claim]:
+    """Return the claim that Syn-GRPO is better than executable transforms in the same time.
+
+    A step of executable transforms is faster. Its accuracy at the time at which Syn-GRPO has
+    finished is interpolated between its evaluations in ``longer``.
+    """
+    text = f"better than {TRANSFORMS} in the same time, sampled, mean over all sets"
+    if longer is None:
+        return [Claim(text, None, None, "points")]
+    gains: list[Estimate | None] = []
+    noted = []
+    for task in finished.compared(OURS, TRANSFORMS):
+        seeds = sorted(set(finished.seeds(task, OURS)).intersection(longer.seeds(task, TRANSFORMS)))
+        if not seeds:
+            continue
+        ratio = _seconds(finished, task, OURS) / _seconds(finished, task, TRANSFORMS)
+        step = ratio * finished.steps(task, OURS)[-1]
+        noted.append(f"{task}: {len(seeds)} seeds, step {step:.0f}")
+        for name in finished.sets:
+            ours = finished.accuracy(OURS, task, name, "sampled", seeds)
+            theirs = longer.accuracy_between(TRANSFORMS, task, name, "sampled", seeds, step)
+            gains.append(None if ours is None or theirs is None else ours - theirs)
+    return [_claim(text, mean_of(gains), "points", note=", ".join(noted))]
+
+
+def _seconds(finished: Finished, task: str, method: str) -> float:
+    """Return the seconds of a step, the median over the runs."""
+    return float(np.median([r.means["time/step_s"] for r in finished.runs(task, method)]))
+
+
+def _movement(finished: Finished) -> list[Claim]:
+    """Return the claims about where the descriptions move, in comparison with random ones."""
+    note = _tasks(finished, OURS, RANDOM)
+    texts: Mapping[str, tuple[str, float]] = {
+        "towards_diversity": ("towards pictures with more D, in D", 1.0),
+        "harder": ("towards pictures that are harder for the policy of random-scene", 100.0),
+    }
+    found = []
+    for name, (said, scale) in texts.items():
+        moved = mean_of([_moved(finished, task, name) for task in finished.tasks])
+        text = f"descriptions move {said}: last third minus first"
+        unit = "points" if name == "harder" else "D"
+        found.append(_claim(text, None if moved is None else moved.scaled(scale), unit, note=note))
+    return found
+
+
+def _moved(finished: Finished, task: str, name: str) -> Estimate | None:
+    """Return one number of ``Movement`` of Syn-GRPO. The yardstick is the run with random
+    descriptions of the same seed."""
+
+    def of_run(result: Result) -> float | None:
+        random = finished.of(task, RANDOM, result.cell.seed)
+        moved = movement(result.synthesis.get("axes", {}), random.synthesis.get("axes", {}))
+        return None if moved is None else float(getattr(moved, name))
+
+    seeds = finished.seeds(task, OURS, RANDOM)
+    return finished.over_runs(OURS, task, of_run, seeds) if seeds else None
 
 
 def _smoothing(finished: Finished) -> list[Claim]:
@@ -169,16 +271,33 @@ def _smoothing(finished: Finished) -> list[Claim]:
     return [_claim(text, both, "σ", note=said)]
 
 
-def _growth(finished: Finished) -> list[Claim]:
-    """Return the claims that the gain is larger at the end of the training than half-way."""
+def _growth(finished: Finished, longer: Finished | None) -> list[Claim]:
+    """Return the claims that the gain is larger at the end of the training than half-way, for the
+    steps of the matrix and for twice as many."""
     found = []
-    for name in finished.sets:
-        end = finished.average_gain(OURS, BASE, name, "sampled", share=1.0)
-        half = finished.average_gain(OURS, BASE, name, "sampled", share=0.5)
-        grown = None if end is None or half is None else end - half
-        text = f"the sampled gain on {name} at the end minus that half-way"
-        found.append(_claim(text, grown, "points", note=_tasks(finished, OURS, BASE)))
+    for said, part in (("at the end", finished), ("at the end of twice as many steps", longer)):
+        grown: list[Estimate | None] = []
+        for name in part.sets if part is not None else ():
+            assert part is not None
+            end = part.average_gain(OURS, BASE, name, "sampled", share=1.0)
+            half = part.average_gain(OURS, BASE, name, "sampled", share=0.5)
+            grown.append(None if end is None or half is None else end - half)
+        text = f"the sampled gain over {BASE} {said} minus that half-way, mean over all sets"
+        note = "" if part is None else _tasks(part, OURS, BASE)
+        found.append(_claim(text, mean_of(grown), "points", note=note))
     return found
+
+
+def _format(finished: Finished) -> Claim:
+    """Return the claim that no run lost the format: the lowest share of any run and set."""
+    shares = [
+        (100 * result.last(name).metrics["sampled/format"], f"{cell.name} on {name}")
+        for cell, result in finished.results.items()
+        for name in finished.sets
+    ]
+    least, where = min(shares) if shares else (None, "")
+    text = "full format in every run, the lowest share of sampled responses"
+    return Claim(text, least, None, "%", FORMAT_SHARE, note=where)
 
 
 def _labels(tasks: Sequence[str], labels: Mapping[str, Any] | None) -> list[Claim]:

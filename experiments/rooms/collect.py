@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from experiments.rooms.attempt import Spent
+from experiments.rooms.axes import axes_of
 from experiments.rooms.machine import circumstances
 from experiments.rooms.matrix import ROOT, Cell, Matrix, plain
 from experiments.rooms.persistence import PERSISTENCE, persistence
@@ -34,6 +35,7 @@ from syngrpo.pages.pool_gallery import early_and_late_descriptions, open_pool
 from syngrpo.pages.run_data import RunData, read_run
 from syngrpo.pool.store import Pool
 from syngrpo.sample import InputError
+from syngrpo.workflow.run_options import RunOptions
 
 SERIES = (
     "diversity/response",
@@ -86,7 +88,9 @@ def collect(matrix: Matrix, cell: Cell, run: Path, cost: Spent) -> Result:
         held_out=held_out,
         series=_series(data) if trained else {},
         means=_means(data) | _persistence(data) if trained else {},
-        synthesis=_synthesis(data) if METHODS.get(options.method.name).paints and trained else {},
+        synthesis=_synthesis(data, options)
+        if METHODS.get(options.method.name).paints and trained
+        else {},
     )
 
 
@@ -146,19 +150,23 @@ def _pool(data: RunData) -> Pool:
     return pool
 
 
-def _synthesis(data: RunData) -> dict[str, Any]:
-    """Return what became of the descriptions of a run: counts, rejections by reason, and words and
-    examples from the first and the last third of the run."""
+def _synthesis(data: RunData, options: RunOptions) -> dict[str, Any]:
+    """Return what became of the descriptions of a run: counts, rejections by reason, words and
+    examples from the first and the last third of the run, and where the pictures lie on the axes
+    of the view and the light (``axes``)."""
     pool = _pool(data)
     early, late = early_and_late_descriptions(pool)
     rejected = pool.stats().rejected
+    axes = axes_of(pool, options)
     pool.close()
     words = [[s.word, _rounded(s.early), _rounded(s.late)] for s in word_shares(early, late, WORDS)]
     return {
         "counts": {name: int(data.total(f"synthesis/{name}")) for name in COUNTS},
         "rejected": rejected,
+        "axes": axes,
         "words": words if early and late else [],
         "distinct": {"early": _distinct(early), "late": _distinct(late)},
+        "length": {"early": _length(early), "late": _length(late)},
         "examples": {"early": early[:: max(len(early) // 4, 1)][:4], "late": late[-4:]},
     }
 
@@ -166,6 +174,11 @@ def _synthesis(data: RunData) -> dict[str, Any]:
 def _distinct(texts: Sequence[str]) -> float | None:
     """Return the number of different texts as a share of all texts, None without texts."""
     return _rounded(len(set(texts)) / len(texts)) if texts else None
+
+
+def _length(texts: Sequence[str]) -> float | None:
+    """Return the mean number of words of the texts, None without texts."""
+    return _mean([len(text.split()) for text in texts])
 
 
 def _mean(values: Sequence[float | None]) -> float | None:

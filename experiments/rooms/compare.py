@@ -104,6 +104,28 @@ class Finished:
         values = 100 * np.stack(rows)
         return self.resampling.over_both(values, _name(task, chosen), f"{task}/{set_name}")
 
+    def accuracy_between(
+        self,
+        method: str,
+        task: str,
+        set_name: str,
+        how: str,
+        seeds: Sequence[int],
+        step: float,
+    ) -> Estimate | None:
+        """Return the accuracy at a step between two evaluations, interpolated linearly, in per
+        cent; that of the last evaluation if the step is later."""
+        steps = self.steps(task, method)
+        after = next((s for s in steps if s >= step), None)
+        if after is None or after == steps[0]:
+            at = steps[-1] if after is None else after
+            return self.accuracy(method, task, set_name, how, seeds, at)
+        before = steps[steps.index(after) - 1]
+        share = (step - before) / (after - before)
+        low = self.accuracy(method, task, set_name, how, seeds, before)
+        high = self.accuracy(method, task, set_name, how, seeds, after)
+        return None if low is None or high is None else low.scaled(1 - share) + high.scaled(share)
+
     def gain(
         self, method: str, base: str, task: str, set_name: str, how: str, step: int | None = None
     ) -> Estimate | None:

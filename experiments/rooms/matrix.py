@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from experiments.rooms.settings import SETTINGS, STARTER, Settings, longer
+from experiments.rooms.settings import PARTS, SETTINGS, STARTER, Settings
 from syngrpo.config import load_config
 from syngrpo.sample import InputError
 from syngrpo.workflow.run_options import RunOptions
@@ -60,10 +60,9 @@ class Folders:
         """Return the folders for a split in this repository."""
         return cls(HERE if split == "held-out" else HERE / split)
 
-    @property
-    def longer(self) -> Folders:
-        """The folders for the cells of ``Matrix.longer``."""
-        return Folders(self.root / "longer")
+    def part(self, name: str) -> Folders:
+        """Return the folders for the cells of ``Matrix.part``."""
+        return Folders(self.root / name)
 
     @property
     def results(self) -> Path:
@@ -102,10 +101,9 @@ class Matrix:
     split: Split = "held-out"
     extra: tuple[str, ...] = ()
 
-    @property
-    def longer(self) -> Matrix:
-        """The part of the matrix that is trained for more steps."""
-        return replace(self, settings=longer(self.settings))
+    def part(self, name: str) -> Matrix:
+        """Return a further part of the experiment, one of ``settings.PARTS``."""
+        return replace(self, settings=PARTS[name](self.settings))
 
     def cells(self) -> list[Cell]:
         """Return all cells, ordered by seed, so that the methods can be compared as soon as the
@@ -132,6 +130,7 @@ class Matrix:
             "evaluation.sets": f"{{{sets}}}",
             "evaluation.every": max(settings.steps // settings.evaluations, 1),
             **settings.common,
+            **settings.of_task.get(cell.task, {}),
             **settings.methods[cell.method],
         }
         return [f"{key}={value}" for key, value in values.items()] + list(self.extra)

@@ -1,15 +1,18 @@
-"""Draws the plots of the report: accuracies, training curves, and accuracy against steps."""
+"""Draws the plots of the report: accuracies, training curves, accuracy against steps, and where the
+descriptions move."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from experiments.rooms.claims import BASE, OURS
+from experiments.rooms.axes import BINS, PARTS, accuracy_at, mean_levels
+from experiments.rooms.claims import BASE, OURS, RANDOM
 from experiments.rooms.compare import Finished, mean_of
 from experiments.rooms.settings import STARTER
 from experiments.rooms.statistics import Estimate
@@ -27,6 +30,13 @@ COLOURS = {
     "syn-grpo-siblings": "#4b3f9e",
     "syn-grpo": "#1f5f9e",
 }
+AXIS_COLOURS = {
+    "distance": "#1f5f9e",
+    "darkness": "#3d3d3d",
+    "haze": "#8d6a9f",
+    "decoys": "#d1495b",
+}
+"""The axes that the plot of the descriptions shows."""
 CURVES = {
     "diversity/response": "response diversity D",
     "entropy/token": "token entropy, nats",
@@ -46,6 +56,7 @@ def write_plots(finished: Finished, folder: Path) -> list[Path]:
         ("accuracy", accuracy_bars),
         ("collapse", collapse_curves),
         ("scaling", scaling_curves),
+        ("descriptions", description_curves),
     ):
         figure = draw(finished)
         if figure is not None:
@@ -64,10 +75,10 @@ def accuracy_bars(finished: Finished) -> Figure | None:
     methods = [m for m in finished.methods if finished.compared(m)]
     if not methods:
         return None
-    rows = ("sampled", "greedy")
-    figure, axes = _panels(len(rows), len(finished.sets), width=6.2, height=3.1)
-    for row, how in enumerate(rows):
-        for column, set_name in enumerate(finished.sets):
+    ways = ("sampled", "greedy")
+    figure, axes = _panels(len(finished.sets), len(ways), width=6.6, height=2.8)
+    for row, set_name in enumerate(finished.sets):
+        for column, how in enumerate(ways):
             axis = axes[row][column]
             for number, method in enumerate(methods):
                 found = [finished.accuracy(method, t, set_name, how) for t in finished.tasks]
@@ -101,50 +112,96 @@ def collapse_curves(finished: Finished) -> Figure | None:
 
 
 def scaling_curves(finished: Finished) -> Figure | None:
-    """Draw the sampled accuracy of plain GRPO and Syn-GRPO over the steps, and the gain below it,
-    for each task and their mean. None if there is no task for which both are finished."""
+    """Draw the sampled accuracy of plain GRPO and Syn-GRPO over the steps, as the mean over all
+    sets, and the gain below it, for each task and their mean. None if there is no task for which
+    both are finished."""
     tasks = finished.compared(OURS, BASE)
     if not tasks:
         return None
     columns: list[Sequence[str]] = [[task] for task in tasks]
     columns += [tasks] if len(tasks) > 1 else []
-    figure, axes = _panels(2 * len(finished.sets), len(columns), width=3.6, height=2.3)
-    for row, set_name in enumerate(finished.sets):
-        for column, part in enumerate(columns):
-            name = part[0] if len(part) == 1 else "mean"
-            above, below = axes[2 * row][column], axes[2 * row + 1][column]
-            above.set_title(f"{name}: sampled accuracy on {set_name}, %")
-            below.set_title(f"{name}: {OURS} − {BASE} on {set_name}, points")
-            below.axhline(0, color="#888888", linewidth=0.8)
-            shared = [set(finished.steps(task, OURS, BASE)) for task in part]
-            steps = sorted(set.intersection(*shared))
-            for method in (BASE, OURS):
-                _line(above, steps, _averages(finished, part, method, set_name, steps), method)
-            _line(below, steps, _gains(finished, part, set_name, steps), OURS)
+    figure, axes = _panels(2, len(columns), width=3.6, height=2.6)
+    for column, part in enumerate(columns):
+        name = part[0] if len(part) == 1 else "mean"
+        above, below = axes[0][column], axes[1][column]
+        above.set_title(f"{name}: sampled accuracy, mean over the sets, %")
+        below.set_title(f"{name}: {OURS} − {BASE}, points")
+        below.axhline(0, color="#888888", linewidth=0.8)
+        shared = [set(finished.steps(task, OURS, BASE)) for task in part]
+        steps = sorted(set.intersection(*shared))
+        for method in (BASE, OURS):
+            _line(above, steps, _averages(finished, part, method, steps), method)
+        _line(below, steps, _gains(finished, part, steps), OURS)
     _legend(figure, axes[0][0])
     return figure
 
 
 def _averages(
-    finished: Finished, tasks: Sequence[str], method: str, set_name: str, steps: Sequence[int]
+    finished: Finished, tasks: Sequence[str], method: str, steps: Sequence[int]
 ) -> list[Estimate | None]:
-    """Return the mean sampled accuracy of the tasks at each step, over the seeds that both methods
-    of the plot have."""
+    """Return the mean sampled accuracy of the tasks and sets at each step, over the seeds that both
+    methods of the plot have."""
     seeds = {task: finished.seeds(task, OURS, BASE) for task in tasks}
+    places = [(task, name) for task in tasks for name in finished.sets]
     return [
-        mean_of([finished.accuracy(method, t, set_name, "sampled", seeds[t], step) for t in tasks])
+        mean_of([finished.accuracy(method, t, n, "sampled", seeds[t], step) for t, n in places])
         for step in steps
     ]
 
 
-def _gains(
-    finished: Finished, tasks: Sequence[str], set_name: str, steps: Sequence[int]
-) -> list[Estimate | None]:
-    """Return the mean sampled gain of the tasks at each step."""
+def _gains(finished: Finished, tasks: Sequence[str], steps: Sequence[int]) -> list[Estimate | None]:
+    """Return the mean sampled gain of the tasks and sets at each step."""
+    places = [(task, name) for task in tasks for name in finished.sets]
     return [
-        mean_of([finished.gain(OURS, BASE, t, set_name, "sampled", step) for t in tasks])
+        mean_of([finished.gain(OURS, BASE, t, n, "sampled", step) for t, n in places])
         for step in steps
     ]
+
+
+def description_curves(finished: Finished) -> Figure | None:
+    """Draw where the pictures of Syn-GRPO (solid lines) and of random scenes (dashed lines) lie on
+    the axes of the view, the light and the decoys over the run, and below it the accuracy of the
+    policy on those in the highest third of each axis. None if neither painted."""
+    tasks = [task for task in finished.tasks if finished.compared(OURS) and _tables(finished, task)]
+    if not tasks:
+        return None
+    figure, axes = _panels(2, len(tasks), width=4.2, height=2.8)
+    for column, task in enumerate(tasks):
+        levels, accuracies = axes[0][column], axes[1][column]
+        levels.set_title(f"{task}: mean level (0: unchanged, 1: the bound)")
+        accuracies.set_title(f"{task}: accuracy in the highest third, %")
+        for method, style in ((OURS, "-"), (RANDOM, "--")):
+            tables = _tables(finished, task, method)
+            if not tables:
+                continue
+            for name, colour in AXIS_COLOURS.items():
+                label = name if method == OURS else None
+                where = [mean_levels(table, name) for table in tables]
+                right = [100 * accuracy_at(table, name, BINS - 1) for table in tables]
+                for axis, rows in ((levels, where), (accuracies, right)):
+                    axis.plot(_middles(), _mean_rows(rows), style, color=colour, label=label)
+            accuracies.set_xlabel("share of the run")
+    _legend(figure, axes[0][0])
+    return figure
+
+
+def _tables(finished: Finished, task: str, method: str = OURS) -> list[dict[str, Any]]:
+    """Return the tables of ``axes`` of the runs of a method that painted."""
+    found = [run.synthesis.get("axes") for run in finished.runs(task, method)]
+    return [table for table in found if table]
+
+
+def _middles() -> np.ndarray:
+    """Return the middle of each part of a run, as a share of the run."""
+    return (np.arange(PARTS) + 0.5) / PARTS
+
+
+def _mean_rows(rows: Sequence[np.ndarray]) -> np.ndarray:
+    """Return the mean over runs at each part, without NaN; NaN where every run has NaN."""
+    values = np.array(rows)
+    known = ~np.isnan(values)
+    total = np.where(known, values, 0).sum(axis=0)
+    return np.where(known.any(axis=0), total / np.maximum(known.sum(axis=0), 1), np.nan)
 
 
 def _panels(
@@ -165,7 +222,12 @@ def _legend(figure: Figure, axis: Axes) -> None:
     """Draw one legend for all panels, with the labels of one of them."""
     handles, labels = axis.get_legend_handles_labels()
     figure.legend(
-        handles, labels, loc="outside lower center", ncols=len(labels), frameon=False, fontsize=8
+        handles,
+        labels,
+        loc="outside lower center",
+        ncols=min(len(labels), 6),
+        frameon=False,
+        fontsize=8,
     )
 
 

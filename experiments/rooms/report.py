@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from experiments.rooms.claims import OURS, claims, claims_of_longer
+from experiments.rooms.claims import OURS, RANDOM, claims, claims_of_part
 from experiments.rooms.compare import Finished
 from experiments.rooms.finding import DEPENDENCE, LABELS, read_finding
 from experiments.rooms.matrix import Cell, Folders, Matrix
@@ -42,6 +42,7 @@ ALT = {
     "accuracy": "accuracy of every method, with 95 % intervals",
     "collapse": "response diversity, token entropy and groups without variance over the steps",
     "scaling": "sampled accuracy against steps",
+    "descriptions": "where the pictures lie on the axes of the view, the light and the decoys",
 }
 """Name of a plot → its alternative text."""
 
@@ -63,12 +64,13 @@ def write_report(matrix: Matrix, folders: Folders) -> Path:
     labels = read_finding(folders, LABELS)
     parts = [
         *_head(matrix, results, old),
-        *_claims(finished, labels),
+        *_claims(finished, _finished_part(matrix, folders, "longer"), labels),
         *_accuracy(finished, plots),
         *_training(finished, plots),
         *_growth(plots),
-        *_longer(matrix, folders),
-        *_images(finished, folders),
+        *_part(matrix, folders, "longer", "Trained for longer"),
+        *_part(matrix, folders, "images", "With more seed images"),
+        *_images(finished, folders, plots),
         *_dependence(read_finding(folders, DEPENDENCE)),
         *_labels(labels),
         "## Time\n",
@@ -144,15 +146,30 @@ def _left_out(
         yield f"**Outdated, left out**: {listed}.\n"
 
 
-def _claims(finished: Finished, labels: Mapping[str, Any] | None) -> Iterator[str]:
+def _finished_part(matrix: Matrix, folders: Folders, name: str) -> Finished | None:
+    """Return the valid results of a further part of the experiment, None if there are none."""
+    part = matrix.part(name)
+    results, _ = _valid_and_outdated(part, folders.part(name))
+    if not results:
+        return None
+    return Finished(results, part.settings.tasks, list(part.settings.methods), _sets(part))
+
+
+def _claims(
+    finished: Finished, longer: Finished | None, labels: Mapping[str, Any] | None
+) -> Iterator[str]:
     yield "## The claims\n"
-    yield claims_table(claims(finished, labels))
+    yield claims_table(claims(finished, longer, labels))
     yield (
         "Means are over the tasks for which both methods are finished, pairwise over the seeds "
         "that both have. “The interval reaches beyond”: the value is enough, but its interval "
-        "holds values that are not. The drift is the mean of ρ in the last third of a run minus "
-        "that in the first, in standard deviations within a third. Why a number is short, and the "
-        "measurements that show it: [docs/rooms.md](../../docs/rooms.md#what-the-matrix-showed).\n"
+        "holds values that are not (for what the reward adds to random scenes: 0). How far "
+        "descriptions move: over the axes of the view, the light and the decoys in three bins "
+        "each, the change of the share of the pictures times the mean D, or the accuracy that "
+        "random-scene with the same seed has there (`axes.py`). The drift is the mean of ρ in the "
+        "last third of a run minus that in the first, in standard deviations within a third. Why "
+        "a number is short, and the measurements that show it: "
+        "[docs/rooms.md](../../docs/rooms.md#what-the-matrix-showed).\n"
     )
 
 
@@ -194,29 +211,34 @@ def _growth(plots: list[Path]) -> Iterator[str]:
         yield from _plot("scaling", plots)
 
 
-def _longer(matrix: Matrix, folders: Folders) -> Iterator[str]:
-    """Yield the section about the cells of ``run --longer``, if there are results."""
-    results, old = _valid_and_outdated(matrix.longer, folders.longer)
-    if not results:
+def _part(matrix: Matrix, folders: Folders, name: str, title: str) -> Iterator[str]:
+    """Yield the section about the cells of a further part, if there are results."""
+    part, place = matrix.part(name), folders.part(name)
+    finished = _finished_part(matrix, folders, name)
+    if finished is None:
         return
-    settings, sets = matrix.longer.settings, _sets(matrix)
-    finished = Finished(results, settings.tasks, list(settings.methods), sets)
-    yield "## Trained for longer\n"
+    settings, whole = part.settings, matrix.settings
+    yield f"## {title}\n"
     yield (
-        f"The same with {settings.steps} steps instead of {matrix.settings.steps}, for "
-        f"{', '.join(settings.methods)}: cells of their own, from step 0 on. "
-        f"{len(results)} of {len(matrix.longer.cells())} cells.\n"
+        f"The same with {settings.steps} steps instead of {whole.steps} and {settings.seed_images} "
+        f"seed images instead of {whole.seed_images}, for {', '.join(settings.methods)}, seeds "
+        f"{', '.join(map(str, settings.seeds))}: cells of their own, from step 0 on. "
+        f"{len(finished.results)} of {len(part.cells())} cells.\n"
     )
-    yield from _left_out(matrix.longer, results, old)
-    yield claims_table(claims_of_longer(finished))
+    results, old = _valid_and_outdated(part, place)
+    yield from _left_out(part, results, old)
+    yield claims_table(claims_of_part(finished))
     yield from _by_set(finished, "{}:")
-    for path in write_plots(finished, folders.longer.root / PLOTS):
+    for path in write_plots(finished, place.root / PLOTS):
         yield f"![{ALT[path.stem]}]({path.relative_to(folders.root)})\n"
     yield _provenance(results)
 
 
-def _images(finished: Finished, folders: Folders) -> Iterator[str]:
+def _images(finished: Finished, folders: Folders, plots: list[Path]) -> Iterator[str]:
     yield "## What was painted\n"
+    yield from _plot("descriptions", plots)
+    if any(path.stem == "descriptions" for path in plots):
+        yield f"Solid: {OURS}. Dashed: {RANDOM}. Each picture counts at its first visit.\n"
     for task in finished.tasks:
         counts = images_table(finished, task)
         if not counts:

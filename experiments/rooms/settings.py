@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 
@@ -22,6 +22,7 @@ class Settings:
     - ``evaluations``: how often the accuracy is measured during training, the last time at its end.
       It is also measured before the first step.
     - ``common``: overrides of the configuration of every run, as ``--set`` takes them
+    - ``of_task``: task → overrides of its runs
     - ``methods``: method → overrides of its runs
     """
 
@@ -57,6 +58,15 @@ class Settings:
                 "trainer.checkpoint_every": "50",
                 "trainer.keep_checkpoints": "1",
                 "logging.trackers": "[]",
+            }
+        )
+    )
+    of_task: Mapping[str, Mapping[str, str]] = field(
+        default_factory=lambda: MappingProxyType(
+            {
+                "rec": {"method.diversity_of": "hits"},
+                "ovd": {"method.diversity_of": "signal"},
+                "isr": {"method.diversity_of": "above_chance"},
             }
         )
     )
@@ -102,12 +112,34 @@ class Settings:
 
 SETTINGS = Settings()
 
-FOLLOWED = (STARTER, "grpo", "random-scene", "syn-grpo")
-"""Methods that are also trained for more steps (``--longer``)."""
+FOLLOWED = (STARTER, "grpo", "executable-transforms", "random-scene", "syn-grpo")
+"""Methods that are also trained for more steps, part ``longer``."""
+WITH_MORE_IMAGES = (STARTER, "grpo", "random-scene", "syn-grpo")
+"""Methods that are also trained with more seed images, part ``images``."""
+SEEDS_OF_PARTS = 3
+"""The parts have the first so many training seeds."""
 
 
 def longer(settings: Settings) -> Settings:
-    """Return the settings for training twice as many steps, with the methods ``FOLLOWED`` and no
-    further seeds."""
-    methods = {name: settings.methods[name] for name in FOLLOWED}
-    return replace(settings, steps=settings.steps * 2, methods=methods, further_seeds={})
+    """Return the settings for training twice as many steps."""
+    return _part(replace(settings, steps=settings.steps * 2), FOLLOWED)
+
+
+def more_images(settings: Settings) -> Settings:
+    """Return the settings for training with ten times as many seed images."""
+    return _part(replace(settings, seed_images=settings.seed_images * 10), WITH_MORE_IMAGES)
+
+
+def _part(settings: Settings, methods: tuple[str, ...]) -> Settings:
+    return replace(
+        settings,
+        methods={name: settings.methods[name] for name in methods},
+        seeds=settings.seeds[:SEEDS_OF_PARTS],
+        further_seeds={},
+    )
+
+
+PARTS: Mapping[str, Callable[[Settings], Settings]] = MappingProxyType(
+    {"longer": longer, "images": more_images}
+)
+"""Name of a further part of the experiment → what makes its settings from those of the whole."""

@@ -138,8 +138,8 @@ def training_table(finished: Finished, task: str) -> str:
 
 def images_table(finished: Finished, task: str) -> str:
     """Return how many descriptions were submitted, admitted, settled and rejected, as sums over the
-    seeds, and the share of different ones among the first and the last. Empty if no method
-    painted."""
+    seeds; the share of different ones among the first and the last, and their words. Empty if no
+    method painted."""
     found = {method: finished.runs(task, method) for method in finished.methods}
     painted = {m: [r.synthesis for r in runs if r.synthesis] for m, runs in found.items()}
     painted = {method: parts for method, parts in painted.items() if parts}
@@ -151,14 +151,21 @@ def images_table(finished: Finished, task: str) -> str:
         total = [sum(p["counts"][name] for p in parts) for name in ("submitted", "admitted")]
         refused = [sum(p["rejected"].get(reason, 0) for p in parts) for reason in reasons]
         settled = sum(p["counts"]["settled"] for p in parts)
-        distinct = [
-            [p["distinct"][end] for p in parts if p["distinct"][end] is not None]
+        distinct = [_known(parts, "distinct", end) for end in ("early", "late")]
+        shares = [f"{sum(d) / len(d):.0%}" if d else NOTHING for d in distinct]
+        words = [
+            f"{mean(known):.0f}" if (known := _known(parts, "length", end)) else NOTHING
             for end in ("early", "late")
         ]
-        shares = [f"{sum(d) / len(d):.0%}" if d else NOTHING for d in distinct]
-        rows.append([method, *map(str, [*total, settled, *refused]), *shares])
+        rows.append([method, *map(str, [*total, settled, *refused]), *shares, *words])
     heads = ["submitted", "admitted", "settled", *(f"rejected: {r}" for r in reasons)]
-    return table(["method", *heads, "distinct early", "distinct late"], rows)
+    ends = ["distinct early", "distinct late", "words early", "words late"]
+    return table(["method", *heads, *ends], rows)
+
+
+def _known(parts: Sequence[Mapping[str, Any]], what: str, end: str) -> list[float]:
+    """Return one number of the early or the late descriptions of each run that has it."""
+    return [part[what][end] for part in parts if part[what][end] is not None]
 
 
 def words_table(result: Result, count: int = 12) -> str:

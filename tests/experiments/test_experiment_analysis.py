@@ -5,11 +5,13 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 
 import numpy as np
 import pytest
 from experiments.rooms import labels, truth
+from experiments.rooms.axes import AXES, levels_of
 from experiments.rooms.claims import Claim, claims
 from experiments.rooms.compare import Finished
 from experiments.rooms.dependence import (
@@ -167,11 +169,20 @@ def test_the_report_finds_the_planted_effects(tmp_path: Path) -> None:
     finished = Finished(
         read_results(matrix, folders), SMALL.tasks, list(SMALL.methods), ("test", "ood")
     )
-    found = {claim.text: claim for claim in claims(finished, None)}
+    longer = matrix.part("longer")
+    plant(longer, folders.part("longer"))
+    more = Finished(
+        read_results(longer, folders.part("longer")),
+        SMALL.tasks,
+        list(longer.settings.methods),
+        ("test", "ood"),
+    )
+    found = {claim.text: claim for claim in claims(finished, more, None)}
     seeds = SMALL.all_seeds
     assert seeds == SMALL.seeds_of("grpo") > SMALL.seeds_of("noisy-rollout") == SMALL.seeds
-    assert f"rec: {len(seeds)} seeds" in found["better than random-scene on ood, sampled"].note
-    assert "rec: 3 seeds" in found["better than noisy-rollout on ood, sampled"].note
+    better = "better than {}, sampled, mean over all sets"
+    assert f"rec: {len(seeds)} seeds" in found[better.format("random-scene")].note
+    assert "rec: 3 seeds" in found[better.format("noisy-rollout")].note
     diversity = found["response diversity in training, all groups: syn-grpo over grpo"]
     assert diversity.value == pytest.approx(100 * MORE_DIVERSITY)
     assert diversity.verdict == "met"
@@ -185,7 +196,22 @@ def test_the_report_finds_the_planted_effects(tmp_path: Path) -> None:
             for t in SMALL.tasks
         ]
         assert claim.value == pytest.approx(100 * np.mean(per_task))
-    assert found["better than starter on ood, sampled"].verdict == "met"
+    assert found[better.format("starter")].verdict == "met"
+    reward = found["sampled accuracy, mean over test, ood: syn-grpo − random-scene"]
+    assert reward.interval is not None and reward.interval[0] - 1 < 6.25 < reward.interval[1] + 1
+    _assert_the_same_time(
+        found[better.format("executable-transforms in the same time")], finished, more
+    )
+    # The shares of the outer bins of the distance change by ∓ (4.5 − 0.5) · 2 / 60.
+    moved = {
+        unit: claim.value
+        for claim in found.values()
+        if "descriptions move" in claim.text
+        for unit in [claim.unit]
+    }
+    assert moved == pytest.approx({"D": 8 / 60 * 0.2, "points": 100 * 8 / 60 * 0.4})
+    lowest = found["full format in every run, the lowest share of sampled responses"]
+    assert (lowest.value, lowest.verdict) == (pytest.approx(97), "met")
     drift = found["size of the drift of the description reward: syn-grpo-no-smoothing − syn-grpo"]
     assert drift.verdict == "met"
     assert found["synthetic samples of rec whose label is true"].verdict == "not measured"
@@ -198,6 +224,17 @@ def test_the_report_finds_the_planted_effects(tmp_path: Path) -> None:
             assert image.width > 600
     for line in text.splitlines():
         assert not line.startswith("|") or line.count("|") > 2
+
+
+def _assert_the_same_time(claim: Claim, finished: Finished, longer: Finished) -> None:
+    """Steps of Syn-GRPO take 1.3 times as long, so that it has the time of 1.3 times as many steps
+    of the transforms: 30 % of the way from the evaluation half-way to that at the end."""
+    gains = []
+    for task, seed, name in product(SMALL.tasks, (0, 1, 2), ("test", "ood")):
+        theirs = longer.of(task, "executable-transforms", seed).held_out[name].evaluations
+        half, end = (float(one.values("sampled").mean()) for one in theirs[1:])
+        gains.append(_last(finished, task, "syn-grpo", seed, name) - (0.7 * half + 0.3 * end))
+    assert claim.value == pytest.approx(100 * np.mean(gains))
 
 
 def _last(finished: Finished, task: str, method: str, seed: int, set_name: str) -> float:
@@ -229,21 +266,24 @@ def test_a_report_of_some_cells_names_the_missing_ones(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_longer_training_has_a_section_of_its_own(tmp_path: Path) -> None:
+def test_further_parts_have_sections_of_their_own(tmp_path: Path) -> None:
     matrix, folders = Matrix(SMALL), Folders(tmp_path)
     plant(matrix, folders)
     assert "Trained for longer" not in write_report(matrix, folders).read_text()
-    more = matrix.longer
+    more, images = matrix.part("longer"), matrix.part("images")
     assert more.settings.steps == 2 * SMALL.steps
     assert more.options(Cell("rec", "grpo", 0)).trainer.steps == more.settings.steps
-    plant(more, folders.longer, left_out=lambda cell: cell == Cell("ovd", "grpo", 2))
+    assert images.options(Cell("rec", "grpo", 0)).data.train[0].options["count"] == 200
+    plant(more, folders.part("longer"), left_out=lambda cell: cell == Cell("ovd", "grpo", 2))
+    plant(images, folders.part("images"))
     text = write_report(matrix, folders).read_text()
-    section = text[text.index("## Trained for longer") : text.index("## What was painted")]
+    section = text[text.index("## Trained for longer") : text.index("## With more seed")]
     assert f"{more.settings.steps} steps instead of {SMALL.steps}" in section
-    assert "35 of 36 cells" in section and "**Not finished**: ovd-grpo-2." in section
+    assert "200 seed images instead of 20" in text[text.index("## With more seed") :]
+    assert "44 of 45 cells" in section and "**Not finished**: ovd-grpo-2." in section
     assert "clip-higher" not in section and "syn-grpo over grpo | +30.0 %" in section
     pictures = re.findall(r"\]\((longer/[^)]+\.png)\)", section)
-    assert len(pictures) == 3 and all((tmp_path / picture).exists() for picture in pictures)
+    assert len(pictures) == 4 and all((tmp_path / picture).exists() for picture in pictures)
 
 
 def test_results_of_another_configuration_are_outdated(tmp_path: Path) -> None:
@@ -331,6 +371,28 @@ def test_persistent_diversity_is_told_from_chance(tmp_path: Path, lasting: bool)
     found = persistence(pool)
     pool.close()
     assert found is not None and (found > 0.8 if lasting else abs(found) < 0.15)
+
+
+def test_levels_are_those_of_the_stored_view_and_light(tmp_path: Path) -> None:
+    options = Matrix().options(Cell("rec", "syn-grpo", 0))
+    light, frame = options.synthesis.light, options.synthesis.frame
+    sample = labels.painted_here(tmp_path, "rec", 1)[0]
+    made = sample.columns["synthesis"]
+    unchanged = {"frame": {"scale": 1.0}, "light": Light().lineage()}
+    bounds = {**unchanged["light"], "brightness": light.brightness, "haze": light.haze / 2}
+    changed = {"frame": {"scale": frame.scale[0] ** 0.5}, "light": {**bounds, "cast": -light.cast}}
+
+    def levels(stored: dict[str, object], said: str) -> dict[str, float]:
+        columns = {**sample.columns, "synthesis": {**made, **stored}}
+        found = levels_of(replace(sample, columns=columns, description=said), options)
+        return dict(zip(AXES, found, strict=True))
+
+    assert set(levels(unchanged, "a red room").values()) == {0.0}
+    found = levels(changed, "a red room, three cups stand around")
+    assert found == pytest.approx(
+        dict.fromkeys(AXES, 0.0)
+        | {"distance": 0.5, "darkness": 1, "haze": 0.5, "cast": 1, "decoys": 0.5}
+    )
 
 
 @pytest.mark.parametrize("cause", ["words", "family", "luck"])

@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
+from experiments.rooms.axes import AXES, PARTS
 from experiments.rooms.collect import SERIES
 from experiments.rooms.matrix import Cell, Folders, Matrix, plain
 from experiments.rooms.result import Accuracies, HeldOut, Result, world, write_result
@@ -108,6 +109,16 @@ def _synthesis(cell: Cell) -> dict[str, object]:
         "counts": {name: 10 + i for i, name in enumerate(names)},
         "rejected": {"near_duplicate": 3, "background_unchanged": 10},
         "words": [["dark", 0.1, 0.5], ["red", 0.3, 0.2]],
+        "axes": {axis: _parts(cell, axis) for axis in AXES},
         "distinct": {"early": 0.9, "late": 0.6},
+        "length": {"early": 20.0, "late": 18.0},
         "examples": {"early": ["a red room"], "late": ["a dark room"]},
     }
+
+
+def _parts(cell: Cell, axis: str) -> list[list[list[float]]]:
+    """With Syn-GRPO pictures move from the lowest to the highest bin of the distance; far away the
+    answers are less accurate and more diverse."""
+    moving = cell.method == "syn-grpo" and axis == "distance"
+    shift = [2 * part if moving else 0 for part in range(PARTS)]
+    return [[[20 - away, 0.8, 0.1], [20, 0.6, 0.2], [20 + away, 0.4, 0.3]] for away in shift]
