@@ -86,8 +86,10 @@ def rooms_samples(
 
     Images are ``size`` x ``size`` pixels, and boxes are xyxy in pixels of the image. Every sample
     has the columns ``split`` and ``scene_seed``. Referring expressions and closed questions also
-    have ``kind``, and closed questions have ``about``, the list of the classes that they name. Hard
-    splits have ``seen``: scale, light and decoys. The same arguments always give the same samples.
+    have ``kind``; closed questions have ``about``, the list of the classes that they name, and
+    ``choices``, the list of the answers that make sense. Hard splits have ``seen``: scale, light
+    and decoys. The same arguments always give the same samples.
+
     Raises InputError for an unknown split or task, or a ``size`` below 64.
     """
     if split not in SPLITS:
@@ -170,7 +172,11 @@ def _draw_reasoning(split: Split, size: int, rng: np.random.Generator) -> _Drawn
         lambda scene: [q for q in reasoning_questions(scene) if q.kind == kind],
     )
     question = fitting[int(rng.integers(len(fitting)))]
-    columns = {"kind": kind, "about": list(question.about)}
+    columns = {
+        "kind": kind,
+        "about": list(question.about),
+        "choices": list(question.choices),
+    }
     answer = question.answer
     return _DrawnQuestion(
         scene, scene_seed, question.text, lambda _: answer, columns, question.about

@@ -15,6 +15,7 @@ import pytest
 from syngrpo.boxes import decode_mask, intersection
 from syngrpo.painting.light import NAMED_COLOUR_CAST, Light, lit
 from syngrpo.sample import InputError, Sample
+from syngrpo.tasks.asking import chance_of
 from syngrpo_rooms.closed_questions import REASONING_KINDS
 from syngrpo_rooms.dataset import rooms_samples
 from syngrpo_rooms.palette import THING_COLOURS
@@ -128,6 +129,22 @@ def test_reasoning_answers_vary():
         answers = Counter(s.answer for s in samples if s.columns["kind"] == kind)
         most = answers.most_common(1)[0][1] / answers.total()
         assert len(answers) >= 4 and most <= 0.6, (kind, answers)
+
+
+def test_a_guess_at_a_closed_question_is_as_good_as_its_number_of_answers():
+    """For a number also near misses count."""
+    chances = {}
+    for sample in rooms_samples("train", 200, seed=2, task="isr"):
+        assert sample.answer in sample.columns["choices"]
+        chances.setdefault(sample.columns["kind"], set()).add(chance_of(sample))
+    counts = chances.pop("count")
+    assert min(counts) > 1 / 6 and max(counts) < 0.6
+    assert chances == {
+        "relative_position": {1 / 2},
+        "attribute": {1 / len(THING_COLOURS)},
+        "relative_size": {1 / 2},
+        "room_type": {1 / 5},
+    }
 
 
 @pytest.mark.parametrize("split", SPLITS)
