@@ -65,7 +65,8 @@ Part = Annotated[
     Literal["longer", "images"] | None,
     typer.Option(
         help="A further part of the experiment, with fewer methods and three seeds, in a folder of "
-        "its name. longer: twice as many steps. images: 200 seed images instead of 20."
+        "its name. longer: twice as many steps; a cell goes on from the same cell of the whole if "
+        "that is done and still has its directory in runs/. images: 200 seed images instead of 20."
     ),
 ]
 ENDS = ("early", "late")
@@ -97,9 +98,12 @@ def run(
     """
     from experiments.rooms.runner import Runner
 
-    matrix, folders = _part(_matrix(split, seeds, overrides), _folders(split, out), part)
+    whole, place = _matrix(split, seeds, overrides), _folders(split, out)
+    matrix, folders = _part(whole, place, part)
     cells = chosen(matrix.cells(), only or [])
-    runner = Runner(matrix, folders, cells, jobs, threads, discard)
+    continued = whole.part("longer").cells() if part is None else []
+    shorter = place if part == "longer" else None
+    runner = Runner(matrix, folders, cells, jobs, threads, discard, continued, shorter)
     try:
         failed = runner.run()
     except KeyboardInterrupt:

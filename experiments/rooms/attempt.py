@@ -24,6 +24,8 @@ from experiments.rooms.machine import commit
 from experiments.rooms.matrix import ROOT, Cell, Folders, Matrix, differences, plain, program
 from syngrpo.workflow.run_options import RunOptions
 
+LENGTH = ("trainer.steps", "evaluation.every")
+"""The keys in which a longer run may differ from the run that it goes on from."""
 PATIENCE_S = 10
 """Seconds between asking a process to end (SIGTERM) and killing it (SIGKILL)."""
 
@@ -77,9 +79,17 @@ class Attempt:
 
 
 def start(
-    matrix: Matrix, cell: Cell, folders: Folders, threads: int, done: Callable[[], bool]
+    matrix: Matrix,
+    cell: Cell,
+    folders: Folders,
+    threads: int,
+    done: Callable[[], bool],
+    shorter: Folders | None = None,
 ) -> Attempt | None:
     """Start or resume a cell. Returns None if another process runs it, or if ``done`` returns true.
+
+    If ``shorter`` has a finished run of the same cell with fewer steps, whose checkpoint is still
+    there, the cell goes on from a copy of it.
 
     ``done`` is called when the cell is locked, so that its answer cannot change any more. A run
     directory that was made with another configuration is deleted first. ``threads`` is the number
@@ -97,6 +107,8 @@ def start(
     if run.exists() and _has_other_configuration(run, options):
         shutil.rmtree(run)
         _spent_file(folders, cell).unlink(missing_ok=True)
+    if not run.exists() and shorter is not None:
+        _copy_shorter(shorter, folders, cell, options)
     resumed = run.exists()
     command = [*program(), *matrix.command(cell, run, resumed)]
     before = spent(folders, cell)
@@ -154,6 +166,23 @@ def steps_done(folders: Folders, cell: Cell) -> int:
         lines = file.read().splitlines(keepends=True)
     whole = [line for line in lines[-2:] if line.endswith(b"\n") and line.startswith(b"{")]
     return int(json.loads(whole[-1])["step"]) if whole else 0
+
+
+def _copy_shorter(shorter: Folders, folders: Folders, cell: Cell, options: RunOptions) -> None:
+    """Copy the run of the cell with fewer steps, and what it has cost. Do nothing if it is not
+    finished, has no checkpoint, or differs in more than the steps."""
+    run, config = shorter.run(cell), shorter.run(cell) / "config.yaml"
+    if not shorter.result(cell).exists() or not (run / "checkpoints").exists():
+        return
+    before = plain(yaml.safe_load(config.read_text(encoding="utf-8")))
+    now = plain(options.as_values())
+    if differences(before, now | {key: before[key] for key in LENGTH}):
+        return
+    copy = folders.run(cell).with_suffix(".copy")
+    shutil.rmtree(copy, ignore_errors=True)
+    shutil.copytree(run, copy)
+    copy.rename(folders.run(cell))
+    shutil.copy(_spent_file(shorter, cell), _spent_file(folders, cell))
 
 
 def _has_other_configuration(run: Path, options: RunOptions) -> bool:

@@ -83,7 +83,7 @@ def claims(
         *_reward(finished),
         *_diversity(finished),
         *_accuracy(finished),
-        *_growth(finished, longer),
+        *_growth(longer),
         *_movement(finished),
         *_smoothing(finished),
         *_against_transforms(finished, longer),
@@ -271,19 +271,19 @@ def _smoothing(finished: Finished) -> list[Claim]:
     return [_claim(text, both, "σ", note=said)]
 
 
-def _growth(finished: Finished, longer: Finished | None) -> list[Claim]:
-    """Return the claims that the gain is larger at the end of the training than half-way, for the
-    steps of the matrix and for twice as many."""
+def _growth(longer: Finished | None) -> list[Claim]:
+    """Return the claims that the gains over plain GRPO and over random scenes are larger after
+    twice as many steps."""
     found = []
-    for said, part in (("at the end", finished), ("at the end of twice as many steps", longer)):
+    for base in (BASE, RANDOM):
         grown: list[Estimate | None] = []
-        for name in part.sets if part is not None else ():
-            assert part is not None
-            end = part.average_gain(OURS, BASE, name, "sampled", share=1.0)
-            half = part.average_gain(OURS, BASE, name, "sampled", share=0.5)
-            grown.append(None if end is None or half is None else end - half)
-        text = f"the sampled gain over {BASE} {said} minus that half-way, mean over all sets"
-        note = "" if part is None else _tasks(part, OURS, BASE)
+        if longer is not None:
+            for name in longer.sets:
+                end = longer.average_gain(OURS, base, name, "sampled", share=1.0)
+                half = longer.average_gain(OURS, base, name, "sampled", share=0.5)
+                grown.append(None if end is None or half is None else end - half)
+        text = f"the sampled gain over {base} after twice as many steps minus that before, all sets"
+        note = "" if longer is None else _tasks(longer, OURS, base)
         found.append(_claim(text, mean_of(grown), "points", note=note))
     return found
 

@@ -60,7 +60,7 @@ class Finished:
         return [task for task in self.tasks if self.seeds(task, *methods)]
 
     def steps(self, task: str, *methods: str) -> list[int]:
-        """Return the steps at which every run of these methods was evaluated, from 0 on."""
+        """Return the steps at which every run of these methods was evaluated, in rising order."""
         runs = [
             {e.step for e in self.of(task, method, seed).held_out[self.sets[0]].evaluations}
             for method in methods

@@ -113,8 +113,8 @@ def collapse_curves(finished: Finished) -> Figure | None:
 
 def scaling_curves(finished: Finished) -> Figure | None:
     """Draw the sampled accuracy of plain GRPO and Syn-GRPO over the steps, as the mean over all
-    sets, and the gain below it, for each task and their mean. None if there is no task for which
-    both are finished."""
+    sets, and the gain below it, for each task and their mean. At step 0 it is that of the starter.
+    None if there is no task for which both are finished."""
     tasks = finished.compared(OURS, BASE)
     if not tasks:
         return None
@@ -130,7 +130,9 @@ def scaling_curves(finished: Finished) -> Figure | None:
         shared = [set(finished.steps(task, OURS, BASE)) for task in part]
         steps = sorted(set.intersection(*shared))
         for method in (BASE, OURS):
-            _line(above, steps, _averages(finished, part, method, steps), method)
+            averages = _averages(finished, part, method, steps)
+            start = mean_of([_start(finished, task) for task in part])
+            _line(above, [0, *steps], [start, *averages], method)
         _line(below, steps, _gains(finished, part, steps), OURS)
     _legend(figure, axes[0][0])
     return figure
@@ -147,6 +149,11 @@ def _averages(
         mean_of([finished.accuracy(method, t, n, "sampled", seeds[t], step) for t, n in places])
         for step in steps
     ]
+
+
+def _start(finished: Finished, task: str) -> Estimate | None:
+    """Return the sampled accuracy of the starter, as the mean over the sets."""
+    return mean_of([finished.accuracy(STARTER, task, n, "sampled") for n in finished.sets])
 
 
 def _gains(finished: Finished, tasks: Sequence[str], steps: Sequence[int]) -> list[Estimate | None]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import shutil
 import signal
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from types import FrameType
@@ -37,7 +37,9 @@ class Runner:
     """Runs ``jobs`` cells at once, with ``threads`` threads each.
 
     When the result of a cell is written, the directory of its run is deleted if ``discard`` is set;
-    otherwise only the checkpoints in it are. ``running`` are the cells that this command runs, and
+    otherwise only the checkpoints in it are, except for the cells of ``continued``, from which
+    those of a longer part go on. ``shorter`` are the folders of the runs that the cells go on
+    from, None if they start at step 0. ``running`` are the cells that this command runs, and
     ``failed`` is cell → reason.
     """
 
@@ -47,6 +49,8 @@ class Runner:
     jobs: int = 1
     threads: int = 1
     discard: bool = False
+    continued: Collection[Cell] = ()
+    shorter: Folders | None = None
     console: Console = field(default_factory=Console)
     running: dict[Cell, Attempt] = field(default_factory=dict)
     failed: dict[Cell, str] = field(default_factory=dict)
@@ -118,7 +122,7 @@ class Runner:
         def done() -> bool:
             return standing(self.matrix, cell, self.folders).state == "done"
 
-        attempt = start(self.matrix, cell, self.folders, self.threads, done)
+        attempt = start(self.matrix, cell, self.folders, self.threads, done, self.shorter)
         self._update_standings([cell])
         if attempt is not None:
             self.running[cell] = attempt
@@ -151,7 +155,10 @@ class Runner:
         if cell.seed == min(self.matrix.settings.seeds) and cell.method != STARTER:
             write_sheet(run, self.folders.sheet(cell))
         write_result(result, self.folders.result(cell))
-        shutil.rmtree(run if self.discard else run / "checkpoints", ignore_errors=True)
+        if self.discard:
+            shutil.rmtree(run)
+        elif cell not in self.continued:
+            shutil.rmtree(run / "checkpoints", ignore_errors=True)
         self._standings[cell] = Standing("done", share=1.0, seconds=cost.seconds)
         self.console.print(f"{cell.name} done in {duration(cost.seconds)}", highlight=False)
 

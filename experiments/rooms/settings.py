@@ -20,7 +20,7 @@ class Settings:
     - ``held_out``: number of samples of each held-out set
     - ``steps``: number of training steps
     - ``evaluations``: how often the accuracy is measured during training, the last time at its end.
-      It is also measured before the first step.
+      Before the first step it is that of the starter.
     - ``common``: overrides of the configuration of every run, as ``--set`` takes them
     - ``of_task``: task → overrides of its runs
     - ``methods``: method → overrides of its runs
@@ -34,7 +34,7 @@ class Settings:
     seed_images: int = 20
     held_out: int = 200
     steps: int = 120
-    evaluations: int = 2
+    evaluations: int = 1
     common: Mapping[str, str] = field(
         default_factory=lambda: MappingProxyType(
             {
@@ -50,6 +50,7 @@ class Settings:
                 "synthesis.light.cast": "1",
                 "synthesis.light.blur": "0.015",
                 "synthesis.light.grain": "6",
+                "evaluation.at_start": "false",
                 "rollout.max_new_tokens": "144",
                 "pool.synthetic_ratio": "0.75",
                 "method.descriptions_per_group": "3",  # as many as synthetic samples are drawn
@@ -121,8 +122,10 @@ SEEDS_OF_PARTS = 3
 
 
 def longer(settings: Settings) -> Settings:
-    """Return the settings for training twice as many steps."""
-    return _part(replace(settings, steps=settings.steps * 2), FOLLOWED)
+    """Return the settings for training twice as many steps. These cells go on from the same cells
+    of the whole."""
+    steps, evaluations = 2 * settings.steps, 2 * settings.evaluations
+    return _part(replace(settings, steps=steps, evaluations=evaluations), FOLLOWED)
 
 
 def more_images(settings: Settings) -> Settings:

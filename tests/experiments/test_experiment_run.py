@@ -36,14 +36,15 @@ TINY = (
     "rollout.group_size=2",
     "data.train.0.count=12",
     "evaluation.every=2",
+    "evaluation.at_start=true",
     "evaluation.samples_per_prompt=2",
     "evaluation.sets={dev: {format: rooms, split: dev, task: isr, count: 2}}",
 )
 STARTER, TRAINED = Cell("isr", "starter", 0), Cell("isr", "syn-grpo", 0)
 
 
-def arguments(command: str, out: Path) -> list[str]:
-    overrides = [word for override in TINY for word in ("--set", override)]
+def arguments(command: str, out: Path, *more: str) -> list[str]:
+    overrides = [word for override in (*TINY, *more) for word in ("--set", override)]
     return [command, "--split", "dev", "--out", str(out), "--seeds", "0", *overrides]
 
 
@@ -130,7 +131,7 @@ def test_a_killed_matrix_resumes(
     assert [e.step for e in result.held_out["dev"].evaluations] == [0, 2, 4]
     assert result.series["step"] == [1, 2, 3, 4]
     assert result.circumstances["attempts"] == 2
-    assert not (folders.run(TRAINED) / "checkpoints").exists()
+    assert (folders.run(TRAINED) / "checkpoints").exists()  # for the longer part
     starter = read_result(folders.result(STARTER)).held_out["dev"]
     assert starter.evaluations[0] == result.held_out["dev"].evaluations[0]
     assert starter.samples == result.held_out["dev"].samples
@@ -138,6 +139,14 @@ def test_a_killed_matrix_resumes(
     assert kept.metrics["sampled/accuracy"] == pytest.approx(
         starter.evaluations[0].values("sampled").mean(), abs=1e-3
     )
+
+    more = start([*arguments("run", out, "trainer.steps=6"), *only[:2], "--part", "longer"], log)
+    more.join()
+    longer = read_result(folders.part("longer").result(TRAINED))
+    assert [e.step for e in longer.held_out["dev"].evaluations] == [0, 2, 4, 6]
+    assert longer.held_out["dev"].evaluations[:3] == result.held_out["dev"].evaluations
+    assert longer.series["diversity/response"][:4] == result.series["diversity/response"]
+    assert longer.circumstances["attempts"] == 3
 
     monkeypatch.setattr("sys.argv", ["rooms", *arguments("report", out)])
     with pytest.raises(SystemExit, match="0"):

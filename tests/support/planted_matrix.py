@@ -48,7 +48,7 @@ def planted(matrix: Matrix, cell: Cell) -> Result:
     options = matrix.options(cell)
     trained = cell.method != STARTER
     steps = options.trainer.steps
-    at = [0, steps // 2, steps] if trained else [0]
+    at = list(range(0, steps + 1, options.evaluation.every))[1:] if trained else [0]
     sets = {
         name: HeldOut(f"{cell.task}/{name}", [_evaluation(matrix, cell, name, s) for s in at])
         for name in options.evaluation.sets

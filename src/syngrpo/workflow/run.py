@@ -362,10 +362,16 @@ class _Run:
     def _evaluate(self, trainer: Trainer, progress: Progress) -> None:
         """Measure held-out accuracy in the main process if it is due; the others wait.
 
-        It is due at the start, at the end, and every ``evaluation.every`` steps.
+        It is due at the end, every ``evaluation.every`` steps, and before the first step if
+        ``evaluation.at_start`` says so.
         """
-        every, step = self.options.evaluation.every, trainer.steps_done
-        if step not in (0, self.options.trainer.steps) and (not every or step % every):
+        options, step = self.options.evaluation, trainer.steps_done
+        if step == 0:
+            due = options.at_start
+        else:
+            at_end = step == self.options.trainer.steps
+            due = at_end or (options.every > 0 and step % options.every == 0)
+        if not due:
             return
         with self.processes.whole(trainer.policy) as whole:
             if self.processes.is_main:

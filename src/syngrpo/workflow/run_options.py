@@ -83,10 +83,14 @@ class LoggingOptions:
 class EvaluationOptions:
     """The section ``evaluation``: how a run measures its accuracy on held-out samples.
 
-    It does so before the first step and after the last, and in between as ``every`` says.
+    It does so after the last step, before the first one if ``at_start`` says so, and in between as
+    ``every`` says.
     """
 
-    every: int = option(0, "steps between evaluations; 0: only before and after training", ge=0)
+    every: int = option(
+        0, "steps between evaluations; 0: only before and after training, see at_start", ge=0
+    )
+    at_start: bool = option(True, "whether to evaluate before the first step, too")
     samples_per_prompt: int = option(
         4, "responses sampled for each prompt, for the sampled accuracy; 0: greedy only", ge=0
     )
