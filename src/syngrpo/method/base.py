@@ -132,6 +132,19 @@ class MethodOptions:
         "siblings (at least 2) only from as many groups as can be drawn again",
         ge=1,
     )
+    choice: Literal["first", "predicted"] = option(
+        "first",
+        "which descriptions of a group are submitted; first: those of its first well-formed "
+        "responses, which is a random choice; predicted: those whose words promise the highest "
+        "reward, by a regression on the descriptions measured last",
+    )
+    predicted_weight: float = option(
+        0.0,
+        "weight of the reward that the words of a fresh description promise, minus the mean of its "
+        "group, on its scene tokens; it acts at once and on every description, where ρ waits for "
+        "an image; 0: none",
+        ge=0,
+    )
     random_share: float = option(
         0.0,
         "share of the descriptions submitted from each group, on average, that are random ones of "
@@ -237,9 +250,25 @@ class Method:
         return 0
 
     @property
+    def considered_descriptions(self) -> int | None:
+        """The largest number of descriptions of a group among which the method chooses; None: all.
+        Without a choice the first ones are taken."""
+        return self.written_descriptions
+
+    @property
     def random_descriptions(self) -> int:
         """The number of random descriptions that the describer writes for each group."""
         return 0
+
+    def predicted_rewards(self, task: str, descriptions: Sequence[str]) -> list[float]:
+        """Return the reward that each description promises, before anything is painted. The main
+        process calls this for each group."""
+        return [0.0 for _ in descriptions]
+
+    def explained_by_words(self) -> dict[str, float]:
+        """Return the share of the variance of ρ that ``predicted_rewards`` tells, by task, for the
+        metrics; empty if nothing is predicted."""
+        return {}
 
     def rewarded_diversity(self, accuracies: Sequence[float], hit: float, chance: float) -> float:
         """Return D of a group as a description is rewarded with it, in [0, 1].

@@ -21,6 +21,7 @@ from typing import Any, ClassVar
 
 from syngrpo.method.base import Method, MethodOptions
 from syngrpo.method.baseline import DiversityBaseline, Measured
+from syngrpo.method.prediction import RewardPrediction
 from syngrpo.method.siblings import SiblingComparison
 
 
@@ -34,6 +35,8 @@ class SynGrpo(Method):
 
     def __init__(self, options: MethodOptions, steps: int) -> None:
         super().__init__(options, steps)
+        predicts = options.choice == "predicted" or options.predicted_weight > 0
+        self.prediction = RewardPrediction() if predicts else None
         decay, clip, smoothing = options.smoothing_decay, options.rho_clip, self.smoothing
         self.comparison: DiversityBaseline | SiblingComparison
         if options.credit == "siblings":
@@ -50,14 +53,35 @@ class SynGrpo(Method):
     def written_descriptions(self) -> int:
         return self.options.descriptions_per_group
 
+    @property
+    def considered_descriptions(self) -> int | None:
+        return self.written_descriptions if self.prediction is None else None
+
+    def predicted_rewards(self, task: str, descriptions: Sequence[str]) -> list[float]:
+        if self.prediction is None:
+            return super().predicted_rewards(task, descriptions)
+        return self.prediction.predict(task, descriptions)
+
+    def explained_by_words(self) -> dict[str, float]:
+        if self.prediction is None:
+            return {}
+        return {task: self.prediction.explained(task) for task in self.prediction.tasks}
+
     def description_rewards(self, measured: Sequence[Measured]) -> list[float]:
-        return self.comparison.rewards(measured)
+        rewards = self.comparison.rewards(measured)
+        if self.prediction is not None:
+            for one, reward in zip(measured, rewards, strict=True):
+                self.prediction.update(one.task, one.text, reward)
+        return rewards
 
     def baselines(self) -> dict[str, float]:
         return self.comparison.baselines()
 
     def state_dict(self) -> dict[str, Any]:
-        return self.comparison.state_dict()
+        predicted = None if self.prediction is None else self.prediction.state_dict()
+        return {"comparison": self.comparison.state_dict(), "prediction": predicted}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        self.comparison.load_state_dict(state)
+        self.comparison.load_state_dict(state["comparison"])
+        if self.prediction is not None and state["prediction"] is not None:
+            self.prediction.load_state_dict(state["prediction"])
