@@ -1,4 +1,8 @@
 import itertools
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,7 +19,10 @@ from syngrpo.boxes import (
     encode_mask,
     iou,
     mask_box,
+    mask_runs,
+    runs_box,
 )
+from syngrpo.sample import InputError
 
 
 def random_boxes(rng: np.random.Generator, count: int, side: float) -> list[tuple[float, ...]]:
@@ -63,6 +70,50 @@ def test_masks_round_trip_and_their_boxes_equal_torchvision() -> None:
         assert np.array_equal(decode_mask(encode_mask(mask)), mask)
         inclusive = masks_to_boxes(torch.from_numpy(mask)[None])[0].tolist()
         assert mask_box(mask) == (*inclusive[:2], inclusive[2] + 1, inclusive[3] + 1)
+
+
+def test_runs_their_area_and_their_box_equal_pycocotools() -> None:
+    rng = np.random.default_rng(5)
+    for _ in range(60):
+        shape = (int(rng.integers(1, 90)), int(rng.integers(1, 90)))
+        code = encode_mask(rng.random(shape) < rng.random() ** 9)
+        runs = mask_runs(code)
+        raw = {"size": code["size"], "counts": code["counts"].encode()}
+        assert np.array_equal(decode_mask(code), coco_mask.decode(raw).astype(bool))
+        assert runs[1::2].sum() == coco_mask.area(raw)
+        x, y, width, height = coco_mask.toBbox(raw)
+        box = (x, y, x + width, y + height) if width else None
+        assert runs_box(runs, shape[0]) == box
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        {"size": [96, 96], "counts": "0" * 15 + "o"},
+        {"size": [60_000, 60_000], "counts": "PPYo1"},
+        {"size": [2, 2], "counts": "4\0"},
+        {"size": [2, 2], "counts": "5O0"},
+        {"size": [2, 2], "counts": b"4"},
+        {"size": [2, -2], "counts": ""},
+        {"size": [True, 1], "counts": "1"},
+        {"counts": "4"},
+    ],
+)
+def test_a_damaged_code_is_refused_before_anything_is_decoded(code: dict) -> None:
+    with pytest.raises(InputError, match="the mask"):
+        decode_mask(code)
+
+
+def test_no_code_and_no_polygon_crashes_or_takes_memory() -> None:
+    script = Path(__file__).parent / "support" / "strange_masks.py"
+    done = subprocess.run(
+        [sys.executable, str(script)],
+        env={**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_box_mask_covers_every_touched_pixel_and_nothing_else() -> None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from pycocotools import mask as coco_mask
 
-from syngrpo.sample import Box, RunLength
+from syngrpo.sample import MAX_PIXELS, Box, InputError, RunLength
 
 
 def area(box: Box) -> float:
@@ -96,9 +96,89 @@ def encode_mask(mask: np.ndarray) -> RunLength:
 
 
 def decode_mask(code: RunLength) -> np.ndarray:
-    """Decode a COCO run-length code to a mask bool (H, W)."""
-    raw = {"size": code["size"], "counts": code["counts"].encode("ascii")}
-    return coco_mask.decode(raw).astype(bool)
+    """Decode a COCO run-length code to a mask bool (H, W). Raises InputError as ``mask_runs``."""
+    runs = mask_runs(code)
+    height, width = code["size"]
+    return np.repeat(np.arange(len(runs)) % 2 == 1, runs).reshape(width, height).T
+
+
+def mask_runs(code: RunLength, name: str = "the mask") -> np.ndarray:
+    """Return the lengths of a mask's runs, int64 (N,). They go down the columns from the left; the
+    first counts pixels that are not set, the next those that are set, and so on.
+
+    A code may come from anywhere, so it is checked here and never passed to pycocotools, which
+    writes beyond its memory when a code is damaged. Raises InputError when it is not the code of a
+    whole mask, or when the mask is larger than images may be. ``name`` is the name of the code in
+    the message.
+    """
+    keys_fit = isinstance(code, dict) and set(code) == {"size", "counts"}
+    if not keys_fit or not isinstance(code["counts"], str):
+        raise InputError(f'{name} is not a COCO run-length code {{"size": [h, w], "counts": "…"}}')
+    size = code["size"]
+    sides = list(size) if isinstance(size, list | tuple) and len(size) == 2 else []
+    if [type(side) for side in sides] != [int, int] or min(sides) < 1:
+        raise InputError(f"{name}.size is not [height, width] in pixels")
+    whole = sides[0] * sides[1]
+    if whole > MAX_PIXELS:
+        raise InputError(f"{name}.size has {whole} pixels, more than {MAX_PIXELS}; shrink it")
+    runs = _numbers_of(code["counts"])
+    fits = runs is not None and not (runs < 0).any() and not (runs > whole).any()
+    if runs is None or not fits or runs.sum() != whole:
+        raise InputError(f"{name}.counts is not a run-length code of the whole image")
+    return runs
+
+
+def runs_box(runs: np.ndarray, height: int) -> Box | None:
+    """Return the tight box around the set pixels of a mask that is ``height`` pixels high, from its
+    runs as ``mask_runs`` returns them. Returns None when no pixel is set."""
+    ends = runs.cumsum()
+    stops = ends[1::2]
+    starts = ends[0::2][: len(stops)]
+    starts, lasts = starts[starts < stops], stops[starts < stops] - 1
+    if not len(starts):
+        return None
+    left, right = starts[0] // height, lasts[-1] // height
+    top, bottom = (starts % height).min(), (lasts % height).max()
+    if (starts // height < lasts // height).any():  # such a run covers the foot of a column and
+        top, bottom = 0, height - 1  # the head of the next
+    return (float(left), float(top), float(right + 1), float(bottom + 1))
+
+
+def _numbers_of(counts: str) -> np.ndarray | None:
+    """Return the numbers in a compressed ``counts``, int64 (N,); None when the text is cut off or
+    holds a character that the code does not use.
+
+    The code is that of the COCO API (``rleFrString`` in maskApi.c). Each number is written in
+    groups of five bits, the low ones first; bit 6 of a character says that another group follows,
+    and the last group holds the sign. From the fourth number on, each is relative to the number two
+    before it.
+    """
+    if not counts.isascii():
+        return None
+    characters = np.frombuffer(counts.encode("ascii"), dtype=np.uint8)
+    if not len(characters):
+        return characters.astype(np.int64)
+    if characters.min() < 48 or characters.max() >= 48 + 64:
+        return None
+    groups = characters.astype(np.int64) - 48
+    ends = np.flatnonzero(groups < 0x20)
+    if not len(ends):
+        return None
+    starts = np.concatenate([[0], ends[:-1] + 1])
+    sizes = ends - starts + 1
+    if ends[-1] != len(groups) - 1 or sizes.max() > _MOST_GROUPS:
+        return None
+    shifts = 5 * (np.arange(len(groups)) - np.repeat(starts, sizes))
+    numbers = np.add.reduceat((groups & 0x1F) << shifts, starts)
+    numbers -= ((groups[ends] & 0x10) != 0).astype(np.int64) << 5 * sizes
+    numbers[1::2] = numbers[1::2].cumsum()
+    numbers[2::2] = numbers[2::2].cumsum()
+    return numbers
+
+
+_MOST_GROUPS = 6
+"""Largest number of groups of a number: 6 groups of 5 bits exceed the size of any image, and the
+sums of such numbers stay far below the limit of int64."""
 
 
 def mask_box(mask: np.ndarray) -> Box:

@@ -15,7 +15,6 @@ from PIL import Image
 from syngrpo.boxes import encode_mask
 from syngrpo.formats import Problems, recognised_format
 from syngrpo.formats.image_files import ImageFolder
-from syngrpo.formats.masks import run_lengths
 from syngrpo.formats.sample_rows import (
     OBJECT_KEYS,
     OPTIONAL_KEYS,
@@ -340,16 +339,6 @@ def test_no_json_value_in_any_place_raises_anything_else(
 
 
 FIXTURE_IMAGES = ImageFolder(FIXTURES / "jsonl")
-
-
-def test_run_lengths_are_those_of_pycocotools() -> None:
-    rng = np.random.default_rng(5)
-    for _ in range(30):
-        pixels = rng.random((rng.integers(1, 90), rng.integers(1, 90))) < rng.random() ** 3
-        lengths = run_lengths(encode_mask(pixels)["counts"])
-        assert lengths is not None
-        flat = np.repeat(np.arange(len(lengths)) % 2, lengths).astype(bool)
-        assert np.array_equal(flat, pixels.ravel(order="F"))
 
 
 def test_duplicate_ids_name_the_first_line(folder: Path) -> None:

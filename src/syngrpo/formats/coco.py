@@ -16,9 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pycocotools import mask as coco_mask
-
-from syngrpo.boxes import area, iou
+from syngrpo.boxes import area, iou, mask_runs
 from syngrpo.formats.base import Problems, ReadRequest, WritableFormat
 from syngrpo.formats.box_questions import BOXES, boxes_of_answer, with_absent
 from syngrpo.formats.coco_file import ABSENT, Annotation, CocoFile, CocoImage, read_coco_file
@@ -299,7 +297,7 @@ class _Content:
                 "image_id": image,
                 "category_id": self._category(thing.label),
                 "bbox": [x1, y1, x2 - x1, y2 - y1],
-                "area": float(coco_mask.area(thing.mask)) if thing.mask else area(thing.box),
+                "area": float(mask_runs(thing.mask)[1::2].sum()) if thing.mask else area(thing.box),
                 "iscrowd": 0,
                 "segmentation": thing.mask if thing.mask is not None else [],
             }

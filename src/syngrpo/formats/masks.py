@@ -1,4 +1,5 @@
-"""Checks and converts COCO's masks. pycocotools does not check its input."""
+"""Checks and converts COCO's masks. pycocotools does not check its input, so that it gets only what
+was checked here."""
 
 from __future__ import annotations
 
@@ -7,9 +8,12 @@ from typing import Any
 import numpy as np
 from pycocotools import mask as coco_mask
 
-from syngrpo.boxes import intersection
+from syngrpo.boxes import intersection, mask_runs, runs_box
 from syngrpo.sample import Box, EncodedImage, InputError, RunLength
 from syngrpo.tasks.labels import shown
+
+LONGEST_OUTLINE = 1_000_000
+"""Longest outline of a polygon in pixels. That of an object in a photograph has some thousands."""
 
 
 def checked_mask(value: Any, box: Box, image: EncodedImage, name: str) -> RunLength:
@@ -18,64 +22,21 @@ def checked_mask(value: Any, box: Box, image: EncodedImage, name: str) -> RunLen
 
     Raises InputError when it is not a run-length code of the image's size that touches the box.
     """
-    keys_fit = isinstance(value, dict) and set(value) == {"size", "counts"}
-    if not keys_fit or not isinstance(value["counts"], str):
-        raise InputError(f'{name} is not a COCO run-length code {{"size": [h, w], "counts": "…"}}')
-    if value["size"] != [image.height, image.width]:
+    runs = mask_runs(value, name)
+    height, width = value["size"]
+    if (height, width) != (image.height, image.width):
         raise InputError(
             f"{name}.size is {shown(value['size'])}, but the image is "
             f"[{image.height}, {image.width}] (height, width)"
         )
-    lengths = run_lengths(value["counts"])
-    whole = image.height * image.width
-    if lengths is None or (lengths < 0).any() or lengths.sum() != whole:
-        raise InputError(f"{name}.counts is not a run-length code of the whole image")
-    if not lengths[1::2].any() or not _touches(value, box):
-        raise InputError(f"{name} covers no pixel of the object's box")
+    _refuse_elsewhere(runs_box(runs, height), box, name)
     return value
 
 
-def run_lengths(counts: str) -> np.ndarray | None:
-    """Return the lengths of the runs in a compressed ``counts``, int64 (N,); None when the text is
-    cut off or holds a character that the code does not use.
-
-    The code is that of the COCO API (``rleFrString`` in maskApi.c). Each number is written in
-    groups of five bits, the low ones first; bit 6 of a character says that another group follows,
-    and the last group holds the sign. From the fourth number on, each is relative to the number two
-    before it.
-    """
-    if not counts.isascii():
-        return None
-    characters = np.frombuffer(counts.encode("ascii"), dtype=np.uint8)
-    if not len(characters):
-        return characters.astype(np.int64)
-    if characters.min() < 48 or characters.max() >= 48 + 64:
-        return None
-    groups = characters.astype(np.int64) - 48
-    ends = np.flatnonzero(groups < 0x20)
-    if not len(ends):
-        return None
-    starts = np.concatenate([[0], ends[:-1] + 1])
-    sizes = ends - starts + 1
-    if ends[-1] != len(groups) - 1 or sizes.max() > _MOST_GROUPS:
-        return None
-    shifts = 5 * (np.arange(len(groups)) - np.repeat(starts, sizes))
-    numbers = np.add.reduceat((groups & 0x1F) << shifts, starts)
-    numbers -= ((groups[ends] & 0x10) != 0).astype(np.int64) << 5 * sizes
-    numbers[1::2] = numbers[1::2].cumsum()
-    numbers[2::2] = numbers[2::2].cumsum()
-    return numbers
-
-
-_MOST_GROUPS = 8
-"""Largest number of groups of a number: 8 groups of 5 bits exceed the size of any image."""
-
-
-def _touches(code: RunLength, box: Box) -> bool:
-    """Return whether the tight box around a mask, which must not be empty, overlaps the box."""
-    raw = {"size": code["size"], "counts": code["counts"].encode("ascii")}
-    x, y, width, height = (float(number) for number in coco_mask.toBbox(raw))
-    return intersection((x, y, x + width, y + height), box) > 0
+def _refuse_elsewhere(extent: Box | None, box: Box, name: str) -> None:
+    """Raise InputError unless the tight box around a mask overlaps the object's box."""
+    if extent is None or intersection(extent, box) <= 0:
+        raise InputError(f"{name} covers no pixel of the object's box")
 
 
 def segmentation_mask(value: Any, box: Box, image: EncodedImage, name: str) -> RunLength | None:
@@ -103,19 +64,24 @@ def segmentation_mask(value: Any, box: Box, image: EncodedImage, name: str) -> R
     if coco_mask.area(code) == 0:
         return None
     mask = {"size": [image.height, image.width], "counts": code["counts"].decode("ascii")}
-    if not _touches(mask, box):
-        raise InputError(f"{name} covers no pixel of the object's box")
+    _refuse_elsewhere(runs_box(mask_runs(mask, name), image.height), box, name)
     return mask
 
 
 def _polygon(value: Any, image: EncodedImage, name: str) -> list[float]:
     """Return flat x, y pairs of at least three corners, clipped to the image. pycocotools would
-    read four numbers as a box, and takes long for a line that leads far out of the image."""
+    read four numbers as a box, and needs time and memory for every pixel of the outline."""
     corners = _numbers(value)
     if corners is None or len(corners) < 6 or len(corners) % 2:
         raise InputError(f"{name} is {shown(value)}, not a polygon [x1, y1, x2, y2, x3, y3, …]")
     corners[0::2] = corners[0::2].clip(0, image.width)
     corners[1::2] = corners[1::2].clip(0, image.height)
+    outline = np.abs(np.diff(corners.reshape(-1, 2), axis=0)).sum()
+    if outline > LONGEST_OUTLINE:
+        raise InputError(
+            f"{name} has an outline of {outline:.0f} pixels, more than {LONGEST_OUTLINE}; give the "
+            "mask as a run-length code"
+        )
     return corners.tolist()
 
 
