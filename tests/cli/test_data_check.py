@@ -125,6 +125,19 @@ def test_wrong_options_are_one_line(check: Check) -> None:
         assert len(result.stderr.splitlines()) == 1
 
 
+def test_boxes_that_look_otherwise_are_drawn(check: Check, tmp_path: Path) -> None:
+    rows = [rec(str(n), answer=[0.1 * n, 0.1, 0.1 * n + 0.3, 0.5]) for n in range(4)]
+    path, sheet = write(tmp_path / "data.jsonl", *rows), tmp_path / "sheet.png"
+    result = check(path, "--sheet", sheet)
+    assert result.returncode == 2 and "set coordinates: 0-1;" in result.stderr
+    assert f"note: {sheet} shows images of {path}" in result.stdout
+    with Image.open(sheet) as drawn:
+        assert drawn.width >= 320
+    sheet.unlink()
+    assert check(path, "--sheet", sheet, "--coordinates", "0-1").returncode == 0
+    assert not sheet.exists()
+
+
 def test_turned_pictures_are_counted(tmp_path: Path) -> None:
     exif = Image.Exif()
     exif[0x0112] = 6

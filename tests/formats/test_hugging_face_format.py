@@ -27,7 +27,7 @@ FIXTURES = Path(__file__).parents[1] / "fixtures" / "hf"
 EXPRESSIONS = FIXTURES / "expressions.parquet"
 DETECTION = FIXTURES / "detection"
 REC_COLUMNS = {"question": "problem", "answer": "solution"}
-OVD_COLUMNS = {"boxes": "objects.bbox", "labels": "objects.category", "box_format": "xywh"}
+OVD_COLUMNS = {"boxes": "objects.bbox", "labels": "objects.category"}
 SIZE = (32, 24)
 BOX = [4.0, 5.0, 20.0, 15.0]
 
@@ -88,7 +88,7 @@ def test_detection_with_class_numbers_and_xywh() -> None:
     source = datasets.load_from_disk(str(DETECTION))["train"]
     names = source.features["objects"]["category"].feature.names
     columns = OVD_COLUMNS | {"question": "classes", "id": "image_id"}
-    samples = read(DETECTION, task="ovd", split="train", columns=columns)
+    samples = read(DETECTION, task="ovd", split="train", columns=columns, boxes="xywh")
     for sample, row in zip(samples, source, strict=True):
         assert sample.id == str(row["image_id"])
         assert sample.question == ", ".join(row["classes"])
@@ -103,9 +103,9 @@ def test_detection_with_class_numbers_and_xywh() -> None:
 def test_detection_without_a_question_asks_for_what_is_there_and_what_is_not() -> None:
     source = datasets.load_from_disk(str(DETECTION))["train"]
     names = source.features["objects"]["category"].feature.names
+    ovd: dict[str, Any] = {"columns": OVD_COLUMNS, "boxes": "xywh", "negatives": 3}
     read_twice = [
-        read(DETECTION, task="ovd", split="train", columns=OVD_COLUMNS, negatives=3, seed=seed)
-        for seed in (0, 0, 1)
+        read(DETECTION, task="ovd", split="train", seed=seed, **ovd) for seed in (0, 0, 1)
     ]
     first, again, other = ([sample.question for sample in samples] for samples in read_twice)
     assert first == again != other
@@ -129,7 +129,7 @@ def test_a_split_must_be_named_when_there_are_several() -> None:
         read(DETECTION, task="ovd", columns=columns)
     with pytest.raises(InputError, match="has no split val; it has train, test"):
         read(DETECTION, task="ovd", columns=columns, split="val")
-    assert len(read(DETECTION, task="ovd", columns=columns, split="test")) == 1
+    assert len(read(DETECTION, task="ovd", columns=columns, split="test", boxes="xywh")) == 1
 
 
 def test_images_as_bytes_as_pil_in_lists_and_as_paths(tmp_path: Path) -> None:
@@ -183,7 +183,7 @@ def test_a_folder_of_images_with_metadata(tmp_path: Path) -> None:
 def test_a_list_of_phrases_is_a_sample_each(tmp_path: Path) -> None:
     table = rec_table(question=[["the cup", "what one drinks from"]], answer=..., bbox=[BOX])
     path = saved(tmp_path, table)
-    samples = read(path, task="rec", columns={"answer": "bbox", "box_format": "xywh"})
+    samples = read(path, task="rec", columns={"answer": "bbox"}, boxes="xywh")
     assert [sample.question for sample in samples] == ["the cup", "what one drinks from"]
     assert [sample.id for sample in samples] == ["saved-0-0", "saved-0-1"]
     assert samples[1].answer == (4.0, 5.0, 24.0, 20.0)
@@ -262,7 +262,7 @@ def test_columns_that_are_not_there_are_named(tmp_path: Path) -> None:
     path = saved(tmp_path, rec_table())
     with pytest.raises(InputError, match=r"has no column prompt; it has image, question, answer"):
         read(path, task="rec", columns={"question": "prompt"})
-    with pytest.raises(InputError, match="box_format is 'cxcywh'; use xyxy or xywh"):
+    with pytest.raises(InputError, match="is now a key of the source; set boxes: cxcywh"):
         read(path, task="rec", columns={"box_format": "cxcywh"})
     path = saved(tmp_path / "other", {"picture": [png()]})
     with pytest.raises(InputError, match="has no column image; name it under columns"):

@@ -70,7 +70,7 @@ def test_the_keys_of_a_source_are_its_fields_and_those_of_its_format() -> None:
         ({"path": "x", "name": ""}, "name: '' is not allowed"),
         (
             {"path": "x", "format": "jsonl", "negatives": 3},
-            "negatives: format jsonl has no such key; its keys are path, images, format, task,",
+            "negatives: format jsonl has no such key; its keys are path, images, boxes,",
         ),
         (
             {"path": "x", "format": "refcoco", "columns": {}},

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from syngrpo.cli.shared_options import (
+    BoxOrder,
     Columns,
+    Coordinates,
     DataFormat,
     DataImages,
     DataLimit,
@@ -56,7 +58,16 @@ def check(
     split: DataSplit = None,
     columns: Columns = None,
     negatives: Negatives = None,
+    boxes: BoxOrder = None,
+    coordinates: Coordinates = None,
     option: FormatOption = None,
+    sheet: Annotated[
+        Path,
+        typer.Option(
+            help="Where images with their boxes are drawn when the boxes look as if they were "
+            "written in another way than they are read."
+        ),
+    ] = Path("data-check.png"),
 ) -> None:
     """Read a whole data set, decode every image, and print what is in it and what is wrong.
 
@@ -74,6 +85,8 @@ def check(
         split=split,
         columns=columns,
         negatives=negatives,
+        boxes=boxes,
+        coordinates=coordinates,
         option=option,
     )
     if len(files) == 1 and Path(files[0]).suffix in (".yaml", ".yml"):
@@ -81,6 +94,7 @@ def check(
     else:
         source = _source_of(files, given)
         surveys = {"": _survey(source, "the files", problems)}
+    _draw_doubts(problems, sheet)
     _tell(surveys, problems, Console(soft_wrap=True, highlight=False))
 
 
@@ -129,6 +143,23 @@ def _survey(source: Source, name: str, problems: Problems) -> Survey:
     with progress_bar(f"decoding {name}", len(distinct_images(samples))) as advance:
         samples = drop_undecodable(samples, problems, advance)
     return survey(samples)
+
+
+def _draw_doubts(problems: Problems, sheet: Path) -> None:
+    """Draw images with boxes that are read in one way and look like another, and note where."""
+    from syngrpo.formats.label_sheet import label_sheet
+
+    for number, doubt in enumerate(problems.doubts):
+        path = sheet if number == 0 else sheet.with_stem(f"{sheet.stem}-{number + 1}")
+        drawn = label_sheet(doubt)
+        if drawn is None:
+            continue
+        try:
+            drawn.save(path, format="PNG")
+        except OSError as error:
+            problems.note(f"{path} cannot be written ({error.strerror}); set --sheet")
+            continue
+        problems.note(f"{path} shows images of {doubt.path} with their boxes, as read and as meant")
 
 
 def _tell(surveys: dict[str, Survey], problems: Problems, console: Console) -> None:
@@ -234,6 +265,8 @@ def convert(
     split: DataSplit = None,
     columns: Columns = None,
     negatives: Negatives = None,
+    boxes: BoxOrder = None,
+    coordinates: Coordinates = None,
     seed: Annotated[
         int | None, typer.Option(min=0, help="Random seed, for formats that draw samples.")
     ] = None,
@@ -249,7 +282,14 @@ def convert(
     writable_format(to)
     drawn = source_keys(seed=seed, limit=limit, option=option)
     of_files = source_keys(
-        format=format, images=images, task=task, split=split, columns=columns, negatives=negatives
+        format=format,
+        images=images,
+        task=task,
+        split=split,
+        columns=columns,
+        negatives=negatives,
+        boxes=boxes,
+        coordinates=coordinates,
     )
     samples = read_dataset(source_from_argument(source, of_files | drawn, drawn))
     with progress_bar("writing", len(samples)) as advance:

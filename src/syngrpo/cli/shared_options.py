@@ -35,6 +35,16 @@ Columns = Annotated[
         help="For tables: the column of a field, as OUR_FIELD=THEIR_COLUMN; may be repeated."
     ),
 ]
+BoxOrder = Annotated[
+    str | None,
+    typer.Option(
+        help="What the four numbers of a box are: xyxy, xywh, cxcywh or yxyx. "
+        "Default: as usual in the format."
+    ),
+]
+Coordinates = Annotated[
+    str | None, typer.Option(help="What the numbers of a box count: pixels, 0-1 or 0-1000.")
+]
 Negatives = Annotated[
     int | None,
     typer.Option(

@@ -12,6 +12,8 @@ files, and calls it. ``export.write_dataset`` writes samples in any format that 
   of a table for ``hugging_face``.
 - ``sample_rows`` converts a row of our JSONL to a sample and back; other formats use it, too.
 - ``box_questions``, ``masks``, ``image_files``: functions that several formats share.
+- ``box_layout`` converts boxes to corners in pixels; ``box_recognition`` tells when they are
+  written otherwise, and ``label_sheet`` draws such boxes.
 - ``export`` writes data sets; ``lineage_columns`` says where exported samples come from.
 - ``survey`` counts what a data set holds and draws an overview.
 """

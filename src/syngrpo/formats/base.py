@@ -10,10 +10,12 @@ from __future__ import annotations
 import logging
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from syngrpo.formats.box_layout import BoxOrder, BoxReader
+from syngrpo.formats.box_recognition import BoxDoubt
 from syngrpo.sample import InputError, Sample
 from syngrpo.serving.wording import count
 from syngrpo.tasks import Task, tasks_that_ask
@@ -39,6 +41,7 @@ class Problems:
         self.found: list[tuple[str, str]] = []
         self.refused: list[str] = []
         self.notes: list[str] = []
+        self.doubts: list[BoxDoubt] = []
         self._places: dict[str, str] = {}
 
     def add(self, place: str, message: str) -> None:
@@ -53,6 +56,12 @@ class Problems:
     def note(self, message: str) -> None:
         """Report something that is not a defect, such as crowd annotations that were left out."""
         self.notes.append(message)
+
+    def doubt(self, doubt: BoxDoubt) -> None:
+        """Report boxes that look as if they were written in another way than they are read. That
+        is an error if they cannot be meant as they are read, otherwise a note."""
+        self.doubts.append(doubt)
+        (self.refuse if doubt.sure else self.note)(doubt.message())
 
     def claim(self, identifier: str, place: str) -> bool:
         """Register a sample's id. If it is already taken, report a defect and return False."""
@@ -108,12 +117,15 @@ class ReadRequest:
     ``task``: the task that the user named; None if the format or its rows name it.
     ``limit``: largest number of samples to read; None for all.
     ``options``: an instance of the format's ``options``.
+    ``boxes``: converts a box of the data to corners in pixels, by the keys ``boxes`` and
+    ``coordinates`` of the source. A format calls ``boxes.corners`` for every box that it reads.
     """
 
     images: tuple[Path, ...] = ()
     task: Task | None = None
     limit: int | None = None
     options: Any = NoOptions()
+    boxes: BoxReader = field(default_factory=BoxReader)
 
 
 class Format(ABC):
@@ -125,6 +137,7 @@ class Format(ABC):
     ``reads_files``: False if the format generates its samples; then a source has no path.
     ``takes_hub_names``: whether a path that does not exist may be the name of a data set on a hub.
     ``default_task``: the task of all samples if the user names none; None if each row has its own.
+    ``box_order``: the order of the numbers of a box if the user names none.
     """
 
     name: str
@@ -132,6 +145,7 @@ class Format(ABC):
     reads_files: bool = True
     takes_hub_names: bool = False
     default_task: str | None = None
+    box_order: BoxOrder = "xyxy"
 
     def recognises(self, path: Path) -> bool:
         """Return whether an existing file or folder has this format, judged by its name and first

@@ -19,7 +19,14 @@ from typing import Any
 from syngrpo.boxes import area, iou, mask_runs
 from syngrpo.formats.base import Problems, ReadRequest, WritableFormat
 from syngrpo.formats.box_questions import BOXES, boxes_of_answer, with_absent
-from syngrpo.formats.coco_file import ABSENT, Annotation, CocoFile, CocoImage, read_coco_file
+from syngrpo.formats.coco_file import (
+    ABSENT,
+    Annotation,
+    CocoFile,
+    CocoImage,
+    annotation_box,
+    read_coco_file,
+)
 from syngrpo.formats.image_files import ImageFolder, ImageWriter
 from syngrpo.formats.masks import segmentation_mask
 from syngrpo.formats.sample_rows import CARRIED, carried_row, carried_sample, checked_text
@@ -27,7 +34,7 @@ from syngrpo.options import option
 from syngrpo.sample import Box, EncodedImage, InputError, LabelledObject, Sample
 from syngrpo.tasks import default_task, get_task
 from syngrpo.tasks.asking import task_errors
-from syngrpo.tasks.labels import asked_classes, checked_box, class_key, shown
+from syngrpo.tasks.labels import asked_classes, class_key, shown
 
 FILE_NAME = "instances.json"
 DEFAULT_TASK = default_task("classes")
@@ -57,6 +64,7 @@ class Coco(WritableFormat):
     name = "coco"
     options = CocoOptions
     default_task = DEFAULT_TASK
+    box_order = "xywh"
 
     def recognises(self, path: Path) -> bool:
         return path.is_file() and path.suffix.lower() == ".json"
@@ -95,7 +103,7 @@ class _Reader:
     def __init__(self, coco: Coco, path: Path, request: ReadRequest, problems: Problems) -> None:
         self.path, self.problems = path, problems
         self.options: CocoOptions = request.options
-        self.wanted = request.task
+        self.wanted, self.boxes = request.task, request.boxes
         task = request.task or get_task(DEFAULT_TASK)
         self.task = coco.task_for(task, BOXES, str(path), "COCO instances hold no questions")
         self.file: CocoFile = read_coco_file(path, problems)
@@ -159,12 +167,7 @@ class _Reader:
         return objects if good else None
 
     def _object(self, annotation: Annotation, image: EncodedImage) -> LabelledObject:
-        value = annotation.bbox
-        numbers = isinstance(value, list) and all(type(n) in (int, float) for n in value)
-        if not numbers or len(value) != 4:
-            raise InputError(f"bbox is {shown(value)}, not [x, y, width, height]")
-        x, y, width, height = value
-        box = checked_box([x, y, x + width, y + height], image, "bbox as x1, y1, x2, y2")
+        box = annotation_box(annotation, image, self.boxes)
         mask = segmentation_mask(annotation.segmentation, box, image, "segmentation")
         if mask is None and annotation.segmentation:
             self.left_out["segmentations without a pixel, box used instead"] += 1

@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from syngrpo.formats.base import Problems
+from syngrpo.formats.box_layout import ORDER_WORDS, BoxReader
 from syngrpo.formats.box_questions import note_renamed
 from syngrpo.formats.sample_rows import checked_text
-from syngrpo.sample import InputError
-from syngrpo.tasks.labels import class_key, class_name, shown
+from syngrpo.sample import Box, EncodedImage, InputError
+from syngrpo.tasks.labels import checked_box, class_key, class_name, shown
 
 Key = int | str
 """An id. COCO's are whole numbers; texts are accepted, too."""
@@ -92,6 +93,15 @@ def read_coco_file(path: Path, problems: Problems) -> CocoFile:
                 broken.add(value["image_id"])
     good = {key: picture for key, picture in pictures.items() if key not in broken}
     return CocoFile(categories, good)
+
+
+def annotation_box(annotation: Annotation, image: EncodedImage, boxes: BoxReader) -> Box:
+    """Return the box of an annotation in pixels. Raises InputError when it is not valid."""
+    numbers = boxes.corners(annotation.bbox, image)
+    if numbers is annotation.bbox:
+        words = ORDER_WORDS[boxes.layout.order]
+        raise InputError(f"bbox is {shown(annotation.bbox)}, not [{words}]")
+    return checked_box(numbers, image, "bbox as x1, y1, x2, y2")
 
 
 def is_key(value: Any) -> bool:

@@ -89,7 +89,7 @@ class HuggingFace(WritableFormat):
             try:
                 row, name = named(raw), f"{path.stem}-{number}"
                 for ours in mapping.rows(row, name, request.task, detection):
-                    sample = row_to_sample(ours | {"image": str(number)}, images)
+                    sample = row_to_sample(ours | {"image": str(number)}, images, request.boxes)
                     if problems.claim(sample.id, place):
                         samples.append(sample)
             except InputError as error:

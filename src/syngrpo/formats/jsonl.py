@@ -41,7 +41,7 @@ class Jsonl(WritableFormat):
             if len(samples) == request.limit:
                 break
             try:
-                sample = row_to_sample(parse_row(line), images)
+                sample = row_to_sample(parse_row(line), images, request.boxes)
             except InputError as error:
                 problems.add(place, str(error))
                 continue

@@ -21,7 +21,7 @@ OWN_FIELDS = (
 """Our fields. One that is not mapped is read from the column of the same name, if there is one."""
 
 BOX_FORMAT = "box_format"
-BOX_FORMATS = ("xyxy", "xywh")
+"""Was a field; the key ``boxes`` of the source has replaced it."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,6 @@ class ColumnMapping:
     """
 
     fields: Mapping[str, str]
-    box_format: str = "xyxy"
 
     @classmethod
     def of(cls, known: Sequence[str], wanted: Mapping[str, str], where: str) -> ColumnMapping:
@@ -62,22 +61,21 @@ class ColumnMapping:
         ``known`` are the table's columns, ``where`` names the table in messages. Raises InputError
         for a column that the table does not have.
         """
-        wanted = dict(wanted)
-        box_format = wanted.pop(BOX_FORMAT, "xyxy")
-        if box_format not in BOX_FORMATS:
-            raise InputError(f"columns.{BOX_FORMAT} is {box_format!r}; use xyxy or xywh")
+        if BOX_FORMAT in wanted:
+            order = wanted[BOX_FORMAT]
+            raise InputError(f"columns.{BOX_FORMAT} is now a key of the source; set boxes: {order}")
         missing = sorted(
             {path for path in wanted.values() if steps_of(path, known)[0] not in known}
         )
         if missing:
             raise InputError(f"{where} has no column {', '.join(missing)}; it has {_list(known)}")
-        fields = {name: name for name in OWN_FIELDS if name in known} | wanted
+        fields = {name: name for name in OWN_FIELDS if name in known} | dict(wanted)
         if "image" not in fields:
             raise InputError(
                 f"{where} has no column image; name it under columns, for example "
                 f"image: {known[0]}; it has {_list(known)}"
             )
-        return cls(fields, box_format)
+        return cls(fields)
 
     def require(self, task: Task | None, known: Sequence[str], where: str) -> None:
         """Raise InputError if no column holds a field that every row needs, with the columns that
@@ -146,15 +144,13 @@ class ColumnMapping:
         return columns | {key: value for key, value in foreign.items() if value is not None}
 
     def _labels(self, values: Mapping[str, Any], task: Task) -> dict[str, Any]:
-        """Return ``answer`` and ``objects``, with boxes converted to corners."""
+        """Return ``answer`` and ``objects``, with boxes as they are in the table."""
         answer = from_json(values.get("answer"))
         objects = self._objects(values)
         found: dict[str, Any] = {}
         if task.asks_for == "object":
             if answer is None and objects is not None and len(objects) == 1:
                 answer = objects[0]["box"]
-            elif answer is not None:
-                answer = self._corners(answer)
         elif task.asks_for == "classes" and isinstance(answer, list):
             answer = [self._object(thing) for thing in answer]
         if answer is not None:
@@ -186,16 +182,7 @@ class ColumnMapping:
             raise InputError(f"the object {shown(thing)} has no label")
         known = {key: value for key, value in thing.items() if value is not None}
         known["label"] = class_name(thing["label"])
-        return known | {"box": self._corners(thing.get("box"))}
-
-    def _corners(self, box: Any) -> Any:
-        four = isinstance(box, list) and len(box) == 4
-        if not four or self.box_format == "xyxy":
-            return box
-        if not all(type(number) in (int, float) for number in box):
-            return box
-        x, y, width, height = box
-        return [x, y, x + width, y + height]
+        return known | {"box": thing.get("box")}
 
 
 def steps_of(path: str, known: Collection[str]) -> list[str]:

@@ -15,7 +15,15 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from syngrpo.formats.base import Format, Problems, ReadRequest
-from syngrpo.formats.coco_file import Annotation, CocoImage, Key, is_key, read_coco_file
+from syngrpo.formats.box_layout import BoxReader
+from syngrpo.formats.coco_file import (
+    Annotation,
+    CocoImage,
+    Key,
+    annotation_box,
+    is_key,
+    read_coco_file,
+)
 from syngrpo.formats.image_files import ImageFolder
 from syngrpo.formats.masks import segmentation_mask
 from syngrpo.formats.sample_rows import checked_text
@@ -24,7 +32,7 @@ from syngrpo.sample import EncodedImage, InputError, LabelledObject, Sample
 from syngrpo.serving.wording import one_line
 from syngrpo.tasks import Task, default_task, get_task
 from syngrpo.tasks.asking import task_errors
-from syngrpo.tasks.labels import checked_box, shown
+from syngrpo.tasks.labels import shown
 
 INSTANCES = "instances.json"
 DEFAULT_TASK = default_task("object")
@@ -49,6 +57,7 @@ class RefCoco(Format):
     name = "refcoco"
     options = RefCocoOptions
     default_task = DEFAULT_TASK
+    box_order = "xywh"
 
     def recognises(self, path: Path) -> bool:
         if path.is_dir():
@@ -61,7 +70,7 @@ class RefCoco(Format):
         self.task_for(task, ("object",), str(path), "RefCOCO refers to single objects")
         refs_file = _refs_file(path)
         folder = refs_file.parent
-        instances = _Instances(folder / INSTANCES, problems)
+        instances = _Instances(folder / INSTANCES, request.boxes, problems)
         images = ImageFolder(*(request.images or (folder, folder / "images")))
         partition = refs_file.name.removeprefix("refs(").removesuffix(").p")
         prefix = f"{folder.resolve().name}-{partition}"
@@ -177,8 +186,9 @@ def _sentence(value: Any) -> tuple[str, int]:
 class _Instances:
     """The labelled objects of all images, each made when its image is first needed."""
 
-    def __init__(self, path: Path, problems: Problems) -> None:
+    def __init__(self, path: Path, boxes: BoxReader, problems: Problems) -> None:
         self._file = read_coco_file(path, problems)
+        self._boxes = boxes
         self._objects: dict[Key, dict[Key, LabelledObject]] = {}
 
     def picture(self, image_id: Key) -> CocoImage:
@@ -201,12 +211,10 @@ class _Instances:
 
     def _object(self, annotation: Annotation, image: EncodedImage) -> LabelledObject:
         name = f"annotation {annotation.id}"
-        bbox = annotation.bbox
-        numbers = isinstance(bbox, list) and all(type(n) in (int, float) for n in bbox)
-        if not numbers or len(bbox) != 4:
-            raise InputError(f"{name}: bbox is {shown(bbox)}, not [x, y, width, height]")
-        x, y, width, height = bbox
-        box = checked_box([x, y, x + width, y + height], image, f"{name}: bbox as x1, y1, x2, y2")
+        try:
+            box = annotation_box(annotation, image, self._boxes)
+        except InputError as error:
+            raise InputError(f"{name}: {error}") from None
         mask = segmentation_mask(annotation.segmentation, box, image, f"{name}: segmentation")
         return LabelledObject(self._file.categories[annotation.category], box, mask)
 

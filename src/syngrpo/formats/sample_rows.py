@@ -13,6 +13,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from syngrpo.formats.box_layout import BoxReader
 from syngrpo.formats.image_files import ImageFolder, Objects
 from syngrpo.formats.masks import checked_mask
 from syngrpo.sample import EncodedImage, InputError, LabelledObject, Sample
@@ -43,12 +44,19 @@ def parse_row(line: bytes) -> dict[str, Any]:
     return row
 
 
-def row_to_sample(row: Mapping[str, Any], images: ImageFolder) -> Sample:
-    """Check a row and return its sample. Raises InputError naming the first defect of the row."""
+def row_to_sample(
+    row: Mapping[str, Any], images: ImageFolder, boxes: BoxReader | None = None
+) -> Sample:
+    """Check a row and return its sample. Raises InputError naming the first defect of the row.
+
+    ``boxes`` converts the boxes of the row; None if they are corners in pixels.
+    """
     _check_keys(row, REQUIRED_KEYS, OPTIONAL_KEYS, "the row")
     task = get_task(checked_text(row["task"], "task"))
     question = checked_text(row["question"], "question")
     image = images.open(checked_text(row["image"], "image"))
+    if boxes is not None and not boxes.idle:
+        row = _in_pixels(row, task, image, boxes)
     objects = _objects(row, task, question, image, images.labelled)
     columns = _optional(row, "columns", dict) or {}
     parent = _optional(row, "parent", str)
@@ -69,6 +77,27 @@ def row_to_sample(row: Mapping[str, Any], images: ImageFolder) -> Sample:
         depth=depth if depth is not None else int(parent is not None),
         columns=columns,
     )
+
+
+def _in_pixels(
+    row: Mapping[str, Any], task: Task, image: EncodedImage, boxes: BoxReader
+) -> Mapping[str, Any]:
+    """Return the row with the boxes of its objects and of its answer as corners in pixels."""
+
+    def of_object(thing: Any) -> Any:
+        if not isinstance(thing, dict) or "box" not in thing:
+            return thing
+        return thing | {"box": boxes.corners(thing["box"], image)}
+
+    changed = dict(row)
+    if isinstance(objects := row.get("objects"), list):
+        changed["objects"] = [of_object(thing) for thing in objects]
+    answer = row.get("answer")
+    if task.asks_for == "object":
+        changed["answer"] = boxes.point(boxes.corners(answer, image), image)
+    elif task.asks_for == "classes" and isinstance(answer, list):
+        changed["answer"] = [of_object(thing) for thing in answer]
+    return changed
 
 
 def sample_to_row(sample: Sample, image: str) -> dict[str, Any]:

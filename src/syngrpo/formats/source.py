@@ -20,6 +20,7 @@ from typing import Any, Literal, TypeVar
 
 from syngrpo.formats import FORMATS, loadable_formats
 from syngrpo.formats.base import Format
+from syngrpo.formats.box_layout import BoxOrder, Coordinates
 from syngrpo.options import REQUIRED, OptionError, option, read_options
 from syngrpo.sample import InputError
 from syngrpo.tasks import PromptStyle, load_task
@@ -45,6 +46,15 @@ class Source:
     )
     images: tuple[Path, ...] = option(
         (), "image folder, or one for each file; []: the format's usual folders"
+    )
+    boxes: BoxOrder | None = option(
+        None,
+        "what the four numbers of a box are: two corners (xyxy, or y first: yxyx), a corner or the "
+        "centre with width and height (xywh, cxcywh); null: as usual in the format",
+    )
+    coordinates: Coordinates | None = option(
+        None,
+        "what the numbers count: pixels, or the image is 1 or 1000 wide and high; null: pixels",
     )
     format: str = option(AUTO, "format of the files; auto: recognised by name and content")
     task: str | None = option(
@@ -120,6 +130,8 @@ class SourceError(InputError):
         return f"{place}.{self}" if self.key else f"{place}: {self}"
 
 
+KEYS_OF_FILES = ("path", "images", "boxes", "coordinates")
+"""The common keys that make no sense for a format that generates its samples."""
 COMMON_KEYS = tuple(entry.name for entry in fields(Source) if entry.name != "options")
 
 
@@ -159,7 +171,7 @@ def options_for(known: Format, source: Source) -> Any:
         own = {key: value for key, value in own.items() if key in names}
     unknown = [key for key in own if key not in names]
     if unknown:
-        common = COMMON_KEYS if known.reads_files else COMMON_KEYS[2:]
+        common = [k for k in COMMON_KEYS if known.reads_files or k not in KEYS_OF_FILES]
         raise SourceError(
             f"{unknown[0]}: format {known.name} has no such key; its keys are "
             f"{', '.join([*names, *common])}",
@@ -271,7 +283,7 @@ def _check_path(source: Source, known: Format) -> None:
     if known.reads_files and not source.path:
         raise SourceError(f"format {source.format} needs a path (files)")
     if not known.reads_files:
-        for key in ("path", "images"):
+        for key in KEYS_OF_FILES:
             if getattr(source, key):
                 raise SourceError(
                     f"{key}: format {source.format} generates its samples; remove this key", key

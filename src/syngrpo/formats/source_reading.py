@@ -13,7 +13,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from syngrpo.formats import FORMATS, recognised_format
-from syngrpo.formats.base import OnBadRow, Problems, ReadRequest
+from syngrpo.formats.base import Format, OnBadRow, Problems, ReadRequest
+from syngrpo.formats.box_layout import BoxLayout, BoxReader
+from syngrpo.formats.box_recognition import doubt_about
 from syngrpo.formats.image_files import drop_undecodable
 from syngrpo.formats.source import AUTO, DataOptions, Source, named, options_for
 from syngrpo.sample import InputError, Sample
@@ -117,17 +119,31 @@ def _read_one(
         if known is None:
             assert path is not None
             known = recognised_format(path)
-        request = ReadRequest(source.images, task, source.limit, options_for(known, source))
+        boxes = _box_reader(known, source)
+        options = options_for(known, source)
+        request = ReadRequest(source.images, task, source.limit, options, boxes)
         samples = known.read(path, request, problems)[: source.limit]
     except InputError as error:
         problems.refuse(str(error))
         return []
     where = str(path) if path is not None else source.default_name()
+    if doubt := doubt_about(boxes, where):
+        problems.doubt(doubt)
+    elif boxes.given and not boxes.used and any(sample.objects for sample in samples):
+        problems.refuse(
+            f"{where}: format {known.name} does not use the keys boxes and coordinates; remove them"
+        )
     if not samples and len(problems.found) == before:
         problems.refuse(f"{where} is empty, or has nothing for the task; see docs/data.md")
     elif not samples and on_bad_row == "skip":
         problems.refuse(f"{where} holds no good row")
     return samples
+
+
+def _box_reader(known: Format, source: Source) -> BoxReader:
+    order, coordinates = source.boxes, source.coordinates
+    layout = BoxLayout(order or known.box_order, coordinates or "pixels")
+    return BoxReader(layout, given=order is not None or coordinates is not None)
 
 
 @contextmanager

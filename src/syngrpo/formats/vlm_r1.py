@@ -86,7 +86,7 @@ class VlmR1(WritableFormat):
                 if sample is None:
                     ours = _our_row(row, place, path.stem, request.task)
                     renamed |= dict.fromkeys(ours.pop("renamed"))
-                    sample = row_to_sample(ours, images)
+                    sample = row_to_sample(ours, images, request.boxes)
             except InputError as error:
                 problems.add(place, str(error))
                 continue

@@ -103,7 +103,10 @@ def checked_box(value: Any, image: EncodedImage, name: str) -> Box:
         raise InputError(f"{name} {shown(value)} holds something that is not a finite number")
     x1, y1, x2, y2 = (float(number) for number in value)
     if x1 >= x2 or y1 >= y2:
-        raise InputError(f"{name} {shown(value)} has no area; write x1 < x2 and y1 < y2")
+        raise InputError(
+            f"{name} {shown(value)} has no area; write x1 < x2 and y1 < y2, "
+            "or set boxes: xywh if it is x, y, width, height"
+        )
     slack = ROUNDING_PIXELS
     outside_right = x2 > image.width + slack or y2 > image.height + slack
     if min(x1, y1) < -slack or outside_right:

@@ -1,0 +1,168 @@
+"""Says how the boxes of a data set are written, and converts them to corners in pixels.
+
+A format calls ``ReadRequest.boxes.corners`` for every box that it reads, before the box is checked.
+So the keys ``boxes`` and ``coordinates`` of a source apply to every format, and
+``box_recognition`` can tell from the boxes that were seen whether they are written another way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple
+
+from syngrpo.sample import EncodedImage
+from syngrpo.tasks.labels import is_finite_number
+
+BoxOrder = Literal["xyxy", "xywh", "cxcywh", "yxyx"]
+Coordinates = Literal["pixels", "0-1", "0-1000"]
+
+ORDER_WORDS: dict[BoxOrder, str] = {
+    "xyxy": "x1, y1, x2, y2",
+    "xywh": "x, y, width, height",
+    "cxcywh": "centre x, centre y, width, height",
+    "yxyx": "y1, x1, y2, x2",
+}
+UNITS: dict[Coordinates, float] = {"0-1": 1.0, "0-1000": 1000.0}
+"""The width and the height of an image in coordinates that do not depend on its pixels."""
+
+KEYS_OF_CORNERS = (
+    ("x1", "y1", "x2", "y2"),
+    ("xmin", "ymin", "xmax", "ymax"),
+    ("x_min", "y_min", "x_max", "y_max"),
+    ("left", "top", "right", "bottom"),
+)
+KEYS_OF_SIZES = (
+    ("x", "y", "width", "height"),
+    ("x", "y", "w", "h"),
+    ("left", "top", "width", "height"),
+)
+"""The keys of a box that is an object and not a list."""
+
+ROUNDING_SHARE = 0.001
+"""A box whose coordinates do not count pixels may reach out of its image by this share of the
+side, because numbers up to 1000 are whole. It is clipped."""
+
+MOST_SEEN = 20_000
+"""Largest number of boxes of a file that are kept to recognise how they are written."""
+
+
+@dataclass(frozen=True)
+class BoxLayout:
+    """The order of the four numbers of a box, and their unit."""
+
+    order: BoxOrder = "xyxy"
+    coordinates: Coordinates = "pixels"
+
+    def corners(self, numbers: Any, width: Any, height: Any) -> tuple[Any, Any, Any, Any]:
+        """Return x1, y1, x2, y2 in pixels of an image of this size, without a check.
+
+        ``numbers`` are four numbers, or four arrays of equal length.
+        """
+        a, b, c, d = numbers
+        if self.order == "xyxy":
+            x1, y1, x2, y2 = a, b, c, d
+        elif self.order == "xywh":
+            x1, y1, x2, y2 = a, b, a + c, b + d
+        elif self.order == "cxcywh":
+            x1, y1, x2, y2 = a - c / 2, b - d / 2, a + c / 2, b + d / 2
+        else:
+            x1, y1, x2, y2 = b, a, d, c
+        if self.coordinates == "pixels":
+            return x1, y1, x2, y2
+        unit = UNITS[self.coordinates]
+        return x1 * width / unit, y1 * height / unit, x2 * width / unit, y2 * height / unit
+
+    def words(self) -> str:
+        """Return the layout in words: "x, y, width, height in pixels"."""
+        unit = "pixels" if self.coordinates == "pixels" else f"the range {self.coordinates}"
+        return f"{ORDER_WORDS[self.order]} in {unit}"
+
+
+PIXEL_CORNERS = BoxLayout()
+
+
+class SeenBox(NamedTuple):
+    """Four numbers as they are in the data, in the order of the layout they were read with, and
+    their image."""
+
+    numbers: tuple[float, float, float, float]
+    image: EncodedImage
+
+
+class BoxReader:
+    """Converts the boxes of one file, and keeps the first ones as they were written.
+
+    ``given``: whether the user named the layout; otherwise it is the usual one of the format.
+    ``used``: whether any box was converted.
+    """
+
+    def __init__(self, layout: BoxLayout = PIXEL_CORNERS, given: bool = False) -> None:
+        self.layout, self.given = layout, given
+        self.used = False
+        self.seen: list[SeenBox] = []
+        self._plain = layout == PIXEL_CORNERS
+
+    @property
+    def idle(self) -> bool:
+        """Whether lists of four numbers need no conversion and no further one is kept."""
+        return self._plain and len(self.seen) >= MOST_SEEN
+
+    def corners(self, value: Any, image: EncodedImage) -> Any:
+        """Return a box as the list x1, y1, x2, y2 in pixels of the image.
+
+        ``value`` is a list of four numbers in the layout, or an object that names them (x1, xmin,
+        left, width, …). Anything else is returned unchanged, for the check to refuse.
+        """
+        layout = self.layout
+        if isinstance(value, Mapping):
+            order, value = _named(value, layout.order)
+            layout = BoxLayout(order, layout.coordinates)
+        if not isinstance(value, list | tuple) or len(value) != 4:
+            return value
+        if not all(is_finite_number(number) for number in value):
+            return value
+        self._see(value, layout, image)
+        if layout == PIXEL_CORNERS:
+            return list(value)
+        corners = layout.corners(value, image.width, image.height)
+        return list(corners if layout.coordinates == "pixels" else _rounded(corners, image))
+
+    def _see(self, value: Sequence[Any], layout: BoxLayout, image: EncodedImage) -> None:
+        self.used = True
+        if len(self.seen) >= MOST_SEEN:
+            return
+        if layout.order != self.layout.order:
+            if self.layout.order != "xyxy":
+                return
+            value = BoxLayout(layout.order).corners(value, 1, 1)
+        a, b, c, d = value
+        self.seen.append(SeenBox((a, b, c, d), image))
+
+    def point(self, value: Any, image: EncodedImage) -> Any:
+        """Return a point x, y in pixels of the image. ``value`` is a list of two numbers in the
+        unit of the boxes, y first if theirs is; anything else is returned unchanged."""
+        if not isinstance(value, list | tuple) or len(value) != 2:
+            return value
+        if self._plain or not all(is_finite_number(number) for number in value):
+            return value
+        order: BoxOrder = "yxyx" if self.layout.order == "yxyx" else "xyxy"
+        layout = BoxLayout(order, self.layout.coordinates)
+        return list(layout.corners((*value, *value), image.width, image.height)[:2])
+
+
+def _rounded(corners: tuple[float, ...], image: EncodedImage) -> Iterator[float]:
+    """Yield the corners without what reaches out of the image because numbers were rounded."""
+    for number, side in zip(corners, (image.width, image.height) * 2, strict=True):
+        inside = min(max(number, 0.0), float(side))
+        yield inside if abs(number - inside) <= side * ROUNDING_SHARE else number
+
+
+def _named(value: Mapping[Any, Any], order: BoxOrder) -> tuple[BoxOrder, Any]:
+    """Return the order and the four numbers of a box that names them; for an object that is no box
+    the order ``order`` and the object."""
+    for known, names in (("xyxy", KEYS_OF_CORNERS), ("xywh", KEYS_OF_SIZES)):
+        for keys in names:
+            if all(key in value for key in keys):
+                return known, [value[key] for key in keys]  # type: ignore[return-value]
+    return order, value

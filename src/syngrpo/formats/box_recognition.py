@@ -1,0 +1,176 @@
+"""Recognises by statistics that the boxes of a file are written in another way than they are read.
+
+Only what the numbers show is used: whether all are at most 1 or at most 1000, whether boxes end
+before they begin, and whether they lie inside their images. Two ways of writing that fit equally
+well, such as y first in square images, cannot be told apart.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import get_args
+
+import numpy as np
+
+from syngrpo.formats.box_layout import (
+    ROUNDING_SHARE,
+    BoxLayout,
+    BoxOrder,
+    BoxReader,
+    Coordinates,
+    SeenBox,
+)
+from syngrpo.tasks.labels import ROUNDING_PIXELS
+
+ORDERS: tuple[BoxOrder, ...] = get_args(BoxOrder)
+
+MANY = 0.1
+"""Share of the boxes that must not fit before another unit is considered."""
+SOME = 0.02
+"""Share of the boxes that must not fit before another order is considered."""
+FEWEST = 3
+"""Number of boxes that must not fit: one or two wrong ones say nothing about the others."""
+NEARLY_ALL = 0.995
+"""Share of the boxes that must fit another order or unit."""
+IMPROBABLE = math.log(1000)
+"""Boxes up to 1000 in larger images are doubted from this improbability on (natural logarithm)."""
+REACHED = 900
+"""Coordinates from 0 to 1000 come near their end in some box."""
+
+
+@dataclass(frozen=True)
+class BoxDoubt:
+    """Boxes that are read in one way and look like another.
+
+    ``sure``: whether the boxes as they are read cannot be meant. ``fitting``: share in [0, 1] of
+    the boxes that fit as they are read.
+    """
+
+    path: str
+    read: BoxLayout
+    seen: Sequence[SeenBox]
+    looks_like: BoxLayout
+    sure: bool
+    fitting: float
+
+    def message(self) -> str:
+        """Say what the boxes look like and which keys to set, on one line."""
+        keys = []
+        if self.looks_like.order != self.read.order:
+            keys.append(f"boxes: {self.looks_like.order}")
+        if self.looks_like.coordinates != self.read.coordinates:
+            keys.append(f"coordinates: {self.looks_like.coordinates}")
+        misfits = round((1 - self.fitting) * len(self.seen))
+        fit = f"{misfits} of {len(self.seen)} do not fit" if misfits else self._why()
+        mine = [f"boxes: {self.read.order}", f"coordinates: {self.read.coordinates}"]
+        keep = "" if self.sure and misfits else f"; if they are right, set {', '.join(mine)}"
+        return (
+            f"{self.path}: the boxes are read as {self.read.words()}, and {fit}; they look like "
+            f"{self.looks_like.words()}; set {', '.join(keys)}{keep}"
+        )
+
+    def _why(self) -> str:
+        if self.looks_like.coordinates == "0-1":
+            return "no number is larger than 1"
+        return "no number is larger than 1000, though the images are"
+
+
+def doubt_about(reader: BoxReader, path: str) -> BoxDoubt | None:
+    """Return what speaks against the layout that the boxes of a file were read with; None when
+    nothing does."""
+    if not reader.seen:
+        return None
+    numbers = np.array([box.numbers for box in reader.seen], dtype=np.float64)
+    sizes = np.array([(box.image.width, box.image.height) for box in reader.seen])
+    read = reader.layout
+    unit, sure = _unit(numbers, sizes, reader)
+    order = _order(numbers, sizes, BoxLayout(read.order, unit))
+    found = BoxLayout(order, unit)
+    if found == read:
+        return None
+    fits = _fits(read, numbers, sizes)
+    if unit == read.coordinates and len(fits) - fits.sum() < FEWEST:
+        return None
+    fitting = float(fits.mean())
+    sure = sure or fitting <= 1 - MANY
+    return BoxDoubt(path, read, reader.seen, found, sure and not reader.given, fitting)
+
+
+def _fits(layout: BoxLayout, numbers: np.ndarray, sizes: np.ndarray) -> np.ndarray:
+    """Return which boxes have an area and lie inside their image, bool (N,).
+
+    ``numbers`` is float (N, 4), ``sizes`` is (N, 2) with width and height in pixels.
+    """
+    width, height = sizes.T
+    x1, y1, x2, y2 = layout.corners(numbers.T, width, height)
+    share = 0.0 if layout.coordinates == "pixels" else ROUNDING_SHARE
+    across, down = np.maximum(ROUNDING_PIXELS, share * sizes.T)
+    inside = (x2 <= width + across) & (y2 <= height + down) & (x1 >= -across) & (y1 >= -down)
+    return np.asarray((x1 < x2) & (y1 < y2) & inside)
+
+
+def _best_share(unit: Coordinates, numbers: np.ndarray, sizes: np.ndarray) -> float:
+    return max(float(_fits(BoxLayout(o, unit), numbers, sizes).mean()) for o in ORDERS)
+
+
+def _unit(numbers: np.ndarray, sizes: np.ndarray, reader: BoxReader) -> tuple[Coordinates, bool]:
+    """Return the unit that the numbers look like, and whether the one in use is impossible."""
+    used, largest = reader.layout.coordinates, float(numbers.max())
+    if reader.given and float(_fits(reader.layout, numbers, sizes).mean()) > 1 - MANY:
+        return used, False
+    if largest <= 1:
+        return "0-1", used == "pixels"
+    if largest > 1000:
+        return "pixels", False
+    pixels = _best_share("pixels", numbers, sizes)
+    misfits = round((1 - pixels) * len(numbers))
+    if (
+        misfits >= max(FEWEST, MANY * len(numbers))
+        and _best_share("0-1000", numbers, sizes) >= NEARLY_ALL
+    ):
+        return "0-1000", True
+    if used == "0-1000":
+        return used, False
+    whole = bool((numbers == np.floor(numbers)).all())
+    return "0-1000" if whole and _improbability(
+        reader, numbers, sizes
+    ) > IMPROBABLE else "pixels", False
+
+
+def _improbability(reader: BoxReader, numbers: np.ndarray, sizes: np.ndarray) -> float:
+    """Return the negative logarithm of the probability that no box reaches beyond 1000, if the
+    right and lower ends of an image's boxes are equally likely anywhere in it. 0 if the boxes do
+    not come near to 1000 either."""
+    order = _order(numbers, sizes, BoxLayout(reader.layout.order, "0-1000"))
+    _, _, x2, y2 = BoxLayout(order).corners(numbers.T, *sizes.T)
+    if max(x2.max(), y2.max()) < REACHED:
+        return 0.0
+    distinct = {id(box.image): (box.image.width, box.image.height) for box in reader.seen}
+    return float(np.log(np.maximum(list(distinct.values()), 1000) / 1000).sum())
+
+
+def _order(numbers: np.ndarray, sizes: np.ndarray, read: BoxLayout) -> BoxOrder:
+    """Return the order of the numbers that fits best. The order in use is kept unless another fits
+    clearly better."""
+    shares = {
+        order: float(_fits(BoxLayout(order, read.coordinates), numbers, sizes).mean())
+        for order in ORDERS
+    }
+    best = max(shares.values())
+    if shares[read.order] > 1 - SOME or best < NEARLY_ALL:
+        return read.order
+    good = [order for order in ORDERS if shares[order] == best]
+    return min(
+        good, key=lambda order: _off_centre(BoxLayout(order, read.coordinates), numbers, sizes)
+    )
+
+
+def _off_centre(layout: BoxLayout, numbers: np.ndarray, sizes: np.ndarray) -> float:
+    """Return how far the mean centre of the boxes lies from that of the images, as a share of the
+    side. Objects of a data set usually lie around the middle on average."""
+    width, height = sizes.T
+    x1, y1, x2, y2 = layout.corners(numbers.T, width, height)
+    across, down = ((x1 + x2) / 2 / width).mean(), ((y1 + y2) / 2 / height).mean()
+    return float(abs(across - 0.5) + abs(down - 0.5))

@@ -1,0 +1,244 @@
+"""The keys ``boxes`` and ``coordinates``, and how other layouts are recognised."""
+
+import json
+import random
+from pathlib import Path
+from typing import Any
+
+import pytest
+from data_sets import read_data
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from syngrpo.formats import Problems
+from syngrpo.formats.box_layout import BoxLayout, BoxReader
+from syngrpo.formats.box_recognition import doubt_about
+from syngrpo.formats.label_sheet import label_sheet
+from syngrpo.formats.source import SourceError, source_from_keys
+from syngrpo.sample import EncodedImage, InputError
+
+WIDTH, HEIGHT = 200, 100
+BOX = (20.0, 10.0, 60.0, 50.0)
+WRITTEN: dict[tuple[str, str], list[float]] = {
+    ("xyxy", "pixels"): [20, 10, 60, 50],
+    ("xywh", "pixels"): [20, 10, 40, 40],
+    ("cxcywh", "pixels"): [40, 30, 40, 40],
+    ("yxyx", "pixels"): [10, 20, 50, 60],
+    ("xyxy", "0-1"): [0.1, 0.1, 0.3, 0.5],
+    ("cxcywh", "0-1"): [0.2, 0.3, 0.2, 0.4],
+    ("xywh", "0-1000"): [100, 100, 200, 400],
+    ("yxyx", "0-1000"): [100, 100, 500, 300],
+}
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    Image.new("RGB", (WIDTH, HEIGHT), "gray").save(tmp_path / "a.png")
+    return tmp_path
+
+
+def jsonl(folder: Path, *boxes: list[float]) -> Path:
+    rows = [
+        {"id": f"{n}", "task": "rec", "image": "a.png", "question": "the cup", "answer": box}
+        | {"objects": [{"label": "cup", "box": box}]}
+        for n, box in enumerate(boxes)
+    ]
+    return lines(folder / "data.jsonl", rows)
+
+
+def lines(path: Path, rows: list[dict[str, Any]]) -> Path:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def vlm_r1(folder: Path, *boxes: list[float]) -> Path:
+    turns = [[{"from": "human", "value": "the cup"}, {"from": "gpt", "value": b}] for b in boxes]
+    return lines(
+        folder / "vlm.jsonl",
+        [{"id": str(n), "image": "a.png", "conversations": t} for n, t in enumerate(turns)],
+    )
+
+
+def coco(folder: Path, *boxes: list[float]) -> Path:
+    path = folder / "coco.json"
+    annotations = [
+        {"id": n, "image_id": 1, "category_id": n, "bbox": box} for n, box in enumerate(boxes)
+    ]
+    content = {
+        "images": [{"id": 1, "file_name": "a.png"}],
+        "annotations": annotations,
+        "categories": [{"id": n, "name": f"cup {n}"} for n in range(len(boxes))],
+    }
+    path.write_text(json.dumps(content))
+    return path
+
+
+def hf(folder: Path, *boxes: list[float]) -> Path:
+    datasets = pytest.importorskip("datasets")
+    path = folder / "data.parquet"
+    rows = [
+        {"image": "a.png", "question": "the cup", "boxes": [b], "labels": ["cup"]} for b in boxes
+    ]
+    datasets.Dataset.from_list(rows).to_parquet(path)
+    return path
+
+
+@pytest.mark.parametrize("layout", WRITTEN, ids=" ".join)
+@pytest.mark.parametrize("write", [jsonl, vlm_r1, coco, hf])
+def test_every_format_reads_every_layout(folder: Path, write: Any, layout: tuple[str, str]) -> None:
+    path = write(folder, WRITTEN[layout])
+    order, coordinates = layout
+    (sample,) = read_data(path, task="rec", boxes=order, coordinates=coordinates)
+    assert sample.answer == pytest.approx(BOX) and sample.objects[0].box == pytest.approx(BOX)
+
+
+def test_a_box_may_be_an_object_that_names_its_numbers(folder: Path) -> None:
+    boxes: list[Any] = [
+        {"x1": 20, "y1": 10, "x2": 60, "y2": 50},
+        {"xmin": 20, "ymin": 10, "xmax": 60, "ymax": 50, "rotation": 0},
+        {"x": 20, "y": 10, "width": 40, "height": 40},
+    ]
+    assert {sample.answer for sample in read_data(jsonl(folder, *boxes))} == {BOX}
+
+
+def test_answers_of_classes_are_converted_and_other_values_refused(folder: Path) -> None:
+    row = {"id": "a", "task": "ovd", "image": "a.png", "question": "cup"}
+    answer: list[dict[str, Any]] = [{"label": "cup", "box": [0.1, 0.1, 0.3, 0.5]}]
+    path = lines(folder / "rows.jsonl", [row | {"answer": answer}])
+    (sample,) = read_data(path, coordinates="0-1")
+    assert sample.answer[0]["box"] == pytest.approx(BOX)
+    for bad in ([0.1, 0.1, "0.3", 0.5], [0.1, 0.1, 0.3], [0.1, 0.1, 0.3, 1.5], [True, 0, 1, 1]):
+        answer[0]["box"] = bad
+        path = lines(folder / "rows.jsonl", [row | {"answer": answer}])
+        with pytest.raises(InputError, match=r"rows\.jsonl:1: "):
+            read_data(path, coordinates="0-1")
+
+
+def test_keys_that_a_format_cannot_use_are_refused(folder: Path) -> None:
+    (folder / "mine.lines").write_text("a.png;the cup;20;10;60;50\n")
+    keys = {"path": folder / "mine.lines", "format": "user_extensions:Lines"}
+    assert len(read_data(**keys)) == 1
+    with pytest.raises(InputError, match="does not use the keys boxes and coordinates; remove"):
+        read_data(**keys, boxes="xywh")
+    with pytest.raises(SourceError, match="coordinates: format rooms generates its samples"):
+        source_from_keys({"format": "rooms", "split": "test", "coordinates": "0-1"})
+    with pytest.raises(SourceError, match=r"boxes: 'ltrb' is not allowed"):
+        source_from_keys({"path": "a.jsonl", "boxes": "ltrb"})
+
+
+def drawn_boxes(seed: int, count: int, sizes: list[tuple[int, int]]) -> list[Any]:
+    """Random boxes in pixels with their images, as objects lie in photographs."""
+    draw = random.Random(seed)
+    found = []
+    for _ in range(count):
+        width, height = draw.choice(sizes)
+        w, h = draw.uniform(0.05, 0.5) * width, draw.uniform(0.05, 0.5) * height
+        x, y = draw.uniform(0, width - w), draw.uniform(0, height - h)
+        found.append(((x, y, x + w, y + h), EncodedImage(width, height, data=b"")))
+    return found
+
+
+def written(box: Any, image: EncodedImage, layout: BoxLayout) -> list[float]:
+    x1, y1, x2, y2 = box
+    numbers = {
+        "xyxy": (x1, y1, x2, y2),
+        "xywh": (x1, y1, x2 - x1, y2 - y1),
+        "cxcywh": ((x1 + x2) / 2, (y1 + y2) / 2, x2 - x1, y2 - y1),
+        "yxyx": (y1, x1, y2, x2),
+    }[layout.order]
+    if layout.coordinates == "pixels":
+        return [round(number) for number in numbers]
+    across, down = image.width, image.height
+    sides = (down, across) * 2 if layout.order == "yxyx" else (across, down) * 2
+    shares = [number / side for number, side in zip(numbers, sides, strict=True)]
+    return shares if layout.coordinates == "0-1" else [round(1000 * share) for share in shares]
+
+
+PHOTOS = [(640, 480), (480, 640), (500, 375)]
+LARGE = [(4000, 3000), (3000, 4000), (1920, 1080)]
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.integers(0, 10**6),
+    st.sampled_from(["xyxy", "xywh", "cxcywh", "yxyx"]),
+    st.sampled_from(["pixels", "0-1", "0-1000"]),
+    st.sampled_from([PHOTOS, LARGE]),
+)
+def test_the_layout_is_recognised(seed: int, order: Any, coordinates: Any, sizes: Any) -> None:
+    true = BoxLayout(order, coordinates)
+    reader = BoxReader()
+    for box, image in drawn_boxes(seed, 60, sizes):
+        reader.corners(written(box, image, true), image)
+    doubt = doubt_about(reader, "data.jsonl")
+    looks_like = doubt.looks_like if doubt is not None else reader.layout
+    if order == "yxyx" and (coordinates != "pixels" or sizes == LARGE):
+        return  # without pixels nothing tells x from y
+    assert looks_like == true
+    if doubt is not None and sizes == PHOTOS:
+        assert doubt.sure
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 10**6), st.integers(1, 80), st.sampled_from([PHOTOS, LARGE, PHOTOS + LARGE]))
+def test_boxes_in_pixels_are_not_doubted(seed: int, count: int, sizes: Any) -> None:
+    reader = BoxReader()
+    for number, (box, image) in enumerate(drawn_boxes(seed, count, sizes)):
+        wrong = count > 30 and number == 7  # one typing error among many
+        reader.corners((9000, 1, 2, 3) if wrong else written(box, image, BoxLayout()), image)
+    assert doubt_about(reader, "data.jsonl") is None
+
+
+def test_what_the_user_says_is_believed_as_long_as_it_fits() -> None:
+    image = EncodedImage(640, 480, data=b"")
+    reader = BoxReader(BoxLayout(), given=True)
+    reader.corners([0, 0, 1, 1], image)
+    assert doubt_about(reader, "data.jsonl") is None
+    reader = BoxReader(BoxLayout("xyxy", "0-1"), given=True)
+    reader.corners([10, 20, 300, 400], image)
+    doubt = doubt_about(reader, "data.jsonl")
+    assert doubt is not None and doubt.looks_like == BoxLayout() and not doubt.sure
+
+
+def test_boxes_from_0_to_1_stop_reading_with_the_key_to_set(folder: Path) -> None:
+    path = jsonl(folder, [0.1, 0.1, 0.3, 0.5], [0.2, 0.2, 0.6, 0.9])
+    with pytest.raises(InputError) as caught:
+        read_data(path)
+    assert str(caught.value) == (
+        f"{path}: the boxes are read as x1, y1, x2, y2 in pixels, and no number is larger than 1; "
+        "they look like x1, y1, x2, y2 in the range 0-1; set coordinates: 0-1; if they are right, "
+        "set boxes: xyxy, coordinates: pixels"
+    )
+    assert len(read_data(path, coordinates="pixels")) == 2
+
+
+def test_boxes_that_end_before_they_begin_are_recognised(folder: Path) -> None:
+    wrong = [[120, 60, 40, 30], [150, 20, 30, 70], [100, 50, 99, 49]]
+    path = jsonl(folder, *wrong, [20, 10, 40, 40])
+    with pytest.raises(InputError) as caught:
+        read_data(path)
+    assert str(caught.value).startswith(
+        f"{path}: the boxes are read as x1, y1, x2, y2 in pixels, and 6 of 8 do not fit; they look "
+        "like x, y, width, height in pixels; set boxes: xywh; "
+    )
+    assert "data.jsonl:1: objects[0].box" in str(caught.value)
+    assert len(read_data(path, boxes="xywh")) == 4
+
+
+def test_one_or_two_wrong_boxes_are_no_reason_to_doubt_the_others(folder: Path) -> None:
+    problems = Problems()
+    read_data(jsonl(folder, [120, 60, 40, 30], [20, 10, 40, 40]), problems=problems)
+    assert not problems.doubts and len(problems.found) == 1
+    assert "set boxes: xywh if it is" in problems.lines()[0]
+
+
+def test_the_sheet_shows_boxes_as_read_and_as_meant(folder: Path) -> None:
+    problems = Problems()
+    path = jsonl(folder, *[[150, 50, 40, 40]] * 3, [20, 10, 40, 40])
+    read_data(path, problems=problems)
+    (doubt,) = problems.doubts
+    sheet = label_sheet(doubt)
+    assert sheet is not None and sheet.width >= 320
+    colours = {colour for _, colour in sheet.getcolors(1 << 20) or ()}
+    assert {(255, 0, 255), (0, 255, 0)} <= colours
