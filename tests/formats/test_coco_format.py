@@ -1,5 +1,6 @@
 import copy
 import json
+import shutil
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -169,7 +170,7 @@ BAD: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {
     "crowd is a text": (annotation(iscrowd="no"), f"annotation {FIRST}: iscrowd is 'no'"),
     "no bbox": (annotation(bbox=None), f"annotation {FIRST}: bbox is None"),
     "bbox of texts": (annotation(bbox=["1", 2, 3, 4]), f"annotation {FIRST}: bbox is"),
-    "no width": (annotation(bbox=[1, 2, 0, 4]), f"annotation {FIRST}: bbox as x1"),
+    "width below 0": (annotation(bbox=[9, 2, -5, 4]), f"annotation {FIRST}: bbox as x1"),
     "bbox outside": (annotation(bbox=[100, 2, 50, 4]), "leaves the 112x80 image"),
     "polygon of four": (annotation(segmentation=[[1, 2, 3, 4]]), "not a polygon"),
     "polygon of texts": (annotation(segmentation=[["1"] * 6]), "not a polygon"),
@@ -211,9 +212,11 @@ def test_a_bad_entry_is_named_and_its_image_left_out(name: str) -> None:
     [
         ([], "one JSON list"),
         ({"images": []}, "is no COCO instances file"),
-        (changed(lambda c: c["categories"].append(c["categories"][0])), "is used before"),
+        (
+            changed(lambda c: c["categories"].append(c["categories"][0])),
+            "an id that is used before",
+        ),
         (changed(lambda c: c["categories"][0].update(name=3)), "categories[0].name is 3"),
-        (changed(lambda c: c["categories"][0].update(name="Sofa")), "is used before"),
         (changed(lambda c: c.update(images=[], annotations=[])), "is empty, or has nothing"),
     ],
     ids=lambda value: "",
@@ -224,6 +227,153 @@ def test_files_that_are_no_coco(content: Any, message: str, tmp_path: Path) -> N
     with pytest.raises(InputError) as caught:
         read_data(path, images=IMAGES, on_bad_row="skip")
     assert message in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_a_class_that_is_listed_twice_is_one_class() -> None:
+    """Some tools list a class with two ids, or the group of all classes as one of them."""
+    names = [category["name"] for category in CONTENT["categories"]]
+
+    def twice(content: dict[str, Any]) -> None:
+        content["categories"].append({"id": 0, "name": names[0].upper()})
+        for one in content["categories"]:
+            one["supercategory"] = names[-1]
+
+    problems = Problems()
+    samples = read(changed(twice), problems, negatives=100)
+    assert not problems.found and any(f"as one: {names[0].upper()}" in n for n in problems.notes)
+    present = {thing.label for sample in samples for thing in sample.objects}
+    for sample in samples:
+        asked = sample.question.split(", ")
+        assert len(set(asked)) == len(asked) and names[0].upper() not in asked
+        assert names[-1] in present or names[-1] not in asked
+
+
+def test_the_category_0_empty_polygons_and_boxes_without_area() -> None:
+    first, other = CONTENT["annotations"][0], CONTENT["annotations"][1]
+    category, image = first["category_id"], first["image_id"]
+    label = next(c["name"] for c in CONTENT["categories"] if c["id"] == category)
+
+    def zero(content: dict[str, Any]) -> None:
+        for one in (*content["categories"], *content["annotations"]):
+            key = "id" if "name" in one else "category_id"
+            one[key] = 0 if one[key] == category else one[key]
+        content["annotations"][0]["segmentation"] = [[]]
+
+    (sample, *_) = read(changed(zero))
+    assert sample.objects[0].label == label and sample.objects[0].mask is None
+    assert label in sample.question.split(", ")
+
+    problems = Problems()
+    (sample, *_) = read(changed(annotation(bbox=[9, 9, 5, 0])), problems)
+    assert first["image_id"] == other["image_id"] == image and not problems.found
+    assert label not in sample.question.split(", ") and len(sample.objects) >= 1
+    assert any("annotations without area, left out as crowds are: 1" in n for n in problems.notes)
+
+
+def test_a_file_without_annotations_is_noted() -> None:
+    problems = Problems()
+    samples = read(changed(lambda c: c.update(annotations=[])), problems)
+    assert all(sample.answer == () for sample in samples) and samples
+    assert any("annotations is empty" in note for note in problems.notes)
+
+
+def placed(folder: Path, json_at: str, images_at: str, name: str = "{}") -> Path:
+    """Copy the file to ``json_at``, and the images into ``images_at``, renamed by ``name``."""
+    content = copy.deepcopy(CONTENT)
+    (folder / images_at).mkdir(parents=True, exist_ok=True)
+    for one in content["images"]:
+        old = one["file_name"]
+        one["file_name"] = name.format(old)
+        target = folder / images_at / one["file_name"]
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(IMAGES[0] / old, target)
+    path = folder / json_at
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(content))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("json_at", "images_at", "name"),
+    [
+        ("instances.json", "images", "{}"),
+        ("instances_train2017.json", "train2017", "{}"),
+        ("annotations/instances_train2017.json", "train2017", "{}"),
+        ("annotations/instances_train2017.json", "images/train2017", "{}"),
+        ("annotations/person_keypoints_val2017.json", "images/val2017", "{}"),
+        ("annotations/all.json", "images", "{}"),
+        ("all.json", "train2017", "{}"),
+        ("annotations/all.json", "", "pictures/{}"),
+        ("train/_annotations.coco.json", "train", "{}"),
+        ("all.json", "img", "übung/{}"),
+    ],
+)
+def test_images_are_found_where_the_usual_tools_put_them(
+    tmp_path: Path, json_at: str, images_at: str, name: str
+) -> None:
+    samples = read_data(placed(tmp_path / "data", json_at, images_at, name), format="coco")
+    assert len(samples) == 4
+    assert all(str(s.image.path).startswith(str(tmp_path / "data" / images_at)) for s in samples)
+
+
+def test_absolute_paths_of_another_computer_are_read_by_their_end(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = placed(tmp_path / "data", "all.json", "images")
+    content = json.loads(path.read_text())
+    for one, root in zip(content["images"], ["/home/a/images/", "C:\\a\\"] * 2, strict=True):
+        one["file_name"] = root + one["file_name"]
+    path.write_text(json.dumps(content))
+    samples = read_data(path)
+    assert [s.image.path.name for s in samples if s.image.path] == [
+        Path(one["file_name"]).name for one in CONTENT["images"]
+    ]
+    assert caplog.text.count("is read as") == 1
+    content["images"][1]["file_name"] = content["images"][0]["file_name"].replace("/a/", "/b/")
+    path.write_text(json.dumps(content))
+    with pytest.raises(InputError, match="would both be"):
+        read_data(path)
+
+
+def test_missing_images_are_all_named_in_one_line_with_the_folder_to_set(tmp_path: Path) -> None:
+    path = placed(tmp_path / "data", "all.json", "images")
+    names = [one["file_name"] for one in CONTENT["images"]]
+    for name in names[1:3]:
+        (tmp_path / "data" / "images" / name).unlink()
+    problems = Problems()
+    assert len(read_data(path, problems=problems)) == 2
+    (line,) = problems.lines()
+    assert line.startswith(f"2 images do not exist in {tmp_path / 'data' / 'images'}")
+    assert all(repr(name) in line for name in names[1:3]) and "images (--images)" in line
+    shutil.move(tmp_path / "data" / "images", tmp_path / "data" / "elsewhere")
+    with pytest.raises(InputError) as caught:
+        read_data(path, images=tmp_path / "data")
+    elsewhere = tmp_path / "data" / "elsewhere"
+    assert str(caught.value).startswith("4 images do not exist in ")
+    assert str(caught.value).endswith(f"it is in {elsewhere}; set images: {elsewhere} (--images)")
+
+
+def test_images_in_two_folders_must_be_named(tmp_path: Path) -> None:
+    path = placed(tmp_path / "data", "all.json", "one")
+    placed(tmp_path / "data", "all.json", "two")
+    with pytest.raises(InputError, match=r"its images are in .*one and in .*two; name one"):
+        read_data(path)
+    assert len(read_data(path, images=tmp_path / "data" / "two")) == 4
+
+
+def test_files_of_the_same_name_have_different_ids(tmp_path: Path) -> None:
+    paths = [placed(tmp_path / n, "_annotations.coco.json", "") for n in ("train", "valid")]
+    ids = [sample.id for sample in read_data(paths)]
+    assert len(set(ids)) == len(ids) == 8 and ids[4].startswith("valid-_annotations.coco-")
+
+
+def test_several_thousand_classes(tmp_path: Path) -> None:
+    content = changed(
+        lambda c: c["categories"].extend({"id": 10**6 + n, "name": f"n{n}"} for n in range(5000))
+    )
+    for sample in read(content, negatives=3):
+        present = {thing["label"] for thing in sample.answer}
+        assert len(set(sample.question.split(", ")) - present) == 3
 
 
 JSON = st.recursive(

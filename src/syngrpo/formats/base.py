@@ -7,6 +7,7 @@ that the user sees them in one report.
 
 from __future__ import annotations
 
+import itertools
 import logging
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
@@ -16,6 +17,7 @@ from typing import Any, Literal
 
 from syngrpo.formats.box_layout import BoxOrder, BoxReader
 from syngrpo.formats.box_recognition import BoxDoubt
+from syngrpo.formats.missing_images import MissingImage, MissingImages
 from syngrpo.sample import InputError, Sample
 from syngrpo.serving.wording import count
 from syngrpo.tasks import Task, tasks_that_ask
@@ -42,11 +44,20 @@ class Problems:
         self.refused: list[str] = []
         self.notes: list[str] = []
         self.doubts: list[BoxDoubt] = []
+        self.missing = MissingImages()
         self._places: dict[str, str] = {}
+        self._prefixes: dict[str, Path] = {}
 
-    def add(self, place: str, message: str) -> None:
-        """Report a defect of a row. The row is not used."""
-        self.found.append((place, message))
+    def add(self, place: str, defect: str | InputError) -> None:
+        """Report a defect of a row. The row is not used. Missing images become one line."""
+        if isinstance(defect, MissingImage):
+            self.missing.add(defect, place)
+        else:
+            self.found.append((place, str(defect)))
+
+    def bad_rows(self) -> int:
+        """Return the number of defects of rows that were reported."""
+        return len(self.found) + self.missing.rows
 
     def refuse(self, message: str) -> None:
         """Report a file or data set that cannot be used at all. This is an error even where bad
@@ -70,6 +81,17 @@ class Problems:
             self.add(place, f"id {shown(identifier)} is taken by {taken}; ids must be unique")
         return taken is place
 
+    def prefix(self, path: Path) -> str:
+        """Return the beginning of the ids of a file's samples, for a format that makes ids up: the
+        file's name without ending, after that of its folder if another file has the same name."""
+        path = path.resolve()
+        names = [path.stem, f"{path.parent.name}-{path.stem}"]
+        more = (f"{names[1]}-{number}" for number in itertools.count(2))
+        for name in itertools.chain(names, more):
+            if self._prefixes.setdefault(name, path) == path:
+                return name
+        raise AssertionError
+
     def place_of(self, identifier: str) -> str:
         """Return the place of the sample that claimed this id."""
         return self._places[identifier]
@@ -77,11 +99,13 @@ class Problems:
     def forget_ids(self) -> None:
         """Forget the registered ids, so that a further data set may use them again."""
         self._places = {}
+        self._prefixes = {}
 
     def lines(self) -> list[str]:
-        """Return all problems, each in one line: refused files, then ``place: message`` of each
-        row. Line breaks in a name of the data become spaces."""
-        found = [*self.refused, *(f"{place}: {message}" for place, message in self.found)]
+        """Return all problems, each in one line: refused files, missing images, then ``place:
+        message`` of each row. Line breaks in a name of the data become spaces."""
+        rows = (f"{place}: {message}" for place, message in self.found)
+        found = [*self.refused, *self.missing.lines(), *rows]
         return [" ".join(text.splitlines()) for text in found]
 
     def settle(self, on_bad_row: OnBadRow) -> None:
@@ -94,7 +118,7 @@ class Problems:
             return
         if on_bad_row == "error" or self.refused:
             raise InputError(first_of(lines))
-        logger.warning("skipped %s: %s", count(len(lines), "bad row"), first_of(lines))
+        logger.warning("skipped %s: %s", count(self.bad_rows(), "bad row"), first_of(lines))
 
 
 def first_of(lines: Sequence[str]) -> str:

@@ -24,9 +24,11 @@ from syngrpo.formats.coco_file import (
     Annotation,
     CocoFile,
     CocoImage,
+    Key,
     annotation_box,
     read_coco_file,
 )
+from syngrpo.formats.coco_folders import image_folders
 from syngrpo.formats.image_files import ImageFolder, ImageWriter
 from syngrpo.formats.masks import segmentation_mask
 from syngrpo.formats.sample_rows import CARRIED, carried_row, carried_sample, checked_text
@@ -34,7 +36,7 @@ from syngrpo.options import option
 from syngrpo.sample import Box, EncodedImage, InputError, LabelledObject, Sample
 from syngrpo.tasks import default_task, get_task
 from syngrpo.tasks.asking import task_errors
-from syngrpo.tasks.labels import asked_classes, class_key, shown
+from syngrpo.tasks.labels import asked_classes, class_key, is_finite_number, shown
 
 FILE_NAME = "instances.json"
 DEFAULT_TASK = default_task("classes")
@@ -57,8 +59,7 @@ class Coco(WritableFormat):
 
     Crowd annotations are not ground truth: their class is neither asked for in that image nor taken
     as absent. An image with a bad annotation gives no sample. Images are looked up in the folders
-    that the user names; without any, in ``../NAME`` for ``annotations/instances_NAME.json`` if that
-    exists, otherwise beside the file.
+    that the user names; without any, in those that ``image_folders`` finds.
     """
 
     name = "coco"
@@ -102,12 +103,15 @@ class _Reader:
 
     def __init__(self, coco: Coco, path: Path, request: ReadRequest, problems: Problems) -> None:
         self.path, self.problems = path, problems
+        self.prefix = problems.prefix(path)
         self.options: CocoOptions = request.options
         self.wanted, self.boxes = request.task, request.boxes
         task = request.task or get_task(DEFAULT_TASK)
         self.task = coco.task_for(task, BOXES, str(path), "COCO instances hold no questions")
         self.file: CocoFile = read_coco_file(path, problems)
-        self.images = ImageFolder(*(request.images or (_image_folder(path),)))
+        self.ranks = {category: rank for rank, category in enumerate(self.file.categories)}
+        names = [picture.file_name for picture in self.file.pictures.values()]
+        self.images = ImageFolder(*(request.images or image_folders(path, names)))
         self.left_out: Counter[str] = Counter()
 
     def samples(self, picture: CocoImage) -> Iterator[Sample]:
@@ -122,7 +126,7 @@ class _Reader:
                 yield from (s for s in found if self.problems.claim(s.id, place))
                 return
         except InputError as error:
-            self.problems.add(place, str(error))
+            self.problems.add(place, error)
             return
         objects = self._objects(picture, image)
         if objects is None:
@@ -133,7 +137,7 @@ class _Reader:
                 if self.problems.claim(sample.id, place):
                     yield sample
         except InputError as error:
-            self.problems.add(place, str(error))
+            self.problems.add(place, error)
 
     def tell(self) -> None:
         """Note how much was left out on purpose."""
@@ -159,12 +163,28 @@ class _Reader:
             if annotation.crowd:
                 self.left_out["crowd annotations, which are no ground truth, left out"] += 1
                 continue
+            if self._is_empty(annotation):
+                self.left_out["annotations without area, left out as crowds are"] += 1
+                continue
             try:
                 objects.append(self._object(annotation, image))
             except InputError as error:
-                self.problems.add(f"{self.path}: annotation {shown(annotation.id)}", str(error))
+                self.problems.add(f"{self.path}: annotation {shown(annotation.id)}", error)
                 good = False
         return objects if good else None
+
+    def _is_empty(self, annotation: Annotation) -> bool:
+        """Return whether the box has no width or no height, as a few of COCO's own have."""
+        box = annotation.bbox
+        if not isinstance(box, list) or len(box) != 4 or not all(map(is_finite_number, box)):
+            return False
+        x1, y1, x2, y2 = self.boxes.layout.corners(box, 1, 1)
+        return bool(x1 == x2 or y1 == y2)
+
+    def _unsure(self, picture: CocoImage) -> set[Key]:
+        """Return the classes of which not every instance of the image has a box."""
+        empty = {a.category for a in picture.annotations if self._is_empty(a)}
+        return picture.unsure_categories() | empty
 
     def _object(self, annotation: Annotation, image: EncodedImage) -> LabelledObject:
         box = annotation_box(annotation, image, self.boxes)
@@ -177,13 +197,13 @@ class _Reader:
         self, picture: CocoImage, image: EncodedImage, objects: list[LabelledObject]
     ) -> Iterator[Sample]:
         names = self.file.categories
-        unsure = picture.unsure_categories()
+        unsure = self._unsure(picture)
         present = {a.category for a in picture.annotations}
-        known_absent = picture.absent_categories(names)
-        absent = [c for c in known_absent if c not in present and c not in unsure]
+        no_answer = present | unsure | self.file.groups
+        listed = picture.absent_categories(names)
         asked = with_absent(
-            [names[c] for c in names if c in present - unsure],
-            [names[c] for c in absent],
+            [names[c] for c in sorted(present - unsure, key=self.ranks.__getitem__)],
+            [names[c] for c in listed if c not in no_answer],
             *(self.options.negatives, self.options.seed, picture.id),
         )
         if not asked:
@@ -196,8 +216,8 @@ class _Reader:
         self, picture: CocoImage, image: EncodedImage, objects: list[LabelledObject]
     ) -> Iterator[Sample]:
         counts = Counter(annotation.category for annotation in picture.annotations)
-        unsure = picture.unsure_categories()
-        kept = [annotation for annotation in picture.annotations if not annotation.crowd]
+        unsure = self._unsure(picture)
+        kept = [a for a in picture.annotations if not a.crowd and not self._is_empty(a)]
         for annotation, thing in zip(kept, objects, strict=True):
             if counts[annotation.category] == 1 and annotation.category not in unsure:
                 name = f"{picture.id}-{annotation.id}"
@@ -211,7 +231,7 @@ class _Reader:
         image: EncodedImage,
         objects: list[LabelledObject],
     ) -> Sample:
-        identifier = checked_text(f"{self.path.stem}-{name}", "id")
+        identifier = checked_text(f"{self.prefix}-{name}", "id")
         with task_errors(self.task, "ground_truth", f"sample {identifier}"):
             truth = self.task.ground_truth(answer, image, objects, question)
         return Sample(
@@ -222,13 +242,6 @@ class _Reader:
             answer=truth,
             objects=tuple(objects),
         )
-
-
-def _image_folder(path: Path) -> Path:
-    """Return the folder of the images: ``val2017`` for ``annotations/instances_val2017.json``."""
-    name = path.stem.removeprefix("instances_")
-    candidates = (path.parent.parent / name, path.parent.parent / "images" / name)
-    return next((folder for folder in candidates if folder.is_dir()), path.parent)
 
 
 def _check_size(picture: CocoImage, image: EncodedImage) -> None:

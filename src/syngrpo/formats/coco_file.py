@@ -37,20 +37,22 @@ class Annotation:
 
 @dataclass(frozen=True)
 class CocoImage:
-    """One image with its annotations. ``extra`` are the keys that COCO does not define."""
+    """One image with its annotations. ``extra`` are the keys that COCO does not define; ``same``:
+    id of a category → the id under which its class is listed first."""
 
     id: Key
     file_name: Any
     width: Any
     height: Any
     extra: Mapping[str, Any]
+    same: Mapping[Key, Key]
     annotations: list[Annotation] = field(default_factory=list)
 
     def unsure_categories(self) -> set[Key]:
         """Return the classes of which not every instance is labelled."""
         listed = self.extra.get("not_exhaustive_category_ids")
         crowds = {annotation.category for annotation in self.annotations if annotation.crowd}
-        return crowds | set(_keys(listed, "not_exhaustive_category_ids"))
+        return crowds | self._known(listed, "not_exhaustive_category_ids")
 
     def absent_categories(self, categories: Iterable[Key]) -> list[Key]:
         """Return the classes that the file lists as absent from the image; all classes if it has no
@@ -58,16 +60,21 @@ class CocoImage:
         listed = self.extra.get(ABSENT)
         if listed is None:
             return list(categories)
-        known = set(_keys(listed, ABSENT))
+        known = self._known(listed, ABSENT)
         return [category for category in categories if category in known]
+
+    def _known(self, listed: Any, name: str) -> set[Key]:
+        return {self.same.get(key, key) for key in _keys(listed, name)}
 
 
 @dataclass(frozen=True)
 class CocoFile:
-    """The joined tables of a file. ``categories``: id → class name, without commas; ``pictures``:
-    id → image, in the order of the file."""
+    """The joined tables of a file. ``categories``: id → class name, without commas; ``groups``: the
+    ids of those that are the ``supercategory`` of others; ``pictures``: id → image, in the order of
+    the file."""
 
     categories: dict[Key, str]
+    groups: set[Key]
     pictures: dict[Key, CocoImage]
 
 
@@ -77,22 +84,36 @@ def read_coco_file(path: Path, problems: Problems) -> CocoFile:
     Raises InputError when the file is not a COCO instances file, or its categories are not valid.
     """
     content = _content(path)
-    categories = _categories(content["categories"], path, problems)
-    pictures = _pictures(content["images"], path, problems)
+    categories, same = _categories(content["categories"], path, problems)
+    pictures = _pictures(content["images"], same, path, problems)
+    if not content["annotations"]:
+        problems.note(f"{path}: annotations is empty; every question asks for what is not there")
     broken: set[Key] = set()
     for number, value in enumerate(content["annotations"]):
         place = f"{path}: annotations[{number}]"
         if isinstance(value, dict) and is_key(value.get("id")):
             place = f"{path}: annotation {shown(value['id'])}"
         try:
-            image, annotation = _annotation(value, categories, pictures)
+            image, annotation = _annotation(value, same, pictures)
             pictures[image].annotations.append(annotation)
         except InputError as error:
-            problems.add(place, str(error))
+            problems.add(place, error)
             if isinstance(value, dict) and is_key(value.get("image_id")):
                 broken.add(value["image_id"])
     good = {key: picture for key, picture in pictures.items() if key not in broken}
-    return CocoFile(categories, good)
+    return CocoFile(categories, _groups(content["categories"], categories), good)
+
+
+def _groups(values: list[Any], categories: dict[Key, str]) -> set[Key]:
+    """Return the categories that only group others: an image with an apple shows a fruit, though no
+    annotation says so."""
+    names = [value.get("supercategory") for value in values]
+    groups = {
+        class_key(name)
+        for name, own in zip(names, values, strict=True)
+        if isinstance(name, str) and class_key(name) != class_key(own["name"])
+    }
+    return {key for key, name in categories.items() if class_key(name) in groups}
 
 
 def annotation_box(annotation: Annotation, image: EncodedImage, boxes: BoxReader) -> Box:
@@ -134,23 +155,39 @@ def _content(path: Path) -> dict[str, Any]:
     return content
 
 
-def _categories(values: list[Any], path: Path, problems: Problems) -> dict[Key, str]:
+def _categories(
+    values: list[Any], path: Path, problems: Problems
+) -> tuple[dict[Key, str], dict[Key, Key]]:
+    """Return id → class name, and id → the id under which the class is listed first.
+
+    Some tools write a class twice, with two ids.
+    """
     names: dict[Key, str] = {}
-    taken: set[str] = set()
+    same: dict[Key, Key] = {}
+    first: dict[str, Key] = {}
+    twice: dict[str, None] = {}
     for number, value in enumerate(values):
         where = f"{path}: categories[{number}]"
         if not isinstance(value, dict) or not is_key(value.get("id")):
             raise InputError(f"{where} is {shown(value)}, not an object with id and name")
         name = class_name(checked_text(value.get("name"), f"{where}.name"))
-        if value["id"] in names or not name or class_key(name) in taken:
-            raise InputError(f"{where}: {shown(value)} has an id or name that is used before")
-        names[value["id"]] = name
-        taken.add(class_key(name))
+        if value["id"] in same or not name:
+            raise InputError(f"{where}: {shown(value)} has an id that is used before, or no name")
+        key = first.setdefault(class_key(name), value["id"])
+        same[value["id"]] = key
+        if key == value["id"]:
+            names[key] = name
+        else:
+            twice[name] = None
+    if twice:
+        problems.note(f"{path}: categories listed more than once, read as one: {', '.join(twice)}")
     note_renamed((value["name"] for value in values), str(path), problems)
-    return names
+    return names, same
 
 
-def _pictures(values: list[Any], path: Path, problems: Problems) -> dict[Key, CocoImage]:
+def _pictures(
+    values: list[Any], same: Mapping[Key, Key], path: Path, problems: Problems
+) -> dict[Key, CocoImage]:
     pictures: dict[Key, CocoImage] = {}
     for number, value in enumerate(values):
         place = f"{path}: images[{number}]"
@@ -162,21 +199,30 @@ def _pictures(values: list[Any], path: Path, problems: Problems) -> dict[Key, Co
             extra = {key: item for key, item in value.items() if key not in USED_KEYS}
             pictures[value["id"]] = CocoImage(
                 id=value["id"],
-                file_name=value.get("file_name"),
+                file_name=_file_name(value),
                 width=value.get("width"),
                 height=value.get("height"),
                 extra=extra,
+                same=same,
             )
     return pictures
 
 
+def _file_name(value: Mapping[str, Any]) -> Any:
+    """Return the path of an image. LVIS has only a URL, whose end is folder and name."""
+    url = value.get("coco_url")
+    if value.get("file_name") is None and isinstance(url, str):
+        return "/".join(url.split("/")[-2:])
+    return value.get("file_name")
+
+
 def _annotation(
-    value: Any, categories: dict[Key, str], pictures: dict[Key, CocoImage]
+    value: Any, same: dict[Key, Key], pictures: dict[Key, CocoImage]
 ) -> tuple[Key, Annotation]:
     """Return the id of its image and the annotation."""
     if not isinstance(value, dict):
         raise InputError(f"{shown(value)} is not an object")
-    for key, known in (("image_id", pictures), ("category_id", categories)):
+    for key, known in (("image_id", pictures), ("category_id", same)):
         if not is_key(value.get(key)) or value[key] not in known:
             raise InputError(f"{key} is {shown(value.get(key))}, which the file does not define")
     crowd = value.get("iscrowd", 0)
@@ -184,9 +230,16 @@ def _annotation(
         raise InputError(f"iscrowd is {shown(crowd)}, neither 0 nor 1")
     annotation = Annotation(
         id=value.get("id"),
-        category=value["category_id"],
+        category=same[value["category_id"]],
         bbox=value.get("bbox"),
-        segmentation=value.get("segmentation"),
+        segmentation=_without_empty(value.get("segmentation")),
         crowd=bool(crowd),
     )
     return value["image_id"], annotation
+
+
+def _without_empty(segmentation: Any) -> Any:
+    """Return a segmentation without the empty polygons that some tools write for "none"."""
+    if isinstance(segmentation, list):
+        return [part for part in segmentation if part != []]
+    return segmentation

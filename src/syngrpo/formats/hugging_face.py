@@ -84,16 +84,17 @@ class HuggingFace(WritableFormat):
         classes = _classes(library, table, mapping) if "question" not in mapping.fields else ()
         detection = ClassQuestions(classes, options.negatives, options.seed)
         samples: list[Sample] = []
+        prefix = problems.prefix(path) if path.exists() else path.stem
         for number, raw in enumerate(table):
             place = f"{path}: row {number}"
             try:
-                row, name = named(raw), f"{path.stem}-{number}"
+                row, name = named(raw), f"{prefix}-{number}"
                 for ours in mapping.rows(row, name, request.task, detection):
                     sample = row_to_sample(ours | {"image": str(number)}, images, request.boxes)
                     if problems.claim(sample.id, place):
                         samples.append(sample)
             except InputError as error:
-                problems.add(place, str(error))
+                problems.add(place, error)
             if request.limit is not None and len(samples) >= request.limit:
                 break
         return samples[: request.limit]

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Sequence
+import logging
+import unicodedata
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
+from pathlib import Path, PurePosixPath, PureWindowsPath
 
 from PIL import Image
 
 from syngrpo.formats.base import Problems
+from syngrpo.formats.missing_images import MissingImage
 from syngrpo.sample import EncodedImage, InputError, LabelledObject, Sample
 from syngrpo.tasks.labels import shown
 
 Objects = tuple[LabelledObject, ...]
 
 WRITTEN_FOLDER = "images"
+
+logger = logging.getLogger(__name__)
 
 _AT_ONCE = 64
 """Number of images that are given to the threads at a time, to keep the number of futures small."""
@@ -33,12 +38,14 @@ class ImageFolder:
         self.roots = tuple(folder.resolve() for folder in (root, *more))
         self.labelled: dict[str, tuple[str, Objects]] = {}
         self._opened: dict[str, EncodedImage | InputError] = {}
+        self._stands_for: dict[Path, str] = {}
 
     def open(self, relative: str) -> EncodedImage:
         """Return the image at a path that is relative to a folder, or absolute and inside of one.
 
-        Returns the same object for the same path, and decodes nothing. Raises InputError when there
-        is no image or the path leads out of the folders.
+        Returns the same object for the same path, and decodes nothing. An absolute path that does
+        not lead into a folder is read as its longest end that does. Raises MissingImage when there
+        is no image, and InputError when the path leads out of the folders.
         """
         if relative not in self._opened:
             try:
@@ -46,24 +53,73 @@ class ImageFolder:
             except InputError as error:
                 self._opened[relative] = error
         found = self._opened[relative]
+        if isinstance(found, MissingImage):
+            raise MissingImage(found.name, found.folders)
         if isinstance(found, InputError):
             raise InputError(str(found))
         return found
 
     def _find(self, relative: str) -> Path:
-        """Return the path of the image, which may not exist, but lies in one of the folders."""
+        """Return the path of the image, which lies in one of the folders."""
         try:
-            paths = [(root, (root / relative).resolve()) for root in self.roots]
-            inside = [path for root, path in paths if path.is_relative_to(root)]
-            present = [path for path in inside if path.exists()]
+            found = next(filter(None, map(self._inside, spellings(relative))), None)
+            found = found or self._moved(relative)
+            inside = any(path.is_relative_to(root) for root, path in self._places(relative))
         except (ValueError, OSError, RuntimeError) as error:  # null bytes, loops of links
             raise InputError(f"image {shown(relative)} is not a usable path ({error})") from None
-        if not inside:
-            raise InputError(
-                f"image {shown(relative)} leaves the image folder {self.roots[0]}; "
-                "write a path relative to that folder"
-            )
-        return present[0] if present else inside[0]
+        if found is not None:
+            return found
+        if inside or not self.roots[0].is_dir():
+            raise MissingImage(relative, self.roots)
+        absolute = Path(relative).is_absolute()
+        raise InputError(
+            f"image {shown(relative)} leaves the image folder {self.roots[0]}; write a path "
+            "relative to that folder"
+            + (f", or set images: {Path(relative).parent} (--images)" if absolute else "")
+        )
+
+    def _places(self, relative: str) -> Iterator[tuple[Path, Path]]:
+        return ((root, (root / relative).resolve()) for root in self.roots)
+
+    def _inside(self, relative: str) -> Path | None:
+        """Return the first existing path inside of a folder."""
+        for root, path in self._places(relative):
+            if path.is_relative_to(root) and path.exists():
+                return path
+        return None
+
+    def _moved(self, relative: str) -> Path | None:
+        """Return the image that an absolute path of another computer, or of another folder, stands
+        for: the longest end of the path that exists in a folder. Two such paths may not stand for
+        the same image."""
+        path = PureWindowsPath(relative) if "\\" in relative else PurePosixPath(relative)
+        if not path.is_absolute():
+            return None
+        for start in range(1, len(path.parts)):
+            found = self._inside("/".join(path.parts[start:]))
+            if found is None:
+                continue
+            if not self._stands_for:
+                logger.warning("image %s is read as %s; others like it, too", relative, found)
+            other = self._stands_for.setdefault(found, relative)
+            if other != relative:
+                raise InputError(
+                    f"images {shown(other)} and {shown(relative)} would both be {found}; write "
+                    "paths relative to the image folder"
+                )
+            return found
+        return None
+
+
+def spellings(path: str) -> Iterator[str]:
+    """Yield a path, and the same with / for the separators of Windows, and with its letters
+    composed and decomposed, as file systems write them differently."""
+    yield path
+    if "\\" in path:
+        yield path.replace("\\", "/")
+    if not path.isascii():
+        yield unicodedata.normalize("NFC", path)
+        yield unicodedata.normalize("NFD", path)
 
 
 def drop_undecodable(

@@ -43,7 +43,7 @@ class Jsonl(WritableFormat):
             try:
                 sample = row_to_sample(parse_row(line), images, request.boxes)
             except InputError as error:
-                problems.add(place, str(error))
+                problems.add(place, error)
                 continue
             if problems.claim(sample.id, place):
                 samples.append(sample)

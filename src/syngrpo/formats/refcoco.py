@@ -79,7 +79,7 @@ class RefCoco(Format):
             try:
                 found = list(_samples(ref, prefix, task, instances, images))
             except InputError as error:
-                problems.add(place, str(error))
+                problems.add(place, error)
                 continue
             samples += [sample for sample in found if problems.claim(sample.id, place)]
             if request.limit is not None and len(samples) >= request.limit:

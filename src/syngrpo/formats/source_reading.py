@@ -114,7 +114,7 @@ def _read_one(
     ``on_bad_row`` is."""
     task = load_task(source.task) if source.task is not None else None
     known = None if source.format == AUTO else FORMATS.load(source.format)
-    before = len(problems.found)
+    before = problems.bad_rows()
     try:
         if known is None:
             assert path is not None
@@ -133,7 +133,7 @@ def _read_one(
         problems.refuse(
             f"{where}: format {known.name} does not use the keys boxes and coordinates; remove them"
         )
-    if not samples and len(problems.found) == before:
+    if not samples and problems.bad_rows() == before:
         problems.refuse(f"{where} is empty, or has nothing for the task; see docs/data.md")
     elif not samples and on_bad_row == "skip":
         problems.refuse(f"{where} holds no good row")

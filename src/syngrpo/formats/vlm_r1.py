@@ -77,6 +77,7 @@ class VlmR1(WritableFormat):
         images = ImageFolder(*(request.images or (path.parent,)))
         samples: list[Sample] = []
         renamed: dict[str, None] = {}
+        prefix = problems.prefix(path)
         for place, line in data_lines(path):
             if len(samples) == request.limit:
                 break
@@ -84,11 +85,11 @@ class VlmR1(WritableFormat):
                 row = parse_row(line)
                 sample = _carried(row, images, request.task)
                 if sample is None:
-                    ours = _our_row(row, place, path.stem, request.task)
+                    ours = _our_row(row, place, prefix, request.task)
                     renamed |= dict.fromkeys(ours.pop("renamed"))
                     sample = row_to_sample(ours, images, request.boxes)
             except InputError as error:
-                problems.add(place, str(error))
+                problems.add(place, error)
                 continue
             if problems.claim(sample.id, place):
                 samples.append(sample)
