@@ -21,9 +21,11 @@ from syngrpo.data_server.request_checks import Limits
 from syngrpo.data_server.sample_wire import parent_data, to_base64
 from syngrpo.data_server.serve_data import create_app
 from syngrpo.data_server.server_runs import Runs
+from syngrpo.sample import Sample
+from syngrpo_rooms.dataset import rooms_samples
 
 TOKEN = "correct-horse"
-SMALL = Limits(body=60_000, image_body=200_000, image_pixels=1_000_000)
+SMALL = Limits(body=60_000, image_body=200_000, values=10_000, image_pixels=1_000_000)
 
 
 @pytest.fixture
@@ -48,8 +50,30 @@ def bomb(width: int, height: int) -> bytes:
     )
 
 
-def seed_row(**changed: Any) -> dict[str, Any]:
-    return {"samples": [parent_data(SEEDS[0]) | changed]}
+def seed_row(sample: Sample = SEEDS[0], **changed: Any) -> dict[str, Any]:
+    return {"samples": [parent_data(sample) | changed]}
+
+
+def thing(**changed: Any) -> dict[str, Any]:
+    """A new seed whose first object was changed."""
+    first, *others = parent_data(SEEDS[0])["objects"]
+    return seed_row(id="new", objects=[first | changed, *others])
+
+
+(REASONING,) = rooms_samples("train", 1, task="isr")
+HALF = SEEDS[0].image.read()[:2000]
+
+
+def nested(levels: int) -> list[Any]:
+    found: list[Any] = []
+    for _ in range(levels):
+        found = [found]
+    return found
+
+
+def half() -> dict[str, Any]:
+    """A result whose image was cut off, for a job that does not exist."""
+    return painted({"run": "one", "job": {"id": "0" * 64}, "source": {"id": SEEDS[0].id}}, HALF)
 
 
 NOT_ALLOWED: dict[str, tuple[int, str, str, dict[str, Any]]] = {
@@ -80,6 +104,43 @@ NOT_ALLOWED: dict[str, tuple[int, str, str, dict[str, Any]]] = {
     "other size": (422, "POST", f"{RUN}/samples", seed_row(size=[1, 2])),
     "other content": (409, "POST", f"{RUN}/samples", seed_row(question="the other one")),
     "unknown task": (422, "POST", f"{RUN}/samples", seed_row(id="new", task="sing")),
+    "half a surrogate in a question": (422, "POST", f"{RUN}/samples", seed_row(question="\ud800")),
+    "half a surrogate in a label": (422, "POST", f"{RUN}/samples", thing(label="\ud800")),
+    "half a surrogate in a column": (
+        422,
+        "POST",
+        f"{RUN}/samples",
+        seed_row(columns={"a\ud800": 1}),
+    ),
+    "half a surrogate in an answer": (422, "POST", f"{RUN}/samples", seed_row(answer="\ud800")),
+    "nul in an id": (422, "POST", f"{RUN}/samples", seed_row(id="a\0b")),
+    "nul in a column": (422, "POST", f"{RUN}/samples", seed_row(id="n", columns={"a": ["\0"]})),
+    "nested column": (422, "POST", f"{RUN}/samples", seed_row(id="n", columns={"a": nested(60)})),
+    "nested body": (422, "POST", f"{RUN}/samples", seed_row(id="n", columns={"a": nested(900)})),
+    "wrong column": (
+        422,
+        "POST",
+        f"{RUN}/samples",
+        seed_row(REASONING, columns={"about": 5}),
+    ),
+    "wrong answer": (422, "POST", f"{RUN}/samples", seed_row(id="n", answer=5)),
+    "box outside": (422, "POST", f"{RUN}/samples", thing(box=[0, 0, 500, 500])),
+    "box upside down": (422, "POST", f"{RUN}/samples", thing(box=[9, 9, 0, 0])),
+    "mask that crashes": (
+        422,
+        "POST",
+        f"{RUN}/samples",
+        thing(mask={"size": [128, 128], "counts": "0" * 15 + "o"}),
+    ),
+    "mask of another size": (
+        422,
+        "POST",
+        f"{RUN}/samples",
+        thing(mask={"size": [60_000, 60_000], "counts": "PPYo1"}),
+    ),
+    "half an image": (422, "POST", f"{RUN}/samples", seed_row(content=to_base64(HALF))),
+    "half a painted image": (422, "POST", "/v1/complete", {"worker": "w", "results": [half()]}),
+    "too many values": (413, "POST", f"{RUN}/jobs", {"jobs": [0] * 20_000}),
     "tuple mark": (422, "POST", f"{RUN}/samples", seed_row(id="n", answer={"__tuple__": 1})),
     "diversity": (
         422,
@@ -163,6 +224,33 @@ def test_a_picture_of_another_size_is_refused(client: TestClient) -> None:
     assert client.get(f"{RUN}/stats").json()["jobs"]["leased"] == 1
     body = {"worker": "w", "results": [painted(leased, seed_of(leased).image.read())]}
     assert client.post("/v1/complete", json=body).status_code == 200
+
+
+def test_a_worker_s_frame_that_needs_a_huge_plane_is_refused(client: TestClient) -> None:
+    client.post(f"{RUN}/jobs", json=jobs(1))
+    (leased,) = lease(client)
+    result = painted(leased, seed_of(leased).image.read())
+    result["painted"]["frame"] |= {"scale": 0.001, "right": -1e300}
+    answer = client.post("/v1/complete", json={"worker": "w", "results": [result]})
+    assert answer.status_code == 422
+    assert "from too far away" in answer.json()["error"]
+
+
+def test_the_images_of_a_request_are_limited_together(client: TestClient) -> None:
+    plain = io.BytesIO()
+    Image.new("RGB", (600, 600)).save(plain, format="PNG")
+    rows = {
+        "samples": [
+            parent_data(SEEDS[0])
+            | {"id": f"n{n}", "size": [600, 600], "content": to_base64(plain.getvalue())}
+            for n in range(3)
+        ]
+    }
+    for row in rows["samples"]:  # whose masks have another size
+        for one in row["objects"]:
+            one.pop("mask")
+    assert client.post(f"{RUN}/samples", json=rows).status_code == 413
+    assert client.post(f"{RUN}/samples", json={"samples": rows["samples"][:2]}).status_code == 200
 
 
 def test_a_token_opens_the_door(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

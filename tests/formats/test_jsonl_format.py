@@ -92,6 +92,13 @@ def reasoning(**changes: Any) -> dict[str, Any]:
     return row(**(asked | changes))
 
 
+def nested(levels: int) -> list[Any]:
+    found: list[Any] = []
+    for _ in range(levels):
+        found = [found]
+    return found
+
+
 BAD_ROWS: dict[str, tuple[Any, str]] = {
     "not JSON": (b'{"id": "a", ', "not JSON"),
     "nested too deep": (b"[" * 100_000, "not JSON"),
@@ -103,6 +110,14 @@ BAD_ROWS: dict[str, tuple[Any, str]] = {
     "empty question": (row(question="  "), "question is"),
     "special token": (row(question="the <|image_pad|> cup"), "special tokens"),
     "half a surrogate": (row(question="cup \ud800"), "not valid Unicode"),
+    "NUL in the id": (row(id="a\0b"), "id 'a\\x00b' holds the character NUL"),
+    "NUL in the question": (row(question="cup\0"), "holds the character NUL"),
+    "NUL in a label": (row(**thing(label="cup\0")), "objects[0].label 'cup\\x00' holds"),
+    "NUL in a column": (row(columns={"a": [{"b": "\0"}]}), "columns '\\x00' holds"),
+    "half a surrogate in a column": (row(columns={"a\udc00": 1}), "columns 'a\\udc00' is not"),
+    "half a surrogate in the parent": (row(parent="\udc00"), "parent or description"),
+    "column is not finite": (row(columns={"a": float("nan")}), "columns holds nan"),
+    "column nested too deep": (row(columns={"a": nested(60)}), "columns is nested more than 50"),
     "unknown key": (row(boxes=[]), "unknown keys ['boxes']"),
     "unknown task": (row(task="depth"), "task 'depth' is unknown"),
     "columns is a list": (row(columns=[1]), "columns is [1], not a JSON object"),
@@ -114,7 +129,7 @@ BAD_ROWS: dict[str, tuple[Any, str]] = {
     "absolute path": (row(image="/etc/passwd"), "leaves the image folder"),
     "path upwards": (row(image="../x.png"), "leaves the image folder"),
     "path through a link": (row(image="link/x.png"), "leaves the image folder"),
-    "null byte in path": (row(image="a\0b.png"), "not a usable path"),
+    "NUL in path": (row(image="a\0b.png"), "holds the character NUL"),
     "answer of three": (row(answer=[1, 2, 3]), "is not a box"),
     "answer of texts": (row(answer=["1", 2, 3, 4]), "not a finite number"),
     "answer of booleans": (row(answer=[True, 2, 3, 4]), "not a finite number"),

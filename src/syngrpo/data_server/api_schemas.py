@@ -20,6 +20,8 @@ DESCRIPTION = 4_000
 """Most characters of a description."""
 RESPONSE = 64_000
 """Most characters of a policy's response, of a prompt or of a traceback."""
+COUNTS = 4 << 20
+"""Most characters of a mask's code."""
 NAME = 512
 """Most characters of an id, a class name or a generator's fingerprint."""
 BATCH = 256
@@ -28,10 +30,12 @@ INTEGER = 2**63 - 1
 """The largest integer that the database can hold."""
 
 DIGEST_PATTERN = "^[0-9a-f]{64}$"
+WITHOUT_NUL = r"^[^\x00]*$"
+"""Names and columns have no NUL, because SQLite ends a text there when it looks for it."""
 
 RunName = Annotated[str, Field(pattern=RUN_PATTERN, description="The name of a run.")]
 Digest = Annotated[str, Field(pattern=DIGEST_PATTERN, description="sha256, hexadecimal.")]
-Name = Annotated[str, Field(min_length=1, max_length=NAME)]
+Name = Annotated[str, Field(min_length=1, max_length=NAME, pattern=WITHOUT_NUL)]
 Whole = Annotated[int, Field(ge=0, le=INTEGER)]
 Share = Annotated[float, Field(ge=0, le=1)]
 
@@ -119,7 +123,7 @@ class RunLengthMask(Model):
     """A mask as COCO run lengths. ``size`` is [height, width]."""
 
     size: tuple[Whole, Whole]
-    counts: str
+    counts: str = Field(max_length=COUNTS)
 
 
 class Labelled(Model):
@@ -131,7 +135,10 @@ class Labelled(Model):
 
 
 class SeedSample(Model):
-    """A sample without a parent, with the encoded bytes of its image in base64."""
+    """A sample without a parent, with the encoded bytes of its image in base64.
+
+    Its values are checked further as those of a row in a file are.
+    """
 
     id: Name
     parent: None = None
@@ -145,12 +152,6 @@ class SeedSample(Model):
     description: str | None = None
     columns: dict[str, Any] = {}
     content: Base64Bytes
-
-    @model_validator(mode="after")
-    def _storable(self) -> SeedSample:
-        plain = json.dumps([self.answer, self.columns], allow_nan=False, ensure_ascii=False)
-        plain.encode()  # refuses half surrogates
-        return self
 
 
 class SeedSamples(Model):
@@ -211,10 +212,10 @@ class FrameData(Model):
     """Where the source lies in the picture: x becomes scale·x + right, y becomes scale·y + down, in
     pixels."""
 
-    scale: float = Field(gt=0, le=1)
+    scale: float = Field(ge=0.001, le=1)
     right: float
     down: float
-    size: tuple[int, int] = Field(description="width and height of the picture")
+    size: tuple[Whole, Whole] = Field(description="width and height of the picture")
     horizon: float = Field(description="height of the horizon in pixels")
 
 
@@ -233,7 +234,7 @@ class PaintedImage(Model):
     """An image that passed the worker's gate."""
 
     image: Base64Bytes
-    prompt: str = Field(max_length=RESPONSE)
+    prompt: str = Field(max_length=RESPONSE, pattern=WITHOUT_NUL)
     hash: Base64Bytes = Field(description="perceptual hash, 256 bytes")
     frame: FrameData
     light: LightData
@@ -246,7 +247,7 @@ class JobResult(Model):
     job: Digest
     scores: dict[str, float] = Field(default={}, max_length=100)
     painted: PaintedImage | None = None
-    reason: str | None = Field(default=None, min_length=1, max_length=100)
+    reason: Annotated[Name, Field(max_length=100)] | None = None
 
     @model_validator(mode="after")
     def _one(self) -> JobResult:
@@ -322,7 +323,10 @@ class EndedJobs(BaseModel):
 
 
 class RunStats(BaseModel):
+    """The counts of the runs that serve, and why the others are offline, by name."""
+
     runs: dict[str, PoolStats]
+    offline: dict[str, str] = {}
 
 
 class Health(BaseModel):

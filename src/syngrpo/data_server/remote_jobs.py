@@ -17,7 +17,7 @@ from syngrpo.data_server.sample_wire import (
     unread_image,
 )
 from syngrpo.painting.painting_request import Result
-from syngrpo.sample import Sample
+from syngrpo.sample import InputError, Sample
 from syngrpo.serving.http_client import ServerAddress
 
 WAIT_S = 1.0
@@ -43,9 +43,16 @@ class RemoteJobs:
         self._remembered = 0
 
     def lease(self, count: int) -> list[Leased]:
+        """Lease jobs. One whose source cannot be fetched or is not valid is reported as failed."""
         wanted = {"generator": self._generator, "count": count, "wait_s": WAIT_S}
-        leases = self._post("lease", wanted)["leases"]
-        return [leased_from(one, self._source(one["run"], one["source"])) for one in leases]
+        leased = []
+        for one in self._post("lease", wanted)["leases"]:
+            try:
+                leased.append(leased_from(one, self._source(one["run"], one["source"])))
+            except InputError as error:  # of this job alone
+                failed = {"run": one["run"], "job": one["job"]["id"], "error": str(error)}
+                self._post("fail", failed)
+        return leased
 
     def heartbeat(self, leased: Sequence[Leased]) -> None:
         self._post("heartbeat", {"jobs": _names(leased)})

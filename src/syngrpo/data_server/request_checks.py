@@ -1,9 +1,12 @@
-"""Checks requests to the data server: their token, path and size, and the images in them."""
+"""Checks requests to the data server: their token, path and size, and the images in them.
+
+What a sample says is checked by ``formats.sample_rows.checked_sample``.
+"""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -22,33 +25,45 @@ WITH_IMAGES = ("/samples", "/complete")
 @dataclass(frozen=True)
 class Limits:
     """The largest requests that are accepted: ``body`` bytes without images, ``image_body`` bytes
-    with images, and ``image_pixels`` pixels in one image."""
+    with images, ``values`` JSON values, and ``image_pixels`` pixels in all images together."""
 
     body: int = 4 << 20
     image_body: int = 64 << 20
+    values: int = 500_000
     image_pixels: int = MAX_PIXELS
 
 
-def checked_image(content: bytes, limits: Limits) -> EncodedImage:
-    """Return an image whose header has been read; its pixels are not decoded.
+def checked_images(contents: Sequence[bytes], limits: Limits) -> list[EncodedImage]:
+    """Decode the images of a request and return them as they came. This takes a while.
 
-    Raises Refused when the bytes are no image, or the image has more pixels than the limit.
+    Raises Refused when one is no image, is damaged or cut off, or when all together have more
+    pixels than the limit, by their headers.
     """
+    images = [_with_header(content) for content in contents]
+    pixels = sum(image.width * image.height for image in images)
+    if pixels > limits.image_pixels:
+        raise Refused(
+            413,
+            f"the images of the request have {pixels} pixels by their headers, more than "
+            f"{limits.image_pixels}; send fewer at a time or shrink them",
+        )
+    for image in images:
+        try:
+            image.decode()
+        except InputError as error:
+            raise Refused(422, str(error)) from None
+    return images
+
+
+def _with_header(content: bytes) -> EncodedImage:
     try:
-        image = EncodedImage.from_bytes(content)
+        return EncodedImage.from_bytes(content)
     except ImageTooLarge as error:
         raise Refused(413, str(error)) from None
     except InputError as error:
         raise Refused(422, str(error)) from None
     except (ValueError, SyntaxError, OverflowError, MemoryError) as error:  # damaged headers
         raise Refused(422, f"{len(content)} bytes are not a readable image ({error})") from None
-    if image.width * image.height > limits.image_pixels:
-        raise Refused(
-            413,
-            f"the image claims {image.width}x{image.height} pixels, more than "
-            f"{limits.image_pixels}; shrink it",
-        )
-    return image
 
 
 class RequestChecks:
@@ -86,10 +101,13 @@ class RequestChecks:
         if refused is None:
             limit = self._limit(scope["path"])
             body = await _read(scope, receive, limit)
-            if body is not None:
+            if body is None:
+                refused = (413, f"the request is larger than {limit} bytes; send less at a time")
+            elif most_values(body) > self._limits.values:
+                refused = (413, f"more than {self._limits.values} values; send less at a time")
+            else:
                 await self._app(scope, _replay(body, receive), send)
                 return
-            refused = (413, f"the request is larger than {limit} bytes; send less at a time")
         await refusal_response(*refused)(scope, receive, send)
 
     def _refusal(self, scope: Scope) -> tuple[int, str] | None:
@@ -127,6 +145,12 @@ async def _read(scope: Scope, receive: Receive, limit: int) -> bytes | None:
             return None
         more = message.get("more_body", False)
     return b"".join(parts)
+
+
+def most_values(body: bytes) -> int:
+    """Return a number of values that the JSON text cannot exceed. Parsing a body takes time and
+    memory for each value, and blocks the event loop; this takes a fraction of that."""
+    return 1 + sum(body.count(mark) for mark in (b",", b"[", b"{", b":"))
 
 
 def _replay(body: bytes, receive: Receive) -> Receive:

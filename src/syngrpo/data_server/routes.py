@@ -10,35 +10,40 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import Annotated, Any, TypeVar
 
 from fastapi import APIRouter, Query, Request
 from fastapi import Path as InPath
 from starlette.responses import JSONResponse, Response
 
 from syngrpo.data_server import api_schemas as schemas
-from syngrpo.data_server.request_checks import Limits, checked_image
-from syngrpo.data_server.sample_wire import Data, ended_data, leased_data
-from syngrpo.data_server.server_runs import Runs, ServerRun
+from syngrpo.data_server.request_checks import Limits, checked_images
+from syngrpo.data_server.sample_wire import Data, ended_data, leased_data, sample_from
+from syngrpo.data_server.served_run import ServerRun
+from syngrpo.data_server.server_runs import Runs
 from syngrpo.data_server.service_metrics import Metrics
 from syngrpo.painting.frame import Frame
 from syngrpo.painting.light import Light
 from syngrpo.painting.painting_request import Painted, Result
 from syngrpo.pool.image_store import is_whole
 from syngrpo.pool.jobs import JobRequest, Rejected
-from syngrpo.pool.stored_samples import Observation, PoolStats, sample_from_fields
-from syngrpo.sample import Sample
+from syngrpo.pool.stored_samples import Observation, PoolStats
+from syngrpo.sample import EncodedImage, Sample
 from syngrpo.serving.refusals import Refused
-from syngrpo.tasks.asking import constraints_of
 
 T = TypeVar("T")
 
 THREADS = 4
-"""Number of threads. More would only wait for the write lock of a database."""
+"""Number of threads for databases. More would only wait for the write lock."""
+PICTURE_THREADS = 2
+"""Number of threads that decode pictures, so that large ones do not keep the databases waiting."""
+TIDY_S = 5.0
+"""Seconds between two looks for pools that nobody uses."""
 RECHECK_S = 1.0
 """Seconds after which a waiting request looks again, because no signal is sent when a lease
 expires."""
@@ -95,10 +100,21 @@ class ServiceState:
         """The signals that a job has ended, by the name of the run."""
         self._closing = False
         self._threads = ThreadPoolExecutor(THREADS, "database")
+        self._picture_threads = ThreadPoolExecutor(PICTURE_THREADS, "pictures")
 
     async def in_thread(self, call: Callable[[], T]) -> T:
         """Run a function that reads or writes disks, without blocking the event loop."""
         return await asyncio.get_running_loop().run_in_executor(self._threads, call)
+
+    async def reading_pictures(self, call: Callable[[], T]) -> T:
+        """Run a function that decodes pictures, without blocking the event loop."""
+        return await asyncio.get_running_loop().run_in_executor(self._picture_threads, call)
+
+    async def tidy_up(self) -> None:
+        """Close the pools that nobody uses, again and again."""
+        while True:
+            await asyncio.sleep(TIDY_S)
+            await self.in_thread(self.runs.tidy)
 
     def waiting_time(self, seconds: float) -> float:
         """Return the seconds that a request may wait; 0 when the server is about to stop."""
@@ -112,6 +128,7 @@ class ServiceState:
             signal.send()
 
     def close(self) -> None:
+        self._picture_threads.shutdown()
         self._threads.shutdown()
         self.runs.close()
 
@@ -129,11 +146,8 @@ def _add_run_routes(router: APIRouter, state: ServiceState) -> None:
 
     @router.get("", response_model=schemas.RunStats)
     async def all_stats() -> Response:
-        """Return the counts of all runs."""
-        found = await state.in_thread(
-            lambda: {run.name: asdict(run.pool.stats()) for run in state.runs}
-        )
-        return JSONResponse({"runs": found})
+        """Return the counts of all runs, and why some are offline."""
+        return JSONResponse(await state.in_thread(lambda: _all_stats(state.runs)))
 
     @router.put("/{run}", response_model=schemas.RunInfo)
     async def open_run(run: RunName, options: schemas.JobOptions) -> Response:
@@ -144,8 +158,7 @@ def _add_run_routes(router: APIRouter, state: ServiceState) -> None:
     @router.get("/{run}/stats", response_model=PoolStats)
     async def stats(run: RunName) -> Response:
         """Return the counts of one run's pool and queue."""
-        pool = state.runs.get(run).pool
-        return JSONResponse(asdict(await state.in_thread(pool.stats)))
+        return JSONResponse(asdict(await state.in_thread(state.runs.get(run).stats)))
 
     @router.post("/{run}/jobs", response_model=schemas.Submitted)
     async def submit(run: RunName, body: schemas.SubmittedJobs) -> Response:
@@ -160,7 +173,7 @@ def _add_run_routes(router: APIRouter, state: ServiceState) -> None:
     async def upload(run: RunName, body: schemas.SeedSamples) -> Response:
         """Upload samples that are parents of jobs. Those that the server has are ignored."""
         known = state.runs.get(run)
-        samples = [_seed(row, state.limits) for row in body.samples]
+        samples = await state.reading_pictures(lambda: _seeds(body, state.limits))
         return JSONResponse({"added": await state.in_thread(lambda: known.add_seeds(samples))})
 
     @router.post("/{run}/observations", response_model=schemas.Observed)
@@ -180,7 +193,7 @@ def _add_result_routes(router: APIRouter, state: ServiceState) -> None:
         known = state.runs.get(run)
 
         def read() -> list[Data]:
-            return [ended_data(job, images) for job in known.queue.ended(after, limit, admitted)]
+            return [ended_data(job, images) for job in known.ended(after, limit, admitted)]
 
         async def look() -> list[Data]:
             return await state.in_thread(read)
@@ -205,7 +218,7 @@ def _add_result_routes(router: APIRouter, state: ServiceState) -> None:
     @router.get("/{run}/images/{digest}", response_class=Response)
     async def image(run: RunName, digest: Digest, request: Request) -> Response:
         """Return an image's encoded bytes. The image of a digest never changes."""
-        path = state.runs.get(run).pool.images.path(digest)
+        path = state.runs.get(run).image_path(digest)
         lasting = {"ETag": f'"{digest}"', "Cache-Control": "private, max-age=31536000, immutable"}
         if request.headers.get("if-none-match") == lasting["ETag"] and is_whole(path):
             return Response(status_code=304, headers=lasting)
@@ -236,7 +249,14 @@ def _add_lease_routes(router: APIRouter, state: ServiceState) -> None:
 
         def take() -> list[Data]:
             leased = state.runs.lease(body.worker, body.generator, body.count)
-            return [leased_data(one) for one in leased]
+            data = []
+            for one in leased:
+                try:
+                    data.append(leased_data(one))
+                except OSError as error:  # the image is gone; the other jobs are not to suffer
+                    line = f"image {one.source.image.path} cannot be read ({error.strerror})"
+                    state.runs.get(one.run).fail(body.worker, one.job.id, line)
+            return data
 
         async def look() -> list[Data]:
             return await state.in_thread(take)
@@ -248,12 +268,12 @@ def _add_lease_routes(router: APIRouter, state: ServiceState) -> None:
     async def heartbeat(body: schemas.HeldJobs) -> Response:
         """Renew leases. The answer names the jobs that the worker still holds."""
         state.metrics.worker(body.worker)
-        return await for_each_run(body, lambda run, ids: run.queue.heartbeat(body.worker, ids))
+        return await for_each_run(body, lambda run, ids: run.heartbeat(body.worker, ids))
 
     @router.post("/release", response_model=schemas.Taken)
     async def release(body: schemas.HeldJobs) -> Response:
         """Give back jobs that were not tried. This does not count as an attempt."""
-        answer = await for_each_run(body, lambda run, ids: run.queue.release(body.worker, ids))
+        answer = await for_each_run(body, lambda run, ids: run.release(body.worker, ids))
         state.jobs_queued.send()
         return answer
 
@@ -276,7 +296,7 @@ def _add_completion_routes(router: APIRouter, state: ServiceState) -> None:
     async def fail(body: schemas.Failure) -> Response:
         """Give back a job after an error. After the last attempt it is dead."""
         run = state.runs.get(body.run)
-        taken = await state.in_thread(lambda: run.queue.fail(body.job, body.worker, body.error))
+        taken = await state.in_thread(lambda: run.fail(body.worker, body.job, body.error))
         state.jobs_queued.send()
         state.jobs_ended[body.run].send()
         return JSONResponse({"jobs": [body.job] if taken else []})
@@ -285,9 +305,11 @@ def _add_completion_routes(router: APIRouter, state: ServiceState) -> None:
     async def complete(body: schemas.JobResults) -> Response:
         """Hand in images and rejections. The answer names the jobs that this ended."""
         state.metrics.worker(body.worker)
+        runs = {result.run: state.runs.get(result.run) for result in body.results}
+        read = await state.reading_pictures(lambda: _results(body, state.limits))
         results: defaultdict[ServerRun, dict[str, Result]] = defaultdict(dict)
-        for result in body.results:
-            results[state.runs.get(result.run)][result.job] = _result(result, state.limits)
+        for one, result in zip(body.results, read, strict=True):
+            results[runs[one.run]][one.job] = result
 
         def end() -> list[str]:
             return [job for run, of in results.items() for job in run.complete(body.worker, of)]
@@ -298,27 +320,40 @@ def _add_completion_routes(router: APIRouter, state: ServiceState) -> None:
         return JSONResponse({"jobs": done})
 
 
-def _seed(row: schemas.SeedSample, limits: Limits) -> Sample:
-    image = checked_image(row.content, limits)
-    if (image.width, image.height) != row.size:
-        raise Refused(
-            422,
-            f"sample {row.id} says its image has {row.size[0]}x{row.size[1]} pixels, the image "
-            f"{image.width}x{image.height}",
-        )
-    fields = row.model_dump(exclude={"content"})
-    sample = sample_from_fields(fields, row.id, image, None, 0, row.dataset)
-    constraints_of(sample)  # raises InputError for labels that do not fit
-    return sample
+def _all_stats(runs: Runs) -> dict[str, dict[str, Any]]:
+    found: dict[str, Any] = {}
+    for run in runs:
+        with suppress(Refused):  # it is offline
+            found[run.name] = asdict(run.stats())
+    return {"runs": found, "offline": {run.name: run.problem for run in runs if run.problem}}
 
 
-def _result(body: schemas.JobResult, limits: Limits) -> Result:
-    if body.painted is None:
-        return Rejected(str(body.reason), body.scores)
-    painted = body.painted
-    image = checked_image(painted.image, limits)
-    frame, light = Frame.of(painted.frame.model_dump()), Light.of(painted.light.model_dump())
-    return Painted(image, painted.prompt, painted.hash, body.scores, frame, light)
+def _seeds(body: schemas.SeedSamples, limits: Limits) -> list[Sample]:
+    images = checked_images([row.content for row in body.samples], limits)
+    samples = []
+    for row, image in zip(body.samples, images, strict=True):
+        if (image.width, image.height) != row.size:
+            raise Refused(
+                422,
+                f"sample {row.id} says its image has {row.size[0]}x{row.size[1]} pixels, the image "
+                f"{image.width}x{image.height}",
+            )
+        samples.append(sample_from(row.model_dump(exclude={"content"}), image))
+    return samples
+
+
+def _results(body: schemas.JobResults, limits: Limits) -> list[Result]:
+    pictures = [one.painted.image for one in body.results if one.painted is not None]
+    images = iter(checked_images(pictures, limits))
+    return [_result(one, images) for one in body.results]
+
+
+def _result(one: schemas.JobResult, images: Iterator[EncodedImage]) -> Result:
+    if one.painted is None:
+        return Rejected(str(one.reason), one.scores)
+    how = one.painted
+    frame, light = Frame.of(how.frame.model_dump()), Light.of(how.light.model_dump())
+    return Painted(next(images), how.prompt, how.hash, one.scores, frame, light)
 
 
 def _content(path: Path) -> bytes:

@@ -13,11 +13,13 @@ from dataclasses import asdict
 from typing import Any
 
 from syngrpo.data_server.job_exchange import Leased
+from syngrpo.formats.sample_rows import checked_sample
 from syngrpo.painting.gate import GateThresholds
 from syngrpo.painting.painting_request import PaintingOptions, Result
 from syngrpo.pool.jobs import EndedJob, Job, JobRequest, Rejected
 from syngrpo.pool.stored_samples import sample_fields, sample_from_fields
-from syngrpo.sample import EncodedImage, Sample
+from syngrpo.sample import EncodedImage, InputError, Sample
+from syngrpo.serving.wording import one_line
 from syngrpo.tasks import Constraints
 
 SMALL_IMAGE = 64 << 10
@@ -39,9 +41,16 @@ def sample_data(sample: Sample) -> Data:
 
 
 def sample_from(data: Mapping[str, Any], image: EncodedImage) -> Sample:
-    """Return the sample from the ``data`` that ``sample_data`` returned."""
-    where = (data["parent"], data["depth"], data["dataset"])
-    return sample_from_fields(dict(data), data["id"], image, *where)
+    """Check the ``data`` that ``sample_data`` returned and return the sample.
+
+    Raises InputError when it is no sample that a file could hold.
+    """
+    try:
+        where = (data["parent"], data["depth"], data["dataset"])
+        sample = sample_from_fields(dict(data), data["id"], image, *where)
+    except (KeyError, TypeError, AttributeError) as error:
+        raise InputError(f"the data are not those of a sample ({one_line(error)})") from None
+    return checked_sample(sample)
 
 
 def unread_image(data: Mapping[str, Any], content: bytes) -> EncodedImage:
@@ -105,12 +114,17 @@ def result_data(leased: Leased, result: Result) -> Data:
 
 
 def ended_data(job: EndedJob, images: bool) -> Data:
-    """Return an ended job as data. With ``images`` it contains the bytes of its sample's image."""
+    """Return an ended job as data. With ``images`` it contains the bytes of its sample's image. A
+    job whose image cannot be read is dead."""
     sample = None
-    if job.sample is not None:
-        sample = sample_data(job.sample) | {"image": digest_of(job.sample)}
-        sample["content"] = to_base64(job.sample.image.read()) if images else None
     plain = {name: getattr(job, name) for name in _PLAIN}
+    if job.sample is not None:
+        sample = sample_data(job.sample) | {"image": digest_of(job.sample), "content": None}
+        try:
+            sample["content"] = to_base64(job.sample.image.read()) if images else None
+        except OSError as error:
+            line = f"image {job.sample.image.path} cannot be read ({error.strerror})"
+            sample, plain = None, plain | {"state": "dead", "error": line}
     more = {"id": job.request.id, "request": asdict(job.request), "sample": sample}
     return plain | more
 

@@ -6,6 +6,7 @@ refused requests. ``serve`` runs this application in this process, and starts wo
 
 from __future__ import annotations
 
+import asyncio
 import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -60,7 +61,9 @@ def create_app(runs: Runs, token: str | None = None, limits: Limits | None = Non
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        tidying = asyncio.create_task(state.tidy_up())
         yield
+        tidying.cancel()
         state.close()
 
     app = FastAPI(

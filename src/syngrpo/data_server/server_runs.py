@@ -1,156 +1,61 @@
 """The runs that use a data server. Each has a pool and a queue in a folder of its own.
 
-``routes`` calls the methods of ``Runs`` and ``ServerRun`` in threads.
+``Runs`` opens them and closes those that nobody uses; ``served_run`` has the methods of one.
 """
 
 from __future__ import annotations
 
-import json
 import re
 import threading
-import uuid
-from collections.abc import Iterator, Sequence
-from dataclasses import fields
+import time
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from syngrpo.boxes import area, clip
 from syngrpo.data_server.api_schemas import JobOptions
 from syngrpo.data_server.job_exchange import Leased
-from syngrpo.data_server.pool_jobs import PoolJobs, open_queue, result_for_queue
-from syngrpo.data_server.synthesis_options import RUN_PATTERN, SynthesisSettings
-from syngrpo.painting.painting_request import PaintingOptions, Result
-from syngrpo.pool.job_queue import JobQueue
-from syngrpo.pool.jobs import Admitted, Job, JobRequest, Rejected, SubmitResult
-from syngrpo.pool.store import Pool
-from syngrpo.pool.stored_samples import Observation, SampleIdTaken
-from syngrpo.sample import InputError, Sample
-from syngrpo.serving.atomic_files import atomic_write
+from syngrpo.data_server.served_run import RECORD, ServerRun
+from syngrpo.data_server.synthesis_options import RUN_PATTERN
+from syngrpo.sample import InputError
 from syngrpo.serving.refusals import Refused
 
-RECORD = "run.json"
-"""The file in a run's folder with its identity and its options."""
-
-
-class ServerRun:
-    """One run on the server. Threads may call its methods at the same time."""
-
-    def __init__(self, directory: Path, identity: str, options: JobOptions) -> None:
-        self.name = directory.name
-        self.identity = identity
-        self.pool = Pool.open(directory)
-        self.configure(options)
-
-    def configure(self, options: JobOptions) -> None:
-        """Use new options from now on. Leased jobs keep the old ones."""
-        self._options = options
-        self._settings = SynthesisSettings(
-            self.pool.directory,
-            gate=options.thresholds,
-            **{one.name: getattr(options.painting, one.name) for one in fields(PaintingOptions)},
-            queue_limit=options.queue_limit,
-            lease_s=options.lease_s,
-            max_attempts=options.max_attempts,
-        )
-        self.queue: JobQueue = open_queue(self.pool, self._settings, options.policy)
-
-    def submit(self, jobs: Sequence[JobRequest]) -> tuple[SubmitResult, list[str]]:
-        """Submit the jobs whose parents are in the pool. Return their result, and the ids of the
-        missing parents. Raises Refused when there is no room for any of the jobs."""
-        missing = self.queue.unknown_parents(jobs)
-        known = [job for job in jobs if job.parent_id not in missing]
-        result = self.queue.submit(known)
-        if result.dropped and not (result.accepted or result.duplicates or missing):
-            raise Refused(429, f"the queue of run {self.name} is full; try again later", 5)
-        return result, missing
-
-    def observe(self, observations: Sequence[Observation]) -> list[str]:
-        """Record measurements of samples that are in the pool. Return the ids of the others."""
-        names = json.dumps(list({one.sample_id for one in observations}))
-        with self.pool.database.read() as connection:
-            known = {
-                name
-                for (name,) in connection.execute(
-                    "SELECT id FROM samples WHERE id IN (SELECT value FROM json_each(?))", (names,)
-                )
-            }
-        here = [one for one in observations if one.sample_id in known]
-        if here:
-            self.pool.observe(here, self._options.policy)
-        return sorted({one.sample_id for one in observations} - known)
-
-    def add_seeds(self, samples: Sequence[Sample]) -> int:
-        """Add the samples that are not in the pool, and return their number. Raises Refused when
-        the pool has another sample with one of the ids."""
-        try:
-            return self.pool.add_seeds(samples)
-        except SampleIdTaken as error:
-            raise Refused(409, str(error)) from None
-
-    def lease(self, worker: str, generator: str, count: int) -> list[Leased]:
-        """Lease up to ``count`` jobs to a worker with this generator (fingerprint)."""
-        queue = self.queue
-        return PoolJobs(self.pool, queue, self._settings, worker, generator, self.name).lease(count)
-
-    def complete(self, worker: str, results: dict[str, Result]) -> list[str]:
-        """End jobs by their ids, and return the ids of those that the worker held. Raises Refused
-        if an image has another size than its frame says, or if an object lies outside of it."""
-        held = self.queue.held(worker, list(results))
-        ended: list[tuple[str, Admitted | Rejected]] = []
-        for job_id, job in held.items():
-            result = results[job_id]
-            ended.append((job_id, self._ended(job, result)))
-        done = self.queue.complete_all(worker, ended)
-        return [job_id for (job_id, _), took in zip(ended, done, strict=True) if took]
-
-    def _ended(self, job: Job, result: Result) -> Admitted | Rejected:
-        ended = result_for_queue(job, self.pool, result)
-        if isinstance(ended, Rejected) or isinstance(result, Rejected):
-            return ended
-        size = (ended.sample.image.width, ended.sample.image.height)
-        if size != result.frame.size:
-            raise Refused(422, f"the picture is {size}, its frame {result.frame.size} pixels")
-        for thing in ended.sample.objects:
-            if area(clip(thing.box, *size)) <= 0:
-                raise Refused(422, f"the frame leaves nothing of the object {thing.box}")
-        return ended
+IDLE_S = 60.0
+"""Seconds after which the pool of a run is closed if nobody has used it."""
+MOST_OPEN = 32
+"""Largest number of pools that stay open. Each needs three file descriptors."""
 
 
 class Runs:
     """All runs in a directory, which only one server may use at a time."""
 
     def __init__(self, directory: Path) -> None:
-        """Open all runs in the directory. Raises InputError when another server uses the directory,
-        or when it cannot be used."""
-        self.directory = directory
+        """Load all runs in the directory. A damaged one is offline. Raises InputError when another
+        server uses the directory, or when it cannot be used."""
+        self.directory = directory.resolve()
         self._lock = threading.Lock()
         self._runs: dict[str, ServerRun] = {}
         self._turn = 0
-        self._claim = _claim(directory)
-        for record in sorted(directory.glob(f"*/{RECORD}")):
+        self._claim = _claim(self.directory)
+        for record in sorted(self.directory.glob(f"*/{RECORD}")):
             if re.fullmatch(RUN_PATTERN, record.parent.name):
-                kept = json.loads(record.read_text(encoding="utf-8"))
-                options = JobOptions.model_validate(kept["options"])
-                run = ServerRun(record.parent, kept["identity"], options)
-                self._runs[run.name] = run
+                run = self._runs[record.parent.name] = self._run(record.parent.name)
+                run.load()
 
     def open(self, name: str, options: JobOptions) -> ServerRun:
         """Return the run with this name; make it if there is none. It uses these options from now
-        on. Raises Refused for a name that is not allowed."""
+        on. Raises Refused for a name that is not allowed, and for a run that is offline."""
         if not re.fullmatch(RUN_PATTERN, name):
             raise Refused(422, "the name of a run is 1 to 64 of a-z, 0-9, - and _")
         with self._lock:
             run = self._runs.get(name)
-            identity = run.identity if run is not None else uuid.uuid4().hex
-            directory = self.directory / name
             if run is None:
-                run = ServerRun(directory, identity, options)
+                run = self._run(name)
+                run.create(options)
+                self._runs[name] = run
             else:
                 run.configure(options)
-            record = {"identity": identity, "options": options.model_dump()}
-            atomic_write(directory / RECORD, json.dumps(record, indent=2))
-            self._runs[name] = run
             return run
 
     def get(self, name: str) -> ServerRun:
@@ -165,21 +70,39 @@ class Runs:
         runs get their turn."""
         leased: list[Leased] = []
         self._turn += 1
-        runs = list(self)
+        runs = [run for run in self if run.problem is None]
         for offset in range(len(runs)):
             if len(leased) == count:
                 break
             run = runs[(self._turn + offset) % len(runs)]
-            leased += run.lease(worker, generator, count - len(leased))
+            with suppress(Refused):  # the run has just gone offline; the others serve
+                leased += run.lease(worker, generator, count - len(leased))
         return leased
+
+    def tidy(self) -> None:
+        """Close the pools that nobody uses. The server calls this every few seconds."""
+        for run in self:
+            run.rest(time.monotonic() - IDLE_S)
 
     def __iter__(self) -> Iterator[ServerRun]:
         return iter(list(self._runs.values()))
 
     def close(self) -> None:
         for run in self:
-            run.pool.close()
+            run.close()
         self._claim.release()
+
+    def _run(self, name: str) -> ServerRun:
+        return ServerRun(self.directory / name, self._make_room)
+
+    def _make_room(self) -> None:
+        """Close the pools that were not used for longest, so that one more may be opened."""
+        opened = sorted((run for run in self if run.is_open()), key=lambda run: run.used)
+        surplus = len(opened) - MOST_OPEN + 1
+        for run in opened:
+            if surplus <= 0:
+                return
+            surplus -= run.rest(time.monotonic())
 
 
 def _claim(directory: Path) -> FileLock:

@@ -20,11 +20,11 @@ from typing import Any
 
 from syngrpo.data_server.data_connection import DataServerConnection, NoRoom, NotKnown
 from syngrpo.data_server.job_exchange import SubmitCounts
-from syngrpo.data_server.sample_wire import ended_from, parent_data, requests_data
+from syngrpo.data_server.sample_wire import Data, ended_from, parent_data, requests_data
 from syngrpo.data_server.spill import Spill
 from syngrpo.data_server.synthesis_options import SynthesisSettings
 from syngrpo.pool.filesystem import explain_disk_errors
-from syngrpo.pool.jobs import JobRequest, SubmitResult, split_bundles
+from syngrpo.pool.jobs import EndedJob, JobRequest, SubmitResult, split_bundles
 from syngrpo.pool.mirror import mirror, mirrored_up_to
 from syngrpo.pool.sampling import SamplingPolicy
 from syngrpo.pool.store import Pool
@@ -213,9 +213,20 @@ class ServerSink:
         after = mirrored_up_to(self._pool, identity)
         query = {"after": after, "limit": PULLED, "wait_s": WAIT_S, "images": "true"}
         answer = self._connection.send("GET", f"{self._path}/outcomes", **query)
-        ended = [ended_from(data) for data in answer["jobs"]]
+        ended = [_ended(data) for data in answer["jobs"]]
         if ended:
             mirror(self._pool, identity, ended)
+
+
+def _ended(data: Data) -> EndedJob:
+    """Return the ended job. One whose sample is not valid is dead, so that it is counted and its
+    error shown, but nothing is trained on it."""
+    try:
+        return ended_from(data)
+    except InputError as error:
+        log.warning("a sample of the data server is left out: %s", error)
+        dead = {"state": "dead", "sample": None, "reason": None, "error": str(error)}
+        return ended_from({**data, **dead})
 
 
 def namespace_of(run_dir: Path) -> str:

@@ -10,6 +10,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from syngrpo.data_server.server_runs import Runs
+from syngrpo.serving.refusals import Refused
 
 SEEN_S = 60.0
 """A worker counts as present for this many seconds after its last request."""
@@ -84,8 +85,13 @@ class _Pools(Collector):
             "syngrpo_rejected_jobs", "Pictures that the gate refused.", labels=["run", "reason"]
         )
         samples = GaugeMetricFamily("syngrpo_samples", "Samples.", labels=["run", "kind"])
+        offline = GaugeMetricFamily("syngrpo_runs_offline", "Runs whose folder is damaged.")
+        offline.add_metric([], sum(run.problem is not None for run in self._runs))
         for run in self._runs:
-            stats = run.pool.stats()
+            try:
+                stats = run.stats()
+            except Refused:  # it is offline
+                continue
             for state, count in stats.jobs.items():
                 family = queue if state in ("queued", "leased") else ended
                 family.add_metric([run.name, state], count)
@@ -94,4 +100,4 @@ class _Pools(Collector):
             samples.add_metric([run.name, "seed"], stats.seed)
             samples.add_metric([run.name, "synthetic"], stats.synthetic)
             samples.add_metric([run.name, "unmeasured"], stats.unmeasured)
-        yield from (queue, ended, reasons, samples)
+        yield from (queue, ended, reasons, samples, offline)

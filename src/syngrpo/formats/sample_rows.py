@@ -1,7 +1,8 @@
 """Converts one row of our JSONL, a JSON object, to a Sample and back.
 
 ``docs/data.schema.json`` describes a row. Other formats convert their rows to ours, so that
-everything is checked here. When Syn-GRPO writes VLM-R1 rows and COCO images, it adds our whole row,
+everything is checked here. ``checked_sample`` checks a sample that came over the network in the
+same way. When Syn-GRPO writes VLM-R1 rows and COCO images, it adds our whole row,
 without its image, under the key ``syngrpo``, so that masks, all objects, description and columns
 are read back exactly. Other programs ignore this key. It takes precedence over the other fields of
 such a row: a user who edits those must remove the key.
@@ -11,6 +12,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from syngrpo.formats.box_layout import BoxReader
@@ -18,12 +20,15 @@ from syngrpo.formats.image_files import ImageFolder, Objects
 from syngrpo.formats.masks import checked_mask
 from syngrpo.sample import EncodedImage, InputError, LabelledObject, Sample
 from syngrpo.tasks import Task, get_task
-from syngrpo.tasks.asking import task_errors
-from syngrpo.tasks.labels import checked_box, shown
+from syngrpo.tasks.asking import constraints_of, task_errors
+from syngrpo.tasks.labels import checked_box, is_finite_number, shown
 
 REQUIRED_KEYS = ("id", "task", "image", "question")
 OPTIONAL_KEYS = ("answer", "objects", "parent", "description", "depth", "columns")
 OBJECT_KEYS = ("label", "box", "mask")
+
+DEEPEST = 50
+"""Levels of lists and objects within each other that a column or an answer may have."""
 
 CARRIED = "syngrpo"
 """The key under which other formats hold our rows. In a VLM-R1 row it is JSON text, because VLM-R1
@@ -52,28 +57,56 @@ def row_to_sample(
     ``boxes`` converts the boxes of the row; None if they are corners in pixels.
     """
     _check_keys(row, REQUIRED_KEYS, OPTIONAL_KEYS, "the row")
-    task = get_task(checked_text(row["task"], "task"))
-    question = checked_text(row["question"], "question")
     image = images.open(checked_text(row["image"], "image"))
     if boxes is not None and not boxes.idle:
-        row = _in_pixels(row, task, image, boxes)
-    objects = _objects(row, task, question, image, images.labelled)
+        row = _in_pixels(row, get_task(checked_text(row["task"], "task")), image, boxes)
+    return _sample(row, image, images.labelled)
+
+
+def checked_sample(sample: Sample) -> Sample:
+    """Check a sample that another program has sent, as if it came from a file, and return it.
+
+    The pixels of its image are not looked at. Raises InputError naming the first defect, and when
+    its task cannot say what a painted image must keep.
+    """
+    try:  # to lists and dicts, which a file would hold
+        row = json.loads(json.dumps(sample_to_row(sample, image="-"), allow_nan=False))
+    except (TypeError, ValueError, RecursionError) as error:
+        raise InputError(f"the sample is not plain JSON data ({error})") from None
+    _check_keys(row, REQUIRED_KEYS, OPTIONAL_KEYS, "the sample")
+    _refuse_unstorable(sample.dataset, "dataset")
+    read = _sample(row, sample.image, {})
+    constraints_of(read)
+    return replace(sample, answer=read.answer, objects=read.objects)
+
+
+def _sample(
+    row: Mapping[str, Any], image: EncodedImage, labelled: dict[str, tuple[str, Objects]]
+) -> Sample:
+    identifier = checked_text(row["id"], "id")
+    task = get_task(checked_text(row["task"], "task"))
+    question = checked_text(row["question"], "question")
+    objects = _objects(row, task, question, image, labelled)
     columns = _optional(row, "columns", dict) or {}
+    _refuse_unstorable(columns, "columns")
     parent = _optional(row, "parent", str)
+    description = _optional(row, "description", str)
+    _refuse_unstorable([parent, description], "parent or description")
     depth = _optional(row, "depth", int)
     if depth is not None and depth < 0:
         raise InputError(f"depth is {depth}, not a number of generations")
-    with task_errors(task, "ground_truth", f"sample {row['id']}"):
+    with task_errors(task, "ground_truth", f"sample {identifier}"):
         answer = task.ground_truth(row.get("answer"), image, objects, question, columns)
+    _refuse_unstorable(answer, "answer")
     return Sample(
-        id=checked_text(row["id"], "id"),
+        id=identifier,
         task=task.name,
         image=image,
         question=question,
         answer=answer,
         objects=objects,
         parent=parent,
-        description=_optional(row, "description", str),
+        description=description,
         depth=depth if depth is not None else int(parent is not None),
         columns=columns,
     )
@@ -197,17 +230,45 @@ def checked_text(value: Any, name: str) -> str:
     """Check that a JSON value is a text that a prompt may hold, and return it. ``name`` is the name
     of the value in the message.
 
-    Raises InputError when it is no text, blank, not valid Unicode, or holds special tokens.
+    Raises InputError when it is no text, blank, not valid Unicode, or holds NUL or special tokens.
     """
     if not isinstance(value, str) or not value.strip():
         raise InputError(f"{name} is {shown(value)}, not a text")
-    try:
-        value.encode("utf-8")
-    except UnicodeEncodeError:
-        raise InputError(f"{name} {shown(value)} is not valid Unicode") from None
+    _refuse_undecodable(value, name)
     if "<|" in value:
         raise InputError(f'{name} {shown(value)} holds "<|", which starts special tokens')
     return value
+
+
+def _refuse_unstorable(value: Any, name: str) -> None:
+    """Raise InputError when a JSON value holds something that the pool cannot store exactly: a text
+    that is not valid Unicode or has NUL in it, a number that is not finite, anything that JSON does
+    not have, or lists within lists without end."""
+    waiting = [(value, 0)]
+    while waiting:
+        one, depth = waiting.pop()
+        if depth > DEEPEST:
+            raise InputError(f"{name} is nested more than {DEEPEST} levels deep")
+        if isinstance(one, str):
+            _refuse_undecodable(one, name)
+        elif isinstance(one, Mapping):
+            if not all(isinstance(key, str) for key in one):
+                raise InputError(f"{name} has a key that is not a text in {shown(one)}")
+            waiting += [(inner, depth + 1) for pair in one.items() for inner in pair]
+        elif isinstance(one, list | tuple):
+            waiting += [(inner, depth + 1) for inner in one]
+        elif one is not None and not isinstance(one, bool) and not is_finite_number(one):
+            raise InputError(f"{name} holds {shown(one)}, which is no JSON value")
+
+
+def _refuse_undecodable(text: str, name: str) -> None:
+    """Raise InputError when UTF-8 cannot hold the text, or SQLite would cut it off."""
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        raise InputError(f"{name} {shown(text)} is not valid Unicode") from None
+    if "\0" in text:
+        raise InputError(f"{name} {shown(text)} holds the character NUL; remove it")
 
 
 def _optional(row: Mapping[str, Any], key: str, kind: type) -> Any:

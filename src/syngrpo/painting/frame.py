@@ -87,6 +87,13 @@ class Frame:
         picture."""
         return self.transform.scale**2 * width * height < self.size[0] * self.size[1]
 
+    def shown_pixels(self, width: int, height: int) -> float:
+        """Return the number of pixels, each as large as one of a source of this size, of the plane
+        that holds the source and all that the canvas shows. It may be infinite."""
+        canvas = (0.0, 0.0, float(self.size[0]), float(self.size[1]))
+        x1, y1, x2, y2 = self.transform.inverse().box(canvas)
+        return (max(x2, width) - min(x1, 0.0)) * (max(y2, height) - min(y1, 0.0))
+
     def lineage(self) -> dict[str, Any]:
         """Return the frame as plain data, for the columns of a sample and for the network."""
         it = self.transform

@@ -33,7 +33,7 @@ from syngrpo.pool.jobs import (
 )
 from syngrpo.pool.sampling import SamplingPolicy
 from syngrpo.pool.store import Pool
-from syngrpo.pool.stored_samples import insert_sample, pack
+from syngrpo.pool.stored_samples import insert_sample, pack, select_known
 from syngrpo.sample import InputError
 
 Recheck = Callable[[Admitted, Sequence[dict[str, Any]]], Admitted | Rejected]
@@ -104,11 +104,16 @@ class JobQueue:
         """Return the ids of the parents of these jobs that are not in the pool, each once."""
         names = dict.fromkeys(job.parent_id for job in jobs)
         with self._database.read() as connection:
-            known = connection.execute(
-                "SELECT id FROM samples WHERE id IN (SELECT value FROM json_each(?))",
-                (json.dumps(list(names)),),
+            known = select_known(connection, names)
+        return [name for name in names if name not in known]
+
+    def generators(self) -> frozenset[str]:
+        """Return the fingerprints of the generators that open jobs ask for."""
+        with self._database.read() as connection:
+            rows = connection.execute(
+                "SELECT DISTINCT generator FROM jobs WHERE state IN ('queued', 'leased')"
             ).fetchall()
-        return [name for name in names if (name,) not in known]
+        return frozenset(generator for (generator,) in rows)
 
     def lease(self, worker: str, count: int, generator: str | None = None) -> list[Job]:
         """Lease up to ``count`` of the oldest queued jobs to a worker for ``lease_s`` seconds.

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import sqlite3
 import time
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -284,6 +285,15 @@ def next_change(connection: sqlite3.Connection) -> int:
     """Return the value of ``standing.changed`` for the rows that this write transaction changes. It
     is higher than all values that a reader can have read."""
     return connection.execute("SELECT COALESCE(MAX(changed), 0) + 1 FROM standing").fetchone()[0]
+
+
+def select_known(connection: sqlite3.Connection, ids: Collection[str]) -> set[str]:
+    """Return those of these ids that are the ids of samples, in any state."""
+    rows = connection.execute(
+        "SELECT id FROM samples WHERE id IN (SELECT value FROM json_each(?))",
+        (json.dumps(list(ids)),),
+    )
+    return {name for (name,) in rows.fetchall()}
 
 
 _SELECT = """

@@ -1,0 +1,135 @@
+"""Runs whose folder is damaged beside others, and runs that nobody uses."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from service_client import RUN, SEEDS, jobs, lease, open_run, painted, seed_of, service
+
+from syngrpo.data_server import server_runs
+
+
+def truncate(path: Path, size: int) -> None:
+    os.truncate(path, size)
+
+
+DAMAGE: dict[str, Callable[[Path], object]] = {
+    "no JSON": lambda run: (run / "run.json").write_text("{"),
+    "no record": lambda run: (run / "run.json").write_text("[]"),
+    "wrong options": lambda run: (run / "run.json").write_text('{"identity": 1, "options": 2}'),
+    "database cut off": lambda run: truncate(run / "pool.db", 30_000),
+    "database emptied": lambda run: truncate(run / "pool.db", 0),
+    "database lost": lambda run: (run / "pool.db").unlink(),
+    "no database": lambda run: (run / "pool.db").write_bytes(b"x" * 5000),
+}
+
+
+@pytest.mark.parametrize("name", DAMAGE)
+def test_a_damaged_run_is_offline_and_the_others_serve(
+    tmp_path: Path, name: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    with service(tmp_path) as client:
+        for run in ("one", "two"):
+            open_run(client, run)
+            client.post(f"/v1/runs/{run}/jobs", json=jobs(2))
+    DAMAGE[name](tmp_path / "one")
+    before = {path: path.stat().st_size for path in (tmp_path / "one").iterdir()}
+    with service(tmp_path) as client:
+        assert "run one is offline: " in caplog.text
+        stats = client.get("/v1/runs").json()
+        assert list(stats["runs"]) == ["two"] and list(stats["offline"]) == ["one"]
+        for answer in (
+            client.get(f"{RUN}/stats"),
+            client.put(RUN, json={}),
+            client.post(f"{RUN}/jobs", json=jobs(1)),
+        ):
+            assert (answer.status_code, answer.headers["retry-after"]) == (503, "30")
+            assert answer.json()["error"].startswith("run one is offline: ")
+        assert {leased["run"] for leased in lease(client, 9)} == {"two"}
+        assert client.get("/metrics").status_code == 200
+    after = {path: path.stat().st_size for path in (tmp_path / "one").iterdir()}
+    assert {path: size for path, size in after.items() if path in before} == before
+
+
+def test_a_pool_that_is_lost_while_the_server_runs_is_not_made_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server_runs, "IDLE_S", -1.0)
+    with service(tmp_path) as client:
+        open_run(client)
+        runs = client.app.state.service.runs  # type: ignore[attr-defined]
+        runs.tidy()
+        for path in (tmp_path / "one").glob("pool.db*"):
+            path.unlink()
+        assert client.get(f"{RUN}/stats").json()["seed"] == 6, "known from before"
+        assert client.post(f"{RUN}/jobs", json=jobs(1)).status_code == 503
+        assert not (tmp_path / "one" / "pool.db").exists()
+
+
+def test_many_runs_need_few_files_and_lose_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server_runs, "MOST_OPEN", 3)
+    with service(tmp_path) as client:
+        open_run(client, "r0")
+        few = len(os.listdir("/proc/self/fd"))
+        names = [f"r{number}" for number in range(12)]
+        for name in names:
+            open_run(client, name)
+            client.post(f"/v1/runs/{name}/jobs", json=jobs(1))
+        assert len(os.listdir("/proc/self/fd")) <= few + 3 * 3
+        stats = client.get("/v1/runs").json()["runs"]
+        assert [stats[name]["jobs"]["queued"] for name in names] == [1] * 12
+        assert lease(client, 20, generator="another") == []
+        leased = lease(client, 20)
+        assert {one["run"] for one in leased} == set(names)
+        results = [painted(one, seed_of(one).image.read()) for one in leased]
+        done = client.post("/v1/complete", json={"worker": "w", "results": results}).json()
+        assert len(done["jobs"]) == 12
+        assert len(os.listdir("/proc/self/fd")) <= few + 3 * 3
+        assert all(run["synthetic"] == 1 for run in client.get("/v1/runs").json()["runs"].values())
+
+
+def test_an_idle_run_is_closed_and_opened_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with service(tmp_path) as client:
+        open_run(client)
+        runs = client.app.state.service.runs  # type: ignore[attr-defined]
+        runs.tidy()
+        assert runs.get("one").is_open()
+        monkeypatch.setattr(server_runs, "IDLE_S", -1.0)
+        runs.tidy()
+        assert not runs.get("one").is_open()
+        assert client.get(f"{RUN}/stats").json()["seed"] == 6
+        assert not runs.get("one").is_open()
+        client.post(f"{RUN}/jobs", json=jobs(1))
+        assert runs.get("one").is_open()
+
+
+def test_a_lost_image_costs_its_jobs_and_no_other(tmp_path: Path) -> None:
+    with service(tmp_path) as client:
+        open_run(client, max_attempts=1)
+        client.post(f"{RUN}/jobs", json=jobs(2))
+        image = tmp_path / "one" / "images" / SEEDS[0].image.digest()[:2] / SEEDS[0].image.digest()
+        image.unlink()
+        assert [one["source"]["id"] for one in lease(client, 2)] == [SEEDS[1].id]
+        (dead,) = client.get(f"{RUN}/outcomes").json()["jobs"]
+        assert dead["state"] == "dead" and "cannot be read (No such file" in dead["error"]
+
+
+def test_an_admitted_image_that_is_lost_does_not_stop_the_others(tmp_path: Path) -> None:
+    with service(tmp_path) as client:
+        open_run(client)
+        client.post(f"{RUN}/jobs", json=jobs(2))
+        results = [
+            painted(one, seed_of(one).image.read(), n) for n, one in enumerate(lease(client, 2))
+        ]
+        client.post("/v1/complete", json={"worker": "w", "results": results})
+        jobs_ended = client.get(f"{RUN}/outcomes").json()["jobs"]
+        digest = jobs_ended[0]["sample"]["image"]
+        (tmp_path / "one" / "images" / digest[:2] / digest).unlink()
+        ended = client.get(f"{RUN}/outcomes", params={"images": "true"}).json()["jobs"]
+        assert [job["state"] for job in ended] == ["dead", "admitted"]
+        assert ended[1]["sample"]["content"]
