@@ -1,13 +1,15 @@
+import os
 import signal
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 from small_disk import run_on_a_small_disk
 
 from syngrpo.data_server import spill as module
-from syngrpo.data_server.spill import Spill
+from syngrpo.data_server.spill import Spill, repair_spill
 from syngrpo.sample import InputError
 
 
@@ -130,3 +132,67 @@ def test_a_backlog_is_read_in_parts(tmp_path: Path) -> None:
     spill.acknowledge(first.offset)
     assert spill.pending(1).records == [{"n": 3}]  # at least one
     assert drain(spill) == [{"n": n} for n in range(3, 10)]
+
+
+RECORDS = [{"observation": {"sample_id": "seed", "step": n}} for n in range(40)]
+
+
+def written(path: Path, acknowledged: int = 0) -> int:
+    """A spill file with RECORDS, the first ones of which were passed on. Return their end."""
+    with closing(Spill(path)) as spill:
+        spill.append(RECORDS[:acknowledged])
+        spill.acknowledge(spill.pending().offset)
+        spill.append(RECORDS[acknowledged:])
+        return spill.pending().offset
+
+
+@pytest.mark.parametrize(
+    ("where", "data", "left"),
+    [
+        (200, b"\0" * 300, slice(10, 40)),  # records passed on already do not matter
+        (1500, b"\xff" * 30, None),
+        (1500, b"\0" * 200, None),
+        (1500, b'"\n{"n"\n', None),
+        (0, b"\xff" * 8, None),  # the head
+    ],
+)
+def test_a_broken_file_is_told_and_repaired_with_what_can_be_read(
+    tmp_path: Path, where: int, data: bytes, left: slice | None
+) -> None:
+    path = tmp_path / "run" / "spill.jsonl"
+    path.parent.mkdir()
+    written(path, acknowledged=10)
+    with path.open("r+b") as file:
+        file.seek(where)
+        file.write(data)
+    if left is None:
+        with pytest.raises(InputError, match=r"spill\.jsonl is damaged: .* syngrpo pool repair"):
+            Spill(path)
+        (line,) = repair_spill(path, tmp_path / "aside", {"seed"})
+        assert "cannot be read" in line and (tmp_path / "aside" / "spill.jsonl").is_file()
+    assert repair_spill(path, tmp_path / "aside", {"seed"}) == []
+    found = drain(Spill(path))
+    kept = [record for record in RECORDS if record in found]
+    assert [record for record in found if record in RECORDS] == kept
+    lost = len(RECORDS[10:]) - sum(record in kept for record in RECORDS[10:])
+    assert lost <= 6 and (left is None or found == RECORDS[left])
+
+
+def test_a_shortened_file_keeps_what_it_has(tmp_path: Path) -> None:
+    path = tmp_path / "spill.jsonl"
+    end = written(path)
+    os.truncate(path, end // 2)
+    found = drain(Spill(path))
+    assert found == RECORDS[: len(found)] and len(found) > 15
+
+
+def test_records_about_lost_samples_are_left_out(tmp_path: Path) -> None:
+    """The pool would refuse them, and with them every start of the run."""
+    path = tmp_path / "spill.jsonl"
+    lost = [{"observation": {"sample_id": "gone"}}, {"job": {"parent_id": "gone"}}]
+    kept = [{"observation": {"sample_id": "seed"}}, {"job": {"parent_id": "seed"}}]
+    with closing(Spill(path)) as spill:
+        spill.append([lost[0], kept[0], lost[1], kept[1]])
+    (line,) = repair_spill(path, tmp_path / "aside", {"seed"})
+    assert "keeps 2 records" in line and "2 are about lost samples" in line
+    assert drain(Spill(path)) == kept

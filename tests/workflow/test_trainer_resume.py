@@ -2,7 +2,6 @@
 
 import glob
 import io
-import json
 import os
 import shutil
 import time
@@ -12,12 +11,15 @@ from pathlib import Path
 import pytest
 import torch
 import warm_processes
+from data_sets import write_data
 from quick_runs import metrics, pool_contents, quick_config, train_arguments, without_time
 from rich.console import Console
 from safetensors.torch import load_file
 
 from syngrpo.cli.train import run_training
 from syngrpo.pool.store import Pool
+from syngrpo.sample import InputError
+from syngrpo_rooms.dataset import rooms_samples
 
 STEPS = 6
 RUN = {"trainer__steps": STEPS, "trainer__warmup_steps": 4, "trainer__schedule": "cosine"}
@@ -92,52 +94,64 @@ def test_resuming_a_finished_run_changes_nothing(uninterrupted: Path) -> None:
     assert_same_weights(weights(uninterrupted), weights_before)
 
 
-def test_a_resumed_run_says_how_many_steps_are_done(tmp_path: Path) -> None:
+def test_a_resumed_run_says_how_it_goes_on(tmp_path: Path) -> None:
     """Where there is no terminal no progress bar shows it."""
     screen, run = io.StringIO(), tmp_path / "run"
     console = Console(file=screen, width=40)
     quick = {"trainer__checkpoint_every": 1, "method__name": "grpo", "rollout__max_new_tokens": 8}
-    run_training(quick_config(**quick, trainer__steps=1), run, resume=False, console=console)
-    assert "resumed from" not in screen.getvalue()
-    run_training(quick_config(**quick, trainer__steps=2), run, resume=True, console=console)
-    told = f"resumed from {run / 'checkpoints' / 'step-1'}: 1 of 2 steps are done"
-    assert told in screen.getvalue().splitlines() and told in (run / "log.txt").read_text()
+
+    def go(resume: bool = True, **changed: object) -> list[str]:
+        screen.truncate(screen.seek(0))
+        run_training(quick_config(**quick, **changed), run, resume=resume, console=console)
+        return screen.getvalue().splitlines()
+
+    cosine = {"trainer__schedule": "cosine"}
+    assert "resumed from" not in " ".join(go(resume=False, **cosine, trainer__steps=1))
+    told = go(**cosine, trainer__steps=2)
+    expected = [
+        f"resumed from {run / 'checkpoints' / 'step-1'}: 1 of 2 steps are done",
+        "changed since the run began: trainer.steps 1 → 2",
+        "warning: the learning rate of step 2 is 5e-05, not 0: the cosine schedule now ends at "
+        "step 2",
+    ]
+    assert [line for line in told if line in expected] == expected
+    assert all(line.removeprefix("warning: ") in (run / "log.txt").read_text() for line in expected)
+    # transformers' get_scheduler("cosine"): base · ½ (1 + cos π·step/steps)
+    assert [one["learning_rate"] for one in metrics(run)] == pytest.approx([1e-4, 5e-5])
+    finished = f"{run} is finished: all 2 steps are done; for more, set trainer.steps higher"
+    assert finished in go(**cosine, trainer__steps=2)
     shutil.rmtree(run / "checkpoints")
-    run_training(quick_config(**quick, trainer__steps=1), run, resume=True, console=console)
-    assert f"{run} has no checkpoint: starting at step 1 of 1" in screen.getvalue().splitlines()
+    assert f"{run} has no checkpoint: starting at step 1 of 1" in go(trainer__steps=1)
 
 
 @pytest.mark.parametrize(
     ("changed", "told"),
     [
-        ({"model__lora": "{rank: 4}"}, "error: the checkpoint holds other trained weights than"),
-        ({"model__freeze_vision": True}, "resume with the model section that the run began with"),
+        ({"model__lora": "{rank: 4}"}, "other settings than it began with: model.lora null → {"),
+        ({"trainer__steps": 4}, "has done 6 steps already, more than trainer.steps 4; set"),
+        ({"synthesis__mode": "async"}, 'synthesis.mode "inline" → "async"'),
     ],
 )
-def test_a_checkpoint_of_another_model_is_one_line(
+def test_what_a_run_cannot_go_on_with_is_one_line_and_changes_nothing(
     uninterrupted: Path, tmp_path: Path, changed: dict[str, object], told: str
 ) -> None:
-    run = tmp_path / "run"
-    shutil.copytree(uninterrupted, run)
-    command = warm_processes.start(tmp_path, *train_arguments(run, "--resume", **(RUN | changed)))
+    files = ("metrics.jsonl", "evaluation.jsonl", "config.yaml", "log.txt")
+    before = [(uninterrupted / name).read_bytes() for name in files]
+    arguments = train_arguments(uninterrupted, "--resume", **(RUN | EVALUATED | changed))
+    command = warm_processes.start(tmp_path, *arguments)
     assert command.wait() == 2 and told in command.stderr.splitlines()[-1]
+    assert [(uninterrupted / name).read_bytes() for name in files] == before
 
 
-def test_a_checkpoint_without_a_copy_of_the_pool_is_one_line(
-    uninterrupted: Path, tmp_path: Path
-) -> None:
-    """As asynchronous synthesis saves it."""
-    run = tmp_path / "run"
-    shutil.copytree(uninterrupted, run)
-    last = run / "checkpoints" / f"step-{STEPS}"
-    (last / "pool.db").unlink()
-    manifest = json.loads((last / "manifest.json").read_text())
-    del manifest["files"]["pool.db"]
-    (last / "manifest.json").write_text(json.dumps(manifest))
-    before = (run / "metrics.jsonl").read_bytes()
-    command = warm_processes.start(tmp_path, *train_arguments(run, "--resume", **RUN))
-    assert command.wait() == 2 and "was saved with synthesis.mode async" in command.stderr
-    assert (run / "metrics.jsonl").read_bytes() == before
+def test_data_that_lacks_what_the_run_began_with_is_refused(tmp_path: Path) -> None:
+    data, run = tmp_path / "data.jsonl", tmp_path / "run"
+    write_data(rooms_samples("train", 8), data)
+    quick = {"data__train": f"[{{path: {data}}}]", "method__name": "grpo", "trainer__steps": 1}
+    run_training(quick_config(**quick), run, resume=False, console=Console(quiet=True))
+    rows = data.read_text().splitlines(keepends=True)
+    data.write_text("".join(rows[1:]))
+    with pytest.raises(InputError, match=r"data\.train lacks 1 sample that run .* began with"):
+        run_training(quick_config(**quick), run, resume=True, console=Console(quiet=True))
 
 
 @pytest.mark.slow

@@ -1,7 +1,10 @@
-"""``syngrpo pool``: prints and exports the evolving training set of a run."""
+"""``syngrpo pool``: prints, exports and repairs the evolving training set of a run."""
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,7 +17,7 @@ if TYPE_CHECKING:
     from syngrpo.pool.store import Pool
     from syngrpo.sample import Sample
 
-pool_app = typer.Typer(help="Look at and export the evolving training set of a run.")
+pool_app = typer.Typer(help="Look at, export and repair the evolving training set of a run.")
 
 Directory = Annotated[Path, typer.Argument(help="The directory of a run or of a pool.")]
 
@@ -64,6 +67,58 @@ def pool_export(
         write_dataset(samples, out, format, advance)
     pool.close()
     print(f"{count(len(samples), 'sample')} in {out}")
+
+
+@pool_app.command("repair")
+def pool_repair(
+    directory: Directory,
+    delete_orphans: Annotated[
+        bool, typer.Option("--delete-orphans", help="Delete images that belong to no sample.")
+    ] = False,
+) -> None:
+    """Repair a pool whose files are lost or damaged, from what they and the checkpoints still hold.
+
+    What is replaced is kept in a new folder damaged-N. Nothing may use the run at the same time.
+    """
+    from syngrpo.data_server.async_client import SPILL_NAME
+    from syngrpo.data_server.spill import repair_spill
+    from syngrpo.pool.repair import repair, sample_ids
+    from syngrpo.workflow.checkpoint import saved_files
+    from syngrpo.workflow.resuming import POOL_BACKUP
+
+    numbers = itertools.count(1)
+    aside = next(p for n in numbers if not (p := directory / f"damaged-{n}").exists())
+    with _used_by_nobody_else(directory):
+        copies = saved_files(directory / "checkpoints", POOL_BACKUP)
+        lines = repair(directory, aside, copies, delete_orphans)
+        lines += repair_spill(directory / SPILL_NAME, aside, sample_ids(directory))
+    for line in lines:
+        print(line)
+
+
+@contextmanager
+def _used_by_nobody_else(directory: Path) -> Iterator[None]:
+    """Lock the directory of a run, or the data server's directory that holds the pool. Raises
+    InputError for any other directory, and if another process has locked it."""
+    from filelock import FileLock, Timeout
+
+    from syngrpo.pool.database import FILE_NAME
+    from syngrpo.sample import InputError
+    from syngrpo.workflow.run_directory import RunDirectory
+
+    if (directory / "config.yaml").is_file():
+        with RunDirectory.open(directory, resume=True):
+            yield
+    elif (server := directory.parent / "server.lock").is_file():
+        try:
+            with FileLock(server, blocking=False):
+                yield
+        except Timeout:
+            raise InputError(f"a data server uses {directory.parent}; stop it first") from None
+    elif (directory / FILE_NAME).exists():
+        yield
+    else:
+        raise InputError(f"{directory} holds neither a run nor a pool; name the directory of a run")
 
 
 def _existing_pool(directory: Path) -> Pool:

@@ -12,6 +12,7 @@ of them and replaced as a whole, or is a deque to which one appends and from whi
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections import deque
@@ -33,6 +34,8 @@ from syngrpo.pool.sampling import SamplingPolicy
 from syngrpo.pool.store import Pool
 from syngrpo.pool.stored_samples import Observation, PoolSample, PoolStats
 from syngrpo.sample import Sample
+
+_log = logging.getLogger(__name__)
 
 LOOK_S = 0.05
 """Seconds between two rounds of the thread."""
@@ -156,11 +159,20 @@ class AsyncClient:
         return {"draws": self._fills, "cursor": self._delivered}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on at a saved position. If the pool has lost jobs since, this begins at its end: the
+        next ones to end get the cursors of lost ones."""
         self._fills += state["draws"]
-        self._delivered = state["cursor"]
+        ended = self._queue.last_cursor()
+        self._delivered = min(state["cursor"], ended)
+        if ended < state["cursor"]:
+            _log.warning(
+                "pool %s knows %d of the %d jobs that had ended when the checkpoint was saved, and "
+                "has lost the images of the others",
+                *(self._directory, ended, state["cursor"]),
+            )
 
     def backup(self, path: Path) -> None:
-        return
+        self._reader.backup(path)
 
     def close(self) -> None:
         """Pass on the rest of the spill file and end the thread. Raises an error of the thread,

@@ -92,8 +92,8 @@ class DataClient(Protocol):
     def backup(self, path: Path) -> None:
         """Write the exact state of the pool to one file, for ``Pool.restore``.
 
-        The asynchronous client writes nothing: workers change its pool all the time, and a resumed
-        run uses the pool as it is then.
+        A run with the asynchronous client goes on with the pool as it is then, because workers
+        change it all the time; it needs the file only if its pool is lost or damaged.
         """
         ...
 

@@ -15,6 +15,8 @@ import json
 import mmap
 import os
 import struct
+from collections.abc import Collection, Mapping
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +24,7 @@ from typing import Any
 from filelock import lock_descriptor
 
 from syngrpo.sample import InputError
+from syngrpo.serving.wording import count
 
 HEAD = 64
 CAPACITY = 1 << 20
@@ -47,8 +50,8 @@ class Spill:
     """
 
     def __init__(self, path: Path) -> None:
-        """Open or create the file. Raises InputError when another process has it open, OSError when
-        the disk is full."""
+        """Open or create the file. Raises InputError when another process has it open or when it is
+        damaged, OSError when the disk is full."""
         self._file = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
         try:
             if not lock_descriptor(self._file, blocking=False):
@@ -59,6 +62,11 @@ class Spill:
             raise
         (acknowledged,) = struct.unpack_from("<Q", self._map)
         self._acknowledged = max(acknowledged, HEAD)
+        try:
+            self._require_whole(path)
+        except BaseException:
+            self.close()
+            raise
         self._end = self._without_torn_record()
 
     def append(self, records: list[dict[str, Any]]) -> None:
@@ -107,6 +115,15 @@ class Spill:
         os.posix_fallocate(self._file, 0, size)
         return mmap.mmap(self._file, size)
 
+    def _require_whole(self, path: Path) -> None:
+        """Raise InputError unless everything that waits is records. The last one may be cut off."""
+        good, bad = _records(self._map, self._acknowledged)
+        if bad:
+            raise InputError(
+                f"{path} is damaged: {count(len(good), 'record')} can be read, {bad} bytes cannot; "
+                f"run: syngrpo pool repair {path.parent}"
+            )
+
     def _without_torn_record(self) -> int:
         """Overwrite everything after the last complete record with zeros. Return the end of that
         record."""
@@ -115,3 +132,66 @@ class Spill:
         end = max(self._map.rfind(b"\n", self._acknowledged, written) + 1, self._acknowledged)
         self._map[end:] = bytes(len(self._map) - end)
         return end
+
+
+def repair_spill(path: Path, aside: Path, samples: Collection[str]) -> list[str]:
+    """Keep the records of a spill file that can be read and are about ``samples``, the ids in the
+    pool. Return lines about it; none if these are all, or if there is no file.
+
+    Otherwise the file itself is moved to the folder ``aside``. If its head is damaged, records that
+    were passed on already are kept, too: their receivers ignore them.
+    """
+    if not path.is_file():
+        return []
+    data = path.read_bytes()
+    start = max(struct.unpack_from("<Q", data.ljust(HEAD, b"\0"))[0], HEAD)
+    good, bad = _records(data, start)
+    if start > len(data):
+        good, _ = _records(data, HEAD)
+    kept = [record for record in good if _sample_of(record) in samples]
+    if not bad and len(kept) == len(good):
+        return []
+    aside.mkdir(exist_ok=True)
+    path.rename(aside / path.name)
+    with closing(Spill(path)) as repaired:
+        repaired.append(kept)
+    return [
+        f"{path.name} keeps {count(len(kept), 'record')} that wait to be passed on; "
+        f"{len(good) - len(kept)} are about lost samples, {bad} bytes cannot be read; kept the old "
+        f"file as {aside / path.name}"
+    ]
+
+
+def _sample_of(record: Mapping[str, Any]) -> str | None:
+    """Return the id of the sample that a record is about."""
+    observation, job = record.get("observation", {}), record.get("job", {})
+    found: str | None = observation.get("sample_id") or job.get("parent_id")
+    return found
+
+
+def _records(data: bytes | mmap.mmap, start: int) -> tuple[list[dict[str, Any]], int]:
+    """Return the records from ``start`` on up to the zeros after them, and the number of bytes that
+    are no records. A cut-off record at the end counts as neither."""
+    if start > len(data):
+        return [], len(data)
+    written = data[start:].rstrip(b"\0")
+    good: list[dict[str, Any]] = []
+    bad = written.count(b"\0")
+    pieces = [piece for piece in written.split(b"\0") if piece]
+    for number, piece in enumerate(pieces, start=1):
+        for line in piece.splitlines(keepends=True):
+            whole = line.endswith(b"\n")
+            record = _parsed(line) if whole else None
+            if record is not None:
+                good.append(record)
+            elif whole or number < len(pieces):
+                bad += len(line)
+    return good, bad
+
+
+def _parsed(line: bytes) -> dict[str, Any] | None:
+    try:
+        record = json.loads(line)
+    except ValueError:
+        return None
+    return record if isinstance(record, dict) else None

@@ -16,16 +16,23 @@ import os
 import sqlite3
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 from filelock import FileLock
 
-from syngrpo.pool.filesystem import explain_disk_errors, refuse_network_filesystem
+from syngrpo.pool.filesystem import (
+    PoolDamaged,
+    explain_disk_errors,
+    refuse_network_filesystem,
+)
 from syngrpo.sample import InputError
 from syngrpo.serving.atomic_files import atomic_file
+from syngrpo.serving.wording import count, first_line
 
 FILE_NAME = "pool.db"
+IMAGES = "images"
+"""The folder of the image files, beside the database."""
 CREATION_LOCK = ".pool.lock"
 BUSY_TIMEOUT_S = 60.0
 """Seconds that a transaction waits for those of other processes, which take milliseconds."""
@@ -167,6 +174,32 @@ END;
 """
 
 
+_OTHER_FILE = "choose another one, or, if it was the pool of a run, run: syngrpo pool repair"
+
+
+class NoPool(InputError):  # noqa: N818
+    """A file is no database, or the database of another program."""
+
+
+def database_files(directory: Path) -> list[Path]:
+    """Return the files that make up the database in a directory: itself, and SQLite's beside it."""
+    names = (FILE_NAME, *(f"{FILE_NAME}-{part}" for part in ("wal", "shm", "journal")))
+    return [file for name in names if (file := directory / name).exists()]
+
+
+def require_backup(path: Path) -> None:
+    """Raise InputError unless ``Database.restore`` can read this file."""
+    if not path.is_file():
+        raise InputError(f"pool backup {path} does not exist; check the path")
+    with closing(read_only(path)) as source:
+        _check_version(source, path, upgradable=True)
+
+
+def read_only(path: Path) -> sqlite3.Connection:
+    """Open a database file that nobody changes, without writing beside it."""
+    return sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)
+
+
 class Database:
     """An open database. The threads of one process share it; every process opens its own.
 
@@ -174,14 +207,23 @@ class Database:
     is consistent but may miss the last transactions (WAL mode with ``synchronous=NORMAL``).
     """
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, anew: bool = False) -> None:
+        """Open the database in a directory, or create it. With ``anew`` delete it first; then no
+        other process may have it open.
+
+        Raises PoolDamaged when the database is damaged, or when it is gone although the directory
+        has images of a pool.
+        """
         self.directory = directory
         self._lock = threading.RLock()
         self._process = os.getpid()
         with explain_disk_errors(directory), _creation_lock(directory):
+            if anew:
+                for file in database_files(directory):
+                    file.unlink()
             self._connection = _connect(directory / FILE_NAME)
             try:
-                _prepare(self._connection, directory / FILE_NAME)
+                _prepare(self._connection, directory / FILE_NAME, anew)
             except BaseException:
                 self._connection.close()
                 raise
@@ -218,16 +260,25 @@ class Database:
 
         Raises InputError when the file is no backup of a pool.
         """
-        if not path.is_file():
-            raise InputError(f"pool backup {path} does not exist; check the path")
+        require_backup(path)
         with explain_disk_errors(self.directory), self._lock:
-            source = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)
-            try:
-                _check_version(source, path, upgradable=True)
+            with closing(read_only(path)) as source:
                 source.backup(self._connection)
-            finally:
-                source.close()
             _upgrade(self._connection, path)
+
+    def damage(self, thorough: bool = False) -> str | None:
+        """Return the first thing that is wrong with the file in a few words, None if nothing is.
+
+        This reads the whole file: some seconds for a million samples. With ``thorough`` the indices
+        are compared with the tables as well, which takes several times as long.
+        """
+        check = "integrity_check" if thorough else "quick_check"
+        try:
+            with self.read() as connection:
+                found = connection.execute(f"PRAGMA {check}(1)").fetchone()[0]
+        except PoolDamaged as error:
+            return first_line(error.__cause__ or error)
+        return None if found == "ok" else " ".join(found.split())
 
     def close(self) -> None:
         with self._lock:
@@ -272,13 +323,15 @@ def _connect(path: Path) -> sqlite3.Connection:
     )
 
 
-def _prepare(connection: sqlite3.Connection, path: Path) -> None:
+def _prepare(connection: sqlite3.Connection, path: Path, anew: bool) -> None:
     with _explain_other_files(path):
         tables = connection.execute("SELECT COUNT(*) FROM sqlite_master").fetchone()[0]
     if tables:
         _upgrade(connection, path)
         _check_version(connection, path)
     else:
+        if not anew:
+            _refuse_lost(path)
         connection.execute("PRAGMA journal_mode = WAL")
         connection.executescript(
             f"BEGIN; {SCHEMA} PRAGMA application_id = {APPLICATION_ID};"
@@ -288,6 +341,18 @@ def _prepare(connection: sqlite3.Connection, path: Path) -> None:
     connection.execute("PRAGMA cache_size = -16000")  # KiB
     connection.execute("PRAGMA synchronous = NORMAL")
     connection.execute("PRAGMA wal_autocheckpoint = 4000")  # pages; fewer waits for the disk
+
+
+def _refuse_lost(path: Path) -> None:
+    """Raise PoolDamaged if the pool had no database file until now, although it has images."""
+    images = sum(1 for _ in (path.parent / IMAGES).glob("??/*"))
+    if not images:
+        return
+    if not path.stat().st_size:  # created just now, or emptied by whatever happened
+        path.unlink()
+    raise PoolDamaged(
+        path.parent, f"{path.name} is missing or empty, but there are {count(images, 'image')}"
+    )
 
 
 def _upgrade(connection: sqlite3.Connection, path: Path) -> None:
@@ -314,7 +379,7 @@ def _check_version(connection: sqlite3.Connection, path: Path, upgradable: bool 
         application = connection.execute("PRAGMA application_id").fetchone()[0]
         version = connection.execute("PRAGMA user_version").fetchone()[0]
     if application != APPLICATION_ID:
-        raise InputError(f"{path} is not a pool; choose another one")
+        raise NoPool(f"{path} is not a pool; {_OTHER_FILE} {path.parent}")
     if version != VERSION and not (upgradable and version in UPGRADES):
         raise InputError(
             f"{path} has pool format {version}, this version of syngrpo reads {VERSION}; "
@@ -330,4 +395,4 @@ def _explain_other_files(path: Path) -> Iterator[None]:
     except sqlite3.DatabaseError as error:
         if error.sqlite_errorcode != sqlite3.SQLITE_NOTADB:
             raise
-        raise InputError(f"{path} is not a SQLite database; choose another one") from None
+        raise NoPool(f"{path} is not a SQLite database; {_OTHER_FILE} {path.parent}") from None

@@ -1,4 +1,5 @@
-"""Checks the filesystem of a pool, and turns disk errors into messages for the user."""
+"""Checks the filesystem of a pool, and turns errors of the disk and of damaged files into messages
+for the user."""
 
 from __future__ import annotations
 
@@ -57,10 +58,17 @@ class PoolStorageError(InputError):
     """The pool cannot be written: the disk is full or write-protected, or the database locked."""
 
 
+class PoolDamaged(InputError):  # noqa: N818
+    """The database file of the pool is damaged or gone, while other files of the pool are there."""
+
+    def __init__(self, directory: Path, what: str) -> None:
+        super().__init__(f"pool {directory}: {what}; run: syngrpo pool repair {directory}")
+
+
 @contextmanager
 def explain_disk_errors(directory: Path) -> Iterator[None]:
     """Raise PoolStorageError if the block fails because the disk is full or write-protected, or the
-    database stays locked. The message says what to do."""
+    database stays locked, and PoolDamaged if it is damaged. The message says what to do."""
     try:
         yield
     except OSError as error:
@@ -68,10 +76,19 @@ def explain_disk_errors(directory: Path) -> Iterator[None]:
             raise
         raise PoolStorageError(_full(directory)) from error
     except sqlite3.OperationalError as error:
-        message = _explanation(error.sqlite_errorcode & 0xFF, directory)
+        if (code := getattr(error, "sqlite_errorcode", None)) is None:  # a text that is no UTF-8
+            raise PoolDamaged(directory, f"pool.db is damaged ({error})") from error
+        message = _explanation(code & 0xFF, directory)
         if message is None:
             raise
         raise PoolStorageError(message) from error
+    except sqlite3.DatabaseError as error:
+        code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+        if code not in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
+            raise
+        raise PoolDamaged(directory, f"pool.db is damaged ({error})") from error
+    except UnicodeDecodeError as error:  # in a message of SQLite about a name in the file
+        raise PoolDamaged(directory, "pool.db is damaged (a name in it is no text)") from error
 
 
 def _explanation(code: int, directory: Path) -> str | None:

@@ -226,6 +226,12 @@ class JobQueue:
         with self._database.write() as connection:
             return self._expire(connection, "worker = ?", (worker,))
 
+    def last_cursor(self) -> int:
+        """Return the cursor of the job that ended last, 0 before the first."""
+        with self._database.read() as connection:
+            query = "SELECT COALESCE(MAX(cursor), 0) FROM jobs WHERE cursor IS NOT NULL"
+            return connection.execute(query).fetchone()[0]
+
     def outcomes(self, after: int) -> list[Outcome]:
         """Return the jobs that ended after the one with cursor ``after`` (0: all), in order."""
         with self._database.read() as connection:

@@ -21,7 +21,7 @@ import numpy as np
 
 from syngrpo.formats.lineage_columns import Lineage
 from syngrpo.pool.bundles import end_overdue
-from syngrpo.pool.database import Database
+from syngrpo.pool.database import IMAGES, Database, require_backup
 from syngrpo.pool.draw_index import DrawIndex
 from syngrpo.pool.filesystem import explain_disk_errors
 from syngrpo.pool.image_store import ImageFiles, is_whole
@@ -41,6 +41,8 @@ from syngrpo.serving import wording
 
 _log = logging.getLogger(__name__)
 _BATCH = 256
+GONE = "is missing or empty"
+"""The end of the reason for which a sample without its image is quarantined."""
 
 _LINEAGE = """
 SELECT r.id, d.name, t.state, s.created, t.visits, t.diversity_mean,
@@ -65,10 +67,10 @@ class Pool:
     another process, or the directory cannot be written.
     """
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, anew: bool = False) -> None:
         self.directory = directory
-        self.database = Database(directory)
-        self.images = ImageFiles(directory / "images")
+        self.database = Database(directory, anew)
+        self.images = ImageFiles(directory / IMAGES)
         self._index: DrawIndex | None = None
         with explain_disk_errors(directory):
             self.images.sweep(self._referenced)
@@ -78,17 +80,26 @@ class Pool:
         """Open the pool in a directory, or create it.
 
         Raises InputError when the directory lies on a network filesystem, and when its ``pool.db``
-        is no pool or one of another format version.
+        is no pool, one of another format version, damaged, or gone although there are images.
         """
         return cls(directory)
 
     @classmethod
-    def restore(cls, directory: Path, backup: Path) -> Pool:
-        """Set the pool in a directory back to the state of a backup, and open it.
+    def anew(cls, directory: Path) -> Pool:
+        """Delete the database of the pool in a directory, whatever state it is in, and open an
+        empty one. Images stay. No other process may have the pool open."""
+        return cls(directory, anew=True)
 
-        The images must still be in the directory. Close other Pool objects of it before.
+    @classmethod
+    def restore(cls, directory: Path, backup: Path) -> Pool:
+        """Set the pool in a directory back to the state of a backup, whatever state it is in, and
+        open it.
+
+        The images must still be in the directory. No other process may have the pool open. Raises
+        InputError, and changes nothing, when the file is no backup of a pool.
         """
-        pool = cls(directory)
+        require_backup(backup)
+        pool = cls.anew(directory)
         pool.database.restore(backup)
         return pool
 
@@ -168,7 +179,7 @@ class Pool:
                 by_number = dict(zip(sorted(numbers), found, strict=True))
                 return [by_number[number] for number in numbers]
             for sample in gone:
-                self.quarantine(sample.id, f"image file {sample.image.path} is missing or empty")
+                self.quarantine(sample.id, f"image file {sample.image.path} {GONE}")
 
     def observe(
         self, observations: Iterable[Observation], sampling: SamplingPolicy | None = None
@@ -202,6 +213,16 @@ class Pool:
                 (reason, next_change(connection), number),
             )
         _log.warning("sample %s is quarantined: %s", sample_id, reason)
+
+    def reactivate(self, sample_ids: Sequence[str]) -> None:
+        """Let quarantined samples be drawn again, because their images are there again."""
+        with self.database.write() as connection:
+            connection.execute(
+                "UPDATE standing SET state = 'active', reason = NULL, changed = ? "
+                "WHERE state = 'quarantined' AND number IN "
+                "(SELECT number FROM samples WHERE id IN (SELECT value FROM json_each(?)))",
+                (next_change(connection), json.dumps(list(sample_ids))),
+            )
 
     def get(self, sample_id: str) -> Sample:
         """Return one sample, in any state. Its image is the pool's file.
@@ -292,6 +313,12 @@ class Pool:
                 found = select_samples(connection, self.images, where, values)
             yield from found
             last += _BATCH
+
+    def seed_ids(self) -> list[str]:
+        """Return the ids of all seeds, in any state, oldest first."""
+        query = "SELECT id FROM samples WHERE parent IS NULL ORDER BY number"
+        with self.database.read() as connection:
+            return [name for (name,) in connection.execute(query).fetchall()]
 
     def stats(self) -> PoolStats:
         """Return counts of samples and jobs. The time does not depend on the size of the pool."""

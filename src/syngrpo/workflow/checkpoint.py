@@ -123,6 +123,13 @@ def latest(directory: Path) -> Checkpoint | None:
     return Checkpoint(path, step)
 
 
+def saved_files(directory: Path, name: str) -> list[Path]:
+    """Return the files ``name`` of all checkpoints in a directory, the newest first. Nothing is
+    checked."""
+    files = [path / name for _, path in reversed(_steps(directory))]
+    return [file for file in files if file.is_file()]
+
+
 def capture_rng() -> dict[str, Any]:
     """Return the global random states of this process: Python, NumPy, PyTorch on CPU and GPUs.
 
@@ -182,7 +189,8 @@ def resume_run(trainer: Trainer, last: Checkpoint | None, processes: Processes) 
     """Restore the trainer from the main process's checkpoint ``last``; do nothing if it is None.
 
     The checkpoint may come from any number of processes, sharded or not. All processes call this
-    together.
+    together. If the next learning rate is not the one that was planned when the checkpoint was
+    saved, because the options have changed, the log says both.
     """
     state = last.read("workflow") if last is not None else None
     if state is not None and "updater" in state:  # saved before these parts had other names
@@ -192,6 +200,8 @@ def resume_run(trainer: Trainer, last: Checkpoint | None, processes: Processes) 
     if state is None:
         return
     trainer.load_state_dict({**state, "learner": learner})
+    if learner is not None:
+        _tell_learning_rate(trainer, planned=float(learner["schedule"]["_last_lr"][0]))
     rng = processes.share(last.read("rng") if last is not None else None)
     if len(rng) == processes.count:
         restore_rng(rng[processes.rank])
@@ -202,6 +212,17 @@ def resume_run(trainer: Trainer, last: Checkpoint | None, processes: Processes) 
             count(len(rng), "process"),
             processes.count,
         )
+
+
+def _tell_learning_rate(trainer: Trainer, planned: float) -> None:
+    """Log the learning rate of the next step if it is not the one that was ``planned``."""
+    now, options = trainer.learner.optimizer.learning_rate, trainer.options.trainer
+    if now == planned:
+        return
+    text = f"the learning rate of step {trainer.steps_done + 1} is {now:.3g}, not {planned:.3g}"
+    if options.schedule != "constant":
+        text += f": the {options.schedule} schedule now ends at step {options.steps}"
+    logger.warning("%s", text)
 
 
 def _steps(directory: Path) -> list[tuple[int, Path]]:

@@ -44,6 +44,7 @@ class Optimizer:
             fused=policy.device.type == "cuda" or None,
         )
         self.schedule = _schedule(self.adamw, options)
+        self._weight_decay = trainer.weight_decay
 
     @property
     def learning_rate(self) -> float:
@@ -158,10 +159,19 @@ class Optimizer:
 
     @torch.no_grad()
     def _restored(self, schedule: dict[str, Any]) -> None:
-        """Set the weights to their restored masters, and restore the schedule."""
+        """Set the weights to their restored masters, and go on with the schedule at its step.
+
+        Learning rate, schedule and weight decay are those of this run's options: a resumed run may
+        have others than the saved state.
+        """
         for name, master in self.masters.items():
             self.weights[name].copy_(master)
-        self.schedule.load_state_dict(schedule)
+        first, done = self.schedule.base_lrs, schedule["last_epoch"]
+        factors = [factor(done) for factor in self.schedule.lr_lambdas]
+        rates = [rate * factor for rate, factor in zip(first, factors, strict=True)]
+        self.schedule.load_state_dict({**schedule, "base_lrs": first, "_last_lr": rates})
+        for group, start, rate in zip(self.adamw.param_groups, first, rates, strict=True):
+            group |= {"initial_lr": start, "lr": rate, "weight_decay": self._weight_decay}
 
 
 def outline(state: dict[str, Any]) -> dict[str, Any]:
@@ -188,7 +198,7 @@ def _renamed(optimizer: dict[str, Any], kind: type[int] | type[str]) -> dict[str
 
 def _schedule(
     optimizer: torch.optim.Optimizer, options: RunOptions
-) -> torch.optim.lr_scheduler.LRScheduler:
+) -> torch.optim.lr_scheduler.LambdaLR:
     """Return the learning rate schedule: linear warm-up, then constant, linear or cosine until the
     end of the run."""
     names = {"constant": "constant_with_warmup", "linear": "linear", "cosine": "cosine"}

@@ -9,7 +9,7 @@ checkpoint and evaluates when one is due. The caller hands in a ``Progress``, wh
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -26,11 +26,7 @@ from syngrpo.data_server.server_sink import ServerSink, namespace_of
 from syngrpo.data_server.synthesis_options import SynthesisSettings
 from syngrpo.data_server.workers import LocalWorkers
 from syngrpo.evaluation.answering import evaluate
-from syngrpo.evaluation.evaluation_result import (
-    append_evaluation,
-    read_lines,
-    truncate_evaluations,
-)
+from syngrpo.evaluation.evaluation_result import append_evaluation, read_lines
 from syngrpo.formats.source import named
 from syngrpo.formats.source_reading import read_sources
 from syngrpo.method import METHODS
@@ -46,18 +42,24 @@ from syngrpo.serving.atomic_files import atomic_directory
 from syngrpo.serving.bearer_token import read_token
 from syngrpo.serving.http_client import ServerAddress
 from syngrpo.serving.wording import count
-from syngrpo.workflow.checkpoint import Checkpoint, Writer, latest, resume_run, save_run
+from syngrpo.workflow.checkpoint import Writer, latest, resume_run, save_run
 from syngrpo.workflow.job_failures import JobFailures
 from syngrpo.workflow.processes import Processes
+from syngrpo.workflow.resume_rules import Change
+from syngrpo.workflow.resuming import (
+    EVALUATIONS,
+    POOL_BACKUP,
+    accepted_changes,
+    lines_at_start,
+    require_same_seeds,
+    set_back,
+)
 from syngrpo.workflow.run_directory import RunDirectory
 from syngrpo.workflow.run_options import RunOptions
 from syngrpo.workflow.size_check import check_sizes
 from syngrpo.workflow.trainer import Trainer
 
 logger = logging.getLogger(__name__)
-
-POOL_BACKUP = "pool.db"
-EVALUATIONS = "evaluation.jsonl"
 
 
 class Progress(Protocol):
@@ -163,20 +165,22 @@ class _Run:
     def go(self) -> None:
         """Build policy, client and trainer, resume from the last checkpoint, and train to the end.
         Then save the model."""
-        options = self.options.trainer
-        policy = self._policy()
-        check_sizes(self.options, policy, self.seeds)
-        last = None
+        options, last = self.options.trainer, None
+        changes: list[Change] = []
         if self.processes.is_main:
             last = latest(self.run.checkpoints)
-            self._prepare_directory(last)
+            changes = accepted_changes(self.run, self.options, last)
+        policy = self._policy()
+        check_sizes(self.options, policy, self.seeds)
+        if self.processes.is_main:
+            set_back(self.run, self.options, last)
+            if self.resume:
+                self._tell(lines_at_start(self.run.path, self.options, last, changes))
         with self._client(policy) as client:
             tasks = {sample.task for sample in self.seeds}
             trainer = Trainer(self.options, policy, self.processes, client, tasks)
             trainer.learner.directory = self.run.path
             resume_run(trainer, last, self.processes)
-            if self.resume:
-                self._tell_start(last)
             failures = JobFailures(self.run.path)
             showing = self.show(options.steps, trainer.steps_done, self.console)
             with showing as progress, self._trackers() as log, self._divergence_told(trainer):
@@ -199,42 +203,11 @@ class _Run:
                 with atomic_directory(self.run.final, whole.saved_bytes) as target:
                     whole.save(target)
 
-    def _prepare_directory(self, last: Checkpoint | None) -> None:
-        """Write the configuration, start the log, and remove what the run wrote after ``last``.
-
-        ``last`` is the checkpoint to resume from; None means step 0. Without asynchronous
-        synthesis the pool is set back to the checkpoint, too, so that the run is repeatable. Raises
-        InputError when the checkpoint has no copy of the pool for that.
-        """
-        repeatable = self.options.synthesis.mode != "async"
-        if repeatable and last is not None and not last.file(POOL_BACKUP).exists():
-            raise InputError(
-                f"checkpoint {last.path} was saved with synthesis.mode async and has no copy of "
-                "the pool; resume with that mode"
-            )
-        self.run.write_config(self.options.as_values())
-        self.run.start_log()
-        step = last.step if last is not None else 0
-        self.run.truncate_metrics(step)
-        truncate_evaluations(self.run.path / EVALUATIONS, step)
-        if not repeatable:
-            return
-        if last is not None:
-            Pool.restore(self.run.path, last.file(POOL_BACKUP)).close()
-        else:
-            for file in self.run.path.glob(f"{self.run.pool_path.name}*"):
-                file.unlink()
-
-    def _tell_start(self, last: Checkpoint | None) -> None:
-        """Say on the console and in the log after which step a resumed run goes on."""
-        steps = self.options.trainer.steps
-        if last is None:
-            text = f"{self.run.path} has no checkpoint: starting at step 1 of {steps}"
-        else:
-            text = f"resumed from {last.path}: {last.step} of {steps} steps are done"
-        if self.processes.is_main:
-            logger.info("%s", text)
-            self.console.print(text, soft_wrap=True, markup=False, highlight=False)
+    def _tell(self, lines: Sequence[str]) -> None:
+        """Print lines on the console, and write them to the log."""
+        for line in lines:
+            logger.info("%s", line)
+            self.console.print(line, soft_wrap=True, markup=False, highlight=False)
 
     def _policy(self) -> Policy:
         options = self.options.model
@@ -268,6 +241,8 @@ class _Run:
             yield None
             return
         with closing(Pool.open(self.run.path)) as pool:
+            if self.resume and (new := require_same_seeds(pool, self.seeds)):
+                logger.warning("%s", new)
             pool.add_seeds(self.seeds)
         synthesis, trainer = self.options.synthesis, self.options.trainer
         settings = self._synthesis_settings(policy)
@@ -355,7 +330,7 @@ class _Run:
     def _checkpoint(self, trainer: Trainer) -> None:
         client, keep_last = trainer.client, self.options.trainer.keep_checkpoints
         writers: dict[str, Writer] = {}
-        if client is not None and self.options.synthesis.mode != "async":
+        if client is not None:
             writers[POOL_BACKUP] = client.backup
         save_run(self.run.checkpoints, trainer, self.processes, writers, keep_last)
 

@@ -126,17 +126,18 @@ class RunOptions:
 
     def as_values(self) -> dict[str, Any]:
         """Return the options as plain values, the form of a configuration file."""
-        values: dict[str, Any] = _plain(self)
+        values: dict[str, Any] = plain(self)
         return values
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
+    """Return options, or a value of an option, as plain values."""
     if isinstance(value, Source):
-        return _plain(keys_from_source(value))
+        return plain(keys_from_source(value))
     if is_dataclass(value):
-        return {field.name: _plain(getattr(value, field.name)) for field in fields(value)}
+        return {field.name: plain(getattr(value, field.name)) for field in fields(value)}
     if isinstance(value, Mapping):
-        return {key: _plain(one) for key, one in value.items()}
+        return {key: plain(one) for key, one in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(one) for one in value]
+        return [plain(one) for one in value]
     return str(value) if isinstance(value, Path) else value

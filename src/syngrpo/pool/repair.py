@@ -1,0 +1,180 @@
+"""Repairs a pool whose database is damaged, gone, or older than a checkpoint's copy of it.
+
+``repair`` is what ``syngrpo pool repair`` does. It deletes nothing, except orphans if it is told
+to: what it replaces is moved into a folder. Nothing else may have the pool open.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import sqlite3
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from pathlib import Path
+
+from syngrpo.pool.database import (
+    FILE_NAME,
+    IMAGES,
+    Database,
+    NoPool,
+    database_files,
+    read_only,
+)
+from syngrpo.pool.filesystem import PoolDamaged
+from syngrpo.pool.image_store import is_whole
+from syngrpo.pool.mending import mend
+from syngrpo.pool.salvage import DAMAGE, copy_rows
+from syngrpo.pool.store import GONE, Pool
+from syngrpo.serving.wording import count
+
+_DIGEST = re.compile("[0-9a-f]{64}")
+
+
+def repair(
+    directory: Path, aside: Path, copies: Sequence[Path] = (), delete_orphans: bool = False
+) -> list[str]:
+    """Repair the pool in a directory. Return lines that say what was wrong, what was done about it,
+    and what is left. ``aside`` is a folder for what is replaced, which need not exist.
+
+    ``copies`` are backups of the pool (those in its checkpoints), the newest first. The rows of the
+    first one that can be read and those that the database itself still holds become the new
+    database. Then every image is compared with its digest. Raises InputError for a pool of another
+    version.
+    """
+    lines = []
+    wrong = _find_damage(directory, copies)
+    if wrong is not None:
+        lines.append(f"{FILE_NAME} {wrong}")
+        lines += _rebuild(directory, copies, aside)
+    with closing(Pool.open(directory)) as pool:
+        with pool.database.write() as connection:
+            lines += mend(connection)
+        lines += _check_images(pool, aside)
+        lines += _orphans(pool, delete_orphans)
+        stats = pool.stats()
+        held = f"{count(stats.seed, 'seed')}, {count(stats.synthetic, 'synthetic sample')}"
+        lines.append(f"{FILE_NAME} holds {held} and {count(sum(stats.jobs.values()), 'job')}")
+    return lines
+
+
+def sample_ids(directory: Path) -> set[str]:
+    """Return the ids of all samples of a pool."""
+    with closing(Pool.open(directory)) as pool, pool.database.read() as connection:
+        return {name for (name,) in connection.execute("SELECT id FROM samples")}
+
+
+def _find_damage(directory: Path, copies: Sequence[Path]) -> str | None:
+    """Return what is wrong with the database in a few words, None if nothing is."""
+    file = directory / FILE_NAME
+    if not file.is_file():
+        return "is missing"
+    if not file.stat().st_size:
+        return "is empty"
+    try:
+        with closing(Database(directory)) as database:
+            if (found := database.damage(thorough=True)) is not None:
+                return f"is damaged ({found})"
+            with database.read() as connection:
+                own = _samples(connection)
+    except (PoolDamaged, NoPool) as error:
+        return f"is damaged ({error.__cause__ or 'it is no pool'})"
+    for copy in copies:
+        with closing(read_only(copy)) as connection:
+            try:
+                known = _samples(connection)
+            except DAMAGE:
+                continue
+        if own < known:  # samples are never deleted
+            return f"has {count(own, 'sample')}, fewer than the {known} in {copy}"
+        return None
+    return None
+
+
+def _samples(connection: sqlite3.Connection) -> int:
+    number: int = connection.execute("SELECT COUNT(*) FROM samples").fetchone()[0]
+    return number
+
+
+def _rebuild(directory: Path, copies: Sequence[Path], aside: Path) -> list[str]:
+    """Move the database aside, and make a new one of what can be read."""
+    lines = []
+    for file in database_files(directory):
+        aside.mkdir(exist_ok=True)
+        file.rename(aside / file.name)
+        lines.append(f"kept the old file as {aside / file.name}")
+    with closing(Database(directory, anew=True)) as database, database.write() as connection:
+        connection.execute("PRAGMA defer_foreign_keys = ON")  # until mend has run
+        for copy in [*copies, aside / FILE_NAME]:
+            rows = copy_rows(copy, connection) if copy.is_file() else {}
+            if rows:
+                found = f"{count(rows['samples'], 'sample')} and {count(rows['jobs'], 'job')}"
+                lines.append(f"read {found} from {copy}")
+        mend(connection)
+    return lines
+
+
+def _check_images(pool: Pool, aside: Path) -> list[str]:
+    """Compare every image with its digest. Move damaged files aside; let samples whose image is
+    missing rest, and wake those whose image is there again.
+
+    A seed stays in use, because training writes the image of a seed again if it is missing.
+    """
+    with pool.database.read() as connection:
+        rows = connection.execute(
+            "SELECT s.id, s.image, t.depth, t.state, COALESCE(t.reason, '') "
+            "FROM samples s JOIN standing t ON t.number = s.number ORDER BY s.number"
+        ).fetchall()
+    missing, back = [], []
+    for name, digest, depth, state, reason in rows:
+        whole = _is_intact(pool.images.path(digest), digest, aside)
+        if not whole:
+            missing.append(name)
+        resting = state == "quarantined" and reason.endswith(GONE)
+        if whole or depth == 0:
+            back += [name] if resting else []
+        elif state != "quarantined":
+            pool.quarantine(name, f"image file {pool.images.path(digest)} {GONE}")
+    pool.reactivate(back)
+    lines = []
+    if missing:
+        lines.append(
+            f"the images of {count(len(missing), 'sample')} are missing or damaged, such as that "
+            f"of {missing[0]}: synthetic ones are no longer drawn, seeds get theirs back from the "
+            "data when the run goes on"
+        )
+    if back:
+        lines.append(f"{count(len(back), 'sample')} with an image again can be drawn again")
+    return lines
+
+
+def _is_intact(path: Path, digest: str, aside: Path) -> bool:
+    """Return whether an image file has this digest. Move one that has another one aside."""
+    if not is_whole(path):
+        return False
+    with path.open("rb") as file:
+        if hashlib.file_digest(file, "sha256").hexdigest() == digest:
+            return True
+    (aside / IMAGES).mkdir(parents=True, exist_ok=True)
+    path.rename(aside / IMAGES / digest)
+    return False
+
+
+def _orphans(pool: Pool, delete: bool) -> list[str]:
+    """Find image files that belong to no sample, and delete them if that is asked for."""
+    with pool.database.read() as connection:
+        known = {digest for (digest,) in connection.execute("SELECT image FROM samples")}
+    found = [path for path in _image_files(pool.directory) if path.name not in known]
+    if not found:
+        return []
+    megabytes = sum(path.stat().st_size for path in found) / 1e6
+    for path in found if delete else ():
+        path.unlink()
+    what = "deleted" if delete else "--delete-orphans deletes them"
+    return [f"{count(len(found), 'image')} of no sample ({megabytes:.1f} MB): {what}"]
+
+
+def _image_files(directory: Path) -> Iterator[Path]:
+    for path in sorted((directory / IMAGES).glob("??/*")):
+        if _DIGEST.fullmatch(path.name):
+            yield path

@@ -1,0 +1,114 @@
+"""How a run goes on: what is checked before the model is loaded, and how its files are set back.
+
+``run`` calls, in the main process, ``accepted_changes`` first, then ``set_back`` when policy and
+data have been found to fit, and ``lines_at_start`` for what the user is told.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import closing
+from pathlib import Path
+
+from syngrpo.evaluation.evaluation_result import truncate_evaluations
+from syngrpo.pool.filesystem import PoolDamaged
+from syngrpo.pool.store import Pool
+from syngrpo.sample import InputError, Sample
+from syngrpo.serving.wording import count
+from syngrpo.workflow.checkpoint import Checkpoint
+from syngrpo.workflow.resume_rules import Change, changed_settings
+from syngrpo.workflow.run_directory import RunDirectory
+from syngrpo.workflow.run_options import RunOptions
+
+POOL_BACKUP = "pool.db"
+EVALUATIONS = "evaluation.jsonl"
+
+
+def accepted_changes(
+    run: RunDirectory, options: RunOptions, last: Checkpoint | None
+) -> list[Change]:
+    """Return the settings that have changed since the run began; none for a new run.
+
+    ``last`` is the checkpoint to go on from, None for step 0. Raises InputError for settings that
+    may not change, and if the run has done more steps than it is to have.
+    """
+    if not run.config_path.exists():
+        return []
+    steps = options.trainer.steps
+    if last is not None and last.step > steps:
+        raise InputError(
+            f"run {run.path} has done {count(last.step, 'step')} already, more than trainer.steps "
+            f"{steps}; set trainer.steps to {last.step} or more"
+        )
+    return changed_settings(run.config_path, options, anew=last is None)
+
+
+def set_back(run: RunDirectory, options: RunOptions, last: Checkpoint | None) -> None:
+    """Write the configuration, start the log, and remove what the run wrote after ``last``.
+
+    Without asynchronous synthesis the pool is set back to the checkpoint, too, so that the run is
+    repeatable. Otherwise raises InputError, before anything is changed, when it is lost or damaged.
+    """
+    if options.synthesis.mode == "async":
+        _require_pool(run, last)
+    run.write_config(options.as_values())
+    run.start_log()
+    step = last.step if last is not None else 0
+    run.truncate_metrics(step)
+    truncate_evaluations(run.path / EVALUATIONS, step)
+    if options.synthesis.mode == "async":
+        return
+    if last is not None:
+        Pool.restore(run.path, last.file(POOL_BACKUP)).close()
+    else:
+        Pool.anew(run.path).close()
+
+
+def _require_pool(run: RunDirectory, last: Checkpoint | None) -> None:
+    """Raise PoolDamaged if the pool of a run is not there although it has trained, or damaged."""
+    if not run.pool_path.is_file():
+        if last is None:
+            return
+        raise PoolDamaged(run.path, f"{run.pool_path.name} is missing")
+    with closing(Pool.open(run.path)) as pool:
+        damage = pool.database.damage()
+    if damage is not None:
+        raise PoolDamaged(run.path, f"{run.pool_path.name} is damaged ({damage})")
+
+
+def require_same_seeds(pool: Pool, seeds: Sequence[Sample]) -> str | None:
+    """Compare the training data with the seeds that the pool of a resumed run has already.
+
+    Return a line about samples that are new, None if there are none. Raises InputError if samples
+    are gone from the data: the run has trained on them and would go on to draw them. (The pool
+    itself refuses a sample whose content has changed.)
+    """
+    known, given = set(pool.seed_ids()), {seed.id for seed in seeds}
+    if gone := known - given:
+        raise InputError(
+            f"data.train lacks {count(len(gone), 'sample')} that run {pool.directory} began with, "
+            f"such as {min(gone)}; put the data back, or start a new run in another --run-dir"
+        )
+    new = given - known
+    if not known or not new:
+        return None
+    return (
+        f"data.train has {count(len(new), 'sample')} that are new in this run, such as {min(new)}"
+    )
+
+
+def lines_at_start(
+    run: Path, options: RunOptions, last: Checkpoint | None, changes: Sequence[Change]
+) -> list[str]:
+    """Return what is said when a run goes on: after which step, and with which changed settings."""
+    steps = options.trainer.steps
+    if last is None:
+        lines = [f"{run} has no checkpoint: starting at step 1 of {steps}"]
+    elif last.step == steps:
+        done = "the only step is" if steps == 1 else f"all {steps} steps are"
+        lines = [f"{run} is finished: {done} done; for more, set trainer.steps higher"]
+    else:
+        lines = [f"resumed from {last.path}: {last.step} of {steps} steps are done"]
+    if changes:
+        lines.append(f"changed since the run began: {', '.join(map(str, changes))}")
+    return lines

@@ -1,0 +1,235 @@
+"""A pool whose files are lost, cut, overwritten or too old is told and repaired."""
+
+import os
+import random
+import shutil
+import sqlite3
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pool_integrity import check_consistent
+from pool_samples import child, seed
+
+from syngrpo.pool.filesystem import PoolDamaged
+from syngrpo.pool.job_queue import JobQueue
+from syngrpo.pool.jobs import JobRequest, Rejected
+from syngrpo.pool.repair import repair, sample_ids
+from syngrpo.pool.sampling import SamplingPolicy
+from syngrpo.pool.store import Pool
+from syngrpo.pool.stored_samples import Observation
+from syngrpo.sample import InputError
+
+SEEDS, FIRST, LATER = 30, 60, 20
+"""Seeds, jobs before the checkpoint, and jobs after it. Every third job is rejected."""
+
+
+def grow(pool: Pool, jobs: range) -> None:
+    queue = JobQueue(
+        pool, limit=99, lease_s=60, max_attempts=3, sampling=SamplingPolicy(max_unmeasured=999)
+    )
+    queue.submit([JobRequest(f"seed-{n % SEEDS}", f"wall {n}", n, "test") for n in jobs])
+    leased = queue.lease("worker", len(jobs))
+    ends = [child(job) if n % 3 else Rejected("size", {}) for n, job in enumerate(leased)]
+    ended = [(job.id, end) for job, end in zip(leased, ends, strict=True)]
+    assert all(queue.complete_all("worker", ended))
+    pool.observe([Observation(f"seed-{n % SEEDS}", n, n, 0.5, 0.5) for n in jobs])
+
+
+@pytest.fixture(scope="module")
+def grown(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A pool with a copy of an earlier state, as a checkpoint has it."""
+    directory = tmp_path_factory.mktemp("grown")
+    with closing(Pool.open(directory)) as pool:
+        pool.add_seeds(seed(n) for n in range(SEEDS))
+        grow(pool, range(FIRST))
+        pool.backup(directory / "copy.db")
+        grow(pool, range(FIRST, FIRST + LATER))
+    return directory
+
+
+def cut(file: Path) -> None:
+    os.truncate(file, file.stat().st_size // 2)
+
+
+def overwrite(file: Path) -> None:
+    file.write_text("hello " * 5000)
+
+
+def spoil_schema(file: Path) -> None:
+    spoil_page(file, 1, b"\xaa" * 3000)
+
+
+def spoil_page(file: Path, page: int, data: bytes) -> None:
+    with file.open("r+b") as opened:
+        opened.seek((page - 1) * 4096 + 100)
+        opened.write(data)
+
+
+def another_database(file: Path) -> None:
+    file.unlink()
+    with closing(sqlite3.connect(file)) as connection:
+        connection.execute("CREATE TABLE other (x)")
+
+
+DAMAGES: dict[str, Callable[[Path], object]] = {
+    "lost": Path.unlink,
+    "emptied": lambda file: os.truncate(file, 0),
+    "cut": cut,
+    "overwritten": overwrite,
+    "spoilt": spoil_schema,
+    "another database": another_database,
+}
+
+
+def require_sound(directory: Path) -> None:
+    """What a run does before it goes on."""
+    with closing(Pool.open(directory)) as pool:
+        if (damage := pool.database.damage()) is not None:
+            raise PoolDamaged(directory, damage)
+
+
+def counts(directory: Path) -> tuple[int, int]:
+    with closing(Pool.open(directory)) as pool:
+        stats = pool.stats()
+        return stats.seed, stats.synthetic
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_damage_is_told_with_the_command_and_repaired(
+    tmp_path: Path, grown: Path, damage: str
+) -> None:
+    whole, early = counts(grown), FIRST - FIRST // 3
+    run = tmp_path / "run"
+    shutil.copytree(grown, run)
+    DAMAGES[damage](run / "pool.db")
+    with pytest.raises(InputError, match=f"syngrpo pool repair {run}") as caught:
+        require_sound(run)
+    assert "\n" not in str(caught.value)
+    lines = repair(run, run / "damaged-1", [run / "copy.db"])
+    assert lines[0].startswith("pool.db is ")
+    check_standing(run)
+    seeds, synthetic = counts(run)
+    assert seeds == SEEDS and early <= synthetic <= whole[1]
+    assert f"holds {seeds} seeds, {synthetic} synthetic samples" in lines[-1]
+    assert (run / "damaged-1").exists() or damage in ("lost", "emptied")
+    with closing(Pool.open(run)) as pool:
+        assert pool.database.damage() is None
+        assert pool.add_seeds(seed(n) for n in range(SEEDS)) == 0
+        grow(pool, range(200, 206))  # the pool goes on
+
+
+def check_standing(run: Path) -> None:
+    """What ``check_consistent`` demands, except that cursors may have gaps and jobs be lost."""
+    with closing(sqlite3.connect(run / "pool.db")) as db:
+        assert db.execute("PRAGMA foreign_key_check").fetchall() == []
+        cursors = db.execute("SELECT number FROM jobs WHERE cursor > 0 ORDER BY cursor").fetchall()
+        copy = run / "checked"
+        shutil.copytree(run, copy, ignore=shutil.ignore_patterns("checked", "damaged-*"))
+    with closing(sqlite3.connect(copy / "pool.db")) as db, db:
+        db.execute("UPDATE jobs SET cursor = NULL")
+        db.execute("UPDATE samples SET job = NULL WHERE job NOT IN (SELECT id FROM jobs)")
+        for cursor, row in enumerate(cursors, start=1):
+            db.execute("UPDATE jobs SET cursor = ? WHERE number = ?", (cursor, *row))
+    check_consistent(copy)
+    shutil.rmtree(copy, ignore_errors=True)
+
+
+def test_repairing_a_sound_pool_changes_nothing(tmp_path: Path, grown: Path) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(grown, run)
+    with closing(sqlite3.connect(run / "pool.db")) as db:
+        before = list(db.iterdump())
+    (line,) = repair(run, run / "damaged-1", [run / "copy.db"])
+    assert line.startswith("pool.db holds 30 seeds, 5")
+    with closing(sqlite3.connect(run / "pool.db")) as db:
+        assert list(db.iterdump()) == before
+    assert not (run / "damaged-1").exists()
+
+
+def test_a_pool_older_than_the_copy_is_brought_up_to_it(tmp_path: Path, grown: Path) -> None:
+    """As after an earlier version of syngrpo has silently made a lost pool anew."""
+    run = tmp_path / "run"
+    shutil.copytree(grown, run)
+    with closing(Pool.anew(run)) as pool:
+        pool.add_seeds(seed(n) for n in range(SEEDS))
+        grow(pool, range(300, 303))
+    lines = repair(run, run / "damaged-1", [run / "copy.db"])
+    assert lines[0] == f"pool.db has 32 samples, fewer than the 70 in {run / 'copy.db'}"
+    assert counts(run) == (SEEDS, 40)
+
+
+def test_without_any_copy_what_the_file_still_holds_is_kept(tmp_path: Path, grown: Path) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(grown, run)
+    with closing(sqlite3.connect(run / "pool.db")) as db:
+        query = "SELECT pageno FROM dbstat WHERE name = 'samples' AND pagetype = 'leaf'"
+        pages = [number for (number,) in db.execute(query)]
+    spoil_page(run / "pool.db", pages[len(pages) // 2], b"\xaa" * 3000)
+    lines = repair(run, run / "damaged-1")
+    check_standing(run)
+    assert any(line.endswith(f"from {run / 'damaged-1' / 'pool.db'}") for line in lines)
+    whole = SEEDS + 53
+    assert whole - 20 <= sum(counts(run)) < whole
+
+
+@given(chance=st.randoms(use_true_random=False))
+@settings(max_examples=12, deadline=None)
+def test_any_damage_ends_in_a_consistent_pool(
+    tmp_path_factory: pytest.TempPathFactory, grown: Path, chance: random.Random
+) -> None:
+    run = tmp_path_factory.mktemp("any") / "run"
+    shutil.copytree(grown, run)
+    file = run / "pool.db"
+    with file.open("r+b") as opened:
+        for _ in range(chance.randint(1, 6)):
+            opened.seek(chance.randrange(file.stat().st_size))
+            opened.write(chance.randbytes(chance.choice([1, 40, 4096])))
+    repair(run, run / "damaged-1", [run / "copy.db"])
+    check_standing(run)
+    assert counts(run)[0] == SEEDS and counts(run)[1] >= 40
+    shutil.rmtree(run, ignore_errors=True)
+
+
+def test_missing_and_damaged_pictures_rest_until_they_are_back(tmp_path: Path, grown: Path) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(grown, run)
+    with closing(Pool.open(run)) as pool:
+        first, second, third = [one.sample for one in pool.samples("synthetic")][:3]
+        lamp = pool.get("seed-0")
+    saved = {path: path.read_bytes() for s in (first, second, lamp) for path in [s.image.path]}
+    first.image.path.unlink()
+    second.image.path.write_bytes(b"another picture")
+    lamp.image.path.unlink()
+    lines = repair(run, run / "damaged-1")
+    assert f"the images of 3 samples are missing or damaged, such as that of {lamp.id}" in lines[0]
+    assert (
+        run / "damaged-1" / "images" / second.image.path.name
+    ).read_bytes() == b"another picture"
+    with closing(Pool.open(run)) as pool:
+        quarantined = [one.sample.id for one in pool.samples("synthetic", "quarantined")]
+        assert quarantined == [first.id, second.id] and third.id not in quarantined
+        assert (
+            pool.add_seeds([seed(0)]) == 0
+            and pool.get("seed-0").image.read() == saved[lamp.image.path]
+        )
+    first.image.path.write_bytes(saved[first.image.path])
+    assert "1 sample with an image again can be drawn again" in " ".join(
+        repair(run, run / "damaged-2")
+    )
+
+
+def test_orphans_are_counted_and_deleted_on_request(tmp_path: Path, grown: Path) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(grown, run)
+    with closing(Pool.restore(run, run / "copy.db")):
+        pass
+    files = sorted((run / "images").glob("??/*"))
+    lines = repair(run, run / "damaged-1")
+    assert lines[0].startswith("13 images of no sample (0.0 MB): --delete-orphans deletes them")
+    assert sorted((run / "images").glob("??/*")) == files
+    repair(run, run / "damaged-1", delete_orphans=True)
+    assert len(sorted((run / "images").glob("??/*"))) == len(files) - 13 == len(sample_ids(run))
