@@ -8,19 +8,28 @@ from __future__ import annotations
 
 import hashlib
 import io
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
+
+from syngrpo.picture_decoding import (
+    PictureError,
+    PictureHeader,
+    PictureTooLarge,
+    decode,
+    read_header,
+    read_picture,
+    stored_view,
+)
 
 Box = tuple[float, float, float, float]
 RunLength = dict[str, Any]
 """A COCO run-length encoded mask: ``{"size": [height, width], "counts": str}``."""
-
-MAX_PIXELS = 64_000_000
-"""Images with more pixels are refused when their header is read, before they are decoded."""
 
 
 class InputError(ValueError):
@@ -35,47 +44,40 @@ class ImageTooLarge(InputError):  # noqa: N818
 class EncodedImage:
     """An image as encoded bytes (PNG, JPEG, …), in memory (``data``) or in a file (``path``).
 
-    ``width`` and ``height`` are in pixels, in the orientation in which the image is stored.
+    ``width`` and ``height`` are in pixels, in the orientation in which viewers show the image.
+    ``orientation`` is its EXIF orientation, by which viewers turn it, 1 if they do not;
+    ``animated``: whether it has several frames or pages, of which the first is used.
+    ``as_stored``: whether the image is used without being turned. Its file is then read with the
+    orientation set to 1, so that everyone who gets the bytes sees the same image.
     """
 
     width: int
     height: int
     data: bytes | None = None
     path: Path | None = None
+    orientation: int = field(default=1, kw_only=True, compare=False)
+    animated: bool = field(default=False, kw_only=True, compare=False)
+    as_stored: bool = field(default=False, kw_only=True)
 
     @classmethod
-    def from_file(cls, path: Path) -> EncodedImage:
+    def from_file(cls, path: Path, as_stored: bool = False) -> EncodedImage:
         """Return an image that refers to a file. Only the header of the file is read.
 
         Raises InputError for a missing or unreadable image, ImageTooLarge for a huge one.
         """
-        try:
-            with Image.open(path) as header:
-                width, height = header.size
-        except FileNotFoundError:
-            raise InputError(f"image {path} does not exist; check the path in the data") from None
-        except Image.DecompressionBombError as error:
-            raise ImageTooLarge(f"image {path} cannot be read ({error}); shrink it") from None
-        except (UnidentifiedImageError, OSError) as error:
-            raise InputError(f"image {path} cannot be read ({error}); replace the file") from None
-        _refuse_huge(width, height, str(path))
-        return cls(width=width, height=height, path=path)
+        with _refusals(f"image {path}"):
+            header = read_header(path)
+        return cls._of(header, as_stored, path=path)
 
     @classmethod
-    def from_bytes(cls, data: bytes) -> EncodedImage:
+    def from_bytes(cls, data: bytes, as_stored: bool = False) -> EncodedImage:
         """Return an image in memory. Only its header is read.
 
         Raises InputError when the bytes are no image, ImageTooLarge when it is a huge one.
         """
-        try:
-            with Image.open(io.BytesIO(data)) as header:
-                width, height = header.size
-        except Image.DecompressionBombError as error:
-            raise ImageTooLarge(f"image in memory cannot be read ({error}); shrink it") from None
-        except (UnidentifiedImageError, OSError) as error:
-            raise InputError(f"{len(data)} bytes are not a readable image ({error})") from None
-        _refuse_huge(width, height, "in memory")
-        return cls(width=width, height=height, data=data)
+        with _refusals(f"an image of {len(data)} bytes"):
+            header = read_header(data)
+        return cls._of(header, as_stored, data=data)
 
     @classmethod
     def from_pixels(cls, pixels: np.ndarray) -> EncodedImage:
@@ -85,38 +87,82 @@ class EncodedImage:
         height, width = pixels.shape[:2]
         return cls(width=width, height=height, data=buffer.getvalue())
 
+    @classmethod
+    def _of(
+        cls,
+        header: PictureHeader,
+        as_stored: bool,
+        data: bytes | None = None,
+        path: Path | None = None,
+    ) -> EncodedImage:
+        as_stored = as_stored and header.orientation != 1
+        size = header.stored_size if as_stored else (header.width, header.height)
+        orientation = 1 if as_stored else header.orientation
+        return cls(
+            *size,
+            data,
+            path,
+            orientation=orientation,
+            animated=header.animated,
+            as_stored=as_stored,
+        )
+
     def read(self) -> bytes:
-        """Return the encoded bytes. Reads the file where the image is in one."""
-        if self.data is not None:
-            return self.data
-        assert self.path is not None
-        return self.path.read_bytes()
+        """Return the encoded bytes. Reads the file where the image is in one.
+
+        Raises InputError when the file cannot be read.
+        """
+        with _refusals(self._name):
+            data = self._bytes()
+            return stored_view(data) if self.as_stored else data
 
     def decode(self) -> np.ndarray:
-        """Return the RGB pixels, uint8 (H, W, 3).
+        """Return the RGB pixels as a viewer shows them, uint8 (H, W, 3).
 
-        Raises InputError when the image is truncated or corrupt.
+        Raises InputError when the image is damaged, or has not the size that its header had.
         """
-        where = str(self.path) if self.path is not None else "in memory"
-        try:
-            with Image.open(io.BytesIO(self.read())) as image:
-                return np.asarray(image.convert("RGB"))
-        except (OSError, SyntaxError, ValueError) as error:
-            # For an unknown format PIL's message names only an object in memory.
-            unknown = isinstance(error, UnidentifiedImageError)
-            reason = "it is in no known format" if unknown else error
-            raise InputError(f"image {where} cannot be decoded ({reason}); replace it") from None
+        data = self.read()
+        with _refusals(self._name, "decoded"):
+            pixels = decode(data)
+        height, width = pixels.shape[:2]
+        if (width, height) != (self.width, self.height):
+            raise InputError(
+                f"{self._name} is {width}x{height}, but was {self.width}x{self.height} when it was "
+                "labelled or first read; restore the file"
+            )
+        return pixels
 
     def digest(self) -> str:
         """Return the sha256 of the encoded bytes, hexadecimal."""
         return hashlib.sha256(self.read()).hexdigest()
 
+    def _bytes(self) -> bytes:
+        """Return the encoded bytes as they are in the file or in memory."""
+        if self.data is not None:
+            return self.data
+        assert self.path is not None
+        return read_picture(self.path)
 
-def _refuse_huge(width: int, height: int, where: str) -> None:
-    if width * height > MAX_PIXELS:
-        raise ImageTooLarge(
-            f"image {where} claims {width}x{height} pixels, more than {MAX_PIXELS}; shrink it"
-        )
+    @property
+    def _name(self) -> str:
+        return f"image {self.path}" if self.path is not None else "an image in memory"
+
+
+@contextmanager
+def _refusals(name: str, verb: str = "read") -> Iterator[None]:
+    """Turn the errors of reading a picture into InputError, with the picture's name."""
+    try:
+        yield
+    except FileNotFoundError:
+        raise InputError(f"{name} does not exist; check the path in the data") from None
+    except PictureTooLarge as error:
+        raise ImageTooLarge(f"{name} cannot be {verb}: {error}") from None
+    except PictureError as error:
+        raise InputError(f"{name} cannot be {verb}: {error}") from None
+    except OSError as error:
+        raise InputError(
+            f"{name} cannot be read ({error.strerror or error}); check the file"
+        ) from None
 
 
 @dataclass(frozen=True)

@@ -144,8 +144,8 @@ def test_turned_pictures_are_counted(tmp_path: Path) -> None:
     path = write(tmp_path / "data.jsonl", rec("a"), rec("b", image="turned.jpg"))
     Image.new("RGB", (64, 48)).save(tmp_path / "turned.jpg", exif=exif)
     samples = read_data(path)
-    assert (samples[1].image.width, samples[1].image.height) == (64, 48)
-    assert samples[1].image.decode().shape == (48, 64, 3)
+    assert (samples[1].image.width, samples[1].image.height) == (48, 64)
+    assert samples[1].image.decode().shape == (64, 48, 3)
     assert survey(samples).rotated == 1
 
 

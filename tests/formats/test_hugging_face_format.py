@@ -223,7 +223,7 @@ def test_the_task_may_be_a_column(tmp_path: Path) -> None:
 
 
 BAD: dict[str, tuple[dict[str, Any], str]] = {
-    "no bytes": ({"image": [b"x"]}, "1 bytes are not a readable image"),
+    "no bytes": ({"image": [b"x"]}, "an image of 1 bytes cannot be read: it is no readable PNG"),
     "no image": ({"image": [None, png()], "question": ["a", "b"], "answer": [BOX] * 2}, "None"),
     "two images": ({"image": [[png(), png(1)]]}, "the row has 2 images"),
     "path upwards": ({"image": ["../a.png"]}, "leaves the image folder"),

@@ -24,7 +24,8 @@ from syngrpo.formats.sample_rows import (
 )
 from syngrpo.formats.source import source_from_keys
 from syngrpo.formats.source_reading import read_dataset
-from syngrpo.sample import MAX_PIXELS, EncodedImage, InputError, Sample
+from syngrpo.picture_decoding import MAX_PIXELS
+from syngrpo.sample import EncodedImage, InputError, Sample
 from syngrpo.tasks import TASKS, get_task
 
 ROOT = Path(__file__).parents[2]

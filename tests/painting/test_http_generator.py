@@ -406,9 +406,9 @@ def claiming(width: int, height: int) -> bytes:
     return b"\x89PNG\r\n\x1a\n" + head + body + chunk(b"IEND", b"")
 
 
-def gif() -> bytes:
+def icon() -> bytes:
     buffer = io.BytesIO()
-    Image.new("RGB", (8, 8)).save(buffer, format="GIF")
+    Image.new("RGB", (8, 8)).save(buffer, format="ICO")
     return buffer.getvalue()
 
 
@@ -425,10 +425,10 @@ TRUNCATED = png(scene()[0])[:-3000]
         (JSONResponse({"error": {"message": "safety"}}), "without a picture: safety"),
         (JSONResponse({"data": [{"b64_json": "§$%"}]}), "not base64"),
         (picture_answer(b"certainly not a picture"), "not a picture"),
-        (picture_answer(gif()), "not a picture"),
+        (picture_answer(icon()), "not a picture"),
         (picture_answer(TRUNCATED), "not a picture"),
         (picture_answer(claiming(9000, 9000)), "9000x9000 pixels, more than"),
-        (picture_answer(claiming(60000, 60000)), "not a picture"),
+        (picture_answer(claiming(60000, 60000)), "claims more than"),
         (Response(gzip.compress(b"{}"), headers={"content-encoding": "gzip"}), "encoding gzip"),
         (Response(b" " * 200_001), "more than max_answer_bytes 200000"),
     ],

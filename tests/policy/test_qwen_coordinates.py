@@ -90,6 +90,14 @@ def test_frames_agree_with_the_processors_resize(policy: Policy, width: int, hei
     assert again == pytest.approx((x1, y1, x2, y2), abs=1e-9)
 
 
+@pytest.mark.parametrize("height", [1, 3, 4])
+def test_a_few_rows_are_not_taken_for_channels(policy: Policy, height: int) -> None:
+    picture = resized(policy, encode(policy, marked(120, height, (0, 0, 60, height)), "q"))
+    tall, wide = picture.shape
+    assert wide > tall
+    assert picture[:, : wide // 2 - 4].min() > 0.9 and picture[:, wide // 2 + 4 :].max() < 0.1
+
+
 def test_units_are_those_of_the_family(policy: Policy) -> None:
     prompt = encode(policy, marked(333, 211, (10, 20, 200, 100)), "q")
     tall, wide = resized(policy, prompt).shape

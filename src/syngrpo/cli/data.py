@@ -189,8 +189,8 @@ def _rotations(surveys: dict[str, Survey]) -> list[str]:
     if not rotated:
         return []
     return [
-        f"viewers turn {count(rotated, 'image')} (EXIF orientation) that we use as stored; "
-        "boxes must be in pixels of the stored image"
+        f"{count(rotated, 'image')} with an EXIF orientation: used as viewers show them, turned; "
+        "boxes must be in pixels of the turned image"
     ]
 
 

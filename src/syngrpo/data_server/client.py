@@ -223,5 +223,5 @@ def _decoded(pool: Pool, drawn: PoolSample) -> PoolSample | None:
         pool.quarantine(drawn.sample.id, str(error))
         return None
     pixels.setflags(write=False)
-    warm = DecodedImage(image.width, image.height, image.data, image.path, pixels)
+    warm = DecodedImage(image.width, image.height, image.data, image.path, pixels=pixels)
     return replace(drawn, sample=replace(drawn.sample, image=warm))

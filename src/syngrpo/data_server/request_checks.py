@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from syngrpo.data_server.service_metrics import Metrics
-from syngrpo.sample import MAX_PIXELS, EncodedImage, ImageTooLarge, InputError
+from syngrpo.picture_decoding import MAX_PIXELS
+from syngrpo.sample import EncodedImage, ImageTooLarge, InputError
 from syngrpo.serving.bearer_token import refusal
 from syngrpo.serving.refusals import Refused, refusal_response
 
@@ -62,8 +63,6 @@ def _with_header(content: bytes) -> EncodedImage:
         raise Refused(413, str(error)) from None
     except InputError as error:
         raise Refused(422, str(error)) from None
-    except (ValueError, SyntaxError, OverflowError, MemoryError) as error:  # damaged headers
-        raise Refused(422, f"{len(content)} bytes are not a readable image ({error})") from None
 
 
 class RequestChecks:

@@ -249,7 +249,7 @@ def _check_size(picture: CocoImage, image: EncodedImage) -> None:
     if None not in claimed and claimed != (image.width, image.height):
         raise InputError(
             f"the file says {shown(picture.width)} x {shown(picture.height)} pixels, the image has "
-            f"{image.width} x {image.height} as it is stored; boxes would not fit"
+            f"{image.width} x {image.height} as viewers show it; boxes would not fit"
         )
 
 

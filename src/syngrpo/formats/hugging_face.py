@@ -186,7 +186,7 @@ class _StoredImage(EncodedImage):
 
     fetch: Callable[[], bytes] = field(kw_only=True)
 
-    def read(self) -> bytes:
+    def _bytes(self) -> bytes:
         return self.fetch()
 
 
@@ -212,7 +212,14 @@ class _DatasetImages(ImageFolder):
         if not isinstance(value, bytes):
             raise InputError(f"the image is {shown(value)}, neither a path nor bytes")
         header = EncodedImage.from_bytes(value)
-        return _StoredImage(header.width, header.height, fetch=lambda: self._value(number))
+        return _StoredImage(
+            header.width,
+            header.height,
+            orientation=header.orientation,
+            animated=header.animated,
+            as_stored=header.as_stored,
+            fetch=lambda: self._value(number),
+        )
 
     def _value(self, number: int) -> Any:
         """Return encoded bytes, or a path."""

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import io
 import logging
 import unicodedata
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
-from PIL import Image
-
 from syngrpo.formats.base import Problems
 from syngrpo.formats.missing_images import MissingImage
+from syngrpo.picture_decoding import read_header
 from syngrpo.sample import EncodedImage, InputError, LabelledObject, Sample
 from syngrpo.tasks.labels import shown
 
@@ -195,14 +193,11 @@ def read_image(sample: Sample) -> bytes:
     read."""
     try:
         return sample.image.read()
-    except OSError as error:
-        raise InputError(
-            f"image {sample.image.path} of sample {sample.id} cannot be read ({error.strerror})"
-        ) from None
+    except InputError as error:
+        raise InputError(f"sample {sample.id}: {error}") from None
 
 
 def suffix_of(data: bytes) -> str:
     """Return the file name suffix of encoded bytes: png, jpg, webp, …"""
-    with Image.open(io.BytesIO(data)) as header:
-        name = str(header.format).lower()
-    return {"jpeg": "jpg"}.get(name, name)
+    name = read_header(data).format.lower()
+    return {"jpeg": "jpg", "mpo": "jpg"}.get(name, name)

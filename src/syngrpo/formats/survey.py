@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import statistics
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -19,7 +18,6 @@ from syngrpo.sample import EncodedImage, Sample
 from syngrpo.tasks import Mark
 from syngrpo.tasks.asking import marks_of, words_of
 
-EXIF_ORIENTATION = 0x0112
 CAPTION_HEIGHT = 44
 LETTER_WIDTH = 7
 POINT_RADIUS = 4
@@ -51,8 +49,7 @@ class Survey:
 
 
 def survey(samples: Iterable[Sample]) -> Survey:
-    """Return the counts of a data set. Reads the headers of the images for their orientation, and
-    decodes none."""
+    """Return the counts of a data set. No image is read."""
     result = Survey()
     images: dict[Path | int, tuple[EncodedImage, dict[Any, bool]]] = {}
     for sample in samples:
@@ -70,20 +67,13 @@ def survey(samples: Iterable[Sample]) -> Survey:
         result.classes.update(label for label, _ in objects)
         result.area_shares += [area(box) / (image.width * image.height) for _, box in objects]
         result.masks += sum(objects.values())
-        result.rotated += is_rotated(image)
+        result.rotated += image.orientation != 1
     return result
 
 
 def spread(values: Sequence[float]) -> tuple[float, float, float]:
     """Return minimum, median and maximum of at least one value."""
     return min(values), statistics.median(values), max(values)
-
-
-def is_rotated(image: EncodedImage) -> bool:
-    """Return whether the image has an EXIF orientation by which viewers turn it."""
-    source = image.path if image.path is not None else io.BytesIO(image.read())
-    with Image.open(source) as header:
-        return header.getexif().get(EXIF_ORIENTATION, 1) != 1
 
 
 def contact_sheet(

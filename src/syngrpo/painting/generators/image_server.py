@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import base64
 import functools
-import io
 import json
 import math
 import os
@@ -26,14 +25,13 @@ from typing import Any
 
 import httpx
 import numpy as np
-from PIL import Image
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type
 
 from syngrpo.options import option
+from syngrpo.picture_decoding import PictureError, PictureTooLarge, decode
 from syngrpo.sample import InputError
 from syngrpo.serving.wording import count
 
-FORMATS = ("PNG", "JPEG", "WEBP")
 MAX_ERROR_BYTES = 1 << 16
 MAX_MESSAGE = 300
 """Characters of a server's own message that an error message repeats."""
@@ -378,23 +376,17 @@ def picture_or_url(body: bytes, secret: str | None) -> bytes | str:
 
 
 def decode_picture(data: bytes, max_pixels: int) -> np.ndarray:
-    """Return a PNG, JPEG or WebP file as uint8 (H, W, 3) RGB.
+    """Return a picture file as uint8 (H, W, 3) RGB.
 
     Raises ImageServerError for anything else, and before anything is decoded when the picture
     claims more than ``max_pixels``.
     """
     try:
-        with Image.open(io.BytesIO(data), formats=FORMATS) as image:
-            if image.width * image.height > max_pixels:
-                raise ImageServerError(
-                    f"sent a picture of {image.width}x{image.height} pixels, more than "
-                    f"max_answer_pixels {max_pixels}"
-                )
-            return np.asarray(image.convert("RGB"))
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise ImageServerError(
-            f"sent {len(data)} bytes that are not a picture in {', '.join(FORMATS)} ({error})"
-        ) from None
+        return decode(data, max_pixels)
+    except PictureTooLarge as error:
+        raise ImageServerError(f"sent a picture larger than max_answer_pixels: {error}") from None
+    except PictureError as error:
+        raise ImageServerError(f"sent {len(data)} bytes that are not a picture: {error}") from None
 
 
 def _failure(state: RetryCallState) -> TryAgain:

@@ -74,6 +74,7 @@ class Qwen(SplitFamily):
         pixels = sample.image.decode().copy()  # the processor needs a writable array
         image = images(
             images=[pixels],
+            input_data_format="channels_last",  # else a picture 3 pixels high is taken for channels
             do_rescale=False,
             do_normalize=False,
             temporal_patch_size=1,  # pixel_values repeats the picture in time, on the device
