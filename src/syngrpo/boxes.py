@@ -11,7 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 from pycocotools import mask as coco_mask
 
-from syngrpo.sample import MAX_PIXELS, Box, InputError, RunLength
+from syngrpo.picture_decoding import MAX_PIXELS
+from syngrpo.sample import Box, InputError, RunLength
 
 
 def area(box: Box) -> float:

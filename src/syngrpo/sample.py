@@ -18,6 +18,7 @@ import numpy as np
 from PIL import Image
 
 from syngrpo.picture_decoding import (
+    QUARTER_TURNS,
     PictureError,
     PictureHeader,
     PictureTooLarge,
@@ -131,6 +132,16 @@ class EncodedImage:
                 "labelled or first read; restore the file"
             )
         return pixels
+
+    def stored_view_hint(self, width: float, height: float) -> str:
+        """Return the end of a message about labels that do not fit the image: what to do if labels
+        of this extent fit it as it is stored, before it is turned; otherwise nothing."""
+        if self.orientation not in QUARTER_TURNS or width > self.height or height > self.width:
+            return ""
+        return (
+            f"; that fits the image as it is stored, {self.height}x{self.width}, before its EXIF "
+            "orientation turns it: if labels are for that view, set exif: stored"
+        )
 
     def digest(self) -> str:
         """Return the sha256 of the encoded bytes, hexadecimal."""

@@ -190,7 +190,8 @@ def _rotations(surveys: dict[str, Survey]) -> list[str]:
         return []
     return [
         f"{count(rotated, 'image')} with an EXIF orientation: used as viewers show them, turned; "
-        "boxes must be in pixels of the turned image"
+        "boxes must be in pixels of the turned image; if they are for the images as stored, set "
+        "exif: stored (--option exif=stored)"
     ]
 
 

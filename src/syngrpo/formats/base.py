@@ -143,6 +143,8 @@ class ReadRequest:
     ``options``: an instance of the format's ``options``.
     ``boxes``: converts a box of the data to corners in pixels, by the keys ``boxes`` and
     ``coordinates`` of the source. A format calls ``boxes.corners`` for every box that it reads.
+    ``as_stored``: images are used without being turned by their EXIF orientation, as
+    ``ImageFolder`` and ``EncodedImage`` do when they are told so.
     """
 
     images: tuple[Path, ...] = ()
@@ -150,6 +152,7 @@ class ReadRequest:
     limit: int | None = None
     options: Any = NoOptions()
     boxes: BoxReader = field(default_factory=BoxReader)
+    as_stored: bool = False
 
 
 class Format(ABC):

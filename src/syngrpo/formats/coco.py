@@ -111,7 +111,8 @@ class _Reader:
         self.file: CocoFile = read_coco_file(path, problems)
         self.ranks = {category: rank for rank, category in enumerate(self.file.categories)}
         names = [picture.file_name for picture in self.file.pictures.values()]
-        self.images = ImageFolder(*(request.images or image_folders(path, names)))
+        folders = request.images or image_folders(path, names)
+        self.images = ImageFolder(*folders, as_stored=request.as_stored)
         self.left_out: Counter[str] = Counter()
 
     def samples(self, picture: CocoImage) -> Iterator[Sample]:
@@ -247,9 +248,11 @@ class _Reader:
 def _check_size(picture: CocoImage, image: EncodedImage) -> None:
     claimed = (picture.width, picture.height)
     if None not in claimed and claimed != (image.width, image.height):
+        swapped = claimed == (image.height, image.width)
+        hint = image.stored_view_hint(image.height, image.width) if swapped else ""
         raise InputError(
             f"the file says {shown(picture.width)} x {shown(picture.height)} pixels, the image has "
-            f"{image.width} x {image.height} as viewers show it; boxes would not fit"
+            f"{image.width} x {image.height} as viewers show it; boxes would not fit{hint}"
         )
 
 

@@ -77,7 +77,7 @@ class HuggingFace(WritableFormat):
         local = path if path.is_dir() else path.parent
         folder = local if path.exists() else Path(library.config.HF_CACHE_HOME)
         roots = request.images or (folder,)
-        images = _DatasetImages(library, dataset, mapping.fields["image"], roots)
+        images = _DatasetImages(library, dataset, mapping.fields["image"], roots, request.as_stored)
         columns = {steps_of(p, dataset.column_names)[0] for p in mapping.fields.values()}
         table = dataset.select_columns(sorted(columns - {images.column}))
         named = _names(library, table.features)
@@ -193,8 +193,10 @@ class _StoredImage(EncodedImage):
 class _DatasetImages(ImageFolder):
     """Gives the images of a dataset by the number of their row."""
 
-    def __init__(self, library: Any, dataset: Any, path: str, roots: tuple[Path, ...]) -> None:
-        super().__init__(*roots)
+    def __init__(
+        self, library: Any, dataset: Any, path: str, roots: tuple[Path, ...], as_stored: bool
+    ) -> None:
+        super().__init__(*roots, as_stored=as_stored)
         self.column = steps_of(path, dataset.column_names)[0]
         if self.column != path:
             raise InputError(f"columns.image is {path}; an image must be a column of its own")
@@ -211,7 +213,7 @@ class _DatasetImages(ImageFolder):
             return super().open(value)
         if not isinstance(value, bytes):
             raise InputError(f"the image is {shown(value)}, neither a path nor bytes")
-        header = EncodedImage.from_bytes(value)
+        header = EncodedImage.from_bytes(value, self.as_stored)
         return _StoredImage(
             header.width,
             header.height,

@@ -28,11 +28,13 @@ class ImageFolder:
     """Opens images in one or several folders; the first folder that has an image is used. Each
     header is read once. Paths that lead out of the folders are refused.
 
+    ``as_stored``: images are used without being turned by their EXIF orientation.
     ``labelled`` is a cache of ``sample_rows``: for each image path the objects of the last row
     about this image, and the text they were read from.
     """
 
-    def __init__(self, root: Path, *more: Path) -> None:
+    def __init__(self, root: Path, *more: Path, as_stored: bool = False) -> None:
+        self.as_stored = as_stored
         self.roots = tuple(folder.resolve() for folder in (root, *more))
         self.labelled: dict[str, tuple[str, Objects]] = {}
         self._opened: dict[str, EncodedImage | InputError] = {}
@@ -47,7 +49,9 @@ class ImageFolder:
         """
         if relative not in self._opened:
             try:
-                self._opened[relative] = EncodedImage.from_file(self._find(relative))
+                self._opened[relative] = EncodedImage.from_file(
+                    self._find(relative), self.as_stored
+                )
             except InputError as error:
                 self._opened[relative] = error
         found = self._opened[relative]

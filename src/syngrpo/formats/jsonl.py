@@ -35,7 +35,7 @@ class Jsonl(WritableFormat):
 
     def read(self, path: Path | None, request: ReadRequest, problems: Problems) -> list[Sample]:
         assert path is not None
-        images = ImageFolder(*(request.images or (path.parent,)))
+        images = ImageFolder(*(request.images or (path.parent,)), as_stored=request.as_stored)
         samples: list[Sample] = []
         for place, line in data_lines(path):
             if len(samples) == request.limit:

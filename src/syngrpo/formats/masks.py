@@ -25,9 +25,11 @@ def checked_mask(value: Any, box: Box, image: EncodedImage, name: str) -> RunLen
     runs = mask_runs(value, name)
     height, width = value["size"]
     if (height, width) != (image.height, image.width):
+        swapped = (height, width) == (image.width, image.height)
+        hint = image.stored_view_hint(width, height) if swapped else ""
         raise InputError(
             f"{name}.size is {shown(value['size'])}, but the image is "
-            f"[{image.height}, {image.width}] (height, width)"
+            f"[{image.height}, {image.width}] (height, width){hint}"
         )
     _refuse_elsewhere(runs_box(runs, height), box, name)
     return value

@@ -71,7 +71,9 @@ class RefCoco(Format):
         refs_file = _refs_file(path)
         folder = refs_file.parent
         instances = _Instances(folder / INSTANCES, request.boxes, problems)
-        images = ImageFolder(*(request.images or (folder, folder / "images")))
+        images = ImageFolder(
+            *(request.images or (folder, folder / "images")), as_stored=request.as_stored
+        )
         partition = refs_file.name.removeprefix("refs(").removesuffix(").p")
         prefix = f"{folder.resolve().name}-{partition}"
         samples: list[Sample] = []
@@ -201,9 +203,11 @@ class _Instances:
         if picture.id not in self._objects:
             size = (picture.width, picture.height)
             if size != (image.width, image.height):
+                swapped = size == (image.height, image.width)
+                hint = image.stored_view_hint(image.height, image.width) if swapped else ""
                 raise InputError(
                     f"image {picture.file_name} is {image.width}x{image.height}, but was labelled "
-                    f"at {shown(size[0])}x{shown(size[1])}; get the original image"
+                    f"at {shown(size[0])}x{shown(size[1])}; get the original image{hint}"
                 )
             found = {each.id: self._object(each, image) for each in picture.annotations}
             self._objects[picture.id] = found

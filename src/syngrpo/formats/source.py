@@ -56,6 +56,11 @@ class Source:
         None,
         "what the numbers count: pixels, or the image is 1 or 1000 wide and high; null: pixels",
     )
+    exif: Literal["turned", "stored"] | None = option(
+        None,
+        "turned: labels are for the images as viewers show them, turned by their EXIF orientation; "
+        "stored: for the images as they are stored, which are then not turned; null: turned",
+    )
     format: str = option(AUTO, "format of the files; auto: recognised by name and content")
     task: str | None = option(
         None,
@@ -130,7 +135,7 @@ class SourceError(InputError):
         return f"{place}.{self}" if self.key else f"{place}: {self}"
 
 
-KEYS_OF_FILES = ("path", "images", "boxes", "coordinates")
+KEYS_OF_FILES = ("path", "images", "boxes", "coordinates", "exif")
 """The common keys that make no sense for a format that generates its samples."""
 COMMON_KEYS = tuple(entry.name for entry in fields(Source) if entry.name != "options")
 

@@ -16,9 +16,10 @@ from syngrpo.formats import FORMATS, recognised_format
 from syngrpo.formats.base import Format, OnBadRow, Problems, ReadRequest
 from syngrpo.formats.box_layout import BoxLayout, BoxReader
 from syngrpo.formats.box_recognition import doubt_about
-from syngrpo.formats.image_files import drop_undecodable
+from syngrpo.formats.image_files import distinct_images, drop_undecodable
 from syngrpo.formats.source import AUTO, DataOptions, Source, named, options_for
 from syngrpo.sample import InputError, Sample
+from syngrpo.serving.wording import count
 from syngrpo.tasks import load_task
 
 TRAIN, HELD_OUT = "data.train", "evaluation.sets"
@@ -100,6 +101,7 @@ def read_dataset(
             own = replace(source, images=images, limit=left)
             with _without_garbage_collection():
                 samples += _read_one(path, own, gathered, on_bad_row)
+    _note_animations(samples, gathered)
     if check_images:
         samples = drop_undecodable(samples, gathered)
     if problems is None:
@@ -121,7 +123,8 @@ def _read_one(
             known = recognised_format(path)
         boxes = _box_reader(known, source)
         options = options_for(known, source)
-        request = ReadRequest(source.images, task, source.limit, options, boxes)
+        stored = source.exif == "stored"
+        request = ReadRequest(source.images, task, source.limit, options, boxes, stored)
         samples = known.read(path, request, problems)[: source.limit]
     except InputError as error:
         problems.refuse(str(error))
@@ -133,11 +136,23 @@ def _read_one(
         problems.refuse(
             f"{where}: format {known.name} does not use the keys boxes and coordinates; remove them"
         )
+    if stored and any(sample.image.orientation != 1 for sample in samples):
+        problems.refuse(f"{where}: format {known.name} does not use the key exif; remove it")
     if not samples and problems.bad_rows() == before:
         problems.refuse(f"{where} is empty, or has nothing for the task; see docs/data.md")
     elif not samples and on_bad_row == "skip":
         problems.refuse(f"{where} holds no good row")
     return samples
+
+
+def _note_animations(samples: Sequence[Sample], problems: Problems) -> None:
+    images = distinct_images([sample for sample in samples if sample.image.animated])
+    if images:
+        first = f", {images[0].path} is the first" if images[0].path else ""
+        problems.note(
+            f"{count(len(images), 'image')} with several frames or pages: the first frame is used"
+            f"{first}"
+        )
 
 
 def _box_reader(known: Format, source: Source) -> BoxReader:

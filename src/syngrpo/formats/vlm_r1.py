@@ -74,7 +74,7 @@ class VlmR1(WritableFormat):
         if request.task is not None:
             reason = "VLM-R1 rows label no objects apart from the answer"
             self.task_for(request.task, BOXES, str(path), reason)
-        images = ImageFolder(*(request.images or (path.parent,)))
+        images = ImageFolder(*(request.images or (path.parent,)), as_stored=request.as_stored)
         samples: list[Sample] = []
         renamed: dict[str, None] = {}
         prefix = problems.prefix(path)

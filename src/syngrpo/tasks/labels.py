@@ -112,7 +112,7 @@ def checked_box(value: Any, image: EncodedImage, name: str) -> Box:
     if min(x1, y1) < -slack or outside_right:
         raise InputError(
             f"{name} {shown(value)} leaves the {image.width}x{image.height} image; "
-            "boxes are x1, y1, x2, y2 in its pixels"
+            f"boxes are x1, y1, x2, y2 in its pixels{image.stored_view_hint(x2, y2)}"
         )
     box = clip((x1, y1, x2, y2), image.width, image.height)
     if box[0] >= box[2] or box[1] >= box[3]:
