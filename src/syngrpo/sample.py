@@ -111,20 +111,21 @@ class EncodedImage:
     def read(self) -> bytes:
         """Return the encoded bytes. Reads the file where the image is in one.
 
-        Raises InputError when the file cannot be read.
+        Raises OSError when the file cannot be read, InputError when it is no picture file.
         """
-        with _refusals(self._name):
+        try:
             data = self._bytes()
             return stored_view(data) if self.as_stored else data
+        except PictureError as error:
+            raise InputError(f"{self._name} cannot be read: {error}") from None
 
     def decode(self) -> np.ndarray:
         """Return the RGB pixels as a viewer shows them, uint8 (H, W, 3).
 
         Raises InputError when the image is damaged, or has not the size that its header had.
         """
-        data = self.read()
         with _refusals(self._name, "decoded"):
-            pixels = decode(data)
+            pixels = decode(self.read())
         height, width = pixels.shape[:2]
         if (width, height) != (self.width, self.height):
             raise InputError(

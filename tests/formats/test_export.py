@@ -199,7 +199,7 @@ def test_datasets_loads_the_hugging_face_output(tmp_path: Path) -> None:
 @pytest.mark.parametrize("format", WRITTEN)
 def test_an_image_that_is_gone_leaves_nothing_behind(tmp_path: Path, format: str) -> None:
     gone = EncodedImage(WIDTH, HEIGHT, path=tmp_path / "gone.png")
-    with pytest.raises(InputError, match=r"sample lost: image .*gone\.png does not exist"):
+    with pytest.raises(InputError, match=r"gone\.png of sample lost cannot be read"):
         write_dataset([*SAMPLES, replace(rec("lost"), image=gone)], tmp_path / "out", format)
     assert list(tmp_path.iterdir()) == []
 

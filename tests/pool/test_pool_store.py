@@ -87,7 +87,7 @@ def test_seeds_are_added_once(tmp_path: Path) -> None:
         (dataclasses.replace(seed(2), columns={"a": object()}), "seed-2 cannot be stored"),
         (
             dataclasses.replace(seed(2), image=EncodedImage(8, 6, path=Path("gone.png"))),
-            "sample seed-2: image gone.png does not exist",
+            "gone.png of sample seed-2",
         ),
     ],
 )

@@ -22,13 +22,14 @@ from syngrpo.data_server.job_exchange import Leased
 from syngrpo.data_server.pool_jobs import PoolJobs, open_queue, result_for_queue
 from syngrpo.data_server.synthesis_options import SynthesisSettings
 from syngrpo.painting.painting_request import PaintingOptions, Result
+from syngrpo.picture_decoding import MAX_PIXELS
 from syngrpo.pool.database import FILE_NAME
 from syngrpo.pool.image_store import ImageFiles
 from syngrpo.pool.job_queue import JobQueue
 from syngrpo.pool.jobs import Admitted, EndedJob, Job, JobRequest, Rejected, SubmitResult
 from syngrpo.pool.store import Pool
 from syngrpo.pool.stored_samples import Observation, PoolStats, SampleIdTaken, select_known
-from syngrpo.sample import MAX_PIXELS, InputError, Sample
+from syngrpo.sample import InputError, Sample
 from syngrpo.serving.atomic_files import atomic_write
 from syngrpo.serving.refusals import Refused
 from syngrpo.serving.wording import first_line, one_line

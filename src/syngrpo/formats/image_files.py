@@ -197,8 +197,10 @@ def read_image(sample: Sample) -> bytes:
     read."""
     try:
         return sample.image.read()
-    except InputError as error:
-        raise InputError(f"sample {sample.id}: {error}") from None
+    except OSError as error:
+        raise InputError(
+            f"image {sample.image.path} of sample {sample.id} cannot be read ({error.strerror})"
+        ) from None
 
 
 def suffix_of(data: bytes) -> str:

@@ -164,5 +164,8 @@ def is_whole(path: Path) -> bool:
 def _read(image: EncodedImage, owner: str) -> bytes:
     try:
         return image.read()
-    except InputError as error:
-        raise InputError(f"sample {owner}: {error}") from None
+    except OSError as error:
+        raise InputError(
+            f"image {image.path} of sample {owner} cannot be read ({error.strerror}); "
+            "check the path in the data"
+        ) from None
