@@ -28,13 +28,13 @@ from experiments.rooms.result import (
     world,
 )
 from experiments.rooms.settings import STARTER
-from syngrpo.evaluation.evaluation_result import read_lines
 from syngrpo.method import METHODS
 from syngrpo.pages.description_words import word_shares
 from syngrpo.pages.pool_gallery import early_and_late_descriptions, open_pool
 from syngrpo.pages.run_data import RunData, read_run
 from syngrpo.pool.store import Pool
 from syngrpo.sample import InputError
+from syngrpo.serving.json_lines import read_lines
 from syngrpo.workflow.run_options import RunOptions
 
 SERIES = (

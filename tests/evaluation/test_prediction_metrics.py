@@ -12,7 +12,6 @@ import pytest
 from syngrpo.evaluation.evaluation_result import (
     append_evaluation,
     summarise,
-    truncate_evaluations,
 )
 from syngrpo.evaluation.predictions import (
     Answer,
@@ -20,6 +19,7 @@ from syngrpo.evaluation.predictions import (
     read_predictions,
     write_predictions,
 )
+from syngrpo.serving.json_lines import remove_after
 
 NUMBERS = itertools.count()
 
@@ -100,7 +100,7 @@ def test_evaluation_lines_are_appended(tmp_path: Path) -> None:
     assert other.record(0, "test")["samples"] != rows[0]["samples"]
     with path.open("a") as file:
         file.write('{"step": 60, "se')
-    truncate_evaluations(path, 20)
+    assert remove_after(path, 20) == 2
     assert [json.loads(line)["step"] for line in path.read_text().splitlines()] == [0]
 
 

@@ -26,8 +26,9 @@ from experiments.rooms.sheet import write_sheet
 from experiments.rooms.standing import standing
 
 from syngrpo.cli.main import main as syngrpo_main
-from syngrpo.evaluation.evaluation_result import EvaluationResult, read_lines, summarise
+from syngrpo.evaluation.evaluation_result import EvaluationResult, summarise
 from syngrpo.evaluation.predictions import read_predictions
+from syngrpo.serving.json_lines import read_lines
 
 TINY = (
     "trainer.steps=4",

@@ -1,15 +1,20 @@
 """Progress and summary of a run in the terminal."""
 
 import io
+import json
+import re
 from pathlib import Path
 
 import pytest
 from made_up_run import write_run
 from rich.console import Console
 
+from syngrpo.pages.run_data import read_run
+from syngrpo.pages.run_headlines import image_counts
 from syngrpo.pages.run_report import write_report
 from syngrpo.pages.run_summary import print_summary
-from syngrpo.pages.training_progress import TrainingProgress
+from syngrpo.pages.training_progress import FACTS, TrainingProgress
+from syngrpo.pool.stored_samples import PoolStats
 
 
 @pytest.fixture(scope="module")
@@ -49,3 +54,34 @@ def test_progress_in_a_terminal_draws_a_bar() -> None:
         for step in range(1, 4):
             progress.step({"step": step, "reward/accuracy": 0.5, "diversity/response_seed": None})
     assert "3/3" in output.getvalue() and "reward 0.500" in output.getvalue()
+
+
+@pytest.mark.parametrize("width", [80, 160])
+def test_a_narrow_terminal_keeps_step_bar_and_time_left(width: int) -> None:
+    output = io.StringIO()
+    console = Console(file=output, force_terminal=True, width=width, color_system=None)
+    measured = {name: 0.123 for _, name, _ in FACTS} | {"synthesis/admitted": 2}
+    with TrainingProgress(1200, start=7, console=console) as progress:
+        progress.step({"step": 599, **measured})
+        progress.step({"step": 600, **measured})
+    shown = re.sub(r"\x1b\[[?0-9;]*[a-zA-Z]", "", output.getvalue())  # without control sequences
+    bar, facts = shown.rpartition("\r")[2].splitlines()
+    assert all(part in bar for part in ("step", "━", "600/1200", "left")) and len(bar) <= width
+    assert "reward 0.123" in facts and len(facts) <= width
+    assert width < 100 or facts.rstrip().endswith("images +4 -0")
+
+
+def test_the_counts_of_a_resumed_run_agree_with_each_other(tmp_path: Path) -> None:
+    """A run with workers keeps the images that were painted after its checkpoint, but not the
+    lines of metrics that counted their descriptions: "17 submitted, 19 admitted"."""
+    jobs = {"queued": 3, "leased": 1, "admitted": 19, "rejected": 4, "dead": 1}
+    counted = {"submitted": 17, "admitted": 19, "rejected": 4}
+    for pool, metrics in ((jobs, counted), ({}, counted), (jobs, {"submitted": 99})):
+        row = {"step": 1, **{f"synthesis/{name}": n for name, n in metrics.items()}}
+        (tmp_path / "metrics.jsonl").write_text(json.dumps(row))
+        stats = PoolStats(5, 19, 24, 0, 0, 0, 0.5, pool, {"size": pool.get("rejected", 0)})
+        counts = image_counts(read_run(tmp_path), stats)
+        ended = counts.admitted + counts.rejected + counts.failed
+        assert counts.submitted == ended + counts.unfinished and counts.unfinished >= 0
+        assert (counts.admitted, counts.rejected) == (19, 4)
+    assert image_counts(read_run(tmp_path), stats).unfinished == 99 - 24

@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 from syngrpo.sample import InputError
+from syngrpo.serving.json_lines import read_lines, remove_after
 from syngrpo.workflow.run_directory import RunDirectory
 
 HOLD = """
@@ -107,7 +108,9 @@ def test_metrics_are_read_back_as_the_same_numbers(tmp_path):
     assert [json.loads(line) for line in lines] == records
 
 
-@pytest.mark.parametrize("torn", ["", '{"step": 31, "loss": 0.1', '{"step": 31}\n{"st'])
+@pytest.mark.parametrize(
+    "torn", ["", '{"step": 31, "loss": 0.1', '{"step": 31}\n{"st', "\0\0\0", '{"step": 31}']
+)
 def test_an_interrupted_and_resumed_file_equals_the_uninterrupted(tmp_path, torn):
     with RunDirectory.open(tmp_path / "whole") as whole:
         for step in range(1, 41):
@@ -119,25 +122,23 @@ def test_an_interrupted_and_resumed_file_equals_the_uninterrupted(tmp_path, torn
         with run.metrics_path.open("a") as file:
             file.write(torn)
     with RunDirectory.open(tmp_path / "cut", resume=True) as run:
-        assert run.truncate_metrics(20) == 10 + bool(torn) + ("\n" in torn)
+        assert remove_after(run.metrics_path, 20) == 10 + bool(torn) + ("\n" in torn)
         for step in range(21, 41):
             run.append_metrics(_record(step))
         assert run.metrics_path.read_bytes() == whole.metrics_path.read_bytes()
 
 
-def test_truncating_nothing_and_everything(tmp_path):
+def test_a_file_without_its_last_line_feed_keeps_its_last_step(tmp_path):
     with RunDirectory.open(tmp_path / "run") as run:
-        assert run.truncate_metrics(0) == 0
-        run.append_metrics(_record(1))
-        assert run.truncate_metrics(0) == 1
-        assert run.metrics_path.read_bytes() == b""
-
-
-def test_a_broken_line_in_the_middle_is_told(tmp_path):
-    with RunDirectory.open(tmp_path / "run") as run:
-        run.metrics_path.write_text('{"step": 1}\nnonsense\n{"step": 3}\n')
-        with pytest.raises(InputError, match=r"metrics\.jsonl line 2"):
-            run.truncate_metrics(3)
+        for step in (1, 2):
+            run.append_metrics(_record(step))
+        whole = run.metrics_path.read_bytes()
+        run.metrics_path.write_bytes(whole[:-1])
+        assert read_lines(run.metrics_path) == [_record(1), _record(2)]
+        assert remove_after(run.metrics_path, 2) == 0
+        assert run.metrics_path.read_bytes() == whole
+        run.append_metrics(_record(3))
+        assert [row["step"] for row in read_lines(run.metrics_path)] == [1, 2, 3]
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])

@@ -13,7 +13,6 @@ from syngrpo.evaluation.bootstrap import Interval
 from syngrpo.evaluation.bootstrap import intervals as bootstrap_intervals
 from syngrpo.evaluation.prediction_metrics import Part, PartMetrics, kinds, parts, sample_lines
 from syngrpo.evaluation.predictions import Prediction, samples_digest
-from syngrpo.sample import InputError
 
 
 @dataclass(frozen=True)
@@ -83,34 +82,6 @@ def append_evaluation(path: Path, result: EvaluationResult, step: int, set_name:
     line = json.dumps(result.record(step, set_name)) + "\n"
     with path.open("a", encoding="utf-8") as file:
         file.write(line)
-
-
-def truncate_evaluations(path: Path, step: int) -> None:
-    """Delete the lines of steps after ``step``, from which a run is resumed, and an incomplete last
-    line. Does nothing when there is no file."""
-    if path.exists():
-        lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
-        whole = [line for line in lines if line.endswith("\n")]
-        kept = [line for line in whole if json.loads(line)["step"] <= step]
-        path.write_text("".join(kept), encoding="utf-8")
-
-
-def read_lines(path: Path) -> list[dict[str, Any]]:
-    """Return the JSON objects of a file, one a line; [] when there is no file.
-
-    A last line without its line feed is left out, because it was being written when the run was
-    killed. Raises InputError for any other line that is not JSON.
-    """
-    if not path.exists():
-        return []
-    lines = path.read_text(encoding="utf-8").split("\n")[:-1]
-    rows = []
-    for number, line in enumerate(lines, start=1):
-        try:
-            rows.append(json.loads(line))
-        except json.JSONDecodeError as error:
-            raise InputError(f"{path} line {number} is not JSON ({error}); remove it") from None
-    return rows
 
 
 def _measure(

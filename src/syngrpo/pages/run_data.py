@@ -14,8 +14,8 @@ from typing import Any
 
 import yaml
 
-from syngrpo.evaluation.evaluation_result import read_lines
 from syngrpo.sample import InputError
+from syngrpo.serving.json_lines import read_lines
 from syngrpo.tasks import load_task
 from syngrpo.tasks.rewards import RewardOptions
 

@@ -48,15 +48,20 @@ class Change:
 
 @dataclass(frozen=True)
 class ImageCounts:
-    """What happened to the descriptions of a run. ``reasons``: number of rejected images by reason;
-    ``failed``: number of jobs given up after errors of the generator or a judge; ``settled``
-    descriptions got their reward, ``stale`` ones were discarded without one."""
+    """What happened to the descriptions of a run; submitted = admitted + rejected + failed +
+    unfinished.
+
+    ``reasons``: number of rejected images by reason; ``failed``: number of jobs given up after
+    errors of the generator or a judge; ``unfinished``: those that were not painted when the run
+    ended; ``settled`` descriptions got their reward, ``stale`` ones were discarded without one.
+    """
 
     submitted: int
     dropped: int
     admitted: int
     rejected: int
     failed: int
+    unfinished: int
     settled: int
     stale: int
     skipped: int
@@ -187,14 +192,26 @@ def _ends(run: RunData, task: str) -> list[tuple[str, float, float]]:
 
 
 def image_counts(run: RunData, stats: PoolStats | None) -> ImageCounts:
-    """Return the counts over the whole run. Reasons of rejection come from the pool, if there is
-    one."""
+    """Return the counts over the whole run.
+
+    Metrics and pool count the same, but each may miss some: a resumed run does not count again what
+    was submitted after its checkpoint, and a repaired pool has lost rows. So the larger count is
+    taken, and no more jobs have ended than were submitted. Reasons of rejection come from the pool.
+    """
+    jobs = stats.jobs if stats is not None else {}
+    ended = {
+        state: max(int(run.total(f"synthesis/{state}")), jobs.get(state, 0))
+        for state in ("admitted", "rejected", "dead")
+    }
+    in_pool = sum(jobs.values())
+    submitted = max(int(run.total("synthesis/submitted")), in_pool, sum(ended.values()))
     return ImageCounts(
-        submitted=int(run.total("synthesis/submitted")),
+        submitted=submitted,
         dropped=int(run.total("synthesis/dropped")),
-        admitted=int(run.total("synthesis/admitted")),
-        rejected=int(run.total("synthesis/rejected")),
-        failed=int(run.total("synthesis/dead")),
+        admitted=ended["admitted"],
+        rejected=ended["rejected"],
+        failed=ended["dead"],
+        unfinished=submitted - sum(ended.values()),
         settled=int(run.total("synthesis/settled")),
         stale=int(run.total("synthesis/stale")),
         skipped=int(run.total("synthesis/skipped")),

@@ -196,6 +196,8 @@ def _images_card(counts: ImageCounts) -> Card:
     ]
     if counts.failed:
         numbers.append(("failed, given up", counts.failed))
+    if counts.unfinished:
+        numbers.append(("not painted when the run ended", counts.unfinished))
     if counts.skipped:
         numbers.append(("skipped, nothing labelled", counts.skipped))
     return Card(title, rows=tuple((what, f"{count:,}") for what, count in numbers))

@@ -115,6 +115,8 @@ def _images(run: RunData) -> list[tuple[str, str]]:
     )
     if counts.failed:
         text += f", {counts.failed} failed"
+    if counts.unfinished:
+        text += f", {counts.unfinished} not painted"
     if counts.skipped:
         text += f", {counts.skipped} skipped (nothing labelled)"
     settled = f"{count(counts.settled, 'description')} got their reward"

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from types import TracebackType
 from typing import Any
 
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -16,6 +16,7 @@ from rich.progress import (
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+from rich.text import Text
 
 from syngrpo.serving.wording import count
 
@@ -29,6 +30,17 @@ FACTS = (
 )
 
 _TASK_REWARD = "reward/accuracy/"
+
+
+class _BarAndFacts(Progress):
+    """A bar, and below it a line of facts, of which a narrow terminal shows the beginning."""
+
+    facts = ""
+
+    def get_renderables(self) -> Iterable[RenderableType]:
+        yield from super().get_renderables()
+        if self.facts:
+            yield Text(self.facts, no_wrap=True, overflow="ellipsis")
 
 
 class TrainingProgress:
@@ -47,18 +59,17 @@ class TrainingProgress:
         self.console = console or Console()
         self.total, self.every = total, every
         self.admitted = self.rejected = 0
-        self._bar = Progress(
+        self._bar = _BarAndFacts(
             TextColumn("[bold]{task.description}"),
             BarColumn(bar_width=24),
             MofNCompleteColumn(),
-            TextColumn("{task.fields[facts]}"),
             TimeElapsedColumn(),
             TextColumn("left"),
             TimeRemainingColumn(),
             console=self.console,
             disable=not self.console.is_terminal,
         )
-        self._task = self._bar.add_task("step", total=total, completed=start, facts="")
+        self._task = self._bar.add_task("step", total=total, completed=start)
 
     def __enter__(self) -> TrainingProgress:
         self._bar.start()
@@ -77,7 +88,8 @@ class TrainingProgress:
         self.admitted += int(metrics.get("synthesis/admitted", 0))
         self.rejected += int(metrics.get("synthesis/rejected", 0))
         step, facts = int(metrics["step"]), self._facts(metrics)
-        self._bar.update(self._task, completed=step, facts=facts)
+        self._bar.facts = facts
+        self._bar.update(self._task, completed=step)
         if not self.console.is_terminal and (step % self.every == 0 or step == self.total):
             self.console.print(f"step {step}/{self.total}  {facts}", soft_wrap=True)
 
@@ -93,7 +105,7 @@ class TrainingProgress:
         """
         if not self.console.is_terminal:
             self.message(f"evaluating {count(samples, 'sample')} of {name}")
-        task = self._bar.add_task(f"evaluate {name}", total=samples, facts="")
+        task = self._bar.add_task(f"evaluate {name}", total=samples)
         return lambda done: self._advance(task, done)
 
     def _advance(self, task: TaskID, done: int) -> None:

@@ -10,10 +10,10 @@ from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 
-from syngrpo.evaluation.evaluation_result import truncate_evaluations
 from syngrpo.pool.filesystem import PoolDamaged
 from syngrpo.pool.store import Pool
 from syngrpo.sample import InputError, Sample
+from syngrpo.serving.json_lines import remove_after
 from syngrpo.serving.wording import count
 from syngrpo.workflow.checkpoint import Checkpoint
 from syngrpo.workflow.resume_rules import Change, changed_settings
@@ -54,8 +54,8 @@ def set_back(run: RunDirectory, options: RunOptions, last: Checkpoint | None) ->
     run.write_config(options.as_values())
     run.start_log()
     step = last.step if last is not None else 0
-    run.truncate_metrics(step)
-    truncate_evaluations(run.path / EVALUATIONS, step)
+    for file in (run.metrics_path, run.path / EVALUATIONS):
+        remove_after(file, step)
     if options.synthesis.mode == "async":
         return
     if last is not None:

@@ -26,7 +26,7 @@ from syngrpo.data_server.server_sink import ServerSink, namespace_of
 from syngrpo.data_server.synthesis_options import SynthesisSettings
 from syngrpo.data_server.workers import LocalWorkers
 from syngrpo.evaluation.answering import evaluate
-from syngrpo.evaluation.evaluation_result import append_evaluation, read_lines
+from syngrpo.evaluation.evaluation_result import append_evaluation
 from syngrpo.formats.source import named
 from syngrpo.formats.source_reading import read_sources
 from syngrpo.method import METHODS
@@ -41,6 +41,7 @@ from syngrpo.sample import InputError, Sample
 from syngrpo.serving.atomic_files import atomic_directory
 from syngrpo.serving.bearer_token import read_token
 from syngrpo.serving.http_client import ServerAddress
+from syngrpo.serving.json_lines import read_lines
 from syngrpo.serving.wording import count
 from syngrpo.workflow.checkpoint import Writer, latest, resume_run, save_run
 from syngrpo.workflow.job_failures import JobFailures

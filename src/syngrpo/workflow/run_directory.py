@@ -20,7 +20,7 @@ import yaml
 from filelock import lock_descriptor
 
 from syngrpo.sample import InputError
-from syngrpo.serving.atomic_files import atomic_write, disk_full_error, flush, is_disk_full
+from syngrpo.serving.atomic_files import atomic_write, disk_full_error, is_disk_full
 
 _LOCK = ".lock"
 _LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
@@ -110,7 +110,7 @@ class RunDirectory:
 
         Floats are written so that reading gives the same float. Raises ValueError for a number
         that is not finite, which JSON cannot hold, and InputError when the disk is full. In that
-        case a part of the line may be written; ``truncate_metrics`` removes it on resume.
+        case a part of the line may be written, which is removed on resume.
         """
         for name, value in record.items():
             if value is not None and not math.isfinite(value):
@@ -123,29 +123,6 @@ class RunDirectory:
             if not is_disk_full(error, self.path):
                 raise
             raise disk_full_error(self.metrics_path, len(line)) from error
-
-    def truncate_metrics(self, step: int) -> int:
-        """Remove the records after ``step``, because the resumed run writes them again.
-
-        Return the number of lines removed; a line that a crash cut off counts. Raises InputError
-        when an earlier line is not a record.
-        """
-        if not self.metrics_path.exists():
-            return 0
-        lines = self.metrics_path.read_bytes().splitlines(keepends=True)
-        kept = 0
-        for number, line in enumerate(lines, start=1):
-            record = _record(line)
-            if record is None and number < len(lines):
-                raise InputError(
-                    f"{self.metrics_path} line {number} is no metrics; remove the line"
-                )
-            if record is None or record["step"] > step:
-                break
-            kept += 1
-        os.truncate(self.metrics_path, sum(len(line) for line in lines[:kept]))
-        flush(self.metrics_path)
-        return len(lines) - kept
 
     def start_log(self, level: int = logging.INFO) -> None:
         """Append the messages of all ``syngrpo`` loggers to ``log.txt`` from now on."""
@@ -199,14 +176,3 @@ class RunDirectory:
         lock.write(str(os.getpid()))
         lock.flush()
         self._lock = lock
-
-
-def _record(line: bytes) -> dict[str, Any] | None:
-    """Return the record in a line of ``metrics.jsonl``, None if the line is not a whole record."""
-    if not line.endswith(b"\n"):
-        return None
-    try:
-        record = json.loads(line)
-    except ValueError:
-        return None
-    return record if isinstance(record, dict) and isinstance(record.get("step"), int) else None

@@ -1,0 +1,44 @@
+"""Files with one JSON object a line, as crashes and editors leave them."""
+
+from pathlib import Path
+
+import pytest
+
+from syngrpo.sample import InputError
+from syngrpo.serving.json_lines import read_lines, remove_after
+
+
+def test_no_file_is_no_line(tmp_path: Path) -> None:
+    assert read_lines(tmp_path / "none") == [] and remove_after(tmp_path / "none", 3) == 0
+    assert not (tmp_path / "none").exists()
+
+
+def test_nothing_and_everything_is_removed(tmp_path: Path) -> None:
+    file = tmp_path / "metrics.jsonl"
+    file.write_text('{"step": 1}\n')
+    assert remove_after(file, 1) == 0 and file.read_text() == '{"step": 1}\n'
+    assert remove_after(file, 0) == 1 and file.read_bytes() == b""
+
+
+@pytest.mark.parametrize("line", [b"nonsense", b"[1]", b"", b"\xff\xfe", b"\0\0"])
+def test_a_broken_line_in_the_middle_is_named(tmp_path: Path, line: bytes) -> None:
+    file = tmp_path / "metrics.jsonl"
+    file.write_bytes(b'{"step": 1}\n' + line + b'\n{"step": 3}\n')
+    for read in (read_lines, lambda path: remove_after(path, 3)):
+        with pytest.raises(InputError, match=r"metrics\.jsonl line 2 is not a JSON object"):
+            read(file)
+
+
+@pytest.mark.parametrize("end", [b'{"step": 2', b'{"step": 2, "a": "\xc3', b"\0\0\0"])
+def test_an_incomplete_last_line_is_left_out(tmp_path: Path, end: bytes) -> None:
+    file = tmp_path / "metrics.jsonl"
+    file.write_bytes(b'{"step": 1}\n' + end)
+    assert read_lines(file) == [{"step": 1}]
+    assert remove_after(file, 5) == 1 and file.read_bytes() == b'{"step": 1}\n'
+
+
+def test_a_complete_last_line_counts_without_its_line_feed(tmp_path: Path) -> None:
+    file = tmp_path / "metrics.jsonl"
+    file.write_bytes(b'{"step": 1}\n{"step": 2}')
+    assert read_lines(file) == [{"step": 1}, {"step": 2}]
+    assert remove_after(file, 2) == 0 and file.read_bytes() == b'{"step": 1}\n{"step": 2}\n'
