@@ -210,8 +210,9 @@ def test_a_bad_entry_is_named_and_its_image_left_out(name: str) -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ([], "one JSON list"),
-        ({"images": []}, "is no COCO instances file"),
+        ([], "is empty, or has nothing"),
+        ({"images": []}, "the row has no id, task, image, question; its keys are images"),
+        ({"images": [], "annotations": []}, "is no COCO instances file"),
         (
             changed(lambda c: c["categories"].append(c["categories"][0])),
             "an id that is used before",

@@ -19,7 +19,6 @@ from syngrpo.formats.sample_rows import (
     OBJECT_KEYS,
     OPTIONAL_KEYS,
     REQUIRED_KEYS,
-    parse_row,
     row_to_sample,
 )
 from syngrpo.formats.source import source_from_keys
@@ -131,6 +130,12 @@ BAD_ROWS: dict[str, tuple[Any, str]] = {
     "path upwards": (row(image="../x.png"), "leaves the image folder"),
     "path through a link": (row(image="link/x.png"), "leaves the image folder"),
     "NUL in path": (row(image="a\0b.png"), "holds the character NUL"),
+    "NUL in the id": (row(id="a\0"), "holds the character NUL"),
+    "NUL in a column": (row(columns={"a": [{"b": "\0"}]}), "holds the character NUL"),
+    "half a surrogate in a column": (row(columns={"a": {"\ud83d": 1}}), "columns '\\ud83d' is not"),
+    "NaN in a column": (row(columns={"a": float("nan")}), "columns holds nan, which"),
+    "NUL in the answer": (reasoning(answer="a\0"), "answer 'a\\x00' holds the character NUL"),
+    "URL": (row(image="https://a.org/b.png"), "is a URL; download the images"),
     "answer of three": (row(answer=[1, 2, 3]), "is not a box"),
     "answer of texts": (row(answer=["1", 2, 3, 4]), "not a finite number"),
     "answer of booleans": (row(answer=[True, 2, 3, 4]), "not a finite number"),
@@ -267,6 +272,23 @@ def test_a_limit_takes_the_first_samples_of_all_files(folder: Path) -> None:
     assert len(read_data([path, second], limit=1)) == 1
 
 
+def test_files_of_other_editors_are_read(folder: Path) -> None:
+    rows = [row(), row(id="b", question="杯子 ☕ كوب")]
+    text = "".join(json.dumps(one, ensure_ascii=False) + "\r\n" for one in rows)
+    for name, content in (
+        ("bom.jsonl", b"\xef\xbb\xbf" + text.encode()),
+        ("list.json", json.dumps(rows, indent=1).encode()),
+        ("bom.json", b"\xef\xbb\xbf \n" + json.dumps(rows).encode()),
+        ("rows.json", text.encode()),
+    ):
+        (folder / name).write_bytes(content)
+        samples = read_data(folder / name)
+        assert [sample.question for sample in samples] == [one["question"] for one in rows], name
+    (folder / "windows.jsonl").write_bytes(text.encode("utf-16"))
+    with pytest.raises(InputError, match=r"windows\.jsonl is UTF-16; save it as UTF-8"):
+        read_data(folder / "windows.jsonl")
+
+
 def test_huge_images_are_refused_before_they_are_decoded(folder: Path) -> None:
     side = int(MAX_PIXELS**0.5) + 8
     picture = bytearray((folder / "good.png").read_bytes())
@@ -311,7 +333,7 @@ def test_what_is_no_known_format_is_refused(folder: Path) -> None:
     with pytest.raises(InputError, match=r"table\.txt is in no known format; set format to"):
         read_data(folder / "table.txt")
     (folder / "list.json").write_text("[{}]")
-    with pytest.raises(InputError, match="one JSON list"):
+    with pytest.raises(InputError, match=r"list\.json\[0\]: the row has no id, task"):
         read_data(folder / "list.json")
     with pytest.raises(InputError, match="format 'xml' is unknown"):
         read_data(folder, "xml")
@@ -347,7 +369,7 @@ def test_no_json_value_in_any_place_raises_anything_else(
         inner = inner[key]
     inner[last] = value
     try:
-        sample = row_to_sample(parse_row(json.dumps(good).encode()), FIXTURE_IMAGES)
+        sample = row_to_sample(json.loads(json.dumps(good)), FIXTURE_IMAGES)
     except InputError as error:
         assert "\n" not in str(error)
     else:

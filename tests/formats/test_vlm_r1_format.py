@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from syngrpo.formats.base import Problems
+from syngrpo.formats.question_texts import classes_in, phrase_in
 from syngrpo.formats.source import source_from_keys
 from syngrpo.formats.source_reading import read_source
-from syngrpo.formats.vlm_r1 import classes_in, phrase_in
 from syngrpo.sample import InputError, Sample
 
 FOLDER = Path(__file__).parents[1] / "fixtures" / "vlm_r1"
@@ -100,6 +100,22 @@ def test_labelled_boxes_answer_a_list_of_classes(tmp_path: Path) -> None:
     assert samples[0].answer[0] == {"label": "dog lying", "box": tuple(map(float, BOX))}
 
 
+def test_a_phrase_that_fits_no_object_or_several_asks_for_a_class(tmp_path: Path) -> None:
+    problems = Problems()
+    rows = [(DESCRIBE + "a cup, red.", "None"), ("a cup", [BOX, [1, 2, 9, 8]]), ("a cup", BOX)]
+    path = tmp_path / "rows.jsonl"
+    path.write_text("".join(json.dumps(row(*one, id=n)) + "\n" for n, one in enumerate(rows)))
+    samples = read_file(path, "vlm-r1", problems, images=FOLDER)
+    assert [(s.task, s.question) for s in samples] == [
+        *(("ovd", "a cup red"), ("ovd", "a cup"), ("rec", "a cup"))
+    ]
+    assert [len(sample.answer) for sample in samples[:2]] == [0, 2]
+    assert "fit no object or several, which ask for a class: 2" in problems.notes[0]
+    problems = Problems()
+    assert len(read_file(path, "vlm-r1", problems, images=FOLDER, task="rec")) == 1
+    assert [text for _, text in problems.found][1].startswith("the answer holds 2 boxes; a phrase")
+
+
 def test_names_that_lose_their_comma_are_said() -> None:
     problems = Problems()
     (sample,) = read_lines(row(DETECT + "['dog, lying', 'cup'].", "None"), problems)
@@ -133,19 +149,18 @@ def test_other_keys_become_columns_and_ids_may_be_missing(tmp_path: Path) -> Non
 TURN = {"from": "human", "value": "x"}
 BAD_ROWS: dict[str, tuple[dict[str, Any], str]] = {
     "two images": (row("x", BOX, image=[IMAGE, IMAGE]), "lists 2 images; only rows with one"),
-    "two image marks": (row("<image>x", BOX), "the human turn has 2 images"),
+    "two image marks": (row("<image>x", BOX), "the question has 2 images"),
     "no image": (row("x", BOX, image=...), "has no image"),
-    "no turns": (row("x", BOX, conversations=...), "not a list of turns"),
-    "one turn": (row("x", BOX, conversations=[TURN]), "from ['human']; write one from human"),
+    "no turns": (row("x", BOX, conversations=...), "neither turns nor a problem"),
+    "one turn": (row("x", BOX, conversations=[TURN]), "the row has no answer"),
     "four turns": (row("x", BOX, conversations=[TURN] * 4), "write one from human and one"),
     "a number asked": (row("x", BOX, conversations=[TURN | {"value": 3}, 3]), "not a list"),
     "text": (row("how many?", "three"), "neither JSON nor None"),
     "number": (row("how many?", "3"), "holds no box"),
-    "two phrases' boxes": (row("x", [BOX, BOX]), "has no label"),
+    "boxes of two classes": (row(DETECT + "['a', 'b']", [BOX, BOX]), "has no label"),
     "no bbox": (row("x", {"point_2d": [1, 2]}), "has no bbox_2d"),
     "outside": (row("x", [1, 2, 500, 40]), "leaves the 112x80 image"),
     "unasked": (row(DETECT + "['dog']", [{"bbox_2d": BOX, "label": "cup"}]), "not asked for"),
-    "None for a phrase": (row(DESCRIBE + "a cup", "None"), "no class names are found"),
     "path upwards": (row("x", BOX, image="../x.png"), "leaves the image folder"),
     "special token": (row("the <|image_pad|>", BOX), "special tokens"),
 }
@@ -229,7 +244,7 @@ def test_no_json_value_in_any_place_raises_anything_else(
     inner[last] = value
     problems = Problems()
     samples = read_lines(whole, problems)
-    assert len(samples) + len(problems.found) == 1
+    assert len(samples) + problems.bad_rows() == 1
     assert "\n" not in "".join(problems.lines())
 
 

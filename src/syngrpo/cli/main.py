@@ -7,6 +7,7 @@ what is wrong and where; 1 for any other error, with its traceback.
 from __future__ import annotations
 
 import importlib.metadata
+import io
 import sys
 import traceback
 from typing import NoReturn
@@ -46,6 +47,8 @@ for name, group in COMMANDS.working():  # commands of installed packages
 
 def main() -> NoReturn:
     """Run the command that the arguments name. Print an error of the user in one line."""
+    if isinstance(sys.stdout, io.TextIOWrapper):  # a terminal that cannot show every script
+        sys.stdout.reconfigure(errors="backslashreplace")
     for package in unreadable_packages():
         problem = f"the entry_points.txt of package {package} is malformed"
         print(f"note: {problem}, so its extensions are not found; reinstall it", file=sys.stderr)

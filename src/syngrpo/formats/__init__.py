@@ -7,9 +7,13 @@ files, and calls it. ``export.write_dataset`` writes samples in any format that 
 - ``base``: the base classes of formats, and ``Problems``, which collects defects. Start reading
   here.
 - ``source``: data sources as a configuration describes them; ``source_reading`` reads them.
-- ``jsonl``, ``vlm_r1``, ``coco``, ``refcoco``, ``hugging_face``: one format each. ``coco_file``
-  reads the tables of a COCO file for ``coco`` and ``refcoco``; ``mapped_columns`` maps the columns
-  of a table for ``hugging_face``.
+- ``jsonl``, ``vlm_r1``, ``chat``, ``coco``, ``refcoco``, ``hugging_face``: one format each.
+  ``coco_file`` reads the tables of a COCO file for ``coco`` and ``refcoco``, and ``coco_folders``
+  finds its images; ``mapped_columns`` maps the columns of a table for ``hugging_face``.
+- ``chat`` and ``vlm_r1`` read rows of other trainers: ``chat_rows`` finds question, answer and
+  image in a row, ``question_texts`` the phrase or the classes in the question, ``answer_boxes`` the
+  boxes in the answer, and ``chat_samples`` makes rows of our JSONL of them.
+- ``row_files`` reads files of JSON rows.
 - ``sample_rows`` converts a row of our JSONL to a sample and back; other formats use it, too.
 - ``box_questions``, ``masks``, ``image_files``: functions that several formats share.
 - ``box_layout`` converts boxes to corners in pixels; ``box_recognition`` tells when they are
@@ -43,6 +47,7 @@ __all__ = [
 _BUILTIN = {
     "jsonl": "syngrpo.formats.jsonl:Jsonl",
     "vlm-r1": "syngrpo.formats.vlm_r1:VlmR1",
+    "chat": "syngrpo.formats.chat:Chat",
     "coco": "syngrpo.formats.coco:Coco",
     "hf": "syngrpo.formats.hugging_face:HuggingFace",
     "refcoco": "syngrpo.formats.refcoco:RefCoco",

@@ -81,11 +81,13 @@ class Problems:
             self.add(place, f"id {shown(identifier)} is taken by {taken}; ids must be unique")
         return taken is place
 
-    def prefix(self, path: Path) -> str:
+    def prefix(self, path: Path, folder: str = "") -> str:
         """Return the beginning of the ids of a file's samples, for a format that makes ids up: the
-        file's name without ending, after that of its folder if another file has the same name."""
+        file's name without ending, after ``folder`` if that is given, and after the name of its
+        folder if another file has the same name."""
         path = path.resolve()
-        names = [path.stem, f"{path.parent.name}-{path.stem}"]
+        short = "-".join(filter(None, [folder, path.stem]))
+        names = [short, f"{path.parent.name}-{short}"]
         more = (f"{names[1]}-{number}" for number in itertools.count(2))
         for name in itertools.chain(names, more):
             if self._prefixes.setdefault(name, path) == path:

@@ -108,6 +108,14 @@ class BoxReader:
         """Whether lists of four numbers need no conversion and no further one is kept."""
         return self._plain and len(self.seen) >= MOST_SEEN
 
+    def in_units(self, coordinates: Coordinates | None) -> BoxReader:
+        """Return a reader for boxes whose row says what their numbers count; None: it does not. The
+        keys that the user set take precedence."""
+        if coordinates is None or self.given:
+            return self
+        self.used = True
+        return BoxReader(BoxLayout(self.layout.order, coordinates), given=True)
+
     def corners(self, value: Any, image: EncodedImage) -> Any:
         """Return a box as the list x1, y1, x2, y2 in pixels of the image.
 

@@ -31,6 +31,7 @@ from syngrpo.formats.coco_file import (
 from syngrpo.formats.coco_folders import image_folders
 from syngrpo.formats.image_files import ImageFolder, ImageWriter
 from syngrpo.formats.masks import segmentation_mask
+from syngrpo.formats.row_files import beginning, first_row
 from syngrpo.formats.sample_rows import CARRIED, carried_row, carried_sample, checked_text
 from syngrpo.options import option
 from syngrpo.sample import Box, EncodedImage, InputError, LabelledObject, Sample
@@ -68,7 +69,12 @@ class Coco(WritableFormat):
     box_order = "xywh"
 
     def recognises(self, path: Path) -> bool:
-        return path.is_file() and path.suffix.lower() == ".json"
+        """Return True for a file that is named .json and begins as one JSON object does, unless
+        that is a row."""
+        if not path.is_file() or path.suffix.lower() != ".json" or beginning(path)[:1] != b"{":
+            return False
+        row = first_row(path)
+        return row is None or ("images" in row and "annotations" in row)
 
     def read(self, path: Path | None, request: ReadRequest, problems: Problems) -> list[Sample]:
         assert path is not None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -140,7 +141,7 @@ def _keys(value: Any, name: str) -> list[Key]:
 
 def _content(path: Path) -> dict[str, Any]:
     try:
-        content = json.loads(path.read_bytes())
+        content = json.loads(path.read_bytes().removeprefix(codecs.BOM_UTF8))
     except FileNotFoundError:
         raise InputError(f"data file {path} does not exist; check the path") from None
     except OSError as error:

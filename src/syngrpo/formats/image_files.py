@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import unicodedata
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -19,6 +20,9 @@ Objects = tuple[LabelledObject, ...]
 WRITTEN_FOLDER = "images"
 
 logger = logging.getLogger(__name__)
+
+_URL = re.compile(r"(?:[a-z][a-z0-9+.-]+://|data:)", re.IGNORECASE)
+"""Matches the beginning of a URL; a single letter before a colon is a drive of Windows."""
 
 _AT_ONCE = 64
 """Number of images that are given to the threads at a time, to keep the number of futures small."""
@@ -63,6 +67,10 @@ class ImageFolder:
 
     def _find(self, relative: str) -> Path:
         """Return the path of the image, which lies in one of the folders."""
+        if _URL.match(relative):
+            raise InputError(
+                f"image {shown(relative)} is a URL; download the images and write their paths"
+            )
         try:
             found = next(filter(None, map(self._inside, spellings(relative))), None)
             found = found or self._moved(relative)

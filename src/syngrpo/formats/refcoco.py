@@ -75,7 +75,7 @@ class RefCoco(Format):
             *(request.images or (folder, folder / "images")), as_stored=request.as_stored
         )
         partition = refs_file.name.removeprefix("refs(").removesuffix(").p")
-        prefix = f"{folder.resolve().name}-{partition}"
+        prefix = problems.prefix(folder.resolve() / partition, folder.resolve().name)
         samples: list[Sample] = []
         for place, ref in _chosen(refs_file, request.options.split, problems):
             try:
@@ -158,6 +158,7 @@ def _samples(
     picture = instances.picture(ref["image_id"])
     # The file_name of a reference is not used: it ends with the number of the annotation, and no
     # image has that name.
+    checked_text(ref["split"], "split")
     image = images.open(checked_text(picture.file_name, "file_name"))
     labelled = instances.objects(picture, image)
     if ref["ann_id"] not in labelled:
@@ -165,7 +166,7 @@ def _samples(
     answer, objects = labelled[ref["ann_id"]].box, tuple(labelled.values())
     for sentence in sentences:
         text, number = _sentence(sentence)
-        identifier = f"{prefix}-{ref['ref_id']}-{number}"
+        identifier = checked_text(f"{prefix}-{ref['ref_id']}-{number}", "id")
         with task_errors(task, "ground_truth", f"sample {identifier}"):
             truth = task.ground_truth(answer, image, objects, text)
         yield Sample(

@@ -18,6 +18,7 @@ from typing import Any
 from syngrpo.formats.box_layout import BoxReader
 from syngrpo.formats.image_files import ImageFolder, Objects
 from syngrpo.formats.masks import checked_mask
+from syngrpo.formats.row_files import parse_row
 from syngrpo.sample import EncodedImage, InputError, LabelledObject, Sample
 from syngrpo.tasks import Task, get_task
 from syngrpo.tasks.asking import constraints_of, task_errors
@@ -34,19 +35,6 @@ CARRIED = "syngrpo"
 """The key under which other formats hold our rows. In a VLM-R1 row it is JSON text, because VLM-R1
 loads its rows with Arrow, which needs one type for a column, and ours differ between tasks. In a
 COCO image it is a list with one object a sample."""
-
-
-def parse_row(line: bytes) -> dict[str, Any]:
-    """Return the JSON object in one line. Raises InputError when there is no JSON object."""
-    try:
-        row = json.loads(line.decode("utf-8"))
-    except UnicodeDecodeError:
-        raise InputError("the line is not UTF-8 text") from None
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"the line is not JSON ({error})") from None
-    if not isinstance(row, dict):
-        raise InputError(f"the line is {shown(row)}, not a JSON object")
-    return row
 
 
 def row_to_sample(
@@ -89,6 +77,8 @@ def _sample(
     objects = _objects(row, task, question, image, labelled)
     columns = _optional(row, "columns", dict) or {}
     _refuse_unstorable(columns, "columns")
+    if isinstance(row.get("answer"), str):
+        _refuse_undecodable(row["answer"], "answer")
     parent = _optional(row, "parent", str)
     description = _optional(row, "description", str)
     _refuse_unstorable([parent, description], "parent or description")
@@ -219,7 +209,8 @@ def _check_keys(
     for key in required:
         if row.get(key) is None:
             missing = [key for key in required if row.get(key) is None]
-            raise InputError(f"{name} has no {', '.join(missing)}")
+            keys = repr(", ".join(row))[1:-1]
+            raise InputError(f"{name} has no {', '.join(missing)}; its keys are {keys}")
     if not row.keys() <= {*required, *optional}:
         unknown = sorted(row.keys() - {*required, *optional})
         hint = "; put values of your own under columns" if "columns" in optional else ""

@@ -77,8 +77,9 @@ def asked_classes(question: str) -> tuple[str, ...]:
 
 
 def shown(value: Any) -> str:
-    """Return a value for an error message, on one line of at most 80 characters."""
-    text = ascii(value)
+    """Return a value for an error message, on one line of at most 80 characters. Letters of every
+    script are readable; line breaks and marks that change the direction of text are escaped."""
+    text = repr(value)
     return text if len(text) <= 80 else text[:77] + "..."
 
 
