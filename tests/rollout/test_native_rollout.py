@@ -14,7 +14,9 @@ from syngrpo.policy.encode import Prompt, encode
 from syngrpo.policy.loading import load_policy
 from syngrpo.policy.model import Policy
 from syngrpo.policy.packed import PackedRow, Segment, segment_logprobs
+from syngrpo.policy.spans import decode
 from syngrpo.rollout.base import NotFinite, Response, require_finite
+from syngrpo.rollout.cuda_graphs import StepSchedule
 from syngrpo.rollout.native import rollout
 from syngrpo.rollout.token_sampling import Sampling, choose
 
@@ -156,6 +158,31 @@ def test_responses_end_at_the_limit_and_at_once(policy: Policy, prompts: list[Pr
     endless = replace(policy, stop_ids=())
     for response in rollout(endless, prompts, 3, Sampling(max_new_tokens=70), SEEDS)[1]:
         assert (len(response.token_ids), response.finished) == (70, False)
+
+
+@pytest.mark.parametrize("check_every", [1, 7])
+def test_responses_end_with_the_token_that_completes_a_text(
+    early: Policy, prompts: list[Prompt], check_every: int
+) -> None:
+    endless = replace(early, stop_ids=())
+    whole = rollout(endless, prompts, 4, Sampling(max_new_tokens=60), SEEDS)
+    text = whole[0][0].text
+    stop = text[len(text) // 2 :][:2]
+    schedule = StepSchedule(check_every=check_every, compact_at=0.1, block=16)
+    sampling = Sampling(max_new_tokens=60, stop_at=stop, going_on=1)
+    shorter = rollout(endless, prompts, 4, sampling, SEEDS, schedule)
+    ended = 0
+    for group, cut in zip(whole, shorter, strict=True):
+        assert_same(group[0], cut[0])
+        for plain, response in zip(group[1:], cut[1:], strict=True):
+            lengths = range(1, len(plain.token_ids) + 1)
+            texts = (decode(endless.tokenizer, plain.token_ids[:length]) for length in lengths)
+            first = next((n for n, t in enumerate(texts, start=1) if stop in t), None)
+            assert response.finished == (first is not None)
+            assert torch.equal(response.token_ids, plain.token_ids[:first])
+            torch.testing.assert_close(response.logprobs, plain.logprobs[:first])
+            ended += response.finished
+    assert ended
 
 
 def test_a_rollout_keeps_the_training_mode_and_needs_no_gradients(

@@ -132,6 +132,12 @@ class MethodOptions:
         "siblings (at least 2) only from as many groups as can be drawn again",
         ge=1,
     )
+    describing: Literal["submitted", "all"] = option(
+        "submitted",
+        "which responses of a group describe new surroundings; submitted: as many as are submitted "
+        "for synthesis (none with a method that paints none of them), the others end after the "
+        "answer; all: every response, as in the paper, at the cost of the words that nobody paints",
+    )
     choice: Literal["first", "predicted"] = option(
         "first",
         "which descriptions of a group are submitted; first: those of its first well-formed "
@@ -254,6 +260,14 @@ class Method:
         """The largest number of descriptions of a group among which the method chooses; None: all.
         Without a choice the first ones are taken."""
         return self.written_descriptions
+
+    def describing_responses(self, group_size: int) -> int:
+        """Return how many responses of each group describe new surroundings, the first ones. The
+        others end after the answer."""
+        considered = self.considered_descriptions
+        if self.options.describing == "all" or considered is None:
+            return group_size
+        return min(considered, group_size)
 
     @property
     def random_descriptions(self) -> int:

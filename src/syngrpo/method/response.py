@@ -14,7 +14,10 @@ from syngrpo.method.language import NO_LIMITS, Fault, WordingLimits
 _WELL_FORMED = re.compile(
     r"\s*<think>.*?</think>\s*<answer>.*?</answer>\s*<scene>.*?</scene>\s*", re.DOTALL
 )
+_WELL_FORMED_ANSWER = re.compile(r"\s*<think>.*?</think>\s*<answer>.*?</answer>\s*", re.DOTALL)
 _TAGS = ("<think>", "</think>", "<answer>", "</answer>", "<scene>", "</scene>")
+ANSWER_END = "</answer>"
+"""A response that describes no surroundings ends here."""
 
 
 @dataclass(frozen=True)
@@ -35,20 +38,23 @@ class ParsedResponse:
     fault: Fault | None = None
 
 
-def parse_response(text: str, limits: WordingLimits = NO_LIMITS) -> ParsedResponse:
+def parse_response(
+    text: str, limits: WordingLimits = NO_LIMITS, describes: bool = True
+) -> ParsedResponse:
     """Return the parts of a response. A malformed response raises no error.
 
     A response is well formed if each tag occurs exactly once, in the order think, answer, scene,
     with nothing but whitespace outside, if neither the answer nor the scene is blank, and if the
     wording of the scene keeps to the ``limits``. Training has limits (``method``), evaluation has
-    none.
+    none. A response that ``describes`` no surroundings has no scene.
     """
     answer, scene = _between(text, "answer"), _between(text, "scene")
+    tags, pattern = (_TAGS, _WELL_FORMED) if describes else (_TAGS[:4], _WELL_FORMED_ANSWER)
     well_formed = (
-        all(text.count(tag) == 1 for tag in _TAGS)
-        and _WELL_FORMED.fullmatch(text) is not None
+        all(text.count(tag) == 1 for tag in tags)
+        and pattern.fullmatch(text) is not None
         and bool(answer and answer.strip())
-        and bool(scene and scene.strip())
+        and bool(not describes or (scene and scene.strip()))
     )
     fault = limits.fault(scene) if well_formed and scene else None
     return ParsedResponse(

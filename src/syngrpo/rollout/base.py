@@ -8,6 +8,7 @@ rollout server needs one.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from bisect import bisect_left
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -27,27 +28,25 @@ class NotFinite(InputError):  # noqa: N818
 
 
 @dataclass(frozen=True, eq=False)
-class Response:
-    """One sampled response; tensors on the CPU.
-
-    ``token_ids`` int64 (L,), with the end token if it was reached (``finished``); ``logprobs`` and
-    ``entropy`` float32 (L,) of the sampling distribution, in nats; ``text`` without special tokens.
-    """
-
-    token_ids: torch.Tensor
-    logprobs: torch.Tensor
-    entropy: torch.Tensor
-    text: str
-    finished: bool
-
-
-@dataclass(frozen=True, eq=False)
 class SampledTokens:
     """A response whose tokens are not decoded to text yet; fields as in ``Response``."""
 
     token_ids: torch.Tensor
     logprobs: torch.Tensor
     entropy: torch.Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class Response(SampledTokens):
+    """One sampled response; tensors on the CPU.
+
+    ``token_ids`` int64 (L,), with the end token if it was reached; ``logprobs`` and ``entropy``
+    float32 (L,) of the sampling distribution, in nats; ``text`` without special tokens.
+    ``finished``: it ends with an end token, or with the text at which it had to stop.
+    """
+
+    text: str
+    finished: bool
 
 
 class Rollout(Protocol):
@@ -124,9 +123,9 @@ class IncrementalEngine(Protocol):
         on. No prompt may be unfinished."""
 
     def add(self, policy: Policy, prompt: Prompt, sampling: Sampling, count: int, seed: int) -> int:
-        """Start ``count`` responses to a prompt, which end at the policy's ``stop_ids``. Return the
-        prompt's number, by which ``step`` and ``drop`` know it. The policy's weights are not
-        used."""
+        """Start ``count`` responses to a prompt, which end at the policy's ``stop_ids``. They may
+        go on after ``sampling.stop_at``. Return the prompt's number, by which ``step`` and ``drop``
+        know it. The policy's weights are not used."""
 
     def step(self) -> dict[int, list[SampledTokens]]:
         """Sample one token or more for every unfinished response. Return the responses to the
@@ -142,20 +141,35 @@ def distinct_responses(sampling: Sampling, group_size: int) -> int:
     return group_size if sampling.temperature > 0 else 1
 
 
-def to_responses(policy: Policy, group: Sequence[SampledTokens], group_size: int) -> list[Response]:
-    """Return the ``group_size`` responses of a group, decoded to text; ``group`` are its
-    ``distinct_responses``, which are repeated."""
-    responses = [
-        Response(
-            one.token_ids,
-            one.logprobs,
-            one.entropy,
-            decode(policy.tokenizer, one.token_ids),
-            int(one.token_ids[-1]) in policy.stop_ids,
-        )
-        for one in group
-    ]
-    return responses * (group_size // len(responses))
+def to_responses(
+    policy: Policy, group: Sequence[SampledTokens], group_size: int, sampling: Sampling
+) -> list[Response]:
+    """Return the ``group_size`` responses of a group, decoded to text and cut after
+    ``sampling.stop_at``; ``group`` are its ``distinct_responses``, which are repeated."""
+    repeated = list(group) * (group_size // len(group))
+    return [to_response(policy, one, sampling.stops(place)) for place, one in enumerate(repeated)]
+
+
+def to_response(policy: Policy, sampled: SampledTokens, stop_at: str | None) -> Response:
+    """Return a response, decoded to text. It ends with the token that completes ``stop_at``."""
+    token_ids = sampled.token_ids
+    length = None if stop_at is None else _length_until(policy, token_ids, stop_at)
+    if length is None:
+        text, finished = decode(policy.tokenizer, token_ids), int(token_ids[-1]) in policy.stop_ids
+        return Response(token_ids, sampled.logprobs, sampled.entropy, text, finished)
+    kept = [values[:length].clone() for values in (token_ids, sampled.logprobs, sampled.entropy)]
+    return Response(kept[0], kept[1], kept[2], decode(policy.tokenizer, kept[0]), finished=True)
+
+
+def _length_until(policy: Policy, token_ids: torch.Tensor, stop_at: str) -> int | None:
+    """Return the number of tokens up to the one that completes ``stop_at``; None without it."""
+    if stop_at not in decode(policy.tokenizer, token_ids):
+        return None
+    lengths = range(1, len(token_ids) + 1)
+    first = bisect_left(
+        lengths, True, key=lambda length: stop_at in decode(policy.tokenizer, token_ids[:length])
+    )
+    return lengths[first]
 
 
 def require_finite(prompts: Sequence[Prompt], groups: Sequence[Sequence[Response]]) -> None:

@@ -4,6 +4,7 @@
 responses of all groups are decoded together, one token a step (``decoding.SharedDecoder``, or
 ``policy.padded.PaddedDecoder`` for models whose layers cannot share a prompt). Rows that have
 finished are removed from the batch from time to time; ``cuda_graphs.StepSchedule`` decides when.
+A row has finished after an end token, or after the text at which it has to stop.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from syngrpo.policy.encode import Prompt, require_context, size_of
 from syngrpo.policy.model import Policy
 from syngrpo.policy.padded import PaddedDecoder
 from syngrpo.policy.spans import decode
-from syngrpo.rollout.base import Engine, Response, require_seeds
+from syngrpo.rollout.base import Engine, Response, SampledTokens, require_seeds, to_response
 from syngrpo.rollout.cuda_graphs import RecordedStep, StepSchedule
 from syngrpo.rollout.decoding import SharedDecoder
 from syngrpo.rollout.rollout_options import RolloutOptions
@@ -127,14 +128,14 @@ def _decode(
     decoder_type = SharedDecoder if policy.shares_prefix else PaddedDecoder
     decoder = decoder_type(policy, prompts, group_size, room=steps - 1)
     uniforms = draw_uniforms(seeds, group_size, steps)
-    rows = _SampledRows(policy, sampling, uniforms.shape[1], uniforms)
+    rows = _SampledRows(policy, sampling, group_size, uniforms)
     rows.sample(decoder.states)
     step = RecordedStep(
         lambda: rows.sample(decoder.append(rows.last)),
         schedule.recorder if decoder.recordable else None,
     )
     done, count = 1, uniforms.shape[1]
-    while done < steps and len(running := rows.running()):
+    while done < steps and len(running := rows.running(done)):
         if schedule.should_compact(count - len(running), count, done):
             decoder.keep(running)
             rows.keep(running)
@@ -146,7 +147,7 @@ def _decode(
         for _ in range(done, until):
             step()
         done = until
-    return rows.responses(policy)
+    return rows.responses()
 
 
 class _SampledRows:
@@ -157,9 +158,13 @@ class _SampledRows:
     """
 
     def __init__(
-        self, policy: Policy, sampling: Sampling, rows: int, uniforms: torch.Tensor
+        self, policy: Policy, sampling: Sampling, group_size: int, uniforms: torch.Tensor
     ) -> None:
+        rows = uniforms.shape[1]
         device, shape = policy.device, (rows, sampling.max_new_tokens)
+        self._policy = policy
+        self._stops = [sampling.stops(place % group_size) for place in range(rows)]
+        self._checked = 0
         self._head = policy.base.get_output_embeddings()
         self._banned, self._sampling = policy.banned, sampling
         self._stop_ids = torch.tensor(policy.stop_ids, dtype=torch.long, device=device)
@@ -187,31 +192,41 @@ class _SampledRows:
         self._finished |= (self.last[:, None] == self._stop_ids).any(-1)
         self._step += 1
 
-    def running(self) -> torch.Tensor:
-        """Return the unfinished rows, as ascending indices into the rows in the batch. Waits until
-        the device has finished its work."""
+    def running(self, done: int) -> torch.Tensor:
+        """Return the unfinished rows, as ascending indices into the rows in the batch, when
+        ``done`` tokens of each are sampled. Waits until the device has finished its work."""
+        if any(self._stops):
+            self._finish_at_text(done)
         return (~self._finished).nonzero()[:, 0]
+
+    def _finish_at_text(self, done: int) -> None:
+        """Mark the rows whose text has come to their ``stops`` since the last call as finished."""
+        longest = max(len(stop) for stop in self._stops if stop is not None)
+        first = max(self._checked - longest, 0)  # a token that writes text writes a character of it
+        self._checked = done
+        tokens = self._table[0][:, first:done].cpu()
+        for place, row in enumerate(self._rows.tolist()):
+            stop = self._stops[row]
+            if stop is not None and stop in decode(self._policy.tokenizer, tokens[row]):
+                self._finished[place] = True
 
     def keep(self, rows: torch.Tensor) -> None:
         """Remove all rows but these (indices into the rows in the batch)."""
         self._rows, self._finished = self._rows[rows], self._finished[rows]
         self.last = self.last[rows]
 
-    def responses(self, policy: Policy) -> list[Response]:
-        """Return one response for each of the original rows, cut after its first stop token."""
+    def responses(self) -> list[Response]:
+        """Return one response for each of the original rows, cut after its first stop token or the
+        text at which it had to stop."""
         tokens, logprobs, entropy = (column.cpu() for column in self._table)
         ends = torch.isin(tokens, self._stop_ids.cpu())
         finished = ends.any(1)
         lengths = torch.where(finished, ends.int().argmax(1) + 1, tokens.shape[1])
+        sampled = [
+            SampledTokens(*(values[row, :length].clone() for values in (tokens, logprobs, entropy)))
+            for row, length in enumerate(lengths.tolist())
+        ]
         return [
-            Response(
-                tokens[row, :length].clone(),
-                logprobs[row, :length].clone(),
-                entropy[row, :length].clone(),
-                decode(policy.tokenizer, tokens[row, :length]),
-                ended,
-            )
-            for row, (length, ended) in enumerate(
-                zip(lengths.tolist(), finished.tolist(), strict=True)
-            )
+            to_response(self._policy, one, stop)
+            for one, stop in zip(sampled, self._stops, strict=True)
         ]

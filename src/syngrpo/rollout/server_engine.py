@@ -137,7 +137,7 @@ class ServerEngine(Engine):
                     f"rollout server {self._client.url} answered {len(prompts)} prompts by "
                     f"version {version} with {len(groups)} groups by version {made_by}"
                 )
-            return [to_responses(policy, group, group_size) for group in groups]
+            return [to_responses(policy, group, group_size, sampling) for group in groups]
 
         return self._repeat(attempt)
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -78,7 +78,7 @@ def pack_request(request: Request) -> bytes:
         "banned": request.banned.cpu(),
         "stop_ids": torch.tensor(request.stop_ids, dtype=torch.long),
     }
-    header = {"version": request.version, "count": request.count, **asdict(request.sampling)}
+    header = {"version": request.version, "count": request.count, **_sampling(request.sampling)}
     return save(tensors, {"request": json.dumps(header)})
 
 
@@ -126,6 +126,11 @@ def unpack_request(data: bytes) -> Request:
         tensors["banned"],
         tuple(tensors["stop_ids"].tolist()),
     )
+
+
+def _sampling(sampling: Sampling) -> dict[str, Any]:
+    """Return the fields that the server needs. The trainer itself cuts responses at a text."""
+    return {name: getattr(sampling, name) for name in ("temperature", "top_p", "max_new_tokens")}
 
 
 def pack_answer(version: str, groups: Sequence[Sequence[SampledTokens]]) -> bytes:

@@ -12,7 +12,7 @@ import torch
 from syngrpo.method.base import Distortion
 from syngrpo.policy.encode import Prompt, change_pixels
 from syngrpo.policy.model import Policy
-from syngrpo.rollout.base import Response, Rollout
+from syngrpo.rollout.base import Response, Rollout, to_response
 from syngrpo.rollout.token_sampling import Sampling
 
 OTHER_STREAM = 2**62
@@ -57,10 +57,12 @@ def distorted_rollout(
         policy, [*prompts, *distorted_prompts], group_size - noisy, sampling, [*seeds, *others]
     )
     return [
-        clean + [_of_another_image(response) for response in disturbed[:noisy]]
+        clean + [_of_another_image(policy, one, sampling.stop_at) for one in disturbed[:noisy]]
         for clean, disturbed in zip(groups[: len(prompts)], groups[len(prompts) :], strict=True)
     ]
 
 
-def _of_another_image(response: Response) -> Response:
-    return replace(response, logprobs=torch.full_like(response.logprobs, torch.nan))
+def _of_another_image(policy: Policy, response: Response, stop_at: str | None) -> Response:
+    """Return one of the last responses of a group, which are not among those that go on."""
+    ended = to_response(policy, response, stop_at)
+    return replace(ended, logprobs=torch.full_like(ended.logprobs, torch.nan))

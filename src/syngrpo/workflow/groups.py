@@ -78,14 +78,19 @@ def score_group(
     rewards: Sequence[Reward] = (),
     question: str = "",
     limits: WordingLimits = NO_LIMITS,
+    describing: int | None = None,
 ) -> Group:
     """Compute accuracy, format and custom rewards of every response, and D of the group.
+
+    The first ``describing`` responses describe new surroundings (None: all of them), the others end
+    after the answer.
 
     ``question`` is the text beside the image, for the custom ``rewards``; one of them may replace
     the task's accuracy. ``limits`` are those of the wording of descriptions. Raises InputError when
     the task or a custom reward fails.
     """
-    parsed = [parse_response(response.text, limits) for response in responses]
+    count = len(responses) if describing is None else describing
+    parsed = [parse_response(r.text, limits, place < count) for place, r in enumerate(responses)]
     scored = [scored_answer(drawn.sample, part.answer, prompt.frame) for part in parsed]
     accuracies = [accuracy for _, accuracy in scored]
     texts = [response.text for response in responses]
@@ -112,9 +117,9 @@ class Description:
     """A description of new surroundings, taken from a response.
 
     ``text`` is the cleaned description, ``response`` the whole text, ``place`` the number of the
-    response in its group. ``token_ids`` and ``logprobs``
-    (L,) are the response's tokens and their sampling log-probabilities; ``scene_tokens`` is the
-    half-open range of the description in them. The update needs these when the reward is known.
+    response in its group. ``token_ids`` and ``logprobs`` (L,) are the response's tokens and their
+    sampling log-probabilities; ``scene_tokens`` is the half-open range of the description in them.
+    The update needs these when the reward is known.
     """
 
     text: str

@@ -20,6 +20,7 @@ from syngrpo.method import METHODS
 from syngrpo.method.baseline import Measured
 from syngrpo.method.diversity import has_zero_variance
 from syngrpo.method.ledger import Ledger, PendingDescription
+from syngrpo.method.response import ANSWER_END
 from syngrpo.painting.describers import DESCRIBERS, described
 from syngrpo.policy.model import Policy
 from syngrpo.pool.jobs import JobRequest, bundled
@@ -122,13 +123,12 @@ class Trainer:
         depend only on the seed, the step and the sample's place in the global batch. Raises
         NotFinite."""
         drawn = [(i, self._transformed(first + i, item)) for i, item in drawn]
-        options = self.options.rollout
-        sampling = Sampling(options.temperature, options.top_p, options.max_new_tokens)
+        size, sampling = self.options.rollout.group_size, self._sampling
         with self.metrics.timed("time/rollout_s"):
             prompts = self.prompts.take([item.sample for _, item in drawn])
             seeds = [self._random("rollout", first + i).integers(2**62) for i, _ in drawn]
             with self.processes.whole(self.policy) as policy:
-                request = (policy, prompts, options.group_size, sampling, [int(s) for s in seeds])
+                request = (policy, prompts, size, sampling, [int(s) for s in seeds])
                 distortion = self.method.distortion(self.steps_done)
                 if distortion is None:
                     responses = self.rollout(*request)
@@ -150,6 +150,7 @@ class Trainer:
                 rewards=self.rewards,
                 question=self.prompts.text(parts[1].sample),
                 limits=self.options.method.wording_limits,
+                describing=self._describing,
             )
             for parts in rolled_out
         ]
@@ -305,6 +306,22 @@ class Trainer:
     @property
     def _reward_names(self) -> tuple[str, ...]:
         return tuple(reward.name for reward in self.rewards)
+
+    @property
+    def _describing(self) -> int:
+        """The number of responses of each group that describe new surroundings, the first ones."""
+        return self.method.describing_responses(self.options.rollout.group_size)
+
+    @property
+    def _sampling(self) -> Sampling:
+        options, describing = self.options.rollout, self._describing
+        return Sampling(
+            options.temperature,
+            options.top_p,
+            options.max_new_tokens,
+            stop_at=ANSWER_END if describing < options.group_size else None,
+            going_on=describing,
+        )
 
     def _new_metrics(self) -> StepMetrics:
         return StepMetrics(self.tasks, self._reward_names)
