@@ -19,7 +19,7 @@ from syngrpo.sample import Sample
 from syngrpo.workflow.groups import Group
 from syngrpo.workflow.processes import Processes
 from syngrpo.workflow.trainer import GroupReport, Trainer
-from syngrpo.workflow.update_rows import Predicted, Settled
+from syngrpo.workflow.update_rows import Settled
 from syngrpo_rooms.dataset import rooms_samples
 from syngrpo_rooms.starter import STARTER_DIR
 
@@ -44,12 +44,9 @@ class WatchedTrainer(Trainer):
         self.reports += reports
         return groups, reports
 
-    def update(
-        self, groups: Sequence[Group], settled: Sequence[Settled], predicted: Predicted
-    ) -> None:
+    def update(self, groups: Sequence[Group], settled: Sequence[Settled]) -> None:
         self.seen = list(groups), list(settled)
-        self.predicted = predicted
-        super().update(groups, settled, predicted)
+        super().update(groups, settled)
 
     def watched_step(self) -> Step:
         self.scored: list[Group] = []

@@ -149,7 +149,7 @@ def assert_parameter_gradients_equal_plain_transformers(
     policy, pending, method = trainer.policy, item.pending, trainer.options.method
     token_ids, sampled = map(torch.from_numpy, (pending.token_ids, pending.logprobs))
     policy.save(folder / "before")
-    trainer.update([], [item], {})
+    trainer.update([], [item])
     policy.save(folder / "after")
     prompt = encode(policy, item.parent, item.parent.question)
     plain = load_plain(folder / "before")

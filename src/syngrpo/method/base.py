@@ -138,19 +138,6 @@ class MethodOptions:
         "for synthesis (none with a method that paints none of them), the others end after the "
         "answer; all: every response, as in the paper, at the cost of the words that nobody paints",
     )
-    choice: Literal["first", "predicted"] = option(
-        "first",
-        "which descriptions of a group are submitted; first: those of its first well-formed "
-        "responses, which is a random choice; predicted: those whose words promise the highest "
-        "reward, by a regression on the descriptions measured last",
-    )
-    predicted_weight: float = option(
-        0.0,
-        "weight of the reward that the words of a fresh description promise, minus the mean of its "
-        "group, on its scene tokens; it acts at once and on every description, where ρ waits for "
-        "an image; 0: none",
-        ge=0,
-    )
     random_share: float = option(
         0.0,
         "share of the descriptions submitted from each group, on average, that are random ones of "
@@ -255,34 +242,17 @@ class Method:
         """The largest number of descriptions that become jobs from the responses of a group."""
         return 0
 
-    @property
-    def considered_descriptions(self) -> int | None:
-        """The largest number of descriptions of a group among which the method chooses; None: all.
-        Without a choice the first ones are taken."""
-        return self.written_descriptions
-
     def describing_responses(self, group_size: int) -> int:
         """Return how many responses of each group describe new surroundings, the first ones. The
         others end after the answer."""
-        considered = self.considered_descriptions
-        if self.options.describing == "all" or considered is None:
+        if self.options.describing == "all":
             return group_size
-        return min(considered, group_size)
+        return min(self.written_descriptions, group_size)
 
     @property
     def random_descriptions(self) -> int:
         """The number of random descriptions that the describer writes for each group."""
         return 0
-
-    def predicted_rewards(self, task: str, descriptions: Sequence[str]) -> list[float]:
-        """Return the reward that each description promises, before anything is painted. The main
-        process calls this for each group."""
-        return [0.0 for _ in descriptions]
-
-    def explained_by_words(self) -> dict[str, float]:
-        """Return the share of the variance of ρ that ``predicted_rewards`` tells, by task, for the
-        metrics; empty if nothing is predicted."""
-        return {}
 
     def rewarded_diversity(self, accuracies: Sequence[float], hit: float, chance: float) -> float:
         """Return D of a group as a description is rewarded with it, in [0, 1].

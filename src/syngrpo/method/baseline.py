@@ -21,15 +21,13 @@ class Measured(NamedTuple):
     ``diversity`` is D of the image's group, 0 for an image that the gate rejected;
     ``parent_diversity`` is D of the group that wrote the description. Both are
     ``Method.rewarded_diversity``, which is D of the accuracies unless ``method.diversity_of`` says
-    otherwise. ``bundle`` is the name of the description's bundle, None if it has no siblings;
-    ``text`` is the description.
+    otherwise. ``bundle`` is the name of the description's bundle, None if it has no siblings.
     """
 
     task: str
     diversity: float
     parent_diversity: float
     bundle: str | None = None
-    text: str = ""
 
 
 @dataclass

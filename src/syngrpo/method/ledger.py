@@ -30,9 +30,9 @@ class PendingDescription:
     ``token_ids`` int64 (L,) and ``logprobs`` float32 (L,), under the sampling distribution, hold
     the response (no prompt); ``scene_token_span`` is the half-open range of its scene tokens, tags
     included. Both arrays are copied, so that a slice of a batch does not keep the batch alive.
-    ``text`` is the cleaned description. ``bundle`` is the name of its bundle, None without
-    siblings; ``diversity`` is D of its image, None until it is known. Raises ValueError when
-    tokens, log-probabilities and span do not fit together.
+    ``bundle`` is the name of its bundle, None without siblings; ``diversity`` is D of its image,
+    None until it is known. Raises ValueError when tokens, log-probabilities and span do not fit
+    together.
     """
 
     job_id: str
@@ -43,7 +43,6 @@ class PendingDescription:
     scene_token_span: tuple[int, int]
     policy_version: int
     parent_diversity: float
-    text: str = ""
     bundle: str | None = None
     diversity: float | None = None
 

@@ -21,7 +21,6 @@ from typing import Any, ClassVar
 
 from syngrpo.method.base import Method, MethodOptions
 from syngrpo.method.baseline import DiversityBaseline, Measured
-from syngrpo.method.prediction import RewardPrediction
 from syngrpo.method.siblings import SiblingComparison
 
 
@@ -35,8 +34,6 @@ class SynGrpo(Method):
 
     def __init__(self, options: MethodOptions, steps: int) -> None:
         super().__init__(options, steps)
-        predicts = options.choice == "predicted" or options.predicted_weight > 0
-        self.prediction = RewardPrediction() if predicts else None
         decay, clip, smoothing = options.smoothing_decay, options.rho_clip, self.smoothing
         self.comparison: DiversityBaseline | SiblingComparison
         if options.credit == "siblings":
@@ -53,35 +50,14 @@ class SynGrpo(Method):
     def written_descriptions(self) -> int:
         return self.options.descriptions_per_group
 
-    @property
-    def considered_descriptions(self) -> int | None:
-        return self.written_descriptions if self.prediction is None else None
-
-    def predicted_rewards(self, task: str, descriptions: Sequence[str]) -> list[float]:
-        if self.prediction is None:
-            return super().predicted_rewards(task, descriptions)
-        return self.prediction.predict(task, descriptions)
-
-    def explained_by_words(self) -> dict[str, float]:
-        if self.prediction is None:
-            return {}
-        return {task: self.prediction.explained(task) for task in self.prediction.tasks}
-
     def description_rewards(self, measured: Sequence[Measured]) -> list[float]:
-        rewards = self.comparison.rewards(measured)
-        if self.prediction is not None:
-            for one, reward in zip(measured, rewards, strict=True):
-                self.prediction.update(one.task, one.text, reward)
-        return rewards
+        return self.comparison.rewards(measured)
 
     def baselines(self) -> dict[str, float]:
         return self.comparison.baselines()
 
     def state_dict(self) -> dict[str, Any]:
-        predicted = None if self.prediction is None else self.prediction.state_dict()
-        return {"comparison": self.comparison.state_dict(), "prediction": predicted}
+        return self.comparison.state_dict()
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        self.comparison.load_state_dict(state["comparison"])
-        if self.prediction is not None and state["prediction"] is not None:
-            self.prediction.load_state_dict(state["prediction"])
+        self.comparison.load_state_dict(state)

@@ -116,15 +116,13 @@ def score_group(
 class Description:
     """A description of new surroundings, taken from a response.
 
-    ``text`` is the cleaned description, ``response`` the whole text, ``place`` the number of the
-    response in its group. ``token_ids`` and ``logprobs`` (L,) are the response's tokens and their
-    sampling log-probabilities; ``scene_tokens`` is the half-open range of the description in them.
-    The update needs these when the reward is known.
+    ``text`` is the cleaned description, ``response`` the whole text. ``token_ids`` and ``logprobs``
+    (L,) are the response's tokens and their sampling log-probabilities; ``scene_tokens`` is the
+    half-open range of the description in them. The update needs these when the reward is known.
     """
 
     text: str
     response: str
-    place: int
     token_ids: Tensor
     logprobs: Tensor
     scene_tokens: tuple[int, int]
@@ -153,7 +151,7 @@ class GroupReport:
 
 
 def report_group(group: Group, tokenizer: Any, method: Method) -> GroupReport:
-    """Return the report of a group, with the descriptions among which the method chooses."""
+    """Return the report of a group, with as many of its descriptions as the method submits."""
     sample = group.drawn.sample
     return GroupReport(
         index=group.index,
@@ -167,18 +165,17 @@ def report_group(group: Group, tokenizer: Any, method: Method) -> GroupReport:
         ),
         accuracy=float(group.accuracy.mean()),
         paintable=bool(constraints_of(sample).keep),
-        descriptions=_descriptions(group, tokenizer, method.considered_descriptions),
+        descriptions=_descriptions(group, tokenizer, method.written_descriptions),
     )
 
 
-def _descriptions(group: Group, tokenizer: Any, wanted: int | None) -> list[Description]:
-    """Return up to ``wanted`` different descriptions, from the first well-formed responses; None:
-    all.
+def _descriptions(group: Group, tokenizer: Any, wanted: int) -> list[Description]:
+    """Return up to ``wanted`` different descriptions, from the first well-formed responses.
 
     The responses of a group are sampled independently, so the first ones are a random choice.
     """
     found: dict[str, Description] = {}
-    for place, (response, parsed) in enumerate(zip(group.responses, group.parsed, strict=True)):
+    for response, parsed in zip(group.responses, group.parsed, strict=True):
         if len(found) == wanted:
             break
         if not parsed.well_formed or parsed.scene is None or parsed.scene_span is None:
@@ -187,11 +184,6 @@ def _descriptions(group: Group, tokenizer: Any, wanted: int | None) -> list[Desc
         if text and text.casefold() not in found:
             mask = scene_token_mask(tokenizer, response.token_ids, parsed.scene_span)
             found[text.casefold()] = Description(
-                text,
-                response.text,
-                place,
-                response.token_ids,
-                response.logprobs,
-                token_span(mask),
+                text, response.text, response.token_ids, response.logprobs, token_span(mask)
             )
     return list(found.values())

@@ -33,7 +33,6 @@ METRICS: dict[str, Kind] = {
     "diversity/response_synthetic": "mean",
     "diversity/baseline": "same",
     "diversity/reward": "mean",
-    "diversity/predicted": "mean",
     "diversity/zero_variance_groups": "mean",
     "diversity/zero_variance_groups_seed": "mean",
     "diversity/zero_variance_groups_synthetic": "mean",
@@ -82,9 +81,6 @@ set; the second is the norm before it is bounded.
 The record also has ``tokens_per_s``: ``tokens`` of all processes divided by ``time/step_s``.
 ``diversity/zero_variance_groups`` and its two parts are shares in [0, 1], ``entropy/*`` is in nats.
 
-``diversity/predicted`` is the share of the variance of ρ that the words of a description tell, by
-leave-one-out; null unless ``method.choice`` or ``method.predicted_weight`` predicts rewards.
-
 ``description/words`` is the mean number of words over all descriptions of the step's responses, and
 ``description/distinct`` the share of different words among all words of those that the step
 submits. The other metrics of ``description/`` count responses that are not well formed only because
@@ -97,7 +93,6 @@ PER_TASK = (
     "diversity/response",
     "diversity/baseline",
     "diversity/reward",
-    "diversity/predicted",
     "diversity/zero_variance_groups",
     "entropy/token",
 )

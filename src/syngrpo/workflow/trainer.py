@@ -1,4 +1,4 @@
-"""The trainer: one optimisation step is draw, roll out, score, predict, submit, settle, update.
+"""The trainer: one optimisation step is draw, roll out, score, submit, settle, update.
 
 ``run.py`` builds one trainer in every process of a run and calls ``step``. All processes take every
 step together. The main process alone talks to the pool and the data server (through the client) and
@@ -8,7 +8,7 @@ depends on the method is made by the ``Method`` object; nothing here looks at a 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -37,7 +37,7 @@ from syngrpo.workflow.processes import Processes
 from syngrpo.workflow.prompt_cache import PromptCache
 from syngrpo.workflow.run_options import RunOptions
 from syngrpo.workflow.step_metrics import StepMetrics, merged
-from syngrpo.workflow.update_rows import Predicted, Settled, update_rows
+from syngrpo.workflow.update_rows import Settled, update_rows
 
 REMEMBERED_STEPS = 4
 """The prompts of this many steps stay encoded: a description that settles within them needs its
@@ -89,10 +89,9 @@ class Trainer:
             groups, reports = self.collect(self.options.trainer.groups_per_step)
             if self.options.method.refill_zero_variance:
                 groups, reports = self.refill(groups, reports)
-            predicted = self.predict(reports)
-            self.submit(reports, predicted)
+            self.submit(reports)
             settled = self.settle(reports)
-            self.update(groups, settled, predicted)
+            self.update(groups, settled)
         self.steps_done += 1
         states = self.processes.gather([self.metrics.state()])
         return merged(states, self.tasks, self._reward_names).record(self.steps_done)
@@ -197,22 +196,8 @@ class Trainer:
         kept = [group for group in groups if not has_zero_variance(group.diversity)]
         return kept + more, reports + their_reports
 
-    def predict(self, reports: Sequence[GroupReport]) -> Predicted:
-        """4. Predict the reward of each description from its words, in the main process."""
-        predicted: Predicted | None = None
-        if self.processes.is_main:
-            predicted = {}
-            for report in reports:
-                texts = [one.text for one in report.descriptions]
-                values = self.method.predicted_rewards(report.task, texts)
-                places = [one.place for one in report.descriptions]
-                predicted[report.index] = dict(zip(places, values, strict=True))
-            for task, share in self.method.explained_by_words().items():
-                self.metrics.observe_task("diversity/predicted", task, share)
-        return self.processes.share(predicted)
-
-    def submit(self, reports: Sequence[GroupReport], predicted: Predicted) -> None:
-        """5. Submit up to K different descriptions of each group that the method chooses as jobs,
+    def submit(self, reports: Sequence[GroupReport]) -> None:
+        """4. Submit up to K different descriptions of each group that the method chooses as jobs,
         and enter those that the policy wrote in the ledger.
 
         Descriptions for an image without labelled objects are skipped and counted, because there
@@ -231,11 +216,7 @@ class Trainer:
                 self.metrics.observe("synthesis/skipped", skipped)
         places = self.options.trainer.groups_per_step * self.options.pool.synthetic_ratio
         chosen = self.method.parents(paintable, places, self._random("parents", 0))
-        requests = [
-            request
-            for report in chosen
-            for request in self._requests(report, predicted[report.index])
-        ]
+        requests = [request for report in chosen for request in self._requests(report)]
         counts = self.client.submit(requests)
         for job_id in counts.dropped_ids:
             self.ledger.lose(job_id)
@@ -244,7 +225,7 @@ class Trainer:
         self.metrics.observe("synthesis/dropped", counts.dropped)
 
     def settle(self, reports: Sequence[GroupReport]) -> list[Settled]:
-        """6. Compute the reward of each description whose image was measured in this step or was
+        """5. Compute the reward of each description whose image was measured in this step or was
         rejected by the gate; of siblings, when all of them are."""
         settled: list[Settled] = []
         if self.client is not None:
@@ -270,16 +251,12 @@ class Trainer:
             self.metrics.observe_pool(self.client.stats(), self.method.baselines())
         return self.processes.share(settled)
 
-    def update(
-        self, groups: Sequence[Group], settled: Sequence[Settled], predicted: Predicted
-    ) -> None:
-        """7. Update the policy from the responses of this step and the settled descriptions."""
+    def update(self, groups: Sequence[Group], settled: Sequence[Settled]) -> None:
+        """6. Update the policy from the responses of this step and the settled descriptions."""
         with self.metrics.timed("time/update_s"):
             here = [item for _, item in self.processes.part(settled)]
             tokenizer = self.policy.tokenizer
-            rows = update_rows(
-                groups, here, predicted, self.prompts, tokenizer, self.method, self.rewards
-            )
+            rows = update_rows(groups, here, self.prompts, tokenizer, self.method, self.rewards)
             self.version += self.learner.update(rows, self.metrics)
 
     def state_dict(self) -> dict[str, Any]:
@@ -351,18 +328,13 @@ class Trainer:
         parent = self.client.get(report.sample_id)
         return [described(self.describer, parent, rng) for _ in range(count)]
 
-    def _requests(self, report: GroupReport, predicted: Mapping[int, float]) -> list[JobRequest]:
+    def _requests(self, report: GroupReport) -> list[JobRequest]:
         """Return the jobs of a group, as a bundle if the method compares them with each other.
-        Enter the descriptions of the policy in the ledger.
-
-        ``predicted`` is number of the response in the group → predicted reward of its description.
-        The descriptions with the highest are taken, the first ones among equals.
-        """
+        Enter the descriptions of the policy in the ledger."""
         rng = self._random("job", report.index)
         replaced = self.method.replaced_descriptions(self._random("describer", report.index))
         drawn = self.method.random_descriptions + replaced
-        best = sorted(report.descriptions, key=lambda one: -predicted[one.place])
-        written = best[: self.method.written_descriptions - replaced]
+        written = report.descriptions[: self.method.written_descriptions - replaced]
         texts = self._random_descriptions(report, drawn, rng) if drawn else []
         requests = [self._request(report, text, rng) for text in texts]
         for one in written:
@@ -402,7 +374,6 @@ class Trainer:
             scene_token_span=description.scene_tokens,
             policy_version=self.version,
             parent_diversity=report.rewarded_diversity,
-            text=description.text,
             bundle=request.bundle,
         )
 
@@ -411,7 +382,7 @@ class Trainer:
         assert self.client is not None
         rewards = self.method.description_rewards(
             [
-                Measured(one.task, one.diversity or 0.0, one.parent_diversity, one.bundle, one.text)
+                Measured(one.task, one.diversity or 0.0, one.parent_diversity, one.bundle)
                 for one in measured
             ]
         )

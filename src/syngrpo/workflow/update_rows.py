@@ -7,9 +7,8 @@ hands the rows to the learner.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from types import MappingProxyType
 
 import numpy as np
 import torch
@@ -65,23 +64,13 @@ class Settled:
     reward: float
 
 
-Predicted = Mapping[int, Mapping[int, float]]
-"""Number of a group in the global batch → number of a response in it → reward that the words of its
-description promise. Responses without a description are missing."""
-
-
 def fresh_row(
-    group: Group,
-    tokenizer: object,
-    method: Method,
-    rewards: Sequence[Reward] = (),
-    predicted: Mapping[int, float] = MappingProxyType({}),
+    group: Group, tokenizer: object, method: Method, rewards: Sequence[Reward] = ()
 ) -> UpdateRow:
     """Return the row of a group: its prompt and its responses with their advantages.
 
     The accuracy advantage is on all tokens outside the scene, the format advantage on every token,
-    that of the ``predicted`` reward of a description on its scene tokens, and that of each custom
-    reward on the tokens it is about.
+    and that of each custom reward on the tokens it is about.
     """
     options = method.options
     accuracy = method.answer_advantages(group.accuracy.tolist())
@@ -91,13 +80,11 @@ def fresh_row(
         for reward in rewards
         if not reward.replaces_accuracy
     }
-    of_scene = _predicted_advantages(predicted, len(group.responses), options.predicted_weight)
     row = UpdateRow(group.prompt)
     for i, (response, parsed) in enumerate(zip(group.responses, group.parsed, strict=True)):
         mask = scene_token_mask(tokenizer, response.token_ids, parsed.scene_span or (0, 0))
         scene = mask.numpy()
         advantages = span_credit(scene, float(accuracy[i]), float(form[i]))
-        advantages[scene] += of_scene[i]
         for reward, values in custom.items():
             advantages += values[i] * reward_tokens(scene, reward.on)
         row.segments.append(
@@ -127,16 +114,6 @@ def _custom_advantages(group: Group, method: Method, reward: Reward) -> Floats:
     return advantages
 
 
-def _predicted_advantages(predicted: Mapping[int, float], size: int, weight: float) -> Floats:
-    """Return the advantages (G,) of the predicted rewards: their distance from their mean, times
-    ``weight``. A response without one gets 0."""
-    advantages = np.zeros(size, dtype=np.float32)
-    if predicted and weight:
-        values = np.array(list(predicted.values()), dtype=np.float32)
-        advantages[list(predicted)] = np.float32(weight) * (values - values.mean())
-    return advantages
-
-
 def settled_segment(settled: Settled, weight: float) -> CreditedSegment:
     """Return the segment of the response that wrote the description.
 
@@ -157,7 +134,6 @@ def settled_segment(settled: Settled, weight: float) -> CreditedSegment:
 def update_rows(
     groups: Sequence[Group],
     settled: Sequence[Settled],
-    predicted: Predicted,
     prompts: PromptCache,
     tokenizer: object,
     method: Method,
@@ -168,9 +144,7 @@ def update_rows(
     A settled description whose prompt is in no group gets a row of its own. Raises InputError as
     ``PromptCache.take`` does.
     """
-    rows = [
-        fresh_row(group, tokenizer, method, rewards, predicted[group.index]) for group in groups
-    ]
+    rows = [fresh_row(group, tokenizer, method, rewards) for group in groups]
     places = {row.prompt.sample_id: row for row in rows}
     elsewhere = {item.parent.id: item.parent for item in settled if item.parent.id not in places}
     for prompt in prompts.take(list(elsewhere.values())):
