@@ -17,6 +17,7 @@ from syngrpo.data_server.remote_jobs import RemoteJobs
 from syngrpo.data_server.sample_wire import SMALL_IMAGE, ended_from, parent_data, sample_data
 from syngrpo.data_server.server_runs import Runs
 from syngrpo.painting.generators import make_generator
+from syngrpo.painting.generators.base import NoopGenerator
 from syngrpo.painting.painter import Painter
 from syngrpo.pool.mirror import mirror, mirrored_up_to
 from syngrpo.pool.store import Pool
@@ -200,7 +201,9 @@ def test_who_waits_for_a_job_gets_it_when_it_comes(tmp_path: Path) -> None:
         waiting.join(10)
         assert not waiting.is_alive() and len(found) == 1
         client.app.state.service.close_soon()  # type: ignore[attr-defined]
-        assert lease(client, wait_s=20) == []  # nobody waits for a server that ends
+        wanted = {"worker": "w", "generator": NoopGenerator.fingerprint, "wait_s": 20}
+        answer = client.post("/v1/lease", json=wanted)  # nobody waits for a server that ends
+        assert (answer.status_code, answer.headers["retry-after"]) == (503, "5")
 
 
 def test_observations_free_the_queue(tmp_path: Path) -> None:

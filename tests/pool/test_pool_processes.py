@@ -112,7 +112,7 @@ def test_kill_9_at_any_moment_leaves_a_whole_pool_and_loses_no_job(tmp_path: Pat
         check_consistent(tmp_path)
 
     later = JobQueue(
-        Pool.open(tmp_path), 10_000, 60, 9, sampling=POLICY, clock=lambda: time.time() + 120
+        Pool.open(tmp_path), 10_000, 60, 9, sampling=POLICY, clock=lambda: time.monotonic() + 120
     )
     while jobs := later.lease("last", 50):
         for job in jobs:

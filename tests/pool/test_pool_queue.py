@@ -1,5 +1,6 @@
 """The queue of jobs: leases, results, and what ends a job."""
 
+import time
 import traceback
 from pathlib import Path
 
@@ -139,6 +140,33 @@ def test_an_expired_lease_goes_to_another_worker(queue: JobQueue, clock: Clock, 
     assert queue.reclaim_expired() == 0
     clock.now += 31
     assert queue.reclaim_expired() == 1
+
+
+def test_a_lease_from_before_the_host_was_started_again_has_expired(
+    queue: JobQueue, clock: Clock
+) -> None:
+    """The clock counts from the start of the host."""
+    queue.submit(requests(1))
+    clock.now = 1_000_000.0
+    (job,) = queue.lease("before", 1)
+    clock.now = 12.0
+    assert [again.id for again in queue.lease("after", 1)] == [job.id]
+    clock.now += 29
+    assert queue.lease("another", 1) == []
+
+
+def test_a_jump_of_the_wall_clock_neither_ends_nor_stretches_a_lease(
+    pool: Pool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    queue = JobQueue(pool, limit=100, lease_s=30, max_attempts=3)
+    queue.submit(requests(1))
+    queue.lease("worker", 1)
+    with pool.database.read() as connection:
+        (until,) = connection.execute("SELECT lease_until FROM jobs").fetchone()
+    assert 0 < until - time.monotonic() <= 30
+    for jump in (-86_400, 86_400):
+        monkeypatch.setattr(time, "time", lambda jump=jump: 1e9 + jump)
+        assert queue.reclaim_expired() == 0
 
 
 def test_a_job_that_kills_its_workers_ends_as_a_dead_letter(queue: JobQueue, clock: Clock) -> None:

@@ -5,6 +5,7 @@ What a sample says is checked by ``formats.sample_rows.checked_sample``.
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -21,6 +22,9 @@ WITHOUT_TOKEN = ("/healthz",)
 """Paths that are answered without a token, for programs that monitor processes."""
 WITH_IMAGES = ("/samples", "/complete")
 """The ends of paths to which images are sent."""
+
+PART_S, BODY_S = 20.0, 240.0
+"""Seconds in which the next part of a body must arrive, and in which the whole one must."""
 
 
 @dataclass(frozen=True)
@@ -99,7 +103,12 @@ class RequestChecks:
         refused = self._refusal(scope)
         if refused is None:
             limit = self._limit(scope["path"])
-            body = await _read(scope, receive, limit)
+            try:
+                body = await _read(scope, receive, limit)
+            except TimeoutError:
+                refused = (408, f"the request did not arrive within {BODY_S:g} s; send less")
+                await refusal_response(*refused)(scope, receive, send)
+                return
             if body is None:
                 refused = (413, f"the request is larger than {limit} bytes; send less at a time")
             elif most_values(body) > self._limits.values:
@@ -129,20 +138,23 @@ def _header(scope: Scope, name: bytes) -> bytes | None:
 
 
 async def _read(scope: Scope, receive: Receive, limit: int) -> bytes | None:
-    """Return the whole body, None when it is larger than ``limit`` bytes."""
+    """Return the whole body, None when it is larger than ``limit`` bytes. Raises TimeoutError when
+    nothing comes for ``PART_S`` seconds, or it takes longer than ``BODY_S``."""
     claimed = _header(scope, b"content-length")
     if claimed is not None and claimed.isdigit() and int(claimed[:20]) > limit:
         return None
     parts, size, more = [], 0, True
-    while more:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            break
-        parts.append(message.get("body", b""))
-        size += len(parts[-1])
-        if size > limit:
-            return None
-        more = message.get("more_body", False)
+    async with asyncio.timeout(BODY_S):
+        while more:
+            async with asyncio.timeout(PART_S):
+                message = await receive()
+            if message["type"] == "http.disconnect":
+                break
+            parts.append(message.get("body", b""))
+            size += len(parts[-1])
+            if size > limit:
+                return None
+            more = message.get("more_body", False)
     return b"".join(parts)
 
 

@@ -42,6 +42,8 @@ THREADS = 4
 """Number of threads for databases. More would only wait for the write lock."""
 PICTURE_THREADS = 2
 """Number of threads that decode pictures, so that large ones do not keep the databases waiting."""
+STOPPED_S = 5
+"""Seconds after which a client may look for a server that has stopped."""
 TIDY_S = 5.0
 """Seconds between two looks for pools that nobody uses."""
 RECHECK_S = 1.0
@@ -70,22 +72,9 @@ class Signal:
         event, self._event = self._event, asyncio.Event()
         event.set()
 
-    async def wait_for(self, look: Callable[[], Awaitable[list[T]]], seconds: float) -> list[T]:
-        """Call ``look`` now and after every signal, until it returns something or the time is over.
-        Return its last result."""
-        loop = asyncio.get_running_loop()
-        end = loop.time() + seconds
-        while True:
-            event = self._event  # taken before look(), so that a signal meanwhile is not missed
-            if found := await look():
-                return found
-            left = end - loop.time()
-            if left <= 0:
-                return []
-            try:
-                await asyncio.wait_for(event.wait(), min(left, RECHECK_S))
-            except TimeoutError:
-                continue
+    def next(self) -> asyncio.Event:
+        """Return an event that is set by the next ``send``."""
+        return self._event
 
 
 class ServiceState:
@@ -116,9 +105,24 @@ class ServiceState:
             await asyncio.sleep(TIDY_S)
             await self.in_thread(self.runs.tidy)
 
-    def waiting_time(self, seconds: float) -> float:
-        """Return the seconds that a request may wait; 0 when the server is about to stop."""
-        return 0.0 if self._closing else seconds
+    async def wait_for(
+        self, signal: Signal, look: Callable[[], Awaitable[list[T]]], seconds: float
+    ) -> list[T]:
+        """Call ``look`` now and after every signal, until it returns something or the time is over.
+        Return its last result. Raises Refused when the server stops meanwhile."""
+        loop = asyncio.get_running_loop()
+        end = loop.time() + seconds
+        while True:
+            event = signal.next()  # taken before look(), so that a signal meanwhile is not missed
+            if found := await look():
+                return found
+            left = end - loop.time()
+            if left <= 0:
+                return []
+            if self._closing:
+                raise Refused(503, "the server stops; send the request again", STOPPED_S)
+            with suppress(TimeoutError):
+                await asyncio.wait_for(event.wait(), min(left, RECHECK_S))
 
     def close_soon(self) -> None:
         """Make all waiting requests answer now."""
@@ -198,7 +202,7 @@ def _add_result_routes(router: APIRouter, state: ServiceState) -> None:
         async def look() -> list[Data]:
             return await state.in_thread(read)
 
-        jobs = await state.jobs_ended[run].wait_for(look, state.waiting_time(wait_s))
+        jobs = await state.wait_for(state.jobs_ended[run], look, wait_s)
         return JSONResponse({"jobs": jobs})
 
     @router.get("/{run}/outcomes", response_model=schemas.EndedJobs)
@@ -261,7 +265,7 @@ def _add_lease_routes(router: APIRouter, state: ServiceState) -> None:
         async def look() -> list[Data]:
             return await state.in_thread(take)
 
-        leases = await state.jobs_queued.wait_for(look, state.waiting_time(body.wait_s))
+        leases = await state.wait_for(state.jobs_queued, look, body.wait_s)
         return JSONResponse({"leases": leases})
 
     @router.post("/heartbeat", response_model=schemas.Taken)

@@ -14,7 +14,6 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-import uvicorn
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
@@ -33,7 +32,8 @@ from syngrpo.sample import InputError
 from syngrpo.serving.atomic_files import DiskFull
 from syngrpo.serving.bearer_token import require_token_beyond_loopback
 from syngrpo.serving.http_client import ServerAddress
-from syngrpo.serving.listening import GRACE_S, listen, local_url, server_url
+from syngrpo.serving.http_server import HttpServer
+from syngrpo.serving.listening import listen, local_url, server_url
 from syngrpo.serving.refusals import Refused, refusal_response
 
 REFUSALS: dict[int | str, dict[str, Any]] = {
@@ -41,12 +41,16 @@ REFUSALS: dict[int | str, dict[str, Any]] = {
     401: {"model": Problem, "description": "no token"},
     403: {"model": Problem, "description": "the wrong token"},
     404: {"model": Problem, "description": "no such run, image or path"},
+    408: {"model": Problem, "description": "a body that did not arrive in time"},
     409: {"model": Problem, "description": "the id is taken by other content"},
     413: {"model": Problem, "description": "a body or an image that is too large"},
     422: {"model": Problem, "description": "a value that is not allowed"},
     429: {"model": Problem, "description": "the queue is full; see Retry-After"},
+    503: {"model": Problem, "description": "a run that is offline, or the server stops"},
     507: {"model": Problem, "description": "the server's disk is full"},
 }
+ANSWER_S = 300.0
+"""Seconds after which a request is cut off, whatever it waits for."""
 TITLE = "Syn-GRPO data server"
 ABOUT = "The evolving training sets of one or several runs: jobs in, painted samples out."
 
@@ -139,25 +143,20 @@ def serve(
     app = create_app(runs, token)
     listener = listen(host, port)
     url = server_url(host, listener)
-    config = uvicorn.Config(
-        app, log_level="warning", access_log=False, timeout_graceful_shutdown=GRACE_S
-    )
     for name in (signal.SIGTERM, signal.SIGINT):  # uvicorn raises them again after it has stopped
         signal.signal(name, lambda number, frame: None)
     print(f"serving {directory} on {url}", flush=True)
     own = ServerAddress(url if cluster else local_url(host, listener), token)
     with make_workers(RemoteSettings(own, **vars(workers)), cluster) as running:
-        _Server(config, app.state.service, running).run(sockets=[listener])
+        _Server(app, running).run(sockets=[listener])
 
 
-class _Server(uvicorn.Server):
+class _Server(HttpServer):
     """A server that stops its workers and answers all waiting requests before it stops."""
 
-    def __init__(
-        self, config: uvicorn.Config, state: ServiceState, workers: LocalWorkers | RayWorkers
-    ) -> None:
-        super().__init__(config)
-        self._state = state
+    def __init__(self, app: FastAPI, workers: LocalWorkers | RayWorkers) -> None:
+        super().__init__(app, ANSWER_S)
+        self._state: ServiceState = app.state.service
         self._workers = workers
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:

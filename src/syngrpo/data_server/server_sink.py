@@ -49,6 +49,8 @@ SENT_BYTES, SENT_RECORDS = 1 << 20, 128
 """Most bytes and records of the outbox in one request. The server accepts 4 MiB and 256 records."""
 PULLED = 16
 """Number of ended jobs that one request asks for."""
+CLOSE_S = 5.0
+"""Seconds that the end of a run waits for the server."""
 OUTBOX_BYTES = 64 << 20
 """New jobs are dropped when the outbox holds this many bytes, because the server is down.
 Measurements are never dropped."""
@@ -110,16 +112,24 @@ class ServerSink:
         return [self._counts.popleft() for _ in range(len(self._counts))]
 
     def close(self) -> None:
-        """Send the rest of the outbox if the server answers now. Otherwise it stays in the outbox
-        until the run is resumed."""
+        """Send the rest of the outbox if the server answers within ``CLOSE_S`` seconds. Otherwise
+        it stays in the outbox until the run is resumed."""
         self._closing.set()
-        self._thread.join()
-        if self._outbox.backlog():
+        self._thread.join(CLOSE_S)
+        unsent = self._outbox.backlog()
+        if self._thread.is_alive():
+            log.warning(
+                "the data server %s has not answered for %g s; the run ends without it",
+                self._connection.url,
+                CLOSE_S,
+            )
+        if unsent:
             log.warning(
                 "%d bytes for the data server are still in %s; the resumed run sends them",
-                self._outbox.backlog(),
+                unsent,
                 OUTBOX_NAME,
             )
+        # A thread that still waits for an answer ends when it comes, or with the process.
         self._connection.close()
         self._outbox.close()
         self._pool.close()

@@ -116,7 +116,7 @@ CREATE TABLE jobs (
                 CHECK (state IN ('queued', 'leased', 'admitted', 'rejected', 'dead')),
     attempts    INTEGER NOT NULL DEFAULT 0,
     worker      TEXT,
-    lease_until REAL,                       -- seconds since the epoch
+    lease_until REAL,                       -- seconds of the host's monotonic clock
     error       TEXT,                       -- of the last failed attempt
     reason      TEXT,                       -- why the gate rejected it
     scores      TEXT,                       -- gate scores, JSON

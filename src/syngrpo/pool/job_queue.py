@@ -46,7 +46,8 @@ class JobQueue:
 
     ``limit``: the largest number of jobs that are queued or leased. ``lease_s``: seconds after
     which a lease expires if no heartbeat prolongs it. ``sampling``: the limits on depth, children
-    and unmeasured samples (None: the defaults). ``clock``: returns seconds since the epoch.
+    and unmeasured samples (None: the defaults). ``clock``: returns seconds; it must be the same in
+    all processes that have the pool open, and never jump.
     ``recheck``: is called in the transaction that adds a sample, so it sees the children that other
     workers have added since the job was leased.
     """
@@ -58,7 +59,7 @@ class JobQueue:
         lease_s: float,
         max_attempts: int,
         sampling: SamplingPolicy | None = None,
-        clock: Callable[[], float] = time.time,
+        clock: Callable[[], float] = time.monotonic,
         recheck: Recheck | None = None,
     ) -> None:
         self._pool = pool
@@ -127,7 +128,7 @@ class JobQueue:
                 return []
         wanted = "" if generator is None else "AND j.generator = :generator "
         with self._database.write() as connection:
-            self._expire(connection, "lease_until <= ?", (self._clock(),))
+            self._expire(connection, *self._expired())
             rows = connection.execute(
                 "SELECT j.number, j.id, s.id, description, seed, generator, attempts + 1 "
                 "FROM jobs j JOIN samples s ON s.number = j.parent "
@@ -219,12 +220,12 @@ class JobQueue:
     def reclaim_expired(self) -> int:
         """Take back all expired leases, and return their number. ``lease`` does this as well."""
         with self._database.write() as connection:
-            return self._expire(connection, "lease_until <= ?", (self._clock(),))
+            return self._expire(connection, *self._expired())
 
     def reclaim_worker(self, worker: str) -> int:
         """Take back all leases of a worker that has ended, and return their number."""
         with self._database.write() as connection:
-            return self._expire(connection, "worker = ?", (worker,))
+            return self._expire(connection, "worker = :worker", {"worker": worker})
 
     def last_cursor(self) -> int:
         """Return the cursor of the job that ended last, 0 before the first."""
@@ -285,12 +286,23 @@ class JobQueue:
         ).fetchone()
         return (number, root) if children + count <= self._sampling.max_children else None
 
+    def _expired(self) -> tuple[str, dict[str, Any]]:
+        """Return the SQL condition for leases that have expired, and its values.
+
+        The clock begins again when the host is started. A lease of before, which seems to last
+        longer than any lease may, has expired, too.
+        """
+        now = self._clock()
+        values = {"now": now, "latest": now + self._lease_s}
+        return "(lease_until <= :now OR lease_until > :latest)", values
+
     def _has_work(self, connection: sqlite3.Connection, generator: str | None) -> bool:
         wanted = "" if generator is None else " AND generator = :generator"
+        expired, values = self._expired()
         (work,) = connection.execute(
             f"SELECT EXISTS (SELECT 1 FROM jobs WHERE state = 'queued'{wanted})"
-            " OR EXISTS (SELECT 1 FROM jobs WHERE state = 'leased' AND lease_until <= :now)",
-            {"generator": generator, "now": self._clock()},
+            f" OR EXISTS (SELECT 1 FROM jobs WHERE state = 'leased' AND {expired})",
+            {"generator": generator, **values},
         ).fetchone()
         return bool(work)
 
@@ -337,7 +349,7 @@ class JobQueue:
         end_job(connection, job.number, state, reason=reason, scores=scores)
         return True
 
-    def _expire(self, connection: sqlite3.Connection, which: str, values: tuple) -> int:
+    def _expire(self, connection: sqlite3.Connection, which: str, values: dict[str, Any]) -> int:
         """Take back the leases that fulfil the SQL condition ``which``, and return their number."""
         rows = connection.execute(
             f"SELECT number, attempts, worker FROM jobs WHERE state = 'leased' AND {which}", values

@@ -26,13 +26,15 @@ class Refused(Exception):  # noqa: N818
 
 
 def refusal_response(status: int, message: str, retry_after: int | None = None) -> JSONResponse:
-    """Build the answer to a refused request and log it.
+    """Build the answer to a refused request and log it: as a warning, unless the same request may
+    succeed later (``retry_after``), which happens in every busy server.
 
     The message becomes one line of ASCII of at most 500 characters, because it may quote the
     request.
     """
     line = " ".join(message.split()).encode("ascii", "backslashreplace").decode()[:_LONGEST]
-    log.warning("refused with status %d: %s", status, line)
+    level = logging.WARNING if retry_after is None else logging.DEBUG
+    log.log(level, "refused with status %d: %s", status, line)
     headers = {"Retry-After": str(retry_after)} if retry_after is not None else {}
     if status == 401:
         headers["WWW-Authenticate"] = "Bearer"

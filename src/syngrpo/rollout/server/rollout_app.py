@@ -23,7 +23,6 @@ from pathlib import Path
 from threading import Thread
 from typing import TypeVar
 
-import uvicorn
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
@@ -38,6 +37,7 @@ from syngrpo.rollout.server_messages import pack_answer, unpack, unpack_request
 from syngrpo.rollout.weight_stream import BrokenStream, Weights, unframe
 from syngrpo.sample import InputError
 from syngrpo.serving.bearer_token import refusal, require_token_beyond_loopback
+from syngrpo.serving.http_server import HttpServer
 from syngrpo.serving.listening import GRACE_S, listen, server_url
 from syngrpo.serving.refusals import Refused, refusal_response
 
@@ -69,11 +69,7 @@ def serve(
     outline = load_outline(model, dtype, device)
     loop = EngineLoop(make_engine(outline))
     app = create_app(RolloutApi(loop, outline, ExpectedWeights(outline), str(model)), token)
-    http = uvicorn.Server(
-        uvicorn.Config(
-            app, log_level="warning", access_log=False, timeout_graceful_shutdown=GRACE_S
-        )
-    )
+    http = HttpServer(app)
 
     def stop(number: int, frame: object) -> None:
         http.should_exit = True

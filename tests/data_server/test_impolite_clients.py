@@ -1,0 +1,115 @@
+"""A real server and clients that wait, stall or leave, and a client whose server freezes."""
+
+import os
+import signal
+import socket
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, closing, contextmanager, suppress
+from pathlib import Path
+
+import httpx
+import pytest
+from pool_samples import seed
+from service_process import serve, until
+
+from syngrpo.data_server import request_checks, server_sink
+from syngrpo.data_server.serve_data import create_app
+from syngrpo.data_server.server_runs import Runs
+from syngrpo.data_server.server_sink import ServerSink
+from syngrpo.data_server.synthesis_options import SynthesisSettings
+from syngrpo.pool.jobs import JobRequest
+from syngrpo.pool.sampling import SamplingPolicy
+from syngrpo.pool.store import Pool
+from syngrpo.serving import http_server
+from syngrpo.serving.http_client import ServerAddress
+from syngrpo.serving.http_server import HttpServer
+from syngrpo.serving.listening import listen
+
+WAITING = 50
+
+
+def test_all_who_wait_are_told_when_the_server_stops(tmp_path: Path) -> None:
+    server = serve(tmp_path, "--workers", "0")
+    with ExitStack() as stack:
+        stack.callback(server.command.kill)
+
+        def wait(number: int) -> httpx.Response:
+            wanted = {"worker": f"w-{number}", "generator": "noop-1", "wait_s": 30}
+            return httpx.post(f"{server.url}/v1/lease", json=wanted, timeout=60, trust_env=False)
+
+        def all_wait() -> bool:
+            metrics = httpx.get(f"{server.url}/metrics", trust_env=False).text
+            return f"syngrpo_workers {WAITING}.0" in metrics
+
+        threads = stack.enter_context(ThreadPoolExecutor(WAITING))
+        answers = threads.map(wait, range(WAITING))
+        until(all_wait, "the clients")
+        assert server.stop() == 0
+        assert {(one.status_code, one.headers["retry-after"]) for one in answers} == {(503, "5")}
+    assert server.command.stderr == ""
+
+
+@contextmanager
+def in_a_thread(folder: Path) -> Iterator[tuple[str, int]]:
+    listener = listen("127.0.0.1", 0)
+    server = HttpServer(create_app(Runs(folder)), answer_s=60)
+    thread = threading.Thread(target=server.run, args=([listener],))
+    thread.start()
+    try:
+        yield listener.getsockname()
+    finally:
+        server.should_exit = True
+        thread.join()
+
+
+@pytest.mark.parametrize(
+    "begun", [b"", b"GET /healthz HT", b"GET /healthz HTTP/1.1\r\nHost: x\r\n"]
+)
+def test_a_request_whose_headers_do_not_come_is_closed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, begun: bytes
+) -> None:
+    monkeypatch.setattr(http_server, "HEADERS_S", 0.2)
+    with in_a_thread(tmp_path) as address, socket.create_connection(address) as connection:
+        connection.sendall(begun)
+        connection.settimeout(60)
+        with suppress(ConnectionResetError):
+            assert connection.recv(1000) == b""
+
+
+def test_a_body_that_does_not_come_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(request_checks, "PART_S", 0.2)
+    with in_a_thread(tmp_path) as address, socket.create_connection(address) as connection:
+        head = b"POST /v1/lease HTTP/1.1\r\nHost: x\r\nContent-Length: 500\r\n\r\n"
+        connection.sendall(head + b'{"worker": ')
+        connection.settimeout(60)
+        assert connection.recv(1000).startswith(b"HTTP/1.1 408 ")
+
+
+def test_a_frozen_server_does_not_keep_a_run_from_ending(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(server_sink, "CLOSE_S", 0.2)
+    server = serve(tmp_path, "--workers", "0")
+    with ExitStack() as stack:
+        stack.callback(server.command.kill)
+        run = tmp_path / "run"
+        with closing(Pool.open(run)) as pool:
+            pool.add_seeds([seed(0)])
+        settings = SynthesisSettings(run, generator="noop")
+        sink = ServerSink(ServerAddress(server.url), "one", settings, SamplingPolicy())
+        sink.send([], [JobRequest("seed-0", "wall", 0, "noop-1")])
+        until(lambda: server.jobs("one") == {"queued": 1}, "the job")
+        os.kill(server.command.pid, signal.SIGSTOP)
+        sink.send([], [JobRequest("seed-0", "wall", 1, "noop-1")])
+        sink.close()
+        assert "has not answered for 0.2 s; the run ends without it" in caplog.text
+        assert "are still in outbox.jsonl; the resumed run sends them" in caplog.text
+        os.kill(server.command.pid, signal.SIGCONT)
+        again = ServerSink(ServerAddress(server.url), "one", settings, SamplingPolicy())
+        until(lambda: server.jobs("one") == {"queued": 2}, "the other job")
+        monkeypatch.setattr(server_sink, "CLOSE_S", 60)
+        again.close()
