@@ -43,7 +43,9 @@ def folder(tmp_path: Path) -> Path:
 
 def client(folder: Path, batch: int = 4, prefetch: int = 1, limit: int = 256) -> AsyncClient:
     settings = SynthesisSettings(folder, queue_limit=limit, generator="rooms")
-    return AsyncClient(settings, SamplingPolicy(), batch=batch, prefetch=prefetch)
+    # Steps without a model take less time than painting: siblings may wait for many of them.
+    policy = SamplingPolicy(sibling_deadline=1_000_000)
+    return AsyncClient(settings, policy, batch=batch, prefetch=prefetch)
 
 
 def requests(count: int, first: int = 0) -> list[JobRequest]:

@@ -47,7 +47,10 @@ def test_all_who_wait_are_told_when_the_server_stops(tmp_path: Path) -> None:
         answers = threads.map(wait, range(WAITING))
         until(all_wait, "the clients")
         assert server.stop() == 0
-        assert {(one.status_code, one.headers["retry-after"]) for one in answers} == {(503, "5")}
+        told = {(one.status_code, one.text, one.headers.get("retry-after")) for one in answers}
+        assert told == {(503, '{"error":"the server stops; send the request again"}', "5")}, (
+            server.command.stderr
+        )
     assert server.command.stderr == ""
 
 

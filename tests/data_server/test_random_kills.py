@@ -61,7 +61,6 @@ def settings(folder: Path) -> SynthesisSettings:
 def train(folder: Path, run: Path, number: int) -> None:
     """Submit and observe through a client, note each submitted job, and mirror ended jobs into the
     run's own pool."""
-    async_client.LOOK_S = 0.002
     note = os.open(folder.parent / "submitted", os.O_WRONLY | os.O_APPEND | os.O_CREAT)
     client = AsyncClient(settings(folder), POLICY, batch=2)
     with closing(Pool.open(run)) as own, closing(Pool.open(folder)) as theirs, closing(client):
@@ -130,8 +129,9 @@ def _left(pool: Pool) -> int:
 
 @pytest.mark.parametrize("kills", [60, pytest.param(1000, marks=pytest.mark.slow)])
 def test_random_kills_in_a_row_lose_nothing_and_do_nothing_twice(
-    tmp_path: Path, kills: int
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kills: int
 ) -> None:
+    monkeypatch.setattr(async_client, "LOOK_S", 0.002)
     server, run = tmp_path / "server", tmp_path / "run"
     for folder in (server, run):
         with closing(Pool.open(folder)) as pool:
