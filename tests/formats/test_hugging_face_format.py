@@ -200,6 +200,85 @@ def test_objects_as_a_list_of_structs(tmp_path: Path) -> None:
     assert sample.objects[0].mask == encode_mask(mask) and sample.objects[1].mask is None
 
 
+@pytest.mark.parametrize("box_name", ["box", "bbox"])
+@pytest.mark.parametrize("label_name", ["label", "category"])
+def test_objects_as_structs_and_as_lists_with_class_numbers(
+    tmp_path: Path, box_name: str, label_name: str
+) -> None:
+    other = [0.0, 0.0, 3.0, 3.0]
+    names = datasets.ClassLabel(names=["cup", "pot", "pan"])
+    numbers = datasets.List(datasets.Value("float64"))
+    structs = [{box_name: BOX, label_name: 0, "area": 160}, {box_name: other, label_name: 1}]
+    lists = {box_name: [BOX, other], label_name: [0, 1]}
+    forms: dict[str, tuple[Any, Any]] = {
+        "structs": (structs, datasets.List({box_name: numbers, label_name: names})),
+        "lists": (lists, {box_name: datasets.List(numbers), label_name: datasets.List(names)}),
+    }
+    for name, (value, feature) in forms.items():
+        features = datasets.Features({"image": datasets.Image(), "objects": feature})
+        for struct in structs:
+            struct.pop("area", None)
+        table = {"image": [{"bytes": png(), "path": None}], "objects": [value]}
+        path = tmp_path / name
+        datasets.Dataset.from_dict(table, features=features).save_to_disk(path)
+        (sample,) = read(path, task="ovd", negatives=1)
+        assert [thing.label for thing in sample.objects] == ["cup", "pot"], name
+        assert sample.objects[0].box == tuple(BOX)
+        assert set(sample.question.split(", ")) == {"cup", "pot", "pan"}
+
+
+def test_columns_of_other_trainers_need_no_mapping(tmp_path: Path) -> None:
+    turns = [{"role": "user", "content": "<image>the cup"}]
+    forms: dict[str, dict[str, list[Any]]] = {
+        "EasyR1": {"images": [[png()]], "problem": ["<image>the cup"], "answer": [str(BOX)]},
+        "R1-V": {
+            "image": [png()],
+            "problem": ["the cup"],
+            "solution": [f"<answer> {BOX} </answer>"],
+        },
+        "ms-swift": {
+            "messages": [[*turns, {"role": "assistant", "content": str(BOX)}]],
+            "images": [[{"bytes": png(), "path": None}]],
+        },
+        "GRPO of ms-swift": {
+            "messages": [turns],
+            "images": [[{"bytes": png(), "path": None}]],
+            "solution": [json.dumps([{"bbox_2d": BOX, "label": "cup"}])],
+        },
+    }
+    for name, columns in forms.items():
+        (sample,) = read(saved(tmp_path / name, columns))
+        assert (sample.task, sample.question, sample.answer) == ("rec", "the cup", tuple(BOX)), name
+        assert sample.id == "saved-line-0"
+    mapped = {"image": "images", "question": "problem"}
+    (sample,) = read(tmp_path / "EasyR1" / "saved", task="rec", columns=mapped)
+    assert (sample.question, sample.answer) == ("the cup", tuple(BOX))
+
+
+def test_streaming_fetches_the_first_rows(tmp_path: Path) -> None:
+    path = tmp_path / "data.parquet"
+    table = rec_table(image=[png(n) for n in range(5)], question=list("abcde"), answer=[BOX] * 5)
+    dataset = datasets.Dataset.from_dict(table).cast_column("image", datasets.Image())
+    dataset.to_parquet(path)
+    samples = read(path, task="rec", streaming=True, limit=2)
+    assert [sample.question for sample in samples] == ["a", "b"]
+    assert np.array_equal(samples[1].image.decode(), np.asarray(picture(1)))
+    with pytest.raises(InputError, match="streaming fetches the first rows only; set limit"):
+        read(path, task="rec", streaming=True)
+
+
+def test_paths_that_to_parquet_writes(tmp_path: Path) -> None:
+    """Without its bytes, an image is known by the path that it had when the table was written."""
+    (tmp_path / "images").mkdir()
+    picture().save(tmp_path / "images" / "a.png")
+    old = "/home/somebody/project/images/a.png"
+    for name, image in (("text", old), ("struct", {"bytes": None, "path": old})):
+        path = tmp_path / f"{name}.parquet"
+        datasets.Dataset.from_dict(rec_table(image=[image])).to_parquet(path)
+        (sample,) = read(path, task="rec")
+        assert sample.image.path == tmp_path / "images" / "a.png"
+
+
 def test_closed_questions(tmp_path: Path) -> None:
     objects = [[{"label": "cup", "box": BOX}]] * 3
     table = {
@@ -229,7 +308,13 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
     "path upwards": ({"image": ["../a.png"]}, "leaves the image folder"),
     "foreign path": ({"image": ["/etc/hostname"]}, "leaves the image folder"),
     "box outside": ({"answer": [[0.0, 0.0, 99.0, 9.0]]}, "leaves the 32x24 image"),
-    "not a box": ({"answer": ["left"]}, "'left' is not a box"),
+    "not a box": ({"answer": ["left"]}, "the answer 'left' is neither JSON nor None"),
+    "URL": ({"image": ["https://a.org/a.png"]}, "is a URL; download the images"),
+    "class without a name": (
+        {"objects": [[{"label": 3, "box": BOX}]]},
+        "the label 3 is a number, and its column declares no class names",
+    ),
+    "NUL": ({"question": ["a\0b"]}, "holds the character NUL"),
     "special token": ({"question": ["<|x|>"]}, "special tokens"),
     "labels": ({"boxes": [[BOX]], "labels": [["a", "b"]]}, "are not lists of equal length"),
 }
@@ -271,20 +356,20 @@ def test_columns_that_are_not_there_are_named(tmp_path: Path) -> None:
 
 TASK_UNKNOWN = "the task is not known; set task, or map a column to it"
 NEEDED = {
-    "nothing mapped": (
+    "only the image mapped": (
         None,
-        {},
+        {"image": "image"},
         f"{TASK_UNKNOWN}; no column holds question, and none holds answer or objects",
     ),
     "no task": (None, REC_COLUMNS, TASK_UNKNOWN),
     "no columns": (
         "rec",
-        {},
+        {"image": "image"},
         "no column holds question, and none holds answer or objects; map each, as in",
     ),
     "no answer": ("rec", {"question": "problem"}, "no column holds answer or objects; map each"),
     "no question": ("isr", {"objects": "solution"}, "no column holds question; map each, as in"),
-    "nothing to ask for": ("ovd", {}, "no column holds question; map each"),
+    "nothing to ask for": ("ovd", {"image": "image"}, "no column holds question; map each"),
 }
 
 

@@ -9,7 +9,8 @@ files, and calls it. ``export.write_dataset`` writes samples in any format that 
 - ``source``: data sources as a configuration describes them; ``source_reading`` reads them.
 - ``jsonl``, ``vlm_r1``, ``chat``, ``coco``, ``refcoco``, ``hugging_face``: one format each.
   ``coco_file`` reads the tables of a COCO file for ``coco`` and ``refcoco``, and ``coco_folders``
-  finds its images; ``mapped_columns`` maps the columns of a table for ``hugging_face``.
+  finds its images; ``dataset_rows`` loads and reads the tables of ``hugging_face``, whose columns
+  ``mapped_columns`` maps.
 - ``chat`` and ``vlm_r1`` read rows of other trainers: ``chat_rows`` finds question, answer and
   image in a row, ``question_texts`` the phrase or the classes in the question, ``answer_boxes`` the
   boxes in the answer, and ``chat_samples`` makes rows of our JSONL of them.

@@ -66,6 +66,18 @@ def answer_text(text: str) -> str:
     return _FENCE.sub("", inside[-1] if inside else text).strip()
 
 
+def from_json(value: Any) -> Any:
+    """Return the value of a text that is JSON (a list, an object, a text, a number, null), and
+    anything else unchanged."""
+    if not isinstance(value, str):
+        return value
+    try:
+        parsed = json.loads(value)
+    except (ValueError, RecursionError):
+        return value
+    return value if isinstance(parsed, bool) else parsed
+
+
 def _parsed(text: str) -> Any:
     if text.strip(".\"' ").lower() in NOTHING:
         return []

@@ -42,7 +42,7 @@ class Chat(Format):
 
     def read(self, path: Path | None, request: ReadRequest, problems: Problems) -> list[Sample]:
         assert path is not None
-        self._check_task(request.task, path)
+        self.check_task(request.task, path)
         images = ImageFolder(*(request.images or (path.parent,)), as_stored=request.as_stored)
         samples: list[Sample] = []
         told: Counter[str] = Counter()
@@ -50,7 +50,7 @@ class Chat(Format):
         for place, row in data_rows(path, problems):
             try:
                 found = list(
-                    self.samples(row, _identifier(row, place, prefix), request, images, told)
+                    self.samples(row, row_identifier(row, place, prefix), request, images, told)
                 )
             except InputError as error:
                 problems.add(place, error)
@@ -87,7 +87,8 @@ class Chat(Format):
             told.update(ours.renamed)
             told[""] += ours.unfit
 
-    def _check_task(self, task: Task | None, path: Path) -> None:
+    def check_task(self, task: Task | None, path: Path) -> None:
+        """Raise InputError unless rows of this format can be read for the user's task."""
         if task is not None and (task.needs_objects or task.asks_for != "question"):
             reason = f"{self.name} rows label no objects apart from the answer"
             self.task_for(task, BOXES, str(path), reason)
@@ -96,7 +97,8 @@ class Chat(Format):
 _NUMBER = re.compile(r"(\d+)\]?$")
 
 
-def _identifier(row: Mapping[str, Any], place: str, prefix: str) -> Any:
+def row_identifier(row: Mapping[str, Any], place: str, prefix: str) -> Any:
+    """Return the id of a row, unchecked. ``place`` ends with its number in the file."""
     value = row.get("id")
     if value is None:
         found = _NUMBER.search(place)

@@ -11,7 +11,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -63,6 +63,11 @@ def program_of(row: Mapping[str, Any]) -> str | None:
         return "messages"
     named = next((key for key in QUESTIONS if isinstance(row.get(key), str)), None)
     return named if any(key in row for key in (*IMAGES, *ANSWERS)) else None
+
+
+def column_of(names: Collection[str]) -> str | None:
+    """Return the column by which a table is one of another program; None for any other table."""
+    return next((key for key in (*TURNS, *QUESTIONS) if key in names), None)
 
 
 def chat_row(row: Mapping[str, Any]) -> ChatRow:

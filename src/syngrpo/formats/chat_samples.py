@@ -8,10 +8,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from syngrpo.formats.answer_boxes import answer_text, boxes_in
+from syngrpo.formats.answer_boxes import answer_text, boxes_in, from_json
 from syngrpo.formats.box_layout import Coordinates
 from syngrpo.formats.chat_rows import ChatRow, Grounded
-from syngrpo.formats.mapped_columns import from_json
 from syngrpo.formats.question_texts import classes_in, is_detection, phrase_in
 from syngrpo.sample import InputError
 from syngrpo.tasks import Task, default_task, get_task

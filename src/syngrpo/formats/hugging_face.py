@@ -8,21 +8,19 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, fields
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, fields
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 from syngrpo.formats.base import Problems, ReadRequest, WritableFormat
-from syngrpo.formats.image_files import ImageFolder, read_image, suffix_of
+from syngrpo.formats.dataset_rows import loaded, row_reader
+from syngrpo.formats.image_files import read_image, suffix_of
 from syngrpo.formats.lineage_columns import LINEAGE, Lineage, lineage_of, score_names
-from syngrpo.formats.mapped_columns import ClassQuestions, ColumnMapping, steps_of, value_at
-from syngrpo.formats.sample_rows import row_to_sample, sample_to_row
+from syngrpo.formats.sample_rows import sample_to_row
 from syngrpo.options import option
-from syngrpo.sample import EncodedImage, InputError, Sample
-from syngrpo.serving.wording import one_line
-from syngrpo.tasks.labels import class_name, shown
+from syngrpo.sample import InputError, Sample
 
 SHARD_BYTES = 500_000_000
 
@@ -43,6 +41,9 @@ class HuggingFaceOptions:
         ge=0,
     )
     seed: int = option(0, "seed for the choice of these classes and the order of all classes", ge=0)
+    streaming: bool = option(
+        False, "fetch only the first rows of a data set on the hub, as many as limit says"
+    )
 
 
 class HuggingFace(WritableFormat):
@@ -69,28 +70,15 @@ class HuggingFace(WritableFormat):
 
     def read(self, path: Path | None, request: ReadRequest, problems: Problems) -> list[Sample]:
         assert path is not None
-        options: HuggingFaceOptions = request.options
         library = datasets_library()
-        dataset = _split(_loaded(library, path), options.split, path)
-        mapping = ColumnMapping.of(dataset.column_names, options.columns, str(path))
-        mapping.require(request.task, dataset.column_names, str(path))
-        local = path if path.is_dir() else path.parent
-        folder = local if path.exists() else Path(library.config.HF_CACHE_HOME)
-        roots = request.images or (folder,)
-        images = _DatasetImages(library, dataset, mapping.fields["image"], roots, request.as_stored)
-        columns = {steps_of(p, dataset.column_names)[0] for p in mapping.fields.values()}
-        table = dataset.select_columns(sorted(columns - {images.column}))
-        named = _names(library, table.features)
-        classes = _classes(library, table, mapping) if "question" not in mapping.fields else ()
-        detection = ClassQuestions(classes, options.negatives, options.seed)
+        dataset = loaded(library, path, request)
+        reads = row_reader(library, dataset, path, request)
         samples: list[Sample] = []
         prefix = problems.prefix(path) if path.exists() else path.stem
-        for number, raw in enumerate(table):
+        for number, row in enumerate(reads.table):
             place = f"{path}: row {number}"
             try:
-                row, name = named(raw), f"{prefix}-{number}"
-                for ours in mapping.rows(row, name, request.task, detection):
-                    sample = row_to_sample(ours | {"image": str(number)}, images, request.boxes)
+                for sample in reads.samples(reads.named(row), number, prefix):
                     if problems.claim(sample.id, place):
                         samples.append(sample)
             except InputError as error:
@@ -147,139 +135,6 @@ def datasets_library() -> ModuleType:
             "Hugging Face datasets need the datasets library; run: pip install 'syngrpo[hf]'"
         ) from None
     return datasets
-
-
-def _loaded(library: Any, path: Path) -> Any:
-    """Return a dataset or a dict of them. Raises InputError with the library's message."""
-    try:
-        if any((path / name).is_file() for name in ("state.json", "dataset_dict.json")):
-            return library.load_from_disk(str(path))
-        if path.suffix == ".arrow":
-            return library.Dataset.from_file(str(path))
-        if path.is_file():
-            return library.load_dataset("parquet", data_files=str(path))
-        return library.load_dataset(path.as_posix())
-    except (library.exceptions.DatasetsError, OSError, ValueError) as error:
-        problem = one_line(error)
-        raise InputError(f"{path} cannot be read as a Hugging Face dataset ({problem})") from None
-
-
-def _split(loaded: Any, wanted: str | None, path: Path) -> Any:
-    if not isinstance(loaded, dict):
-        if wanted is not None and loaded.split is not None and str(loaded.split) != wanted:
-            raise InputError(f"{path} is the split {loaded.split}, not {wanted}")
-        return loaded
-    names = ", ".join(loaded)
-    if wanted is None and len(loaded) == 1:
-        return next(iter(loaded.values()))
-    if wanted is None:
-        raise InputError(f"{path} has the splits {names}; name one of them with split")
-    if wanted not in loaded:
-        raise InputError(f"{path} has no split {wanted}; it has {names}")
-    return loaded[wanted]
-
-
-@dataclass(frozen=True, eq=False)
-class _StoredImage(EncodedImage):
-    """An image whose encoded bytes stay in the dataset's memory-mapped files until they are
-    read."""
-
-    fetch: Callable[[], bytes] = field(kw_only=True)
-
-    def _bytes(self) -> bytes:
-        return self.fetch()
-
-
-class _DatasetImages(ImageFolder):
-    """Gives the images of a dataset by the number of their row."""
-
-    def __init__(
-        self, library: Any, dataset: Any, path: str, roots: tuple[Path, ...], as_stored: bool
-    ) -> None:
-        super().__init__(*roots, as_stored=as_stored)
-        self.column = steps_of(path, dataset.column_names)[0]
-        if self.column != path:
-            raise InputError(f"columns.image is {path}; an image must be a column of its own")
-        images = dataset.select_columns([self.column])
-        feature = _undecoded(library, images.features[self.column])
-        self._images = images.cast_column(self.column, feature)
-
-    def open(self, relative: str) -> EncodedImage:
-        """Return the image of the row with that number, without decoding it. Raises InputError when
-        there is no usable image."""
-        number = int(relative)
-        value = self._value(number)
-        if isinstance(value, str):
-            return super().open(value)
-        if not isinstance(value, bytes):
-            raise InputError(f"the image is {shown(value)}, neither a path nor bytes")
-        header = EncodedImage.from_bytes(value, self.as_stored)
-        return _StoredImage(
-            header.width,
-            header.height,
-            orientation=header.orientation,
-            animated=header.animated,
-            as_stored=header.as_stored,
-            fetch=lambda: self._value(number),
-        )
-
-    def _value(self, number: int) -> Any:
-        """Return encoded bytes, or a path."""
-        value = self._images[number][self.column]
-        if isinstance(value, list):
-            if len(value) != 1:
-                raise InputError(f"the row has {len(value)} images; only rows with one can be used")
-            value = value[0]
-        if isinstance(value, dict):
-            return value.get("bytes") or value.get("path")
-        return value
-
-
-def _undecoded(library: Any, feature: Any) -> Any:
-    if isinstance(feature, library.Image):
-        return library.Image(decode=False)
-    if isinstance(feature, library.List):
-        return library.List(_undecoded(library, feature.feature))
-    return feature
-
-
-def _names(library: Any, features: Mapping[str, Any]) -> Callable[[Any], Any]:
-    """Return a function that turns class numbers of a row into class names."""
-
-    def named(value: Any, feature: Any) -> Any:
-        if isinstance(feature, library.ClassLabel):
-            return None if value is None or value < 0 else feature.int2str(value)
-        if isinstance(feature, library.List | library.LargeList) and isinstance(value, list):
-            return [named(item, feature.feature) for item in value]
-        if isinstance(feature, dict) and isinstance(value, dict):
-            return {key: named(item, feature[key]) for key, item in value.items()}
-        return value
-
-    return lambda row: named(row, dict(features))
-
-
-def _classes(library: Any, table: Any, mapping: ColumnMapping) -> list[str]:
-    """Return the class names that the dataset declares; if it declares none, all that occur,
-    sorted."""
-    path = mapping.fields.get("labels")
-    if path is None:
-        return []
-    column, *members = steps_of(path, table.column_names)
-    feature = _inner(library, table.features[column])
-    for key in members:
-        feature = _inner(library, feature.get(key) if isinstance(feature, dict) else feature)
-    if isinstance(feature, library.ClassLabel):
-        return [class_name(name) for name in feature.names]
-    found = (value_at(row, path) for row in table)
-    labels = {label for value in found for label in (value if isinstance(value, list) else [value])}
-    return sorted(class_name(label) for label in labels if isinstance(label, str))
-
-
-def _inner(library: Any, feature: Any) -> Any:
-    """Return the feature of the items of a list, or of a list of lists."""
-    while isinstance(feature, library.List | library.LargeList):
-        feature = feature.feature
-    return feature
 
 
 def _row(sample: Sample, scores: list[str], has_lineage: bool) -> dict[str, Any]:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from syngrpo.formats.answer_boxes import answer_text, boxes_in, from_json
 from syngrpo.formats.box_questions import with_absent
+from syngrpo.formats.chat_rows import IMAGES
 from syngrpo.formats.lineage_columns import LINEAGE
+from syngrpo.formats.question_texts import without_image_mark
 from syngrpo.formats.sample_rows import checked_text
 from syngrpo.sample import InputError
 from syngrpo.tasks import Task, get_task
@@ -19,6 +21,10 @@ OWN_FIELDS = (
     *("parent", "depth", "description", "columns", LINEAGE),
 )
 """Our fields. One that is not mapped is read from the column of the same name, if there is one."""
+
+BOX_NAMES = ("box", "boxes", "bbox", "bboxes", "bbox_2d")
+LABEL_NAMES = ("label", "labels", "category", "categories", "class", "classes", "name", "names")
+"""What the box and the label of an object are called, in a struct or as lists in a struct."""
 
 BOX_FORMAT = "box_format"
 """Was a field; the key ``boxes`` of the source has replaced it."""
@@ -71,9 +77,10 @@ class ColumnMapping:
             raise InputError(f"{where} has no column {', '.join(missing)}; it has {_list(known)}")
         fields = {name: name for name in OWN_FIELDS if name in known} | dict(wanted)
         if "image" not in fields:
+            other = next((name for name in IMAGES if name in known), known[0])
             raise InputError(
                 f"{where} has no column image; name it under columns, for example "
-                f"image: {known[0]}; it has {_list(known)}"
+                f"image: {other}; it has {_list(known)}"
             )
         return cls(fields)
 
@@ -128,7 +135,7 @@ class ColumnMapping:
             return
         for number, phrase in enumerate(question):
             suffix = f"-{number}" if len(question) > 1 else ""
-            yield base | {"id": base["id"] + suffix, "question": phrase}
+            yield base | {"id": base["id"] + suffix, "question": _question(phrase)}
 
     def _columns(self, values: Mapping[str, Any]) -> dict[str, Any]:
         columns = from_json(values.get("columns")) or {}
@@ -151,8 +158,15 @@ class ColumnMapping:
         if task.asks_for == "object":
             if answer is None and objects is not None and len(objects) == 1:
                 answer = objects[0]["box"]
-        elif task.asks_for == "classes" and isinstance(answer, list):
-            answer = [self._object(thing) for thing in answer]
+            elif isinstance(answer, str | dict):
+                answer = _only_box(answer)
+        elif task.asks_for == "classes":
+            if isinstance(answer, str):
+                answer = _labelled_boxes(answer, values.get("question"))
+            if isinstance(answer, list):
+                answer = [self._object(thing) for thing in answer]
+        elif isinstance(answer, str):
+            answer = from_json(answer_text(answer))
         if answer is not None:
             found["answer"] = answer
         if objects is not None:
@@ -163,10 +177,13 @@ class ColumnMapping:
         boxes, labels = values.get("boxes"), values.get("labels")
         if boxes is None:
             things = from_json(values.get("objects"))
-            if not isinstance(things, list):
+            if isinstance(things, dict):
+                boxes, labels = _member(things, BOX_NAMES), _member(things, LABEL_NAMES)
+            elif not isinstance(things, list):
                 return None
-            return [self._object(thing) for thing in things]
-        if labels is None:
+            else:
+                return [self._object(thing) for thing in things]
+        if labels is None or boxes is None:
             return None
         if not isinstance(labels, list):
             boxes, labels = [boxes], [labels]
@@ -178,11 +195,40 @@ class ColumnMapping:
         return [self._object({"label": label, "box": box}) for label, box in pairs]
 
     def _object(self, thing: Any) -> dict[str, Any]:
-        if not isinstance(thing, dict) or not isinstance(thing.get("label"), str):
+        label = _member(thing, LABEL_NAMES) if isinstance(thing, dict) else None
+        if isinstance(label, int) and not isinstance(label, bool):
+            raise InputError(
+                f"the label {label} is a number, and its column declares no class names "
+                "(ClassLabel); write names"
+            )
+        if not isinstance(label, str):
             raise InputError(f"the object {shown(thing)} has no label")
-        known = {key: value for key, value in thing.items() if value is not None}
-        known["label"] = class_name(thing["label"])
-        return known | {"box": thing.get("box")}
+        mask = thing.get("mask")
+        known = {"label": class_name(label), "box": _member(thing, BOX_NAMES)}
+        return known | ({"mask": mask} if mask is not None else {})
+
+
+def _member(thing: Mapping[str, Any], names: Sequence[str]) -> Any:
+    """Return the value of the first of these keys that the struct has; None when it has none."""
+    return next((thing[name] for name in names if thing.get(name) is not None), None)
+
+
+def _only_box(answer: Any) -> Any:
+    """Return the box of an answer that is an object or a text."""
+    found = boxes_in(answer).objects
+    if len(found) != 1:
+        raise InputError(f"the answer holds {len(found)} boxes; a phrase is answered by one box")
+    return found[0][1]
+
+
+def _labelled_boxes(answer: str, question: Any) -> list[dict[str, Any]]:
+    """Return the labelled boxes of an answer that is a text. A box without a label has that of the
+    only class that is asked for."""
+    asked = question if isinstance(question, str) and "," not in question else None
+    return [
+        {"label": asked if label is None else label, "box": box}
+        for label, box in boxes_in(answer).objects
+    ]
 
 
 def steps_of(path: str, known: Collection[str]) -> list[str]:
@@ -202,18 +248,6 @@ def value_at(row: Mapping[str, Any], path: str) -> Any:
     return value
 
 
-def from_json(value: Any) -> Any:
-    """Return the value of a text that is JSON (a list, an object, a text, a number, null), and
-    anything else unchanged."""
-    if not isinstance(value, str):
-        return value
-    try:
-        parsed = json.loads(value)
-    except (ValueError, RecursionError):
-        return value
-    return value if isinstance(parsed, bool) else parsed
-
-
 def _task(value: Any) -> Task:
     if value is None:
         raise InputError("the task is not known; set task, or map a column to it")
@@ -221,7 +255,10 @@ def _task(value: Any) -> Task:
 
 
 def _question(value: Any) -> Any:
-    """Return a question; a list of class names is joined by commas."""
+    """Return a question without the mark of the image; a list of class names is joined by
+    commas."""
+    if isinstance(value, str):
+        return without_image_mark(value)
     if isinstance(value, list) and all(isinstance(name, str) for name in value):
         return ", ".join(class_name(name) for name in value)
     return value
