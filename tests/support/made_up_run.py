@@ -29,7 +29,6 @@ METRICS = {
     "diversity/response_synthetic": (0.38, 0.27),
     "diversity/baseline": (0.33, 0.21),
     "diversity/reward": (-0.1, 0.4),
-    "diversity/predicted": (0.02, 0.3),
     "diversity/zero_variance_groups": (0.02, 0.15),
     "entropy/token": (1.6, 0.9),
     "kl": (0.0, 0.03),
@@ -42,7 +41,6 @@ METRICS = {
     "tokens_per_s": (4000, 4200),
 }
 """Metric → (value at the start, value at the end)."""
-OF_SYNTHESIS = ("diversity/response_synthetic", "diversity/reward", "diversity/predicted")
 
 
 PLAIN = "plain red wall, blue concrete floor, soft daylight, nothing else stands around"
@@ -111,7 +109,7 @@ def _row(
     for name, (start, end) in METRICS.items():
         value = start + (end - start) * (1 - math.exp(-3 * step / steps))
         row[name] = value * (1 + 0.15 * rng.standard_normal())
-        if not synthesis and name in OF_SYNTHESIS:
+        if not synthesis and name in ("diversity/response_synthetic", "diversity/reward"):
             row[name] = None
     counts = {"submitted": 16, "dropped": 1, "admitted": 13, "rejected": 2, "settled": 4}
     for name, count in counts.items():

@@ -57,6 +57,17 @@ PANELS = (
         by_task="diversity/zero_variance_groups",
     ),
     Panel(
+        "Groups of wrong answers that are told apart",
+        "Share of groups whose answers are all wrong, but differ in format or custom rewards.",
+        (("share", "diversity/phantom_groups"),),
+    ),
+    Panel(
+        "Responses cut at the length limit",
+        "Share of responses that end at rollout.max_new_tokens without being complete.",
+        (("share", "rollout/cut_share"),),
+    ),
+    Panel("Length of responses", "Mean number of tokens.", (("tokens", "rollout/length_mean"),)),
+    Panel(
         "Diversity reward of settled descriptions",
         "Mean ρ: above zero if answers on the painted images disagree more than usual.",
         (("ρ", "diversity/reward"),),

@@ -86,6 +86,7 @@ def _facts(run: RunData) -> list[tuple[str, str]]:
         start, end = run.curve(f"reward/{name}").head(), run.curve(f"reward/{name}").tail()
         if start is not None and end is not None:
             facts.append((f"reward {name}", f"{start:.3f} → {end:.3f}"))
+    facts += _responses(run)
     facts += _images(run)
     now = pace(run)
     if now.a_step is not None:
@@ -97,6 +98,17 @@ def _facts(run: RunData) -> list[tuple[str, str]]:
             )
         )
     return facts
+
+
+def _responses(run: RunData) -> list[tuple[str, str]]:
+    """Return the shares of responses that are well formed and that were cut at the length limit, at
+    the start and at the end."""
+    ends = []
+    for title, name in (("well formed", "reward/format"), ("cut off", "rollout/cut_share")):
+        start, end = run.curve(name).head(), run.curve(name).tail()
+        if start is not None and end is not None:
+            ends.append(f"{title} {start:.0%} → {end:.0%}")
+    return [("responses", ", ".join(ends))] if ends else []
 
 
 def _images(run: RunData) -> list[tuple[str, str]]:

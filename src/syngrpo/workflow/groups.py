@@ -112,6 +112,18 @@ def score_group(
     )
 
 
+def is_phantom(group: Group, rewards: Sequence[Reward], format_weight: float) -> bool:
+    """Return whether all answers of a group are wrong, and yet their tokens get advantages: by
+    format, or by custom rewards that are about more than the scene."""
+    if any(group.accuracies):
+        return False
+    others: list[Sequence[float | None]] = [group.format.tolist()] if format_weight else []
+    for reward in rewards:
+        if reward.weight and reward.on != "scene" and not reward.replaces_accuracy:
+            others.append(group.custom[reward.name])
+    return any(len({value for value in values if value is not None}) > 1 for values in others)
+
+
 @dataclass(frozen=True, eq=False)
 class Description:
     """A description of new surroundings, taken from a response.

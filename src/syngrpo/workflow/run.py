@@ -57,6 +57,7 @@ from syngrpo.workflow.resuming import (
 )
 from syngrpo.workflow.run_directory import RunDirectory
 from syngrpo.workflow.run_options import RunOptions
+from syngrpo.workflow.run_warnings import RunWarnings
 from syngrpo.workflow.size_check import check_sizes
 from syngrpo.workflow.trainer import Trainer
 
@@ -183,6 +184,7 @@ class _Run:
             trainer.learner.directory = self.run.path
             resume_run(trainer, last, self.processes)
             failures = JobFailures(self.run.path)
+            warnings = RunWarnings(self.options, self._reasons)
             showing = self.show(options.steps, trainer.steps_done, self.console)
             with showing as progress, self._trackers() as log, self._divergence_told(trainer):
                 self._evaluate(trainer, progress)
@@ -194,6 +196,7 @@ class _Run:
                         log(record, step)
                         progress.step(record)
                         failures.step(record)
+                        warnings.step(record)
                     if step % options.checkpoint_every == 0 or step == options.steps:
                         self._checkpoint(trainer)
                     self._evaluate(trainer, progress)
@@ -209,6 +212,11 @@ class _Run:
         for line in lines:
             logger.info("%s", line)
             self.console.print(line, soft_wrap=True, markup=False, highlight=False)
+
+    def _reasons(self) -> dict[str, int]:
+        """Return the number of images that the gate has rejected, by reason."""
+        with closing(Pool.open(self.run.path)) as pool:
+            return pool.stats().rejected
 
     def _policy(self) -> Policy:
         options = self.options.model

@@ -17,6 +17,7 @@ from syngrpo.method.diversity import has_zero_variance
 from syngrpo.method.language import FAULTS, distinct_words, words_of
 from syngrpo.method.response import ParsedResponse
 from syngrpo.pool.stored_samples import PoolStats
+from syngrpo.rollout.base import Response
 from syngrpo.workflow.loss import LossOutput
 
 Kind = Literal["mean", "sum", "max", "same"]
@@ -36,6 +37,7 @@ METRICS: dict[str, Kind] = {
     "diversity/zero_variance_groups": "mean",
     "diversity/zero_variance_groups_seed": "mean",
     "diversity/zero_variance_groups_synthetic": "mean",
+    "diversity/phantom_groups": "mean",
     "entropy/token": "mean",
     "entropy/token_seed": "mean",
     "entropy/token_synthetic": "mean",
@@ -59,6 +61,8 @@ METRICS: dict[str, Kind] = {
     "time/update_s": "max",
     "time/wait_data_s": "max",
     "rollout/logp_diff": "mean",
+    "rollout/length_mean": "mean",
+    "rollout/cut_share": "mean",
     "kl": "mean",
     "clip_fraction": "mean",
     "truncated_fraction": "mean",
@@ -80,6 +84,13 @@ set; the second is the norm before it is bounded.
 
 The record also has ``tokens_per_s``: ``tokens`` of all processes divided by ``time/step_s``.
 ``diversity/zero_variance_groups`` and its two parts are shares in [0, 1], ``entropy/*`` is in nats.
+
+``diversity/phantom_groups`` is the share of groups whose answers are all wrong, but whose responses
+get different advantages by format or custom rewards. These tell nothing about the answer; where
+such groups are many, the policy learns the form of wrong answers.
+
+``rollout/length_mean`` is the mean number of tokens of a response, ``rollout/cut_share`` the share
+of responses that were cut at ``rollout.max_new_tokens``.
 
 ``description/words`` is the mean number of words over all descriptions of the step's responses, and
 ``description/distinct`` the share of different words among all words of those that the step
@@ -190,6 +201,12 @@ class StepMetrics:
         for reward in format_rewards:
             self.observe_task("reward/format", task, reward)
         self.observe("tokens", tokens)
+
+    def observe_responses(self, responses: Iterable[Response]) -> None:
+        """Add the lengths of one group of responses."""
+        for response in responses:
+            self.observe("rollout/length_mean", len(response.token_ids))
+            self.observe("rollout/cut_share", float(not response.finished))
 
     def observe_wording(self, responses: Iterable[ParsedResponse]) -> None:
         """Add the descriptions of one group of responses."""

@@ -31,7 +31,14 @@ from syngrpo.rollout.token_sampling import Sampling
 from syngrpo.sample import EncodedImage, Sample
 from syngrpo.tasks.rewards import load_reward
 from syngrpo.workflow.distorted_rollout import distorted_rollout
-from syngrpo.workflow.groups import Description, Group, GroupReport, report_group, score_group
+from syngrpo.workflow.groups import (
+    Description,
+    Group,
+    GroupReport,
+    is_phantom,
+    report_group,
+    score_group,
+)
 from syngrpo.workflow.learner import Learner
 from syngrpo.workflow.processes import Processes
 from syngrpo.workflow.prompt_cache import PromptCache
@@ -164,6 +171,9 @@ class Trainer:
                 tokens=len(entropy),
                 synthetic=group.synthetic,
             )
+            phantom = is_phantom(group, self.rewards, self.options.method.format_weight)
+            self.metrics.observe("diversity/phantom_groups", float(phantom))
+            self.metrics.observe_responses(group.responses)
             self.metrics.observe("reward/unreadable", group.unreadable)
             self.metrics.observe_wording(group.parsed)
             self.metrics.observe_custom(group.custom)

@@ -1,0 +1,130 @@
+"""Warns in words when the metrics of a run show that it learns nothing, or loses what it knew.
+
+Without these warnings such a run ends with an ordinary summary. ``run`` calls
+``RunWarnings.step`` after every step, in the main process. Each warning is given once.
+``job_failures`` does the same for jobs that raise an error.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from syngrpo.serving.wording import count
+from syngrpo.workflow.run_options import RunOptions
+
+logger = logging.getLogger(__name__)
+
+WINDOW = 10
+"""Steps whose mean is looked at, because single steps have few responses."""
+MOST = 0.5
+"""Share of the responses from which it is most of them."""
+KEPT = 0.5
+"""Share of its best mean below which the format counts as lost, if that was above ``MOST``."""
+NEVER = 0.05
+"""Share of well-formed responses below which the format counts as never learnt."""
+PHANTOMS = 0.25
+"""Share of groups from which wrong answers that are told apart are many."""
+IDLE_STEPS, IDLE_S = 20, 60.0
+"""Steps, and seconds of training, without any result of the workers after which nobody paints."""
+REFUSED = 20
+"""Images that the gate has rejected one after the other, after which it rejects everything."""
+
+Record = Mapping[str, Any]
+
+
+class RunWarnings:
+    """Watches the metrics of one run.
+
+    ``reasons`` returns the number of rejected images by the gate's reason.
+    """
+
+    def __init__(self, options: RunOptions, reasons: Callable[[], Mapping[str, int]]) -> None:
+        self._options = options
+        self._reasons = reasons
+        self._last: deque[Record] = deque(maxlen=WINDOW)
+        self._best_format = 0.0
+        self._waiting = self._idle_steps = self._refused = 0
+        self._idle_s = 0.0
+        self._given: set[str] = set()
+
+    def step(self, metrics: Record) -> None:
+        """Look at a finished step; ``metrics`` is its line of ``metrics.jsonl``."""
+        self._last.append(metrics)
+        for name, text in (*self._of_responses(), *self._of_synthesis(metrics)):
+            if name not in self._given:
+                self._given.add(name)
+                logger.warning("step %d: %s", metrics["step"], text)
+
+    def _of_responses(self) -> Iterator[tuple[str, str]]:
+        if len(self._last) < WINDOW:
+            return
+        cut, form = self._mean("rollout/cut_share"), self._mean("reward/format")
+        phantoms = self._mean("diversity/phantom_groups")
+        limit = self._options.rollout.max_new_tokens
+        if cut >= MOST:
+            yield (
+                "cut",
+                f"{cut:.0%} of the responses of the last {WINDOW} steps are cut at "
+                f"rollout.max_new_tokens {limit}; a response without its end has no answer and "
+                "teaches nothing: raise the limit, or ask for shorter responses",
+            )
+        if self._best_format >= MOST and form < KEPT * self._best_format:
+            yield (
+                "format",
+                f"the policy loses the response format: {form:.0%} of the responses of the last "
+                f"{WINDOW} steps are well formed, {self._best_format:.0%} at best; go on from an "
+                "earlier checkpoint with a lower trainer.learning_rate, or begin with a larger "
+                "method.beta or trainer.groups_per_step",
+            )
+        elif max(form, self._best_format) < NEVER:
+            yield (
+                "format",
+                f"{form:.0%} of the responses of the last {WINDOW} steps have the response format; "
+                "use data.prompt_style full, or a model that was trained on the format",
+            )
+        if phantoms >= PHANTOMS:
+            yield (
+                "phantoms",
+                f"in {phantoms:.0%} of the groups of the last {WINDOW} steps all answers are "
+                "wrong, and only format or custom rewards tell the responses apart, which teaches "
+                "the form of wrong answers; use easier data or a stronger model, or lower "
+                "method.format_weight",
+            )
+        self._best_format = max(self._best_format, form)
+
+    def _of_synthesis(self, metrics: Record) -> Iterator[tuple[str, str]]:
+        ended = sum(metrics[f"synthesis/{state}"] for state in ("admitted", "rejected", "dead"))
+        self._waiting += metrics["synthesis/submitted"] - ended
+        self._idle_steps = 0 if ended or self._waiting <= 0 else self._idle_steps + 1
+        self._idle_s = self._idle_s + metrics["time/step_s"] if self._idle_steps else 0.0
+        self._refused += metrics["synthesis/rejected"]
+        if metrics["synthesis/admitted"]:
+            self._refused = 0
+        if self._idle_steps >= IDLE_STEPS and self._idle_s >= IDLE_S:
+            where = (
+                "the workers beside this run; log.txt has their messages"
+                if self._options.server.url is None
+                else f"syngrpo worker --server {self._options.server.url}"
+            )
+            yield (
+                "idle",
+                f"no worker has painted anything for {self._idle_steps} steps "
+                f"({self._idle_s:.0f} s), and {count(self._waiting, 'description')} wait; check "
+                f"{where}",
+            )
+        if self._refused >= REFUSED:
+            reasons = self._reasons()
+            most = max(reasons, key=lambda reason: reasons[reason], default="unknown")
+            yield (
+                "refused",
+                f"the gate has rejected the last {self._refused} images, most often as "
+                f"{most.replace('_', ' ')}; see docs/gate.md for its thresholds (synthesis.gate)",
+            )
+
+    def _mean(self, name: str) -> float:
+        """Return the mean of a metric over the last steps; 0 where none has it."""
+        values = [row[name] for row in self._last if row.get(name) is not None]
+        return sum(values) / len(values) if values else 0.0
