@@ -84,6 +84,10 @@ class CoordinateFrame:
         sx, sy = self.original_width / self.width, self.original_height / self.height
         return (box[0] * sx, box[1] * sy, box[2] * sx, box[3] * sy)
 
+    def to_original_clipped(self, box: Box) -> Box:
+        """Convert from model units to original pixels, and return the part inside the image."""
+        return clip(self.to_original(box), self.original_width, self.original_height)
+
     def to_model(self, box: Box) -> Box:
         """Convert from original pixels to model units, without rounding."""
         sx, sy = self.width / self.original_width, self.height / self.original_height

@@ -50,6 +50,29 @@ def test_parts_of_a_malformed_response_are_still_read() -> None:
     assert parsed.scene_span == (38, 50)
 
 
+@pytest.mark.parametrize(
+    ("text", "answer"),
+    [
+        ("<answer>a</answer><answer>b</answer>", "b"),
+        ("<think>perhaps <answer>a</answer></think><answer>b</answer><scene>s</scene>", "b"),
+        ("<think>perhaps [1, 2, 3, 4]</think><answer>b</answer>", "b"),
+        ("<think>perhaps <answer>a</answer></think>", "a"),
+        ("<think>t</think><answer>[1, 2, 3, 4], [5, 6", "[1, 2, 3, 4], [5, 6"),
+        ("<think>t</think><answer>a<scene>s</scene>", "a"),
+        ("<answer>a</answer><answer>b", "a"),
+        ("[1, 2, 3, 4]", "[1, 2, 3, 4]"),
+        ("<think>it is [5, 6, 7, 8]</think> [1, 2, 3, 4] <scene>s</scene>", " [1, 2, 3, 4] "),
+        ("<think>it is [5, 6, 7, 8], so", None),
+        ("<think>t</think><scene>s</scene>", None),
+        ("", None),
+    ],
+)
+def test_a_damaged_answer_is_read_and_gets_no_format_reward(text: str, answer: str | None) -> None:
+    parsed = parse_response(text)
+    assert parsed.answer == answer
+    assert not parsed.well_formed and format_reward(parsed) == 0.0
+
+
 @settings(max_examples=300, deadline=None)
 @given(st.lists(st.one_of(st.sampled_from(TAGS), st.text(max_size=8)), max_size=14).map("".join))
 def test_reading_never_raises_and_spans_fit(text: str) -> None:

@@ -116,7 +116,7 @@ def _row(
         row[f"synthesis/{name}"] = int(rng.poisson(count)) if synthesis else 0
     for name in PER_TASK:
         for number, task in enumerate(tasks):
-            whole = row[name]
+            whole = row.get(name)
             row[f"{name}/{task}"] = whole if whole is None else whole * (1 - 0.2 * number)
     row["synthesis/stale"], row["synthesis/skipped"] = 0, len(tasks) - 1
     row["pool/seed"], row["pool/synthetic"] = 200, 13 * step if synthesis else 0

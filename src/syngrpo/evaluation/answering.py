@@ -140,8 +140,15 @@ class _Asker:
 
 def _answer(sample: Sample, frame: CoordinateFrame, text: str) -> Answer:
     parsed = parse_response(text)
-    prediction, accuracy = scored_answer(sample, parsed.answer, frame)
-    return Answer(text, prediction, accuracy, parsed.well_formed)
+    scored = scored_answer(sample, parsed.answer, frame)
+    return Answer(
+        text,
+        scored.prediction,
+        scored.accuracy,
+        parsed.well_formed,
+        other_scale=scored.other_scale,
+        outside=scored.outside,
+    )
 
 
 def _predict(sample: Sample, prompt: str, answers: Sequence[Answer]) -> Prediction:

@@ -19,11 +19,14 @@ from syngrpo.evaluation.predictions import Prediction, samples_digest
 class EvaluationResult:
     """Metrics of one set of samples, named as in ``prediction_metrics.per_sample``.
 
-    Two more are ``greedy/unreadable``, the number of answers without a prediction, and ``samples``,
-    the number of samples. In a set of several tasks each task has metrics of its own, whose names
-    start with "TASK/"; names without a task are over all tasks. ``kinds`` are the metrics by kind
-    of question, for samples with a column ``kind``. ``intervals`` and ``kind_intervals`` are 95 %
-    bootstrap intervals.
+    More are ``greedy/unreadable``, the number of answers without a prediction;
+    ``greedy/other_scale`` and ``greedy/outside``, the numbers of answers with boxes on another
+    scale or reaching out of the image; and ``samples``, the number of samples.
+
+    In a set of several tasks each task has metrics of its own, whose names start with "TASK/";
+    names without a task are over all tasks. ``kinds`` are the metrics by kind of question, for
+    samples with a column ``kind``. ``intervals`` and ``kind_intervals`` are 95 % bootstrap
+    intervals.
     """
 
     metrics: dict[str, float]
@@ -97,5 +100,7 @@ def _measure(
         if interval is not None and name in values
     }
     values["greedy/unreadable"] = sum(p.greedy.prediction is None for p in chosen)
+    values["greedy/other_scale"] = sum(p.greedy.other_scale for p in chosen)
+    values["greedy/outside"] = sum(p.greedy.outside for p in chosen)
     values["samples"] = len(chosen)
     return values, intervals

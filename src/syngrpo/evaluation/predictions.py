@@ -21,7 +21,8 @@ class Answer:
     ``text``: the whole response. ``prediction``: the result of ``Task.read``, in pixels of the
     original image; None when the answer could not be read. ``accuracy``: the accuracy reward in
     [0, 1]. ``well_formed``: whether the response has its three parts. ``rewards``: the values of
-    the user's own rewards by name, None for a reward that does not apply.
+    the user's own rewards by name, None for a reward that does not apply. ``other_scale`` and
+    ``outside`` are those of ``ScoredAnswer``.
     """
 
     text: str
@@ -29,6 +30,8 @@ class Answer:
     accuracy: float
     well_formed: bool
     rewards: Mapping[str, float | None] = field(default_factory=dict)
+    other_scale: bool = False
+    outside: bool = False
 
 
 @dataclass(frozen=True)
@@ -101,8 +104,9 @@ def drop_unfinished_line(path: Path) -> None:
 def _line(prediction: Prediction) -> str:
     row = asdict(prediction)
     for answer in (row["greedy"], *row["sampled"]):
-        if not answer["rewards"]:
-            del answer["rewards"]
+        for name in ("rewards", "other_scale", "outside"):
+            if not answer[name]:
+                del answer[name]
     return json.dumps(row, ensure_ascii=False) + "\n"
 
 

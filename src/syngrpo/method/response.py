@@ -22,12 +22,13 @@ ANSWER_END = "</answer>"
 
 @dataclass(frozen=True)
 class ParsedResponse:
-    """The parts found in a response. A part is None if its pair of tags is missing.
+    """The parts found in a response. A part is None if it is missing.
 
-    ``scene_span`` is the half-open range of characters of the whole scene part, tags included. If
-    the closing tag is missing, as in a response cut off at its length limit, it ends with the text.
-    ``fault`` says what is wrong with the wording of the description, where that alone makes the
-    response not well formed.
+    ``answer`` is the text between the last pair of its tags; see ``parse_response`` for a response
+    without one. ``scene_span`` is the half-open range of characters of the whole scene part, tags
+    included. If the closing tag is missing, as in a response cut off at its length limit, it ends
+    with the text. ``fault`` says what is wrong with the wording of the description, where that
+    alone makes the response not well formed.
     """
 
     think: str | None
@@ -43,12 +44,16 @@ def parse_response(
 ) -> ParsedResponse:
     """Return the parts of a response. A malformed response raises no error.
 
+    An answer is also read if its tags are damaged: of several the last one after the thinking
+    counts, an answer that was cut off ends with the text, and without any tag the answer is what
+    stands between the thinking and the scene. The format reward of such a response is 0.
+
     A response is well formed if each tag occurs exactly once, in the order think, answer, scene,
     with nothing but whitespace outside, if neither the answer nor the scene is blank, and if the
     wording of the scene keeps to the ``limits``. Training has limits (``method``), evaluation has
     none. A response that ``describes`` no surroundings has no scene.
     """
-    answer, scene = _between(text, "answer"), _between(text, "scene")
+    answer, scene = _answer(text), _between(text, "scene")
     tags, pattern = (_TAGS, _WELL_FORMED) if describes else (_TAGS[:4], _WELL_FORMED_ANSWER)
     well_formed = (
         all(text.count(tag) == 1 for tag in tags)
@@ -76,6 +81,30 @@ def _between(text: str, tag: str) -> str | None:
     start = text.find(f"<{tag}>")
     end = text.find(f"</{tag}>", start)
     return text[start + len(tag) + 2 : end] if start >= 0 and end >= 0 else None
+
+
+def _answer(text: str) -> str | None:
+    """Return the answer of a response, None if there is nothing that can be one."""
+    after_thinking = text.rfind("</think>") + len("</think>") if "</think>" in text else 0
+    for start in (after_thinking, 0):
+        answer = _last_between(text[start:], "answer")
+        if answer is not None:
+            return answer
+    if "<answer>" in text:
+        rest = text[text.rindex("<answer>") + len("<answer>") :]
+    elif "<think>" in text and not after_thinking:
+        return None  # nothing but thinking, which was cut off or does not end
+    else:
+        rest = text[after_thinking:]
+    answer = rest.partition("<scene>")[0]
+    return answer if answer.strip() else None
+
+
+def _last_between(text: str, tag: str) -> str | None:
+    """Return the text of the last pair of tags, None without any."""
+    end = text.rfind(f"</{tag}>")
+    start = text.rfind(f"<{tag}>", 0, max(end, 0))
+    return text[start + len(tag) + 2 : end] if start >= 0 else None
 
 
 def _scene_span(text: str) -> tuple[int, int] | None:

@@ -13,8 +13,11 @@ from syngrpo.evaluation.prediction_metrics import headlines, kinds, parts, rewar
 _BESIDE = {
     "greedy/format": "well formed",
     "greedy/unreadable": "unreadable answers",
+    "greedy/other_scale": "answers with boxes on another scale",
+    "greedy/outside": "answers with boxes reaching out of the image",
     "diversity/response": "response diversity D",
 }
+_IF_ANY = ("greedy/other_scale", "greedy/outside")
 
 
 def results_table(results: dict[str, EvaluationResult]) -> Table:
@@ -30,7 +33,7 @@ def results_table(results: dict[str, EvaluationResult]) -> Table:
             shown = headlines(part.task, reward_names(result.predictions))
             for metric, what in (shown | _BESIDE).items():
                 key = part.key(metric)
-                if key in result.metrics:
+                if key in result.metrics and (result.metrics[key] or metric not in _IF_ANY):
                     row = _cells(result.metrics[key], result.intervals.get(key))
                     table.add_row(title, what, *row)
                     title = ""

@@ -15,6 +15,8 @@ GENERAL_TITLES = {
     "greedy/accuracy": "greedy accuracy reward",
     "greedy/format": "greedy, well formed",
     "greedy/unreadable": "greedy, unreadable answers",
+    "greedy/other_scale": "greedy, boxes on another scale",
+    "greedy/outside": "greedy, boxes reaching out of the image",
     "sampled/accuracy": "sampled accuracy reward",
     "sampled/format": "sampled, well formed",
     "diversity/response": "response diversity D",

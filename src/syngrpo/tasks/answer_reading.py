@@ -1,52 +1,69 @@
 """Reads boxes, labels and values from a model's answer, which is usually JSON; and writes boxes.
 
 No JSON parser is used: boxes are found even if the answer has a missing bracket, a trailing comma,
-a code fence or a sentence around it. One regular expression finds them from left to right. Its
-repetitions are possessive, so that no character is read twice and reading takes time linear in the
-length of any text.
+a comment, a code fence or a sentence around it, and in the notations of several model families
+(``box_notation``). The parts of an answer are found from left to right, without recursion and in
+time linear in its length; what follows after ``LONGEST`` characters is not read.
 """
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Iterator
-from dataclasses import replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from operator import itemgetter
 from typing import NamedTuple
 
 from syngrpo.boxes import CoordinateFrame
 from syngrpo.sample import Box
-
-MAX_COORDINATE = 1e9
-"""A box with a larger coordinate counts as unreadable, like one with an infinity."""
-
-# NaN and infinity are matched, so that a first box that holds one is unreadable and not skipped.
-_NUMBER = r"[-+]?(?:(?:[0-9]++(?:\.[0-9]*+)?|\.[0-9]++)(?:e[-+]?[0-9]++)?|nan|inf(?:inity)?+)"
-_FOUR = r"\[\s*+" + r"\s*+,\s*+".join([rf"({_NUMBER})"] * 4) + r"\s*+(?:,\s*+)?\]"
-_STRING = r"\"((?:[^\"\\\n]|\\[^\n])*+)\"|'((?:[^'\\\n]|\\[^\n])*+)'"
-_TOKEN = re.compile(
-    r"(?P<brace>[{}])"
-    rf"|bbox(?:_?2d)?[\"']?\s*+[:=]\s*+(?:\[\s*+)?(?P<keyed>{_FOUR})"
-    rf"|(?P<bare>{_FOUR})"
-    rf"|(?<!\w)(?:label|category|class)[\"']?\s*+[:=]\s*+(?P<string>{_STRING})",
-    re.IGNORECASE,
+from syngrpo.tasks.box_notation import (
+    BARE,
+    BBOX,
+    BOX_IN_TEXT,
+    BOXES,
+    CONTINUES,
+    LOOSE,
+    NO_LEAD,
+    NOTHING,
+    SIDES,
+    TEXT,
+    TOKEN,
+    Lead,
+    box_of,
+    checked,
+    is_two_points,
+    label_rank,
+    lead_of,
+    plain_text,
+    side_box,
+    tagged_lead,
+    texts_of,
 )
-_KEYED, _BARE = _TOKEN.groupindex["keyed"], _TOKEN.groupindex["bare"]
+
+LONGEST = 20_000
+"""Number of characters of an answer that are read, enough for 300 objects. A longer answer counts
+as one that was cut off there."""
 
 _VALUE = re.compile(
-    r"[\"']?([A-Za-z_]{1,32})[\"']?\s*+[:=]\s*+(?:\[\s*+)?"
-    rf"(?:(?P<string>{_STRING})|([^\s,{{}}\[\]\"'][^,{{}}\[\]\"'\n]*+))"
+    r"(?<![A-Za-z_])([A-Za-z_]{1,32})[\"']?\s*+[:=]\s*+(?:\[\s*+)?"
+    rf"(?:(?P<text>{TEXT})|([^\s,{{}}\[\]\"'][^,{{}}\[\]\"'\n]*+))"
 )
-
-_FENCE = re.compile(r"```[ \t]*+(?:json|python|text)?", re.IGNORECASE)
+_FENCE = re.compile(
+    r"(?:```|~~~)[ \t]*+(?:(?:json[5cl]|py|txt|plaintext|markdown|md|xml|html|ya?ml|javascript|js"
+    r"|csv|latex)(?![\w-])|json|python|text)?",
+    re.IGNORECASE,
+)
+_LINE_COMMENT = re.compile(r"([,\[{\]}0-9])(?:\s++(?://|#\s)[^\n]*+(?=\n))++")
+_COMMENT = re.compile(r"()/\*.*?\*/", re.DOTALL)
 
 
 class FoundBox(NamedTuple):
     """A box in a text, in the units of the text. ``box`` is None when it is not finite or has no
-    area; ``keyed`` is whether it is the value of a key bbox or bbox_2d."""
+    area; ``rank`` says how sure it is that it is the box that was asked for: BBOX, KEYED, BARE or
+    LOOSE, the surest first."""
 
     box: Box | None
-    keyed: bool
+    rank: int
 
 
 class FoundObject(NamedTuple):
@@ -56,34 +73,21 @@ class FoundObject(NamedTuple):
     box: Box | None
 
 
-def find_boxes(text: str) -> Iterator[FoundBox]:
-    """Yield every ``[x1, y1, x2, y2]`` in the text, in order. Takes linear time, never raises."""
-    for match in _TOKEN.finditer(text):
-        if match.lastgroup in ("keyed", "bare"):
-            yield FoundBox(_box(match), match.lastgroup == "keyed")
+def find_boxes(text: str) -> list[FoundBox]:
+    """Return every box in the text, in order. Takes linear time, never raises."""
+    return _Reading(text).boxes
 
 
-def find_objects(text: str) -> Iterator[FoundObject]:
-    """Yield every object with a bbox or bbox_2d and a label, category or class, in the order of the
-    text. If an object has several keys of the same kind, the first is used.
+def find_objects(text: str) -> list[FoundObject]:
+    """Return every labelled box in the text, in order. Takes linear time, never raises.
 
-    An object ends at its closing brace, at the next opening one or at the end of the text. Takes
-    linear time, never raises.
+    An object is what is between two braces. Its label is the value of a key such as label or name
+    (the first of the surest kind), and its boxes that of a key such as bbox_2d, a list of them or
+    four coordinates with names of their own. Without such a label, it is the key before the object
+    or its list (``{"dog": [[1, 2, 3, 4]]}``), or the name before a box (``dog: [1, 2, 3, 4]``,
+    ``<ref>dog</ref><box>…``). If an object has several keys of a box, the first is used.
     """
-    box: re.Match[str] | None = None
-    label: re.Match[str] | None = None
-    for match in _TOKEN.finditer(text):
-        kind = match.lastgroup
-        if kind == "keyed":
-            box = box or match
-        elif kind == "string":
-            label = label or match
-        elif kind == "brace":
-            if box is not None and label is not None:
-                yield FoundObject(_string(label), _box(box))
-            box = label = None
-    if box is not None and label is not None:
-        yield FoundObject(_string(label), _box(box))
+    return [FoundObject(label, box) for _, label, box in _Reading(text).objects]
 
 
 def find_values(text: str) -> Iterator[tuple[str, str]]:
@@ -91,14 +95,14 @@ def find_values(text: str) -> Iterator[tuple[str, str]]:
 
     Takes linear time, never raises.
     """
-    for match in _VALUE.finditer(text):
-        key, bare = match.group(1), match.group(match.re.groups)
-        yield key, _string(match) if bare is None else bare.strip()
+    for match in _VALUE.finditer(text[:LONGEST]):
+        key, quoted, bare = match.groups()
+        yield key, plain_text(quoted[1:-1]) if bare is None else bare.strip()
 
 
 def without_fences(text: str) -> str:
     """Return the text without code fences and the white space around it."""
-    return _FENCE.sub(" ", text).strip()
+    return _FENCE.sub(" ", text[:LONGEST]).strip()
 
 
 def written_box(box: Box, frame: CoordinateFrame) -> list[float]:
@@ -112,23 +116,169 @@ def written_box(box: Box, frame: CoordinateFrame) -> list[float]:
     return [x1, y1, max(x2, x1 + 1), max(y2, y1 + 1)]
 
 
-def _box(match: re.Match[str]) -> Box | None:
-    first = (_KEYED if match.lastgroup == "keyed" else _BARE) + 1
-    x1, y1, x2, y2 = map(float, match.group(first, first + 1, first + 2, first + 3))
-    ordered = -MAX_COORDINATE <= x1 < x2 <= MAX_COORDINATE  # false for NaN too
-    return (x1, y1, x2, y2) if ordered and -MAX_COORDINATE <= y1 < y2 <= MAX_COORDINATE else None
+Labelled = tuple[int, str, Box | None]
+"""The place of a box in the text, its label, and the box."""
 
 
-def _string(match: re.Match[str]) -> str:
-    """Return the text between the quotes, with JSON's escapes resolved."""
-    quotes = match.re.groupindex["string"]
-    double, single = match.group(quotes + 1, quotes + 2)
-    text: str = double if double is not None else single
-    if "\\" not in text:
-        return text
-    try:
-        value: str = json.loads(f'"{text}"')
-        value.encode("utf-8")  # half a surrogate pair is no text
-    except ValueError:
-        return text
-    return value
+@dataclass(slots=True)
+class _Object:
+    """What is known so far of an object that is being read.
+
+    ``before`` is the text before its opening brace, or what that says. ``labels`` are the values of
+    the key of a label, one for all boxes or one each; ``label_rank`` is the rank of that key.
+    ``boxes`` are those of the key of a box, with their places in the text; ``lead_of_boxes`` is the
+    lead of the first. ``named`` are boxes with a name directly before them, ``sides`` single
+    coordinates.
+    """
+
+    before: str | Lead
+    labels: Sequence[str] = ()
+    label_rank: int = NOTHING.rank
+    boxes: list[tuple[int, Box | None]] = field(default_factory=list)
+    lead_of_boxes: Lead = NOTHING
+    named: list[Labelled] = field(default_factory=list)
+    sides: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def lead(self) -> Lead:
+        """What the text before the opening brace says; read when it is asked for."""
+        if isinstance(self.before, str):
+            self.before = lead_of(self.before, adjoins=False)
+        return self.before
+
+    def add_box(self, place: int, box: Box | None, lead: Lead) -> None:
+        """Add a box of a key. A box with the very same lead is one more of the same list; any other
+        one is used only if its key is a surer one."""
+        if lead is self.lead_of_boxes:
+            self.boxes.append((place, box))
+        elif lead.rank < self.lead_of_boxes.rank:
+            self.boxes, self.lead_of_boxes = [(place, box)], lead
+
+    def labelled(self) -> list[Labelled]:
+        """Return the labelled boxes of the object. If it has a label, and no box but those of one
+        unknown key, they are its boxes."""
+        boxes, labels = self.boxes, self.labels
+        if not boxes:
+            if not labels or len({name for _, name, _ in self.named}) > 1:
+                return self.named
+            boxes = [(place, box) for place, _, box in self.named]
+        if not labels and self.lead.name is not None:
+            labels = [self.lead.name]
+        if len(labels) == 1:
+            labels = [labels[0]] * len(boxes)
+        return [(place, name, box) for name, (place, box) in zip(labels, boxes, strict=False)]
+
+
+class _Reading:
+    """Reads a text once. ``boxes`` are all boxes, in order; ``objects`` all labelled ones.
+
+    ``_open`` are the objects that have begun and not ended, the innermost last; the first of them
+    is the text outside all braces. ``_last`` is the object, or the lead of the box, that has just
+    ended.
+    """
+
+    def __init__(self, text: str) -> None:
+        self.boxes: list[FoundBox] = []
+        self.objects: list[Labelled] = []
+        self._open = [_Object(NO_LEAD)]
+        self._last: _Object | Lead | None = None
+        text, end = _without_comments(text[:LONGEST]), 0
+        for match in TOKEN.finditer(text):
+            self._take(match, text[end : match.start()])
+            end = match.end()
+        for _ in range(len(self._open)):
+            self._end_object()
+        self.objects.sort(key=itemgetter(0))
+
+    def _take(self, match: re.Match[str], before: str) -> None:
+        kind = match.lastgroup
+        if kind in BOXES:
+            self._box(match, before)
+        elif match.group() == "{":
+            self._open.append(_Object(self._same_lead(before) or before))
+            self._last = None
+        elif kind == "brace":
+            self._last = self._open[-1]
+            self._end_object()
+        else:
+            self._last = None
+            if kind == "label":
+                self._label(match["label"], 0)
+            elif kind == "labels":
+                self._label(match["labels"], label_rank(match["key"]))
+                for key, box in BOX_IN_TEXT.findall(match["labels"]):  # may be a whole sentence
+                    self.boxes.append(FoundBox(box_of(box), BBOX if key else BARE))
+            elif kind == "value":
+                self._side(match)
+
+    def _same_lead(self, before: str) -> Lead | None:
+        """Return the lead of what has just ended, if nothing but a comma or the like follows it."""
+        if self._last is None or not CONTINUES.fullmatch(before):
+            return None
+        return self._last.lead if isinstance(self._last, _Object) else self._last
+
+    def _box(self, match: re.Match[str], before: str) -> None:
+        kind = match.lastgroup
+        lead = self._same_lead(before)
+        if lead is None:
+            lead = tagged_lead(before) if kind == "tagged" else lead_of(before)
+        self._last = lead
+        if kind == "points" and (lead.points or not is_two_points(match.group())):
+            return
+        box = box_of(match["tagged"] if kind == "tagged" else match.group())
+        loose = lead.rank == BARE and kind != "square"
+        self.boxes.append(FoundBox(box, LOOSE if loose else lead.rank))
+        if lead.name is not None:
+            self._open[-1].named.append((match.start(), lead.name, box))
+        elif lead.rank < BARE:
+            self._add_box(match.start(), box, lead)
+
+    def _side(self, match: re.Match[str]) -> None:
+        one = self._open[-1]
+        one.sides[SIDES[match["side"].lower()]] = float(match["value"])
+        corners = side_box(one.sides)
+        if corners is not None:
+            one.sides = {}
+            box = checked(corners)
+            self.boxes.append(FoundBox(box, one.lead.rank if one.lead.rank < BARE else LOOSE))
+            self._add_box(match.start(), box, Lead(LOOSE))
+
+    def _label(self, quoted: str, rank: int) -> None:
+        if rank >= self._open[-1].label_rank:
+            self._begin_again()
+        one = self._open[-1]
+        if rank < one.label_rank:
+            one.labels, one.label_rank = texts_of(quoted), rank
+
+    def _add_box(self, place: int, box: Box | None, lead: Lead) -> None:
+        lead_before = self._open[-1].lead_of_boxes
+        if lead is not lead_before and lead.rank >= lead_before.rank:
+            self._begin_again()
+        self._open[-1].add_box(place, box, lead)
+
+    def _begin_again(self) -> None:
+        """Outside all braces, begin a new object if the one before has a label and a box."""
+        if len(self._open) == 1 and self._open[0].labels and self._open[0].boxes:
+            self._end_object()
+
+    def _end_object(self) -> None:
+        """End the innermost object. A closing brace too many ends the text outside all braces, and
+        begins it again."""
+        one = self._open.pop()
+        if not self._open:
+            self._open.append(_Object(NO_LEAD))
+        if not one.boxes and not one.named:
+            return
+        if not one.labels and one.lead.rank < BARE:
+            for place, box in one.boxes:
+                self._open[-1].add_box(place, box, one.lead)
+        self.objects += one.labelled()
+
+
+def _without_comments(text: str) -> str:
+    """Return the text without the comments that some models write into JSON."""
+    for pattern, end in ((_LINE_COMMENT, "\n"), (_COMMENT, "*/")):
+        place = text.rfind(end) + len(end)  # every comment that begins before this place ends
+        if place >= len(end):
+            text = pattern.sub(r"\1", text[:place]) + text[place:]
+    return text

@@ -6,9 +6,9 @@ user's task becomes one line that says which task, which method and which sample
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NamedTuple
 
 from syngrpo.boxes import CoordinateFrame
 from syngrpo.extensions import reason_of
@@ -47,21 +47,37 @@ def prompt_of(sample: Sample, style: PromptStyle) -> str:
     return text
 
 
-def scored_answer(
-    sample: Sample, answer: str | None, frame: CoordinateFrame
-) -> tuple[Any | None, float]:
-    """Return the prediction that an answer says, in original pixels, and its accuracy.
+class ScoredAnswer(NamedTuple):
+    """What an answer says.
 
-    ``answer`` is the text inside ``<answer>…</answer>``, None for a response without one. The
-    prediction is None if there is no answer or it cannot be read. Raises InputError when the task
-    fails, or when the accuracy is no number in [0, 1].
+    ``prediction`` is in original pixels, None if there is no answer or it cannot be read;
+    ``accuracy`` is in [0, 1]. ``other_scale``: whether its boxes are on another scale than that of
+    the model's coordinates, such as 0–1 instead of pixels. ``outside``: whether a box reaches out
+    of the image.
+    """
+
+    prediction: Any | None
+    accuracy: float
+    other_scale: bool = False
+    outside: bool = False
+
+
+def scored_answer(sample: Sample, answer: str | None, frame: CoordinateFrame) -> ScoredAnswer:
+    """Read and score an answer.
+
+    ``answer`` is the text inside ``<answer>…</answer>``, None for a response without one. An answer
+    whose boxes are all between 0 and 1, where the model writes pixels or thousandths, has the
+    accuracy 0. Raises InputError when the task fails, or when the accuracy is no number in [0, 1].
     """
     task, where = get_task(sample.task), f"sample {sample.id}"
-    prediction = None
+    prediction: Any | None = None
+    boxes: Sequence[Box] = ()
     if answer is not None:
         with task_errors(task, "read", where):
             prediction = task.read(answer)
     if prediction is not None:
+        with task_errors(task, "boxes", where):
+            boxes = task.boxes(prediction)
         with task_errors(task, "to_original", where):
             prediction = task.to_original(prediction, frame)
     with task_errors(task, "score", where):
@@ -69,7 +85,29 @@ def scored_answer(
         accuracy = float(score)
     if not 0 <= round(accuracy, ROUNDING_DIGITS) <= 1:  # also NaN
         raise _wrong(task, "score", score, sample, "a number from 0 to 1")
-    return prediction, accuracy
+    shares = _are_shares(boxes, frame)
+    return ScoredAnswer(
+        prediction,
+        0.0 if shares else accuracy,
+        other_scale=shares or any(_lies_outside(box, frame) for box in boxes),
+        outside=any(_reaches_outside(box, frame) for box in boxes),
+    )
+
+
+def _are_shares(boxes: Sequence[Box], frame: CoordinateFrame) -> bool:
+    """Return whether all boxes are between 0 and 1 although the model's coordinates are not."""
+    return frame.width > 1 and len(boxes) > 0 and all(max(map(abs, box)) <= 1 for box in boxes)
+
+
+def _lies_outside(box: Box, frame: CoordinateFrame) -> bool:
+    """Return whether no part of a box in model units is inside the image."""
+    x1, y1, x2, y2 = box
+    return x1 >= frame.width or y1 >= frame.height or x2 <= 0 or y2 <= 0
+
+
+def _reaches_outside(box: Box, frame: CoordinateFrame) -> bool:
+    x1, y1, x2, y2 = box
+    return x1 < 0 or y1 < 0 or x2 > frame.width or y2 > frame.height
 
 
 def constraints_of(sample: Sample) -> Constraints:

@@ -135,6 +135,11 @@ class Task(Protocol):
         Returns None when the text cannot be read. Never raises.
         """
 
+    def boxes(self, prediction: Any) -> Sequence[Box]:
+        """Return the boxes of a prediction in model coordinates, to find out whether it is on
+        another scale. By default those of its ``marks``."""
+        return [mark.box for mark in self.marks(prediction) if mark.box is not None]
+
     def to_original(self, prediction: Any, frame: CoordinateFrame) -> Any:
         """Convert a prediction from model coordinates to original pixels."""
         return prediction

@@ -12,7 +12,7 @@ import numpy as np
 
 from syngrpo.boxes import CoordinateFrame
 from syngrpo.sample import EncodedImage, InputError, LabelledObject, Sample
-from syngrpo.tasks.answer_reading import find_values, without_fences
+from syngrpo.tasks.answer_reading import find_objects, find_values, without_fences
 from syngrpo.tasks.base import NO_COLUMNS, Constraints, PromptStyle, Task, full_prompt
 from syngrpo.tasks.labels import is_finite_number, labels_of, names_colour, shown
 
@@ -56,6 +56,10 @@ _ABOUT_VIEW = re.compile(
 )
 """What a question says whose answer may change when the camera moves."""
 _LEAD = re.compile(r"(?:the\s+)?(?:final\s+)?answer\s*+(?:is\b|:|=)\s*+", re.IGNORECASE)
+_BOXED = re.compile(r"\\boxed\s*+\{([^{}]*+)\}")
+"""How models mark an answer in LaTeX."""
+_SPECIAL_TOKEN = re.compile(r"<\|[^<>|\s]{1,40}\|>")
+"""Such as <|begin_of_box|>, which GLM writes around an answer of any kind."""
 _WORD = re.compile(r"[^\W_]+")
 _ARTICLES = {"a", "an", "the"}
 _YES_OR_NO = {"yes", "no", "true", "false"}
@@ -112,8 +116,8 @@ class IndoorSceneReasoning(Task):
 
     def read(self, answer: str) -> Answer | None:
         """Return a number, or else a text of at most ``LONGEST_ANSWER`` characters without code
-        fences, ``{"answer": …}``, brackets, quotes, "The answer is" and a final dot; None for an
-        empty or a longer text."""
+        fences, ``{"answer": …}``, ``\\boxed{…}``, special tokens, brackets, quotes, "The answer is"
+        and a final dot; of labelled boxes the first label. None for an empty or a longer text."""
         text = _unwrapped(answer)
         if not text or len(text) > LONGEST_ANSWER:
             return None
@@ -221,14 +225,26 @@ def _number(text: str) -> int | float | None:
 
 
 def _unwrapped(answer: str) -> str:
-    text = _stripped(without_fences(answer))
+    text = without_fences(answer)
+    named = _value_of_answer(text)
+    grounded = next((label for label, box in find_objects(text) if box is not None), None)
+    if named is None and grounded is not None:
+        return _stripped(grounded)
+    boxed = _BOXED.findall(text)
+    text = _stripped(boxed[-1] if boxed else _SPECIAL_TOKEN.sub("", text))
     if text.startswith("{"):
         values = list(find_values(text))
-        named = (value for key, value in values if key.lower() == "answer")
-        text = _stripped(next(named, values[0][1] if values else text))
+        text = _stripped(named or (values[0][1] if values else text))
     if text.startswith("[") and text.endswith("]"):
         text = _stripped(text[1:-1])
     return _stripped(_LEAD.sub("", text, count=1) if _LEAD.match(text) else text)
+
+
+def _value_of_answer(text: str) -> str | None:
+    """Return the value of the key answer in a text that is a JSON object."""
+    if not _stripped(text).startswith("{"):
+        return None
+    return next((value for key, value in find_values(text) if key.lower() == "answer"), None)
 
 
 def _stripped(text: str) -> str:

@@ -35,8 +35,20 @@ from syngrpo.tasks.labels import (
 ANSWER_IS_OBJECT_IOU = 0.9
 """An instance of the answer is taken to be an object of its class if their IoU is at least this."""
 
-_ABSENT = re.compile(r"\bnone\b", re.IGNORECASE)
-_EMPTY = re.compile(r"[\s\"']*+(?:null|\[\s*+\]|\{\s*+\})[\s\"'.]*+", re.IGNORECASE)
+_ABSENT = re.compile(
+    r"\bnone\b|\bnothing\b|\bn/a\b|\babsent\b"
+    r"|\b(?:no|zero)\s++(?!idea\b|clue\b|answer\b|image\b|picture\b|way\b|doubt\b|problem\b)[^\W\d_]"
+    r"|(?:\bnot|n['’]t|\bcannot)\s++(?:[a-z]++\s++){0,3}any\b"
+    r"|\bnot\s++(?:present|visible|found|detected|there|in\s)",
+    re.IGNORECASE,
+)
+"""How models say that nothing of what was asked for is there."""
+_EMPTY = re.compile(
+    r"[\s\"'`]*+(?:null|[\[{](?:[\s\[\]{},]|\"[^\"\n]*+\"\s*+:|'[^'\n]*+'\s*+:|null|none|false)*+"
+    r"(?<=[\]}]))[\s\"'`.]*+",
+    re.IGNORECASE,
+)
+_KEY = re.compile(r"\"[^\"\n]*+\"\s*+:|'[^'\n]*+'\s*+:")
 _DIGIT = re.compile(r"[0-9]")
 
 
@@ -106,10 +118,8 @@ class OpenVocabularyDetection(Task):
         return found if found or _says_none(answer) else None
 
     def to_original(self, prediction: Instances, frame: CoordinateFrame) -> Instances:
-        """Convert all boxes to original pixels, without clipping them to the image."""
-        return tuple(
-            Instance(label=one["label"], box=frame.to_original(one["box"])) for one in prediction
-        )
+        """Convert all boxes to original pixels and clip them to the image."""
+        return self.map_boxes(prediction, frame.to_original_clipped)
 
     def score(self, prediction: Instances | None, sample: Sample) -> float:
         truth: Instances = sample.answer
@@ -229,8 +239,8 @@ def _closest(instance: Instance, objects: Sequence[LabelledObject], name: str) -
 
 
 def _says_none(answer: str) -> bool:
-    """Return whether a text is an empty list, or says none and holds no number."""
+    """Return whether a text is an empty list or object, or says none and holds no number."""
     text = without_fences(answer)
     if _EMPTY.fullmatch(text):
         return True
-    return _ABSENT.search(text) is not None and _DIGIT.search(text) is None
+    return _ABSENT.search(text) is not None and _DIGIT.search(_KEY.sub("", text)) is None

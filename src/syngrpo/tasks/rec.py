@@ -56,14 +56,15 @@ class ReferringExpression(Task):
         )
 
     def read(self, answer: str) -> Box | None:
-        """Return the first box of a "bbox_2d" or "bbox" key, or without one the first ``[…]`` of
-        four numbers. None when there is none, or when it is not finite or has no area."""
-        boxes = list(find_boxes(answer))
-        named = (found.box for found in boxes if found.keyed)
-        return next(named, boxes[0].box if boxes else None)
+        """Return the first box of a key "bbox_2d" or "bbox"; without one, that of another key or of
+        a tag such as <box>, then the first ``[x1, y1, x2, y2]``, then the first in another
+        notation. None when there is none, or when it is not finite or has no area."""
+        surest = min(find_boxes(answer), key=lambda found: found.rank, default=None)
+        return None if surest is None else surest.box
 
     def to_original(self, prediction: Box, frame: CoordinateFrame) -> Box:
-        return frame.to_original(prediction)
+        """Convert the box to original pixels and clip it to the image."""
+        return frame.to_original_clipped(prediction)
 
     def score(self, prediction: Box | None, sample: Sample) -> float:
         """Return the IoU of the ground truth and the part of the predicted box inside the image."""

@@ -22,7 +22,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from syngrpo.sample import InputError
-from syngrpo.tasks.answer_reading import MAX_COORDINATE
+from syngrpo.tasks.box_notation import MAX_COORDINATE
 from syngrpo.tasks.detection_metrics import average_precision
 from syngrpo.tasks.labels import shown
 

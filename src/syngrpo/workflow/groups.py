@@ -37,7 +37,7 @@ class Group:
     accuracy rewards, ``format`` is float32 (G,), ``diversity`` is D(x) in [0, 1]; ``custom`` holds
     the values of the user's rewards by name, None for a response to which a reward does not apply;
     ``unreadable`` is the number of responses whose answer is missing or cannot be read: they score
-    0.
+    0. ``other_scale`` and ``outside`` are numbers of answers, see ``ScoredAnswer``.
     """
 
     index: int
@@ -50,6 +50,8 @@ class Group:
     diversity: float
     custom: Mapping[str, Sequence[float | None]] = field(default_factory=dict)
     unreadable: int = 0
+    other_scale: int = 0
+    outside: int = 0
 
     @property
     def task(self) -> str:
@@ -92,7 +94,7 @@ def score_group(
     count = len(responses) if describing is None else describing
     parsed = [parse_response(r.text, limits, place < count) for place, r in enumerate(responses)]
     scored = [scored_answer(drawn.sample, part.answer, prompt.frame) for part in parsed]
-    accuracies = [accuracy for _, accuracy in scored]
+    accuracies = [one.accuracy for one in scored]
     texts = [response.text for response in responses]
     custom = score_rewards(rewards, [question] * len(texts), texts, [drawn.sample] * len(texts))
     for reward in rewards:
@@ -108,7 +110,9 @@ def score_group(
         format=torch.tensor([format_reward(part) for part in parsed]),
         diversity=response_diversity(accuracies),
         custom=custom,
-        unreadable=sum(prediction is None for prediction, _ in scored),
+        unreadable=sum(one.prediction is None for one in scored),
+        other_scale=sum(one.other_scale for one in scored),
+        outside=sum(one.outside for one in scored),
     )
 
 

@@ -29,6 +29,8 @@ METRICS: dict[str, Kind] = {
     "reward/accuracy_synthetic": "mean",
     "reward/format": "mean",
     "reward/unreadable": "sum",
+    "reward/other_scale": "sum",
+    "reward/outside": "sum",
     "diversity/response": "mean",
     "diversity/response_seed": "mean",
     "diversity/response_synthetic": "mean",
@@ -91,6 +93,10 @@ such groups are many, the policy learns the form of wrong answers.
 
 ``rollout/length_mean`` is the mean number of tokens of a response, ``rollout/cut_share`` the share
 of responses that were cut at ``rollout.max_new_tokens``.
+
+``reward/unreadable``, ``reward/other_scale`` and ``reward/outside`` are numbers of answers: that
+cannot be read; with boxes on another scale than the model's coordinates; with boxes that reach out
+of the image, which are clipped.
 
 ``description/words`` is the mean number of words over all descriptions of the step's responses, and
 ``description/distinct`` the share of different words among all words of those that the step

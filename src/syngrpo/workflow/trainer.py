@@ -175,6 +175,8 @@ class Trainer:
             self.metrics.observe("diversity/phantom_groups", float(phantom))
             self.metrics.observe_responses(group.responses)
             self.metrics.observe("reward/unreadable", group.unreadable)
+            self.metrics.observe("reward/other_scale", group.other_scale)
+            self.metrics.observe("reward/outside", group.outside)
             self.metrics.observe_wording(group.parsed)
             self.metrics.observe_custom(group.custom)
         reports = self.processes.gather(
