@@ -277,3 +277,21 @@ def test_a_large_image_travels_once_to_a_worker(tmp_path: Path) -> None:
         assert stats["synthetic"] > 0
         images = '{route="/v1/runs/{run}/images/{digest}",status="200"} 1.0'
         assert images in client.get("/metrics").text
+
+
+def test_the_status_page_says_what_is_there(tmp_path: Path) -> None:
+    with service(tmp_path, token="secret") as client:
+        assert client.get("/").status_code == 401
+        client.headers["Authorization"] = "Bearer secret"
+        assert "There are no runs yet." in client.get("/").text
+        open_run(client)
+        client.post(f"{RUN}/jobs", json=jobs(3))
+        lease(client, worker="host:1\n<b>")
+        answer = client.get("/")
+        assert answer.headers["content-type"].startswith("text/plain")
+        assert "Run one: 6 seeds, 0 painted samples (0 not measured yet)." in answer.text
+        assert (
+            "Jobs: 2 waiting, 1 being painted, 0 admitted, 0 rejected, 0 given up." in answer.text
+        )
+        assert "1 worker in the last minute\n  host:1\\n<b>, 0 s ago" in answer.text
+        assert "syngrpo 0." in answer.text and "SQLite 3." in answer.text

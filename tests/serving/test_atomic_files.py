@@ -1,5 +1,7 @@
 """Files and directories that are complete or absent."""
 
+import errno
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -15,6 +17,7 @@ from syngrpo.serving.atomic_files import (
     atomic_directory,
     atomic_file,
     atomic_write,
+    disk_full_error,
     make_directory,
     remove_unfinished,
 )
@@ -95,8 +98,76 @@ def test_a_full_disk_is_one_line_and_leaves_the_old_file(tmp_path: Path) -> None
     done = run_on_a_small_disk(tmp_path, "400k", [sys.executable, "-c", FULL, str(tmp_path)])
     assert done.returncode == 0, done.stderr
     (line,) = done.stdout.splitlines()
-    assert line.startswith(f"the disk is full: writing {tmp_path / 'file'} needs more than")
-    assert line.endswith("MB are free; free some space or choose another directory")
+    # Of 400 KiB, "old" takes a page of 4 KiB, and so does the folder's own.
+    told = r"needs more than 1\.0 MB, 40\d kB are free; free some space or choose another directory"
+    assert re.fullmatch(f"the disk is full: writing {tmp_path / 'file'} {told}", line)
+
+
+SLOWLY = """
+import sys
+from pathlib import Path
+from syngrpo.serving.atomic_files import DiskFull, atomic_file
+try:
+    with atomic_file(Path(sys.argv[1]) / "file") as path, path.open("wb") as file:
+        while True:
+            file.write(bytes(10_000))
+            file.flush()
+except DiskFull as error:
+    print(error)
+"""
+
+
+def test_more_is_needed_than_what_is_free_after_the_partial_file_is_removed(
+    tmp_path: Path,
+) -> None:
+    done = run_on_a_small_disk(tmp_path, "400k", [sys.executable, "-c", SLOWLY, str(tmp_path)])
+    (line,) = done.stdout.splitlines()
+    assert re.search(r"needs more than (4\d\d kB), \1 are free", line), line
+
+
+def test_a_disk_without_room_for_another_file_and_a_quota_are_told(tmp_path: Path) -> None:
+    many = (
+        "import sys\nfrom pathlib import Path\nfrom syngrpo.serving.atomic_files import *\ntry:\n"
+    )
+    many += "    for n in range(99): atomic_write(Path(sys.argv[1]) / str(n), 'x')\n"
+    many += "except DiskFull as error: print(error)"
+    command = [sys.executable, "-c", many, str(tmp_path)]
+    done = run_on_a_small_disk(tmp_path, "4m,nr_inodes=20", command)
+    assert "the disk holds as many files as it can; delete some" in done.stdout, done.stderr
+    quota = OSError(errno.EDQUOT, "Disk quota exceeded")
+    assert str(disk_full_error(tmp_path / "file", 2_500_000, quota)) == (
+        f"the quota of the disk is used up: writing {tmp_path / 'file'} needs 2.5 MB; free some "
+        "space or choose another directory"
+    )
+
+
+LOGGING = """
+import logging, sys
+from pathlib import Path
+from syngrpo.serving.log_file import LogFile
+folder = Path(sys.argv[1])
+log = LogFile(folder / "log.txt")
+logger = logging.getLogger("test")
+logger.addHandler(log)
+logger.warning("before")
+filler = (folder / "filler").open("wb")
+try:
+    while True:
+        filler.write(bytes(1000))
+        filler.flush()
+except OSError:
+    pass
+for _ in range(100):
+    logger.warning("x" * 1000)
+log.close()
+"""
+
+
+def test_a_log_on_a_full_disk_is_told_once_and_stops_nothing(tmp_path: Path) -> None:
+    done = run_on_a_small_disk(tmp_path, "400k", [sys.executable, "-c", LOGGING, str(tmp_path)])
+    assert done.returncode == 0
+    reason = "cannot be written (No space left on device)"
+    assert done.stderr.splitlines() == [f"{tmp_path / 'log.txt'} {reason}"]
 
 
 @pytest.mark.skipif(not Path("/proc/mounts").exists(), reason="needs /proc")

@@ -122,12 +122,12 @@ def _used_by_nobody_else(directory: Path) -> Iterator[None]:
 
 
 def _existing_pool(directory: Path) -> Pool:
-    from syngrpo.pool.store import Pool
+    from syngrpo.pool.pool_reading import open_to_read
     from syngrpo.sample import InputError
 
     if not (directory / "pool.db").is_file():
         raise InputError(f"there is no pool.db in {directory}; name the directory of a run")
-    return Pool.open(directory)
+    return open_to_read(directory)
 
 
 def _admitted(pool: Pool, seeds: bool) -> list[Sample]:

@@ -65,6 +65,9 @@ def run_training(
 
 def report(
     run_dir: Annotated[Path, typer.Argument(help="The directory of a run.")],
+    out: Annotated[
+        Path | None, typer.Option(help="The file that is written instead of RUN_DIR/report.html.")
+    ] = None,
 ) -> None:
     """Write RUN_DIR/report.html: curves, and images with the images painted from them."""
     import sys
@@ -74,7 +77,7 @@ def report(
 
     for problem in load_own_tasks(run_dir):
         print(f"note: {problem}; its answers are shown as plain values", file=sys.stderr)
-    print(write_report(run_dir))
+    print(write_report(run_dir, out))
 
 
 def _new_run_directory(config: Path, resume: bool) -> Path:

@@ -17,7 +17,7 @@ from typing import Any
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
-from starlette.responses import JSONResponse, Response
+from starlette.responses import JSONResponse, PlainTextResponse, Response
 
 from syngrpo.data_server.api_schemas import Health, Problem
 from syngrpo.data_server.ray_cluster import RayCluster
@@ -25,6 +25,7 @@ from syngrpo.data_server.ray_workers import RayWorkers
 from syngrpo.data_server.request_checks import Limits, RequestChecks
 from syngrpo.data_server.routes import ServiceState, trainer_routes, worker_routes
 from syngrpo.data_server.server_runs import Runs
+from syngrpo.data_server.status_page import status_page
 from syngrpo.data_server.synthesis_options import RemoteSettings, WorkerSettings
 from syngrpo.data_server.workers import LocalWorkers, make_workers
 from syngrpo.pool.filesystem import PoolStorageError
@@ -83,6 +84,12 @@ def create_app(runs: Runs, token: str | None = None, limits: Limits | None = Non
     async def healthz() -> Response:
         """Return that the server answers. Needs no token."""
         return JSONResponse({"status": "ok"})
+
+    @app.get("/", response_class=PlainTextResponse, tags=["watching"])
+    async def status() -> Response:
+        """Return a page that says in words what the server holds and does."""
+        page = await state.in_thread(lambda: status_page(runs, state.metrics))
+        return PlainTextResponse(page, headers={"X-Content-Type-Options": "nosniff"})
 
     @app.get("/metrics", response_class=Response, tags=["watching"])
     async def metrics() -> Response:

@@ -24,6 +24,7 @@ from syngrpo.data_server.synthesis_options import SynthesisSettings
 from syngrpo.painting.painting_request import PaintingOptions, Result
 from syngrpo.picture_decoding import MAX_PIXELS
 from syngrpo.pool.database import FILE_NAME
+from syngrpo.pool.filesystem import PoolDamaged, explain_disk_errors
 from syngrpo.pool.image_store import ImageFiles
 from syngrpo.pool.job_queue import JobQueue
 from syngrpo.pool.jobs import Admitted, EndedJob, Job, JobRequest, Rejected, SubmitResult
@@ -115,7 +116,7 @@ class ServerRun:
                 try:
                     if self.problem is None:
                         self._stats, self._wanted = pool.stats(), queue.generators()
-                except sqlite3.DatabaseError as error:
+                except PoolDamaged as error:
                     self._put_offline(error)
                 self._opened = None
                 pool.close()
@@ -236,15 +237,13 @@ class ServerRun:
                 with self._lock:
                     self._users -= 1
                     self._used = time.monotonic()
-        except sqlite3.DatabaseError as error:
-            if type(error) is not sqlite3.DatabaseError:
-                raise
+        except PoolDamaged as error:
             self._put_offline(error)
             raise self._offline() from None
 
     def _opened_now(self) -> _Opened:
         if self._exists and not _holds_a_pool(self._directory):
-            raise sqlite3.DatabaseError(f"{FILE_NAME} is missing or empty")
+            raise PoolDamaged(self._directory, f"{FILE_NAME} is missing or empty")
         self._make_room()
         pool = Pool.open(self._directory)
         return _Opened(pool, *self._queue(pool))
@@ -267,7 +266,10 @@ class ServerRun:
             self.identity = str(kept["identity"])
             self._options = JobOptions.model_validate(kept["options"])
         except (ValueError, KeyError, TypeError) as error:
-            raise InputError(f"{RECORD} is damaged ({first_line(error)})") from None
+            raise InputError(
+                f"{self._directory / RECORD} is damaged ({first_line(error)}); restore it or move "
+                "the folder away"
+            ) from None
 
     def _put_offline(self, error: Exception) -> None:
         self.problem = one_line(error)
@@ -276,21 +278,22 @@ class ServerRun:
     def _offline(self) -> Refused:
         return Refused(
             503,
-            f"run {self.name} is offline: {self.problem}; repair its folder {self._directory}, or "
-            "move it away and start the server again",
+            f"run {self.name} is offline: {self.problem}; then start the server again",
             OFFLINE_AGAIN_S,
         )
 
 
 def _holds_a_pool(directory: Path) -> bool:
-    """Return whether a run's folder has a database with tables. Opening it would create them."""
-    try:
-        with closing(
-            sqlite3.connect(f"{(directory / FILE_NAME).as_uri()}?mode=rw", uri=True)
-        ) as db:
-            return bool(db.execute("SELECT COUNT(*) FROM sqlite_master").fetchone()[0])
-    except sqlite3.OperationalError:
+    """Return whether a run's folder has a database with tables. Opening it would create them.
+    Raises PoolDamaged when it cannot be read."""
+    path = directory / FILE_NAME
+    if not path.is_file():
         return False
+    with (
+        explain_disk_errors(directory),
+        closing(sqlite3.connect(f"{path.as_uri()}?mode=rw", uri=True)) as connection,
+    ):
+        return bool(connection.execute("SELECT COUNT(*) FROM sqlite_master").fetchone()[0])
 
 
 def _ended(pool: Pool, job: Job, result: Result) -> Admitted | Rejected:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Iterable, Iterator
 
@@ -14,6 +15,8 @@ from syngrpo.serving.refusals import Refused
 
 SEEN_S = 60.0
 """A worker counts as present for this many seconds after its last request."""
+MOST_WORKERS = 10_000
+"""Number of workers that are remembered. Requests choose their names."""
 BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 
 
@@ -35,8 +38,9 @@ class Metrics:
         workers = Gauge(
             "syngrpo_workers", "Workers heard of in the last minute.", registry=self._registry
         )
-        workers.set_function(self._present)
-        self._workers: dict[str, float] = {}
+        workers.set_function(lambda: len(self.workers()))
+        self._lock = threading.Lock()
+        self._workers: dict[str, float] = {}  # in the order of their last request
         self._registry.register(_Pools(runs))
 
     def request(self, route: str, status: int, seconds: float) -> None:
@@ -46,27 +50,24 @@ class Metrics:
 
     def worker(self, name: str) -> None:
         """Note that a worker has sent a request."""
-        self._workers.pop(name, None)
-        self._workers[name] = time.monotonic()
-        self._forget()
+        with self._lock:
+            self._workers.pop(name, None)
+            if len(self._workers) >= MOST_WORKERS:
+                del self._workers[next(iter(self._workers))]
+            self._workers[name] = time.monotonic()
+
+    def workers(self) -> dict[str, float]:
+        """Return the seconds since the last request of each worker that is present, by name."""
+        now = time.monotonic()
+        with self._lock:
+            since = {name: now - last for name, last in self._workers.items()}
+            present = {name: seconds for name, seconds in since.items() if seconds <= SEEN_S}
+            self._workers = {name: now - seconds for name, seconds in present.items()}
+        return present
 
     def text(self) -> bytes:
         """Return all metrics in Prometheus' text format."""
         return generate_latest(self._registry)
-
-    def _present(self) -> float:
-        self._forget()
-        return float(len(self._workers))
-
-    def _forget(self) -> None:
-        """Remove workers without a recent request. The workers are in the order of their last
-        request."""
-        oldest = time.monotonic() - SEEN_S
-        while self._workers:
-            name = next(iter(self._workers))
-            if self._workers[name] >= oldest:
-                return
-            del self._workers[name]
 
 
 class _Pools(Collector):

@@ -16,6 +16,7 @@ from syngrpo.pages.labelled_picture import Picture, sample_picture, words_beside
 from syngrpo.painting.frame import Frame
 from syngrpo.painting.light import Light
 from syngrpo.pool.database import FILE_NAME
+from syngrpo.pool.pool_reading import open_to_read
 from syngrpo.pool.store import Pool
 from syngrpo.sample import Sample
 
@@ -66,8 +67,8 @@ class SeedFamily:
 
 
 def open_pool(run_directory: Path) -> Pool | None:
-    """Open the pool of a run; None for a run that has none."""
-    return Pool.open(run_directory) if (run_directory / FILE_NAME).is_file() else None
+    """Open the pool of a run for reading; None for a run that has none."""
+    return open_to_read(run_directory) if (run_directory / FILE_NAME).is_file() else None
 
 
 def families(pool: Pool, count: int, children: int) -> list[SeedFamily]:

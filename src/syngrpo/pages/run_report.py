@@ -63,8 +63,8 @@ class Table:
     rows: tuple[tuple[tuple[str, ...], tuple[float | None, ...]], ...]
 
 
-def write_report(run_dir: Path) -> Path:
-    """Write ``run_dir/report.html`` and return its path.
+def write_report(run_dir: Path, out: Path | None = None) -> Path:
+    """Write the file ``out``, ``run_dir/report.html`` by default, and return its path.
 
     It can be called at any time of a run, after a crash, and for runs without synthesis or
     evaluation. Raises InputError when the directory holds no run.
@@ -75,7 +75,7 @@ def write_report(run_dir: Path) -> Path:
         if pool is not None:
             stack.enter_context(closing(pool))
         return write_page(
-            run_dir / REPORT,
+            out or run_dir / REPORT,
             "run_report.html",
             name=run.directory.resolve().name,
             lead=_lead(run),

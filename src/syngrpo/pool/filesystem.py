@@ -4,13 +4,13 @@ for the user."""
 from __future__ import annotations
 
 import errno
-import shutil
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from syngrpo.sample import InputError
+from syngrpo.serving.atomic_files import free_bytes, size_words
 
 MOUNTS = Path("/proc/mounts")
 
@@ -94,7 +94,7 @@ def explain_disk_errors(directory: Path) -> Iterator[None]:
 def _explanation(code: int, directory: Path) -> str | None:
     """Return a message that says what to do about a primary SQLite result code, None if the error
     is not one of the disk."""
-    full = code == sqlite3.SQLITE_IOERR and shutil.disk_usage(directory).free < 1 << 20
+    full = code == sqlite3.SQLITE_IOERR and free_bytes(directory) < 1 << 20
     if code == sqlite3.SQLITE_FULL or full:
         return _full(directory)
     if code == sqlite3.SQLITE_BUSY:
@@ -105,7 +105,11 @@ def _explanation(code: int, directory: Path) -> str | None:
 
 
 def _full(directory: Path) -> str:
-    return f"disk full while writing to pool {directory}; free some space there and run again"
+    free = size_words(free_bytes(directory))
+    return (
+        f"disk full while writing to pool {directory} ({free} are free); free some space there and "
+        "run again"
+    )
 
 
 def _unescape(field: str) -> str:

@@ -16,7 +16,6 @@ from pathlib import Path
 from syngrpo.sample import InputError
 
 _UNFINISHED = ".unfinished-"
-_MEGABYTE = 1_000_000
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _NOTHING_FREE = 64_000
 """A disk with fewer free bytes than this is full."""
@@ -27,10 +26,11 @@ class DiskFull(InputError):  # noqa: N818
 
 
 @contextmanager
-def atomic_file(target: Path, *, durable: bool = False) -> Iterator[Path]:
+def atomic_file(target: Path, *, durable: bool = False, expected_bytes: int = 0) -> Iterator[Path]:
     """Yield the path of a temporary file beside ``target``, which the caller writes. At the end of
     the block the file is renamed to ``target`` and replaces an existing file.
 
+    ``expected_bytes``: the size of the file as far as known, for the message of a full disk.
     ``durable``: sync the content to the disk before the rename, and the folder after it, so that
     the file also survives a loss of power. On an error the temporary file is removed and ``target``
     stays as it was. Missing folders are created. Raises DiskFull when there is no room.
@@ -47,17 +47,18 @@ def atomic_file(target: Path, *, durable: bool = False) -> Iterator[Path]:
             flush(target.parent)
     except BaseException as error:
         full = is_disk_full(error, target.parent)
-        needed = temporary.stat().st_size if temporary.exists() else 0
+        written = temporary.stat().st_size if temporary.exists() else 0
         temporary.unlink(missing_ok=True)
         if full:
-            raise disk_full_error(target, needed) from error
+            raise disk_full_error(target, max(written, expected_bytes), error) from error
         raise
 
 
 def atomic_write(target: Path, content: str | bytes, *, durable: bool = False) -> None:
     """Write a whole file as ``atomic_file`` does; text is encoded as UTF-8."""
-    with atomic_file(target, durable=durable) as temporary:
-        temporary.write_bytes(content.encode() if isinstance(content, str) else content)
+    data = content.encode() if isinstance(content, str) else content
+    with atomic_file(target, durable=durable, expected_bytes=len(data)) as temporary:
+        temporary.write_bytes(data)
 
 
 @contextmanager
@@ -87,7 +88,7 @@ def atomic_directory(
         full, needed = is_disk_full(error, target.parent), max(tree_size(temporary), expected_bytes)
         shutil.rmtree(temporary, ignore_errors=True)
         if full:
-            raise disk_full_error(target, needed) from error
+            raise disk_full_error(target, needed, error) from error
         raise
 
 
@@ -153,14 +154,42 @@ def _causes(error: BaseException) -> list[BaseException]:
     return causes
 
 
-def disk_full_error(path: Path, needed_bytes: int) -> DiskFull:
+def disk_full_error(path: Path, needed_bytes: int, error: BaseException) -> DiskFull:
     """Return the error for the user. Call this after the partial output has been removed, because
-    the message says how much space is free."""
-    free = shutil.disk_usage(path.parent).free
+    the message says how much space is free.
+
+    ``needed_bytes`` are the bytes of the output as far as known. ``error`` is what writing raised.
+    """
+    numbers = [one.errno for one in _causes(error) if isinstance(one, OSError)]
+    if errno.EDQUOT in numbers:
+        return DiskFull(
+            f"the quota of the disk is used up: writing {path} needs {size_words(needed_bytes)}; "
+            "free some space or choose another directory"
+        )
+    left = os.statvfs(path.parent)
+    if left.f_files and not left.f_favail:
+        return DiskFull(
+            f"the disk is full: {path} cannot be created, because the disk holds as many files as "
+            "it can; delete some or choose another directory"
+        )
+    free = left.f_bavail * left.f_frsize
     return DiskFull(
-        f"the disk is full: writing {path} needs more than {needed_bytes / _MEGABYTE:.1f} MB, "
-        f"{free / _MEGABYTE:.1f} MB are free; free some space or choose another directory"
+        f"the disk is full: writing {path} needs more than {size_words(max(needed_bytes, free))}, "
+        f"{size_words(free)} are free; free some space or choose another directory"
     )
+
+
+def free_bytes(directory: Path) -> int:
+    """Return the number of bytes that can still be written to the disk of a directory."""
+    return shutil.disk_usage(directory).free
+
+
+def size_words(size: int) -> str:
+    """Return a number of bytes in words: "12 kB", "3.4 MB", "5.6 GB"."""
+    for unit, bytes_of in (("GB", 1e9), ("MB", 1e6)):
+        if size >= bytes_of:
+            return f"{size / bytes_of:.1f} {unit}"
+    return f"{size / 1000:.0f} kB"
 
 
 def flush_tree(directory: Path) -> None:

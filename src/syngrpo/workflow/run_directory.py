@@ -21,6 +21,7 @@ from filelock import lock_descriptor
 
 from syngrpo.sample import InputError
 from syngrpo.serving.atomic_files import atomic_write, disk_full_error, is_disk_full
+from syngrpo.serving.log_file import LogFile
 
 _LOCK = ".lock"
 _LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
@@ -122,11 +123,11 @@ class RunDirectory:
         except OSError as error:
             if not is_disk_full(error, self.path):
                 raise
-            raise disk_full_error(self.metrics_path, len(line)) from error
+            raise disk_full_error(self.metrics_path, len(line), error) from error
 
     def start_log(self, level: int = logging.INFO) -> None:
         """Append the messages of all ``syngrpo`` loggers to ``log.txt`` from now on."""
-        self._log = logging.FileHandler(self.log_path, encoding="utf-8")
+        self._log = LogFile(self.log_path)
         self._log.setFormatter(logging.Formatter(_LOG_FORMAT))
         self._log.setLevel(level)
         logger = logging.getLogger("syngrpo")

@@ -1,0 +1,38 @@
+"""Opens a pool for reading, also one in a directory where nothing can be written."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from syngrpo.pool.database import IMAGES, database_files
+from syngrpo.pool.image_store import ImageFiles
+from syngrpo.pool.store import Pool
+
+
+def open_to_read(directory: Path) -> Pool:
+    """Open an existing pool of which nothing will be changed.
+
+    SQLite needs to write beside a database that it reads. Where that is not possible, a copy of the
+    database in the folder for temporary files is opened. Raises InputError as ``Pool.open``.
+    """
+    return Pool.open(directory) if os.access(directory, os.W_OK) else _PoolCopy(directory)
+
+
+class _PoolCopy(Pool):
+    """A copy of a pool's database, with the pool's own images."""
+
+    def __init__(self, directory: Path) -> None:
+        self._folder = TemporaryDirectory(prefix="syngrpo-pool-")
+        for file in database_files(directory):
+            if not file.name.endswith("-shm"):  # SQLite makes it anew
+                shutil.copyfile(file, Path(self._folder.name) / file.name)
+        super().__init__(Path(self._folder.name))
+        self.directory = directory
+        self.images = ImageFiles(directory / IMAGES)
+
+    def close(self) -> None:
+        super().close()
+        self._folder.cleanup()

@@ -1,0 +1,65 @@
+"""A pool is read where nothing can be written."""
+
+import json
+import os
+import sys
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from pool_samples import seed
+from small_disk import run_on_a_small_disk
+
+from syngrpo.pool.pool_reading import open_to_read
+from syngrpo.pool.store import Pool
+
+
+def files(folder: Path) -> dict[Path, tuple[int, int]]:
+    states = {path: path.stat() for path in folder.rglob("*")}
+    return {path: (state.st_size, state.st_mtime_ns) for path, state in states.items()}
+
+
+def test_a_directory_that_cannot_be_written_is_left_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also while another process has it open, whose last transactions are not in pool.db yet."""
+    with closing(Pool.open(tmp_path)) as pool:
+        pool.add_seeds(seed(n) for n in range(4))
+        before = files(tmp_path)
+        monkeypatch.setattr(os, "access", lambda path, mode: False)
+        with closing(open_to_read(tmp_path)) as copy:
+            assert copy.directory == tmp_path
+            assert copy.stats() == pool.stats()
+            first = copy.get("seed-0")
+            assert first.image.read() == pool.get("seed-0").image.read()
+        assert files(tmp_path) == before
+
+
+READING = """
+import subprocess, sys
+from pathlib import Path
+from made_up_run import write_run
+folder = Path(sys.argv[1])
+run, out = write_run(folder / "run", 4, 8), sys.argv[2]
+subprocess.run(["mount", "-o", "remount,ro", folder], check=True)
+def syngrpo(*arguments):
+    subprocess.run([sys.executable, "-m", "syngrpo", *arguments], check=True)
+syngrpo("pool", "stats", run)
+syngrpo("pool", "export", run, "--out", out + "/samples")
+syngrpo("report", run, "--out", out + "/report.html")
+"""
+
+
+@pytest.mark.slow
+def test_commands_read_a_run_on_a_disk_that_cannot_be_written(
+    tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    out = tmp_path_factory.mktemp("out")
+    command = [sys.executable, "-c", READING, str(tmp_path), str(out)]
+    paths = os.pathsep.join(path for path in sys.path if path)
+    done = run_on_a_small_disk(tmp_path, "40m", ["env", f"PYTHONPATH={paths}", *command])
+    assert done.returncode == 0, done.stderr
+    stats, _ = json.JSONDecoder().raw_decode(done.stdout)
+    assert stats["seed"] > 0
+    assert (out / "samples" / "data.jsonl").exists()
+    assert "<html" in (out / "report.html").read_text()
