@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from data_sets import read_data
 from PIL import Image
+from tiny_models import save_tiny_qwen
 
 from syngrpo.cli.main import main
 from syngrpo.config import load_config
@@ -136,6 +137,29 @@ def test_boxes_that_look_otherwise_are_drawn(check: Check, tmp_path: Path) -> No
     sheet.unlink()
     assert check(path, "--sheet", sheet, "--coordinates", "0-1").returncode == 0
     assert not sheet.exists()
+
+
+def test_images_that_the_model_refuses_are_found(tmp_path: Path, check: Check) -> None:
+    rows = [rec(f"r{n}", image="thin.png" if n % 2 else "a.png") for n in range(14)]
+    Image.new("RGB", (2048, 9)).save(tmp_path / "thin.png")
+    rows = [row | ({"answer": [1, 2, 30, 8]} if row["image"] == "thin.png" else {}) for row in rows]
+    data = write(tmp_path / "data.jsonl", *rows)
+    config = tmp_path / "config.yaml"
+    model = save_tiny_qwen(tmp_path / "model")
+    config.write_text(
+        f"model: {{path: {model}}}\nmethod: {{name: grpo}}\ndata: {{train: [{{path: {data}}}]}}\n"
+    )
+    result = check(config)
+    assert result.returncode == 2
+    assert "7 samples (r1, r3, r5, r7, r9 and 2 more): image of sample r1 is 2048x9" in (
+        result.stderr
+    )
+    config.write_text(config.read_text().replace(str(model), str(tmp_path / "gone")))
+    (tmp_path / "thin.png").unlink()
+    write(data, rows[0])
+    result = check(config)
+    assert result.returncode == 0
+    assert "the sizes of images were not compared with those the model takes" in result.stdout
 
 
 def test_turned_pictures_are_counted(tmp_path: Path) -> None:

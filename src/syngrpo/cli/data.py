@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from syngrpo.formats.source import Source
     from syngrpo.formats.survey import Survey
     from syngrpo.sample import Sample
+    from syngrpo.workflow.run_options import RunOptions
 
 SHOWN_CLASSES = 10
 """Number of classes named in the table, the most frequent ones."""
@@ -93,7 +94,7 @@ def check(
         surveys = _check_config(Path(files[0]), given, problems)
     else:
         source = _source_of(files, given)
-        surveys = {"": _survey(source, "the files", problems)}
+        surveys = {"": _survey(source, "the files", problems)[1]}
     _draw_doubts(problems, sheet)
     _tell(surveys, problems, Console(soft_wrap=True, highlight=False))
 
@@ -126,23 +127,51 @@ def _check_config(path: Path, given: dict[str, Any], problems: Problems) -> dict
         raise InputError(f"{', '.join(given)}: a config says that of its sources; edit {path}")
     options = load_config(path)
     titles = {TRAIN: "train", HELD_OUT: "held out"}
+    seeds: list[Sample] = []
+    held_out: dict[str, list[Sample]] = {}
+    surveys = {}
     sources = every_source(options.data.train, options.evaluation.sets, problems)
-    return {
-        f"{titles[section]}: {name}": _survey(source, name, problems)
-        for (section, name), source in sources
-    }
+    for (section, name), source in sources:
+        samples, found = _survey(source, name, problems)
+        surveys[f"{titles[section]}: {name}"] = found
+        if section == TRAIN:
+            seeds += samples
+        else:
+            held_out[name] = samples
+    _check_sizes(options, seeds, held_out, problems)
+    return surveys
 
 
-def _survey(source: Source, name: str, problems: Problems) -> Survey:
-    """Read a source, decode its images with a progress bar, and count the readable samples."""
+def _check_sizes(
+    options: RunOptions, seeds: list[Sample], held_out: dict[str, list[Sample]], problems: Problems
+) -> None:
+    """Report the samples whose images the model of the configuration refuses for their size."""
+    from syngrpo.policy import model_directory
+    from syngrpo.policy.loading import model_files
+    from syngrpo.sample import InputError
+    from syngrpo.workflow.size_check import refused_for_size
+
+    path, _ = model_directory(options.model.path)
+    try:
+        model = model_files(path, options.model.family, options.model.max_pixels)
+    except InputError as error:
+        problems.note(f"the sizes of images were not compared with those the model takes: {error}")
+        return
+    for refusal in refused_for_size(options, model, seeds, held_out):
+        problems.refuse(refusal.told())
+
+
+def _survey(source: Source, name: str, problems: Problems) -> tuple[list[Sample], Survey]:
+    """Read a source and decode its images with a progress bar. Return the readable samples and
+    their counts."""
     from syngrpo.formats.image_files import distinct_images, drop_undecodable
     from syngrpo.formats.source_reading import read_dataset
     from syngrpo.formats.survey import survey
 
-    samples: Sequence[Sample] = read_dataset(source, problems)
+    samples = read_dataset(source, problems)
     with progress_bar(f"decoding {name}", len(distinct_images(samples))) as advance:
         samples = drop_undecodable(samples, problems, advance)
-    return survey(samples)
+    return samples, survey(samples)
 
 
 def _draw_doubts(problems: Problems, sheet: Path) -> None:

@@ -107,6 +107,12 @@ class DataOptions:
         "error", "error stops at bad rows; skip leaves them out and logs how many they are"
     )
     check_images: bool = option(True, "decode every image once before training starts")
+    max_image_pixels: int | None = option(
+        None,
+        "largest area of a seed image in pixels, where images are painted; null: 4 times what the "
+        "model sees of an image, at least 16777216, at most 64000000",
+        ge=1,
+    )
     rewards: tuple[RewardOptions, ...] = option(
         (), "rewards in addition to the task's accuracy, see docs/extending.md"
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import torch
 from jinja2 import TemplateError
@@ -92,19 +93,25 @@ def require_context(policy: Policy, sample_id: str, size: PromptSize, max_new_to
     raise InputError(f"{problem}; {' or '.join(ways) or 'shorten its question'}")
 
 
-def _chat(policy: Policy, text: str) -> str:
+def chat_text(processor: Any, model: str, text: str) -> str:
+    """Return the text of the chat template around an image and ``text``. ``model`` is the model's
+    name for messages. Raises InputError when the template takes no image."""
     content = [{"type": "image"}, {"type": "text", "text": text}]
     try:
-        chat = policy.processor.apply_chat_template(
+        chat: str = processor.apply_chat_template(
             [{"role": "user", "content": content}], add_generation_prompt=True, tokenize=False
         )
     except (TemplateError, TypeError, ValueError) as error:
         reason = first_line(error)
         raise InputError(
-            f"the chat template of {policy.base.name_or_path} takes no image and text ({reason}); "
+            f"the chat template of {model} takes no image and text ({reason}); "
             "use an instruction-tuned model"
         ) from None
     return OPENED_THINKING.sub("", chat)
+
+
+def _chat(policy: Policy, text: str) -> str:
+    return chat_text(policy.processor, policy.base.name_or_path, text)
 
 
 def _frame(

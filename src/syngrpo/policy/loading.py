@@ -62,11 +62,9 @@ def load_policy(
     """
     weights, target = _dtype(dtype), parse_device(device, "model.device")
     source, adapter = _sources(path, adapter, lora)
-    driver, config, processor = read_model_files(source, family)
+    driver, config, processor = read_model_files(source, family, max_pixels)
     written = _coordinates(driver, config, source, coordinates)
     model = AutoModelForImageTextToText.from_pretrained(source, dtype=weights)
-    if max_pixels is not None:
-        driver.limit_pixels(processor.image_processor, max_pixels)
     shares_prefix = _prepare(model, driver, source, gradient_checkpointing)
     stop_ids = _stop_ids(model, processor.tokenizer)
     banned = torch.tensor(driver.banned_token_ids(config, processor.tokenizer))
@@ -87,10 +85,21 @@ def load_policy(
     return policy
 
 
-def read_model_files(source: str, family: str | None = None) -> tuple[Family, Any, Any]:
+def model_files(
+    path: str | Path, family: str | None = None, max_pixels: int | None = None
+) -> tuple[Family, Any, Any]:
+    """Return ``read_model_files`` of the model that ``load_policy`` would load from ``path``."""
+    source, _ = _sources(path, None, None)
+    return read_model_files(source, family, max_pixels)
+
+
+def read_model_files(
+    source: str, family: str | None = None, max_pixels: int | None = None
+) -> tuple[Family, Any, Any]:
     """Return a model's family, configuration and processor, without loading its weights.
 
-    ``source`` is a directory or a hub name, ``family`` that of ``ModelOptions``. Raises InputError
+    ``source`` is a directory or a hub name; ``family`` and ``max_pixels`` are those of
+    ``ModelOptions``. Raises InputError
     when something is missing, or the model is no image-text-to-text model of transformers.
     """
     transformers_logging.disable_progress_bar()  # it would break into the lines of ours
@@ -108,6 +117,8 @@ def read_model_files(source: str, family: str | None = None) -> tuple[Family, An
     except (OSError, ImportError) as error:
         reason = first_line(error)
         raise InputError(f"model {source} cannot be loaded ({reason}); check model.path") from None
+    if max_pixels is not None:
+        driver.limit_pixels(processor.image_processor, max_pixels)
     return driver, config, processor
 
 

@@ -58,7 +58,7 @@ from syngrpo.workflow.resuming import (
 from syngrpo.workflow.run_directory import RunDirectory
 from syngrpo.workflow.run_options import RunOptions
 from syngrpo.workflow.run_warnings import RunWarnings
-from syngrpo.workflow.size_check import check_sizes
+from syngrpo.workflow.size_check import check_sizes, usable_samples
 from syngrpo.workflow.trainer import Trainer
 
 logger = logging.getLogger(__name__)
@@ -173,6 +173,9 @@ class _Run:
             last = latest(self.run.checkpoints)
             changes = accepted_changes(self.run, self.options, last)
         policy = self._policy()
+        model = (policy.family, policy.base.config, policy.processor)
+        usable = usable_samples(self.options, model, self.seeds, self.held_out)
+        self.seeds, self.held_out = usable
         check_sizes(self.options, policy, self.seeds)
         if self.processes.is_main:
             set_back(self.run, self.options, last)

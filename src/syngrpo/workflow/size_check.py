@@ -1,20 +1,77 @@
-"""Checks before the first step that every sample fits the model's context and the token budget."""
+"""Checks before the first step that the model takes every image, and that every sample fits its
+context and the token budget. No image is decoded."""
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable
 from heapq import nlargest
+from typing import Any
 
+from syngrpo.picture_decoding import MAX_PIXELS
 from syngrpo.policy.encode import prompt_size, require_context
-from syngrpo.policy.families.base import PromptSize
+from syngrpo.policy.families.base import Family, PromptSize
 from syngrpo.policy.model import Policy
+from syngrpo.policy.refused_images import Refusal, refused_images
 from syngrpo.sample import InputError, Sample
 from syngrpo.tasks.asking import prompt_of
 from syngrpo.workflow.run_options import RunOptions
 
+logger = logging.getLogger(__name__)
+
+Model = tuple[Family, Any, Any]
+"""Family, configuration and processor of a model, as ``read_model_files`` returns them."""
+
+SEEN_TIMES = 4
+"""A seed image may have this times the pixels that the model sees of it."""
+LEAST_LIMIT = 1 << 24
+"""Pixels that a seed image may have in any case, more than most photographs of phones."""
+
 LOOKED_AT = 500
 """How many samples with the longest texts, and how many with the largest images, are checked.
 Tokenizing a million questions would take minutes. Every step checks its own samples again."""
+
+
+def usable_samples(
+    options: RunOptions, model: Model, seeds: list[Sample], held_out: dict[str, list[Sample]]
+) -> tuple[list[Sample], dict[str, list[Sample]]]:
+    """Return the seeds and the held-out samples whose images can be used.
+
+    Raises InputError for the others; with ``data.on_bad_row`` "skip", they are logged and left out.
+    A data set of which nothing is left is refused.
+    """
+    refused = refused_for_size(options, model, seeds, held_out)
+    if not refused:
+        return seeds, held_out
+    told = "; ".join(refusal.told() for refusal in refused)
+    if options.data.on_bad_row == "error":
+        raise InputError(told)
+    out = {id(sample) for refusal in refused for sample in refusal.samples}
+    kept = [sample for sample in seeds if id(sample) not in out]
+    left = {name: [s for s in held if id(s) not in out] for name, held in held_out.items()}
+    empty = {sample.dataset for sample in seeds} - {sample.dataset for sample in kept}
+    empty |= {name for name, held in left.items() if held_out[name] and not held}
+    if empty:
+        raise InputError(f"no sample of {min(empty)} can be used: {told}")
+    logger.warning("left out %s", told)
+    return kept, left
+
+
+def refused_for_size(
+    options: RunOptions, model: Model, seeds: Iterable[Sample], held_out: dict[str, list[Sample]]
+) -> list[Refusal]:
+    """Return the samples whose images are refused for their size, by the model or as seeds that are
+    too large to paint from."""
+    family, _, processor = model
+    limit = None
+    if options.synthesis.mode != "off":
+        seen = family.most_pixels(processor.image_processor) or 0
+        limit = options.data.max_image_pixels
+        limit = limit or min(MAX_PIXELS, max(LEAST_LIMIT, SEEN_TIMES * seen))
+    refused = refused_images(model, seeds, limit)
+    for samples in held_out.values():
+        refused += refused_images(model, samples)
+    return refused
 
 
 def check_sizes(options: RunOptions, policy: Policy, samples: Iterable[Sample]) -> None:

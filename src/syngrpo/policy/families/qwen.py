@@ -26,6 +26,14 @@ ROUNDING = 2
 rounded to whole tokens."""
 
 
+class ImageElongated(InputError):  # noqa: N818
+    """An image is too long for its width."""
+
+
+class ImageOverLimit(InputError):  # noqa: N818
+    """An image needs more tokens than ``model.max_pixels`` allows."""
+
+
 class LinearPatchEmbed(nn.Module):
     """The patch embedding, computed as one matrix product. It equals the convolution, whose stride
     is its kernel size, and is several times faster."""
@@ -236,7 +244,7 @@ def _image_tokens(image_processor: Any, sample: Sample) -> int:
     """
     width, height = sample.image.width, sample.image.height
     if max(height, width) > MAX_ASPECT_RATIO * min(height, width):
-        raise InputError(
+        raise ImageElongated(
             f"image of sample {sample.id} is {width}x{height}, more than {MAX_ASPECT_RATIO} times "
             "as long as wide; crop it"
         )
@@ -253,7 +261,7 @@ def _image_tokens(image_processor: Any, sample: Sample) -> int:
     while tokens(fitting) * each > ROUNDING * fitting:
         fitting = tokens(fitting) * each
     if fitting > allowed:
-        raise InputError(
+        raise ImageOverLimit(
             f"image of sample {sample.id} ({width}x{height}) needs {tokens(allowed)} tokens where "
             f"model.max_pixels {allowed} allows {allowed // each}; set model.max_pixels to "
             f"{fitting} or more"
