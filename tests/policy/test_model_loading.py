@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from pathlib import Path
 from types import SimpleNamespace
@@ -10,6 +11,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from peft import PeftModel
 from plain_transformers import load_plain, model_inputs
 from tiny_families import save_tiny
 from tiny_models import random_image, random_sample, save_tiny_qwen
@@ -53,6 +55,24 @@ def test_saved_policy_loads_with_plain_transformers(
     assert "shared_prefix" not in (tmp_path / "config.json").read_text()
     names = set(saved.state_dict())
     assert names == set(load_plain(checkpoint).state_dict())
+    assert (tmp_path / "adapter").exists() == (lora is not None)
+    if lora is not None:
+        beside = PeftModel.from_pretrained(load_plain(checkpoint), tmp_path / "adapter")
+        with torch.no_grad():
+            logits = beside(**inputs).logits
+        torch.testing.assert_close(logits, expected, atol=5e-5, rtol=1e-5)
+
+
+def test_the_umask_says_who_may_read_a_saved_model(checkpoint: Path, tmp_path: Path) -> None:
+    policy = load_policy(checkpoint, lora=LoraOptions(4, 8))
+    before = os.umask(0o027)
+    try:
+        policy.save(tmp_path / "final")
+    finally:
+        os.umask(before)
+    files = [file for file in (tmp_path / "final").rglob("*") if file.is_file()]
+    assert len(files) > 5
+    assert {file.stat().st_mode & 0o777 for file in files} == {0o640}
 
 
 def test_a_disk_without_room_for_the_weights_is_full(

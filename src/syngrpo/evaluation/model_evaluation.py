@@ -12,11 +12,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from syngrpo.evaluation.answering import evaluate
 from syngrpo.evaluation.evaluation_directory import EvaluationDirectory, model_fingerprint
 from syngrpo.evaluation.evaluation_result import EvaluationResult
+from syngrpo.evaluation.trained_with import settings_of
 from syngrpo.formats.source import Source, source_from_argument
 from syngrpo.formats.source_reading import read_dataset
 from syngrpo.policy.loading import load_policy
@@ -107,8 +106,10 @@ def _as_trained(model: str, loading: Loading, asking: Asking) -> tuple[Loading, 
     """Replace what is not given by the values of the run that trained the model."""
     trained = _section(_config_of_run(model, loading.adapter), "model")
     style, limit = how_to_ask(model, asking.prompt_style, asking.max_new_tokens, loading.adapter)
+    of_adapter = trained if loading.adapter is not None else {}  # a model has its own limit
     loading = replace(
         loading,
+        max_pixels=loading.max_pixels or of_adapter.get("max_pixels"),
         family=loading.family or trained.get("family"),
         coordinates=loading.coordinates or trained.get("coordinates"),
     )
@@ -195,8 +196,8 @@ def how_to_ask(
 ) -> tuple[PromptStyle, int]:
     """Return prompt style and length limit in tokens.
 
-    A value that is None comes from the run in whose directory the model (or the adapter) is. For
-    any other model the style is "brief" if it knows the response format (``NamedModel``), otherwise
+    A value that is None comes from the run that trained the model (or the adapter). For any other
+    model the style is "brief" if it knows the response format (``NamedModel``), otherwise
     "full", and the limit is that of TOKENS.
     """
     config = _config_of_run(model, adapter)
@@ -207,12 +208,9 @@ def how_to_ask(
 
 
 def _config_of_run(model: str, adapter: Path | None) -> dict[str, Any]:
-    """Return the configuration of the run in whose directory the model (or the adapter) is; {} for
-    any other model."""
-    file = (adapter or Path(model_directory(model)[0])).resolve().parent / "config.yaml"
-    if not file.is_file():
-        return {}
-    return yaml.safe_load(file.read_text(encoding="utf-8")) or {}
+    """Return the settings of the run that trained the model (or the adapter); {} for any other
+    model."""
+    return settings_of(adapter or Path(model_directory(model)[0]))
 
 
 def _section(config: dict[str, Any], name: str) -> dict[str, Any]:

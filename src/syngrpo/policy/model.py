@@ -22,6 +22,9 @@ from syngrpo.policy.families.base import Family
 from syngrpo.policy.model_options import Coordinates
 from syngrpo.policy.sharding import Sharding
 
+ADAPTER = "adapter"
+"""The folder of LoRA adapters, inside that of the saved model."""
+
 
 @dataclass
 class Policy:
@@ -122,7 +125,8 @@ class Policy:
         return sum(weight.nbytes for weight in self.base.parameters())
 
     def save(self, directory: Path) -> None:
-        """Write weights (adapters merged), configuration, tokenizer and image processor.
+        """Write weights (adapters merged), configuration, tokenizer and image processor; adapters
+        also by themselves, in the folder ``adapter``.
 
         Raises OSError (ENOSPC) when the disk has no room for the weights. This is checked before,
         because safetensors raises an error without the system's number.
@@ -136,3 +140,14 @@ class Policy:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(directory))
         model.save_pretrained(directory)
         self.processor.save_pretrained(directory)
+        if isinstance(self.model, PeftModel):
+            self.model.save_pretrained(str(directory / ADAPTER))
+        _follow_umask(directory)
+
+
+def _follow_umask(directory: Path) -> None:
+    """Give all files below a folder the mode of the folder, which was made by the umask. Those of
+    safetensors have 0600 otherwise, and others of the group could not read the model."""
+    for file in directory.rglob("*"):
+        if file.is_file():
+            file.chmod(directory.stat().st_mode & 0o666)

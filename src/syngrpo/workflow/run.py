@@ -38,12 +38,12 @@ from syngrpo.pool.sampling import SamplingPolicy, dataset_weights
 from syngrpo.pool.store import Pool
 from syngrpo.rollout.base import NotFinite
 from syngrpo.sample import InputError, Sample
-from syngrpo.serving.atomic_files import atomic_directory
 from syngrpo.serving.bearer_token import read_token
 from syngrpo.serving.http_client import ServerAddress
 from syngrpo.serving.json_lines import read_lines
 from syngrpo.serving.wording import count
 from syngrpo.workflow.checkpoint import Writer, latest, resume_run, save_run
+from syngrpo.workflow.final_model import save_final
 from syngrpo.workflow.job_failures import JobFailures
 from syngrpo.workflow.processes import Processes
 from syngrpo.workflow.resume_rules import Change
@@ -207,8 +207,7 @@ class _Run:
             failures.end()
         with self.processes.whole(policy) as whole:
             if self.processes.is_main:
-                with atomic_directory(self.run.final, whole.saved_bytes) as target:
-                    whole.save(target)
+                save_final(self.run.final, whole, self.options)
 
     def _tell(self, lines: Sequence[str]) -> None:
         """Print lines on the console, and write them to the log."""

@@ -84,6 +84,10 @@ class Family(ABC):
         """Return the area in pixels to which larger images are shrunk, None if it varies."""
         return None
 
+    def least_pixels(self, image_processor: Any) -> int | None:
+        """Return the area in pixels to which smaller images are enlarged, None if there is none."""
+        return None
+
     @abstractmethod
     def read(self, processor: Any, config: Any, sample: Sample, chat: str) -> Encoded:
         """Decode the sample's image and encode it with ``chat``, the text of the chat template.

@@ -76,6 +76,9 @@ class Qwen(SplitFamily):
     def most_pixels(self, image_processor: Any) -> int:
         return int(image_processor.size["longest_edge"])
 
+    def least_pixels(self, image_processor: Any) -> int:
+        return int(image_processor.size["shortest_edge"])
+
     def read(self, processor: Any, config: Any, sample: Sample, chat: str) -> Encoded:
         images = processor.image_processor
         _image_tokens(images, sample)

@@ -1,0 +1,42 @@
+"""Finds the settings of the run that trained a model, from the model's files."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from syngrpo.sample import InputError
+from syngrpo.serving.wording import first_line
+
+TRAINED_WITH = "trained_with.json"
+"""The file in the folder of a trained model that says how it was asked in training."""
+
+
+def settings_of(directory: Path) -> dict[str, Any]:
+    """Return the settings of the run that trained the model (or the adapter) in a folder, by
+    section as in a configuration; {} for any other model.
+
+    They are in the folder itself, in the one above an adapter, or, for a run of an earlier version,
+    in the configuration of the run directory around it. Raises InputError for a file that cannot be
+    read.
+    """
+    above = directory.resolve().parent
+    for file in (directory / TRAINED_WITH, above / TRAINED_WITH, above / "config.yaml"):
+        if file.is_file():
+            return _read(file)
+    return {}
+
+
+def _read(file: Path) -> dict[str, Any]:
+    try:
+        text = file.read_text(encoding="utf-8")
+        found = json.loads(text) if file.suffix == ".json" else yaml.safe_load(text)
+    except (ValueError, yaml.YAMLError) as error:
+        raise InputError(
+            f"{file} cannot be read ({first_line(error)}); correct it, or move it away and give "
+            "the settings as options"
+        ) from None
+    return found if isinstance(found, dict) else {}
