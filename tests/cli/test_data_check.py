@@ -162,6 +162,16 @@ def test_images_that_the_model_refuses_are_found(tmp_path: Path, check: Check) -
     assert "the sizes of images were not compared with those the model takes" in result.stdout
 
 
+def test_a_data_yaml_of_yolo_is_no_configuration(check: Check, tmp_path: Path) -> None:
+    (tmp_path / "images").mkdir()
+    (tmp_path / "labels").mkdir()
+    Image.new("RGB", (64, 48), "red").save(tmp_path / "images" / "a.png")
+    (tmp_path / "labels" / "a.txt").write_text("0 0.5 0.5 0.25 0.5\n")
+    (tmp_path / "data.yaml").write_text("train: images\nnames: [cup, pot]\n")
+    result = check(tmp_path / "data.yaml")
+    assert result.returncode == 0 and "1 ovd" in result.stdout, result.stderr
+
+
 def test_turned_pictures_are_counted(tmp_path: Path) -> None:
     exif = Image.Exif()
     exif[0x0112] = 6

@@ -90,13 +90,22 @@ def check(
         coordinates=coordinates,
         option=option,
     )
-    if len(files) == 1 and Path(files[0]).suffix in (".yaml", ".yml"):
+    if len(files) == 1 and _is_config(Path(files[0])):
         surveys = _check_config(Path(files[0]), given, problems)
     else:
         source = _source_of(files, given)
         surveys = {"": _survey(source, "the files", problems)[1]}
     _draw_doubts(problems, sheet)
     _tell(surveys, problems, Console(soft_wrap=True, highlight=False))
+
+
+def _is_config(path: Path) -> bool:
+    """Return whether a YAML file is a configuration, and not a file of a data set."""
+    from syngrpo.formats import loadable_formats
+
+    if path.suffix not in (".yaml", ".yml"):
+        return False
+    return not (path.exists() and any(known.recognises(path) for known in loadable_formats()))
 
 
 def _source_of(files: Sequence[str], given: dict[str, Any]) -> Source:

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from syngrpo.formats.box_layout import BoxOrder, BoxReader
+from syngrpo.formats.box_layout import BoxOrder, BoxReader, Coordinates
 from syngrpo.formats.box_recognition import BoxDoubt
 from syngrpo.formats.missing_images import MissingImage, MissingImages
 from syngrpo.sample import InputError, Sample
@@ -166,7 +166,8 @@ class Format(ABC):
     ``reads_files``: False if the format generates its samples; then a source has no path.
     ``takes_hub_names``: whether a path that does not exist may be the name of a data set on a hub.
     ``default_task``: the task of all samples if the user names none; None if each row has its own.
-    ``box_order``: the order of the numbers of a box if the user names none.
+    ``box_order``, ``box_coordinates``: the order of the numbers of a box, and what they count, if
+    the user says nothing about it.
     """
 
     name: str
@@ -175,6 +176,7 @@ class Format(ABC):
     takes_hub_names: bool = False
     default_task: str | None = None
     box_order: BoxOrder = "xyxy"
+    box_coordinates: Coordinates = "pixels"
 
     def recognises(self, path: Path) -> bool:
         """Return whether an existing file or folder has this format, judged by its name and first

@@ -32,6 +32,8 @@ SOME = 0.02
 """Share of the boxes that must not fit before another order is considered."""
 FEWEST = 3
 """Number of boxes that must not fit: one or two wrong ones say nothing about the others."""
+ENOUGH = 10
+"""Number of boxes whose mean centre says something."""
 NEARLY_ALL = 0.995
 """Share of the boxes that must fit another order or unit."""
 IMPROBABLE = math.log(1000)
@@ -162,6 +164,8 @@ def _order(numbers: np.ndarray, sizes: np.ndarray, read: BoxLayout) -> BoxOrder:
     if shares[read.order] > 1 - SOME or best < NEARLY_ALL:
         return read.order
     good = [order for order in ORDERS if shares[order] == best]
+    if len(numbers) < ENOUGH:
+        return good[0]
     return min(
         good, key=lambda order: _off_centre(BoxLayout(order, read.coordinates), numbers, sizes)
     )

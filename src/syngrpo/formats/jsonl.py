@@ -25,9 +25,9 @@ class Jsonl(WritableFormat):
     def recognises(self, path: Path) -> bool:
         """Return True for a file that is named .jsonl, is empty, or begins as a JSON object or list
         does. Defects of its lines are reported when it is read."""
-        return path.is_file() and (
-            path.suffix == ".jsonl" or beginning(path)[:1] in (b"", b"{", b"[")
-        )
+        if not path.is_file() or path.suffix in (".yaml", ".yml"):
+            return False
+        return path.suffix == ".jsonl" or beginning(path)[:1] in (b"", b"{", b"[")
 
     def read(self, path: Path | None, request: ReadRequest, problems: Problems) -> list[Sample]:
         assert path is not None

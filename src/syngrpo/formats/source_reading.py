@@ -157,7 +157,7 @@ def _note_animations(samples: Sequence[Sample], problems: Problems) -> None:
 
 def _box_reader(known: Format, source: Source) -> BoxReader:
     order, coordinates = source.boxes, source.coordinates
-    layout = BoxLayout(order or known.box_order, coordinates or "pixels")
+    layout = BoxLayout(order or known.box_order, coordinates or known.box_coordinates)
     return BoxReader(layout, given=order is not None or coordinates is not None)
 
 

@@ -1,0 +1,289 @@
+"""The formats ``voc``, ``labelme`` and ``cvat``: files of labelling tools, read with ``globox``.
+
+``globox``, an optional library, reads a box; which objects there are, and what it does not tell
+(polygons, phrases, objects that are no ground truth), is read here.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+from xml.etree import ElementTree
+
+from syngrpo.formats.base import Problems, ReadRequest
+from syngrpo.formats.box_samples import (
+    LabelledBoxes,
+    SplitOptions,
+    ToolFile,
+    ToolImage,
+    ToolObject,
+)
+from syngrpo.formats.row_files import beginning
+from syngrpo.sample import InputError
+from syngrpo.serving.wording import one_line
+from syngrpo.tasks.labels import shown
+
+PHRASE_NAMES = ("phrase", "caption", "description", "expression", "referring_expression")
+"""Attributes of an object in CVAT whose text describes this object alone."""
+
+Element = ElementTree.Element
+
+
+def globox_library() -> ModuleType:
+    """Import and return the ``globox`` library. Raises InputError when it is not installed."""
+    try:
+        import globox
+    except ImportError:
+        raise InputError(
+            "data of labelling tools (voc, labelme, cvat) need the globox library; run: "
+            "pip install 'syngrpo[tools]'"
+        ) from None
+    return globox
+
+
+class PascalVoc(LabelledBoxes):
+    """Reads Pascal VOC: a folder with ``Annotations`` (XML) and ``JPEGImages``, a folder of XML
+    files, or one XML file. ``split`` names a list in ``ImageSets/Main``. Objects that are
+    ``difficult`` are no ground truth."""
+
+    name = "voc"
+    options = SplitOptions
+
+    def recognises(self, path: Path) -> bool:
+        first = _first_of(path, ".xml")
+        return first is not None and b"<annotation>" in _head(first)
+
+    def opened(self, path: Path, request: ReadRequest, problems: Problems) -> ToolFile:
+        globox = globox_library()
+        folder = path if path.is_dir() else path.parent
+        base = folder.parent if folder.name == "Annotations" else folder
+        files = [path] if path.is_file() else _listed(path, ".xml", request.options.split, base)
+        folders = (base / "JPEGImages", base / "images", folder, base)
+        usable = tuple(one for one in dict.fromkeys(folders) if one.is_dir())
+        return ToolFile(usable, (), _each(files, problems, lambda file: _voc_image(file, globox)))
+
+
+def _voc_image(file: Path, globox: ModuleType) -> ToolImage:
+    root = _xml(file)
+    if root.tag != "annotation":
+        raise InputError(f"it holds <{root.tag}>, and no <annotation> of Pascal VOC")
+    objects = []
+    for node in root.iter("object"):
+        box = _box(globox.BoundingBox.from_xml, node)
+        objects.append(
+            ToolObject(box.label, list(box.ltrb), sure=node.findtext("difficult", "0") != "1")
+        )
+    size = root.find("size")
+    numbers = (size.findtext("width"), size.findtext("height")) if size is not None else ()
+    known = all(text is not None and text.isdecimal() and int(text) > 0 for text in numbers)
+    width_height = tuple(int(text or 0) for text in numbers) if known and numbers else None
+    name = root.findtext("filename") or file.stem
+    return ToolImage(str(file), file.stem, name, objects, width_height)  # type: ignore[arg-type]
+
+
+class LabelMe(LabelledBoxes):
+    """Reads LabelMe: a JSON file for each image, or a folder of them. Rectangles are boxes,
+    polygons masks; the description of a shape is the phrase for its object."""
+
+    name = "labelme"
+
+    def recognises(self, path: Path) -> bool:
+        first = _first_of(path, ".json")
+        head = _head(first) if first is not None else b""
+        return b'"shapes"' in head and b'"imagePath"' in head
+
+    def opened(self, path: Path, request: ReadRequest, problems: Problems) -> ToolFile:
+        globox = globox_library()
+        folder = path if path.is_dir() else path.parent
+        files = [path] if path.is_file() else _listed(path, ".json", None, path)
+        left_out: dict[str, int] = {}
+        images = _each(files, problems, lambda file: _labelme_image(file, folder, globox, left_out))
+        listed = iter(list(images))
+        for kind, number in left_out.items():
+            problems.note(
+                f"{path}: shapes of the kind {kind}, which have no area, left out: {number}"
+            )
+        return ToolFile((folder,), (), listed)
+
+
+def _labelme_image(
+    file: Path, folder: Path, globox: ModuleType, left_out: dict[str, int]
+) -> ToolImage:
+    content = _json(file)
+    shapes, path = content.get("shapes"), content.get("imagePath")
+    if not isinstance(shapes, list) or not isinstance(path, str):
+        raise InputError("it has no shapes and imagePath, so it is no file of LabelMe")
+    objects = []
+    for shape in shapes:
+        kind = shape.get("shape_type", "polygon") if isinstance(shape, Mapping) else None
+        if kind not in ("rectangle", "polygon"):
+            left_out[str(kind)] = left_out.get(str(kind), 0) + 1
+            continue
+        box = _box(globox.BoundingBox.from_labelme, shape)
+        flat = [float(number) for point in shape["points"] for number in point]
+        phrase = shape.get("description")
+        objects.append(
+            ToolObject(
+                label=box.label,
+                box=list(box.ltrb),
+                polygon=flat if kind == "polygon" else (),
+                phrase=phrase.strip() if isinstance(phrase, str) else "",
+            )
+        )
+    size = (content.get("imageWidth"), content.get("imageHeight"))
+    known = all(type(number) is int for number in size)
+    place = file.parent.relative_to(folder) / path
+    return ToolImage(str(file), file.stem, str(place), objects, size if known else None)  # type: ignore[arg-type]
+
+
+class Cvat(LabelledBoxes):
+    """Reads CVAT for images 1.1: an XML file with all images, which lie in ``images`` beside it or
+    beside the file. Boxes and polygons are read; an attribute such as ``caption`` is the phrase for
+    its object."""
+
+    name = "cvat"
+
+    def recognises(self, path: Path) -> bool:
+        first = _first_of(path, ".xml")
+        return first is not None and b"<annotations>" in _head(first)
+
+    def opened(self, path: Path, request: ReadRequest, problems: Problems) -> ToolFile:
+        globox = globox_library()
+        file = path if path.is_file() else next(iter(_listed(path, ".xml", None, path)))
+        try:
+            root = _xml(file)
+        except InputError as error:
+            raise InputError(f"{file}: {error}") from None
+        if root.tag != "annotations" or root.find("track") is not None:
+            raise InputError(
+                f"{file} holds no annotations of images; export as CVAT for images 1.1"
+            )
+        classes = [node.text or "" for node in root.findall("./meta//labels/label/name")]
+        nodes = list(root.iter("image"))
+        _note_kinds(nodes, file, problems)
+        places = ((f"{file}: image {shown(node.get('name'))}", node) for node in nodes)
+        images = _each_of(places, problems, lambda node: _cvat_image(node, file, globox))
+        folders = [file.parent / "images", file.parent]
+        return ToolFile(tuple(one for one in folders if one.is_dir()), classes, images)
+
+
+def _cvat_image(node: Element, file: Path, globox: ModuleType) -> ToolImage:
+    name = node.get("name", "")
+    objects = []
+    for shape in node:
+        if shape.tag == "box":
+            if float(shape.get("rotation", 0)) != 0:
+                raise InputError("it has a rotated box; export polygons instead")
+            box = _box(globox.BoundingBox.from_cvat, shape)
+            objects.append(ToolObject(box.label, list(box.ltrb), phrase=_phrase(shape)))
+        elif shape.tag == "polygon":
+            points = shape.get("points", "").replace(";", ",").split(",")
+            try:
+                flat = [float(number) for number in points]
+            except ValueError:
+                raise InputError(
+                    f"the polygon {shown(shape.get('points'))} is not points"
+                ) from None
+            objects.append(ToolObject(shape.get("label", ""), None, flat, _phrase(shape)))
+    size = (int(node.get("width", 0)), int(node.get("height", 0)))
+    known = min(size) > 0
+    return ToolImage(f"{file}: image {shown(name)}", name, name, objects, size if known else None)
+
+
+def _phrase(shape: Element) -> str:
+    for attribute in shape.iter("attribute"):
+        if attribute.get("name", "").lower() in PHRASE_NAMES and attribute.text:
+            return attribute.text.strip()
+    return ""
+
+
+def _note_kinds(nodes: list[Element], file: Path, problems: Problems) -> None:
+    read = ("box", "polygon", "tag")
+    for kind in sorted({shape.tag for node in nodes for shape in node} - set(read)):
+        number = sum(shape.tag == kind for node in nodes for shape in node)
+        problems.note(f"{file}: shapes of the kind {kind}, which are not read, left out: {number}")
+
+
+def _box(read: Callable[[Any], Any], value: Any) -> Any:
+    """Return the box that globox reads from an object. It raises errors of many kinds for a bad
+    one."""
+    try:
+        return read(value)
+    except Exception as error:
+        raise InputError(f"an object has no box that can be read ({one_line(error)})") from None
+
+
+def _each(
+    files: list[Path], problems: Problems, read: Callable[[Path], ToolImage]
+) -> Iterator[ToolImage]:
+    yield from _each_of(((str(file), file) for file in files), problems, read)
+
+
+def _each_of(
+    places: Iterator[tuple[str, Any]], problems: Problems, read: Callable[[Any], ToolImage]
+) -> Iterator[ToolImage]:
+    for place, one in places:
+        try:
+            image = read(one)
+        except InputError as error:
+            problems.add(place, error)
+        except (ValueError, TypeError) as error:
+            problems.add(place, f"a value is not what the format has there ({one_line(error)})")
+        else:
+            yield image
+
+
+def _listed(path: Path, suffix: str, split: str | None, base: Path) -> list[Path]:
+    """Return the annotation files of a folder, or of its part ``split``. Raises InputError when
+    there are none."""
+    inside = path / "Annotations" if (path / "Annotations").is_dir() else path
+    files = sorted(inside.rglob(f"*{suffix}"))
+    if split is not None:
+        listed = base / "ImageSets" / "Main" / f"{split}.txt"
+        if not listed.is_file():
+            raise InputError(f"{path} has no split {split}; there is no {listed}")
+        lines = [line.split() for line in listed.read_text(encoding="utf-8-sig").splitlines()]
+        names = {words[0] for words in lines if words and words[-1] != "-1"}
+        files = [file for file in files if file.stem in names]
+    if not files:
+        raise InputError(f"{path} has no {suffix} files; name the folder with the annotations")
+    return files
+
+
+def _first_of(path: Path, suffix: str) -> Path | None:
+    """Return the file, or the first of a folder, that has this suffix; None if there is none."""
+    if path.is_file():
+        return path if path.suffix.lower() == suffix else None
+    folders = (path / "Annotations", path)
+    return next((file for folder in folders for file in sorted(folder.glob(f"*{suffix}"))), None)
+
+
+def _head(file: Path) -> bytes:
+    try:
+        return beginning(file)
+    except InputError:
+        return b""
+
+
+def _xml(file: Path) -> Element:
+    try:
+        return ElementTree.parse(file).getroot()
+    except OSError as error:
+        raise InputError(f"it cannot be read ({error.strerror})") from None
+    except (ElementTree.ParseError, ValueError, LookupError) as error:
+        raise InputError(f"it is not XML ({one_line(error)})") from None
+
+
+def _json(file: Path) -> Mapping[str, Any]:
+    try:
+        content = json.loads(file.read_text(encoding="utf-8-sig"))
+    except OSError as error:
+        raise InputError(f"it cannot be read ({error.strerror})") from None
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"it is not JSON ({one_line(error)})") from None
+    if not isinstance(content, Mapping):
+        raise InputError(f"it is {shown(content)}, and no file of LabelMe")
+    return content

@@ -1,0 +1,173 @@
+"""The format ``yolo``: reads YOLO's ``data.yaml`` with its folders of images and label files.
+
+A label file has a line for each object: the number of the class, then the centre, width and height
+from 0 to 1, or a polygon. The rules are those of Ultralytics: the labels of ``…/images/a.jpg`` are
+in ``…/labels/a.txt``, and an image without such a file shows no object.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from syngrpo.formats.base import Problems, ReadRequest
+from syngrpo.formats.box_layout import Coordinates
+from syngrpo.formats.box_samples import (
+    LabelledBoxes,
+    SplitOptions,
+    ToolFile,
+    ToolImage,
+    ToolObject,
+)
+from syngrpo.sample import EncodedImage, InputError
+from syngrpo.tasks.labels import shown
+
+SPLITS = ("train", "val", "test")
+SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif")
+YAML = (".yaml", ".yml")
+CLASSES_FILE = "classes.txt"
+
+
+class Yolo(LabelledBoxes):
+    """Reads a ``data.yaml``, a folder with one, or a folder with ``images``, ``labels`` and
+    ``classes.txt``. A sixth number of a line, the confidence, is ignored."""
+
+    name = "yolo"
+    options = SplitOptions
+    box_order = "cxcywh"
+    box_coordinates: Coordinates = "0-1"
+
+    def recognises(self, path: Path) -> bool:
+        if path.is_dir():
+            with_list = (path / CLASSES_FILE).is_file() and (path / "images").is_dir()
+            return with_list or _yaml_in(path) is not None
+        return path.suffix.lower() in YAML and _content(path) is not None
+
+    def opened(self, path: Path, request: ReadRequest, problems: Problems) -> ToolFile:
+        file = _yaml_in(path) if path.is_dir() else path
+        if file is None:
+            names = _lines(path / CLASSES_FILE)
+            found = _images_in(path / "images")
+        else:
+            content = _content(file)
+            if content is None:
+                raise InputError(f"{file} is no data.yaml: it needs names, and train, val or test")
+            names = _names(content["names"], file)
+            found = _images_of(content, file, request.options.split)
+        root = path if path.is_dir() else path.parent
+        if not found:
+            raise InputError(f"{path}: no images are there; check the folders that it names")
+        return ToolFile((Path("/"),), names, _pictures(found, names, root, problems))
+
+
+def _content(file: Path) -> dict[str, Any] | None:
+    """Return the content of a data.yaml; None when it is none."""
+    import yaml
+
+    try:
+        content = yaml.safe_load(file.read_text(encoding="utf-8-sig"))
+    except (OSError, ValueError, yaml.YAMLError, RecursionError):
+        return None
+    is_yolo = isinstance(content, dict) and isinstance(content.get("names"), list | dict)
+    return content if is_yolo and any(split in content for split in SPLITS) else None
+
+
+def _yaml_in(folder: Path) -> Path | None:
+    files = sorted(file for file in folder.glob("*.y*ml") if file.suffix in YAML)
+    return next((file for file in files if _content(file) is not None), None)
+
+
+def _names(value: Any, file: Path) -> list[str]:
+    """Return the class names by number. They are a list, or a mapping of numbers to names."""
+    if isinstance(value, dict):
+        numbers = range(len(value))
+        if set(value) != set(numbers):
+            raise InputError(f"{file}: the keys of names are not 0, 1, 2, …")
+        value = [value[number] for number in numbers]
+    return [str(name) for name in value]
+
+
+def _images_of(content: dict[str, Any], file: Path, wanted: str | None) -> list[Path]:
+    there = [split for split in SPLITS if content.get(split)]
+    if wanted is None and len(there) != 1:
+        raise InputError(f"{file} has the splits {', '.join(there)}; name one of them with split")
+    split = wanted or there[0]
+    if split not in there:
+        raise InputError(f"{file} has no split {split}; it has {', '.join(there)}")
+    entries = content[split] if isinstance(content[split], list) else [content[split]]
+    roots = [file.parent / str(content.get("path") or ""), file.parent]
+    return [image for entry in entries for image in _images_at(str(entry), roots, file)]
+
+
+def _images_at(entry: str, roots: Sequence[Path], file: Path) -> list[Path]:
+    """Return the images of a folder or of a list of paths. Roboflow writes ``../train/images`` for
+    ``train/images``."""
+    places = [root / entry for root in roots] + [file.parent / entry.lstrip("./")]
+    place = next((place for place in places if place.exists()), None)
+    if place is None:
+        raise InputError(f"{file}: {places[0]} does not exist; correct the paths in this file")
+    if place.is_dir():
+        return _images_in(place)
+    return [
+        next((root / line for root in (place.parent, *roots) if (root / line).exists()), Path(line))
+        for line in _lines(place)
+    ]
+
+
+def _images_in(folder: Path) -> list[Path]:
+    return sorted(file for file in folder.rglob("*") if file.suffix.lower() in SUFFIXES)
+
+
+def _lines(file: Path) -> list[str]:
+    try:
+        text = file.read_text(encoding="utf-8-sig")
+    except (OSError, ValueError) as error:
+        raise InputError(f"{file} cannot be read ({error})") from None
+    return [line.strip() for line in text.splitlines() if line.strip()]
+
+
+def _pictures(
+    images: Sequence[Path], names: Sequence[str], root: Path, problems: Problems
+) -> Iterator[ToolImage]:
+    without = 0
+    for image in images:
+        labels = _label_file(image)
+        lines = _lines(labels) if labels.is_file() else []
+        without += not labels.is_file()
+        place = str(labels) if labels.is_file() else str(image)
+        try:
+            objects = [_object(line, names, image) for line in lines]
+        except InputError as error:
+            problems.add(place, error)
+            continue
+        inside = image.relative_to(root) if image.is_relative_to(root) else image
+        yield ToolImage(place, inside.with_suffix("").as_posix(), str(image.resolve()), objects)
+    if without:
+        problems.note(f"{root}: images without a label file, which show no object: {without}")
+
+
+def _label_file(image: Path) -> Path:
+    parts = list(image.parts)
+    for number in range(len(parts) - 2, -1, -1):
+        if parts[number] == "images":
+            parts[number] = "labels"
+            break
+    return Path(*parts).with_suffix(".txt")
+
+
+def _object(line: str, names: Sequence[str], image: Path) -> ToolObject:
+    try:
+        number, *values = (float(word) for word in line.split())
+    except ValueError:
+        raise InputError(f"the line {shown(line)} is not numbers") from None
+    if number not in range(len(names)):
+        raise InputError(f"the line {shown(line)} has no class from 0 to {len(names) - 1}")
+    label = names[int(number)]
+    if len(values) in (4, 5):
+        return ToolObject(label, values[:4])
+    if len(values) < 6 or len(values) % 2:
+        raise InputError(f"the line {shown(line)} has neither a box nor a polygon")
+    size = EncodedImage.from_file(image)
+    sides = (size.width, size.height) * (len(values) // 2)
+    return ToolObject(label, None, [v * side for v, side in zip(values, sides, strict=True)])

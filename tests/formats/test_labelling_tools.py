@@ -1,0 +1,272 @@
+"""Files of labelling tools, written here as the tools document them."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from data_sets import read_data
+from PIL import Image, ImageDraw
+
+from syngrpo.boxes import decode_mask
+from syngrpo.formats import Problems, recognised_format
+from syngrpo.sample import InputError, Sample
+
+pytest.importorskip("globox")
+
+WIDTH, HEIGHT = 200, 100
+DOG, CUP, OTHER_CUP = (20.0, 10.0, 60.0, 50.0), (100.0, 50.0, 150.0, 90.0), (0.0, 60.0, 30.0, 100.0)
+LABELLED = [("dog", DOG), ("cup", CUP), ("cup", OTHER_CUP)]
+Labels = list[tuple[str, tuple[float, float, float, float]]]
+
+
+def picture(path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", (WIDTH, HEIGHT), "gray").save(path)
+
+
+def voc(folder: Path, labels: Labels, difficult: int = 0) -> Path:
+    objects = "".join(
+        f"<object><name>{label}</name><difficult>{difficult}</difficult><bndbox><xmin>{b[0]}</xmin>"
+        f"<ymin>{b[1]}</ymin><xmax>{b[2]}</xmax><ymax>{b[3]}</ymax></bndbox></object>"
+        for label, b in labels
+    )
+    picture(folder / "JPEGImages" / "a.jpg")
+    (folder / "Annotations").mkdir()
+    (folder / "Annotations" / "a.xml").write_text(
+        f"<annotation><filename>a.jpg</filename><size><width>{WIDTH}</width><height>{HEIGHT}</height>"
+        f"<depth>3</depth></size>{objects}</annotation>"
+    )
+    return folder
+
+
+def labelme(folder: Path, labels: Labels) -> Path:
+    picture(folder / "a.jpg")
+    shapes = [
+        {"label": label, "points": [list(b[:2]), list(b[2:])], "shape_type": "rectangle"}
+        for label, b in labels
+    ]
+    content = {"version": "5.4.1", "flags": {}, "shapes": shapes, "imagePath": "a.jpg"}
+    content |= {"imageData": None, "imageHeight": HEIGHT, "imageWidth": WIDTH}
+    (folder / "a.json").write_text(json.dumps(content, indent=2))
+    return folder
+
+
+def cvat(folder: Path, labels: Labels, more: str = "") -> Path:
+    picture(folder / "images" / "a.jpg")
+    boxes = "".join(
+        f'<box label="{label}" occluded="0" xtl="{b[0]}" ytl="{b[1]}" xbr="{b[2]}" ybr="{b[3]}" />'
+        for label, b in labels
+    )
+    names = "".join(f"<label><name>{name}</name></label>" for name in ("dog", "cup", "pot"))
+    path = folder / "annotations.xml"
+    path.write_text(
+        '<?xml version="1.0" encoding="utf-8"?>\n<annotations><version>1.1</version><meta><job>'
+        f"<labels>{names}</labels></job></meta>"
+        f'<image id="0" name="a.jpg" width="{WIDTH}" height="{HEIGHT}">{boxes}{more}</image>'
+        "</annotations>"
+    )
+    return path
+
+
+def yolo(folder: Path, labels: Labels, **keys: Any) -> Path:
+    picture(folder / "images" / "train" / "a.jpg")
+    names = ["dog", "cup", "pot"]
+    (folder / "labels" / "train").mkdir(parents=True)
+    lines = [
+        f"{names.index(label)} {(b[0] + b[2]) / 2 / WIDTH} {(b[1] + b[3]) / 2 / HEIGHT} "
+        f"{(b[2] - b[0]) / WIDTH} {(b[3] - b[1]) / HEIGHT}\n"
+        for label, b in labels
+    ]
+    (folder / "labels" / "train" / "a.txt").write_text("".join(lines))
+    content = {"path": ".", "train": "images/train", "names": names} | keys
+    (folder / "data.yaml").write_text(json.dumps(content))
+    return folder / "data.yaml"
+
+
+def open_images(folder: Path, labels: Labels) -> Path:
+    picture(folder / "train" / "0001eeaf4aed83f9.jpg")
+    codes = {"dog": "/m/0bt9lr", "cup": "/m/02p5f1q", "pot": "/m/1"}
+    names = "".join(f"{code},{name}\n" for name, code in codes.items())
+    (folder / "class-descriptions-boxable.csv").write_text(names)
+    head = (
+        "ImageID,Source,LabelName,Confidence,XMin,XMax,YMin,YMax,IsOccluded,IsTruncated,IsGroupOf\n"
+    )
+    rows = [
+        f"0001eeaf4aed83f9,xclick,{codes[label]},1,{b[0] / WIDTH},{b[2] / WIDTH},{b[1] / HEIGHT},"
+        f"{b[3] / HEIGHT},0,0,0\n"
+        for label, b in labels
+    ]
+    (folder / "train-annotations-bbox.csv").write_text(head + "".join(rows))
+    return folder / "train-annotations-bbox.csv"
+
+
+TOOLS: dict[str, Callable[[Path, Labels], Path]] = {
+    "voc": voc,
+    "labelme": labelme,
+    "cvat": cvat,
+    "yolo": yolo,
+    "open-images": open_images,
+}
+
+
+@pytest.mark.parametrize("tool", TOOLS)
+def test_classes_and_single_objects(tmp_path: Path, tool: str) -> None:
+    path = TOOLS[tool](tmp_path / "data", LABELLED)
+    assert recognised_format(path).name == tool
+    (sample,) = read_data(path, negatives=1)
+    absent = {"pot"} if tool in ("cvat", "yolo", "open-images") else set()
+    assert sample.task == "ovd" and set(sample.question.split(", ")) == {"dog", "cup"} | absent
+    assert [thing.label for thing in sample.objects] == ["dog", "cup", "cup"]
+    assert [t.box for t in sample.objects] == [pytest.approx(box) for _, box in LABELLED]
+    assert len(sample.answer) == 3
+    (single,) = read_data(path, task="rec")
+    assert (single.question, single.answer) == ("the dog", pytest.approx(DOG))
+    assert len(single.objects) == 3
+
+
+@pytest.mark.parametrize("tool", TOOLS)
+def test_a_box_outside_is_named_with_its_place(tmp_path: Path, tool: str) -> None:
+    path = TOOLS[tool](tmp_path / "data", [("dog", (20.0, 10.0, 260.0, 50.0))])
+    with pytest.raises(InputError, match=r"data.*: the box of dog .* leaves the 200x100 image"):
+        read_data(path)
+
+
+def one(path: Path, problems: Problems | None = None, **keys: Any) -> Sample:
+    (sample,) = read_data(path, problems=problems, **keys)
+    return sample
+
+
+def test_voc_splits_and_difficult_objects(tmp_path: Path) -> None:
+    path = voc(tmp_path / "data", [("dog", DOG)], difficult=1)
+    picture(path / "JPEGImages" / "b.jpg")
+    text = (path / "Annotations" / "a.xml").read_text().replace("a.jpg", "b.jpg")
+    text = text.replace("<difficult>1", "<difficult>0")
+    (path / "Annotations" / "b.xml").write_text(text)
+    (path / "ImageSets" / "Main").mkdir(parents=True)
+    (path / "ImageSets" / "Main" / "val.txt").write_text("b\n")
+    assert one(path, split="val").id == "data-b"
+    problems = Problems()
+    samples = read_data(path, problems=problems)
+    assert [sample.id for sample in samples] == ["data-b"]
+    assert any("no ground truth, left out: 1" in note for note in problems.notes)
+    with pytest.raises(InputError, match="has no split test; there is no"):
+        read_data(path, split="test")
+    (path / "Annotations" / "c.xml").write_text("<annotation><object/></annotation>")
+    (path / "Annotations" / "d.xml").write_text("<annotation>")
+    problems = Problems()
+    read_data(path, problems=problems)
+    assert [Path(place).name for place, _ in problems.found] == ["c.xml", "d.xml"]
+    assert "no box that can be read" in problems.found[0][1] and "not XML" in problems.found[1][1]
+
+
+def triangle() -> np.ndarray:
+    """The mask of a polygon as PIL draws it."""
+    canvas = Image.new("1", (WIDTH, HEIGHT))
+    ImageDraw.Draw(canvas).polygon([(20, 10), (60, 10), (20, 50)], fill=1)
+    return np.asarray(canvas)
+
+
+def close_to_the_triangle(sample: Sample) -> bool:
+    mask = sample.objects[-1].mask
+    assert mask is not None and sample.objects[-1].box == pytest.approx(DOG)
+    found, drawn = decode_mask(mask), triangle()
+    return bool((found & drawn).sum() / (found | drawn).sum() > 0.9)
+
+
+def test_polygons_and_phrases_of_labelme(tmp_path: Path) -> None:
+    path = labelme(tmp_path / "data", [("cup", CUP)])
+    content = json.loads((path / "a.json").read_text())
+    corners = [[20, 10], [60, 10], [20, 50]]
+    dog = {"label": "dog", "points": corners, "shape_type": "polygon", "description": "a wet dog"}
+    line = {"label": "leash", "points": [[1, 1], [2, 2]], "shape_type": "line"}
+    content["shapes"] += [dog, line]
+    content["imagePath"] = "..\\elsewhere\\a.jpg"
+    (path / "a.json").write_text(json.dumps(content))
+    with pytest.raises(InputError, match="does not exist"):
+        read_data(path)
+    content["imagePath"] = "C:\\elsewhere\\a.jpg"
+    (path / "a.json").write_text(json.dumps(content))
+    problems = Problems()
+    sample = one(path, problems, task="rec")
+    assert (sample.question, sample.answer) == ("a wet dog", DOG) and close_to_the_triangle(sample)
+    assert any(
+        "shapes of the kind line, which have no area, left out: 1" in n for n in problems.notes
+    )
+
+
+def test_polygons_attributes_and_other_shapes_of_cvat(tmp_path: Path) -> None:
+    more = (
+        '<polygon label="dog" points="20,10;60,10;20,50"><attribute name="caption">a wet dog'
+        '</attribute></polygon><points label="nose" points="1,1" />'
+    )
+    problems = Problems()
+    sample = one(cvat(tmp_path / "data", [("cup", CUP)], more), problems, task="rec")
+    assert sample.question == "a wet dog" and close_to_the_triangle(sample)
+    assert any("shapes of the kind points, which are not read" in note for note in problems.notes)
+    turned = '<box label="dog" xtl="1" ytl="1" xbr="9" ybr="9" rotation="30" />'
+    with pytest.raises(InputError, match="it has a rotated box; export polygons"):
+        read_data(cvat(tmp_path / "turned", [], turned))
+
+
+def test_polygons_and_missing_labels_of_yolo(tmp_path: Path) -> None:
+    path = yolo(tmp_path / "data", [("cup", CUP)])
+    labels = tmp_path / "data" / "labels" / "train" / "a.txt"
+    labels.write_text(labels.read_text() + "0 0.1 0.1 0.3 0.1 0.1 0.5\n")
+    assert close_to_the_triangle(one(path))
+    picture(tmp_path / "data" / "images" / "train" / "b.png")
+    problems = Problems()
+    samples = read_data(path, problems=problems)
+    assert [len(sample.answer) for sample in samples] == [2, 0]
+    assert any("without a label file, which show no object: 1" in n for n in problems.notes)
+    for line in ("3 0.1 0.1 0.1 0.1", "0 0.1", "x 1 2 3 4"):
+        labels.write_text(line)
+        with pytest.raises(InputError, match=r"a\.txt: the line"):
+            read_data(path)
+
+
+def test_the_layouts_of_yolo_folders(tmp_path: Path) -> None:
+    roboflow = yolo(tmp_path / "a", LABELLED, path=None, train="../images/train")
+    assert one(roboflow).id == "data-images/train/a"
+    numbered = yolo(tmp_path / "b", LABELLED, names={"0": "x"})
+    numbered.write_text("names: {0: dog, 1: cup}\ntrain: list.txt\n")
+    (tmp_path / "b" / "list.txt").write_text("./images/train/a.jpg\n")
+    assert [thing.label for thing in one(numbered).objects] == ["dog", "cup", "cup"]
+    several = yolo(tmp_path / "c", LABELLED, val="images/train")
+    assert len(one(several, split="val").objects) == 3
+    with pytest.raises(InputError, match="has the splits train, val; name one of them with split"):
+        read_data(several)
+    without = yolo(tmp_path / "d", LABELLED).with_name("classes.txt")
+    without.with_name("data.yaml").unlink()
+    without.write_text("dog\ncup\n")
+    assert (
+        recognised_format(without.parent).name == "yolo" and len(one(without.parent).objects) == 3
+    )
+    gone = yolo(tmp_path / "e", LABELLED, train="images/gone")
+    with pytest.raises(InputError, match="does not exist; correct the paths in this file"):
+        read_data(gone)
+
+
+def test_yolo_files_in_pixels_are_recognised(tmp_path: Path) -> None:
+    path = yolo(tmp_path / "data", LABELLED)
+    labels = tmp_path / "data" / "labels" / "train" / "a.txt"
+    labels.write_text("".join(f"0 {b[0]} {b[1]} {b[2]} {b[3]}\n" for _, b in LABELLED))
+    with pytest.raises(InputError, match="set boxes: xyxy, coordinates: pixels"):
+        read_data(path)
+    sample = one(path, boxes="xyxy", coordinates="pixels")
+    assert [thing.box for thing in sample.objects] == [box for _, box in LABELLED]
+
+
+def test_open_images_need_their_class_names(tmp_path: Path) -> None:
+    path = open_images(tmp_path / "data", LABELLED)
+    assert "pot" not in one(path).question
+    path.write_text(path.read_text().replace(",0,0,0\n", ",0,0,1\n", 1))
+    problems = Problems()
+    sample = one(path, problems)
+    assert sample.question == "cup" and len(sample.objects) == 2
+    assert any("no ground truth, left out: 1" in note for note in problems.notes)
+    (tmp_path / "data" / "class-descriptions-boxable.csv").unlink()
+    with pytest.raises(InputError, match=r"put class-descriptions-boxable\.csv beside it"):
+        read_data(path)
