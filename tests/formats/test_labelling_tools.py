@@ -192,9 +192,7 @@ def test_polygons_and_phrases_of_labelme(tmp_path: Path) -> None:
     problems = Problems()
     sample = one(path, problems, task="rec")
     assert (sample.question, sample.answer) == ("a wet dog", DOG) and close_to_the_triangle(sample)
-    assert any(
-        "shapes of the kind line, which have no area, left out: 1" in n for n in problems.notes
-    )
+    assert any("kind line, which have no area, left out: 1" in n for n in problems.notes)
 
 
 def test_polygons_attributes_and_other_shapes_of_cvat(tmp_path: Path) -> None:
