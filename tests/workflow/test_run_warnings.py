@@ -20,6 +20,7 @@ from syngrpo.workflow.step_metrics import METRICS, StepMetrics
 GOOD = {
     "rollout/cut_share": 0.02,
     "reward/format": 0.97,
+    "reward/other_scale": 0,
     "diversity/phantom_groups": 0.0,
     "synthesis/submitted": 4,
     "synthesis/admitted": 3,
@@ -52,6 +53,13 @@ def test_responses_that_are_mostly_cut(caplog: pytest.LogCaptureFixture) -> None
     (text,) = told(caplog, [{}] * 20 + [{"rollout/cut_share": 0.9}] * 40)
     assert text.startswith("step 26: 55% of the responses of the last 10 steps are cut at rollout.")
     assert "max_new_tokens 64" in text and "\n" not in text
+
+
+def test_answers_on_another_scale(caplog: pytest.LogCaptureFixture) -> None:
+    steps = [{"reward/other_scale": 12}] * WINDOW
+    (text,) = told(caplog, steps, trainer__groups_per_step=4, rollout__group_size=4)
+    assert "75% of the answers of the last 10 steps have boxes between 0 and 1" in text
+    assert "model.coordinates" in text and "\n" not in text
 
 
 def test_a_format_that_is_lost_and_one_that_was_never_there(

@@ -68,8 +68,16 @@ class RunWarnings:
             yield (
                 "cut",
                 f"{cut:.0%} of the responses of the last {WINDOW} steps are cut at "
-                f"rollout.max_new_tokens {limit}; a response without its end has no answer and "
-                "teaches nothing: raise the limit, or ask for shorter responses",
+                f"rollout.max_new_tokens {limit}; a response without its end mostly has no "
+                "answer and teaches nothing: raise the limit, or ask for shorter responses",
+            )
+        if self._other_scale() >= MOST:
+            yield (
+                "scale",
+                f"{self._other_scale():.0%} of the answers of the last {WINDOW} steps have boxes "
+                "between 0 and 1 or outside the image, on another scale than that of "
+                f"model.coordinates ({self._options.model.coordinates or 'that of its family'}); "
+                "set the scale in which this model writes boxes (docs/families.md)",
             )
         if self._best_format >= MOST and form < KEPT * self._best_format:
             yield (
@@ -123,6 +131,11 @@ class RunWarnings:
                 f"the gate has rejected the last {self._refused} images, most often as "
                 f"{most.replace('_', ' ')}; see docs/gate.md for its thresholds (synthesis.gate)",
             )
+
+    def _other_scale(self) -> float:
+        """Return the share of the answers of the last steps whose boxes are on another scale."""
+        answers = self._options.trainer.groups_per_step * self._options.rollout.group_size
+        return self._mean("reward/other_scale") / answers
 
     def _mean(self, name: str) -> float:
         """Return the mean of a metric over the last steps; 0 where none has it."""
