@@ -10,7 +10,7 @@ import hashlib
 import io
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -178,6 +178,23 @@ def _refusals(name: str, verb: str = "read") -> Iterator[None]:
 
 
 @dataclass(frozen=True)
+class DecodedImage(EncodedImage):
+    """An image with its decoded ``pixels``: uint8 (H, W, 3) RGB, read-only."""
+
+    pixels: np.ndarray = field(
+        default_factory=lambda: np.zeros((0, 0, 3), np.uint8), repr=False, compare=False
+    )
+
+    def decode(self) -> np.ndarray:
+        return self.pixels
+
+    def __reduce__(self) -> tuple[type[EncodedImage], tuple[int, int, bytes]]:
+        """Return what to pickle: only the encoded bytes. They are several times smaller than the
+        pixels, and the process that unpickles them may not reach the file."""
+        return EncodedImage, (self.width, self.height, self.read())
+
+
+@dataclass(frozen=True)
 class LabelledObject:
     """One labelled object: its class name, its box, and, if known, a mask as large as the image."""
 
@@ -209,3 +226,16 @@ class Sample:
     depth: int = 0
     columns: dict[str, Any] = field(default_factory=dict)
     dataset: str = ""
+
+
+def with_pixels(sample: Sample) -> Sample:
+    """Return the sample with its image decoded, a DecodedImage.
+
+    Raises InputError for an image that cannot be decoded.
+    """
+    image = sample.image
+    pixels = image.decode()
+    pixels.setflags(write=False)
+    return replace(
+        sample, image=DecodedImage(image.width, image.height, image.data, image.path, pixels=pixels)
+    )

@@ -1,5 +1,6 @@
 """A policy that answers held-out samples: what is scored, sampled and rewarded."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from syngrpo.evaluation import answering
 from syngrpo.evaluation.answering import evaluate
 from syngrpo.policy.loading import load_policy
 from syngrpo.policy.model import Policy
-from syngrpo.sample import InputError, Sample
+from syngrpo.sample import EncodedImage, InputError, Sample
 from syngrpo.tasks.rewards import Reward
 from syngrpo_rooms.dataset import rooms_samples
 
@@ -146,3 +147,19 @@ def test_own_rewards_are_measured_and_may_replace_the_accuracy(
 def test_no_samples_are_said_in_one_line(policy: Policy) -> None:
     with pytest.raises(InputError, match="no samples"):
         evaluate(policy, [], prompt_style="brief", max_new_tokens=4)
+
+
+def test_a_run_leaves_out_samples_whose_image_cannot_be_read(
+    policy: Policy, samples: list[Sample], caplog: pytest.LogCaptureFixture
+) -> None:
+    gone = replace(samples[1], image=EncodedImage(64, 64, path=Path("gone.png")))
+    asking: dict[str, Any] = {"prompt_style": "brief", "max_new_tokens": 4, "batch_size": 1}
+    asking["samples_per_prompt"] = 0
+    with pytest.raises(InputError, match=r"gone\.png does not exist"):
+        evaluate(policy, [samples[0], gone], **asking)
+    found = evaluate(policy, [samples[0], gone, samples[2]], skip_unreadable=True, **asking)
+    whole = evaluate(policy, [samples[0], samples[2]], **asking)
+    assert found.predictions == whole.predictions
+    assert f"leaves out sample {gone.id}: image gone.png does not exist" in caplog.text
+    with pytest.raises(InputError, match="no image of the samples to evaluate on can be read"):
+        evaluate(policy, [gone], skip_unreadable=True, **asking)

@@ -91,6 +91,22 @@ def test_embedded_pictures_decode(run: Path) -> None:
         assert image.size == (128, 128)
 
 
+def test_an_image_that_cannot_be_read_is_named_and_the_report_goes_on(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    run = write_run(tmp_path / "run", steps=6, planned=6)
+    whole, _ = read(write_report(run))
+    pool = Pool.open(run)
+    shown = families(pool, 1, 1)[0].parent.sample
+    pool.close()
+    assert shown.image.path is not None
+    shown.image.path.unlink()
+    html, _ = read(write_report(run))
+    assert "image cannot be read" in html and f"{shown.image.path} does not exist" in html
+    assert 0 < html.count("<image ") < whole.count("<image ")
+    assert f"sample {shown.id} is drawn without its image" in caplog.text
+
+
 def test_descriptions_cannot_break_the_page(tmp_path: Path) -> None:
     run = write_run(tmp_path / "run", steps=3, planned=3)
     client = InlineClient(SynthesisSettings(run, generator="rooms"), SamplingPolicy())

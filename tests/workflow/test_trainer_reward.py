@@ -335,3 +335,21 @@ def test_which_descriptions_are_random_depends_on_the_seed_alone() -> None:
     again = [method.replaced_descriptions(np.random.default_rng(seed)) for seed in range(2000)]
     assert counts == again and set(counts) <= set(range(5))
     assert np.mean(counts) == pytest.approx(1.0, abs=0.06)
+
+
+def test_a_parent_whose_image_is_lost_costs_its_descriptions_and_not_the_run(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with watched_trainer(tmp_path / "whole") as trainer:
+        trainer.watched_step()
+        whole = trainer.watched_step().settled
+    lost = whole[0].parent
+    with watched_trainer(tmp_path / "lost") as trainer:
+        trainer.watched_step()
+        assert trainer.client is not None
+        image = trainer.client.get(lost.id).image.path
+        assert image is not None
+        image.unlink()
+        second = trainer.watched_step()
+    assert lost.id not in {item.parent.id for item in second.settled}
+    assert f"a description of {lost.id} is not learned: image {image} does not exist" in caplog.text

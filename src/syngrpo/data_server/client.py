@@ -10,7 +10,7 @@ leaves painting to workers and never makes the step wait. Both draw samples with
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -25,7 +25,7 @@ from syngrpo.pool.jobs import JobRequest, Outcome
 from syngrpo.pool.sampling import SamplingPolicy
 from syngrpo.pool.store import Pool
 from syngrpo.pool.stored_samples import Observation, PoolSample, PoolStats
-from syngrpo.sample import EncodedImage, InputError, Sample
+from syngrpo.sample import InputError, Sample, with_pixels
 
 INLINE = "inline"
 """The worker name with which an inline client leases jobs."""
@@ -176,23 +176,6 @@ class InlineClient:
         self._pool.close()
 
 
-@dataclass(frozen=True)
-class DecodedImage(EncodedImage):
-    """An image with its decoded ``pixels``: uint8 (H, W, 3) RGB, read-only."""
-
-    pixels: np.ndarray = field(
-        default_factory=lambda: np.zeros((0, 0, 3), np.uint8), repr=False, compare=False
-    )
-
-    def decode(self) -> np.ndarray:
-        return self.pixels
-
-    def __reduce__(self) -> tuple[type[EncodedImage], tuple[int, int, bytes]]:
-        """Return what to pickle: only the encoded bytes. They are several times smaller than the
-        pixels, and the process that unpickles them may not reach the file."""
-        return EncodedImage, (self.width, self.height, self.read())
-
-
 def draw_decoded(
     pool: Pool,
     count: int,
@@ -216,12 +199,8 @@ def draw_decoded(
 
 
 def _decoded(pool: Pool, drawn: PoolSample) -> PoolSample | None:
-    image = drawn.sample.image
     try:
-        pixels = image.decode()
+        return replace(drawn, sample=with_pixels(drawn.sample))
     except InputError as error:
         pool.quarantine(drawn.sample.id, str(error))
         return None
-    pixels.setflags(write=False)
-    warm = DecodedImage(image.width, image.height, image.data, image.path, pixels=pixels)
-    return replace(drawn, sample=replace(drawn.sample, image=warm))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
@@ -16,10 +17,12 @@ from syngrpo.policy.model import Policy
 from syngrpo.rollout.base import Response, require_finite
 from syngrpo.rollout.native import rollout
 from syngrpo.rollout.token_sampling import Sampling
-from syngrpo.sample import InputError, Sample
+from syngrpo.sample import InputError, Sample, with_pixels
 from syngrpo.tasks import PromptStyle
 from syngrpo.tasks.asking import prompt_of, scored_answer
 from syngrpo.tasks.rewards import Reward, score_rewards
+
+logger = logging.getLogger(__name__)
 
 DIGEST_LENGTH = 32
 """Number of hexadecimal digits of the digests of images and prompts."""
@@ -39,6 +42,7 @@ def evaluate(
     progress: Callable[[int], None] | None = None,
     finished: Sequence[Prediction] = (),
     keep: Callable[[Sequence[Prediction]], None] | None = None,
+    skip_unreadable: bool = False,
 ) -> EvaluationResult:
     """Let the policy give one greedy and ``samples_per_prompt`` sampled answers to every sample.
 
@@ -46,8 +50,9 @@ def evaluate(
     has random numbers of its own. Samples of ``finished`` predictions (by id) are not answered
     again. ``keep`` is called with every batch of new predictions, ``progress`` with the number of
     samples that were just answered. ``rewards`` are the user's own; one may replace the task's
-    accuracy. Raises InputError when there are no samples, an image cannot be decoded, or the task
-    or a reward fails, and NotFinite for a model whose logits are not finite.
+    accuracy. With ``skip_unreadable``, samples whose image cannot be decoded are named in the log
+    and left out. Raises InputError when there are no samples, an image cannot be decoded, or the
+    task or a reward fails, and NotFinite for a model whose logits are not finite.
     """
     if not samples:
         raise InputError("no samples to evaluate on; check the data")
@@ -61,13 +66,28 @@ def evaluate(
     if len(left) < len(samples):
         advance(len(samples) - len(left))
     for places in _batches(left, samples, batch_size):
-        fresh = ask([samples[place] for place in places])
-        for place, prediction in zip(places, fresh, strict=True):
+        readable = {p: samples[p] for p in places}
+        if skip_unreadable:
+            readable = {p: sample for p in places if (sample := _readable(samples[p])) is not None}
+        fresh = ask(list(readable.values())) if readable else []
+        for place, prediction in zip(readable, fresh, strict=True):
             predictions[place] = prediction
         if keep is not None:
             keep(fresh)
         advance(len(places))
-    return summarise([prediction for prediction in predictions if prediction is not None])
+    found = [prediction for prediction in predictions if prediction is not None]
+    if not found:
+        raise InputError("no image of the samples to evaluate on can be read; check the data")
+    return summarise(found)
+
+
+def _readable(sample: Sample) -> Sample | None:
+    """Return the sample with its image decoded; None, with a line in the log, if it cannot be."""
+    try:
+        return with_pixels(sample)
+    except InputError as error:
+        logger.warning("the evaluation leaves out sample %s: %s", sample.id, error)
+        return None
 
 
 def is_answer_to(prediction: Prediction, sample: Sample, style: PromptStyle) -> bool:

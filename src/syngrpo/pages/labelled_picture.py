@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import io
+import logging
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -18,6 +19,8 @@ from PIL import Image
 from syngrpo.sample import EncodedImage, InputError, Sample
 from syngrpo.tasks import Mark, Task, get_task
 from syngrpo.tasks.asking import marks_of, words_of
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -35,7 +38,8 @@ class Drawn:
 @dataclass(frozen=True)
 class Picture:
     """An image with marks. ``width``, ``height`` and all marks are in pixels of the original image;
-    ``letters`` is the font size of labels in those pixels. ``data_uri`` holds the embedded JPEG."""
+    ``letters`` is the font size of labels in those pixels. ``data_uri`` holds the embedded JPEG; it
+    is empty, and ``problem`` says why, if the image cannot be read."""
 
     width: int
     height: int
@@ -43,6 +47,7 @@ class Picture:
     question: str
     letters: float
     drawn: tuple[Drawn, ...]
+    problem: str = ""
 
 
 SEED_SIDE, CASE_SIDE = 320, 360
@@ -52,10 +57,7 @@ evaluation."""
 
 def sample_picture(sample: Sample) -> Picture:
     """Return the picture of a sample with frames around its answer and dashed frames around the
-    other labelled objects.
-
-    Raises InputError for an image that cannot be decoded.
-    """
+    other labelled objects."""
     letters = max(sample.image.width, sample.image.height) / 22
     answer = answer_marks(sample, sample.answer)
     asked = {tuple(mark.box) for mark in answer if mark.box is not None}
@@ -74,10 +76,7 @@ def sample_picture(sample: Sample) -> Picture:
 def answered_picture(sample: Sample, truth: Any, found: Any | None) -> Picture:
     """Return the picture of a sample with the ground truth and a model's answer in two colours;
     ``found`` is None when the answer could not be read. Labels of the truth are written above its
-    marks, those of the answer at the lower edge of a box or below a point.
-
-    Raises InputError for an image that cannot be decoded.
-    """
+    marks, those of the answer at the lower edge of a box or below a point."""
     letters = max(sample.image.width, sample.image.height) / 24
     drawn = []
     for mark in answer_marks(sample, truth):
@@ -131,15 +130,14 @@ def _corner(mark: Mark) -> tuple[float, float]:
 def _picture(
     sample: Sample, letters: float, drawn: Iterable[Drawn], side: int, quality: int
 ) -> Picture:
-    image = sample.image
-    return Picture(
-        image.width,
-        image.height,
-        _data_uri(image, side, quality),
-        sample.question,
-        letters,
-        tuple(drawn),
-    )
+    image, problem, data_uri = sample.image, "", ""
+    try:
+        data_uri = _data_uri(image, side, quality)
+    except InputError as error:
+        problem = str(error)
+        logger.warning("sample %s is drawn without its image: %s", sample.id, problem)
+    marks = tuple(drawn)
+    return Picture(image.width, image.height, data_uri, sample.question, letters, marks, problem)
 
 
 def _data_uri(encoded: EncodedImage, longer_side: int, quality: int) -> str:

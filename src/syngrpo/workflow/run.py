@@ -378,6 +378,7 @@ class _Run:
                 prompt_style=self.options.data.prompt_style or "full",
                 max_new_tokens=self.options.rollout.max_new_tokens,
                 batch_size=options.batch_size,
+                skip_unreadable=True,
                 samples_per_prompt=options.samples_per_prompt,
                 seed=self.options.trainer.seed,
                 progress=progress.evaluating(name, len(samples)),

@@ -8,6 +8,7 @@ depends on the method is made by the ``Method`` object; nothing here looks at a 
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any
@@ -28,7 +29,7 @@ from syngrpo.pool.stored_samples import Observation, PoolSample
 from syngrpo.rollout import make_rollout
 from syngrpo.rollout.base import Response, require_finite
 from syngrpo.rollout.token_sampling import Sampling
-from syngrpo.sample import EncodedImage, Sample
+from syngrpo.sample import InputError, Sample, with_pixels
 from syngrpo.tasks.rewards import load_reward
 from syngrpo.workflow.distorted_rollout import distorted_rollout
 from syngrpo.workflow.groups import (
@@ -45,6 +46,8 @@ from syngrpo.workflow.prompt_cache import PromptCache
 from syngrpo.workflow.run_options import RunOptions
 from syngrpo.workflow.step_metrics import StepMetrics, merged
 from syngrpo.workflow.update_rows import Settled, update_rows
+
+logger = logging.getLogger(__name__)
 
 REMEMBERED_STEPS = 4
 """The prompts of this many steps stay encoded: a description that settles within them needs its
@@ -390,7 +393,8 @@ class Trainer:
         )
 
     def _rewarded(self, measured: Sequence[PendingDescription]) -> list[Settled]:
-        """Return the descriptions, whose D is known, with their rewards and their parents."""
+        """Return the descriptions, whose D is known, with their rewards and their parents. One
+        whose parent's image cannot be read is named in the log and left out."""
         assert self.client is not None
         rewards = self.method.description_rewards(
             [
@@ -400,9 +404,11 @@ class Trainer:
         )
         settled = []
         for pending, reward in zip(measured, rewards, strict=True):
-            parent = self.client.get(pending.parent_id)
-            if self.processes.count > 1:  # the others may not reach the file
-                parent = replace(parent, image=EncodedImage.from_bytes(parent.image.read()))
+            try:  # as a decoded image it also reaches processes that cannot read the file
+                parent = with_pixels(self.client.get(pending.parent_id))
+            except InputError as error:
+                logger.warning("a description of %s is not learned: %s", pending.parent_id, error)
+                continue
             settled.append(Settled(parent, pending, reward))
         return settled
 
