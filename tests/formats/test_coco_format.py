@@ -271,6 +271,15 @@ def test_the_category_0_empty_polygons_and_boxes_without_area() -> None:
     assert any("annotations without area, left out as crowds are: 1" in n for n in problems.notes)
 
 
+def test_phrases_of_annotations_are_asked_for() -> None:
+    content = changed(annotation(phrases=["the big one", "大きいもの"]))
+    first = CONTENT["annotations"][0]
+    samples = [s for s in read(content, task="rec") if f"-{first['id']}-" in s.id]
+    assert [sample.question for sample in samples] == ["the big one", "大きいもの"]
+    x, y, width, height = first["bbox"]
+    assert samples[0].answer == pytest.approx((x, y, x + width, y + height))
+
+
 def test_a_file_without_annotations_is_noted() -> None:
     problems = Problems()
     samples = read(changed(lambda c: c.update(annotations=[])), problems)

@@ -132,6 +132,8 @@ BAD_ROWS: dict[str, tuple[Any, str]] = {
     "NUL in path": (row(image="a\0b.png"), "holds the character NUL"),
     "NUL in the answer": (reasoning(answer="a\0"), "answer 'a\\x00' holds the character NUL"),
     "URL": (row(image="https://a.org/b.png"), "is a URL; download the images"),
+    "no box": (row(answer=[]), "holds 0 boxes; a phrase that fits no object or several"),
+    "two boxes": (row(answer=[BOX, BOX]), "holds 2 boxes; a phrase that fits no object or several"),
     "answer of three": (row(answer=[1, 2, 3]), "is not a box"),
     "answer of texts": (row(answer=["1", 2, 3, 4]), "not a finite number"),
     "answer of booleans": (row(answer=[True, 2, 3, 4]), "not a finite number"),
@@ -266,6 +268,16 @@ def test_a_limit_takes_the_first_samples_of_all_files(folder: Path) -> None:
     second = folder / "second.jsonl"
     second.write_text("{")
     assert len(read_data([path, second], limit=1)) == 1
+
+
+def test_many_ids_of_two_files_are_counted(folder: Path) -> None:
+    path = write(folder, *(row(id=f"{n}") for n in range(9)))
+    problems = Problems()
+    samples = read_data([path, path, path], problems=problems)
+    assert len(samples) == 9 and problems.bad_rows() == 18
+    told = [line for line in problems.lines() if "more ids" in line]
+    assert told == [f"{path}: 15 more ids are taken by {path}; are they the same data?"]
+    assert len(problems.lines()) == 4
 
 
 def test_files_of_other_editors_are_read(folder: Path) -> None:

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import itertools
 import logging
+import re
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,6 +28,11 @@ from syngrpo.tasks.labels import shown
 
 SHOWN_PROBLEMS = 20
 """Largest number of defects that a message lists."""
+
+SHOWN_TWICE = 3
+"""Largest number of ids that are listed for two files that have them both."""
+_FILE = re.compile(r".*?(?=:\d+$|\[\d+\]$|: |$)", re.DOTALL)
+"""Matches the file at the beginning of a place."""
 
 OnBadRow = Literal["error", "skip"]
 
@@ -47,6 +54,7 @@ class Problems:
         self.missing = MissingImages()
         self._places: dict[str, str] = {}
         self._prefixes: dict[str, Path] = {}
+        self._twice: Counter[tuple[str, str]] = Counter()
 
     def add(self, place: str, defect: str | InputError) -> None:
         """Report a defect of a row. The row is not used. Missing images become one line."""
@@ -57,7 +65,8 @@ class Problems:
 
     def bad_rows(self) -> int:
         """Return the number of defects of rows that were reported."""
-        return len(self.found) + self.missing.rows
+        more = sum(max(0, number - SHOWN_TWICE) for number in self._twice.values())
+        return len(self.found) + self.missing.rows + more
 
     def refuse(self, message: str) -> None:
         """Report a file or data set that cannot be used at all. This is an error even where bad
@@ -77,9 +86,13 @@ class Problems:
     def claim(self, identifier: str, place: str) -> bool:
         """Register a sample's id. If it is already taken, report a defect and return False."""
         taken = self._places.setdefault(identifier, place)
-        if taken is not place:
+        if taken is place:
+            return True
+        files = (_FILE.match(place)[0], _FILE.match(taken)[0])  # type: ignore[index]
+        self._twice[files] += 1
+        if self._twice[files] <= SHOWN_TWICE:
             self.add(place, f"id {shown(identifier)} is taken by {taken}; ids must be unique")
-        return taken is place
+        return False
 
     def prefix(self, path: Path, folder: str = "") -> str:
         """Return the beginning of the ids of a file's samples, for a format that makes ids up: the
@@ -107,7 +120,12 @@ class Problems:
         """Return all problems, each in one line: refused files, missing images, then ``place:
         message`` of each row. Line breaks in a name of the data become spaces."""
         rows = (f"{place}: {message}" for place, message in self.found)
-        found = [*self.refused, *self.missing.lines(), *rows]
+        twice = (
+            f"{file}: {number - SHOWN_TWICE} more ids are taken by {other}; are they the same data?"
+            for (file, other), number in self._twice.items()
+            if number > SHOWN_TWICE
+        )
+        found = [*self.refused, *self.missing.lines(), *twice, *rows]
         return [" ".join(text.splitlines()) for text in found]
 
     def settle(self, on_bad_row: OnBadRow) -> None:

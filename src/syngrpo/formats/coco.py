@@ -56,7 +56,8 @@ class Coco(WritableFormat):
 
     For a task that asks for classes (the default), an image gives one sample, whose question names
     the classes of the image and ``negatives`` absent ones. For a task that asks for an object, it
-    gives one sample for each class that it holds exactly once, with the question "the CLASS".
+    gives one sample for each phrase of its annotations; if they have none, one for each class that
+    it holds exactly once, with the question "the CLASS".
 
     Crowd annotations are not ground truth: their class is neither asked for in that image nor taken
     as absent. An image with a bad annotation gives no sample. Images are looked up in the folders
@@ -225,6 +226,13 @@ class _Reader:
         counts = Counter(annotation.category for annotation in picture.annotations)
         unsure = self._unsure(picture)
         kept = [a for a in picture.annotations if not a.crowd and not self._is_empty(a)]
+        if any(annotation.phrases for annotation in kept):
+            for annotation, thing in zip(kept, objects, strict=True):
+                for number, phrase in enumerate(annotation.phrases):
+                    name = f"{picture.id}-{annotation.id}-{number}"
+                    text = checked_text(phrase, "phrase")
+                    yield self._sample(name, text, thing.box, image, objects)
+            return
         for annotation, thing in zip(kept, objects, strict=True):
             if counts[annotation.category] == 1 and annotation.category not in unsure:
                 name = f"{picture.id}-{annotation.id}"

@@ -22,18 +22,23 @@ Key = int | str
 ABSENT = "neg_category_ids"
 """LVIS's key for the categories that an image is known not to show."""
 
+PHRASE_KEYS = ("phrases", "phrase", "caption", "expression", "sentences")
+"""Keys of an annotation, which COCO does not define, for texts that describe its object alone."""
+
 USED_KEYS = ("id", "file_name", "width", "height")
 
 
 @dataclass(frozen=True, slots=True)
 class Annotation:
-    """One annotation; ``bbox`` and ``segmentation`` are the values in the file, unchecked."""
+    """One annotation; ``bbox``, ``segmentation`` and ``phrases`` are the values in the file,
+    unchecked."""
 
     id: Any
     category: Key
     bbox: Any
     segmentation: Any
     crowd: bool
+    phrases: list[Any]
 
 
 @dataclass(frozen=True)
@@ -235,8 +240,15 @@ def _annotation(
         bbox=value.get("bbox"),
         segmentation=_without_empty(value.get("segmentation")),
         crowd=bool(crowd),
+        phrases=_phrases(value),
     )
     return value["image_id"], annotation
+
+
+def _phrases(value: Mapping[str, Any]) -> list[Any]:
+    """Return the texts that describe the object of an annotation alone."""
+    found = next((value[key] for key in PHRASE_KEYS if value.get(key)), [])
+    return found if isinstance(found, list) else [found]
 
 
 def _without_empty(segmentation: Any) -> Any:

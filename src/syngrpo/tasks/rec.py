@@ -19,7 +19,11 @@ from syngrpo.tasks.base import (
     Task,
     full_prompt,
 )
-from syngrpo.tasks.labels import checked_box, labels_of, named_things, names_colour
+from syngrpo.tasks.labels import checked_box, labels_of, named_things, names_colour, shown
+
+NO_OR_SEVERAL = (
+    "a phrase that fits no object or several is a sample of ovd, with the phrase as its class"
+)
 
 ANSWER_IS_OBJECT_IOU = 0.9
 """An object with at least this IoU with the answer is taken to be the answer's object."""
@@ -102,7 +106,9 @@ class ReferringExpression(Task):
         """Check that the answer is the box of one of the objects, because a painted image keeps
         only these."""
         if value is None:
-            raise InputError("the row has no answer")
+            raise InputError(f"the row has no answer; {NO_OR_SEVERAL}")
+        if isinstance(value, list | tuple) and all(isinstance(one, list | tuple) for one in value):
+            raise InputError(f"answer {shown(value)} holds {len(value)} boxes; {NO_OR_SEVERAL}")
         box = checked_box(value, image, "answer")
         if not any(iou(box, thing.box) >= ANSWER_IS_OBJECT_IOU for thing in objects):
             raise InputError(
@@ -113,7 +119,9 @@ class ReferringExpression(Task):
 
     def objects_from_answer(self, answer: Any, question: str) -> list[dict[str, Any]]:
         if answer is None:
-            raise InputError("the row has no answer")
+            raise InputError(f"the row has no answer; {NO_OR_SEVERAL}")
+        if isinstance(answer, list) and all(isinstance(one, list) for one in answer):
+            raise InputError(f"answer {shown(answer)} holds {len(answer)} boxes; {NO_OR_SEVERAL}")
         return [{"label": question, "box": answer}]
 
     def marks(self, answer: Box) -> list[Mark]:
