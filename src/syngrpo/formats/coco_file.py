@@ -247,7 +247,7 @@ def _annotation(
 
 def _phrases(value: Mapping[str, Any]) -> list[Any]:
     """Return the texts that describe the object of an annotation alone."""
-    found = next((value[key] for key in PHRASE_KEYS if value.get(key)), [])
+    found: Any = next((value[key] for key in PHRASE_KEYS if value.get(key)), [])
     return found if isinstance(found, list) else [found]
 
 
