@@ -14,7 +14,12 @@ from syngrpo.cli.main import app
 from syngrpo.pool.store import Pool
 from syngrpo.sample import InputError
 from syngrpo.workflow.checkpoint import latest, save
-from syngrpo.workflow.resuming import POOL_BACKUP, require_same_seeds, set_back
+from syngrpo.workflow.resuming import (
+    POOL_BACKUP,
+    require_same_seeds,
+    set_back,
+    told_about_images,
+)
 from syngrpo.workflow.run_directory import RunDirectory
 
 OPTIONS = quick_config(synthesis__mode="async")
@@ -82,3 +87,14 @@ def test_data_is_compared_with_the_seeds_of_the_pool(run: RunDirectory) -> None:
         assert new == "data.train has 2 samples that are new in this run, such as seed-5"
         with pytest.raises(InputError, match=r"lacks 2 samples that run .* such as seed-3; put"):
             require_same_seeds(pool, [seed(n) for n in range(3)])
+
+
+def test_a_missing_image_is_told_with_what_is_left(run: RunDirectory) -> None:
+    with closing(Pool.open(run.path)) as pool:
+        assert told_about_images(pool) is None
+        pool.get("seed-2").image.path.unlink()
+        line = told_about_images(pool)
+        assert line is not None and "such as that of seed-2: they are not drawn, 4 are left" in line
+        assert f"syngrpo pool repair {run.path}" in line
+        pool.add_seeds(seed(n) for n in range(5))  # as training does
+        assert told_about_images(pool) is None

@@ -320,6 +320,17 @@ class Pool:
         with self.database.read() as connection:
             return [name for (name,) in connection.execute(query).fetchall()]
 
+    def without_image(self) -> list[str]:
+        """Return the ids of the active samples whose image file is missing or empty, oldest first.
+        This looks at every file: some seconds for a million samples."""
+        query = (
+            "SELECT s.id, s.image FROM samples s JOIN standing t ON t.number = s.number "
+            "WHERE t.state = 'active' ORDER BY s.number"
+        )
+        with self.database.read() as connection:
+            rows = connection.execute(query).fetchall()
+        return [name for name, digest in rows if not is_whole(self.images.path(digest))]
+
     def stats(self) -> PoolStats:
         """Return counts of samples and jobs. The time does not depend on the size of the pool."""
         with self.database.read() as connection:

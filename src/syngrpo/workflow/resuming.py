@@ -97,6 +97,19 @@ def require_same_seeds(pool: Pool, seeds: Sequence[Sample]) -> str | None:
     )
 
 
+def told_about_images(pool: Pool) -> str | None:
+    """Return a line about samples whose image is gone, None if there are none. Call this when the
+    seeds have been added, because that writes their images again."""
+    gone = pool.without_image()
+    if not gone:
+        return None
+    left = pool.stats().active - len(gone)
+    return (
+        f"the images of {count(len(gone), 'sample')} are gone, such as that of {gone[0]}: they are "
+        f"not drawn, {left} are left; syngrpo pool repair {pool.directory} looks for more damage"
+    )
+
+
 def lines_at_start(
     run: Path, options: RunOptions, last: Checkpoint | None, changes: Sequence[Change]
 ) -> list[str]:

@@ -17,7 +17,6 @@ from typing import Any, Protocol
 
 from accelerate import Accelerator
 from rich.console import Console
-from rich.text import Text
 
 from syngrpo.data_server.async_client import AsyncClient
 from syngrpo.data_server.client import DataClient, InlineClient
@@ -43,6 +42,7 @@ from syngrpo.serving.http_client import ServerAddress
 from syngrpo.serving.json_lines import read_lines
 from syngrpo.serving.wording import count
 from syngrpo.workflow.checkpoint import Writer, latest, resume_run, save_run
+from syngrpo.workflow.console_lines import cause_in_log, warnings_on
 from syngrpo.workflow.final_model import save_final
 from syngrpo.workflow.job_failures import JobFailures
 from syngrpo.workflow.processes import Processes
@@ -54,6 +54,7 @@ from syngrpo.workflow.resuming import (
     lines_at_start,
     require_same_seeds,
     set_back,
+    told_about_images,
 )
 from syngrpo.workflow.run_directory import RunDirectory
 from syngrpo.workflow.run_options import RunOptions
@@ -95,11 +96,11 @@ def train(
     try:
         data = _read_data(options)
         with ExitStack() as stack:
-            stack.enter_context(_warnings_on(console))
+            stack.enter_context(warnings_on(console))
             run = RunDirectory(run_dir)
             if processes.is_main:
                 run = stack.enter_context(RunDirectory.open(run_dir, resume))
-            stack.enter_context(_cause_in_log())
+            stack.enter_context(cause_in_log())
             _Run(options, run, resume, processes, console, show, *data).go()
             processes.agree()
     except (InputError, OSError) as error:  # OSError: a full disk
@@ -108,42 +109,6 @@ def train(
     finally:
         processes.close()
     return processes.is_main
-
-
-class _ConsoleLines(logging.Handler):
-    """Prints every warning as one line, which only a terminal wraps."""
-
-    def __init__(self, console: Console) -> None:
-        super().__init__(logging.WARNING)
-        self._console = console
-
-    def emit(self, record: logging.LogRecord) -> None:
-        level = (f"{record.levelname.lower()}: ", "yellow")
-        self._console.print(Text.assemble(level, self.format(record)), soft_wrap=True)
-
-
-@contextmanager
-def _warnings_on(console: Console) -> Iterator[None]:
-    """Print warnings of the log to the console, too, above the progress bar."""
-    handler = _ConsoleLines(console)
-    logger = logging.getLogger("syngrpo")
-    logger.addHandler(handler)
-    try:
-        yield
-    finally:
-        logger.removeHandler(handler)
-
-
-@contextmanager
-def _cause_in_log() -> Iterator[None]:
-    """Write the traceback behind an InputError to ``log.txt``: of a user's reward or task that has
-    failed, for example. The terminal shows the one line of the InputError."""
-    try:
-        yield
-    except InputError as error:
-        if error.__cause__ is not None:
-            logger.info("%s", error, exc_info=error.__cause__)
-        raise
 
 
 @dataclass
@@ -252,9 +217,11 @@ class _Run:
             yield None
             return
         with closing(Pool.open(self.run.path)) as pool:
-            if self.resume and (new := require_same_seeds(pool, self.seeds)):
-                logger.warning("%s", new)
+            new = require_same_seeds(pool, self.seeds) if self.resume else None
             pool.add_seeds(self.seeds)
+            gone = told_about_images(pool) if self.resume else None
+            for line in filter(None, (new, gone)):
+                logger.warning("%s", line)
         synthesis, trainer = self.options.synthesis, self.options.trainer
         settings = self._synthesis_settings(policy)
         sampling = self._method().sampling(self.options.pool)
