@@ -1,6 +1,7 @@
 import os
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -47,6 +48,11 @@ USAGE = {
 @pytest.mark.parametrize("arguments", USAGE)
 def test_wrong_usage_is_one_line_and_status_2(arguments: tuple[str, ...]) -> None:
     assert_one_line(syngrpo(*arguments), USAGE[arguments])
+
+
+def test_the_version_is_that_of_the_package() -> None:
+    result = syngrpo("--version")
+    assert (result.returncode, result.stdout) == (0, f"syngrpo {version('syngrpo')}\n")
 
 
 def test_help_names_the_commands_and_imports_nothing_heavy() -> None:

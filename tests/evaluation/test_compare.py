@@ -2,8 +2,10 @@
 
 import json
 import re
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,6 +18,7 @@ from syngrpo.evaluation.evaluation_result import summarise
 from syngrpo.evaluation.predictions import Answer, Prediction
 from syngrpo.sample import InputError
 
+NOTHING: Mapping[str, Any] = {}
 BOX = (0.0, 0.0, 1.0, 1.0)
 
 
@@ -36,12 +39,18 @@ def predictions(accuracies: list[float], kinds: str = "") -> list[Prediction]:
     ]
 
 
-def written(directory: Path, **sets: list[Prediction]) -> Path:
-    output = EvaluationDirectory(directory, {"model": directory.name}, restart=False)
+def written(
+    directory: Path,
+    settings: Mapping[str, Any] = NOTHING,
+    conditions: Mapping[str, Any] = NOTHING,
+    **sets: list[Prediction],
+) -> Path:
+    settings = {"model": directory.name, **settings}
+    output = EvaluationDirectory(directory, settings, restart=False)
     results = {name: summarise(made) for name, made in sets.items()}
     for name, result in results.items():
         output.complete(name, result)
-    output.write_metrics(results)
+    output.write_metrics(results, conditions)
     return directory
 
 
@@ -108,8 +117,10 @@ def test_kinds_and_samples_that_only_one_has(tmp_path: Path) -> None:
     a = written(tmp_path / "a", test=predictions([0.6] * 10, "xy"), more=predictions([1.0]))
     b = written(tmp_path / "b", test=predictions([0.6, 0.4] * 4, "xy"))
     c = written(tmp_path / "c", test=predictions([0.4] * 9, "xy"))
-    comparison = compare([a, b, c])
-    assert comparison.names == ("a", "b", "c")
+    with pytest.raises(InputError, match=r"number of samples of test 10 \(a\), 8 \(b\), 9 \(c\);"):
+        compare([a, b, c])
+    comparison = compare([a, b, c], allow_different=True)
+    assert comparison.names == ("a", "b", "c") and comparison.left_out == ("more",)
     (one,) = comparison.sets
     assert (one.shared, one.samples) == (8, (10, 8, 9))
     rows = {row.title: row for row in one.rows}
@@ -147,19 +158,70 @@ def test_what_cannot_be_compared_is_said_in_one_line(tmp_path: Path) -> None:
 def test_the_command_prints_a_table_and_writes_json(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("COLUMNS", "250")
+    monkeypatch.setenv("COLUMNS", "80")
     a = written(tmp_path / "one" / "final", test=predictions([0.4, 0.6, 0.8] * 5))
     b = written(tmp_path / "two" / "final", test=predictions([0.6, 0.6, 0.95] * 5))
     command = ["evaluate", "compare", str(a), str(b), "--out", str(tmp_path)]
     result = CliRunner().invoke(app, command, catch_exceptions=False)
     assert result.exit_code == 0, result.output
-    assert re.search(r"test \(15\).*Acc@0\.5.*0\.667.*1\.000.*\+0\.333.*\+0\.", result.output)
+    table = result.output[: result.output.index("samples shared")]
+    assert (
+        all(len(line) <= 80 for line in table.splitlines()) and "…" not in table.split("final")[0]
+    )
+    assert re.search(r"test \(15\)[^\n]*\n[^\n]*Acc@0\.5 .*one/final.*0\.667", result.output)
+    assert re.search(r"two/final.*1\.000.*\+0\.333.*\+0\.\d{3} … \+0\.\d{3}", result.output)
     assert "15 samples shared, of 15, 15" in result.output
     content = json.loads((tmp_path / "comparison.json").read_text())
-    assert content["names"] == [str(a), str(b)]
+    assert content["names"] == ["one/final", "two/final"] and content["mismatches"] == []
     row = content["sets"][0]["rows"][0]
     assert row["metric"] == "greedy/acc@0.5"
     assert row["differences"][0]["value"] == pytest.approx(1 / 3)
+
+
+SAME = {"temperature": 1.0, "seed": 0, "max_pixels": None, "prompt_style": "full"}
+VERSIONS = {"torch": "2.9.0", "transformers": "5.23.0", "max_pixels": 602112}
+
+
+@pytest.mark.parametrize(
+    ("settings", "conditions", "told"),
+    [
+        ({"temperature": 0.7}, {}, "temperature 1.0 (a), 0.7 (b)"),
+        ({"seed": 1}, {}, "seed 0 (a), 1 (b)"),
+        ({"prompt_style": "brief"}, {}, "prompt_style full (a), brief (b)"),
+        ({"max_new_tokens": 64}, {}, "max_new_tokens not recorded (a), 64 (b)"),
+        ({}, {"transformers": "5.22.0"}, "transformers 5.23.0 (a), 5.22.0 (b)"),
+        ({"max_pixels": 9}, {"max_pixels": 401408}, "max_pixels 602112 (a), 401408 (b)"),
+        ({}, {"model_name": "org/m", "revision": "f00"}, "revision abc (a), f00 (b)"),
+    ],
+)
+def test_evaluations_that_differ_in_more_than_the_model_are_refused(
+    tmp_path: Path, settings: dict[str, Any], conditions: dict[str, Any], told: str
+) -> None:
+    made = predictions([0.5, 0.6])
+    origin = {"model_name": "org/m", "revision": "abc"}
+    a = written(tmp_path / "a", SAME, {**VERSIONS, **origin}, test=made)
+    b = written(
+        tmp_path / "b", {**SAME, **settings}, {**VERSIONS, **origin, **conditions}, test=made
+    )
+    with pytest.raises(InputError) as caught:
+        compare([a, b])
+    assert str(caught.value) == (
+        f"the evaluations differ in more than the model: {told}; evaluate all alike, or compare "
+        "anyway with --allow-different"
+    )
+    command = ["evaluate", "compare", str(a), str(b), "--allow-different"]
+    result = CliRunner().invoke(app, command, catch_exceptions=False)
+    assert result.exit_code == 0 and f"different beside the model: {told}" in result.output
+
+
+def test_other_prompts_are_a_difference_and_another_model_is_none(tmp_path: Path) -> None:
+    made = [replace(one, prompt="p") for one in predictions([0.5, 0.6])]
+    a = written(tmp_path / "a", SAME, {"model_name": "x", "revision": "1"}, test=made)
+    b = written(tmp_path / "b", SAME, {"model_name": "y", "revision": "2"}, test=made)
+    assert compare([a, b]).mismatches == ()
+    c = written(tmp_path / "c", SAME, test=[made[0], replace(made[1], prompt="q")])
+    with pytest.raises(InputError, match=r"prompts of test the first \(a\), 1 others \(c\);"):
+        compare([a, c])
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """What ``syngrpo evaluate`` does: a model and data sets in, files out."""
 
 import json
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from syngrpo.evaluation.model_evaluation import (
     Asking,
     Loading,
     evaluate_model,
+    final_of_run,
     how_to_ask,
     named_sets,
 )
@@ -54,6 +56,8 @@ def test_the_command_writes_metrics_and_predictions(
     assert metrics["sets"]["ood"]["metrics"] == rows[1]["metrics"]
     assert rows[0]["tasks"] == rows[1]["tasks"] == ["rec"]
     assert metrics["settings"]["max_new_tokens"] == 4
+    assert metrics["conditions"]["transformers"] == version("transformers")
+    assert metrics["conditions"]["max_pixels"] > metrics["conditions"]["min_pixels"] > 0
     assert len(json.loads(lines[0])["sampled"]) == 2
 
 
@@ -88,6 +92,18 @@ def test_the_final_model_of_a_run_is_asked_as_it_was_trained(tmp_path: Path) -> 
     assert how_to_ask(str(tmp_path / "other" / "model"), None, None) == ("full", 512)
     assert how_to_ask("starter", None, None) == ("brief", 64)
     assert how_to_ask("org/model", None, None, tmp_path / "adapter") == ("brief", 33)
+
+
+def test_a_run_directory_stands_for_its_final_model(tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "config.yaml").write_text("data: {}\n")
+    run = str(tmp_path / "run")
+    with pytest.raises(InputError, match=r"run is a run directory without final, .* --resume$"):
+        final_of_run(run)
+    (tmp_path / "run" / "final").mkdir()
+    assert final_of_run(run) == str(tmp_path / "run" / "final")
+    for model in (str(tmp_path / "run" / "final"), "starter", "org/model"):
+        assert final_of_run(model) == model
 
 
 def test_data_are_named_by_split_file_or_folder(samples: list[Sample], tmp_path: Path) -> None:

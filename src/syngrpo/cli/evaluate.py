@@ -29,7 +29,10 @@ if TYPE_CHECKING:
 
 ModelName = Annotated[
     str | None,
-    typer.Option(help="Model directory, hub name, or name of an installed model. Required."),
+    typer.Option(
+        help="Model directory, run directory (its final), hub name, or name of an installed "
+        "model. Required."
+    ),
 ]
 DataSets = Annotated[
     list[str] | None,
@@ -125,8 +128,11 @@ def evaluate(
         context.fail(
             f"Missing option '{next(name for name, value in given.items() if not value)}'."
         )
-    from syngrpo.evaluation.model_evaluation import Asking, Loading, named_sets
+    from syngrpo.evaluation.model_evaluation import Asking, Loading, final_of_run, named_sets
 
+    if (final := final_of_run(model)) != model:
+        typer.echo(f"{model} is a run directory; {final} is evaluated", err=True)
+        model = final
     keys = source_keys(
         format=format, images=images, task=task, split=split, columns=columns, limit=limit
     )
@@ -171,6 +177,10 @@ def compare(
         ),
     ],
     out: Annotated[Path | None, typer.Option(help="Directory for comparison.json.")] = None,
+    allow_different: Annotated[
+        bool,
+        typer.Option("--allow-different", help="Compare also what differs in more than the model."),
+    ] = False,
 ) -> None:
     """Compare evaluations on the same data: paired differences with 95 % intervals."""
     from rich.console import Console
@@ -180,11 +190,15 @@ def compare(
     from syngrpo.pages.evaluation_tables import comparison_table
 
     console = Console()
-    comparison = compare_evaluations(directories)
+    comparison = compare_evaluations(directories, allow_different=allow_different)
     console.print(comparison_table(comparison))
     for one in comparison.sets:
         samples = ", ".join(map(str, one.samples))
         _tell(console, f"{one.name}: {count(one.shared, 'sample')} shared, of {samples}")
+    for left_out in comparison.left_out:
+        _tell(console, f"{left_out}: left out, because not all evaluations have it")
+    for mismatch in comparison.mismatches:
+        _tell(console, f"different beside the model: {mismatch.words(comparison.names)}")
     if out is not None:
         _tell(console, f"written to {write_comparison(comparison, out)}")
 

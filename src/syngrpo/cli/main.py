@@ -10,7 +10,7 @@ import importlib.metadata
 import io
 import sys
 import traceback
-from typing import NoReturn
+from typing import Annotated, NoReturn
 
 import typer
 
@@ -33,6 +33,23 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+
+
+@app.callback(invoke_without_command=True)
+def common(
+    context: typer.Context,
+    version: Annotated[
+        bool, typer.Option("--version", help="Show the version and exit.", is_eager=True)
+    ] = False,
+) -> None:
+    """Print the version if it is asked for."""
+    if version:
+        typer.echo(f"syngrpo {importlib.metadata.version('syngrpo')}")
+        raise typer.Exit()
+    if context.invoked_subcommand is None:
+        context.fail("Missing command.")
+
+
 for command in (train, serve, worker, rollout_server, report, doctor, extensions):
     app.command()(command)
 app.add_typer(evaluate_app, name="evaluate")

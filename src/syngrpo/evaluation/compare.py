@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from syngrpo.evaluation.bootstrap import Interval, intervals
+from syngrpo.evaluation.conditions import Mismatch, mismatches
 from syngrpo.evaluation.evaluation_directory import read_evaluation
 from syngrpo.evaluation.prediction_metrics import (
     Part,
@@ -58,13 +59,18 @@ class ComparedSet:
 @dataclass(frozen=True)
 class Comparison:
     """The result of ``compare``. ``names`` are those of the evaluations; all others are compared
-    with the first."""
+    with the first. ``mismatches`` are in what they differ beside the model, and ``left_out`` the
+    sets that not all of them have."""
 
     names: tuple[str, ...]
     sets: tuple[ComparedSet, ...]
+    mismatches: tuple[Mismatch, ...] = ()
+    left_out: tuple[str, ...] = ()
 
 
-def compare(directories: Sequence[Path], seed: int = 0) -> Comparison:
+def compare(
+    directories: Sequence[Path], seed: int = 0, allow_different: bool = False
+) -> Comparison:
     """Compare at least two finished evaluations, directories of ``syngrpo evaluate --out``.
 
     Each set that all of them have is compared over the samples that all of them have: every
@@ -72,11 +78,12 @@ def compare(directories: Sequence[Path], seed: int = 0) -> Comparison:
     resample holds the same samples of both. ``seed`` is that of the resamples.
 
     Raises InputError for a directory without a finished evaluation, when the evaluations share no
-    sample, and when one id stands for different samples.
+    sample, when one id stands for different samples, and, unless ``allow_different``, when the
+    evaluations differ in more than the model: in settings, prompts, samples or libraries.
     """
     if len(directories) < 2:
         raise InputError("compare needs at least two evaluations; give their --out directories")
-    outputs = [read_evaluation(directory) for directory in directories]
+    outputs, contents = zip(*map(read_evaluation, directories), strict=True)
     shared = [name for name in outputs[0] if all(name in output for output in outputs)]
     if not shared:
         listed = "; ".join(
@@ -84,8 +91,28 @@ def compare(directories: Sequence[Path], seed: int = 0) -> Comparison:
             for directory, output in zip(directories, outputs, strict=True)
         )
         raise InputError(f"the evaluations share no set ({listed}); evaluate on the same data")
-    sets = [_compare_set(name, [o[name] for o in outputs], directories, seed) for name in shared]
-    return Comparison(_names(directories), tuple(sets))
+    paired = {name: _paired(name, [o[name] for o in outputs], directories) for name in shared}
+    names = _names(directories)
+    found = mismatches(contents)
+    for name in shared:
+        found += _of_samples(name, [output[name] for output in outputs])
+    if found and not allow_different:
+        raise InputError(
+            "the evaluations differ in more than the model: "
+            f"{'; '.join(one.words(names) for one in found)}; evaluate all alike, or compare "
+            "anyway with --allow-different"
+        )
+    sets = [
+        ComparedSet(
+            name,
+            len(paired[name][0]),
+            tuple(len(output[name]) for output in outputs),
+            tuple(_rows_of_set(paired[name], seed)),
+        )
+        for name in shared
+    ]
+    left_out = dict.fromkeys(name for output in outputs for name in output if name not in shared)
+    return Comparison(names, tuple(sets), tuple(found), tuple(left_out))
 
 
 def write_comparison(comparison: Comparison, directory: Path) -> Path:
@@ -95,9 +122,11 @@ def write_comparison(comparison: Comparison, directory: Path) -> Path:
     return path
 
 
-def _compare_set(
-    name: str, all_predictions: Sequence[Sequence[Prediction]], where: Sequence[Path], seed: int
-) -> ComparedSet:
+def _paired(
+    name: str, all_predictions: Sequence[Sequence[Prediction]], where: Sequence[Path]
+) -> list[list[Prediction]]:
+    """Return the predictions for the samples that all evaluations have, in the same order. Raises
+    InputError when there are none, and when one id stands for different samples."""
     by_id = [{p.id: p for p in predictions} for predictions in all_predictions]
     ids = [i for i in by_id[0] if all(i in predictions for predictions in by_id)]
     if not ids:
@@ -112,6 +141,10 @@ def _compare_set(
                     f"set {name}: sample {one.id!r} is not the same in {where[0]} and {directory}; "
                     "evaluate on the same data"
                 )
+    return paired
+
+
+def _rows_of_set(paired: Sequence[Sequence[Prediction]], seed: int) -> list[ComparedMetric]:
     rewards = reward_names(paired[0])
     rows = [
         row
@@ -121,8 +154,7 @@ def _compare_set(
     for part in kinds(paired[0]):
         first = dict(list(headlines(part.task).items())[:1])
         rows += _rows(paired, part, first, seed)
-    counts = tuple(len(predictions) for predictions in by_id)
-    return ComparedSet(name, len(ids), counts, tuple(rows))
+    return rows
 
 
 def _rows(
@@ -164,7 +196,28 @@ def _sample_of(prediction: Prediction) -> tuple[object, ...]:
     return p.task, p.question, p.truth, p.kind, p.image
 
 
+def _of_samples(name: str, all_predictions: Sequence[Sequence[Prediction]]) -> list[Mismatch]:
+    """Return in what the samples of a set and their prompts differ."""
+    found = []
+    ids = [{p.id for p in predictions} for predictions in all_predictions]
+    if any(one != ids[0] for one in ids):
+        found.append(Mismatch(f"number of samples of {name}", tuple(map(len, ids))))
+    first = {p.id: p.prompt for p in all_predictions[0]}
+    others = [
+        sum(bool(p.prompt) and first.get(p.id, p.prompt) not in ("", p.prompt) for p in predictions)
+        for predictions in all_predictions
+    ]
+    if any(others):
+        values = tuple(f"{number} others" if number else "the first" for number in others)
+        found.append(Mismatch(f"prompts of {name}", values))
+    return found
+
+
 def _names(directories: Sequence[Path]) -> tuple[str, ...]:
-    """Return the directories' own names, or their whole paths if two have the same name."""
-    names = tuple(directory.resolve().name for directory in directories)
-    return names if len(set(names)) == len(names) else tuple(map(str, directories))
+    """Return the last parts of the directories' paths, as many as tell them apart."""
+    parts = [directory.resolve().parts for directory in directories]
+    for length in range(1, max(map(len, parts)) + 1):
+        names = tuple("/".join(one[-length:]) for one in parts)
+        if len(set(names)) == len(names):
+            return names
+    return tuple(map(str, directories))

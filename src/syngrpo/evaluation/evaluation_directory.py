@@ -90,12 +90,16 @@ class EvaluationDirectory:
         """Write all predictions of a set, in the order of its samples."""
         write_predictions(result.predictions, self._path(name))
 
-    def write_metrics(self, results: Mapping[str, EvaluationResult]) -> None:
-        """Write ``metrics.json``, and the same as lines of ``evaluation.jsonl`` with step 0."""
+    def write_metrics(
+        self, results: Mapping[str, EvaluationResult], conditions: Mapping[str, Any] | None = None
+    ) -> None:
+        """Write ``metrics.json``, and the same as lines of ``evaluation.jsonl`` with step 0.
+        ``conditions`` are those of ``conditions_of``."""
         lines = [json.dumps(r.record(0, name)) + "\n" for name, r in results.items()]
         (self.directory / EVALUATIONS).write_text("".join(lines), encoding="utf-8")
         sets = {name: result.summary() for name, result in results.items()}
-        _write(self.directory / METRICS, {"settings": self._settings, "sets": sets})
+        content = {"settings": self._settings, "conditions": dict(conditions or {}), "sets": sets}
+        _write(self.directory / METRICS, content)
 
     def _path(self, name: str) -> Path:
         return self.directory / f"predictions-{name}.jsonl"
@@ -117,15 +121,16 @@ class EvaluationDirectory:
             )
 
 
-def read_evaluation(directory: Path) -> dict[str, list[Prediction]]:
-    """Return the predictions of a finished evaluation by set. Raises InputError when the directory
-    holds none."""
+def read_evaluation(directory: Path) -> tuple[dict[str, list[Prediction]], dict[str, Any]]:
+    """Return the predictions of a finished evaluation by set, and the content of ``metrics.json``.
+    Raises InputError when the directory holds none."""
     if not (directory / METRICS).is_file():
         raise InputError(
             f"{directory} holds no finished evaluation (no {METRICS}); give the --out of evaluate"
         )
-    names = _read(directory / METRICS).get("sets", {})
-    return {name: read_predictions(directory / f"predictions-{name}.jsonl") for name in names}
+    content = _read(directory / METRICS)
+    files = {name: directory / f"predictions-{name}.jsonl" for name in content.get("sets", {})}
+    return {name: read_predictions(file) for name, file in files.items()}, content
 
 
 def model_fingerprint(model: str, adapter: Path | None = None) -> str:

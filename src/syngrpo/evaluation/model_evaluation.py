@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from syngrpo.evaluation.answering import evaluate
+from syngrpo.evaluation.conditions import conditions_of
 from syngrpo.evaluation.evaluation_directory import EvaluationDirectory, model_fingerprint
 from syngrpo.evaluation.evaluation_result import EvaluationResult
 from syngrpo.evaluation.trained_with import settings_of
@@ -20,7 +21,7 @@ from syngrpo.formats.source import Source, source_from_argument
 from syngrpo.formats.source_reading import read_dataset
 from syngrpo.policy.loading import load_policy
 from syngrpo.policy.model import Policy
-from syngrpo.policy.model_options import Coordinates, model_directory
+from syngrpo.policy.model_options import MODELS, Coordinates, model_directory
 from syngrpo.sample import InputError, Sample
 from syngrpo.tasks import PromptStyle
 from syngrpo.tasks.rewards import RewardOptions, load_reward
@@ -28,6 +29,9 @@ from syngrpo.tasks.rewards import RewardOptions, load_reward
 TOKENS = {"brief": 64, "full": 512}
 """Largest number of tokens of a response by prompt style, if neither the user nor the run sets
 it."""
+
+RUN_CONFIG = "config.yaml"
+"""The file by which a run directory is known."""
 
 OF_GENERATED = ("task", "limit")
 """The keys of the command line that are also those of a data set that is generated."""
@@ -99,7 +103,24 @@ def evaluate_model(
         settings["rewards"] = [[one.shown_name, one.use, one.replaces_accuracy] for one in rewards]
     how = asdict(asking) | {"rewards": [load_reward(one) for one in rewards]}
     directory = EvaluationDirectory(out, settings, restart)
-    return _evaluate_sets(policy, sets, directory, how, progress)
+    results = _evaluate_sets(policy, sets, directory, how, progress)
+    directory.write_metrics(results, conditions_of(model, policy))
+    return results
+
+
+def final_of_run(model: str) -> str:
+    """Return the ``final`` of a run directory; any other model as it is. Raises InputError for a
+    run without one."""
+    directory = Path(model)
+    is_run = (directory / RUN_CONFIG).is_file() and not (directory / "config.json").is_file()
+    if model in MODELS or not is_run:
+        return model
+    if not (directory / "final").is_dir():
+        raise InputError(
+            f"{model} is a run directory without final, because its training has not ended; end "
+            f"it with syngrpo train {model}/{RUN_CONFIG} --run-dir {model} --resume"
+        )
+    return str(directory / "final")
 
 
 def _as_trained(model: str, loading: Loading, asking: Asking) -> tuple[Loading, Asking]:
@@ -127,8 +148,8 @@ def _evaluate_sets(
     how: Mapping[str, Any],
     progress: Callable[[str, int], Advance] | None,
 ) -> dict[str, EvaluationResult]:
-    """Evaluate each set with ``how``, keyword arguments of ``evaluate``, and write predictions and
-    metrics to the directory."""
+    """Evaluate each set with ``how``, keyword arguments of ``evaluate``, and write the predictions
+    to the directory."""
     style = how["prompt_style"]
     # Earlier predictions of all sets are checked before the first one is evaluated.
     finished = {name: directory.finished(name, samples, style) for name, samples in sets.items()}
@@ -143,7 +164,6 @@ def _evaluate_sets(
             keep=partial(directory.append, name),
         )
         directory.complete(name, results[name])
-    directory.write_metrics(results)
     return results
 
 

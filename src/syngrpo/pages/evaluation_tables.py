@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from rich.markup import escape
 from rich.table import Table
 
 from syngrpo.evaluation.bootstrap import Interval
@@ -48,23 +49,21 @@ def results_table(results: dict[str, EvaluationResult]) -> Table:
 
 
 def comparison_table(comparison: Comparison) -> Table:
-    """Return a table with one row for each set and metric: its value in every evaluation, and the
-    differences of the others from the first."""
+    """Return a table with one row for each set, metric and evaluation: its value, and the
+    difference from the first evaluation. It fits into 80 columns."""
+    table = Table("metric", "evaluation", title="paired differences", title_justify="left")
+    table.add_column("value", justify="right", no_wrap=True)
+    table.add_column("difference", justify="right", no_wrap=True)
+    table.add_column("95 % interval", justify="right", no_wrap=True)
     first, *others = comparison.names
-    table = Table("set", "metric", title="paired differences", title_justify="left")
-    table.add_column(first, justify="right")
-    for name in others:
-        table.add_column(name, justify="right")
-        table.add_column("difference", justify="right")
-        table.add_column("95 % interval", justify="right")
     for one in comparison.sets:
-        title = f"{one.name} ({one.shared})"
+        table.add_row(f"[bold]{escape(one.name)} ({one.shared})")
         for row in one.rows:
-            cells = [f"{row.values[0]:.3f}"]
-            for value, difference in zip(row.values[1:], row.differences, strict=True):
-                cells += [f"{value:.3f}", *_cells(difference.value, difference.interval, "+")]
-            table.add_row(title, row.title, *cells)
-            title = ""
+            table.add_row(escape(row.title), escape(first), f"{row.values[0]:.3f}")
+            found = zip(others, row.values[1:], row.differences, strict=True)
+            for name, value, difference in found:
+                cells = _cells(difference.value, difference.interval, "+")
+                table.add_row("", escape(name), f"{value:.3f}", *cells)
         table.add_section()
     return table
 
