@@ -73,6 +73,17 @@ def test_labels_that_fit_only_the_stored_view_are_told_apart(folder: Path) -> No
     assert "leaves the 64x48 image" in refused(rows(folder, [10, 50, 20, 60]), exif="stored")
 
 
+def test_relative_outlines_are_scaled_by_the_view_that_is_labelled(folder: Path) -> None:
+    (folder / "images").mkdir()
+    (folder / "turned.jpg").rename(folder / "images" / "turned.jpg")
+    (folder / "labels").mkdir()
+    (folder / "labels" / "turned.txt").write_text("0 0.5 0.25 0.75 0.25 0.75 0.5 0.5 0.5")
+    (folder / "classes.txt").write_text("cup")
+    for exif, box in ((None, (24.0, 16.0, 36.0, 32.0)), ("stored", (32.0, 12.0, 48.0, 24.0))):
+        (sample,) = read_data(folder, "yolo", exif=exif)
+        assert sample.objects[0].box == box
+
+
 @pytest.mark.parametrize("format", ["jsonl", "coco"])
 def test_the_stored_view_is_kept_in_the_pool_and_in_exports(folder: Path, format: str) -> None:
     path = rows(folder, IN_STORED_VIEW) if format == "jsonl" else coco(folder, *STORED)

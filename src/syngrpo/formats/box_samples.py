@@ -130,9 +130,11 @@ def _checked(
         try:
             image = images.open(checked_text(picture.file, "image"))
             if picture.size not in (None, (image.width, image.height)):
+                swapped = picture.size == (image.height, image.width)
+                hint = image.stored_view_hint(image.height, image.width) if swapped else ""
                 raise InputError(
                     f"the labels are for {picture.size} pixels (width, height), the image has "
-                    f"{image.width} x {image.height} as viewers show it; boxes would not fit"
+                    f"{image.width} x {image.height} as viewers show it; boxes would not fit{hint}"
                 )
             boxes = [_corners(one, image, request) for one in picture.objects]
             pairs = zip(picture.objects, boxes, strict=True)

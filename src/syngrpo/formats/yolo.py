@@ -58,7 +58,7 @@ class Yolo(LabelledBoxes):
         root = path if path.is_dir() else path.parent
         if not found:
             raise InputError(f"{path}: no images are there; check the folders that it names")
-        return ToolFile((Path("/"),), names, _pictures(found, names, root, problems))
+        return ToolFile((Path("/"),), names, _pictures(found, names, root, request, problems))
 
 
 def _content(file: Path) -> dict[str, Any] | None:
@@ -128,7 +128,11 @@ def _lines(file: Path) -> list[str]:
 
 
 def _pictures(
-    images: Sequence[Path], names: Sequence[str], root: Path, problems: Problems
+    images: Sequence[Path],
+    names: Sequence[str],
+    root: Path,
+    request: ReadRequest,
+    problems: Problems,
 ) -> Iterator[ToolImage]:
     without = 0
     for image in images:
@@ -137,7 +141,7 @@ def _pictures(
         without += not labels.is_file()
         place = str(labels) if labels.is_file() else str(image)
         try:
-            objects = [_object(line, names, image) for line in lines]
+            objects = [_object(line, names, image, request.as_stored) for line in lines]
         except InputError as error:
             problems.add(place, error)
             continue
@@ -156,7 +160,7 @@ def _label_file(image: Path) -> Path:
     return Path(*parts).with_suffix(".txt")
 
 
-def _object(line: str, names: Sequence[str], image: Path) -> ToolObject:
+def _object(line: str, names: Sequence[str], image: Path, as_stored: bool) -> ToolObject:
     try:
         number, *values = (float(word) for word in line.split())
     except ValueError:
@@ -168,6 +172,6 @@ def _object(line: str, names: Sequence[str], image: Path) -> ToolObject:
         return ToolObject(label, values[:4])
     if len(values) < 6 or len(values) % 2:
         raise InputError(f"the line {shown(line)} has neither a box nor a polygon")
-    size = EncodedImage.from_file(image)
+    size = EncodedImage.from_file(image, as_stored)
     sides = (size.width, size.height) * (len(values) // 2)
     return ToolObject(label, None, [v * side for v, side in zip(values, sides, strict=True)])
