@@ -1,11 +1,16 @@
 """Rows of other trainers, as their documentation and their published data write them."""
 
+import copy
 import json
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from data_sets import read_data
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image
 
 from syngrpo.formats import Problems, recognised_format
@@ -226,3 +231,39 @@ def test_questions_of_any_language(tmp_path: Path, text: str) -> None:
     assert classes.question == text
     with pytest.raises(InputError, match=text[:4]):
         read(tmp_path, ONE_BOX["EasyR1"] | {"problem": text, "answer": text})
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=12),
+    lambda inner: (
+        st.lists(inner, max_size=5) | st.dictionaries(st.text(max_size=5), inner, max_size=3)
+    ),
+    max_leaves=8,
+)
+
+
+def places(value: Any, above: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    """Every place inside of a JSON value."""
+    keys: Any = value if isinstance(value, dict) else ()
+    if isinstance(value, list):
+        keys = range(len(value))
+    for key in keys:
+        yield (*above, key)
+        yield from places(value[key], (*above, key))
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.data())
+def test_no_json_value_in_any_place_raises_anything_else(data: st.DataObject) -> None:
+    whole = copy.deepcopy(data.draw(st.sampled_from([*ONE_BOX.values(), *CLASSES.values()])))
+    inner = whole
+    *parents, last = data.draw(st.sampled_from(list(places(whole))))
+    for key in parents:
+        inner = inner[key]
+    inner[last] = data.draw(JSON)
+    problems = Problems()
+    with tempfile.TemporaryDirectory() as folder:
+        task = data.draw(st.sampled_from([None, "rec", "ovd"]))
+        samples = read(Path(folder), whole, problems=problems, format="chat", task=task)
+    assert samples or problems.bad_rows() or problems.refused
+    assert "\n" not in "".join(problems.lines())

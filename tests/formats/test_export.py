@@ -220,7 +220,7 @@ def test_what_is_there_is_never_overwritten(tmp_path: Path) -> None:
 
 
 def test_wrong_requests_are_one_line(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="format 'yolo' is unknown; use one of jsonl, vlm-r1"):
-        write_dataset(SAMPLES, tmp_path / "out", "yolo")
+    with pytest.raises(InputError, match="format 'xml' is unknown; use one of jsonl, vlm-r1"):
+        write_dataset(SAMPLES, tmp_path / "out", "xml")
     with pytest.raises(InputError, match="there are no samples to write"):
         write_dataset([], tmp_path / "out", "jsonl")
