@@ -21,7 +21,7 @@ DESCRIPTION = 4_000
 RESPONSE = 64_000
 """Most characters of a policy's response, of a prompt or of a traceback."""
 COUNTS = 4 << 20
-"""Most characters of a mask's code."""
+"""Most characters of the codes of a sample's masks together."""
 NAME = 512
 """Most characters of an id, a class name or a generator's fingerprint."""
 BATCH = 256
@@ -123,13 +123,13 @@ class RunLengthMask(Model):
     """A mask as COCO run lengths. ``size`` is [height, width]."""
 
     size: tuple[Whole, Whole]
-    counts: str = Field(max_length=COUNTS)
+    counts: str
 
 
 class Labelled(Model):
     """One labelled object. The box is (x1, y1, x2, y2) in pixels."""
 
-    label: str
+    label: str = Field(max_length=NAME)
     box: tuple[float, float, float, float]
     mask: RunLengthMask | None = None
 
@@ -146,12 +146,18 @@ class SeedSample(Model):
     dataset: str = Field(default="", max_length=NAME)
     task: Name
     size: tuple[Whole, Whole] = Field(description="width and height of the image in pixels")
-    question: str
+    question: str = Field(max_length=RESPONSE)
     answer: Any
     objects: list[Labelled] = Field(max_length=10_000)
-    description: str | None = None
+    description: str | None = Field(default=None, max_length=RESPONSE)
     columns: dict[str, Any] = {}
     content: Base64Bytes
+
+    @model_validator(mode="after")
+    def _of_bearable_size(self) -> SeedSample:
+        if sum(len(one.mask.counts) for one in self.objects if one.mask is not None) > COUNTS:
+            raise ValueError(f"the masks have more than {COUNTS} characters together")
+        return self
 
 
 class SeedSamples(Model):

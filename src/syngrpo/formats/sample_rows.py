@@ -31,6 +31,9 @@ OBJECT_KEYS = ("label", "box", "mask")
 DEEPEST = 50
 """Levels of lists and objects within each other that a column or an answer may have."""
 
+MOST_CHARACTERS = 4 << 20
+"""Characters that the texts of a sample's columns may have together."""
+
 CARRIED = "syngrpo"
 """The key under which other formats hold our rows. In a VLM-R1 row it is JSON text, because VLM-R1
 loads its rows with Arrow, which needs one type for a column, and ours differ between tasks. In a
@@ -57,12 +60,12 @@ def checked_sample(sample: Sample) -> Sample:
     The pixels of its image are not looked at. Raises InputError naming the first defect, and when
     its task cannot say what a painted image must keep.
     """
+    _refuse_unstorable([sample.answer, sample.columns, sample.dataset], "the sample")
     try:  # to lists and dicts, which a file would hold
         row = json.loads(json.dumps(sample_to_row(sample, image="-"), allow_nan=False))
     except (TypeError, ValueError, RecursionError) as error:
         raise InputError(f"the sample is not plain JSON data ({error})") from None
     _check_keys(row, REQUIRED_KEYS, OPTIONAL_KEYS, "the sample")
-    _refuse_unstorable(sample.dataset, "dataset")
     read = _sample(row, sample.image, {})
     constraints_of(read)
     return replace(sample, answer=read.answer, objects=read.objects)
@@ -234,13 +237,16 @@ def checked_text(value: Any, name: str) -> str:
 def _refuse_unstorable(value: Any, name: str) -> None:
     """Raise InputError when a JSON value holds something that the pool cannot store exactly: a text
     that is not valid Unicode or has NUL in it, a number that is not finite, anything that JSON does
-    not have, or lists within lists without end."""
-    waiting = [(value, 0)]
+    not have, lists within lists without end, or very long texts."""
+    waiting, characters = [(value, 0)], 0
     while waiting:
         one, depth = waiting.pop()
         if depth > DEEPEST:
             raise InputError(f"{name} is nested more than {DEEPEST} levels deep")
         if isinstance(one, str):
+            characters += len(one)
+            if characters > MOST_CHARACTERS:
+                raise InputError(f"{name} has texts of more than {MOST_CHARACTERS} characters")
             _refuse_undecodable(one, name)
         elif isinstance(one, Mapping):
             if not all(isinstance(key, str) for key in one):
