@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import functools
 import io
-import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from contextlib import redirect_stdout
@@ -152,10 +151,12 @@ class _Class:
     """One class over the N samples in COCO's order.
 
     ``matched`` bool (T, D): whether each of its D detections matches at each of T IoU thresholds;
+    ``counted`` bool (T, D): whether it counts at all, which it does not outside COCO's area range;
     ``detections`` and ``truths`` int (N,): the numbers of them in each sample.
     """
 
     matched: np.ndarray
+    counted: np.ndarray
     detections: np.ndarray
     truths: np.ndarray
 
@@ -207,7 +208,7 @@ class DetectionMetrics:
             return np.zeros(len(one.matched))
         true = one.matched[:, taken].cumsum(axis=1)
         total = true.shape[1]
-        precision = true / (np.arange(1, total + 1) + np.spacing(1))
+        precision = true / (one.counted[:, taken].cumsum(axis=1) + np.spacing(1))
         best = np.maximum.accumulate(precision[:, ::-1], axis=1)[:, ::-1]
         best = np.concatenate([best, np.zeros((len(best), 1))], axis=1)
         wanted = int(one.truths @ counts)
@@ -242,8 +243,8 @@ def _evaluate(truths: Sequence[Instances], predictions: Sequence[Instances]) -> 
     with redirect_stdout(io.StringIO()):
         evaluation = COCOeval(wanted.index(len(truths)), found.index(len(truths)), "bbox")
         evaluation.params.maxDets = [MAX_DETECTIONS]
-        # COCO's range "all" ends at 1e10: a larger detection would be no false positive.
-        evaluation.params.areaRng, evaluation.params.areaRngLbl = [[0, math.inf]], ["all"]
+        # Another range than COCO's "all" is not needed, because boxes are clipped to their image.
+        evaluation.params.areaRng, evaluation.params.areaRngLbl = [[0, LARGEST_AREA]], ["all"]
         evaluation.evaluate()
     return evaluation
 
@@ -293,9 +294,10 @@ def _classes(evaluation: COCOeval, samples: int) -> list[_Class]:
         detections, truths = np.zeros(samples, dtype=np.int64), np.zeros(samples, dtype=np.int64)
         for image in images:
             detections[image["image_id"]] = len(image["dtIds"])
-            truths[image["image_id"]] = len(image["gtIds"])
+            truths[image["image_id"]] = len(image["gtIds"]) - np.count_nonzero(image["gtIgnore"])
+        counted = ~np.concatenate([image["dtIgnore"] for image in images], axis=1).astype(bool)
         matched = np.concatenate([image["dtMatches"] for image in images], axis=1) > 0
-        classes.append(_Class(matched, detections, truths))
+        classes.append(_Class(matched & counted, counted, detections, truths))
     return classes
 
 
