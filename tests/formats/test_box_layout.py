@@ -208,7 +208,8 @@ def test_boxes_from_0_to_1_stop_reading_with_the_key_to_set(folder: Path) -> Non
     assert str(caught.value) == (
         f"{path}: the boxes are read as x1, y1, x2, y2 in pixels, and no number is larger than 1; "
         "they look like x1, y1, x2, y2 in the range 0-1; set coordinates: 0-1; if they are right, "
-        "set boxes: xyxy, coordinates: pixels"
+        "set boxes: xyxy, coordinates: pixels; these numbers cannot show whether x or y comes "
+        "first: look at the sheet"
     )
     assert len(read_data(path, coordinates="pixels")) == 2
 
@@ -231,6 +232,35 @@ def test_one_or_two_wrong_boxes_are_no_reason_to_doubt_the_others(folder: Path) 
     read_data(jsonl(folder, [120, 60, 40, 30], [20, 10, 40, 40]), problems=problems)
     assert not problems.doubts and len(problems.found) == 1
     assert "set boxes: xywh if it is" in problems.lines()[0]
+
+
+def test_labels_of_the_stored_view_are_no_other_layout(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6  # a quarter turn
+    Image.new("RGB", (640, 480), "gray").save(tmp_path / "a.jpg", exif=exif)
+    image = EncodedImage.from_file(tmp_path / "a.jpg")
+    assert (image.width, image.height) == (480, 640)
+    reader, draw = BoxReader(), random.Random(0)
+    for _ in range(40):
+        x1, y1 = draw.uniform(0, 560), draw.uniform(0, 400)
+        reader.corners([x1, y1, x1 + 79, y1 + 79], image)
+    assert doubt_about(reader, "x") is None
+    upright = EncodedImage(480, 640, b"")
+    plain = BoxReader()
+    for box in reader.seen:
+        plain.corners(list(box.numbers), upright)
+    doubt = doubt_about(plain, "x")
+    assert doubt is not None and doubt.looks_like.order == "yxyx"
+
+
+def test_some_wrong_boxes_of_small_images_are_a_note_and_no_refusal() -> None:
+    image, reader = EncodedImage(300, 300, b""), BoxReader()
+    for number in range(26):
+        reader.corners([number, number, number + 200, number + 200], image)
+    for number in range(4):
+        reader.corners([number, number, 400 + number, 400], image)
+    doubt = doubt_about(reader, "x")
+    assert doubt is None or not doubt.sure
 
 
 def test_the_sheet_shows_boxes_as_read_and_as_meant(folder: Path) -> None:

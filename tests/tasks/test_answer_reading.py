@@ -56,6 +56,24 @@ def test_lists_are_read_in_every_usual_spelling(text: str) -> None:
     assert OVD.read(text) == (CHAIR, LAMP)
 
 
+def test_signs_of_a_comment_inside_a_label_are_kept() -> None:
+    first, second = (
+        '{"bbox_2d": [1, 2, 3, 4], "label": "a/*b"}',
+        '{"bbox_2d": [5, 6, 7, 8], "label": "c*/ // d"}',
+    )
+    plain = OVD.read(f"[{first}, {second}]")
+    assert plain is not None and [one["label"] for one in plain] == ["a/*b", "c*/ // d"]
+    commented = f"[/* two */ {first}, // one\n  // more\n {second}] // end"
+    assert OVD.read(commented) == plain
+
+
+@pytest.mark.parametrize("key", ["attributes", "properties", "details", "bndbox"])
+def test_a_box_among_the_attributes_of_an_object_has_its_label(key: str) -> None:
+    inside = '{"bbox_2d": [10, 20, 30, 50], "id": 1}'
+    assert OVD.read(f'[{{"label": "chair", "{key}": {inside}}}]') == (CHAIR,)
+    assert OVD.read(f'[{{"{key}": {inside}, "label": "chair"}}]') == (CHAIR,)
+
+
 def test_a_single_object_is_a_list_of_one() -> None:
     assert OVD.read(ONE) == (CHAIR,)
     assert OVD.read(ONE[1:-1]) == (CHAIR,)

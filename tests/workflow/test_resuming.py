@@ -74,6 +74,17 @@ def test_without_workers_a_lost_pool_is_set_back_to_the_checkpoint(run: RunDirec
         assert pool.stats().seed == 5
 
 
+def test_lost_lines_of_metrics_are_told(
+    run: RunDirectory, caplog: pytest.LogCaptureFixture
+) -> None:
+    os.truncate(run.metrics_path, run.metrics_path.stat().st_size - 15)
+    set_back(run, OPTIONS, latest(run.checkpoints))
+    run.close()
+    assert run.metrics_path.read_text() == '{"step": 1}\n'
+    (told,) = [record.getMessage() for record in caplog.records]
+    assert told.startswith(f"{run.metrics_path} has lost 1 step of 2, such as step 2;")
+
+
 def test_a_pool_in_use_is_not_repaired(run: RunDirectory) -> None:
     with RunDirectory.open(run.path, resume=True):
         said = CliRunner().invoke(app, ["pool", "repair", str(run.path)])

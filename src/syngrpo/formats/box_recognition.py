@@ -22,6 +22,7 @@ from syngrpo.formats.box_layout import (
     Coordinates,
     SeenBox,
 )
+from syngrpo.picture_decoding import QUARTER_TURNS
 from syngrpo.tasks.labels import ROUNDING_PIXELS
 
 ORDERS: tuple[BoxOrder, ...] = get_args(BoxOrder)
@@ -34,10 +35,15 @@ FEWEST = 3
 """Number of boxes that must not fit: one or two wrong ones say nothing about the others."""
 ENOUGH = 10
 """Number of boxes whose mean centre says something."""
+SURE = 0.25
+"""Share of the boxes that must not fit before they are refused. With fewer, the others may be right
+and these may be faults of the data."""
 NEARLY_ALL = 0.995
 """Share of the boxes that must fit another order or unit."""
 IMPROBABLE = math.log(1000)
 """Boxes up to 1000 in larger images are doubted from this improbability on (natural logarithm)."""
+ALIKE = 0.05
+"""Readings whose boxes lie off the middle by shares of the side that differ by less are alike."""
 REACHED = 900
 """Coordinates from 0 to 1000 come near their end in some box."""
 
@@ -68,6 +74,8 @@ class BoxDoubt:
         fit = f"{misfits} of {len(self.seen)} do not fit" if misfits else self._why()
         mine = [f"boxes: {self.read.order}", f"coordinates: {self.read.coordinates}"]
         keep = "" if self.sure and misfits else f"; if they are right, set {', '.join(mine)}"
+        if self.looks_like.coordinates != "pixels" and self.looks_like.order == "xyxy":
+            keep += "; these numbers cannot show whether x or y comes first: look at the sheet"
         return (
             f"{self.path}: the boxes are read as {self.read.words()}, and {fit}; they look like "
             f"{self.looks_like.words()}; set {', '.join(keys)}{keep}"
@@ -95,8 +103,10 @@ def doubt_about(reader: BoxReader, path: str) -> BoxDoubt | None:
     fits = _fits(read, numbers, sizes)
     if unit == read.coordinates and len(fits) - fits.sum() < FEWEST:
         return None
+    if unit == read.coordinates and _are_turned(reader, numbers, fits):
+        return None  # the rows say so
     fitting = float(fits.mean())
-    sure = sure or fitting <= 1 - MANY
+    sure = sure or fitting <= 1 - SURE
     return BoxDoubt(path, read, reader.seen, found, sure and not reader.given, fitting)
 
 
@@ -111,6 +121,15 @@ def _fits(layout: BoxLayout, numbers: np.ndarray, sizes: np.ndarray) -> np.ndarr
     across, down = np.maximum(ROUNDING_PIXELS, share * sizes.T)
     inside = (x2 <= width + across) & (y2 <= height + down) & (x1 >= -across) & (y1 >= -down)
     return np.asarray((x1 < x2) & (y1 < y2) & inside)
+
+
+def _are_turned(reader: BoxReader, numbers: np.ndarray, fits: np.ndarray) -> bool:
+    """Return whether the boxes that do not fit are those of images that an EXIF orientation turns
+    by a quarter, and fit them as they are stored."""
+    turned = np.array([box.image.orientation in QUARTER_TURNS for box in reader.seen])
+    stored = np.array([(box.image.height, box.image.width) for box in reader.seen])
+    as_stored = turned & _fits(reader.layout, numbers, stored)
+    return bool(as_stored.any()) and float((fits | as_stored).mean()) >= NEARLY_ALL
 
 
 def _best_share(unit: Coordinates, numbers: np.ndarray, sizes: np.ndarray) -> float:
@@ -132,7 +151,7 @@ def _unit(numbers: np.ndarray, sizes: np.ndarray, reader: BoxReader) -> tuple[Co
         misfits >= max(FEWEST, MANY * len(numbers))
         and _best_share("0-1000", numbers, sizes) >= NEARLY_ALL
     ):
-        return "0-1000", True
+        return "0-1000", misfits >= SURE * len(numbers)
     if used == "0-1000":
         return used, False
     whole = bool((numbers == np.floor(numbers)).all())
@@ -154,8 +173,8 @@ def _improbability(reader: BoxReader, numbers: np.ndarray, sizes: np.ndarray) ->
 
 
 def _order(numbers: np.ndarray, sizes: np.ndarray, read: BoxLayout) -> BoxOrder:
-    """Return the order of the numbers that fits best. The order in use is kept unless another fits
-    clearly better."""
+    """Return the order of the numbers that fits best; among equals, the more usual one. The order
+    in use is kept unless another fits clearly better."""
     shares = {
         order: float(_fits(BoxLayout(order, read.coordinates), numbers, sizes).mean())
         for order in ORDERS
@@ -166,9 +185,11 @@ def _order(numbers: np.ndarray, sizes: np.ndarray, read: BoxLayout) -> BoxOrder:
     good = [order for order in ORDERS if shares[order] == best]
     if len(numbers) < ENOUGH:
         return good[0]
-    return min(
-        good, key=lambda order: _off_centre(BoxLayout(order, read.coordinates), numbers, sizes)
-    )
+    off_centre = {
+        order: _off_centre(BoxLayout(order, read.coordinates), numbers, sizes) for order in good
+    }
+    close = min(off_centre.values()) + ALIKE
+    return next(order for order in good if off_centre[order] <= close)
 
 
 def _off_centre(layout: BoxLayout, numbers: np.ndarray, sizes: np.ndarray) -> float:

@@ -109,9 +109,18 @@ def _turns(turns: Any, key: str) -> tuple[str, Any, Any]:
     values = [turn.get("value", turn.get("content")) for turn in kept]
     text, image = _content(values[0])
     answer = values[1] if len(values) == 2 else None
-    if key == "messages" and isinstance(answer, list) and answer and "type" in answer[0]:
+    if key == "messages" and _is_parts(answer):
         answer, _ = _content(answer)
     return text, answer, image
+
+
+def _is_parts(value: Any) -> bool:
+    """Return whether the content of a turn is a list of typed parts."""
+    return (
+        isinstance(value, list)
+        and bool(value)
+        and all(isinstance(part, dict) and "type" in part for part in value)
+    )
 
 
 def _content(value: Any) -> tuple[str, Any]:

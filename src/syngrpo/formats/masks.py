@@ -13,7 +13,8 @@ from syngrpo.sample import Box, EncodedImage, InputError, RunLength
 from syngrpo.tasks.labels import shown
 
 LONGEST_OUTLINE = 1_000_000
-"""Longest outline of a polygon in pixels. That of an object in a photograph has some thousands."""
+"""Longest outline of all polygons of a mask in pixels. That of an object in a photograph has some
+thousands."""
 
 
 def checked_mask(value: Any, box: Box, image: EncodedImage, name: str) -> RunLength:
@@ -55,10 +56,10 @@ def segmentation_mask(value: Any, box: Box, image: EncodedImage, name: str) -> R
             return checked_mask(value, box, image, name)
         codes = [_uncompressed(value, image, name)]
     elif isinstance(value, list):
+        polygons = [_polygon(part, image, f"{name}[{i}]") for i, part in enumerate(value)]
+        _refuse_long(sum(map(_outline, polygons)), name)
         codes = coco_mask.frPyObjects(
-            [_polygon(part, image, f"{name}[{i}]") for i, part in enumerate(value)],
-            image.height,
-            image.width,
+            [polygon.tolist() for polygon in polygons], image.height, image.width
         )
     else:
         raise InputError(f"{name} is {shown(value)}, neither polygons nor a run-length code")
@@ -70,7 +71,7 @@ def segmentation_mask(value: Any, box: Box, image: EncodedImage, name: str) -> R
     return mask
 
 
-def _polygon(value: Any, image: EncodedImage, name: str) -> list[float]:
+def _polygon(value: Any, image: EncodedImage, name: str) -> np.ndarray:
     """Return flat x, y pairs of at least three corners, clipped to the image. pycocotools would
     read four numbers as a box, and needs time and memory for every pixel of the outline."""
     corners = _numbers(value)
@@ -78,13 +79,21 @@ def _polygon(value: Any, image: EncodedImage, name: str) -> list[float]:
         raise InputError(f"{name} is {shown(value)}, not a polygon [x1, y1, x2, y2, x3, y3, …]")
     corners[0::2] = corners[0::2].clip(0, image.width)
     corners[1::2] = corners[1::2].clip(0, image.height)
-    outline = np.abs(np.diff(corners.reshape(-1, 2), axis=0)).sum()
+    _refuse_long(_outline(corners), name)
+    return corners
+
+
+def _outline(corners: np.ndarray) -> float:
+    """Return the length of an outline through flat x, y pairs, in pixels across plus down."""
+    return float(np.abs(np.diff(corners.reshape(-1, 2), axis=0)).sum())
+
+
+def _refuse_long(outline: float, name: str) -> None:
     if outline > LONGEST_OUTLINE:
         raise InputError(
             f"{name} has an outline of {outline:.0f} pixels, more than {LONGEST_OUTLINE}; give the "
             "mask as a run-length code"
         )
-    return corners.tolist()
 
 
 def _uncompressed(value: dict[str, Any], image: EncodedImage, name: str) -> RunLength:

@@ -53,8 +53,10 @@ _FENCE = re.compile(
     r"|csv|latex)(?![\w-])|json|python|text)?",
     re.IGNORECASE,
 )
-_LINE_COMMENT = re.compile(r"([,\[{\]}0-9])(?:\s++(?://|#\s)[^\n]*+(?=\n))++")
-_COMMENT = re.compile(r"()/\*.*?\*/", re.DOTALL)
+_QUOTED = re.compile(r"\"(?:[^\"\\\n]|\\[^\n])*+\"")
+_QUOTE_OR_COMMENT = re.compile(r"\"|/\*|[,\[{\]}0-9]\s++(?://|#\s)")
+_MORE_COMMENT = re.compile(r"\s++(?://|#\s)")
+"""A comment of a line begins with // or #, after a comma, a bracket or a digit."""
 
 
 class FoundBox(NamedTuple):
@@ -269,16 +271,41 @@ class _Reading:
             self._open.append(_Object(NO_LEAD))
         if not one.boxes and not one.named:
             return
-        if not one.labels and one.lead.rank < BARE:
+        inside = len(self._open) > 1 and one.lead.name is None
+        if not one.labels and (one.lead.rank < BARE or inside):
             for place, box in one.boxes:
                 self._open[-1].add_box(place, box, one.lead)
         self.objects += one.labelled()
 
 
 def _without_comments(text: str) -> str:
-    """Return the text without the comments that some models write into JSON."""
-    for pattern, end in ((_LINE_COMMENT, "\n"), (_COMMENT, "*/")):
-        place = text.rfind(end) + len(end)  # every comment that begins before this place ends
-        if place >= len(end):
-            text = pattern.sub(r"\1", text[:place]) + text[place:]
-    return text
+    """Return the text without the comments that some models write into JSON. What is between
+    double quotes stays as it is; behind a quote without its end, the rest of the line stays."""
+    parts, kept, place = list[str](), 0, 0
+    while match := _QUOTE_OR_COMMENT.search(text, place):
+        begin, place = match.start(), match.end()
+        if match.group() == '"':
+            quoted = _QUOTED.match(text, begin)
+            place = quoted.end() if quoted else text.find("\n", place)
+        elif match.group() == "/*":
+            place = text.find("*/", place) + len("*/")
+        else:
+            begin, place = begin + 1, _end_of_lines(text, place)
+        if place < len("*/"):
+            break  # it does not end
+        if match.group() != '"':
+            parts.append(text[kept:begin])
+            kept = place
+    return "".join(parts) + text[kept:]
+
+
+def _end_of_lines(text: str, place: int) -> int:
+    """Return the place of the line feed that ends the comment at ``place`` and those on the lines
+    below it; -1 if it does not end."""
+    end = text.find("\n", place)
+    while end >= 0 and (more := _MORE_COMMENT.match(text, end)):
+        following = text.find("\n", more.end())
+        if following < 0:
+            break
+        end = following
+    return end

@@ -105,7 +105,8 @@ _POINT_KEY = re.compile(r"(?:key)?points?(?:_?[23]d)?|polygons?|segmentations?|c
 _NO_CLASS = re.compile(
     r"(?:(?:the|all|final|detected|found|here are)\s+)*(?:answers?|objects?|detections?|results?"
     r"|instances?|predictions?|annotations?|items?|entities|outputs?|responses?|regions?|ids?"
-    r"|image|size|image_size|scores?|confidence|json|data|array|list|tuple)",
+    r"|image|size|image_size|scores?|confidence|json|data|array|list|tuple|attributes?|propert(?:y|ies)"
+    r"|details?|bndbox|geometry|shape)",
     re.IGNORECASE,
 )
 """Keys that are no class names."""

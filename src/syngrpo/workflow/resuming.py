@@ -6,6 +6,7 @@ data have been found to fit, and ``lines_at_start`` for what the user is told.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
@@ -13,12 +14,14 @@ from pathlib import Path
 from syngrpo.pool.filesystem import PoolDamaged
 from syngrpo.pool.store import Pool
 from syngrpo.sample import InputError, Sample
-from syngrpo.serving.json_lines import remove_after
+from syngrpo.serving.json_lines import read_lines, remove_after
 from syngrpo.serving.wording import count
 from syngrpo.workflow.checkpoint import Checkpoint
 from syngrpo.workflow.resume_rules import Change, changed_settings
 from syngrpo.workflow.run_directory import RunDirectory
 from syngrpo.workflow.run_options import RunOptions
+
+logger = logging.getLogger(__name__)
 
 POOL_BACKUP = "pool.db"
 EVALUATIONS = "evaluation.jsonl"
@@ -56,12 +59,27 @@ def set_back(run: RunDirectory, options: RunOptions, last: Checkpoint | None) ->
     step = last.step if last is not None else 0
     for file in (run.metrics_path, run.path / EVALUATIONS):
         remove_after(file, step)
+    _tell_missing_steps(run.metrics_path, step)
     if options.synthesis.mode == "async":
         return
     if last is not None:
         Pool.restore(run.path, last.file(POOL_BACKUP)).close()
     else:
         Pool.anew(run.path).close()
+
+
+def _tell_missing_steps(metrics: Path, last: int) -> None:
+    """Warn about steps up to ``last`` that have no line of metrics, because lines were lost."""
+    found = {row["step"] for row in read_lines(metrics)}
+    missing = [step for step in range(1, last + 1) if step not in found]
+    if missing:
+        logger.warning(
+            "%s has lost %s of %d, such as step %d; they stay missing in curves and report",
+            metrics,
+            count(len(missing), "step"),
+            last,
+            missing[-1],
+        )
 
 
 def _require_pool(run: RunDirectory, last: Checkpoint | None) -> None:
