@@ -6,6 +6,7 @@ FORKING = ("test_random_kills.py", "test_pool_processes.py")
 """They fork this process thousands of times, which takes the longer the larger it has grown."""
 
 LONG = (
+    "test_fuzzed_service.py",
     "test_sharding.py",
     "test_trainer_processes.py",
     "test_trainer_resume.py",

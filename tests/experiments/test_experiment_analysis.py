@@ -294,7 +294,7 @@ def test_results_of_another_configuration_are_outdated(tmp_path: Path) -> None:
     assert standing(matrix, cell, folders).state == "done"
     tuned = Matrix(SMALL, extra=("method.diversity_weight=0.9",))
     assert standing(tuned, cell, folders).state == "outdated"
-    assert "method.diversity_weight 0.5, now 0.9" in standing(tuned, cell, folders).why
+    assert "method.diversity_weight 2.0, now 0.9" in standing(tuned, cell, folders).why
     result = read_result(folders.result(cell))
     write_result(replace(result, world={**result.world, "model": "another"}), folders.result(cell))
     assert "model" in standing(matrix, cell, folders).why

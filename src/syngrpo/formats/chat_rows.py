@@ -39,7 +39,7 @@ class Grounded:
 
     objects: list[tuple[str, Any]]
     asked: list[str]
-    coordinates: Coordinates
+    coordinates: Coordinates | None
 
 
 @dataclass(frozen=True)
@@ -161,17 +161,18 @@ def _grounded(value: Any, text: str, answer: Any) -> Grounded:
         except (ValueError, RecursionError):
             raise InputError(f"objects is {shown(value)}, neither JSON nor an object") from None
     if isinstance(value, list) and all(isinstance(one, dict) for one in value):
-        kinds = {one.get("bbox_type", "real") for one in value}
+        kinds = [one.get("bbox_type") for one in value]
         value = {
             "ref": [one.get("caption") for one in value],
             "bbox": [one.get("bbox") for one in value],
-            "bbox_type": kinds.pop() if len(kinds) == 1 else "real",
+            "bbox_type": kinds[0] if kinds and all(kind == kinds[0] for kind in kinds) else None,
         }
     if not isinstance(value, dict):
         raise InputError(f"objects is {shown(value)}, not an object with ref and bbox")
     refs, boxes = value.get("ref") or [], value.get("bbox") or []
-    kind = value.get("bbox_type") or "real"
-    if not _are_texts(refs) or not isinstance(boxes, list) or kind not in UNITS_OF_SWIFT:
+    kind = value.get("bbox_type")
+    known = kind is None or (isinstance(kind, str) and kind in UNITS_OF_SWIFT)
+    if not _are_texts(refs) or not isinstance(boxes, list) or not known:
         raise InputError(f"objects is {shown(value)}, not an object with ref, bbox and bbox_type")
     if BOX_MARK in text:
         raise InputError(f"the question has a {BOX_MARK}; only answers with boxes can be used")
@@ -186,7 +187,7 @@ def _grounded(value: Any, text: str, answer: Any) -> Grounded:
     return Grounded(
         list(zip(labels, boxes, strict=True)),
         list(dict.fromkeys(asked or labels)),
-        UNITS_OF_SWIFT[kind],
+        None if kind is None else UNITS_OF_SWIFT[kind],
     )
 
 

@@ -56,6 +56,8 @@ CREATE INDEX standing_waiting ON standing (bundle) WHERE waiting IS NOT NULL;
 }
 """The statements that upgrade a pool to the next version, by the version it has."""
 
+LARGEST_VERSION = 1000
+"""A larger number is no version of a pool but a damaged one."""
 APPLICATION_ID = 0x53594E47  # "SYNG"
 
 SCHEMA = """
@@ -374,12 +376,14 @@ def _upgrade(connection: sqlite3.Connection, path: Path) -> None:
 
 def _check_version(connection: sqlite3.Connection, path: Path, upgradable: bool = False) -> None:
     """Raise InputError unless this is a pool of the present version, or with ``upgradable`` of one
-    that can be upgraded to it."""
+    that can be upgraded to it. Raises PoolDamaged for a version that no pool will have."""
     with _explain_other_files(path):
         application = connection.execute("PRAGMA application_id").fetchone()[0]
         version = connection.execute("PRAGMA user_version").fetchone()[0]
     if application != APPLICATION_ID:
         raise NoPool(f"{path} is not a pool; {_OTHER_FILE} {path.parent}")
+    if not 0 <= version <= LARGEST_VERSION:
+        raise PoolDamaged(path.parent, f"{path.name} is damaged (its format is {version})")
     if version != VERSION and not (upgradable and version in UPGRADES):
         raise InputError(
             f"{path} has pool format {version}, this version of syngrpo reads {VERSION}; "
