@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from syngrpo.boxes import CoordinateFrame
 from syngrpo.sample import EncodedImage, LabelledObject, Sample
 from syngrpo.tasks import TASKS, get_task
-from syngrpo.tasks.answer_reading import written_box
+from syngrpo.tasks.answer_reading import find_boxes, written_box
 
 OVD = get_task("ovd")
 IMAGE = EncodedImage(width=80, height=60, data=b"never decoded")
@@ -65,6 +65,11 @@ def test_signs_of_a_comment_inside_a_label_are_kept() -> None:
     assert plain is not None and [one["label"] for one in plain] == ["a/*b", "c*/ // d"]
     commented = f"[/* two */ {first}, // one\n  // more\n {second}] // end"
     assert OVD.read(commented) == plain
+
+
+def test_a_quote_at_the_very_start_does_not_keep_the_comments_below_it() -> None:
+    (found,) = find_boxes('"\n/* [1, 2, 3, 4] */ [10, 20, 30, 50]')
+    assert found.box == (10, 20, 30, 50)
 
 
 @pytest.mark.parametrize("key", ["attributes", "properties", "details", "bndbox"])

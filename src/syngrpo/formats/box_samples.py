@@ -3,6 +3,7 @@ labelling tools share it."""
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -88,9 +89,9 @@ class LabelledBoxes(Format):
     options: type = LabelledBoxOptions
     default_task = default_task("classes")
 
+    @abstractmethod
     def opened(self, path: Path, request: ReadRequest, problems: Problems) -> ToolFile:
         """Return what is in a file or folder. Raises InputError when it cannot be read at all."""
-        raise NotImplementedError
 
     def read(self, path: Path | None, request: ReadRequest, problems: Problems) -> list[Sample]:
         assert path is not None

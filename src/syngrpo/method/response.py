@@ -11,10 +11,9 @@ from dataclasses import dataclass
 
 from syngrpo.method.language import NO_LIMITS, Fault, WordingLimits
 
-_WELL_FORMED = re.compile(
-    r"\s*<think>.*?</think>\s*<answer>.*?</answer>\s*<scene>.*?</scene>\s*", re.DOTALL
-)
-_WELL_FORMED_ANSWER = re.compile(r"\s*<think>.*?</think>\s*<answer>.*?</answer>\s*", re.DOTALL)
+_THINK_AND_ANSWER = r"\s*<think>.*?</think>\s*<answer>.*?</answer>\s*"
+_WELL_FORMED_ANSWER = re.compile(_THINK_AND_ANSWER, re.DOTALL)
+_WELL_FORMED = re.compile(_THINK_AND_ANSWER + r"<scene>.*?</scene>\s*", re.DOTALL)
 _TAGS = ("<think>", "</think>", "<answer>", "</answer>", "<scene>", "</scene>")
 ANSWER_END = "</answer>"
 """A response that describes no surroundings ends here."""

@@ -99,8 +99,8 @@ def read_model_files(
     """Return a model's family, configuration and processor, without loading its weights.
 
     ``source`` is a directory or a hub name; ``family`` and ``max_pixels`` are those of
-    ``ModelOptions``. Raises InputError
-    when something is missing, or the model is no image-text-to-text model of transformers.
+    ``ModelOptions``. Raises InputError when something is missing, or the model is no
+    image-text-to-text model of transformers.
     """
     transformers_logging.disable_progress_bar()  # it would break into the lines of ours
     try:

@@ -288,10 +288,11 @@ def _without_comments(text: str) -> str:
             quoted = _QUOTED.match(text, begin)
             place = quoted.end() if quoted else text.find("\n", place)
         elif match.group() == "/*":
-            place = text.find("*/", place) + len("*/")
+            end = text.find("*/", place)
+            place = end + len("*/") if end >= 0 else end
         else:
             begin, place = begin + 1, _end_of_lines(text, place)
-        if place < len("*/"):
+        if place < 0:
             break  # it does not end
         if match.group() != '"':
             parts.append(text[kept:begin])
