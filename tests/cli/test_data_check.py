@@ -130,7 +130,10 @@ def test_boxes_that_look_otherwise_are_drawn(check: Check, tmp_path: Path) -> No
     rows = [rec(str(n), answer=[0.1 * n, 0.1, 0.1 * n + 0.3, 0.5]) for n in range(4)]
     path, sheet = write(tmp_path / "data.jsonl", *rows), tmp_path / "sheet.png"
     result = check(path, "--sheet", sheet)
-    assert result.returncode == 2 and "set coordinates: 0-1;" in result.stderr
+    assert (
+        result.returncode == 2
+        and "set coordinates: 0-1 (--option coordinates=0-1);" in result.stderr
+    )
     assert f"note: {sheet} shows images of {path}" in result.stdout
     with Image.open(sheet) as drawn:
         assert drawn.width >= 320

@@ -5,10 +5,12 @@ from typing import Any, get_type_hints
 import pytest
 import yaml
 from jsonschema import Draft202012Validator
+from PIL import Image
 
 from syngrpo.config import dump_config, load_config, options_from
 from syngrpo.config.explain import defaults, explain, schema
 from syngrpo.config.validation import dotted_keys, section_at
+from syngrpo.formats.source_reading import read_sources
 from syngrpo.method import METHODS
 from syngrpo.options import alternatives
 from syngrpo.painting.gate import GateThresholds
@@ -16,6 +18,7 @@ from syngrpo.pool.sampling import SamplingPolicy
 from syngrpo.sample import InputError
 from syngrpo.workflow.run_options import RunOptions
 
+FIXTURES = Path(__file__).parents[1] / "fixtures"
 CONFIGS = Path(__file__).parents[2] / "configs"
 LEAST = """\
 model: {path: starter}
@@ -449,3 +452,33 @@ def test_explain_teaches_what_the_values_of_an_option_of_a_method_mean() -> None
     assert key.kind == "accuracy | hits | signal | above_chance" and key.default == "accuracy"
     assert all(f"{name}: " in key.description for name in key.kind.split(" | "))
     assert "method.scene_gradient" in {one.name for one in explain("method")}
+
+
+def yolo(folder: Path) -> Path:
+    for name in ("images", "labels"):
+        (folder / name).mkdir()
+    Image.new("RGB", (64, 48)).save(folder / "images" / "a.png")
+    (folder / "labels" / "a.txt").write_text("0 0.5 0.5 0.25 0.5\n")
+    path = folder / "data.yaml"
+    path.write_text("path: .\ntrain: images\nval: images\nnc: 2\nnames: [cup, pot]\n")
+    return path
+
+
+def test_a_data_set_is_no_configuration_and_the_line_holds_one(tmp_path: Path) -> None:
+    data = yolo(tmp_path)
+    rows = FIXTURES / "jsonl" / "data.jsonl"
+    for path, name in ((data, "yolo"), (tmp_path, "yolo"), (rows, "jsonl")):
+        with pytest.raises(InputError) as caught:
+            load_config(path)
+        line = str(caught.value)
+        assert line.startswith(f"{path} is a data set (format {name}), no configuration of a run; ")
+        if path.is_dir():
+            continue
+        run = tmp_path / "run.yaml"
+        run.write_text(line[line.index("{") : line.rindex("}") + 1])
+        options = load_config(run)
+        assert read_sources(options.data, {})[0][0]
+    unfinished = tmp_path / "run.yaml"
+    unfinished.write_text("data: {train: []}\n")
+    with pytest.raises(InputError, match=r"run\.yaml: "):
+        load_config(unfinished)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from syngrpo.config.validation import options_from
+from syngrpo.formats import loadable_formats
 from syngrpo.formats.source import may_be_hub_name, split_paths
 from syngrpo.policy import MODELS
 from syngrpo.sample import InputError
@@ -17,6 +19,8 @@ from syngrpo.workflow.run_options import RunOptions
 
 _PATH_KEYS = ("path", "images")
 
+SECTIONS = {entry.name for entry in fields(RunOptions)}
+
 
 def load_config(path: Path, overrides: Sequence[str] = ()) -> RunOptions:
     """Read a configuration file and apply overrides such as ``trainer.steps=16``.
@@ -24,12 +28,41 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> RunOptions:
     The values of overrides are YAML; lists are indexed by number (``data.train.0.limit=10``).
     Relative paths in the file are relative to the file, those in overrides to the working
     directory; the result holds absolute ones. Raises InputError with one line that names the key,
-    its value and what is allowed.
+    its value and what is allowed; for a data set, with one that says how to train on it.
     """
-    values = _absolute(_read_mapping(path), path.parent.resolve())
+    try:
+        content = _read_mapping(path)
+    except InputError:
+        _refuse_data_set(path)
+        raise
+    if not content.keys() & SECTIONS:
+        _refuse_data_set(path, content)
+    values = _absolute(content, path.parent.resolve())
     for override in overrides:
         _apply(values, override)
     return options_from(values, str(path))
+
+
+def _refuse_data_set(path: Path, content: Mapping[str, Any] | None = None) -> None:
+    """Raise InputError if a path that should be a configuration is a data set. The line holds a
+    configuration that trains on it. ``content`` is that of a YAML file."""
+    known = next(
+        (one for one in loadable_formats() if path.exists() and one.recognises(path)), None
+    )
+    if known is None:
+        return
+    source = {"path": str(path.resolve())}
+    if content is not None and "train" in content:
+        source["split"] = "train"
+    run = {"model": {"path": "starter"}, "method": {"name": "grpo"}, "data": {"train": [source]}}
+    text = yaml.safe_dump(
+        run, default_flow_style=True, sort_keys=False, allow_unicode=True, width=float("inf")
+    )
+    raise InputError(
+        f"{path} is a data set (format {known.name}), no configuration of a run; to train on it, "
+        f"write a configuration such as {text.strip()}, with your model, and give that (see "
+        "configs/); syngrpo data check reads the data set itself"
+    )
 
 
 def dump_config(options: RunOptions) -> str:

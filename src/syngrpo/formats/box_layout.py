@@ -44,7 +44,8 @@ ROUNDING_SHARE = 0.001
 side, because numbers up to 1000 are whole. It is clipped."""
 
 MOST_SEEN = 20_000
-"""Largest number of boxes of a file that are kept to recognise how they are written."""
+"""Number of boxes of a file from which every second, fourth, … is kept to recognise how they are
+written."""
 
 
 @dataclass(frozen=True)
@@ -91,22 +92,22 @@ class SeenBox(NamedTuple):
 
 
 class BoxReader:
-    """Converts the boxes of one file, and keeps the first ones as they were written.
+    """Converts the boxes of one file, and keeps some of them as they were written.
 
     ``given``: whether the user named the layout; otherwise it is the usual one of the format.
-    ``used``: whether any box was converted.
+    ``used``: whether any box was converted; ``count``: how many were. ``seen``: boxes from the
+    whole file, all of them if there are no more than MOST_SEEN; ``small``: the boxes without a
+    number larger than 1.
     """
 
     def __init__(self, layout: BoxLayout = PIXEL_CORNERS, given: bool = False) -> None:
         self.layout, self.given = layout, given
         self.used = False
+        self.count = 0
         self.seen: list[SeenBox] = []
+        self.small: list[SeenBox] = []
         self._plain = layout == PIXEL_CORNERS
-
-    @property
-    def idle(self) -> bool:
-        """Whether lists of four numbers need no conversion and no further one is kept."""
-        return self._plain and len(self.seen) >= MOST_SEEN
+        self._every = 1
 
     def in_units(self, coordinates: Coordinates | None) -> BoxReader:
         """Return a reader for boxes whose row says what their numbers count; None: it does not. The
@@ -138,14 +139,19 @@ class BoxReader:
 
     def _see(self, value: Sequence[Any], layout: BoxLayout, image: EncodedImage) -> None:
         self.used = True
-        if len(self.seen) >= MOST_SEEN:
-            return
         if layout.order != self.layout.order:
             if self.layout.order != "xyxy":
                 return
             value = BoxLayout(layout.order).corners(value, 1, 1)
         a, b, c, d = value
-        self.seen.append(SeenBox((a, b, c, d), image))
+        if -1 <= a <= 1 and -1 <= b <= 1 and -1 <= c <= 1 and -1 <= d <= 1:
+            self.small.append(SeenBox((a, b, c, d), image))
+        if self.count % self._every == 0:
+            self.seen.append(SeenBox((a, b, c, d), image))
+            if len(self.seen) == MOST_SEEN:
+                del self.seen[1::2]
+                self._every *= 2
+        self.count += 1
 
     def point(self, value: Any, image: EncodedImage) -> Any:
         """Return a point x, y in pixels of the image. ``value`` is a list of two numbers in the

@@ -8,7 +8,7 @@ well, such as y first in square images, cannot be told apart.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import get_args
 
@@ -40,10 +40,19 @@ SURE = 0.25
 and these may be faults of the data."""
 NEARLY_ALL = 0.995
 """Share of the boxes that must fit another order or unit."""
-IMPROBABLE = math.log(1000)
-"""Boxes up to 1000 in larger images are doubted from this improbability on (natural logarithm)."""
+IMPROBABLE = math.log(20)
+"""Boxes up to 1000 are doubted from this improbability on (natural logarithm)."""
+FAR_ENDS = 1.5
+"""The right and lower ends of boxes lie below a share s of the side with about the probability s to
+this power."""
+RARE_FAULT = math.log(5)
+"""What a box that reaches out of its image adds to the improbability."""
 ALIKE = 0.05
 """Readings whose boxes lie off the middle by shares of the side that differ by less are alike."""
+FAR_FROM_1 = 2
+"""A number beyond is no rounding error of a coordinate from 0 to 1."""
+NAMED = 5
+"""Number of boxes that a message names."""
 REACHED = 900
 """Coordinates from 0 to 1000 come near their end in some box."""
 
@@ -53,7 +62,8 @@ class BoxDoubt:
     """Boxes that are read in one way and look like another.
 
     ``sure``: whether the boxes as they are read cannot be meant. ``fitting``: share in [0, 1] of
-    the boxes that fit as they are read.
+    the boxes that fit as they are read. ``of``: if only the boxes in ``seen`` look like that, the
+    number of all; otherwise 0.
     """
 
     path: str
@@ -62,29 +72,56 @@ class BoxDoubt:
     looks_like: BoxLayout
     sure: bool
     fitting: float
+    of: int = 0
 
     def message(self) -> str:
         """Say what the boxes look like and which keys to set, on one line."""
-        keys = []
+        if self.of:
+            return self._of_two_scales()
+        keys = {}
         if self.looks_like.order != self.read.order:
-            keys.append(f"boxes: {self.looks_like.order}")
+            keys["boxes"] = str(self.looks_like.order)
         if self.looks_like.coordinates != self.read.coordinates:
-            keys.append(f"coordinates: {self.looks_like.coordinates}")
+            keys["coordinates"] = str(self.looks_like.coordinates)
         misfits = round((1 - self.fitting) * len(self.seen))
         fit = f"{misfits} of {len(self.seen)} do not fit" if misfits else self._why()
-        mine = [f"boxes: {self.read.order}", f"coordinates: {self.read.coordinates}"]
-        keep = "" if self.sure and misfits else f"; if they are right, set {', '.join(mine)}"
+        keep = "" if self.sure and misfits else f"; if they are right, set {self._as_read()}"
         if self.looks_like.coordinates != "pixels" and self.looks_like.order == "xyxy":
             keep += "; these numbers cannot show whether x or y comes first: look at the sheet"
         return (
             f"{self.path}: the boxes are read as {self.read.words()}, and {fit}; they look like "
-            f"{self.looks_like.words()}; set {', '.join(keys)}{keep}"
+            f"{self.looks_like.words()}; set {keys_to_set(keys)}{keep}"
         )
+
+    def _as_read(self) -> str:
+        return f"boxes: {self.read.order}, coordinates: {self.read.coordinates}"
 
     def _why(self) -> str:
         if self.looks_like.coordinates == "0-1":
             return "no number is larger than 1"
-        return "no number is larger than 1000, though the images are"
+        return "no number is larger than 1000, though images are"
+
+    def _of_two_scales(self) -> str:
+        listed = list(dict.fromkeys(map(_shown, self.seen)))
+        shown = ", ".join(listed[:NAMED]) + (", …" if len(listed) > NAMED else "")
+        return (
+            f"{self.path}: two scales are mixed: {len(self.seen)} of {self.of} boxes look like "
+            f"{self.looks_like.words()}, the others like pixels or 0-1000; boxes are read as "
+            f"{self.read.words()}; write all boxes of a file on one scale, or make a file of those "
+            f"in the range 0-1, with coordinates: 0-1; these are {shown}"
+        )
+
+
+def keys_to_set(keys: Mapping[str, str]) -> str:
+    """Return keys of a source as a configuration has them, and as options of the command line."""
+    written = ", ".join(f"{key}: {value}" for key, value in keys.items())
+    options = " ".join(f"--option {key}={value}" for key, value in keys.items())
+    return f"{written} ({options})"
+
+
+def _shown(box: SeenBox) -> str:
+    numbers = ", ".join(f"{number:.4g}" for number in box.numbers)
+    return f"[{numbers}]" + (f" on {box.image.path.name}" if box.image.path is not None else "")
 
 
 def doubt_about(reader: BoxReader, path: str) -> BoxDoubt | None:
@@ -95,6 +132,8 @@ def doubt_about(reader: BoxReader, path: str) -> BoxDoubt | None:
     numbers = np.array([box.numbers for box in reader.seen], dtype=np.float64)
     sizes = np.array([(box.image.width, box.image.height) for box in reader.seen])
     read = reader.layout
+    if mixed := _mixed_scales(reader, path, numbers, sizes):
+        return mixed
     unit, sure = _unit(numbers, sizes, reader)
     order = _order(numbers, sizes, BoxLayout(read.order, unit))
     found = BoxLayout(order, unit)
@@ -108,6 +147,29 @@ def doubt_about(reader: BoxReader, path: str) -> BoxDoubt | None:
     fitting = float(fits.mean())
     sure = sure or fitting <= 1 - SURE
     return BoxDoubt(path, read, reader.seen, found, sure and not reader.given, fitting)
+
+
+def _mixed_scales(
+    reader: BoxReader, path: str, numbers: np.ndarray, sizes: np.ndarray
+) -> BoxDoubt | None:
+    """Return a doubt about the boxes without a number larger than 1, if others are far from 0 to 1;
+    None when all are on one scale. In pixels such a box would be no larger than one."""
+    small, read = reader.small, reader.layout
+    large = int((np.abs(numbers).max(axis=1) > FAR_FROM_1).sum())
+    if not small or not large:
+        return None
+    order = _order(
+        np.array([box.numbers for box in small], dtype=np.float64),
+        np.array([(box.image.width, box.image.height) for box in small]),
+        BoxLayout(read.order, "0-1"),
+    )
+    if read.coordinates == "0-1":  # the large ones are defects of their rows
+        many = large >= FEWEST
+    else:
+        many = len(small) >= min(FEWEST, SOME * reader.count)
+    fitting = float(_fits(read, numbers, sizes).mean())
+    looks_like = BoxLayout(order, "0-1")
+    return BoxDoubt(path, read, small, looks_like, many and not reader.given, fitting, reader.count)
 
 
 def _fits(layout: BoxLayout, numbers: np.ndarray, sizes: np.ndarray) -> np.ndarray:
@@ -139,7 +201,8 @@ def _best_share(unit: Coordinates, numbers: np.ndarray, sizes: np.ndarray) -> fl
 def _unit(numbers: np.ndarray, sizes: np.ndarray, reader: BoxReader) -> tuple[Coordinates, bool]:
     """Return the unit that the numbers look like, and whether the one in use is impossible."""
     used, largest = reader.layout.coordinates, float(numbers.max())
-    if reader.given and float(_fits(reader.layout, numbers, sizes).mean()) > 1 - MANY:
+    believed = reader.given or used == "0-1"
+    if believed and float(_fits(reader.layout, numbers, sizes).mean()) > 1 - MANY:
         return used, False
     if largest <= 1:
         return "0-1", used == "pixels"
@@ -155,21 +218,24 @@ def _unit(numbers: np.ndarray, sizes: np.ndarray, reader: BoxReader) -> tuple[Co
     if used == "0-1000":
         return used, False
     whole = bool((numbers == np.floor(numbers)).all())
-    return "0-1000" if whole and _improbability(
-        reader, numbers, sizes
-    ) > IMPROBABLE else "pixels", False
+    seldom = misfits < SOME * len(numbers) or _best_share("0-1000", numbers, sizes) < 1
+    found = _improbability(reader, numbers, sizes, 0 if seldom else misfits)
+    return "0-1000" if whole and found > IMPROBABLE else "pixels", False
 
 
-def _improbability(reader: BoxReader, numbers: np.ndarray, sizes: np.ndarray) -> float:
-    """Return the negative logarithm of the probability that no box reaches beyond 1000, if the
-    right and lower ends of an image's boxes are equally likely anywhere in it. 0 if the boxes do
-    not come near to 1000 either."""
+def _improbability(
+    reader: BoxReader, numbers: np.ndarray, sizes: np.ndarray, misfits: int
+) -> float:
+    """Return the negative logarithm of the probability that no box of a larger image reaches beyond
+    1000, and that ``misfits`` boxes reach out of theirs, in a file with boxes in pixels. 0 if the
+    boxes do not come near to 1000 either."""
     order = _order(numbers, sizes, BoxLayout(reader.layout.order, "0-1000"))
     _, _, x2, y2 = BoxLayout(order).corners(numbers.T, *sizes.T)
     if max(x2.max(), y2.max()) < REACHED:
         return 0.0
     distinct = {id(box.image): (box.image.width, box.image.height) for box in reader.seen}
-    return float(np.log(np.maximum(list(distinct.values()), 1000) / 1000).sum())
+    beyond = np.log(np.maximum(list(distinct.values()), 1000) / 1000).sum()
+    return FAR_ENDS * float(beyond) + RARE_FAULT * misfits
 
 
 def _order(numbers: np.ndarray, sizes: np.ndarray, read: BoxLayout) -> BoxOrder:

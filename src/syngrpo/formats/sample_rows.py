@@ -49,7 +49,7 @@ def row_to_sample(
     """
     _check_keys(row, REQUIRED_KEYS, OPTIONAL_KEYS, "the row")
     image = images.open(checked_text(row["image"], "image"))
-    if boxes is not None and not boxes.idle:
+    if boxes is not None:
         row = _in_pixels(row, get_task(checked_text(row["task"], "task")), image, boxes)
     return _sample(row, image, images.labelled)
 
