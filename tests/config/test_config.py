@@ -283,6 +283,8 @@ def test_off_may_be_written_without_quotes(tmp_path: Path) -> None:
     [
         ("server.url=there:8420", "write it as http://host:port"),
         ("logging.trackers=[wandb]", "pip install wandb"),
+        ("logging.responses.keep=some", "should be all, none, or a number of samples"),
+        ("logging.responses.keep=0-per-step", "logging.responses.*should be all, none, or"),
     ],
 )
 def test_what_cannot_be_used_is_said_before_the_run(

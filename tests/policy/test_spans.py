@@ -9,7 +9,7 @@ import torch
 from tiny_models import build_tokenizer
 from transformers.convert_slow_tokenizer import bytes_to_unicode
 
-from syngrpo.policy.spans import decode, scene_token_mask
+from syngrpo.policy.spans import decode, scene_token_mask, token_texts
 
 TEXTS = (
     "<think>the lamp</think><answer>None</answer>\n<scene>a green room</scene>",
@@ -84,3 +84,29 @@ def test_empty_span_and_empty_response(tokenizer: Any) -> None:
     tokens = torch.tensor(tokenizer.encode("the lamp"))
     assert not scene_token_mask(tokenizer, tokens, (3, 3)).any()
     assert scene_token_mask(tokenizer, tokens[:0], (0, 4)).shape == (0,)
+
+
+class PlainTokenizer:
+    """A tokenizer that has no fast backend."""
+
+    def __init__(self, tokenizer: Any) -> None:
+        self.decode = tokenizer.decode
+
+
+@pytest.mark.parametrize("text", TEXTS)
+def test_the_texts_of_tokens_add_up_and_end_with_whole_characters(
+    tokenizer: Any, text: str
+) -> None:
+    for ids in encodings(tokenizer, text):
+        for length in range(len(ids) + 1):  # also cut within a character
+            tokens = torch.tensor([*ids[:length], tokenizer.eos_token_id])
+            texts = token_texts(tokenizer, tokens)
+            assert "".join(texts) == decode(tokenizer, tokens) and len(texts) == len(tokens)
+            plain = token_texts(PlainTokenizer(tokenizer), tokens)
+            assert "".join(plain) == "".join(texts)
+            if "\N{REPLACEMENT CHARACTER}" not in "".join(texts):
+                assert plain == texts
+    tokens = torch.tensor(tokenizer.encode(TEXTS[0]))
+    alone = [decode(tokenizer, token[None]) for token in tokens]
+    assert token_texts(tokenizer, tokens) == alone  # every token here is whole characters
+    assert token_texts(tokenizer, torch.tensor([], dtype=torch.long)) == []

@@ -12,6 +12,7 @@ import pytest
 import torch
 import warm_processes
 from data_sets import write_data
+from kept_responses import rows_of
 from quick_runs import metrics, pool_contents, quick_config, train_arguments, without_time
 from rich.console import Console
 from safetensors.torch import load_file
@@ -79,6 +80,9 @@ def test_a_run_killed_again_and_again_ends_with_the_same_numbers(
     assert sum(record["synthesis/settled"] for record in expected) > 0
     assert without_time(metrics(run)) == without_time(expected)
     assert pool_contents(run) == pool_contents(uninterrupted)
+    assert [row["step"] for row in rows_of(run)] == [s + 1 for s in range(STEPS) for _ in range(12)]
+    assert rows_of(run) == rows_of(uninterrupted)
+    assert not list((run / "responses").glob(".*"))
     ours, theirs = (folder / "evaluation.jsonl" for folder in (run, uninterrupted))
     assert ours.read_text() == theirs.read_text()
     assert_same_weights(weights(run), weights(uninterrupted))

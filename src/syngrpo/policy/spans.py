@@ -1,15 +1,17 @@
-"""Finds the tokens of a response that wrote a part of its text.
+"""Finds which token of a response wrote which part of its text.
 
 Reading a response gives the span of characters of its scene; the update gives the tokens of that
-span an advantage of their own.
+span an advantage of their own. Kept responses have the text of every token.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any
 
 import torch
+from tokenizers.decoders import DecodeStream
 
 
 def decode(tokenizer: Any, token_ids: torch.Tensor) -> str:
@@ -46,6 +48,28 @@ def scene_token_mask(
     last = _first(length, lambda count: written(count) >= end)
     mask[first:last] = True
     return mask
+
+
+def token_texts(tokenizer: Any, token_ids: torch.Tensor) -> list[str]:
+    """Return the text that each token of a response (L,) adds; joined, they are ``decode(...)``.
+
+    A character that several tokens write is in the text of the last of them. The text of a special
+    token is "".
+    """
+    if not len(token_ids):
+        return []
+    text, backend = decode(tokenizer, token_ids), getattr(tokenizer, "backend_tokenizer", None)
+    if backend is not None:
+        stream = DecodeStream(skip_special_tokens=True)
+        texts = [stream.step(backend, token) or "" for token in token_ids.tolist()]
+        written = "".join(texts)
+        if text.startswith(written):
+            texts[-1] += text[len(written) :]  # the end of a response may be half a character
+            return texts
+    counts = range(1, len(token_ids) + 1)
+    ends = [_common_prefix(decode(tokenizer, token_ids[:count]), text) for count in counts]
+    ends[-1] = len(text)
+    return [text[start:end] for start, end in pairwise([0, *ends])]
 
 
 def _first(length: int, reached: Callable[[int], bool]) -> int:

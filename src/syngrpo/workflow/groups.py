@@ -36,6 +36,7 @@ class Group:
     ``index`` is the group's place in the global batch of the step; ``accuracies`` are the G
     accuracy rewards, ``format`` is float32 (G,), ``diversity`` is D(x) in [0, 1]; ``custom`` holds
     the values of the user's rewards by name, None for a response to which a reward does not apply;
+    ``predictions`` are the answers as read, in original pixels, None where that is not possible;
     ``unreadable`` is the number of responses whose answer is missing or cannot be read: they score
     0. ``other_scale`` and ``outside`` are numbers of answers, see ``ScoredAnswer``.
     """
@@ -52,6 +53,7 @@ class Group:
     unreadable: int = 0
     other_scale: int = 0
     outside: int = 0
+    predictions: Sequence[Any] = ()
 
     @property
     def task(self) -> str:
@@ -113,6 +115,7 @@ def score_group(
         unreadable=sum(one.prediction is None for one in scored),
         other_scale=sum(one.other_scale for one in scored),
         outside=sum(one.outside for one in scored),
+        predictions=[one.prediction for one in scored],
     )
 
 

@@ -51,6 +51,7 @@ class Learner:
 
     ``directory`` is where the batch of a failed step is saved; with None it is not saved.
     ``budget`` is ``trainer.token_budget``, or less once the device has run out of memory.
+    ``trained`` are the log-probabilities of the last step's responses before its first update.
     """
 
     def __init__(
@@ -65,6 +66,7 @@ class Learner:
         self.processes = processes
         self.directory = directory
         self.budget = options.trainer.token_budget
+        self.trained: Trained = {}
         self.rule = _loss_rule(options)
         self.optimizer = Optimizer(policy, options)
         self.lockstep = Lockstep(policy, processes, self._idle)
@@ -80,6 +82,7 @@ class Learner:
         counts = self.processes.gather([count_fresh(rows)])
         whole = Normaliser(rows=sum(r for r, _ in counts), tokens=sum(t for _, t in counts))
         trained: Trained = {}
+        self.trained = trained
         for round_ in range(self.options.trainer.updates_per_rollout):
             outputs = self._gradients(rows, whole, trained, round_ == 0, metrics)
             if round_ == 0:

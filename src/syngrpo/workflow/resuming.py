@@ -13,6 +13,7 @@ from pathlib import Path
 
 from syngrpo.pool.filesystem import PoolDamaged
 from syngrpo.pool.store import Pool
+from syngrpo.responses.response_files import remove_responses_after
 from syngrpo.sample import InputError, Sample
 from syngrpo.serving.json_lines import read_lines, remove_after
 from syngrpo.serving.wording import count
@@ -59,6 +60,7 @@ def set_back(run: RunDirectory, options: RunOptions, last: Checkpoint | None) ->
     step = last.step if last is not None else 0
     for file in (run.metrics_path, run.path / EVALUATIONS):
         remove_after(file, step)
+    remove_responses_after(run.responses, step)
     _tell_missing_steps(run.metrics_path, step)
     if options.synthesis.mode == "async":
         return

@@ -15,6 +15,7 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Protocol
 
+import torch
 from accelerate import Accelerator
 from rich.console import Console
 
@@ -33,8 +34,10 @@ from syngrpo.method.base import Method
 from syngrpo.policy import model_directory
 from syngrpo.policy.loading import load_policy
 from syngrpo.policy.model import Policy
+from syngrpo.policy.spans import token_texts
 from syngrpo.pool.sampling import SamplingPolicy, dataset_weights
 from syngrpo.pool.store import Pool
+from syngrpo.responses.response_writer import ResponseWriter
 from syngrpo.rollout.base import NotFinite
 from syngrpo.sample import InputError, Sample
 from syngrpo.serving.bearer_token import read_token
@@ -154,7 +157,12 @@ class _Run:
             failures = JobFailures(self.run.path)
             warnings = RunWarnings(self.options, self._reasons)
             showing = self.show(options.steps, trainer.steps_done, self.console)
-            with showing as progress, self._trackers() as log, self._divergence_told(trainer):
+            with (
+                showing as progress,
+                self._trackers() as log,
+                self._responses_written(trainer),
+                self._divergence_told(trainer),
+            ):
                 self._evaluate(trainer, progress)
                 while trainer.steps_done < options.steps:
                     record = trainer.step()
@@ -287,6 +295,23 @@ class _Run:
             ) from error
 
     @contextmanager
+    def _responses_written(self, trainer: Trainer) -> Iterator[None]:
+        """Write the responses of the steps in the block to ``responses/``, if any are kept."""
+        options = self.options.logging.responses
+        if not self.processes.is_main or options.keep == "none":
+            yield
+            return
+        writer = ResponseWriter(
+            self.run.responses,
+            lambda ids: token_texts(trainer.policy.tokenizer, torch.from_numpy(ids)),
+            [reward.name for reward in trainer.rewards],
+            options.max_gb * 1e9,
+        )
+        trainer.keeper.writer = writer
+        with closing(writer):
+            yield
+
+    @contextmanager
     def _trackers(self) -> Iterator[Callable[[dict[str, Any], int], None]]:
         """Yield a function that sends the metrics of one step to the ``logging.trackers``."""
         names = list(self.options.logging.trackers)
@@ -307,6 +332,7 @@ class _Run:
 
     def _checkpoint(self, trainer: Trainer) -> None:
         client, keep_last = trainer.client, self.options.trainer.keep_checkpoints
+        trainer.keeper.flush()  # a resumed run has all responses up to its checkpoint
         writers: dict[str, Writer] = {}
         if client is not None:
             writers[POOL_BACKUP] = client.backup

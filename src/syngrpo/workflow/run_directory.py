@@ -19,6 +19,7 @@ from typing import IO, Any
 import yaml
 from filelock import lock_descriptor
 
+from syngrpo.responses.response_files import RESPONSES
 from syngrpo.sample import InputError
 from syngrpo.serving.atomic_files import atomic_write, disk_full_error, is_disk_full
 from syngrpo.serving.log_file import LogFile
@@ -91,6 +92,11 @@ class RunDirectory:
     @property
     def images(self) -> Path:
         return self.path / "images"
+
+    @property
+    def responses(self) -> Path:
+        """The folder of the kept responses."""
+        return self.path / RESPONSES
 
     @property
     def checkpoints(self) -> Path:

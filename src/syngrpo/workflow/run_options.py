@@ -19,6 +19,7 @@ from syngrpo.method.base import MethodOptions
 from syngrpo.options import REQUIRED, option
 from syngrpo.policy import ModelOptions
 from syngrpo.pool.sampling import SamplingPolicy
+from syngrpo.responses.response_options import ResponseOptions
 from syngrpo.rollout import RolloutOptions
 
 
@@ -67,11 +68,13 @@ class TrainerOptions:
 
 @dataclass(frozen=True)
 class LoggingOptions:
-    """The section ``logging``: where metrics are sent, besides ``metrics.jsonl``."""
+    """The section ``logging``: where metrics are sent, besides ``metrics.jsonl``, and which
+    responses are kept."""
 
     trackers: tuple[Literal["tensorboard", "wandb", "trackio"], ...] = option(
         ("tensorboard",), "programs that metrics are sent to; [] for none"
     )
+    responses: ResponseOptions = option(ResponseOptions, "which responses are kept on the disk")
 
     def __post_init__(self) -> None:
         for name in self.trackers:
@@ -115,7 +118,7 @@ class RunOptions:
     server: ServerOptions = option(ServerOptions, "a data server started by syngrpo serve")
     evaluation: EvaluationOptions = option(EvaluationOptions, "accuracy on held-out samples")
     logging: LoggingOptions = option(
-        LoggingOptions, "where metrics are sent, besides metrics.jsonl"
+        LoggingOptions, "where metrics are sent, and which responses are kept"
     )
 
     def __post_init__(self) -> None:

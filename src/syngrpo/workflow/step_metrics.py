@@ -65,6 +65,7 @@ METRICS: dict[str, Kind] = {
     "rollout/logp_diff": "mean",
     "rollout/length_mean": "mean",
     "rollout/cut_share": "mean",
+    "responses/lost": "sum",
     "kl": "mean",
     "clip_fraction": "mean",
     "truncated_fraction": "mean",
@@ -97,6 +98,9 @@ of responses that were cut at ``rollout.max_new_tokens``.
 ``reward/unreadable``, ``reward/other_scale`` and ``reward/outside`` are numbers of answers: that
 cannot be read; with boxes on another scale than the model's coordinates; with boxes that reach out
 of the image, which are clipped.
+
+``responses/lost`` is the number of responses, of this or of earlier steps, that were found not to
+be written to ``responses/``, because the disk is full, for example.
 
 ``description/words`` is the mean number of words over all descriptions of the step's responses, and
 ``description/distinct`` the share of different words among all words of those that the step

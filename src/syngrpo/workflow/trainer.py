@@ -43,6 +43,7 @@ from syngrpo.workflow.groups import (
 from syngrpo.workflow.learner import Learner
 from syngrpo.workflow.processes import Processes
 from syngrpo.workflow.prompt_cache import PromptCache
+from syngrpo.workflow.response_keeper import ResponseKeeper
 from syngrpo.workflow.run_options import RunOptions
 from syngrpo.workflow.step_metrics import StepMetrics, merged
 from syngrpo.workflow.update_rows import Settled, update_rows
@@ -78,6 +79,7 @@ class Trainer:
         self.method = METHODS.load(options.method.name)(options.method, options.trainer.steps)
         self.rewards = [load_reward(one) for one in options.data.rewards]
         self.learner = Learner(options, policy, processes)
+        self.keeper = ResponseKeeper(options, processes, self.method)
         kept = REMEMBERED_STEPS * options.trainer.groups_per_step
         self.prompts = PromptCache(policy, options.data.prompt_style or "full", kept)
         if client is not None:
@@ -102,6 +104,7 @@ class Trainer:
             self.submit(reports)
             settled = self.settle(reports)
             self.update(groups, settled)
+            self.keeper.end(self.steps_done + 1, len(reports), self.metrics)
         self.steps_done += 1
         states = self.processes.gather([self.metrics.state()])
         return merged(states, self.tasks, self._reward_names).record(self.steps_done)
@@ -182,6 +185,7 @@ class Trainer:
             self.metrics.observe("reward/outside", group.outside)
             self.metrics.observe_wording(group.parsed)
             self.metrics.observe_custom(group.custom)
+        self.keeper.scored(groups, self.version)
         reports = self.processes.gather(
             [report_group(group, self.policy.tokenizer, self.method) for group in groups]
         )
@@ -273,6 +277,7 @@ class Trainer:
             tokenizer = self.policy.tokenizer
             rows = update_rows(groups, here, self.prompts, tokenizer, self.method, self.rewards)
             self.version += self.learner.update(rows, self.metrics)
+            self.keeper.learned(groups, rows, self.learner.trained)
 
     def state_dict(self) -> dict[str, Any]:
         """Return the state that the main process saves in a checkpoint. All processes call this
