@@ -141,7 +141,8 @@ class EncodedImage:
             return ""
         return (
             f"; that fits the image as it is stored, {self.height}x{self.width}, before its EXIF "
-            "orientation turns it: if labels are for that view, set exif: stored"
+            "orientation turns it: if labels are for that view, set exif: stored "
+            "(--option exif=stored)"
         )
 
     def digest(self) -> str:

@@ -7,11 +7,13 @@ from pathlib import Path
 import pytest
 import torch
 from data_sets import write_data
+from PIL import Image
 from report_page import read
 from tiny_models import save_tiny_qwen
 from typer.testing import CliRunner
 
 from syngrpo.cli.main import app
+from syngrpo.evaluation.compare import compare
 from syngrpo.evaluation.model_evaluation import (
     Asking,
     Loading,
@@ -59,6 +61,38 @@ def test_the_command_writes_metrics_and_predictions(
     assert metrics["conditions"]["transformers"] == version("transformers")
     assert metrics["conditions"]["max_pixels"] > metrics["conditions"]["min_pixels"] > 0
     assert len(json.loads(lines[0])["sampled"]) == 2
+
+
+def test_data_are_read_as_the_options_say_and_the_results_record_it(
+    model: Path, tmp_path: Path
+) -> None:
+    Image.new("RGB", (64, 48), "red").save(tmp_path / "a.png")
+    row = {"id": "a", "task": "rec", "image": "a.png", "question": "the cup"}
+    for name, box in (("shares", [0.5, 0.5, 0.5, 0.5]), ("pixels", [16, 12, 48, 36])):
+        (tmp_path / f"{name}.jsonl").write_text(json.dumps(row | {"answer": box}))
+
+    def evaluated(name: str, out: str, *more: str) -> str:
+        arguments = ["evaluate", "--model", model, "--data", tmp_path / f"{name}.jsonl", *more]
+        arguments += ["--out", tmp_path / out, "--max-new-tokens", 2, "--samples-per-prompt", 0]
+        done = CliRunner().invoke(app, list(map(str, arguments)))
+        return done.output + str(done.exception)
+
+    options = ("--boxes", "cxcywh", "--option", "coordinates=0-1", "--option", "exif=stored")
+    assert "--option coordinates=0-1" in evaluated("shares", "none")
+    evaluated("shares", "shares", *options)
+    (tmp_path / "shares.jsonl").write_text((tmp_path / "pixels.jsonl").read_text())
+    evaluated("shares", "pixels")
+    truths = [
+        json.loads((tmp_path / out / "predictions-shares.jsonl").read_text())["truth"]
+        for out in ("shares", "pixels")
+    ]
+    assert truths == [[16.0, 12.0, 48.0, 36.0]] * 2
+    settings = json.loads((tmp_path / "shares" / "metrics.json").read_text())["settings"]
+    assert settings["data.boxes"] == "cxcywh" and settings["data.coordinates"] == "0-1"
+    assert settings["data.exif"] == "stored" and settings["coordinates"] is None
+    with pytest.raises(InputError) as refused:
+        compare([tmp_path / "shares", tmp_path / "pixels"])
+    assert "data.boxes cxcywh (shares), as usual in the format (pixels)" in str(refused.value)
 
 
 def test_an_adapter_answers_as_the_merged_model_does(
@@ -131,6 +165,8 @@ def test_generated_data_have_a_task_and_a_limit(samples: list[Sample], tmp_path:
 def test_a_key_that_no_data_set_uses_is_refused(key: str) -> None:
     with pytest.raises(InputError, match=f"^--{key} is for data in files; leave it out for rooms"):
         named_sets(["rooms:test"], 1, {key: "ood"})
+    with pytest.raises(InputError, match=r"^--option exif is for data in files; leave it out for"):
+        named_sets(["rooms:test"], 1, {"exif": "stored"})
     with pytest.raises(InputError, match=r"^--task isr: the task is already named by rooms:ovd:te"):
         named_sets(["rooms:ovd:test"], 1, {"task": "isr"})
 

@@ -231,7 +231,7 @@ def test_one_or_two_wrong_boxes_are_no_reason_to_doubt_the_others(folder: Path) 
     problems = Problems()
     read_data(jsonl(folder, [120, 60, 40, 30], [20, 10, 40, 40]), problems=problems)
     assert not problems.doubts and len(problems.found) == 1
-    assert "set boxes: xywh if it is" in problems.lines()[0]
+    assert "set boxes: xywh (--option boxes=xywh) if it is" in problems.lines()[0]
 
 
 def test_labels_of_the_stored_view_are_no_other_layout(tmp_path: Path) -> None:

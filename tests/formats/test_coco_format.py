@@ -11,10 +11,12 @@ import pytest
 from data_sets import read_data, read_file
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from PIL import Image
 from pycocotools.coco import COCO
 
 from syngrpo.boxes import decode_mask
 from syngrpo.formats import Problems
+from syngrpo.formats.export import write_dataset
 from syngrpo.sample import InputError, Sample
 
 FOLDER = Path(__file__).parents[1] / "fixtures" / "coco"
@@ -429,3 +431,53 @@ def test_no_json_value_in_any_place_raises_anything_else(
         else:
             assert samples or problems.found or place in [("images",), ("annotations",)]
     assert "\n" not in "".join(problems.lines())
+
+
+def coco_of(path: Path, image: str, images: Path) -> None:
+    images.mkdir(parents=True, exist_ok=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", (64, 48)).save(images / image)
+    annotation = {"id": 1, "image_id": 1, "category_id": 0, "bbox": [1, 2, 30, 40]}
+    content = {
+        "images": [{"id": 1, "file_name": image}],
+        "annotations": [annotation],
+        "categories": [{"id": 0, "name": "cup"}],
+    }
+    path.write_text(json.dumps(content))
+
+
+def test_a_folder_of_coco_is_read_by_its_parts(tmp_path: Path) -> None:
+    for part in ("train2017", "val2017"):
+        coco_of(tmp_path / "annotations" / f"instances_{part}.json", f"{part}.png", tmp_path / part)
+    (tmp_path / "annotations" / "captions_val2017.json").write_text('{"images": []}')
+    with pytest.raises(InputError, match=r"has the splits train2017, val2017; .* \(--split\)$"):
+        read_data(tmp_path)
+    for split in ("val2017", "val"):
+        (sample,) = read_data(tmp_path, split=split)
+        assert sample.image.path == tmp_path / "val2017" / "val2017.png"
+    with pytest.raises(InputError, match="has no split test; it has train2017, val2017"):
+        read_data(tmp_path, split="test")
+    file = tmp_path / "annotations" / "instances_val2017.json"
+    with pytest.raises(InputError, match="is one file; leave out split"):
+        read_data(file, split="val2017")
+
+
+def test_a_folder_of_roboflow_is_read(tmp_path: Path) -> None:
+    for part in ("train", "valid"):
+        coco_of(tmp_path / part / "_annotations.coco.json", f"{part}.jpg", tmp_path / part)
+    (sample,) = read_data(tmp_path, split="valid")
+    assert sample.image.path == tmp_path / "valid" / "valid.jpg"
+    (sample,) = read_data(tmp_path / "train")
+    assert sample.image.path == tmp_path / "train" / "train.jpg"
+    both = read_data([tmp_path / "train", tmp_path / "valid"])
+    assert len({one.id for one in both}) == 2
+
+
+def test_a_written_folder_is_read_back(tmp_path: Path) -> None:
+    coco_of(tmp_path / "in.json", "a.png", tmp_path)
+    samples = read_data(tmp_path / "in.json")
+    write_dataset(samples, tmp_path / "out", "coco")
+    assert [one.id for one in read_data(tmp_path / "out")] == [one.id for one in samples]
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(InputError, match="holds no COCO file"):
+        read_data(tmp_path / "empty", "coco")

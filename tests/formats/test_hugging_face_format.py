@@ -125,7 +125,7 @@ def test_detection_with_labels_as_texts(tmp_path: Path) -> None:
 
 def test_a_split_must_be_named_when_there_are_several() -> None:
     columns = OVD_COLUMNS | {"question": "classes"}
-    with pytest.raises(InputError, match="has the splits train, test; name one of them with split"):
+    with pytest.raises(InputError, match="has the splits train, test; name one with split"):
         read(DETECTION, task="ovd", columns=columns)
     with pytest.raises(InputError, match="has no split val; it has train, test"):
         read(DETECTION, task="ovd", columns=columns, split="val")
@@ -350,11 +350,11 @@ def test_columns_that_are_not_there_are_named(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="is now a key of the source; set boxes: cxcywh"):
         read(path, task="rec", columns={"box_format": "cxcywh"})
     path = saved(tmp_path / "other", {"picture": [png()]})
-    with pytest.raises(InputError, match="has no column image; name it under columns"):
+    with pytest.raises(InputError, match="the columns picture: no column holds image, and none"):
         read(path, task="rec")
 
 
-TASK_UNKNOWN = "the task is not known; set task, or map a column to it"
+TASK_UNKNOWN = "the task is not known; set task (--task), or map a column to it"
 NEEDED = {
     "only the image mapped": (
         None,
@@ -368,7 +368,12 @@ NEEDED = {
         "no column holds question, and none holds answer or objects; map each, as in",
     ),
     "no answer": ("rec", {"question": "problem"}, "no column holds answer or objects; map each"),
-    "no question": ("isr", {"objects": "solution"}, "no column holds question; map each, as in"),
+    "no question": ("isr", {"objects": "solution"}, "no column holds question, and none holds an"),
+    "nothing labelled": (
+        "isr",
+        {"question": "problem", "answer": "row"},
+        "no column holds objects (labelled boxes, which task isr needs); map each",
+    ),
     "nothing to ask for": ("ovd", {"image": "image"}, "no column holds question; map each"),
 }
 

@@ -333,12 +333,14 @@ def test_rows_keep_their_task_and_a_note_says_so(folder: Path) -> None:
 
 
 def test_what_is_no_known_format_is_refused(folder: Path) -> None:
-    with pytest.raises(InputError, match="in a known format"):
+    with pytest.raises(
+        InputError, match=r"in no known format; name a file, or set format \(--format\)"
+    ):
         read_data(folder)
     with pytest.raises(InputError, match="needs format: hf"):
         read_data(folder / "gone")
     (folder / "table.txt").write_text("a|b\n")
-    with pytest.raises(InputError, match=r"table\.txt is in no known format; set format to"):
+    with pytest.raises(InputError, match=r"table\.txt is in no known format; set format"):
         read_data(folder / "table.txt")
     (folder / "list.json").write_text("[{}]")
     with pytest.raises(InputError, match=r"list\.json\[0\]: the row has no id, task"):

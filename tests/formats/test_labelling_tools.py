@@ -234,7 +234,7 @@ def test_the_layouts_of_yolo_folders(tmp_path: Path) -> None:
     assert [thing.label for thing in one(numbered).objects] == ["dog", "cup", "cup"]
     several = yolo(tmp_path / "c", LABELLED, val="images/train")
     assert len(one(several, split="val").objects) == 3
-    with pytest.raises(InputError, match="has the splits train, val; name one of them with split"):
+    with pytest.raises(InputError, match="has the splits train, val; name one with split"):
         read_data(several)
     without = yolo(tmp_path / "d", LABELLED).with_name("classes.txt")
     without.with_name("data.yaml").unlink()

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from data_sets import read_data
 from PIL import Image
 
 from syngrpo.formats import Problems
@@ -193,3 +194,38 @@ def test_a_run_reads_all_sources_and_tells_everything_at_once(tmp_path: Path) ->
     skipping = DataOptions(train=train, on_bad_row="skip")
     _, sets = read_sources(skipping, {"val": source_from_keys({"path": bad})})
     assert [one.id for one in sets["val"]] == ["z"]
+
+
+def told(path: Path, **keys: Any) -> str:
+    with pytest.raises(InputError) as caught:
+        read_data(path, **keys)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def test_tables_in_text_are_named_with_their_columns(tmp_path: Path) -> None:
+    (tmp_path / "boxes.csv").write_text("filename,class,xmin\na.png,cup,1\n")
+    (tmp_path / "boxes.tsv").write_text("filename\tclass\na.png\tcup\n")
+    line = told(tmp_path / "boxes.csv")
+    assert "it is a table (CSV) with the columns filename, class, xmin, and such" in line
+    assert "columns filename, class, and" in told(tmp_path / "boxes.tsv")
+    line = told(tmp_path / "boxes.csv", format="open-images")
+    assert line.startswith(f"{tmp_path / 'boxes.csv'} has the columns filename, class, xmin, and ")
+
+
+def test_the_list_of_llama_factory_is_named_with_its_files(tmp_path: Path) -> None:
+    path = tmp_path / "dataset_info.json"
+    listed = {"cups": {"file_name": "cups.json"}, "pots": {"hf_hub_url": "me/pots"}}
+    path.write_text(json.dumps(listed, indent=2))
+    for place in (path, tmp_path):
+        assert told(place) == (
+            f"{place} is LLaMA-Factory's list of the data sets cups, pots, and holds no samples; "
+            "none of its files lies beside it"
+        )
+    (tmp_path / "cups.json").write_text("[]")
+    assert told(path).endswith(f"; name one of its files: {tmp_path / 'cups.json'}")
+
+
+def test_a_folder_without_a_known_format_names_its_files(tmp_path: Path) -> None:
+    (tmp_path / "data.jsonl").write_text("{}")
+    assert f"; name a file in it: {tmp_path / 'data.jsonl'}" in told(tmp_path)

@@ -6,16 +6,18 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from syngrpo.cli.shared_options import (
+    BoxOrder,
     Columns,
     DataFormat,
     DataImages,
     DataSplit,
     DataTask,
+    Negatives,
     source_keys,
 )
 from syngrpo.serving.wording import count
@@ -61,7 +63,17 @@ PixelLimit = Annotated[
 Family = Annotated[str | None, typer.Option(help="Model family. Default: as it was trained.")]
 CoordinateUnits = Annotated[
     Literal["pixels", "resized", "0-1000", "0-1"] | None,
-    typer.Option(help="Units of the model's coordinates. Default: as it was trained."),
+    typer.Option(
+        help="Units of the coordinates in the model's answers. Default: as it was trained. "
+        "Those of the data are --option coordinates=…"
+    ),
+]
+DataOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="Another key of --data as KEY=VALUE: coordinates=0-1000, exif=stored, or one of its "
+        "format; may be repeated."
+    ),
 ]
 SampledResponses = Annotated[
     int,
@@ -101,6 +113,9 @@ def evaluate(
     task: DataTask = None,
     split: DataSplit = None,
     columns: Columns = None,
+    negatives: Negatives = None,
+    boxes: BoxOrder = None,
+    option: DataOption = None,
     count: SampleCount = 500,
     limit: SampleLimit = None,
     prompt_style: Style = None,
@@ -128,18 +143,33 @@ def evaluate(
         context.fail(
             f"Missing option '{next(name for name, value in given.items() if not value)}'."
         )
-    from syngrpo.evaluation.model_evaluation import Asking, Loading, final_of_run, named_sets
+    from syngrpo.evaluation.model_evaluation import (
+        Asking,
+        Loading,
+        data_settings,
+        final_of_run,
+        named_sets,
+    )
 
     if (final := final_of_run(model)) != model:
         typer.echo(f"{model} is a run directory; {final} is evaluated", err=True)
         model = final
     keys = source_keys(
-        format=format, images=images, task=task, split=split, columns=columns, limit=limit
+        format=format,
+        images=images,
+        task=task,
+        split=split,
+        columns=columns,
+        negatives=negatives,
+        boxes=boxes,
+        limit=limit,
+        option=option,
     )
     sets = named_sets(data, count, keys)
     loading = Loading(adapter, max_pixels, device, dtype, family, coordinates)
     asking = Asking(prompt_style, max_new_tokens, samples_per_prompt, batch_size, seed)
-    _measure(model, sets, out, loading, asking, _rewards(reward or [], accuracy_reward), restart)
+    rewards = _rewards(reward or [], accuracy_reward)
+    _measure(model, sets, out, loading, asking, rewards, restart, data_settings(keys))
 
 
 def _measure(
@@ -150,6 +180,7 @@ def _measure(
     asking: Asking,
     rewards: list[RewardOptions],
     restart: bool,
+    data: dict[str, Any],
 ) -> None:
     """Evaluate with progress bars. Write the page and print the table of the results."""
     from rich.console import Console
@@ -160,7 +191,7 @@ def _measure(
 
     console = Console()
     with _bars(console) as bars:
-        results = evaluate_model(model, sets, out, loading, asking, rewards, restart, bars)
+        results = evaluate_model(model, sets, out, loading, asking, rewards, restart, bars, data)
     title = f"{model} with {loading.adapter}" if loading.adapter else model
     title += "".join(f", accuracy: {one.use}" for one in rewards if one.replaces_accuracy)
     page = write_evaluation_page(out, results, sets, title)

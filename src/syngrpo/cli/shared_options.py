@@ -53,7 +53,10 @@ Negatives = Annotated[
 ]
 FormatOption = Annotated[
     list[str] | None,
-    typer.Option(help="Another key of the format: KEY=VALUE, as in YAML; may be repeated."),
+    typer.Option(
+        help="Another key of the source or its format: KEY=VALUE, as in YAML, for example "
+        "exif=stored; may be repeated."
+    ),
 ]
 
 

@@ -21,6 +21,11 @@ OF_MODEL = ("model", "family", "coordinates", "model_name", "revision")
 
 NOT_RECORDED = "not recorded"
 
+OF_DATA = "data."
+"""The beginning of the settings that say how the data were read. They are recorded only if they
+were given."""
+USUAL = "as usual in the format"
+
 
 @dataclass(frozen=True)
 class Mismatch:
@@ -65,7 +70,8 @@ def mismatches(evaluations: Sequence[Mapping[str, Any]]) -> list[Mismatch]:
     for name in names:
         if name in OF_MODEL and not (name == "revision" and _same_model(known)):
             continue
-        values = tuple(one.get(name, NOT_RECORDED) for one in known)
+        missing = USUAL if name.startswith(OF_DATA) else NOT_RECORDED
+        values = tuple(one.get(name, missing) for one in known)
         if any(value != values[0] for value in values):
             found.append(Mismatch(name, values))
     return found

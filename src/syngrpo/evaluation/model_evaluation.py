@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from syngrpo.evaluation.answering import evaluate
-from syngrpo.evaluation.conditions import conditions_of
+from syngrpo.evaluation.conditions import OF_DATA, conditions_of
 from syngrpo.evaluation.evaluation_directory import EvaluationDirectory, model_fingerprint
 from syngrpo.evaluation.evaluation_result import EvaluationResult
 from syngrpo.evaluation.trained_with import settings_of
@@ -32,6 +32,12 @@ it."""
 
 RUN_CONFIG = "config.yaml"
 """The file by which a run directory is known."""
+
+NOT_SETTINGS = ("images", "format", "limit")
+"""The keys of data that say where samples are and how many, and not what they mean."""
+
+OPTIONS_OF_FILES = ("format", "images", "split", "columns", "negatives", "boxes")
+"""The keys of files that are options of the command line themselves, and not in --option."""
 
 OF_GENERATED = ("task", "limit")
 """The keys of the command line that are also those of a data set that is generated."""
@@ -79,13 +85,15 @@ def evaluate_model(
     rewards: Sequence[RewardOptions] = (),
     restart: bool = False,
     progress: Callable[[str, int], Advance] | None = None,
+    data: Mapping[str, Any] | None = None,
 ) -> dict[str, EvaluationResult]:
     """Evaluate a model on each of the sets, write the results to ``out`` and return them by set.
 
     ``model`` is a directory in Hugging Face format, a name on the hub or the short name of an
     installed model. ``progress`` is called with the name and size of each set; the function that it
     returns, with the number of samples that were just answered. Earlier predictions in ``out`` for
-    the same model, samples and settings are used again, unless ``restart`` deletes them.
+    the same model, samples and settings are used again, unless ``restart`` deletes them. ``data``:
+    the ``data_settings`` of the sets, which are recorded as settings.
 
     Raises InputError for a model that cannot be loaded, an image that cannot be decoded, and an
     ``out`` with other predictions.
@@ -98,6 +106,7 @@ def evaluate_model(
         **_named(loading, "max_pixels", "dtype", "family", "coordinates"),
         **_named(asking, "prompt_style", "max_new_tokens", "samples_per_prompt"),
         **_named(asking, "temperature", "seed"),
+        **(data or {}),
     }
     if rewards:
         settings["rewards"] = [[one.shown_name, one.use, one.replaces_accuracy] for one in rewards]
@@ -197,6 +206,12 @@ def named_sets(
     return sets
 
 
+def data_settings(keys: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the keys with which data were read as settings of an evaluation, ``data.boxes`` and so
+    on, as far as they change what the samples mean."""
+    return {f"{OF_DATA}{key}": value for key, value in keys.items() if key not in NOT_SETTINGS}
+
+
 def _refuse_unused(keys: Mapping[str, Any], sources: Mapping[str, Source]) -> None:
     """Raise InputError for a key that only files have, if all sources are generated, and for a task
     if all of them name another one themselves."""
@@ -205,7 +220,8 @@ def _refuse_unused(keys: Mapping[str, Any], sources: Mapping[str, Source]) -> No
     names = " and ".join(sources)
     for key in keys:
         if key not in OF_GENERATED:
-            raise InputError(f"--{key} is for data in files; leave it out for {names}")
+            written = f"--{key}" if key in OPTIONS_OF_FILES else f"--option {key}"
+            raise InputError(f"{written} is for data in files; leave it out for {names}")
     task = keys.get("task")
     if task is not None and all(source.task != task for source in sources.values()):
         raise InputError(f"--task {task}: the task is already named by {names}; leave out one")

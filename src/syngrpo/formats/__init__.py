@@ -21,6 +21,7 @@ files, and calls it. ``export.write_dataset`` writes samples in any format that 
 - ``box_questions``, ``masks``, ``image_files``: functions that several formats share.
 - ``box_layout`` converts boxes to corners in pixels; ``box_recognition`` tells when they are
   written otherwise, and ``label_sheet`` draws such boxes.
+- ``other_files`` says what a file is that is in none of the formats.
 - ``export`` writes data sets; ``lineage_columns`` says where exported samples come from.
 - ``survey`` counts what a data set holds and draws an overview.
 """
@@ -34,6 +35,7 @@ from typing import Any
 
 from syngrpo.extensions import Registry, no_instance
 from syngrpo.formats.base import Format, Problems, ReadRequest, WritableFormat
+from syngrpo.formats.other_files import other_file, refuse_list_of_data_sets
 from syngrpo.sample import InputError
 
 __all__ = [
@@ -89,19 +91,14 @@ def recognised_format(path: Path) -> Format:
             f"data file {path} does not exist; check the path (a data set on a hub needs "
             f"format: {hubs})"
         )
+    refuse_list_of_data_sets(path)
     for known in loadable_formats():
         if known.recognises(path):
             return known
     files = ", ".join(known.name for known in loadable_formats() if known.reads_files)
-    if path.is_file():
-        raise InputError(
-            f"file {path} is in no known format; set format to one of {files}, or to "
-            "package.module:name"
-        )
-    raise InputError(
-        f"folder {path} is no data set in a known format; name a file, or set format to one of "
-        f"{files}"
-    )
+    kind, first = ("file", "") if path.is_file() else ("folder", "name a file, or ")
+    general = f"{first}set format (--format) to one of {files}, or to package.module:name"
+    raise InputError(f"{kind} {path} is in no known format; {other_file(path) or general}")
 
 
 def writable_format(name: str) -> WritableFormat:

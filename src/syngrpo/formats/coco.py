@@ -28,7 +28,7 @@ from syngrpo.formats.coco_file import (
     annotation_box,
     read_coco_file,
 )
-from syngrpo.formats.coco_folders import image_folders
+from syngrpo.formats.coco_folders import coco_file, coco_files, image_folders
 from syngrpo.formats.image_files import ImageFolder, ImageWriter
 from syngrpo.formats.masks import segmentation_mask
 from syngrpo.formats.row_files import beginning, first_row
@@ -47,6 +47,9 @@ DEFAULT_TASK = default_task("classes")
 class CocoOptions:
     """The keys of a COCO source."""
 
+    split: str | None = option(
+        None, "name of the part of a folder: train2017, valid, …; null if there is only one"
+    )
     negatives: int = option(2, "number of absent classes that are asked for in an image", ge=0)
     seed: int = option(0, "seed for the choice of these classes and the order of all classes", ge=0)
 
@@ -58,6 +61,8 @@ class Coco(WritableFormat):
     the classes of the image and ``negatives`` absent ones. For a task that asks for an object, it
     gives one sample for each phrase of its annotations; if they have none, one for each class that
     it holds exactly once, with the question "the CLASS".
+
+    A path is a file, or a folder with the files of one or several splits.
 
     Crowd annotations are not ground truth: their class is neither asked for in that image nor taken
     as absent. An image with a bad annotation gives no sample. Images are looked up in the folders
@@ -71,7 +76,9 @@ class Coco(WritableFormat):
 
     def recognises(self, path: Path) -> bool:
         """Return True for a file that is named .json and begins as one JSON object does, unless
-        that is a row."""
+        that is a row, and for a folder with such files where COCO or Roboflow have them."""
+        if path.is_dir():
+            return bool(coco_files(path))
         if not path.is_file() or path.suffix.lower() != ".json" or beginning(path)[:1] != b"{":
             return False
         row = first_row(path)
@@ -79,7 +86,8 @@ class Coco(WritableFormat):
 
     def read(self, path: Path | None, request: ReadRequest, problems: Problems) -> list[Sample]:
         assert path is not None
-        reader = _Reader(self, path, request, problems)
+        file = coco_file(path, request.options.split)
+        reader = _Reader(self, file, request, problems)
         samples: list[Sample] = []
         for picture in reader.file.pictures.values():
             if request.limit is not None and len(samples) >= request.limit:

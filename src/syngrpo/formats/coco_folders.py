@@ -1,4 +1,4 @@
-"""Finds the folders that hold the images of a COCO file, where the usual tools put them."""
+"""Finds the COCO files of a folder, and the folders with their images, where tools put them."""
 
 from __future__ import annotations
 
@@ -9,10 +9,67 @@ from typing import Any
 
 from syngrpo.formats.image_files import spellings
 from syngrpo.formats.missing_images import MOST_FOLDERS, subfolders
+from syngrpo.formats.row_files import beginning
 from syngrpo.sample import InputError
+
+ROBOFLOW = "_annotations.coco.json"
+"""The file that Roboflow writes beside the images of each part."""
 
 TRIED = 50
 """Number of images by which a folder is recognised."""
+
+
+def coco_files(folder: Path) -> dict[str, Path]:
+    """Return the files of a data set by the names of its parts, such as train2017 or valid.
+
+    They are ``annotations/instances_NAME.json``, or ``NAME/_annotations.coco.json`` as Roboflow
+    writes it; if there are neither, the other COCO files in ``annotations`` or in the folder.
+    """
+    instances = {
+        file.stem.removeprefix("instances_"): file
+        for place in (folder / "annotations", folder)
+        for file in sorted(place.glob("instances_*.json"))
+    }
+    of_roboflow = {file.parent.name: file for file in sorted(folder.glob(f"*/{ROBOFLOW}"))}
+    if (folder / ROBOFLOW).is_file():
+        of_roboflow[folder.name] = folder / ROBOFLOW
+    if instances or of_roboflow:
+        return instances | of_roboflow
+    for place in (folder / "annotations", folder):
+        if others := {file.stem: file for file in sorted(place.glob("*.json")) if _is_coco(file)}:
+            return others
+    return {}
+
+
+def coco_file(path: Path, split: str | None) -> Path:
+    """Return the file that a source names: itself, or that of a folder and one of its parts, whose
+    name may be shortened (train for train2017). Raises InputError when there is not exactly one."""
+    if not path.is_dir():
+        if split is not None:
+            raise InputError(f"{path} is one file; leave out split, which is for folders")
+        return path
+    files = coco_files(path)
+    if not files:
+        raise InputError(
+            f"folder {path} holds no COCO file, such as annotations/instances_NAME.json or "
+            f"NAME/{ROBOFLOW}; name the file"
+        )
+    names = ", ".join(files)
+    if split is None and len(files) > 1:
+        raise InputError(f"{path} has the splits {names}; name one with split (--split)")
+    found = [split] if split in files else [n for n in files if n.startswith(split or "")]
+    if len(found) != 1:
+        raise InputError(f"{path} has no split {split}; it has {names}")
+    return files[found[0]]
+
+
+def _is_coco(file: Path) -> bool:
+    """Return whether the beginning of a file is that of COCO instances."""
+    try:
+        head = beginning(file)
+    except InputError:
+        return False
+    return head[:1] == b"{" and b'"images"' in head and b'"shapes"' not in head
 
 
 def image_folders(path: Path, names: Sequence[Any]) -> tuple[Path, ...]:

@@ -76,7 +76,7 @@ def _split(loaded: Any, wanted: str | None, path: Path) -> Any:
     if wanted is None and len(loaded) == 1:
         return next(iter(loaded.values()))
     if wanted is None:
-        raise InputError(f"{path} has the splits {names}; name one of them with split")
+        raise InputError(f"{path} has the splits {names}; name one with split (--split)")
     if wanted not in loaded:
         raise InputError(f"{path} has no split {wanted}; it has {names}")
     return loaded[wanted]

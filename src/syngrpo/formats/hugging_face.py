@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from pathlib import Path
 from types import ModuleType
@@ -18,6 +19,7 @@ from syngrpo.formats.base import Problems, ReadRequest, WritableFormat
 from syngrpo.formats.dataset_rows import loaded, row_reader
 from syngrpo.formats.image_files import read_image, suffix_of
 from syngrpo.formats.lineage_columns import LINEAGE, Lineage, lineage_of, score_names
+from syngrpo.formats.other_files import list_of_data_sets
 from syngrpo.formats.sample_rows import sample_to_row
 from syngrpo.options import option
 from syngrpo.sample import InputError, Sample
@@ -65,14 +67,16 @@ class HuggingFace(WritableFormat):
     def recognises(self, path: Path) -> bool:
         if not path.is_dir():
             return path.suffix.lower() in (".parquet", ".arrow")
+        if list_of_data_sets(path) is not None:
+            return False
         marks = ("dataset_info.json", "dataset_dict.json", "state.json", "metadata.jsonl")
         return any((path / mark).exists() for mark in marks) or any(path.rglob("*.parquet"))
 
     def read(self, path: Path | None, request: ReadRequest, problems: Problems) -> list[Sample]:
         assert path is not None
         library = datasets_library()
-        dataset = loaded(library, path, request)
-        reads = row_reader(library, dataset, path, request)
+        with _without_bars(library):
+            reads = row_reader(library, loaded(library, path, request), path, request)
         samples: list[Sample] = []
         prefix = problems.prefix(path) if path.exists() else path.stem
         for number, row in enumerate(reads.table):
@@ -104,23 +108,19 @@ class HuggingFace(WritableFormat):
         def rows() -> Iterator[dict[str, Any]]:
             return (_row(sample, scores, has_lineage) for sample in listed)
 
-        progress = library.is_progress_bar_enabled()
-        library.disable_progress_bars()
         try:
-            dataset = library.Dataset.from_generator(
-                rows,
-                features=_features(library, scores, has_lineage),
-                cache_dir=str(cache),
-                fingerprint="syngrpo",  # otherwise the library hashes every sample for its cache
-            )
-            dataset.save_to_disk(str(directory), max_shard_size=SHARD_BYTES)
+            with _without_bars(library):
+                dataset = library.Dataset.from_generator(
+                    rows,
+                    features=_features(library, scores, has_lineage),
+                    cache_dir=str(cache),
+                    fingerprint="syngrpo",  # otherwise the library hashes every sample
+                )
+                dataset.save_to_disk(str(directory), max_shard_size=SHARD_BYTES)
         except library.exceptions.DatasetGenerationError as error:
             if isinstance(error.__cause__, InputError | OSError):
                 raise error.__cause__ from None
             raise
-        finally:
-            if progress:
-                library.enable_progress_bars()
         del dataset  # closes the files
         shutil.rmtree(cache)
         return {}
@@ -135,6 +135,18 @@ def datasets_library() -> ModuleType:
             "Hugging Face datasets need the datasets library; run: pip install 'syngrpo[hf]'"
         ) from None
     return datasets
+
+
+@contextmanager
+def _without_bars(library: Any) -> Iterator[None]:
+    """Switch off the library's progress bars, which would appear between the lines of ours."""
+    shown = library.is_progress_bar_enabled()
+    library.disable_progress_bars()
+    try:
+        yield
+    finally:
+        if shown:
+            library.enable_progress_bars()
 
 
 def _row(sample: Sample, scores: list[str], has_lineage: bool) -> dict[str, Any]:

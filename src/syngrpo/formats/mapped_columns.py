@@ -69,41 +69,46 @@ class ColumnMapping:
         """
         if BOX_FORMAT in wanted:
             order = wanted[BOX_FORMAT]
-            raise InputError(f"columns.{BOX_FORMAT} is now a key of the source; set boxes: {order}")
+            raise InputError(
+                f"columns.{BOX_FORMAT} is now a key of the source; set boxes: {order} "
+                f"(--option boxes={order})"
+            )
         missing = sorted(
             {path for path in wanted.values() if steps_of(path, known)[0] not in known}
         )
         if missing:
             raise InputError(f"{where} has no column {', '.join(missing)}; it has {_list(known)}")
         fields = {name: name for name in OWN_FIELDS if name in known} | dict(wanted)
-        if "image" not in fields:
-            other = next((name for name in IMAGES if name in known), known[0])
-            raise InputError(
-                f"{where} has no column image; name it under columns, for example "
-                f"image: {other}; it has {_list(known)}"
-            )
         return cls(fields)
 
     def require(self, task: Task | None, known: Sequence[str], where: str) -> None:
         """Raise InputError if no column holds a field that every row needs, with the columns that
         there are. ``task`` is the user's; None if a column names it. ``known`` and ``where`` are as
         in ``of``."""
-        if task is None and "task" in self.fields:
+        by_row = task is None and "task" in self.fields
+        if by_row and "image" in self.fields:
             return  # what a row needs depends on its task
         labelled = bool(self.fields.keys() & {"objects", "boxes"})
         asks_itself = task is not None and task.asks_for == "classes" and labelled
         free = task is not None and not task.needs_objects
-        missing = [] if "question" in self.fields or asks_itself else ["question"]
-        if not (labelled or free or "answer" in self.fields):
+        missing = [] if "image" in self.fields else ["image"]
+        if not ("question" in self.fields or asks_itself or by_row):
+            missing.append("question")
+        if task is not None and task.asks_for == "question":
+            missing += [] if "answer" in self.fields else ["answer"]
+            needs = f"objects (labelled boxes, which task {task.name} needs)"
+            missing += [] if labelled or free else [needs]
+        elif not (labelled or free or "answer" in self.fields or by_row):
             missing.append("answer or objects")
         problems = []
-        if task is None:
-            problems.append("the task is not known; set task, or map a column to it")
+        if task is None and not by_row:
+            problems.append("the task is not known; set task (--task), or map a column to it")
         if missing:
             field = missing[0].split()[0]
+            theirs = next((n for n in IMAGES if n in known and field == "image"), "THEIR_COLUMN")
             problems.append(
                 f"no column holds {', and none holds '.join(missing)}; map each, as in columns: "
-                f"{{{field}: THEIR_COLUMN}} or --columns {field}=THEIR_COLUMN"
+                f"{{{field}: {theirs}}} or --columns {field}={theirs}"
             )
         if problems:
             raise InputError(f"{where} has the columns {_list(known)}: {'; '.join(problems)}")
@@ -250,7 +255,7 @@ def value_at(row: Mapping[str, Any], path: str) -> Any:
 
 def _task(value: Any) -> Task:
     if value is None:
-        raise InputError("the task is not known; set task, or map a column to it")
+        raise InputError("the task is not known; set task (--task), or map a column to it")
     return get_task(checked_text(value, "task"))
 
 

@@ -58,6 +58,7 @@ class OpenImages(LabelledBoxes):
         return set(COLUMNS) <= set(head)
 
     def opened(self, path: Path, request: ReadRequest, problems: Problems) -> ToolFile:
+        _check_columns(path)
         names = _class_names(path)
         images: dict[str, ToolImage] = {}
         for number, row in enumerate(_rows(path), start=2):
@@ -71,6 +72,16 @@ class OpenImages(LabelledBoxes):
             image.objects.append(thing)
         folders = (path.parent, *subfolders(path.parent))
         return ToolFile(folders, list(names.values()), iter(images.values()))
+
+
+def _check_columns(path: Path) -> None:
+    head = beginning(path).decode("utf-8", "replace").splitlines()[:1]
+    known = next(csv.reader(head), [])
+    if missing := [name for name in COLUMNS if name not in known]:
+        raise InputError(
+            f"{path} has the columns {', '.join(known)}, and lacks {', '.join(missing)} of Open "
+            "Images"
+        )
 
 
 def _rows(path: Path) -> Iterator[Mapping[str, str]]:

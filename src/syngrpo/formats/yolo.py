@@ -91,7 +91,7 @@ def _names(value: Any, file: Path) -> list[str]:
 def _images_of(content: dict[str, Any], file: Path, wanted: str | None) -> list[Path]:
     there = [split for split in SPLITS if content.get(split)]
     if wanted is None and len(there) != 1:
-        raise InputError(f"{file} has the splits {', '.join(there)}; name one of them with split")
+        raise InputError(f"{file} has the splits {', '.join(there)}; name one with split (--split)")
     split = wanted or there[0]
     if split not in there:
         raise InputError(f"{file} has no split {split}; it has {', '.join(there)}")

@@ -106,7 +106,7 @@ def checked_box(value: Any, image: EncodedImage, name: str) -> Box:
     if x1 >= x2 or y1 >= y2:
         raise InputError(
             f"{name} {shown(value)} has no area; write x1 < x2 and y1 < y2, "
-            "or set boxes: xywh if it is x, y, width, height"
+            "or set boxes: xywh (--option boxes=xywh) if it is x, y, width, height"
         )
     slack = ROUNDING_PIXELS
     outside_right = x2 > image.width + slack or y2 > image.height + slack

@@ -1,0 +1,84 @@
+"""Says what a file is that is in no format which is read, for the message that refuses it."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from syngrpo.formats.row_files import beginning
+from syngrpo.sample import InputError
+
+LIST_OF_DATA = "dataset_info.json"
+"""LLaMA-Factory's list of data sets. Hugging Face's datasets have a file of this name, too."""
+KEYS_OF_LIST = ("file_name", "hf_hub_url", "ms_hub_url", "cloud_file_name", "script_url")
+
+TABLES = {".csv": ",", ".tsv": "\t", ".xlsx": None, ".xls": None}
+"""Endings of tables that are not read, with what separates their columns; None: not known."""
+
+SHOWN_FILES = 3
+ROW_KEYS = "id, task, image, question, answer"
+
+
+def list_of_data_sets(path: Path) -> dict[str, Any] | None:
+    """Return the entries of LLaMA-Factory's ``dataset_info.json``; None for any other file."""
+    file = path / LIST_OF_DATA if path.is_dir() else path
+    if file.name != LIST_OF_DATA or not file.is_file():
+        return None
+    try:
+        content = json.loads(file.read_text(encoding="utf-8-sig"))
+    except (OSError, ValueError, RecursionError):
+        return None
+    entries = list(content.values()) if isinstance(content, dict) else []
+    listed = [
+        one for one in entries if isinstance(one, dict) and any(k in one for k in KEYS_OF_LIST)
+    ]
+    return content if listed and len(listed) == len(entries) else None
+
+
+def refuse_list_of_data_sets(path: Path) -> None:
+    """Raise InputError for LLaMA-Factory's list of data sets, with the files that it lists."""
+    listed = list_of_data_sets(path)
+    if listed is None:
+        return
+    folder = path if path.is_dir() else path.parent
+    names = [one["file_name"] for one in listed.values() if isinstance(one.get("file_name"), str)]
+    files = [str(folder / name) for name in names if (folder / name).is_file()]
+    what = (
+        f"name one of its files: {_first(files)}" if files else "none of its files lies beside it"
+    )
+    raise InputError(
+        f"{path} is LLaMA-Factory's list of the data sets {_first(list(listed))}, and holds no "
+        f"samples; {what}"
+    )
+
+
+def other_file(path: Path) -> str:
+    """Return what a file or folder of no known format is and what to do, as the end of a line that
+    begins with its path; "" when nothing is known about it."""
+    if path.is_dir():
+        inside = sorted(file for file in path.glob("*.json*") if file.is_file())
+        return f"name a file in it: {_first(list(map(str, inside)))}" if inside else ""
+    ending = path.suffix.lower()
+    if ending not in TABLES:
+        return ""
+    columns = _columns(path, TABLES[ending])
+    has = f" with the columns {', '.join(columns)}" if columns else ""
+    return (
+        f"it is a table ({ending[1:].upper()}){has}, and such tables are read only as the boxes of "
+        f"Open Images; write JSONL rows with {ROW_KEYS} (docs/data.md), or Parquet, whose columns "
+        "can be mapped (--columns)"
+    )
+
+
+def _columns(path: Path, separator: str | None) -> list[str]:
+    if separator is None:
+        return []
+    head = beginning(path).decode("utf-8", "replace").splitlines()[:1]
+    return next(csv.reader(head, delimiter=separator), [])
+
+
+def _first(names: Sequence[str]) -> str:
+    return ", ".join(names[:SHOWN_FILES]) + (", …" if len(names) > SHOWN_FILES else "")
