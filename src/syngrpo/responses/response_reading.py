@@ -1,0 +1,121 @@
+"""Reads kept responses: those of some steps, of a sample, or by a filter.
+
+Only the files of the wanted steps are opened, and only the wanted columns are read. A run that is
+being written can be read: files may come and go meanwhile. Nothing here needs torch.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Collection, Sequence
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.dataset as ds
+import pyarrow.parquet as pq
+
+from syngrpo.responses.response_files import RESPONSES, ResponseFile, response_files
+from syngrpo.responses.response_rows import COLUMNS, TOKEN_COLUMNS
+
+logger = logging.getLogger(__name__)
+
+
+class KeptResponses:
+    """The kept responses of the run in a directory; none for a run that keeps none.
+
+    ``problems`` says in a line each which files could not be read.
+    """
+
+    def __init__(self, run_directory: Path) -> None:
+        self._directory = run_directory / RESPONSES
+        self.problems: list[str] = []
+
+    def last_step(self) -> int | None:
+        """Return the newest step that has responses, None without any."""
+        files = response_files(self._directory)
+        return files[-1].last if files else None
+
+    def read(
+        self,
+        steps: Collection[int] | None = None,
+        where: pc.Expression | None = None,
+        columns: Sequence[str] | None = None,
+        limit: int | None = None,
+    ) -> pa.Table:
+        """Return responses in the order of steps, groups and responses.
+
+        ``steps``: those to read, such as ``range(90, 101)``; None for all. ``where``: a filter,
+        such as ``pc.field("diversity") > 0.5``. ``columns``: None for all but those of tokens.
+        ``limit``: the largest number of rows. A column that a file of an earlier version does not
+        have is null there. A file that cannot be read is left out, and named in ``problems``.
+        """
+        files = response_files(self._directory)
+        if steps is not None:
+            files = [file for file in files if _overlaps(file, steps)]
+            chosen = pc.field("step").isin(pa.array(sorted(steps), pa.int32()))
+            where = chosen if where is None else chosen & where
+        schema = self._schema(files)
+        if columns is None:
+            columns = [name for name in schema.names if name not in TOKEN_COLUMNS]
+        empty = pa.schema([schema.field(name) for name in columns]).empty_table()
+        return self._read(files, schema, where, columns, limit) if files else empty
+
+    def of_sample(
+        self,
+        sample_id: str,
+        steps: Collection[int] | None = None,
+        columns: Sequence[str] | None = None,
+    ) -> pa.Table:
+        """Return the responses to a sample. ``steps``: those at which it was drawn, if they are
+        known (``Pool.observations``), so that only their files are opened."""
+        return self.read(steps, pc.field("sample_id") == sample_id, columns)
+
+    def _schema(self, files: Sequence[ResponseFile]) -> pa.Schema:
+        """Return all columns: those of this version, and the rewards of the newest file."""
+        known = list(COLUMNS.items())
+        for file in reversed(files):
+            try:
+                found = pq.read_schema(file.path)
+            except (OSError, pa.ArrowInvalid):
+                continue  # reading it tells
+            known += [(one.name, one.type) for one in found if one.name.startswith("reward/")]
+            break
+        return pa.schema([*known, *TOKEN_COLUMNS.items()])
+
+    def _read(
+        self,
+        files: Sequence[ResponseFile],
+        schema: pa.Schema,
+        where: pc.Expression | None,
+        columns: Sequence[str],
+        limit: int | None,
+    ) -> pa.Table:
+        """Read the files together; one by one if one of them cannot be read."""
+        try:
+            paths = [str(file.path) for file in files]
+            dataset = ds.dataset(paths, schema=schema, format="parquet")
+            if limit is not None:
+                return dataset.head(limit, columns=list(columns), filter=where)
+            return dataset.to_table(columns=list(columns), filter=where)
+        except (OSError, pa.ArrowInvalid) as error:
+            if len(files) == 1:
+                self._leave_out(files[0].path, error)
+                return pa.schema([schema.field(name) for name in columns]).empty_table()
+        tables = [self._read([file], schema, where, columns, limit) for file in files]
+        return pa.concat_tables(tables).slice(0, limit)
+
+    def _leave_out(self, path: Path, error: Exception) -> None:
+        if not path.exists():
+            return  # removed meanwhile: by logging.responses.max_gb, or because the run goes on
+        reason = str(error).strip().splitlines()[0]
+        line = f"{path} cannot be read and is left out: {reason}"
+        if line not in self.problems:
+            self.problems.append(line)
+            logger.warning("%s", line)
+
+
+def _overlaps(file: ResponseFile, steps: Collection[int]) -> bool:
+    if isinstance(steps, range) and steps.step == 1:
+        return file.first < steps.stop and steps.start <= file.last
+    return any(file.first <= step <= file.last for step in steps)
