@@ -169,12 +169,15 @@ def test_responses_end_with_the_token_that_completes_a_text(
     text = whole[0][0].text
     stop = text[len(text) // 2 :][:2]
     schedule = StepSchedule(check_every=check_every, compact_at=0.1, block=16)
-    sampling = Sampling(max_new_tokens=60, stop_at=stop, going_on=1)
-    shorter = rollout(endless, prompts, 4, sampling, SEEDS, schedule)
+    sampling = Sampling(max_new_tokens=60, stop_at=stop)
+    going_on = [replace(prompt, going_on=n % 2) for n, prompt in enumerate(prompts)]
+    shorter = rollout(endless, going_on, 4, sampling, SEEDS, schedule)
     ended = 0
-    for group, cut in zip(whole, shorter, strict=True):
-        assert_same(group[0], cut[0])
-        for plain, response in zip(group[1:], cut[1:], strict=True):
+    for prompt, group, cut in zip(going_on, whole, shorter, strict=True):
+        free = prompt.going_on
+        for plain, response in zip(group[:free], cut[:free], strict=True):
+            assert_same(plain, response)
+        for plain, response in zip(group[free:], cut[free:], strict=True):
             lengths = range(1, len(plain.token_ids) + 1)
             texts = (decode(endless.tokenizer, plain.token_ids[:length]) for length in lengths)
             first = next((n for n, t in enumerate(texts, start=1) if stop in t), None)

@@ -70,3 +70,17 @@ def test_a_response_without_description_is_well_formed_without_a_scene() -> None
     assert not parse_response(answer).well_formed
     for bad in ("<answer>1</answer>", "<think>a</think><answer> </answer>", f"{answer} more"):
         assert not parse_response(bad, describes=False).well_formed
+
+
+def test_no_response_describes_where_no_image_is_painted_from(tmp_path: Path) -> None:
+    with watched_trainer(
+        tmp_path, pool__synthetic_ratio=0.5, method__descriptions_per_group=2
+    ) as trainer:
+        steps = [trainer.watched_step() for _ in range(2)]
+    groups = [group for step in steps for group in step.scored]
+    assert {group.synthetic for group in groups} == {True, False}
+    for group in groups:
+        assert group.prompt.going_on == (0 if group.synthetic else 2)
+        if group.synthetic:
+            assert not any(DESCRIBED in response.text for response in group.responses)
+    assert steps[1].record["reward/format"] > 0.7

@@ -40,6 +40,7 @@ def test_every_method_trains_and_says_what_it_did(tmp_path: Path, name: str) -> 
             "diversity/response_synthetic",
             "diversity/baseline",
             "diversity/reward",
+            "kl",
         }
         assert 0 <= record["reward/accuracy"] <= 1 and 0 < record["reward/format"] <= 1
         assert record["pool/seed"] == 24 and record["time/step_s"] > 0
@@ -52,7 +53,7 @@ def test_every_method_trains_and_says_what_it_did(tmp_path: Path, name: str) -> 
     assert (second["synthesis/settled"] > 0) == rewards
     assert (second["diversity/reward"] is not None) == rewards
     assert (second["diversity/baseline"] is not None) == rewards
-    assert (second["kl"] > 0) == (name == "syn-grpo")
+    assert (second["kl"] is not None) == (name == "syn-grpo")
     assert_final_model_is_changed_and_answers(tmp_path / "final")
 
 

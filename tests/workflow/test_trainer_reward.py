@@ -226,7 +226,7 @@ def test_a_description_is_rewarded_with_d_of_hits_and_the_pool_keeps_d_of_accura
 
 
 def test_a_rejected_image_counts_as_no_diversity(tmp_path: Path) -> None:
-    with watched_trainer(tmp_path, min_change=SOME_CHANGE) as trainer:
+    with watched_trainer(tmp_path, SOME_CHANGE, trainer__groups_per_step=8) as trainer:
         steps = [trainer.watched_step() for _ in range(3)]
     measured = {report.job_id for step in steps for report in step.reports}
     rejected = [item for item in steps[-1].settled if item.pending.job_id not in measured]

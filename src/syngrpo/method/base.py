@@ -134,9 +134,10 @@ class MethodOptions:
     )
     describing: Literal["submitted", "all"] = option(
         "submitted",
-        "which responses of a group describe new surroundings; submitted: as many as are submitted "
-        "for synthesis (none with a method that paints none of them), the others end after the "
-        "answer; all: every response, as in the paper, at the cost of the words that nobody paints",
+        "which responses describe new surroundings; submitted: as many of each group as are "
+        "submitted for synthesis, and none where no image is painted from the group's (pool."
+        "max_depth, no labelled objects), the others end after the answer; all: every response, as "
+        "in the paper, at the cost of the words that nobody paints",
     )
     random_share: float = option(
         0.0,
@@ -242,12 +243,12 @@ class Method:
         """The largest number of descriptions that become jobs from the responses of a group."""
         return 0
 
-    def describing_responses(self, group_size: int) -> int:
-        """Return how many responses of each group describe new surroundings, the first ones. The
-        others end after the answer."""
+    def describing_responses(self, group_size: int, is_parent: bool) -> int:
+        """Return how many responses of a group describe new surroundings, the first ones. The
+        others end after the answer. ``is_parent``: images may be painted from the group's one."""
         if self.options.describing == "all":
             return group_size
-        return min(self.written_descriptions, group_size)
+        return min(self.written_descriptions, group_size) if is_parent else 0
 
     @property
     def random_descriptions(self) -> int:

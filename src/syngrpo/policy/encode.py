@@ -31,6 +31,7 @@ class Prompt:
     which the model's family reads the image (``Encoded.image``); ``frame`` relates the coordinates
     the model writes to the original pixels. ``features``, on the model's device, are the output of
     a frozen vision tower, kept from its first pass over the image (``forward.image_features``).
+    ``going_on``: the first so many responses to it go on after ``Sampling.stop_at``.
     """
 
     sample_id: str
@@ -38,6 +39,7 @@ class Prompt:
     image: dict[str, torch.Tensor]
     frame: CoordinateFrame
     features: ImageFeatures | None = field(default=None, repr=False)
+    going_on: int = 0
 
 
 def encode(policy: Policy, sample: Sample, text: str) -> Prompt:

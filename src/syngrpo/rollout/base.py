@@ -142,12 +142,17 @@ def distinct_responses(sampling: Sampling, group_size: int) -> int:
 
 
 def to_responses(
-    policy: Policy, group: Sequence[SampledTokens], group_size: int, sampling: Sampling
+    policy: Policy,
+    prompt: Prompt,
+    group: Sequence[SampledTokens],
+    group_size: int,
+    sampling: Sampling,
 ) -> list[Response]:
-    """Return the ``group_size`` responses of a group, decoded to text and cut after
+    """Return the ``group_size`` responses to a prompt, decoded to text and cut after
     ``sampling.stop_at``; ``group`` are its ``distinct_responses``, which are repeated."""
     repeated = list(group) * (group_size // len(group))
-    return [to_response(policy, one, sampling.stops(place)) for place, one in enumerate(repeated)]
+    stops = [sampling.stops(prompt, place) for place in range(group_size)]
+    return [to_response(policy, one, stop) for one, stop in zip(repeated, stops, strict=True)]
 
 
 def to_response(policy: Policy, sampled: SampledTokens, stop_at: str | None) -> Response:

@@ -128,7 +128,8 @@ def _decode(
     decoder_type = SharedDecoder if policy.shares_prefix else PaddedDecoder
     decoder = decoder_type(policy, prompts, group_size, room=steps - 1)
     uniforms = draw_uniforms(seeds, group_size, steps)
-    rows = _SampledRows(policy, sampling, group_size, uniforms)
+    stops = [sampling.stops(prompt, place) for prompt in prompts for place in range(group_size)]
+    rows = _SampledRows(policy, sampling, stops, uniforms)
     rows.sample(decoder.states)
     step = RecordedStep(
         lambda: rows.sample(decoder.append(rows.last)),
@@ -153,17 +154,22 @@ def _decode(
 class _SampledRows:
     """The tokens that were sampled so far for all rows, and the rows that are still in the batch.
 
+    ``stops`` has the text that ends each row, or None.
     ``last`` (R,) are the newest tokens of the rows in the batch. ``sample`` changes tensors in
     place and does not depend on the value of a tensor, so that a step can be recorded.
     """
 
     def __init__(
-        self, policy: Policy, sampling: Sampling, group_size: int, uniforms: torch.Tensor
+        self,
+        policy: Policy,
+        sampling: Sampling,
+        stops: Sequence[str | None],
+        uniforms: torch.Tensor,
     ) -> None:
         rows = uniforms.shape[1]
         device, shape = policy.device, (rows, sampling.max_new_tokens)
         self._policy = policy
-        self._stops = [sampling.stops(place % group_size) for place in range(rows)]
+        self._stops = stops
         self._checked = 0
         self._head = policy.base.get_output_embeddings()
         self._banned, self._sampling = policy.banned, sampling

@@ -137,7 +137,10 @@ class ServerEngine(Engine):
                     f"rollout server {self._client.url} answered {len(prompts)} prompts by "
                     f"version {version} with {len(groups)} groups by version {made_by}"
                 )
-            return [to_responses(policy, group, group_size, sampling) for group in groups]
+            return [
+                to_responses(policy, prompt, group, group_size, sampling)
+                for prompt, group in zip(prompts, groups, strict=True)
+            ]
 
         return self._repeat(attempt)
 

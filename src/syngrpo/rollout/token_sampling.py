@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 
 from syngrpo.policy.distribution import entropy, normalised, picked
+from syngrpo.policy.encode import Prompt
 
 
 @dataclass(frozen=True)
@@ -16,7 +17,7 @@ class Sampling:
     ``temperature`` 0 always takes the most probable token. ``top_p`` < 1 samples only from the
     smallest set of tokens that together have this probability; reported log-probabilities stay
     those of the full distribution. ``stop_at``: a response ends with the token that completes this
-    text, except the first ``going_on`` responses to each prompt; None: no such text. Raises
+    text, except the first ``Prompt.going_on`` responses to each prompt; None: no such text. Raises
     ValueError for impossible values.
     """
 
@@ -24,17 +25,16 @@ class Sampling:
     top_p: float = 1.0
     max_new_tokens: int = 256
     stop_at: str | None = None
-    going_on: int = 0
 
     def __post_init__(self) -> None:
         if self.temperature < 0 or not 0 < self.top_p <= 1 or self.max_new_tokens < 1:
             raise ValueError(f"impossible sampling parameters: {self}")
-        if self.stop_at == "" or self.going_on < 0:
+        if self.stop_at == "":
             raise ValueError(f"impossible sampling parameters: {self}")
 
-    def stops(self, place: int) -> str | None:
+    def stops(self, prompt: Prompt, place: int) -> str | None:
         """Return the text that ends response number ``place`` to a prompt; None: no text does."""
-        return self.stop_at if place >= self.going_on else None
+        return self.stop_at if place >= prompt.going_on else None
 
 
 def choose(

@@ -92,7 +92,10 @@ class VllmEngine(Engine):
         groups: dict[int, list[SampledTokens]] = {}
         while len(groups) < len(numbers):
             groups |= self.step()
-        return [to_responses(policy, groups[number], group_size, sampling) for number in numbers]
+        return [
+            to_responses(policy, prompt, groups[number], group_size, sampling)
+            for prompt, number in zip(prompts, numbers, strict=True)
+        ]
 
     def load_weights(self, weights: Iterable[tuple[str, torch.Tensor]]) -> None:
         """Load the new weights into vLLM and clear its prefix and encoder caches, which hold values

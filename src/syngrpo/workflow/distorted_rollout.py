@@ -12,7 +12,7 @@ import torch
 from syngrpo.method.base import Distortion
 from syngrpo.policy.encode import Prompt, change_pixels
 from syngrpo.policy.model import Policy
-from syngrpo.rollout.base import Response, Rollout, to_response
+from syngrpo.rollout.base import Response, Rollout
 from syngrpo.rollout.token_sampling import Sampling
 
 OTHER_STREAM = 2**62
@@ -22,14 +22,15 @@ random numbers."""
 
 def distorted(policy: Policy, prompt: Prompt, strength: float, seed: int) -> Prompt:
     """Return the prompt with noise in its image: √(1 − s²)·x + s·n for pixels x in [−1, 1] and
-    standard normal n, as a diffusion process would add it."""
+    standard normal n, as a diffusion process would add it. No response to it describes new
+    surroundings, because descriptions are those of the group's first responses."""
 
     def diffused(pixels: torch.Tensor) -> torch.Tensor:
         generator = torch.Generator().manual_seed(seed)
         noise = torch.randn(pixels.shape, generator=generator)
         return math.sqrt(1 - strength**2) * pixels + strength * noise
 
-    return change_pixels(policy, prompt, diffused)
+    return replace(change_pixels(policy, prompt, diffused), going_on=0)
 
 
 def distorted_rollout(
@@ -57,12 +58,10 @@ def distorted_rollout(
         policy, [*prompts, *distorted_prompts], group_size - noisy, sampling, [*seeds, *others]
     )
     return [
-        clean + [_of_another_image(policy, one, sampling.stop_at) for one in disturbed[:noisy]]
+        clean + [_of_another_image(one) for one in disturbed[:noisy]]
         for clean, disturbed in zip(groups[: len(prompts)], groups[len(prompts) :], strict=True)
     ]
 
 
-def _of_another_image(policy: Policy, response: Response, stop_at: str | None) -> Response:
-    """Return one of the last responses of a group, which are not among those that go on."""
-    ended = to_response(policy, response, stop_at)
-    return replace(ended, logprobs=torch.full_like(ended.logprobs, torch.nan))
+def _of_another_image(response: Response) -> Response:
+    return replace(response, logprobs=torch.full_like(response.logprobs, torch.nan))

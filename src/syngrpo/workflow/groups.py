@@ -82,19 +82,20 @@ def score_group(
     rewards: Sequence[Reward] = (),
     question: str = "",
     limits: WordingLimits = NO_LIMITS,
-    describing: int | None = None,
 ) -> Group:
     """Compute accuracy, format and custom rewards of every response, and D of the group.
 
-    The first ``describing`` responses describe new surroundings (None: all of them), the others end
-    after the answer.
+    The first ``prompt.going_on`` responses describe new surroundings, the others end after the
+    answer.
 
     ``question`` is the text beside the image, for the custom ``rewards``; one of them may replace
     the task's accuracy. ``limits`` are those of the wording of descriptions. Raises InputError when
     the task or a custom reward fails.
     """
-    count = len(responses) if describing is None else describing
-    parsed = [parse_response(r.text, limits, place < count) for place, r in enumerate(responses)]
+    parsed = [
+        parse_response(response.text, limits, describes=place < prompt.going_on)
+        for place, response in enumerate(responses)
+    ]
     scored = [scored_answer(drawn.sample, part.answer, prompt.frame) for part in parsed]
     accuracies = [one.accuracy for one in scored]
     texts = [response.text for response in responses]

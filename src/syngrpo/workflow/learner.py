@@ -247,8 +247,7 @@ class Learner:
         segments are added to ``trained``; later updates compare with them."""
         has_kl, device = self.options.method.has_kl, self.policy.device
         segments = [segment for row in rows for segment in row.segments]
-        packed = [PackedRow(r.prompt, [Segment(s.token_ids) for s in r.segments]) for r in rows]
-        scores = self._logprobs(packed)
+        scores = self._logprobs(_packed(rows))
         if first:
             fresh = [not segment.settled for segment in segments]
             trained |= {
@@ -266,10 +265,30 @@ class Learner:
             rule=self.rule,
             normaliser=whole,
             settled=torch.tensor([s.settled for s in segments], device=device),
-            ref_logp=self._logprobs(packed, reference=True) if has_kl else None,
+            ref_logp=self._reference_logprobs(rows) if has_kl else None,
             beta=[s.beta.to(device) for s in segments] if has_kl else 0.0,
             sampling_logp=[_unless_negligible(*pair) for pair in zip(sampled, old, strict=True)],
         )
+
+    def _reference_logprobs(self, rows: Sequence[UpdateRow]) -> list[Tensor]:
+        """Return log p (L,) of every segment under the reference, 0 for segments in which the KL
+        has no weight: they are not computed."""
+        weighted = [
+            UpdateRow(row.prompt, kept)
+            for row in rows
+            if (kept := [segment for segment in row.segments if segment.beta.any()])
+        ]
+        if not weighted and self.policy.sharding is not None:
+            # With sharded weights every process must take part in each pass.
+            weighted = [UpdateRow(rows[0].prompt, rows[0].segments[:1])]
+        scored = self._logprobs(_packed(weighted), reference=True) if weighted else []
+        computed = [segment for row in weighted for segment in row.segments]
+        known = dict(zip(computed, scored, strict=True))
+        return [
+            known[s] if s in known else torch.zeros(len(s.token_ids), device=self.policy.device)
+            for row in rows
+            for s in row.segments
+        ]
 
     def _logprobs(self, rows: Sequence[PackedRow], reference: bool = False) -> list[Tensor]:
         """Return log p (L,) of every segment of every row."""
@@ -346,6 +365,10 @@ def _observe_gap(trained: Trained, metrics: StepMetrics) -> None:
         gap = (torch.cat(list(trained.values())).cpu() - sampled).abs()
         gap = gap[~sampled.isnan()]
         metrics.observe("rollout/logp_diff", float(gap.mean()), len(gap))
+
+
+def _packed(rows: Sequence[UpdateRow]) -> list[PackedRow]:
+    return [PackedRow(row.prompt, [Segment(s.token_ids) for s in row.segments]) for row in rows]
 
 
 def _describe_rows(rows: Sequence[UpdateRow]) -> list[dict[str, Any]]:

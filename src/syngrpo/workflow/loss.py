@@ -81,6 +81,7 @@ class LossOutput:
     loss: Tensor
     fresh_tokens: Tensor
     clipped_tokens: Tensor
+    kl_tokens: Tensor
     kl_sum: Tensor
     settled_tokens: Tensor
     truncated_tokens: Tensor
@@ -92,8 +93,9 @@ class LossOutput:
 
     @property
     def kl(self) -> float:
-        """The mean of the KL estimate over fresh tokens, in nats; 0 without a reference."""
-        return _ratio(self.kl_sum, self.fresh_tokens)
+        """The mean of the KL estimate over the fresh tokens at which it has a weight, in nats; 0
+        if there are none."""
+        return _ratio(self.kl_sum, self.kl_tokens)
 
     @property
     def truncated_fraction(self) -> float:
@@ -137,13 +139,14 @@ def policy_loss(
     if sampling_logp is not None:
         surrogate = surrogate * _tis_weight(old, _padded(sampling_logp), fresh, rule.tis_cap)
     truncated, cut = _truncated_surrogate(logp, old, advantages, stale, rule.max_ratio)
-    kl, weighted_kl = _kl(logp, ref_logp, beta, fresh)
-    per_token = torch.where(fresh_rows, surrogate, truncated) + weighted_kl
+    kl, weights = _kl(logp, ref_logp, beta, fresh)
+    per_token = torch.where(fresh_rows, surrogate, truncated) + weights * kl
     divided = per_token.masked_fill(~mask, 0.0) / _divisor(rule, mask, normaliser)
     return LossOutput(
         loss=divided.sum() * normaliser.processes,
         fresh_tokens=fresh.sum(),
         clipped_tokens=(clipped & fresh).sum(),
+        kl_tokens=(weights != 0).sum(),
         kl_sum=kl.detach().sum(),
         settled_tokens=stale.sum(),
         truncated_tokens=(cut & stale).sum(),
@@ -179,15 +182,16 @@ def _truncated_surrogate(
 def _kl(
     logp: Tensor, ref_logp: TokenValues | None, beta: float | TokenValues, fresh: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Return Schulman's k3 estimate of the KL at fresh tokens, and its share of their loss. The
-    estimate is unbiased and never negative. Both are 0 at other tokens, and where beta is 0."""
+    """Return Schulman's k3 estimate of the KL at fresh tokens, and its weight there. The estimate
+    is unbiased and never negative. Both are 0 at other tokens, and where beta is 0."""
     if isinstance(beta, int | float) and beta == 0:
         return torch.zeros_like(logp), torch.zeros_like(logp)
     if ref_logp is None:
         raise ValueError(f"beta is {beta} but there are no reference log-probabilities")
-    log_ratio = (_padded(ref_logp) - logp).masked_fill(~fresh, 0.0)
-    kl = log_ratio.exp() - log_ratio - 1.0
-    return kl, kl * (beta if isinstance(beta, int | float) else _padded(beta))
+    given = torch.full_like(logp, beta) if isinstance(beta, int | float) else _padded(beta)
+    weights = given.masked_fill(~fresh, 0.0)
+    log_ratio = (_padded(ref_logp) - logp).masked_fill(weights == 0, 0.0)
+    return log_ratio.exp() - log_ratio - 1.0, weights
 
 
 def _divisor(rule: LossRule, mask: Tensor, normaliser: Normaliser) -> Tensor | int:

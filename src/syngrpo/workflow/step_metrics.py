@@ -258,8 +258,9 @@ class StepMetrics:
         """
         self.observe("loss", float(output.loss.detach()) / divisor)
         if fresh := float(output.fresh_tokens):
-            self.observe("kl", output.kl, fresh)
             self.observe("clip_fraction", output.clip_fraction, fresh)
+        if weighted := float(output.kl_tokens):
+            self.observe("kl", output.kl, weighted)
         if settled := float(output.settled_tokens):
             self.observe("truncated_fraction", output.truncated_fraction, settled)
 

@@ -30,6 +30,7 @@ from syngrpo.rollout import make_rollout
 from syngrpo.rollout.base import Response, require_finite
 from syngrpo.rollout.token_sampling import Sampling
 from syngrpo.sample import InputError, Sample, with_pixels
+from syngrpo.tasks.asking import constraints_of
 from syngrpo.tasks.rewards import load_reward
 from syngrpo.workflow.distorted_rollout import distorted_rollout
 from syngrpo.workflow.groups import (
@@ -137,7 +138,11 @@ class Trainer:
         drawn = [(i, self._transformed(first + i, item)) for i, item in drawn]
         size, sampling = self.options.rollout.group_size, self._sampling
         with self.metrics.timed("time/rollout_s"):
-            prompts = self.prompts.take([item.sample for _, item in drawn])
+            encoded = self.prompts.take([item.sample for _, item in drawn])
+            prompts = [
+                replace(prompt, going_on=self._describing(item))
+                for prompt, (_, item) in zip(encoded, drawn, strict=True)
+            ]
             seeds = [self._random("rollout", first + i).integers(2**62) for i, _ in drawn]
             with self.processes.whole(self.policy) as policy:
                 request = (policy, prompts, size, sampling, [int(s) for s in seeds])
@@ -162,7 +167,6 @@ class Trainer:
                 rewards=self.rewards,
                 question=self.prompts.text(parts[1].sample),
                 limits=self.options.method.wording_limits,
-                describing=self._describing,
             )
             for parts in rolled_out
         ]
@@ -304,20 +308,21 @@ class Trainer:
     def _reward_names(self) -> tuple[str, ...]:
         return tuple(reward.name for reward in self.rewards)
 
-    @property
-    def _describing(self) -> int:
-        """The number of responses of each group that describe new surroundings, the first ones."""
-        return self.method.describing_responses(self.options.rollout.group_size)
+    def _describing(self, item: PoolSample) -> int:
+        """Return how many responses to a sample describe new surroundings, the first ones."""
+        sample, deepest = item.sample, self.options.pool.max_depth
+        is_parent = sample.depth < deepest and bool(constraints_of(sample).keep)
+        return self.method.describing_responses(self.options.rollout.group_size, is_parent)
 
     @property
     def _sampling(self) -> Sampling:
-        options, describing = self.options.rollout, self._describing
+        options = self.options.rollout
+        all_describe = self.options.method.describing == "all"
         return Sampling(
             options.temperature,
             options.top_p,
             options.max_new_tokens,
-            stop_at=ANSWER_END if describing < options.group_size else None,
-            going_on=describing,
+            stop_at=None if all_describe else ANSWER_END,
         )
 
     def _new_metrics(self) -> StepMetrics:
