@@ -4,6 +4,7 @@ import os
 import signal
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing, contextmanager, suppress
@@ -13,6 +14,7 @@ import httpx
 import pytest
 from pool_samples import seed
 from service_process import serve, until
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from syngrpo.data_server import request_checks, server_sink
 from syngrpo.data_server.serve_data import create_app
@@ -25,9 +27,10 @@ from syngrpo.pool.store import Pool
 from syngrpo.serving import http_server
 from syngrpo.serving.http_client import ServerAddress
 from syngrpo.serving.http_server import HttpServer
-from syngrpo.serving.listening import listen
+from syngrpo.serving.listening import GRACE_S, listen
 
 WAITING = 50
+HALF_A_BODY = b'POST /v1/lease HTTP/1.1\r\nHost: x\r\nContent-Length: 500\r\n\r\n{"worker": '
 
 
 def test_all_who_wait_are_told_when_the_server_stops(tmp_path: Path) -> None:
@@ -54,10 +57,54 @@ def test_all_who_wait_are_told_when_the_server_stops(tmp_path: Path) -> None:
     assert server.command.stderr == ""
 
 
+def test_who_sends_half_a_body_does_not_keep_the_server_from_stopping(tmp_path: Path) -> None:
+    server = serve(tmp_path, "--workers", "0")
+    with ExitStack() as stack:
+        stack.callback(server.command.kill)
+        connection = stack.enter_context(
+            socket.create_connection(("127.0.0.1", int(server.port)), 60)
+        )
+        connection.sendall(HALF_A_BODY)
+        server.get("/healthz")  # the half has arrived before this
+        began = time.monotonic()
+        assert server.stop() == 0
+        assert time.monotonic() - began < GRACE_S, "the server waited for the rest"
+        answer = connection.recv(1000)
+        assert answer.startswith(b"HTTP/1.1 503 ") and b"\nretry-after: 5\r\n" in answer
+    assert server.command.stderr == ""
+
+
+def test_who_does_not_read_or_waits_too_long_is_cut_off_when_the_server_stops(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(http_server, "STALLED_S", 0.2)
+    monkeypatch.setattr(http_server, "GRACE_S", 5)
+    begun = threading.Semaphore(0)
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            raise AssertionError("no lifespan")
+        begun.release()
+        if scope["path"] == "/wait":
+            await receive()
+            assert await receive() == {"type": "http.disconnect"}
+            return
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        for _ in range(1000):
+            await send({"type": "http.response.body", "body": bytes(1 << 20), "more_body": True})
+
+    with ExitStack() as stack, in_a_thread(app) as address:  # the clients stay
+        for path in ("/large", "/wait"):
+            client = stack.enter_context(socket.create_connection(address))
+            client.sendall(f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+            assert begun.acquire(timeout=60)
+    assert capsys.readouterr().err == ""
+
+
 @contextmanager
-def in_a_thread(folder: Path) -> Iterator[tuple[str, int]]:
+def in_a_thread(app: ASGIApp) -> Iterator[tuple[str, int]]:
     listener = listen("127.0.0.1", 0)
-    server = HttpServer(create_app(Runs(folder)), answer_s=60)
+    server = HttpServer(app, answer_s=60)
     thread = threading.Thread(target=server.run, args=([listener],))
     thread.start()
     try:
@@ -74,7 +121,10 @@ def test_a_request_whose_headers_do_not_come_is_closed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, begun: bytes
 ) -> None:
     monkeypatch.setattr(http_server, "HEADERS_S", 0.2)
-    with in_a_thread(tmp_path) as address, socket.create_connection(address) as connection:
+    with (
+        in_a_thread(create_app(Runs(tmp_path))) as address,
+        socket.create_connection(address) as connection,
+    ):
         connection.sendall(begun)
         connection.settimeout(60)
         with suppress(ConnectionResetError):
@@ -85,9 +135,11 @@ def test_a_body_that_does_not_come_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(request_checks, "PART_S", 0.2)
-    with in_a_thread(tmp_path) as address, socket.create_connection(address) as connection:
-        head = b"POST /v1/lease HTTP/1.1\r\nHost: x\r\nContent-Length: 500\r\n\r\n"
-        connection.sendall(head + b'{"worker": ')
+    with (
+        in_a_thread(create_app(Runs(tmp_path))) as address,
+        socket.create_connection(address) as connection,
+    ):
+        connection.sendall(HALF_A_BODY)
         connection.settimeout(60)
         assert connection.recv(1000).startswith(b"HTTP/1.1 408 ")
 

@@ -23,6 +23,8 @@ WITHOUT_TOKEN = ("/healthz",)
 WITH_IMAGES = ("/samples", "/complete")
 """The ends of paths to which images are sent."""
 
+STOPPED_S = 5
+"""Seconds after which a client may look for a server that has stopped."""
 PART_S, BODY_S = 20.0, 240.0
 """Seconds in which the next part of a body must arrive, and in which the whole one must."""
 
@@ -71,17 +73,31 @@ def _with_header(content: bytes) -> EncodedImage:
         raise Refused(422, str(error)) from None
 
 
+def stopped() -> Refused:
+    """Return the refusal of a request that a server cannot answer because it stops."""
+    return Refused(503, "the server stops; send the request again", STOPPED_S)
+
+
 class RequestChecks:
     """ASGI middleware that checks all requests and counts them.
 
-    It reads the body itself and stops at the limit, because the size in the header may be wrong.
+    It reads the body itself and stops at the limit, because the size in the header may be wrong,
+    and when the event ``stopping`` is set, because the rest of the body may never come.
     """
 
-    def __init__(self, app: ASGIApp, token: str | None, limits: Limits, metrics: Metrics) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        token: str | None,
+        limits: Limits,
+        metrics: Metrics,
+        stopping: asyncio.Event,
+    ) -> None:
         self._app = app
         self._token = token
         self._limits = limits
         self._metrics = metrics
+        self._stopping = stopping
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -102,32 +118,46 @@ class RequestChecks:
             self._metrics.request(route, status, time.perf_counter() - started)
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
-        refused = self._refusal(scope)
-        if refused is None:
-            limit = self._limit(scope["path"])
-            try:
-                body = await _read(scope, receive, limit)
-            except TimeoutError:
-                refused = (408, f"the request did not arrive within {BODY_S:g} s; send less")
-                await refusal_response(*refused)(scope, receive, send)
-                return
-            if body is None:
-                refused = (413, f"the request is larger than {limit} bytes; send less at a time")
-            elif await _most_values(body) > self._limits.values:
-                refused = (413, f"more than {self._limits.values} values; send less at a time")
-            else:
-                await self._app(scope, _replay(body, receive), send)
-                return
-        await refusal_response(*refused)(scope, receive, send)
+        try:
+            self._check_head(scope)
+            body = await self._body(scope, receive)
+        except Refused as refused:
+            answer = refusal_response(refused.status, str(refused), refused.retry_after)
+            await answer(scope, receive, send)
+        else:
+            await self._app(scope, _replay(body, receive), send)
 
-    def _refusal(self, scope: Scope) -> tuple[int, str] | None:
+    def _check_head(self, scope: Scope) -> None:
         if self._token is not None and scope["path"] not in WITHOUT_TOKEN:
             refused = refusal(self._token, _header(scope, b"authorization"))
             if refused is not None:
-                return refused
+                raise Refused(*refused)
         if ".." in scope["path"].split("/"):
-            return 400, f"the path {scope['path'][:100]} leads out of its folder"
-        return None
+            raise Refused(400, f"the path {scope['path'][:100]} leads out of its folder")
+
+    async def _body(self, scope: Scope, receive: Receive) -> bytes:
+        """Return the whole body. Raises Refused when it is too large, when it does not arrive in
+        time, and when the server stops before it has arrived."""
+        limit = self._limit(scope["path"])
+        reading = asyncio.ensure_future(_read(scope, receive, limit))
+        stopping = asyncio.ensure_future(self._stopping.wait())
+        try:
+            await asyncio.wait({reading, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            if not reading.done():
+                raise stopped()
+            body = await reading
+        except TimeoutError:
+            raise Refused(
+                408, f"the request did not arrive within {BODY_S:g} s; send less"
+            ) from None
+        finally:
+            reading.cancel()
+            stopping.cancel()
+        if body is None:
+            raise Refused(413, f"the request is larger than {limit} bytes; send less at a time")
+        if await _most_values(body) > self._limits.values:
+            raise Refused(413, f"more than {self._limits.values} values; send less at a time")
+        return body
 
     def _limit(self, path: str) -> int:
         images = path.endswith(WITH_IMAGES)

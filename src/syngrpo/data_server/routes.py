@@ -22,7 +22,7 @@ from fastapi import Path as InPath
 from starlette.responses import JSONResponse, Response
 
 from syngrpo.data_server import api_schemas as schemas
-from syngrpo.data_server.request_checks import Limits, checked_images
+from syngrpo.data_server.request_checks import Limits, checked_images, stopped
 from syngrpo.data_server.sample_wire import Data, ended_data, leased_data, sample_from
 from syngrpo.data_server.served_run import ServerRun
 from syngrpo.data_server.server_runs import Runs
@@ -42,8 +42,6 @@ THREADS = 4
 """Number of threads for databases. More would only wait for the write lock."""
 PICTURE_THREADS = 2
 """Number of threads that decode pictures, so that large ones do not keep the databases waiting."""
-STOPPED_S = 5
-"""Seconds after which a client may look for a server that has stopped."""
 TIDY_S = 5.0
 """Seconds between two looks for pools that nobody uses."""
 RECHECK_S = 1.0
@@ -87,7 +85,7 @@ class ServiceState:
         self.jobs_queued = Signal()
         self.jobs_ended: defaultdict[str, Signal] = defaultdict(Signal)
         """The signals that a job has ended, by the name of the run."""
-        self._closing = False
+        self.stopping = asyncio.Event()
         self._threads = ThreadPoolExecutor(THREADS, "database")
         self._picture_threads = ThreadPoolExecutor(PICTURE_THREADS, "pictures")
 
@@ -119,14 +117,14 @@ class ServiceState:
             left = end - loop.time()
             if left <= 0:
                 return []
-            if self._closing:
-                raise Refused(503, "the server stops; send the request again", STOPPED_S)
+            if self.stopping.is_set():
+                raise stopped()
             with suppress(TimeoutError):
                 await asyncio.wait_for(event.wait(), min(left, RECHECK_S))
 
     def close_soon(self) -> None:
         """Make all waiting requests answer now."""
-        self._closing = True
+        self.stopping.set()
         self.jobs_queued.send()
         for signal in self.jobs_ended.values():
             signal.send()

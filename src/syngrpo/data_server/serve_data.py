@@ -75,7 +75,13 @@ def create_app(runs: Runs, token: str | None = None, limits: Limits | None = Non
         title=TITLE, version="1", description=ABOUT, lifespan=lifespan, responses=REFUSALS
     )
     app.state.service = state
-    app.add_middleware(RequestChecks, token=token, limits=limits, metrics=state.metrics)
+    app.add_middleware(
+        RequestChecks,
+        token=token,
+        limits=limits,
+        metrics=state.metrics,
+        stopping=state.stopping,
+    )
     _explain_refusals(app)
     app.include_router(trainer_routes(state))
     app.include_router(worker_routes(state))

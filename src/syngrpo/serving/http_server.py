@@ -1,13 +1,17 @@
 """The HTTP server of our services: uvicorn's, which closes connections that stay half open.
 
 uvicorn itself waits without end for a client that opens a connection and sends no complete request,
-or does not read its answer. Each such connection needs a file descriptor.
+or does not read its answer. Each such connection needs a file descriptor. When uvicorn stops, it
+waits for such clients too, and then cancels their requests with a traceback each.
 """
 
 from __future__ import annotations
 
+import asyncio
 import math
+import socket
 import time
+from contextlib import suppress
 from typing import Any
 
 import uvicorn
@@ -18,6 +22,8 @@ HEADERS_S = 10.0
 """Seconds in which the headers of a request must arrive on an open connection."""
 MOST_CONNECTIONS = 500
 """Number of connections from which on requests are answered with status 503."""
+STALLED_S = 1.0
+"""Seconds after a stop at which connections are closed that wait for their client."""
 _TICKS = 10
 """Ticks of uvicorn's main loop (0.1 s each) between two looks at the connections."""
 
@@ -61,3 +67,23 @@ class HttpServer(uvicorn.Server):
             if now - seen[connection][1] > limit:
                 connection.transport.abort()
         self._seen = seen
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Stop. Requests that have arrived may be answered meanwhile; the others are closed."""
+        closing = asyncio.create_task(self._close_all())
+        await super().shutdown(sockets)
+        closing.cancel()
+        with suppress(asyncio.CancelledError):
+            await closing
+
+    async def _close_all(self) -> None:
+        """Close the connections that wait for their client, and later all: the requests then learn
+        that their client is gone, before uvicorn cancels them."""
+        await asyncio.sleep(STALLED_S)
+        for connection in list(self.server_state.connections):
+            request = getattr(connection, "cycle", None)
+            if request is None or request.more_body or request.response_started:
+                connection.transport.abort()
+        await asyncio.sleep(GRACE_S - 2 * STALLED_S)
+        for connection in list(self.server_state.connections):
+            connection.transport.abort()
