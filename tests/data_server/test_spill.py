@@ -178,6 +178,25 @@ def test_a_broken_file_is_told_and_repaired_with_what_can_be_read(
     assert lost <= 6 and (left is None or found == RECORDS[left])
 
 
+@pytest.mark.parametrize(
+    ("where", "data", "told"),
+    [
+        (0, b"\xff" * 8, "40 waiting records can be read, 8 bytes cannot"),
+        (500_000, b"no record\n", "30 waiting records can be read, 10 bytes cannot"),
+        (500_000, b'x\n{"late": 1}\n', r"31 waiting records can be read, 4\d{5} bytes cannot"),
+    ],
+)
+def test_the_size_of_the_damage_is_told(tmp_path: Path, where: int, data: bytes, told: str) -> None:
+    """The zeros behind the last record are no damage."""
+    path = tmp_path / "spill.jsonl"
+    written(path, acknowledged=10)
+    with path.open("r+b") as file:
+        file.seek(where)
+        file.write(data)
+    with pytest.raises(InputError, match=told):
+        Spill(path)
+
+
 def test_a_shortened_file_keeps_what_it_has(tmp_path: Path) -> None:
     path = tmp_path / "spill.jsonl"
     end = written(path)

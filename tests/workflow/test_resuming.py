@@ -1,7 +1,10 @@
 """A run whose pool workers paint into goes on with it only if it is there and sound."""
 
 import os
+import re
 import shutil
+import sqlite3
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
@@ -11,12 +14,17 @@ from quick_runs import quick_config
 from typer.testing import CliRunner
 
 from syngrpo.cli.main import app
+from syngrpo.data_server.async_client import SPILL_NAME
+from syngrpo.data_server.server_sink import OUTBOX_NAME
+from syngrpo.data_server.spill import Spill
 from syngrpo.pool.store import Pool
 from syngrpo.sample import InputError
 from syngrpo.workflow.checkpoint import latest, save
 from syngrpo.workflow.resuming import (
     POOL_BACKUP,
+    accepted_changes,
     require_same_seeds,
+    require_sound_files,
     set_back,
     told_about_images,
 )
@@ -38,32 +46,88 @@ def run(tmp_path: Path) -> RunDirectory:
     return run
 
 
-def test_a_lost_pool_is_told_before_anything_is_changed_and_repaired(run: RunDirectory) -> None:
-    metrics = run.metrics_path.read_bytes()
-    for lose in (lambda: run.pool_path.unlink(), lambda: os.truncate(run.pool_path, 0)):
-        lose()
-        with pytest.raises(InputError, match=f"pool.db is missing.*syngrpo pool repair {run.path}"):
-            set_back(run, OPTIONS, latest(run.checkpoints))
-        assert run.metrics_path.read_bytes() == metrics
-        said = CliRunner().invoke(app, ["pool", "repair", str(run.path)])
-        assert said.exit_code == 0, said.output
-        copy = run.checkpoints / "step-2" / POOL_BACKUP
-        assert said.output.splitlines() == [
-            "pool.db is missing",
-            f"read 5 samples and 0 jobs from {copy}",
-            "pool.db holds 5 seeds, 0 synthetic samples and 0 jobs",
-        ]
-        set_back(run, OPTIONS, latest(run.checkpoints))
-        run.close()
-        assert run.metrics_path.read_text() == '{"step": 1}\n{"step": 2}\n'
-        metrics = run.metrics_path.read_bytes()
+def damage_by_truncating(run: RunDirectory) -> None:
+    """Cut the database off in the middle, after everything has been written into it."""
+    with closing(sqlite3.connect(run.pool_path)) as connection:
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    os.truncate(run.pool_path, run.pool_path.stat().st_size // 2)
 
 
-def test_a_lost_pool_with_its_images_is_told_as_well(run: RunDirectory) -> None:
+@pytest.mark.parametrize(
+    ("lose", "wrong"),
+    [
+        (lambda run: run.pool_path.unlink(), "is missing"),
+        (lambda run: os.truncate(run.pool_path, 0), "is empty"),
+        (damage_by_truncating, r"is damaged \(.*\)"),
+        (lambda run: run.pool_path.write_text("no database"), r"is damaged \(.*\)"),
+    ],
+)
+def test_a_lost_pool_is_told_with_what_is_left_of_it_and_repaired(
+    run: RunDirectory, lose: Callable[[RunDirectory], None], wrong: str
+) -> None:
+    lose(run)
+    before = {file: file.read_bytes() for file in run.path.rglob("*") if file.is_file()}
+    last = latest(run.checkpoints)
+    copy = run.checkpoints / "step-2" / POOL_BACKUP
+    with pytest.raises(InputError) as told:
+        require_sound_files(run, OPTIONS, last)
+    line = str(told.value)
+    assert re.match(f"pool {run.path}: pool.db {wrong}; ", line), line
+    assert f"5 samples and 0 jobs can be read from the copy {copy}, 5 images are left; " in line
+    assert line.endswith(f"run: syngrpo pool repair {run.path}") and "\n" not in line
+    assert {file: file.read_bytes() for file in before} == before
+    said = CliRunner().invoke(app, ["pool", "repair", str(run.path)])
+    assert said.exit_code == 0, said.output
+    lines = said.output.splitlines()
+    assert (
+        re.match(f"pool.db {wrong}$", lines[0]) and f"5 samples and 0 jobs from {copy}" in lines[-2]
+    )
+    assert lines[-1] == "pool.db holds 5 seeds, 0 synthetic samples and 0 jobs"
+    require_sound_files(run, OPTIONS, last)
+    set_back(run, OPTIONS, last)
+    run.close()
+    assert run.metrics_path.read_text() == '{"step": 1}\n{"step": 2}\n'
+
+
+def test_a_lost_pool_with_its_images_and_copies_is_told_as_well(run: RunDirectory) -> None:
+    last = latest(run.checkpoints)
+    (run.checkpoints / "step-2" / POOL_BACKUP).unlink()
     run.pool_path.unlink()
+    with pytest.raises(InputError, match=r"is missing; 5 images of unknown labels are left; run:"):
+        require_sound_files(run, OPTIONS, last)
     shutil.rmtree(run.path / "images")
-    with pytest.raises(InputError, match=r"pool\.db is missing; run: syngrpo pool repair"):
-        set_back(run, OPTIONS, latest(run.checkpoints))
+    with pytest.raises(InputError, match=r"is missing; 0 images of unknown labels are left; run:"):
+        require_sound_files(run, OPTIONS, last)
+
+
+@pytest.mark.parametrize("name", [SPILL_NAME, OUTBOX_NAME])
+def test_a_broken_file_of_waiting_records_is_told_first_and_repaired(
+    run: RunDirectory, name: str
+) -> None:
+    last, path = latest(run.checkpoints), run.path / name
+    records = [{"observation": {"sample_id": "seed-0", "step": n}} for n in range(9)]
+    with closing(Spill(path)) as spill:
+        spill.append(records)
+    with path.open("r+b") as file:
+        file.write(b"\xff" * 8)
+    with pytest.raises(
+        InputError, match=f"{name} is damaged: 9 waiting .* 8 bytes cannot;.*repair"
+    ):
+        require_sound_files(run, OPTIONS, last)
+    said = CliRunner().invoke(app, ["pool", "repair", str(run.path)])
+    assert f"{name} keeps 9 records" in said.output
+    require_sound_files(run, OPTIONS, last)
+    with closing(Spill(path)) as spill:
+        assert spill.pending().records == records
+
+
+def test_a_finished_run_does_not_take_a_rate_for_steps_that_never_come(run: RunDirectory) -> None:
+    last = latest(run.checkpoints)
+    rate = {"trainer__learning_rate": 5e-5, "synthesis__mode": "async"}
+    with pytest.raises(InputError, match=r"is finished, so trainer\.learning_rate 0\.0001 → 5e-05"):
+        accepted_changes(run, quick_config(**rate, trainer__steps=2), last)
+    changes = accepted_changes(run, quick_config(**rate), last)
+    assert [change.key for change in changes] == ["trainer.learning_rate"]
 
 
 def test_without_workers_a_lost_pool_is_set_back_to_the_checkpoint(run: RunDirectory) -> None:

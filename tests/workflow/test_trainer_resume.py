@@ -114,7 +114,7 @@ def test_a_resumed_run_says_how_it_goes_on(tmp_path: Path) -> None:
     told = go(**cosine, trainer__steps=2)
     expected = [
         f"resumed from {run / 'checkpoints' / 'step-1'}: 1 of 2 steps are done",
-        "changed since the run began: trainer.steps 1 → 2",
+        "changed since the run was last started: trainer.steps 1 → 2",
         "warning: the learning rate of step 2 is 5e-05, not 0: the cosine schedule now ends at "
         "step 2",
     ]

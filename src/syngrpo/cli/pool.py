@@ -81,6 +81,7 @@ def pool_repair(
     What is replaced is kept in a new folder damaged-N. Nothing may use the run at the same time.
     """
     from syngrpo.data_server.async_client import SPILL_NAME
+    from syngrpo.data_server.server_sink import OUTBOX_NAME
     from syngrpo.data_server.spill import repair_spill
     from syngrpo.pool.repair import repair, sample_ids
     from syngrpo.workflow.checkpoint import saved_files
@@ -91,7 +92,9 @@ def pool_repair(
     with _used_by_nobody_else(directory):
         copies = saved_files(directory / "checkpoints", POOL_BACKUP)
         lines = repair(directory, aside, copies, delete_orphans)
-        lines += repair_spill(directory / SPILL_NAME, aside, sample_ids(directory))
+        known = sample_ids(directory)
+        for name in (SPILL_NAME, OUTBOX_NAME):
+            lines += repair_spill(directory / name, aside, known)
     for line in lines:
         print(line)
 

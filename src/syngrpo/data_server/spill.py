@@ -14,6 +14,7 @@ from __future__ import annotations
 import json
 import mmap
 import os
+import re
 import struct
 from collections.abc import Collection, Mapping
 from contextlib import closing
@@ -29,6 +30,8 @@ from syngrpo.serving.wording import count
 HEAD = 64
 CAPACITY = 1 << 20
 """Bytes of a new file. The size doubles when it is full."""
+_HEAD_BYTES = 8
+"""Bytes of the offset at the start of the file."""
 COMPACT = CAPACITY // 4
 """If more bytes than this were acknowledged and no record waits, the next record is written at the
 start of the file again."""
@@ -56,17 +59,13 @@ class Spill:
         try:
             if not lock_descriptor(self._file, blocking=False):
                 raise InputError(f"{path} is in use by another trainer; stop it first")
+            require_whole(path)
             self._map = self._mapped(max(CAPACITY, os.fstat(self._file).st_size))
         except BaseException:
             os.close(self._file)
             raise
         (acknowledged,) = struct.unpack_from("<Q", self._map)
         self._acknowledged = max(acknowledged, HEAD)
-        try:
-            self._require_whole(path)
-        except BaseException:
-            self.close()
-            raise
         self._end = self._without_torn_record()
 
     def append(self, records: list[dict[str, Any]]) -> None:
@@ -115,15 +114,6 @@ class Spill:
         os.posix_fallocate(self._file, 0, size)
         return mmap.mmap(self._file, size)
 
-    def _require_whole(self, path: Path) -> None:
-        """Raise InputError unless everything that waits is records. The last one may be cut off."""
-        good, bad = _records(self._map, self._acknowledged)
-        if bad:
-            raise InputError(
-                f"{path} is damaged: {count(len(good), 'record')} can be read, {bad} bytes cannot; "
-                f"run: syngrpo pool repair {path.parent}"
-            )
-
     def _without_torn_record(self) -> int:
         """Overwrite everything after the last complete record with zeros. Return the end of that
         record."""
@@ -132,6 +122,18 @@ class Spill:
         end = max(self._map.rfind(b"\n", self._acknowledged, written) + 1, self._acknowledged)
         self._map[end:] = bytes(len(self._map) - end)
         return end
+
+
+def require_whole(path: Path) -> None:
+    """Raise InputError unless everything that waits in a spill file is records; the last one may be
+    cut off. Nothing is changed, and there need not be a file."""
+    good, bad = _read(path.read_bytes()) if path.is_file() else ([], 0)
+    if bad:
+        raise InputError(
+            f"{path} is damaged: {count(len(good), 'waiting record')} can be read, "
+            f"{count(bad, 'byte')} cannot; to go on with what can, run: syngrpo pool repair "
+            f"{path.parent}"
+        )
 
 
 def repair_spill(path: Path, aside: Path, samples: Collection[str]) -> list[str]:
@@ -144,10 +146,7 @@ def repair_spill(path: Path, aside: Path, samples: Collection[str]) -> list[str]
     if not path.is_file():
         return []
     data = path.read_bytes()
-    start = max(struct.unpack_from("<Q", data.ljust(HEAD, b"\0"))[0], HEAD)
-    good, bad = _records(data, start)
-    if start > len(data):
-        good, _ = _records(data, HEAD)
+    good, bad = _read(data)
     kept = [record for record in good if _sample_of(record) in samples]
     if not bad and len(kept) == len(good):
         return []
@@ -169,21 +168,29 @@ def _sample_of(record: Mapping[str, Any]) -> str | None:
     return found
 
 
-def _records(data: bytes | mmap.mmap, start: int) -> tuple[list[dict[str, Any]], int]:
-    """Return the records from ``start`` on up to the zeros after them, and the number of bytes that
-    are no records. A cut-off record at the end counts as neither."""
-    if start > len(data):
-        return [], len(data)
-    written = data[start:].rstrip(b"\0")
+def _read(data: bytes) -> tuple[list[dict[str, Any]], int]:
+    """Return the records of a spill file that wait, and the number of bytes that are no records. A
+    cut-off record at the end counts as neither. If the head is damaged, its bytes count as such,
+    and all records as waiting ones.
+
+    Between two records there are no zeros; so zeros before a record are damage, too.
+    """
+    (start,) = struct.unpack_from("<Q", data[:HEAD].ljust(HEAD, b"\0"))
+    bad = _HEAD_BYTES if start > max(len(data), HEAD) else 0
+    written = data[HEAD if bad else max(start, HEAD) :].rstrip(b"\0")
     good: list[dict[str, Any]] = []
-    bad = written.count(b"\0")
-    pieces = [piece for piece in written.split(b"\0") if piece]
+    zeros = 0
+    pieces = re.findall(rb"\0+|[^\0]+", written)
     for number, piece in enumerate(pieces, start=1):
+        if piece.startswith(b"\0"):
+            zeros += len(piece)
+            continue
         for line in piece.splitlines(keepends=True):
             whole = line.endswith(b"\n")
             record = _parsed(line) if whole else None
             if record is not None:
                 good.append(record)
+                bad, zeros = bad + zeros, 0
             elif whole or number < len(pieces):
                 bad += len(line)
     return good, bad

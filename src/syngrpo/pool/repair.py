@@ -24,7 +24,7 @@ from syngrpo.pool.database import (
 from syngrpo.pool.filesystem import PoolDamaged
 from syngrpo.pool.image_store import is_whole
 from syngrpo.pool.mending import mend
-from syngrpo.pool.salvage import DAMAGE, copy_rows
+from syngrpo.pool.salvage import DAMAGE, copy_rows, readable_rows
 from syngrpo.pool.store import GONE, Pool
 from syngrpo.serving.wording import count
 
@@ -43,7 +43,7 @@ def repair(
     version.
     """
     lines = []
-    wrong = _find_damage(directory, copies)
+    wrong = _find_damage(directory, copies, thorough=True)
     if wrong is not None:
         lines.append(f"{FILE_NAME} {wrong}")
         lines += _rebuild(directory, copies, aside)
@@ -58,14 +58,35 @@ def repair(
     return lines
 
 
+def require_sound(directory: Path, copies: Sequence[Path] = ()) -> None:
+    """Raise PoolDamaged, with what ``repair`` can bring back, if the database is lost, damaged, or
+    older than the newest of the ``copies``. Nothing is changed."""
+    wrong = _find_damage(directory, copies)
+    if wrong is None:
+        return
+    file = directory / FILE_NAME
+    sources = {f"{FILE_NAME} itself": file} | {f"the copy {copy}": copy for copy in copies[:1]}
+    found = {name: readable_rows(path) for name, path in sources.items() if path.is_file()}
+    left = [
+        f"{count(rows['samples'], 'sample')} and {count(rows['jobs'], 'job')} can be read from "
+        f"{name}"
+        for name, rows in found.items()
+        if rows["samples"]
+    ]
+    images = count(sum(1 for _ in _image_files(directory)), "image")
+    left.append(f"{images} of unknown labels are left" if not left else f"{images} are left")
+    raise PoolDamaged(directory, f"{FILE_NAME} {wrong}; {', '.join(left)}")
+
+
 def sample_ids(directory: Path) -> set[str]:
     """Return the ids of all samples of a pool."""
     with closing(Pool.open(directory)) as pool, pool.database.read() as connection:
         return {name for (name,) in connection.execute("SELECT id FROM samples")}
 
 
-def _find_damage(directory: Path, copies: Sequence[Path]) -> str | None:
-    """Return what is wrong with the database in a few words, None if nothing is."""
+def _find_damage(directory: Path, copies: Sequence[Path], thorough: bool = False) -> str | None:
+    """Return what is wrong with the database in a few words, None if nothing is. ``thorough`` as in
+    ``Database.damage``."""
     file = directory / FILE_NAME
     if not file.is_file():
         return "is missing"
@@ -73,7 +94,7 @@ def _find_damage(directory: Path, copies: Sequence[Path]) -> str | None:
         return "is empty"
     try:
         with closing(Database(directory)) as database:
-            if (found := database.damage(thorough=True)) is not None:
+            if (found := database.damage(thorough)) is not None:
                 return f"is damaged ({found})"
             with database.read() as connection:
                 own = _samples(connection)

@@ -49,6 +49,12 @@ def copy_rows(source: Path, target: sqlite3.Connection) -> dict[str, int]:
         return {table: _copy_table(connection, target, table) for table in TABLES}
 
 
+def readable_rows(source: Path) -> dict[str, int]:
+    """Return the number of samples and of jobs that can be read from a database file."""
+    with closing(read_only(source)) as connection:
+        return {table: len(_ids(connection, table)) for table in ("samples", "jobs")}
+
+
 def _ids(connection: sqlite3.Connection, table: str) -> dict[int, str]:
     return dict(_readable(connection, table, ("number", "id")))  # type: ignore[arg-type]
 

@@ -215,9 +215,10 @@ def resume_run(trainer: Trainer, last: Checkpoint | None, processes: Processes) 
 
 
 def _tell_learning_rate(trainer: Trainer, planned: float) -> None:
-    """Log the learning rate of the next step if it is not the one that was ``planned``."""
+    """Log the learning rate of the next step, if there is one, unless it is the ``planned``
+    one."""
     now, options = trainer.learner.optimizer.learning_rate, trainer.options.trainer
-    if now == planned:
+    if now == planned or trainer.steps_done == options.steps:
         return
     text = f"the learning rate of step {trainer.steps_done + 1} is {now:.3g}, not {planned:.3g}"
     if options.schedule != "constant":

@@ -22,6 +22,16 @@ from syngrpo.sample import InputError
 from syngrpo.serving.wording import first_line
 from syngrpo.workflow.run_options import RunOptions, plain
 
+OF_STEPS = (
+    "trainer.learning_rate",
+    "trainer.warmup_steps",
+    "trainer.schedule",
+    "trainer.max_grad_norm",
+    "trainer.weight_decay",
+    "rollout.temperature",
+)
+"""Keys that may change, for example after a loss that was not finite, and hold in later steps."""
+
 MAY_CHANGE = (
     # how long the run is, what it saves, measures and shows
     "trainer.steps",
@@ -33,13 +43,7 @@ MAY_CHANGE = (
     "evaluation.batch_size",
     "evaluation.sets",  # sets may come and go; a set that stays has to stay the same
     "logging.*",
-    # how large the updates are, for example after a loss that was not finite
-    "trainer.learning_rate",
-    "trainer.warmup_steps",
-    "trainer.schedule",
-    "trainer.max_grad_norm",
-    "trainer.weight_decay",
-    "rollout.temperature",
+    *OF_STEPS,
     # where the run computes, and with how much memory
     "model.device",
     "model.gradient_checkpointing",

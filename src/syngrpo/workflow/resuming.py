@@ -1,24 +1,27 @@
 """How a run goes on: what is checked before the model is loaded, and how its files are set back.
 
-``run`` calls, in the main process, ``accepted_changes`` first, then ``set_back`` when policy and
-data have been found to fit, and ``lines_at_start`` for what the user is told.
+``run`` calls, in the main process, ``accepted_changes`` and ``require_sound_files`` first, then
+``set_back`` when policy and data have been found to fit, and ``lines_at_start`` for what the user
+is told.
 """
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from contextlib import closing
 from pathlib import Path
 
-from syngrpo.pool.filesystem import PoolDamaged
+from syngrpo.data_server.async_client import SPILL_NAME
+from syngrpo.data_server.server_sink import OUTBOX_NAME
+from syngrpo.data_server.spill import require_whole
+from syngrpo.pool.repair import require_sound
 from syngrpo.pool.store import Pool
 from syngrpo.responses.response_files import remove_responses_after
 from syngrpo.sample import InputError, Sample
 from syngrpo.serving.json_lines import read_lines, remove_after
 from syngrpo.serving.wording import count
-from syngrpo.workflow.checkpoint import Checkpoint
-from syngrpo.workflow.resume_rules import Change, changed_settings
+from syngrpo.workflow.checkpoint import Checkpoint, saved_files
+from syngrpo.workflow.resume_rules import OF_STEPS, Change, changed_settings
 from syngrpo.workflow.run_directory import RunDirectory
 from syngrpo.workflow.run_options import RunOptions
 
@@ -31,10 +34,11 @@ EVALUATIONS = "evaluation.jsonl"
 def accepted_changes(
     run: RunDirectory, options: RunOptions, last: Checkpoint | None
 ) -> list[Change]:
-    """Return the settings that have changed since the run began; none for a new run.
+    """Return the settings that have changed since the run was last started; none for a new run.
 
     ``last`` is the checkpoint to go on from, None for step 0. Raises InputError for settings that
-    may not change, and if the run has done more steps than it is to have.
+    may not change, if the run has done more steps than it is to have, and if no step is left in
+    which a changed setting would hold.
     """
     if not run.config_path.exists():
         return []
@@ -44,17 +48,33 @@ def accepted_changes(
             f"run {run.path} has done {count(last.step, 'step')} already, more than trainer.steps "
             f"{steps}; set trainer.steps to {last.step} or more"
         )
-    return changed_settings(run.config_path, options, anew=last is None)
+    changes = changed_settings(run.config_path, options, anew=last is None)
+    late = [str(change) for change in changes if change.key in OF_STEPS]
+    if late and last is not None and last.step == steps:
+        raise InputError(
+            f"run {run.path} is finished, so {', '.join(late)} would never hold: set trainer.steps "
+            "higher, too, or set it back"
+        )
+    return changes
+
+
+def require_sound_files(run: RunDirectory, options: RunOptions, last: Checkpoint | None) -> None:
+    """With asynchronous synthesis, raise InputError when the pool or what waits for it is lost or
+    damaged, with what is left of it. Otherwise the pool is set back to the checkpoint anyway."""
+    if options.synthesis.mode != "async":
+        return
+    if last is not None or run.pool_path.is_file():
+        require_sound(run.path, saved_files(run.checkpoints, POOL_BACKUP))
+    for name in (SPILL_NAME, OUTBOX_NAME):
+        require_whole(run.path / name)
 
 
 def set_back(run: RunDirectory, options: RunOptions, last: Checkpoint | None) -> None:
     """Write the configuration, start the log, and remove what the run wrote after ``last``.
 
     Without asynchronous synthesis the pool is set back to the checkpoint, too, so that the run is
-    repeatable. Otherwise raises InputError, before anything is changed, when it is lost or damaged.
+    repeatable.
     """
-    if options.synthesis.mode == "async":
-        _require_pool(run, last)
     run.write_config(options.as_values())
     run.start_log()
     step = last.step if last is not None else 0
@@ -82,18 +102,6 @@ def _tell_missing_steps(metrics: Path, last: int) -> None:
             last,
             missing[-1],
         )
-
-
-def _require_pool(run: RunDirectory, last: Checkpoint | None) -> None:
-    """Raise PoolDamaged if the pool of a run is not there although it has trained, or damaged."""
-    if not run.pool_path.is_file():
-        if last is None:
-            return
-        raise PoolDamaged(run.path, f"{run.pool_path.name} is missing")
-    with closing(Pool.open(run.path)) as pool:
-        damage = pool.database.damage()
-    if damage is not None:
-        raise PoolDamaged(run.path, f"{run.pool_path.name} is damaged ({damage})")
 
 
 def require_same_seeds(pool: Pool, seeds: Sequence[Sample]) -> str | None:
@@ -143,5 +151,5 @@ def lines_at_start(
     else:
         lines = [f"resumed from {last.path}: {last.step} of {steps} steps are done"]
     if changes:
-        lines.append(f"changed since the run began: {', '.join(map(str, changes))}")
+        lines.append(f"changed since the run was last started: {', '.join(map(str, changes))}")
     return lines

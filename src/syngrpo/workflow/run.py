@@ -56,6 +56,7 @@ from syngrpo.workflow.resuming import (
     accepted_changes,
     lines_at_start,
     require_same_seeds,
+    require_sound_files,
     set_back,
     told_about_images,
 )
@@ -140,6 +141,7 @@ class _Run:
         if self.processes.is_main:
             last = latest(self.run.checkpoints)
             changes = accepted_changes(self.run, self.options, last)
+            require_sound_files(self.run, self.options, last)
         policy = self._policy()
         model = (policy.family, policy.base.config, policy.processor)
         usable = usable_samples(self.options, model, self.seeds, self.held_out)
