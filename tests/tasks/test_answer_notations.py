@@ -3,6 +3,7 @@
 import json
 
 import pytest
+import yaml
 from grounding_forms import FORMS, GLM_BRACKETS
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -96,6 +97,85 @@ TWO = [
 ]
 
 
+OTHER_SPELLINGS = [
+    '"[{\\"bbox_2d\\": [10, 20, 30, 50], \\"label\\": \\"dog\\"},\\n'
+    ' {\\"label\\": \\"cat\\", \\"bbox_2d\\": [1, 2, 3, 4]}]"',
+    '{"answer": "{\\"dog\\": [10, 20, 30, 50], \\"cat\\": [1, 2, 3, 4]}"}',
+    '{\\"name\\": \\"dog\\", \\"box\\": [10, 20, 30, 50]}, '
+    '{\\"name\\": \\"cat\\", \\"box\\": [1, 2, 3, 4]}, {\\"name\\": \\"bi',
+    "[{“bbox_2d”: [10, 20, 30, 50], “label”: “dog”}, {“name”: “cat”, “box”: [1, 2, 3, 4]}]",
+    "{‘dog’: [10, 20, 30, 50], ‘cat’: [1, 2, 3, 4]}",
+    "[{„bbox“: [10, 20, 30, 50], „label“: „dog“}, {«bbox»: [1, 2, 3, 4], «label»: «cat»}]",
+    '[{"bbox_2d"：［１０，２０，３０，５０］，"label"："dog"}，｛"bbox_2d"：[1，2，3，4]，"label"："cat"｝]',
+    "dog：［１０，２０，３０，５０］；cat：［１，２，３，４］。",
+    "dog（１０，２０），（３０，５０）、cat: (1, 2), (3, 4)",
+    "- label: dog\n  bbox: [10, 20, 30, 50]\n- label: cat\n  bbox: [1, 2, 3, 4]",
+    "```yaml\n- bbox_2d: [10, 20, 30, 50]\n  label: 'dog'\n"
+    "- bbox_2d: [1, 2, 3, 4]\n  label: cat # left\n```",
+    "objects:\n  - name: dog\n    box:\n      - 10\n      - 20\n      - 30\n      - 50\n"
+    "  - name: cat\n    box:\n      - 1\n      - 2\n      - 3\n      - 4\n",
+    "- label: bird\n  bbox: null\n- label: dog\n  x1: 10\n  y1: 20\n  x2: 30\n  y2: 50\n"
+    "- label: cat\n  x: 1\n  y: 2\n  width: 2\n  height: 2",
+    "dog:\n  - [10, 20, 30, 50]\ncat:\n  - [1, 2, 3, 4]",
+    "dog:\n  bbox: [10, 20, 30, 50]\ncat:\n  bbox: [1, 2, 3, 4]",
+    "- label: dog, bbox: [10, 20, 30, 50]\n- label: cat, bbox: [1, 2, 3, 4]",
+    "| label | bbox |\n|---|---|\n| dog | [10, 20, 30, 50] |\n| cat | [1, 2, 3, 4] |",
+    "I see:\n\n| # | Bounding Box (x1, y1, x2, y2) | Object | Score |\n|:--|--:|:-:|---|\n"
+    "| 1 | (10, 20, 30, 50) | **dog** | 0.9 |\n| 2 | (1, 2), (3, 4) | cat | 0.8 |\nThat is all.",
+    "Class | x1 | y1 | x2 | y2\n--- | --- | --- | --- | ---\ndog | 10 | 20 | 30 | 50\n"
+    "cat | 1 | 2 | 3 | 4",
+    '[{"bbox_2d": [10, 20, 30, 50, 93.5], "label": "dog"}, '
+    '{"bbox_2d": [1, 2, 3, 4, "87%"], "label": "cat"}]',
+    "dog: [10, 20, 30, 50, 93%]\ncat: [1, 2, 3, 4, 100 %]",
+    '{"image_size": [0, 0, 80, 60], "dog": [10, 20, 30, 50], "cat": [1, 2, 3, 4], '
+    '"scores": [0.1, 0.2, 0.3, 0.4]}',
+]
+
+
+@pytest.mark.parametrize("text", OTHER_SPELLINGS)
+def test_other_spellings_and_layouts_mean_the_same(text: str) -> None:
+    assert OVD.read(text) == (DOG, CAT)
+    assert REC.read(text) == A
+    assert ISR.read(text) == "dog"
+
+
+@pytest.mark.parametrize(
+    "label", ["🐶", "👩‍🦰", "कुर्सी", "เก้าอี้", "狗（大）", "dog’s “big” bowl", "a | b", "a: b"]
+)
+def test_names_of_every_script_and_pictures_are_read(label: str) -> None:
+    expected = ({"label": label, "box": A},)
+    assert OVD.read(json.dumps([{"bbox_2d": A, "label": label}], ensure_ascii=False)) == expected
+    assert OVD.read(json.dumps({label: A}, ensure_ascii=False)) == expected
+    if label[0] not in "da":
+        assert OVD.read(f"{label}: [10, 20, 30, 50]") == expected
+        if not label.endswith("）"):  # nor does a name end with a plain bracket
+            assert OVD.read(f"{label}(10,20),(30,50)") == expected
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"image_size": [0, 0, 80, 60]}',
+        '{"input_size": {"x": 0, "y": 0, "width": 80, "height": 60}}',
+        "image size: [0, 0, 80, 60]",
+        '{"color": [10, 20, 30, 255], "ids": [1, 2, 3, 4], "padding": [0, 0, 1, 1]}',
+        "[10, 20, 30, 50, 60]",
+        "[10, 20, 30, 50, 60.0]",
+        "[10.5, 20.5, 30.5, 50.5, 60.5]",
+        "[10, 20, 30, 50, 60.5, 70.5]",
+        '{"bbox_2d": null}',
+    ],
+)
+def test_four_numbers_of_another_kind_and_five_coordinates_are_no_box(text: str) -> None:
+    assert REC.read(text) is None
+    assert not OVD.read(text)
+
+
+@pytest.mark.parametrize("key", ["image_size", "size", "scores", "colour", "track_ids"])
+def test_a_field_before_the_answer_is_not_taken_for_it(key: str) -> None:
+    assert REC.read(f'{{"{key}": [1, 2, 3, 4], "answer": [10, 20, 30, 50]}}') == A
+
+
 @pytest.mark.parametrize("text", TWO)
 def test_every_label_has_its_own_box(text: str) -> None:
     assert OVD.read(text) == (DOG, CAT)
@@ -165,6 +245,14 @@ def test_points_are_no_boxes(text: str) -> None:
         "There aren't any.",
         "They are not present in the image.",
         "zero instances",
+        "No.",
+        "no",
+        "没有",
+        "无。",
+        "不存在",
+        "图中没有狗。",
+        "未检测到任何物体",
+        '{"bbox_2d": null}',
         "```json\n[]\n```",
         "```json5\n[ ]\n```",
         "[[]]",
@@ -185,6 +273,9 @@ def test_nothing_is_said_in_many_ways(text: str) -> None:
     [
         "I have no idea",
         "no answer",
+        "No?!1",
+        "没有问题",
+        "无法判断",
         "No, it is a dog.",
         "I cannot see the picture",
         "There are no 3 dogs",
@@ -204,6 +295,7 @@ def test_what_does_not_say_that_nothing_is_there_is_unreadable(text: str) -> Non
     [
         ("<|begin_of_box|>kitchen<|end_of_box|>", "kitchen"),
         ("<|begin_of_box|>3<|end_of_box|>", 3),
+        ('<|begin_of_box|>{"reason": "a", "answer": 3}<|end_of_box|>', 3),
         ("The answer is $\\boxed{3}$.", 3),
         ("\\boxed{living room}", "living room"),
         ('{"bbox_2d": [10, 20, 30, 50], "label": "kitchen"}', "kitchen"),
@@ -271,6 +363,39 @@ def test_any_label_survives_json(objects: list[tuple[str, tuple[int, ...]]], key
     expected = [{"label": label, "box": box} for label, box in objects if label.strip()]
     rows = [{key: label, "attributes": {key: "x"}, "box": box} for label, box in objects]
     assert list(OVD.read(json.dumps(rows)) or ()) == expected
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(st.tuples(st.text(max_size=12), BOXES), min_size=1, max_size=5), st.booleans())
+def test_any_label_survives_json_that_is_a_string(
+    objects: list[tuple[str, tuple[int, ...]]], ascii_only: bool
+) -> None:
+    expected = [{"label": label, "box": box} for label, box in objects if label.strip()]
+    rows = json.dumps([{"bbox": box, "label": label} for label, box in objects])
+    text = json.dumps(rows, ensure_ascii=ascii_only)
+    for one in (
+        text,
+        f'{{"arguments": {text}}}',
+        rows.replace('"', '\\"') if "\\" not in rows else text,
+    ):
+        assert list(OVD.read(one) or ()) == expected
+
+
+@settings(max_examples=100, deadline=None)
+@given(OBJECTS, st.booleans(), st.sampled_from([None, 2, 4]))
+def test_lists_of_yaml_are_read_as_their_library_writes_them(
+    objects: list[tuple[str, tuple[int, int, int, int]]], flow: bool, indent: int | None
+) -> None:
+    rows = [{"label": label, "bbox": list(box)} for label, box in objects]
+    text = yaml.safe_dump(
+        rows,
+        default_flow_style=None if flow else False,
+        indent=indent,
+        allow_unicode=True,
+        sort_keys=False,
+        width=1000,
+    )
+    assert OVD.read(text) == tuple({"label": label, "box": box} for label, box in objects)
 
 
 @pytest.mark.parametrize("piece", ["[", "{", '{"a":', "(1,2),", "dog: [1, 2, 3, 4]; ", '"', " "])

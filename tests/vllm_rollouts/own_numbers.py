@@ -12,11 +12,17 @@ from syngrpo.policy.packed import PackedRow, Segment, segment_logprobs
 from syngrpo.rollout.base import Response
 
 
-def other_weights(policy: Policy, seed: int, scale: float = 0.1) -> None:
-    """Change every trained weight in place, as an optimizer step does."""
+def other_weights(policy: Policy, seed: int, scale: float = 0.1, part: str = "") -> None:
+    """Change the trained weights with ``part`` in their name, as an optimizer step does."""
     generator = torch.Generator().manual_seed(seed)
+    changed = [
+        parameter
+        for name, parameter in policy.model.named_parameters()
+        if parameter.requires_grad and part in name
+    ]
+    assert changed, part
     with torch.no_grad():
-        for parameter in policy.trainable_parameters():
+        for parameter in changed:
             noise = torch.randn(parameter.shape, generator=generator)
             parameter.add_(scale * parameter.std(correction=0) * noise)
 

@@ -91,6 +91,18 @@ def test_changed_weights_are_used_at_once_and_so_are_restored_ones(
     assert ids(engine(policy, prompts, 1, GREEDY, SEEDS)) == before
 
 
+def test_features_of_an_image_are_computed_anew_when_the_vision_tower_has_changed(
+    engine: VllmEngine, policy: Policy, prompts: list[Prompt]
+) -> None:
+    trained = load_policy(STARTER_DIR)
+    before = engine(trained, prompts, 1, GREEDY, SEEDS)
+    other_weights(trained, 1, scale=0.5, part=".visual.")
+    after = engine(trained, prompts, 1, GREEDY, SEEDS)
+    assert ids(after) == ids(rollout(trained, prompts, 1, GREEDY, SEEDS)) != ids(before)
+    assert_ours(trained, prompts, after, 1.0)
+    assert ids(engine(policy, prompts, 1, GREEDY, SEEDS)) == ids(before)
+
+
 @pytest.mark.parametrize("freeze_vision", [True, False])
 def test_adapters_are_merged(
     engine: VllmEngine, prompts: list[Prompt], freeze_vision: bool

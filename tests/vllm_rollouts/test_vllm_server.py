@@ -82,6 +82,16 @@ def test_greedy_tokens_equal_the_native_ones_with_the_present_weights(
     assert len(set(seen)) == len(set(versions)) == 3
 
 
+def test_features_of_an_image_are_computed_anew_when_the_vision_tower_has_changed(
+    policy: Policy, prompts: list[Prompt], remotely: ServerEngine
+) -> None:
+    before = remotely(policy, prompts, 1, GREEDY, SEEDS)
+    other_weights(policy, 1, scale=0.5, part=".visual.")
+    after = remotely(policy, prompts, 1, GREEDY, SEEDS)
+    assert ids(after) == ids(rollout(policy, prompts, 1, GREEDY, SEEDS)) != ids(before)
+    assert_ours(policy, prompts, after, 1.0)
+
+
 def test_the_trained_model_is_sampled_and_seeds_determine_the_responses(
     policy: Policy, prompts: list[Prompt], remotely: ServerEngine
 ) -> None:

@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 from syngrpo.boxes import CoordinateFrame
 from syngrpo.sample import Box
+from syngrpo.tasks.answer_spelling import plain_spelling
 from syngrpo.tasks.box_notation import (
     BARE,
     BBOX,
@@ -175,16 +176,16 @@ class _Reading:
     """Reads a text once. ``boxes`` are all boxes, in order; ``objects`` all labelled ones.
 
     ``_open`` are the objects that have begun and not ended, the innermost last; the first of them
-    is the text outside all braces. ``_last`` is the object, or the lead of the box, that has just
-    ended.
+    is the text outside all braces. An object without anything in it is only what is before its
+    brace. ``_last`` is the object, or the lead of the box, that has just ended.
     """
 
     def __init__(self, text: str) -> None:
         self.boxes: list[FoundBox] = []
         self.objects: list[Labelled] = []
-        self._open = [_Object(NO_LEAD)]
-        self._last: _Object | Lead | None = None
-        text, end = _without_comments(text[:LONGEST]), 0
+        self._open: list[_Object | str | Lead] = [NO_LEAD]
+        self._last: _Object | str | Lead | None = None
+        text, end = _without_comments(plain_spelling(text[:LONGEST])), 0
         for match in TOKEN.finditer(text):
             self._take(match, text[end : match.start()])
             end = match.end()
@@ -197,7 +198,7 @@ class _Reading:
         if kind in BOXES:
             self._box(match, before)
         elif match.group() == "{":
-            self._open.append(_Object(self._same_lead(before) or before))
+            self._open.append(self._same_lead(before) or before)
             self._last = None
         elif kind == "brace":
             self._last = self._open[-1]
@@ -213,11 +214,20 @@ class _Reading:
             elif kind == "value":
                 self._side(match)
 
+    def _innermost(self) -> _Object:
+        one = self._open[-1]
+        if not isinstance(one, _Object):
+            one = self._open[-1] = _Object(one)
+        return one
+
     def _same_lead(self, before: str) -> Lead | None:
         """Return the lead of what has just ended, if nothing but a comma or the like follows it."""
-        if self._last is None or not CONTINUES.fullmatch(before):
+        last = self._last
+        if last is None or not CONTINUES.fullmatch(before):
             return None
-        return self._last.lead if isinstance(self._last, _Object) else self._last
+        if isinstance(last, str):
+            return lead_of(last, adjoins=False)
+        return last.lead if isinstance(last, _Object) else last
 
     def _box(self, match: re.Match[str], before: str) -> None:
         kind = match.lastgroup
@@ -225,42 +235,44 @@ class _Reading:
         if lead is None:
             lead = tagged_lead(before) if kind == "tagged" else lead_of(before)
         self._last = lead
-        if kind == "points" and (lead.points or not is_two_points(match.group())):
+        if lead.no_box or (kind == "points" and (lead.points or not is_two_points(match.group()))):
             return
         box = box_of(match["tagged"] if kind == "tagged" else match.group())
         loose = lead.rank == BARE and kind != "square"
         self.boxes.append(FoundBox(box, LOOSE if loose else lead.rank))
         if lead.name is not None:
-            self._open[-1].named.append((match.start(), lead.name, box))
+            self._innermost().named.append((match.start(), lead.name, box))
         elif lead.rank < BARE:
             self._add_box(match.start(), box, lead)
 
     def _side(self, match: re.Match[str]) -> None:
-        one = self._open[-1]
+        one = self._innermost()
         one.sides[SIDES[match["side"].lower()]] = float(match["value"])
         corners = side_box(one.sides)
         if corners is not None:
             one.sides = {}
+            if one.lead.no_box:
+                return
             box = checked(corners)
             self.boxes.append(FoundBox(box, one.lead.rank if one.lead.rank < BARE else LOOSE))
             self._add_box(match.start(), box, Lead(LOOSE))
 
     def _label(self, quoted: str, rank: int) -> None:
-        if rank >= self._open[-1].label_rank:
+        if rank >= self._innermost().label_rank:
             self._begin_again()
-        one = self._open[-1]
+        one = self._innermost()
         if rank < one.label_rank:
             one.labels, one.label_rank = texts_of(quoted), rank
 
     def _add_box(self, place: int, box: Box | None, lead: Lead) -> None:
-        lead_before = self._open[-1].lead_of_boxes
+        lead_before = self._innermost().lead_of_boxes
         if lead is not lead_before and lead.rank >= lead_before.rank:
             self._begin_again()
-        self._open[-1].add_box(place, box, lead)
+        self._innermost().add_box(place, box, lead)
 
     def _begin_again(self) -> None:
         """Outside all braces, begin a new object if the one before has a label and a box."""
-        if len(self._open) == 1 and self._open[0].labels and self._open[0].boxes:
+        if len(self._open) == 1 and (one := self._innermost()).labels and one.boxes:
             self._end_object()
 
     def _end_object(self) -> None:
@@ -268,13 +280,13 @@ class _Reading:
         begins it again."""
         one = self._open.pop()
         if not self._open:
-            self._open.append(_Object(NO_LEAD))
-        if not one.boxes and not one.named:
+            self._open.append(NO_LEAD)
+        if not isinstance(one, _Object) or not (one.boxes or one.named):
             return
         inside = len(self._open) > 1 and one.lead.name is None
         if not one.labels and (one.lead.rank < BARE or inside):
             for place, box in one.boxes:
-                self._open[-1].add_box(place, box, one.lead)
+                self._innermost().add_box(place, box, one.lead)
         self.objects += one.labelled()
 
 

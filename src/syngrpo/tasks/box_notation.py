@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import re
+import unicodedata
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -21,15 +22,20 @@ LONGEST_NAME = 200
 """Largest number of characters of the name before a box, such as ``dog: [1, 2, 3, 4]``."""
 
 # NaN and infinity are matched, so that a first box that holds one is unreadable and not skipped.
-_NUMBER = r"[-+]?(?:(?:[0-9]++(?:\.[0-9]*+)?|\.[0-9]++)(?:e[-+]?[0-9]++)?|nan|inf(?:inity)?+)"
+NUMBER = r"[-+]?(?:(?:[0-9]++(?:\.[0-9]*+)?|\.[0-9]++)(?:e[-+]?[0-9]++)?|nan|inf(?:inity)?+)"
 _QUOTE = r"\\?[\"']"
-_N = rf"(?:{_NUMBER}|\\?\"{_NUMBER}\\?\"|\\?'{_NUMBER}\\?')"
+_N = rf"(?:{NUMBER}|\\?\"{NUMBER}\\?\"|\\?'{NUMBER}\\?')"
 _COMMA, _SPACE = r"\s*+,\s*+", r"\s++"
-_SCORE = rf"(?:{_COMMA}(?:{_QUOTE})?(?:0(?:\.[0-9]*+)?|1(?:\.0*+)?|\.[0-9]++)(?:{_QUOTE})?)?"
+_SHARE = r"(?:0(?:\.[0-9]*+)?|1(?:\.0*+)?|\.[0-9]++)"
+_PERCENT = r"(?:100|[0-9]{1,2})(?:\.[0-9]++)?+\s*+%"
+_SCORE = rf"(?:{_COMMA}(?:{_QUOTE})?(?:{_PERCENT}|{_SHARE})(?:{_QUOTE})?)?"
+# A number above 1 after four coordinates is a score in percent only if it alone is not whole.
+_WHOLE = r"[0-9]++(?:\.0*+)?"
+_SCORED = rf"{_COMMA.join([_WHOLE] * 4)}{_COMMA}[0-9]{{1,2}}\.[0-9]*[1-9][0-9]*+"
 
-_SQUARE = rf"\[\s*+{_COMMA.join([_NUMBER] * 4)}\s*+(?:,\s*+)?\]"
-_ROW = rf"(?:{_COMMA.join([_NUMBER] * 4)}|{_SPACE.join([_NUMBER] * 4)})\s*+"
-_INSIDE = rf"\s*+(?:{_COMMA.join([_N] * 4)}{_SCORE}\s*+(?:,\s*+)?|{_ROW})"
+_SQUARE = rf"\[\s*+{_COMMA.join([NUMBER] * 4)}\s*+(?:,\s*+)?\]"
+_ROW = rf"(?:{_COMMA.join([NUMBER] * 4)}|{_SPACE.join([NUMBER] * 4)})\s*+"
+_INSIDE = rf"\s*+(?:{_SCORED}\s*+|{_COMMA.join([_N] * 4)}{_SCORE}\s*+(?:,\s*+)?|{_ROW})"
 _FOUR = rf"(?:\[{_INSIDE}\]|\({_INSIDE}\)|<{_INSIDE}>)"
 _POINT = rf"[\[(]\s*+{_N}(?:{_COMMA}|{_SPACE}){_N}\s*+[\])]"
 TEXT = r"(?:\"(?:[^\"\\\n]|\\[^\n])*+\"|'(?:[^'\\\n]|\\[^\n])*+')"
@@ -76,7 +82,7 @@ TOKEN = re.compile(
     r"|(?<!\w)(?=[a-z])(?:"
     rf"(?:{'|'.join(_LABELS)}){_IS}(?P<label>{TEXT})"
     rf"|(?P<key>{_KEYS_OF_LABELS}){_IS}(?P<labels>{TEXT}|{_TEXTS})"
-    rf"|(?P<side>{'|'.join(SIDES)})(?:{_QUOTE})?\s*+[:=]\s*+(?:{_QUOTE})?(?P<value>{_NUMBER}))",
+    rf"|(?P<side>{'|'.join(SIDES)})(?:{_QUOTE})?\s*+[:=]\s*+(?:{_QUOTE})?(?P<value>{NUMBER}))",
     re.IGNORECASE,
 )
 """The parts of an answer. The last group of a match says which one it is: a ``brace``; a ``label``;
@@ -92,16 +98,23 @@ CONTINUES = re.compile(rf"(?:[\s,;\[\]()\"'\\&]|and\b|{_ANY_BOX_TAG})*+", re.IGN
 BOX_IN_TEXT = re.compile(rf"(bbox(?:_?2d)?{_IS}(?:\[\s*+)?)?({_SQUARE})", re.IGNORECASE)
 """Matches a box inside a text, and the key before it."""
 
-_OF_NUMBER = re.compile(_NUMBER, re.IGNORECASE)
+_KEY_OF_LABEL = re.compile(_KEYS_OF_LABELS, re.IGNORECASE)
+_OF_NUMBER = re.compile(NUMBER, re.IGNORECASE)
 _OF_TEXT = re.compile(TEXT)
 _OPENERS = " \t\r\n[(\"'\\"
 _BBOX_KEY = re.compile(r"bbox(?:_?2d)?[\"']?\s*+[:=]\Z", re.IGNORECASE)
-_BOX_KEY = re.compile(
+BOX_KEY = re.compile(
     r"(?:the\s+)?(?:\w+_)?(?:b?box|bounding[ _]?box|rect(?:angle)?|coord(?:inate)?|position"
     r"|location|xyxy)(?:e?s)?(?:_?2d|_?xyxy)?",
     re.IGNORECASE,
 )
 _POINT_KEY = re.compile(r"(?:key)?points?(?:_?[23]d)?|polygons?|segmentations?|contours?", re.I)
+_NO_BOX_KEY = re.compile(
+    r"(?:^|[\s_-])(?:size|resolution|dimensions?|scores?|confidences?|prob(?:abilitie)?s?|logits?|ids?"
+    r"|colou?rs?|rgba?|padding|margins?|mean|std)\Z",
+    re.IGNORECASE,
+)
+"""Keys whose four numbers are no box."""
 _NO_CLASS = re.compile(
     r"(?:(?:the|all|final|detected|found|here are)\s+)*(?:answers?|objects?|detections?|results?"
     r"|instances?|predictions?|annotations?|items?|entities|outputs?|responses?|regions?|ids?"
@@ -119,12 +132,13 @@ class Lead(NamedTuple):
 
     ``rank`` is BBOX after a key bbox or bbox_2d, KEYED after another key of a box or a tag, and
     BARE otherwise. ``name`` is the name of the object, None without one. ``points`` is whether two
-    points are no box here.
+    points are no box here, ``no_box`` whether nothing is.
     """
 
     rank: int
     name: str | None = None
     points: bool = False
+    no_box: bool = False
 
 
 BBOX, KEYED, BARE, LOOSE = range(4)
@@ -148,8 +162,10 @@ def lead_of(before: str, adjoins: bool = True) -> Lead:
         return tagged_lead(rest[: rest.rindex("<")])
     if rest.endswith((":", "=")):
         key = _key(rest[:-1].rstrip())
-        if _BOX_KEY.fullmatch(key):
+        if BOX_KEY.fullmatch(key):
             return Lead(KEYED)
+        if _NO_BOX_KEY.search(key):
+            return Lead(BARE, no_box=True)
         return Lead(BARE, _class(key), points=_POINT_KEY.fullmatch(key) is not None)
     named = _reference(rest)
     if named is None and adjoins and not before[len(rest) :].strip("[("):
@@ -199,6 +215,11 @@ def texts_of(quoted: str) -> Sequence[str]:
     return [plain_text(match.group()[1:-1]) for match in _OF_TEXT.finditer(quoted)]
 
 
+def is_key_of_label(key: str) -> bool:
+    """Return whether the value of a key is the label of its object."""
+    return _KEY_OF_LABEL.fullmatch(key) is not None
+
+
 def label_rank(key: str) -> int:
     """Return how sure it is that a key holds the label of its object, 0 for the surest."""
     key = key.lower()
@@ -233,7 +254,7 @@ def _key(text: str) -> str:
 
 def _class(name: str) -> str | None:
     """Return the name, None if it is one of those that mean no class."""
-    no_class = any(kind.fullmatch(name) for kind in (_NO_CLASS, _BOX_KEY, _POINT_KEY))
+    no_class = any(kind.fullmatch(name) for kind in (_NO_CLASS, BOX_KEY, _POINT_KEY))
     return None if no_class or not name.strip() else name
 
 
@@ -242,12 +263,18 @@ def _name(text: str) -> str | None:
     any."""
     words = _SEPARATOR.split(text[-2 * LONGEST_NAME :])[-1]
     words = _LIST_MARK.sub("", words, count=1).strip(" \t\r\n\"'`*_")
-    return words if len(words) <= LONGEST_NAME and any(map(str.isalpha, words)) else None
+    return words if len(words) <= LONGEST_NAME and any(map(_is_of_name, words)) else None
+
+
+def _is_of_name(sign: str) -> bool:
+    """Return whether a sign is a letter, a mark that belongs to one, or a picture (an emoji)."""
+    return sign.isalpha() or unicodedata.category(sign) in ("So", "Sk", "Mn", "Mc")
 
 
 def _adjoining(text: str) -> str | None:
     """Return the name that a text ends with, None if a space or another mark follows it."""
-    return _class(_name(text) or "") if text[-1:].isalnum() else None
+    last = text[-1:]
+    return _class(_name(text) or "") if last.isalnum() or (last and _is_of_name(last)) else None
 
 
 def _reference(text: str) -> str | None:

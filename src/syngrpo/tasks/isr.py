@@ -13,6 +13,7 @@ import numpy as np
 from syngrpo.boxes import CoordinateFrame
 from syngrpo.sample import EncodedImage, InputError, LabelledObject, Sample
 from syngrpo.tasks.answer_reading import find_objects, find_values, without_fences
+from syngrpo.tasks.answer_spelling import plain_digits, plain_spelling
 from syngrpo.tasks.base import NO_COLUMNS, Constraints, PromptStyle, Task, full_prompt
 from syngrpo.tasks.labels import is_finite_number, labels_of, names_colour, shown
 
@@ -55,11 +56,18 @@ _ABOUT_VIEW = re.compile(
     re.IGNORECASE,
 )
 """What a question says whose answer may change when the camera moves."""
-_LEAD = re.compile(r"(?:the\s+)?(?:final\s+)?answer\s*+(?:is\b|:|=)\s*+", re.IGNORECASE)
-_BOXED = re.compile(r"\\boxed\s*+\{([^{}]*+)\}")
-"""How models mark an answer in LaTeX."""
+_LEAD = re.compile(
+    r"(?:(?:the\s+)?(?:final\s+)?answer\s*+(?:is\b|:|=)|答案\s*+(?:是|为|[:：]))\s*+", re.IGNORECASE
+)
+_BOXED = re.compile(r"\\boxed\s*+\{((?:[^{}]|\{(?:[^{}]|\{[^{}]*+\})*+\})*+)\}")
+"""How models mark an answer in LaTeX. Its braces may hold others."""
+_STYLED = re.compile(
+    r"\\(?:text|math|mbox|operatorname|emph)[a-z]{0,6}\s*+\{([^{}]*+)\}|\A\s*+\{([^{}]*+)\}\s*+\Z"
+)
+"""What only says how LaTeX sets a text."""
 _SPECIAL_TOKEN = re.compile(r"<\|[^<>|\s]{1,40}\|>")
 """Such as <|begin_of_box|>, which GLM writes around an answer of any kind."""
+_AROUND = " \t\r\n\"'`*“”‘’"
 _WORD = re.compile(r"[^\W_]+")
 _ARTICLES = {"a", "an", "the"}
 _YES_OR_NO = {"yes", "no", "true", "false"}
@@ -121,7 +129,8 @@ class IndoorSceneReasoning(Task):
         text = _unwrapped(answer)
         if not text or len(text) > LONGEST_ANSWER:
             return None
-        number = _number(text) if _NUMBER.fullmatch(text) else None
+        plain = plain_digits(text)
+        number = _number(plain) if _NUMBER.fullmatch(plain) else None
         return text if number is None else number
 
     def score(self, prediction: Answer | None, sample: Sample) -> float:
@@ -208,7 +217,7 @@ def _accuracy(prediction: Answer, truth: Answer) -> float:
 
 def _only_number(text: str) -> float | None:
     """Return the number in a text that holds exactly one, else None."""
-    found = _NUMBER_OR_WORD.findall(text)
+    found = _NUMBER_OR_WORD.findall(plain_digits(text))
     if len(found) != 1:
         return None
     word = found[0].lower()
@@ -226,18 +235,27 @@ def _number(text: str) -> int | float | None:
 
 def _unwrapped(answer: str) -> str:
     text = without_fences(answer)
-    named = _value_of_answer(text)
+    spelled = plain_spelling(_SPECIAL_TOKEN.sub("", text))
+    named = _value_of_answer(spelled)
     grounded = next((label for label, box in find_objects(text) if box is not None), None)
     if named is None and grounded is not None:
         return _stripped(grounded)
     boxed = _BOXED.findall(text)
-    text = _stripped(boxed[-1] if boxed else _SPECIAL_TOKEN.sub("", text))
-    if text.startswith("{"):
-        values = list(find_values(text))
+    text = _stripped(_unstyled(boxed[-1]) if boxed else _SPECIAL_TOKEN.sub("", text))
+    if _stripped(spelled).startswith("{") and not boxed:
+        values = list(find_values(spelled))
         text = _stripped(named or (values[0][1] if values else text))
     if text.startswith("[") and text.endswith("]"):
         text = _stripped(text[1:-1])
     return _stripped(_LEAD.sub("", text, count=1) if _LEAD.match(text) else text)
+
+
+def _unstyled(text: str) -> str:
+    """Return a text of LaTeX without commands of its style, of which three may enclose each
+    other."""
+    for _ in range(3):
+        text = _STYLED.sub(r"\1\2", text)
+    return text
 
 
 def _value_of_answer(text: str) -> str | None:
@@ -248,7 +266,7 @@ def _value_of_answer(text: str) -> str | None:
 
 
 def _stripped(text: str) -> str:
-    return text.strip(" \t\r\n\"'`*").rstrip(" \t\r\n\"'`*.,;:!").lstrip()
+    return text.strip(_AROUND).rstrip(_AROUND + ".,;:!。，；：！").lstrip()
 
 
 def _check_columns(columns: Mapping[str, Any]) -> None:

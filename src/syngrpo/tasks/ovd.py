@@ -12,6 +12,7 @@ from typing import Any, TypedDict
 from syngrpo.boxes import CoordinateFrame, iou
 from syngrpo.sample import Box, EncodedImage, InputError, LabelledObject, Sample
 from syngrpo.tasks.answer_reading import find_objects, without_fences, written_box
+from syngrpo.tasks.answer_spelling import plain_spelling
 from syngrpo.tasks.base import (
     CORNERS,
     NO_COLUMNS,
@@ -39,7 +40,11 @@ _ABSENT = re.compile(
     r"\bnone\b|\bnothing\b|\bn/a\b|\babsent\b"
     r"|\b(?:no|zero)\s++(?!idea\b|clue\b|answer\b|image\b|picture\b|way\b|doubt\b|problem\b)[^\W\d_]"
     r"|(?:\bnot|n['’]t|\bcannot)\s++(?:[a-z]++\s++){0,3}any\b"
-    r"|\bnot\s++(?:present|visible|found|detected|there|in\s)",
+    r"|\bnot\s++(?:present|visible|found|detected|there|in\s)"
+    r"|\A\W*+(?:no|没有|沒有|无|無|不存在)\W*+\Z"
+    r"|(?:没有|沒有|未|没能)(?:任何|看到|看见|见到|发现|發現|检测|檢測|找到|出现|出現)"
+    r"|(?:无|無)(?:任何|目标|目標|物体|物體|对象|此类|该类)"
+    r"|(?:[图圖]|[图圖]片|[图圖]像|[画畫]面)(?:中|里|裡|上|内)?(?:并|並)?(?:没有|沒有|不存在|无|無)",
     re.IGNORECASE,
 )
 """How models say that nothing of what was asked for is there."""
@@ -240,7 +245,7 @@ def _closest(instance: Instance, objects: Sequence[LabelledObject], name: str) -
 
 def _says_none(answer: str) -> bool:
     """Return whether a text is an empty list or object, or says none and holds no number."""
-    text = without_fences(answer)
+    text = plain_spelling(without_fences(answer))
     if _EMPTY.fullmatch(text):
         return True
     return _ABSENT.search(text) is not None and _DIGIT.search(_KEY.sub("", text)) is None

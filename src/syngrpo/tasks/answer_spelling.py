@@ -1,0 +1,79 @@
+"""Rewrites an answer in the spelling that ``box_notation`` reads.
+
+Models also write JSON into a string, with its quotes escaped, or with typographic quotes, or with
+the wide signs and digits of East Asian texts; and they write tables and lists
+(``answer_layouts``). What is between plain quotes stays as it is, so a label keeps its letters. All
+takes time linear in the length of the text.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+
+from syngrpo.tasks.answer_layouts import without_lists, without_tables
+from syngrpo.tasks.box_notation import is_key_of_label
+
+_FIRST_BRACE = re.compile(r"\{(?:\s|\\[nrt])*+")
+_STRING_OF_JSON = re.compile(
+    r"(?P<key>\"([^\"\\\n]{1,40})\"\s*+:\s*+)"
+    r"\"(?P<json>(?:\s|\\[nrt])*+[\[{](?:[^\"\\\n]|\\[^\n])*+)(?:\"|\Z)"
+)
+_ESCAPE = re.compile(r"\\([\"\\/nrt])")
+_MEANING = {"n": "\n", "r": "\r", "t": "\t"}
+
+_BEFORE_SIGN = r"(?=\s*+(?:[]:=,)}：，）］｝]|\Z))"
+"""A quotation ends where a sign of JSON follows; any other typographic quote is part of a text."""
+_TYPOGRAPHIC = re.compile(
+    r"(?P<plain>\"(?:[^\"\\\n]|\\[^\n])*+\")"
+    rf"|[“”„‟«「『＂](?P<double>[^“”„‟«»「」『』＂\"\n]*+)[“”‟»」』＂]{_BEFORE_SIGN}"
+    rf"|[‘’‚](?P<single>(?:[^‘’‚\"\n]|’(?=\w))*+)[‘’]{_BEFORE_SIGN}"
+    r"|(?P<wide>[｛｝［］＜＞：；，、。]"
+    r"|（[-+.,0-9\s０-９．，、＋－]*+）"
+    r"|(?<!\w)[＋－]?+[０-９]++(?:．[０-９]++)?+(?!\w))"
+)
+_WIDE = {code: chr(code - 0xFEE0) for code in range(0xFF01, 0xFF5F)} | {
+    ord("、"): ",",
+    ord("。"): ";",
+}
+_UNUSUAL = re.compile("[“”„‟«「『‘’‚、。\uff01-\uff5e]")
+
+
+@lru_cache(maxsize=4)  # a task may read an answer for several things
+def plain_spelling(text: str) -> str:
+    """Return the text in the usual spelling. Most texts have it and are returned as they are."""
+    if '\\"' in text:
+        text = _unescaped(text)
+    if not text.isascii() and _UNUSUAL.search(text):
+        text = _TYPOGRAPHIC.sub(_respelled, text)
+    return without_lists(without_tables(text))
+
+
+def plain_digits(text: str) -> str:
+    """Return the text with plain instead of wide signs, digits and letters."""
+    return text if text.isascii() else text.translate(_WIDE)
+
+
+def _unescaped(text: str) -> str:
+    """Read JSON that is the text of a string: the whole answer, or the value of a key, unless that
+    is the key of a label."""
+    brace = _FIRST_BRACE.search(text)
+    if brace is not None and text.startswith('\\"', brace.end()):
+        return _ESCAPE.sub(_meaning, text.strip().removeprefix('"').removesuffix('"'))
+    return _STRING_OF_JSON.sub(_value, text)
+
+
+def _value(match: re.Match[str]) -> str:
+    if is_key_of_label(match[2]) or '\\"' not in match["json"]:
+        return match.group()
+    return match["key"] + _ESCAPE.sub(_meaning, match["json"])
+
+
+def _meaning(match: re.Match[str]) -> str:
+    return _MEANING.get(match[1], match[1])
+
+
+def _respelled(match: re.Match[str]) -> str:
+    if match.lastgroup in ("double", "single"):
+        return f'"{match[match.lastgroup]}"'
+    return match.group().translate(_WIDE) if match.lastgroup == "wide" else match.group()
