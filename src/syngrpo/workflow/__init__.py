@@ -10,6 +10,8 @@ Start reading at ``trainer``: its six steps are draw, roll out, score, submit, s
   ``distorted_rollout`` is for methods that show a distorted image to a part of each group.
 - ``update_rows`` turns scored groups into the rows of an update. ``learner`` updates the policy
   from them, with ``micro_batches``, ``loss`` and ``optimizer``.
+- ``response_keeper`` hands the responses of each step to the writer of ``responses/``, ``trackers``
+  sends metrics and pictures to TensorBoard and its like.
 - ``processes`` exchanges data between the processes of a run, ``step_metrics`` combines their
   metrics, ``checkpoint`` saves and resumes.
 

@@ -15,6 +15,7 @@ import numpy as np
 from torch import Tensor
 
 from syngrpo.method.base import Method
+from syngrpo.responses.drawn_answers import AnsweredGroup, Box, Marks, Point
 from syngrpo.responses.response_rows import KeptResponse, KeptTokens
 from syngrpo.responses.response_writer import ResponseWriter
 from syngrpo.sample import InputError, Sample
@@ -28,9 +29,8 @@ from syngrpo.workflow.update_rows import CreditedSegment, UpdateRow
 
 logger = logging.getLogger(__name__)
 
-Box = tuple[str, float, float, float, float]
-Point = tuple[str, float, float]
-"""A label with a box or a point, as ``KeptResponse`` has them."""
+SHOWN_GROUPS = 4
+"""Groups of the last step that trackers show."""
 
 
 class ResponseKeeper:
@@ -43,6 +43,7 @@ class ResponseKeeper:
         self._processes = processes
         self._transforms = type(method).transform is not Method.transform
         self._groups: list[Group] = []
+        self._last: list[Group] = []
         self._version = 0
         self._segments: dict[int, list[CreditedSegment]] = {}
         self._trained: Mapping[CreditedSegment, Tensor] = {}
@@ -70,6 +71,7 @@ class ResponseKeeper:
         groups of all processes. All processes call this together."""
         groups, segments, trained = self._groups, self._segments, self._trained
         self._groups, self._segments, self._trained = [], {}, {}
+        self._last = groups[:SHOWN_GROUPS]
         wanted = self._options.groups_kept(count)
         if not wanted or (self.writer is None and self._processes.count == 1):
             return
@@ -88,6 +90,21 @@ class ResponseKeeper:
         if self.writer is not None:
             self.writer.add(rows)
             metrics.observe("responses/lost", self.writer.take_lost())
+
+    def shown(self) -> list[AnsweredGroup]:
+        """Return some groups of this process and the last step, as trackers show them."""
+        return [
+            AnsweredGroup(
+                sample=group.drawn.sample,
+                truth=self._marks(group.drawn.sample, group.drawn.sample.answer),
+                marks=[self._marks(group.drawn.sample, one) for one in group.predictions],
+                answers=[one.answer for one in group.parsed],
+                accuracies=group.accuracies,
+                descriptions=[one.scene for one in group.parsed if one.scene is not None],
+                diversity=group.diversity,
+            )
+            for group in self._last
+        ]
 
     def flush(self) -> None:
         """Return when everything that was kept is on the disk, or lost."""
@@ -109,7 +126,7 @@ class ResponseKeeper:
         for place, (response, parsed) in enumerate(zip(group.responses, group.parsed, strict=True)):
             segment = segments[place] if segments is not None else None
             prediction = group.predictions[place]
-            boxes, points = self._marks(sample, prediction)
+            marks = self._marks(sample, prediction)
             begins_with_scene = parsed.scene_span is not None and parsed.scene_span[0] == 0
             outside = -1 if begins_with_scene else 0  # a token outside of the description
             yield KeptResponse(
@@ -127,8 +144,8 @@ class ResponseKeeper:
                 text=response.text,
                 answer=parsed.answer,
                 prediction=_as_json(prediction) if prediction is not None else None,
-                boxes=boxes,
-                points=points,
+                boxes=marks.boxes,
+                points=marks.points,
                 description=parsed.scene.strip() if parsed.scene is not None else None,
                 accuracy=float(group.accuracies[place]),
                 format=float(group.format[place]),
@@ -142,7 +159,7 @@ class ResponseKeeper:
                 tokens=_tokens(group, place, segment, trained) if with_tokens else None,
             )
 
-    def _marks(self, sample: Sample, prediction: object) -> tuple[list[Box], list[Point]]:
+    def _marks(self, sample: Sample, prediction: object) -> Marks:
         """Return the boxes and points that draw an answer; none where the task fails, which is said
         once."""
         boxes: list[Box] = []
@@ -159,8 +176,8 @@ class ResponseKeeper:
             if not self._marks_told:
                 logger.warning("%s; answers of this kind are kept without boxes", first_line(error))
             self._marks_told = True
-            return [], []
-        return boxes, points
+            return Marks()
+        return Marks(boxes, points)
 
 
 def _tokens(

@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import torch
-from accelerate import Accelerator
 from rich.console import Console
 
 from syngrpo.data_server.async_client import AsyncClient
@@ -64,6 +63,7 @@ from syngrpo.workflow.run_directory import RunDirectory
 from syngrpo.workflow.run_options import RunOptions
 from syngrpo.workflow.run_warnings import RunWarnings
 from syngrpo.workflow.size_check import check_sizes, usable_samples
+from syngrpo.workflow.trackers import Trackers, trackers
 from syngrpo.workflow.trainer import Trainer
 
 logger = logging.getLogger(__name__)
@@ -159,25 +159,26 @@ class _Run:
             failures = JobFailures(self.run.path)
             warnings = RunWarnings(self.options, self._reasons)
             showing = self.show(options.steps, trainer.steps_done, self.console)
+            names = self.options.logging.trackers
             with (
                 showing as progress,
-                self._trackers() as log,
+                trackers(names, self.processes, self.run.path) as tracked,
                 self._responses_written(trainer),
                 self._divergence_told(trainer),
             ):
-                self._evaluate(trainer, progress)
+                self._evaluate(trainer, progress, tracked)
                 while trainer.steps_done < options.steps:
                     record = trainer.step()
                     step = trainer.steps_done
                     if self.processes.is_main:
                         self.run.append_metrics(record)
-                        log(record, step)
+                        tracked.log(record, step)
                         progress.step(record)
                         failures.step(record)
                         warnings.step(record)
                     if step % options.checkpoint_every == 0 or step == options.steps:
                         self._checkpoint(trainer)
-                    self._evaluate(trainer, progress)
+                    self._evaluate(trainer, progress, tracked)
         if self.processes.is_main:
             failures.end()
         with self.processes.whole(policy) as whole:
@@ -313,25 +314,6 @@ class _Run:
         with closing(writer):
             yield
 
-    @contextmanager
-    def _trackers(self) -> Iterator[Callable[[dict[str, Any], int], None]]:
-        """Yield a function that sends the metrics of one step to the ``logging.trackers``."""
-        names = list(self.options.logging.trackers)
-        if not names or not self.processes.is_main:
-            yield lambda record, step: None
-            return
-        accelerator = Accelerator(
-            cpu=self.processes.device.type == "cpu", log_with=names, project_dir=self.run.path
-        )
-        accelerator.init_trackers("curves")
-        try:
-            yield lambda record, step: accelerator.log(
-                {k: v for k, v in record.items() if v is not None and k != "step"}, step=step
-            )
-        finally:  # end_training() would also destroy the process group
-            for tracker in accelerator.trackers:
-                tracker.finish()
-
     def _checkpoint(self, trainer: Trainer) -> None:
         client, keep_last = trainer.client, self.options.trainer.keep_checkpoints
         trainer.keeper.flush()  # a resumed run has all responses up to its checkpoint
@@ -340,8 +322,9 @@ class _Run:
             writers[POOL_BACKUP] = client.backup
         save_run(self.run.checkpoints, trainer, self.processes, writers, keep_last)
 
-    def _evaluate(self, trainer: Trainer, progress: Progress) -> None:
-        """Measure held-out accuracy in the main process if it is due; the others wait.
+    def _evaluate(self, trainer: Trainer, progress: Progress, tracked: Trackers) -> None:
+        """Measure held-out accuracy in the main process if it is due, and show the trackers some
+        groups of the last step; the others wait.
 
         It is due at the end, every ``evaluation.every`` steps, and before the first step if
         ``evaluation.at_start`` says so.
@@ -357,6 +340,7 @@ class _Run:
         with self.processes.whole(trainer.policy) as whole:
             if self.processes.is_main:
                 self._measure(whole, trainer, progress)
+                tracked.log_groups(trainer.keeper.shown(), step)
         self.processes.agree()
 
     def _measure(self, policy: Policy, trainer: Trainer, progress: Progress) -> None:

@@ -72,7 +72,7 @@ class LoggingOptions:
     responses are kept."""
 
     trackers: tuple[Literal["tensorboard", "wandb", "trackio"], ...] = option(
-        ("tensorboard",), "programs that metrics are sent to; [] for none"
+        ("tensorboard",), "programs that metrics and some pictures are sent to; [] for none"
     )
     responses: ResponseOptions = option(ResponseOptions, "which responses are kept on the disk")
 
