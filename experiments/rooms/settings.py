@@ -61,6 +61,7 @@ class Settings:
                 "trainer.checkpoint_every": "50",
                 "trainer.keep_checkpoints": "1",
                 "logging.trackers": "[]",
+                "logging.responses.keep": "none",
             }
         )
     )
