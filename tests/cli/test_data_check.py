@@ -96,8 +96,7 @@ def test_everything_that_is_wrong_is_listed_with_its_line(check: Check, tmp_path
     write(tmp_path / "cut.jsonl", rec("c", image="cut.png"))
     result = check(good, bad, tmp_path / "cut.jsonl", tmp_path / "gone.jsonl")
     assert result.returncode == 2
-    for number in range(1, 31):
-        assert f"{bad}:{number}: task 'x' is unknown" in result.stdout
+    assert f"{bad}: 30 rows (1, 2, 3, 4, 5 and 25 more): task 'x' is unknown" in result.stdout
     assert f"{bad}:31: id 'a' is taken by {good}:1" in result.stdout
     assert f"{tmp_path / 'cut.jsonl'}:1: image {tmp_path / 'cut.png'} cannot be" in result.stdout
     assert "gone.jsonl does not exist" in result.stdout
@@ -137,9 +136,52 @@ def test_boxes_that_look_otherwise_are_drawn(check: Check, tmp_path: Path) -> No
     assert f"note: {sheet} shows images of {path}" in result.stdout
     with Image.open(sheet) as drawn:
         assert drawn.width >= 320
+    assert check(path, "--coordinates", "0-1").returncode == 0
+    assert not Path("data-check.png").exists()
+
+
+def test_the_last_line_says_what_to_set_first(check: Check, tmp_path: Path) -> None:
+    wrong = [[40, 30, 9 + n, 9] for n in range(9)]
+    path = write(tmp_path / "data.jsonl", *(rec(str(n), answer=a) for n, a in enumerate(wrong)))
+    result = check(path, "--sheet", tmp_path / "sheet.png")
+    assert f"{path}: 9 rows (1, 2, 3, 4, 5 and 4 more): such as: objects[0].box" in result.stdout
+    assert result.stderr == (
+        "error: the data have 10 errors; they are listed above; first set boxes: xywh (--option "
+        "boxes=xywh), and check again\n"
+    )
+    assert check(path, "--option", "boxes=xywh").returncode == 0
+
+
+def test_a_sheet_of_samples_is_drawn_when_it_is_asked_for(check: Check, tmp_path: Path) -> None:
+    path, sheet = write(tmp_path / "data.jsonl", rec("a")), tmp_path / "sheet.png"
+    result = check(path, "--sheet", sheet)
+    assert result.returncode == 0 and f"note: {sheet} shows some images" in result.stdout
+    with Image.open(sheet) as drawn:
+        assert (255, 0, 255) in {colour for _, colour in drawn.getcolors(1 << 20) or ()}
+
+
+def test_boxes_of_the_stored_view_are_counted_and_drawn_in_both(
+    check: Check, tmp_path: Path
+) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.new("RGB", (64, 48), "red").save(tmp_path / "turned.jpg", exif=exif)
+    rows = [rec(str(n), image="turned.jpg", answer=[n, 5, 55 + n, 40]) for n in range(8)]
+    path, sheet = write(tmp_path / "data.jsonl", *rows), tmp_path / "sheet.png"
+    result = check(path, "--sheet", sheet)
+    assert result.returncode == 2 and f"note: {sheet} shows images of {path}" in result.stdout
+    assert f"{path}: 8 rows (1, 2, 3, 4, 5 and 3 more): such as: objects[0].box" in result.stderr
+    assert "8 of 8 boxes on images with an EXIF orientation fit only the images as" in (
+        result.stdout
+    )
+    assert "if labels are for that view, set exif: stored (--option exif=stored)" in result.stderr
+    with Image.open(sheet) as drawn:
+        assert drawn.width == 2 * 320
     sheet.unlink()
-    assert check(path, "--sheet", sheet, "--coordinates", "0-1").returncode == 0
-    assert not sheet.exists()
+    assert check(path, "--option", "exif=stored").returncode == 0
+    write(tmp_path / "data.jsonl", rec("a", image="turned.jpg", answer=[5, 50, 20, 60]))
+    assert check(path).returncode == 0, "a box fits only the turned image"
+    assert not Path("data-check.png").exists()
 
 
 def test_images_that_the_model_refuses_are_found(tmp_path: Path, check: Check) -> None:

@@ -14,6 +14,7 @@ from PIL import Image
 
 from syngrpo.boxes import encode_mask
 from syngrpo.formats import Problems, recognised_format
+from syngrpo.formats.base import first_of
 from syngrpo.formats.image_files import ImageFolder
 from syngrpo.formats.sample_rows import (
     OBJECT_KEYS,
@@ -401,13 +402,34 @@ def test_a_truncated_image_is_found_by_decoding(folder: Path, name: str) -> None
     assert f"{path}:2:" in str(caught.value) and f"{path}:3:" in str(caught.value)
 
 
-def test_first_twenty_bad_rows_are_listed_and_all_counted(folder: Path) -> None:
-    path = write(folder, *(row(id=f"r{n}", task="x") for n in range(25)))
+def test_first_twenty_lines_are_listed_and_all_counted() -> None:
+    lines = [f"line {number}" for number in range(25)]
+    assert first_of(lines) == ("; ".join(lines[:20]) + "; and 5 more lines, see syngrpo data check")
+
+
+def test_defects_that_repeat_are_one_line(folder: Path) -> None:
+    rows = [row(id=f"r{n}", task="x") for n in range(25)]
+    rows += [{k: v for k, v in row().items() if k != "id"} for _ in range(7)]
+    rows += [row(id="b", answer=[1, 2, 9000, 8]), row(id="c", answer=[1, 2, 9001, 8])]
+    path = write(folder, *rows)
+    problems = Problems()
+    read_data(path, problems=problems)
+    lines = problems.lines()
+    assert lines[0].startswith(f"{path}: 25 rows (1, 2, 3, 4, 5 and 20 more): task 'x' is unknown")
+    assert lines[1].startswith(f"{path}: 7 rows (26, 27, 28, 29, 30 and 2 more): the row has no id")
+    assert [line.split()[0] for line in lines[2:]] == [f"{path}:33:", f"{path}:34:"]
+    assert problems.bad_rows() == 34
+
+
+def test_images_that_cannot_be_read_are_one_line_with_their_names(folder: Path) -> None:
+    for n in range(7):
+        (folder / f"cut{n}.png").write_bytes((folder / "good.png").read_bytes()[:90])
+    path = write(folder, *(row(id=f"{n}", image=f"cut{n}.png") for n in range(7)))
     with pytest.raises(InputError) as caught:
-        read_data(path)
-    text = str(caught.value)
-    assert text.count("is unknown") == 20 and text.endswith("and 5 more bad rows")
-    assert f"{path}:20:" in text and f"{path}:21:" not in text
+        read_data(path, check_images=True)
+    assert str(caught.value).startswith(
+        f"{path}: 7 rows (images cut0.png, cut1.png, cut2.png, cut3.png, cut4.png and 2 more): such"
+    )
 
 
 def test_skipping_is_never_silent(folder: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -26,6 +26,7 @@ from syngrpo.serving.wording import count
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from PIL import Image
     from rich.console import Console
     from rich.table import Table
 
@@ -40,6 +41,7 @@ SHOWN_CLASSES = 10
 SIDE_BY_SIDE = 3
 """Number of sources in one table, so that it fits into a terminal."""
 
+DEFAULT_SHEET = Path("data-check.png")
 
 data_app = typer.Typer(help="Check and convert data sets.")
 
@@ -63,12 +65,12 @@ def check(
     coordinates: Coordinates = None,
     option: FormatOption = None,
     sheet: Annotated[
-        Path,
+        Path | None,
         typer.Option(
-            help="Where images with their boxes are drawn when the boxes look as if they were "
-            "written in another way than they are read."
+            help="Draw six images with their boxes to this PNG file. Without it, they are drawn to "
+            "data-check.png when the boxes look as if they were meant in another way."
         ),
-    ] = Path("data-check.png"),
+    ] = None,
 ) -> None:
     """Read a whole data set, decode every image, and print what is in it and what is wrong.
 
@@ -91,11 +93,12 @@ def check(
         option=option,
     )
     if len(files) == 1 and _is_config(Path(files[0])):
-        surveys = _check_config(Path(files[0]), given, problems)
+        surveys, samples = _check_config(Path(files[0]), given, problems)
     else:
         source = _source_of(files, given)
-        surveys = {"": _survey(source, "the files", problems)[1]}
-    _draw_doubts(problems, sheet)
+        samples, found = _survey(source, "the files", problems)
+        surveys = {"": found}
+    _draw(problems, samples, sheet)
     _tell(surveys, problems, Console(soft_wrap=True, highlight=False))
 
 
@@ -127,7 +130,10 @@ def _source_of(files: Sequence[str], given: dict[str, Any]) -> Source:
         raise InputError(f"data check: {error}") from None
 
 
-def _check_config(path: Path, given: dict[str, Any], problems: Problems) -> dict[str, Survey]:
+def _check_config(
+    path: Path, given: dict[str, Any], problems: Problems
+) -> tuple[dict[str, Survey], list[Sample]]:
+    """Return the counts of each source of a configuration, and the seed samples."""
     from syngrpo.config import load_config
     from syngrpo.formats.source_reading import HELD_OUT, TRAIN, every_source
     from syngrpo.sample import InputError
@@ -148,7 +154,7 @@ def _check_config(path: Path, given: dict[str, Any], problems: Problems) -> dict
         else:
             held_out[name] = samples
     _check_sizes(options, seeds, held_out, problems)
-    return surveys
+    return surveys, seeds
 
 
 def _check_sizes(
@@ -183,21 +189,30 @@ def _survey(source: Source, name: str, problems: Problems) -> tuple[list[Sample]
     return samples, survey(samples)
 
 
-def _draw_doubts(problems: Problems, sheet: Path) -> None:
-    """Draw images with boxes that are read in one way and look like another, and note where."""
-    from syngrpo.formats.label_sheet import label_sheet
+def _draw(problems: Problems, samples: Sequence[Sample], sheet: Path | None) -> None:
+    """Draw images with boxes that may be meant in another way than they are read, and note where.
+    If there are none, draw some of all images to ``sheet`` if that is given."""
+    from syngrpo.formats.label_sheet import label_sheet, sample_sheet
 
-    for number, doubt in enumerate(problems.doubts):
-        path = sheet if number == 0 else sheet.with_stem(f"{sheet.stem}-{number + 1}")
-        drawn = label_sheet(doubt)
-        if drawn is None:
-            continue
-        try:
-            drawn.save(path, format="PNG")
-        except OSError as error:
-            problems.note(f"{path} cannot be written ({error.strerror}); set --sheet")
-            continue
-        problems.note(f"{path} shows images of {doubt.path} with their boxes, as read and as meant")
+    path = sheet or DEFAULT_SHEET
+    doubts = [*problems.doubts, *problems.turned]
+    for number, doubt in enumerate(doubts):
+        own = path if number == 0 else path.with_stem(f"{path.stem}-{number + 1}")
+        _save(label_sheet(doubt), own, f"images of {doubt.path} with their boxes", problems)
+    if sheet is not None and not doubts:
+        _save(sample_sheet(samples), sheet, "some images with their boxes", problems)
+
+
+def _save(drawn: Image.Image | None, path: Path, shows: str, problems: Problems) -> None:
+    if drawn is None:
+        problems.note(f"{path} is not written: no image with boxes can be drawn")
+        return
+    try:
+        drawn.save(path, format="PNG")
+    except OSError as error:
+        problems.note(f"{path} cannot be written ({error.strerror}); set --sheet")
+        return
+    problems.note(f"{path} shows {shows}")
 
 
 def _tell(surveys: dict[str, Survey], problems: Problems, console: Console) -> None:
@@ -216,9 +231,20 @@ def _tell(surveys: dict[str, Survey], problems: Problems, console: Console) -> N
     for line in lines:
         console.print(line, markup=False)
     if lines:
-        raise InputError(f"the data have {count(len(lines), 'error')}; they are listed above")
+        first = _advice(problems)
+        raise InputError(
+            f"the data have {count(problems.number(), 'error')}; they are listed above{first}"
+        )
     rows = sum(survey.rows for survey in surveys.values())
-    console.print(f"ok: nothing is wrong with {count(rows, 'row')}")
+    doubted = "; but see the notes on its boxes" if problems.doubts else ""
+    console.print(f"ok: nothing is wrong with {count(rows, 'row')}{doubted}")
+
+
+def _advice(problems: Problems) -> str:
+    """Return what to do first about boxes that are meant in another way than they are read."""
+    turned = [one for one in problems.turned if one.only_stored]
+    advice = dict.fromkeys(one.advice for one in [*problems.doubts, *turned])
+    return f"; first {', and '.join(advice)}, and check again" if advice else ""
 
 
 def _rotations(surveys: dict[str, Survey]) -> list[str]:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import itertools
 import logging
-import re
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -20,6 +19,8 @@ from typing import Any, Literal
 from syngrpo.formats.box_layout import BoxOrder, BoxReader, Coordinates
 from syngrpo.formats.box_recognition import BoxDoubt
 from syngrpo.formats.missing_images import MissingImage, MissingImages
+from syngrpo.formats.repeated_defects import FILE, told
+from syngrpo.formats.turned_labels import TurnedLabels
 from syngrpo.sample import InputError, Sample
 from syngrpo.serving.wording import count
 from syngrpo.tasks import Task, tasks_that_ask
@@ -31,8 +32,6 @@ SHOWN_PROBLEMS = 20
 
 SHOWN_TWICE = 3
 """Largest number of ids that are listed for two files that have them both."""
-_FILE = re.compile(r".*?(?=:\d+$|\[\d+\]$|: |$)", re.DOTALL)
-"""Matches the file at the beginning of a place."""
 
 OnBadRow = Literal["error", "skip"]
 
@@ -51,6 +50,7 @@ class Problems:
         self.refused: list[str] = []
         self.notes: list[str] = []
         self.doubts: list[BoxDoubt] = []
+        self.turned: list[TurnedLabels] = []
         self.missing = MissingImages()
         self._places: dict[str, str] = {}
         self._prefixes: dict[str, Path] = {}
@@ -83,12 +83,23 @@ class Problems:
         self.doubts.append(doubt)
         (self.refuse if doubt.sure else self.note)(doubt.message())
 
+    def turn(self, labels: TurnedLabels) -> None:
+        """Report boxes that may be for images as they are stored. The rows with boxes that do not
+        fit are defects, so this is a note."""
+        self.turned.append(labels)
+        if labels.only_stored:
+            self.note(labels.message())
+
+    def number(self) -> int:
+        """Return the number of defects of rows and of refused files."""
+        return len(self.refused) + self.bad_rows()
+
     def claim(self, identifier: str, place: str) -> bool:
         """Register a sample's id. If it is already taken, report a defect and return False."""
         taken = self._places.setdefault(identifier, place)
         if taken is place:
             return True
-        files = (_FILE.match(place)[0], _FILE.match(taken)[0])  # type: ignore[index]
+        files = (FILE.match(place)[0], FILE.match(taken)[0])  # type: ignore[index]
         self._twice[files] += 1
         if self._twice[files] <= SHOWN_TWICE:
             self.add(place, f"id {shown(identifier)} is taken by {taken}; ids must be unique")
@@ -118,14 +129,14 @@ class Problems:
 
     def lines(self) -> list[str]:
         """Return all problems, each in one line: refused files, missing images, then ``place:
-        message`` of each row. Line breaks in a name of the data become spaces."""
-        rows = (f"{place}: {message}" for place, message in self.found)
+        message`` of each row, with one line for many rows that have the same defect. Line breaks in
+        a name of the data become spaces."""
         twice = (
             f"{file}: {number - SHOWN_TWICE} more ids are taken by {other}; are they the same data?"
             for (file, other), number in self._twice.items()
             if number > SHOWN_TWICE
         )
-        found = [*self.refused, *self.missing.lines(), *twice, *rows]
+        found = [*self.refused, *self.missing.lines(), *twice, *told(self.found)]
         return [" ".join(text.splitlines()) for text in found]
 
     def settle(self, on_bad_row: OnBadRow) -> None:
@@ -144,7 +155,7 @@ class Problems:
 def first_of(lines: Sequence[str]) -> str:
     """Return one line with the first 20 lines and the number of the others."""
     more = len(lines) - SHOWN_PROBLEMS
-    rest = f"; and {count(more, 'more bad row')}" if more > 0 else ""
+    rest = f"; and {count(more, 'more line')}, see syngrpo data check" if more > 0 else ""
     return "; ".join(lines[:SHOWN_PROBLEMS]) + rest
 
 

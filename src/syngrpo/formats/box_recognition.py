@@ -74,15 +74,25 @@ class BoxDoubt:
     fitting: float
     of: int = 0
 
-    def message(self) -> str:
-        """Say what the boxes look like and which keys to set, on one line."""
+    @property
+    def advice(self) -> str:
+        """What to do: which keys to set, if they make all boxes right."""
         if self.of:
-            return self._of_two_scales()
+            return (
+                "write all boxes of a file on one scale, or make a file of those in the range 0-1, "
+                "with coordinates: 0-1"
+            )
         keys = {}
         if self.looks_like.order != self.read.order:
             keys["boxes"] = str(self.looks_like.order)
         if self.looks_like.coordinates != self.read.coordinates:
             keys["coordinates"] = str(self.looks_like.coordinates)
+        return f"set {keys_to_set(keys)}"
+
+    def message(self) -> str:
+        """Say what the boxes look like and which keys to set, on one line."""
+        if self.of:
+            return self._of_two_scales()
         misfits = round((1 - self.fitting) * len(self.seen))
         fit = f"{misfits} of {len(self.seen)} do not fit" if misfits else self._why()
         keep = "" if self.sure and misfits else f"; if they are right, set {self._as_read()}"
@@ -90,7 +100,7 @@ class BoxDoubt:
             keep += "; these numbers cannot show whether x or y comes first: look at the sheet"
         return (
             f"{self.path}: the boxes are read as {self.read.words()}, and {fit}; they look like "
-            f"{self.looks_like.words()}; set {keys_to_set(keys)}{keep}"
+            f"{self.looks_like.words()}; {self.advice}{keep}"
         )
 
     def _as_read(self) -> str:
@@ -107,8 +117,7 @@ class BoxDoubt:
         return (
             f"{self.path}: two scales are mixed: {len(self.seen)} of {self.of} boxes look like "
             f"{self.looks_like.words()}, the others like pixels or 0-1000; boxes are read as "
-            f"{self.read.words()}; write all boxes of a file on one scale, or make a file of those "
-            f"in the range 0-1, with coordinates: 0-1; these are {shown}"
+            f"{self.read.words()}; {self.advice}; these are {shown}"
         )
 
 
@@ -139,7 +148,7 @@ def doubt_about(reader: BoxReader, path: str) -> BoxDoubt | None:
     found = BoxLayout(order, unit)
     if found == read:
         return None
-    fits = _fits(read, numbers, sizes)
+    fits = boxes_that_fit(read, numbers, sizes)
     if unit == read.coordinates and len(fits) - fits.sum() < FEWEST:
         return None
     if unit == read.coordinates and _are_turned(reader, numbers, fits):
@@ -167,12 +176,12 @@ def _mixed_scales(
         many = large >= FEWEST
     else:
         many = len(small) >= min(FEWEST, SOME * reader.count)
-    fitting = float(_fits(read, numbers, sizes).mean())
+    fitting = float(boxes_that_fit(read, numbers, sizes).mean())
     looks_like = BoxLayout(order, "0-1")
     return BoxDoubt(path, read, small, looks_like, many and not reader.given, fitting, reader.count)
 
 
-def _fits(layout: BoxLayout, numbers: np.ndarray, sizes: np.ndarray) -> np.ndarray:
+def boxes_that_fit(layout: BoxLayout, numbers: np.ndarray, sizes: np.ndarray) -> np.ndarray:
     """Return which boxes have an area and lie inside their image, bool (N,).
 
     ``numbers`` is float (N, 4), ``sizes`` is (N, 2) with width and height in pixels.
@@ -190,19 +199,19 @@ def _are_turned(reader: BoxReader, numbers: np.ndarray, fits: np.ndarray) -> boo
     by a quarter, and fit them as they are stored."""
     turned = np.array([box.image.orientation in QUARTER_TURNS for box in reader.seen])
     stored = np.array([(box.image.height, box.image.width) for box in reader.seen])
-    as_stored = turned & _fits(reader.layout, numbers, stored)
+    as_stored = turned & boxes_that_fit(reader.layout, numbers, stored)
     return bool(as_stored.any()) and float((fits | as_stored).mean()) >= NEARLY_ALL
 
 
 def _best_share(unit: Coordinates, numbers: np.ndarray, sizes: np.ndarray) -> float:
-    return max(float(_fits(BoxLayout(o, unit), numbers, sizes).mean()) for o in ORDERS)
+    return max(float(boxes_that_fit(BoxLayout(o, unit), numbers, sizes).mean()) for o in ORDERS)
 
 
 def _unit(numbers: np.ndarray, sizes: np.ndarray, reader: BoxReader) -> tuple[Coordinates, bool]:
     """Return the unit that the numbers look like, and whether the one in use is impossible."""
     used, largest = reader.layout.coordinates, float(numbers.max())
     believed = reader.given or used == "0-1"
-    if believed and float(_fits(reader.layout, numbers, sizes).mean()) > 1 - MANY:
+    if believed and float(boxes_that_fit(reader.layout, numbers, sizes).mean()) > 1 - MANY:
         return used, False
     if largest <= 1:
         return "0-1", used == "pixels"
@@ -242,7 +251,7 @@ def _order(numbers: np.ndarray, sizes: np.ndarray, read: BoxLayout) -> BoxOrder:
     """Return the order of the numbers that fits best; among equals, the more usual one. The order
     in use is kept unless another fits clearly better."""
     shares = {
-        order: float(_fits(BoxLayout(order, read.coordinates), numbers, sizes).mean())
+        order: float(boxes_that_fit(BoxLayout(order, read.coordinates), numbers, sizes).mean())
         for order in ORDERS
     }
     best = max(shares.values())

@@ -18,6 +18,7 @@ from syngrpo.formats.box_layout import BoxLayout, BoxReader
 from syngrpo.formats.box_recognition import doubt_about
 from syngrpo.formats.image_files import distinct_images, drop_undecodable
 from syngrpo.formats.source import AUTO, DataOptions, Source, named, options_for
+from syngrpo.formats.turned_labels import turned_labels
 from syngrpo.sample import InputError, Sample
 from syngrpo.serving.wording import count
 from syngrpo.tasks import load_task
@@ -136,6 +137,8 @@ def _read_one(
         problems.refuse(
             f"{where}: format {known.name} does not use the keys boxes and coordinates; remove them"
         )
+    if source.exif is None and (turned := turned_labels(boxes, where)):
+        problems.turn(turned)
     if stored and any(sample.image.orientation != 1 for sample in samples):
         problems.refuse(f"{where}: format {known.name} does not use the key exif; remove it")
     if not samples and problems.bad_rows() == before:
