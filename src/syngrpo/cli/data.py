@@ -31,8 +31,10 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from syngrpo.formats import Problems
+    from syngrpo.formats.box_recognition import BoxDoubt
     from syngrpo.formats.source import Source
     from syngrpo.formats.survey import Survey
+    from syngrpo.formats.turned_labels import TurnedLabels
     from syngrpo.sample import Sample
     from syngrpo.workflow.run_options import RunOptions
 
@@ -195,7 +197,7 @@ def _draw(problems: Problems, samples: Sequence[Sample], sheet: Path | None) -> 
     from syngrpo.formats.label_sheet import label_sheet, sample_sheet
 
     path = sheet or DEFAULT_SHEET
-    doubts = [*problems.doubts, *problems.turned]
+    doubts: list[BoxDoubt | TurnedLabels] = [*problems.doubts, *problems.turned]
     for number, doubt in enumerate(doubts):
         own = path if number == 0 else path.with_stem(f"{path.stem}-{number + 1}")
         _save(label_sheet(doubt), own, f"images of {doubt.path} with their boxes", problems)
@@ -224,7 +226,8 @@ def _tell(surveys: dict[str, Survey], problems: Problems, console: Console) -> N
         names = list(surveys)
         for start in range(0, len(names), SIDE_BY_SIDE):
             console.print(_table({n: surveys[n] for n in names[start : start + SIDE_BY_SIDE]}))
-    for note in [*problems.notes, *_rotations(surveys)]:
+    told = any(one.only_stored for one in problems.turned)
+    for note in [*problems.notes, *([] if told else _rotations(surveys))]:
         console.print(f"note: {note}", markup=False)
     if len(lines) == 1:
         raise InputError(lines[0])
@@ -242,8 +245,8 @@ def _tell(surveys: dict[str, Survey], problems: Problems, console: Console) -> N
 
 def _advice(problems: Problems) -> str:
     """Return what to do first about boxes that are meant in another way than they are read."""
-    turned = [one for one in problems.turned if one.only_stored]
-    advice = dict.fromkeys(one.advice for one in [*problems.doubts, *turned])
+    turned = [one.advice for one in problems.turned if one.only_stored]
+    advice = dict.fromkeys([one.advice for one in problems.doubts] + turned)
     return f"; first {', and '.join(advice)}, and check again" if advice else ""
 
 
