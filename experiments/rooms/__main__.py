@@ -22,7 +22,7 @@ from syngrpo.sample import InputError
 USAGE_ERROR, INTERRUPTED = 2, 130
 
 app = typer.Typer(
-    help="The experiment: three tasks, eleven methods, several seeds on the rooms world.\n\n"
+    help="The experiment: three tasks, twelve methods, several seeds on the rooms world.\n\n"
     "run trains and measures every cell, report writes RESULTS.md from the finished cells. A cell "
     "is a task, a method and a training seed. A finished cell leaves "
     "results/TASK-METHOD-SEED.json, which holds all that the report needs. So runs/ can be "

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from experiments.rooms.settings import PARTS, SETTINGS, STARTER, Settings
+from experiments.rooms.settings import CREDITS, PARTS, SETTINGS, STARTER, Settings
 from syngrpo.config import load_config
 from syngrpo.sample import InputError
 from syngrpo.workflow.run_options import RunOptions
@@ -121,7 +121,10 @@ class Matrix:
         task."""
         settings = self.settings
         common = f"format: rooms, task: {cell.task}, count: {settings.held_out}"
-        sets = ", ".join(f"{name}: {{split: {name}, {common}}}" for name in SETS[self.split])
+        names = SETS[self.split]
+        if self.split == "held-out" and cell.method in CREDITS:
+            names += SETS["dev"]
+        sets = ", ".join(f"{name}: {{split: {name}, {common}}}" for name in names)
         values = {
             "trainer.seed": cell.seed,
             "trainer.steps": settings.steps,

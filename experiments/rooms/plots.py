@@ -27,6 +27,7 @@ COLOURS = {
     "random-scene-tuned": "#2f7d4f",
     "random-scene-neutral": "#a9d3b5",
     "syn-grpo-no-smoothing": "#7fb2d9",
+    "syn-grpo-parent": "#7a6fd0",
     "syn-grpo-siblings": "#4b3f9e",
     "syn-grpo": "#1f5f9e",
 }

@@ -14,10 +14,10 @@ from typing import Any
 from experiments.rooms.claims import OURS, RANDOM, claims, claims_of_part
 from experiments.rooms.compare import Finished
 from experiments.rooms.finding import DEPENDENCE, LABELS, read_finding
-from experiments.rooms.matrix import Cell, Folders, Matrix
+from experiments.rooms.matrix import SETS, Cell, Folders, Matrix
 from experiments.rooms.plots import write_plots
 from experiments.rooms.result import Result, outdated, read_results
-from experiments.rooms.settings import STARTER, Settings
+from experiments.rooms.settings import CREDITS, STARTER, Settings
 from experiments.rooms.tables import (
     accuracy_table,
     claims_table,
@@ -66,6 +66,7 @@ def write_report(matrix: Matrix, folders: Folders) -> Path:
         *_head(matrix, results, old),
         *_claims(finished, _finished_part(matrix, folders, "longer"), labels),
         *_accuracy(finished, plots),
+        *_credit(finished),
         *_training(finished, plots),
         *_growth(plots),
         *_part(matrix, folders, "longer", "Trained for longer"),
@@ -193,6 +194,23 @@ def _by_set(finished: Finished, heading: str) -> Iterator[str]:
             yield accuracy_table(finished, set_name, how)
     yield heading.format("Full format, sampled, mean over seeds (the lowest), %") + "\n"
     yield format_table(finished)
+
+
+def _credit(finished: Finished) -> Iterator[str]:
+    """Yield the comparison of what a description is compared with, on the sets for tuning."""
+    results = {c: one for c, one in finished.results.items() if c.method in CREDITS}
+    if not {c.method for c in results}.issuperset(CREDITS):
+        return
+    tuned = Finished(results, finished.tasks, CREDITS, SETS["dev"])
+    yield "## Credit for descriptions\n"
+    yield (
+        f"What D of a description's image is compared with (`method.credit`): with {OURS} the "
+        "moving baseline, then the parent and the siblings. On the sets for tuning, which no other "
+        "number here is from.\n"
+    )
+    for set_name in tuned.sets:
+        yield f"### {set_name}, sampled\n"
+        yield accuracy_table(tuned, set_name, "sampled", base=OURS)
 
 
 def _training(finished: Finished, plots: list[Path]) -> Iterator[str]:

@@ -105,6 +105,7 @@ class Settings:
                     "synthesis.describer": "syngrpo_rooms.descriptions:NeutralDescriber",
                 },
                 "syn-grpo-no-smoothing": {"method.name": "syn-grpo-no-smoothing"},
+                "syn-grpo-parent": {"method.name": "syn-grpo", "method.credit": "parent"},
                 "syn-grpo-siblings": {"method.name": "syn-grpo", "method.credit": "siblings"},
                 "syn-grpo": {"method.name": "syn-grpo"},
             }
@@ -124,6 +125,9 @@ class Settings:
 
 SETTINGS = Settings()
 
+CREDITS = ("syn-grpo", "syn-grpo-parent", "syn-grpo-siblings")
+"""Methods that differ in what a description is compared with. They are measured on the sets for
+tuning, too, on which the default of ``method.credit`` is chosen."""
 FOLLOWED = (STARTER, "grpo", "executable-transforms", "random-scene", "syn-grpo")
 """Methods that are also trained for more steps, part ``longer``."""
 WITH_MORE_IMAGES = (STARTER, "grpo", "random-scene", "syn-grpo")

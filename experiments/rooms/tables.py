@@ -53,19 +53,19 @@ def claims_table(claims: Sequence[Claim]) -> str:
     return table(["claim", "value", "95 % interval", "asked for", "verdict", "stands on"], rows)
 
 
-def accuracy_table(finished: Finished, set_name: str, how: str) -> str:
+def accuracy_table(finished: Finished, set_name: str, how: str, base: str = BASE) -> str:
     """Return the accuracies at the end of the training in per cent: for each method those of the
-    tasks, their mean, and the gain of the mean over plain GRPO."""
+    tasks, their mean, and the gain of the mean over the method ``base``."""
     rows = []
     for method in finished.methods:
         found = [finished.accuracy(method, task, set_name, how) for task in finished.tasks]
         average = mean_of(found) if None not in found else None
         gain = None
-        if method != BASE and finished.compared(method, BASE) == list(finished.tasks):
-            gain = finished.average_gain(method, BASE, set_name, how)
+        if method != base and finished.compared(method, base) == list(finished.tasks):
+            gain = finished.average_gain(method, base, set_name, how)
         cells = [estimated(one) for one in [*found, average]]
         rows.append([method, *cells, estimated(gain, sign=True)])
-    return table(["method", *finished.tasks, "mean", f"mean − {BASE}"], rows)
+    return table(["method", *finished.tasks, "mean", f"mean − {base}"], rows)
 
 
 def format_table(finished: Finished) -> str:

@@ -24,6 +24,7 @@ GAINS = {
     "random-scene-neutral": 0.02,
     "random-scene-tuned": 0.06,
     "syn-grpo-no-smoothing": 0.05,
+    "syn-grpo-parent": 0.06,
     "syn-grpo-siblings": 0.07,
     "syn-grpo": 0.08,
 }
