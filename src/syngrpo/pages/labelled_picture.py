@@ -10,7 +10,7 @@ from __future__ import annotations
 import base64
 import io
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -53,6 +53,8 @@ class Picture:
 SEED_SIDE, CASE_SIDE = 320, 360
 """Largest side of an embedded picture in pixels, in the report of a run and in the page of an
 evaluation."""
+HIT = 0.5
+"""Accuracy from which one of several answers is drawn as right."""
 
 
 def sample_picture(sample: Sample) -> Picture:
@@ -87,6 +89,19 @@ def answered_picture(sample: Sample, truth: Any, found: Any | None) -> Picture:
         x, _ = _corner(mark)
         bottom = mark.box[3] - letters / 4 if mark.box else _corner(mark)[1] + 1.5 * letters
         drawn.append(Drawn("found", mark, True, (x + letters / 5, bottom)))
+    return _picture(sample, letters, drawn, CASE_SIDE, quality=85)
+
+
+def picture_with_answers(
+    sample: Sample, answers: Sequence[tuple[float, Sequence[Mark]]]
+) -> Picture:
+    """Return the picture of a sample with its ground truth and several answers: the accuracy and
+    the marks of each. Their labels are shown when the pointer is over a mark."""
+    letters = max(sample.image.width, sample.image.height) / 24
+    drawn = [Drawn("truth", mark, True, None) for mark in answer_marks(sample, sample.answer)]
+    for accuracy, marks in sorted(answers, key=lambda answer: answer[0]):  # right ones on top
+        kind = "right" if accuracy >= HIT else "wrong"
+        drawn += [Drawn(kind, mark, False, None) for mark in marks]
     return _picture(sample, letters, drawn, CASE_SIDE, quality=85)
 
 

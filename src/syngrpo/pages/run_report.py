@@ -14,6 +14,7 @@ from syngrpo.pages.charts import number
 from syngrpo.pages.description_words import compare_words
 from syngrpo.pages.page_templates import write_page
 from syngrpo.pages.pool_gallery import early_and_late_descriptions, extremes, families, open_pool
+from syngrpo.pages.response_gallery import last_groups
 from syngrpo.pages.run_curves import evaluation_charts, training_charts
 from syngrpo.pages.run_data import RunData, read_run
 from syngrpo.pages.run_headlines import (
@@ -34,11 +35,12 @@ from syngrpo.pool.store import Pool
 from syngrpo.serving import wording
 
 REPORT = "report.html"
+GROUPS = 8
 FAMILIES = 8
 CHILDREN = 4
 EXTREMES = 5
-"""Largest numbers of parents in the gallery, of children of each, and of pictures with the highest
-and with the lowest diversity."""
+"""Largest numbers of groups with their answers, of parents in the gallery, of children of each, and
+of pictures with the highest and with the lowest diversity."""
 
 TENTHS = "First tenth of the run → last tenth."
 
@@ -83,18 +85,19 @@ def write_report(run_dir: Path, out: Path | None = None) -> Path:
             cards=_cards(run, pool),
             charts=evaluation_charts(run) + training_charts(run),
             held_out=[_metrics_table(run), _kinds_table(run)] if run.evaluations else [],
-            **_pictures(pool),
+            **_pictures(run_dir, pool),
         )
 
 
-def _pictures(pool: Pool | None) -> dict[str, Any]:
+def _pictures(run_dir: Path, pool: Pool | None) -> dict[str, Any]:
     if pool is None:
-        return {"families": [], "extremes": [], "words": None}
+        return {"groups": [], "families": [], "extremes": [], "words": None}
     highest, lowest = extremes(pool, EXTREMES)
     found = [("disagreed most", highest)] if highest else []
     if len(lowest) > 1:
         found.append(("disagreed least", lowest))
     return {
+        "groups": last_groups(run_dir, pool, GROUPS),
         "families": families(pool, FAMILIES, CHILDREN),
         "extremes": found,
         "words": compare_words(*early_and_late_descriptions(pool)),
