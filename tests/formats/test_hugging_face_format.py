@@ -386,6 +386,30 @@ def test_columns_that_are_needed_are_told_with_those_there_are(name: str) -> Non
         read(EXPRESSIONS, task=task, columns=columns)
 
 
+def test_a_table_of_counts_is_told_with_what_is_missing(tmp_path: Path) -> None:
+    path = saved(tmp_path, {"image": [png()] * 9, "problem": ["how many?"] * 9, "count": [3] * 9})
+    with pytest.raises(InputError) as caught:
+        read(path)
+    assert str(caught.value).startswith(
+        f"{path} has the columns image, problem, count: none holds the answer (solution, answer, "
+    )
+    with pytest.raises(InputError, match=r"no column holds question, and none holds answer, and n"):
+        read(path, task="isr")
+    columns = {"question": "problem", "answer": "count"}
+    with pytest.raises(InputError, match=r"no column holds objects \(labelled boxes, which"):
+        read(path, task="isr", columns=columns)
+
+
+def test_reading_shows_no_progress_bar_of_the_library(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "data.parquet"
+    datasets.Dataset.from_dict(rec_table(question=["cup"])).to_parquet(path)
+    capfd.readouterr()
+    assert read(path, task="rec")
+    assert capfd.readouterr().err == ""
+
+
 def test_how_to_map_a_column_is_told_for_a_configuration_and_the_command_line() -> None:
     with pytest.raises(InputError) as caught:
         read(EXPRESSIONS, task="rec", columns={"question": "problem"})

@@ -213,6 +213,15 @@ def test_tables_in_text_are_named_with_their_columns(tmp_path: Path) -> None:
     assert line.startswith(f"{tmp_path / 'boxes.csv'} has the columns filename, class, xmin, and ")
 
 
+def test_keys_that_a_recognised_format_does_not_have_are_noted(tmp_path: Path) -> None:
+    problems = Problems()
+    path = write(tmp_path / "a.jsonl", row("a"))
+    keys = {"path": path, "split": "val", "negatives": 1}
+    assert read_dataset(source_from_keys(keys), problems)
+    notes = [f"{path}: format jsonl has no key {k}; it is ignored" for k in keys]
+    assert problems.notes == notes[1:] and not problems.lines()
+
+
 def test_the_list_of_llama_factory_is_named_with_its_files(tmp_path: Path) -> None:
     path = tmp_path / "dataset_info.json"
     listed = {"cups": {"file_name": "cups.json"}, "pots": {"hf_hub_url": "me/pots"}}
@@ -229,3 +238,7 @@ def test_the_list_of_llama_factory_is_named_with_its_files(tmp_path: Path) -> No
 def test_a_folder_without_a_known_format_names_its_files(tmp_path: Path) -> None:
     (tmp_path / "data.jsonl").write_text("{}")
     assert f"; name a file in it: {tmp_path / 'data.jsonl'}" in told(tmp_path)
+    (tmp_path / "data.jsonl").rename(tmp_path / "data.txt")
+    (tmp_path / "tables").mkdir()
+    (tmp_path / "tables" / "boxes.csv").write_text("")
+    assert told(tmp_path).endswith(f"; name a file in it: {tmp_path / 'tables' / 'boxes.csv'}")

@@ -19,6 +19,8 @@ LABEL_KEYS = ("label", "name", "class", "category", "Label")
 NOTHING = ("none", "no objects", "no object", "no target", "no targets")
 """What an answer says when there is nothing to find."""
 
+ONLY_BOXES = "and rows of this kind are read for boxes only"
+
 LONGEST = 1_000_000
 """Longest text in characters that is parsed as Python's notation."""
 
@@ -54,7 +56,7 @@ def boxes_in(value: Any) -> FoundAnswer:
     if isinstance(value, dict):
         value = [value]
     if not isinstance(value, list):
-        raise InputError(f"the answer {shown(value)} holds no box")
+        raise InputError(f"the answer {shown(value)} holds no box, {ONLY_BOXES}")
     is_box = len(value) == 4 and not any(isinstance(item, dict | list) for item in value)
     return FoundAnswer([_labelled(item) for item in ([value] if is_box else value)])
 
@@ -120,5 +122,5 @@ def _marked(text: str) -> FoundAnswer:
             raise InputError(f"the box {shown(match['box'])} is not (x1,y1),(x2,y2)")
         objects.append((label, [float(number) for number in numbers.groups()]))
     if not objects:
-        raise InputError(f"the answer {shown(text)} holds no box")
+        raise InputError(f"the answer {shown(text)} holds no box, {ONLY_BOXES}")
     return FoundAnswer(objects, "0-1000")

@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from syngrpo.formats.base import ReadRequest
+from syngrpo.formats.box_questions import BOXES
 from syngrpo.formats.chat import Chat, row_identifier
-from syngrpo.formats.chat_rows import IMAGES, column_of
+from syngrpo.formats.chat_rows import ANSWERS, IMAGES, TURNS, column_of
 from syngrpo.formats.image_files import ImageFolder
 from syngrpo.formats.mapped_columns import (
     LABEL_NAMES,
@@ -47,7 +48,8 @@ def row_reader(
     local = path if path.is_dir() else path.parent
     folder = local if path.exists() else Path(library.config.HF_CACHE_HOME)
     roots = request.images or (folder,)
-    if request.options.columns or not _is_chat(dataset):
+    asks_for_boxes = request.task is None or request.task.asks_for in BOXES
+    if request.options.columns or not _is_chat(dataset) or not asks_for_boxes:
         return MappedRows(library, dataset, roots, path, request)
     return ChatRows(library, dataset, roots, path, request)
 
@@ -133,8 +135,14 @@ class ChatRows:
         self.format.check_task(request.task, path)
         known = dataset.column_names
         column = next((name for name in IMAGES if name in known), None)
-        if column is None:
-            raise InputError(f"{path} has no column {' or '.join(IMAGES)}; it has {known}")
+        answered = any(name in known for name in (*TURNS, *ANSWERS))
+        if column is None or not answered:
+            missing = [f"an image ({', '.join(IMAGES)})"] if column is None else []
+            missing += [] if answered else [f"the answer ({', '.join(ANSWERS)})"]
+            raise InputError(
+                f"{path} has the columns {', '.join(known)}: none holds "
+                f"{', and none '.join(missing)}; map columns to ours, as in --columns question=THEIR_COLUMN, see docs/export.md"
+            )
         self.images = _DatasetImages(library, dataset, column, roots, request.as_stored)
         self.table = dataset.select_columns([name for name in known if name != column])
         self.named = _names(library, self.table.features)

@@ -59,7 +59,9 @@ def other_file(path: Path) -> str:
     """Return what a file or folder of no known format is and what to do, as the end of a line that
     begins with its path; "" when nothing is known about it."""
     if path.is_dir():
-        inside = sorted(file for file in path.glob("*.json*") if file.is_file())
+        endings = (".json", ".jsonl", *TABLES)
+        near = (*sorted(path.glob("*")), *sorted(path.glob("*/*")))
+        inside = [one for one in near if one.suffix.lower() in endings and one.is_file()]
         return f"name a file in it: {_first(list(map(str, inside)))}" if inside else ""
     ending = path.suffix.lower()
     if ending not in TABLES:

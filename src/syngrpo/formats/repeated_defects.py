@@ -65,7 +65,7 @@ def _names(alike: Sequence[tuple[str, str]], of_one_file: bool) -> str:
 
 def _short(place: str) -> str:
     """Return a place without its file: the number of a line, or what follows the file."""
-    return place[len(_file(place)) :].strip(":[] ")
+    return place[len(_file(place)) :].strip(":[] ").removeprefix("row ")
 
 
 def _file(place: str) -> str:

@@ -191,6 +191,11 @@ def options_for(known: Format, source: Source) -> Any:
     return _read_options(known.options, own)
 
 
+def ignored_keys(known: Format, source: Source) -> list[str]:
+    """Return the keys of a source that ``options_for`` ignores."""
+    return [key for key in source.options if source.format == AUTO and key not in _names(known)]
+
+
 def keys_from_source(source: Source) -> dict[str, Any]:
     """Return the keys of a source as plain values; ``source_from_keys`` reads them back."""
     keys: dict[str, Any] = {key: getattr(source, key) for key in COMMON_KEYS}

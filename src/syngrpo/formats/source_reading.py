@@ -17,7 +17,7 @@ from syngrpo.formats.base import Format, OnBadRow, Problems, ReadRequest
 from syngrpo.formats.box_layout import BoxLayout, BoxReader
 from syngrpo.formats.box_recognition import doubt_about
 from syngrpo.formats.image_files import distinct_images, drop_undecodable
-from syngrpo.formats.source import AUTO, DataOptions, Source, named, options_for
+from syngrpo.formats.source import AUTO, DataOptions, Source, ignored_keys, named, options_for
 from syngrpo.formats.turned_labels import turned_labels
 from syngrpo.sample import InputError, Sample
 from syngrpo.serving.wording import count
@@ -124,6 +124,7 @@ def _read_one(
             known = recognised_format(path)
         boxes = _box_reader(known, source)
         options = options_for(known, source)
+        _note_ignored(known, path, source, problems)
         stored = source.exif == "stored"
         request = ReadRequest(source.images, task, source.limit, options, boxes, stored)
         samples = known.read(path, request, problems)[: source.limit]
@@ -146,6 +147,12 @@ def _read_one(
     elif not samples and on_bad_row == "skip":
         problems.refuse(f"{where} holds no good row")
     return samples
+
+
+def _note_ignored(known: Format, path: Path | None, source: Source, problems: Problems) -> None:
+    """Note the keys of other formats, which are ignored where the format was recognised."""
+    for key in ignored_keys(known, source):
+        problems.note(f"{path}: format {known.name} has no key {key}; it is ignored")
 
 
 def _note_animations(samples: Sequence[Sample], problems: Problems) -> None:
