@@ -141,7 +141,8 @@ class ChatRows:
             missing += [] if answered else [f"the answer ({', '.join(ANSWERS)})"]
             raise InputError(
                 f"{path} has the columns {', '.join(known)}: none holds "
-                f"{', and none '.join(missing)}; map columns to ours, as in --columns question=THEIR_COLUMN, see docs/export.md"
+                f"{', and none '.join(missing)}; map columns to ours, as in "
+                "--columns question=THEIR_COLUMN, see docs/export.md"
             )
         self.images = _DatasetImages(library, dataset, column, roots, request.as_stored)
         self.table = dataset.select_columns([name for name in known if name != column])
