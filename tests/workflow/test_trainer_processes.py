@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import torch
 import warm_processes
+from kept_responses import rows_of
 from quick_runs import metrics, pool_contents, train_arguments, without_time
 from transformers import AutoModelForImageTextToText
 
@@ -96,6 +97,12 @@ def test_two_processes_are_one(tmp_path: Path, changed: dict[str, Any]) -> None:
     train_with_two(tmp_path / "two", trainer__steps=2, **changed)
     assert sum(record["synthesis/settled"] for record in metrics(tmp_path / "one")) > 0
     assert_same_run(tmp_path / "two", tmp_path / "one")
+    exact = ("step", "group_index", "response_index", "sample_id", "text", "accuracy", "in_loss")
+    ours, theirs = (
+        [[row[name] for name in exact] + [row["token_ids"]] for row in rows_of(tmp_path / run)]
+        for run in ("two", "one")
+    )
+    assert ours == theirs
 
 
 @pytest.mark.slow
