@@ -53,8 +53,8 @@ FAR_FROM_1 = 2
 """A number beyond is no rounding error of a coordinate from 0 to 1."""
 NAMED = 5
 """Number of boxes that a message names."""
-REACHED = 900
-"""Coordinates from 0 to 1000 come near their end in some box."""
+REACHED = 750
+"""Coordinates from 0 to 1000 reach this number in some box."""
 
 
 @dataclass(frozen=True)
@@ -112,11 +112,13 @@ class BoxDoubt:
         return "no number is larger than 1000, though images are"
 
     def _of_two_scales(self) -> str:
+        of_pixels = self.looks_like.coordinates == "pixels"
+        others = "the range 0-1" if of_pixels else "pixels or 0-1000"
         listed = list(dict.fromkeys(map(_shown, self.seen)))
         shown = ", ".join(listed[:NAMED]) + (", …" if len(listed) > NAMED else "")
         return (
             f"{self.path}: two scales are mixed: {len(self.seen)} of {self.of} boxes look like "
-            f"{self.looks_like.words()}, the others like pixels or 0-1000; boxes are read as "
+            f"{self.looks_like.words()}, the others like {others}; boxes are read as "
             f"{self.read.words()}; {self.advice}; these are {shown}"
         )
 
@@ -161,24 +163,26 @@ def doubt_about(reader: BoxReader, path: str) -> BoxDoubt | None:
 def _mixed_scales(
     reader: BoxReader, path: str, numbers: np.ndarray, sizes: np.ndarray
 ) -> BoxDoubt | None:
-    """Return a doubt about the boxes without a number larger than 1, if others are far from 0 to 1;
-    None when all are on one scale. In pixels such a box would be no larger than one."""
-    small, read = reader.small, reader.layout
-    large = int((np.abs(numbers).max(axis=1) > FAR_FROM_1).sum())
-    if not small or not large:
+    """Return a doubt if there are boxes without a number larger than 1, and others far from 0 to 1;
+    None when all are on one scale. In pixels a box of the first kind would be no larger than
+    one."""
+    read, is_large = reader.layout, np.abs(numbers).max(axis=1) > FAR_FROM_1
+    if not reader.small or not is_large.any():
         return None
-    order = _order(
-        np.array([box.numbers for box in small], dtype=np.float64),
-        np.array([(box.image.width, box.image.height) for box in small]),
-        BoxLayout(read.order, "0-1"),
-    )
-    if read.coordinates == "0-1":  # the large ones are defects of their rows
-        many = large >= FEWEST
-    else:
-        many = len(small) >= min(FEWEST, SOME * reader.count)
     fitting = float(boxes_that_fit(read, numbers, sizes).mean())
-    looks_like = BoxLayout(order, "0-1")
-    return BoxDoubt(path, read, small, looks_like, many and not reader.given, fitting, reader.count)
+    if read.coordinates == "0-1":  # the large ones are defects of their rows
+        odd = [box for box, large in zip(reader.seen, is_large, strict=True) if large]
+        looks_like, many = BoxLayout(read.order, "pixels"), len(odd) >= FEWEST
+    else:
+        odd = reader.small
+        looks_like = BoxLayout(_order_of(odd, BoxLayout(read.order, "0-1")), "0-1")
+        many = len(odd) >= min(FEWEST, SOME * reader.count)
+    return BoxDoubt(path, read, odd, looks_like, many and not reader.given, fitting, reader.count)
+
+
+def _order_of(seen: Sequence[SeenBox], read: BoxLayout) -> BoxOrder:
+    numbers = np.array([box.numbers for box in seen], dtype=np.float64)
+    return _order(numbers, np.array([(box.image.width, box.image.height) for box in seen]), read)
 
 
 def boxes_that_fit(layout: BoxLayout, numbers: np.ndarray, sizes: np.ndarray) -> np.ndarray:
