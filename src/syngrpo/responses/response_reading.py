@@ -7,6 +7,7 @@ being written can be read: files may come and go meanwhile. Nothing here needs t
 from __future__ import annotations
 
 import logging
+from bisect import bisect_left
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
@@ -52,8 +53,9 @@ class KeptResponses:
         """
         files = response_files(self._directory)
         if steps is not None:
-            files = [file for file in files if _overlaps(file, steps)]
-            chosen = pc.field("step").isin(pa.array(sorted(steps), pa.int32()))
+            wanted = sorted(steps)
+            files = [file for file in files if _has_any(file, wanted)]
+            chosen = pc.field("step").isin(pa.array(wanted, pa.int32()))
             where = chosen if where is None else chosen & where
         schema = self._schema(files)
         if columns is None:
@@ -115,7 +117,7 @@ class KeptResponses:
             logger.warning("%s", line)
 
 
-def _overlaps(file: ResponseFile, steps: Collection[int]) -> bool:
-    if isinstance(steps, range) and steps.step == 1:
-        return file.first < steps.stop and steps.start <= file.last
-    return any(file.first <= step <= file.last for step in steps)
+def _has_any(file: ResponseFile, steps: Sequence[int]) -> bool:
+    """Return whether a file may hold one of these steps, which ascend."""
+    place = bisect_left(steps, file.first)
+    return place < len(steps) and steps[place] <= file.last
