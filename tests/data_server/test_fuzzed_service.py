@@ -12,11 +12,11 @@ from pathlib import Path
 
 import httpx
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from PIL import Image
 from prometheus_client.parser import text_string_to_metric_families
 from service_client import RUN, SEEDS, jobs, lease, open_run
-from strange_requests import requests
+from strange_requests import repeatable, requests
 
 from syngrpo.data_server.sample_wire import parent_data, to_base64
 
@@ -63,13 +63,7 @@ def nearly_right(client: httpx.Client, examples: int) -> None:
     headers = {"content-type": "application/json"}
 
     @given(request=requests(leased))
-    @settings(
-        max_examples=examples,
-        deadline=None,
-        derandomize=True,
-        database=None,
-        suppress_health_check=list(HealthCheck),
-    )
+    @repeatable(examples)
     def drive(request: tuple[str, str, bytes]) -> None:
         method, path, body = request
         answer = client.request(method, path, content=body, headers=headers)

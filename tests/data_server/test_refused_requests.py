@@ -11,11 +11,12 @@ from urllib.parse import unquote
 
 import pytest
 import schemathesis
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from PIL import Image
 from schemathesis.checks import not_a_server_error
 from service_client import RUN, SEEDS, jobs, lease, open_run, painted, seed_of, service
 from starlette.testclient import TestClient
+from strange_requests import repeatable
 
 from syngrpo.data_server.request_checks import Limits
 from syngrpo.data_server.sample_wire import parent_data, to_base64
@@ -294,13 +295,7 @@ def test_nothing_that_the_service_describes_makes_it_fail(tmp_path: Path, exampl
 
 def _drive(operation: Any, examples: int) -> None:
     @given(case=operation.as_strategy())
-    @settings(
-        max_examples=examples,
-        deadline=None,
-        derandomize=True,
-        database=None,
-        suppress_health_check=list(HealthCheck),
-    )
+    @repeatable(examples)
     def drive(case: Any) -> None:
         for values in (case.query, case.body):
             if isinstance(values, dict) and isinstance(values.get("wait_s"), int | float):

@@ -9,15 +9,15 @@ from syngrpo.serving.json_lines import read_lines, remove_after
 
 
 def test_no_file_is_no_line(tmp_path: Path) -> None:
-    assert read_lines(tmp_path / "none") == [] and remove_after(tmp_path / "none", 3) == 0
+    assert read_lines(tmp_path / "none") == [] and remove_after(tmp_path / "none", 3) == []
     assert not (tmp_path / "none").exists()
 
 
 def test_nothing_and_everything_is_removed(tmp_path: Path) -> None:
     file = tmp_path / "metrics.jsonl"
     file.write_text('{"step": 1}\n')
-    assert remove_after(file, 1) == 0 and file.read_text() == '{"step": 1}\n'
-    assert remove_after(file, 0) == 1 and file.read_bytes() == b""
+    assert remove_after(file, 1) == [{"step": 1}] and file.read_text() == '{"step": 1}\n'
+    assert remove_after(file, 0) == [] and file.read_bytes() == b""
 
 
 @pytest.mark.parametrize("line", [b"nonsense", b"[1]", b"", b"\xff\xfe", b"\0\0"])
@@ -34,11 +34,14 @@ def test_an_incomplete_last_line_is_left_out(tmp_path: Path, end: bytes) -> None
     file = tmp_path / "metrics.jsonl"
     file.write_bytes(b'{"step": 1}\n' + end)
     assert read_lines(file) == [{"step": 1}]
-    assert remove_after(file, 5) == 1 and file.read_bytes() == b'{"step": 1}\n'
+    assert remove_after(file, 5) == [{"step": 1}] and file.read_bytes() == b'{"step": 1}\n'
 
 
 def test_a_complete_last_line_counts_without_its_line_feed(tmp_path: Path) -> None:
     file = tmp_path / "metrics.jsonl"
     file.write_bytes(b'{"step": 1}\n{"step": 2}')
     assert read_lines(file) == [{"step": 1}, {"step": 2}]
-    assert remove_after(file, 2) == 0 and file.read_bytes() == b'{"step": 1}\n{"step": 2}\n'
+    assert (
+        remove_after(file, 2) == read_lines(file)
+        and file.read_bytes() == b'{"step": 1}\n{"step": 2}\n'
+    )

@@ -11,6 +11,7 @@ import zlib
 from typing import Any
 
 import numpy as np
+from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from PIL import Image
 from service_client import RUN, SEEDS, jobs, painted
@@ -18,6 +19,19 @@ from strange_masks import codes
 
 from syngrpo.data_server.sample_wire import parent_data
 from syngrpo_rooms.dataset import rooms_samples
+
+
+def repeatable(examples: int) -> settings:
+    """Return the settings of a property test over requests: the same ones each time, however
+    long one takes."""
+    return settings(
+        max_examples=examples,
+        deadline=None,
+        derandomize=True,
+        database=None,
+        suppress_health_check=list(HealthCheck),
+    )
+
 
 TEXTS = st.text(st.characters(exclude_categories=()), max_size=30) | st.sampled_from(
     [

@@ -198,7 +198,7 @@ def test_training_continues_after_the_server_was_killed_and_restarted(tmp_path: 
     server = start(tmp_path / "server")
     assert server.version() is None
     config = {
-        "data": {"train": [{"rooms": "train", "count": 24}]},
+        "data": {"train": [{"format": "rooms", "split": "train", "count": 24}]},
         "method": {"name": "grpo"},
         "rollout": {
             "group_size": 4,

@@ -3,6 +3,7 @@ was checked here."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -57,7 +58,7 @@ def segmentation_mask(value: Any, box: Box, image: EncodedImage, name: str) -> R
         codes = [_uncompressed(value, image, name)]
     elif isinstance(value, list):
         polygons = [_polygon(part, image, f"{name}[{i}]") for i, part in enumerate(value)]
-        _refuse_long(sum(map(_outline, polygons)), name)
+        _refuse_long(polygons, name)
         codes = coco_mask.frPyObjects(
             [polygon.tolist() for polygon in polygons], image.height, image.width
         )
@@ -73,22 +74,20 @@ def segmentation_mask(value: Any, box: Box, image: EncodedImage, name: str) -> R
 
 def _polygon(value: Any, image: EncodedImage, name: str) -> np.ndarray:
     """Return flat x, y pairs of at least three corners, clipped to the image. pycocotools would
-    read four numbers as a box, and needs time and memory for every pixel of the outline."""
+    read four numbers as a box."""
     corners = _numbers(value)
     if corners is None or len(corners) < 6 or len(corners) % 2:
         raise InputError(f"{name} is {shown(value)}, not a polygon [x1, y1, x2, y2, x3, y3, …]")
     corners[0::2] = corners[0::2].clip(0, image.width)
     corners[1::2] = corners[1::2].clip(0, image.height)
-    _refuse_long(_outline(corners), name)
     return corners
 
 
-def _outline(corners: np.ndarray) -> float:
-    """Return the length of an outline through flat x, y pairs, in pixels across plus down."""
-    return float(np.abs(np.diff(corners.reshape(-1, 2), axis=0)).sum())
-
-
-def _refuse_long(outline: float, name: str) -> None:
+def _refuse_long(polygons: Sequence[np.ndarray], name: str) -> None:
+    """Raise InputError for polygons with a long outline, in pixels across plus down: pycocotools
+    needs time and memory for every pixel of it."""
+    corners = [polygon.reshape(-1, 2) for polygon in polygons]
+    outline = sum(float(np.abs(np.diff(one, axis=0)).sum()) for one in corners)
     if outline > LONGEST_OUTLINE:
         raise InputError(
             f"{name} has an outline of {outline:.0f} pixels, more than {LONGEST_OUTLINE}; give the "

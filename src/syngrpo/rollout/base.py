@@ -158,23 +158,17 @@ def to_responses(
 def to_response(policy: Policy, sampled: SampledTokens, stop_at: str | None) -> Response:
     """Return a response, decoded to text. It ends with the token that completes ``stop_at``."""
     token_ids = sampled.token_ids
-    length = None if stop_at is None else _length_until(policy, token_ids, stop_at)
-    if length is None:
-        text, finished = decode(policy.tokenizer, token_ids), int(token_ids[-1]) in policy.stop_ids
+    text = decode(policy.tokenizer, token_ids)
+    if stop_at is None or stop_at not in text:
+        finished = int(token_ids[-1]) in policy.stop_ids
         return Response(token_ids, sampled.logprobs, sampled.entropy, text, finished)
+    length = 1 + bisect_left(
+        range(1, len(token_ids)),
+        True,
+        key=lambda length: stop_at in decode(policy.tokenizer, token_ids[:length]),
+    )
     kept = [values[:length].clone() for values in (token_ids, sampled.logprobs, sampled.entropy)]
     return Response(kept[0], kept[1], kept[2], decode(policy.tokenizer, kept[0]), finished=True)
-
-
-def _length_until(policy: Policy, token_ids: torch.Tensor, stop_at: str) -> int | None:
-    """Return the number of tokens up to the one that completes ``stop_at``; None without it."""
-    if stop_at not in decode(policy.tokenizer, token_ids):
-        return None
-    lengths = range(1, len(token_ids) + 1)
-    first = bisect_left(
-        lengths, True, key=lambda length: stop_at in decode(policy.tokenizer, token_ids[:length])
-    )
-    return lengths[first]
 
 
 def require_finite(prompts: Sequence[Prompt], groups: Sequence[Sequence[Response]]) -> None:

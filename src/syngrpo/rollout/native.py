@@ -211,8 +211,9 @@ class _SampledRows:
         first = max(self._checked - longest, 0)  # a token that writes text writes a character of it
         self._checked = done
         tokens = self._table[0][:, first:done].cpu()
-        for place, row in enumerate(self._rows.tolist()):
-            stop = self._stops[row]
+        rows, finished = self._rows.tolist(), self._finished.tolist()
+        for place, row in enumerate(rows):
+            stop = None if finished[place] else self._stops[row]
             if stop is not None and stop in decode(self._policy.tokenizer, tokens[row]):
                 self._finished[place] = True
 

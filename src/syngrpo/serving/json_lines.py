@@ -20,29 +20,30 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
     An incomplete last line is left out. Raises InputError for any other line that is no JSON
     object.
     """
-    return [row for row, _ in _rows(path)]
+    return [row for row, _ in _rows(path, _content(path))]
 
 
-def remove_after(path: Path, step: int) -> int:
+def remove_after(path: Path, step: int) -> list[dict[str, Any]]:
     """Remove the lines of steps after ``step``, because the run writes them again, and an
     incomplete last line. Every object must have a key ``step``.
 
-    Return the number of lines removed, 0 when there is no file. Raises InputError as ``read_lines``
+    Return the objects that are left, [] when there is no file. Raises InputError as ``read_lines``
     does.
     """
-    if not path.exists():
-        return 0
-    before = path.read_bytes()
-    kept = [line for row, line in _rows(path) if row["step"] <= step]
-    after = b"".join(line + b"\n" for line in kept)
+    before = _content(path)
+    kept = [(row, line) for row, line in _rows(path, before) if row["step"] <= step]
+    after = b"".join(line + b"\n" for _, line in kept)
     if after != before:
         atomic_write(path, after, durable=True)
-    return len(before.splitlines()) - len(kept)
+    return [row for row, _ in kept]
 
 
-def _rows(path: Path) -> list[tuple[dict[str, Any], bytes]]:
-    """Return each object with its line, without the line feed."""
-    data = path.read_bytes() if path.exists() else b""
+def _content(path: Path) -> bytes:
+    return path.read_bytes() if path.exists() else b""
+
+
+def _rows(path: Path, data: bytes) -> list[tuple[dict[str, Any], bytes]]:
+    """Return each object with its line, without the line feed. ``data`` is the file's content."""
     lines = data.removesuffix(b"\n").split(b"\n") if data else []
     rows = []
     for number, line in enumerate(lines, start=1):

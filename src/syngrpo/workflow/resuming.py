@@ -8,8 +8,9 @@ is told.
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from syngrpo.data_server.async_client import SPILL_NAME
 from syngrpo.data_server.server_sink import OUTBOX_NAME
@@ -18,7 +19,7 @@ from syngrpo.pool.repair import require_sound
 from syngrpo.pool.store import Pool
 from syngrpo.responses.response_files import remove_responses_after
 from syngrpo.sample import InputError, Sample
-from syngrpo.serving.json_lines import read_lines, remove_after
+from syngrpo.serving.json_lines import remove_after
 from syngrpo.serving.wording import count
 from syngrpo.workflow.checkpoint import Checkpoint, saved_files
 from syngrpo.workflow.resume_rules import OF_STEPS, Change, changed_settings
@@ -78,10 +79,9 @@ def set_back(run: RunDirectory, options: RunOptions, last: Checkpoint | None) ->
     run.write_config(options.as_values())
     run.start_log()
     step = last.step if last is not None else 0
-    for file in (run.metrics_path, run.path / EVALUATIONS):
-        remove_after(file, step)
+    remove_after(run.path / EVALUATIONS, step)
     remove_responses_after(run.responses, step)
-    _tell_missing_steps(run.metrics_path, step)
+    _tell_missing_steps(run.metrics_path, remove_after(run.metrics_path, step), step)
     if options.synthesis.mode == "async":
         return
     if last is not None:
@@ -90,9 +90,9 @@ def set_back(run: RunDirectory, options: RunOptions, last: Checkpoint | None) ->
         Pool.anew(run.path).close()
 
 
-def _tell_missing_steps(metrics: Path, last: int) -> None:
-    """Warn about steps up to ``last`` that have no line of metrics, because lines were lost."""
-    found = {row["step"] for row in read_lines(metrics)}
+def _tell_missing_steps(metrics: Path, rows: Sequence[Mapping[str, Any]], last: int) -> None:
+    """Warn about steps up to ``last`` that have no row in ``metrics``, because rows were lost."""
+    found = {row["step"] for row in rows}
     missing = [step for step in range(1, last + 1) if step not in found]
     if missing:
         logger.warning(
