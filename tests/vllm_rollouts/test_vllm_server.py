@@ -189,6 +189,7 @@ def test_wrong_tokens_and_bytes_are_refused(
     assert server.version() is None
 
 
+@pytest.mark.timeout(1500)
 def test_the_processes_of_a_run_share_a_server(server: ServerProcess, tmp_path: Path) -> None:
     assert run_two(tmp_path / "same.json", server.url, str(server.token_file)) == [True] * 12
 
@@ -198,6 +199,7 @@ def test_training_continues_after_the_server_was_killed_and_restarted(tmp_path: 
     server = start(tmp_path / "server")
     assert server.version() is None
     config = {
+        "model": {"path": "starter"},
         "data": {"train": [{"format": "rooms", "split": "train", "count": 24}]},
         "method": {"name": "grpo"},
         "rollout": {

@@ -30,7 +30,7 @@ def run_two(target: Path, *arguments: str) -> Any:
         for rank in range(2)
     ]
     try:
-        assert [process.wait(timeout=280) for process in processes] == [0, 0]
+        assert [process.wait(timeout=1200) for process in processes] == [0, 0]
     finally:
         for process in processes:
             process.kill()

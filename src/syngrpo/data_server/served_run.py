@@ -266,8 +266,10 @@ class ServerRun:
             self.identity = str(kept["identity"])
             self._options = JobOptions.model_validate(kept["options"])
         except (ValueError, KeyError, TypeError) as error:
+            lacking = isinstance(error, KeyError)
+            reason = f"it has no {error.args[0]}" if lacking else first_line(error)
             raise InputError(
-                f"{self._directory / RECORD} is damaged ({first_line(error)}); restore it or move "
+                f"{self._directory / RECORD} is damaged ({reason}); restore it or move "
                 "the folder away"
             ) from None
 
