@@ -159,6 +159,16 @@ ERRORS = {
     "trainer.steps={a: 1, a: 2}": "key 'a' is written twice",
     "synthesis.mode=off": "contradicts method.name 'syn-grpo'; set method.name to grpo",
     "method={name: grpo-clip-higher, clip_high: 0.1}": "method: grpo-clip-higher needs clip_high",
+    "method.loss=ppo": "method.loss: 'ppo' is not allowed: should be 'grpo', 'dr_grpo', 'dapo', ",
+    "method={loss: sapo, clip_high: 0.3}": "method: clip_high 0.3 has no effect with loss sapo",
+    "method={loss: cispo, dual_clip: 3}": "method: dual_clip has no effect with loss cispo",
+    "method={dual_clip: 1.1}": "method: dual_clip is 1.1, not above 1 + clip_high = 1.2",
+    "method={loss: gspo}": "method: loss gspo gives all tokens of a response the same gradient",
+    "method={name: grpo, loss: gspo, describing: all}": "set loss to gspo_token",
+    "method={covariance_low: 7}": "method: covariance_low 7 is not below covariance_high 5",
+    "method={entropy_target: 1, entropy_weight: 2}": "entropy_weight 2 is above entropy_limit 1",
+    "method.kl_estimator=k4": "method.kl_estimator: 'k4' is not allowed",
+    "method.phantom_weight=2": "method.phantom_weight: 2 is not allowed",
     "trainer.micro_tokens=4": "trainer.micro_tokens has another name now: trainer.token_budget",
     "rollout.importance_cap=2": "rollout.importance_cap has another name now: rollout.tis_cap",
     "synthesis.generator=room": "synthesis.generator: generator 'room' is unknown; use one of noop",
@@ -484,3 +494,22 @@ def test_a_data_set_is_no_configuration_and_the_line_holds_one(tmp_path: Path) -
     unfinished.write_text("data: {train: []}\n")
     with pytest.raises(InputError, match=r"run\.yaml: "):
         load_config(unfinished)
+
+
+@pytest.mark.parametrize(
+    ("method", "wanted"),
+    [
+        ("{}", (0.2, 0.2)),
+        ("{loss: gspo_token}", (3e-4, 4e-4)),
+        ("{name: grpo, loss: gspo, clip_high: 0.01}", (3e-4, 0.01)),
+        ("{loss: cispo}", (None, 4.0)),
+        ("{loss: gmpo}", (0.4, 0.4)),
+        ("{loss: kl_cov}", (None, None)),
+    ],
+)
+def test_the_clipping_bounds_are_those_of_the_loss_unless_given(
+    method: str, wanted: tuple[float | None, float | None], tmp_path: Path
+) -> None:
+    text = LEAST + "trainer: {steps: 5}\n"
+    found = load_config(write(tmp_path, text), [f"method={method}"]).method
+    assert (found.clip_low, found.clip_high) == wanted

@@ -6,6 +6,7 @@ from trl.trainer.utils import nanstd
 from syngrpo.method.advantages import (
     centred_advantages,
     kl_weights,
+    leave_one_out_advantages,
     normalised_advantages,
     reward_tokens,
     settled_credit,
@@ -41,9 +42,17 @@ def test_centred_advantages_are_not_divided() -> None:
         torch.testing.assert_close(torch.from_numpy(centred_advantages(group.tolist())), expected)
 
 
+def test_rloo_equals_trl() -> None:
+    """The lines of TRL 1.16's RLOOTrainer that compute its advantages, without normalisation."""
+    baselines = (GROUPS.sum(1, keepdim=True) - GROUPS) / (GROUPS.shape[1] - 1)
+    ours = np.stack([leave_one_out_advantages(group) for group in GROUPS.tolist()])
+    torch.testing.assert_close(torch.from_numpy(ours), GROUPS - baselines)
+    assert leave_one_out_advantages([0.7]).tolist() == [0.0]
+
+
 def test_scene_tokens_carry_format_alone() -> None:
     scene = np.array([False, False, True, True, False])
-    credit = span_credit(scene, accuracy_advantage=1.5, format_advantage=-0.25)
+    credit = span_credit(scene, [(1.5, "answer"), (-0.25, "response")])
     assert credit.tolist() == [1.25, 1.25, -0.25, -0.25, 1.25]
 
 
@@ -53,7 +62,7 @@ def test_the_scene_has_a_kl_weight_of_its_own() -> None:
 
 
 def test_a_response_without_a_scene_carries_both_everywhere() -> None:
-    credit = span_credit(np.zeros(3, dtype=np.bool_), 1.5, -0.5)
+    credit = span_credit(np.zeros(3, dtype=np.bool_), [(1.5, "answer"), (-0.5, "response")])
     assert credit.tolist() == [1.0, 1.0, 1.0] and credit.dtype == np.float32
 
 

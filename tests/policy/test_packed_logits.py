@@ -53,7 +53,9 @@ def test_values_and_gradients_are_those_of_plain_logits(chunk: int, temperature:
     logits = (hidden @ head.weight.T / temperature).index_fill(-1, BANNED, float("-inf"))
     plain = torch.distributions.Categorical(logits=logits)
     wanted = plain.log_prob(tokens)
-    got = score_tokens(head, hidden, tokens, BANNED, temperature, 4 * WORDS * chunk)
+    got = score_tokens(head, hidden, tokens, BANNED, temperature, 4 * WORDS * chunk, True)
+    alone, nothing = score_tokens(head, hidden, tokens, BANNED, temperature, 4 * WORDS * chunk)
+    assert torch.equal(alone, got[0]) and nothing is None
     torch.testing.assert_close(got[0], wanted, atol=1e-5, rtol=1e-6)
     torch.testing.assert_close(got[1], plain.entropy(), atol=1e-5, rtol=1e-6)
     weights = torch.linspace(-1, 1, TOKENS)
@@ -68,7 +70,7 @@ def test_the_largest_tensor_is_a_chunk() -> None:
     for chunk in (16, TOKENS):
         head, hidden, tokens = inputs()
         with Shapes() as shapes:
-            scores = score_tokens(head, hidden, tokens, BANNED, 0.7, 4 * WORDS * chunk)
+            scores = score_tokens(head, hidden, tokens, BANNED, 0.7, 4 * WORDS * chunk, True)
             (scores[0].mean() + scores[1].mean()).backward()
         sizes[chunk] = shapes.largest
     assert sizes == {16: 16 * WORDS, TOKENS: TOKENS * WORDS}

@@ -61,7 +61,9 @@ def test_entropy_is_that_of_the_plain_distribution(checkpoint: Path) -> None:
     allowed = every[~torch.isin(every, policy.banned)]
     firsts = plain_logprobs(model, row.prompt, list(allowed[:, None]), policy.banned)
     logprobs = torch.cat(firsts)
-    scored = segment_logprobs(policy, [PackedRow(row.prompt, [Segment(response)])])[0][0]
+    rows = [PackedRow(row.prompt, [Segment(response)])]
+    scored = segment_logprobs(policy, rows, with_entropy=True)[0][0]
+    assert segment_logprobs(policy, rows)[0][0].entropy is None
     expected = -(logprobs.exp() * logprobs).sum()
     torch.testing.assert_close(scored.entropy[0], expected, atol=1e-5, rtol=1e-5)
 

@@ -13,6 +13,7 @@ from syngrpo.method.diversity import response_diversity
 from syngrpo.policy.spans import scene_token_mask
 from syngrpo.sample import InputError
 from syngrpo.workflow.groups import Group
+from syngrpo.workflow.response_credit import group_credits
 from syngrpo.workflow.update_rows import fresh_row
 
 HERE = Path(__file__).stem
@@ -45,8 +46,10 @@ def normalised(values: list[float]) -> np.ndarray:
 def advantages(group: Group, trainer: Any, place: int) -> np.ndarray:
     """What the tokens of one response carry without custom rewards, subtracted."""
     tokenizer = trainer.policy.tokenizer
-    plain = fresh_row(group, tokenizer, trainer.method)
-    credited = fresh_row(group, tokenizer, trainer.method, trainer.rewards)
+    method = trainer.method
+    plain = fresh_row(group, group_credits(group, method, ()), tokenizer, method)
+    credits = group_credits(group, method, trainer.rewards)
+    credited = fresh_row(group, credits, tokenizer, method)
     difference = credited.segments[place].advantages - plain.segments[place].advantages
     return difference.numpy()
 

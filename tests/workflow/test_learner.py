@@ -253,7 +253,7 @@ def test_fresh_tokens_are_weighted_by_training_against_sampling(
                 seen.append((segment.token_ids, score.logprobs))
         return scored
 
-    monkeypatch.setattr("syngrpo.workflow.learner.segment_logprobs", watched)
+    monkeypatch.setattr("syngrpo.workflow.row_scores.segment_logprobs", watched)
     config = make_config(rollout__tis_cap=cap)
     metrics = StepMetrics()
     Learner(config, policy, Processes()).update(rows, metrics)

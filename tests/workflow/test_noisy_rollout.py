@@ -20,6 +20,7 @@ from syngrpo.workflow.distorted_rollout import distorted, distorted_rollout
 from syngrpo.workflow.groups import score_group
 from syngrpo.workflow.learner import Learner
 from syngrpo.workflow.processes import Processes
+from syngrpo.workflow.response_credit import group_credits
 from syngrpo.workflow.step_metrics import StepMetrics
 from syngrpo.workflow.update_rows import fresh_row
 from syngrpo_rooms.dataset import rooms_samples
@@ -66,9 +67,9 @@ def test_the_distorted_responses_are_those_to_the_distorted_image(policy: Policy
     ((*clean, first, _),) = asked
     assert clean == prompts
     row = PackedRow(first, [Segment(r.token_ids) for r in groups[0][2:]])
-    (scored,) = segment_logprobs(policy, [row])
+    (scored,) = segment_logprobs(policy, [row], with_entropy=True)
     original = PackedRow(prompts[0], row.segments)
-    (elsewhere,) = segment_logprobs(policy, [original])
+    (elsewhere,) = segment_logprobs(policy, [original], with_entropy=True)
     entropy = groups[0][2].entropy
     assert torch.allclose(scored[0].entropy, entropy, atol=1e-4)
     assert not torch.allclose(elsewhere[0].entropy, entropy, atol=1e-2)
@@ -99,12 +100,13 @@ def test_the_update_is_that_of_the_original_image_without_a_correction(policy: P
         config = run_options(
             {"method": {"name": "noisy-rollout", "beta": 0.0}, "trainer": {"learning_rate": 1e-3}}
         )
+        method = NoisyRollout(config.method, 60)
         rows = []
         for i, (sample, prompt, responses) in enumerate(zip(SAMPLES, prompts, groups, strict=True)):
             drawn = PoolSample(sample, visits=0, job_id=None, diversity_mean=None)
             group = score_group(i, drawn, prompt, responses)
             group.accuracy[:] = torch.tensor([0.0, 0.2, 0.7, 1.0])
-            row = fresh_row(group, own.tokenizer, NoisyRollout(config.method, 60))
+            row = fresh_row(group, group_credits(group, method, ()), own.tokenizer, method)
             if known:
                 segments = [Segment(s.token_ids) for s in row.segments]
                 (scored,) = segment_logprobs(own, [PackedRow(prompt, segments)])

@@ -11,7 +11,7 @@ import torch
 from plain_transformers import load_plain, plain_logprobs
 from watched_trainer import Step, watched_trainer
 
-import syngrpo.workflow.learner
+import syngrpo.workflow.row_scores
 from syngrpo.method import METHODS
 from syngrpo.method.base import MethodOptions
 from syngrpo.method.diversity import response_diversity
@@ -80,7 +80,7 @@ def scene_tokens(policy: Policy, token_ids: torch.Tensor, text: str) -> list[int
 def watch_logprobs(monkeypatch: pytest.MonkeyPatch) -> list[tuple[torch.Tensor, torch.Tensor]]:
     """(token ids, log-probabilities with their gradient) of everything that an update scores."""
     seen: list[tuple[torch.Tensor, torch.Tensor]] = []
-    original = syngrpo.workflow.learner.segment_logprobs
+    original = syngrpo.workflow.row_scores.segment_logprobs
 
     def watched(policy: Policy, rows: Any, *arguments: Any, **options: Any) -> Any:
         scored = original(policy, rows, *arguments, **options)
@@ -90,7 +90,7 @@ def watch_logprobs(monkeypatch: pytest.MonkeyPatch) -> list[tuple[torch.Tensor, 
                 seen.append((segment.token_ids, score.logprobs))
         return scored
 
-    monkeypatch.setattr(syngrpo.workflow.learner, "segment_logprobs", watched)
+    monkeypatch.setattr(syngrpo.workflow.row_scores, "segment_logprobs", watched)
     return seen
 
 

@@ -20,7 +20,8 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 from syngrpo.extensions import reason_of
 from syngrpo.formats.source import SourceError, source_from_keys
 from syngrpo.method import METHODS
-from syngrpo.method.base import SCENE_BETA, Method, MethodOptions
+from syngrpo.method.base import Method, MethodOptions
+from syngrpo.method.method_options import SCENE_BETA
 from syngrpo.options import (
     NO_NUMBER,
     alternatives,
@@ -152,6 +153,7 @@ def _resolved(options: RunOptions, prefix: str) -> RunOptions:
 
     ``data.prompt_style`` is brief for a model that knows the response format;
     ``method.scene_beta`` is at least ``SCENE_BETA`` where descriptions of the policy are painted;
+    ``method.clip_low`` and ``clip_high`` are those of the loss;
     ``pool.max_unmeasured`` is the number of synthetic samples drawn in four steps; a method that
     paints nothing switches synthesis off. Raises InputError for a method that paints if synthesis
     is switched off, or if its generator or describer is not set.
@@ -188,7 +190,7 @@ def _resolved(options: RunOptions, prefix: str) -> RunOptions:
             f"random; use one of {known}, or package.module:name"
         )
     options = replace(
-        options, data=data, pool=pool, synthesis=synthesis, method=_with_scene_beta(method)
+        options, data=data, pool=pool, synthesis=synthesis, method=_with_defaults(method)
     )
     if method.paints:
         _check_painting(options, prefix)
@@ -196,9 +198,11 @@ def _resolved(options: RunOptions, prefix: str) -> RunOptions:
     return options
 
 
-def _with_scene_beta(method: Method) -> MethodOptions:
-    """Return the method's options with a value of ``scene_beta``."""
-    options = method.options
+def _with_defaults(method: Method) -> MethodOptions:
+    """Return the method's options with a value of ``scene_beta``, and of the clipping bounds that
+    its loss has."""
+    low, high = method.options.clip_range
+    options = replace(method.options, clip_low=low, clip_high=high)
     if options.scene_beta is not None:
         return options
     least = SCENE_BETA if method.written_descriptions else 0.0

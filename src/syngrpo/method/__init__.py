@@ -8,8 +8,8 @@ and for comparison ``grpo``, ``clip_higher``, ``noisy_rollout``, ``random_scene`
 The other modules are the parts of a method, in the order in which a training step uses them:
 ``response`` splits a response into its three parts, ``language`` finds descriptions that are no
 language, ``diversity`` computes D of a group, ``ledger`` keeps the descriptions that wait for their
-reward, ``baseline`` and ``siblings`` compute this reward (ρ), and ``advantages`` computes the
-advantage of every token.
+reward, ``baseline`` and ``siblings`` compute this reward (ρ), ``advantages`` computes the advantage
+of every token, and ``losses`` lists the losses that learn from it.
 
 ``workflow.trainer`` calls all of this. A trainer of your own can do the same.
 """

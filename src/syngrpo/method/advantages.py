@@ -1,9 +1,9 @@
 """The advantages of a group's responses, and their distribution over tokens (span credit).
 
-First ``normalised_advantages`` or ``centred_advantages`` turn the rewards of a group into one
-advantage for each response. Then ``span_credit``, ``reward_tokens``, ``kl_weights`` and
-``settled_credit`` give the value of each token. ``workflow.update_rows`` calls them. Everything is
-float32 and NumPy, so that a trainer without PyTorch gets the same numbers.
+First a function of ``ADVANTAGES`` turns the rewards of a group into one advantage for each
+response. Then ``span_credit``, ``kl_weights`` and ``settled_credit`` give the value of each token.
+``workflow.response_credit`` and ``workflow.update_rows`` call them. Everything is float32 and
+NumPy, so that a trainer without PyTorch gets the same numbers.
 """
 
 from __future__ import annotations
@@ -56,35 +56,51 @@ def centred_advantages(rewards: Sequence[float], floor: float = 0.0) -> Floats:
     return values - np.float32(values.cumsum()[-1] / np.float32(len(values)))
 
 
-ADVANTAGES: Mapping[str, Callable[[Sequence[float], float], Floats]] = MappingProxyType(
-    {"group": normalised_advantages, "centred": centred_advantages}
-)
-"""The values of ``method.advantage``: how the rewards of a group become advantages."""
+def leave_one_out_advantages(rewards: Sequence[float], floor: float = 0.0) -> Floats:
+    """Return r_i − the mean of the other rewards of a group, float32 (G,) (RLOO, arXiv 2402.14740).
 
-
-def span_credit(scene: Flags, accuracy_advantage: float, format_advantage: float) -> Floats:
-    """Return the advantage of each token of one fresh response, float32 (L,).
-
-    ``scene`` (L,) marks the tokens of ``<scene>…</scene>``. Every token gets the format advantage.
-    All tokens but the scene's also get the accuracy advantage, because the description is written
-    after the answer and cannot have changed it. This holds for all methods, plain GRPO included, so
-    that they differ in synthesis alone. For a malformed response without a scene the mask is all
-    False: then every token gets both.
+    This is G / (G − 1) times the centred advantage. The advantage of a group of one is 0.
     """
-    accuracy = np.where(scene, np.float32(0), np.float32(accuracy_advantage))
-    return accuracy + np.float32(format_advantage)
+    count = len(rewards)
+    scale = count / (count - 1) if count > 1 else 0.0
+    return centred_advantages(rewards) * np.float32(scale)
 
+
+ADVANTAGES: Mapping[str, Callable[[Sequence[float], float], Floats]] = MappingProxyType(
+    {
+        "group": normalised_advantages,
+        "centred": centred_advantages,
+        "rloo": leave_one_out_advantages,
+        "batch": centred_advantages,
+    }
+)
+"""The values of ``method.advantage``: how the rewards of a group become advantages. Those of
+``batch`` are then divided by their deviation over the step (``workflow.response_credit``)."""
 
 Part = Literal["answer", "scene", "response"]
-"""The tokens that a custom reward is about: all but the scene, the scene alone, or all."""
+"""The tokens that a reward is about: all but the scene, the scene alone, or all."""
 
 
 def reward_tokens(scene: Flags, part: Part) -> Floats:
-    """Return 1 for the tokens that a custom reward about this part applies to, else 0: float32
-    (L,)."""
+    """Return 1 for the tokens that a reward about this part applies to, else 0: float32 (L,)."""
     if part == "response":
         return np.ones(scene.shape, dtype=np.float32)
     return (scene if part == "scene" else ~scene).astype(np.float32)
+
+
+def span_credit(scene: Flags, advantages: Sequence[tuple[float, Part]]) -> Floats:
+    """Return the advantage of each token of one fresh response, float32 (L,).
+
+    ``scene`` (L,) marks the tokens of ``<scene>…</scene>``; ``advantages`` are those of the
+    response from each kind of reward, and the tokens that they are about. The accuracy is about the
+    answer: the description is written after it and cannot have changed it. This holds for all
+    methods, plain GRPO included, so that they differ in synthesis alone. For a malformed response
+    without a scene the mask is all False: then every token gets the advantages of the answer.
+    """
+    total = np.zeros(scene.shape, dtype=np.float32)
+    for value, part in advantages:
+        total += np.float32(value) * reward_tokens(scene, part)
+    return total
 
 
 def kl_weights(scene: Flags, beta: float, scene_beta: float) -> Floats:

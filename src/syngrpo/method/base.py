@@ -13,7 +13,7 @@ method's name. It asks the method object:
              ``replaced_descriptions``   what is painted;
              ``parents``, ``bundle_size``   for which groups, and what is drawn together;
 5. settle:   ``description_rewards``                                         ρ of each description;
-6. update:   ``answer_advantages``, ``description_weight``, ``loss`` and the clipping options.
+6. update:   ``answer_advantages``, ``description_weight``, and the options of the loss.
 
 A method of your own is a subclass of ``Method`` or of any method here. ``method.name`` names it, as
 ``package.module:Class`` or by its entry point (group ``syngrpo.methods``). If it has options of its
@@ -25,174 +25,21 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import MappingProxyType
-from typing import Any, ClassVar, Literal, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 
 from syngrpo.method.advantages import ADVANTAGES, Floats
 from syngrpo.method.baseline import Measured
 from syngrpo.method.diversity import REWARDED, Scale
-from syngrpo.method.language import WordingLimits
+from syngrpo.method.loss_options import check_loss
+from syngrpo.method.method_options import MethodOptions
 from syngrpo.method.siblings import choose_parents
-from syngrpo.options import option
 from syngrpo.sample import Sample
-
-SCENE_BETA = 0.04
-"""The default of ``method.scene_beta`` where ``method.beta`` is smaller."""
 
 Sampling = TypeVar("Sampling", bound=Any)
 """The sampling policy of the pool, which stands above this folder."""
 T = TypeVar("T")
-
-
-@dataclass(frozen=True)
-class MethodOptions:
-    """The section ``method``: the algorithm and its constants. The defaults fit all methods, so
-    that ``name`` is enough to switch between them."""
-
-    name: str = option(
-        "syn-grpo",
-        "which method: syn-grpo; grpo (no synthesis); grpo-clip-higher; noisy-rollout (no "
-        "synthesis, half of a group answers a distorted image); executable-transforms (no "
-        "synthesis, images are cropped, rotated and recoloured); random-scene (synthesis from "
-        "random descriptions, no diversity reward); syn-grpo-no-smoothing (diversity reward "
-        "without its moving baseline); one of an installed package; or package.module:Class",
-    )
-    loss: Literal["grpo", "dr_grpo", "dapo"] = option(
-        "grpo", "how the loss of all tokens becomes one number, see docs/method.md"
-    )
-    advantage: Literal["group", "centred"] | None = option(
-        None,
-        "how rewards become advantages; group: the reward minus the group's mean, divided by "
-        "max(std, advantage_floor); centred: without the division; null: centred if loss is "
-        "dr_grpo, else group",
-    )
-    credit: Literal["baseline", "parent", "siblings"] = option(
-        "baseline",
-        "what D of a description's image is compared with to reward the description; baseline: the "
-        "moving mean of D; parent: D of the parent image, then the moving mean of these "
-        "differences; siblings: the mean over the descriptions of the same group, whose images "
-        "are drawn together (random-scene then draws its images in the same way)",
-    )
-    diversity_of: Literal["accuracy", "hits", "signal", "above_chance"] = option(
-        "accuracy",
-        "what D of a description's reward is computed from; accuracy: the accuracies of the "
-        "responses to its image; hits: whether each is a hit (rec: IoU >= 0.5, ovd: >= 0.5, isr: "
-        "right; Task.hit), so that near misses do not count; signal: min(1, std / "
-        "advantage_floor), which is what the accuracy advantages keep of a group; above_chance: "
-        "the accuracies, corrected for guessing (Task.chance), so that images of closed questions "
-        "that nobody can see get no reward; the D of the pool and of diversity/response is always "
-        "that of the accuracies",
-    )
-    clip_low: float = option(0.2, "the importance ratio is clipped below 1 - clip_low", gt=0, lt=1)
-    clip_high: float = option(
-        0.2,
-        "the importance ratio is clipped above 1 + clip_high; default of grpo-clip-higher: 0.28; "
-        "has no effect with trainer.updates_per_rollout 1, where all ratios are 1",
-        gt=0,
-    )
-    beta: float = option(0.04, "weight of the KL to the frozen reference; 0: none", ge=0)
-    scene_beta: float | None = option(
-        None,
-        "weight of the KL for the tokens of the description; 0: none; null: the larger of beta and "
-        "0.04 for a method that paints what the policy describes, else beta; without any KL "
-        "descriptions degenerate over a few hundred steps",
-        ge=0,
-    )
-    advantage_floor: float = option(
-        0.15, "accuracy advantages are divided by max(std, advantage_floor)", gt=0
-    )
-    format_weight: float = option(0.1, "weight of the format advantage", ge=0)
-    diversity_weight: float = option(0.5, "weight of the diversity reward", ge=0)
-    scene_gradient: float | None = option(
-        None,
-        "largest norm of the gradient that the diversity reward has, as a share of the norm of the "
-        "gradient of the answers, such as 0.3; needs a second pass over the prompts of settled "
-        "descriptions and a second copy of the gradients; null: no bound",
-        gt=0,
-    )
-    smoothing_decay: float = option(
-        0.95,
-        "decay, for each description, of the moving mean and deviation that D is compared with",
-        ge=0,
-        lt=1,
-    )
-    rho_clip: float = option(
-        2.0, "the diversity reward is clipped to the range from -rho_clip to rho_clip", gt=0
-    )
-    max_staleness: int = option(
-        64, "policy versions after which a description without a reward is dropped", ge=1
-    )
-    max_ratio: float = option(
-        2.0, "the importance ratio of settled descriptions is limited to this", ge=1
-    )
-    descriptions_per_group: int = option(
-        2,
-        "largest number of descriptions submitted for synthesis from each group; with credit "
-        "siblings (at least 2) only from as many groups as can be drawn again",
-        ge=1,
-    )
-    describing: Literal["submitted", "all"] = option(
-        "submitted",
-        "which responses describe new surroundings; submitted: as many of each group as are "
-        "submitted for synthesis, and none where no image is painted from the group's (pool."
-        "max_depth, no labelled objects), the others end after the answer; all: every response, as "
-        "in the paper, at the cost of the words that nobody paints",
-    )
-    random_share: float = option(
-        0.0,
-        "share of the descriptions submitted from each group, on average, that are random ones of "
-        "synthesis.describer instead of the policy's; they get no reward, and keep covering what "
-        "the policy no longer describes",
-        ge=0,
-        le=1,
-    )
-    max_description_words: int | None = option(
-        60,
-        "words of a description; a longer one is not well formed: it is not painted, and its "
-        "response gets the format reward 0; null: no limit",
-        ge=1,
-    )
-    max_repetition: float | None = option(
-        0.3,
-        "largest share of a description's words that may repeat: that end three words in a row "
-        "which occurred earlier in it; beyond it is not well formed; null: no limit",
-        ge=0,
-        le=1,
-    )
-    max_garbled: float | None = option(
-        0.02,
-        "largest share of a description's characters that may be no letters, digits, punctuation "
-        "or spaces, such as stray bytes, control characters and emoji; beyond it is not well "
-        "formed; null: no limit",
-        ge=0,
-        le=1,
-    )
-    noise: float = option(
-        0.5,
-        "noisy-rollout: strength of the noise at the start; it falls to almost 0 over the run",
-        ge=0,
-        lt=1,
-    )
-    refill_zero_variance: bool = option(
-        False, "draw another sample for each group whose responses all score the same (DAPO)"
-    )
-
-    @property
-    def wording_limits(self) -> WordingLimits:
-        """The limits beyond which a description is no language."""
-        return WordingLimits(self.max_description_words, self.max_repetition, self.max_garbled)
-
-    @property
-    def kl_on_scene(self) -> float:
-        """The weight of the KL for the tokens of the description. A configuration has filled in
-        ``scene_beta``; without one it is the same as ``beta``."""
-        return self.beta if self.scene_beta is None else self.scene_beta
-
-    @property
-    def has_kl(self) -> bool:
-        """Whether a frozen reference model is needed."""
-        return self.beta > 0 or self.kl_on_scene > 0
 
 
 @dataclass(frozen=True)
@@ -208,6 +55,7 @@ class Method:
     """The decisions of a method, as plain GRPO makes them. Every method is a subclass.
 
     ``options`` is the section ``method`` of the configuration, ``steps`` the length of the run.
+    Raises ValueError for options that contradict each other.
     """
 
     Options: ClassVar[type[MethodOptions]] = MethodOptions
@@ -220,6 +68,7 @@ class Method:
     def __init__(self, options: MethodOptions, steps: int) -> None:
         self.options = options
         self.steps = steps
+        check_loss(options, describes=options.describing == "all" or self.written_descriptions > 0)
 
     def sampling(self, options: Sampling) -> Sampling:
         """Return the rules by which the pool draws batches, from the section ``pool``.

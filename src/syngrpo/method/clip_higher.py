@@ -24,5 +24,6 @@ class GrpoClipHigher(Grpo):
 
     def __init__(self, options: MethodOptions, steps: int) -> None:
         super().__init__(options, steps)
-        if options.clip_high <= options.clip_low:
+        low, high = options.clip_range
+        if low is None or high is None or high <= low:
             raise ValueError(f"{options.name} needs clip_high > clip_low; remove clip_high")

@@ -58,24 +58,30 @@ def score_tokens(
     banned: torch.Tensor,
     temperature: float,
     logits_bytes: int = LOGITS_BYTES,
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return log p (N,) and entropy in nats (N,) of tokens (N,), given hidden states (N, d).
-    Differentiable.
+    with_entropy: bool = False,
+) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """Return log p (N,) of tokens (N,), given hidden states (N, d), and with ``with_entropy`` the
+    entropy in nats (N,). Differentiable.
 
     The logits (N, V) are never in memory as a whole. They are computed in chunks of at most
     ``logits_bytes`` of float32 logits (at least one token), and again, chunk by chunk, in the
-    backward pass. A chunk and the tensors derived from it take about four times ``logits_bytes``. A
-    single chunk is kept for the backward pass instead.
+    backward pass. A chunk and the tensors derived from it take about three times ``logits_bytes``,
+    with the entropy four times. A single chunk is kept for the backward pass instead.
     """
 
-    def score(states: torch.Tensor, chosen: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        return logprobs_and_entropy(scaled_logits(head, states, banned, temperature), chosen)
+    def score(states: torch.Tensor, chosen: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        logits = scaled_logits(head, states, banned, temperature)
+        if with_entropy:
+            return logprobs_and_entropy(logits, chosen)
+        return (picked(logits, chosen, logits.logsumexp(-1)),)
 
     size = max(1, logits_bytes // (4 * head.out_features))
     if len(tokens) <= size:
-        return score(hidden, tokens)
-    parts = [
-        checkpoint(score, states, chosen, use_reentrant=False, preserve_rng_state=False)
-        for states, chosen in zip(hidden.split(size), tokens.split(size), strict=True)
-    ]
-    return torch.cat([p[0] for p in parts]), torch.cat([p[1] for p in parts])
+        scored = score(hidden, tokens)
+    else:
+        parts = [
+            checkpoint(score, states, chosen, use_reentrant=False, preserve_rng_state=False)
+            for states, chosen in zip(hidden.split(size), tokens.split(size), strict=True)
+        ]
+        scored = tuple(torch.cat(values) for values in zip(*parts, strict=True))
+    return scored[0], scored[1] if with_entropy else None

@@ -38,10 +38,11 @@ class PackedRow:
 
 @dataclass(frozen=True, eq=False)
 class SegmentLogprobs:
-    """Per token of a segment: log-probability (L,) and entropy in nats (L,), float32."""
+    """Per token of a segment: log-probability (L,) and, if it was asked for, entropy in nats (L,),
+    float32."""
 
     logprobs: torch.Tensor
-    entropy: torch.Tensor
+    entropy: torch.Tensor | None = None
 
 
 def segment_logprobs(
@@ -50,10 +51,12 @@ def segment_logprobs(
     temperature: float = 1.0,
     reference: bool = False,
     logits_bytes: int = LOGITS_BYTES,
+    with_entropy: bool = False,
 ) -> list[list[SegmentLogprobs]]:
     """Score every segment under the sampling distribution at ``temperature``. Differentiable.
 
-    ``reference``: score under the frozen reference instead, without gradients. Rows may differ in
+    ``reference``: score under the frozen reference instead, without gradients. ``with_entropy``:
+    compute the entropies, too, which costs more passes over the logits. Rows may differ in
     length and in their number of segments. At most ``logits_bytes`` of float32 logits are in memory
     at once. Raises ValueError for an empty segment and for one that holds a banned token, because
     the model would take an image placeholder for an image.
@@ -61,8 +64,8 @@ def segment_logprobs(
     _check(policy, rows)
     if reference:
         with torch.no_grad(), policy.as_reference() as model:
-            return _score(policy, model, rows, temperature, logits_bytes)
-    return _score(policy, policy.base, rows, temperature, logits_bytes)
+            return _score(policy, model, rows, temperature, logits_bytes, with_entropy)
+    return _score(policy, policy.base, rows, temperature, logits_bytes, with_entropy)
 
 
 def _check(policy: Policy, rows: Sequence[PackedRow]) -> None:
@@ -78,7 +81,12 @@ def _check(policy: Policy, rows: Sequence[PackedRow]) -> None:
 
 
 def _score(
-    policy: Policy, model: Any, rows: Sequence[PackedRow], temperature: float, logits_bytes: int
+    policy: Policy,
+    model: Any,
+    rows: Sequence[PackedRow],
+    temperature: float,
+    logits_bytes: int,
+    with_entropy: bool,
 ) -> list[list[SegmentLogprobs]]:
     prompts = [row.prompt for row in rows]
     segments = [[s.token_ids for s in row.segments] for row in rows]
@@ -86,12 +94,18 @@ def _score(
     states = compute(policy, model, prompts, segments)
     tokens = torch.cat([token_ids for row in segments for token_ids in row]).to(policy.device)
     logprobs, entropy = score_tokens(
-        model.get_output_embeddings(), states, tokens, policy.banned, temperature, logits_bytes
+        model.get_output_embeddings(),
+        states,
+        tokens,
+        policy.banned,
+        temperature,
+        logits_bytes,
+        with_entropy,
     )
     sizes = [len(s.token_ids) for row in rows for s in row.segments]
+    entropies = [None] * len(sizes) if entropy is None else entropy.split(sizes)
     scored = iter(
-        SegmentLogprobs(*pair)
-        for pair in zip(logprobs.split(sizes), entropy.split(sizes), strict=True)
+        SegmentLogprobs(*pair) for pair in zip(logprobs.split(sizes), entropies, strict=True)
     )
     return [[next(scored) for _ in row.segments] for row in rows]
 

@@ -26,7 +26,8 @@ OUTSIDE = "other"
 class KeptTokens:
     """The tokens of a response; all arrays have the shape (L,).
 
-    ``advantages`` and ``logp_training`` are None for a response that did not enter the loss.
+    ``advantages`` and ``logp_training`` are None for a response that did not enter the loss, and
+    ``logp_training`` also for one from which the update learns nothing, which is not computed.
     ``logp_sampling`` is NaN for a response to a distorted image.
     """
 

@@ -8,8 +8,10 @@ Start reading at ``trainer``: its six steps are draw, roll out, score, submit, s
   ``size_check`` refuses samples that are too large before the first step.
 - The trainer takes encoded prompts from ``prompt_cache`` and scores responses with ``groups``;
   ``distorted_rollout`` is for methods that show a distorted image to a part of each group.
-- ``update_rows`` turns scored groups into the rows of an update. ``learner`` updates the policy
-  from them, with ``micro_batches``, ``loss`` and ``optimizer``.
+- ``response_credit`` computes the advantages of the responses of a step, and ``update_rows`` the
+  rows of an update. ``learner`` updates the policy from them: ``signal`` leaves out what teaches
+  nothing, ``micro_batches`` splits the rest, ``row_scores`` computes log-probabilities, ``loss``
+  and ``surrogates`` the loss, and ``optimizer`` takes the step.
 - ``response_keeper`` hands the responses of each step to the writer of ``responses/``, ``trackers``
   sends metrics and pictures to TensorBoard and its like.
 - ``processes`` exchanges data between the processes of a run, ``step_metrics`` combines their

@@ -24,16 +24,21 @@ from torch.distributed.tensor import DTensor
 
 from syngrpo.policy.encode import Prompt
 from syngrpo.policy.model import Policy
-from syngrpo.policy.packed import PackedRow, Segment, segment_logprobs
+from syngrpo.policy.packed import PackedRow, Segment
 from syngrpo.sample import InputError
-from syngrpo.serving.atomic_files import atomic_directory
 from syngrpo.workflow.bounded_gradients import add_bounded, take_gradients
-from syngrpo.workflow.loss import LossOutput, LossRule, Normaliser, policy_loss
+from syngrpo.workflow.entropy_bonus import EntropyBonus
+from syngrpo.workflow.failed_batch import describe_rows, save_batch
+from syngrpo.workflow.loss import LossOutput, Normaliser, policy_loss
 from syngrpo.workflow.micro_batches import Lockstep, count_tokens, micro_batches
 from syngrpo.workflow.optimizer import Optimizer, outline
 from syngrpo.workflow.processes import Processes
+from syngrpo.workflow.row_scores import RowScores
 from syngrpo.workflow.run_options import RunOptions
+from syngrpo.workflow.signal import shortest, with_signal
 from syngrpo.workflow.step_metrics import StepMetrics
+from syngrpo.workflow.surrogates import LossRule
+from syngrpo.workflow.token_choice import Chosen, choose_tokens
 from syngrpo.workflow.update_rows import CreditedSegment, UpdateRow, count_fresh
 
 logger = logging.getLogger(__name__)
@@ -67,30 +72,78 @@ class Learner:
         self.directory = directory
         self.budget = options.trainer.token_budget
         self.trained: Trained = {}
+        self.chosen: Chosen = {}
+        self.scores = RowScores(policy, options)
         self.rule = _loss_rule(options)
+        self.bonus = EntropyBonus(options.method)
         self.optimizer = Optimizer(policy, options)
         self.lockstep = Lockstep(policy, processes, self._idle)
 
-    def update(self, rows: Sequence[UpdateRow], metrics: StepMetrics) -> int:
+    def update(
+        self,
+        rows: Sequence[UpdateRow],
+        metrics: StepMetrics,
+        drawn: Sequence[UpdateRow] | None = None,
+    ) -> int:
         """Update the policy from the rows of all processes. Return the number of updates made.
 
-        Raises InputError, before anything is changed, for a group with more tokens than
-        ``trainer.token_budget``; when the device runs out of memory twice; and when the loss or
-        its gradient is not finite.
+        ``drawn`` are all rows of the step, if groups without a signal are left out of ``rows``:
+        they are the divisor of the loss where no group is left. Raises InputError, before anything
+        is changed, for a group with more tokens than ``trainer.token_budget``; when the device runs
+        out of memory twice; and when the loss or its gradient is not finite.
         """
         self.processes.agree(self._lack_of_room(rows))
-        counts = self.processes.gather([count_fresh(rows)])
-        whole = Normaliser(rows=sum(r for r, _ in counts), tokens=sum(t for _, t in counts))
+        whole = self._divisors(rows, rows if drawn is None else drawn)
+        seed = [self.options.trainer.seed, self.optimizer.steps]
+        self.chosen = choose_tokens(rows, self.options.method, self.processes, seed)
+        computed = self._computed(rows)
         trained: Trained = {}
         self.trained = trained
         for round_ in range(self.options.trainer.updates_per_rollout):
-            outputs = self._gradients(rows, whole, trained, round_ == 0, metrics)
+            outputs = self._gradients(computed, whole, trained, round_ == 0, metrics)
             if round_ == 0:
                 _observe_gap(trained, metrics)
             for output in outputs:
                 metrics.observe_loss(output, self.options.trainer.updates_per_rollout)
             self._step(rows, [float(output.loss.detach()) for output in outputs], metrics)
+            self._observe_entropy(outputs, whole, metrics)
         return self.options.trainer.updates_per_rollout
+
+    def _divisors(self, rows: Sequence[UpdateRow], drawn: Sequence[UpdateRow]) -> Normaliser:
+        """Count the fresh responses and tokens of all processes: those of ``rows``, or if there are
+        none, those of ``drawn``."""
+        here = count_fresh(rows)
+        counts = self.processes.gather([(here, count_fresh(drawn))])
+        used = [one for one, _ in counts]
+        if not any(responses for responses, _ in used):
+            used = [one for _, one in counts]
+        return Normaliser(
+            rows=sum(responses for responses, _ in used),
+            tokens=sum(tokens for _, tokens in used),
+            local_tokens=here[1] * self.processes.count or None,
+        )
+
+    def _computed(self, rows: Sequence[UpdateRow]) -> Sequence[UpdateRow]:
+        """Return what the passes have to compute: the responses with a signal. If no process has
+        any, it is the shortest response, so that the optimizer gets gradients of 0."""
+        if self.options.method.wants_entropy:
+            return rows
+        held = {s: t for s, t in self.chosen.items() if t.any()} if self._holds_chosen else {}
+        kept = with_signal(rows, held)
+        return kept if any(self.processes.gather([bool(kept)])) else shortest(rows)
+
+    @property
+    def _holds_chosen(self) -> bool:
+        return self.rule.form.chosen == "hold"
+
+    def _observe_entropy(
+        self, outputs: Sequence[LossOutput], whole: Normaliser, metrics: StepMetrics
+    ) -> None:
+        """Let the weight of the entropy bonus follow its target."""
+        if self.options.method.wants_entropy:
+            metrics.observe("entropy_weight", self.bonus.weight)
+            sums = self.processes.gather([float(output.entropy_sum) for output in outputs])
+            self.bonus.observe(sum(sums) / max(whole.tokens, 1))
 
     def _gradients(
         self,
@@ -137,7 +190,7 @@ class Learner:
     def _stop(self, rows: Sequence[UpdateRow], losses: list[float], norm: float) -> None:
         """Save the batch of all processes and raise the InputError that ends the run. All processes
         call this."""
-        everything = self.processes.gather(_describe_rows(rows))
+        everything = self.processes.gather(describe_rows(rows))
         losses = self.processes.gather(losses)
         step = self.optimizer.steps // self.options.trainer.updates_per_rollout + 1
         saved = ""
@@ -145,7 +198,7 @@ class Learner:
             target = self.directory / f"failed-step-{step}"
             saved = f", the batch is saved in {target}"
             if self.processes.is_main:
-                _save_batch(target, everything, losses)
+                save_batch(target, everything, losses)
         raise InputError(
             f"step {step}: the loss is {sum(losses)}, its gradient's norm {norm}{saved}; lower "
             f"trainer.learning_rate ({self.options.trainer.learning_rate:g}) and go on with "
@@ -234,20 +287,16 @@ class Learner:
 
         With sharded weights every process must take part in each pass, also one without data.
         """
-        rows = [PackedRow(prompt, [Segment(token)])]
-        (logprobs,) = self._logprobs(rows)
-        if self.options.method.has_kl:
-            self._logprobs(rows, reference=True)
-        logprobs.sum().backward()
+        self.scores.idle(PackedRow(prompt, [Segment(token)]))
 
     def _loss(
         self, rows: Sequence[UpdateRow], whole: Normaliser, trained: Trained, first: bool
     ) -> LossOutput:
         """Return the loss of one micro-batch. With ``first`` the log-probabilities of fresh
         segments are added to ``trained``; later updates compare with them."""
-        has_kl, device = self.options.method.has_kl, self.policy.device
+        device = self.policy.device
         segments = [segment for row in rows for segment in row.segments]
-        scores = self._logprobs(_packed(rows))
+        scores, entropies = self.scores.of_policy(rows)
         if first:
             fresh = [not segment.settled for segment in segments]
             trained |= {
@@ -257,6 +306,7 @@ class Learner:
             }
         sampled = [segment.old_logprobs.to(device) for segment in segments]
         old = [trained.get(s, stored) for s, stored in zip(segments, sampled, strict=True)]
+        reference = self.scores.of_reference(rows)
         return policy_loss(
             scores,
             old,
@@ -265,46 +315,19 @@ class Learner:
             rule=self.rule,
             normaliser=whole,
             settled=torch.tensor([s.settled for s in segments], device=device),
-            ref_logp=self._reference_logprobs(rows) if has_kl else None,
-            beta=[s.beta.to(device) for s in segments] if has_kl else 0.0,
+            ref_logp=reference,
+            beta=0.0 if reference is None else [s.beta.to(device) for s in segments],
             sampling_logp=[_unless_negligible(*pair) for pair in zip(sampled, old, strict=True)],
+            chosen=self._chosen(segments) if self.rule.form.chosen else None,
+            entropy=entropies,
+            entropy_weight=self.bonus.weight,
         )
 
-    def _reference_logprobs(self, rows: Sequence[UpdateRow]) -> list[Tensor]:
-        """Return log p (L,) of every segment under the reference, 0 for segments in which the KL
-        has no weight: they are not computed."""
-        weighted = [
-            UpdateRow(row.prompt, kept)
-            for row in rows
-            if (kept := [segment for segment in row.segments if segment.beta.any()])
-        ]
-        if not weighted and self.policy.sharding is not None:
-            # With sharded weights every process must take part in each pass.
-            weighted = [UpdateRow(rows[0].prompt, rows[0].segments[:1])]
-        scored = self._logprobs(_packed(weighted), reference=True) if weighted else []
-        computed = [segment for row in weighted for segment in row.segments]
-        known = dict(zip(computed, scored, strict=True))
-        return [
-            known[s] if s in known else torch.zeros(len(s.token_ids), device=self.policy.device)
-            for row in rows
-            for s in row.segments
-        ]
-
-    def _logprobs(self, rows: Sequence[PackedRow], reference: bool = False) -> list[Tensor]:
-        """Return log p (L,) of every segment of every row."""
-
-        def score() -> Tensor:
-            scored = segment_logprobs(
-                self.policy,
-                rows,
-                self.options.rollout.temperature,
-                reference=reference,
-                logits_bytes=self.options.trainer.logits_bytes,
-            )
-            return torch.cat([segment.logprobs for row in scored for segment in row])
-
-        lengths = [len(segment.token_ids) for row in rows for segment in row.segments]
-        return list(self.policy.run(score, reference).split(lengths))
+    def _chosen(self, segments: Sequence[CreditedSegment]) -> list[Tensor]:
+        """Return the tokens that the loss treats apart, none of settled segments."""
+        nothing = (torch.zeros_like(segment.mask) for segment in segments)
+        pairs = zip(segments, nothing, strict=True)
+        return [self.chosen.get(s, none).to(self.policy.device) for s, none in pairs]
 
     def state_dict(self) -> dict[str, Any] | None:
         """Return trained weights, optimizer and schedule. All processes call this together.
@@ -338,12 +361,20 @@ def _only(rows: Sequence[UpdateRow], settled: bool) -> list[UpdateRow]:
 
 
 def _loss_rule(options: RunOptions) -> LossRule:
+    method = options.method
+    low, high = method.clip_range
     return LossRule(
-        variant=options.method.loss,
-        clip_low=options.method.clip_low,
-        clip_high=options.method.clip_high,
-        max_completion_length=options.rollout.max_new_tokens,
-        max_ratio=options.method.max_ratio,
+        form=method.loss_form,
+        low=low,
+        high=high,
+        dual_clip=method.dual_clip,
+        tau_positive=method.sapo_tau_positive,
+        tau_negative=method.sapo_tau_negative,
+        covariance_penalty=method.covariance_penalty,
+        off_policy_threshold=method.off_policy_threshold,
+        kl_estimator=method.kl_estimator,
+        max_length=options.rollout.max_new_tokens,
+        max_ratio=method.max_ratio,
         tis_cap=options.rollout.tis_cap,
     )
 
@@ -365,30 +396,3 @@ def _observe_gap(trained: Trained, metrics: StepMetrics) -> None:
         gap = (torch.cat(list(trained.values())).cpu() - sampled).abs()
         gap = gap[~sampled.isnan()]
         metrics.observe("rollout/logp_diff", float(gap.mean()), len(gap))
-
-
-def _packed(rows: Sequence[UpdateRow]) -> list[PackedRow]:
-    return [PackedRow(row.prompt, [Segment(s.token_ids) for s in row.segments]) for row in rows]
-
-
-def _describe_rows(rows: Sequence[UpdateRow]) -> list[dict[str, Any]]:
-    """Return the sample id, prompt and responses of every row as tensors and plain values."""
-    return [
-        {
-            "sample_id": row.prompt.sample_id,
-            "input_ids": row.prompt.input_ids,
-            "image": {name: list(part.shape) for name, part in row.prompt.image.items()},
-            "segments": [vars(segment) for segment in row.segments],
-        }
-        for row in rows
-    ]
-
-
-def _save_batch(directory: Path, rows: list[dict[str, Any]], losses: Sequence[float]) -> None:
-    """Write ``directory/batch.pt``: ``{"rows": …, "losses": …}``, where ``rows`` are those of
-    ``_describe_rows`` and ``losses`` those of the micro-batches.
-
-    Read it by ``torch.load(…, weights_only=True)``. The images are in the pool, by sample id.
-    """
-    with atomic_directory(directory) as target:
-        torch.save({"rows": rows, "losses": list(losses)}, target / "batch.pt")

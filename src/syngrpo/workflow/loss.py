@@ -1,12 +1,12 @@
 """The loss of an update, computed from plain tensors.
 
-``learner`` calls ``policy_loss`` for each micro-batch. GRPO's loss is a sum over the tokens of two
-kinds of responses. With r = exp(logp − old_logp) and the advantage A of a token:
+``learner`` calls ``policy_loss`` for each micro-batch. The loss is a sum over the tokens of two
+kinds of responses:
 
-- A *fresh* response was sampled in this step. Its token's loss is the clipped surrogate
-  −min(r·A, clip(r, 1 − clip_low, 1 + clip_high)·A) (PPO; clip_high > clip_low is DAPO's
-  clip-higher, arXiv 2503.14476), plus β times the k3 estimate of KL(policy ‖ reference),
-  exp(ref − logp) − (ref − logp) − 1.
+- A *fresh* response was sampled in this step. ``surrogates`` computes the loss of its tokens, by
+  the form that ``method.loss`` names: for ``grpo`` the clipped surrogate −min(r·A, clip(r)·A) with
+  r = exp(logp − old_logp) and the advantage A of the token. Added are β times the estimate of
+  KL(policy ‖ reference), and the entropy bonus.
 - A *settled* response was sampled earlier, and its description got its reward in this step. Its
   token's loss is −w·A·exp(logp − sg(logp)) with w = min(r, max_ratio), detached (sg): its gradient
   is −w·A·∇logp, the policy gradient with a truncated importance weight (Espeholt et al. 2018, arXiv
@@ -16,9 +16,9 @@ kinds of responses. With r = exp(logp − old_logp) and the advantage A of a tok
   that the policy hardly writes any more (r → 0) gets a weight near 0. There is no KL term: the
   estimate holds for responses of the current policy.
 
-``LossRule`` holds the constants of this sum and says what each token is divided by. ``Normaliser``
-holds the numbers for that. They are counted over the whole step, so that the losses of all
-micro-batches and processes add up.
+``LossRule`` holds the constants of this sum. The form of the loss also says what each token is
+divided by, and ``Normaliser`` holds the numbers for that. They are counted over the whole step, so
+that the losses of all micro-batches and processes add up.
 """
 
 from __future__ import annotations
@@ -26,34 +26,20 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-Variant = Literal["grpo", "dr_grpo", "dapo"]
+from syngrpo.workflow.surrogates import (
+    LossRule,
+    estimated_kl,
+    fresh_surrogate,
+    off_policy_tokens,
+)
+
 TokenValues = Tensor | Sequence[Tensor]
 """One value for each token: a padded tensor (R, T), or one tensor (L,) for each response."""
-
-
-@dataclass(frozen=True)
-class LossRule:
-    """The constants of the loss. Each token's loss is divided by
-
-    - ``grpo``: tokens in its response × rows (mean over tokens, then over responses);
-    - ``dr_grpo``: ``max_completion_length`` × rows (a constant, arXiv 2503.20783);
-    - ``dapo``: tokens of the whole step.
-
-    ``tis_cap`` bounds the weight that corrects for the sampling engine (``policy_loss``).
-    """
-
-    variant: Variant = "grpo"
-    clip_low: float = 0.2
-    clip_high: float = 0.2
-    max_completion_length: int | None = None
-    max_ratio: float = 2.0
-    tis_cap: float = 2.0
 
 
 @dataclass(frozen=True)
@@ -61,15 +47,16 @@ class Normaliser:
     """The divisors of the loss, counted over the *whole* optimisation step: over all micro-batches
     of all processes. So the losses of the micro-batches add up to the loss of the step.
 
-    ``rows``: number of fresh responses (``grpo``, ``dr_grpo``). Settled ones do not count, so that
-    they do not weaken the gradient of the fresh ones; their own weight is in their advantages.
-    ``tokens``: number of tokens of fresh responses in the loss (``dapo``). ``processes``: factor of
-    the loss, for trainers that average gradients over this many processes (DDP); 1 where they are
-    summed.
+    ``rows``: number of fresh responses. Settled ones do not count, so that they do not weaken the
+    gradient of the fresh ones; their own weight is in their advantages. ``tokens``: number of
+    tokens of fresh responses in the loss. ``local_tokens``: those of this process × the number of
+    processes (``bnpo``); None: ``tokens``. ``processes``: factor of the loss, for trainers that
+    average gradients over this many processes (DDP); 1 where they are summed.
     """
 
     rows: int
     tokens: int
+    local_tokens: int | None = None
     processes: int = 1
 
 
@@ -85,10 +72,12 @@ class LossOutput:
     kl_sum: Tensor
     settled_tokens: Tensor
     truncated_tokens: Tensor
+    off_policy_tokens: Tensor
+    entropy_sum: Tensor
 
     @property
     def clip_fraction(self) -> float:
-        """The share of fresh tokens whose gradient is 0 because of the clipping."""
+        """The share of fresh tokens whose gradient is 0, or bounded, because of the clipping."""
         return _ratio(self.clipped_tokens, self.fresh_tokens)
 
     @property
@@ -115,6 +104,9 @@ def policy_loss(
     ref_logp: TokenValues | None = None,
     beta: float | TokenValues = 0.0,
     sampling_logp: TokenValues | None = None,
+    chosen: TokenValues | None = None,
+    entropy: TokenValues | None = None,
+    entropy_weight: float = 0.0,
 ) -> LossOutput:
     """Compute the loss of one micro-batch of responses, one in each row (R).
 
@@ -127,40 +119,57 @@ def policy_loss(
     needs ``ref_logp``. ``sampling_logp`` were computed by the engine that sampled the fresh
     responses, where training computed ``old_logp`` and may differ: the loss of each token (before
     KL) is weighted by min(exp(old_logp − sampling_logp), tis_cap), truncated importance sampling
-    (TIS). Settled rows ignore it: their ``old_logp`` is the engine's.
+    (TIS). Settled rows ignore it: their ``old_logp`` is the engine's. ``chosen`` are the tokens
+    that a loss with the part ``chosen`` treats apart. The mean of ``entropy``, with gradient, over
+    the fresh tokens of the step is subtracted with ``entropy_weight``.
 
-    Raises ValueError for an unknown variant or a missing argument.
+    Raises ValueError for a missing argument.
     """
-    logp, mask, advantages = _padded(logp), _padded(mask).bool(), _padded(advantages)
+    mask = _padded(mask).bool()
+    logp = _padded(logp).masked_fill(~mask, 0.0)
+    advantages = _padded(advantages).masked_fill(~mask, 0.0)
     fresh_rows = _fresh_rows(settled, logp)
     old = _old(old_logp, logp, fresh_rows)
     fresh, stale = mask & fresh_rows, mask & ~fresh_rows
-    surrogate, clipped = _clipped_surrogate(logp, old, advantages, fresh, rule)
-    if sampling_logp is not None:
-        surrogate = surrogate * _tis_weight(old, _padded(sampling_logp), fresh, rule.tis_cap)
+    sampling = None if sampling_logp is None else _padded(sampling_logp)
+    apart = None if chosen is None else _padded(chosen).bool() & fresh
+    surrogate, clipped = fresh_surrogate(logp, old, advantages, fresh, rule, apart)
+    left_out = _left_out(logp, old if sampling is None else sampling, advantages, fresh, rule)
+    surrogate = surrogate.masked_fill(left_out, 0.0)
+    if sampling is not None:
+        surrogate = surrogate * _tis_weight(old, sampling, fresh, rule.tis_cap)
     truncated, cut = _truncated_surrogate(logp, old, advantages, stale, rule.max_ratio)
-    kl, weights = _kl(logp, ref_logp, beta, fresh)
+    kl, weights = _kl(logp, ref_logp, beta, fresh, rule)
     per_token = torch.where(fresh_rows, surrogate, truncated) + weights * kl
     divided = per_token.masked_fill(~mask, 0.0) / _divisor(rule, mask, normaliser)
+    spread = _spread(entropy, fresh)
+    bonus = entropy_weight * spread / max(normaliser.tokens, 1)
     return LossOutput(
-        loss=divided.sum() * normaliser.processes,
+        loss=(divided.sum() - bonus) * normaliser.processes,
         fresh_tokens=fresh.sum(),
         clipped_tokens=(clipped & fresh).sum(),
         kl_tokens=(weights != 0).sum(),
         kl_sum=kl.detach().sum(),
         settled_tokens=stale.sum(),
         truncated_tokens=(cut & stale).sum(),
+        off_policy_tokens=left_out.sum(),
+        entropy_sum=spread.detach(),
     )
 
 
-def _clipped_surrogate(
-    logp: Tensor, old: Tensor, advantages: Tensor, fresh: Tensor, rule: LossRule
-) -> tuple[Tensor, Tensor]:
-    """Return the loss of fresh tokens, and which of them are clipped and have no gradient."""
-    ratio = (logp - old).masked_fill(~fresh, 0.0).exp()
-    low, high = 1.0 - rule.clip_low, 1.0 + rule.clip_high
-    clipped = ((ratio < low) & (advantages < 0)) | ((ratio > high) & (advantages > 0))
-    return -torch.min(ratio * advantages, ratio.clamp(low, high) * advantages), clipped
+def _left_out(
+    logp: Tensor, sampling: Tensor, advantages: Tensor, fresh: Tensor, rule: LossRule
+) -> Tensor:
+    if rule.off_policy_threshold is None:
+        return torch.zeros_like(fresh)
+    return off_policy_tokens(logp, sampling, advantages, fresh, rule.off_policy_threshold)
+
+
+def _spread(entropy: TokenValues | None, fresh: Tensor) -> Tensor:
+    """Return the sum of the entropies of the fresh tokens; 0 if they were not computed."""
+    if entropy is None:
+        return torch.zeros((), device=fresh.device)
+    return _padded(entropy).masked_fill(~fresh, 0.0).sum()
 
 
 def _tis_weight(old: Tensor, sampling: Tensor, fresh: Tensor, cap: float) -> Tensor:
@@ -180,10 +189,14 @@ def _truncated_surrogate(
 
 
 def _kl(
-    logp: Tensor, ref_logp: TokenValues | None, beta: float | TokenValues, fresh: Tensor
+    logp: Tensor,
+    ref_logp: TokenValues | None,
+    beta: float | TokenValues,
+    fresh: Tensor,
+    rule: LossRule,
 ) -> tuple[Tensor, Tensor]:
-    """Return Schulman's k3 estimate of the KL at fresh tokens, and its weight there. The estimate
-    is unbiased and never negative. Both are 0 at other tokens, and where beta is 0."""
+    """Return the estimate of the KL at fresh tokens, and its weight there. Both are 0 at other
+    tokens, and where beta is 0."""
     if isinstance(beta, int | float) and beta == 0:
         return torch.zeros_like(logp), torch.zeros_like(logp)
     if ref_logp is None:
@@ -191,19 +204,20 @@ def _kl(
     given = torch.full_like(logp, beta) if isinstance(beta, int | float) else _padded(beta)
     weights = given.masked_fill(~fresh, 0.0)
     log_ratio = (_padded(ref_logp) - logp).masked_fill(weights == 0, 0.0)
-    return log_ratio.exp() - log_ratio - 1.0, weights
+    return estimated_kl(log_ratio, rule.kl_estimator), weights
 
 
 def _divisor(rule: LossRule, mask: Tensor, normaliser: Normaliser) -> Tensor | int:
-    if rule.variant == "grpo":
-        return mask.sum(dim=-1, keepdim=True).clamp_min(1) * max(normaliser.rows, 1)
-    if rule.variant == "dr_grpo":
-        if rule.max_completion_length is None:
-            raise ValueError("the loss variant dr_grpo needs max_completion_length")
-        return max(normaliser.rows, 1) * rule.max_completion_length
-    if rule.variant == "dapo":
-        return max(normaliser.tokens, 1)
-    raise ValueError(f"unknown loss variant {rule.variant!r}; choose grpo, dr_grpo or dapo")
+    rows, divisor = max(normaliser.rows, 1), rule.form.divisor
+    if divisor == "responses":
+        return mask.sum(dim=-1, keepdim=True).clamp_min(1) * rows
+    if divisor == "constant":
+        if rule.max_length is None:
+            raise ValueError("the divisor of this loss is a constant, and needs max_length")
+        return rows * rule.max_length
+    if divisor == "local_tokens" and normaliser.local_tokens is not None:
+        return max(normaliser.local_tokens, 1)
+    return max(normaliser.tokens, 1)
 
 
 def _old(old_logp: TokenValues | None, logp: Tensor, fresh_rows: Tensor) -> Tensor:

@@ -93,13 +93,13 @@ class RunWarnings:
                 f"{form:.0%} of the responses of the last {WINDOW} steps have the response format; "
                 "use data.prompt_style full, or a model that was trained on the format",
             )
-        if phantoms >= PHANTOMS:
+        if phantoms >= PHANTOMS and self._options.method.phantom_weight:
             yield (
                 "phantoms",
                 f"in {phantoms:.0%} of the groups of the last {WINDOW} steps all answers are "
                 "wrong, and only format or custom rewards tell the responses apart, which teaches "
                 "the form of wrong answers; use easier data or a stronger model, or lower "
-                "method.format_weight",
+                "method.phantom_weight",
             )
         self._best_format = max(self._best_format, form)
 

@@ -69,6 +69,8 @@ METRICS: dict[str, Kind] = {
     "kl": "mean",
     "clip_fraction": "mean",
     "truncated_fraction": "mean",
+    "off_policy_fraction": "mean",
+    "entropy_weight": "same",
     "grad_norm": "same",
     "grad_norm/answers": "same",
     "grad_norm/descriptions": "same",
@@ -84,6 +86,11 @@ METRICS: dict[str, Kind] = {
 
 ``grad_norm/answers`` and ``grad_norm/descriptions`` are null unless ``method.scene_gradient`` is
 set; the second is the norm before it is bounded.
+
+``clip_fraction`` and ``rollout/logp_diff`` are those of the responses that the update computes:
+without KL and entropy bonus, those with an advantage. ``off_policy_fraction`` is the share of their
+tokens that ``method.off_policy_threshold`` leaves out. ``entropy_weight`` is the weight of the
+entropy bonus in this step, null without one.
 
 The record also has ``tokens_per_s``: ``tokens`` of all processes divided by ``time/step_s``.
 ``diversity/zero_variance_groups`` and its two parts are shares in [0, 1], ``entropy/*`` is in nats.
@@ -259,6 +266,7 @@ class StepMetrics:
         self.observe("loss", float(output.loss.detach()) / divisor)
         if fresh := float(output.fresh_tokens):
             self.observe("clip_fraction", output.clip_fraction, fresh)
+            self.observe("off_policy_fraction", float(output.off_policy_tokens) / fresh, fresh)
         if weighted := float(output.kl_tokens):
             self.observe("kl", output.kl, weighted)
         if settled := float(output.settled_tokens):

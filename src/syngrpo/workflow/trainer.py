@@ -44,8 +44,10 @@ from syngrpo.workflow.groups import (
 from syngrpo.workflow.learner import Learner
 from syngrpo.workflow.processes import Processes
 from syngrpo.workflow.prompt_cache import PromptCache
+from syngrpo.workflow.response_credit import step_credits
 from syngrpo.workflow.response_keeper import ResponseKeeper
 from syngrpo.workflow.run_options import RunOptions
+from syngrpo.workflow.signal import drop_silent_groups
 from syngrpo.workflow.step_metrics import StepMetrics, merged
 from syngrpo.workflow.update_rows import Settled, update_rows
 
@@ -279,9 +281,13 @@ class Trainer:
         with self.metrics.timed("time/update_s"):
             here = [item for _, item in self.processes.part(settled)]
             tokenizer = self.policy.tokenizer
-            rows = update_rows(groups, here, self.prompts, tokenizer, self.method, self.rewards)
-            self.version += self.learner.update(rows, self.metrics)
-            self.keeper.learned(groups, rows, self.learner.trained)
+            credits = step_credits(groups, self.method, self.rewards, self.processes)
+            rows = update_rows(groups, credits, here, self.prompts, tokenizer, self.method)
+            used = rows
+            if self.options.method.drop_zero_variance:
+                groups, used = drop_silent_groups(groups, rows)
+            self.version += self.learner.update(used, self.metrics, rows)
+            self.keeper.learned(groups, used, self.learner.trained)
 
     def state_dict(self) -> dict[str, Any]:
         """Return the state that the main process saves in a checkpoint. All processes call this
@@ -292,6 +298,7 @@ class Trainer:
             "learner": self.learner.state_dict(),
             "ledger": _with_tensors(self.ledger.state_dict()),
             "method": self.method.state_dict(),
+            "entropy_bonus": self.learner.bonus.state_dict(),
             "client": self.client.state_dict() if self.client is not None else None,
         }
 
@@ -301,6 +308,7 @@ class Trainer:
         self.learner.load_state_dict(state["learner"])
         self.ledger.load_state_dict(state["ledger"])
         self.method.load_state_dict(state["method"])
+        self.learner.bonus.load_state_dict(state["entropy_bonus"])
         if self.client is not None:
             self.client.load_state_dict(state["client"])
 

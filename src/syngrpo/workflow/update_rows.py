@@ -10,25 +10,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from syngrpo.method.advantages import (
-    Floats,
-    kl_weights,
-    reward_tokens,
-    settled_credit,
-    span_credit,
-)
+from syngrpo.method.advantages import kl_weights, settled_credit, span_credit
 from syngrpo.method.base import Method
 from syngrpo.method.ledger import PendingDescription
 from syngrpo.policy.encode import Prompt
 from syngrpo.policy.spans import scene_token_mask
 from syngrpo.sample import Sample
-from syngrpo.tasks.rewards import Reward
 from syngrpo.workflow.groups import Group
 from syngrpo.workflow.prompt_cache import PromptCache
+from syngrpo.workflow.response_credit import Credit
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,7 +58,7 @@ class Settled:
 
 
 def fresh_row(
-    group: Group, tokenizer: object, method: Method, rewards: Sequence[Reward] = ()
+    group: Group, credits: Sequence[Credit], tokenizer: object, method: Method
 ) -> UpdateRow:
     """Return the row of a group: its prompt and its responses with their advantages.
 
@@ -73,45 +66,24 @@ def fresh_row(
     and that of each custom reward on the tokens it is about.
     """
     options = method.options
-    accuracy = method.answer_advantages(group.accuracy.tolist())
-    form = np.float32(options.format_weight) * method.answer_advantages(group.format.tolist())
-    custom = {
-        reward: _custom_advantages(group, method, reward)
-        for reward in rewards
-        if not reward.replaces_accuracy
-    }
+    advantages = [(credit.advantages, credit.on) for credit in credits]
     row = UpdateRow(group.prompt)
     for i, (response, parsed) in enumerate(zip(group.responses, group.parsed, strict=True)):
         mask = scene_token_mask(tokenizer, response.token_ids, parsed.scene_span or (0, 0))
         scene = mask.numpy()
-        advantages = span_credit(scene, float(accuracy[i]), float(form[i]))
-        for reward, values in custom.items():
-            advantages += values[i] * reward_tokens(scene, reward.on)
         row.segments.append(
             CreditedSegment(
                 token_ids=response.token_ids,
                 old_logprobs=response.logprobs,
-                advantages=torch.from_numpy(advantages),
+                advantages=torch.from_numpy(
+                    span_credit(scene, [(float(values[i]), on) for values, on in advantages])
+                ),
                 mask=torch.ones_like(mask),
                 beta=torch.from_numpy(kl_weights(scene, options.beta, options.kl_on_scene)),
                 settled=False,
             )
         )
     return row
-
-
-def _custom_advantages(group: Group, method: Method, reward: Reward) -> Floats:
-    """Return the weighted advantages (G,) of one custom reward, normalised on their own.
-
-    A response for which the reward is None gets the advantage 0 and is left out of the mean.
-    """
-    values = group.custom[reward.name]
-    known = [place for place, value in enumerate(values) if value is not None]
-    advantages = np.zeros(len(values), dtype=np.float32)
-    if known:
-        given = [float(value) for value in values if value is not None]
-        advantages[known] = np.float32(reward.weight) * method.answer_advantages(given)
-    return advantages
 
 
 def settled_segment(settled: Settled, weight: float) -> CreditedSegment:
@@ -133,18 +105,21 @@ def settled_segment(settled: Settled, weight: float) -> CreditedSegment:
 
 def update_rows(
     groups: Sequence[Group],
+    credits: Sequence[Sequence[Credit]],
     settled: Sequence[Settled],
     prompts: PromptCache,
     tokenizer: object,
     method: Method,
-    rewards: Sequence[Reward] = (),
 ) -> list[UpdateRow]:
     """Return a row for each group, and add each settled segment to the row of its prompt.
+
+    ``credits`` are those of each group.
 
     A settled description whose prompt is in no group gets a row of its own. Raises InputError as
     ``PromptCache.take`` does.
     """
-    rows = [fresh_row(group, tokenizer, method, rewards) for group in groups]
+    pairs = zip(groups, credits, strict=True)
+    rows = [fresh_row(group, own, tokenizer, method) for group, own in pairs]
     places = {row.prompt.sample_id: row for row in rows}
     elsewhere = {item.parent.id: item.parent for item in settled if item.parent.id not in places}
     for prompt in prompts.take(list(elsewhere.values())):
