@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from syngrpo.evaluation.predictions import Answer, Prediction
+from syngrpo.evaluation.repeated_answers import best_at, draws, majority, pass_at
 from syngrpo.serving.wording import count
 from syngrpo.tasks import SetMetrics, get_task
 from syngrpo.tasks.asking import task_errors
@@ -135,7 +136,8 @@ def per_sample(predictions: Sequence[Prediction], task: str) -> PerSample:
     ``greedy/accuracy`` and ``sampled/accuracy`` are the mean accuracy reward; ``…/acc@t`` the share
     of answers with accuracy ≥ t, for the task's ``thresholds``; ``…/reward/NAME`` the user's own
     rewards, NaN for an answer without a value. The ``sampled`` ones and ``diversity/response``
-    exist only if answers were sampled.
+    exist only if answers were sampled; ``sampled/pass@k``, ``sampled/best@k`` and
+    ``sampled/majority`` (``repeated_answers``) if every sample has several.
     """
     columns: PerSample = {
         "greedy/accuracy": _column(predictions, lambda p: p.greedy.accuracy),
@@ -158,6 +160,7 @@ def per_sample(predictions: Sequence[Prediction], task: str) -> PerSample:
             predictions, lambda p: _mean(p.sampled, lambda a: a.well_formed)
         )
         columns["diversity/response"] = _column(predictions, lambda p: p.diversity)
+        columns |= _repeated(predictions, task)
     for name in reward_names(predictions):
         columns[f"greedy/reward/{name}"] = _column(
             predictions, lambda p, n=name: _mean_reward([p.greedy], n)
@@ -166,6 +169,23 @@ def per_sample(predictions: Sequence[Prediction], task: str) -> PerSample:
             columns[f"sampled/reward/{name}"] = _column(
                 predictions, lambda p, n=name: _mean_reward(p.sampled, n)
             )
+    return columns
+
+
+def _repeated(predictions: Sequence[Prediction], task: str) -> PerSample:
+    """Return the metrics of several answers together. Those of hits and of the most frequent answer
+    need one task."""
+    columns: PerSample = {}
+    of_task = get_task(task) if task else None
+    accuracies = [[answer.accuracy for answer in p.sampled] for p in predictions]
+    for k in draws(min(map(len, accuracies))):
+        columns[f"sampled/best@{k}"] = np.array([best_at(own, k) for own in accuracies])
+        if of_task is not None:
+            hits = [pass_at(own, k, of_task.hit) for own in accuracies]
+            columns[f"sampled/pass@{k}"] = np.array(hits)
+    if columns and of_task is not None and of_task.has_majority:
+        most = [majority(p.sampled, of_task) for p in predictions]
+        columns["sampled/majority"] = np.array(most)
     return columns
 
 

@@ -12,7 +12,7 @@ converts that to pixels of the original image, and ``score`` compares the two.
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, Literal, Protocol, runtime_checkable
@@ -106,7 +106,10 @@ class Task(Protocol):
     ``needs_objects``: whether a sample without any labelled object is refused.
     ``thresholds``: evaluation also reports, as "acc@t", the share of answers with an accuracy of at
     least t.
-    ``hit``: an answer with at least this accuracy is a hit, for ``method.diversity_of: hits``.
+    ``hit``: an answer with at least this accuracy is a hit, for ``method.diversity_of: hits`` and
+    for the metrics ``pass@k`` of an evaluation.
+    ``has_majority``: whether ``same_as`` says which answers are the same, so that the most frequent
+    of several answers can be scored.
     ``headlines``: name → title of the metrics that reports show first, the most important first.
     ``metrics_note``: what a reader must know about these metrics, written below them; "" for
     nothing.
@@ -117,6 +120,7 @@ class Task(Protocol):
     needs_objects: bool = True
     thresholds: tuple[float, ...] = ()
     hit: float = 0.5
+    has_majority: bool = False
     headlines: Mapping[str, str] = ACCURACY
     metrics_note: str = ""
 
@@ -216,6 +220,11 @@ class Task(Protocol):
         ``answer`` is a ground truth or a prediction in original pixels, never None.
         """
         return []
+
+    def same_as(self, prediction: Any) -> Hashable:
+        """Return a value that is equal for predictions that say the same. Called if
+        ``has_majority``; a task whose answers are hardly ever equal, such as boxes, has none."""
+        return str(prediction)
 
     def words(self, answer: Any) -> str:
         """Write an answer (a ground truth or a prediction in original pixels) in a few words."""

@@ -102,6 +102,7 @@ class IndoorSceneReasoning(Task):
     name = "isr"
     asks_for = "question"
     hit = 1.0
+    has_majority = True
 
     def prompt(self, sample: Sample, style: PromptStyle) -> str:
         """Return the text beside the image. It does not name the labelled objects, because they can
@@ -174,6 +175,10 @@ class IndoorSceneReasoning(Task):
             view="fixed" if _ABOUT_VIEW.search(sample.question) else "free",
             names_colour=names_colour(f"{sample.question} {sample.answer}"),
         )
+
+    def same_as(self, prediction: Answer) -> str | float:
+        """Return a label without case, punctuation and articles, a number as it is."""
+        return normalised(prediction) if isinstance(prediction, str) else float(prediction)
 
     def answer_text(self, sample: Sample, frame: CoordinateFrame) -> str:
         return str(sample.answer)
