@@ -308,7 +308,8 @@ class Trainer:
         self.learner.load_state_dict(state["learner"])
         self.ledger.load_state_dict(state["ledger"])
         self.method.load_state_dict(state["method"])
-        self.learner.bonus.load_state_dict(state["entropy_bonus"])
+        if "entropy_bonus" in state:  # not in checkpoints of before there was one
+            self.learner.bonus.load_state_dict(state["entropy_bonus"])
         if self.client is not None:
             self.client.load_state_dict(state["client"])
 
