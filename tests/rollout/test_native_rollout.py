@@ -105,7 +105,9 @@ def test_importance_ratio_of_an_unchanged_policy_is_one(
         PackedRow(prompt, [Segment(r.token_ids) for r in group])
         for prompt, group in zip(prompts, groups, strict=True)
     ]
-    for group, scored in zip(groups, segment_logprobs(early, rows, 0.9), strict=True):
+    for group, scored in zip(
+        groups, segment_logprobs(early, rows, 0.9, with_entropy=True), strict=True
+    ):
         for response, segment in zip(group, scored, strict=True):
             ratio = (segment.logprobs - response.logprobs).exp()
             torch.testing.assert_close(ratio, torch.ones_like(ratio), atol=2e-5, rtol=0)

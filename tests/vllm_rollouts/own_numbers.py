@@ -38,7 +38,7 @@ def assert_ours(policy: Policy, prompts: list[Prompt], groups: Any, temperature:
         for prompt, group in zip(prompts, groups, strict=True)
     ]
     with torch.no_grad():
-        scored = segment_logprobs(policy, rows, temperature)
+        scored = segment_logprobs(policy, rows, temperature, with_entropy=True)
     for group, segments in zip(groups, scored, strict=True):
         for response, segment in zip(group, segments, strict=True):
             torch.testing.assert_close(response.logprobs, segment.logprobs, atol=1e-3, rtol=0)
