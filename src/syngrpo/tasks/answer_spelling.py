@@ -24,10 +24,11 @@ _MEANING = {"n": "\n", "r": "\r", "t": "\t"}
 
 _BEFORE_SIGN = r"(?=\s*+(?:[]:=,)}：，）］｝]|\Z))"
 """A quotation ends where a sign of JSON follows; any other typographic quote is part of a text."""
+# An escaped quote begins no string: otherwise each one would be tried up to the end of its line.
 _TYPOGRAPHIC = re.compile(
-    r"(?P<plain>\"(?:[^\"\\\n]|\\[^\n])*+\")"
+    r"(?P<plain>(?<!\\)\"(?:[^\"\\\n]|\\[^\n])*+\")"
     rf"|[“”„‟«「『＂](?P<double>[^“”„‟«»「」『』＂\"\n]*+)[“”‟»」』＂]{_BEFORE_SIGN}"
-    rf"|[‘’‚](?P<single>(?:[^‘’‚\"\n]|’(?=\w))*+)[‘’]{_BEFORE_SIGN}"
+    rf"|(?:[‘‚]|(?<!\w)’)(?P<single>(?:[^‘’‚\"\n]|(?<=\w)’(?=\w))*+)[‘’]{_BEFORE_SIGN}"
     r"|(?P<wide>[｛｝［］＜＞：；，、。]"
     r"|（[-+.,0-9\s０-９．，、＋－]*+）"
     r"|(?<!\w)[＋－]?+[０-９]++(?:．[０-９]++)?+(?!\w))"
