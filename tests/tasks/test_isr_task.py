@@ -9,7 +9,8 @@ from syngrpo.boxes import CoordinateFrame
 from syngrpo.method.response import parse_response
 from syngrpo.sample import EncodedImage, InputError, LabelledObject, Sample
 from syngrpo.tasks import get_task
-from syngrpo.tasks.isr import mean_relative_accuracy, normalised
+from syngrpo.tasks.isr import mean_relative_accuracy
+from syngrpo.tasks.short_answers import normalised
 
 ISR = get_task("isr")
 IMAGE = EncodedImage(width=80, height=60, data=b"never decoded")
@@ -46,6 +47,8 @@ def score(text: str, answer: str | int | float) -> float:
         ('{"answer": 3}', 3),
         ('{"count": "3"}', 3),
         ('{"reason": "I see one", "answer": 3}', 3),
+        ('{"reason":"because 5","result":3}', 3),
+        ('{"value": 5, "final": 3}', 3),
         ("```json\n{'answer': 3,}\n```", 3),
         ("[3]", 3),
         ('["3"]', 3),
@@ -129,7 +132,18 @@ def test_mean_relative_accuracy_is_that_of_the_published_evaluation(guess: int, 
         ("1", 0, 0.0),
         ("2.5 m", 2.5, 1.0),
         ("2 or 3", 2, 0.0),  # not decided
-        ("twenty-one", 20, 0.0),  # two number words
+        ("twenty-one", 21, 1.0),
+        ("There are thirty chairs.", 30, 1.0),
+        ("one hundred", 1, 0.0),
+        ("two or three", 2, 0.0),
+        ("10 000", 10000, 1.0),
+        ("−3", -3, 1.0),
+        ("about −3 degrees", -3, 1.0),
+        ("Yes, it is.", "yes", 1.0),
+        ("Yes, it is.", "no", 0.0),
+        ("No, there is a table.", "no", 1.0),
+        ("Yes, or no.", "yes", 0.0),
+        ("yesterday", "yes", 0.0),
         ("many", 4, 0.0),
         ("someone", 1, 0.0),  # not the word one
         ("1e999", 4, 0.0),
@@ -141,6 +155,30 @@ def test_mean_relative_accuracy_is_that_of_the_published_evaluation(guess: int, 
         ("A", "A", 1.0),  # an option, not an article
         ("B", "A", 0.0),
         ("3", "3", 1.0),
+        ("3.0", "3", 1.0),
+        ("three", "3", 1.0),
+        ("there are 3 chairs", "3", 1.0),
+        ("-3", "3", 0.0),
+        (">5", "<5", 0.0),
+        ("< 5", "<5", 1.0),
+        ("5€", "$5", 0.0),
+        ("$5.", "$5", 1.0),
+        ("C", "C#", 0.0),
+        ("c#", "C#", 1.0),
+        ("1 5", "1.5 m", 0.0),
+        ("1 5 m", "1.5 m", 0.0),
+        ("2/3", "2-3", 0.0),
+        ("2–3", "2-3", 1.0),
+        ("2 - 3", "2-3", 1.0),
+        ("5 %", "5%", 1.0),
+        ("5", "5%", 0.0),
+        ("smile 😁", "smile 😀", 0.0),
+        ("Smile 😀!", "smile 😀", 1.0),
+        ("❤", "❤️", 1.0),
+        ("दान", "दिन", 0.0),
+        ("😀", "😀", 1.0),
+        (">", ">", 1.0),
+        ("<", ">", 0.0),
         ("ＬＥＦＴ", "left", 1.0),
         ("", "kitchen", 0.0),
     ],
@@ -168,10 +206,18 @@ def test_every_accepted_truth_is_readable_and_scores_one(value: str | int | floa
     assert ISR.score(ISR.read(answer), one) == 1.0
 
 
-@pytest.mark.parametrize("value", ["kitchen", "left of", "yes", "A", 0, 3, 2.5, -1, "3"])
+@pytest.mark.parametrize(
+    "value", ["kitchen", "left of", "yes", "A", "😀", ">", 0, 3, 2.5, -1, "three", "1e999"]
+)
 def test_labels_and_numbers_are_truths(value: str | int | float) -> None:
     truth = ISR.ground_truth(value, IMAGE, OBJECTS, "?", {"kind": "count", "about": ["owl"]})
     assert truth == value and type(truth) is type(value)
+
+
+@pytest.mark.parametrize(("text", "number"), [("3", 3), (" 1,200", 1200), ("-2.5", -2.5)])
+def test_a_truth_that_is_a_text_but_reads_as_a_number_is_one(text: str, number: float) -> None:
+    truth = ISR.ground_truth(text, IMAGE, OBJECTS)
+    assert truth == number and type(truth) is type(number)
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from syngrpo.painting.prompt import ROOM_TYPES, strip_classes
 from syngrpo.sample import Sample
 from syngrpo.tasks import get_task
 from syngrpo.tasks.base import full_prompt
-from syngrpo.tasks.isr import NUMBER_WORDS
+from syngrpo.tasks.short_answers import NUMBER_WORDS
 from syngrpo_rooms.dataset import rooms_samples
 from syngrpo_rooms.palette import ROOM_COLOURS
 

@@ -30,14 +30,16 @@ _TYPOGRAPHIC = re.compile(
     rf"|[“”„‟«「『＂](?P<double>[^“”„‟«»「」『』＂\"\n]*+)[“”‟»」』＂]{_BEFORE_SIGN}"
     rf"|(?:[‘‚]|(?<!\w)’)(?P<single>(?:[^‘’‚\"\n]|(?<=\w)’(?=\w))*+)[‘’]{_BEFORE_SIGN}"
     r"|(?P<wide>[｛｝［］＜＞：；，、。]"
+    r"|−(?=[.0-9０-９])"
     r"|（[-+.,0-9\s０-９．，、＋－]*+）"
     r"|(?<!\w)[＋－]?+[０-９]++(?:．[０-９]++)?+(?!\w))"
 )
 _WIDE = {code: chr(code - 0xFEE0) for code in range(0xFF01, 0xFF5F)} | {
     ord("、"): ",",
     ord("。"): ";",
+    ord("−"): "-",
 }
-_UNUSUAL = re.compile("[“”„‟«「『‘’‚、。\uff01-\uff5e]")
+_UNUSUAL = re.compile("[“”„‟«「『‘’‚、。−\uff01-\uff5e]")
 
 
 @lru_cache(maxsize=4)  # a task may read an answer for several things

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import math
 import re
-import unicodedata
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -13,9 +11,17 @@ import numpy as np
 from syngrpo.boxes import CoordinateFrame
 from syngrpo.sample import EncodedImage, InputError, LabelledObject, Sample
 from syngrpo.tasks.answer_reading import find_objects, find_values, without_fences
-from syngrpo.tasks.answer_spelling import plain_digits, plain_spelling
+from syngrpo.tasks.answer_spelling import plain_spelling
 from syngrpo.tasks.base import NO_COLUMNS, Constraints, PromptStyle, Task, full_prompt
 from syngrpo.tasks.labels import is_finite_number, labels_of, names_colour, shown
+from syngrpo.tasks.short_answers import (
+    Answer,
+    as_number,
+    is_same_label,
+    normalised,
+    only_number,
+    truth_of,
+)
 
 KIND, ABOUT = "kind", "about"
 """Reserved columns: the kind of question, and the classes that it names, whether the image holds
@@ -34,20 +40,7 @@ UNKNOWN_CHOICES = 0.25
 LONGEST_ANSWER = 200
 """Largest number of characters of an answer; a longer one counts as unreadable."""
 
-# fmt: off
-NUMBER_WORDS = (
-    "zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten",
-    "eleven", "twelve", "thirteen", "fourteen", "fifteen", "sixteen", "seventeen", "eighteen",
-    "nineteen", "twenty",
-)
-# fmt: on
-
 _TOLERANCES: tuple[float, ...] = tuple((1 - np.linspace(0.5, 0.95, 10)).tolist())
-_DIGITS = r"[-+]?(?:[0-9]{1,3}(?:,[0-9]{3})++(?:\.[0-9]*+)?|[0-9]++(?:\.[0-9]*+)?|\.[0-9]++)"
-_NUMBER = re.compile(rf"{_DIGITS}(?:e[-+]?[0-9]++)?", re.IGNORECASE)
-_NUMBER_OR_WORD = re.compile(
-    rf"(?<![\w.]){_NUMBER.pattern}(?![0-9])|\b(?:{'|'.join(NUMBER_WORDS)})\b", re.IGNORECASE
-)
 _ABOUT_VIEW = re.compile(
     r"\b(?:picture|image|photo\w*|frame|view|foreground|background|corner|middle|cent(?:re|er)"
     r"|camera|viewer|quadrant|(?:left|right|upper|lower|top|bottom)(?:\s+half|\s+side)"
@@ -68,11 +61,9 @@ _STYLED = re.compile(
 _SPECIAL_TOKEN = re.compile(r"<\|[^<>|\s]{1,40}\|>")
 """Such as <|begin_of_box|>, which GLM writes around an answer of any kind."""
 _AROUND = " \t\r\n\"'`*“”‘’"
-_WORD = re.compile(r"[^\W_]+")
-_ARTICLES = {"a", "an", "the"}
 _YES_OR_NO = {"yes", "no", "true", "false"}
-
-Answer = str | int | float
+_ANSWER_KEYS = ("answer", "final_answer", "final", "result", "value")
+"""Keys of an answer, the surest first."""
 
 
 def mean_relative_accuracy(prediction: float, truth: float) -> float:
@@ -87,12 +78,6 @@ def mean_relative_accuracy(prediction: float, truth: float) -> float:
         return float(prediction == 0)
     error = abs(prediction - truth) / abs(truth)
     return sum(error <= tolerance for tolerance in _TOLERANCES) / len(_TOLERANCES)
-
-
-def normalised(label: str) -> str:
-    """Return a label without case, punctuation, superfluous white space and articles."""
-    words = _WORD.findall(unicodedata.normalize("NFKC", label).casefold())
-    return " ".join([word for word in words if word not in _ARTICLES] or words)
 
 
 class IndoorSceneReasoning(Task):
@@ -130,8 +115,7 @@ class IndoorSceneReasoning(Task):
         text = _unwrapped(answer)
         if not text or len(text) > LONGEST_ANSWER:
             return None
-        plain = plain_digits(text)
-        number = _number(plain) if _NUMBER.fullmatch(plain) else None
+        number = as_number(text)
         return text if number is None else number
 
     def score(self, prediction: Answer | None, sample: Sample) -> float:
@@ -150,7 +134,7 @@ class IndoorSceneReasoning(Task):
         choices = sample.columns.get(CHOICES)
         if isinstance(choices, list | tuple) and len(choices) > 1:
             return max(self._guessed(choices, sample), 1 / len(choices))
-        if not isinstance(sample.answer, str):
+        if not isinstance(truth_of(sample.answer), str):
             return self._guessed(GUESSED_NUMBERS, sample)
         answer, question = normalised(str(sample.answer)), f" {normalised(sample.question)} "
         named = " or " in question and f" {answer} " in question
@@ -191,8 +175,9 @@ class IndoorSceneReasoning(Task):
         question: str = "",
         columns: Mapping[str, Any] = NO_COLUMNS,
     ) -> Answer:
-        """Check that the answer is a short text or a finite number which ``read`` gives back, that
-        there is an object, and that the reserved columns are valid."""
+        """Return the answer, a text that reads as a number as that number. Check that it is a short
+        text or a finite number which ``read`` gives back, that there is an object, and that the
+        reserved columns are valid."""
         if value is None:
             raise InputError("the row has no answer")
         if not objects:
@@ -208,34 +193,15 @@ class IndoorSceneReasoning(Task):
                 f"answer {shown(value)} is not a finite number or a text of at most "
                 f"{LONGEST_ANSWER} characters that a model could give; write a plain label"
             )
-        answer: Answer = value
-        return answer
+        return truth_of(value)
 
 
 def _accuracy(prediction: Answer, truth: Answer) -> float:
+    truth = truth_of(truth)
     if isinstance(truth, str):
-        same = normalised(str(prediction))
-        return float(bool(same) and same == normalised(truth))
-    number = _only_number(prediction) if isinstance(prediction, str) else prediction
+        return float(is_same_label(str(prediction), truth))
+    number = only_number(prediction) if isinstance(prediction, str) else prediction
     return 0.0 if number is None else mean_relative_accuracy(number, truth)
-
-
-def _only_number(text: str) -> float | None:
-    """Return the number in a text that holds exactly one, else None."""
-    found = _NUMBER_OR_WORD.findall(plain_digits(text))
-    if len(found) != 1:
-        return None
-    word = found[0].lower()
-    return NUMBER_WORDS.index(word) if word in NUMBER_WORDS else _number(word)
-
-
-def _number(text: str) -> int | float | None:
-    """Convert a text that is a number; None when it is beyond the range of floats."""
-    plain = text.replace(",", "")
-    value = float(plain)
-    if not math.isfinite(value):
-        return None
-    return int(plain) if plain.lstrip("+-").isdigit() else value
 
 
 def _unwrapped(answer: str) -> str:
@@ -249,7 +215,7 @@ def _unwrapped(answer: str) -> str:
     text = _stripped(_unstyled(boxed[-1]) if boxed else _SPECIAL_TOKEN.sub("", text))
     if _stripped(spelled).startswith("{") and not boxed:
         values = list(find_values(spelled))
-        text = _stripped(named or (values[0][1] if values else text))
+        text = _stripped(named or _surest(values) or (values[0][1] if values else text))
     if text.startswith("[") and text.endswith("]"):
         text = _stripped(text[1:-1])
     return _stripped(_LEAD.sub("", text, count=1) if _LEAD.match(text) else text)
@@ -268,6 +234,12 @@ def _value_of_answer(text: str) -> str | None:
     if not _stripped(text).startswith("{"):
         return None
     return next((value for key, value in find_values(text) if key.lower() == "answer"), None)
+
+
+def _surest(values: Sequence[tuple[str, str]]) -> str | None:
+    """Return the value of the surest key of an answer, None without any."""
+    found = {key.lower(): value for key, value in reversed(values)}
+    return next((found[key] for key in _ANSWER_KEYS if key in found), None)
 
 
 def _stripped(text: str) -> str:

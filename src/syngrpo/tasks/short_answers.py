@@ -1,0 +1,121 @@
+"""Compares short answers: numbers, which may be written as words, and labels.
+
+A truth that is a text but reads as a number is a number, whatever file it comes from.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import unicodedata
+
+from syngrpo.tasks.answer_spelling import plain_digits
+
+Answer = str | int | float
+
+# fmt: off
+_ONES = (
+    "zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten",
+    "eleven", "twelve", "thirteen", "fourteen", "fifteen", "sixteen", "seventeen", "eighteen",
+    "nineteen",
+)
+_TENS = ("twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety")
+# fmt: on
+NUMBER_WORDS = {word: number for number, word in enumerate(_ONES)} | {
+    word: 10 * number for number, word in enumerate(_TENS, 2)
+}
+
+_GROUPED = "|".join(
+    rf"[0-9]{{1,3}}(?:{sign}[0-9]{{3}})++(?:\.[0-9]*+)?" for sign in ", \u00a0\u202f"
+)
+_NUMBER = re.compile(
+    rf"[-+]?(?:(?:{_GROUPED})(?![0-9])|[0-9]++(?:\.[0-9]*+)?|\.[0-9]++)(?:e[-+]?[0-9]++)?",
+    re.IGNORECASE,
+)
+_WORDS = rf"(?:{'|'.join(_TENS)})[-\s](?:{'|'.join(_ONES[1:10])})\b|(?:{'|'.join(NUMBER_WORDS)})\b"
+_NUMBER_OR_WORD = re.compile(rf"(?<![\w.]){_NUMBER.pattern}(?![0-9])|\b(?:{_WORDS})", re.IGNORECASE)
+_LARGER = re.compile(r"\b(?:hundred|thousand|million|billion|dozen)s?\b", re.IGNORECASE)
+"""Words that change the number before them; what holds one is not read as a number."""
+
+_DASHES = {ord(dash): "-" for dash in "‐‑‒–—−"}
+_SIGN = re.compile(
+    r"((?:(?<=[0-9])|(?<![\w.]))\.(?=[0-9])"  # 1.5
+    r"|(?<=[0-9])\s{0,3}[-/]\s{0,3}(?=[0-9])"  # 2-3, 2/3
+    r"|(?<!\w)[-+](?=\.?[0-9])"  # -3
+    r"|[<>=≤≥]+(?=\s{0,3}[-+.$€£¥]?[0-9])|(?<=[0-9])\s{0,3}[<>=≤≥]+"
+    r"|[$€£¥](?=\s{0,3}\.?[0-9])|(?<=[0-9])\s{0,3}[€£¥%]|(?<=[0-9])[$]"
+    r"|(?<=\w)[+#]+|#(?=[0-9]))"  # C#, #3
+)
+"""Signs that tell one label from another. All others are punctuation."""
+_ARTICLES = {"a", "an", "the"}
+_YES_OR_NO = re.compile(
+    r"\s*+(?P<said>yes|no|true|false)\s*+[,.;:!-](?!.*\b(?:yes|no|true|false|but|or|maybe|perhaps"
+    r"|unsure|sure|know|tell|say|clear)\b)",
+    re.IGNORECASE | re.DOTALL,
+)
+"""A sentence that begins with yes or no and takes nothing back."""
+
+
+def as_number(text: str) -> int | float | None:
+    """Return the number that the whole text is, else None."""
+    plain = plain_digits(text.strip())
+    return _number(plain) if _NUMBER.fullmatch(plain) else None
+
+
+def truth_of(answer: Answer) -> Answer:
+    """Return the answer, as a number if it is a text that reads as one."""
+    number = as_number(answer) if isinstance(answer, str) else None
+    return answer if number is None else number
+
+
+def only_number(text: str) -> float | None:
+    """Return the number in a text that holds exactly one, else None."""
+    plain = plain_digits(text)
+    found = _NUMBER_OR_WORD.findall(plain)
+    if len(found) != 1 or _LARGER.search(plain):
+        return None
+    words = re.split(r"[-\s]", found[0].lower())
+    if words[0] in NUMBER_WORDS:
+        return sum(NUMBER_WORDS[word] for word in words)
+    return _number(found[0])
+
+
+def is_same_label(prediction: str, truth: str) -> bool:
+    """Return whether two labels are the same once they are normalised. A sentence such as "Yes, it
+    is." is the same as "yes"."""
+    wanted = normalised(truth)
+    if wanted in ("yes", "no", "true", "false") and (match := _YES_OR_NO.match(prediction)):
+        return match["said"].casefold() == wanted
+    return bool(wanted) and normalised(prediction) == wanted
+
+
+def normalised(label: str) -> str:
+    """Return a label without case, punctuation, superfluous white space and articles. Signs that
+    change its meaning stay, as in -3, 2/3, < 5, $5 and C#; so do pictures such as an emoji."""
+    text = unicodedata.normalize("NFKC", label).casefold().translate(_DASHES)
+    parts = _SIGN.split(text)
+    kept = "".join(
+        f" {part.strip()} " if place % 2 else "".join(map(_kept, part))
+        for place, part in enumerate(parts)
+    )
+    words = kept.split()
+    return " ".join([word for word in words if word not in _ARTICLES] or words) or text.strip()
+
+
+def _kept(sign: str) -> str:
+    """Return what stays of a sign: letters, digits and their marks, and pictures as words."""
+    if sign.isalnum():
+        return sign
+    kind = unicodedata.category(sign)
+    if kind in ("Mn", "Mc"):
+        return "" if sign == "\ufe0f" else sign  # says only how a picture looks
+    return f" {sign} " if kind == "So" or "\U0001f3fb" <= sign <= "\U0001f3ff" else " "
+
+
+def _number(text: str) -> int | float | None:
+    """Convert a text that is a number; None when it is beyond the range of floats."""
+    plain = re.sub(r"[,\s]", "", text)
+    value = float(plain)
+    if not math.isfinite(value):
+        return None
+    return int(plain) if plain.lstrip("+-").isdigit() else value
