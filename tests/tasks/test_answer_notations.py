@@ -128,6 +128,19 @@ OTHER_SPELLINGS = [
     '[{"bbox_2d": [10, 20, 30, 50, 93.5], "label": "dog"}, '
     '{"bbox_2d": [1, 2, 3, 4, "87%"], "label": "cat"}]',
     "dog: [10, 20, 30, 50, 93%]\ncat: [1, 2, 3, 4, 100 %]",
+    '[["dog", [10, 20, 30, 50]], ["cat", [1, 2, 3, 4]]]',
+    '[{"type": "dog", "bbox": [10, 20, 30, 50]}, {"tag": "cat", "bbox": [1, 2, 3, 4]}]',
+    '[{"title": "dog", "bbox": [10, 20, 30, 50]}, {"object_type": "cat", "bbox": [1, 2, 3, 4]}]',
+    '{"dog": {"type": "pet", "bbox": [10, 20, 30, 50]}, "cat": {"bbox": [1, 2, 3, 4]}}',
+    "dog: 10,20,30,50\ncat: 1 2 3 4",
+    "- **dog:** 10, 20, 30, 50\n- **cat**: 1, 2, 3, 4",
+    "1. dog [10, 20, 30, 50]\n2. cat [1, 2, 3, 4]",
+    '[{"label": "dog", "bbox": [{"x": 10, "y": 20}, {"x": 30, "y": 50}]}, '
+    '{"label": "cat", "top_left": [1, 2], "bottom_right": [3, 4]}]',
+    "label: dog\nbbox: 10, 20, 30, 50\n\nlabel: cat\nbbox: 1, 2, 3, 4",
+    '[{"label": "dog", "attributes": {"name": "Rex", "position": [3, 4, 5, 6]}, '
+    '"bbox_2d": [10, 20, 30, 50]}, {"attributes": {"name": "Tom", "box": [5, 6, 7, 8]}, '
+    '"bbox_2d": [1, 2, 3, 4], "label": "cat"}]',
     '{"image_size": [0, 0, 80, 60], "dog": [10, 20, 30, 50], "cat": [1, 2, 3, 4], '
     '"scores": [0.1, 0.2, 0.3, 0.4]}',
 ]
@@ -138,6 +151,17 @@ def test_other_spellings_and_layouts_mean_the_same(text: str) -> None:
     assert OVD.read(text) == (DOG, CAT)
     assert REC.read(text) == A
     assert ISR.read(text) == "dog"
+
+
+def test_an_apostrophe_does_not_end_a_label_in_single_quotes() -> None:
+    text = (
+        "[{'label': 'dog's bed', 'bbox': [10, 20, 30, 50]}, {'label': 'cat', 'bbox': [1, 2, 3, 4]}]"
+    )
+    assert OVD.read(text) == ({"label": "dog's bed", "box": A}, CAT)
+
+
+def test_a_minus_sign_is_read() -> None:
+    assert REC.read("[−1, 2, 30, 40]") == (-1, 2, 30, 40)
 
 
 @pytest.mark.parametrize(
@@ -161,6 +185,10 @@ def test_names_of_every_script_and_pictures_are_read(label: str) -> None:
         "image size: [0, 0, 80, 60]",
         '{"color": [10, 20, 30, 255], "ids": [1, 2, 3, 4], "padding": [0, 0, 1, 1]}',
         "[10, 20, 30, 50, 60]",
+        "10, 20, 30, 50, 60",
+        "image size: 0, 0, 80, 60",
+        "10, 20, 30",
+        '[{"x": 10, "y": 20}, {"x": 30, "y": 50}]',
         "[10, 20, 30, 50, 60.0]",
         "[10.5, 20.5, 30.5, 50.5, 60.5]",
         "[10, 20, 30, 50, 60.5, 70.5]",
@@ -200,6 +228,17 @@ def test_every_label_has_its_own_box(text: str) -> None:
         "x1=10, y1=20, x2=30, y2=50",
         'in the [0, 0, 80, 60] picture {"box": [10, 20, 30, 50]}',
         "in the (80, 60) picture at (0, 0, 9, 9) or [10, 20, 30, 50]",
+        "10, 20, 30, 50",
+        "`10, 20, 30, 50`",
+        "**10 20 30 50**.",
+        "```json\n10, 20, 30, 50\n```",
+        "bbox_2d: 10, 20, 30, 50",
+        "bbox: 10 20 30 50",
+        "It reaches from (10,20) to (30,50).",
+        "top-left (10,20), bottom-right (30,50)",
+        "The top-left corner is (10, 20) and the bottom-right corner is (30, 50).",
+        "[10px, 20px, 30px, 50px]",
+        '{"xtl": 10, "ytl": 20, "xbr": 30, "ybr": 50}',
         '{"thing": {"bbox_2d": [10, 20, 30, 50]}, "boxes": [[1, 2, 3, 4]]}',
         '{"description": "the thing at [10, 20, 30, 50]"}',
         "```xml\n<box>[10, 20, 30, 50]</box>\n```",
@@ -263,6 +302,11 @@ def test_points_are_no_boxes(text: str) -> None:
         '{"dog": [], "cat": None,}',
         '[{"bbox_2d": null, "label": "None"}]',
         "<answer>None</answer>",
+        "None of the 3 classes is here.",
+        "dog: none, cat: 0",
+        "empty",
+        "Keine",
+        "Aucun.",
     ],
 )
 def test_nothing_is_said_in_many_ways(text: str) -> None:
@@ -280,6 +324,8 @@ def test_nothing_is_said_in_many_ways(text: str) -> None:
         "No, it is a dog.",
         "I cannot see the picture",
         "There are no 3 dogs",
+        "dog: 3, cat: 0",
+        "1. The dog is at [10, 20, 30, 50]",
         '{"bbox_2d": null, "label": "dog"}',
         '{"dog": [',
         "{",

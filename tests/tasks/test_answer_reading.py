@@ -254,6 +254,13 @@ HOSTILE = {
     "escaped quotes in brackets": '[\\"。',
     "escaped quotes and numbers": 'a[\\"1e+nan“',
     "typographic apostrophes": "’a",
+    "apostrophes in labels": "label:'a'b",
+    "rows without brackets": "a: 1, 2, 3, 4\n",
+    "from here to there": "from (1,2) to ",
+    "corners": "top-left (1,2), bottom-",
+    "pairs": '["a", [1,2,3,4], ',
+    "items without a colon": ("- ", "a "),
+    "counts": "a: 0, ",
 }
 """A piece that is repeated, or start, piece and end."""
 

@@ -29,6 +29,7 @@ from syngrpo.tasks.box_notation import (
     SIDES,
     TEXT,
     TOKEN,
+    WEAK_LABEL,
     Lead,
     box_of,
     checked,
@@ -165,7 +166,8 @@ class _Object:
             if not labels or len({name for _, name, _ in self.named}) > 1:
                 return self.named
             boxes = [(place, box) for place, _, box in self.named]
-        if not labels and self.lead.name is not None:
+        weak = not labels or self.label_rank == WEAK_LABEL
+        if weak and self.lead.name is not None:
             labels = [self.lead.name]
         if len(labels) == 1:
             labels = [labels[0]] * len(boxes)
@@ -283,11 +285,22 @@ class _Reading:
             self._open.append(NO_LEAD)
         if not isinstance(one, _Object) or not (one.boxes or one.named):
             return
+        if one.labels and one.lead.attributes and len(self._open) > 1:
+            self._add_attributes(one)
+            return
         inside = len(self._open) > 1 and one.lead.name is None
         if not one.labels and (one.lead.rank < BARE or inside):
             for place, box in one.boxes:
                 self._innermost().add_box(place, box, one.lead)
         self.objects += one.labelled()
+
+    def _add_attributes(self, one: _Object) -> None:
+        """Give what is among the attributes of an object to it, unless it has that itself."""
+        outer = self._innermost()
+        for place, box in one.boxes:
+            outer.add_box(place, box, one.lead)
+        if not outer.labels:
+            outer.labels, outer.label_rank = one.labels, WEAK_LABEL
 
 
 def _without_comments(text: str) -> str:

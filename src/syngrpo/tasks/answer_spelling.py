@@ -1,9 +1,9 @@
 """Rewrites an answer in the spelling that ``box_notation`` reads.
 
 Models also write JSON into a string, with its quotes escaped, or with typographic quotes, or with
-the wide signs and digits of East Asian texts; and they write tables and lists
-(``answer_layouts``). What is between plain quotes stays as it is, so a label keeps its letters. All
-takes time linear in the length of the text.
+the wide signs and digits of East Asian texts; they write tables and lists (``answer_layouts``), and
+boxes without brackets or in words (``box_phrases``). What is between plain quotes stays as it is,
+so a label keeps its letters. All takes time linear in the length of the text.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from functools import lru_cache
 
 from syngrpo.tasks.answer_layouts import without_lists, without_tables
 from syngrpo.tasks.box_notation import is_key_of_label
+from syngrpo.tasks.box_phrases import without_phrases
 
 _FIRST_BRACE = re.compile(r"\{(?:\s|\\[nrt])*+")
 _STRING_OF_JSON = re.compile(
@@ -49,7 +50,7 @@ def plain_spelling(text: str) -> str:
         text = _unescaped(text)
     if not text.isascii() and _UNUSUAL.search(text):
         text = _TYPOGRAPHIC.sub(_respelled, text)
-    return without_lists(without_tables(text))
+    return without_lists(without_tables(without_phrases(text)))
 
 
 def plain_digits(text: str) -> str:

@@ -38,20 +38,30 @@ _ROW = rf"(?:{_COMMA.join([NUMBER] * 4)}|{_SPACE.join([NUMBER] * 4)})\s*+"
 _INSIDE = rf"\s*+(?:{_SCORED}\s*+|{_COMMA.join([_N] * 4)}{_SCORE}\s*+(?:,\s*+)?|{_ROW})"
 _FOUR = rf"(?:\[{_INSIDE}\]|\({_INSIDE}\)|<{_INSIDE}>)"
 _POINT = rf"[\[(]\s*+{_N}(?:{_COMMA}|{_SPACE}){_N}\s*+[\])]"
-TEXT = r"(?:\"(?:[^\"\\\n]|\\[^\n])*+\"|'(?:[^'\\\n]|\\[^\n])*+')"
+# Within single quotes, one between two letters is an apostrophe.
+TEXT = (
+    r"(?:\"(?:[^\"\\\n]|\\[^\n])*+\""
+    r"|'(?:[^'\\\n]|\\[^\n]|(?<=[^\W\d_])'(?=[^\W\d_]))*+')"
+)
 _TEXTS = rf"\[\s*+{TEXT}(?:\s*+,\s*+{TEXT}){{0,1000}}+"
 _IS = r"[\"']?\s*+[:=]\s*+"
 
 _LABELS = ("label", "category", "class")
 _NAMES = ("name", "object", "category_name", "class_name", "object_name", "label_name")
 _PHRASES = ("phrase", "ref", "text", "text_content", "description", "caption", "item", "entity")
-_KEYS_OF_LABELS = "|".join([*(f"{key}(?:e?s)?" for key in _LABELS), *_NAMES, "names", *_PHRASES])
+_KINDS = ("object_type", "type", "title", "tag")
+_KEYS_OF_LABELS = "|".join(
+    [*(f"{key}(?:e?s)?" for key in _LABELS), *_NAMES, "names", *_PHRASES, *_KINDS]
+)
+
+WEAK_LABEL = 3
+"""Rank of a label that gives way to the key before its object, as in {"dog": {"type": "pet"}}."""
 
 SIDES = {
-    **dict.fromkeys(("x1", "x_1", "xmin", "x_min", "left", "x"), "x1"),
-    **dict.fromkeys(("y1", "y_1", "ymin", "y_min", "top", "y"), "y1"),
-    **dict.fromkeys(("x2", "x_2", "xmax", "x_max", "right"), "x2"),
-    **dict.fromkeys(("y2", "y_2", "ymax", "y_max", "bottom"), "y2"),
+    **dict.fromkeys(("x1", "x_1", "xmin", "x_min", "xtl", "left", "x"), "x1"),
+    **dict.fromkeys(("y1", "y_1", "ymin", "y_min", "ytl", "top", "y"), "y1"),
+    **dict.fromkeys(("x2", "x_2", "xmax", "x_max", "xbr", "right"), "x2"),
+    **dict.fromkeys(("y2", "y_2", "ymax", "y_max", "ybr", "bottom"), "y2"),
     **dict.fromkeys(("w", "width"), "width"),
     **dict.fromkeys(("h", "height"), "height"),
 }
@@ -123,6 +133,7 @@ _NO_CLASS = re.compile(
     re.IGNORECASE,
 )
 """Keys that are no class names."""
+_ATTRIBUTES = re.compile(r"attributes?|propert(?:y|ies)|details?", re.IGNORECASE)
 _SEPARATOR = re.compile(r"[\n;,:{}\[\]()<>|]|\.\s")
 _LIST_MARK = re.compile(r"\s*+(?:[-*•#]++|\(?[0-9]++[.)])\s++")
 
@@ -132,13 +143,15 @@ class Lead(NamedTuple):
 
     ``rank`` is BBOX after a key bbox or bbox_2d, KEYED after another key of a box or a tag, and
     BARE otherwise. ``name`` is the name of the object, None without one. ``points`` is whether two
-    points are no box here, ``no_box`` whether nothing is.
+    points are no box here, ``no_box`` whether nothing is, ``attributes`` whether what follows are
+    attributes of the object around it.
     """
 
     rank: int
     name: str | None = None
     points: bool = False
     no_box: bool = False
+    attributes: bool = False
 
 
 BBOX, KEYED, BARE, LOOSE = range(4)
@@ -166,7 +179,12 @@ def lead_of(before: str, adjoins: bool = True) -> Lead:
             return Lead(KEYED)
         if _NO_BOX_KEY.search(key):
             return Lead(BARE, no_box=True)
-        return Lead(BARE, _class(key), points=_POINT_KEY.fullmatch(key) is not None)
+        return Lead(
+            BARE,
+            _class(key),
+            points=_POINT_KEY.fullmatch(key) is not None,
+            attributes=_ATTRIBUTES.fullmatch(key) is not None,
+        )
     named = _reference(rest)
     if named is None and adjoins and not before[len(rest) :].strip("[("):
         named = _adjoining(rest)
@@ -225,6 +243,8 @@ def label_rank(key: str) -> int:
     key = key.lower()
     if key.startswith(_LABELS) and "_" not in key:
         return 0
+    if key in _KINDS:
+        return WEAK_LABEL
     return 1 if key in (*_NAMES, "names") else 2
 
 

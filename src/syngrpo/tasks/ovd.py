@@ -41,7 +41,7 @@ _ABSENT = re.compile(
     r"|\b(?:no|zero)\s++(?!idea\b|clue\b|answer\b|image\b|picture\b|way\b|doubt\b|problem\b)[^\W\d_]"
     r"|(?:\bnot|n['’]t|\bcannot)\s++(?:[a-z]++\s++){0,3}any\b"
     r"|\bnot\s++(?:present|visible|found|detected|there|in\s)"
-    r"|\A\W*+(?:no|没有|沒有|无|無|不存在)\W*+\Z"
+    r"|\A\W*+(?:no|empty|keine?|nichts|aucune?|rien|ningun[oa]|没有|沒有|无|無|不存在)\W*+\Z"
     r"|(?:没有|沒有|未|没能)(?:任何|看到|看见|见到|发现|發現|检测|檢測|找到|出现|出現)"
     r"|(?:无|無)(?:任何|目标|目標|物体|物體|对象|此类|该类)"
     r"|(?:[图圖]|[图圖]片|[图圖]像|[画畫]面)(?:中|里|裡|上|内)?(?:并|並)?(?:没有|沒有|不存在|无|無)",
@@ -54,6 +54,11 @@ _EMPTY = re.compile(
     re.IGNORECASE,
 )
 _KEY = re.compile(r"\"[^\"\n]*+\"\s*+:|'[^'\n]*+'\s*+:")
+_COUNTS = re.compile(
+    r"(?:[^:=\n,;0-9]{1,60}+[:=]\s*+(?:0|none|null|nothing)\b[\s,;.]*+)++", re.IGNORECASE
+)
+"""Names, each with none or 0."""
+_OF_HOW_MANY = re.compile(r"\b(?:none\s+of|any\s+of)\s+(?:the|these|those)\s+[0-9]+\b", re.I)
 _DIGIT = re.compile(r"[0-9]")
 
 
@@ -246,6 +251,7 @@ def _closest(instance: Instance, objects: Sequence[LabelledObject], name: str) -
 def _says_none(answer: str) -> bool:
     """Return whether a text is an empty list or object, or says none and holds no number."""
     text = plain_spelling(without_fences(answer))
-    if _EMPTY.fullmatch(text):
+    if _EMPTY.fullmatch(text) or _COUNTS.fullmatch(text):
         return True
+    text = _OF_HOW_MANY.sub("none", text)
     return _ABSENT.search(text) is not None and _DIGIT.search(_KEY.sub("", text)) is None
