@@ -18,6 +18,7 @@ from syngrpo.boxes import (
     decode_mask,
     encode_mask,
     iou,
+    ious,
     mask_box,
     mask_runs,
     runs_box,
@@ -52,6 +53,13 @@ def test_iou_of_empty_and_inverted_boxes_is_zero() -> None:
     assert iou((1, 1, 1, 5), (0, 0, 9, 9)) == 0.0
     assert iou((5, 5, 1, 1), (0, 0, 9, 9)) == 0.0
     assert iou((0, 0, 0, 0), (0, 0, 0, 0)) == 0.0
+
+
+def test_iou_with_many_boxes_is_that_with_each() -> None:
+    boxes = [*random_boxes(np.random.default_rng(1), 40, 640.0), (5.0, 5.0, 1.0, 1.0), (0.0,) * 4]
+    for box in boxes:
+        assert ious(box, np.array(boxes)).tolist() == [iou(box, other) for other in boxes]
+    assert ious(boxes[0], np.array([])).tolist() == []
 
 
 def test_clip_equals_torchvision() -> None:

@@ -32,6 +32,16 @@ def iou(a: Box, b: Box) -> float:
     return overlap / union if overlap > 0 else 0.0
 
 
+def ious(box: Box, others: np.ndarray) -> np.ndarray:
+    """Return the IoU of a box with each of ``others`` (N, 4), float64 (N,), as ``iou`` does."""
+    x1, y1, x2, y2 = np.asarray(others, dtype=np.float64).reshape(-1, 4).T
+    wide = np.maximum(0.0, np.minimum(box[2], x2) - np.maximum(box[0], x1))
+    overlap = wide * np.maximum(0.0, np.minimum(box[3], y2) - np.maximum(box[1], y1))
+    areas = np.maximum(0.0, x2 - x1) * np.maximum(0.0, y2 - y1)
+    union = area(box) + areas - overlap
+    return np.divide(overlap, union, out=np.zeros_like(overlap), where=overlap > 0)
+
+
 def clip(box: Box, width: float, height: float) -> Box:
     """Return the part of the box inside an image of this size in pixels."""
     x1, y1, x2, y2 = box

@@ -17,6 +17,7 @@ from service_process import serve, until
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from syngrpo.data_server import request_checks, server_sink
+from syngrpo.data_server.sample_wire import parent_data
 from syngrpo.data_server.serve_data import create_app
 from syngrpo.data_server.server_runs import Runs
 from syngrpo.data_server.server_sink import ServerSink
@@ -28,6 +29,7 @@ from syngrpo.serving import http_server
 from syngrpo.serving.http_client import ServerAddress
 from syngrpo.serving.http_server import HttpServer
 from syngrpo.serving.listening import GRACE_S, listen
+from syngrpo_rooms.dataset import rooms_samples
 
 WAITING = 50
 HALF_A_BODY = b'POST /v1/lease HTTP/1.1\r\nHost: x\r\nContent-Length: 500\r\n\r\n{"worker": '
@@ -71,6 +73,28 @@ def test_who_sends_half_a_body_does_not_keep_the_server_from_stopping(tmp_path: 
         assert time.monotonic() - began < GRACE_S, "the server waited for the rest"
         answer = connection.recv(1000)
         assert answer.startswith(b"HTTP/1.1 503 ") and b"\nretry-after: 5\r\n" in answer
+    assert server.command.stderr == ""
+
+
+def test_a_sample_whose_check_does_not_end_does_not_keep_the_server_from_stopping(
+    tmp_path: Path,
+) -> None:
+    server = serve(tmp_path, "--workers", "0", "--task", "failing_task:Endless")
+    with ExitStack() as stack:
+        stack.callback(server.command.kill)
+        run = f"{server.url}/v1/runs/one"
+        httpx.put(run, json={}, trust_env=False).raise_for_status()
+        row = parent_data(rooms_samples("train", 1)[0]) | {"task": "endless"}
+
+        def upload(number: int) -> httpx.Response:
+            body = {"samples": [row | {"id": f"s-{number}"}]}
+            return httpx.post(f"{run}/samples", json=body, timeout=60, trust_env=False)
+
+        threads = stack.enter_context(ThreadPoolExecutor(3))
+        answers = threads.map(upload, range(3))  # one more than the server has threads for them
+        until((tmp_path / "begun").exists, "the check")
+        assert server.stop() == 0
+        assert [one.status_code for one in answers] == [503] * 3
     assert server.command.stderr == ""
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from pathlib import Path
 from typing import Any
 
 from syngrpo.tasks.rec import ReferringExpression
@@ -32,3 +34,13 @@ class Unscored(ReferringExpression):
 
     def score(self, prediction: Any, sample: Any) -> float:
         raise KeyError("no such\nlevel")
+
+
+class Endless(ReferringExpression):
+    """Does not come back from the check of an answer."""
+
+    name = "endless"
+
+    def ground_truth(self, *arguments: Any, **named: Any) -> Any:
+        Path("begun").touch()
+        time.sleep(3600)

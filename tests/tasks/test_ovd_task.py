@@ -175,6 +175,30 @@ def test_an_answer_is_checked_against_the_objects() -> None:
     assert OVD.ground_truth([], IMAGE, OBJECTS, "bed") == ()
 
 
+def test_an_answer_of_thousands_of_objects_that_overlap_is_checked_against_them() -> None:
+    """All boxes overlap nearly completely, and each instance has an object of its own; every second
+    one is moved a little, so that it has to be looked for."""
+    image = EncodedImage(width=1000, height=1000, data=b"never decoded")
+    rows = [[0.0, 0.0, 500.0, 500 + n / 100] for n in range(4000)]
+    objects = [LabelledObject("chair", (x1, y1, x2, y2)) for x1, y1, x2, y2 in rows]
+    moved = [[*row[:3], row[3] + (n % 2) / 1000] for n, row in enumerate(rows)]
+    value = [{"label": "Chair", "box": box} for box in reversed(moved)]
+    truth = OVD.ground_truth(value, image, objects, "chair")
+    assert [list(one["box"]) for one in truth] == moved[::-1]
+    with pytest.raises(InputError, match=r"answer lacks the 'chair' at \[0.0, 0.0, 500.0, 539.99"):
+        OVD.ground_truth(value[1:], image, objects, "chair")
+    with pytest.raises(InputError, match=r"answer\[4000\], 'Chair' at .* no object"):
+        OVD.ground_truth([*value, value[0]], image, objects, "chair")
+
+
+def test_an_instance_that_is_an_object_is_never_taken_for_another() -> None:
+    """The first instance overlaps both objects; the second one is one of them exactly."""
+    near, far = (10.0, 10.0, 30.0, 30.0), (10.0, 10.0, 30.0, 30.5)
+    objects = (LabelledObject("chair", near), LabelledObject("chair", far))
+    value = [{"label": "chair", "box": [10, 10, 30, 29.8]}, {"label": "chair", "box": list(near)}]
+    assert len(OVD.ground_truth(value, IMAGE, objects, "chair")) == 2
+
+
 @pytest.mark.parametrize(
     ("value", "message"),
     [

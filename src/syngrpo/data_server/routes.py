@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
@@ -42,6 +42,8 @@ THREADS = 4
 """Number of threads for databases. More would only wait for the write lock."""
 PICTURE_THREADS = 2
 """Number of threads that decode pictures, so that large ones do not keep the databases waiting."""
+FINISH_S = 0.5
+"""Seconds that the reading of pictures may still take after the server was told to stop."""
 TIDY_S = 5.0
 """Seconds between two looks for pools that nobody uses."""
 RECHECK_S = 1.0
@@ -88,14 +90,33 @@ class ServiceState:
         self.stopping = asyncio.Event()
         self._threads = ThreadPoolExecutor(THREADS, "database")
         self._picture_threads = ThreadPoolExecutor(PICTURE_THREADS, "pictures")
+        self._reading: set[Future[Any]] = set()
 
     async def in_thread(self, call: Callable[[], T]) -> T:
         """Run a function that reads or writes disks, without blocking the event loop."""
         return await asyncio.get_running_loop().run_in_executor(self._threads, call)
 
     async def reading_pictures(self, call: Callable[[], T]) -> T:
-        """Run a function that decodes pictures, without blocking the event loop."""
-        return await asyncio.get_running_loop().run_in_executor(self._picture_threads, call)
+        """Run a function that decodes pictures and checks samples, without blocking the event loop.
+        Raises Refused when the server stops and the function does not end soon."""
+        reading = self._picture_threads.submit(call)
+        self._reading.add(reading)
+        reading.add_done_callback(self._reading.discard)
+        read = asyncio.wrap_future(reading)
+        stopping = asyncio.ensure_future(self.stopping.wait())
+        try:
+            await asyncio.wait({read, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait({read}, timeout=FINISH_S)
+            if not read.done():
+                raise stopped()
+            return await read
+        finally:
+            stopping.cancel()
+            read.cancel()
+
+    def reads_pictures(self) -> bool:
+        """Return whether a thread still decodes pictures. Nothing can end it from outside."""
+        return bool(self._reading)
 
     async def tidy_up(self) -> None:
         """Close the pools that nobody uses, again and again."""
@@ -130,7 +151,8 @@ class ServiceState:
             signal.send()
 
     def close(self) -> None:
-        self._picture_threads.shutdown()
+        """Close the pools. Does not wait for threads that decode pictures, which use no pool."""
+        self._picture_threads.shutdown(wait=False, cancel_futures=True)
         self._threads.shutdown()
         self.runs.close()
 

@@ -7,7 +7,9 @@ refused requests. ``serve`` runs this application in this process, and starts wo
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -144,7 +146,8 @@ def serve(
     workers: WorkerSettings,
     cluster: RayCluster | None = None,
 ) -> None:
-    """Serve until SIGTERM or SIGINT. Print one line with the address when the server listens.
+    """Serve until SIGTERM or SIGINT. Print one line with the address when the server listens. The
+    process ends without returning if a request still decodes pictures then.
 
     The runs' pools are in ``directory``. The ``workers`` run beside the server, or on a Ray
     ``cluster``. Raises InputError when the address is in use or can be reached by other hosts
@@ -162,6 +165,11 @@ def serve(
     own = ServerAddress(url if cluster else local_url(host, listener), token)
     with make_workers(RemoteSettings(own, **vars(workers)), cluster) as running:
         _Server(app, running).run(sockets=[listener])
+    if app.state.service.reads_pictures():
+        # Python would wait for these threads at its end, and everything else is closed.
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(0)
 
 
 class _Server(HttpServer):

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import re
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, TypedDict
 
-from syngrpo.boxes import CoordinateFrame, iou
+import numpy as np
+
+from syngrpo.boxes import CoordinateFrame, ious
 from syngrpo.sample import Box, EncodedImage, InputError, LabelledObject, Sample
 from syngrpo.tasks.answer_reading import find_objects, without_fences, written_box
 from syngrpo.tasks.answer_spelling import plain_spelling
@@ -195,11 +197,9 @@ class OpenVocabularyDetection(Task):
         instances = tuple(
             _instance(one, image, f"answer[{place}]") for place, one in enumerate(value)
         )
-        for place, one in enumerate(instances):
-            wanted.remove(_closest(one, wanted, f"answer[{place}]"))
-        if wanted:
+        if lacking := _not_in_answer(wanted, instances):
             raise InputError(
-                f"answer lacks the {shown(wanted[0].label)} at {list(wanted[0].box)}, an object "
+                f"answer lacks the {shown(lacking[0].label)} at {list(lacking[0].box)}, an object "
                 "of an asked class; add it, or leave the answer out"
             )
         return instances
@@ -234,18 +234,41 @@ def _instance(value: Any, image: EncodedImage, name: str) -> Instance:
     return Instance(label=value["label"], box=checked_box(value["box"], image, f"{name}.box"))
 
 
-def _closest(instance: Instance, objects: Sequence[LabelledObject], name: str) -> LabelledObject:
-    """Return the object that the instance stands for. Raises InputError when none is close
-    enough."""
-    same = [one for one in objects if class_key(one.label) == class_key(instance["label"])]
-    best = max(same, key=lambda thing: iou(thing.box, instance["box"]), default=None)
-    if best is None or iou(best.box, instance["box"]) < ANSWER_IS_OBJECT_IOU:
-        raise InputError(
-            f"{name}, {shown(instance['label'])} at {list(instance['box'])}, is no object of an "
-            f"asked class (IoU < {ANSWER_IS_OBJECT_IOU}); add it to objects, or its class to "
-            "question"
-        )
-    return best
+def _not_in_answer(objects: Sequence[LabelledObject], instances: Instances) -> list[LabelledObject]:
+    """Return the objects for which no instance stands.
+
+    An instance stands for an object of its class with the same box; if there is none, for the one
+    that it overlaps most of those that are left. Raises InputError when none of them is close
+    enough. A sample may have thousands of objects, hence the dictionary and the arrays.
+    """
+    by_box: defaultdict[tuple[str, Box], list[int]] = defaultdict(list)
+    for number, thing in enumerate(objects):
+        by_box[class_key(thing.label), thing.box].append(number)
+    moved = []
+    for place, one in enumerate(instances):
+        same = by_box.get((class_key(one["label"]), one["box"]))
+        if same:
+            same.pop()
+        else:
+            moved.append((place, one))
+    left: defaultdict[str, list[int]] = defaultdict(list)
+    for (key, _), numbers in by_box.items():
+        left[key] += numbers
+    boxes = {key: np.array([objects[n].box for n in left[key]]) for key in left if left[key]}
+    taken = set()
+    for place, one in moved:
+        key = class_key(one["label"])
+        overlaps = ious(one["box"], boxes[key]) if key in boxes else np.zeros(1)
+        best = int(overlaps.argmax())
+        if overlaps[best] < ANSWER_IS_OBJECT_IOU:
+            raise InputError(
+                f"answer[{place}], {shown(one['label'])} at {list(one['box'])}, is no object of "
+                f"an asked class (IoU < {ANSWER_IS_OBJECT_IOU}); add it to objects, or its class "
+                "to question"
+            )
+        taken.add(left[key][best])
+        boxes[key][best] = 0.0  # overlaps nothing
+    return [objects[n] for n in sorted(set().union(*left.values()) - taken)]
 
 
 def _says_none(answer: str) -> bool:
