@@ -1,7 +1,9 @@
 """Runs whose folder is damaged beside others, and runs that nobody uses."""
 
 import os
+import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -14,6 +16,24 @@ def truncate(path: Path, size: int) -> None:
     os.truncate(path, size)
 
 
+def in_place_of(path: Path, make: Callable[[Path], object]) -> None:
+    path.unlink()
+    make(path)
+
+
+def drop_table(path: Path) -> None:
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("DROP TABLE samples")
+
+
+TOLD = {
+    "record is a folder": "run.json is no file; restore it",
+    "record lost": "run.json is missing beside a pool.db with samples; restore it",
+    "database is a folder": "pool.db is no file; run: syngrpo pool repair",
+    "table lost": "pool.db is damaged (no such table: ",
+}
+"""What the message says of some damages."""
+
 DAMAGE: dict[str, Callable[[Path], object]] = {
     "no JSON": lambda run: (run / "run.json").write_text("{"),
     "no record": lambda run: (run / "run.json").write_text("[]"),
@@ -21,6 +41,16 @@ DAMAGE: dict[str, Callable[[Path], object]] = {
     "database cut off": lambda run: truncate(run / "pool.db", 30_000),
     "database emptied": lambda run: truncate(run / "pool.db", 0),
     "database lost": lambda run: (run / "pool.db").unlink(),
+    "deep record": lambda run: (run / "run.json").write_text("[" * 100_000),
+    "record lost": lambda run: (run / "run.json").unlink(),
+    "record is a pipe": lambda run: in_place_of(run / "run.json", os.mkfifo),
+    "record is a folder": lambda run: in_place_of(run / "run.json", os.mkdir),
+    "record is a dangling link": lambda run: in_place_of(
+        run / "run.json", lambda path: path.symlink_to("nowhere")
+    ),
+    "table lost": lambda run: drop_table(run / "pool.db"),
+    "database is a folder": lambda run: in_place_of(run / "pool.db", os.mkdir),
+    "database is a pipe": lambda run: in_place_of(run / "pool.db", os.mkfifo),
     "no database": lambda run: (run / "pool.db").write_bytes(b"x" * 5000),
 }
 
@@ -34,9 +64,9 @@ def test_a_damaged_run_is_offline_and_the_others_serve(
             open_run(client, run)
             client.post(f"/v1/runs/{run}/jobs", json=jobs(2))
     DAMAGE[name](tmp_path / "one")
-    before = {path: path.stat().st_size for path in (tmp_path / "one").iterdir()}
+    before = {path: path.lstat().st_size for path in (tmp_path / "one").iterdir()}
     with service(tmp_path) as client:
-        assert "run one is offline: " in caplog.text
+        assert "run one is offline: " in caplog.text and TOLD.get(name, "") in caplog.text
         stats = client.get("/v1/runs").json()
         assert list(stats["runs"]) == ["two"] and list(stats["offline"]) == ["one"]
         for answer in (
@@ -48,8 +78,18 @@ def test_a_damaged_run_is_offline_and_the_others_serve(
             assert answer.json()["error"].startswith("run one is offline: ")
         assert {leased["run"] for leased in lease(client, 9)} == {"two"}
         assert client.get("/metrics").status_code == 200
-    after = {path: path.stat().st_size for path in (tmp_path / "one").iterdir()}
+    after = {path: path.lstat().st_size for path in (tmp_path / "one").iterdir()}
     assert {path: size for path, size in after.items() if path in before} == before
+
+
+def test_the_pool_of_a_run_that_was_put_there_is_not_given_to_another(tmp_path: Path) -> None:
+    with service(tmp_path / "theirs") as client:
+        open_run(client)
+    with service(tmp_path / "ours") as client:
+        (tmp_path / "theirs" / "one").rename(tmp_path / "ours" / "one")
+        (tmp_path / "ours" / "one" / "run.json").unlink()
+        answer = client.put(RUN, json={})
+        assert answer.status_code == 503 and "run.json is missing" in answer.json()["error"]
 
 
 def test_a_pool_that_is_lost_while_the_server_runs_is_not_made_again(

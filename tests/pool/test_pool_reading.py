@@ -10,6 +10,8 @@ import pytest
 from pool_samples import seed
 from small_disk import run_on_a_small_disk
 
+from syngrpo.cli.pool import pool_export, pool_stats
+from syngrpo.pool.filesystem import PoolDamaged
 from syngrpo.pool.pool_reading import open_to_read
 from syngrpo.pool.store import Pool
 
@@ -33,6 +35,30 @@ def test_a_directory_that_cannot_be_written_is_left_alone(
             first = copy.get("seed-0")
             assert first.image.read() == pool.get("seed-0").image.read()
         assert files(tmp_path) == before
+
+
+@pytest.mark.parametrize("damage", ["lost", "emptied", "a folder"])
+def test_a_command_that_reads_tells_of_a_lost_database_and_changes_nothing(
+    tmp_path: Path, damage: str
+) -> None:
+    run, file = tmp_path / "run", tmp_path / "run" / "pool.db"
+    with closing(Pool.open(run)) as pool:
+        pool.add_seeds(seed(n) for n in range(4))
+    if damage == "emptied":
+        os.truncate(file, 0)
+        (run / "pool.db-wal").write_bytes(b"what SQLite would delete")
+    else:
+        file.unlink()
+    if damage == "a folder":
+        file.mkdir()
+    before, told = files(run), []
+    for read in (pool_stats, lambda run: pool_export(run, out=tmp_path / "out")):
+        with pytest.raises(PoolDamaged, match=f"run: syngrpo pool repair {run}$") as caught:
+            read(run)
+        told.append(str(caught.value))
+    assert told[0] == told[1] and files(run) == before
+    what = "is no file" if damage == "a folder" else "is missing or empty"
+    assert told[0].startswith(f"pool {run}: pool.db {what}; ")
 
 
 READING = """

@@ -75,6 +75,16 @@ def another_database(file: Path) -> None:
         connection.execute("CREATE TABLE other (x)")
 
 
+def drop_samples(file: Path) -> None:
+    with closing(sqlite3.connect(file)) as connection:
+        connection.execute("DROP TABLE samples")
+
+
+def in_place_of_it(file: Path) -> None:
+    file.unlink()
+    file.mkdir()
+
+
 DAMAGES: dict[str, Callable[[Path], object]] = {
     "lost": Path.unlink,
     "emptied": lambda file: os.truncate(file, 0),
@@ -82,6 +92,8 @@ DAMAGES: dict[str, Callable[[Path], object]] = {
     "overwritten": overwrite,
     "spoilt": spoil_schema,
     "another database": another_database,
+    "a table is lost": drop_samples,
+    "a folder": in_place_of_it,
 }
 
 

@@ -125,11 +125,12 @@ def _used_by_nobody_else(directory: Path) -> Iterator[None]:
 
 
 def _existing_pool(directory: Path) -> Pool:
+    from syngrpo.pool.database import FILE_NAME, IMAGES
     from syngrpo.pool.pool_reading import open_to_read
     from syngrpo.sample import InputError
 
-    if not (directory / "pool.db").is_file():
-        raise InputError(f"there is no pool.db in {directory}; name the directory of a run")
+    if not (directory / FILE_NAME).exists() and not any((directory / IMAGES).glob("??/*")):
+        raise InputError(f"there is no {FILE_NAME} in {directory}; name the directory of a run")
     return open_to_read(directory)
 
 

@@ -23,7 +23,7 @@ from syngrpo.data_server.pool_jobs import PoolJobs, open_queue, result_for_queue
 from syngrpo.data_server.synthesis_options import SynthesisSettings
 from syngrpo.painting.painting_request import PaintingOptions, Result
 from syngrpo.picture_decoding import MAX_PIXELS
-from syngrpo.pool.database import FILE_NAME
+from syngrpo.pool.database import FILE_NAME, require_file
 from syngrpo.pool.filesystem import PoolDamaged, explain_disk_errors
 from syngrpo.pool.image_store import ImageFiles
 from syngrpo.pool.job_queue import JobQueue
@@ -39,6 +39,7 @@ log = logging.getLogger(__name__)
 
 RECORD = "run.json"
 """The file in a run's folder with its identity and its options."""
+_GONE = f"is missing beside a {FILE_NAME} with samples"
 MOST_SHOWN = 4
 """A frame is refused if it needs a plane of more than this many times the largest image."""
 OFFLINE_AGAIN_S = 30
@@ -80,7 +81,9 @@ class ServerRun:
         self._wanted: frozenset[str] = frozenset()
 
     def create(self, options: JobOptions) -> None:
-        """Make the folder of a new run."""
+        """Make the folder of a new run. If it holds the pool of another, the run is offline."""
+        if holds_samples(self._directory):
+            self._put_offline(self._damaged(_GONE))
         self.identity = uuid.uuid4().hex
         self.configure(options)
 
@@ -242,7 +245,7 @@ class ServerRun:
             raise self._offline() from None
 
     def _opened_now(self) -> _Opened:
-        if self._exists and not _holds_a_pool(self._directory):
+        if self._exists and not _holds_tables(self._directory):
             raise PoolDamaged(self._directory, f"{FILE_NAME} is missing or empty")
         self._make_room()
         pool = Pool.open(self._directory)
@@ -261,17 +264,25 @@ class ServerRun:
         return settings, open_queue(pool, settings, options.policy)
 
     def _read_record(self) -> None:
+        path = self._directory / RECORD
+        if not path.exists():
+            raise self._damaged(_GONE)
+        if not path.is_file():  # opening a pipe would wait for ever
+            raise self._damaged("is no file")
         try:
-            kept = json.loads((self._directory / RECORD).read_text(encoding="utf-8"))
+            kept = json.loads(path.read_text(encoding="utf-8"))
             self.identity = str(kept["identity"])
             self._options = JobOptions.model_validate(kept["options"])
+        except RecursionError:
+            raise self._damaged("is damaged (it is nested too deeply)") from None
         except (ValueError, KeyError, TypeError) as error:
             lacking = isinstance(error, KeyError)
             reason = f"it has no {error.args[0]}" if lacking else first_line(error)
-            raise InputError(
-                f"{self._directory / RECORD} is damaged ({reason}); restore it or move "
-                "the folder away"
-            ) from None
+            raise self._damaged(f"is damaged ({reason})") from None
+
+    def _damaged(self, what: str) -> InputError:
+        path = self._directory / RECORD
+        return InputError(f"{path} {what}; restore it or move the folder away")
 
     def _put_offline(self, error: Exception) -> None:
         self.problem = one_line(error)
@@ -285,17 +296,34 @@ class ServerRun:
         )
 
 
-def _holds_a_pool(directory: Path) -> bool:
+def holds_samples(directory: Path) -> bool:
+    """Return whether a folder has a pool with samples, or with a database that cannot be read."""
+    try:
+        if not _holds_tables(directory):
+            return False
+        return bool(_count(directory, "SELECT COUNT(*) FROM (SELECT 1 FROM samples LIMIT 1)"))
+    except (InputError, OSError):
+        return True
+
+
+def _holds_tables(directory: Path) -> bool:
     """Return whether a run's folder has a database with tables. Opening it would create them.
     Raises PoolDamaged when it cannot be read."""
     path = directory / FILE_NAME
-    if not path.is_file():
+    require_file(path)
+    if not path.exists() or not path.stat().st_size:
         return False
+    return bool(_count(directory, "SELECT COUNT(*) FROM sqlite_master"))
+
+
+def _count(directory: Path, query: str) -> int:
+    place = f"{(directory / FILE_NAME).as_uri()}?mode=rw"
     with (
         explain_disk_errors(directory),
-        closing(sqlite3.connect(f"{path.as_uri()}?mode=rw", uri=True)) as connection,
+        closing(sqlite3.connect(place, uri=True)) as connection,
     ):
-        return bool(connection.execute("SELECT COUNT(*) FROM sqlite_master").fetchone()[0])
+        number: int = connection.execute(query).fetchone()[0]
+        return number
 
 
 def _ended(pool: Pool, job: Job, result: Result) -> Admitted | Rejected:

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import threading
 import time
@@ -16,7 +17,7 @@ from filelock import FileLock, Timeout
 
 from syngrpo.data_server.api_schemas import JobOptions
 from syngrpo.data_server.job_exchange import Leased
-from syngrpo.data_server.served_run import RECORD, ServerRun
+from syngrpo.data_server.served_run import RECORD, ServerRun, holds_samples
 from syngrpo.data_server.synthesis_options import RUN_PATTERN
 from syngrpo.sample import InputError
 from syngrpo.serving.refusals import Refused
@@ -38,9 +39,9 @@ class Runs:
         self._runs: dict[str, ServerRun] = {}
         self._turn = 0
         self._claim = _claim(self.directory)
-        for record in sorted(self.directory.glob(f"*/{RECORD}")):
-            if re.fullmatch(RUN_PATTERN, record.parent.name):
-                run = self._runs[record.parent.name] = self._run(record.parent.name)
+        for folder in sorted(self.directory.iterdir()):
+            if re.fullmatch(RUN_PATTERN, folder.name) and _is_run(folder):
+                run = self._runs[folder.name] = self._run(folder.name)
                 run.load()
 
     def open(self, name: str, options: JobOptions) -> ServerRun:
@@ -103,6 +104,12 @@ class Runs:
             if surplus <= 0:
                 return
             surplus -= run.rest(time.monotonic())
+
+
+def _is_run(folder: Path) -> bool:
+    """Return whether a folder is that of a run. One that has lost its record is a damaged run; a
+    server that was killed while it made a new one leaves an empty pool."""
+    return folder.is_dir() and (os.path.lexists(folder / RECORD) or holds_samples(folder))
 
 
 def _claim(directory: Path) -> FileLock:

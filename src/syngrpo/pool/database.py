@@ -13,6 +13,7 @@ million.
 from __future__ import annotations
 
 import os
+import re
 import sqlite3
 import threading
 from collections.abc import Iterator
@@ -176,6 +177,8 @@ END;
 """
 
 
+_TABLES = re.findall(r"CREATE TABLE (\w+)", SCHEMA)
+
 _OTHER_FILE = "choose another one, or, if it was the pool of a run, run: syngrpo pool repair"
 
 
@@ -187,6 +190,19 @@ def database_files(directory: Path) -> list[Path]:
     """Return the files that make up the database in a directory: itself, and SQLite's beside it."""
     names = (FILE_NAME, *(f"{FILE_NAME}-{part}" for part in ("wal", "shm", "journal")))
     return [file for name in names if (file := directory / name).exists()]
+
+
+def require_file(path: Path) -> None:
+    """Raise PoolDamaged when a folder, a pipe or something else is in the place of the database."""
+    if path.exists() and not path.is_file():
+        raise PoolDamaged(path.parent, f"{path.name} is no file")
+
+
+def require_content(path: Path) -> None:
+    """Raise PoolDamaged when the database is missing or empty. Opening it would create it."""
+    require_file(path)
+    if not _size(path):
+        raise PoolDamaged(path.parent, f"{path.name} is missing or empty")
 
 
 def require_backup(path: Path) -> None:
@@ -223,6 +239,10 @@ class Database:
             if anew:
                 for file in database_files(directory):
                     file.unlink()
+            else:
+                require_file(directory / FILE_NAME)
+                if not _size(directory / FILE_NAME):  # SQLite would write to it, or delete its log
+                    _refuse_lost(directory / FILE_NAME)
             self._connection = _connect(directory / FILE_NAME)
             try:
                 _prepare(self._connection, directory / FILE_NAME, anew)
@@ -331,6 +351,8 @@ def _prepare(connection: sqlite3.Connection, path: Path, anew: bool) -> None:
     if tables:
         _upgrade(connection, path)
         _check_version(connection, path)
+        for table in _TABLES:
+            connection.execute(f"SELECT 1 FROM {table} LIMIT 1")
     else:
         if not anew:
             _refuse_lost(path)
@@ -346,15 +368,16 @@ def _prepare(connection: sqlite3.Connection, path: Path, anew: bool) -> None:
 
 
 def _refuse_lost(path: Path) -> None:
-    """Raise PoolDamaged if the pool had no database file until now, although it has images."""
+    """Raise PoolDamaged if there are images beside a database that is missing or has no tables."""
     images = sum(1 for _ in (path.parent / IMAGES).glob("??/*"))
-    if not images:
-        return
-    if not path.stat().st_size:  # created just now, or emptied by whatever happened
-        path.unlink()
-    raise PoolDamaged(
-        path.parent, f"{path.name} is missing or empty, but there are {count(images, 'image')}"
-    )
+    if images:
+        raise PoolDamaged(
+            path.parent, f"{path.name} is missing or empty, but there are {count(images, 'image')}"
+        )
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.exists() else 0
 
 
 def _upgrade(connection: sqlite3.Connection, path: Path) -> None:

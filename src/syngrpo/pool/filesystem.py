@@ -78,6 +78,8 @@ def explain_disk_errors(directory: Path) -> Iterator[None]:
     except sqlite3.OperationalError as error:
         if (code := getattr(error, "sqlite_errorcode", None)) is None:  # a text that is no UTF-8
             raise PoolDamaged(directory, f"pool.db is damaged ({error})") from error
+        if str(error).startswith(("no such table", "no such column")):
+            raise PoolDamaged(directory, f"pool.db is damaged ({error})") from error
         message = _explanation(code & 0xFF, directory)
         if message is None:
             raise

@@ -7,7 +7,7 @@ import shutil
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from syngrpo.pool.database import IMAGES, database_files
+from syngrpo.pool.database import FILE_NAME, IMAGES, database_files, require_content
 from syngrpo.pool.image_store import ImageFiles
 from syngrpo.pool.store import Pool
 
@@ -18,6 +18,7 @@ def open_to_read(directory: Path) -> Pool:
     SQLite needs to write beside a database that it reads. Where that is not possible, a copy of the
     database in the folder for temporary files is opened. Raises InputError as ``Pool.open``.
     """
+    require_content(directory / FILE_NAME)
     return Pool.open(directory) if os.access(directory, os.W_OK) else _PoolCopy(directory)
 
 

@@ -88,8 +88,10 @@ def _find_damage(directory: Path, copies: Sequence[Path], thorough: bool = False
     """Return what is wrong with the database in a few words, None if nothing is. ``thorough`` as in
     ``Database.damage``."""
     file = directory / FILE_NAME
-    if not file.is_file():
+    if not file.exists():
         return "is missing"
+    if not file.is_file():
+        return "is no file"
     if not file.stat().st_size:
         return "is empty"
     try:
