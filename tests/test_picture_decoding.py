@@ -308,3 +308,32 @@ def test_damaged_files_are_refused_or_shown(format: str, data: st.DataObject) ->
             assert image.decode().shape == (image.height, image.width, 3)
         except InputError as error:
             assert "\n" not in str(error)
+
+
+@pytest.mark.parametrize("format", ["PNG", "TIFF"])
+def test_a_large_picture_of_16_bits_or_floats_is_scaled_some_rows_at_a_time(format: str) -> None:
+    grey = np.random.default_rng(0).integers(0, 2**16, (1100, 1000), dtype=np.uint16)
+    if format == "PNG":
+        data, shares = png(0, grey, transparent=struct.pack(">H", 7)), grey / 65535
+    else:
+        data = saved(Image.fromarray((grey / 65535).astype(np.float32)), "TIFF")
+        shares = (grey / 65535).astype(np.float32).astype(np.float64)
+    decode(data)  # what is imported and cached is not counted
+    tracemalloc.start()
+    found = decode(data)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    wanted = np.floor(shares * 255 + 0.5)
+    if format == "PNG":
+        wanted[grey == 7] = 255
+    assert (found == wanted[:, :, None]).all()
+    assert peak < 16 * grey.size, "bytes of a pixel"
+
+
+def test_the_canvas_of_an_animation_is_refused_before_its_decoder_is_made() -> None:
+    frames = [Image.new("RGBA", (4, 4), colour) for colour in ("red", "blue")]
+    data = bytearray(saved(frames[0], "WEBP", save_all=True, append_images=frames[1:]))
+    assert data[12:16] == b"VP8X" and read_header(bytes(data)).animated
+    data[24:30] = (9000 - 1).to_bytes(3, "little") * 2
+    with pytest.raises(PictureTooLarge, match="it claims 9000x9000 pixels"):
+        read_header(bytes(data))

@@ -14,6 +14,7 @@ from __future__ import annotations
 import functools
 import io
 import stat
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -65,6 +66,8 @@ _TURNS_BACK = _TURNS | {6: _TURNS[8], 8: _TURNS[6]}
 QUARTER_TURNS = (5, 6, 7, 8)
 """The orientations in which width and height change places."""
 
+_BLOCK = 1 << 18
+"""Pixels that are computed at a time."""
 _SAME_COLOURS = 2
 """Grey levels. A profile that changes no colour by more than this is sRGB; nothing is converted."""
 
@@ -164,6 +167,7 @@ def _require_regular(path: Path) -> None:
 
 def _opened(source: Path | bytes, max_pixels: int) -> ImageFile.ImageFile:
     """Open a picture of the known formats, which reads its header. Raises PictureError."""
+    _refuse_large_webp(source, max_pixels)
     try:
         image = Image.open(
             io.BytesIO(source) if isinstance(source, bytes) else source, "r", FORMATS
@@ -183,6 +187,22 @@ def _opened(source: Path | bytes, max_pixels: int) -> ImageFile.ImageFile:
         image.close()
         raise PictureTooLarge(f"it claims {size} pixels, more than {max_pixels}; shrink it")
     return image
+
+
+def _refuse_large_webp(source: Path | bytes, max_pixels: int) -> None:
+    """Raise PictureTooLarge for an extended WebP with more pixels. Its decoder, which Pillow makes
+    to read the header, reserves memory for the whole canvas twice."""
+    if isinstance(source, Path):
+        with source.open("rb") as file:
+            head = file.read(30)
+    else:
+        head = source[:30]
+    if len(head) == 30 and head[:4] == b"RIFF" and head[8:16] == b"WEBPVP8X":
+        width, height = (int.from_bytes(head[at : at + 3], "little") + 1 for at in (24, 27))
+        if width * height > max_pixels:
+            raise PictureTooLarge(
+                f"it claims {width}x{height} pixels, more than {max_pixels}; shrink it"
+            )
 
 
 def _header(image: ImageFile.ImageFile) -> PictureHeader:
@@ -257,19 +277,32 @@ def _scaled(image: Image.Image, tags: dict[int, Any]) -> Image.Image:
                 f"it has floats from {values.min():g} to {values.max():g}, not from 0 to 1; "
                 "save it with 8 bits"
             )
-        shares = values.astype(np.float64)
+        white = 1
     else:
-        bits = tags.get(TiffImagePlugin.BITSPERSAMPLE, (16,))[0]
-        shares = values / (2**bits - 1)
-    if tags.get(TiffImagePlugin.PHOTOMETRIC_INTERPRETATION) == 0:
-        shares = 1 - shares
-    grey = Image.fromarray(np.floor(shares * 255 + 0.5).astype(np.uint8))
+        white = 2 ** tags.get(TiffImagePlugin.BITSPERSAMPLE, (16,))[0] - 1
+    inverted = tags.get(TiffImagePlugin.PHOTOMETRIC_INTERPRETATION) == 0
+
+    def levels(block: np.ndarray) -> np.ndarray:
+        shares = block.astype(np.float64) / white
+        return np.floor((1 - shares if inverted else shares) * 255 + 0.5)
+
+    grey = Image.fromarray(_in_blocks(values, levels))
     hidden = image.info.get("transparency")
     if hidden is not None:
-        seen = Image.fromarray(np.where(values == hidden, 0, 255).astype(np.uint8))
+        seen = Image.fromarray(_in_blocks(values, lambda block: np.where(block == hidden, 0, 255)))
         grey = Image.merge("LA", (grey, seen))
     grey.info["icc_profile"] = image.info.get("icc_profile")
     return grey
+
+
+def _in_blocks(values: np.ndarray, change: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+    """Return ``change`` of an array (H, W), as uint8. It gets some rows at a time, so that its
+    floats of a large picture are not in memory together."""
+    changed = np.empty(values.shape, dtype=np.uint8)
+    rows = max(1, _BLOCK // values.shape[1])
+    for first in range(0, len(values), rows):
+        changed[first : first + rows] = change(values[first : first + rows])
+    return changed
 
 
 def _in_srgb(image: Image.Image, profile: bytes | None) -> Image.Image:

@@ -18,6 +18,7 @@ from service_client import RUN, SEEDS, jobs, lease, open_run, painted, seed_of, 
 from starlette.testclient import TestClient
 from strange_requests import repeatable
 
+from syngrpo.data_server import request_checks
 from syngrpo.data_server.request_checks import Limits
 from syngrpo.data_server.sample_wire import parent_data, to_base64
 from syngrpo.data_server.serve_data import create_app
@@ -235,6 +236,17 @@ def test_a_worker_s_frame_that_needs_a_huge_plane_is_refused(client: TestClient)
     answer = client.post("/v1/complete", json={"worker": "w", "results": [result]})
     assert answer.status_code == 422
     assert "from too far away" in answer.json()["error"]
+
+
+def test_a_large_animation_is_refused(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(request_checks, "MOST_ANIMATED", 99)
+    moving = io.BytesIO()
+    frames = [Image.new("RGB", (10, 10), colour) for colour in ("red", "blue")]
+    frames[0].save(moving, "WEBP", save_all=True, append_images=frames[1:])
+    row = parent_data(SEEDS[0]) | {"size": [10, 10], "content": to_base64(moving.getvalue())}
+    answer = client.post(f"{RUN}/samples", json={"samples": [row]})
+    assert answer.status_code == 413
+    assert "an animation has 10x10 pixels, more than 99; send its first" in answer.json()["error"]
 
 
 def test_the_images_of_a_request_are_limited_together(client: TestClient) -> None:

@@ -23,6 +23,9 @@ WITHOUT_TOKEN = ("/healthz",)
 WITH_IMAGES = ("/samples", "/complete")
 """The ends of paths to which images are sent."""
 
+MOST_ANIMATED = 16_000_000
+"""Pixels that an animation may have. Its decoder needs about 28 bytes of memory for each."""
+
 STOPPED_S = 5
 """Seconds after which a client may look for a server that has stopped."""
 PART_S, BODY_S = 20.0, 240.0
@@ -47,6 +50,13 @@ def checked_images(contents: Sequence[bytes], limits: Limits) -> list[EncodedIma
     pixels than the limit, by their headers.
     """
     images = [_with_header(content) for content in contents]
+    for image in images:
+        if image.animated and image.width * image.height > MOST_ANIMATED:
+            raise Refused(
+                413,
+                f"an animation has {image.width}x{image.height} pixels, more than {MOST_ANIMATED}; "
+                "send its first frame as a picture",
+            )
     pixels = sum(image.width * image.height for image in images)
     if pixels > limits.image_pixels:
         raise Refused(
