@@ -23,6 +23,7 @@ from syngrpo.workflow.checkpoint import latest, save
 from syngrpo.workflow.resuming import (
     POOL_BACKUP,
     accepted_changes,
+    require_kept_checkpoints,
     require_same_seeds,
     require_sound_files,
     set_back,
@@ -44,6 +45,21 @@ def run(tmp_path: Path) -> RunDirectory:
     for step in (1, 2, 3):
         run.append_metrics({"step": step})
     return run
+
+
+def test_a_run_whose_checkpoints_are_lost_does_not_begin_again(run: RunDirectory) -> None:
+    run.write_config(quick_config(trainer__checkpoint_every=2).as_values())
+    require_kept_checkpoints(run, latest(run.checkpoints))
+    shutil.rmtree(run.checkpoints)
+    with pytest.raises(InputError, match=r"lost its checkpoints: .* the metrics of 3 steps; put "):
+        require_kept_checkpoints(run, latest(run.checkpoints))
+    run.write_config(quick_config(trainer__checkpoint_every=3).as_values())
+    require_kept_checkpoints(run, None)  # it was killed before it saved its first one
+    run.final.mkdir()
+    with pytest.raises(InputError, match=r"final has the weights of its end"):
+        require_kept_checkpoints(run, None)
+    run.metrics_path.unlink()
+    require_kept_checkpoints(run, None)
 
 
 def damage_by_truncating(run: RunDirectory) -> None:

@@ -50,6 +50,7 @@ def run_training(
     A rank on a Ray cluster calls this, too, with a console of its own. Raises InputError as
     ``workflow.run.train`` does.
     """
+    from syngrpo.pages.run_data import has_results
     from syngrpo.pages.run_report import write_report
     from syngrpo.pages.run_summary import print_summary
     from syngrpo.pages.training_progress import TrainingProgress
@@ -59,6 +60,9 @@ def run_training(
         return TrainingProgress(steps, start=done, console=console)
 
     if train_model(options, run_dir, resume, show, console):
+        if not has_results(run_dir):
+            console.print(f"{run_dir} has lost metrics.jsonl and evaluation.jsonl: no report")
+            return
         write_report(run_dir)
         print_summary(run_dir, console)
 

@@ -103,15 +103,21 @@ class RunData:
         return min(of_set, key=lambda e: e.step), max(of_set, key=lambda e: e.step)
 
 
+def has_results(directory: Path) -> bool:
+    """Return whether a run has measured something that is still there."""
+    return any((directory / name).exists() for name in ("metrics.jsonl", "evaluation.jsonl"))
+
+
 def read_run(directory: Path) -> RunData:
     """Read the run in a directory. Raises InputError when there is none."""
     if not directory.is_dir():
         raise InputError(f"run directory {directory} does not exist; give the one of a run")
     metrics, evaluations = directory / "metrics.jsonl", directory / "evaluation.jsonl"
-    if not metrics.exists() and not evaluations.exists():
-        raise InputError(
-            f"{directory} holds neither metrics.jsonl nor evaluation.jsonl; give a run directory"
-        )
+    if not has_results(directory):
+        what = f"{directory} holds neither metrics.jsonl nor evaluation.jsonl"
+        if (directory / "config.yaml").exists():
+            raise InputError(f"{what}: the run has measured nothing yet, or they are lost")
+        raise InputError(f"{what}; give a run directory")
     # A resumed run may write a step again. The last line of a step is used.
     by_step = {int(row["step"]): row for row in read_lines(metrics)}
     by_evaluation = {(r["step"], r["set"]): r for r in read_lines(evaluations)}

@@ -118,8 +118,11 @@ def latest(directory: Path) -> Checkpoint | None:
     step, path = steps[-1]
     damage = _find_damage(path)
     if damage is not None:
-        instead = f"resume from step {steps[-2][0]}" if len(steps) > 1 else "start from step 0"
-        raise InputError(f"checkpoint {path} is damaged ({damage}); delete it to {instead}")
+        if len(steps) > 1:
+            instead = f"it to resume from step {steps[-2][0]}"
+        else:
+            instead = "it and metrics.jsonl to start from step 0"
+        raise InputError(f"checkpoint {path} is damaged ({damage}); delete {instead}")
     return Checkpoint(path, step)
 
 

@@ -8,6 +8,7 @@ differs and is not in the list is refused by name.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields, is_dataclass
 from fnmatch import fnmatchcase
@@ -118,6 +119,14 @@ def changed_settings(config: Path, options: RunOptions, anew: bool = False) -> l
             "what may change)"
         )
     return changes
+
+
+def checkpoint_every(config: Path) -> float:
+    """Return after how many steps a run has saved checkpoints, infinite if ``config`` does not say.
+    Raises InputError for a file that cannot be read."""
+    section = _read(config).get("trainer") or {}
+    every = section.get("checkpoint_every", math.inf)
+    return every if isinstance(every, int | float) and every > 0 else math.inf
 
 
 def _read(config: Path) -> dict[str, Any]:

@@ -19,10 +19,10 @@ from syngrpo.pool.repair import require_sound
 from syngrpo.pool.store import Pool
 from syngrpo.responses.response_files import remove_responses_after
 from syngrpo.sample import InputError, Sample
-from syngrpo.serving.json_lines import remove_after
+from syngrpo.serving.json_lines import read_lines, remove_after
 from syngrpo.serving.wording import count
 from syngrpo.workflow.checkpoint import Checkpoint, saved_files
-from syngrpo.workflow.resume_rules import OF_STEPS, Change, changed_settings
+from syngrpo.workflow.resume_rules import OF_STEPS, Change, changed_settings, checkpoint_every
 from syngrpo.workflow.run_directory import RunDirectory
 from syngrpo.workflow.run_options import RunOptions
 
@@ -57,6 +57,22 @@ def accepted_changes(
             "higher, too, or set it back"
         )
     return changes
+
+
+def require_kept_checkpoints(run: RunDirectory, last: Checkpoint | None) -> None:
+    """Raise InputError when the run has no checkpoint although it has saved one: starting at step 1
+    would remove what it has measured. A run that was killed before its first one may start so."""
+    if last is not None or not run.config_path.exists():
+        return
+    steps = max((int(row["step"]) for row in read_lines(run.metrics_path)), default=0)
+    every = checkpoint_every(run.config_path)
+    if steps and (steps > every or run.final.exists()):
+        left = f"; {run.final} has the weights of its end" if run.final.exists() else ""
+        raise InputError(
+            f"run {run.path} has lost its checkpoints: {run.checkpoints} has none, and starting at "
+            f"step 1 would remove the metrics of {count(steps, 'step')}{left}; put the checkpoints "
+            "back, start a new run in another --run-dir, or delete metrics.jsonl to start at step 1"
+        )
 
 
 def require_sound_files(run: RunDirectory, options: RunOptions, last: Checkpoint | None) -> None:

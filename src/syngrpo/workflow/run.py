@@ -54,6 +54,7 @@ from syngrpo.workflow.resuming import (
     POOL_BACKUP,
     accepted_changes,
     lines_at_start,
+    require_kept_checkpoints,
     require_same_seeds,
     require_sound_files,
     set_back,
@@ -140,6 +141,7 @@ class _Run:
         changes: list[Change] = []
         if self.processes.is_main:
             last = latest(self.run.checkpoints)
+            require_kept_checkpoints(self.run, last)
             changes = accepted_changes(self.run, self.options, last)
             require_sound_files(self.run, self.options, last)
         policy = self._policy()
