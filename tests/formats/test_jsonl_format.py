@@ -16,6 +16,7 @@ from syngrpo.boxes import encode_mask
 from syngrpo.formats import Problems, recognised_format
 from syngrpo.formats.base import first_of
 from syngrpo.formats.image_files import ImageFolder
+from syngrpo.formats.row_files import data_rows
 from syngrpo.formats.sample_rows import (
     OBJECT_KEYS,
     OPTIONAL_KEYS,
@@ -476,6 +477,20 @@ def test_what_is_written_is_read_back(folder: Path) -> None:
         assert copy.image.read() == original.image.read()
     assert {path.suffix for path in (folder / "out" / "images").iterdir()} == {".png", ".jpg"}
     assert len(list((folder / "out" / "images").iterdir())) == 2
+
+
+def test_a_key_that_is_there_twice_is_refused_with_its_row(tmp_path: Path) -> None:
+    twice = '{"id": "b", "columns": {"a": 1, "b": 2, "a": 3}}'
+    lines = tmp_path / "lines.jsonl"
+    lines.write_text(f'{{"id": "a"}}\n{twice}\n{{"id": "c"}}\n')
+    problems = Problems()
+    assert [row["id"] for _, row in data_rows(lines, problems)] == ["a", "c"]
+    told = "the key 'a' is there twice in one object; keep one of them"
+    assert problems.found == [(f"{lines}:2", told)]
+    whole = tmp_path / "list.json"
+    whole.write_text(f"[{twice}]")
+    with pytest.raises(InputError, match=r"list\.json: the key 'a' is there twice"):
+        list(data_rows(whole, problems))
 
 
 def test_schema_and_reader_know_the_same_keys(folder: Path) -> None:

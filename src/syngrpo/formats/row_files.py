@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import json
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -40,16 +41,30 @@ def data_rows(path: Path, problems: Problems) -> Iterator[tuple[str, dict[str, A
 
 
 def parse_row(line: bytes) -> dict[str, Any]:
-    """Return the JSON object in one line. Raises InputError when there is no JSON object."""
+    """Return the JSON object in one line. Raises InputError when there is no JSON object, and when
+    one of its objects has the same key twice: json would take the last value in silence."""
     try:
-        row = json.loads(line.decode("utf-8"))
+        row = _DECODER.decode(line.decode("utf-8"))
     except UnicodeDecodeError:
         raise InputError("the line is not UTF-8 text") from None
+    except InputError:
+        raise
     except (ValueError, RecursionError) as error:
         raise InputError(f"the line is not JSON ({error})") from None
     if not isinstance(row, dict):
         raise InputError(f"the line is {shown(row)}, not a JSON object")
     return row
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        (key, _), *_ = Counter(key for key, _ in pairs).most_common(1)
+        raise InputError(f"the key {shown(key)} is there twice in one object; keep one of them")
+    return found
+
+
+_DECODER = json.JSONDecoder(object_pairs_hook=_object)
 
 
 def first_row(path: Path) -> dict[str, Any] | None:
@@ -99,7 +114,9 @@ def _lines(path: Path) -> Iterator[tuple[str, bytes]]:
 
 def _list(path: Path) -> list[Any]:
     try:
-        content = json.loads(path.read_bytes())
+        content = json.loads(path.read_bytes(), object_pairs_hook=_object)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from None
     except OSError as error:
         raise InputError(f"data file {path} cannot be read ({error.strerror})") from None
     except (ValueError, RecursionError) as error:
