@@ -284,7 +284,8 @@ def _scaled(image: Image.Image, tags: dict[int, Any]) -> Image.Image:
 
     def levels(block: np.ndarray) -> np.ndarray:
         shares = block.astype(np.float64) / white
-        return np.floor((1 - shares if inverted else shares) * 255 + 0.5)
+        grey: np.ndarray = np.floor((1 - shares if inverted else shares) * 255 + 0.5)
+        return grey
 
     grey = Image.fromarray(_in_blocks(values, levels))
     hidden = image.info.get("transparency")

@@ -51,7 +51,8 @@ def test_a_command_that_reads_tells_of_a_lost_database_and_changes_nothing(
         file.unlink()
     if damage == "a folder":
         file.mkdir()
-    before, told = files(run), []
+    before = files(run)
+    told: list[str] = []
     for read in (pool_stats, lambda run: pool_export(run, out=tmp_path / "out")):
         with pytest.raises(PoolDamaged, match=f"run: syngrpo pool repair {run}$") as caught:
             read(run)

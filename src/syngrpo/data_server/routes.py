@@ -104,8 +104,9 @@ class ServiceState:
         reading.add_done_callback(self._reading.discard)
         read = asyncio.wrap_future(reading)
         stopping = asyncio.ensure_future(self.stopping.wait())
+        either: set[asyncio.Future[Any]] = {read, stopping}
         try:
-            await asyncio.wait({read, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
             await asyncio.wait({read}, timeout=FINISH_S)
             if not read.done():
                 raise stopped()

@@ -255,7 +255,7 @@ def _not_in_answer(objects: Sequence[LabelledObject], instances: Instances) -> l
     for (key, _), numbers in by_box.items():
         left[key] += numbers
     boxes = {key: np.array([objects[n].box for n in left[key]]) for key in left if left[key]}
-    taken = set()
+    taken: set[int] = set()
     for place, one in moved:
         key = class_key(one["label"])
         overlaps = ious(one["box"], boxes[key]) if key in boxes else np.zeros(1)
@@ -268,7 +268,7 @@ def _not_in_answer(objects: Sequence[LabelledObject], instances: Instances) -> l
             )
         taken.add(left[key][best])
         boxes[key][best] = 0.0  # overlaps nothing
-    return [objects[n] for n in sorted(set().union(*left.values()) - taken)]
+    return [objects[n] for n in sorted({n for numbers in left.values() for n in numbers} - taken)]
 
 
 def _says_none(answer: str) -> bool:
