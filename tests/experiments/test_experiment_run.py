@@ -153,7 +153,7 @@ def test_a_killed_matrix_resumes(
     with pytest.raises(SystemExit, match="0"):
         main()
     text = (out / "RESULTS.md").read_text()
-    assert "2 of 33 cells" in text and "sampled accuracy on dev" in text
+    assert "2 of 36 cells" in text and "sampled accuracy on dev" in text
     assert not write_sheet(folders.run(TRAINED), tmp_path / "few.png") or (
         (tmp_path / "few.png").stat().st_size <= 200_000
     )
