@@ -179,6 +179,10 @@ def test_boxes_of_the_stored_view_are_counted_and_drawn_in_both(
         assert drawn.width == 2 * 320
     sheet.unlink()
     assert check(path, "--option", "exif=stored").returncode == 0
+    write(tmp_path / "data.jsonl", rec("a", image="turned.jpg", answer=[5, 5, 20, 40]))
+    result = check(path, "--sheet", sheet)
+    assert "these numbers cannot show which view is meant: compare the two" in result.stdout
+    assert result.stdout.endswith("1 row; but see the notes on its boxes\n") and sheet.exists()
     write(tmp_path / "data.jsonl", rec("a", image="turned.jpg", answer=[5, 50, 20, 60]))
     assert check(path).returncode == 0, "a box fits only the turned image"
     assert not Path("data-check.png").exists()

@@ -336,3 +336,54 @@ def test_boxes_that_name_their_numbers_are_converted_in_large_files(folder: Path
     image, reader = EncodedImage.from_file(folder / "a.png"), BoxReader()
     read_by(reader, *[([20, 10, 60, 50], image)] * 20_001)
     assert reader.corners({"x": 20, "y": 10, "w": 40, "h": 40}, image) == list(BOX)
+
+
+SMALL = [(320, 240), (320, 240), (240, 320)]
+XYXY, XYWH, OF_1000 = BoxLayout(), BoxLayout("xywh"), BoxLayout("xyxy", "0-1000")
+
+
+def two_ways(odd: BoxLayout, reader: BoxReader, seed: int) -> BoxReader:
+    """Boxes of small images, every second in another layout."""
+    for number, (box, image) in enumerate(drawn_boxes(seed, 24, SMALL)):
+        reader.corners(written(box, image, odd if number % 2 else XYXY), image)
+    return reader
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_pixels_and_0_to_1000_in_a_file_are_two_scales(seed: int) -> None:
+    doubt = doubt_about(two_ways(OF_1000, BoxReader(), seed), "x")
+    assert doubt is not None and doubt.sure and doubt.looks_like == OF_1000 and doubt.of == 24
+    assert "two scales are mixed" in doubt.message() and "set coordinates" not in doubt.message()
+    assert 8 <= len(doubt.seen) <= 12 and len(doubt.others) == 24 - len(doubt.seen)
+    doubt = doubt_about(two_ways(OF_1000, BoxReader(OF_1000, given=True), seed), "x")
+    assert doubt is not None and not doubt.sure and "two scales are mixed" in doubt.message()
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_two_orders_in_a_file_are_two_kinds(seed: int) -> None:
+    doubt = doubt_about(two_ways(XYWH, BoxReader(), seed), "x")
+    assert doubt is not None and doubt.sure and doubt.looks_like == XYWH
+    assert "boxes of two kinds are mixed" in doubt.message() and "1000" not in doubt.message()
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_boxes_of_images_twice_as_large_are_no_0_to_1000(seed: int) -> None:
+    reader, given = BoxReader(), BoxReader(OF_1000, given=True)
+    for box, image in drawn_boxes(seed, 24, SMALL):
+        for one in (reader, given):
+            one.corners([round(2 * number) for number in box], image)
+    doubt = doubt_about(reader, "x")
+    assert doubt is not None and doubt.sure and doubt.looks_like == XYXY
+    assert 1.7 < doubt.factor <= 2.01 and "images 320 x 320" in doubt.message()
+    assert doubt.advice.startswith("name the folder of the images that were labelled")
+    doubt = doubt_about(given, "x")
+    assert doubt is not None and not doubt.sure and "none of 24 reaches beyond" in doubt.message()
+
+
+def test_two_broken_boxes_among_many_say_nothing_about_the_file() -> None:
+    reader = BoxReader()
+    for box, image in drawn_boxes(1, 20, SMALL):
+        reader.corners(written(box, image, XYXY), image)
+    reader.corners([10, 10, 900, 900], image)
+    reader.corners([5, 5, 5, 50], image)
+    assert doubt_about(reader, "x") is None

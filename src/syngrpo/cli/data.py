@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from syngrpo.formats import Problems
-    from syngrpo.formats.box_recognition import BoxDoubt
+    from syngrpo.formats.box_doubt import BoxDoubt
     from syngrpo.formats.source import Source
     from syngrpo.formats.survey import Survey
     from syngrpo.formats.turned_labels import TurnedLabels
@@ -200,7 +200,13 @@ def _draw(problems: Problems, samples: Sequence[Sample], sheet: Path | None) -> 
     doubts: list[BoxDoubt | TurnedLabels] = [*problems.doubts, *problems.turned]
     for number, doubt in enumerate(doubts):
         own = path if number == 0 else path.with_stem(f"{path.stem}-{number + 1}")
-        _save(label_sheet(doubt), own, f"images of {doubt.path} with their boxes", problems)
+        shows = f"images of {doubt.path} with their boxes"
+        if any(doubt is one and not one.only_stored for one in problems.turned):
+            shows += (
+                ", turned by their EXIF orientation and as they are stored: these numbers cannot "
+                "show which view is meant: compare the two"
+            )
+        _save(label_sheet(doubt), own, shows, problems)
     if sheet is not None and not doubts:
         _save(sample_sheet(samples), sheet, "some images with their boxes", problems)
 
@@ -239,7 +245,7 @@ def _tell(surveys: dict[str, Survey], problems: Problems, console: Console) -> N
             f"the data have {count(problems.number(), 'error')}; they are listed above{first}"
         )
     rows = sum(survey.rows for survey in surveys.values())
-    doubted = "; but see the notes on its boxes" if problems.doubts else ""
+    doubted = "; but see the notes on its boxes" if problems.doubts or problems.turned else ""
     console.print(f"ok: nothing is wrong with {count(rows, 'row')}{doubted}")
 
 

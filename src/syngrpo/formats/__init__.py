@@ -20,7 +20,8 @@ files, and calls it. ``export.write_dataset`` writes samples in any format that 
 - ``sample_rows`` converts a row of our JSONL to a sample and back; other formats use it, too.
 - ``box_questions``, ``masks``, ``image_files``: functions that several formats share.
 - ``box_layout`` converts boxes to corners in pixels; ``box_recognition`` tells when they are
-  written otherwise, ``turned_labels`` when they are for images as they are stored, and
+  written otherwise (``box_mixtures``: in two ways), by what ``box_fit`` measures, in the words of
+  ``box_doubt``; ``turned_labels`` tells when they are for images as they are stored, and
   ``label_sheet`` draws such boxes.
 - ``other_files`` says what a file is that is in none of the formats.
 - ``missing_images`` and ``repeated_defects`` tell many defects of one kind in one line.

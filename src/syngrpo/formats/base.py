@@ -16,8 +16,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from syngrpo.formats.box_doubt import BoxDoubt
 from syngrpo.formats.box_layout import BoxOrder, BoxReader, Coordinates
-from syngrpo.formats.box_recognition import BoxDoubt
 from syngrpo.formats.missing_images import MissingImage, MissingImages
 from syngrpo.formats.repeated_defects import FILE, told
 from syngrpo.formats.turned_labels import TurnedLabels

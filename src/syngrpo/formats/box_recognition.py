@@ -1,45 +1,43 @@
 """Recognises by statistics that the boxes of a file are written in another way than they are read.
 
-Only what the numbers show is used: whether all are at most 1 or at most 1000, whether boxes end
+Only what the numbers show is used: whether all are at most 1 or come near 1000, whether boxes end
 before they begin, and whether they lie inside their images. Two ways of writing that fit equally
-well, such as y first in square images, cannot be told apart.
+well, such as y first in square images, cannot be told apart. Nearly any small number fits the range
+0-1000, so it is recognised only if some boxes come near 1000. ``doubt_about`` is the entry point.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import get_args
 
 import numpy as np
 
-from syngrpo.formats.box_layout import (
-    ROUNDING_SHARE,
-    BoxLayout,
-    BoxOrder,
-    BoxReader,
-    Coordinates,
-    SeenBox,
+from syngrpo.formats.box_doubt import (
+    BoxDoubt,
+    of_another_layout,
+    of_far_below_1000,
+    of_larger_images,
 )
-from syngrpo.picture_decoding import QUARTER_TURNS
-from syngrpo.tasks.labels import ROUNDING_PIXELS
+from syngrpo.formats.box_fit import (
+    ENOUGH,
+    FEWEST,
+    MANY,
+    NEARLY_ALL,
+    ORDERS,
+    REACHED,
+    SOME,
+    arrays_of,
+    best_order,
+    boxes_that_fit,
+    ends,
+    fit_as_stored,
+)
+from syngrpo.formats.box_layout import BoxLayout, BoxReader, Coordinates
+from syngrpo.formats.box_mixtures import mixed_orders, mixed_with_0_to_1, mixed_with_1000
 
-ORDERS: tuple[BoxOrder, ...] = get_args(BoxOrder)
-
-MANY = 0.1
-"""Share of the boxes that must not fit before another unit is considered."""
-SOME = 0.02
-"""Share of the boxes that must not fit before another order is considered."""
-FEWEST = 3
-"""Number of boxes that must not fit: one or two wrong ones say nothing about the others."""
-ENOUGH = 10
-"""Number of boxes whose mean centre says something."""
 SURE = 0.25
 """Share of the boxes that must not fit before they are refused. With fewer, the others may be right
 and these may be faults of the data."""
-NEARLY_ALL = 0.995
-"""Share of the boxes that must fit another order or unit."""
 IMPROBABLE = math.log(20)
 """Boxes up to 1000 are doubted from this improbability on (natural logarithm)."""
 FAR_ENDS = 1.5
@@ -47,92 +45,11 @@ FAR_ENDS = 1.5
 this power."""
 RARE_FAULT = math.log(5)
 """What a box that reaches out of its image adds to the improbability."""
-ALIKE = 0.05
-"""Readings whose boxes lie off the middle by shares of the side that differ by less are alike."""
-FAR_FROM_1 = 2
-"""A number beyond is no rounding error of a coordinate from 0 to 1."""
-NAMED = 5
-"""Number of boxes that a message names."""
-REACHED = 750
-"""Coordinates from 0 to 1000 reach this number in some box."""
-
-
-@dataclass(frozen=True)
-class BoxDoubt:
-    """Boxes that are read in one way and look like another.
-
-    ``sure``: whether the boxes as they are read cannot be meant. ``fitting``: share in [0, 1] of
-    the boxes that fit as they are read. ``of``: if only the boxes in ``seen`` look like that, the
-    number of all; otherwise 0.
-    """
-
-    path: str
-    read: BoxLayout
-    seen: Sequence[SeenBox]
-    looks_like: BoxLayout
-    sure: bool
-    fitting: float
-    of: int = 0
-
-    @property
-    def advice(self) -> str:
-        """What to do: which keys to set, if they make all boxes right."""
-        if self.of:
-            return (
-                "write all boxes of a file on one scale, or make a file of those in the range 0-1, "
-                "with coordinates: 0-1"
-            )
-        keys = {}
-        if self.looks_like.order != self.read.order:
-            keys["boxes"] = str(self.looks_like.order)
-        if self.looks_like.coordinates != self.read.coordinates:
-            keys["coordinates"] = str(self.looks_like.coordinates)
-        return f"set {keys_to_set(keys)}"
-
-    def message(self) -> str:
-        """Say what the boxes look like and which keys to set, on one line."""
-        if self.of:
-            return self._of_two_scales()
-        misfits = round((1 - self.fitting) * len(self.seen))
-        fit = f"{misfits} of {len(self.seen)} do not fit" if misfits else self._why()
-        keep = "" if self.sure and misfits else f"; if they are right, set {self._as_read()}"
-        if self.looks_like.coordinates != "pixels" and self.looks_like.order == "xyxy":
-            keep += "; these numbers cannot show whether x or y comes first: look at the sheet"
-        return (
-            f"{self.path}: the boxes are read as {self.read.words()}, and {fit}; they look like "
-            f"{self.looks_like.words()}; {self.advice}{keep}"
-        )
-
-    def _as_read(self) -> str:
-        return f"boxes: {self.read.order}, coordinates: {self.read.coordinates}"
-
-    def _why(self) -> str:
-        if self.looks_like.coordinates == "0-1":
-            return "no number is larger than 1"
-        return "no number is larger than 1000, though images are"
-
-    def _of_two_scales(self) -> str:
-        of_pixels = self.looks_like.coordinates == "pixels"
-        others = "the range 0-1" if of_pixels else "pixels or 0-1000"
-        listed = list(dict.fromkeys(map(_shown, self.seen)))
-        shown = ", ".join(listed[:NAMED]) + (", …" if len(listed) > NAMED else "")
-        return (
-            f"{self.path}: two scales are mixed: {len(self.seen)} of {self.of} boxes look like "
-            f"{self.looks_like.words()}, the others like {others}; boxes are read as "
-            f"{self.read.words()}; {self.advice}; these are {shown}"
-        )
-
-
-def keys_to_set(keys: Mapping[str, str]) -> str:
-    """Return keys of a source as a configuration has them, and as options of the command line."""
-    written = ", ".join(f"{key}: {value}" for key, value in keys.items())
-    options = " ".join(f"--option {key}={value}" for key, value in keys.items())
-    return f"{written} ({options})"
-
-
-def _shown(box: SeenBox) -> str:
-    numbers = ", ".join(f"{number:.4g}" for number in box.numbers)
-    return f"[{numbers}]" + (f" on {box.image.path.name}" if box.image.path is not None else "")
+ENLARGED = 1.05
+"""Boxes of larger images reach out of these by at least this factor."""
+SMALLER_FRAME = 0.2
+"""Boxes look like those of larger images, and not like 0-1000, if the larger images have fewer
+pixels than 1000 x 1000 by this difference of logarithms."""
 
 
 def doubt_about(reader: BoxReader, path: str) -> BoxDoubt | None:
@@ -140,70 +57,32 @@ def doubt_about(reader: BoxReader, path: str) -> BoxDoubt | None:
     nothing does."""
     if not reader.seen:
         return None
-    numbers = np.array([box.numbers for box in reader.seen], dtype=np.float64)
-    sizes = np.array([(box.image.width, box.image.height) for box in reader.seen])
+    numbers, sizes = arrays_of(reader.seen)
     read = reader.layout
-    if mixed := _mixed_scales(reader, path, numbers, sizes):
+    mixed = mixed_with_0_to_1(reader, path, numbers, sizes)
+    if mixed := mixed or mixed_with_1000(reader, path, numbers, sizes):
         return mixed
     unit, sure = _unit(numbers, sizes, reader)
-    order = _order(numbers, sizes, BoxLayout(read.order, unit))
-    found = BoxLayout(order, unit)
+    found = BoxLayout(best_order(numbers, sizes, BoxLayout(read.order, unit)), unit)
     if found == read:
-        return None
+        doubt = mixed_orders(reader, path, numbers, sizes)
+        doubt = doubt or _of_larger_images(reader, path, numbers, sizes)
+        return doubt or _far_below_1000(reader, path, numbers, sizes)
     fits = boxes_that_fit(read, numbers, sizes)
     if unit == read.coordinates and len(fits) - fits.sum() < FEWEST:
         return None
     if unit == read.coordinates and _are_turned(reader, numbers, fits):
         return None  # the rows say so
-    fitting = float(fits.mean())
-    sure = sure or fitting <= 1 - SURE
-    return BoxDoubt(path, read, reader.seen, found, sure and not reader.given, fitting)
-
-
-def _mixed_scales(
-    reader: BoxReader, path: str, numbers: np.ndarray, sizes: np.ndarray
-) -> BoxDoubt | None:
-    """Return a doubt if there are boxes without a number larger than 1, and others far from 0 to 1;
-    None when all are on one scale. In pixels a box of the first kind would be no larger than
-    one."""
-    read, is_large = reader.layout, np.abs(numbers).max(axis=1) > FAR_FROM_1
-    if not reader.small or not is_large.any():
-        return None
-    fitting = float(boxes_that_fit(read, numbers, sizes).mean())
-    if read.coordinates == "0-1":  # the large ones are defects of their rows
-        odd = [box for box, large in zip(reader.seen, is_large, strict=True) if large]
-        looks_like, many = BoxLayout(read.order, "pixels"), len(odd) >= FEWEST
-    else:
-        odd = reader.small
-        looks_like = BoxLayout(_order_of(odd, BoxLayout(read.order, "0-1")), "0-1")
-        many = len(odd) >= min(FEWEST, SOME * reader.count)
-    return BoxDoubt(path, read, odd, looks_like, many and not reader.given, fitting, reader.count)
-
-
-def _order_of(seen: Sequence[SeenBox], read: BoxLayout) -> BoxOrder:
-    numbers = np.array([box.numbers for box in seen], dtype=np.float64)
-    return _order(numbers, np.array([(box.image.width, box.image.height) for box in seen]), read)
-
-
-def boxes_that_fit(layout: BoxLayout, numbers: np.ndarray, sizes: np.ndarray) -> np.ndarray:
-    """Return which boxes have an area and lie inside their image, bool (N,).
-
-    ``numbers`` is float (N, 4), ``sizes`` is (N, 2) with width and height in pixels.
-    """
-    width, height = sizes.T
-    x1, y1, x2, y2 = layout.corners(numbers.T, width, height)
-    share = 0.0 if layout.coordinates == "pixels" else ROUNDING_SHARE
-    across, down = np.maximum(ROUNDING_PIXELS, share * sizes.T)
-    inside = (x2 <= width + across) & (y2 <= height + down) & (x1 >= -across) & (y1 >= -down)
-    return np.asarray((x1 < x2) & (y1 < y2) & inside)
+    sure = (sure or float(fits.mean()) <= 1 - SURE) and not reader.given
+    misfits = len(fits) - int(fits.sum())
+    said = of_another_layout(read, found, misfits, len(fits), sure)
+    return BoxDoubt(path, read, reader.seen, found, sure, *said)
 
 
 def _are_turned(reader: BoxReader, numbers: np.ndarray, fits: np.ndarray) -> bool:
     """Return whether the boxes that do not fit are those of images that an EXIF orientation turns
     by a quarter, and fit them as they are stored."""
-    turned = np.array([box.image.orientation in QUARTER_TURNS for box in reader.seen])
-    stored = np.array([(box.image.height, box.image.width) for box in reader.seen])
-    as_stored = turned & boxes_that_fit(reader.layout, numbers, stored)
+    as_stored = fit_as_stored(reader.layout, reader.seen, numbers)
     return bool(as_stored.any()) and float((fits | as_stored).mean()) >= NEARLY_ALL
 
 
@@ -223,17 +102,27 @@ def _unit(numbers: np.ndarray, sizes: np.ndarray, reader: BoxReader) -> tuple[Co
         return "pixels", False
     pixels = _best_share("pixels", numbers, sizes)
     misfits = round((1 - pixels) * len(numbers))
-    if (
-        misfits >= max(FEWEST, MANY * len(numbers))
-        and _best_share("0-1000", numbers, sizes) >= NEARLY_ALL
-    ):
-        return "0-1000", misfits >= SURE * len(numbers)
+    fit_1000 = _best_share("0-1000", numbers, sizes)
+    if misfits >= max(FEWEST, MANY * len(numbers)) and fit_1000 >= NEARLY_ALL:
+        order = best_order(numbers, sizes, BoxLayout(reader.layout.order, "0-1000"))
+        if _comes_near_1000(BoxLayout(order, "0-1000"), numbers, sizes):
+            return "0-1000", misfits >= SURE * len(numbers)
+        return ("pixels" if used == "0-1" else used), False
     if used == "0-1000":
         return used, False
     whole = bool((numbers == np.floor(numbers)).all())
-    seldom = misfits < SOME * len(numbers) or _best_share("0-1000", numbers, sizes) < 1
+    seldom = misfits < SOME * len(numbers) or fit_1000 < 1
     found = _improbability(reader, numbers, sizes, 0 if seldom else misfits)
     return "0-1000" if whole and found > IMPROBABLE else "pixels", False
+
+
+def _comes_near_1000(layout: BoxLayout, numbers: np.ndarray, sizes: np.ndarray) -> bool:
+    """Return whether boxes that fit the range 0-1000 come near 1000, and are not those of images
+    that were all larger by one factor."""
+    far = ends(layout.order, numbers)
+    factor = float((far / sizes).max())
+    frames = np.log(1e6 / (factor**2 * sizes.prod(axis=1))).mean()
+    return bool(far.max() >= REACHED and frames <= SMALLER_FRAME)
 
 
 def _improbability(
@@ -241,40 +130,48 @@ def _improbability(
 ) -> float:
     """Return the negative logarithm of the probability that no box of a larger image reaches beyond
     1000, and that ``misfits`` boxes reach out of theirs, in a file with boxes in pixels. 0 if the
-    boxes do not come near to 1000 either."""
-    order = _order(numbers, sizes, BoxLayout(reader.layout.order, "0-1000"))
-    _, _, x2, y2 = BoxLayout(order).corners(numbers.T, *sizes.T)
-    if max(x2.max(), y2.max()) < REACHED:
+    boxes do not come near to 1000 either, or if there are hardly any larger images: then the
+    boxes that reach out of theirs are faults of their rows."""
+    order = best_order(numbers, sizes, BoxLayout(reader.layout.order, "0-1000"))
+    if ends(order, numbers).max() < REACHED:
         return 0.0
     distinct = {id(box.image): (box.image.width, box.image.height) for box in reader.seen}
     beyond = np.log(np.maximum(list(distinct.values()), 1000) / 1000).sum()
-    return FAR_ENDS * float(beyond) + RARE_FAULT * misfits
+    large = FAR_ENDS * float(beyond)
+    return large + RARE_FAULT * misfits if large > IMPROBABLE / 2 else 0.0
 
 
-def _order(numbers: np.ndarray, sizes: np.ndarray, read: BoxLayout) -> BoxOrder:
-    """Return the order of the numbers that fits best; among equals, the more usual one. The order
-    in use is kept unless another fits clearly better."""
-    shares = {
-        order: float(boxes_that_fit(BoxLayout(order, read.coordinates), numbers, sizes).mean())
-        for order in ORDERS
-    }
-    best = max(shares.values())
-    if shares[read.order] > 1 - SOME or best < NEARLY_ALL:
-        return read.order
-    good = [order for order in ORDERS if shares[order] == best]
-    if len(numbers) < ENOUGH:
-        return good[0]
-    off_centre = {
-        order: _off_centre(BoxLayout(order, read.coordinates), numbers, sizes) for order in good
-    }
-    close = min(off_centre.values()) + ALIKE
-    return next(order for order in good if off_centre[order] <= close)
+def _of_larger_images(
+    reader: BoxReader, path: str, numbers: np.ndarray, sizes: np.ndarray
+) -> BoxDoubt | None:
+    """Return a doubt if many boxes in pixels reach out of their images to the right or below, but
+    have an area and begin inside: the images may have been made smaller after labelling."""
+    read = reader.layout
+    if read.coordinates != "pixels":
+        return None
+    fits = boxes_that_fit(read, numbers, sizes) | fit_as_stored(read, reader.seen, numbers)
+    misfits, far = int((~fits).sum()), ends(read.order, numbers)
+    factor = float((far / sizes).max())
+    if misfits < max(FEWEST, SURE * len(fits)) or factor < ENLARGED:
+        return None
+    if boxes_that_fit(read, numbers, np.ceil(sizes * factor)).mean() < 1 - MANY:
+        return None
+    reach, largest = (" x ".join(f"{n:g}" for n in of.max(axis=0)) for of in (far, sizes))
+    of_1000 = bool(numbers.max() <= 1000)
+    said = of_larger_images(read, misfits, len(fits), reach, largest, factor, of_1000)
+    return BoxDoubt(path, read, reader.seen, read, not reader.given, *said, factor=factor)
 
 
-def _off_centre(layout: BoxLayout, numbers: np.ndarray, sizes: np.ndarray) -> float:
-    """Return how far the mean centre of the boxes lies from that of the images, as a share of the
-    side. Objects of a data set usually lie around the middle on average."""
-    width, height = sizes.T
-    x1, y1, x2, y2 = layout.corners(numbers.T, width, height)
-    across, down = ((x1 + x2) / 2 / width).mean(), ((y1 + y2) / 2 / height).mean()
-    return float(abs(across - 0.5) + abs(down - 0.5))
+def _far_below_1000(
+    reader: BoxReader, path: str, numbers: np.ndarray, sizes: np.ndarray
+) -> BoxDoubt | None:
+    """Return a doubt if boxes that the user says to be in the range 0-1000 do not come near 1000,
+    although there are enough of them."""
+    read = reader.layout
+    reach = float(ends(read.order, numbers).max())
+    if read.coordinates != "0-1000" or len(numbers) < ENOUGH or not 1 < reach < REACHED:
+        return None
+    pixels = BoxLayout(read.order)
+    fitting = int(boxes_that_fit(pixels, numbers, sizes).sum())
+    said = of_far_below_1000(read, reach, fitting, len(numbers))
+    return BoxDoubt(path, read, reader.seen, pixels, False, *said)

@@ -8,8 +8,8 @@ from itertools import groupby
 from PIL import Image, ImageDraw, ImageFont
 
 from syngrpo.boxes import clip
+from syngrpo.formats.box_doubt import BoxDoubt
 from syngrpo.formats.box_layout import PIXEL_CORNERS, BoxLayout, SeenBox
-from syngrpo.formats.box_recognition import BoxDoubt
 from syngrpo.formats.image_files import image_key
 from syngrpo.formats.turned_labels import TurnedLabels
 from syngrpo.sample import EncodedImage, InputError, Sample
@@ -33,9 +33,7 @@ def label_sheet(doubt: BoxDoubt | TurnedLabels) -> Image.Image | None:
     if isinstance(doubt, TurnedLabels):
         words = "the boxes on the images as viewers show them (left), and as they are stored"
         return _sheet(_both_views(doubt), words, columns=4)
-    words = (
-        f"as read (magenta): {doubt.read.words()}; as meant? (green): {doubt.looks_like.words()}"
-    )
+    words = f"as read (magenta): {doubt.read.words()}; as meant? (green): {doubt.meant()}"
     return _sheet(_both_layouts(doubt), words)
 
 
@@ -70,9 +68,12 @@ def _sheet(cells: Iterable[Cell], words: str, columns: int = COLUMNS) -> Image.I
 
 
 def _both_layouts(doubt: BoxDoubt) -> Iterator[Cell]:
-    for image, boxes in _some(_grouped(doubt.seen)):
-        layouts = ((READ, doubt.read), (MEANT, doubt.looks_like))
-        yield _drawn(image, boxes, layouts), _name(image)
+    layouts = ((READ, doubt.read), (MEANT, doubt.looks_like))
+    for image, boxes in _some(_grouped(doubt.seen), 3 if doubt.others else SHOWN_IMAGES):
+        words = ", doubted" if doubt.others else ""
+        yield _drawn(image, boxes, layouts, doubt.factor), f"{_name(image)}{words}"
+    for image, boxes in _some(_grouped(doubt.others), 3):
+        yield _drawn(image, boxes, layouts[:1]), f"{_name(image)}, not doubted"
 
 
 def _both_views(labels: TurnedLabels) -> Iterator[Cell]:
@@ -96,18 +97,18 @@ def _grouped(seen: Sequence[SeenBox]) -> list[tuple[EncodedImage, list[SeenBox]]
 
 
 def _some(
-    groups: Sequence[tuple[EncodedImage, list[SeenBox]]],
+    groups: Sequence[tuple[EncodedImage, list[SeenBox]]], most: int = SHOWN_IMAGES
 ) -> Iterator[tuple[EncodedImage, list[SeenBox]]]:
-    """Yield up to six images that can be decoded, evenly from all."""
+    """Yield up to ``most`` images that can be decoded, evenly from all."""
     shown = 0
-    for image, boxes in groups[:: max(1, len(groups) // SHOWN_IMAGES)]:
+    for image, boxes in groups[:: max(1, len(groups) // most)]:
         try:
             image.decode()
         except InputError:  # reported where every image is decoded
             continue
         yield image, boxes
         shown += 1
-        if shown == SHOWN_IMAGES:
+        if shown == most:
             return
 
 
@@ -116,8 +117,13 @@ def _name(image: EncodedImage) -> str:
 
 
 def _drawn(
-    image: EncodedImage, boxes: Sequence[SeenBox], layouts: Sequence[tuple[str, BoxLayout]]
+    image: EncodedImage,
+    boxes: Sequence[SeenBox],
+    layouts: Sequence[tuple[str, BoxLayout]],
+    factor: float = 1.0,
 ) -> Image.Image:
+    """Return an image with boxes in several layouts; those that look to be meant are divided by
+    ``factor``."""
     picture = Image.fromarray(image.decode())
     scale = min((CELL - 4) / picture.width, (CELL - 4) / picture.height)
     size = (max(1, round(picture.width * scale)), max(1, round(picture.height * scale)))
@@ -126,7 +132,8 @@ def _drawn(
     for colour, layout in layouts:
         for box in boxes:
             x1, y1, x2, y2 = map(float, layout.corners(box.numbers, image.width, image.height))
-            ordered = (min(x1, x2), min(y1, y2), max(x1, x2), max(y1, y2))
+            by = factor if colour == MEANT else 1.0
+            ordered = (min(x1, x2) / by, min(y1, y2) / by, max(x1, x2) / by, max(y1, y2) / by)
             inside = clip(ordered, image.width, image.height)
             draw.rectangle(tuple(scale * n for n in inside), outline=colour, width=2)
     return small

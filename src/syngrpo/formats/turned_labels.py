@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from syngrpo.formats.box_doubt import keys_to_set
+from syngrpo.formats.box_fit import boxes_that_fit
 from syngrpo.formats.box_layout import BoxLayout, BoxReader, SeenBox
-from syngrpo.formats.box_recognition import boxes_that_fit, keys_to_set
 from syngrpo.picture_decoding import QUARTER_TURNS
 from syngrpo.serving.wording import count
 
