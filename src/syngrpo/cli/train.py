@@ -50,6 +50,8 @@ def run_training(
     A rank on a Ray cluster calls this, too, with a console of its own. Raises InputError as
     ``workflow.run.train`` does.
     """
+    import rich
+
     from syngrpo.pages.run_data import has_results
     from syngrpo.pages.run_report import write_report
     from syngrpo.pages.run_summary import print_summary
@@ -61,7 +63,8 @@ def run_training(
 
     if train_model(options, run_dir, resume, show, console):
         if not has_results(run_dir):
-            console.print(f"{run_dir} has lost metrics.jsonl and evaluation.jsonl: no report")
+            line = f"{run_dir} has lost metrics.jsonl and evaluation.jsonl: no report"
+            (console or rich.get_console()).print(line)
             return
         write_report(run_dir)
         print_summary(run_dir, console)
