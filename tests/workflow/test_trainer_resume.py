@@ -125,6 +125,9 @@ def test_a_resumed_run_says_how_it_goes_on(tmp_path: Path) -> None:
     finished = f"{run} is finished: all 2 steps are done; for more, set trainer.steps higher"
     assert finished in go(**cosine, trainer__steps=2)
     shutil.rmtree(run / "checkpoints")
+    with pytest.raises(InputError, match=r"or delete metrics\.jsonl to start at step 1"):
+        go(trainer__steps=1)
+    (run / "metrics.jsonl").unlink()
     assert f"{run} has no checkpoint: starting at step 1 of 1" in go(trainer__steps=1)
 
 

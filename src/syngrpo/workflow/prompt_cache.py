@@ -46,8 +46,8 @@ class PromptCache:
         Raises InputError for the first sample whose task fails or whose image cannot be used.
         """
         begun = [self._begin(sample) for sample in samples]
-        # Return copies: the policy stores image features on a prompt, and these are only valid for
-        # the weights of this step.
+        # Return copies: the policy stores image features on a prompt, which are only valid for the
+        # weights of this step, and the trainer how many responses go on.
         return [replace(future.result()) for future in begun]
 
     def _begin(self, sample: Sample) -> Future[Prompt]:

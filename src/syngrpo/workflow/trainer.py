@@ -140,11 +140,9 @@ class Trainer:
         drawn = [(i, self._transformed(first + i, item)) for i, item in drawn]
         size, sampling = self.options.rollout.group_size, self._sampling
         with self.metrics.timed("time/rollout_s"):
-            encoded = self.prompts.take([item.sample for _, item in drawn])
-            prompts = [
-                replace(prompt, going_on=self._describing(item))
-                for prompt, (_, item) in zip(encoded, drawn, strict=True)
-            ]
+            prompts = self.prompts.take([item.sample for _, item in drawn])
+            for prompt, (_, item) in zip(prompts, drawn, strict=True):
+                prompt.going_on = self._describing(item)
             seeds = [self._random("rollout", first + i).integers(2**62) for i, _ in drawn]
             with self.processes.whole(self.policy) as policy:
                 request = (policy, prompts, size, sampling, [int(s) for s in seeds])

@@ -113,9 +113,8 @@ def update_rows(
 ) -> list[UpdateRow]:
     """Return a row for each group, and add each settled segment to the row of its prompt.
 
-    ``credits`` are those of each group.
-
-    A settled description whose prompt is in no group gets a row of its own. Raises InputError as
+    ``credits`` are those of each group. A settled description whose prompt is in no group gets a
+    row of its own. Raises InputError as
     ``PromptCache.take`` does.
     """
     pairs = zip(groups, credits, strict=True)
