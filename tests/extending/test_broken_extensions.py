@@ -72,7 +72,11 @@ def test_a_name_without_an_extension_is_refused_with_its_key(
     [
         ("method.name", "Nothing", "is no subclass of syngrpo.method.base.Method"),
         ("method.name", "RaisingMethod", "cannot be made (RuntimeError: no licence,"),
-        ("method.name", "MethodWithoutOptions", "no subclass of syngrpo.method.base.MethodOptions"),
+        (
+            "method.name",
+            "MethodWithoutOptions",
+            "no subclass of syngrpo.method.method_options.MethodOptions",
+        ),
         ("data.train.0.task", "Nothing", "is no syngrpo.tasks.base.Task; write a subclass of it"),
         ("data.train.0.task", "Raises", "cannot be made (RuntimeError: no licence found,"),
         ("data.train.0.task", "NeedsMore", "missing 1 required positional argument: 'more'"),
