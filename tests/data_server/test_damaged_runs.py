@@ -10,6 +10,9 @@ import pytest
 from service_client import RUN, SEEDS, jobs, lease, open_run, painted, seed_of, service
 
 from syngrpo.data_server import server_runs
+from syngrpo.data_server.server_runs import Runs
+from syngrpo.pool.store import Pool
+from syngrpo.sample import InputError
 
 
 def truncate(path: Path, size: int) -> None:
@@ -90,6 +93,27 @@ def test_the_pool_of_a_run_that_was_put_there_is_not_given_to_another(tmp_path: 
         (tmp_path / "ours" / "one" / "run.json").unlink()
         answer = client.put(RUN, json={})
         assert answer.status_code == 503 and "run.json is missing" in answer.json()["error"]
+
+
+def test_the_directory_of_a_training_run_is_told_from_that_of_a_server(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with service(tmp_path) as client:
+        open_run(client)
+    with pytest.raises(InputError, match=f"one is the folder of one run; .* above, {tmp_path}$"):
+        Runs(tmp_path / "one")
+    mine = tmp_path / "mine"
+    Pool.open(mine).close()
+    for name in ("config.yaml", ".lock"):
+        (mine / name).touch()
+    with pytest.raises(InputError, match=r"mine is the directory of a training run, .*; give "):
+        Runs(mine)
+    with service(tmp_path) as client:
+        assert "mine is the directory of a training run, which is not served" in caplog.text
+        stats = client.get("/v1/runs").json()
+        assert (list(stats["runs"]), stats["offline"]) == (["one"], {})
+        answer = client.put("/v1/runs/mine", json={})
+        assert answer.status_code == 409 and "set server.namespace" in answer.json()["error"]
 
 
 def test_a_pool_that_is_lost_while_the_server_runs_is_not_made_again(

@@ -95,6 +95,25 @@ def test_data_are_read_as_the_options_say_and_the_results_record_it(
     assert "data.boxes cxcywh (shares), as usual in the format (pixels)" in str(refused.value)
 
 
+def test_another_temperature_changes_the_sampled_answers_and_is_named(
+    model: Path, tmp_path: Path
+) -> None:
+    outs = [tmp_path / "warm", tmp_path / "cool"]
+    found = []
+    for out, temperature in zip(outs, (1, 0.05), strict=True):
+        arguments = ["evaluate", "--model", model, "--data", "rooms:test", "--count", 3]
+        arguments += ["--out", out, "--max-new-tokens", 8, "--temperature", temperature]
+        done = CliRunner().invoke(app, list(map(str, arguments)), catch_exceptions=False)
+        assert done.exit_code == 0, done.output
+        lines = (out / "predictions-test.jsonl").read_text().splitlines()
+        found.append([json.loads(line) for line in lines])
+    warm, cool = found
+    assert [one["greedy"] for one in warm] == [one["greedy"] for one in cool]
+    assert [one["sampled"] for one in warm] != [one["sampled"] for one in cool]
+    with pytest.raises(InputError, match=r"temperature 1\.0 \(warm\), 0\.05 \(cool\)"):
+        compare(outs)
+
+
 def test_an_adapter_answers_as_the_merged_model_does(
     model: Path, samples: list[Sample], tmp_path: Path
 ) -> None:

@@ -3,7 +3,7 @@
 import json
 import os
 import sys
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 
 import pytest
@@ -13,6 +13,7 @@ from small_disk import run_on_a_small_disk
 from syngrpo.cli.pool import pool_export, pool_stats
 from syngrpo.pool.filesystem import PoolDamaged
 from syngrpo.pool.pool_reading import open_to_read
+from syngrpo.pool.repair import repair
 from syngrpo.pool.store import Pool
 
 
@@ -35,6 +36,22 @@ def test_a_directory_that_cannot_be_written_is_left_alone(
             first = copy.get("seed-0")
             assert first.image.read() == pool.get("seed-0").image.read()
         assert files(tmp_path) == before
+
+
+def test_a_command_that_reads_removes_no_picture(tmp_path: Path) -> None:
+    """Also not one that a process has written and was killed before it had a row."""
+    run = tmp_path / "run"
+    with closing(Pool.open(run)) as pool:
+        pool.add_seeds(seed(n) for n in range(2))
+        with suppress(KeyError), pool.adding([seed(5)]) as (digest,):
+            raise KeyError("as if it was killed")
+        left = pool.images.path(digest)
+    pool_stats(run)
+    pool_export(run, out=tmp_path / "out", seeds=True)
+    repair(run, tmp_path / "aside")
+    assert left.exists()
+    Pool.open(run).close()
+    assert not left.exists(), "one that writes removes it"
 
 
 @pytest.mark.parametrize("damage", ["lost", "emptied", "a folder"])

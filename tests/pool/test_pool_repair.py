@@ -14,10 +14,11 @@ from hypothesis import strategies as st
 from pool_integrity import check_consistent
 from pool_samples import child, seed
 
+from syngrpo.cli.pool import pool_repair
 from syngrpo.pool.filesystem import PoolDamaged
 from syngrpo.pool.job_queue import JobQueue
 from syngrpo.pool.jobs import JobRequest, Rejected
-from syngrpo.pool.repair import repair, sample_ids
+from syngrpo.pool.repair import contents, repair, sample_ids
 from syngrpo.pool.sampling import SamplingPolicy
 from syngrpo.pool.store import Pool
 from syngrpo.pool.stored_samples import Observation
@@ -126,7 +127,7 @@ def test_damage_is_told_with_the_command_and_repaired(
     check_standing(run)
     seeds, synthetic = counts(run)
     assert seeds == SEEDS and early <= synthetic <= whole[1]
-    assert f"holds {seeds} seeds, {synthetic} synthetic samples" in lines[-1]
+    assert contents(run).startswith(f"{seeds} seeds, {synthetic} synthetic samples and ")
     assert (run / "damaged-1").exists() or damage in ("lost", "emptied")
     with closing(Pool.open(run)) as pool:
         assert pool.database.damage() is None
@@ -155,11 +156,39 @@ def test_repairing_a_sound_pool_changes_nothing(tmp_path: Path, grown: Path) -> 
     shutil.copytree(grown, run)
     with closing(sqlite3.connect(run / "pool.db")) as db:
         before = list(db.iterdump())
-    (line,) = repair(run, run / "damaged-1", [run / "copy.db"])
-    assert line.startswith("pool.db holds 30 seeds, 5")
+    assert repair(run, run / "damaged-1", [run / "copy.db"]) == []
     with closing(sqlite3.connect(run / "pool.db")) as db:
         assert list(db.iterdump()) == before
     assert not (run / "damaged-1").exists()
+
+
+def test_the_command_says_what_to_do_next(
+    tmp_path: Path, grown: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = tmp_path / "a run"
+    shutil.copytree(grown, run)
+    held = "30 seeds, 53 synthetic samples and 80 jobs"
+
+    def said() -> list[str]:
+        pool_repair(run)
+        return capsys.readouterr().out.splitlines()
+
+    def lose_a_picture() -> None:
+        next((run / "images").glob("??/*")).unlink()
+
+    assert said() == [f"the pool is whole: {held}; nothing to do"]
+    lose_a_picture()
+    assert said()[1:] == [f"pool.db holds {held}"]
+    (run / "config.yaml").touch()
+    lose_a_picture()
+    assert said()[1:] == [
+        f"pool.db holds {held}",
+        f"now resume with: syngrpo train '{run}/config.yaml' --run-dir '{run}' --resume",
+    ]
+    (run / "config.yaml").unlink()
+    (run / "run.json").touch()
+    lose_a_picture()
+    assert said()[-1] == f"now start the data server again: syngrpo serve --pool {tmp_path} …"
 
 
 def test_a_pool_older_than_the_copy_is_brought_up_to_it(tmp_path: Path, grown: Path) -> None:

@@ -96,9 +96,10 @@ def test_a_lost_pool_is_told_with_what_is_left_of_it_and_repaired(
     assert said.exit_code == 0, said.output
     lines = said.output.splitlines()
     assert (
-        re.match(f"pool.db {wrong}$", lines[0]) and f"5 samples and 0 jobs from {copy}" in lines[-2]
+        re.match(f"pool.db {wrong}$", lines[0]) and f"5 samples and 0 jobs from {copy}" in lines[-3]
     )
-    assert lines[-1] == "pool.db holds 5 seeds, 0 synthetic samples and 0 jobs"
+    assert lines[-2] == "pool.db holds 5 seeds, 0 synthetic samples and 0 jobs"
+    assert lines[-1].startswith("now resume with: syngrpo train ")
     require_sound_files(run, OPTIONS, last)
     set_back(run, OPTIONS, last)
     run.close()

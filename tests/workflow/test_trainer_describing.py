@@ -79,8 +79,10 @@ def test_no_response_describes_where_no_image_is_painted_from(tmp_path: Path) ->
         steps = [trainer.watched_step() for _ in range(2)]
     groups = [group for step in steps for group in step.scored]
     assert {group.synthetic for group in groups} == {True, False}
-    for group in groups:
+    reports = [report for step in steps for report in step.reports]
+    for group, report in zip(groups, reports, strict=True):
         assert group.prompt.going_on == (0 if group.synthetic else 2)
+        assert report.parenthood == ("too deep" if group.synthetic else "parent")
         if group.synthetic:
             assert not any(DESCRIBED in response.text for response in group.responses)
     assert steps[1].record["reward/format"] > 0.7

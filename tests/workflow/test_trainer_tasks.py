@@ -102,7 +102,7 @@ def test_descriptions_written_for_them_are_counted(tmp_path: Path) -> None:
         reports = trainer.watched_step().reports
         before, waiting = trainer.client.stats(), len(trainer.ledger)
         trainer.metrics = StepMetrics()
-        trainer.submit([replace(report, paintable=False) for report in reports])
+        trainer.submit([replace(report, parenthood="nothing to keep") for report in reports])
         record = trainer.metrics.record(2)
         assert record["synthesis/skipped"] == sum(len(r.descriptions) for r in reports) > 0
         assert record["synthesis/submitted"] == 0

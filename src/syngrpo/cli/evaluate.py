@@ -79,6 +79,12 @@ SampledResponses = Annotated[
     int,
     typer.Option(min=0, help="Responses to each sample for the sampled accuracy; 0: greedy only."),
 ]
+Temperature = Annotated[
+    float,
+    typer.Option(
+        min=0.01, max=100, help="Temperature of the sampled responses; not of the greedy one."
+    ),
+]
 BatchSize = Annotated[int, typer.Option(min=1, help="Samples answered at a time.")]
 Seed = Annotated[int, typer.Option(min=0, help="Random seed of the sampled responses.")]
 Device = Annotated[str, typer.Option(help="Device: auto, cpu, cuda, cuda:1, …")]
@@ -124,6 +130,7 @@ def evaluate(
     family: Family = None,
     coordinates: CoordinateUnits = None,
     samples_per_prompt: SampledResponses = 4,
+    temperature: Temperature = 1.0,
     batch_size: BatchSize = 32,
     seed: Seed = 0,
     device: Device = "auto",
@@ -167,7 +174,7 @@ def evaluate(
     )
     sets = named_sets(data, count, keys)
     loading = Loading(adapter, max_pixels, device, dtype, family, coordinates)
-    asking = Asking(prompt_style, max_new_tokens, samples_per_prompt, batch_size, seed)
+    asking = Asking(prompt_style, max_new_tokens, samples_per_prompt, batch_size, seed, temperature)
     rewards = _rewards(reward or [], accuracy_reward)
     _measure(model, sets, out, loading, asking, rewards, restart, data_settings(keys))
 

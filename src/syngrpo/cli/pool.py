@@ -83,7 +83,8 @@ def pool_repair(
     from syngrpo.data_server.async_client import SPILL_NAME
     from syngrpo.data_server.server_sink import OUTBOX_NAME
     from syngrpo.data_server.spill import repair_spill
-    from syngrpo.pool.repair import repair, sample_ids
+    from syngrpo.pool.database import FILE_NAME
+    from syngrpo.pool.repair import contents, repair, sample_ids
     from syngrpo.workflow.checkpoint import saved_files
     from syngrpo.workflow.resuming import POOL_BACKUP
 
@@ -95,8 +96,29 @@ def pool_repair(
         known = sample_ids(directory)
         for name in (SPILL_NAME, OUTBOX_NAME):
             lines += repair_spill(directory / name, aside, known)
-    for line in lines:
+        held = contents(directory)
+    if not lines:
+        print(f"the pool is whole: {held}; nothing to do")
+        return
+    for line in (*lines, f"{FILE_NAME} holds {held}", *_next_step(directory)):
         print(line)
+
+
+def _next_step(directory: Path) -> list[str]:
+    """Return a line with the command that goes on after a repair; none for a pool that belongs to
+    neither a run nor a data server."""
+    import shlex
+
+    from syngrpo.data_server.served_run import RECORD
+
+    config = directory / "config.yaml"
+    if config.is_file():
+        command = ["syngrpo", "train", str(config), "--run-dir", str(directory), "--resume"]
+        return [f"now resume with: {shlex.join(command)}"]
+    if (directory / RECORD).is_file():
+        pools = shlex.quote(str(directory.parent))
+        return [f"now start the data server again: syngrpo serve --pool {pools} …"]
+    return []
 
 
 @contextmanager

@@ -39,6 +39,8 @@ log = logging.getLogger(__name__)
 
 RECORD = "run.json"
 """The file in a run's folder with its identity and its options."""
+_OF_TRAINER = ("config.yaml", ".lock")
+"""Files that every directory of a training run has."""
 _GONE = f"is missing beside a {FILE_NAME} with samples"
 MOST_SHOWN = 4
 """A frame is refused if it needs a plane of more than this many times the largest image."""
@@ -81,7 +83,14 @@ class ServerRun:
         self._wanted: frozenset[str] = frozenset()
 
     def create(self, options: JobOptions) -> None:
-        """Make the folder of a new run. If it holds the pool of another, the run is offline."""
+        """Make the folder of a new run. If it holds the pool of another, the run is offline.
+        Raises Refused if it is the directory of a training run."""
+        if belongs_to_trainer(self._directory):
+            raise Refused(
+                409,
+                f"{self._directory} is the directory of a training run, whose pool is its own; "
+                "set server.namespace to another name",
+            )
         if holds_samples(self._directory):
             self._put_offline(self._damaged(_GONE))
         self.identity = uuid.uuid4().hex
@@ -294,6 +303,11 @@ class ServerRun:
             f"run {self.name} is offline: {self.problem}; then start the server again",
             OFFLINE_AGAIN_S,
         )
+
+
+def belongs_to_trainer(directory: Path) -> bool:
+    """Return whether a folder is the directory of a training run and not of a server's."""
+    return all((directory / name).is_file() for name in _OF_TRAINER)
 
 
 def holds_samples(directory: Path) -> bool:

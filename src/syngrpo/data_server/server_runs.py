@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 import threading
@@ -17,10 +18,18 @@ from filelock import FileLock, Timeout
 
 from syngrpo.data_server.api_schemas import JobOptions
 from syngrpo.data_server.job_exchange import Leased
-from syngrpo.data_server.served_run import RECORD, ServerRun, holds_samples
+from syngrpo.data_server.served_run import (
+    RECORD,
+    ServerRun,
+    belongs_to_trainer,
+    holds_samples,
+)
 from syngrpo.data_server.synthesis_options import RUN_PATTERN
+from syngrpo.pool.database import FILE_NAME
 from syngrpo.sample import InputError
 from syngrpo.serving.refusals import Refused
+
+log = logging.getLogger(__name__)
 
 IDLE_S = 60.0
 """Seconds after which the pool of a run is closed if nobody has used it."""
@@ -33,14 +42,21 @@ class Runs:
 
     def __init__(self, directory: Path) -> None:
         """Load all runs in the directory. A damaged one is offline. Raises InputError when another
-        server uses the directory, or when it cannot be used."""
+        server uses the directory, when it is that of a single run, or when it cannot be used."""
         self.directory = directory.resolve()
+        _refuse_single_run(self.directory)
         self._lock = threading.Lock()
         self._runs: dict[str, ServerRun] = {}
         self._turn = 0
         self._claim = _claim(self.directory)
         for folder in sorted(self.directory.iterdir()):
-            if re.fullmatch(RUN_PATTERN, folder.name) and _is_run(folder):
+            if belongs_to_trainer(folder):
+                log.warning(
+                    "%s is the directory of a training run, which is not served, because its pool "
+                    "is its own; set server.url in its configuration to let this server paint",
+                    folder,
+                )
+            elif re.fullmatch(RUN_PATTERN, folder.name) and _is_run(folder):
                 run = self._runs[folder.name] = self._run(folder.name)
                 run.load()
 
@@ -104,6 +120,21 @@ class Runs:
             if surplus <= 0:
                 return
             surplus -= run.rest(time.monotonic())
+
+
+def _refuse_single_run(directory: Path) -> None:
+    """Raise InputError for the directory of a training run, and for the folder of one run of a
+    server."""
+    if belongs_to_trainer(directory):
+        raise InputError(
+            f"{directory} is the directory of a training run, whose pool is its own; give --pool a "
+            "directory for the server alone, and set server.url in the configuration of the run"
+        )
+    if (directory / RECORD).exists() or (directory / FILE_NAME).exists():
+        raise InputError(
+            f"{directory} is the folder of one run; give --pool the folder above, "
+            f"{directory.parent}"
+        )
 
 
 def _is_run(folder: Path) -> bool:

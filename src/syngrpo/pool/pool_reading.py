@@ -13,13 +13,13 @@ from syngrpo.pool.store import Pool
 
 
 def open_to_read(directory: Path) -> Pool:
-    """Open an existing pool of which nothing will be changed.
+    """Open an existing pool of which nothing will be changed, and no file is removed.
 
     SQLite needs to write beside a database that it reads. Where that is not possible, a copy of the
     database in the folder for temporary files is opened. Raises InputError as ``Pool.open``.
     """
     require_content(directory / FILE_NAME)
-    return Pool.open(directory) if os.access(directory, os.W_OK) else _PoolCopy(directory)
+    return Pool(directory) if os.access(directory, os.W_OK) else _PoolCopy(directory)
 
 
 class _PoolCopy(Pool):

@@ -34,8 +34,8 @@ _DIGEST = re.compile("[0-9a-f]{64}")
 def repair(
     directory: Path, aside: Path, copies: Sequence[Path] = (), delete_orphans: bool = False
 ) -> list[str]:
-    """Repair the pool in a directory. Return lines that say what was wrong, what was done about it,
-    and what is left. ``aside`` is a folder for what is replaced, which need not exist.
+    """Repair the pool in a directory. Return lines that say what was wrong and what was done about
+    it, none if nothing was. ``aside`` is a folder for what is replaced, which need not exist.
 
     ``copies`` are backups of the pool (those in its checkpoints), the newest first. The rows of the
     first one that can be read and those that the database itself still holds become the new
@@ -47,15 +47,20 @@ def repair(
     if wrong is not None:
         lines.append(f"{FILE_NAME} {wrong}")
         lines += _rebuild(directory, copies, aside)
-    with closing(Pool.open(directory)) as pool:
+    with closing(Pool(directory)) as pool:
         with pool.database.write() as connection:
             lines += mend(connection)
         lines += _check_images(pool, aside)
         lines += _orphans(pool, delete_orphans)
-        stats = pool.stats()
-        held = f"{count(stats.seed, 'seed')}, {count(stats.synthetic, 'synthetic sample')}"
-        lines.append(f"{FILE_NAME} holds {held} and {count(sum(stats.jobs.values()), 'job')}")
     return lines
+
+
+def contents(directory: Path) -> str:
+    """Return the numbers of seeds, synthetic samples and jobs of a pool in words."""
+    with closing(Pool(directory)) as pool:
+        stats = pool.stats()
+    seeds, synthetic = count(stats.seed, "seed"), count(stats.synthetic, "synthetic sample")
+    return f"{seeds}, {synthetic} and {count(sum(stats.jobs.values()), 'job')}"
 
 
 def require_sound(directory: Path, copies: Sequence[Path] = ()) -> None:
@@ -80,7 +85,7 @@ def require_sound(directory: Path, copies: Sequence[Path] = ()) -> None:
 
 def sample_ids(directory: Path) -> set[str]:
     """Return the ids of all samples of a pool."""
-    with closing(Pool.open(directory)) as pool, pool.database.read() as connection:
+    with closing(Pool(directory)) as pool, pool.database.read() as connection:
         return {name for (name,) in connection.execute("SELECT id FROM samples")}
 
 

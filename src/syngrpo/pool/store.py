@@ -72,17 +72,23 @@ class Pool:
         self.database = Database(directory, anew)
         self.images = ImageFiles(directory / IMAGES)
         self._index: DrawIndex | None = None
-        with explain_disk_errors(directory):
-            self.images.sweep(self._referenced)
 
     @classmethod
     def open(cls, directory: Path) -> Pool:
-        """Open the pool in a directory, or create it.
+        """Open the pool in a directory, or create it, and remove the image files that a killed
+        process has left without a row. (``pool_reading.open_to_read`` removes nothing.)
 
         Raises InputError when the directory lies on a network filesystem, and when its ``pool.db``
         is no pool, one of another format version, damaged, or gone although there are images.
         """
-        return cls(directory)
+        pool = cls(directory)
+        try:
+            with explain_disk_errors(directory):
+                pool.images.sweep(pool._referenced)
+        except BaseException:
+            pool.close()
+            raise
+        return pool
 
     @classmethod
     def anew(cls, directory: Path) -> Pool:
@@ -135,8 +141,8 @@ class Pool:
         """Store the images of samples and yield their digests. The caller commits the rows that
         refer to them inside the block.
 
-        So a row never refers to a missing file. A file without a row is removed when the pool is
-        opened the next time.
+        So a row never refers to a missing file. A file without a row is removed by the next
+        ``Pool.open``.
         """
         ids = json.dumps([sample.id for sample in samples])
         with self.images.adding(samples, lambda _: self._digests("id", ids)) as digests:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -24,6 +24,7 @@ from syngrpo.policy.encode import Prompt
 from syngrpo.policy.spans import scene_token_mask
 from syngrpo.pool.stored_samples import PoolSample
 from syngrpo.rollout.base import Response
+from syngrpo.sample import Sample
 from syngrpo.tasks import get_task
 from syngrpo.tasks.asking import chance_of, constraints_of, scored_answer
 from syngrpo.tasks.rewards import Reward, score_rewards
@@ -132,6 +133,19 @@ def is_phantom(group: Group, rewards: Sequence[Reward], format_weight: float) ->
     return any(len({value for value in values if value is not None}) > 1 for values in others)
 
 
+Parenthood = Literal["parent", "too deep", "nothing to keep"]
+"""Whether images may be painted from a sample, or why not: ``pool.max_depth`` is reached, or it has
+no labelled objects around which to paint."""
+
+
+def parenthood(sample: Sample, max_depth: int) -> Parenthood:
+    """Return whether a sample may be the parent of new images; the one rule for who describes new
+    surroundings and whose descriptions are submitted."""
+    if sample.depth >= max_depth:
+        return "too deep"
+    return "parent" if constraints_of(sample).keep else "nothing to keep"
+
+
 @dataclass(frozen=True, eq=False)
 class Description:
     """A description of new surroundings, taken from a response.
@@ -154,37 +168,36 @@ class GroupReport:
 
     ``index`` is the group's place in the global batch; ``diversity`` is D of the accuracies,
     ``rewarded_diversity`` the one that the description of the sample is rewarded with;
-    ``accuracy`` is the mean of the group; ``paintable`` says whether the sample has labelled
-    objects around which new surroundings can be painted.
+    ``accuracy`` is the mean of the group; ``parenthood`` says whether images may be painted from
+    the sample.
     """
 
     index: int
     sample_id: str
     task: str
-    depth: int
     job_id: str | None
     diversity: float
     rewarded_diversity: float
     accuracy: float
-    paintable: bool
+    parenthood: Parenthood
     descriptions: list[Description]
 
 
-def report_group(group: Group, tokenizer: Any, method: Method) -> GroupReport:
-    """Return the report of a group, with as many of its descriptions as the method submits."""
+def report_group(group: Group, tokenizer: Any, method: Method, max_depth: int) -> GroupReport:
+    """Return the report of a group, with as many of its descriptions as the method submits.
+    ``max_depth`` is that of ``parenthood``."""
     sample = group.drawn.sample
     return GroupReport(
         index=group.index,
         sample_id=sample.id,
         task=group.task,
-        depth=sample.depth,
         job_id=group.drawn.job_id,
         diversity=group.diversity,
         rewarded_diversity=method.rewarded_diversity(
             group.accuracies, get_task(sample.task).hit, chance_of(sample)
         ),
         accuracy=float(group.accuracy.mean()),
-        paintable=bool(constraints_of(sample).keep),
+        parenthood=parenthood(sample, max_depth),
         descriptions=_descriptions(group, tokenizer, method.written_descriptions),
     )
 

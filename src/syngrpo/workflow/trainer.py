@@ -30,7 +30,6 @@ from syngrpo.rollout import make_rollout
 from syngrpo.rollout.base import Response, require_finite
 from syngrpo.rollout.token_sampling import Sampling
 from syngrpo.sample import InputError, Sample, with_pixels
-from syngrpo.tasks.asking import constraints_of
 from syngrpo.tasks.rewards import load_reward
 from syngrpo.workflow.distorted_rollout import distorted_rollout
 from syngrpo.workflow.groups import (
@@ -38,6 +37,7 @@ from syngrpo.workflow.groups import (
     Group,
     GroupReport,
     is_phantom,
+    parenthood,
     report_group,
     score_group,
 )
@@ -191,7 +191,10 @@ class Trainer:
             self.metrics.observe_custom(group.custom)
         self.keeper.scored(groups, self.version)
         reports = self.processes.gather(
-            [report_group(group, self.policy.tokenizer, self.method) for group in groups]
+            [
+                report_group(group, self.policy.tokenizer, self.method, self._max_depth)
+                for group in groups
+            ]
         )
         if self.client is not None:
             self.client.observe(
@@ -228,17 +231,13 @@ class Trainer:
         """
         if self.client is None or not self.method.paints:
             return
-        paintable = []
         for report in reports:
-            if report.depth >= self.options.pool.max_depth:
-                continue
-            if report.paintable:
-                paintable.append(report)
-            else:
+            if report.parenthood == "nothing to keep":
                 skipped = self.method.random_descriptions + len(report.descriptions)
                 self.metrics.observe("synthesis/skipped", skipped)
+        parents = [report for report in reports if report.parenthood == "parent"]
         places = self.options.trainer.groups_per_step * self.options.pool.synthetic_ratio
-        chosen = self.method.parents(paintable, places, self._random("parents", 0))
+        chosen = self.method.parents(parents, places, self._random("parents", 0))
         requests = [request for report in chosen for request in self._requests(report)]
         counts = self.client.submit(requests)
         for job_id in counts.dropped_ids:
@@ -317,9 +316,12 @@ class Trainer:
 
     def _describing(self, item: PoolSample) -> int:
         """Return how many responses to a sample describe new surroundings, the first ones."""
-        sample, deepest = item.sample, self.options.pool.max_depth
-        is_parent = sample.depth < deepest and bool(constraints_of(sample).keep)
+        is_parent = parenthood(item.sample, self._max_depth) == "parent"
         return self.method.describing_responses(self.options.rollout.group_size, is_parent)
+
+    @property
+    def _max_depth(self) -> int:
+        return self.options.pool.max_depth
 
     @property
     def _sampling(self) -> Sampling:
