@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
 
+from syngrpo.pool.store import Pool
 from syngrpo.responses.response_files import response_files
 from syngrpo.responses.response_rows import KeptResponse, KeptTokens
 from syngrpo.responses.response_writer import ResponseWriter
+from syngrpo.sample import Sample
 
 TEXT = "<think>a cup</think><answer>[1, 2, 3, 4]</answer>"
 
@@ -78,3 +82,44 @@ def rows_of(run_dir: Path) -> list[dict[str, Any]]:
     """All rows that a run has kept, in the order of its files."""
     files = response_files(run_dir / "responses")
     return [row for file in files for row in pq.read_table(file.path).to_pylist()]
+
+
+def write_answers(run_dir: Path, steps: Sequence[int], groups: int = 4, size: int = 8) -> None:
+    """Made-up answers to samples of the pool of a run: boxes near the truth and far from it, with
+    a description and all tokens. A whole step is in a file."""
+    rng = np.random.default_rng(5)
+    pool = Pool.open(run_dir)
+    samples = [one.sample for one in pool.samples("synthetic")][:groups]
+    pool.close()
+    writer = ResponseWriter(run_dir, texts_of, [])
+    for step in steps:
+        rows = []
+        for place, sample in enumerate(samples):
+            for number in range(size):
+                box = np.asarray(sample.objects[0].box) + rng.normal(0, 4 * number + 1, 4)
+                rows.append(_answer(step, place, number, sample, box.round(1).tolist()))
+        writer.add(rows)
+        writer.flush()
+    writer.close()
+
+
+def _answer(
+    step: int, group: int, number: int, sample: Sample, box: Sequence[float]
+) -> KeptResponse:
+    return made_up(
+        step,
+        group,
+        number,
+        sample_id=sample.id,
+        parent=sample.parent,
+        task=sample.task,
+        question=sample.question,
+        dataset=sample.dataset,
+        truth=json.dumps(sample.answer),
+        prediction=json.dumps(list(box)),
+        boxes=[("", *box)],
+        accuracy=max(0.0, 1 - number / 8),
+        description="a red wall, thick fog, far away" if number % 2 else None,
+        tokens=tokens(),
+        rewards={},
+    )

@@ -15,6 +15,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from syngrpo.cli.config import config_app
+from syngrpo.cli.dashboard import dashboard
 from syngrpo.cli.data import data_app
 from syngrpo.cli.doctor import doctor
 from syngrpo.cli.evaluate import evaluate_app
@@ -50,7 +51,7 @@ def common(
         context.fail("Missing command.")
 
 
-for command in (train, serve, worker, rollout_server, report, doctor, extensions):
+for command in (train, serve, worker, rollout_server, report, dashboard, doctor, extensions):
     app.command()(command)
 app.add_typer(evaluate_app, name="evaluate")
 app.add_typer(data_app, name="data")

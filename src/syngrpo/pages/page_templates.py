@@ -29,6 +29,11 @@ def render(template: str, **values: Any) -> str:
     return ENVIRONMENT.get_template(template).render(**values)
 
 
+def stylesheet() -> str:
+    """Return the look of all pages, CSS."""
+    return render("style.css")
+
+
 def _cell(value: float | None) -> str:
     """Return a metric for a table: integers unchanged, other numbers with three decimals."""
     if value is None:

@@ -124,7 +124,7 @@ def read_run(directory: Path) -> RunData:
     return RunData(
         directory=directory,
         metrics=[by_step[step] for step in sorted(by_step)],
-        evaluations=[_evaluation(row) for row in by_evaluation.values()],
+        evaluations=[read_evaluation(row) for row in by_evaluation.values()],
         config=_read_config(directory / "config.yaml"),
     )
 
@@ -149,7 +149,8 @@ def _read_config(path: Path) -> dict[str, Any]:
     return (yaml.safe_load(path.read_text(encoding="utf-8")) or {}) if path.exists() else {}
 
 
-def _evaluation(row: dict[str, Any]) -> Evaluation:
+def read_evaluation(row: dict[str, Any]) -> Evaluation:
+    """Return the evaluation that a line of ``evaluation.jsonl`` holds."""
     return Evaluation(
         step=int(row["step"]),
         set=row["set"],

@@ -1,0 +1,36 @@
+"""``syngrpo dashboard``: shows runs in the browser."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from syngrpo.cli.shared_options import Host, Port
+
+
+def dashboard(
+    folders: Annotated[
+        list[Path] | None,
+        typer.Argument(help="Run directories, or folders of them. Default: runs."),
+    ] = None,
+    host: Host = "127.0.0.1",
+    port: Port = 8430,
+    token_file: Annotated[
+        Path | None,
+        typer.Option(
+            help="A file with the token that visitors must give. Default: none on 127.0.0.1, "
+            "otherwise a new one, which is printed."
+        ),
+    ] = None,
+) -> None:
+    """Show runs in the browser while they go on: curves, responses, images, the gate, the queue.
+
+    It only reads, so that it can be started and stopped at any time, also on another machine that
+    has the folder mounted.
+    """
+    from syngrpo.dashboard.server import serve_dashboard
+    from syngrpo.serving.bearer_token import read_token
+
+    serve_dashboard(folders or [Path("runs")], host, port, read_token(token_file))

@@ -1,0 +1,98 @@
+"""Decides who may see the dashboard: pages, pictures and websockets alike.
+
+With a token, a browser shows it once in the address (``?token=…``) and then holds it in a cookie; a
+program sends ``Authorization: Bearer TOKEN``. Without a token only this host can reach the server,
+and a page of another site that the browser has open must not be able to read it either: so the
+request must name this host (no DNS rebinding) and come from a page of this server.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from http.cookies import CookieError, SimpleCookie
+from urllib.parse import parse_qsl, urlencode, urlsplit
+
+from starlette.datastructures import Headers
+from starlette.responses import PlainTextResponse, RedirectResponse, Response
+from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.websockets import WebSocketClose
+
+from syngrpo.serving.bearer_token import is_loopback
+
+COOKIE = "syngrpo_dashboard"
+PARAMETER = "token"
+NEEDED = "A token is needed: open the address that syngrpo dashboard printed.\n"
+ELSEWHERE = "This dashboard answers only to pages of its own.\n"
+
+
+class Access:
+    """ASGI middleware that lets nobody through without the ``token``; with None, only requests
+    that this host sends to itself."""
+
+    def __init__(self, app: ASGIApp, token: str | None) -> None:
+        self._app = app
+        self._token = token
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] not in ("http", "websocket"):
+            await self._app(scope, receive, send)
+            return
+        answer = self._answer(scope)
+        if answer is None:
+            await self._app(scope, receive, send)
+        elif scope["type"] == "websocket":
+            await WebSocketClose(code=1008, reason="a token is needed")(scope, receive, send)
+        else:
+            await answer(scope, receive, send)
+
+    def _answer(self, scope: Scope) -> Response | None:
+        """Return the answer to a request that does not get through, None for one that does."""
+        headers = Headers(scope=scope)
+        if not _of_this_site(headers):
+            return PlainTextResponse(ELSEWHERE, 403)
+        if self._token is None:
+            host = urlsplit(f"//{headers.get('host', '')}").hostname or ""
+            return None if is_loopback(host) else PlainTextResponse(ELSEWHERE, 403)
+        if self._known(headers):
+            return None
+        query = parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True)
+        given = dict(query).get(PARAMETER, "")
+        if scope["type"] == "http" and _equal(given, self._token):
+            return self._welcome(scope, [pair for pair in query if pair[0] != PARAMETER])
+        return PlainTextResponse(NEEDED, 401, headers={"WWW-Authenticate": "Bearer"})
+
+    def _known(self, headers: Headers) -> bool:
+        assert self._token is not None
+        scheme, _, given = headers.get("authorization", "").partition(" ")
+        if scheme.lower() == "bearer" and _equal(given.strip(), self._token):
+            return True
+        try:
+            held = SimpleCookie(headers.get("cookie", "")).get(COOKIE)
+        except CookieError:
+            return False
+        return held is not None and _equal(held.value, _fingerprint(self._token))
+
+    def _welcome(self, scope: Scope, query: list[tuple[str, str]]) -> Response:
+        """Hand out the cookie, and send the browser to the address without the token, so that the
+        token is in no history and in no link."""
+        assert self._token is not None
+        path = scope.get("root_path", "") + scope["path"].removeprefix(scope.get("root_path", ""))
+        answer = RedirectResponse(path + (f"?{urlencode(query)}" if query else ""), 303)
+        answer.set_cookie(COOKIE, _fingerprint(self._token), httponly=True, samesite="strict")
+        return answer
+
+
+def _of_this_site(headers: Headers) -> bool:
+    """Return whether a request comes from a page of this server, or from no page at all."""
+    origin = headers.get("origin")
+    return origin is None or urlsplit(origin).netloc == headers.get("host")
+
+
+def _fingerprint(token: str) -> str:
+    """Return what the cookie holds: it opens this dashboard and does not tell the token."""
+    return hashlib.sha256(f"syngrpo dashboard {token}".encode()).hexdigest()
+
+
+def _equal(given: str, expected: str) -> bool:
+    return hmac.compare_digest(given.encode(), expected.encode())

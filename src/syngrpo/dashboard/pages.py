@@ -1,0 +1,154 @@
+"""Registers the pages of the dashboard and draws what all of them have in common: the bar with the
+run, the tabs, and light or dark.
+
+``/`` lists the runs. ``/run/NAME/TAB`` is a tab of a run; what it shows beyond that, such as a
+step, is in the query of the address, so that a link to it can be sent to somebody.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from fastapi import FastAPI
+from nicegui import app as nicegui_app
+from nicegui import ui
+from starlette.requests import Request
+
+from syngrpo.dashboard.followed_run import FollowedRun
+from syngrpo.dashboard.followed_runs import FollowedRuns
+from syngrpo.dashboard.overview_tab import overview
+from syngrpo.dashboard.view import View
+from syngrpo.pages.page_templates import stylesheet
+from syngrpo.pages.run_headlines import duration
+
+STYLE = Path(__file__).parent / "dashboard.css"
+
+
+@dataclass(frozen=True)
+class Tab:
+    """A tab: its part of the address, what its link says, and the function that draws it."""
+
+    name: str
+    title: str
+    draw: Callable[[View], None]
+
+
+TABS = (Tab("overview", "Overview", overview),)
+"""In the order in which they stand in the bar."""
+
+
+def add_pages(app: FastAPI, runs: FollowedRuns) -> None:
+    """Register all pages with the application."""
+
+    @ui.page("/", title="Syn-GRPO")
+    def home(request: Request) -> None:
+        _frame()
+        _list_of_runs(runs, request.scope.get("root_path", ""))
+
+    @ui.page("/run/{name}/{tab}", title="Syn-GRPO")
+    def run_page(name: str, tab: str, request: Request) -> None:
+        _frame()
+        base = request.scope.get("root_path", "")
+        followed, shown = runs.get(name), next((one for one in TABS if one.name == tab), None)
+        if followed is None or shown is None:
+            what = f"There is no run {name!r}." if followed is None else f"There is no tab {tab!r}."
+            ui.label(what).classes("problem")
+            ui.link("All runs", f"{base}/")
+            return
+        ui.page_title(f"{name} · {shown.title}")
+        view = View(runs, followed, tab, base, dict(request.query_params))
+        _bar(view)
+        _problems(view)
+        with ui.element("main"):
+            shown.draw(view)
+
+    ui.run_with(
+        app,
+        title="Syn-GRPO",
+        dark=None,
+        show_welcome_message=False,
+        reconnect_timeout=30,
+    )
+
+
+def _frame() -> None:
+    ui.add_css(stylesheet())
+    ui.add_css(STYLE.read_text(encoding="utf-8"))
+
+
+def _list_of_runs(runs: FollowedRuns, base: str) -> None:
+    """Draw a card for each run, and keep the list current."""
+
+    @ui.refreshable
+    def cards() -> None:
+        found = list(runs)
+        if not found:
+            ui.label("There are no runs here yet. This page shows them when they start.")
+        with ui.element("div").classes("cards"):
+            for followed in found:
+                with ui.link(target=f"{base}/run/{followed.name}/overview").classes("card run"):
+                    ui.label(followed.name).classes("name")
+                    ui.label(standing(followed)).classes("note")
+
+    with ui.element("main"):
+        ui.html("<h1>Runs</h1>", sanitize=False)
+        cards()
+    ui.timer(10, cards.refresh, immediate=False)
+
+
+def _bar(view: View) -> None:
+    """Draw the bar at the top: the run, which can be changed, the tabs, and the theme."""
+    dark = ui.dark_mode(nicegui_app.config.dark)
+    with ui.element("header"):
+        ui.link("Syn-GRPO", f"{view.base}/").classes("home")
+        names = [run.name for run in view.runs]
+        ui.select(
+            names,
+            value=view.run.name,
+            on_change=lambda event: ui.navigate.to(view.link(view.tab, of=event.value)),
+        ).props("dense borderless options-dense aria-label='run'").classes("runs")
+        with ui.element("nav"):
+            for tab in TABS:
+                link = ui.link(tab.title, view.link(tab.name))
+                if tab.name == view.tab:
+                    link.classes("here").props("aria-current=page")
+        state = ui.label().classes("state")
+        ui.button(icon="contrast", on_click=dark.toggle).props(
+            "flat dense round aria-label='light or dark'"
+        )
+
+    async def show() -> None:
+        state.set_text(await asyncio.to_thread(standing, view.run))
+
+    view.follow(show)
+
+
+def _problems(view: View) -> None:
+    """Keep a line on the page for everything that cannot be read."""
+    box = ui.element("div").classes("problems")
+    shown: list[str] = []
+
+    async def show() -> None:
+        lines = await asyncio.to_thread(view.run.problems)
+        if lines != shown:
+            shown[:] = lines
+            box.clear()
+            with box:
+                for line in lines:
+                    ui.label(line).classes("problem")
+
+    view.follow(show)
+
+
+def standing(followed: FollowedRun) -> str:
+    """Return in a line whether a run goes on, and how far it is."""
+    activity, data = followed.activity(), followed.data()
+    planned = (data.config.get("trainer") or {}).get("steps")
+    step = data.metrics[-1]["step"] if data.metrics else 0
+    parts = [activity.state, f"step {step:,}" + (f" of {planned:,}" if planned else "")]
+    if activity.state != "finished" and activity.seconds_ago is not None:
+        parts.append(f"written {duration(activity.seconds_ago)} ago")
+    return " · ".join(parts)

@@ -1,0 +1,51 @@
+"""The server of the dashboard: ``syngrpo dashboard`` runs it, and ``syngrpo serve`` mounts it."""
+
+from __future__ import annotations
+
+import logging
+import secrets
+from collections.abc import Sequence
+from pathlib import Path
+
+from fastapi import FastAPI
+
+from syngrpo.dashboard.access import PARAMETER, Access
+from syngrpo.dashboard.followed_runs import FollowedRuns
+from syngrpo.dashboard.pages import add_pages
+from syngrpo.dashboard.pictures import picture_routes
+from syngrpo.serving.bearer_token import is_loopback
+from syngrpo.serving.http_server import HttpServer
+from syngrpo.serving.listening import listen, server_url
+
+logger = logging.getLogger(__name__)
+
+
+def create_dashboard(runs: FollowedRuns, token: str | None) -> FastAPI:
+    """Make the ASGI application. NiceGUI can make one only in each process."""
+    app = FastAPI(title="Syn-GRPO dashboard", docs_url=None, redoc_url=None, openapi_url=None)
+    app.include_router(picture_routes(runs))
+    add_pages(app, runs)
+    app.add_middleware(Access, token=token)
+    return app
+
+
+def serve_dashboard(paths: Sequence[Path], host: str, port: int, token: str | None) -> None:
+    """Serve until SIGTERM or SIGINT. Print one line with the address when the server listens.
+
+    An address that other hosts can reach gets a new token if none is given; it is part of the
+    printed address. Raises InputError for a path that is no folder and an address in use.
+    """
+    if token is None and not is_loopback(host):
+        token = secrets.token_urlsafe(16)
+    runs = FollowedRuns(paths)
+    app = create_dashboard(runs, token)
+    listener = listen(host, port)
+    address = server_url(host, listener) + "/"
+    if token is not None:
+        address += f"?{PARAMETER}={token}"
+    shown = ", ".join(str(path) for path in paths)
+    print(f"dashboard of {shown} on {address}", flush=True)
+    try:
+        HttpServer(app).run(sockets=[listener])
+    finally:
+        runs.close()

@@ -1,0 +1,57 @@
+"""What a tab is given: the run that it shows, what the address says, and how to link and follow."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from urllib.parse import quote, urlencode
+
+from nicegui import ui
+
+from syngrpo.dashboard.followed_run import FollowedRun
+from syngrpo.dashboard.followed_runs import FollowedRuns
+
+FOLLOW_S = 2.0
+"""Seconds between two looks at the files of a run."""
+
+
+@dataclass(frozen=True)
+class View:
+    """One open page.
+
+    ``base`` is the path under which the dashboard is mounted, "" at the top of the server.
+    ``query`` holds what the address says after the question mark: which step, which filter.
+    """
+
+    runs: FollowedRuns
+    run: FollowedRun
+    tab: str
+    base: str
+    query: Mapping[str, str]
+
+    def link(self, tab: str, of: str = "", **query: object) -> str:
+        """Return the address of a tab that shows what ``query`` says, of this run or of the one
+        named ``of``. Values that are None or "" are left out."""
+        return self._address(tab, of or self.run.name, query)
+
+    def picture(self, sample_id: str, side: int = 480) -> str:
+        """Return the address of the image of a sample in the run's pool."""
+        return f"{self.base}/picture" + _query(
+            {"run": self.run.name, "sample": sample_id, "side": side}
+        )
+
+    def remember(self, **query: object) -> None:
+        """Write what is shown into the address bar, so that the address shows it again."""
+        ui.navigate.history.replace(self._address(self.tab, self.run.name, query))
+
+    def _address(self, tab: str, name: str, query: Mapping[str, object]) -> str:
+        return f"{self.base}/run/{quote(name, safe='')}/{tab}" + _query(query)
+
+    def follow(self, show: Callable[[], Awaitable[None] | None]) -> None:
+        """Call ``show`` now, and again every ``FOLLOW_S`` while the page is open."""
+        ui.timer(FOLLOW_S, show, immediate=True)
+
+
+def _query(query: Mapping[str, object]) -> str:
+    given = {name: value for name, value in query.items() if value not in (None, "")}
+    return f"?{urlencode(given)}" if given else ""

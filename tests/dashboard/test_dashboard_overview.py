@@ -1,0 +1,49 @@
+"""The overview as somebody sees it in a browser, while the run goes on."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import dashboard_browser
+from made_up_run import write_run
+
+pytestmark = dashboard_browser.needs_browser
+
+
+def test_tiles_change_while_the_run_goes_on(tmp_path: Path, open_page: Callable[..., Any]) -> None:
+    run = write_run(tmp_path / "runs" / "live", 30, 40, synthesis=False)
+    with dashboard_browser.dashboard(tmp_path, run.parent) as address:
+        page = open_page(f"{address}/")
+        page.get_by_text("live", exact=True).click()
+        page.wait_for_url("**/run/live/overview")
+        page.get_by_text("step 30 of 40").wait_for()
+        lines = (run / "metrics.jsonl").read_text().splitlines()
+        row = json.loads(lines[-1]) | {"step": 31, "time/step_s": 77.0}
+        with (run / "metrics.jsonl").open("a") as file:
+            file.write(json.dumps(row)[:40])  # half a line
+            file.flush()
+            page.wait_for_timeout(2500)
+            assert page.get_by_text("step 30 of 40").is_visible()
+            file.write(json.dumps(row)[40:] + "\n")
+        page.get_by_text("step 31 of 40").wait_for()
+        tile = page.locator(".tile", has_text="seconds a step").locator(".value")
+        page.wait_for_function("value => Number(value.innerText) > 20", arg=tile.element_handle())
+
+
+def test_a_damaged_or_deleted_run_is_a_line_on_the_page(
+    tmp_path: Path, open_page: Callable[..., Any]
+) -> None:
+    run = write_run(tmp_path / "runs" / "odd", 20, 20, synthesis=False)
+    (run / "pool.db").write_bytes(b"no database" * 1000)
+    with (run / "metrics.jsonl").open("a") as file:
+        file.write("no json\n[1]\n")
+    with dashboard_browser.dashboard(tmp_path, run.parent) as address:
+        page = open_page(f"{address}/run/odd/overview")
+        page.get_by_text("lines that are no JSON object are left out").wait_for()
+        page.get_by_text("step 20 of 20").wait_for()
+        run.rename(tmp_path / "elsewhere")
+        page.get_by_text("is gone; what was read before is shown").wait_for()
+        assert page.locator(".tile").count() >= 5
