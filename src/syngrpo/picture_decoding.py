@@ -173,6 +173,8 @@ def _opened(source: Path | bytes, max_pixels: int) -> ImageFile.ImageFile:
             io.BytesIO(source) if isinstance(source, bytes) else source, "r", FORMATS
         )
     except UnidentifiedImageError:
+        if not (source if isinstance(source, bytes) else source.stat().st_size):
+            raise PictureError("it is empty (0 bytes); replace it") from None
         raise PictureError(f"it is no readable {NAMES}; convert it to one of them") from None
     except Image.DecompressionBombError:
         raise PictureTooLarge(f"it claims more than {max_pixels} pixels; shrink it") from None

@@ -362,7 +362,8 @@ def test_missing_images_are_all_named_in_one_line_with_the_folder_to_set(tmp_pat
         read_data(path, images=tmp_path / "data")
     elsewhere = tmp_path / "data" / "elsewhere"
     assert str(caught.value).startswith("4 images do not exist in ")
-    assert str(caught.value).endswith(f"it is in {elsewhere}; set images: {elsewhere} (--images)")
+    where = f"{elsewhere} (--images {elsewhere})"
+    assert str(caught.value).endswith(f"2 of 4 looked for are in {elsewhere}; set images: {where}")
 
 
 def test_images_in_two_folders_must_be_named(tmp_path: Path) -> None:

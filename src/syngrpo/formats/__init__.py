@@ -18,7 +18,8 @@ files, and calls it. ``export.write_dataset`` writes samples in any format that 
 - ``labelling_tools`` (Pascal VOC, LabelMe, CVAT), ``yolo`` and ``open_images`` read what labelling
   tools write; ``box_samples`` makes samples of it.
 - ``sample_rows`` converts a row of our JSONL to a sample and back; other formats use it, too.
-- ``box_questions``, ``masks``, ``image_files``: functions that several formats share.
+- ``box_questions``, ``masks``, ``image_files``: functions that several formats share;
+  ``image_paths`` finds files by the paths that data hold.
 - ``box_layout`` converts boxes to corners in pixels; ``box_recognition`` tells when they are
   written otherwise (``box_mixtures``: in two ways), by what ``box_fit`` measures, in the words of
   ``box_doubt``; ``turned_labels`` tells when they are for images as they are stored, and

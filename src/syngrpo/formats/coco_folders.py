@@ -3,20 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from syngrpo.formats.image_files import spellings
-from syngrpo.formats.missing_images import MOST_FOLDERS, subfolders
+from syngrpo.formats.image_paths import holds, subfolders, that_hold_most, tried
 from syngrpo.formats.row_files import beginning
 from syngrpo.sample import InputError
 
 ROBOFLOW = "_annotations.coco.json"
 """The file that Roboflow writes beside the images of each part."""
-
-TRIED = 50
-"""Number of images by which a folder is recognised."""
 
 
 def coco_files(folder: Path) -> dict[str, Path]:
@@ -78,16 +73,15 @@ def image_folders(path: Path, names: Sequence[Any]) -> tuple[Path, ...]:
     ``names`` are the values of ``file_name``, unchecked. For ``annotations/instances_NAME.json``
     the folders are NAME, ``images/NAME``, ``images`` and the folder itself, beside the file and
     beside its folder, as far as some of the images are there. Otherwise it is the one other folder
-    beside the file, beside its folder or in ``images`` that has some of them. Raises InputError
+    beside the file, beside its folder or in ``images`` that has most of them. Raises InputError
     when several other folders have.
     """
-    texts = [name for name in names if isinstance(name, str)]
-    tried = texts[:: max(1, len(texts) // TRIED)]
+    some = tried([name for name in names if isinstance(name, str)])
     usual = list(dict.fromkeys(_usual(path)))
-    having = [folder for folder in usual if _has_any(folder, tried)]
+    having = [folder for folder in usual if any(holds(folder, name) for name in some)]
     if having:
         return tuple(having)
-    others = [folder for folder in islice(_others(usual), MOST_FOLDERS) if _has_any(folder, tried)]
+    others = that_hold_most(some, _others(usual))
     if len(others) > 1:
         raise InputError(
             f"{path}: its images are in {others[0]} and in {others[1]}; name one of the folders "
@@ -109,10 +103,3 @@ def _others(usual: Sequence[Path]) -> Iterator[Path]:
     """Yield the folders inside of the usual ones that are not usual themselves."""
     found = (inside for folder in usual for inside in subfolders(folder))
     yield from (folder for folder in dict.fromkeys(found) if folder not in usual)
-
-
-def _has_any(folder: Path, names: Sequence[str]) -> bool:
-    try:
-        return any((folder / text).is_file() for name in names for text in spellings(name))
-    except (OSError, ValueError):
-        return False

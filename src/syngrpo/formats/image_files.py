@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import logging
 import re
-import unicodedata
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path, PurePosixPath, PureWindowsPath
+from pathlib import Path
 
 from syngrpo.formats.base import Problems
+from syngrpo.formats.image_paths import ends_of, pure_path, spellings
 from syngrpo.formats.missing_images import MissingImage
 from syngrpo.picture_decoding import read_header
 from syngrpo.sample import EncodedImage, InputError, LabelledObject, Sample
@@ -60,7 +60,7 @@ class ImageFolder:
                 self._opened[relative] = error
         found = self._opened[relative]
         if isinstance(found, MissingImage):
-            raise MissingImage(found.name, found.folders)
+            raise MissingImage(found.name, found.folders, found.asked)
         if isinstance(found, InputError):
             raise InputError(str(found))
         return found
@@ -80,12 +80,14 @@ class ImageFolder:
         if found is not None:
             return found
         if inside or not self.roots[0].is_dir():
-            raise MissingImage(relative, self.roots)
-        absolute = Path(relative).is_absolute()
+            raise MissingImage(relative, self.roots, self._opened.keys())
+        parent = Path(relative).parent
+        if pure_path(relative).is_absolute() and not parent.is_dir():  # of another computer
+            raise MissingImage(relative, self.roots, self._opened.keys())
         raise InputError(
             f"image {shown(relative)} leaves the image folder {self.roots[0]}; write a path "
             "relative to that folder"
-            + (f", or set images: {Path(relative).parent} (--images)" if absolute else "")
+            + (f", or set images: {parent} (--images)" if parent.is_absolute() else "")
         )
 
     def _places(self, relative: str) -> Iterator[tuple[Path, Path]]:
@@ -102,11 +104,8 @@ class ImageFolder:
         """Return the image that an absolute path of another computer, or of another folder, stands
         for: the longest end of the path that exists in a folder. Two such paths may not stand for
         the same image."""
-        path = PureWindowsPath(relative) if "\\" in relative else PurePosixPath(relative)
-        if not path.is_absolute():
-            return None
-        for start in range(1, len(path.parts)):
-            found = self._inside("/".join(path.parts[start:]))
+        for end in ends_of(relative):
+            found = self._inside(end)
             if found is None:
                 continue
             if not self._stands_for:
@@ -119,17 +118,6 @@ class ImageFolder:
                 )
             return found
         return None
-
-
-def spellings(path: str) -> Iterator[str]:
-    """Yield a path, and the same with / for the separators of Windows, and with its letters
-    composed and decomposed, as file systems write them differently."""
-    yield path
-    if "\\" in path:
-        yield path.replace("\\", "/")
-    if not path.isascii():
-        yield unicodedata.normalize("NFC", path)
-        yield unicodedata.normalize("NFD", path)
 
 
 def drop_undecodable(

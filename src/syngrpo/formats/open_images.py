@@ -21,7 +21,7 @@ from syngrpo.formats.box_samples import (
     ToolImage,
     ToolObject,
 )
-from syngrpo.formats.missing_images import subfolders
+from syngrpo.formats.image_paths import subfolders
 from syngrpo.formats.row_files import beginning
 from syngrpo.options import option
 from syngrpo.sample import InputError

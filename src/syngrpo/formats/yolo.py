@@ -20,11 +20,11 @@ from syngrpo.formats.box_samples import (
     ToolImage,
     ToolObject,
 )
+from syngrpo.formats.image_paths import SUFFIXES
 from syngrpo.sample import EncodedImage, InputError
 from syngrpo.tasks.labels import shown
 
 SPLITS = ("train", "val", "test")
-SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif")
 YAML = (".yaml", ".yml")
 CLASSES_FILE = "classes.txt"
 
