@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from syngrpo.cli.shared_options import Host, Port
+from syngrpo.cli.shared_options import Host, Port, require_dashboard
 
 
 def dashboard(
@@ -30,7 +30,11 @@ def dashboard(
     It only reads, so that it can be started and stopped at any time, also on another machine that
     has the folder mounted.
     """
+    from functools import partial
+
+    require_dashboard()
     from syngrpo.dashboard.server import serve_dashboard
     from syngrpo.serving.bearer_token import read_token
 
-    serve_dashboard(folders or [Path("runs")], host, port, read_token(token_file))
+    say = partial(print, flush=True)
+    serve_dashboard(folders or [Path("runs")], host, port, read_token(token_file), say)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -17,7 +17,13 @@ from syngrpo.cli.shared_options import (
     WorkerGenerator,
     option_values,
     ray_cluster,
+    require_dashboard,
 )
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI
+
+    from syngrpo.data_server.serve_data import Addition
 
 
 def serve(
@@ -33,6 +39,9 @@ def serve(
     token_file: Annotated[
         Path | None, typer.Option(help="A file with the token that requests must carry.")
     ] = None,
+    dashboard: Annotated[
+        bool, typer.Option("--dashboard", help="Also show the runs in the browser, at /dashboard.")
+    ] = False,
 ) -> None:
     """Run a data server for one or several training runs (server.url in their configuration)."""
     from syngrpo.serving.bearer_token import read_token, require_token_beyond_loopback
@@ -52,4 +61,19 @@ def serve(
     cluster = ray_cluster(ray, gpus_per_worker)
     if workers:
         settings.make_generator()  # raises InputError before anything starts
-    run_server(pool, host, port, token, settings, cluster)
+    run_server(pool, host, port, token, settings, cluster, _pages(pool, token, dashboard))
+
+
+def _pages(pool: Path, token: str | None, wanted: bool) -> Addition | None:
+    """Return the dashboard as an addition to the server, None if it is not wanted."""
+    if not wanted:
+        return None
+    require_dashboard()
+    from syngrpo.dashboard.followed_runs import FollowedRuns
+    from syngrpo.dashboard.server import add_dashboard
+    from syngrpo.data_server.serve_data import Addition
+
+    def add(app: FastAPI) -> None:
+        add_dashboard(app, FollowedRuns([pool]), token, at="/dashboard")
+
+    return Addition("/dashboard", add)

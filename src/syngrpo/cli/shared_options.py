@@ -60,6 +60,16 @@ FormatOption = Annotated[
 ]
 
 
+def require_dashboard() -> None:
+    """Raise InputError if the dashboard's library is not installed."""
+    from importlib.util import find_spec
+
+    from syngrpo.sample import InputError
+
+    if find_spec("nicegui") is None:
+        raise InputError("the dashboard needs NiceGUI; run: pip install 'syngrpo[dashboard]'")
+
+
 def source_keys(**given: Any) -> dict[str, Any]:
     """Return the keys of a data source from options of the command line, without those not given.
 

@@ -7,7 +7,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from syngrpo.cli.shared_options import Processes, Restarts, TrainerRay, trainer_ranks
+from syngrpo.cli.shared_options import (
+    Processes,
+    Restarts,
+    TrainerRay,
+    require_dashboard,
+    trainer_ranks,
+)
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -27,29 +33,47 @@ def train(
     ray: TrainerRay = None,
     processes: Processes = None,
     restarts: Restarts = None,
+    dashboard: Annotated[
+        bool, typer.Option("--dashboard", help="Show the run in the browser while it goes on.")
+    ] = False,
 ) -> None:
     """Train a model as the configuration file says."""
+    if dashboard:
+        require_dashboard()
     from syngrpo.config import load_config
 
     options = load_config(config, overrides or [])
     directory = run_dir if run_dir is not None else _new_run_directory(config, resume)
     ranks = trainer_ranks(ray, processes, restarts)
     if ranks is not None:
+        from syngrpo.sample import InputError
         from syngrpo.workflow.on_ray.ray_launch import train_on_ray
 
+        if dashboard:
+            raise InputError(
+                "--dashboard shows a run of this process; with --processes or --ray start "
+                f"it in another terminal: syngrpo dashboard {directory}"
+            )
         train_on_ray(run_training, options, directory, resume, ranks)
     else:
-        run_training(options, directory, resume)
+        run_training(options, directory, resume, dashboard=dashboard)
 
 
 def run_training(
-    options: RunOptions, run_dir: Path, resume: bool, console: Console | None = None
+    options: RunOptions,
+    run_dir: Path,
+    resume: bool,
+    console: Console | None = None,
+    dashboard: bool = False,
 ) -> None:
     """Train with live progress. Then, in the main process, write the report and print the summary.
 
-    A rank on a Ray cluster calls this, too, with a console of its own. Raises InputError as
-    ``workflow.run.train`` does.
+    A rank on a Ray cluster calls this, too, with a console of its own. With ``dashboard`` the run
+    can be seen in the browser meanwhile. Raises InputError as ``workflow.run.train`` does.
     """
+    from contextlib import ExitStack
+    from functools import partial
+
     import rich
 
     from syngrpo.pages.run_data import has_results
@@ -58,10 +82,19 @@ def run_training(
     from syngrpo.pages.training_progress import TrainingProgress
     from syngrpo.workflow.run import train as train_model
 
+    beside = ExitStack()
+
     def show(steps: int, done: int, console: Console) -> TrainingProgress:
+        if dashboard:
+            from syngrpo.dashboard.beside_training import dashboard_beside
+
+            say = partial(console.print, soft_wrap=True, markup=False, highlight=False)
+            beside.enter_context(dashboard_beside(run_dir, say))
         return TrainingProgress(steps, start=done, console=console)
 
-    if train_model(options, run_dir, resume, show, console):
+    with beside:
+        is_main = train_model(options, run_dir, resume, show, console)
+    if is_main:
         if not has_results(run_dir):
             line = f"{run_dir} has lost metrics.jsonl and evaluation.jsonl: no report"
             (console or rich.get_console()).print(line)

@@ -19,6 +19,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from starlette.websockets import WebSocketClose
 
 from syngrpo.serving.bearer_token import is_loopback
+from syngrpo.serving.http_server import is_below
 
 COOKIE = "syngrpo_dashboard"
 PARAMETER = "token"
@@ -28,14 +29,15 @@ ELSEWHERE = "This dashboard answers only to pages of its own.\n"
 
 class Access:
     """ASGI middleware that lets nobody through without the ``token``; with None, only requests
-    that this host sends to itself."""
+    that this host sends to itself. It guards the paths below ``at``, "" for all."""
 
-    def __init__(self, app: ASGIApp, token: str | None) -> None:
+    def __init__(self, app: ASGIApp, token: str | None, at: str = "") -> None:
         self._app = app
         self._token = token
+        self._at = at
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] not in ("http", "websocket"):
+        if scope["type"] not in ("http", "websocket") or not is_below(scope["path"], self._at):
             await self._app(scope, receive, send)
             return
         answer = self._answer(scope)
@@ -77,9 +79,9 @@ class Access:
         """Hand out the cookie, and send the browser to the address without the token, so that the
         token is in no history and in no link."""
         assert self._token is not None
-        path = scope.get("root_path", "") + scope["path"].removeprefix(scope.get("root_path", ""))
+        path = "/" + scope["path"].lstrip("/")  # two slashes would begin the name of a host
         answer = RedirectResponse(path + (f"?{urlencode(query)}" if query else ""), 303)
-        answer.set_cookie(COOKIE, _fingerprint(self._token), httponly=True, samesite="strict")
+        answer.set_cookie(COOKIE, _fingerprint(self._token), httponly=True, samesite="lax")
         return answer
 
 

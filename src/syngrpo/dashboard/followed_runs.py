@@ -15,7 +15,7 @@ DEEPEST = 3
 """How many folders below a given one are searched for runs."""
 LOOK_AGAIN_S = 5.0
 """Seconds after which the folders are searched again."""
-_MARKS = ("config.yaml", "metrics.jsonl", "evaluation.jsonl")
+_MARKS = ("config.yaml", "metrics.jsonl", "evaluation.jsonl", "pool.db")
 _NO_RUNS = {"images", "checkpoints", "responses", "final", "curves"}
 
 

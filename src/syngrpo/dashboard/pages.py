@@ -40,8 +40,8 @@ TABS = (Tab("overview", "Overview", overview),)
 """In the order in which they stand in the bar."""
 
 
-def add_pages(app: FastAPI, runs: FollowedRuns) -> None:
-    """Register all pages with the application."""
+def add_pages(app: FastAPI, runs: FollowedRuns, at: str) -> None:
+    """Register all pages with the application, below the path ``at``."""
 
     @ui.page("/", title="Syn-GRPO")
     def home(request: Request) -> None:
@@ -67,6 +67,7 @@ def add_pages(app: FastAPI, runs: FollowedRuns) -> None:
 
     ui.run_with(
         app,
+        mount_path=at or "/",
         title="Syn-GRPO",
         dark=None,
         show_welcome_message=False,

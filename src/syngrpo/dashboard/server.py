@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import secrets
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from fastapi import FastAPI
@@ -20,17 +20,22 @@ from syngrpo.serving.listening import listen, server_url
 logger = logging.getLogger(__name__)
 
 
-def create_dashboard(runs: FollowedRuns, token: str | None) -> FastAPI:
-    """Make the ASGI application. NiceGUI can make one only in each process."""
-    app = FastAPI(title="Syn-GRPO dashboard", docs_url=None, redoc_url=None, openapi_url=None)
-    app.include_router(picture_routes(runs))
-    add_pages(app, runs)
-    app.add_middleware(Access, token=token)
-    return app
+def add_dashboard(app: FastAPI, runs: FollowedRuns, token: str | None, at: str = "") -> None:
+    """Add the dashboard to an application, below the path ``at``. NiceGUI can be part of only one
+    application in a process."""
+    app.include_router(picture_routes(runs), prefix=at)
+    add_pages(app, runs, at)
+    app.add_middleware(Access, token=token, at=at)
 
 
-def serve_dashboard(paths: Sequence[Path], host: str, port: int, token: str | None) -> None:
-    """Serve until SIGTERM or SIGINT. Print one line with the address when the server listens.
+def serve_dashboard(
+    paths: Sequence[Path],
+    host: str,
+    port: int,
+    token: str | None,
+    say: Callable[[str], None],
+) -> None:
+    """Serve until SIGTERM or SIGINT. ``say`` one line with the address when the server listens.
 
     An address that other hosts can reach gets a new token if none is given; it is part of the
     printed address. Raises InputError for a path that is no folder and an address in use.
@@ -38,13 +43,14 @@ def serve_dashboard(paths: Sequence[Path], host: str, port: int, token: str | No
     if token is None and not is_loopback(host):
         token = secrets.token_urlsafe(16)
     runs = FollowedRuns(paths)
-    app = create_dashboard(runs, token)
+    app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
+    add_dashboard(app, runs, token)
     listener = listen(host, port)
     address = server_url(host, listener) + "/"
     if token is not None:
         address += f"?{PARAMETER}={token}"
     shown = ", ".join(str(path) for path in paths)
-    print(f"dashboard of {shown} on {address}", flush=True)
+    say(f"dashboard of {shown} on {address}")
     try:
         HttpServer(app).run(sockets=[listener])
     finally:

@@ -16,6 +16,7 @@ from syngrpo.data_server.service_metrics import Metrics
 from syngrpo.picture_decoding import MAX_PIXELS
 from syngrpo.sample import EncodedImage, ImageTooLarge, InputError
 from syngrpo.serving.bearer_token import refusal
+from syngrpo.serving.http_server import is_below
 from syngrpo.serving.refusals import Refused, refusal_response
 
 WITHOUT_TOKEN = ("/healthz",)
@@ -92,7 +93,8 @@ class RequestChecks:
     """ASGI middleware that checks all requests and counts them.
 
     It reads the body itself and stops at the limit, because the size in the header may be wrong,
-    and when the event ``stopping`` is set, because the rest of the body may never come.
+    and when the event ``stopping`` is set, because the rest of the body may never come. Requests
+    to paths below ``apart`` are another application's, which checks them itself.
     """
 
     def __init__(
@@ -102,15 +104,17 @@ class RequestChecks:
         limits: Limits,
         metrics: Metrics,
         stopping: asyncio.Event,
+        apart: str | None = None,
     ) -> None:
         self._app = app
         self._token = token
         self._limits = limits
         self._metrics = metrics
         self._stopping = stopping
+        self._apart = apart
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
+        if scope["type"] != "http" or is_below(scope["path"], self._apart):
             await self._app(scope, receive, send)
             return
         started, status = time.perf_counter(), 500

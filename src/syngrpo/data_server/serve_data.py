@@ -10,8 +10,9 @@ import asyncio
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -58,7 +59,21 @@ TITLE = "Syn-GRPO data server"
 ABOUT = "The evolving training sets of one or several runs: jobs in, painted samples out."
 
 
-def create_app(runs: Runs, token: str | None = None, limits: Limits | None = None) -> FastAPI:
+@dataclass(frozen=True)
+class Addition:
+    """Pages that are served beside the API, below ``path``. ``add`` adds them to the application;
+    they check their requests themselves."""
+
+    path: str
+    add: Callable[[FastAPI], None]
+
+
+def create_app(
+    runs: Runs,
+    token: str | None = None,
+    limits: Limits | None = None,
+    addition: Addition | None = None,
+) -> FastAPI:
     """Make the ASGI application that serves these runs and closes them at its end.
 
     Its ``ServiceState`` is ``app.state.service``.
@@ -83,6 +98,7 @@ def create_app(runs: Runs, token: str | None = None, limits: Limits | None = Non
         limits=limits,
         metrics=state.metrics,
         stopping=state.stopping,
+        apart=addition.path if addition else None,
     )
     _explain_refusals(app)
     app.include_router(trainer_routes(state))
@@ -105,6 +121,8 @@ def create_app(runs: Runs, token: str | None = None, limits: Limits | None = Non
         text = await state.in_thread(state.metrics.text)
         return Response(text, media_type="text/plain; version=0.0.4; charset=utf-8")
 
+    if addition is not None:
+        addition.add(app)
     return app
 
 
@@ -145,6 +163,7 @@ def serve(
     token: str | None,
     workers: WorkerSettings,
     cluster: RayCluster | None = None,
+    addition: Addition | None = None,
 ) -> None:
     """Serve until SIGTERM or SIGINT. Print one line with the address when the server listens. The
     process ends without returning if a request still decodes pictures then.
@@ -156,7 +175,7 @@ def serve(
     require_token_beyond_loopback(host, token)
     workers.load_tasks()
     runs = Runs(directory)
-    app = create_app(runs, token)
+    app = create_app(runs, token, addition=addition)
     listener = listen(host, port)
     url = server_url(host, listener)
     for name in (signal.SIGTERM, signal.SIGINT):  # uvicorn raises them again after it has stopped

@@ -57,8 +57,10 @@ class HttpServer(uvicorn.Server):
     def _close_half_open(self) -> None:
         now, seen = time.monotonic(), {}
         for connection in self.server_state.connections:
-            # Both of uvicorn's protocols have these attributes.
-            request = getattr(connection, "cycle", None)
+            if not hasattr(connection, "cycle"):  # a websocket, which stays open
+                continue
+            # Both of uvicorn's protocols for HTTP have these attributes.
+            request = connection.cycle
             if request is not None and request.response_complete:
                 request = None
             known, since = self._seen.get(connection, (None, now))
@@ -87,3 +89,8 @@ class HttpServer(uvicorn.Server):
         await asyncio.sleep(GRACE_S - 2 * STALLED_S)
         for connection in list(self.server_state.connections):
             connection.transport.abort()
+
+
+def is_below(path: str, folder: str | None) -> bool:
+    """Return whether a path is ``folder`` or below it; False without a folder."""
+    return folder is not None and (path == folder or path.startswith(f"{folder}/"))
