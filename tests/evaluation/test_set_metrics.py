@@ -5,8 +5,10 @@ import io
 
 import numpy as np
 import pytest
+import torch
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
+from torchvision.ops import box_iou
 
 from syngrpo.evaluation.bootstrap import intervals
 from syngrpo.evaluation.evaluation_result import summarise
@@ -146,6 +148,39 @@ def test_f1_takes_the_best_pair_first_and_each_box_once() -> None:
     twice = [("lamp", [0.0, 0.0, 10.0, 10.0])] * 2
     f1 = summarise([prediction(0, truth[:1], twice)]).metrics["greedy/f1@0.5"]
     assert f1 == pytest.approx(2 / 3)
+
+
+def matched_by_hand(truth: Things, found: Things) -> int:
+    """Pairs in descending order of IoU, each box once; torchvision's IoU."""
+    if not truth or not found:
+        return 0
+    overlaps = box_iou(*(torch.tensor([box for _, box in t]).double() for t in (found, truth)))
+    pairs = [
+        (-float(overlaps[i, j]), i, j)
+        for i, (label, _) in enumerate(found)
+        for j, (other, _) in enumerate(truth)
+        if label == other and overlaps[i, j] >= 0.5
+    ]
+    used: set[tuple[str, int]] = set()
+    for _, i, j in sorted(pairs):
+        if not {("found", i), ("truth", j)} & used:
+            used |= {("found", i), ("truth", j)}
+    return len(used) // 2
+
+
+def test_f1_equals_its_definition_also_with_many_equal_overlaps() -> None:
+    rng = np.random.default_rng(5)
+
+    def things(most: int) -> Things:
+        corners = rng.integers(0, 6, (int(rng.integers(0, most)), 2))
+        boxes = np.concatenate([corners, corners + rng.integers(1, 6, corners.shape)], axis=1)
+        return [(str(rng.choice(["lamp", "sofa"])), box) for box in boxes.astype(float).tolist()]
+
+    for _ in range(300):
+        truth, found = things(25), things(25)
+        f1 = metrics_of([prediction(0, truth, found)]).values(np.ones(1, dtype=np.int64))[2]
+        both = len(truth) + len(found)
+        assert f1 == (2 * matched_by_hand(truth, found) / both if both else 1)
 
 
 def test_intervals_hold_the_number_that_such_sets_have_on_average() -> None:

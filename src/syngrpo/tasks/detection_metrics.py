@@ -29,12 +29,15 @@ from numpy.typing import ArrayLike, NDArray
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from syngrpo.boxes import iou
+from syngrpo.boxes import ious
+from syngrpo.sample import Box
 from syngrpo.tasks.labels import class_key
 
 THRESHOLDS = np.linspace(0.5, 0.95, 10)
 RECALLS = np.linspace(0.0, 1.0, 101)
 MAX_DETECTIONS = 100
+_PAIRS = 4096
+"""Pairs of boxes that become Python objects at a time."""
 LARGEST_AREA = 1e10
 """The end of the area range "all", in square pixels."""
 
@@ -304,19 +307,36 @@ def _classes(evaluation: COCOeval, samples: int) -> list[_Class]:
 def _f1_counts(truth: Instances, found: Instances) -> tuple[int, int, int]:
     """Return the numbers of matches, detections and truths of one answer. Pairs of the same class
     with IoU ≥ ``F1_IOU`` match in descending order of IoU, each detection and each truth once."""
-    pairs = sorted(
-        (
-            (iou(detection["box"], thing["box"]), i, j)
-            for i, detection in enumerate(found)
-            for j, thing in enumerate(truth)
-            if class_key(detection["label"]) == class_key(thing["label"])
-        ),
-        key=lambda pair: -pair[0],
-    )
-    used_found: set[int] = set()
-    used_truth: set[int] = set()
-    for overlap, i, j in pairs:
-        if overlap >= F1_IOU and i not in used_found and j not in used_truth:
-            used_found.add(i)
-            used_truth.add(j)
-    return len(used_found), len(found), len(truth)
+    wanted, given = _by_class(truth), _by_class(found)
+    matches = sum(_best_first(given[key], wanted[key]) for key in given if key in wanted)
+    return matches, len(found), len(truth)
+
+
+def _by_class(instances: Instances) -> dict[str, list[Box]]:
+    boxes: defaultdict[str, list[Box]] = defaultdict(list)
+    for one in instances:
+        boxes[class_key(one["label"])].append(one["box"])
+    return boxes
+
+
+def _best_first(found: Sequence[Box], truth: Sequence[Box]) -> int:
+    """Return the number of pairs when the boxes of one class are matched, the best pair first.
+
+    An image may have thousands of boxes. So pairs are compared in arrays, and most of those whose
+    boxes are matched already are left out there.
+    """
+    others = np.asarray(truth, dtype=np.float64)
+    overlaps = [ious(box, others) for box in found]
+    near = [np.flatnonzero(one >= F1_IOU) for one in overlaps]
+    rows = np.repeat(np.arange(len(found)), [len(one) for one in near])
+    columns = np.concatenate(near)
+    overlap = np.concatenate([one[places] for one, places in zip(overlaps, near, strict=True)])
+    order = np.argsort(-overlap, kind="stable")
+    used_found, used_truth = (np.zeros(len(boxes), dtype=bool) for boxes in (found, truth))
+    for start in range(0, len(order), _PAIRS):
+        part = order[start : start + _PAIRS]
+        part = part[~(used_found[rows[part]] | used_truth[columns[part]])]
+        for i, j in zip(rows[part].tolist(), columns[part].tolist(), strict=True):
+            if not used_found[i] and not used_truth[j]:
+                used_found[i] = used_truth[j] = True
+    return int(used_found.sum())
