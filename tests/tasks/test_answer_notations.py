@@ -261,12 +261,44 @@ def test_one_box_is_read_in_every_notation(text: str) -> None:
         "(10, 20), (30, 50), (60, 70)",
         "[[1, 2], [3, 4], [5, 6], [7, 8]]",
         '{"polygon": [[1, 2], [3, 4]]}',
+        "polygon: 1,2,3,4",
+        "polygon: [1, 2, 3, 4]",
+        '{"polygon": [1, 2, 3, 4], "label": "dog"}',
+        '{"label": "dog", "segmentation": [[1, 2, 3, 4]]}',
+        "dog polygon: 1, 2, 3, 4",
+        "points = (1, 2, 3, 4)",
         "click(start_box='(10,20)')",
     ],
 )
 def test_points_are_no_boxes(text: str) -> None:
     assert REC.read(text) is None
     assert OVD.read(text) is None
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "dog: [10%, 20%, 50.5%, 60%]",
+        '{"bbox_2d": ["10%", "20%", "50.5%", "60%"], "label": "dog"}',
+        '{"label": "dog", "bbox": [10 %, 20 %, 50.5 %, 60 %]}',
+        '{"label": "dog", "x1": "10%", "y1": "20%", "x2": "50.5%", "y2": "60%"}',
+        "<ref>dog</ref><box>(10%, 20%), (50.5%, 60%)</box>",
+        "dog: [10％, 20％, 50.5％, 60％]",
+        "dog: from (10%, 20%) to (50.5%, 60%)",
+        "dog: top-left (10%, 20%), bottom-right (50.5%, 60%)",
+        "dog: 10%, 20%, 50.5%, 60%",
+    ],
+)
+def test_per_cent_are_shares_of_the_image(text: str) -> None:
+    box = (0.1, 0.2, 0.505, 0.6)
+    assert REC.read(text) == box
+    assert OVD.read(text) == ({"label": "dog", "box": box},)
+
+
+def test_per_cent_may_also_be_a_score() -> None:
+    assert REC.read("[10, 20, 30, 50, 90%]") == A
+    assert REC.read("scores: [10%, 20%, 50%, 60%]") is None
+    assert ISR.read("50%") == "50%"
 
 
 @pytest.mark.parametrize(
@@ -307,6 +339,21 @@ def test_points_are_no_boxes(text: str) -> None:
         "empty",
         "Keine",
         "Aucun.",
+        "Keine Objekte",
+        "Es gibt keine Objekte im Bild.",
+        "Kein Hund ist zu sehen.",
+        "Nicht vorhanden.",
+        "Aucun objet n'est visible dans cette image.",
+        "Il n’y a pas de chien.",
+        "Pas de chien ici.",
+        "No hay perros en la imagen.",
+        "Ningún objeto visible",
+        "Nessun oggetto trovato.",
+        "Não há cães na imagem.",
+        "На изображении нет собак.",
+        "犬は見つかりません。",
+        "該当なし",
+        "개가 없습니다.",
     ],
 )
 def test_nothing_is_said_in_many_ways(text: str) -> None:
@@ -317,6 +364,10 @@ def test_nothing_is_said_in_many_ways(text: str) -> None:
     "text",
     [
         "I have no idea",
+        "Ich habe keine Ahnung.",
+        "Je n'ai aucune idée.",
+        "No sé.",
+        "No puedo ver la imagen.",
         "no answer",
         "No?!1",
         "没有问题",

@@ -261,6 +261,12 @@ HOSTILE = {
     "pairs": '["a", [1,2,3,4], ',
     "items without a colon": ("- ", "a "),
     "counts": "a: 0, ",
+    "per cent": "10%, ",
+    "per cent and spaces": ("10%", " "),
+    "sides in per cent": "x1: 10%, ",
+    "absent": "keine kein aucun pas de ne vois ",
+    "absent points": "a polygon: 1, 2, 3, 4\n",
+    "polygons": " polygon",
 }
 """A piece that is repeated, or start, piece and end."""
 

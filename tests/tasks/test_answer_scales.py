@@ -40,6 +40,13 @@ def test_each_side_has_a_scale_of_its_own(
     assert not scored.other_scale and not scored.outside
 
 
+@pytest.mark.parametrize("frame", [RESIZED, THOUSANDTHS, SHARES])
+def test_per_cent_fit_a_model_that_writes_from_0_to_1(frame: CoordinateFrame) -> None:
+    scored = scored_answer(sample("rec"), "dog: [50%, 20%, 75%, 80%]", frame)
+    assert scored.other_scale == (frame is not SHARES)
+    assert scored.accuracy == pytest.approx(float(frame is SHARES))
+
+
 @pytest.mark.parametrize("task", ["rec", "ovd"])
 @pytest.mark.parametrize(
     ("frame", "box"),

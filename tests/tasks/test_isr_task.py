@@ -162,6 +162,24 @@ def test_mean_relative_accuracy_is_that_of_the_published_evaluation(guess: int, 
         (">5", "<5", 0.0),
         ("< 5", "<5", 1.0),
         ("5€", "$5", 0.0),
+        ("5€", "€5", 1.0),
+        ("€5", "5 €", 1.0),
+        ("5 €.", "€ 5", 1.0),
+        ("5.00 $", "$5", 1.0),
+        ("1,000 €", "€1000", 1.0),
+        ("€-5", "-5€", 1.0),
+        ("€.5", "0.5€", 1.0),
+        ("6€", "€5", 0.0),
+        ("5", "€5", 0.0),  # the unit was asked for
+        ("€5", "5", 1.0),  # it was not
+        ("€5", 5, 1.0),
+        ("5.0%", "5 %", 1.0),
+        ("3", "three", 1.0),
+        ("Three.", "three", 1.0),
+        ("3 chairs", "three", 1.0),
+        ("21", "Twenty-one", 1.0),
+        ("four", "three", 0.4),
+        ("three", "one of three", 0.0),
         ("$5.", "$5", 1.0),
         ("C", "C#", 0.0),
         ("c#", "C#", 1.0),
@@ -185,6 +203,11 @@ def test_mean_relative_accuracy_is_that_of_the_published_evaluation(guess: int, 
 )
 def test_scores(text: str, truth: str | int | float, expected: float) -> None:
     assert score(text, truth) == pytest.approx(expected)
+
+
+def test_answers_that_say_the_same_number_count_together() -> None:
+    assert len({ISR.same_as(ISR.read(text)) for text in ("3", "three", "3.0", "Three.")}) == 1
+    assert ISR.same_as("three chairs") != ISR.same_as("three")
 
 
 def test_normalised_forgets_case_punctuation_articles_and_space() -> None:

@@ -237,7 +237,9 @@ class _Reading:
         if lead is None:
             lead = tagged_lead(before) if kind == "tagged" else lead_of(before)
         self._last = lead
-        if lead.no_box or (kind == "points" and (lead.points or not is_two_points(match.group()))):
+        if lead.no_box or lead.points:
+            return
+        if kind == "points" and not is_two_points(match.group()):
             return
         box = box_of(match["tagged"] if kind == "tagged" else match.group())
         loose = lead.rank == BARE and kind != "square"

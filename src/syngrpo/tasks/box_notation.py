@@ -118,7 +118,10 @@ BOX_KEY = re.compile(
     r"|location|xyxy)(?:e?s)?(?:_?2d|_?xyxy)?",
     re.IGNORECASE,
 )
-_POINT_KEY = re.compile(r"(?:key)?points?(?:_?[23]d)?|polygons?|segmentations?|contours?", re.I)
+_POINT_KEY = re.compile(
+    r"(?:key)?points?(?:_?[23]d)?|(?:.*[\s_-])?(?:polygons?|segmentations?|contours?)",
+    re.IGNORECASE | re.DOTALL,
+)
 _NO_BOX_KEY = re.compile(
     r"(?:^|[\s_-])(?:size|resolution|dimensions?|scores?|confidences?|prob(?:abilitie)?s?|logits?|ids?"
     r"|colou?rs?|rgba?|padding|margins?|mean|std)\Z",
@@ -142,9 +145,9 @@ class Lead(NamedTuple):
     """What the text directly before a box says about it.
 
     ``rank`` is BBOX after a key bbox or bbox_2d, KEYED after another key of a box or a tag, and
-    BARE otherwise. ``name`` is the name of the object, None without one. ``points`` is whether two
-    points are no box here, ``no_box`` whether nothing is, ``attributes`` whether what follows are
-    attributes of the object around it.
+    BARE otherwise. ``name`` is the name of the object, None without one. ``points`` is whether
+    numbers are points here and no box, unless each has a name; ``no_box`` whether nothing is a box;
+    ``attributes`` whether what follows are attributes of the object around it.
     """
 
     rank: int

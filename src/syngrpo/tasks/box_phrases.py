@@ -1,14 +1,15 @@
-"""Rewrites boxes that stand without brackets, or between words, in the usual notations.
+"""Rewrites boxes without brackets, between words, or in per cent, in the usual notations.
 
-Such as ``bbox: 1, 2, 30, 40``, ``from (1, 2) to (30, 40)`` and ``["dog", [1, 2, 30, 40]]``. Takes
-time linear in the length of the text.
+Such as ``bbox: 1, 2, 30, 40``, ``from (1, 2) to (30, 40)`` and ``["dog", [1, 2, 30, 40]]``.
+``[10%, 20%, 50%, 60%]`` becomes shares of the image, ``[0.1, 0.2, 0.5, 0.6]``. Takes time linear in
+the length of the text.
 """
 
 from __future__ import annotations
 
 import re
 
-from syngrpo.tasks.box_notation import NUMBER
+from syngrpo.tasks.box_notation import NUMBER, SIDES
 
 _ROW = rf"{NUMBER}(?:(?:[ \t]*+,[ \t]*+|[ \t]++){NUMBER}){{3}}"
 _COMMA = r"\s*+,\s*+"
@@ -54,10 +55,26 @@ _PAIR = re.compile(
 _POINTS_OF_BOX = re.compile(
     rf"(?P<key>box(?:_?2d)?[\"']?\s*+:\s*+)\[\s*+{_XY}{_COMMA}{_XY}\s*+\]", re.IGNORECASE
 )
+_PERCENT = r"[-+]?(?:[0-9]++(?:\.[0-9]*+)?|\.[0-9]++)\s?[%％]"
+_BETWEEN = r"[\s,;()\[\]\"'\\]*+"
+_FOUR_PERCENT = re.compile(
+    rf"{_PERCENT}{_BETWEEN}{_PERCENT}"
+    rf"{_BETWEEN}(?:(?:and|to)\b{_BETWEEN})?(?:(?:the\s)?(?:bottom|lower)[-_ ]?right(?:\scorner)?"
+    rf"(?:\s*+(?:[:=]|at|is))?{_BETWEEN})?{_PERCENT}{_BETWEEN}{_PERCENT}",
+    re.IGNORECASE,
+)
+"""Four numbers in per cent, which may be two points with words between them."""
+_SIDE_PERCENT = re.compile(
+    rf"(?<!\w)(?:{'|'.join(SIDES)})[\"'\\]*+\s*+[:=]\s*+[\"'\\]*+{_PERCENT}", re.IGNORECASE
+)
+"""One coordinate with a name, in per cent."""
+_NUMBER_PERCENT = re.compile(r"([-+]?[0-9.]++)\s?[%％]")
 
 
 def without_phrases(text: str) -> str:
     """Return the text with every box in a usual notation."""
+    if "%" in text or "％" in text:
+        text = _SIDE_PERCENT.sub(_shares, _FOUR_PERCENT.sub(_shares, text))
     if only := _ONLY.fullmatch(text):
         return f"({_row(only['row'])})"
     if ":" in text or "=" in text:
@@ -69,6 +86,11 @@ def without_phrases(text: str) -> str:
     text = _CORNERS.sub(_corners, text)
     text = _PAIR.sub(r'{"label": \g<label>, "bbox": [\g<boxes>]}', text)
     return _POINTS_OF_BOX.sub(r"\g<key>[[\2, \3], [\4, \5]]", text)
+
+
+def _shares(match: re.Match[str]) -> str:
+    """Return the text of a match with numbers between 0 and 1 for those in per cent."""
+    return _NUMBER_PERCENT.sub(lambda one: f"{float(one[1]) / 100:.8g}", match.group())
 
 
 def _row(numbers: str) -> str:

@@ -161,8 +161,10 @@ class IndoorSceneReasoning(Task):
         )
 
     def same_as(self, prediction: Answer) -> str | float:
-        """Return a label without case, punctuation and articles, a number as it is."""
-        return normalised(prediction) if isinstance(prediction, str) else float(prediction)
+        """Return a label without case, punctuation and articles, a number as it is, also one in
+        words."""
+        said = truth_of(prediction)
+        return normalised(said) if isinstance(said, str) else float(said)
 
     def answer_text(self, sample: Sample, frame: CoordinateFrame) -> str:
         return str(sample.answer)
@@ -193,7 +195,8 @@ class IndoorSceneReasoning(Task):
                 f"answer {shown(value)} is not a finite number or a text of at most "
                 f"{LONGEST_ANSWER} characters that a model could give; write a plain label"
             )
-        return truth_of(value)
+        number = as_number(value) if isinstance(value, str) else value
+        return value if number is None else number
 
 
 def _accuracy(prediction: Answer, truth: Answer) -> float:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
@@ -13,8 +12,8 @@ import numpy as np
 
 from syngrpo.boxes import CoordinateFrame, ious
 from syngrpo.sample import Box, EncodedImage, InputError, LabelledObject, Sample
-from syngrpo.tasks.answer_reading import find_objects, without_fences, written_box
-from syngrpo.tasks.answer_spelling import plain_spelling
+from syngrpo.tasks.absent_answers import says_none
+from syngrpo.tasks.answer_reading import find_objects, written_box
 from syngrpo.tasks.base import (
     CORNERS,
     NO_COLUMNS,
@@ -37,31 +36,6 @@ from syngrpo.tasks.labels import (
 
 ANSWER_IS_OBJECT_IOU = 0.9
 """An instance of the answer is taken to be an object of its class if their IoU is at least this."""
-
-_ABSENT = re.compile(
-    r"\bnone\b|\bnothing\b|\bn/a\b|\babsent\b"
-    r"|\b(?:no|zero)\s++(?!idea\b|clue\b|answer\b|image\b|picture\b|way\b|doubt\b|problem\b)[^\W\d_]"
-    r"|(?:\bnot|n['’]t|\bcannot)\s++(?:[a-z]++\s++){0,3}any\b"
-    r"|\bnot\s++(?:present|visible|found|detected|there|in\s)"
-    r"|\A\W*+(?:no|empty|keine?|nichts|aucune?|rien|ningun[oa]|没有|沒有|无|無|不存在)\W*+\Z"
-    r"|(?:没有|沒有|未|没能)(?:任何|看到|看见|见到|发现|發現|检测|檢測|找到|出现|出現)"
-    r"|(?:无|無)(?:任何|目标|目標|物体|物體|对象|此类|该类)"
-    r"|(?:[图圖]|[图圖]片|[图圖]像|[画畫]面)(?:中|里|裡|上|内)?(?:并|並)?(?:没有|沒有|不存在|无|無)",
-    re.IGNORECASE,
-)
-"""How models say that nothing of what was asked for is there."""
-_EMPTY = re.compile(
-    r"[\s\"'`]*+(?:null|[\[{](?:[\s\[\]{},]|\"[^\"\n]*+\"\s*+:|'[^'\n]*+'\s*+:|null|none|false)*+"
-    r"(?<=[\]}]))[\s\"'`.]*+",
-    re.IGNORECASE,
-)
-_KEY = re.compile(r"\"[^\"\n]*+\"\s*+:|'[^'\n]*+'\s*+:")
-_COUNTS = re.compile(
-    r"(?:[^:=\n,;0-9]{1,60}+[:=]\s*+(?:0|none|null|nothing)\b[\s,;.]*+)++", re.IGNORECASE
-)
-"""Names, each with none or 0."""
-_OF_HOW_MANY = re.compile(r"\b(?:none\s+of|any\s+of)\s+(?:the|these|those)\s+[0-9]+\b", re.I)
-_DIGIT = re.compile(r"[0-9]")
 
 
 class Instance(TypedDict):
@@ -127,7 +101,7 @@ class OpenVocabularyDetection(Task):
             for label, box in find_objects(answer)
             if box is not None and label.strip()
         )
-        return found if found or _says_none(answer) else None
+        return found if found or says_none(answer) else None
 
     def to_original(self, prediction: Instances, frame: CoordinateFrame) -> Instances:
         """Convert all boxes to original pixels and clip them to the image."""
@@ -269,12 +243,3 @@ def _not_in_answer(objects: Sequence[LabelledObject], instances: Instances) -> l
         taken.add(left[key][best])
         boxes[key][best] = 0.0  # overlaps nothing
     return [objects[n] for n in sorted({n for numbers in left.values() for n in numbers} - taken)]
-
-
-def _says_none(answer: str) -> bool:
-    """Return whether a text is an empty list or object, or says none and holds no number."""
-    text = plain_spelling(without_fences(answer))
-    if _EMPTY.fullmatch(text) or _COUNTS.fullmatch(text):
-        return True
-    text = _OF_HOW_MANY.sub("none", text)
-    return _ABSENT.search(text) is not None and _DIGIT.search(_KEY.sub("", text)) is None

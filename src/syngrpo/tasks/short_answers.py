@@ -1,6 +1,8 @@
 """Compares short answers: numbers, which may be written as words, and labels.
 
-A truth that is a text but reads as a number is a number, whatever file it comes from.
+A truth that is a text but reads as a number, such as "3" or "three", is a number, whatever file it
+comes from. A truth with a unit, such as "€5" or "5 %", is a label: 5 € is the same, before or
+after the number, and 5 is not. Where the truth has no unit, the unit of an answer does not matter.
 """
 
 from __future__ import annotations
@@ -34,6 +36,7 @@ _NUMBER = re.compile(
 )
 _WORDS = rf"(?:{'|'.join(_TENS)})[-\s](?:{'|'.join(_ONES[1:10])})\b|(?:{'|'.join(NUMBER_WORDS)})\b"
 _NUMBER_OR_WORD = re.compile(rf"(?<![\w.]){_NUMBER.pattern}(?![0-9])|\b(?:{_WORDS})", re.IGNORECASE)
+_ONLY_WORDS = re.compile(rf"\s*+(?:{_WORDS})\s*+", re.IGNORECASE)
 _LARGER = re.compile(r"\b(?:hundred|thousand|million|billion|dozen)s?\b", re.IGNORECASE)
 """Words that change the number before them; what holds one is not read as a number."""
 
@@ -47,6 +50,11 @@ _SIGN = re.compile(
     r"|(?<=\w)[+#]+|#(?=[0-9]))"  # C#, #3
 )
 """Signs that tell one label from another. All others are punctuation."""
+_QUANTITY = re.compile(
+    rf"(?P<sign>[-+]?)\s?(?P<before>[$€£¥]?)\s*+(?P<number>{_NUMBER.pattern})\s*+(?P<after>[$€£¥%]?)",
+    re.IGNORECASE,
+)
+"""A text that is a number with a currency before or after it, or with a per cent sign."""
 _ARTICLES = {"a", "an", "the"}
 _YES_OR_NO = re.compile(
     r"\s*+(?P<said>yes|no|true|false)\s*+[,.;:!-](?!.*\b(?:yes|no|true|false|but|or|maybe|perhaps"
@@ -64,7 +72,10 @@ def as_number(text: str) -> int | float | None:
 
 def truth_of(answer: Answer) -> Answer:
     """Return the answer, as a number if it is a text that reads as one."""
-    number = as_number(answer) if isinstance(answer, str) else None
+    if not isinstance(answer, str):
+        return answer
+    is_word = _ONLY_WORDS.fullmatch(answer) is not None
+    number = only_number(answer) if is_word else as_number(answer)
     return answer if number is None else number
 
 
@@ -86,7 +97,23 @@ def is_same_label(prediction: str, truth: str) -> bool:
     wanted = normalised(truth)
     if wanted in ("yes", "no", "true", "false") and (match := _YES_OR_NO.match(prediction)):
         return match["said"].casefold() == wanted
+    quantity = _quantity(truth)
+    if quantity is not None and quantity == _quantity(prediction):
+        return True
     return bool(wanted) and normalised(prediction) == wanted
+
+
+def _quantity(text: str) -> tuple[float, str] | None:
+    """Return the number and the unit of a text that is nothing but both, else None."""
+    plain = unicodedata.normalize("NFKC", text).translate(_DASHES).strip().rstrip(".,;:!")
+    match = _QUANTITY.fullmatch(plain)
+    if match is None or bool(match["before"]) == bool(match["after"]):
+        return None
+    sign, number = match["sign"], match["number"]
+    if sign and number[0] in "+-":
+        return None
+    value = _number(sign + number)
+    return None if value is None else (value, match["before"] or match["after"])
 
 
 def normalised(label: str) -> str:
