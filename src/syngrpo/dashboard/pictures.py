@@ -1,6 +1,7 @@
 """Sends the images of samples to the browser, as JPEGs no larger than they are shown.
 
-An address names a run and a sample, never a file, so that nothing else can be read.
+An address names a run, perhaps one of its evaluation sets, and a sample, never a file, so that
+nothing else can be read.
 """
 
 from __future__ import annotations
@@ -8,43 +9,58 @@ from __future__ import annotations
 import io
 from functools import lru_cache
 
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Query, Response
 from fastapi.responses import PlainTextResponse
 from PIL import Image
 
+from syngrpo.dashboard.followed_run import FollowedRun
 from syngrpo.dashboard.followed_runs import FollowedRuns
+from syngrpo.dashboard.held_out import held_out_set
 from syngrpo.sample import EncodedImage, InputError
 
 SIDES = (160, 480, 1024)
 """The longest sides in pixels that a picture is sent in; an address names one of them."""
 _KEPT = 512
-_FOREVER = {"Cache-Control": "private, max-age=31536000, immutable"}
-"""The image of a sample never changes."""
+_FOREVER = "private, max-age=31536000, immutable"
+"""The image of a sample of the pool never changes."""
+_A_MINUTE = "private, max-age=60"
+"""The image of an evaluation set is a file of the user."""
 
 
 def picture_routes(runs: FollowedRuns) -> APIRouter:
-    """Return the route of the pictures in the pools of these runs."""
+    """Return the route of the pictures in the pools and evaluation sets of these runs."""
     router = APIRouter()
 
     @router.get("/picture")
-    def picture(run: str, sample: str, side: int = SIDES[1]) -> Response:
+    def picture(
+        run: str, sample: str, side: int = SIDES[1], held_out: str = Query("", alias="set")
+    ) -> Response:
         """Return the image of a sample. FastAPI calls this in a thread."""
         followed = runs.get(run)
-        pool = followed.pool() if followed is not None else None
-        if pool is None or side not in SIDES:
-            return PlainTextResponse("there is no such picture\n", 404)
         try:
-            return picture_response(pool.get(sample).image, side)
+            image = _image(followed, held_out, sample) if followed is not None else None
+            if image is None or side not in SIDES:
+                return PlainTextResponse("there is no such picture\n", 404)
+            return picture_response(image, side, _A_MINUTE if held_out else _FOREVER)
         except InputError as error:
             return PlainTextResponse(f"{error}\n", 404)
 
     return router
 
 
-def picture_response(image: EncodedImage, side: int) -> Response:
-    """Return an image with at most ``side`` pixels on its longer side. Raises InputError for one
-    that cannot be decoded."""
-    return Response(_jpeg(image, side), media_type="image/jpeg", headers=_FOREVER)
+def _image(run: FollowedRun, held_out: str, sample_id: str) -> EncodedImage | None:
+    if held_out:
+        sample = held_out_set(run.data().config, held_out).samples.get(sample_id)
+        return None if sample is None else sample.image
+    pool = run.pool()
+    return None if pool is None else pool.get(sample_id).image
+
+
+def picture_response(image: EncodedImage, side: int, cache: str) -> Response:
+    """Return an image with at most ``side`` pixels on its longer side. ``cache`` is the header that
+    says how long the browser may keep it. Raises InputError for one that cannot be decoded."""
+    headers = {"Cache-Control": cache}
+    return Response(_jpeg(image, side), media_type="image/jpeg", headers=headers)
 
 
 @lru_cache(_KEPT)

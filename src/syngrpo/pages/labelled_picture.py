@@ -1,4 +1,5 @@
-"""Draws a sample for a page: the image, embedded as a JPEG, with answers over it.
+"""Draws a sample for a page: the image, with answers over it. The image is embedded as a JPEG, or
+the page asks for it at an address.
 
 The task of the sample says how an answer is drawn (``Task.marks``) and written (``Task.words``).
 For a task that is not installed here nothing is drawn, and the plain value is written. The template
@@ -16,6 +17,7 @@ from typing import Any
 
 from PIL import Image
 
+from syngrpo.boxes import area
 from syngrpo.sample import EncodedImage, InputError, Sample
 from syngrpo.tasks import Mark, Task, get_task
 from syngrpo.tasks.asking import marks_of, words_of
@@ -27,27 +29,33 @@ logger = logging.getLogger(__name__)
 class Drawn:
     """A mark with its style. ``kind`` is the class in ``style.css``; ``halo``: whether it has a
     light edge; ``text_at`` is the position (x, baseline y) of the label in pixels of the image,
-    None for a label that is shown only when the pointer is over the mark."""
+    None for a label that is shown only when the pointer is over the mark. ``answer`` is the number
+    of the answer, among several, that the mark belongs to; None for the ground truth and for a
+    single answer."""
 
     kind: str
     mark: Mark
     halo: bool
     text_at: tuple[float, float] | None
+    answer: int | None = None
 
 
 @dataclass(frozen=True)
 class Picture:
     """An image with marks. ``width``, ``height`` and all marks are in pixels of the original image;
-    ``letters`` is the font size of labels in those pixels. ``data_uri`` holds the embedded JPEG; it
-    is empty, and ``problem`` says why, if the image cannot be read."""
+    ``letters`` is the font size of labels in those pixels. ``href`` is the address of the image: a
+    data URI that holds it, or one that the browser asks for; it is empty, and ``problem`` says why,
+    if the image cannot be read. ``masks`` is a data URI of the masks, drawn over the image; "" for
+    none."""
 
     width: int
     height: int
-    data_uri: str
+    href: str
     question: str
     letters: float
     drawn: tuple[Drawn, ...]
     problem: str = ""
+    masks: str = ""
 
 
 SEED_SIDE, CASE_SIDE = 320, 360
@@ -57,9 +65,9 @@ HIT = 0.5
 """Accuracy from which one of several answers is drawn as right."""
 
 
-def sample_picture(sample: Sample) -> Picture:
+def sample_picture(sample: Sample, href: str | None = None) -> Picture:
     """Return the picture of a sample with frames around its answer and dashed frames around the
-    other labelled objects."""
+    other labelled objects. With ``href``, the image is not read but named by this address."""
     letters = max(sample.image.width, sample.image.height) / 22
     answer = answer_marks(sample, sample.answer)
     asked = {tuple(mark.box) for mark in answer if mark.box is not None}
@@ -72,13 +80,16 @@ def sample_picture(sample: Sample) -> Picture:
         x, y = _corner(mark)
         place = (x, max(y - 0.2 * letters, 0.8 * letters))
         drawn.append(Drawn("asked", mark, False, place))
-    return _picture(sample, letters, drawn, SEED_SIDE, quality=88)
+    return _picture(sample, letters, drawn, SEED_SIDE, 88, href)
 
 
-def answered_picture(sample: Sample, truth: Any, found: Any | None) -> Picture:
+def answered_picture(
+    sample: Sample, truth: Any, found: Any | None, href: str | None = None
+) -> Picture:
     """Return the picture of a sample with the ground truth and a model's answer in two colours;
     ``found`` is None when the answer could not be read. Labels of the truth are written above its
-    marks, those of the answer at the lower edge of a box or below a point."""
+    marks, those of the answer at the lower edge of a box or below a point. With ``href``, the image
+    is not read but named by this address."""
     letters = max(sample.image.width, sample.image.height) / 24
     drawn = []
     for mark in answer_marks(sample, truth):
@@ -89,20 +100,27 @@ def answered_picture(sample: Sample, truth: Any, found: Any | None) -> Picture:
         x, _ = _corner(mark)
         bottom = mark.box[3] - letters / 4 if mark.box else _corner(mark)[1] + 1.5 * letters
         drawn.append(Drawn("found", mark, True, (x + letters / 5, bottom)))
-    return _picture(sample, letters, drawn, CASE_SIDE, quality=85)
+    return _picture(sample, letters, drawn, CASE_SIDE, 85, href)
 
 
 def picture_with_answers(
-    sample: Sample, answers: Sequence[tuple[float, Sequence[Mark]]]
+    sample: Sample, answers: Sequence[tuple[float, Sequence[Mark]]], href: str | None = None
 ) -> Picture:
     """Return the picture of a sample with its ground truth and several answers: the accuracy and
-    the marks of each. Their labels are shown when the pointer is over a mark."""
+    the marks of each. Their labels are shown when the pointer is over a mark; smaller boxes are on
+    top, so that it can be over each of them. With ``href``, the image is not read but named by this
+    address."""
     letters = max(sample.image.width, sample.image.height) / 24
-    drawn = [Drawn("truth", mark, True, None) for mark in answer_marks(sample, sample.answer)]
-    for accuracy, marks in sorted(answers, key=lambda answer: answer[0]):  # right ones on top
-        kind = "right" if accuracy >= HIT else "wrong"
-        drawn += [Drawn(kind, mark, False, None) for mark in marks]
-    return _picture(sample, letters, drawn, CASE_SIDE, quality=85)
+    truth = [Drawn("truth", mark, True, None) for mark in answer_marks(sample, sample.answer)]
+    found = [
+        (-area(mark.box) if mark.box else 0.0, accuracy, number, mark)
+        for number, (accuracy, marks) in enumerate(answers)
+        for mark in marks
+    ]
+    found.sort(key=lambda one: one[:2])
+    kinds = ["right" if accuracy >= HIT else "wrong" for accuracy, _ in answers]
+    drawn = [Drawn(kinds[number], mark, False, None, number) for *_, number, mark in found]
+    return _picture(sample, letters, truth + drawn, CASE_SIDE, 85, href)
 
 
 def answer_marks(sample: Sample, answer: Any | None) -> list[Mark]:
@@ -143,16 +161,22 @@ def _corner(mark: Mark) -> tuple[float, float]:
 
 
 def _picture(
-    sample: Sample, letters: float, drawn: Iterable[Drawn], side: int, quality: int
+    sample: Sample,
+    letters: float,
+    drawn: Iterable[Drawn],
+    side: int,
+    quality: int,
+    href: str | None,
 ) -> Picture:
-    image, problem, data_uri = sample.image, "", ""
-    try:
-        data_uri = _data_uri(image, side, quality)
-    except InputError as error:
-        problem = str(error)
-        logger.warning("sample %s is drawn without its image: %s", sample.id, problem)
+    image, problem = sample.image, ""
+    if href is None:
+        try:
+            href = _data_uri(image, side, quality)
+        except InputError as error:
+            href, problem = "", str(error)
+            logger.warning("sample %s is drawn without its image: %s", sample.id, problem)
     marks = tuple(drawn)
-    return Picture(image.width, image.height, data_uri, sample.question, letters, marks, problem)
+    return Picture(image.width, image.height, href, sample.question, letters, marks, problem)
 
 
 def _data_uri(encoded: EncodedImage, longer_side: int, quality: int) -> str:
