@@ -22,7 +22,8 @@ _SOFT = "#8a9099"
 @dataclass(frozen=True)
 class Line:
     """A curve: its name, and its points with ascending ``x``. ``low`` and ``high`` are a band
-    around it; ``colour`` a place in ``COLOURS``, its own place among the lines by default."""
+    around it, one value a point; ``colour`` is a place in ``COLOURS``, by default the line's own
+    place among the lines."""
 
     name: str
     x: Sequence[float]
@@ -37,19 +38,22 @@ def curve_options(
 ) -> dict[str, Any]:
     """Return the options of a chart with these lines.
 
-    ``smoothing`` in [0, 1) is the weight of the past in an exponential mean; the measured values
-    then stay behind it, pale. ``log``: a logarithmic scale, without values that are not positive.
+    ``smoothing`` in [0, 1) is the weight of the past in an exponential mean. The measured values
+    then stay behind the line, pale; a line with a band has its band smoothed instead. ``log``: a
+    logarithmic scale, without values that are not positive.
     """
     series: list[dict[str, Any]] = []
     for place, line in enumerate(lines):
         colour = COLOURS[(place if line.colour is None else line.colour) % len(COLOURS)]
         x, y = np.asarray(line.x, float), np.asarray(line.y, float)
-        if line.low:
-            series += _band(line, x, colour)
-        if smoothing and len(y) > 2:
+        smooth = smoothing > 0 and len(y) > 2
+        if len(line.low):
+            edges = [np.asarray(edge, float) for edge in (line.low, line.high)]
+            low, high = (smoothed(edge, smoothing) if smooth else edge for edge in edges)
+            series += _band(line.name, place, x, low, high, colour, log)
+        elif smooth:
             series.append(_line(line.name, x, y, colour, log, pale=True))
-            y = smoothed(y, smoothing)
-        series.append(_line(line.name, x, y, colour, log))
+        series.append(_line(line.name, x, smoothed(y, smoothing) if smooth else y, colour, log))
     return {
         "animation": False,
         "grid": {"left": 8, "right": 12, "top": 30 if len(lines) > 1 else 12, "bottom": 4,
@@ -71,27 +75,28 @@ def curve_options(
 
 
 def thinned(x: np.ndarray, y: np.ndarray, most: int = MOST_POINTS) -> tuple[np.ndarray, np.ndarray]:
-    """Return at most ``most`` of the points (N,): of each part of the steps the smallest and the
-    largest value, in order."""
+    """Return at most ``most`` of the points (N,), in order: the first and the last one, and of each
+    part of the steps the smallest and the largest value."""
     if len(x) <= most:
         return x, y
-    kept = []
-    for part in np.array_split(np.arange(len(x)), most // 2):
+    kept = {0, len(x) - 1}
+    for part in np.array_split(np.arange(len(x)), (most - len(kept)) // 2):
         values = y[part]
-        kept += sorted({int(part[values.argmin()]), int(part[values.argmax()])})
-    return x[kept], y[kept]
+        kept |= {int(part[values.argmin()]), int(part[values.argmax()])}
+    places = sorted(kept)
+    return x[places], y[places]
 
 
 def smoothed(y: np.ndarray, weight: float) -> np.ndarray:
     """Return the exponential mean (N,) of the values so far, in which the past has the ``weight``;
     corrected for its start, so that it begins at the first value."""
-    result = np.empty(len(y))
+    result = []
     total, share = 0.0, 0.0
-    for place, value in enumerate(y):
+    for value in y.tolist():
         total = weight * total + (1 - weight) * value
         share = weight * share + (1 - weight)
-        result[place] = total / share
-    return result
+        result.append(total / share)
+    return np.array(result)
 
 
 def _line(
@@ -103,7 +108,7 @@ def _line(
     return {
         "name": name,
         "type": "line",
-        "data": np.stack([x, np.round(y, 6)], axis=1).tolist(),
+        "data": _points(x, y),
         "showSymbol": len(x) < 12,
         "symbolSize": 5,
         "lineStyle": {"width": 1 if pale else 1.8, "opacity": 0.3 if pale else 1},
@@ -113,16 +118,33 @@ def _line(
     }
 
 
-def _band(line: Line, x: np.ndarray, colour: str) -> list[dict[str, Any]]:
-    """Return the two series that ECharts stacks into a band: its lower edge, and its height."""
-    low, high = np.asarray(line.low, float), np.asarray(line.high, float)
-    shared = {"type": "line", "stack": line.name, "silent": True, "showSymbol": False,
-              "lineStyle": {"opacity": 0}, "tooltip": {"show": False}}  # fmt: skip
-    places = np.unique(np.linspace(0, len(x) - 1, min(len(x), MOST_POINTS)).astype(int))
-    edge = np.stack([x, low], axis=1)[places].tolist()
-    height = np.stack([x, high - low], axis=1)[places].tolist()
+def _band(
+    name: str,
+    place: int,
+    x: np.ndarray,
+    low: np.ndarray,
+    high: np.ndarray,
+    colour: str,
+    log: bool,
+) -> list[dict[str, Any]]:
+    """Return the two series that ECharts stacks into a band: its lower edge, and its height. They
+    have the name of their line, so that the legend hides both together."""
+    if log:
+        x, low, high = (edge[high > 0] for edge in (x, low, high))
+        low = np.maximum(low, min(low[low > 0], default=high.min(initial=np.inf)))
+    if len(x) > MOST_POINTS:
+        kept = np.linspace(0, len(x) - 1, MOST_POINTS).astype(int)
+        x, low, high = x[kept], low[kept], high[kept]
+    shared = {"name": name, "type": "line", "stack": f"band {place}", "stackStrategy": "all",
+              "silent": True, "showSymbol": False, "lineStyle": {"opacity": 0},
+              "itemStyle": {"color": colour}, "tooltip": {"show": False}}  # fmt: skip
+    height = {"areaStyle": {"color": colour, "opacity": 0.15}}
     return [
-        {**shared, "name": f"{line.name} low", "data": edge},
-        {**shared, "name": f"{line.name} high", "data": height,
-         "areaStyle": {"color": colour, "opacity": 0.15}},
-    ]  # fmt: skip
+        {**shared, "data": _points(x, low)},
+        {**shared, **height, "data": _points(x, high - low)},
+    ]
+
+
+def _points(x: np.ndarray, y: np.ndarray) -> list[list[float]]:
+    """Return points as lists; six digits of a value are sent, however small it is."""
+    return [[a, float(f"{b:.6g}")] for a, b in zip(x.tolist(), y.tolist(), strict=True)]
