@@ -52,7 +52,7 @@ def conditions_of(model: str, policy: Policy) -> dict[str, Any]:
         "max_pixels": policy.family.most_pixels(images),
         "min_pixels": policy.family.least_pixels(images),
         "device": policy.device.type,
-        **{name: _version(name) for name in LIBRARIES},
+        **{name: version_of(name) for name in LIBRARIES},
     }
     return {name: value for name, value in found.items() if value is not None}
 
@@ -81,7 +81,8 @@ def _same_model(evaluations: Sequence[Mapping[str, Any]]) -> bool:
     return len({one.get("model_name") for one in evaluations}) == 1
 
 
-def _version(package: str) -> str | None:
+def version_of(package: str) -> str | None:
+    """Return the version of a package, None if it is not installed."""
     try:
         return version(package)
     except PackageNotFoundError:

@@ -102,7 +102,7 @@ class EvaluationDirectory:
         _write(self.directory / METRICS, content)
 
     def _path(self, name: str) -> Path:
-        return self.directory / f"predictions-{name}.jsonl"
+        return predictions_file(self.directory, name)
 
     def _predictions(self) -> list[Path]:
         return sorted(self.directory.glob("predictions-*.jsonl"))
@@ -121,6 +121,11 @@ class EvaluationDirectory:
             )
 
 
+def predictions_file(directory: Path, name: str) -> Path:
+    """Return the file with the predictions of the set ``name``. It may not exist yet."""
+    return directory / f"predictions-{name.replace('/', '%2F')}.jsonl"
+
+
 def read_evaluation(directory: Path) -> tuple[dict[str, list[Prediction]], dict[str, Any]]:
     """Return the predictions of a finished evaluation by set, and the content of ``metrics.json``.
     Raises InputError when the directory holds none."""
@@ -129,7 +134,7 @@ def read_evaluation(directory: Path) -> tuple[dict[str, list[Prediction]], dict[
             f"{directory} holds no finished evaluation (no {METRICS}); give the --out of evaluate"
         )
     content = _read(directory / METRICS)
-    files = {name: directory / f"predictions-{name}.jsonl" for name in content.get("sets", {})}
+    files = {name: predictions_file(directory, name) for name in content.get("sets", {})}
     return {name: read_predictions(file) for name, file in files.items()}, content
 
 

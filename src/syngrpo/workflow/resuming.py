@@ -15,6 +15,7 @@ from typing import Any
 from syngrpo.data_server.async_client import SPILL_NAME
 from syngrpo.data_server.server_sink import OUTBOX_NAME
 from syngrpo.data_server.spill import require_whole
+from syngrpo.evaluation.run_evaluations import remove_evaluations_after
 from syngrpo.pool.repair import require_sound
 from syngrpo.pool.store import Pool
 from syngrpo.responses.response_files import remove_responses_after
@@ -96,6 +97,7 @@ def set_back(run: RunDirectory, options: RunOptions, last: Checkpoint | None) ->
     run.start_log()
     step = last.step if last is not None else 0
     remove_after(run.path / EVALUATIONS, step)
+    remove_evaluations_after(run.path, step)
     remove_responses_after(run.responses, step)
     _tell_missing_steps(run.metrics_path, remove_after(run.metrics_path, step), step)
     if options.synthesis.mode == "async":

@@ -25,7 +25,9 @@ from syngrpo.data_server.server_sink import ServerSink, namespace_of
 from syngrpo.data_server.synthesis_options import SynthesisSettings
 from syngrpo.data_server.workers import LocalWorkers
 from syngrpo.evaluation.answering import evaluate
+from syngrpo.evaluation.conditions import conditions_of
 from syngrpo.evaluation.evaluation_result import append_evaluation
+from syngrpo.evaluation.run_evaluations import keep_predictions
 from syngrpo.formats.source import named
 from syngrpo.formats.source_reading import read_sources
 from syngrpo.method import METHODS
@@ -43,6 +45,7 @@ from syngrpo.serving.bearer_token import read_token
 from syngrpo.serving.http_client import ServerAddress
 from syngrpo.serving.json_lines import read_lines
 from syngrpo.serving.wording import count
+from syngrpo.workflow.attempts import record_attempt
 from syngrpo.workflow.checkpoint import Writer, latest, resume_run, save_run
 from syngrpo.workflow.console_lines import cause_in_log, warnings_on
 from syngrpo.workflow.final_model import save_final
@@ -151,6 +154,9 @@ class _Run:
         check_sizes(self.options, policy, self.seeds)
         if self.processes.is_main:
             set_back(self.run, self.options, last)
+            done = last.step if last is not None else 0
+            device, number = str(policy.device), self.processes.count
+            record_attempt(self.run.path, done, options.steps, device, number, changes)
             if self.resume:
                 self._tell(lines_at_start(self.run.path, self.options, last, changes))
         with self._client(policy) as client:
@@ -349,23 +355,35 @@ class _Run:
         """Evaluate the held-out sets that have no result for this step yet."""
         path, step = self.run.path / EVALUATIONS, trainer.steps_done
         done = {(row["step"], row["set"]) for row in read_lines(path)}
+        how = self._how_evaluated()
         for name, samples in self.held_out.items():
             if (step, name) in done:
                 continue
-            options = self.options.evaluation
             result = evaluate(
                 policy,
                 samples,
-                prompt_style=self.options.data.prompt_style or "full",
-                max_new_tokens=self.options.rollout.max_new_tokens,
-                batch_size=options.batch_size,
+                **how,
+                batch_size=self.options.evaluation.batch_size,
                 skip_unreadable=True,
-                samples_per_prompt=options.samples_per_prompt,
-                seed=self.options.trainer.seed,
                 progress=progress.evaluating(name, len(samples)),
                 rewards=trainer.rewards,
             )
+            settings = how | {"dtype": self.options.model.dtype}
+            if rewards := self.options.data.rewards:
+                settings["rewards"] = [[r.shown_name, r.use, r.replaces_accuracy] for r in rewards]
+            conditions = conditions_of(self.options.model.path, policy)
+            keep_predictions(self.run.path, step, name, result, settings, conditions)
             append_evaluation(path, result, step, name)
+
+    def _how_evaluated(self) -> dict[str, Any]:
+        """Return how the policy is asked, in the words of ``evaluate``."""
+        return {
+            "prompt_style": self.options.data.prompt_style or "full",
+            "max_new_tokens": self.options.rollout.max_new_tokens,
+            "samples_per_prompt": self.options.evaluation.samples_per_prompt,
+            "temperature": 1.0,
+            "seed": self.options.trainer.seed,
+        }
 
 
 def _read_data(
