@@ -8,7 +8,6 @@ the pages show, and never an error.
 
 from __future__ import annotations
 
-import json
 import threading
 import time
 from contextlib import suppress
@@ -16,6 +15,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import orjson
 import yaml
 
 from syngrpo.pages.run_data import RunData, read_evaluation
@@ -199,8 +199,8 @@ class _FollowedLines:
     def _add(self, line: bytes) -> None:
         self._last_line = line + b"\n"
         try:
-            row = json.loads(line)
-        except ValueError:
+            row = orjson.loads(line)
+        except orjson.JSONDecodeError:
             row = None
         if isinstance(row, dict):
             self.rows.append(row)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -62,10 +62,16 @@ class RunData:
     metrics: list[dict[str, Any]]
     evaluations: list[Evaluation]
     config: dict[str, Any]
+    _curves: dict[str, Curve] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def curve(self, name: str) -> Curve:
         """Return a metric over the steps. Steps at which it is missing or not finite are left
         out."""
+        if name not in self._curves:
+            self._curves[name] = self._read_curve(name)
+        return self._curves[name]
+
+    def _read_curve(self, name: str) -> Curve:
         points = [(row["step"], row[name]) for row in self.metrics if _finite(row.get(name))]
         return Curve([int(step) for step, _ in points], [float(value) for _, value in points])
 
