@@ -37,7 +37,11 @@ class InputError(ValueError):
     """An error that the user can fix. The message is one line: what, where, and what to do."""
 
 
-class ImageTooLarge(InputError):  # noqa: N818
+class ImageError(InputError):
+    """An image file cannot be read or decoded."""
+
+
+class ImageTooLarge(ImageError):  # noqa: N818
     """An image has more pixels, by its header, than are read."""
 
 
@@ -64,7 +68,7 @@ class EncodedImage:
     def from_file(cls, path: Path, as_stored: bool = False) -> EncodedImage:
         """Return an image that refers to a file. Only the header of the file is read.
 
-        Raises InputError for a missing or unreadable image, ImageTooLarge for a huge one.
+        Raises ImageError for a missing or unreadable image, ImageTooLarge for a huge one.
         """
         with _refusals(f"image {path}"):
             header = read_header(path)
@@ -74,7 +78,7 @@ class EncodedImage:
     def from_bytes(cls, data: bytes, as_stored: bool = False) -> EncodedImage:
         """Return an image in memory. Only its header is read.
 
-        Raises InputError when the bytes are no image, ImageTooLarge when it is a huge one.
+        Raises ImageError when the bytes are no image, ImageTooLarge when it is a huge one.
         """
         with _refusals(f"an image of {len(data)} bytes"):
             header = read_header(data)
@@ -111,24 +115,24 @@ class EncodedImage:
     def read(self) -> bytes:
         """Return the encoded bytes. Reads the file where the image is in one.
 
-        Raises OSError when the file cannot be read, InputError when it is no picture file.
+        Raises OSError when the file cannot be read, ImageError when it is no picture file.
         """
         try:
             data = self._bytes()
             return stored_view(data) if self.as_stored else data
         except PictureError as error:
-            raise InputError(f"{self._name} cannot be read: {error}") from None
+            raise ImageError(f"{self._name} cannot be read: {error}") from None
 
     def decode(self) -> np.ndarray:
         """Return the RGB pixels as a viewer shows them, uint8 (H, W, 3).
 
-        Raises InputError when the image is damaged, or has not the size that its header had.
+        Raises ImageError when the image is damaged, or has not the size that its header had.
         """
         with _refusals(self._name, "decoded"):
             pixels = decode(self.read())
         height, width = pixels.shape[:2]
         if (width, height) != (self.width, self.height):
-            raise InputError(
+            raise ImageError(
                 f"{self._name} is {width}x{height}, but was {self.width}x{self.height} when it was "
                 "labelled or first read; restore the file"
             )
@@ -163,17 +167,17 @@ class EncodedImage:
 
 @contextmanager
 def _refusals(name: str, verb: str = "read") -> Iterator[None]:
-    """Turn the errors of reading a picture into InputError, with the picture's name."""
+    """Turn the errors of reading a picture into ImageError, with the picture's name."""
     try:
         yield
     except FileNotFoundError:
-        raise InputError(f"{name} does not exist; check the path in the data") from None
+        raise ImageError(f"{name} does not exist; check the path in the data") from None
     except PictureTooLarge as error:
         raise ImageTooLarge(f"{name} cannot be {verb}: {error}") from None
     except PictureError as error:
-        raise InputError(f"{name} cannot be {verb}: {error}") from None
+        raise ImageError(f"{name} cannot be {verb}: {error}") from None
     except OSError as error:
-        raise InputError(
+        raise ImageError(
             f"{name} cannot be read ({error.strerror or error}); check the file"
         ) from None
 

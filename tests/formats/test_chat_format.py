@@ -187,7 +187,7 @@ def test_a_json_list_is_read_and_its_items_are_named(tmp_path: Path) -> None:
     problems = Problems()
     (sample,) = read_data(path, problems=problems)
     assert sample.id == "train-line-0"
-    assert [place for place, _ in problems.found] == [f"{path}[1]", f"{path}[2]"]
+    assert [defect.place for defect in problems.found] == [f"{path}[1]", f"{path}[2]"]
 
 
 SWIFT = ONE_BOX["ms-swift"]

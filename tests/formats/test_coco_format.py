@@ -172,7 +172,10 @@ BAD: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {
     "crowd is a text": (annotation(iscrowd="no"), f"annotation {FIRST}: iscrowd is 'no'"),
     "no bbox": (annotation(bbox=None), f"annotation {FIRST}: bbox is None"),
     "bbox of texts": (annotation(bbox=["1", 2, 3, 4]), f"annotation {FIRST}: bbox is"),
-    "width below 0": (annotation(bbox=[9, 2, -5, 4]), f"annotation {FIRST}: bbox as x1"),
+    "width below 0": (
+        annotation(bbox=[9, 2, -5, 4]),
+        f"annotation {FIRST}: bbox [9, 2, -5, 4], which is x1, y1, x2, y2 = 9, 2, 4, 6 in",
+    ),
     "bbox outside": (annotation(bbox=[100, 2, 50, 4]), "leaves the 112x80 image"),
     "polygon of four": (annotation(segmentation=[[1, 2, 3, 4]]), "not a polygon"),
     "polygon of texts": (annotation(segmentation=[["1"] * 6]), "not a polygon"),
@@ -194,7 +197,7 @@ BAD: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {
     "missing picture": (image(file_name="gone.jpg"), f"image {IMAGE}: image"),
     "no file name": (image(file_name=None), f"image {IMAGE}: file_name is None"),
     "path upwards": (image(file_name="../x.jpg"), "leaves the image folder"),
-    "turned": (image(width=80, height=112), "says 80 x 112 pixels, the image has 112 x 80"),
+    "turned": (image(width=80, height=112), "of 80 x 112 pixels, this one has 112 x 80"),
 }
 
 
@@ -212,7 +215,7 @@ def test_a_bad_entry_is_named_and_its_image_left_out(name: str) -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ([], "is empty, or has nothing"),
+        ([], "holds nothing to ask about"),
         ({"images": []}, "the row has no id, task, image, question; its keys are images"),
         ({"images": [], "annotations": []}, "is no COCO instances file"),
         (
@@ -220,7 +223,7 @@ def test_a_bad_entry_is_named_and_its_image_left_out(name: str) -> None:
             "an id that is used before",
         ),
         (changed(lambda c: c["categories"][0].update(name=3)), "categories[0].name is 3"),
-        (changed(lambda c: c.update(images=[], annotations=[])), "is empty, or has nothing"),
+        (changed(lambda c: c.update(images=[], annotations=[])), "holds nothing to ask about"),
     ],
     ids=lambda value: "",
 )

@@ -130,7 +130,7 @@ def test_classes_and_single_objects(tmp_path: Path, tool: str) -> None:
 @pytest.mark.parametrize("tool", TOOLS)
 def test_a_box_outside_is_named_with_its_place(tmp_path: Path, tool: str) -> None:
     path = TOOLS[tool](tmp_path / "data", [("dog", (20.0, 10.0, 260.0, 50.0))])
-    with pytest.raises(InputError, match=r"data.*: the box of dog .* leaves the 200x100 image"):
+    with pytest.raises(InputError, match=r"data.*: the box of 'dog' .* leaves the 200x100 image"):
         read_data(path)
 
 
@@ -158,7 +158,7 @@ def test_voc_splits_and_difficult_objects(tmp_path: Path) -> None:
     (path / "Annotations" / "d.xml").write_text("<annotation>")
     problems = Problems()
     read_data(path, problems=problems)
-    assert [Path(place).name for place, _ in problems.found] == ["c.xml", "d.xml"]
+    assert [Path(defect.place).name for defect in problems.found] == ["c.xml", "d.xml"]
     assert "no box that can be read" in problems.found[0][1] and "not XML" in problems.found[1][1]
 
 

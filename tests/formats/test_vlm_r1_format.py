@@ -113,7 +113,7 @@ def test_a_phrase_that_fits_no_object_or_several_asks_for_a_class(tmp_path: Path
     assert "fit no object or several, which ask for a class: 2" in problems.notes[0]
     problems = Problems()
     assert len(read_file(path, "vlm-r1", problems, images=FOLDER, task="rec")) == 1
-    assert [text for _, text in problems.found][1].startswith("the answer holds 2 boxes; a phrase")
+    assert problems.found[1].message.startswith("the answer holds 2 boxes; a phrase")
 
 
 def test_names_that_lose_their_comma_are_said() -> None:

@@ -175,13 +175,14 @@ def _check_sizes(
         problems.note(f"the sizes of images were not compared with those the model takes: {error}")
         return
     for refusal in refused_for_size(options, model, seeds, held_out):
-        problems.refuse(refusal.told())
+        problems.refuse(refusal.told(), "images")
 
 
 def _survey(source: Source, name: str, problems: Problems) -> tuple[list[Sample], Survey]:
     """Read a source and decode its images with a progress bar. Return the readable samples and
     their counts."""
-    from syngrpo.formats.image_files import distinct_images, drop_undecodable
+    from syngrpo.formats.image_check import drop_undecodable
+    from syngrpo.formats.image_files import distinct_images
     from syngrpo.formats.source_reading import read_dataset
     from syngrpo.formats.survey import survey
 
@@ -232,8 +233,7 @@ def _tell(surveys: dict[str, Survey], problems: Problems, console: Console) -> N
         names = list(surveys)
         for start in range(0, len(names), SIDE_BY_SIDE):
             console.print(_table({n: surveys[n] for n in names[start : start + SIDE_BY_SIDE]}))
-    told = any(one.only_stored for one in problems.turned)
-    for note in [*problems.notes, *([] if told else _rotations(surveys))]:
+    for note in dict.fromkeys([*problems.notes, *_rotations(problems)]):
         console.print(f"note: {note}", markup=False)
     if len(lines) == 1:
         raise InputError(lines[0])
@@ -242,7 +242,7 @@ def _tell(surveys: dict[str, Survey], problems: Problems, console: Console) -> N
     if lines:
         first = _advice(problems)
         raise InputError(
-            f"the data have {count(problems.number(), 'error')}; they are listed above{first}"
+            f"the data have {count(len(lines), 'error')}; they are listed above{first}"
         )
     rows = sum(survey.rows for survey in surveys.values())
     doubted = "; but see the notes on its boxes" if problems.doubts or problems.turned else ""
@@ -256,15 +256,16 @@ def _advice(problems: Problems) -> str:
     return f"; first {', and '.join(advice)}, and check again" if advice else ""
 
 
-def _rotations(surveys: dict[str, Survey]) -> list[str]:
+def _rotations(problems: Problems) -> list[str]:
     """Return a note when images have an EXIF orientation."""
-    rotated = sum(found.rotated for found in surveys.values())
-    if not rotated:
+    if not problems.rotated:
         return []
+    what = f"{count(len(problems.rotated), 'image')} with an EXIF orientation"
+    if any(one.only_stored for one in problems.turned):  # it is said what to do
+        return [f"{what}: used as viewers show them, turned"]
     return [
-        f"{count(rotated, 'image')} with an EXIF orientation: used as viewers show them, turned; "
-        "boxes must be in pixels of the turned image; if they are for the images as stored, set "
-        "exif: stored (--option exif=stored)"
+        f"{what}: used as viewers show them, turned; boxes must be in pixels of the turned image; "
+        "if they are for the images as stored, set exif: stored (--option exif=stored)"
     ]
 
 

@@ -19,13 +19,13 @@ files, and calls it. ``export.write_dataset`` writes samples in any format that 
   tools write; ``box_samples`` makes samples of it.
 - ``sample_rows`` converts a row of our JSONL to a sample and back; other formats use it, too.
 - ``box_questions``, ``masks``, ``image_files``: functions that several formats share;
-  ``image_paths`` finds files by the paths that data hold.
+  ``image_paths`` finds files by the paths that data hold, ``image_check`` decodes all images.
 - ``box_layout`` converts boxes to corners in pixels; ``box_recognition`` tells when they are
   written otherwise (``box_mixtures``: in two ways), by what ``box_fit`` measures, in the words of
   ``box_doubt``; ``turned_labels`` tells when they are for images as they are stored, and
   ``label_sheet`` draws such boxes.
 - ``other_files`` says what a file is that is in none of the formats.
-- ``missing_images`` and ``repeated_defects`` tell many defects of one kind in one line.
+- ``defects`` and ``missing_images`` tell what has one cause in one line.
 - ``export`` writes data sets; ``lineage_columns`` says where exported samples come from.
 - ``survey`` counts what a data set holds and draws an overview.
 """

@@ -11,15 +11,16 @@ import itertools
 import logging
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 from syngrpo.formats.box_doubt import BoxDoubt
 from syngrpo.formats.box_layout import BoxOrder, BoxReader, Coordinates
+from syngrpo.formats.defects import Cause, Defect, file_of, told
+from syngrpo.formats.image_files import ImageFolder
 from syngrpo.formats.missing_images import MissingImage, MissingImages
-from syngrpo.formats.repeated_defects import FILE, told
 from syngrpo.formats.turned_labels import TurnedLabels
 from syngrpo.sample import InputError, Sample
 from syngrpo.serving.wording import count
@@ -35,6 +36,10 @@ SHOWN_TWICE = 3
 
 OnBadRow = Literal["error", "skip"]
 
+Stage = Literal["file", "columns", "images", "end"]
+"""The place of a refusal among the lines: what is wrong with files comes first, then columns, then
+images; "end": what follows from the defects of rows."""
+
 logger = logging.getLogger(__name__)
 
 
@@ -46,12 +51,15 @@ class Problems:
     """
 
     def __init__(self) -> None:
-        self.found: list[tuple[str, str]] = []
-        self.refused: list[str] = []
+        self.found: list[Defect] = []
+        self.causes: list[Cause] = []
         self.notes: list[str] = []
         self.doubts: list[BoxDoubt] = []
         self.turned: list[TurnedLabels] = []
         self.missing = MissingImages()
+        self.rotated: set[Hashable] = set()
+        """The images that their EXIF orientation turns, also those of bad rows."""
+        self._refused: dict[Stage, list[str]] = {"file": [], "columns": [], "images": [], "end": []}
         self._places: dict[str, str] = {}
         self._prefixes: dict[str, Path] = {}
         self._twice: Counter[tuple[str, str]] = Counter()
@@ -61,45 +69,65 @@ class Problems:
         if isinstance(defect, MissingImage):
             self.missing.add(defect, place)
         else:
-            self.found.append((place, str(defect)))
+            self.found.append(Defect.of(place, defect))
 
     def bad_rows(self) -> int:
         """Return the number of defects of rows that were reported."""
         more = sum(max(0, number - SHOWN_TWICE) for number in self._twice.values())
-        return len(self.found) + self.missing.rows + more
+        of_causes = sum(len(cause.rows) for cause in self.causes)
+        return len(self.found) + of_causes + self.missing.rows + more
 
-    def refuse(self, message: str) -> None:
+    def refuse(self, message: str, stage: Stage = "file") -> None:
         """Report a file or data set that cannot be used at all. This is an error even where bad
         rows are skipped."""
-        self.refused.append(message)
+        self._refused[stage].append(message)
+
+    @property
+    def refused(self) -> bool:
+        """Whether a file or data set cannot be used at all."""
+        return any(self._refused.values()) or any(cause.refuses for cause in self.causes)
 
     def note(self, message: str) -> None:
         """Report something that is not a defect, such as crowd annotations that were left out."""
         self.notes.append(message)
 
-    def doubt(self, doubt: BoxDoubt) -> None:
+    def doubt(self, doubt: BoxDoubt, since: int) -> None:
         """Report boxes that look as if they were written in another way than they are read. That
-        is an error if they cannot be meant as they are read, otherwise a note."""
+        is an error if they cannot be meant as they are read, otherwise a note.
+
+        ``since``: the number of defects in ``found`` before the file was read. Those of its boxes
+        follow from the error, and hints in them would contradict it.
+        """
         self.doubts.append(doubt)
-        (self.refuse if doubt.sure else self.note)(doubt.message())
+        own = self.found[since:]
+        if doubt.sure:
+            rows = [defect for defect in own if defect.about == "box"]
+            self.causes.append(Cause(doubt.message(), rows, refuses=True))
+            self.found[since:] = [defect for defect in own if defect.about != "box"]
+        else:
+            self.note(doubt.message())
+            self.found[since:] = [defect.without_hint() for defect in own]
 
-    def turn(self, labels: TurnedLabels) -> None:
-        """Report boxes that may be for images as they are stored. The rows with boxes that do not
-        fit are defects, so this is a note."""
+    def turn(self, labels: TurnedLabels, since: int) -> None:
+        """Report boxes that may be for images as they are stored. The defects that follow from it,
+        among those of the file (``since`` as in ``doubt``), become one error."""
         self.turned.append(labels)
-        if labels.only_stored:
+        if not labels.only_stored:
+            return
+        own = self.found[since:]
+        rows = [defect for defect in own if defect.fits_stored_view]
+        if rows:
+            self.causes.append(Cause(labels.message(), rows, refuses=False))
+            self.found[since:] = [defect for defect in own if not defect.fits_stored_view]
+        else:
             self.note(labels.message())
-
-    def number(self) -> int:
-        """Return the number of defects of rows and of refused files."""
-        return len(self.refused) + self.bad_rows()
 
     def claim(self, identifier: str, place: str) -> bool:
         """Register a sample's id. If it is already taken, report a defect and return False."""
         taken = self._places.setdefault(identifier, place)
         if taken is place:
             return True
-        files = (FILE.match(place)[0], FILE.match(taken)[0])  # type: ignore[index]
+        files = (file_of(place), file_of(taken))
         self._twice[files] += 1
         if self._twice[files] <= SHOWN_TWICE:
             self.add(place, f"id {shown(identifier)} is taken by {taken}; ids must be unique")
@@ -128,16 +156,22 @@ class Problems:
         self._prefixes = {}
 
     def lines(self) -> list[str]:
-        """Return all problems, each in one line: refused files, missing images, then ``place:
-        message`` of each row, with one line for many rows that have the same defect. Line breaks in
-        a name of the data become spaces."""
+        """Return all problems, one line for each cause: files and columns, then images, boxes of
+        whole files, ids, and rows. Line breaks in a name of the data become spaces."""
         twice = (
             f"{file}: {number - SHOWN_TWICE} more ids are taken by {other}; are they the same data?"
             for (file, other), number in self._twice.items()
             if number > SHOWN_TWICE
         )
-        found = [*self.refused, *self.missing.lines(), *twice, *told(self.found)]
-        return [" ".join(text.splitlines()) for text in found]
+        images = [defect for defect in self.found if defect.about == "image"]
+        rows = [defect for defect in self.found if defect.about != "image"]
+        lines = [
+            *(*self._refused["file"], *self._refused["columns"]),
+            *(*self.missing.lines(), *self._refused["images"], *told(images)),
+            *(cause.told() for cause in self.causes),
+            *(*twice, *told(rows), *self._refused["end"]),
+        ]
+        return list(dict.fromkeys(" ".join(text.splitlines()) for text in lines))
 
     def settle(self, on_bad_row: OnBadRow) -> None:
         """Log the notes. If there are defects, raise InputError with the first 20 and their number
@@ -176,6 +210,7 @@ class ReadRequest:
     ``coordinates`` of the source. A format calls ``boxes.corners`` for every box that it reads.
     ``as_stored``: images are used without being turned by their EXIF orientation, as
     ``ImageFolder`` and ``EncodedImage`` do when they are told so.
+    ``folders``: what ``image_folder`` has returned.
     """
 
     images: tuple[Path, ...] = ()
@@ -184,6 +219,14 @@ class ReadRequest:
     options: Any = NoOptions()
     boxes: BoxReader = field(default_factory=BoxReader)
     as_stored: bool = False
+    folders: list[ImageFolder] = field(default_factory=list)
+
+    def image_folder(self, *usual: Path) -> ImageFolder:
+        """Return what opens the images: in the folders that the user named, otherwise in the usual
+        ones of the format."""
+        folder = ImageFolder(*(self.images or usual), as_stored=self.as_stored)
+        self.folders.append(folder)
+        return folder
 
 
 class Format(ABC):

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from syngrpo.formats.box_layout import BoxLayout, SeenBox
+from syngrpo.formats.defects import row_at
 
 NAMED = 5
 """Number of boxes that a message names."""
@@ -45,10 +46,10 @@ class BoxDoubt:
 
 
 def of_another_layout(
-    read: BoxLayout, looks_like: BoxLayout, misfits: int, count: int, sure: bool
+    read: BoxLayout, looks_like: BoxLayout, misfits: int, boxes: str, sure: bool
 ) -> tuple[str, str]:
     """Return the words and the advice for a file whose boxes all look like another layout, of which
-    ``misfits`` of ``count`` do not fit as they are read."""
+    ``misfits`` do not fit as they are read. ``boxes``: all boxes in words, such as "60 boxes"."""
     keys = {}
     if looks_like.order != read.order:
         keys["boxes"] = str(looks_like.order)
@@ -58,7 +59,7 @@ def of_another_layout(
     why = "no number is larger than 1000, though images are"
     if looks_like.coordinates == "0-1":
         why = "no number is larger than 1"
-    fit = f"{misfits} of {count} do not fit" if misfits else why
+    fit = f"{misfits} of {boxes} {_do_not(misfits)} fit" if misfits else why
     as_read = f"boxes: {read.order}, coordinates: {read.coordinates}"
     keep = "" if sure and misfits else f"; if they are right, set {as_read}"
     if looks_like.coordinates != "pixels" and looks_like.order == "xyxy":
@@ -71,10 +72,10 @@ def of_another_layout(
 
 
 def of_two_scales(
-    read: BoxLayout, odd: Sequence[SeenBox], of: int, looks_like: BoxLayout, others: str
+    read: BoxLayout, odd: Sequence[SeenBox], boxes: str, looks_like: BoxLayout, others: str
 ) -> tuple[str, str]:
     """Return the words and the advice for a file of which some boxes look to be on another scale
-    than ``others``."""
+    than ``others``. ``boxes``: all boxes in words."""
     scale = looks_like.coordinates
     apart = "0-1" if scale == "pixels" else scale
     advice = (
@@ -82,24 +83,24 @@ def of_two_scales(
         f"with coordinates: {apart}"
     )
     says = (
-        f"two scales are mixed: {len(odd)} of {of} boxes look like {looks_like.words()}, the "
-        f"others like {others}; boxes are read as {read.words()}; {advice}; these are "
+        f"two scales are mixed: {len(odd)} of {boxes} look like {looks_like.words()}, the others "
+        f"like {others}; boxes are read as {read.words()}; {advice}; these are "
         f"{names_of(odd)}"
     )
     return says, advice
 
 
 def of_two_orders(
-    read: BoxLayout, odd: Sequence[SeenBox], of: int, looks_like: BoxLayout, only_read: int
+    read: BoxLayout, odd: Sequence[SeenBox], boxes: str, looks_like: BoxLayout, only_read: int
 ) -> tuple[str, str]:
     """Return the words and the advice for a file with boxes that fit only as they are read, and
-    others that fit only in another order."""
+    others that fit only in another order. ``boxes``: all boxes in words."""
     advice = (
         "write all boxes of a file in one way, or make a file of each kind, with boxes: "
         f"{looks_like.order} for one of them"
     )
     says = (
-        f"boxes of two kinds are mixed: {len(odd)} of {of} fit only as {looks_like.words()}, "
+        f"boxes of two kinds are mixed: {len(odd)} of {boxes} fit only as {looks_like.words()}, "
         f"{only_read} only as {read.words()}, as boxes are read; the numbers of the others fit "
         f"both and cannot show which is meant; {advice}; the first kind are {names_of(odd)}"
     )
@@ -107,10 +108,11 @@ def of_two_orders(
 
 
 def of_larger_images(
-    read: BoxLayout, misfits: int, count: int, reach: str, images: str, factor: float, of_1000: bool
+    read: BoxLayout, misfits: int, boxes: str, reach: str, images: str, factor: float, of_1000: bool
 ) -> tuple[str, str]:
     """Return the words and the advice for boxes that reach ``reach`` on images of the size
-    ``images``; ``of_1000``: whether they may also be numbers from 0 to 1000."""
+    ``images``; ``of_1000``: whether they may also be numbers from 0 to 1000; ``boxes``: all boxes
+    in words."""
     advice = (
         "name the folder of the images that were labelled (--images), or divide the boxes by the "
         "factor"
@@ -122,19 +124,19 @@ def of_larger_images(
         else ""
     )
     says = (
-        f"the boxes are read as {read.words()}, and {misfits} of {count} do not fit: numbers reach "
+        f"the boxes are read as {read.words()}, and {misfits} of {boxes} do not fit: numbers reach "
         f"{reach}, images {images}; they look like boxes of images {factor:.2g} times as large, "
         f"which were made smaller: {advice}{other}"
     )
     return says, advice
 
 
-def of_far_below_1000(read: BoxLayout, reach: float, fitting: int, count: int) -> tuple[str, str]:
+def of_far_below_1000(read: BoxLayout, reach: float, fitting: int, boxes: str) -> tuple[str, str]:
     """Return the words and the advice for boxes that are read in the range 0-1000 and do not come
-    near 1000. ``fitting`` of them fit as pixels."""
+    near 1000. ``fitting`` of them fit as pixels; ``boxes``: all boxes in words."""
     advice = "make sure that the boxes are in the range 0-1000 (look at the sheet)"
     says = (
-        f"the boxes are read as {read.words()}, but none of {count} reaches beyond {reach:g}, and "
+        f"the boxes are read as {read.words()}, but none of {boxes} reaches beyond {reach:g}, and "
         f"boxes in that range come near 1000; {fitting} of them fit as pixels; {advice}; if they "
         "are in pixels, leave coordinates out"
     )
@@ -149,11 +151,17 @@ def keys_to_set(keys: Mapping[str, str]) -> str:
 
 
 def names_of(seen: Sequence[SeenBox]) -> str:
-    """Return the first boxes with their images."""
+    """Return the first boxes with their rows and images."""
     listed = list(dict.fromkeys(map(_shown, seen)))
     return ", ".join(listed[:NAMED]) + (", …" if len(listed) > NAMED else "")
 
 
 def _shown(box: SeenBox) -> str:
     numbers = ", ".join(f"{number:.4g}" for number in box.numbers)
-    return f"[{numbers}]" + (f" on {box.image.path.name}" if box.image.path is not None else "")
+    image = box.image.path.name if box.image.path is not None else ""
+    where = ", ".join(filter(None, [row_at(box.place), image]))
+    return f"[{numbers}]" + (f" ({where})" if where else "")
+
+
+def _do_not(number: int) -> str:
+    return "does not" if number == 1 else "do not"

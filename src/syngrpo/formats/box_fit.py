@@ -71,7 +71,8 @@ def best_order(numbers: np.ndarray, sizes: np.ndarray, read: BoxLayout) -> BoxOr
         for order in ORDERS
     }
     best = max(shares.values())
-    if shares[read.order] > 1 - SOME or best < NEARLY_ALL:
+    one = 1 / len(numbers) if len(numbers) >= ENOUGH else 0.0  # a box may be a fault of its row
+    if shares[read.order] > 1 - SOME or best < min(NEARLY_ALL, 1 - one):
         return read.order
     good = [order for order in ORDERS if shares[order] == best]
     if len(numbers) < ENOUGH:

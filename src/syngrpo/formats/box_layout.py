@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
 from syngrpo.sample import EncodedImage
-from syngrpo.tasks.labels import is_finite_number
+from syngrpo.serving.wording import count
+from syngrpo.tasks.labels import ConvertedBox, is_finite_number
 
 BoxOrder = Literal["xyxy", "xywh", "cxcywh", "yxyx"]
 Coordinates = Literal["pixels", "0-1", "0-1000"]
@@ -85,27 +86,29 @@ PIXEL_CORNERS = BoxLayout()
 
 class SeenBox(NamedTuple):
     """Four numbers as they are in the data, in the order of the layout they were read with, and
-    their image."""
+    their image; where they are in the data, and what the object is called, "" if unknown."""
 
     numbers: tuple[float, float, float, float]
     image: EncodedImage
+    place: str = ""
+    label: str = ""
 
 
 class BoxReader:
     """Converts the boxes of one file, and keeps some of them as they were written.
 
     ``given``: whether the user named the layout; otherwise it is the usual one of the format.
-    ``used``: whether any box was converted; ``count``: how many were. ``seen``: boxes from the
-    whole file, all of them if there are no more than MOST_SEEN; ``small``: the boxes without a
-    number larger than 1.
+    ``used``: whether any box was converted; ``count``: how many were. ``place``: where the boxes
+    that come next are in the data, for messages; a format sets it for each row.
     """
 
     def __init__(self, layout: BoxLayout = PIXEL_CORNERS, given: bool = False) -> None:
         self.layout, self.given = layout, given
         self.used = False
         self.count = 0
-        self.seen: list[SeenBox] = []
-        self.small: list[SeenBox] = []
+        self.place = ""
+        self._seen: list[SeenBox] = []
+        self._small: list[SeenBox] = []
         self._plain = layout == PIXEL_CORNERS
         self._every = 1
 
@@ -117,11 +120,12 @@ class BoxReader:
         self.used = True
         return BoxReader(BoxLayout(self.layout.order, coordinates), given=True)
 
-    def corners(self, value: Any, image: EncodedImage) -> Any:
+    def corners(self, value: Any, image: EncodedImage, label: Any = "") -> Any:
         """Return a box as the list x1, y1, x2, y2 in pixels of the image.
 
         ``value`` is a list of four numbers in the layout, or an object that names them (x1, xmin,
-        left, width, …). Anything else is returned unchanged, for the check to refuse.
+        left, width, …). Anything else is returned unchanged, for the check to refuse. ``label``:
+        what the object is called, for the contact sheet.
         """
         layout = self.layout
         if isinstance(value, Mapping):
@@ -131,27 +135,53 @@ class BoxReader:
             return value
         if not all(is_finite_number(number) for number in value):
             return value
-        self._see(value, layout, image)
+        self._see(value, layout, image, label)
         if layout == PIXEL_CORNERS:
             return list(value)
         corners = layout.corners(value, image.width, image.height)
-        return list(corners if layout.coordinates == "pixels" else _rounded(corners, image))
+        if layout.coordinates != "pixels":
+            return ConvertedBox(_rounded(corners, image), value)
+        return ConvertedBox(corners, value)
 
-    def _see(self, value: Sequence[Any], layout: BoxLayout, image: EncodedImage) -> None:
+    def _see(
+        self, value: Sequence[Any], layout: BoxLayout, image: EncodedImage, label: Any
+    ) -> None:
         self.used = True
+        label = label if isinstance(label, str) else ""
         if layout.order != self.layout.order:
             if self.layout.order != "xyxy":
                 return
             value = BoxLayout(layout.order).corners(value, 1, 1)
         a, b, c, d = value
         if -1 <= a <= 1 and -1 <= b <= 1 and -1 <= c <= 1 and -1 <= d <= 1:
-            self.small.append(SeenBox((a, b, c, d), image))
+            self._small.append(SeenBox((a, b, c, d), image, self.place, label))
         if self.count % self._every == 0:
-            self.seen.append(SeenBox((a, b, c, d), image))
-            if len(self.seen) == MOST_SEEN:
-                del self.seen[1::2]
+            self._seen.append(SeenBox((a, b, c, d), image, self.place, label))
+            if len(self._seen) == MOST_SEEN:
+                del self._seen[1::2]
                 self._every *= 2
         self.count += 1
+
+    @property
+    def seen(self) -> list[SeenBox]:
+        """Boxes from the whole file, once all are read; all of them if there are no more than
+        MOST_SEEN. A box that several rows have on the same image, or that is an object and the
+        answer, is there once."""
+        return _each_once(self._seen)
+
+    @property
+    def small(self) -> list[SeenBox]:
+        """The boxes without a number larger than 1, each once."""
+        return _each_once(self._small)
+
+    @property
+    def number(self) -> int:
+        """The number of boxes in the file. In a large one, equal boxes count more than once."""
+        return len(self.seen) if self._every == 1 else self.count
+
+    def looked_at(self) -> str:
+        """Return in words how many boxes ``seen`` has: "60 boxes"."""
+        return count(len(self.seen), "box") + ("" if self._every == 1 else " looked at")
 
     def point(self, value: Any, image: EncodedImage) -> Any:
         """Return a point x, y in pixels of the image. ``value`` is a list of two numbers in the
@@ -163,6 +193,13 @@ class BoxReader:
         order: BoxOrder = "yxyx" if self.layout.order == "yxyx" else "xyxy"
         layout = BoxLayout(order, self.layout.coordinates)
         return list(layout.corners((*value, *value), image.width, image.height)[:2])
+
+
+def _each_once(seen: Sequence[SeenBox]) -> list[SeenBox]:
+    found: dict[tuple[Any, ...], SeenBox] = {}
+    for box in seen:
+        found.setdefault((id(box.image), box.numbers), box)
+    return list(found.values())
 
 
 def _rounded(corners: tuple[float, ...], image: EncodedImage) -> Iterator[float]:

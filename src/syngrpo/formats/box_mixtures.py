@@ -21,6 +21,7 @@ from syngrpo.formats.box_fit import (
     fit_as_stored,
 )
 from syngrpo.formats.box_layout import BoxLayout, BoxReader
+from syngrpo.serving.wording import count
 
 FAR_FROM_1 = 2
 """A number beyond is no rounding error of a coordinate from 0 to 1."""
@@ -47,10 +48,10 @@ def mixed_with_0_to_1(
         odd, others, words = reader.small, large, "pixels or 0-1000"
         order = best_order(*arrays_of(odd), BoxLayout(read.order, "0-1"))
         looks_like = BoxLayout(order, "0-1")
-        many = len(odd) >= min(FEWEST, SOME * reader.count)
-    said = of_two_scales(read, odd, reader.count, looks_like, words)
+        many = len(odd) >= min(FEWEST, SOME * reader.number)
+    said = of_two_scales(read, odd, count(reader.number, "box"), looks_like, words)
     sure = many and not reader.given
-    return BoxDoubt(path, read, odd, looks_like, sure, *said, reader.count, others)
+    return BoxDoubt(path, read, odd, looks_like, sure, *said, reader.number, others)
 
 
 def mixed_with_1000(
@@ -81,7 +82,8 @@ def mixed_with_1000(
         return None
     odd = [box for box, one in zip(reader.seen, rest, strict=True) if one]
     others = [box for box, one in zip(reader.seen, rest, strict=True) if not one]
-    said = of_two_scales(read, odd, len(reader.seen), of_1000, "pixels: they fit their images so")
+    words = "pixels: they fit their images so"
+    said = of_two_scales(read, odd, reader.looked_at(), of_1000, words)
     return BoxDoubt(path, read, odd, of_1000, not reader.given, *said, len(reader.seen), others)
 
 
@@ -109,9 +111,9 @@ def _in_corners(
 def _improbability(more: int, fewer: int) -> float:
     """Return a lower bound of the negative logarithm of the probability that of two equally
     probable results one occurs so much more often (Chernoff)."""
-    count = more + fewer
-    shares = [number / count for number in (more, fewer) if number]
-    return count * (math.log(2) + sum(share * math.log(share) for share in shares))
+    both = more + fewer
+    shares = [number / both for number in (more, fewer) if number]
+    return both * (math.log(2) + sum(share * math.log(share) for share in shares))
 
 
 def mixed_orders(
@@ -137,6 +139,6 @@ def mixed_orders(
     surely_read = fits & ~fit[order]
     others = [box for box, one in zip(reader.seen, surely_read, strict=True) if one]
     looks_like = BoxLayout(order, read.coordinates)
-    said = of_two_orders(read, odd, len(numbers), looks_like, only_read)
+    said = of_two_orders(read, odd, reader.looked_at(), looks_like, only_read)
     sure = not reader.given and len(odd) >= MANY * len(numbers)
     return BoxDoubt(path, read, odd, looks_like, sure, *said, len(numbers), others)

@@ -33,7 +33,12 @@ from syngrpo.formats.box_fit import (
     fit_as_stored,
 )
 from syngrpo.formats.box_layout import BoxLayout, BoxReader, Coordinates
-from syngrpo.formats.box_mixtures import mixed_orders, mixed_with_0_to_1, mixed_with_1000
+from syngrpo.formats.box_mixtures import (
+    FAR_FROM_1,
+    mixed_orders,
+    mixed_with_0_to_1,
+    mixed_with_1000,
+)
 
 SURE = 0.25
 """Share of the boxes that must not fit before they are refused. With fewer, the others may be right
@@ -75,7 +80,7 @@ def doubt_about(reader: BoxReader, path: str) -> BoxDoubt | None:
         return None  # the rows say so
     sure = (sure or float(fits.mean()) <= 1 - SURE) and not reader.given
     misfits = len(fits) - int(fits.sum())
-    said = of_another_layout(read, found, misfits, len(fits), sure)
+    said = of_another_layout(read, found, misfits, reader.looked_at(), sure)
     return BoxDoubt(path, read, reader.seen, found, sure, *said)
 
 
@@ -98,6 +103,8 @@ def _unit(numbers: np.ndarray, sizes: np.ndarray, reader: BoxReader) -> tuple[Co
         return used, False
     if largest <= 1:
         return "0-1", used == "pixels"
+    if used == "0-1" and largest <= FAR_FROM_1:  # faults of their rows
+        return used, False
     if largest > 1000:
         return "pixels", False
     pixels = _best_share("pixels", numbers, sizes)
@@ -158,7 +165,8 @@ def _of_larger_images(
         return None
     reach, largest = (" x ".join(f"{n:g}" for n in of.max(axis=0)) for of in (far, sizes))
     of_1000 = bool(numbers.max() <= 1000)
-    said = of_larger_images(read, misfits, len(fits), reach, largest, factor, of_1000)
+    words = reader.looked_at()
+    said = of_larger_images(read, misfits, words, reach, largest, factor, of_1000)
     return BoxDoubt(path, read, reader.seen, read, not reader.given, *said, factor=factor)
 
 
@@ -173,5 +181,5 @@ def _far_below_1000(
         return None
     pixels = BoxLayout(read.order)
     fitting = int(boxes_that_fit(pixels, numbers, sizes).sum())
-    said = of_far_below_1000(read, reach, fitting, len(numbers))
+    said = of_far_below_1000(read, reach, fitting, reader.looked_at())
     return BoxDoubt(path, read, reader.seen, pixels, False, *said)

@@ -12,14 +12,14 @@ from typing import Any
 
 from syngrpo.formats.base import Format, Problems, ReadRequest
 from syngrpo.formats.box_questions import BOXES, note_renamed, with_absent
-from syngrpo.formats.image_files import ImageFolder
+from syngrpo.formats.image_files import ImageFolder, require_size
 from syngrpo.formats.masks import segmentation_mask
 from syngrpo.formats.sample_rows import checked_text
 from syngrpo.options import option
 from syngrpo.sample import EncodedImage, InputError, LabelledObject, Sample
 from syngrpo.tasks import Task, default_task, get_task
 from syngrpo.tasks.asking import task_errors
-from syngrpo.tasks.labels import checked_box, class_name
+from syngrpo.tasks.labels import checked_box, class_name, shown
 
 
 @dataclass(frozen=True)
@@ -98,7 +98,7 @@ class LabelledBoxes(Format):
         task = request.task or get_task(self.default_task)
         self.task_for(task, BOXES, str(path), f"{self.name} data hold no questions")
         content = self.opened(path, request, problems)
-        images = ImageFolder(*(request.images or content.folders), as_stored=request.as_stored)
+        images = request.image_folder(*content.folders)
         found = list(_checked(content.images, images, request, problems))
         labels = content.classes or sorted({t.label for _, _, objects in found for t, _ in objects})
         names = tuple(dict.fromkeys(map(class_name, labels)))
@@ -130,13 +130,9 @@ def _checked(
     for picture in pictures:
         try:
             image = images.open(checked_text(picture.file, "image"))
-            if picture.size not in (None, (image.width, image.height)):
-                swapped = picture.size == (image.height, image.width)
-                hint = image.stored_view_hint(image.height, image.width) if swapped else ""
-                raise InputError(
-                    f"the labels are for {picture.size} pixels (width, height), the image has "
-                    f"{image.width} x {image.height} as viewers show it; boxes would not fit{hint}"
-                )
+            if picture.size is not None:
+                require_size(picture.size, image)
+            request.boxes.place = picture.place
             boxes = [_corners(one, image, request) for one in picture.objects]
             pairs = zip(picture.objects, boxes, strict=True)
             things = [(one, _object(one, box, image)) for one, box in pairs]
@@ -152,7 +148,7 @@ def _checked(
 def _corners(thing: ToolObject, image: EncodedImage, request: ReadRequest) -> Any:
     """Return the box of an object in pixels, unchecked: its own, or that around its polygon."""
     if thing.box is not None or not thing.polygon:
-        return request.boxes.corners(thing.box, image)
+        return request.boxes.corners(thing.box, image, thing.label)
     xs, ys = thing.polygon[0::2], thing.polygon[1::2]
     return [min(xs), min(ys), max(xs), max(ys)]
 
@@ -161,9 +157,9 @@ def _object(thing: ToolObject, box: Any, image: EncodedImage) -> LabelledObject:
     label = class_name(checked_text(thing.label, "label"))
     if not label:
         raise InputError(f"label {thing.label!r} has no name besides commas")
-    checked = checked_box(box, image, f"the box of {label}")
+    checked = checked_box(box, image, f"the box of {shown(label)}")
     polygons = [list(thing.polygon)] if thing.polygon else None
-    mask = segmentation_mask(polygons, checked, image, f"the polygon of {label}")
+    mask = segmentation_mask(polygons, checked, image, f"the polygon of {shown(label)}")
     return LabelledObject(label, checked, mask)
 
 

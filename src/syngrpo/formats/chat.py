@@ -15,11 +15,11 @@ from typing import Any
 
 from syngrpo.formats.base import Format, Problems, ReadRequest
 from syngrpo.formats.box_questions import BOXES, note_renamed
-from syngrpo.formats.chat_rows import chat_row, program_of
+from syngrpo.formats.chat_rows import IMAGES, chat_row, program_of
 from syngrpo.formats.chat_samples import our_rows
 from syngrpo.formats.image_files import ImageFolder
 from syngrpo.formats.row_files import data_rows, first_row
-from syngrpo.formats.sample_rows import CARRIED, row_to_sample
+from syngrpo.formats.sample_rows import CARRIED, checked_text, row_to_sample
 from syngrpo.sample import InputError, Sample
 from syngrpo.tasks import Task
 from syngrpo.tasks.labels import shown
@@ -43,11 +43,12 @@ class Chat(Format):
     def read(self, path: Path | None, request: ReadRequest, problems: Problems) -> list[Sample]:
         assert path is not None
         self.check_task(request.task, path)
-        images = ImageFolder(*(request.images or (path.parent,)), as_stored=request.as_stored)
+        images = request.image_folder(path.parent)
         samples: list[Sample] = []
         told: Counter[str] = Counter()
         prefix = problems.prefix(path)
         for place, row in data_rows(path, problems):
+            request.boxes.place = place
             try:
                 found = list(
                     self.samples(row, row_identifier(row, place, prefix), request, images, told)
@@ -78,6 +79,10 @@ class Chat(Format):
         the phrases that are asked as classes."""
         chat = chat_row(row)
         columns = {key: value for key, value in chat.columns.items() if key != CARRIED}
+        if chat.image is None:
+            keys = ", ".join(map(shown, row))
+            raise InputError(f"the row has no image ({', '.join(IMAGES)}); its keys are {keys}")
+        images.open(checked_text(chat.image, "image"))
         rows = list(our_rows(chat, request.task))
         for number, ours in enumerate(rows):
             own = f"{identifier}-{number}" if len(rows) > 1 else identifier

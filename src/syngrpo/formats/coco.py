@@ -29,7 +29,7 @@ from syngrpo.formats.coco_file import (
     read_coco_file,
 )
 from syngrpo.formats.coco_folders import coco_file, coco_files, image_folders
-from syngrpo.formats.image_files import ImageFolder, ImageWriter
+from syngrpo.formats.image_files import ImageWriter, require_size
 from syngrpo.formats.masks import segmentation_mask
 from syngrpo.formats.row_files import beginning, first_row
 from syngrpo.formats.sample_rows import CARRIED, carried_row, carried_sample, checked_text
@@ -126,8 +126,8 @@ class _Reader:
         self.file: CocoFile = read_coco_file(path, problems)
         self.ranks = {category: rank for rank, category in enumerate(self.file.categories)}
         names = [picture.file_name for picture in self.file.pictures.values()]
-        folders = request.images or image_folders(path, names)
-        self.images = ImageFolder(*folders, as_stored=request.as_stored)
+        folders = () if request.images else image_folders(path, names)
+        self.images = request.image_folder(*folders)
         self.left_out: Counter[str] = Counter()
 
     def samples(self, picture: CocoImage) -> Iterator[Sample]:
@@ -182,10 +182,12 @@ class _Reader:
             if self._is_empty(annotation):
                 self.left_out["annotations without area, left out as crowds are"] += 1
                 continue
+            place = f"{self.path}: annotation {shown(annotation.id)}"
+            self.boxes.place = place
             try:
                 objects.append(self._object(annotation, image))
             except InputError as error:
-                self.problems.add(f"{self.path}: annotation {shown(annotation.id)}", error)
+                self.problems.add(place, error)
                 good = False
         return objects if good else None
 
@@ -203,11 +205,12 @@ class _Reader:
         return picture.unsure_categories() | empty
 
     def _object(self, annotation: Annotation, image: EncodedImage) -> LabelledObject:
-        box = annotation_box(annotation, image, self.boxes)
+        label = self.file.categories[annotation.category]
+        box = annotation_box(annotation, image, self.boxes, label)
         mask = segmentation_mask(annotation.segmentation, box, image, "segmentation")
         if mask is None and annotation.segmentation:
             self.left_out["segmentations without a pixel, box used instead"] += 1
-        return LabelledObject(self.file.categories[annotation.category], box, mask)
+        return LabelledObject(label, box, mask)
 
     def _of_classes(
         self, picture: CocoImage, image: EncodedImage, objects: list[LabelledObject]
@@ -268,14 +271,9 @@ class _Reader:
 
 
 def _check_size(picture: CocoImage, image: EncodedImage) -> None:
-    claimed = (picture.width, picture.height)
-    if None not in claimed and claimed != (image.width, image.height):
-        swapped = claimed == (image.height, image.width)
-        hint = image.stored_view_hint(image.height, image.width) if swapped else ""
-        raise InputError(
-            f"the file says {shown(picture.width)} x {shown(picture.height)} pixels, the image has "
-            f"{image.width} x {image.height} as viewers show it; boxes would not fit{hint}"
-        )
+    size = (picture.width, picture.height)
+    if None not in size:
+        require_size(size, image)
 
 
 class _Content:

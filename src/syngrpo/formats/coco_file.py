@@ -122,13 +122,15 @@ def _groups(values: list[Any], categories: dict[Key, str]) -> set[Key]:
     return {key for key, name in categories.items() if class_key(name) in groups}
 
 
-def annotation_box(annotation: Annotation, image: EncodedImage, boxes: BoxReader) -> Box:
+def annotation_box(
+    annotation: Annotation, image: EncodedImage, boxes: BoxReader, label: str
+) -> Box:
     """Return the box of an annotation in pixels. Raises InputError when it is not valid."""
-    numbers = boxes.corners(annotation.bbox, image)
+    numbers = boxes.corners(annotation.bbox, image, label)
     if numbers is annotation.bbox:
         words = ORDER_WORDS[boxes.layout.order]
         raise InputError(f"bbox is {shown(annotation.bbox)}, not [{words}]")
-    return checked_box(numbers, image, "bbox as x1, y1, x2, y2")
+    return checked_box(numbers, image, "bbox")
 
 
 def is_key(value: Any) -> bool:

@@ -16,6 +16,7 @@ from syngrpo.formats.base import ReadRequest
 from syngrpo.formats.box_questions import BOXES
 from syngrpo.formats.chat import Chat, row_identifier
 from syngrpo.formats.chat_rows import ANSWERS, IMAGES, TURNS, column_of
+from syngrpo.formats.defects import ColumnsError
 from syngrpo.formats.image_files import ImageFolder
 from syngrpo.formats.mapped_columns import (
     LABEL_NAMES,
@@ -25,7 +26,7 @@ from syngrpo.formats.mapped_columns import (
     value_at,
 )
 from syngrpo.formats.sample_rows import row_to_sample
-from syngrpo.sample import EncodedImage, InputError, Sample
+from syngrpo.sample import EncodedImage, ImageError, InputError, Sample
 from syngrpo.serving.wording import one_line
 from syngrpo.tasks.labels import class_name, shown
 
@@ -112,6 +113,7 @@ class MappedRows:
         self.mapping.require(request.task, known, str(path))
         fields = self.mapping.fields
         self.images = _DatasetImages(library, dataset, fields["image"], roots, request.as_stored)
+        request.folders.append(self.images)
         columns = {steps_of(field, known)[0] for field in fields.values()}
         self.table = dataset.select_columns(sorted(columns - {self.images.column}))
         self.named = _names(library, self.table.features)
@@ -139,12 +141,13 @@ class ChatRows:
         if column is None or not answered:
             missing = [f"an image ({', '.join(IMAGES)})"] if column is None else []
             missing += [] if answered else [f"the answer ({', '.join(ANSWERS)})"]
-            raise InputError(
+            raise ColumnsError(
                 f"{path} has the columns {', '.join(known)}: none holds "
                 f"{', and none '.join(missing)}; map columns to ours, as in "
                 "--columns question=THEIR_COLUMN, see docs/export.md"
             )
         self.images = _DatasetImages(library, dataset, column, roots, request.as_stored)
+        request.folders.append(self.images)
         self.table = dataset.select_columns([name for name in known if name != column])
         self.named = _names(library, self.table.features)
 
@@ -193,8 +196,10 @@ class _DatasetImages(ImageFolder):
         if isinstance(value, str):
             return super().open(value)
         if not isinstance(value, bytes):
-            raise InputError(f"the image is {shown(value)}, neither a path nor bytes")
+            raise ImageError(f"the image is {shown(value)}, neither a path nor bytes")
         header = EncodedImage.from_bytes(value, self.as_stored)
+        if header.orientation != 1:
+            self.rotated.add(number)
         return _StoredImage(
             header.width,
             header.height,

@@ -81,6 +81,7 @@ class HuggingFace(WritableFormat):
         prefix = problems.prefix(path) if path.exists() else path.stem
         for number, row in enumerate(reads.table):
             place = f"{path}: row {number}"
+            request.boxes.place = place
             try:
                 for sample in reads.samples(reads.named(row), number, prefix):
                     if problems.claim(sample.id, place):

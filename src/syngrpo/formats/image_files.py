@@ -1,18 +1,17 @@
-"""Finds the images of a data set in its folders, decodes them once as a check, and writes them."""
+"""Finds the images of a data set in its folders, and writes images."""
 
 from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Hashable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
-from syngrpo.formats.base import Problems
 from syngrpo.formats.image_paths import ends_of, pure_path, spellings
 from syngrpo.formats.missing_images import MissingImage
 from syngrpo.picture_decoding import read_header
-from syngrpo.sample import EncodedImage, InputError, LabelledObject, Sample
+from syngrpo.sample import EncodedImage, ImageError, InputError, LabelledObject, Sample
 from syngrpo.tasks.labels import shown
 
 Objects = tuple[LabelledObject, ...]
@@ -24,9 +23,6 @@ logger = logging.getLogger(__name__)
 _URL = re.compile(r"(?:[a-z][a-z0-9+.-]+://|data:)", re.IGNORECASE)
 """Matches the beginning of a URL; a single letter before a colon is a drive of Windows."""
 
-_AT_ONCE = 64
-"""Number of images that are given to the threads at a time, to keep the number of futures small."""
-
 
 class ImageFolder:
     """Opens images in one or several folders; the first folder that has an image is used. Each
@@ -34,13 +30,15 @@ class ImageFolder:
 
     ``as_stored``: images are used without being turned by their EXIF orientation.
     ``labelled`` is a cache of ``sample_rows``: for each image path the objects of the last row
-    about this image, and the text they were read from.
+    about this image, and the text they were read from. ``rotated``: the images that their EXIF
+    orientation turns, of those that were opened.
     """
 
     def __init__(self, root: Path, *more: Path, as_stored: bool = False) -> None:
         self.as_stored = as_stored
         self.roots = tuple(folder.resolve() for folder in (root, *more))
         self.labelled: dict[str, tuple[str, Objects]] = {}
+        self.rotated: set[Hashable] = set()
         self._opened: dict[str, EncodedImage | InputError] = {}
         self._stands_for: dict[Path, str] = {}
 
@@ -62,13 +60,15 @@ class ImageFolder:
         if isinstance(found, MissingImage):
             raise MissingImage(found.name, found.folders, found.asked)
         if isinstance(found, InputError):
-            raise InputError(str(found))
+            raise type(found)(str(found))
+        if found.orientation != 1:
+            self.rotated.add(relative)
         return found
 
     def _find(self, relative: str) -> Path:
         """Return the path of the image, which lies in one of the folders."""
         if _URL.match(relative):
-            raise InputError(
+            raise ImageError(
                 f"image {shown(relative)} is a URL; download the images and write their paths"
             )
         try:
@@ -76,7 +76,7 @@ class ImageFolder:
             found = found or self._moved(relative)
             inside = any(path.is_relative_to(root) for root, path in self._places(relative))
         except (ValueError, OSError, RuntimeError) as error:  # null bytes, loops of links
-            raise InputError(f"image {shown(relative)} is not a usable path ({error})") from None
+            raise ImageError(f"image {shown(relative)} is not a usable path ({error})") from None
         if found is not None:
             return found
         if inside or not self.roots[0].is_dir():
@@ -84,7 +84,7 @@ class ImageFolder:
         parent = Path(relative).parent
         if pure_path(relative).is_absolute() and not parent.is_dir():  # of another computer
             raise MissingImage(relative, self.roots, self._opened.keys())
-        raise InputError(
+        raise ImageError(
             f"image {shown(relative)} leaves the image folder {self.roots[0]}; write a path "
             "relative to that folder"
             + (f", or set images: {parent} (--images)" if parent.is_absolute() else "")
@@ -112,36 +112,12 @@ class ImageFolder:
                 logger.warning("image %s is read as %s; others like it, too", relative, found)
             other = self._stands_for.setdefault(found, relative)
             if other != relative:
-                raise InputError(
+                raise ImageError(
                     f"images {shown(other)} and {shown(relative)} would both be {found}; write "
                     "paths relative to the image folder"
                 )
             return found
         return None
-
-
-def drop_undecodable(
-    samples: Sequence[Sample], problems: Problems, advance: Callable[[], object] = lambda: None
-) -> list[Sample]:
-    """Decode every image once. Return the samples whose image can be decoded, and report the others
-    as defects.
-
-    ``advance`` is called once for each of ``distinct_images``.
-    """
-    images = distinct_images(samples)
-    broken: dict[Path | int, str] = {}
-    with ThreadPoolExecutor() as threads:  # decoding releases the interpreter lock
-        for start in range(0, len(images), _AT_ONCE):
-            batch = images[start : start + _AT_ONCE]
-            for image, problem in zip(batch, threads.map(_decode_problem, batch), strict=True):
-                if problem is not None:
-                    broken[image_key(image)] = problem
-                advance()
-    for sample in samples:
-        problem = broken.get(image_key(sample.image))
-        if problem is not None:
-            problems.add(problems.place_of(sample.id), problem)
-    return [sample for sample in samples if image_key(sample.image) not in broken]
 
 
 def distinct_images(samples: Sequence[Sample]) -> list[EncodedImage]:
@@ -153,14 +129,6 @@ def image_key(image: EncodedImage) -> Path | int:
     """Return the same value for the same image: the path of its file, or the object's id if it has
     no file."""
     return image.path if image.path is not None else id(image)
-
-
-def _decode_problem(image: EncodedImage) -> str | None:
-    try:
-        image.decode()
-    except InputError as error:
-        return str(error)
-    return None
 
 
 class ImageWriter:
@@ -197,6 +165,20 @@ def read_image(sample: Sample) -> bytes:
         raise InputError(
             f"image {sample.image.path} of sample {sample.id} cannot be read ({error.strerror})"
         ) from None
+
+
+def require_size(size: tuple[Any, Any], image: EncodedImage) -> None:
+    """Raise InputError unless an image has the width and height, in pixels, for which the data say
+    that it was labelled."""
+    if size == (image.width, image.height):
+        return
+    hint = "; name the folder of the images that were labelled with images (--images)"
+    if size == (image.height, image.width):
+        hint = image.stored_view_hint(image.height, image.width) or hint
+    raise InputError(
+        f"the labels are for an image of {shown(size[0])} x {shown(size[1])} pixels, this one has "
+        f"{image.width} x {image.height} as viewers show it{hint}"
+    )
 
 
 def suffix_of(data: bytes) -> str:

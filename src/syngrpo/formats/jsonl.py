@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from syngrpo.formats.base import Problems, ReadRequest, WritableFormat
-from syngrpo.formats.image_files import ImageFolder, ImageWriter
+from syngrpo.formats.image_files import ImageWriter
 from syngrpo.formats.row_files import beginning, data_rows
 from syngrpo.formats.sample_rows import row_to_sample, sample_to_row
 from syngrpo.sample import InputError, Sample
@@ -31,9 +31,10 @@ class Jsonl(WritableFormat):
 
     def read(self, path: Path | None, request: ReadRequest, problems: Problems) -> list[Sample]:
         assert path is not None
-        images = ImageFolder(*(request.images or (path.parent,)), as_stored=request.as_stored)
+        images = request.image_folder(path.parent)
         samples: list[Sample] = []
         for place, row in data_rows(path, problems):
+            request.boxes.place = place
             try:
                 sample = row_to_sample(row, images, request.boxes)
             except InputError as error:

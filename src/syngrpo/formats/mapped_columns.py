@@ -9,6 +9,7 @@ from typing import Any
 from syngrpo.formats.answer_boxes import answer_text, boxes_in, from_json
 from syngrpo.formats.box_questions import with_absent
 from syngrpo.formats.chat_rows import IMAGES
+from syngrpo.formats.defects import ColumnsError
 from syngrpo.formats.lineage_columns import LINEAGE
 from syngrpo.formats.question_texts import without_image_mark
 from syngrpo.formats.sample_rows import checked_text
@@ -77,7 +78,7 @@ class ColumnMapping:
             {path for path in wanted.values() if steps_of(path, known)[0] not in known}
         )
         if missing:
-            raise InputError(f"{where} has no column {', '.join(missing)}; it has {_list(known)}")
+            raise ColumnsError(f"{where} has no column {', '.join(missing)}; it has {_list(known)}")
         fields = {name: name for name in OWN_FIELDS if name in known} | dict(wanted)
         return cls(fields)
 
@@ -111,7 +112,7 @@ class ColumnMapping:
                 f"{{{field}: {theirs}}} or --columns {field}={theirs}"
             )
         if problems:
-            raise InputError(f"{where} has the columns {_list(known)}: {'; '.join(problems)}")
+            raise ColumnsError(f"{where} has the columns {_list(known)}: {'; '.join(problems)}")
 
     def rows(
         self, row: Mapping[str, Any], name: str, wanted: Task | None, detection: ClassQuestions

@@ -11,7 +11,7 @@ from pycocotools import mask as coco_mask
 
 from syngrpo.boxes import intersection, mask_runs, runs_box
 from syngrpo.sample import Box, EncodedImage, InputError, RunLength
-from syngrpo.tasks.labels import shown
+from syngrpo.tasks.labels import BoxError, shown
 
 LONGEST_OUTLINE = 1_000_000
 """Longest outline of all polygons of a mask in pixels. That of an object in a photograph has some
@@ -38,9 +38,9 @@ def checked_mask(value: Any, box: Box, image: EncodedImage, name: str) -> RunLen
 
 
 def _refuse_elsewhere(extent: Box | None, box: Box, name: str) -> None:
-    """Raise InputError unless the tight box around a mask overlaps the object's box."""
+    """Raise BoxError unless the tight box around a mask overlaps the object's box."""
     if extent is None or intersection(extent, box) <= 0:
-        raise InputError(f"{name} covers no pixel of the object's box")
+        raise BoxError(f"{name} covers no pixel of the object's box")
 
 
 def segmentation_mask(value: Any, box: Box, image: EncodedImage, name: str) -> RunLength | None:

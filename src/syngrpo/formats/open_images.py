@@ -21,6 +21,7 @@ from syngrpo.formats.box_samples import (
     ToolImage,
     ToolObject,
 )
+from syngrpo.formats.defects import ColumnsError
 from syngrpo.formats.image_paths import subfolders
 from syngrpo.formats.row_files import beginning
 from syngrpo.options import option
@@ -78,7 +79,7 @@ def _check_columns(path: Path) -> None:
     head = beginning(path).decode("utf-8", "replace").splitlines()[:1]
     known = next(csv.reader(head), [])
     if missing := [name for name in COLUMNS if name not in known]:
-        raise InputError(
+        raise ColumnsError(
             f"{path} has the columns {', '.join(known)}, and lacks {', '.join(missing)} of Open "
             "Images"
         )

@@ -24,7 +24,7 @@ from syngrpo.formats.coco_file import (
     is_key,
     read_coco_file,
 )
-from syngrpo.formats.image_files import ImageFolder
+from syngrpo.formats.image_files import ImageFolder, require_size
 from syngrpo.formats.masks import segmentation_mask
 from syngrpo.formats.sample_rows import checked_text
 from syngrpo.options import option
@@ -32,7 +32,7 @@ from syngrpo.sample import EncodedImage, InputError, LabelledObject, Sample
 from syngrpo.serving.wording import one_line
 from syngrpo.tasks import Task, default_task, get_task
 from syngrpo.tasks.asking import task_errors
-from syngrpo.tasks.labels import shown
+from syngrpo.tasks.labels import BoxError, shown
 
 INSTANCES = "instances.json"
 DEFAULT_TASK = default_task("object")
@@ -71,13 +71,12 @@ class RefCoco(Format):
         refs_file = _refs_file(path)
         folder = refs_file.parent
         instances = _Instances(folder / INSTANCES, request.boxes, problems)
-        images = ImageFolder(
-            *(request.images or (folder, folder / "images")), as_stored=request.as_stored
-        )
+        images = request.image_folder(folder, folder / "images")
         partition = refs_file.name.removeprefix("refs(").removesuffix(").p")
         prefix = problems.prefix(folder.resolve() / partition, folder.resolve().name)
         samples: list[Sample] = []
         for place, ref in _chosen(refs_file, request.options.split, problems):
+            request.boxes.place = place
             try:
                 found = list(_samples(ref, prefix, task, instances, images))
             except InputError as error:
@@ -202,26 +201,22 @@ class _Instances:
     def objects(self, picture: CocoImage, image: EncodedImage) -> dict[Key, LabelledObject]:
         """Return all annotations of an image, crowds too, by their ids."""
         if picture.id not in self._objects:
-            size = (picture.width, picture.height)
-            if size != (image.width, image.height):
-                swapped = size == (image.height, image.width)
-                hint = image.stored_view_hint(image.height, image.width) if swapped else ""
-                raise InputError(
-                    f"image {picture.file_name} is {image.width}x{image.height}, but was labelled "
-                    f"at {shown(size[0])}x{shown(size[1])}; get the original image{hint}"
-                )
+            require_size((picture.width, picture.height), image)
             found = {each.id: self._object(each, image) for each in picture.annotations}
             self._objects[picture.id] = found
         return self._objects[picture.id]
 
     def _object(self, annotation: Annotation, image: EncodedImage) -> LabelledObject:
         name = f"annotation {annotation.id}"
+        label = self._file.categories[annotation.category]
         try:
-            box = annotation_box(annotation, image, self._boxes)
+            box = annotation_box(annotation, image, self._boxes, label)
+        except BoxError as error:
+            raise BoxError(f"{name}: {error}".removesuffix(error.hint), error.hint) from None
         except InputError as error:
             raise InputError(f"{name}: {error}") from None
         mask = segmentation_mask(annotation.segmentation, box, image, f"{name}: segmentation")
-        return LabelledObject(self._file.categories[annotation.category], box, mask)
+        return LabelledObject(label, box, mask)
 
 
 class _PlainUnpickler(pickle.Unpickler):

@@ -47,8 +47,10 @@ def row_to_sample(
 
     ``boxes`` converts the boxes of the row; None if they are corners in pixels.
     """
+    if row.get("image") is not None:  # first, because it is found in every row then
+        images.open(checked_text(row["image"], "image"))
     _check_keys(row, REQUIRED_KEYS, OPTIONAL_KEYS, "the row")
-    image = images.open(checked_text(row["image"], "image"))
+    image = images.open(row["image"])
     if boxes is not None:
         row = _in_pixels(row, get_task(checked_text(row["task"], "task")), image, boxes)
     return _sample(row, image, images.labelled)
@@ -113,14 +115,14 @@ def _in_pixels(
     def of_object(thing: Any) -> Any:
         if not isinstance(thing, dict) or "box" not in thing:
             return thing
-        return thing | {"box": boxes.corners(thing["box"], image)}
+        return thing | {"box": boxes.corners(thing["box"], image, thing.get("label"))}
 
     changed = dict(row)
     if isinstance(objects := row.get("objects"), list):
         changed["objects"] = [of_object(thing) for thing in objects]
     answer = row.get("answer")
     if task.asks_for == "object":
-        changed["answer"] = boxes.point(boxes.corners(answer, image), image)
+        changed["answer"] = boxes.point(boxes.corners(answer, image, row["question"]), image)
     elif task.asks_for == "classes" and isinstance(answer, list):
         changed["answer"] = [of_object(thing) for thing in answer]
     return changed

@@ -16,7 +16,10 @@ from syngrpo.formats import FORMATS, recognised_format
 from syngrpo.formats.base import Format, OnBadRow, Problems, ReadRequest
 from syngrpo.formats.box_layout import BoxLayout, BoxReader
 from syngrpo.formats.box_recognition import doubt_about
-from syngrpo.formats.image_files import distinct_images, drop_undecodable
+from syngrpo.formats.defects import ColumnsError
+from syngrpo.formats.image_check import drop_undecodable
+from syngrpo.formats.image_files import distinct_images
+from syngrpo.formats.row_files import beginning
 from syngrpo.formats.source import AUTO, DataOptions, Source, ignored_keys, named, options_for
 from syngrpo.formats.turned_labels import turned_labels
 from syngrpo.sample import InputError, Sample
@@ -117,7 +120,7 @@ def _read_one(
     ``on_bad_row`` is."""
     task = load_task(source.task) if source.task is not None else None
     known = None if source.format == AUTO else FORMATS.load(source.format)
-    before = problems.bad_rows()
+    before, since = problems.bad_rows(), len(problems.found)
     try:
         if known is None:
             assert path is not None
@@ -129,24 +132,33 @@ def _read_one(
         request = ReadRequest(source.images, task, source.limit, options, boxes, stored)
         samples = known.read(path, request, problems)[: source.limit]
     except InputError as error:
-        problems.refuse(str(error))
+        problems.refuse(str(error), "columns" if isinstance(error, ColumnsError) else "file")
         return []
     where = str(path) if path is not None else source.default_name()
+    for images in request.folders:
+        problems.rotated |= {(where, image) for image in images.rotated}
     if doubt := doubt_about(boxes, where):
-        problems.doubt(doubt)
+        problems.doubt(doubt, since)
     elif boxes.given and not boxes.used and any(sample.objects for sample in samples):
         problems.refuse(
             f"{where}: format {known.name} does not use the keys boxes and coordinates; remove them"
         )
-    if source.exif is None and (turned := turned_labels(boxes, where)):
-        problems.turn(turned)
+    elif source.exif is None and (turned := turned_labels(boxes, where)):
+        problems.turn(turned, since)
     if stored and any(sample.image.orientation != 1 for sample in samples):
         problems.refuse(f"{where}: format {known.name} does not use the key exif; remove it")
     if not samples and problems.bad_rows() == before:
-        problems.refuse(f"{where} is empty, or has nothing for the task; see docs/data.md")
+        problems.refuse(_nothing_in(path, where))
     elif not samples and on_bad_row == "skip":
-        problems.refuse(f"{where} holds no good row")
+        problems.refuse(f"{where} holds no good row", "end")
     return samples
+
+
+def _nothing_in(path: Path | None, where: str) -> str:
+    """Return the line for a file without rows."""
+    if path is not None and path.is_file() and not beginning(path):
+        return f"{where} is empty; name another file, or write it again"
+    return f"{where} holds nothing to ask about; see docs/data.md"
 
 
 def _note_ignored(known: Format, path: Path | None, source: Source, problems: Problems) -> None:

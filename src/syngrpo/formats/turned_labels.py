@@ -19,31 +19,42 @@ STORED = {"exif": "stored"}
 @dataclass(frozen=True)
 class TurnedLabels:
     """Boxes on images that their EXIF orientation turns, of which nothing shows that they are for
-    the turned images, or some are not. ``only_stored``: how many fit only the stored image."""
+    the turned images, or some are not. ``only_stored`` fit only the stored image; ``others``: boxes
+    on images that are not turned; ``only_turned``: how many fit only the turned image."""
 
     path: str
     read: BoxLayout
     seen: Sequence[SeenBox]
-    only_stored: int
+    only_stored: Sequence[SeenBox]
+    others: Sequence[SeenBox]
+    only_turned: int
 
     @property
     def advice(self) -> str:
-        """Which key to set."""
+        """What to do."""
+        if self.only_turned:
+            return (
+                "write all labels for images as viewers show them, or make a file of each kind, "
+                f"and for the other {keys_to_set(STORED)}"
+            )
         return f"set {keys_to_set(STORED)}"
 
     def message(self) -> str:
-        """Say what was found and which key to set, on one line."""
+        """Say what was found and what to do, on one line."""
+        stored = len(self.only_stored)
+        also = f", and {self.only_turned} only the images as turned" if self.only_turned else ""
         return (
-            f"{self.path}: {self.only_stored} of {count(len(self.seen), 'box')} on images with an "
-            "EXIF orientation fit only the images as they are stored, before it turns them; "
-            f"{self.advice}"
+            f"{self.path}: {stored} of {count(len(self.seen), 'box')} on images with an EXIF "
+            f"orientation {'fits' if stored == 1 else 'fit'} only the images as they are stored, "
+            f"before it turns them{also}; {self.advice}"
         )
 
 
 def turned_labels(reader: BoxReader, path: str) -> TurnedLabels | None:
     """Return the boxes on turned images; None when there are none, or when some fit only the turned
     images and all others fit both views."""
-    seen = [box for box in reader.seen if box.image.orientation != 1]
+    every = reader.seen
+    seen = [box for box in every if box.image.orientation != 1]
     if not seen:
         return None
     numbers = np.array([box.numbers for box in seen], dtype=np.float64)
@@ -54,7 +65,9 @@ def turned_labels(reader: BoxReader, path: str) -> TurnedLabels | None:
         boxes_that_fit(reader.layout, numbers, sizes),
         boxes_that_fit(reader.layout, numbers, stored),
     )
-    only_stored = int((as_stored & ~as_turned).sum())
-    if not only_stored and (as_turned & ~as_stored).any():
+    only_turned = int((as_turned & ~as_stored).sum())
+    only_stored = [box for box, one in zip(seen, as_stored & ~as_turned, strict=True) if one]
+    if not only_stored and only_turned:
         return None
-    return TurnedLabels(path, reader.layout, seen, only_stored)
+    others = [box for box in every if box.image.orientation == 1]
+    return TurnedLabels(path, reader.layout, seen, only_stored, others, only_turned)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from syngrpo.boxes import clip
@@ -13,6 +14,23 @@ _NUMBERS = frozenset({int, float})
 
 ROUNDING_PIXELS = 0.5
 """A box may reach out of its image by this much, because labelling tools round. It is clipped."""
+
+
+class BoxError(InputError):
+    """A box does not fit its image. ``hint`` is the end of the message: how it may be meant."""
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(message + hint)
+        self.hint = hint
+
+
+class ConvertedBox(list[float]):
+    """A box as corners in pixels, computed from numbers that say it in another way: ``written``."""
+
+    def __init__(self, corners: Iterable[float], written: Sequence[Any]) -> None:
+        super().__init__(corners)
+        self.written = list(written)
+
 
 _COLOUR = re.compile(
     r"\b(?:colou?r\w*|red\w*|orange|yellow\w*|green\w*|blue\w*|purple|violet|pink|brown\w*|black|white"
@@ -87,9 +105,10 @@ def checked_box(value: Any, image: EncodedImage, name: str) -> Box:
     """Check that a JSON value is a box inside the image and return it. ``name`` is the name of the
     value in the message.
 
-    Raises InputError when it is not four finite numbers x1 < x2, y1 < y2 inside the image.
+    Raises InputError when it is not four finite numbers, BoxError unless x1 < x2 and y1 < y2, and
+    the box lies inside the image.
     """
-    if type(value) is list and len(value) == 4:
+    if isinstance(value, list) and len(value) == 4:
         x1, y1, x2, y2 = value
         # The fast path, for nearly every box. Comparisons with NaN are false.
         if (
@@ -103,22 +122,32 @@ def checked_box(value: Any, image: EncodedImage, name: str) -> Box:
     if not all(is_finite_number(number) for number in value):
         raise InputError(f"{name} {shown(value)} holds something that is not a finite number")
     x1, y1, x2, y2 = (float(number) for number in value)
+    converted = isinstance(value, ConvertedBox)
     if x1 >= x2 or y1 >= y2:
-        raise InputError(
-            f"{name} {shown(value)} has no area; write x1 < x2 and y1 < y2, "
-            "or set boxes: xywh (--option boxes=xywh) if it is x, y, width, height"
+        hint = (
+            "; write x1 < x2 and y1 < y2, or set boxes: xywh (--option boxes=xywh) if it is x, y, "
         )
+        told = f"{_shown_box(name, value)} has no area"
+        raise BoxError(told, "" if converted else f"{hint}width, height")
     slack = ROUNDING_PIXELS
     outside_right = x2 > image.width + slack or y2 > image.height + slack
     if min(x1, y1) < -slack or outside_right:
-        raise InputError(
-            f"{name} {shown(value)} leaves the {image.width}x{image.height} image; "
-            f"boxes are x1, y1, x2, y2 in its pixels{image.stored_view_hint(x2, y2)}"
-        )
+        told = f"{_shown_box(name, value)} leaves the {image.width}x{image.height} image"
+        meant = "" if converted else "; boxes are x1, y1, x2, y2 in its pixels"
+        raise BoxError(told, meant + image.stored_view_hint(x2, y2))
     box = clip((x1, y1, x2, y2), image.width, image.height)
     if box[0] >= box[2] or box[1] >= box[3]:
-        raise InputError(f"{name} {shown(value)} lies on the edge of the image, outside of it")
+        told = f"{_shown_box(name, value)} lies on the edge of the image, outside of it"
+        raise BoxError(told)
     return box
+
+
+def _shown_box(name: str, box: Sequence[Any]) -> str:
+    """Return a box with its name, as it is written; if it was converted, its corners, too."""
+    if not isinstance(box, ConvertedBox):
+        return f"{name} {shown(box)}"
+    corners = ", ".join(f"{number:.6g}" for number in box)
+    return f"{name} {shown(box.written)}, which is x1, y1, x2, y2 = {corners} in pixels,"
 
 
 def is_finite_number(value: Any) -> bool:
