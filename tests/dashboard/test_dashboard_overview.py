@@ -47,3 +47,17 @@ def test_a_damaged_or_deleted_run_is_a_line_on_the_page(
         run.rename(tmp_path / "elsewhere")
         page.get_by_text("is gone; what was read before is shown").wait_for()
         assert page.locator(".tile").count() >= 5
+
+
+def test_names_of_folders_and_settings_are_shown_as_text(
+    tmp_path: Path, open_page: Callable[..., Any]
+) -> None:
+    name = '<img src=x onerror="document.title=1"> & ‮rtl\u202c'
+    run = write_run(tmp_path / "runs" / name, 12, 12, synthesis=False)
+    (run / "config.yaml").write_text("method: {name: '<script>alert(1)</script>'}\ntrainer: 7\n")
+    with dashboard_browser.dashboard(tmp_path, run.parent) as address:
+        page = open_page(f"{address}/")
+        page.get_by_text("<script>alert(1)</script>").wait_for()
+        page.get_by_text("<img src=x").click()
+        page.get_by_text("step 12").first.wait_for()
+        assert page.title() != "1" and page.locator("img[src=x]").count() == 0

@@ -20,9 +20,9 @@ from starlette.requests import Request
 from syngrpo.dashboard.followed_run import FollowedRun
 from syngrpo.dashboard.followed_runs import FollowedRuns
 from syngrpo.dashboard.overview_tab import overview
-from syngrpo.dashboard.view import View
+from syngrpo.dashboard.view import View, run_address
 from syngrpo.pages.page_templates import stylesheet
-from syngrpo.pages.run_headlines import duration
+from syngrpo.pages.run_headlines import duration, headline_metrics
 
 STYLE = Path(__file__).parent / "dashboard.css"
 
@@ -82,22 +82,42 @@ def _frame() -> None:
 
 def _list_of_runs(runs: FollowedRuns, base: str) -> None:
     """Draw a card for each run, and keep the list current."""
-
-    @ui.refreshable
-    def cards() -> None:
-        found = list(runs)
-        if not found:
-            ui.label("There are no runs here yet. This page shows them when they start.")
-        with ui.element("div").classes("cards"):
-            for followed in found:
-                with ui.link(target=f"{base}/run/{followed.name}/overview").classes("card run"):
-                    ui.label(followed.name).classes("name")
-                    ui.label(standing(followed)).classes("note")
-
+    facts: dict[str, tuple[ui.label, ui.label]] = {}
     with ui.element("main"):
         ui.html("<h1>Runs</h1>", sanitize=False)
-        cards()
-    ui.timer(10, cards.refresh, immediate=False)
+        nothing = ui.label("There are no runs here yet. This page shows them when they start.")
+        nothing.set_visibility(False)
+        cards = ui.element("div").classes("cards")
+
+    async def show() -> None:
+        found = await asyncio.to_thread(lambda: list(runs))
+        nothing.set_visibility(not found)
+        for followed in found:
+            if followed.name not in facts:
+                with cards, ui.link(target=run_address(base, followed.name, "overview")) as link:
+                    link.classes("card run")
+                    ui.label(followed.name).classes("name")
+                    facts[followed.name] = (ui.label().classes("note"), ui.label())
+        for followed in found:
+            state, words = facts[followed.name]
+            state.set_text(await asyncio.to_thread(standing, followed))
+            words.set_text(await asyncio.to_thread(_facts, followed))
+
+    ui.timer(10, show, immediate=True)
+
+
+def _facts(followed: FollowedRun) -> str:
+    """Return what tells a run from others: its method, and how good it is now."""
+    data = followed.data()
+    facts = [str(data.setting("method", "name") or "")]
+    for title, name in (("accuracy", "reward/accuracy"), ("D", "diversity/response")):
+        value = data.curve(name).tail()
+        facts.append("" if value is None else f"{title} {value:.3f}")
+    for name in data.sets():
+        _, last = data.first_and_last(name)
+        for metric in headline_metrics(data, name)[:1]:
+            facts.append(f"{name} {last.metrics[metric]:.3f} (step {last.step:,})")
+    return " · ".join(fact for fact in facts if fact)
 
 
 def _bar(view: View) -> None:
@@ -147,9 +167,10 @@ def _problems(view: View) -> None:
 def standing(followed: FollowedRun) -> str:
     """Return in a line whether a run goes on, and how far it is."""
     activity, data = followed.activity(), followed.data()
-    planned = (data.config.get("trainer") or {}).get("steps")
+    planned = data.setting("trainer", "steps")
     step = data.metrics[-1]["step"] if data.metrics else 0
-    parts = [activity.state, f"step {step:,}" + (f" of {planned:,}" if planned else "")]
+    known = isinstance(planned, int)
+    parts = [activity.state, f"step {step:,}" + (f" of {planned:,}" if known else "")]
     if activity.state != "finished" and activity.seconds_ago is not None:
         parts.append(f"written {duration(activity.seconds_ago)} ago")
     return " · ".join(parts)

@@ -127,8 +127,5 @@ def _sum(rows: list[dict], name: str) -> float:
 def _best(run: RunData, name: str) -> float | None:
     """Return the highest mean of a metric over a window of steps."""
     values = run.curve(name).values
-    means = [
-        sum(values[start : start + WINDOW]) / len(values[start : start + WINDOW])
-        for start in range(0, max(1, len(values) - WINDOW // 2), WINDOW // 2)
-    ]
-    return max(means, default=None) if values else None
+    windows = [values[start : start + WINDOW] for start in range(0, len(values), WINDOW // 2)]
+    return max((sum(window) / len(window) for window in windows), default=None)

@@ -45,11 +45,16 @@ class View:
         ui.navigate.history.replace(self._address(self.tab, self.run.name, query))
 
     def _address(self, tab: str, name: str, query: Mapping[str, object]) -> str:
-        return f"{self.base}/run/{quote(name, safe='')}/{tab}" + _query(query)
+        return run_address(self.base, name, tab) + _query(query)
 
     def follow(self, show: Callable[[], Awaitable[None] | None]) -> None:
         """Call ``show`` now, and again every ``FOLLOW_S`` while the page is open."""
         ui.timer(FOLLOW_S, show, immediate=True)
+
+
+def run_address(base: str, name: str, tab: str) -> str:
+    """Return the path of a tab of the run of this name; ``base`` is that of the dashboard."""
+    return f"{base}/run/{quote(name, safe='')}/{tab}"
 
 
 def _query(query: Mapping[str, object]) -> str:

@@ -75,6 +75,11 @@ class RunData:
         points = [(row["step"], row[name]) for row in self.metrics if _finite(row.get(name))]
         return Curve([int(step) for step, _ in points], [float(value) for _, value in points])
 
+    def setting(self, section: str, key: str) -> Any:
+        """Return a value of the configuration; None if it is missing."""
+        options = self.config.get(section)
+        return options.get(key) if isinstance(options, dict) else None
+
     def total(self, name: str) -> float:
         """Return the sum of a metric over all steps."""
         return sum(self.curve(name).values)

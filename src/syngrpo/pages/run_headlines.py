@@ -228,7 +228,7 @@ def pace(run: RunData) -> Pace:
     total = sum(seconds)
     return Pace(
         steps=run.metrics[-1]["step"] if run.metrics else 0,
-        planned=(run.config.get("trainer") or {}).get("steps"),
+        planned=run.setting("trainer", "steps"),
         total=total,
         a_step=sorted(seconds)[len(seconds) // 2] if seconds else None,
         waited=run.total("time/wait_data_s") / total if total else 0.0,

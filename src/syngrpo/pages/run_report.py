@@ -112,7 +112,7 @@ def _lead(run: RunData) -> list[str]:
         ("generator", "synthesis", "generator"),
         ("seed", "trainer", "seed"),
     ):
-        value = (run.config.get(section) or {}).get(key)
+        value = run.setting(section, key)
         if value is not None:
             facts.append(f"{title} {value}")
     return [line for line in (" · ".join(facts), _pace_line(pace(run))) if line]
