@@ -25,7 +25,7 @@ from syngrpo.pool.job_queue import JobQueue
 from syngrpo.pool.jobs import JobRequest, Rejected, bundled
 from syngrpo.pool.sampling import SamplingPolicy
 from syngrpo.pool.store import Pool
-from syngrpo.pool.stored_samples import Observation
+from syngrpo.pool.stored_samples import DescriptionReward, Observation
 from syngrpo.sample import InputError
 from syngrpo_rooms.dataset import rooms_samples
 from syngrpo_rooms.descriptions import random_description
@@ -99,6 +99,16 @@ def test_the_life_of_a_job_seen_from_the_trainer(folder: Path) -> None:
             measured = [Observation(item.sample.id, step, step, 0.5, 0.5) for item in batch]
             synthesis.observe(measured)
         assert len(drawn & admitted) >= 8
+
+
+def test_rewards_reach_the_jobs_that_were_submitted_before_them(folder: Path) -> None:
+    first, second = requests(2)
+    with closing(client(folder)) as synthesis:
+        synthesis.submit([first, second])
+        synthesis.record_rewards([DescriptionReward(first.id, 3, 0.5)])
+    with closing(sqlite3.connect(folder / "pool.db")) as pool:
+        rows = pool.execute("SELECT id, reward, settled FROM jobs ORDER BY number").fetchall()
+    assert rows == [(first.id, 0.5, 3), (second.id, None, None)]
 
 
 def test_nothing_waits_while_the_database_is_locked(
@@ -235,7 +245,7 @@ CRASH = """
 import json, os, signal, sys
 from pathlib import Path
 from syngrpo.pool.jobs import JobRequest
-from syngrpo.pool.stored_samples import Observation
+from syngrpo.pool.stored_samples import DescriptionReward, Observation
 from syngrpo.pool.sampling import SamplingPolicy
 from syngrpo.data_server.async_client import AsyncClient
 from syngrpo.data_server.synthesis_options import SynthesisSettings

@@ -210,8 +210,9 @@ def test_records_about_lost_samples_are_left_out(tmp_path: Path) -> None:
     path = tmp_path / "spill.jsonl"
     lost = [{"observation": {"sample_id": "gone"}}, {"job": {"parent_id": "gone"}}]
     kept = [{"observation": {"sample_id": "seed"}}, {"job": {"parent_id": "seed"}}]
+    kept += [{"reward": {"job_id": "a job"}}]  # ignored by the pool if it has no such job
     with closing(Spill(path)) as spill:
-        spill.append([lost[0], kept[0], lost[1], kept[1]])
+        spill.append([lost[0], kept[0], lost[1], *kept[1:]])
     (line,) = repair_spill(path, tmp_path / "aside", {"seed"})
-    assert "keeps 2 records" in line and "2 are about lost samples" in line
+    assert "keeps 3 records" in line and "2 are about lost samples" in line
     assert drain(Spill(path)) == kept

@@ -2,6 +2,7 @@
 
 import time
 import traceback
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -9,9 +10,10 @@ from pool_samples import child, seed
 
 from syngrpo.pool.job_queue import JobQueue
 from syngrpo.pool.jobs import JobRequest, Outcome, Rejected
+from syngrpo.pool.mirror import mirror
 from syngrpo.pool.sampling import SamplingPolicy
 from syngrpo.pool.store import Pool
-from syngrpo.pool.stored_samples import Observation
+from syngrpo.pool.stored_samples import DescriptionReward, Observation
 from syngrpo.sample import InputError
 
 
@@ -196,6 +198,66 @@ def test_a_dead_letter_keeps_its_traceback(queue: JobQueue, pool: Pool) -> None:
         (error,) = connection.execute("SELECT error FROM jobs").fetchone()
     assert error.startswith("Traceback") and "test_pool_queue.py" in error
     assert pool.stats().jobs["dead"] == 1
+
+
+def die(queue: JobQueue, count: int) -> list[str]:
+    """Let ``count`` new jobs fail until they are dead; their ids."""
+    asked = requests(count)
+    queue.submit(asked)
+    for _ in range(3):
+        for job in queue.lease("a", count):
+            queue.fail(job.id, "a", "CUDA error")
+    return [request.id for request in asked]
+
+
+def test_a_dead_job_can_be_tried_again_and_ends_once_more(queue: JobQueue, pool: Pool) -> None:
+    first, second = die(queue, 2)
+    assert [outcome.state for outcome in queue.outcomes(after=0)] == ["dead", "dead"]
+    assert queue.requeue_dead([first, "unknown"]) == [first]
+    assert queue.requeue_dead([first]) == [], "it is queued already"
+    stats = pool.stats().jobs
+    assert (stats["queued"], stats["dead"]) == (1, 1)
+    assert [outcome.job_id for outcome in queue.outcomes(after=0)] == [second]
+    assert [ended.request.id for ended in queue.ended(0, 9)] == [second]
+    (job,) = queue.lease("b", 9)
+    assert (job.id, job.attempts) == (first, 1)
+    assert queue.requeue_dead([first]) == [], "a worker has it"
+    assert queue.complete(first, "b", child(job))
+    (again,) = queue.outcomes(after=2)
+    assert (again.cursor, again.job_id, again.state) == (3, first, "admitted")
+    assert queue.requeue_dead([first]) == [], "it has its image"
+
+
+def test_the_jobs_of_a_data_server_are_requeued_there_and_mirrored_again(
+    queue: JobQueue, pool: Pool, tmp_path: Path
+) -> None:
+    (name,) = die(queue, 1)
+    with closing(Pool.open(tmp_path / "run")) as run:
+        run.add_seeds(seed(n) for n in range(4))
+        of_run = JobQueue(run, limit=100, lease_s=30, max_attempts=3)
+        assert mirror(run, "server", queue.ended(0, 9)) == 1
+        with pytest.raises(InputError, match="painted by a data server"):
+            of_run.requeue_dead([name])
+        assert run.stats().jobs["queued"] == 0
+        assert queue.requeue_dead([name]) == [name]
+        (job,) = queue.lease("b", 1)
+        queue.complete(name, "b", child(job))
+        assert mirror(run, "server", queue.ended(1, 9)) == 1
+        assert [outcome.state for outcome in of_run.outcomes(after=1)] == ["admitted"]
+        assert run.stats().jobs == pool.stats().jobs
+
+
+def test_what_descriptions_have_earned_is_kept_with_their_jobs(queue: JobQueue, pool: Pool) -> None:
+    first, second = requests(2)
+    queue.submit([first, second])
+    pool.record_rewards([])
+    for _ in range(2):
+        pool.record_rewards(
+            [DescriptionReward(first.id, 7, -0.25), DescriptionReward("unknown", 7, 1.0)]
+        )
+    with pool.database.read() as connection:
+        rows = connection.execute("SELECT id, reward, settled FROM jobs ORDER BY number").fetchall()
+    assert rows == [(first.id, -0.25, 7), (second.id, None, None)]
 
 
 def test_jobs_of_a_worker_known_to_be_gone_are_taken_back_at_once(queue: JobQueue) -> None:

@@ -17,6 +17,11 @@ ALTER TABLE jobs DROP COLUMN policy_version;
 ALTER TABLE jobs DROP COLUMN response;
 PRAGMA user_version = 2;
 """
+WITHOUT_REWARDS = """
+ALTER TABLE jobs DROP COLUMN reward;
+ALTER TABLE jobs DROP COLUMN settled;
+PRAGMA user_version = 4;
+"""
 WITHOUT_BUNDLES = """
 DROP INDEX jobs_bundle;
 DROP INDEX standing_waiting;
@@ -49,7 +54,7 @@ def test_a_pool_of_version_2_goes_on(tmp_path: Path) -> None:
     queue.submit([JobRequest("seed-0", "a wall", 1, "noop")])
     pool.close()
     database = sqlite3.connect(tmp_path / "old" / "pool.db")
-    database.executescript(WITHOUT_BUNDLES + BEFORE)
+    database.executescript(WITHOUT_REWARDS + WITHOUT_BUNDLES + BEFORE)
     database.close()
     pool = Pool.open(tmp_path / "old")
     queue = JobQueue(pool, limit=9, lease_s=9, max_attempts=3)
@@ -71,7 +76,7 @@ def test_the_copy_of_a_pool_of_version_3_is_restored_and_goes_on(tmp_path: Path)
     pool.backup(tmp_path / "checkpoint.db")
     pool.close()
     database = sqlite3.connect(tmp_path / "checkpoint.db")
-    database.executescript(WITHOUT_BUNDLES)
+    database.executescript(WITHOUT_REWARDS + WITHOUT_BUNDLES)
     database.close()
     pool = Pool.restore(tmp_path / "run", tmp_path / "checkpoint.db")
     queue = JobQueue(pool, limit=9, lease_s=9, max_attempts=3)

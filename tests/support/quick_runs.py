@@ -99,7 +99,8 @@ def pool_contents(run_dir: Path) -> list[tuple[Any, ...]]:
         queries = (
             "SELECT id, parent, job, image FROM samples ORDER BY number",
             "SELECT state, visits, diversity_mean FROM standing ORDER BY number",
-            "SELECT id, state, attempts, reason, scores, cursor FROM jobs ORDER BY number",
+            "SELECT id, state, attempts, reason, scores, cursor, reward, settled FROM jobs "
+            "ORDER BY number",
             "SELECT sample, step, policy_version, diversity FROM observations ORDER BY number",
         )
         return [row for query in queries for row in database.execute(query)]

@@ -1,6 +1,8 @@
 """Credit between siblings in training: bundles are written, drawn and rewarded together."""
 
+import sqlite3
 from collections import Counter
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +62,12 @@ def test_siblings_are_compared_in_the_step_that_rolls_them_out(tmp_path: Path, n
     assert sum(step.record["synthesis/settled"] for step in steps) >= 4
     measured = [bundle for step in steps for bundle in rolled_out(step)]
     assert len(measured) == len(set(measured)) > 1, "each bundle in one step only"
+    with closing(sqlite3.connect(tmp_path / "pool.db")) as pool:
+        rewards = "SELECT settled, id, reward FROM jobs WHERE reward IS NOT NULL ORDER BY settled"
+        kept = pool.execute(rewards).fetchall()
+    settled = enumerate((step.settled for step in steps), start=1)
+    earned = [(n, item.pending.job_id, item.reward) for n, items in settled for item in items]
+    assert sorted(kept) == sorted(earned)
     submitted = [step.record["synthesis/submitted"] for step in steps]
     assert max(submitted) <= 3, "one group a step: three places for synthetic samples"
     assert steps[1].record["diversity/baseline"] is None

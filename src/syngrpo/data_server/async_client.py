@@ -19,7 +19,7 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -32,10 +32,11 @@ from syngrpo.pool.filesystem import explain_disk_errors
 from syngrpo.pool.jobs import JobRequest, Outcome
 from syngrpo.pool.sampling import SamplingPolicy
 from syngrpo.pool.store import Pool
-from syngrpo.pool.stored_samples import Observation, PoolSample, PoolStats
+from syngrpo.pool.stored_samples import DescriptionReward, Observation, PoolSample, PoolStats
 from syngrpo.sample import Sample
 
 _log = logging.getLogger(__name__)
+T = TypeVar("T")
 
 LOOK_S = 0.05
 """Seconds between two rounds of the thread."""
@@ -140,6 +141,10 @@ class AsyncClient:
         """Write measurements to the spill file."""
         self._append([{"observation": asdict(observation)} for observation in observations])
 
+    def record_rewards(self, rewards: Sequence[DescriptionReward]) -> None:
+        """Write rewards to the spill file."""
+        self._append([{"reward": asdict(reward)} for reward in rewards])
+
     def outcomes(self) -> list[Outcome]:
         self._raise_error()
         ended = [self._ended.popleft() for _ in range(len(self._ended))]
@@ -222,12 +227,12 @@ class AsyncClient:
             self._sink.send([], [])
             self._counts.extend(self._sink.counts())
             return
-        of = "observation"
-        observations = [Observation(**record[of]) for record in pending.records if of in record]
-        requests = [JobRequest(**record["job"]) for record in pending.records if "job" in record]
+        observations = _of_kind(pending.records, "observation", Observation)
+        requests = _of_kind(pending.records, "job", JobRequest)
         if observations:
             self._pool.observe(observations, self._sampling)
         self._sink.send(observations, requests)
+        self._pool.record_rewards(_of_kind(pending.records, "reward", DescriptionReward))
         self._counts.extend(self._sink.counts())
         self._spill.acknowledge(pending.offset)
         self._stock_is_old |= bool(observations)
@@ -289,3 +294,8 @@ class AsyncClient:
         ended, self._stats = self._queue.outcomes(self._seen), self._pool.stats()
         self._ended.extend(ended)
         self._seen = ended[-1].cursor if ended else self._seen
+
+
+def _of_kind(records: Sequence[Mapping[str, Any]], kind: str, make: Callable[..., T]) -> list[T]:
+    """Return the records of one kind, in order."""
+    return [make(**record[kind]) for record in records if kind in record]

@@ -24,7 +24,7 @@ from syngrpo.painting.painter import Painter
 from syngrpo.pool.jobs import JobRequest, Outcome
 from syngrpo.pool.sampling import SamplingPolicy
 from syngrpo.pool.store import Pool
-from syngrpo.pool.stored_samples import Observation, PoolSample, PoolStats
+from syngrpo.pool.stored_samples import DescriptionReward, Observation, PoolSample, PoolStats
 from syngrpo.sample import InputError, Sample, with_pixels
 
 INLINE = "inline"
@@ -67,6 +67,10 @@ class DataClient(Protocol):
 
     def observe(self, observations: Sequence[Observation]) -> None:
         """Report what was measured on drawn samples."""
+        ...
+
+    def record_rewards(self, rewards: Sequence[DescriptionReward]) -> None:
+        """Record what descriptions have earned, for people who look at the run."""
         ...
 
     def outcomes(self) -> list[Outcome]:
@@ -151,6 +155,9 @@ class InlineClient:
 
     def observe(self, observations: Sequence[Observation]) -> None:
         self._pool.observe(observations, self._sampling)
+
+    def record_rewards(self, rewards: Sequence[DescriptionReward]) -> None:
+        self._pool.record_rewards(rewards)
 
     def outcomes(self) -> list[Outcome]:
         ended = self._queue.outcomes(self._cursor)

@@ -138,7 +138,7 @@ def require_whole(path: Path) -> None:
 
 def repair_spill(path: Path, aside: Path, samples: Collection[str]) -> list[str]:
     """Keep the records of a spill file that can be read and are about ``samples``, the ids in the
-    pool. Return lines about it; none if these are all, or if there is no file.
+    pool, or about no sample. Return lines about it; none if these are all, or if there is no file.
 
     Otherwise the file itself is moved to the folder ``aside``. If its head is damaged, records that
     were passed on already are kept, too: their receivers ignore them.
@@ -147,7 +147,7 @@ def repair_spill(path: Path, aside: Path, samples: Collection[str]) -> list[str]
         return []
     data = path.read_bytes()
     good, bad = _read(data)
-    kept = [record for record in good if _sample_of(record) in samples]
+    kept = [one for one in good if "reward" in one or _sample_of(one) in samples]
     if not bad and len(kept) == len(good):
         return []
     aside.mkdir(exist_ok=True)

@@ -38,7 +38,7 @@ CREATION_LOCK = ".pool.lock"
 BUSY_TIMEOUT_S = 60.0
 """Seconds that a transaction waits for those of other processes, which take milliseconds."""
 
-VERSION = 4
+VERSION = 5
 UPGRADES = {
     2: """
 ALTER TABLE jobs ADD COLUMN policy_version INTEGER;
@@ -53,6 +53,10 @@ ALTER TABLE standing ADD COLUMN bundle INTEGER;
 ALTER TABLE standing ADD COLUMN waiting INTEGER;
 CREATE INDEX jobs_bundle ON jobs (bundle) WHERE bundle IS NOT NULL;
 CREATE INDEX standing_waiting ON standing (bundle) WHERE waiting IS NOT NULL;
+""",
+    4: """
+ALTER TABLE jobs ADD COLUMN reward REAL;
+ALTER TABLE jobs ADD COLUMN settled INTEGER;
 """,
 }
 """The statements that upgrade a pool to the next version, by the version it has."""
@@ -127,7 +131,9 @@ CREATE TABLE jobs (
     policy_version INTEGER,                 -- of the policy that wrote the description
     response    TEXT,                       -- the whole of what it wrote
     bundle      TEXT,                       -- name of its bundle; NULL without one
-    bundle_size INTEGER                     -- number of jobs in the bundle
+    bundle_size INTEGER,                    -- number of jobs in the bundle
+    reward      REAL,                       -- what its description has earned; NULL before
+    settled     INTEGER                     -- the training step in which it earned it
 );
 CREATE INDEX jobs_bundle ON jobs (bundle) WHERE bundle IS NOT NULL;
 CREATE INDEX jobs_queued ON jobs (number) WHERE state = 'queued';

@@ -25,7 +25,7 @@ from syngrpo.pool.jobs import (
     check_descent,
     end_job,
     insert_job,
-    job_exists,
+    job_state,
     select_ended,
     select_held,
     select_outcomes,
@@ -85,7 +85,7 @@ class JobQueue:
             for together in split_bundles(jobs):
                 new: dict[str, JobRequest] = {}
                 for job in together:
-                    if job.id in new or job_exists(connection, job.id):
+                    if job.id in new or job_state(connection, job.id) is not None:
                         duplicates.append(job.id)
                     else:
                         new[job.id] = job
@@ -226,6 +226,30 @@ class JobQueue:
         """Take back all leases of a worker that has ended, and return their number."""
         with self._database.write() as connection:
             return self._expire(connection, "worker = :worker", {"worker": worker})
+
+    def requeue_dead(self, job_ids: Sequence[str]) -> list[str]:
+        """Put dead jobs back into the queue as if they had not been tried, also beyond its limit.
+        Return the ids of those that were dead.
+
+        A trainer that has counted them as dead counts them once more when they end. Their
+        descriptions earn nothing; an image that is admitted is trained on as any other. Raises
+        InputError in the pool of a run that uses a data server, because nobody paints its jobs.
+        """
+        with self._database.write() as connection:
+            if connection.execute("SELECT EXISTS (SELECT 1 FROM mirrored)").fetchone()[0]:
+                raise InputError(
+                    f"the jobs of {self._pool.directory} are painted by a data server; requeue "
+                    "them in the pool of the server"
+                )
+            return [
+                job_id
+                for job_id in job_ids
+                if connection.execute(
+                    "UPDATE jobs SET state = 'queued', attempts = 0 "
+                    "WHERE id = ? AND state = 'dead'",
+                    (job_id,),
+                ).rowcount
+            ]
 
     def last_cursor(self) -> int:
         """Return the cursor of the job that ended last, 0 before the first."""

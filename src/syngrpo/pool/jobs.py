@@ -22,6 +22,8 @@ from syngrpo.pool.stored_samples import select_samples
 from syngrpo.sample import Sample
 
 EndState = Literal["admitted", "rejected", "dead"]
+_ENDED = "('admitted', 'rejected', 'dead')"
+"""The states of jobs that have ended. A job that was dead and is queued again has a cursor, too."""
 
 
 @dataclass(frozen=True)
@@ -162,9 +164,10 @@ def select_held(connection: sqlite3.Connection, job_id: str, worker: str) -> Job
     return JobRow(*row) if row is not None else None
 
 
-def job_exists(connection: sqlite3.Connection, job_id: str) -> bool:
-    """Return whether the pool has a job with this id, in any state."""
-    return connection.execute("SELECT 1 FROM jobs WHERE id = ?", (job_id,)).fetchone() is not None
+def job_state(connection: sqlite3.Connection, job_id: str) -> str | None:
+    """Return the state of the job with this id, None if the pool has none."""
+    row = connection.execute("SELECT state FROM jobs WHERE id = ?", (job_id,)).fetchone()
+    return row[0] if row is not None else None
 
 
 def insert_job(connection: sqlite3.Connection, job: JobRequest, parent: tuple[int, int]) -> None:
@@ -220,7 +223,7 @@ def select_outcomes(connection: sqlite3.Connection, after: int) -> list[Outcome]
     rows = connection.execute(
         "SELECT j.cursor, j.id, j.state, s.id, j.reason, j.error "
         "FROM jobs j LEFT JOIN samples s ON s.job = j.id "
-        "WHERE j.cursor > ? ORDER BY j.cursor",
+        f"WHERE j.cursor > ? AND j.state IN {_ENDED} ORDER BY j.cursor",
         (after,),
     ).fetchall()
     return [
@@ -234,12 +237,12 @@ def select_ended(
 ) -> list[EndedJob]:
     """Return the first ``limit`` jobs that ended after the one with cursor ``after``, in order.
     With ``admitted`` return only those whose sample was admitted."""
-    which = "AND j.state = 'admitted' " if admitted else ""
+    which = "j.state = 'admitted'" if admitted else f"j.state IN {_ENDED}"
     rows = connection.execute(
         "SELECT j.id, j.cursor, p.id, j.description, j.seed, j.generator, j.policy_version, "
         "j.response, j.bundle, j.bundle_size, j.state, j.attempts, j.reason, j.error, j.scores "
         "FROM jobs j JOIN samples p ON p.number = j.parent "
-        f"WHERE j.cursor > ? {which}ORDER BY j.cursor LIMIT ?",
+        f"WHERE j.cursor > ? AND {which} ORDER BY j.cursor LIMIT ?",
         (after, limit),
     ).fetchall()
     ids = json.dumps([row[0] for row in rows if row[10] == "admitted"])

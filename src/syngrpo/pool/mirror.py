@@ -10,7 +10,7 @@ import json
 import sqlite3
 from collections.abc import Sequence
 
-from syngrpo.pool.jobs import EndedJob, check_descent, end_job, insert_job, job_exists
+from syngrpo.pool.jobs import EndedJob, check_descent, end_job, insert_job, job_state
 from syngrpo.pool.store import Pool
 from syngrpo.pool.stored_samples import insert_sample, pack
 
@@ -26,7 +26,8 @@ def mirror(pool: Pool, source: str, jobs: Sequence[EndedJob]) -> int:
     """Record jobs that ended in the pool named ``source``, with their samples, in one transaction.
 
     Return how many were new. A job that is recorded already is left out, so that this may be
-    repeated; so is a job whose parent is not in this pool. The jobs get cursors of this pool.
+    repeated, unless it was dead and was tried again; so is a job whose parent is not in this pool.
+    The jobs get cursors of this pool.
     """
     samples = [job.sample for job in jobs if job.sample is not None]
     with pool.adding(samples) as digests:
@@ -36,7 +37,7 @@ def mirror(pool: Pool, source: str, jobs: Sequence[EndedJob]) -> int:
         with pool.database.write() as connection:
             last = _cursor(connection, source)
             for job, row in rows:
-                if job.cursor > last and not job_exists(connection, job.request.id):
+                if job.cursor > last and job_state(connection, job.request.id) in (None, "dead"):
                     recorded += _record(connection, job, row)
             connection.execute(
                 "INSERT INTO mirrored VALUES (?, ?) "
@@ -55,7 +56,8 @@ def _record(connection: sqlite3.Connection, job: EndedJob, row: tuple[str, str] 
     ).fetchone()
     if parent is None:
         return False
-    insert_job(connection, job.request, parent)
+    if job_state(connection, job.request.id) is None:
+        insert_job(connection, job.request, parent)
     if job.sample is not None and row is not None:
         check_descent(connection, job.sample, parent[0])
         insert_sample(connection, job.sample, *row, parent, job.request.id)

@@ -28,6 +28,7 @@ from syngrpo.pool.image_store import ImageFiles, is_whole
 from syngrpo.pool.jobs import select_failures
 from syngrpo.pool.sampling import SamplingPolicy
 from syngrpo.pool.stored_samples import (
+    DescriptionReward,
     Observation,
     PoolSample,
     PoolStats,
@@ -208,6 +209,17 @@ class Pool:
                 last = observation.step if last is None else max(last, observation.step)
             if sampling is not None and last is not None:
                 end_overdue(connection, last, sampling.sibling_deadline)
+
+    def record_rewards(self, rewards: Sequence[DescriptionReward]) -> None:
+        """Record what descriptions have earned, all or none. A call may be repeated; a job that the
+        pool does not have is left out. No draw depends on it."""
+        if not rewards:
+            return
+        with self.database.write() as connection:
+            connection.executemany(
+                "UPDATE jobs SET reward = ?, settled = ? WHERE id = ?",
+                [(one.reward, one.step, one.job_id) for one in rewards],
+            )
 
     def quarantine(self, sample_id: str, reason: str) -> None:
         """Exclude a sample from further draws, for example because its image cannot be decoded."""

@@ -56,6 +56,15 @@ class Observation:
 
 
 @dataclass(frozen=True)
+class DescriptionReward:
+    """What the description of a job has earned: its reward ρ, and the step that settled it."""
+
+    job_id: str
+    step: int
+    reward: float
+
+
+@dataclass(frozen=True)
 class PoolStats:
     """Counts of all samples and jobs; seed + synthetic = active + retired + quarantined.
 

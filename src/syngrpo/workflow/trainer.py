@@ -25,7 +25,7 @@ from syngrpo.method.response import ANSWER_END
 from syngrpo.painting.describers import DESCRIBERS, described
 from syngrpo.policy.model import Policy
 from syngrpo.pool.jobs import JobRequest, bundled
-from syngrpo.pool.stored_samples import Observation, PoolSample
+from syngrpo.pool.stored_samples import DescriptionReward, Observation, PoolSample
 from syngrpo.rollout import make_rollout
 from syngrpo.rollout.base import Response, require_finite
 from syngrpo.rollout.token_sampling import Sampling
@@ -270,6 +270,10 @@ class Trainer:
             self.metrics.observe("synthesis/settled", len(settled))
             for item in settled:
                 self.metrics.observe_task("diversity/reward", item.pending.task, item.reward)
+            step = self.steps_done + 1
+            self.client.record_rewards(
+                [DescriptionReward(one.pending.job_id, step, one.reward) for one in settled]
+            )
             self.metrics.observe_pool(self.client.stats(), self.method.baselines())
         return self.processes.share(settled)
 
