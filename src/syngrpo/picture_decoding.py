@@ -6,7 +6,8 @@ animation. ``read_header`` says what a picture is without decoding it. What cann
 way is refused with a ``PictureError``; no picture becomes black or white without a word.
 
 Only the formats in ``FORMATS`` are opened, whatever a file is called. Pillow knows many more, some
-of which it decodes when they are opened, or hands to other programs.
+of which it decodes when they are opened, or hands to other programs. ``picture_structure`` finds
+files that cost a decoder more than their pixels do.
 """
 
 from __future__ import annotations
@@ -33,6 +34,8 @@ from PIL import (
     WebPImagePlugin,
 )
 
+from syngrpo.picture_structure import costly_body, costly_header
+
 # Pillow opens the formats of the plug-ins that are imported; for others it imports all it has.
 _PLUGINS = (
     PngImagePlugin,
@@ -50,6 +53,9 @@ MAX_PIXELS = 64_000_000
 MAX_BYTES = 1 << 30
 """Files that are larger are not read."""
 
+LARGEST_PROFILE = 8 << 20
+"""Bytes of an ICC profile. The last few profiles stay in memory."""
+
 ORIENTATION = 0x0112
 """The EXIF tag that says how a viewer turns a picture."""
 _TURNS = {
@@ -65,6 +71,9 @@ _TURNS = {
 _TURNS_BACK = _TURNS | {6: _TURNS[8], 8: _TURNS[6]}
 QUARTER_TURNS = (5, 6, 7, 8)
 """The orientations in which width and height change places."""
+
+_SCALES = (TiffImagePlugin.BITSPERSAMPLE, TiffImagePlugin.PHOTOMETRIC_INTERPRETATION)
+"""The tags of a TIFF that say what its numbers mean."""
 
 _BLOCK = 1 << 18
 """Pixels that are computed at a time."""
@@ -118,6 +127,7 @@ def decode(data: bytes, max_pixels: int = MAX_PIXELS) -> np.ndarray:
     """
     with _opened(data, max_pixels) as image:
         header = _header(image)
+        _refuse(costly_body(data))
         try:
             shown = _as_shown(image, header.orientation)
         except PictureError:
@@ -168,6 +178,8 @@ def _require_regular(path: Path) -> None:
 def _opened(source: Path | bytes, max_pixels: int) -> ImageFile.ImageFile:
     """Open a picture of the known formats, which reads its header. Raises PictureError."""
     _refuse_large_webp(source, max_pixels)
+    with io.BytesIO(source) if isinstance(source, bytes) else source.open("rb") as file:
+        _refuse(costly_header(file))
     try:
         image = Image.open(
             io.BytesIO(source) if isinstance(source, bytes) else source, "r", FORMATS
@@ -189,6 +201,12 @@ def _opened(source: Path | bytes, max_pixels: int) -> ImageFile.ImageFile:
         image.close()
         raise PictureTooLarge(f"it claims {size} pixels, more than {max_pixels}; shrink it")
     return image
+
+
+def _refuse(problem: str | None) -> None:
+    """Raise PictureError if there is a problem of structure."""
+    if problem is not None:
+        raise PictureError(f"{problem}; save it again")
 
 
 def _refuse_large_webp(source: Path | bytes, max_pixels: int) -> None:
@@ -233,7 +251,8 @@ def _as_shown(image: ImageFile.ImageFile, orientation: int) -> Image.Image:
     coded = str(image.tile[0].args) if image.tile else ""
     if "RGB;16" in coded and "transparency" in image.info:
         raise PictureError("it has 16 bits a colour and a transparent colour; save it with 8 bits")
-    tags = dict(getattr(image, "tag_v2", {}))
+    known = getattr(image, "tag_v2", {})  # in which reading a tag makes an object of each number
+    tags = {tag: known[tag] for tag in _SCALES if tag in known}
     image.load()
     shown = _as_rgb(image, tags)
     if image.format == "TIFF":  # Pillow turns a TIFF when it loads it
@@ -246,22 +265,28 @@ def _as_shown(image: ImageFile.ImageFile, orientation: int) -> Image.Image:
 
 
 def _as_rgb(image: Image.Image, tags: dict[int, Any]) -> Image.Image:
-    """Return a loaded image as RGB: sRGB by its profile, on white. ``tags`` are those of a TIFF."""
+    """Return a loaded image as RGB: sRGB by its profile, on white. ``tags`` are the ``_SCALES`` of
+    a TIFF."""
     if image.mode in ("I", "F") or image.mode.startswith("I;16"):
         image = _scaled(image, tags)
     profile, alpha = image.info.get("icc_profile"), None
     if image.has_transparency_data:
-        with_alpha = image.convert("RGBA")
+        with_alpha = _converted(image, "RGBA")
         alpha = with_alpha.getchannel("A")
         image = image.getchannel("L") if image.mode in ("L", "LA") else with_alpha.convert("RGB")
     elif image.mode not in ("L", "CMYK"):
-        image = image.convert("RGB")
-    colours = _in_srgb(image, profile).convert("RGB")
+        image = _converted(image, "RGB")
+    colours = _converted(_in_srgb(image, profile), "RGB")
     if alpha is None or alpha.getextrema() == (255, 255):
         return colours
     white = Image.new("RGB", colours.size, "white")
     white.paste(colours, mask=alpha)
     return white
+
+
+def _converted(image: Image.Image, mode: str) -> Image.Image:
+    """Return an image in this mode. One that has it already is not copied."""
+    return image if image.mode == mode else image.convert(mode)
 
 
 def _scaled(image: Image.Image, tags: dict[int, Any]) -> Image.Image:
@@ -309,9 +334,9 @@ def _in_blocks(values: np.ndarray, change: Callable[[np.ndarray], np.ndarray]) -
 
 
 def _in_srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
-    """Return an L, RGB or CMYK image in sRGB. It stays as it is if its profile is sRGB, broken, or
-    for other colours than it has; viewers ignore those, too."""
-    if not profile:
+    """Return an L, RGB or CMYK image in sRGB. It stays as it is if its profile is sRGB, broken or
+    huge, or for other colours than it has; viewers ignore those, too."""
+    if not profile or len(profile) > LARGEST_PROFILE:
         return image
     if image.mode == "L" and _profile_mode(profile) == "RGB":
         image = image.convert("RGB")
@@ -328,7 +353,7 @@ def _profile_mode(profile: bytes) -> str | None:
     return {b"GRAY": "L", b"RGB ": "RGB", b"CMYK": "CMYK"}.get(profile[16:20])
 
 
-@functools.lru_cache(maxsize=16)
+@functools.lru_cache(maxsize=8)
 def _transform(profile: bytes, mode: str) -> ImageCms.ImageCmsTransform | None:
     """Return the transform from a profile to sRGB; None if the profile is not for this mode, or if
     it changes no colour by more than rounding does."""

@@ -11,6 +11,7 @@ from urllib.parse import unquote
 
 import pytest
 import schemathesis
+from costly_pictures import COSTLY
 from hypothesis import given
 from PIL import Image
 from schemathesis.checks import not_a_server_error
@@ -18,7 +19,6 @@ from service_client import RUN, SEEDS, jobs, lease, open_run, painted, seed_of, 
 from starlette.testclient import TestClient
 from strange_requests import repeatable
 
-from syngrpo.data_server import request_checks
 from syngrpo.data_server.request_checks import Limits
 from syngrpo.data_server.sample_wire import parent_data, to_base64
 from syngrpo.data_server.serve_data import create_app
@@ -238,15 +238,37 @@ def test_a_worker_s_frame_that_needs_a_huge_plane_is_refused(client: TestClient)
     assert "from too far away" in answer.json()["error"]
 
 
-def test_a_large_animation_is_refused(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(request_checks, "MOST_ANIMATED", 99)
+def test_a_picture_is_limited_as_the_seeds_of_its_run_are(client: TestClient) -> None:
+    """Also an animation, and what a worker hands in."""
+    seed = SEEDS[0].image
+    frames = [Image.new("RGB", (seed.width, seed.height), colour) for colour in ("red", "blue")]
     moving = io.BytesIO()
-    frames = [Image.new("RGB", (10, 10), colour) for colour in ("red", "blue")]
     frames[0].save(moving, "WEBP", save_all=True, append_images=frames[1:])
-    row = parent_data(SEEDS[0]) | {"size": [10, 10], "content": to_base64(moving.getvalue())}
-    answer = client.post(f"{RUN}/samples", json={"samples": [row]})
-    assert answer.status_code == 413
-    assert "an animation has 10x10 pixels, more than 99; send its first" in answer.json()["error"]
+    row = parent_data(SEEDS[0]) | {"id": "moving", "content": to_base64(moving.getvalue())}
+    client.post(f"{RUN}/jobs", json=jobs(1))
+    (leased,) = lease(client)
+    result = painted(leased, moving.getvalue())
+    most = seed.width * seed.height
+    for limit, status in ((most - 1, 413), (most, 200)):
+        client.put(RUN, json={"max_image_pixels": limit})
+        answers = [
+            client.post(f"{RUN}/samples", json={"samples": [row]}),
+            client.post("/v1/complete", json={"worker": "w", "results": [result]}),
+        ]
+        assert [answer.status_code for answer in answers] == [status] * 2
+        if status == 413:
+            said = f"more than the {limit} that its run takes; shrink it, or set data.max_image_pi"
+            assert all(said in answer.json()["error"] for answer in answers)
+
+
+@pytest.mark.parametrize("name", COSTLY)
+def test_pictures_that_are_built_to_cost_much_are_refused(tmp_path: Path, name: str) -> None:
+    make, problem = COSTLY[name]
+    with service(tmp_path) as client:
+        open_run(client)
+        row = parent_data(SEEDS[0]) | {"id": "costly", "content": to_base64(make())}
+        answer = client.post(f"{RUN}/samples", json={"samples": [row]})
+        assert answer.status_code == 422 and problem in answer.json()["error"]
 
 
 def test_the_images_of_a_request_are_limited_together(client: TestClient) -> None:

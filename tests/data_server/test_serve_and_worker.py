@@ -1,5 +1,6 @@
 """Servers, workers and training runs as real processes, really killed."""
 
+import json
 import os
 import shutil
 import signal
@@ -189,6 +190,7 @@ def test_training_goes_on_while_the_server_is_down_killed_and_back(
     run = tmp_path / "run"
     changed = {"synthesis__mode": "async", "server__url": f"http://127.0.0.1:{port}"}
     changed |= {"trainer__steps": 24, "trainer__checkpoint_every": 12, "synthesis__lease_s": 1}
+    changed |= {"data__max_image_pixels": 300_000}
     training = warm_processes.start(tmp_path, *train_arguments(run, **changed))
     processes.callback(training.kill)
     until(lambda: len(metrics(run)) >= 2, "steps without a server")
@@ -209,6 +211,8 @@ def test_training_goes_on_while_the_server_is_down_killed_and_back(
     records = metrics(run)
     assert [record["step"] for record in records] == list(range(1, 25))
     assert max(record["pool/synthetic"] for record in records) > 0
+    kept = json.loads((tmp_path / "runs" / name / "run.json").read_text())["options"]
+    assert kept["max_image_pixels"] == 300_000, "the trainer sends the limit of its seeds"
     # The run is over; whoever goes on with it gets what has come since.
     settings = SynthesisSettings(run, generator="rooms")
     sink = ServerSink(ServerAddress(server.url), name, settings, POLICY)

@@ -12,13 +12,14 @@ from run_options import run_options
 from tiny_generic import save_generic
 from tiny_models import save_tiny_qwen
 
+from syngrpo.formats.source import USUAL_LIMIT
 from syngrpo.policy import refused_images as module
 from syngrpo.policy.encode import encode
 from syngrpo.policy.families.generic import GenericFamily
 from syngrpo.policy.loading import load_policy, model_files
 from syngrpo.policy.refused_images import refused_images
 from syngrpo.sample import EncodedImage, InputError, Sample
-from syngrpo.workflow.size_check import LEAST_LIMIT, Model, refused_for_size, usable_samples
+from syngrpo.workflow.size_check import Model, refused_for_size, usable_samples
 
 
 @pytest.fixture(scope="module")
@@ -90,7 +91,7 @@ def test_seeds_are_limited_by_what_the_model_sees_where_images_are_painted(model
     painting = run_options({"synthesis": {"generator": "rooms"}})
     assert painting.synthesis.mode != "off"
     (refused,) = refused_for_size(painting, model, [*GOOD, huge], {"val": [huge]})
-    assert f"huge is 8000x8000, more than {LEAST_LIMIT} pixels" in refused.problem
+    assert f"huge is 8000x8000, more than {USUAL_LIMIT} pixels" in refused.problem
     assert "data.max_image_pixels" in refused.problem and refused.samples == [huge]
     assert refused_for_size(options(), model, [huge], {}) == []
     photo = sized("photo", 4032, 3024)
@@ -99,6 +100,9 @@ def test_seeds_are_limited_by_what_the_model_sees_where_images_are_painted(model
         {"synthesis": {"generator": "rooms"}, "data": {"max_image_pixels": 64_000_000}}
     )
     assert refused_for_size(wide, model, [huge], {}) == []
+    limits = [painting.data.image_limit(seen) for seen in (None, 12_845_056, 99_000_000)]
+    assert limits == [USUAL_LIMIT, 4 * 12_845_056, 64_000_000]
+    assert wide.data.image_limit(12_845_056) == 64_000_000
 
 
 def test_a_family_that_must_run_its_processor_tries_the_extreme_sizes(

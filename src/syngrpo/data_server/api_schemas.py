@@ -11,8 +11,10 @@ from typing import Annotated, Any, Literal
 from pydantic import Base64Bytes, BaseModel, ConfigDict, Field, model_validator
 
 from syngrpo.data_server.synthesis_options import RUN_PATTERN
+from syngrpo.formats.source import USUAL_LIMIT
 from syngrpo.painting.gate import GateThresholds
 from syngrpo.painting.painting_request import PaintingOptions
+from syngrpo.picture_decoding import MAX_PIXELS
 from syngrpo.pool.sampling import SamplingPolicy
 from syngrpo.pool.stored_samples import PoolStats
 
@@ -60,6 +62,9 @@ class JobOptions(Model):
         default=30.0, gt=0, le=86_400, description="seconds until a lease expires"
     )
     max_attempts: int = Field(default=3, ge=1, le=1000, description="attempts until a job is dead")
+    max_image_pixels: int = Field(
+        default=USUAL_LIMIT, ge=1, le=MAX_PIXELS, description="largest area of a picture in pixels"
+    )
     policy: SamplingPolicy = Field(default=SamplingPolicy(), description="the run's pool section")
     thresholds: GateThresholds = Field(
         default=GateThresholds(), description="thresholds of the gate"

@@ -24,9 +24,6 @@ WITHOUT_TOKEN = ("/healthz",)
 WITH_IMAGES = ("/samples", "/complete")
 """The ends of paths to which images are sent."""
 
-MOST_ANIMATED = 16_000_000
-"""Pixels that an animation may have. Its decoder needs about 28 bytes of memory for each."""
-
 STOPPED_S = 5
 """Seconds after which a client may look for a server that has stopped."""
 PART_S, BODY_S = 20.0, 240.0
@@ -36,7 +33,9 @@ PART_S, BODY_S = 20.0, 240.0
 @dataclass(frozen=True)
 class Limits:
     """The largest requests that are accepted: ``body`` bytes without images, ``image_body`` bytes
-    with images, ``values`` JSON values, and ``image_pixels`` pixels in all images together."""
+    with images, ``values`` JSON values, and ``image_pixels`` pixels in all images together, which
+    limits the time that they take. The limit of one image is that of its run, because it costs up
+    to 20 bytes of memory a pixel."""
 
     body: int = 4 << 20
     image_body: int = 64 << 20
@@ -44,19 +43,20 @@ class Limits:
     image_pixels: int = MAX_PIXELS
 
 
-def checked_images(contents: Sequence[bytes], limits: Limits) -> list[EncodedImage]:
+def checked_images(contents: Sequence[tuple[bytes, int]], limits: Limits) -> list[EncodedImage]:
     """Decode the images of a request and return them as they came. This takes a while.
 
-    Raises Refused when one is no image, is damaged or cut off, or when all together have more
-    pixels than the limit, by their headers.
+    Each comes with the largest number of pixels that its run takes. Raises Refused when one is no
+    image, is damaged or cut off, or has more pixels than that by its header, and when all together
+    have more than the limit.
     """
-    images = [_with_header(content) for content in contents]
-    for image in images:
-        if image.animated and image.width * image.height > MOST_ANIMATED:
+    images = [_with_header(content) for content, _ in contents]
+    for image, (_, most) in zip(images, contents, strict=True):
+        if image.width * image.height > most:
             raise Refused(
                 413,
-                f"an animation has {image.width}x{image.height} pixels, more than {MOST_ANIMATED}; "
-                "send its first frame as a picture",
+                f"an image has {image.width}x{image.height} pixels by its header, more than the "
+                f"{most} that its run takes; shrink it, or set data.max_image_pixels of the run",
             )
     pixels = sum(image.width * image.height for image in images)
     if pixels > limits.image_pixels:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Awaitable, Callable, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import asdict
@@ -198,7 +198,8 @@ def _add_run_routes(router: APIRouter, state: ServiceState) -> None:
     async def upload(run: RunName, body: schemas.SeedSamples) -> Response:
         """Upload samples that are parents of jobs. Those that the server has are ignored."""
         known = state.runs.get(run)
-        samples = await state.reading_pictures(lambda: _seeds(body, state.limits))
+        most = known.max_image_pixels
+        samples = await state.reading_pictures(lambda: _seeds(body, most, state.limits))
         return JSONResponse({"added": await state.in_thread(lambda: known.add_seeds(samples))})
 
     @router.post("/{run}/observations", response_model=schemas.Observed)
@@ -331,7 +332,8 @@ def _add_completion_routes(router: APIRouter, state: ServiceState) -> None:
         """Hand in images and rejections. The answer names the jobs that this ended."""
         state.metrics.worker(body.worker)
         runs = {result.run: state.runs.get(result.run) for result in body.results}
-        read = await state.reading_pictures(lambda: _results(body, state.limits))
+        most = {name: run.max_image_pixels for name, run in runs.items()}
+        read = await state.reading_pictures(lambda: _results(body, most, state.limits))
         results: defaultdict[ServerRun, dict[str, Result]] = defaultdict(dict)
         for one, result in zip(body.results, read, strict=True):
             results[runs[one.run]][one.job] = result
@@ -353,8 +355,8 @@ def _all_stats(runs: Runs) -> dict[str, dict[str, Any]]:
     return {"runs": found, "offline": {run.name: run.problem for run in runs if run.problem}}
 
 
-def _seeds(body: schemas.SeedSamples, limits: Limits) -> list[Sample]:
-    images = checked_images([row.content for row in body.samples], limits)
+def _seeds(body: schemas.SeedSamples, most: int, limits: Limits) -> list[Sample]:
+    images = checked_images([(row.content, most) for row in body.samples], limits)
     samples = []
     for row, image in zip(body.samples, images, strict=True):
         if (image.width, image.height) != row.size:
@@ -367,8 +369,9 @@ def _seeds(body: schemas.SeedSamples, limits: Limits) -> list[Sample]:
     return samples
 
 
-def _results(body: schemas.JobResults, limits: Limits) -> list[Result]:
-    pictures = [one.painted.image for one in body.results if one.painted is not None]
+def _results(body: schemas.JobResults, most: Mapping[str, int], limits: Limits) -> list[Result]:
+    """``most`` is the largest number of pixels of a picture, by the name of the run."""
+    pictures = [(one.painted.image, most[one.run]) for one in body.results if one.painted]
     images = iter(checked_images(pictures, limits))
     return [_result(one, images) for one in body.results]
 

@@ -157,6 +157,11 @@ class ServerRun:
         with self._open() as opened:
             return opened.pool.stats()
 
+    @property
+    def max_image_pixels(self) -> int:
+        """The largest area of a picture in pixels that the run takes."""
+        return self._options.max_image_pixels
+
     def image_path(self, digest: str) -> Path:
         """Return the path of an image. The file may not exist."""
         return ImageFiles(self._directory / "images").path(digest)

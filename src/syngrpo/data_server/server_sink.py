@@ -84,6 +84,7 @@ class ServerSink:
             "policy": asdict(sampling),
             "thresholds": asdict(settings.gate),
             "painting": asdict(settings.painting),
+            "max_image_pixels": settings.max_image_pixels,
         }
         self._pool = Pool.open(settings.directory)
         with explain_disk_errors(settings.directory):

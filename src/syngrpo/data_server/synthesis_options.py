@@ -12,6 +12,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Literal
 
+from syngrpo.formats.source import USUAL_LIMIT
 from syngrpo.options import option
 from syngrpo.painting.gate import GateThresholds
 from syngrpo.painting.generators import GENERATORS, make_generator
@@ -134,9 +135,11 @@ class WorkerSettings(WorkerOptions):
 
 @dataclass(frozen=True)
 class SynthesisSettings(SynthesisOptions, WorkerSettings):
-    """The settings of workers that use the pool in ``directory``."""
+    """The settings of workers that use the pool in ``directory``. ``max_image_pixels`` is the
+    largest area of a picture that a data server takes for the run (``DataOptions.image_limit``)."""
 
     directory: Path
+    max_image_pixels: int = USUAL_LIMIT
 
 
 @dataclass(frozen=True)

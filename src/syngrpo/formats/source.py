@@ -22,6 +22,7 @@ from syngrpo.formats import FORMATS, loadable_formats
 from syngrpo.formats.base import Format
 from syngrpo.formats.box_layout import BoxOrder, Coordinates
 from syngrpo.options import REQUIRED, OptionError, option, read_options
+from syngrpo.picture_decoding import MAX_PIXELS
 from syngrpo.sample import InputError
 from syngrpo.tasks import PromptStyle, load_task
 from syngrpo.tasks.labels import shown
@@ -89,6 +90,12 @@ class Source:
         return "-".join([known.name, *([task] if task else []), *ending])
 
 
+SEEN_TIMES = 4
+"""A seed image may have this times the pixels that the model sees of it."""
+USUAL_LIMIT = 1 << 24
+"""Pixels that a seed image may have in any case, more than most photographs of phones."""
+
+
 @dataclass(frozen=True)
 class DataOptions:
     """What is trained on."""
@@ -109,13 +116,21 @@ class DataOptions:
     check_images: bool = option(True, "decode every image once before training starts")
     max_image_pixels: int | None = option(
         None,
-        "largest area of a seed image in pixels, where images are painted; null: 4 times what the "
-        "model sees of an image, at least 16777216, at most 64000000",
+        "largest area of a seed image in pixels, where images are painted, also for a data server; "
+        f"null: {SEEN_TIMES} times what the model sees of an image, at least {USUAL_LIMIT}, at "
+        f"most {MAX_PIXELS}",
         ge=1,
+        le=MAX_PIXELS,
     )
     rewards: tuple[RewardOptions, ...] = option(
         (), "rewards in addition to the task's accuracy, see docs/extending.md"
     )
+
+    def image_limit(self, seen: int | None) -> int:
+        """Return the largest area of a seed image in pixels. ``seen``: the largest area that the
+        model sees of an image, None if it is not known."""
+        limit = self.max_image_pixels or max(USUAL_LIMIT, SEEN_TIMES * (seen or 0))
+        return min(MAX_PIXELS, limit)
 
     def __post_init__(self) -> None:
         named(self.train)

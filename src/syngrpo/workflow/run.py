@@ -265,16 +265,21 @@ class _Run:
             yield client
 
     def _synthesis_settings(self, policy: Policy) -> SynthesisSettings:
-        """Return the section ``synthesis``, with the pool and the user's tasks for the workers, and
-        with the size to which the policy shrinks pictures for the gate."""
+        """Return the section ``synthesis``, with the pool and the user's tasks for the workers, the
+        size to which the policy shrinks pictures for the gate, and that of the largest picture."""
         synthesis = self.options.synthesis
         sources = [*self.options.data.train, *self.options.evaluation.sets.values()]
         own = {source.task for source in sources if source.task and ":" in source.task}
         given = {field.name: getattr(synthesis, field.name) for field in fields(synthesis)}
+        seen = policy.family.most_pixels(policy.processor.image_processor)
         if synthesis.gate.model_pixels is None:
-            seen = policy.family.most_pixels(policy.processor.image_processor)
             given["gate"] = replace(synthesis.gate, model_pixels=seen)
-        return SynthesisSettings(directory=self.run.path, tasks=tuple(sorted(own)), **given)
+        return SynthesisSettings(
+            directory=self.run.path,
+            max_image_pixels=self.options.data.image_limit(seen),
+            tasks=tuple(sorted(own)),
+            **given,
+        )
 
     def _method(self) -> Method:
         options = self.options

@@ -8,7 +8,6 @@ from collections.abc import Iterable
 from heapq import nlargest
 from typing import Any
 
-from syngrpo.picture_decoding import MAX_PIXELS
 from syngrpo.policy.encode import prompt_size, require_context
 from syngrpo.policy.families.base import Family, PromptSize
 from syngrpo.policy.model import Policy
@@ -21,11 +20,6 @@ logger = logging.getLogger(__name__)
 
 Model = tuple[Family, Any, Any]
 """Family, configuration and processor of a model, as ``read_model_files`` returns them."""
-
-SEEN_TIMES = 4
-"""A seed image may have this times the pixels that the model sees of it."""
-LEAST_LIMIT = 1 << 24
-"""Pixels that a seed image may have in any case, more than most photographs of phones."""
 
 LOOKED_AT = 500
 """How many samples with the longest texts, and how many with the largest images, are checked.
@@ -65,9 +59,7 @@ def refused_for_size(
     family, _, processor = model
     limit = None
     if options.synthesis.mode != "off":
-        seen = family.most_pixels(processor.image_processor) or 0
-        limit = options.data.max_image_pixels
-        limit = limit or min(MAX_PIXELS, max(LEAST_LIMIT, SEEN_TIMES * seen))
+        limit = options.data.image_limit(family.most_pixels(processor.image_processor))
     refused = refused_images(model, seeds, limit)
     for samples in held_out.values():
         refused += refused_images(model, samples)
