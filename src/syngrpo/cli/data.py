@@ -24,7 +24,7 @@ from syngrpo.cli.shared_options import (
 from syngrpo.serving.wording import count
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from PIL import Image
     from rich.console import Console
@@ -95,12 +95,12 @@ def check(
         option=option,
     )
     if len(files) == 1 and _is_config(Path(files[0])):
-        surveys, samples = _check_config(Path(files[0]), given, problems)
+        surveys, samples, places = _check_config(Path(files[0]), given, problems)
     else:
         source = _source_of(files, given)
         samples, found = _survey(source, "the files", problems)
-        surveys = {"": found}
-    _draw(problems, samples, sheet)
+        surveys, places = {"": found}, _places(samples, problems)
+    _draw(problems, samples, places, sheet)
     _tell(surveys, problems, Console(soft_wrap=True, highlight=False))
 
 
@@ -134,8 +134,9 @@ def _source_of(files: Sequence[str], given: dict[str, Any]) -> Source:
 
 def _check_config(
     path: Path, given: dict[str, Any], problems: Problems
-) -> tuple[dict[str, Survey], list[Sample]]:
-    """Return the counts of each source of a configuration, and the seed samples."""
+) -> tuple[dict[str, Survey], list[Sample], dict[str, str]]:
+    """Return the counts of each source of a configuration, and the seed samples with their
+    places."""
     from syngrpo.config import load_config
     from syngrpo.formats.source_reading import HELD_OUT, TRAIN, every_source
     from syngrpo.sample import InputError
@@ -145,6 +146,7 @@ def _check_config(
     options = load_config(path)
     titles = {TRAIN: "train", HELD_OUT: "held out"}
     seeds: list[Sample] = []
+    places: dict[str, str] = {}
     held_out: dict[str, list[Sample]] = {}
     surveys = {}
     sources = every_source(options.data.train, options.evaluation.sets, problems)
@@ -153,10 +155,16 @@ def _check_config(
         surveys[f"{titles[section]}: {name}"] = found
         if section == TRAIN:
             seeds += samples
+            places |= _places(samples, problems)
         else:
             held_out[name] = samples
     _check_sizes(options, seeds, held_out, problems)
-    return surveys, seeds
+    return surveys, seeds, places
+
+
+def _places(samples: Sequence[Sample], problems: Problems) -> dict[str, str]:
+    """Return where samples are in the data, by their ids."""
+    return {sample.id: problems.place_of(sample.id) for sample in samples}
 
 
 def _check_sizes(
@@ -192,24 +200,29 @@ def _survey(source: Source, name: str, problems: Problems) -> tuple[list[Sample]
     return samples, survey(samples)
 
 
-def _draw(problems: Problems, samples: Sequence[Sample], sheet: Path | None) -> None:
+def _draw(
+    problems: Problems, samples: Sequence[Sample], places: Mapping[str, str], sheet: Path | None
+) -> None:
     """Draw images with boxes that may be meant in another way than they are read, and note where.
-    If there are none, draw some of all images to ``sheet`` if that is given."""
+    If there are none, draw some of all images to ``sheet`` if that is given. ``places``: where the
+    samples are in the data, by their ids."""
     from syngrpo.formats.label_sheet import label_sheet, sample_sheet
 
     path = sheet or DEFAULT_SHEET
     doubts: list[BoxDoubt | TurnedLabels] = [*problems.doubts, *problems.turned]
+    doubts = list({doubt.message(): doubt for doubt in doubts}.values())
     for number, doubt in enumerate(doubts):
         own = path if number == 0 else path.with_stem(f"{path.stem}-{number + 1}")
         shows = f"images of {doubt.path} with their boxes"
         if any(doubt is one and not one.only_stored for one in problems.turned):
             shows += (
-                ", turned by their EXIF orientation and as they are stored: these numbers cannot "
-                "show which view is meant: compare the two"
+                ", turned by their EXIF orientation and as they are stored; the numbers cannot "
+                "show which view is meant, so compare the two"
             )
         _save(label_sheet(doubt), own, shows, problems)
     if sheet is not None and not doubts:
-        _save(sample_sheet(samples), sheet, "some images with their boxes", problems)
+        drawn = sample_sheet(samples, places.__getitem__)
+        _save(drawn, sheet, "some images with their boxes", problems)
 
 
 def _save(drawn: Image.Image | None, path: Path, shows: str, problems: Problems) -> None:
