@@ -14,10 +14,15 @@ from made_up_run import write_run
 
 @pytest.fixture(scope="session")
 def run_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the run ``first``: 60 steps, a pool, responses of its last steps."""
+    """A folder with three runs. ``first``: 60 steps, a pool, responses of its last steps.
+    ``second`` differs from it only in the seed, and has 50 steps; ``plain`` has another method."""
     folder = tmp_path_factory.mktemp("dashboard") / "runs"
     write_run(folder / "first", 60, 100)
     write_answers(folder / "first", steps=(59, 60))
+    write_run(folder / "second", 50, 100, synthesis=False)
+    config = (folder / "first" / "config.yaml").read_text()
+    (folder / "second" / "config.yaml").write_text(config.replace("seed: 0", "seed: 1"))
+    write_run(folder / "plain", 60, 60, synthesis=False)
     return folder
 
 

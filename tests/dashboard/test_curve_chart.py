@@ -72,12 +72,12 @@ def test_a_logarithmic_scale_leaves_out_what_has_no_logarithm() -> None:
 @pytest.mark.parametrize("log", [False, True])
 @pytest.mark.parametrize("smoothing", [0.0, 0.7])
 def test_a_band_reaches_from_low_to_high(log: bool, smoothing: float) -> None:
-    y = noise(300)
+    y = noise(200)
     low, high = y - 1, y + 2
     if log:
         low, y, high = np.exp(low), np.exp(y), np.exp(high)
     lower, height, line = curve_options(
-        [Line("seeds", range(300), y.tolist(), low.tolist(), high.tolist())], smoothing, log
+        [Line("seeds", range(200), y.tolist(), low.tolist(), high.tolist())], smoothing, log
     )["series"]
     if smoothing:
         low, y, high = (smoothed(edge, smoothing) for edge in (low, y, high))

@@ -12,11 +12,16 @@ from typing import Any
 
 import numpy as np
 
+Numbers = Sequence[float] | np.ndarray
+
 MOST_POINTS = 800
 """Largest number of points of a curve that are sent to the browser."""
 COLOURS = ("#3f83cc", "#d9822b", "#3d9a68", "#a3519f", "#8b8f94", "#c2504a", "#2a9d9d", "#b59b2c")
 """Colours that can be told apart on light and on dark pages."""
+_MOST_IN_BAND = 250
 _SOFT = "#8a9099"
+_NOTHING = 1e-14
+"""Weight below which older values do not change an exponential mean."""
 
 
 @dataclass(frozen=True)
@@ -26,17 +31,21 @@ class Line:
     place among the lines."""
 
     name: str
-    x: Sequence[float]
-    y: Sequence[float]
-    low: Sequence[float] = ()
-    high: Sequence[float] = ()
+    x: Numbers
+    y: Numbers
+    low: Numbers = ()
+    high: Numbers = ()
     colour: int | None = None
 
 
 def curve_options(
-    lines: Sequence[Line], smoothing: float = 0.0, log: bool = False, x_name: str = "step"
+    lines: Sequence[Line],
+    smoothing: float = 0.0,
+    log: bool = False,
+    x_unit: str = "",
+    legend: bool = True,
 ) -> dict[str, Any]:
-    """Return the options of a chart with these lines.
+    """Return the options of a chart with these lines over the steps, or over a time in ``x_unit``.
 
     ``smoothing`` in [0, 1) is the weight of the past in an exponential mean. The measured values
     then stay behind the line, pale; a line with a band has its band smoothed instead. ``log``: a
@@ -54,17 +63,20 @@ def curve_options(
         elif smooth:
             series.append(_line(line.name, x, y, colour, log, pale=True))
         series.append(_line(line.name, x, smoothed(y, smoothing) if smooth else y, colour, log))
+    legend = legend and len(lines) > 1
     return {
         "animation": False,
-        "grid": {"left": 8, "right": 12, "top": 30 if len(lines) > 1 else 12, "bottom": 4,
+        "grid": {"left": 8, "right": 12, "top": 30 if legend else 12, "bottom": 4,
                  "containLabel": True},
-        "legend": {"show": len(lines) > 1, "type": "scroll", "top": 0, "left": 0,
-                   "itemHeight": 8, "textStyle": {"color": _SOFT},
+        "legend": {"show": legend, "type": "scroll", "top": 0, "left": 0,
+                   "itemHeight": 8, "itemWidth": 14, "icon": "roundRect",
+                   "textStyle": {"color": _SOFT},
                    "data": [line.name for line in lines]},
         "tooltip": {"trigger": "axis", "confine": True, "order": "valueDesc"},
-        "xAxis": {"type": "value", "min": "dataMin", "max": "dataMax",
-                  "name": "" if x_name == "step" else x_name,
-                  "axisLabel": {"color": _SOFT, "hideOverlap": True},
+        "xAxis": {"type": "value", "min": 0 if x_unit else "dataMin", "max": "dataMax",
+                  "axisLabel": {"color": _SOFT, "hideOverlap": True,
+                                "formatter": f"{{value}} {x_unit}" if x_unit else None,
+                                "showMaxLabel": not x_unit},
                   "splitLine": {"show": False}},
         "yAxis": {"type": "log" if log else "value", "scale": True,
                   "axisLabel": {"color": _SOFT},
@@ -79,24 +91,25 @@ def thinned(x: np.ndarray, y: np.ndarray, most: int = MOST_POINTS) -> tuple[np.n
     part of the steps the smallest and the largest value."""
     if len(x) <= most:
         return x, y
-    kept = {0, len(x) - 1}
-    for part in np.array_split(np.arange(len(x)), (most - len(kept)) // 2):
-        values = y[part]
-        kept |= {int(part[values.argmin()]), int(part[values.argmax()])}
-    places = sorted(kept)
+    parts = (most - 2) // 2
+    width = -(-len(y) // parts)
+    rows = np.pad(y, (0, -len(y) % width), mode="edge").reshape(-1, width)
+    starts = width * np.arange(len(rows))
+    found = (starts + rows.argmin(axis=1), starts + rows.argmax(axis=1), [0, len(y) - 1])
+    places = np.unique(np.minimum(np.concatenate(found), len(y) - 1))
     return x[places], y[places]
 
 
 def smoothed(y: np.ndarray, weight: float) -> np.ndarray:
     """Return the exponential mean (N,) of the values so far, in which the past has the ``weight``;
     corrected for its start, so that it begins at the first value."""
-    result = []
-    total, share = 0.0, 0.0
-    for value in y.tolist():
-        total = weight * total + (1 - weight) * value
-        share = weight * share + (1 - weight)
-        result.append(total / share)
-    return np.array(result)
+    total, span = (1 - weight) * np.asarray(y, float), 1
+    while span < len(total) and weight**span > _NOTHING:
+        # ``total`` holds the sum over the last ``span`` values; now over twice as many.
+        further = total.copy()
+        further[span:] += weight**span * total[:-span]
+        total, span = further, 2 * span
+    return total / (1 - weight ** np.arange(1, len(total) + 1))
 
 
 def _line(
@@ -132,8 +145,8 @@ def _band(
     if log:
         x, low, high = (edge[high > 0] for edge in (x, low, high))
         low = np.maximum(low, min(low[low > 0], default=high.min(initial=np.inf)))
-    if len(x) > MOST_POINTS:
-        kept = np.linspace(0, len(x) - 1, MOST_POINTS).astype(int)
+    if len(x) > _MOST_IN_BAND:
+        kept = np.linspace(0, len(x) - 1, _MOST_IN_BAND).astype(int)
         x, low, high = x[kept], low[kept], high[kept]
     shared = {"name": name, "type": "line", "stack": f"band {place}", "stackStrategy": "all",
               "silent": True, "showSymbol": False, "lineStyle": {"opacity": 0},
@@ -146,5 +159,13 @@ def _band(
 
 
 def _points(x: np.ndarray, y: np.ndarray) -> list[list[float]]:
-    """Return points as lists; six digits of a value are sent, however small it is."""
-    return [[a, float(f"{b:.6g}")] for a, b in zip(x.tolist(), y.tolist(), strict=True)]
+    """Return points as lists."""
+    points: list[list[float]] = np.stack([_short(x, 8), _short(y, 6)], axis=1).tolist()
+    return points
+
+
+def _short(values: np.ndarray, digits: int) -> np.ndarray:
+    """Return the values with so many digits, however small they are: less is sent."""
+    size = np.floor(np.log10(np.abs(values), out=np.zeros(len(values)), where=values != 0))
+    scale = 10.0 ** np.clip(digits - 1 - size, -300, 300)
+    return np.round(values * scale) / scale

@@ -19,6 +19,7 @@ from starlette.requests import Request
 
 from syngrpo.dashboard.followed_run import FollowedRun
 from syngrpo.dashboard.followed_runs import FollowedRuns
+from syngrpo.dashboard.metrics_tab import metrics
 from syngrpo.dashboard.overview_tab import overview
 from syngrpo.dashboard.view import View, run_address
 from syngrpo.pages.page_templates import stylesheet
@@ -36,7 +37,10 @@ class Tab:
     draw: Callable[[View], None]
 
 
-TABS = (Tab("overview", "Overview", overview),)
+TABS = (
+    Tab("overview", "Overview", overview),
+    Tab("metrics", "Metrics", metrics),
+)
 """In the order in which they stand in the bar."""
 
 

@@ -161,14 +161,18 @@ def _read_config(path: Path) -> dict[str, Any]:
 
 
 def read_evaluation(row: dict[str, Any]) -> Evaluation:
-    """Return the evaluation that a line of ``evaluation.jsonl`` holds."""
+    """Return the evaluation that a line of ``evaluation.jsonl`` holds. Raises KeyError, TypeError,
+    ValueError or AttributeError for a line of another form."""
     return Evaluation(
         step=int(row["step"]),
         set=row["set"],
         tasks=tuple(row.get("tasks", ())),
-        metrics=row["metrics"],
-        intervals={name: (low, high) for name, (low, high) in row.get("intervals", {}).items()},
-        kinds=row.get("kinds", {}),
+        metrics=dict(row["metrics"]),
+        intervals={
+            name: (float(low), float(high))
+            for name, (low, high) in row.get("intervals", {}).items()
+        },
+        kinds={kind: dict(metrics) for kind, metrics in row.get("kinds", {}).items()},
     )
 
 
