@@ -9,11 +9,16 @@ from typing import NoReturn
 import numpy as np
 import pytest
 from data_sets import read_data
+from PIL import Image
 
 from syngrpo.data_server.client import InlineClient
+from syngrpo.data_server.job_exchange import run_job
+from syngrpo.data_server.pool_jobs import PoolJobs, open_queue
 from syngrpo.data_server.synthesis_options import SynthesisSettings
 from syngrpo.painting.compositing import keep_mask
 from syngrpo.painting.gate import GateThresholds
+from syngrpo.painting.painter import Painter
+from syngrpo.painting.refused_pictures import kept_pictures, read_view
 from syngrpo.pool.jobs import JobRequest
 from syngrpo.pool.sampling import SamplingPolicy
 from syngrpo.pool.store import Pool
@@ -125,6 +130,41 @@ def test_the_gate_and_an_empty_description_reject_by_name(tmp_path: Path) -> Non
     reasons = [outcome.reason for outcome in synthesis.outcomes()]
     assert reasons == ["background_unchanged", "empty_description", "empty_description"]
     assert synthesis.stats().rejected == {"background_unchanged": 1, "empty_description": 2}
+    (kept,) = kept_pictures(tmp_path)  # an empty description has no picture
+    assert kept.path.parent.name == "background_unchanged"
+    view = read_view(kept.path.read_bytes())
+    assert view is not None and view[0].size == (SEEDS[0].image.width, SEEDS[0].image.height)
+
+
+@pytest.mark.parametrize("keep", [1, 0])
+def test_a_picture_that_is_refused_beside_its_siblings_is_kept(tmp_path: Path, keep: int) -> None:
+    """The queue compares it with those that other workers have painted meanwhile."""
+    client(tmp_path).close()
+    settings = SynthesisSettings(
+        tmp_path,
+        gate=GateThresholds(min_distance=30, keep_refused=keep),
+        generator="rooms",
+    )
+    pool = Pool.open(tmp_path)
+    queue = open_queue(pool, settings)
+    painter = Painter(settings.make_generator())
+    text = "plain red wall, blue concrete floor, soft daylight, nothing else stands around"
+    queue.submit([JobRequest(SEEDS[0].id, text, seed, painter.fingerprint) for seed in (1, 2)])
+    workers = [PoolJobs(pool, queue, settings, name) for name in ("a", "b")]
+    leased = [worker.lease(1)[0] for worker in workers]
+    for worker, one in zip(workers, leased, strict=True):
+        assert run_job(painter, worker, one)
+    assert pool.stats().rejected == {"near_duplicate": 1}
+    kept = kept_pictures(tmp_path)
+    assert [one.job_id for one in kept] == [leased[1].job.id] * keep
+    if keep:
+        (child,) = pool.samples("synthetic")
+        made = child.sample.columns["synthesis"]
+        shown = Image.open(kept[0].path).convert("RGB")
+        assert np.abs(np.asarray(shown).astype(int) - child.sample.image.decode()).mean() < 20
+        view = read_view(kept[0].path.read_bytes())
+        assert view is not None and view[0].lineage() == made["frame"]
+    pool.close()
 
 
 def test_photographs_are_painted_around_in_their_own_size(tmp_path: Path) -> None:

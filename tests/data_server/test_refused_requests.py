@@ -78,6 +78,11 @@ def half() -> dict[str, Any]:
     return painted({"run": "one", "job": {"id": "0" * 64}, "source": {"id": SEEDS[0].id}}, HALF)
 
 
+def rejected(copy: bytes) -> dict[str, Any]:
+    result = {"run": "one", "job": "0" * 64, "reason": "unseen", "picture": to_base64(copy)}
+    return {"worker": "w", "results": [result]}
+
+
 NOT_ALLOWED: dict[str, tuple[int, str, str, dict[str, Any]]] = {
     "description": (422, "POST", f"{RUN}/jobs", jobs(1, description="x" * 4001)),
     "whole body": (413, "POST", f"{RUN}/jobs", jobs(1, description="x" * 100_000)),
@@ -153,6 +158,14 @@ NOT_ALLOWED: dict[str, tuple[int, str, str, dict[str, Any]]] = {
                 {"sample_id": "a", "step": 1, "policy_version": 1, "diversity": 2, "accuracy": 0}
             ]
         },
+    ),
+    "half a copy": (422, "POST", "/v1/complete", rejected(HALF)),
+    "large copy": (422, "POST", "/v1/complete", rejected(bomb(500, 20))),
+    "copy of an admitted picture": (
+        422,
+        "POST",
+        "/v1/complete",
+        {"worker": "w", "results": [half() | {"picture": to_base64(bomb(5, 5))}]},
     ),
     "neither": (
         422,
@@ -236,6 +249,13 @@ def test_a_worker_s_frame_that_needs_a_huge_plane_is_refused(client: TestClient)
     answer = client.post("/v1/complete", json={"worker": "w", "results": [result]})
     assert answer.status_code == 422
     assert "from too far away" in answer.json()["error"]
+
+
+def test_a_copy_of_a_rejected_picture_has_a_limit(tmp_path: Path) -> None:
+    with service(tmp_path) as client:
+        open_run(client)
+        answer = client.post("/v1/complete", json=rejected(bytes(300_000)))
+        assert answer.status_code == 422 and "more than 262144 bytes" in answer.text
 
 
 def test_a_picture_is_limited_as_the_seeds_of_its_run_are(client: TestClient) -> None:

@@ -19,6 +19,7 @@ from syngrpo.data_server.server_runs import Runs
 from syngrpo.painting.generators import make_generator
 from syngrpo.painting.generators.base import NoopGenerator
 from syngrpo.painting.painter import Painter
+from syngrpo.painting.refused_pictures import kept_pictures, read_view
 from syngrpo.pool.mirror import mirror, mirrored_up_to
 from syngrpo.pool.store import Pool
 from syngrpo.sample import InputError
@@ -66,6 +67,22 @@ def test_the_life_of_a_job(tmp_path: Path) -> None:
         known = own.lineage(ours.id)
         assert (known.job, known.written_by) == (job["id"], 7)
         assert known.response == "<scene>a green wall</scene>"
+
+
+def test_rejected_pictures_stay_on_the_server_as_small_copies(tmp_path: Path) -> None:
+    """A remote worker hands them in with the reason."""
+    with service(tmp_path) as client:
+        open_run(client, thresholds={"min_change": 300.0, "keep_refused": 2})
+        source = RemoteJobs(ServerAddress("http://testserver"), "w", NoopGenerator.fingerprint)
+        source._connection._http = client  # type: ignore[assignment]
+        names = client.post(f"{RUN}/jobs", json=jobs(3)).json()["accepted"]
+        painter = Painter(NoopGenerator())
+        for leased in source.lease(3):
+            assert run_job(painter, source, leased)
+        assert client.get(f"{RUN}/stats").json()["rejected"] == {"background_unchanged": 3}
+        kept = kept_pictures(tmp_path / "one")
+        assert [one.job_id for one in kept] == [names[2], names[1]]
+        assert read_view(kept[0].path.read_bytes()) is not None
 
 
 def test_jobs_carry_their_bundle_there_and_back_whatever_it_says(tmp_path: Path) -> None:

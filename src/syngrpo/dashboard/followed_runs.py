@@ -16,7 +16,7 @@ DEEPEST = 3
 LOOK_AGAIN_S = 5.0
 """Seconds after which the folders are searched again."""
 _MARKS = ("config.yaml", "metrics.jsonl", "evaluation.jsonl", "pool.db")
-_NO_RUNS = {"images", "checkpoints", "responses", "final", "curves"}
+_NO_RUNS = {"images", "checkpoints", "responses", "final", "curves", "refused"}
 
 
 class FollowedRuns:

@@ -14,6 +14,7 @@ from syngrpo.data_server.synthesis_options import RUN_PATTERN
 from syngrpo.formats.source import USUAL_LIMIT
 from syngrpo.painting.gate import GateThresholds
 from syngrpo.painting.painting_request import PaintingOptions
+from syngrpo.painting.refused_pictures import MOST_BYTES, SIDE
 from syngrpo.picture_decoding import MAX_PIXELS
 from syngrpo.pool.sampling import SamplingPolicy
 from syngrpo.pool.stored_samples import PoolStats
@@ -252,18 +253,26 @@ class PaintedImage(Model):
 
 
 class JobResult(Model):
-    """The result of one job. It holds either ``painted`` or the ``reason`` of a rejection."""
+    """The result of one job. It holds either ``painted`` or the ``reason`` of a rejection, perhaps
+    with a small copy of the rejected picture."""
 
     run: RunName
     job: Digest
     scores: dict[str, float] = Field(default={}, max_length=100)
     painted: PaintedImage | None = None
     reason: Annotated[Name, Field(max_length=100)] | None = None
+    picture: Base64Bytes | None = Field(
+        default=None, description=f"JPEG, at most {SIDE} pixels on a side, {MOST_BYTES} bytes"
+    )
 
     @model_validator(mode="after")
     def _one(self) -> JobResult:
         if (self.painted is None) == (self.reason is None):
             raise ValueError("give either painted or reason")
+        if self.picture is not None and self.painted is not None:
+            raise ValueError("a painted image needs no small copy")
+        if self.picture is not None and len(self.picture) > MOST_BYTES:
+            raise ValueError(f"the small copy has more than {MOST_BYTES} bytes")
         if self.painted is not None and len(self.painted.hash) != 256:
             raise ValueError("a perceptual hash has 256 bytes")
         return self

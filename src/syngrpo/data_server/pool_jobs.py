@@ -12,9 +12,11 @@ from typing import Any
 
 from syngrpo.data_server.job_exchange import Leased, SubmitCounts
 from syngrpo.data_server.synthesis_options import SynthesisSettings
-from syngrpo.painting.frame import framed_sample
+from syngrpo.painting.frame import Frame, framed_sample
 from syngrpo.painting.gate import hash_distance
+from syngrpo.painting.light import Light
 from syngrpo.painting.painting_request import Result
+from syngrpo.painting.refused_pictures import RefusedPictures, small_copy
 from syngrpo.pool.job_queue import JobQueue
 from syngrpo.pool.jobs import Admitted, Job, JobRequest, Rejected
 from syngrpo.pool.sampling import SamplingPolicy
@@ -44,6 +46,7 @@ def open_queue(
         settings.max_attempts,
         sampling,
         recheck=NearDuplicates(settings.gate.min_distance),
+        on_rejected=_KeepsRefused(RefusedPictures(pool.directory, settings.gate.keep_refused)),
     )
 
 
@@ -154,6 +157,25 @@ def result_for_queue(job: Job, pool: Pool, result: Result) -> Admitted | Rejecte
         columns=source.columns | {SYNTHESIS: made},
     )
     return Admitted(child, result.scores)
+
+
+class _KeepsRefused:
+    """A ``job_queue.OnRejected`` that keeps a small copy of each rejected picture."""
+
+    def __init__(self, pictures: RefusedPictures) -> None:
+        self._pictures = pictures
+
+    def __call__(self, job_id: str, reason: str, result: Admitted | Rejected) -> None:
+        if not self._pictures.keep:
+            return
+        if isinstance(result, Rejected):
+            copy = result.picture
+        else:
+            made = result.sample.columns[SYNTHESIS]
+            frame, light = Frame.of(made["frame"]), Light.of(made["light"])
+            copy = small_copy(result.sample.image.decode(), frame, light)
+        if copy is not None:  # there was none to refuse: the description was empty
+            self._pictures.add(job_id, reason, copy)
 
 
 class NearDuplicates:

@@ -63,7 +63,7 @@ class RemoteJobs:
         while waiting:
             now, size = 0, 0
             while now < len(waiting) and size < HANDED_IN_BYTES:
-                size += len(waiting[now][1].get("painted", {}).get("image", ""))
+                size += _bytes_of_image(waiting[now][1])
                 now += 1
             try:
                 self._post("complete", {"results": [data for _, data in waiting[:now]]})
@@ -103,6 +103,12 @@ class RemoteJobs:
             _, forgotten = self._images.popitem(last=False)
             self._remembered -= len(forgotten)
         return content
+
+
+def _bytes_of_image(result: Data) -> int:
+    """Return the size of the image in a result, in characters."""
+    image = result["painted"]["image"] if "painted" in result else result["picture"]
+    return len(image or "")
 
 
 def _names(leased: Sequence[Leased]) -> list[Data]:

@@ -30,6 +30,7 @@ from syngrpo.data_server.service_metrics import Metrics
 from syngrpo.painting.frame import Frame
 from syngrpo.painting.light import Light
 from syngrpo.painting.painting_request import Painted, Result
+from syngrpo.painting.refused_pictures import SIDE
 from syngrpo.pool.image_store import is_whole
 from syngrpo.pool.jobs import JobRequest, Rejected
 from syngrpo.pool.stored_samples import Observation, PoolStats
@@ -371,14 +372,17 @@ def _seeds(body: schemas.SeedSamples, most: int, limits: Limits) -> list[Sample]
 
 def _results(body: schemas.JobResults, most: Mapping[str, int], limits: Limits) -> list[Result]:
     """``most`` is the largest number of pixels of a picture, by the name of the run."""
-    pictures = [(one.painted.image, most[one.run]) for one in body.results if one.painted]
-    images = iter(checked_images(pictures, limits))
+    contents = [(one.painted.image if one.painted else one.picture) for one in body.results]
+    given = [(one, most[of.run]) for of, one in zip(body.results, contents, strict=True) if one]
+    images = iter(checked_images(given, limits))
     return [_result(one, images) for one in body.results]
 
 
 def _result(one: schemas.JobResult, images: Iterator[EncodedImage]) -> Result:
     if one.painted is None:
-        return Rejected(str(one.reason), one.scores)
+        if one.picture and max((copy := next(images)).width, copy.height) > SIDE:
+            raise Refused(422, f"the copy of a rejected picture has more than {SIDE} pixels a side")
+        return Rejected(str(one.reason), one.scores, one.picture or None)
     how = one.painted
     frame, light = Frame.of(how.frame.model_dump()), Light.of(how.light.model_dump())
     return Painted(next(images), how.prompt, how.hash, one.scores, frame, light)

@@ -107,7 +107,8 @@ def result_data(leased: Leased, result: Result) -> Data:
     """Return the result that a worker hands in for a job, as data."""
     whose: Data = {"run": leased.run, "job": leased.job.id, "scores": result.scores}
     if isinstance(result, Rejected):
-        return whose | {"reason": result.reason}
+        copy = None if result.picture is None else to_base64(result.picture)
+        return whose | {"reason": result.reason, "picture": copy}
     picture = {"image": to_base64(result.image.read()), "hash": to_base64(result.hash)}
     how = {"frame": result.frame.lineage(), "light": result.light.lineage()}
     return whose | {"painted": {**picture, "prompt": result.prompt, **how}}

@@ -25,7 +25,8 @@ HASH_SIDE = 8
 
 @dataclass(frozen=True)
 class GateThresholds:
-    """When a painted picture is rejected. Differences are in grey levels, 0 to 255."""
+    """When a painted picture is rejected, and how many rejected ones are kept to be looked at.
+    Differences are in grey levels, 0 to 255."""
 
     min_background: float = option(
         0.02, "smallest share of the image that must be background (not kept)", ge=0, lt=1
@@ -61,6 +62,13 @@ class GateThresholds:
         "picture: difference of the lightest and the darkest twentieth, in grey levels",
         ge=0,
         le=255,
+    )
+    keep_refused: int = option(
+        20,
+        "rejected pictures of each reason, the newest, of which a small copy is kept in refused/ "
+        "beside the pool; 0: none",
+        ge=0,
+        le=1000,
     )
 
 

@@ -39,6 +39,7 @@ from syngrpo.painting.painting_request import (
     Result,
 )
 from syngrpo.painting.prompt import build_prompt, clean_description
+from syngrpo.painting.refused_pictures import small_copy
 from syngrpo.painting.wishes import LIGHT_AXES, VIEW_AXES, read_wishes
 from syngrpo.pool.jobs import Rejected
 from syngrpo.sample import EncodedImage, InputError
@@ -144,7 +145,9 @@ def synthesize(request: PaintingRequest, generator: Generator, gate: Gate) -> Re
     if not all(math.isfinite(score) for score in result.scores.values()):
         raise ValueError(f"a judge returned a score that is not finite: {result.scores}")
     if result.reason is not None:
-        return Rejected(result.reason, result.scores)
+        kept = request.thresholds.keep_refused
+        copy = small_copy(child, plan.frame, plan.light) if kept else None
+        return Rejected(result.reason, result.scores, copy)
     stored = EncodedImage.from_pixels(child)
     return Painted(stored, plan.prompt, result.hash, result.scores, plan.frame, plan.light)
 

@@ -40,6 +40,10 @@ Recheck = Callable[[Admitted, Sequence[dict[str, Any]]], Admitted | Rejected]
 """A function that may reject an admitted result, given the columns of the parent's other
 children."""
 
+OnRejected = Callable[[str, str, Admitted | Rejected], None]
+"""A function that is told of each rejected job, after the transaction: its id, the reason, and what
+the worker has handed in, which is ``Admitted`` if ``Recheck`` has rejected it."""
+
 
 class JobQueue:
     """The jobs of a pool.
@@ -49,7 +53,7 @@ class JobQueue:
     and unmeasured samples (None: the defaults). ``clock``: returns seconds; it must be the same in
     all processes that have the pool open, and never jump.
     ``recheck``: is called in the transaction that adds a sample, so it sees the children that other
-    workers have added since the job was leased.
+    workers have added since the job was leased. ``on_rejected``: is told of rejected jobs.
     """
 
     def __init__(
@@ -61,6 +65,7 @@ class JobQueue:
         sampling: SamplingPolicy | None = None,
         clock: Callable[[], float] = time.monotonic,
         recheck: Recheck | None = None,
+        on_rejected: OnRejected | None = None,
     ) -> None:
         self._pool = pool
         self._database = pool.database
@@ -70,6 +75,7 @@ class JobQueue:
         self._sampling = sampling or SamplingPolicy()
         self._clock = clock
         self._recheck = recheck
+        self._on_rejected = on_rejected
 
     def submit(self, jobs: Sequence[JobRequest]) -> SubmitResult:
         """Queue the new jobs as far as there is room. Does not wait for room.
@@ -185,12 +191,15 @@ class JobQueue:
         bodies = [pack(sample) for sample in samples]
         with self._pool.adding(samples) as digests:
             stored = iter(list(zip(digests, bodies, strict=True)))
-            done = []
+            ends = []
             with self._database.write() as connection:
                 for (job_id, _), result in zip(results, finals, strict=True):
                     row = next(stored) if isinstance(result, Admitted) else ("", "")
-                    done.append(self._end(connection, worker, job_id, result, row))
-        return done
+                    ends.append(self._end(connection, worker, job_id, result, row))
+        for (job_id, handed_in), end in zip(results, ends, strict=True):
+            if isinstance(end, Rejected) and self._on_rejected is not None:
+                self._on_rejected(job_id, end.reason, handed_in)
+        return [end is not None for end in ends]
 
     def release(self, worker: str, job_ids: Sequence[str]) -> list[str]:
         """Put jobs that the worker has not tried back into the queue. This does not count as an
@@ -356,12 +365,12 @@ class JobQueue:
         job_id: str,
         result: Admitted | Rejected | None,
         row: tuple[str, str],
-    ) -> bool:
-        """End one job, and return whether it was ended. ``row`` is the digest of the stored image
-        and the packed sample."""
+    ) -> Admitted | Rejected | None:
+        """End one job, and return the result that it has ended with, None if it was not ended.
+        ``row`` is the digest of the stored image and the packed sample."""
         job = select_held(connection, job_id, worker)
         if job is None or result is None:
-            return False
+            return None
         final = self._final(connection, worker, job_id, result)
         assert final is not None
         if isinstance(final, Admitted):
@@ -371,7 +380,7 @@ class JobQueue:
         reason = final.reason if isinstance(final, Rejected) else None
         scores = json.dumps({name: float(score) for name, score in final.scores.items()})
         end_job(connection, job.number, state, reason=reason, scores=scores)
-        return True
+        return final
 
     def _expire(self, connection: sqlite3.Connection, which: str, values: dict[str, Any]) -> int:
         """Take back the leases that fulfil the SQL condition ``which``, and return their number."""

@@ -12,7 +12,7 @@ import hashlib
 import json
 import sqlite3
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import groupby
 from typing import Literal, NamedTuple
 
@@ -104,10 +104,12 @@ class Admitted:
 @dataclass(frozen=True)
 class Rejected:
     """The result of a job whose image the gate rejected: the name of the check that failed, and
-    the gate's scores by name."""
+    the gate's scores by name. ``picture`` is a small copy of the image for people to look at, if
+    one was made."""
 
     reason: str
     scores: dict[str, float]
+    picture: bytes | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True)
