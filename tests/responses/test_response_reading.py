@@ -52,9 +52,22 @@ def test_only_the_files_of_the_steps_are_opened(run: Path) -> None:
     assert kept.read([4]).num_rows == 6 and kept.problems == []
 
 
+def test_the_steps_that_have_responses(tmp_path: Path) -> None:
+    write_steps(tmp_path / "responses", 2, 5, 9, 10, 20)  # in three files
+    kept, steps = KeptResponses(tmp_path), [2, 5, 9, 10, 20]
+    for step in range(25):
+        assert kept.step_from(step) == min((one for one in steps if one >= step), default=None)
+        assert kept.step_up_to(step) == max((one for one in steps if one <= step), default=None)
+    response_files(tmp_path / "responses")[1].path.write_bytes(b"no Parquet")
+    assert (kept.step_from(6), kept.step_up_to(19)) == (20, 5) and len(kept.problems) == 1
+
+
 def test_a_run_without_responses(tmp_path: Path) -> None:
     kept = KeptResponses(tmp_path)
-    assert kept.last_step() is None and kept.read().num_rows == 0
+    assert (
+        kept.last_step() is kept.step_from(0) is kept.step_up_to(9) is None
+        and kept.read().num_rows == 0
+    )
     assert kept.read(columns=["text"]).column_names == ["text"]
 
 

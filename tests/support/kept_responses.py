@@ -91,7 +91,7 @@ def write_answers(run_dir: Path, steps: Sequence[int], groups: int = 4, size: in
     pool = Pool.open(run_dir)
     samples = [one.sample for one in pool.samples("synthetic")][:groups]
     pool.close()
-    writer = ResponseWriter(run_dir, texts_of, [])
+    writer = ResponseWriter(run_dir / "responses", texts_of, [])
     for step in steps:
         rows = []
         for place, sample in enumerate(samples):

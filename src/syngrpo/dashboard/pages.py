@@ -21,6 +21,7 @@ from syngrpo.dashboard.followed_run import FollowedRun
 from syngrpo.dashboard.followed_runs import FollowedRuns
 from syngrpo.dashboard.metrics_tab import metrics
 from syngrpo.dashboard.overview_tab import overview
+from syngrpo.dashboard.responses_tab import responses
 from syngrpo.dashboard.view import View, run_address
 from syngrpo.pages.page_templates import stylesheet
 from syngrpo.pages.run_headlines import duration, headline_metrics
@@ -40,6 +41,7 @@ class Tab:
 TABS = (
     Tab("overview", "Overview", overview),
     Tab("metrics", "Metrics", metrics),
+    Tab("responses", "Responses", responses),
 )
 """In the order in which they stand in the bar."""
 

@@ -4,7 +4,7 @@ all their answers drawn on the picture.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ LAST_STEPS = 10
 """Groups are chosen from this many last steps that have responses."""
 LONGEST_TEXT = 1000
 """Largest number of characters of a response that are shown."""
+LONGEST_LABEL = 80
 _COLUMNS = (
     *("step", "group_index", "response_index", "sample_id", "text", "boxes", "points"),
     *("accuracy", "diversity"),
@@ -86,7 +87,7 @@ def _shown(pool: Pool, rows: Sequence[dict[str, Any]]) -> ShownGroup | None:
         sample = pool.get(rows[0]["sample_id"])
     except InputError:
         return None
-    answers = [(row["accuracy"], _marks(row)) for row in rows]
+    answers = [(row["accuracy"], response_marks(row)) for row in rows]
     return ShownGroup(
         step=rows[0]["step"],
         sample=sample,
@@ -97,17 +98,18 @@ def _shown(pool: Pool, rows: Sequence[dict[str, Any]]) -> ShownGroup | None:
     )
 
 
-def _marks(row: dict[str, Any]) -> list[Mark]:
-    """Return the marks of a response. Their labels say which response it is, and its accuracy."""
+def response_marks(row: Mapping[str, Any]) -> list[Mark]:
+    """Return the marks of a kept response, a row with the columns ``response_index``, ``accuracy``,
+    ``boxes`` and ``points``. Their labels say which response it is, and its accuracy."""
     name = f"{row['response_index'] + 1}: {row['accuracy']:.2f}"
+
+    def label(one: Mapping[str, Any]) -> str:
+        return f"{name} {(one['label'] or '')[:LONGEST_LABEL]}".strip()
+
     boxes = [
-        Mark(f"{name} {one['label']}".strip(), box=(one["x1"], one["y1"], one["x2"], one["y2"]))
-        for one in row["boxes"]
+        Mark(label(one), box=(one["x1"], one["y1"], one["x2"], one["y2"])) for one in row["boxes"]
     ]
-    points = [
-        Mark(f"{name} {one['label']}".strip(), point=(one["x"], one["y"])) for one in row["points"]
-    ]
-    return boxes + points
+    return boxes + [Mark(label(one), point=(one["x"], one["y"])) for one in row["points"]]
 
 
 def _short(text: str) -> str:

@@ -37,6 +37,22 @@ class KeptResponses:
         files = response_files(self._directory)
         return files[-1].last if files else None
 
+    def step_from(self, step: int) -> int | None:
+        """Return the first step from this one on that has responses, None without any."""
+        for file in response_files(self._directory):
+            found = [one for one in self._steps(file) if one >= step] if file.last >= step else []
+            if found:
+                return min(found)
+        return None
+
+    def step_up_to(self, step: int) -> int | None:
+        """Return the last step up to this one that has responses, None without any."""
+        for file in reversed(response_files(self._directory)):
+            found = [one for one in self._steps(file) if one <= step] if file.first <= step else []
+            if found:
+                return max(found)
+        return None
+
     def read(
         self,
         steps: Collection[int] | None = None,
@@ -73,13 +89,18 @@ class KeptResponses:
         known (``Pool.observations``), so that only their files are opened."""
         return self.read(steps, pc.field("sample_id") == sample_id, columns)
 
+    def _steps(self, file: ResponseFile) -> list[int]:
+        """Return the steps of a file, [] if it cannot be read."""
+        column = self._read([file], pa.schema([("step", pa.int32())]), None, ["step"], None)
+        return [int(step) for step in column["step"].unique().to_pylist()]
+
     def _schema(self, files: Sequence[ResponseFile]) -> pa.Schema:
         """Return all columns: those of this version, and the rewards of the newest file."""
         known = list(COLUMNS.items())
         for file in reversed(files):
             try:
                 found = pq.read_schema(file.path)
-            except (OSError, pa.ArrowInvalid):
+            except (OSError, pa.ArrowException):
                 continue  # reading it tells
             known += [(one.name, one.type) for one in found if one.name.startswith("reward/")]
             break
@@ -100,7 +121,7 @@ class KeptResponses:
             if limit is not None:
                 return dataset.head(limit, columns=list(columns), filter=where)
             return dataset.to_table(columns=list(columns), filter=where)
-        except (OSError, pa.ArrowInvalid) as error:
+        except (OSError, pa.ArrowException) as error:
             if len(files) == 1:
                 self._leave_out(files[0].path, error)
                 return pa.schema([schema.field(name) for name in columns]).empty_table()

@@ -166,6 +166,16 @@ def _token_values(response: KeptResponse, token_texts: TokenTexts) -> dict[str, 
     }
 
 
+def parts_of_text(text: str) -> list[tuple[str, str]]:
+    """Return the parts of a response in order: think, answer or scene with its tags, or
+    ``OUTSIDE``, and the text of it. Joined, the texts are the response."""
+    found, end = [], 0
+    for match in _PART.finditer(text):
+        found += [(OUTSIDE, text[end : match.start()]), (match[1], match[0])]
+        end = match.end()
+    return [(part, piece) for part, piece in [*found, (OUTSIDE, text[end:])] if piece]
+
+
 def parts_of_tokens(texts: Sequence[str]) -> list[str]:
     """Return for each token the part of the response that it wrote: think, answer or scene, tags
     included, else ``OUTSIDE``. ``texts`` are those of the tokens.

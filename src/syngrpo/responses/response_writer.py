@@ -31,6 +31,8 @@ logger = logging.getLogger(__name__)
 STEPS_A_FILE = 10
 CHARACTERS_A_FILE = 2**25
 """A file is written when its texts are this long."""
+ROWS_TOGETHER = 2048
+"""Rows that a reader of a single step must read together, at the least."""
 LATEST_S = 30.0
 """Seconds after which a step is written by itself, so that a page can show it while the run goes
 on."""
@@ -115,7 +117,7 @@ class ResponseWriter:
             table = table_of(batch, self._rewards, self._token_texts)
             target = file_for(self._directory, batch[0].step, batch[-1].step)
             with atomic_file(target, durable=True, expected_bytes=table.nbytes) as temporary:
-                pq.write_table(table, temporary, compression="zstd")
+                pq.write_table(table, temporary, ROWS_TOGETHER, compression="zstd")
         except Exception as error:  # what is only looked at must not end the training
             logger.debug("responses cannot be written", exc_info=error)
             self._lose(batch, first_line(error))
