@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from syngrpo.evaluation.compare import compare
-from syngrpo.evaluation.evaluation_directory import read_evaluation
+from syngrpo.evaluation.evaluation_reading import read_evaluation
 from syngrpo.evaluation.evaluation_result import summarise
 from syngrpo.evaluation.predictions import Answer, Prediction
 from syngrpo.evaluation.run_evaluations import (

@@ -13,7 +13,7 @@ from rich.console import Console
 
 from syngrpo.cli.train import run_training
 from syngrpo.evaluation.compare import compare
-from syngrpo.evaluation.evaluation_directory import read_evaluation
+from syngrpo.evaluation.evaluation_reading import read_evaluation
 from syngrpo.evaluation.run_evaluations import kept_evaluations
 from syngrpo.workflow.attempts import ATTEMPTS, record_attempt
 from syngrpo.workflow.resume_rules import Change

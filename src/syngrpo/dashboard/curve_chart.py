@@ -122,7 +122,7 @@ def _line(
         "name": name,
         "type": "line",
         "data": _points(x, y),
-        "showSymbol": len(x) < 12,
+        "showSymbol": len(x) < 12 and not pale,
         "symbolSize": 5,
         "lineStyle": {"width": 1 if pale else 1.8, "opacity": 0.3 if pale else 1},
         "itemStyle": {"color": colour},

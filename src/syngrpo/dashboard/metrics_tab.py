@@ -17,7 +17,8 @@ import numpy as np
 from nicegui import events, ui
 
 from syngrpo.dashboard.address_lists import joined_names, split_names
-from syngrpo.dashboard.curve_chart import COLOURS, curve_options
+from syngrpo.dashboard.chart_parts import set_options, show_legend
+from syngrpo.dashboard.curve_chart import curve_options
 from syngrpo.dashboard.metric_curves import (
     Axis,
     MetricCurves,
@@ -175,11 +176,7 @@ class _Metrics:
     def _show_legend(self, names: list[str]) -> None:
         if names != self._in_legend:
             self._in_legend = names
-            self._legend.clear()
-            with self._legend:
-                for place, name in enumerate(names):
-                    colour = COLOURS[place % len(COLOURS)]
-                    ui.label(shown_line(name)).style(f"--colour: {colour}")
+            show_legend(self._legend, names)
 
     def is_open(self, key: MetricKey) -> bool:
         """Return whether the group of this metric is open: those by kind are many, and closed at
@@ -326,9 +323,7 @@ class _Card:
             with self._place:
                 self._chart = ui.echart(options)
         else:
-            self._chart.options.clear()
-            self._chart.options.update(options)
-            self._chart.update()
+            set_options(self._chart, options)
 
     async def _visibility(self, event: events.GenericEventArguments) -> None:
         self.in_view = bool(event.args)

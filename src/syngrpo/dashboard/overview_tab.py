@@ -8,6 +8,7 @@ import asyncio
 import numpy as np
 from nicegui import events, ui
 
+from syngrpo.dashboard.chart_parts import chart_card, set_options
 from syngrpo.dashboard.curve_chart import Line, curve_options
 from syngrpo.dashboard.run_health import advice
 from syngrpo.dashboard.view import View
@@ -85,7 +86,7 @@ class _Overview:
             self._bar = ui.echart({"series": []}, on_point_click=self._open_step).classes("stepbar")
         self._tiles = ui.element("div").classes("tiles")
         with ui.element("div").classes("curves"):
-            self._curves = [(panel, _curve_card(panel.title, panel.note)) for panel in CURVES]
+            self._curves = [(panel, chart_card(panel.title, panel.note)) for panel in CURVES]
         self._held_out = ui.element("section")
 
     def show(self, data: RunData) -> None:
@@ -96,7 +97,7 @@ class _Overview:
         for panel, chart in self._curves:
             curves = [(title, data.curve(name)) for title, name in panel.curves]
             lines = [Line(title, c.steps, c.values) for title, c in curves if c.values]
-            _set_options(chart, curve_options(lines, SMOOTHING))
+            set_options(chart, curve_options(lines, SMOOTHING))
         self._show_held_out(data)
 
     def _show_advice(self, data: RunData) -> None:
@@ -115,7 +116,7 @@ class _Overview:
         parts = [part for part in parts if len(part)]
         self._cells = [(curve.steps[part[0]], curve.steps[part[-1]]) for part in parts]
         means = [float(np.mean([curve.values[place] for place in part])) for part in parts]
-        _set_options(self._bar, _bar_options(self._cells, means))
+        set_options(self._bar, _bar_options(self._cells, means))
 
     def _open_step(self, event: events.EChartPointClickEventArguments) -> None:
         if event.data_index < len(self._cells):
@@ -169,19 +170,6 @@ class _Overview:
                     )
                 ],
             ).props("flat dense").classes("plain")
-
-
-def _curve_card(title: str, note: str) -> ui.echart:
-    with ui.element("div").classes("curve"):
-        ui.label(title).classes("title")
-        ui.label(note).classes("note")
-        return ui.echart({"series": []})
-
-
-def _set_options(chart: ui.echart, options: dict) -> None:
-    chart.options.clear()
-    chart.options.update(options)
-    chart.update()
 
 
 def _bar_options(cells: list[tuple[int, int]], means: list[float]) -> dict:

@@ -17,6 +17,7 @@ from nicegui import app as nicegui_app
 from nicegui import ui
 from starlette.requests import Request
 
+from syngrpo.dashboard.compare_tab import compare
 from syngrpo.dashboard.followed_run import FollowedRun
 from syngrpo.dashboard.followed_runs import FollowedRuns
 from syngrpo.dashboard.metrics_tab import metrics
@@ -41,6 +42,7 @@ class Tab:
 TABS = (
     Tab("overview", "Overview", overview),
     Tab("metrics", "Metrics", metrics),
+    Tab("compare", "Compare", compare),
     Tab("responses", "Responses", responses),
 )
 """In the order in which they stand in the bar."""

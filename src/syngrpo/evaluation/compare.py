@@ -11,7 +11,7 @@ import numpy as np
 
 from syngrpo.evaluation.bootstrap import Interval, intervals
 from syngrpo.evaluation.conditions import Mismatch, mismatches
-from syngrpo.evaluation.evaluation_directory import read_evaluation
+from syngrpo.evaluation.evaluation_reading import read_evaluation
 from syngrpo.evaluation.prediction_metrics import (
     Part,
     PartMetrics,

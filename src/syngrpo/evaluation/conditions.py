@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from syngrpo.policy.model import Policy
+if TYPE_CHECKING:
+    from syngrpo.policy.model import Policy
 
 LIBRARIES = ("syngrpo", "torch", "transformers", "tokenizers", "pillow")
 """The packages whose version can change an answer."""

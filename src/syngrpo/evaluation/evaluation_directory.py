@@ -15,6 +15,7 @@ from typing import Any
 from huggingface_hub import try_to_load_from_cache
 
 from syngrpo.evaluation.answering import is_answer_to
+from syngrpo.evaluation.evaluation_reading import METRICS, REMEDY, predictions_file, read_object
 from syngrpo.evaluation.evaluation_result import EvaluationResult
 from syngrpo.evaluation.predictions import (
     Prediction,
@@ -29,9 +30,7 @@ from syngrpo.serving.atomic_files import atomic_write, make_directory
 from syngrpo.tasks import PromptStyle
 
 SETTINGS = "settings.json"
-METRICS = "metrics.json"
 EVALUATIONS = "evaluation.jsonl"
-_REMEDY = "give another --out, or --restart to delete the earlier predictions"
 
 WEIGHT_FILES = (".safetensors", ".bin", ".pt", ".pth")
 SETTING_FILES = (".json", ".jinja", ".txt", ".model")
@@ -75,9 +74,7 @@ class EvaluationDirectory:
             sample = by_id.get(prediction.id)
             if sample is None or not is_answer_to(prediction, sample, style):
                 what = "is not in the data" if sample is None else "has changed since"
-                raise InputError(
-                    f"{path} answers sample {prediction.id!r}, which {what}; {_REMEDY}"
-                )
+                raise InputError(f"{path} answers sample {prediction.id!r}, which {what}; {REMEDY}")
         return predictions
 
     def append(self, name: str, predictions: Sequence[Prediction]) -> None:
@@ -108,7 +105,7 @@ class EvaluationDirectory:
         return sorted(self.directory.glob("predictions-*.jsonl"))
 
     def _check_settings(self, path: Path) -> None:
-        before = _read(path)
+        before = read_object(path)
         now = self._settings
         changed = [key for key in {**now, **before} if before.get(key) != now.get(key)]
         if changed:
@@ -117,25 +114,8 @@ class EvaluationDirectory:
                 for key in changed
             )
             raise InputError(
-                f"{self.directory} holds predictions made with other settings: {listed}; {_REMEDY}"
+                f"{self.directory} holds predictions made with other settings: {listed}; {REMEDY}"
             )
-
-
-def predictions_file(directory: Path, name: str) -> Path:
-    """Return the file with the predictions of the set ``name``. It may not exist yet."""
-    return directory / f"predictions-{name.replace('/', '%2F')}.jsonl"
-
-
-def read_evaluation(directory: Path) -> tuple[dict[str, list[Prediction]], dict[str, Any]]:
-    """Return the predictions of a finished evaluation by set, and the content of ``metrics.json``.
-    Raises InputError when the directory holds none."""
-    if not (directory / METRICS).is_file():
-        raise InputError(
-            f"{directory} holds no finished evaluation (no {METRICS}); give the --out of evaluate"
-        )
-    content = _read(directory / METRICS)
-    files = {name: predictions_file(directory, name) for name in content.get("sets", {})}
-    return {name: read_predictions(file) for name, file in files.items()}, content
 
 
 def model_fingerprint(model: str, adapter: Path | None = None) -> str:
@@ -179,18 +159,6 @@ def _add_content(digest: hashlib._Hash, file: Path) -> None:
         for number in range(BLOCKS):
             content.seek((size - BLOCK) * number // (BLOCKS - 1))
             digest.update(content.read(BLOCK))
-
-
-def _read(path: Path) -> dict[str, Any]:
-    if not path.exists():
-        return {}
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise InputError(f"{path} is not JSON ({error}); {_REMEDY}") from None
-    if not isinstance(content, dict):
-        raise InputError(f"{path} is not a JSON object; {_REMEDY}")
-    return content
 
 
 def _write(path: Path, content: Mapping[str, Any]) -> None:

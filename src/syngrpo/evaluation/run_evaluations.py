@@ -17,7 +17,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from syngrpo.evaluation.evaluation_directory import METRICS, predictions_file
+from syngrpo.evaluation.evaluation_reading import METRICS, predictions_file, read_object
 from syngrpo.evaluation.evaluation_result import EvaluationResult
 from syngrpo.evaluation.predictions import write_predictions
 from syngrpo.serving.atomic_files import atomic_write, make_directory
@@ -57,8 +57,7 @@ def keep_predictions(
     make_directory(directory)
     write_predictions(result.predictions, predictions_file(directory, name))
     metrics = directory / METRICS
-    before = json.loads(metrics.read_text(encoding="utf-8")) if metrics.exists() else {}
-    sets = {**before.get("sets", {}), name: result.summary()}
+    sets = {**read_object(metrics).get("sets", {}), name: result.summary()}
     content = {"settings": dict(settings), "conditions": dict(conditions), "sets": sets}
     atomic_write(metrics, json.dumps(content, indent=2) + "\n")
     for path in list(kept_evaluations(run).values())[1:-1]:

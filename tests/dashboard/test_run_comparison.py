@@ -1,0 +1,111 @@
+"""Differences of runs: settings, and evaluations against ``syngrpo evaluate compare``."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from syngrpo.dashboard.run_comparison import MISSING, compare_runs, compared_keys
+from syngrpo.evaluation.compare import compare
+from syngrpo.evaluation.evaluation_result import summarise
+from syngrpo.evaluation.predictions import Answer, Prediction
+from syngrpo.evaluation.run_evaluations import keep_predictions, kept_evaluations
+from syngrpo.pages.run_data import RunData, read_run
+
+
+def write_evaluated(
+    run: Path, seed: int, step: int = 20, count: int = 30, **config: Any
+) -> RunData:
+    """A run with one evaluation of ``count`` samples, whose answers are kept."""
+    rng = np.random.default_rng(seed)
+    predictions = [
+        Prediction(
+            id=f"s{number}",
+            task="rec",
+            question="the cup",
+            truth=(0.0, 0.0, 9.0, 9.0),
+            kind="colour" if number % 3 else "place",
+            greedy=Answer("…", (0.0, 0.0, 9.0, 9.0), float(rng.uniform()), True),
+            sampled=(),
+            diversity=0.0,
+            image=f"image {number}",
+        )
+        for number in range(count)
+    ]
+    result = summarise(predictions)
+    run.mkdir(parents=True)
+    keep_predictions(run, step, "test", result, {"prompt_style": "brief"}, {"device": "cpu"})
+    (run / "evaluation.jsonl").write_text(json.dumps(result.record(step, "test")) + "\n")
+    (run / "config.yaml").write_text(json.dumps(config))
+    return read_run(run)
+
+
+def test_every_key_stands_beside_that_of_the_other_run() -> None:
+    first = {
+        "trainer": {"steps": 5, "seed": 0},
+        "data": {"train": [{"format": "rooms"}], "rewards": []},
+    }
+    other = {"trainer": {"steps": 5, "seed": 1, "new": None}, "data": {"train": [], "rewards": []}}
+    keys = {one.key: one for one in compared_keys([first, other])}
+    assert {name: one.values for name, one in keys.items()} == {
+        "trainer.steps": ("5", "5"),
+        "trainer.seed": ("0", "1"),
+        "data.train.0.format": ("rooms", MISSING),
+        "data.rewards": ("[]", "[]"),
+        "trainer.new": (MISSING, "null"),
+        "data.train": (MISSING, "[]"),
+    }
+    assert [name for name, one in keys.items() if not one.differs] == [
+        "trainer.steps",
+        "data.rewards",
+    ]
+
+
+def test_differences_are_those_of_evaluate_compare(tmp_path: Path) -> None:
+    runs = {name: write_evaluated(tmp_path / name, seed) for seed, name in enumerate("abc")}
+    compared = compare_runs(runs)
+    (on_set,) = compared.sets
+    assert compared.lines == () and on_set.steps == (20, 20, 20)
+    places = [kept_evaluations(tmp_path / name)[20] for name in "abc"]
+    (expected,) = compare(places).sets
+    assert [row.title for row in on_set.metrics] == [row.title for row in expected.rows]
+    for row, other in zip(on_set.metrics, expected.rows, strict=True):
+        assert row.values == pytest.approx(other.values)
+        assert row.differences == other.differences
+    accuracy = next(row for row in on_set.metrics if row.title == "mean IoU")
+    assert accuracy.intervals[1] == runs["b"].evaluations[0].intervals["greedy/accuracy"]
+
+
+def test_without_answers_the_numbers_stand_alone_and_a_line_says_what_differs(
+    tmp_path: Path,
+) -> None:
+    first = write_evaluated(tmp_path / "first", 0, data={"prompt_style": "brief"})
+    old = write_evaluated(tmp_path / "old", 1, step=30, data={"prompt_style": "full"})
+    for file in (tmp_path / "old" / "evaluations").rglob("*.json*"):
+        file.unlink()
+    compared = compare_runs({"first": first, "old": old})
+    assert [line.split(",")[0] for line in compared.lines] == [
+        "The answers of old are not kept",
+        "data.prompt_style brief (first)",
+        "test was evaluated at step 20 (first)",
+    ]
+    (on_set,) = compared.sets
+    assert all(row.differences == (None,) for row in on_set.metrics)
+    assert on_set.metrics[0].values[1] == old.evaluations[0].metrics["greedy/acc@0.5"]
+
+
+def test_what_cannot_be_compared_is_a_line(tmp_path: Path) -> None:
+    first = write_evaluated(tmp_path / "first", 0)
+    fewer = write_evaluated(tmp_path / "fewer", 1, count=10)
+    compared = compare_runs({"first": first, "fewer": fewer})
+    assert compared.lines == ("number of samples of test 30 (first), 10 (fewer)",)
+    broken = write_evaluated(tmp_path / "broken", 1)
+    (kept_evaluations(tmp_path / "broken")[20] / "predictions-test.jsonl").write_text("no\n")
+    compared = compare_runs({"first": first, "broken": broken})
+    assert "first and broken: " in compared.lines[0] and "is not a prediction" in compared.lines[0]
+    nothing = RunData(tmp_path, [], [], {})
+    assert compare_runs({"first": nothing, "other": nothing}).sets == ()
