@@ -41,7 +41,7 @@ ARGUMENTS = (
     *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
     *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
 )
-FILLED = "main canvas, main table, main img, main svg, main .tile, main pre, main .card"
+FILLED = ".page canvas, .page table, .page img, .page svg, .page .tile, .page pre, .page .card"
 """What a tab has when it shows something of the run."""
 OPEN = ("overview", "metrics", "responses", "evolution", "gate")
 """Tabs whose pages are open while steps are measured."""

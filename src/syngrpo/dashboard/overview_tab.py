@@ -85,7 +85,7 @@ class _Overview:
             )
             self._bar = ui.echart({"series": []}, on_point_click=self._open_step).classes("stepbar")
         self._tiles = ui.element("div").classes("tiles")
-        with ui.element("div").classes("curves"):
+        with ui.element("div").classes("curves pairs"):
             self._curves = [(panel, chart_card(panel.title, panel.note)) for panel in CURVES]
         self._held_out = ui.element("section")
 

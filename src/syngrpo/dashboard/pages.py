@@ -70,7 +70,7 @@ def add_pages(app: FastAPI, runs: FollowedRuns, at: str) -> None:
         view = View(runs, followed, tab, base, dict(request.query_params))
         _bar(view)
         _problems(view)
-        with ui.element("main"):
+        with ui.element("div").classes("page"):
             shown.draw(view)
 
     ui.run_with(
@@ -91,7 +91,7 @@ def _frame() -> None:
 def _list_of_runs(runs: FollowedRuns, base: str) -> None:
     """Draw a card for each run, and keep the list current."""
     facts: dict[str, tuple[ui.label, ui.label]] = {}
-    with ui.element("main"):
+    with ui.element("div").classes("page"):
         ui.html("<h1>Runs</h1>", sanitize=False)
         nothing = ui.label("There are no runs here yet. This page shows them when they start.")
         nothing.set_visibility(False)
