@@ -232,6 +232,42 @@ def test_a_data_yaml_of_yolo_is_no_configuration(check: Check, tmp_path: Path) -
     assert result.returncode == 0 and "1 ovd" in result.stdout, result.stderr
 
 
+def test_a_folder_of_parts_is_checked_part_by_part(check: Check, tmp_path: Path) -> None:
+    for part in ("test", "train", "valid"):
+        (tmp_path / part).mkdir()
+        Image.new("RGB", (64, 48)).save(tmp_path / part / f"{part}.png")
+        content = {
+            "images": [{"id": 1, "file_name": f"{part}.png"}],
+            "annotations": [{"id": 1, "image_id": 1, "category_id": 1, "bbox": [1, 2, 30, 40]}],
+            "categories": [{"id": 1, "name": "cup"}],
+        }
+        (tmp_path / part / "_annotations.coco.json").write_text(json.dumps(content))
+    result = check(tmp_path)
+    assert result.returncode == 0 and "ok: nothing is wrong with 3 rows" in result.stdout
+    assert "note: checked one by one: train, valid, test; a source of a configuration names" in (
+        result.stdout
+    )
+    (tmp_path / "valid" / "valid.png").unlink()
+    result = check(tmp_path)
+    assert result.returncode == 2 and result.stderr.count("\n") == 1
+    assert f"{tmp_path / 'valid' / '_annotations.coco.json'}: image 1: image" in result.stderr
+    assert check(tmp_path, "--split", "train").returncode == 0
+
+
+def test_the_files_in_a_folder_are_checked_one_by_one(check: Check, tmp_path: Path) -> None:
+    write(tmp_path / "val.jsonl", rec("a"))
+    write(tmp_path / "train.jsonl", rec("a"), rec("b"))
+    (tmp_path / "package.json").write_text('{"name": "x"}')
+    (tmp_path / "notes.txt").write_text("x")
+    result = check(tmp_path)
+    assert result.returncode == 0 and "ok: nothing is wrong with 3 rows" in result.stdout
+    assert "checked one by one: train.jsonl, val.jsonl; a source of a configuration names one" in (
+        result.stdout
+    )
+    (tmp_path / "empty").mkdir()
+    assert "is in no known format" in check(tmp_path / "empty").stderr
+
+
 def test_turned_pictures_are_counted(tmp_path: Path) -> None:
     exif = Image.Exif()
     exif[0x0112] = 6

@@ -15,7 +15,7 @@ from PIL import Image
 from pycocotools.coco import COCO
 
 from syngrpo.boxes import decode_mask
-from syngrpo.formats import Problems
+from syngrpo.formats import FORMATS, Problems
 from syngrpo.formats.export import write_dataset
 from syngrpo.sample import InputError, Sample
 
@@ -372,7 +372,9 @@ def test_missing_images_are_all_named_in_one_line_with_the_folder_to_set(tmp_pat
 def test_images_in_two_folders_must_be_named(tmp_path: Path) -> None:
     path = placed(tmp_path / "data", "all.json", "one")
     placed(tmp_path / "data", "all.json", "two")
-    with pytest.raises(InputError, match=r"its images are in .*one and in .*two; name one"):
+    with pytest.raises(
+        InputError, match=r"files with the names of its images are in .*one and in .*two"
+    ):
         read_data(path)
     assert len(read_data(path, images=tmp_path / "data" / "two")) == 4
 
@@ -475,6 +477,16 @@ def test_a_folder_of_roboflow_is_read(tmp_path: Path) -> None:
     assert sample.image.path == tmp_path / "train" / "train.jpg"
     both = read_data([tmp_path / "train", tmp_path / "valid"])
     assert len({one.id for one in both}) == 2
+
+
+def test_the_parts_of_a_folder_come_in_their_usual_order(tmp_path: Path) -> None:
+    for part in ("test", "train", "valid"):
+        coco_of(tmp_path / part / "_annotations.coco.json", f"{part}.jpg", tmp_path / part)
+    parts = FORMATS.get("coco").parts
+    assert parts(tmp_path, Problems()) == ("train", "valid", "test")
+    assert parts(tmp_path / "train", Problems()) == ()
+    with pytest.raises(InputError, match="has the splits train, valid, test; name one"):
+        read_data(tmp_path)
 
 
 def test_a_written_folder_is_read_back(tmp_path: Path) -> None:

@@ -100,14 +100,21 @@ def test_what_is_said_of_the_file_is_not_contradicted_by_its_rows(folder: Path) 
     image = EncodedImage(64, 48, b"")
     problems = Problems()
     with pytest.raises(InputError) as caught:
-        checked_box([10, 20, 5, 40], image, "answer")
+        checked_box([10, 20, 5, 8], image, "answer")
     problems.add("data.jsonl:1", caught.value)
     assert "or set boxes: xywh" in problems.lines()[0]
     of_1000 = BoxLayout("xyxy", "0-1000")
     said = ("look like 0-1000", "set coordinates")
     problems.doubt(BoxDoubt("data.jsonl", BoxLayout(), [], of_1000, False, *said), since=0)
-    assert problems.lines() == ["data.jsonl:1: answer [10, 20, 5, 40] has no area"]
+    assert problems.lines() == ["data.jsonl:1: answer [10, 20, 5, 8] has no area"]
     assert problems.notes == ["data.jsonl: look like 0-1000"]
+
+
+def test_a_box_is_no_width_and_height_if_it_would_not_fit_so() -> None:
+    for box, hint in (([40, 20, 30, 10], False), ([30, 20, 20, 10], True)):
+        with pytest.raises(InputError, match="has no area; write x1 < x2 and y1 < y2") as caught:
+            checked_box(box, EncodedImage(64, 48, b""), "answer")
+        assert ("xywh" in str(caught.value)) == hint
 
 
 def test_a_converted_box_is_told_as_it_is_written(folder: Path) -> None:

@@ -386,6 +386,33 @@ def test_columns_that_are_needed_are_told_with_those_there_are(name: str) -> Non
         read(EXPRESSIONS, task=task, columns=columns)
 
 
+@pytest.mark.parametrize("column", ["objects", "annotations"])
+@pytest.mark.parametrize("task", [None, "rec"])
+def test_labelled_boxes_without_a_task_are_told_with_the_task(
+    tmp_path: Path, column: str, task: str | None
+) -> None:
+    boxes = {"bbox": [[1.0, 2.0, 3.0, 4.0]], "category": ["cup"]}
+    path = saved(tmp_path, {"image": [png()], "width": [8], column: [boxes]})
+    keys, options = "set task: ovd", "--task ovd"
+    if column != "objects":
+        keys += f" and columns: {{objects: {column}}}"
+        options += f" --columns objects={column}"
+    with pytest.raises(InputError) as caught:
+        read(path, task=task)
+    assert str(caught.value) == (
+        f"{path} has the columns image, width, {column}: it has labelled boxes ({column}) and no "
+        f"questions; {keys} ({options}) to ask for the classes of each image, or map the column of "
+        "the questions, as in --columns question=THEIR_COLUMN"
+    )
+    columns = {"objects": column} if column != "objects" else {}
+    assert read(path, task="ovd", columns=columns)[0].question == "cup"
+
+
+def test_a_single_file_has_no_splits() -> None:
+    with pytest.raises(InputError, match="is one file; leave out split, which is for folders"):
+        read(EXPRESSIONS, split="test")
+
+
 def test_a_table_of_counts_is_told_with_what_is_missing(tmp_path: Path) -> None:
     path = saved(tmp_path, {"image": [png()] * 9, "problem": ["how many?"] * 9, "count": [3] * 9})
     with pytest.raises(InputError) as caught:

@@ -1,6 +1,7 @@
 """Files of labelling tools, written here as the tools document them."""
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from data_sets import read_data
 from PIL import Image, ImageDraw
 
 from syngrpo.boxes import decode_mask
-from syngrpo.formats import Problems, recognised_format
+from syngrpo.formats import FORMATS, Problems, recognised_format
 from syngrpo.sample import InputError, Sample
 
 pytest.importorskip("globox")
@@ -152,14 +153,26 @@ def test_voc_splits_and_difficult_objects(tmp_path: Path) -> None:
     samples = read_data(path, problems=problems)
     assert [sample.id for sample in samples] == ["data-b"]
     assert any("no ground truth, left out: 1" in note for note in problems.notes)
-    with pytest.raises(InputError, match="has no split test; there is no"):
+    with pytest.raises(InputError, match=r"has no split test \(no .*test\.txt\); it has val"):
         read_data(path, split="test")
     (path / "Annotations" / "c.xml").write_text("<annotation><object/></annotation>")
     (path / "Annotations" / "d.xml").write_text("<annotation>")
     problems = Problems()
     read_data(path, problems=problems)
     assert [Path(defect.place).name for defect in problems.found] == ["c.xml", "d.xml"]
-    assert "no box that can be read" in problems.found[0][1] and "not XML" in problems.found[1][1]
+    assert "the box of '' cannot be read" in problems.found[0].message
+    assert "not XML" in problems.found[1].message
+
+
+def test_numbers_that_are_no_box_are_told_with_their_label(tmp_path: Path) -> None:
+    swapped = voc(tmp_path / "voc", [("dog", (60.0, 10.0, 20.0, 50.0))])
+    told = r"the box of 'dog' \[60\.0, 10\.0, 20\.0, 50\.0\] has no area"
+    with pytest.raises(InputError, match=told):
+        read_data(swapped)
+    file = cvat(tmp_path / "cvat", LABELLED)
+    file.write_text(file.read_text().replace('xtl="20.0"', 'xtl="left"', 1))
+    with pytest.raises(InputError, match=r"the box of 'dog' is \['left', .*\], not four numbers"):
+        read_data(file)
 
 
 def triangle() -> np.ndarray:
@@ -183,16 +196,35 @@ def test_polygons_and_phrases_of_labelme(tmp_path: Path) -> None:
     dog = {"label": "dog", "points": corners, "shape_type": "polygon", "description": "a wet dog"}
     line = {"label": "leash", "points": [[1, 1], [2, 2]], "shape_type": "line"}
     content["shapes"] += [dog, line]
-    content["imagePath"] = "..\\elsewhere\\a.jpg"
-    (path / "a.json").write_text(json.dumps(content))
-    with pytest.raises(InputError, match="does not exist"):
-        read_data(path)
     content["imagePath"] = "C:\\elsewhere\\a.jpg"
     (path / "a.json").write_text(json.dumps(content))
     problems = Problems()
     sample = one(path, problems, task="rec")
     assert (sample.question, sample.answer) == ("a wet dog", DOG) and close_to_the_triangle(sample)
     assert any("kind line, which have no area, left out: 1" in n for n in problems.notes)
+
+
+def test_images_of_labelme_are_found_beside_the_folder_and_by_their_names(tmp_path: Path) -> None:
+    path = labelme(tmp_path / "json", [("cup", CUP)])
+    content = json.loads((path / "a.json").read_text())
+    content["imagePath"] = "..\\photos\\a.jpg"
+    (path / "a.json").write_text(json.dumps(content))
+    problems = Problems()
+    assert one(path, problems).image.path == path / "a.jpg"
+    assert problems.notes == [
+        f"{path}: images that are not where imagePath says, found by their names: 1"
+    ]
+    picture(tmp_path / "photos" / "a.jpg")
+    problems = Problems()
+    assert one(path, problems).image.path == tmp_path / "photos" / "a.jpg" and not problems.notes
+    (tmp_path / "other").mkdir()
+    picture(tmp_path / "other" / "a.jpg")
+    found = read_data(path, images=tmp_path / "other")
+    assert found[0].image.path == tmp_path / "other" / "a.jpg"
+    for image in (path / "a.jpg", tmp_path / "photos" / "a.jpg"):
+        image.unlink()
+    with pytest.raises(InputError, match=r"a\.jpg in .* does not exist; "):
+        read_data(path)
 
 
 def test_polygons_attributes_and_other_shapes_of_cvat(tmp_path: Path) -> None:
@@ -220,9 +252,32 @@ def test_polygons_and_missing_labels_of_yolo(tmp_path: Path) -> None:
     assert [len(sample.answer) for sample in samples] == [2, 0]
     assert any("without a label file, which show no object: 1" in n for n in problems.notes)
     for line in ("3 0.1 0.1 0.1 0.1", "0 0.1", "x 1 2 3 4"):
-        labels.write_text(line)
-        with pytest.raises(InputError, match=r"a\.txt: the line"):
+        labels.write_text(f"\n0 0.1 0.1 0.1 0.1\n{line}\n")
+        with pytest.raises(InputError, match=r"a\.txt:3: the line"):
             read_data(path)
+    labels.unlink()
+    told = f"no image has a file with its labels, such as {labels} for"
+    with pytest.raises(InputError, match=re.escape(told)):
+        read_data(path)
+
+
+def test_only_splits_of_yolo_that_exist_are_offered(tmp_path: Path) -> None:
+    path = yolo(tmp_path / "a", LABELLED, val="images/train", test="../test/images")
+    yolo_format, problems = FORMATS.get("yolo"), Problems()
+    for place in (path, path.parent):
+        assert yolo_format.parts(place, problems) == ("train", "val")
+    assert problems.notes[0] == f"{path}: the folder of split test does not exist; it is left out"
+    with pytest.raises(InputError, match="has the splits train, val; name one"):
+        read_data(path)
+    with pytest.raises(InputError, match=r"has no split all; it has train, val$"):
+        read_data(path, split="all")
+    with pytest.raises(InputError, match="test/images does not exist; correct the paths"):
+        read_data(path, split="test")
+    assert yolo_format.parts(yolo(tmp_path / "b", LABELLED), problems) == ()
+    typing_error = yolo(tmp_path / "c", LABELLED, train="images/trian", val="images/train")
+    assert yolo_format.parts(typing_error, problems) == ("val",)
+    with pytest.raises(InputError, match="has the splits val; name one"):
+        read_data(typing_error)
 
 
 def test_the_layouts_of_yolo_folders(tmp_path: Path) -> None:

@@ -226,8 +226,8 @@ def test_images_of_another_size_are_found(copy: Path) -> None:
 
 def test_wrong_requests_are_one_line(copy: Path) -> None:
     for options, message in (
-        ({"split": "minival"}, "split 'minival' is unknown"),
-        ({"split": "testC"}, "has no split testC; it has testA, testB, train, val"),
+        ({"split": "minival"}, "has no split minival; it has train, val, testA, testB"),
+        ({"split": "testC"}, "has no split testC; it has train, val, testA, testB"),
         ({"task": "ovd"}, "use task rec"),
     ):
         with pytest.raises(InputError, match=message):

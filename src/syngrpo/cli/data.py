@@ -97,9 +97,7 @@ def check(
     if len(files) == 1 and _is_config(Path(files[0])):
         surveys, samples, places = _check_config(Path(files[0]), given, problems)
     else:
-        source = _source_of(files, given)
-        samples, found = _survey(source, "the files", problems)
-        surveys, places = {"": found}, _places(samples, problems)
+        surveys, samples, places = _check_files(_source_of(files, given), problems)
     _draw(problems, samples, places, sheet)
     _tell(surveys, problems, Console(soft_wrap=True, highlight=False))
 
@@ -130,6 +128,44 @@ def _source_of(files: Sequence[str], given: dict[str, Any]) -> Source:
         return source_from_keys({**given, "path": paths})
     except SourceError as error:
         raise InputError(f"data check: {error}") from None
+
+
+def _check_files(
+    source: Source, problems: Problems
+) -> tuple[dict[str, Survey], list[Sample], dict[str, str]]:
+    """Return the counts of a source, of each part of a folder that has several, and the samples
+    with their places."""
+    parts, told = _parts(source, problems)
+    every: list[Sample] = []
+    places: dict[str, str] = {}
+    surveys = {}
+    for part, own in (parts or {"": source}).items():
+        problems.forget_ids()
+        samples, surveys[part] = _survey(own, part or "the files", problems)
+        places |= _places(samples, problems)
+        every += samples
+    if parts:
+        each = "one by one: " if len(parts) > 1 else ""
+        problems.note(f"checked {each}{', '.join(parts)}; a source of a configuration {told}")
+    return surveys, every, places
+
+
+def _parts(source: Source, problems: Problems) -> tuple[dict[str, Source], str]:
+    """Return a source for each part of a folder that is no single data set, by their names, and how
+    a configuration names one; {} for any other source."""
+    from dataclasses import replace
+
+    from syngrpo.formats.source_reading import data_sets_in, parts_of
+    from syngrpo.sample import InputError
+
+    try:
+        return parts_of(source, problems), "names one with split (--split)"
+    except InputError:  # it is in no known format, which is told if nothing in it is
+        if len(source.path) != 1 or not source.path[0].is_dir() or source.format != "auto":
+            return {}, ""
+    inside = data_sets_in(source.path[0])
+    told = f"names {'one of them' if len(inside) > 1 else 'it'}"
+    return {name: replace(source, path=(path,)) for name, path in inside.items()}, told
 
 
 def _check_config(

@@ -93,7 +93,9 @@ def _parsed(text: str) -> Any:
         value = ast.literal_eval(text[:LONGEST])
         return list(value) if isinstance(value, tuple) else value
     except (ValueError, SyntaxError, RecursionError, MemoryError):
-        raise InputError(f"the answer {shown(text)} is neither JSON nor None") from None
+        raise InputError(
+            f"the answer {shown(text)} is neither JSON nor None, {ONLY_BOXES}"
+        ) from None
 
 
 def _labelled(item: Any) -> tuple[str | None, Any]:

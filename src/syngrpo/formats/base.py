@@ -186,6 +186,14 @@ class Problems:
         logger.warning("skipped %s: %s", count(self.bad_rows(), "bad row"), first_of(lines))
 
 
+def in_usual_order(parts: Iterable[str]) -> tuple[str, ...]:
+    """Return the names of the parts of a data set: those for training, validation and test first,
+    as far as the names say it."""
+    usual = ("train", "val", "dev", "test")
+    begun = {part: [part.lower().startswith(name) for name in usual] for part in parts}
+    return tuple(sorted(begun, key=lambda part: (begun[part] + [True]).index(True)))
+
+
 def first_of(lines: Sequence[str]) -> str:
     """Return one line with the first 20 lines and the number of the others."""
     more = len(lines) - SHOWN_PROBLEMS
@@ -254,6 +262,12 @@ class Format(ABC):
         """Return whether an existing file or folder has this format, judged by its name and first
         bytes."""
         return False
+
+    def parts(self, path: Path, problems: Problems) -> tuple[str, ...]:
+        """Return the names of the parts of an existing data set that can only be read one by one,
+        each as ``split``; () if it can be read as a whole. Parts that are named and do not exist
+        are noted."""
+        return ()
 
     @abstractmethod
     def read(self, path: Path | None, request: ReadRequest, problems: Problems) -> list[Sample]:

@@ -208,12 +208,16 @@ class _Maker:
     ) -> Iterator[Sample]:
         counts = Counter(labelled.label for labelled in base.objects)
         phrases = any(one.phrase for one, _ in things)
+        asked = False
         for number, (one, labelled) in enumerate(things):
             once = counts[labelled.label] == 1 and labelled.label not in unsure and not phrases
             question = one.phrase or (f"the {labelled.label}" if once else "")
             if one.sure and question:
+                asked = True
                 key = f"{picture.key}-{number}"
                 yield self._sample(base, key, checked_text(question, "phrase"), labelled.box)
+        if not asked:
+            self.told["images without a phrase or a class that they hold once, left out"] += 1
 
     def _sample(self, base: Sample, key: str, question: str, answer: Any) -> Sample:
         identifier = checked_text(f"{self.prefix}-{key}", "id")

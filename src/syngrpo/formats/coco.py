@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from syngrpo.boxes import area, iou, mask_runs
-from syngrpo.formats.base import Problems, ReadRequest, WritableFormat
+from syngrpo.formats.base import Problems, ReadRequest, WritableFormat, in_usual_order
 from syngrpo.formats.box_questions import BOXES, boxes_of_answer, with_absent
 from syngrpo.formats.coco_file import (
     ABSENT,
@@ -83,6 +83,10 @@ class Coco(WritableFormat):
             return False
         row = first_row(path)
         return row is None or ("images" in row and "annotations" in row)
+
+    def parts(self, path: Path, problems: Problems) -> tuple[str, ...]:
+        files = coco_files(path) if path.is_dir() else {}
+        return in_usual_order(files) if len(files) > 1 else ()
 
     def read(self, path: Path | None, request: ReadRequest, problems: Problems) -> list[Sample]:
         assert path is not None
@@ -244,10 +248,14 @@ class _Reader:
                     text = checked_text(phrase, "phrase")
                     yield self._sample(name, text, thing.box, image, objects)
             return
+        asked = False
         for annotation, thing in zip(kept, objects, strict=True):
             if counts[annotation.category] == 1 and annotation.category not in unsure:
+                asked = True
                 name = f"{picture.id}-{annotation.id}"
                 yield self._sample(name, f"the {thing.label}", thing.box, image, objects)
+        if not asked:
+            self.left_out["images without a class that they hold once, left out"] += 1
 
     def _sample(
         self,

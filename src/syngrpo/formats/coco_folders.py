@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from syngrpo.formats.base import in_usual_order
 from syngrpo.formats.image_paths import holds, subfolders, that_hold_most, tried
 from syngrpo.formats.row_files import beginning
 from syngrpo.sample import InputError
@@ -49,7 +50,7 @@ def coco_file(path: Path, split: str | None) -> Path:
             f"folder {path} holds no COCO file, such as annotations/instances_NAME.json or "
             f"NAME/{ROBOFLOW}; name the file"
         )
-    names = ", ".join(files)
+    names = ", ".join(in_usual_order(files))
     if split is None and len(files) > 1:
         raise InputError(f"{path} has the splits {names}; name one with split (--split)")
     found = [split] if split in files else [n for n in files if n.startswith(split or "")]
@@ -84,8 +85,8 @@ def image_folders(path: Path, names: Sequence[Any]) -> tuple[Path, ...]:
     others = that_hold_most(some, _others(usual))
     if len(others) > 1:
         raise InputError(
-            f"{path}: its images are in {others[0]} and in {others[1]}; name one of the folders "
-            "with images (--images)"
+            f"{path}: files with the names of its images are in {others[0]} and in {others[1]}; "
+            "name the folder of the right ones with images (--images)"
         )
     return tuple(others or [folder for folder in usual if folder.is_dir()])
 

@@ -19,6 +19,7 @@ from syngrpo.formats.chat_rows import ANSWERS, IMAGES, TURNS, column_of
 from syngrpo.formats.defects import ColumnsError
 from syngrpo.formats.image_files import ImageFolder
 from syngrpo.formats.mapped_columns import (
+    BOX_NAMES,
     LABEL_NAMES,
     ClassQuestions,
     ColumnMapping,
@@ -34,12 +35,20 @@ from syngrpo.tasks.labels import class_name, shown
 def loaded(library: Any, path: Path, request: ReadRequest) -> Any:
     """Return the table that a source names. Raises InputError with the library's message."""
     options = request.options
+    if path.is_file() and options.split is not None:
+        raise InputError(f"{path} is one file; leave out split, which is for folders")
     if not options.streaming:
         return _split(_library_loads(library, path, False), options.split, path)
     if request.limit is None:
         raise InputError(f"{path}: streaming fetches the first rows only; set limit, too")
     streamed = _split(_library_loads(library, path, True), options.split, path)
     return _fetched(library, streamed, request.limit, path)
+
+
+def split_names(library: Any, path: Path) -> tuple[str, ...]:
+    """Return the names of the splits of a data set on this disk; () if it has only one."""
+    found = _library_loads(library, path, False)
+    return tuple(found) if isinstance(found, dict) and len(found) > 1 else ()
 
 
 def row_reader(
@@ -110,7 +119,8 @@ class MappedRows:
         self.request, options = request, request.options
         known = dataset.column_names
         self.mapping = ColumnMapping.of(known, options.columns, str(path))
-        self.mapping.require(request.task, known, str(path))
+        labelled = _labelled_columns(library, dataset.features)
+        self.mapping.require(request.task, known, str(path), labelled)
         fields = self.mapping.fields
         self.images = _DatasetImages(library, dataset, fields["image"], roots, request.as_stored)
         request.folders.append(self.images)
@@ -268,6 +278,20 @@ def _classes(library: Any, table: Any, mapping: ColumnMapping) -> list[str]:
     found = (value_at(row, path) for row in table)
     labels = {label for value in found for label in (value if isinstance(value, list) else [value])}
     return sorted(class_name(label) for label in labels if isinstance(label, str))
+
+
+def _labelled_columns(library: Any, features: Mapping[str, Any]) -> list[str]:
+    """Return the columns that hold boxes with labels: structs, or lists of structs."""
+    found = []
+    for name, feature in features.items():
+        inner = _inner(library, feature)
+        if (
+            isinstance(inner, dict)
+            and inner.keys() & {*BOX_NAMES}
+            and inner.keys() & {*LABEL_NAMES}
+        ):
+            found.append(name)
+    return found
 
 
 def _label_path(library: Any, table: Any, mapping: ColumnMapping) -> str | None:

@@ -84,15 +84,17 @@ class Cause(NamedTuple):
 def told(found: Sequence[Defect]) -> Iterator[str]:
     """Yield lines for defects, in their order. Equal messages are one line, and so are those of
     more than NAMED rows of one kind, which differ only in values, or behind the first semicolon."""
-    kinds: dict[tuple[str, bool], dict[str, list[str]]] = {}
+    kinds: dict[tuple[str, bool], list[Defect]] = {}
     for one in found:
-        messages = kinds.setdefault(_kind(one), {})
-        messages.setdefault(one.message, []).append(one.place)
-    for messages in kinds.values():
-        if len(messages) > 1 and sum(map(len, messages.values())) > NAMED:
-            yield _summary(messages)
+        kinds.setdefault(_kind(one), []).append(one)
+    for alike in kinds.values():
+        by_message: dict[str, list[str]] = {}
+        for one in alike:
+            by_message.setdefault(one.message, []).append(one.place)
+        if len(by_message) > 1 and len(alike) > NAMED:
+            yield _summary(alike, list(by_message))
         else:
-            for message, places in messages.items():
+            for message, places in by_message.items():
                 yield f"{_rows_at(list(dict.fromkeys(places)))}: {message}"
 
 
@@ -100,10 +102,10 @@ def _kind(defect: Defect) -> tuple[str, bool]:
     return _VALUES.sub("#", defect.message.partition(";")[0]), defect.fits_stored_view
 
 
-def _summary(messages: dict[str, list[str]]) -> str:
-    """Return one line for the rows of one kind, by their messages."""
-    places = list(dict.fromkeys(place for some in messages.values() for place in some))
-    return f"{_rows_at(places, _images_in(list(messages)))}; the first: {next(iter(messages))}"
+def _summary(alike: Sequence[Defect], messages: Sequence[str]) -> str:
+    """Return one line for the rows with defects of one kind, which have these messages."""
+    places = list(dict.fromkeys(defect.place for defect in alike))
+    return f"{_rows_at(places, _images_in(messages))}; the first: {messages[0]}"
 
 
 def _images_in(messages: Sequence[str]) -> list[str]:

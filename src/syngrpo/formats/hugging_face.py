@@ -16,7 +16,7 @@ from types import ModuleType
 from typing import Any
 
 from syngrpo.formats.base import Problems, ReadRequest, WritableFormat
-from syngrpo.formats.dataset_rows import loaded, row_reader
+from syngrpo.formats.dataset_rows import loaded, row_reader, split_names
 from syngrpo.formats.image_files import read_image, suffix_of
 from syngrpo.formats.lineage_columns import LINEAGE, Lineage, lineage_of, score_names
 from syngrpo.formats.other_files import list_of_data_sets
@@ -71,6 +71,11 @@ class HuggingFace(WritableFormat):
             return False
         marks = ("dataset_info.json", "dataset_dict.json", "state.json", "metadata.jsonl")
         return any((path / mark).exists() for mark in marks) or any(path.rglob("*.parquet"))
+
+    def parts(self, path: Path, problems: Problems) -> tuple[str, ...]:
+        library = datasets_library()
+        with _without_bars(library):
+            return split_names(library, path) if path.is_dir() else ()
 
     def read(self, path: Path | None, request: ReadRequest, problems: Problems) -> list[Sample]:
         assert path is not None

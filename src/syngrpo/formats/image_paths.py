@@ -75,10 +75,13 @@ def tried(names: Sequence[str]) -> Sequence[str]:
 def that_hold_most(
     names: Sequence[str], folders: Iterable[Path], has: Callable[[Path, str], bool] = holds
 ) -> list[Path]:
-    """Return the folders of which each holds at least half of the images with these paths."""
+    """Return the folders that hold more of the images with these paths than any other does, and at
+    least half of them."""
     some = tried(names)
-    searched = islice(folders, MOST_FOLDERS)
-    return [one for one in searched if 2 * sum(has(one, name) for name in some) >= len(some)]
+    searched = islice(folders, MOST_FOLDERS) if some else ()
+    numbers = {one: sum(has(one, name) for name in some) for one in searched}
+    most = max(numbers.values(), default=0)
+    return [one for one, number in numbers.items() if number == most and 2 * most >= len(some)]
 
 
 def that_hold_together(names: Sequence[str], folders: Iterable[Path]) -> list[Path]:
@@ -88,7 +91,7 @@ def that_hold_together(names: Sequence[str], folders: Iterable[Path]) -> list[Pa
     most = len(left) / 2
     found = {
         folder: {name for name in left if holds(folder, name)}
-        for folder in islice(folders, MOST_FOLDERS)
+        for folder in islice(folders, MOST_FOLDERS if left else 0)
     }
     while found and len(chosen) < MOST_TOGETHER:
         best = max(found, key=lambda folder: sum(name in found[folder] for name in left))

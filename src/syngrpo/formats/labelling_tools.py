@@ -7,7 +7,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from os.path import normpath
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -21,6 +24,7 @@ from syngrpo.formats.box_samples import (
     ToolImage,
     ToolObject,
 )
+from syngrpo.formats.image_paths import pure_path
 from syngrpo.formats.row_files import beginning
 from syngrpo.sample import InputError
 from syngrpo.serving.wording import one_line
@@ -28,6 +32,9 @@ from syngrpo.tasks.labels import shown
 
 PHRASE_NAMES = ("phrase", "caption", "description", "expression", "referring_expression")
 """Attributes of an object in CVAT whose text describes this object alone."""
+
+SHOWN_LISTS = 5
+"""Number of lists that a message offers."""
 
 Element = ElementTree.Element
 
@@ -72,14 +79,14 @@ def _voc_image(file: Path, globox: ModuleType) -> ToolImage:
         raise InputError(f"it holds <{root.tag}>, and no <annotation> of Pascal VOC")
     objects = []
     for node in root.iter("object"):
-        box = _box(globox.BoundingBox.from_xml, node)
-        objects.append(
-            ToolObject(box.label, list(box.ltrb), sure=node.findtext("difficult", "0") != "1")
-        )
+        label = node.findtext("name") or ""
+        written = [node.findtext(f"bndbox/{key}") for key in ("xmin", "ymin", "xmax", "ymax")]
+        numbers = _box(globox.BoundingBox.from_xml, node, label, written)
+        objects.append(ToolObject(label, numbers, sure=node.findtext("difficult", "0") != "1"))
     size = root.find("size")
-    numbers = (size.findtext("width"), size.findtext("height")) if size is not None else ()
-    known = all(text is not None and text.isdecimal() and int(text) > 0 for text in numbers)
-    width_height = tuple(int(text or 0) for text in numbers) if known and numbers else None
+    sides = (size.findtext("width"), size.findtext("height")) if size is not None else ()
+    known = all(text is not None and text.isdecimal() and int(text) > 0 for text in sides)
+    width_height = tuple(int(text or 0) for text in sides) if known and sides else None
     name = root.findtext("filename") or file.stem
     return ToolImage(str(file), file.stem, name, objects, width_height)  # type: ignore[arg-type]
 
@@ -99,19 +106,41 @@ class LabelMe(LabelledBoxes):
         globox = globox_library()
         folder = path if path.is_dir() else path.parent
         files = [path] if path.is_file() else _listed(path, ".json", None, path)
-        left_out: dict[str, int] = {}
-        images = _each(files, problems, lambda file: _labelme_image(file, folder, globox, left_out))
-        listed = iter(list(images))
-        for kind, number in left_out.items():
-            problems.note(
-                f"{path}: shapes of the kind {kind}, which have no area, left out: {number}"
-            )
-        return ToolFile((folder,), (), listed)
+        roots = request.images or (folder, folder.parent)
+        told: Counter[str] = Counter()
+
+        def read(file: Path) -> ToolImage:
+            found = _labelme_image(file, globox, told)
+            return replace(found, file=_labelme_path(found.file, file, folder, roots, told))
+
+        listed = list(_each(files, problems, read))
+        for what, number in told.items():
+            problems.note(f"{path}: {what}: {number}")
+        return ToolFile(roots, (), iter(listed))
 
 
-def _labelme_image(
-    file: Path, folder: Path, globox: ModuleType, left_out: dict[str, int]
-) -> ToolImage:
+def _labelme_path(
+    path: str, file: Path, folder: Path, roots: Sequence[Path], told: Counter[str]
+) -> str:
+    """Return the path of an image below one of the folders ``roots``.
+
+    LabelMe writes it relative to its JSON file, so it may lead to a folder beside. If nothing is
+    there, as when the files were moved, it is the image of that name beside the JSON file or in a
+    root.
+    """
+    own = file.parent.relative_to(folder)
+    spelling = path.replace("\\", "/")
+    written = [normpath(own / spelling), normpath(Path(folder.name) / own / spelling)]
+    name = pure_path(path).name
+    for option in (*written, str(own / name), name):
+        if not option.startswith("..") and any((root / option).is_file() for root in roots):
+            if option not in written:
+                told["images that are not where imagePath says, found by their names"] += 1
+            return option
+    return str(own / path)
+
+
+def _labelme_image(file: Path, globox: ModuleType, told: Counter[str]) -> ToolImage:
     content = _json(file)
     shapes, path = content.get("shapes"), content.get("imagePath")
     if not isinstance(shapes, list) or not isinstance(path, str):
@@ -120,23 +149,23 @@ def _labelme_image(
     for shape in shapes:
         kind = shape.get("shape_type", "polygon") if isinstance(shape, Mapping) else None
         if kind not in ("rectangle", "polygon"):
-            left_out[str(kind)] = left_out.get(str(kind), 0) + 1
+            told[f"shapes of the kind {kind}, which have no area, left out"] += 1
             continue
-        box = _box(globox.BoundingBox.from_labelme, shape)
+        label = str(shape.get("label", ""))
+        numbers = _box(globox.BoundingBox.from_labelme, shape, label)
         flat = [float(number) for point in shape["points"] for number in point]
         phrase = shape.get("description")
         objects.append(
             ToolObject(
-                label=box.label,
-                box=list(box.ltrb),
+                label=label,
+                box=numbers,
                 polygon=flat if kind == "polygon" else (),
                 phrase=phrase.strip() if isinstance(phrase, str) else "",
             )
         )
     size = (content.get("imageWidth"), content.get("imageHeight"))
     known = all(type(number) is int for number in size)
-    place = file.parent.relative_to(folder) / path
-    return ToolImage(str(file), file.stem, str(place), objects, size if known else None)  # type: ignore[arg-type]
+    return ToolImage(str(file), file.stem, path, objects, size if known else None)  # type: ignore[arg-type]
 
 
 class Cvat(LabelledBoxes):
@@ -177,8 +206,10 @@ def _cvat_image(node: Element, file: Path, globox: ModuleType) -> ToolImage:
         if shape.tag == "box":
             if float(shape.get("rotation", 0)) != 0:
                 raise InputError("it has a rotated box; export polygons instead")
-            box = _box(globox.BoundingBox.from_cvat, shape)
-            objects.append(ToolObject(box.label, list(box.ltrb), phrase=_phrase(shape)))
+            label = shape.get("label", "")
+            written = [shape.get(key) for key in ("xtl", "ytl", "xbr", "ybr")]
+            numbers = _box(globox.BoundingBox.from_cvat, shape, label, written)
+            objects.append(ToolObject(label, numbers, phrase=_phrase(shape)))
         elif shape.tag == "polygon":
             points = shape.get("points", "").replace(";", ",").split(",")
             try:
@@ -207,13 +238,24 @@ def _note_kinds(nodes: list[Element], file: Path, problems: Problems) -> None:
         problems.note(f"{file}: shapes of the kind {kind}, which are not read, left out: {number}")
 
 
-def _box(read: Callable[[Any], Any], value: Any) -> Any:
-    """Return the box that globox reads from an object. It raises errors of many kinds for a bad
-    one."""
+def _box(
+    read: Callable[[Any], Any], value: Any, label: str, written: Sequence[str | None] = ()
+) -> list[float]:
+    """Return the box that globox reads from an object, as four numbers. It raises errors of many
+    kinds for a bad one; if four numbers are ``written``, these are returned, and refused by the
+    check."""
     try:
-        return read(value)
+        return list(read(value).ltrb)
     except Exception as error:
-        raise InputError(f"an object has no box that can be read ({one_line(error)})") from None
+        texts = [text for text in written if text is not None]
+        try:
+            numbers = [float(text) for text in texts]
+        except ValueError:
+            told = f"the box of {shown(label)} is {shown(texts)}, not four numbers"
+            raise InputError(told) from None
+        if len(numbers) == 4:
+            return numbers
+        raise InputError(f"the box of {shown(label)} cannot be read ({one_line(error)})") from None
 
 
 def _each(
@@ -244,7 +286,10 @@ def _listed(path: Path, suffix: str, split: str | None, base: Path) -> list[Path
     if split is not None:
         listed = base / "ImageSets" / "Main" / f"{split}.txt"
         if not listed.is_file():
-            raise InputError(f"{path} has no split {split}; there is no {listed}")
+            there = [file.stem for file in sorted(listed.parent.glob("*.txt"))]
+            named = [name for name in ("train", "val", "trainval", "test") if name in there]
+            has = f"it has {', '.join(named or there[:SHOWN_LISTS])}" if there else "leave it out"
+            raise InputError(f"{path} has no split {split} (no {listed}); {has}")
         lines = [line.split() for line in listed.read_text(encoding="utf-8-sig").splitlines()]
         names = {words[0] for words in lines if words and words[-1] != "-1"}
         files = [file for file in files if file.stem in names]

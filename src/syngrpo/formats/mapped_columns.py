@@ -14,7 +14,7 @@ from syngrpo.formats.lineage_columns import LINEAGE
 from syngrpo.formats.question_texts import without_image_mark
 from syngrpo.formats.sample_rows import checked_text
 from syngrpo.sample import InputError
-from syngrpo.tasks import Task, get_task
+from syngrpo.tasks import Task, default_task, get_task
 from syngrpo.tasks.labels import class_name, shown
 
 OWN_FIELDS = (
@@ -82,15 +82,17 @@ class ColumnMapping:
         fields = {name: name for name in OWN_FIELDS if name in known} | dict(wanted)
         return cls(fields)
 
-    def require(self, task: Task | None, known: Sequence[str], where: str) -> None:
-        """Raise InputError if no column holds a field that every row needs, with the columns that
+    def require(
+        self, task: Task | None, known: Sequence[str], where: str, labelled: Sequence[str] = ()
+    ) -> None:
+        """Raise ColumnsError if no column holds a field that every row needs, with the columns that
         there are. ``task`` is the user's; None if a column names it. ``known`` and ``where`` are as
-        in ``of``."""
+        in ``of``; ``labelled``: the columns that hold labelled boxes."""
         by_row = task is None and "task" in self.fields
         if by_row and "image" in self.fields:
             return  # what a row needs depends on its task
-        labelled = bool(self.fields.keys() & {"objects", "boxes"})
-        asks_itself = task is not None and task.asks_for == "classes" and labelled
+        has_boxes = bool(self.fields.keys() & {"objects", "boxes"})
+        asks_itself = task is not None and task.asks_for == "classes" and has_boxes
         free = task is not None and not task.needs_objects
         missing = [] if "image" in self.fields else ["image"]
         if not ("question" in self.fields or asks_itself or by_row):
@@ -98,9 +100,13 @@ class ColumnMapping:
         if task is not None and task.asks_for == "question":
             missing += [] if "answer" in self.fields else ["answer"]
             needs = f"objects (labelled boxes, which task {task.name} needs)"
-            missing += [] if labelled or free else [needs]
-        elif not (labelled or free or "answer" in self.fields or by_row):
+            missing += [] if has_boxes or free else [needs]
+        elif not (has_boxes or free or "answer" in self.fields or by_row):
             missing.append("answer or objects")
+        pairs = {"boxes", "labels"} <= self.fields.keys()
+        if "question" in missing and (labelled or pairs) and "image" in self.fields:
+            told = self._detection(labelled)
+            raise ColumnsError(f"{where} has the columns {_list(known)}: {told}")
         problems = []
         if task is None and not by_row:
             problems.append("the task is not known; set task (--task), or map a column to it")
@@ -113,6 +119,22 @@ class ColumnMapping:
             )
         if problems:
             raise ColumnsError(f"{where} has the columns {_list(known)}: {'; '.join(problems)}")
+
+    def _detection(self, labelled: Sequence[str]) -> str:
+        """Return what to do about a table that has labelled boxes and no questions."""
+        name = default_task("classes")
+        key, option = f"set task: {name}", f"--task {name}"
+        fields = (self.fields.get(field) for field in ("objects", "boxes"))
+        column = next(filter(None, fields), "")
+        if not column:
+            column = labelled[0]
+            key += f" and columns: {{objects: {column}}}"
+            option += f" --columns objects={column}"
+        return (
+            f"it has labelled boxes ({column}) and no questions; {key} ({option}) to ask for the "
+            "classes of each image, or map the column of the questions, as in --columns "
+            "question=THEIR_COLUMN"
+        )
 
     def rows(
         self, row: Mapping[str, Any], name: str, wanted: Task | None, detection: ClassQuestions

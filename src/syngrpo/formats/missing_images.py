@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 
 from syngrpo.formats.image_paths import (
+    MOST_FOLDERS,
     SUFFIXES,
     folders_in,
     holds,
@@ -92,8 +94,12 @@ def _offer(names: Sequence[str], asked: Sequence[str], folders: tuple[Path, ...]
     it may be one of other data, whose images have the same names.
     """
     asked = asked or names
-    inside = that_hold_together(asked, folders_in(folders))
-    if any(_holds_any(folder, names) for folder in inside):
+    searched = list(islice(folders_in(folders), MOST_FOLDERS))
+    inside = that_hold_together(asked, searched)
+    if any(_holds_any(one, names) for one in inside):
+        equal = that_hold_most(asked, searched)
+        if len(inside) == 1 and len(equal) > 1:
+            return _one_of(equal)
         which = "it is" if len(names) == 1 else _which(inside, asked)
         return f"{which} in {_list(inside)}; {_set(inside)}"
     if like := _named_alike(names, folders):
@@ -107,12 +113,8 @@ def _offer(names: Sequence[str], asked: Sequence[str], folders: tuple[Path, ...]
             f"{_set(outside)}"
         )
     if outside:
-        more = f" and {len(outside) - NAMED} more" if len(outside) > NAMED else ""
-        return (
-            f"several folders have files of these names: {_list(outside[:NAMED])}{more}; name that "
-            "of the right images with images (--images)"
-        )
-    for folder in that_hold_most(asked, folders_in(folders), holds_name):
+        return _one_of(outside)
+    for folder in that_hold_most(asked, searched, holds_name):
         if any(holds_name(folder, name) for name in names):
             return (
                 f"files of these names are in {folder}: correct the paths in the data, or move the "
@@ -127,6 +129,14 @@ def _offer(names: Sequence[str], asked: Sequence[str], folders: tuple[Path, ...]
 
 def _holds_any(folder: Path, names: Sequence[str]) -> bool:
     return any(holds(folder, name) for name in names)
+
+
+def _one_of(folders: Sequence[Path]) -> str:
+    more = f" and {len(folders) - NAMED} more" if len(folders) > NAMED else ""
+    return (
+        f"several folders have files of these names: {_list(folders[:NAMED])}{more}; name that of "
+        "the right images with images (--images)"
+    )
 
 
 def _set(folders: Sequence[Path]) -> str:

@@ -62,7 +62,14 @@ def other_file(path: Path) -> str:
         endings = (".json", ".jsonl", *TABLES)
         near = (*sorted(path.glob("*")), *sorted(path.glob("*/*")))
         inside = [one for one in near if one.suffix.lower() in endings and one.is_file()]
-        return f"name a file in it: {_first(list(map(str, inside)))}" if inside else ""
+        if inside:
+            return f"name a file in it: {_first(list(map(str, inside)))}"
+        if any(path.glob("labels/*.txt")) or any(path.glob("labels/*/*.txt")):
+            return (
+                f"it looks like YOLO without the names of its classes: write {path}/data.yaml with "
+                "names and train, or classes.txt with a name on each line"
+            )
+        return ""
     ending = path.suffix.lower()
     if ending not in TABLES:
         return ""

@@ -11,6 +11,7 @@ from typing import Any
 
 from syngrpo.formats.base import Problems
 from syngrpo.sample import InputError
+from syngrpo.serving.wording import one_line
 from syngrpo.tasks.labels import shown
 
 BEGINNING = 1_000_000
@@ -50,10 +51,17 @@ def parse_row(line: bytes) -> dict[str, Any]:
     except InputError:
         raise
     except (ValueError, RecursionError) as error:
-        raise InputError(f"the line is not JSON ({error})") from None
+        raise InputError(f"the line is not JSON ({_reason(error)})") from None
     if not isinstance(row, dict):
         raise InputError(f"the line is {shown(row)}, not a JSON object")
     return row
+
+
+def _reason(error: Exception) -> str:
+    """Return why a line is not JSON. json counts lines within the line, which says nothing."""
+    if isinstance(error, json.JSONDecodeError):
+        return f"{error.msg} at character {error.colno}"
+    return one_line(error)
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

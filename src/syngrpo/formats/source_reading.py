@@ -13,13 +13,13 @@ from dataclasses import replace
 from pathlib import Path
 
 from syngrpo.formats import FORMATS, recognised_format
-from syngrpo.formats.base import Format, OnBadRow, Problems, ReadRequest
+from syngrpo.formats.base import Format, OnBadRow, Problems, ReadRequest, in_usual_order
 from syngrpo.formats.box_layout import BoxLayout, BoxReader
 from syngrpo.formats.box_recognition import doubt_about
 from syngrpo.formats.defects import ColumnsError
 from syngrpo.formats.image_check import drop_undecodable
 from syngrpo.formats.image_files import distinct_images
-from syngrpo.formats.row_files import beginning
+from syngrpo.formats.row_files import beginning, first_row
 from syngrpo.formats.source import AUTO, DataOptions, Source, ignored_keys, named, options_for
 from syngrpo.formats.turned_labels import turned_labels
 from syngrpo.sample import InputError, Sample
@@ -42,6 +42,34 @@ def every_source(
     for name, source in held_out.items():
         problems.forget_ids()
         yield (HELD_OUT, name), source
+
+
+def parts_of(source: Source, problems: Problems) -> dict[str, Source]:
+    """Return a source for each part of a folder that can only be read part by part, by their names;
+    {} for any other source. Raises InputError as ``recognised_format`` does."""
+    path = source.path[0] if len(source.path) == 1 else None
+    if path is None or not path.exists() or source.options.get("split") is not None:
+        return {}
+    known = recognised_format(path) if source.format == AUTO else FORMATS.load(source.format)
+    return {
+        part: replace(source, options={**source.options, "split": part})
+        for part in known.parts(path, problems)
+    }
+
+
+def data_sets_in(folder: Path) -> dict[str, Path]:
+    """Return the files and folders in a folder that are data sets, by their names. A file that
+    begins as any JSON object does is none unless it has an image."""
+    found = {}
+    for path in sorted(folder.iterdir()):
+        try:
+            known = recognised_format(path)
+        except InputError:
+            continue
+        row = first_row(path) if known.name == "jsonl" else None
+        if known.name != "jsonl" or path.suffix == ".jsonl" or (row and "image" in row):
+            found[path.name] = path
+    return {name: found[name] for name in in_usual_order(found)}
 
 
 def read_sources(
@@ -134,7 +162,7 @@ def _read_one(
     except InputError as error:
         problems.refuse(str(error), "columns" if isinstance(error, ColumnsError) else "file")
         return []
-    where = str(path) if path is not None else source.default_name()
+    where = _where(path, source)
     for images in request.folders:
         problems.rotated |= {(where, image) for image in images.rotated}
     if doubt := doubt_about(boxes, where):
@@ -152,6 +180,14 @@ def _read_one(
     elif not samples and on_bad_row == "skip":
         problems.refuse(f"{where} holds no good row", "end")
     return samples
+
+
+def _where(path: Path | None, source: Source) -> str:
+    """Return what a line about a whole source begins with."""
+    if path is None:
+        return source.default_name()
+    split = source.options.get("split")
+    return str(path) if split is None else f"{path}, split {split}"
 
 
 def _nothing_in(path: Path | None, where: str) -> str:

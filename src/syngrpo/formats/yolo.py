@@ -22,6 +22,7 @@ from syngrpo.formats.box_samples import (
 )
 from syngrpo.formats.image_paths import SUFFIXES
 from syngrpo.sample import EncodedImage, InputError
+from syngrpo.serving.wording import count
 from syngrpo.tasks.labels import shown
 
 SPLITS = ("train", "val", "test")
@@ -43,6 +44,17 @@ class Yolo(LabelledBoxes):
             with_list = (path / CLASSES_FILE).is_file() and (path / "images").is_dir()
             return with_list or _yaml_in(path) is not None
         return path.suffix.lower() in YAML and _content(path) is not None
+
+    def parts(self, path: Path, problems: Problems) -> tuple[str, ...]:
+        file = _yaml_in(path) if path.is_dir() else path
+        content = _content(file) if file is not None else None
+        if content is None or file is None:
+            return ()
+        named, there = _named(content), _splits_there(content, file)
+        for split in named:
+            if there and split not in there:
+                problems.note(f"{file}: the folder of split {split} does not exist; it is left out")
+        return tuple(there) if len(named) > 1 else ()
 
     def opened(self, path: Path, request: ReadRequest, problems: Problems) -> ToolFile:
         file = _yaml_in(path) if path.is_dir() else path
@@ -89,24 +101,53 @@ def _names(value: Any, file: Path) -> list[str]:
 
 
 def _images_of(content: dict[str, Any], file: Path, wanted: str | None) -> list[Path]:
-    there = [split for split in SPLITS if content.get(split)]
-    if wanted is None and len(there) != 1:
+    named = _named(content)
+    there = _splits_there(content, file) or named  # if none is there, it is said where not
+    if wanted is None and len(named) != 1:
         raise InputError(f"{file} has the splits {', '.join(there)}; name one with split (--split)")
     split = wanted or there[0]
-    if split not in there:
+    if split not in named:
         raise InputError(f"{file} has no split {split}; it has {', '.join(there)}")
-    entries = content[split] if isinstance(content[split], list) else [content[split]]
-    roots = [file.parent / str(content.get("path") or ""), file.parent]
-    return [image for entry in entries for image in _images_at(str(entry), roots, file)]
+    roots = _roots(content, file)
+    return [image for entry in _entries(content, split) for image in _images_at(entry, roots, file)]
+
+
+def _splits_there(content: dict[str, Any], file: Path) -> list[str]:
+    """Return the splits of a data.yaml whose folders or lists exist."""
+    roots = _roots(content, file)
+    return [
+        split
+        for split in _named(content)
+        if all(_place_of(entry, roots, file) is not None for entry in _entries(content, split))
+    ]
+
+
+def _named(content: dict[str, Any]) -> list[str]:
+    return [split for split in SPLITS if content.get(split)]
+
+
+def _entries(content: dict[str, Any], split: str) -> list[str]:
+    listed = content[split] if isinstance(content[split], list) else [content[split]]
+    return [str(entry) for entry in listed]
+
+
+def _roots(content: dict[str, Any], file: Path) -> list[Path]:
+    return [file.parent / str(content.get("path") or ""), file.parent]
+
+
+def _place_of(entry: str, roots: Sequence[Path], file: Path) -> Path | None:
+    """Return the folder or the list of paths that an entry names, None if there is none. Roboflow
+    writes ``../train/images`` for ``train/images``."""
+    places = [root / entry for root in roots] + [file.parent / entry.lstrip("./")]
+    return next((place for place in places if place.exists()), None)
 
 
 def _images_at(entry: str, roots: Sequence[Path], file: Path) -> list[Path]:
-    """Return the images of a folder or of a list of paths. Roboflow writes ``../train/images`` for
-    ``train/images``."""
-    places = [root / entry for root in roots] + [file.parent / entry.lstrip("./")]
-    place = next((place for place in places if place.exists()), None)
+    """Return the images of a folder or of a list of paths."""
+    place = _place_of(entry, roots, file)
     if place is None:
-        raise InputError(f"{file}: {places[0]} does not exist; correct the paths in this file")
+        tried = " or ".join(dict.fromkeys(str(root / entry) for root in roots))
+        raise InputError(f"{file}: {tried} does not exist; correct the paths in this file")
     if place.is_dir():
         return _images_in(place)
     return [
@@ -120,11 +161,17 @@ def _images_in(folder: Path) -> list[Path]:
 
 
 def _lines(file: Path) -> list[str]:
+    return [line for _, line in _numbered_lines(file)]
+
+
+def _numbered_lines(file: Path) -> list[tuple[int, str]]:
+    """Return the lines of a file that are not blank, with their numbers from 1."""
     try:
         text = file.read_text(encoding="utf-8-sig")
     except (OSError, ValueError) as error:
         raise InputError(f"{file} cannot be read ({error})") from None
-    return [line.strip() for line in text.splitlines() if line.strip()]
+    lines = ((number, line.strip()) for number, line in enumerate(text.splitlines(), start=1))
+    return [(number, line) for number, line in lines if line]
 
 
 def _pictures(
@@ -134,21 +181,28 @@ def _pictures(
     request: ReadRequest,
     problems: Problems,
 ) -> Iterator[ToolImage]:
-    without = 0
-    for image in images:
-        labels = _label_file(image)
-        lines = _lines(labels) if labels.is_file() else []
-        without += not labels.is_file()
+    files = [_label_file(image) for image in images]
+    without = sum(not labels.is_file() for labels in files)
+    if without == len(images):
+        problems.refuse(
+            f"{root}: no image has a file with its labels, such as {files[0]} for {images[0]}; put "
+            "them there"
+        )
+    elif without:
+        problems.note(f"{root}: images without a label file, which show no object: {without}")
+    for image, labels in zip(images, files, strict=True):
         place = str(labels) if labels.is_file() else str(image)
+        objects = []
         try:
-            objects = [_object(line, names, image, request.as_stored) for line in lines]
+            for number, line in _numbered_lines(labels) if labels.is_file() else ():
+                place = f"{labels}:{number}"
+                objects.append(_object(line, names, image, request.as_stored))
         except InputError as error:
             problems.add(place, error)
             continue
+        place = str(labels) if objects else str(image)
         inside = image.relative_to(root) if image.is_relative_to(root) else image
         yield ToolImage(place, inside.with_suffix("").as_posix(), str(image.resolve()), objects)
-    if without:
-        problems.note(f"{root}: images without a label file, which show no object: {without}")
 
 
 def _label_file(image: Path) -> Path:
@@ -166,7 +220,10 @@ def _object(line: str, names: Sequence[str], image: Path, as_stored: bool) -> To
     except ValueError:
         raise InputError(f"the line {shown(line)} is not numbers") from None
     if number not in range(len(names)):
-        raise InputError(f"the line {shown(line)} has no class from 0 to {len(names) - 1}")
+        raise InputError(
+            f"the line {shown(line)} has class {number:g}, but there are names for "
+            f"{count(len(names), 'class')} (0 to {len(names) - 1})"
+        )
     label = names[int(number)]
     if len(values) in (4, 5):
         return ToolObject(label, values[:4])

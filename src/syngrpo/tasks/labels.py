@@ -124,11 +124,11 @@ def checked_box(value: Any, image: EncodedImage, name: str) -> Box:
     x1, y1, x2, y2 = (float(number) for number in value)
     converted = isinstance(value, ConvertedBox)
     if x1 >= x2 or y1 >= y2:
-        hint = (
-            "; write x1 < x2 and y1 < y2, or set boxes: xywh (--option boxes=xywh) if it is x, y, "
-        )
+        hint = "; write x1 < x2 and y1 < y2"
+        if 0 <= x1 < x1 + x2 <= image.width and 0 <= y1 < y1 + y2 <= image.height:
+            hint += ", or set boxes: xywh (--option boxes=xywh) if it is x, y, width, height"
         told = f"{_shown_box(name, value)} has no area"
-        raise BoxError(told, "" if converted else f"{hint}width, height")
+        raise BoxError(told, "" if converted else hint)
     slack = ROUNDING_PIXELS
     outside_right = x2 > image.width + slack or y2 > image.height + slack
     if min(x1, y1) < -slack or outside_right:
