@@ -18,6 +18,7 @@ from nicegui import ui
 from starlette.requests import Request
 
 from syngrpo.dashboard.compare_tab import compare
+from syngrpo.dashboard.data_tab import data
 from syngrpo.dashboard.followed_run import FollowedRun
 from syngrpo.dashboard.followed_runs import FollowedRuns
 from syngrpo.dashboard.metrics_tab import metrics
@@ -44,6 +45,7 @@ TABS = (
     Tab("metrics", "Metrics", metrics),
     Tab("compare", "Compare", compare),
     Tab("responses", "Responses", responses),
+    Tab("data", "Data", data),
 )
 """In the order in which they stand in the bar."""
 

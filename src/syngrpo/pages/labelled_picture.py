@@ -15,9 +15,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 from PIL import Image
 
-from syngrpo.boxes import area
+from syngrpo.boxes import area, decode_mask
 from syngrpo.sample import EncodedImage, InputError, Sample
 from syngrpo.tasks import Mark, Task, get_task
 from syngrpo.tasks.asking import marks_of, words_of
@@ -61,26 +62,57 @@ class Picture:
 SEED_SIDE, CASE_SIDE = 320, 360
 """Largest side of an embedded picture in pixels, in the report of a run and in the page of an
 evaluation."""
+MASK_SIDE, MASK_OPACITY = 1024, 110
+"""Largest side of a picture of masks in pixels, and their opacity from 0 to 255."""
+MASK_COLOURS = ((63, 131, 204), (217, 130, 43), (61, 154, 104), (163, 81, 159), (42, 157, 157))
 HIT = 0.5
 """Accuracy from which one of several answers is drawn as right."""
 
 
-def sample_picture(sample: Sample, href: str | None = None) -> Picture:
+def sample_picture(sample: Sample, href: str | None = None, labels: bool = False) -> Picture:
     """Return the picture of a sample with frames around its answer and dashed frames around the
-    other labelled objects. With ``href``, the image is not read but named by this address."""
-    letters = max(sample.image.width, sample.image.height) / 22
+    other labelled objects. With ``href``, the image is not read but named by this address. With
+    ``labels``, the labels of the other objects are written, too."""
+    letters = max(sample.image.width, sample.image.height) / (36 if labels else 22)
     answer = answer_marks(sample, sample.answer)
     asked = {tuple(mark.box) for mark in answer if mark.box is not None}
-    drawn = [
-        Drawn("other", Mark(thing.label, box=thing.box), False, None)
+
+    def above(mark: Mark) -> tuple[float, float]:
+        x, y = _corner(mark)
+        return x, max(y - 0.2 * letters, 0.8 * letters)
+
+    others = [
+        Mark(thing.label, box=thing.box)
         for thing in sample.objects
         if tuple(thing.box) not in asked
     ]
-    for mark in answer:
-        x, y = _corner(mark)
-        place = (x, max(y - 0.2 * letters, 0.8 * letters))
-        drawn.append(Drawn("asked", mark, False, place))
+    drawn = [Drawn("other", mark, False, above(mark) if labels else None) for mark in others]
+    drawn += [Drawn("asked", mark, False, above(mark)) for mark in answer]
     return _picture(sample, letters, drawn, SEED_SIDE, 88, href)
+
+
+def picture_of_masks(sample: Sample, side: int = MASK_SIDE) -> str:
+    """Return the masks of the labelled objects as a data URI of a PNG with at most ``side`` pixels
+    on its longer side, transparent where there is none; "" for a sample without masks.
+
+    Raises InputError for a mask that is not valid.
+    """
+    paint = np.zeros((0, 0, 4), np.uint8)
+    for number, code in enumerate(one.mask for one in sample.objects if one.mask is not None):
+        mask = decode_mask(code)
+        step = -(-max(mask.shape) // side)
+        mask = mask[::step, ::step]
+        if number == 0:
+            paint = np.zeros((*mask.shape, 4), np.uint8)
+        elif mask.shape != paint.shape[:2]:
+            raise InputError(f"the masks of sample {sample.id} have different sizes")
+        paint[mask] = (*MASK_COLOURS[number % len(MASK_COLOURS)], MASK_OPACITY)
+    if not paint.size:
+        return ""
+    picture = Image.fromarray(paint)
+    buffer = io.BytesIO()
+    picture.save(buffer, format="PNG")
+    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
 
 
 def answered_picture(
