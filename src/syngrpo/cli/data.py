@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from syngrpo.cli.data_sources import is_config, parts_in, source_of
 from syngrpo.cli.shared_options import (
     BoxOrder,
     Columns,
@@ -94,40 +95,12 @@ def check(
         coordinates=coordinates,
         option=option,
     )
-    if len(files) == 1 and _is_config(Path(files[0])):
+    if len(files) == 1 and is_config(Path(files[0])):
         surveys, samples, places = _check_config(Path(files[0]), given, problems)
     else:
-        surveys, samples, places = _check_files(_source_of(files, given), problems)
+        surveys, samples, places = _check_files(source_of(files, given, "data check"), problems)
     _draw(problems, samples, places, sheet)
     _tell(surveys, problems, Console(soft_wrap=True, highlight=False))
-
-
-def _is_config(path: Path) -> bool:
-    """Return whether a YAML file is a configuration, and not a file of a data set."""
-    from syngrpo.formats import loadable_formats
-
-    if path.suffix not in (".yaml", ".yml"):
-        return False
-    return not (path.exists() and any(known.recognises(path) for known in loadable_formats()))
-
-
-def _source_of(files: Sequence[str], given: dict[str, Any]) -> Source:
-    """Return one source of all the files. Sample ids must be unique among all of them."""
-    from syngrpo.formats.source import (
-        SourceError,
-        paths_in,
-        source_from_argument,
-        source_from_keys,
-    )
-    from syngrpo.sample import InputError
-
-    paths = [Path(path) for text in files for path in paths_in(text)]
-    if len(files) == 1 and not paths[0].exists():
-        return source_from_argument(files[0], given, given)
-    try:
-        return source_from_keys({**given, "path": paths})
-    except SourceError as error:
-        raise InputError(f"data check: {error}") from None
 
 
 def _check_files(
@@ -135,7 +108,7 @@ def _check_files(
 ) -> tuple[dict[str, Survey], list[Sample], dict[str, str]]:
     """Return the counts of a source, of each part of a folder that has several, and the samples
     with their places."""
-    parts, told = _parts(source, problems)
+    parts, told = parts_in(source, problems)
     every: list[Sample] = []
     places: dict[str, str] = {}
     surveys = {}
@@ -148,24 +121,6 @@ def _check_files(
         each = "one by one: " if len(parts) > 1 else ""
         problems.note(f"checked {each}{', '.join(parts)}; a source of a configuration {told}")
     return surveys, every, places
-
-
-def _parts(source: Source, problems: Problems) -> tuple[dict[str, Source], str]:
-    """Return a source for each part of a folder that is no single data set, by their names, and how
-    a configuration names one; {} for any other source."""
-    from dataclasses import replace
-
-    from syngrpo.formats.source_reading import data_sets_in, parts_of
-    from syngrpo.sample import InputError
-
-    try:
-        return parts_of(source, problems), "names one with split (--split)"
-    except InputError:  # it is in no known format, which is told if nothing in it is
-        if len(source.path) != 1 or not source.path[0].is_dir() or source.format != "auto":
-            return {}, ""
-    inside = data_sets_in(source.path[0])
-    told = f"names {'one of them' if len(inside) > 1 else 'it'}"
-    return {name: replace(source, path=(path,)) for name, path in inside.items()}, told
 
 
 def _check_config(
