@@ -13,7 +13,8 @@ from report_page import Page, picture_svg
 
 from syngrpo.evaluation.evaluation_result import summarise
 from syngrpo.evaluation.predictions import Answer, Prediction
-from syngrpo.pages.evaluation_page import worst_and_best, write_evaluation_page
+from syngrpo.pages.evaluation_cases import worst_and_best
+from syngrpo.pages.evaluation_page import write_evaluation_page
 from syngrpo.pages.labelled_picture import CASE_SIDE, answered_picture
 from syngrpo.sample import EncodedImage, Sample
 from syngrpo_rooms.dataset import rooms_samples

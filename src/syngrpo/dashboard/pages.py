@@ -19,6 +19,7 @@ from starlette.requests import Request
 
 from syngrpo.dashboard.compare_tab import compare
 from syngrpo.dashboard.data_tab import data
+from syngrpo.dashboard.evaluation_tab import evaluation
 from syngrpo.dashboard.followed_run import FollowedRun
 from syngrpo.dashboard.followed_runs import FollowedRuns
 from syngrpo.dashboard.metrics_tab import metrics
@@ -46,6 +47,7 @@ TABS = (
     Tab("compare", "Compare", compare),
     Tab("responses", "Responses", responses),
     Tab("data", "Data", data),
+    Tab("evaluation", "Evaluation", evaluation),
 )
 """In the order in which they stand in the bar."""
 

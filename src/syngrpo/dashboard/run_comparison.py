@@ -105,7 +105,7 @@ def compare_runs(runs: Mapping[str, RunData]) -> RunsComparison:
             lines |= dict.fromkeys(_other_settings({n: runs[n] for n in (first, other)}))
             continue
         try:
-            comparison = _compared(a, _seen(a), b, _seen(b))
+            comparison = paired_comparison(a, b)
         except (InputError, OSError) as error:
             lines[f"{first} and {other}: {error}"] = None
             continue
@@ -130,6 +130,17 @@ class _Paired:
         object.__setattr__(self, "by_metric", found)
 
 
+def paired_comparison(first: Path, other: Path) -> Comparison:
+    """Compare the answers in two directories of evaluations. The last results stay in memory until
+    a directory is written again. Raises InputError and OSError."""
+    return _compared(
+        first,
+        (first / METRICS).stat().st_mtime_ns,
+        other,
+        (other / METRICS).stat().st_mtime_ns,
+    )
+
+
 def newest(data: RunData, set_name: str) -> Evaluation | None:
     """Return the last evaluation of a set, None for a run without one."""
     of_set = [one for one in data.evaluations if one.set == set_name]
@@ -142,11 +153,6 @@ def _answers(data: RunData) -> Path | None:
     if (data.directory / METRICS).is_file():
         return data.directory
     return next(reversed(kept_evaluations(data.directory).values()), None)
-
-
-def _seen(directory: Path) -> int:
-    """Return a number that changes when an evaluation is written again."""
-    return (directory / METRICS).stat().st_mtime_ns
 
 
 @lru_cache(64)

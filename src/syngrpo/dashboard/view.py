@@ -34,10 +34,11 @@ class View:
         named ``of``. Values that are None or "" are left out."""
         return self._address(tab, of or self.run.name, query)
 
-    def picture(self, sample_id: str, side: int = 480, held_out: str = "") -> str:
-        """Return the address of the image of a sample in the run's pool, or in the evaluation set
-        of the name ``held_out``."""
-        query = {"run": self.run.name, "set": held_out, "sample": sample_id, "side": side}
+    def picture(self, sample_id: str, side: int = 480, held_out: str = "", of: str = "") -> str:
+        """Return the address of the image of a sample in the pool, or in the evaluation set of the
+        name ``held_out``, of this run or of the one named ``of``."""
+        run = of or self.run.name
+        query = {"run": run, "set": held_out, "sample": sample_id, "side": side}
         return f"{self.base}/picture" + _query(query)
 
     def remember(self, **query: object) -> None:

@@ -6,7 +6,6 @@ The page is ``templates/evaluation.html``; this module collects what the templat
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,8 +13,7 @@ from pathlib import Path
 from syngrpo.evaluation.bootstrap import Interval
 from syngrpo.evaluation.evaluation_result import EvaluationResult
 from syngrpo.evaluation.prediction_metrics import Part, headlines, kinds, parts, reward_names
-from syngrpo.evaluation.predictions import Prediction
-from syngrpo.pages.labelled_picture import Picture, answer_words, answered_picture
+from syngrpo.pages.evaluation_cases import Case, evaluation_case, worst_and_best
 from syngrpo.pages.page_templates import write_page
 from syngrpo.sample import Sample
 from syngrpo.tasks import get_task
@@ -25,8 +23,6 @@ PICTURES = 96
 """Approximate number of pictures on the page. Of each set, 3 to ``CASES`` of the worst answers are
 shown, and as many of the best."""
 CASES = 8
-LONGEST_TEXT = 3000
-"""Largest number of characters of a response that are shown."""
 
 
 @dataclass(frozen=True)
@@ -47,19 +43,6 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Case:
-    """One answer on the page. ``sampled`` is the mean accuracy of the sampled answers, None without
-    any."""
-
-    prediction: Prediction
-    picture: Picture
-    truth: str
-    answer: str
-    text: str
-    sampled: float | None
-
-
-@dataclass(frozen=True)
 class Cases:
     """A heading and the answers below it. ``marked``: whether a picture has marks on it."""
 
@@ -68,7 +51,7 @@ class Cases:
 
     @property
     def marked(self) -> bool:
-        return any(case.picture.drawn for case in self.cases)
+        return any(case.picture is not None and case.picture.drawn for case in self.cases)
 
 
 def write_evaluation_page(
@@ -92,9 +75,9 @@ def write_evaluation_page(
         out / PAGE,
         "evaluation.html",
         title=title,
-        headlines=_headline_rows(results, of_tasks),
+        headlines=headline_rows(results),
         notes=list(filter(None, dict.fromkeys(get_task(name).metrics_note for name in tasks))),
-        kinds=_kind_rows(results),
+        kinds=kind_rows(results),
         sections=[
             section
             for name, found in of_tasks.items()
@@ -106,33 +89,12 @@ def write_evaluation_page(
     )
 
 
-def worst_and_best(
-    predictions: Sequence[Prediction], number: int
-) -> tuple[list[Prediction], list[Prediction]]:
-    """Return up to ``number`` of the worst and of the best predictions; none is in both.
-
-    They are ranked by greedy, then by sampled accuracy. Ties are broken by a digest of the id, so
-    that the predictions do not all come from the start of the data.
-    """
-
-    def rank(prediction: Prediction) -> tuple[float, float, str]:
-        digest = hashlib.sha256(prediction.id.encode()).hexdigest()
-        return prediction.greedy.accuracy, _sampled(prediction) or 0.0, digest
-
-    ordered = sorted(predictions, key=rank)
-    half = (len(ordered) + 1) // 2
-    return ordered[: min(number, half)], ordered[half:][::-1][:number]
-
-
-def _headline_rows(
-    results: Mapping[str, EvaluationResult], of_tasks: Mapping[str, Sequence[Part]]
-) -> list[Row]:
+def headline_rows(results: Mapping[str, EvaluationResult]) -> list[Row]:
     """Return the headline metrics of every set and task. Only the first row of each names set and
     task."""
     rows = []
-    for name, found in of_tasks.items():
-        for part in found:
-            result = results[name]
+    for name, result in results.items():
+        for part in parts(result.predictions):
             cells: tuple[str, ...] = (name, part.task)
             samples: int | None = len(part.indices)
             rewards = reward_names(result.predictions)
@@ -146,14 +108,15 @@ def _headline_rows(
     return rows
 
 
-def _kind_rows(results: Mapping[str, EvaluationResult]) -> list[Row]:
+def kind_rows(results: Mapping[str, EvaluationResult]) -> list[Row]:
+    """Return the first headline metric of every set by kind of question."""
     rows = []
     for name, result in results.items():
         for part in kinds(result.predictions):
             metric, title = next(iter(headlines(part.task).items()))
-            value = result.kinds[part.name].get(metric)
+            value = result.kinds.get(part.name, {}).get(metric)
             if value is not None:
-                interval = result.kind_intervals[part.name].get(metric) or (value, value)
+                interval = result.kind_intervals.get(part.name, {}).get(metric) or (value, value)
                 rows.append(Row((name, part.name), len(part.indices), title, value, interval))
     return rows
 
@@ -165,25 +128,10 @@ def _cases(
     chosen = worst_and_best([result.predictions[i] for i in part.indices], number)
     title = f"{set_name}, {part.task}" if part.name else set_name
     return [
-        Cases(f"{title}: {which}", tuple(_case(p, by_id[p.id]) for p in predictions))
+        Cases(
+            f"{title}: {which}",
+            tuple(evaluation_case({"": p}, by_id[p.id]) for p in predictions),
+        )
         for which, predictions in zip(("worst", "best"), chosen, strict=True)
         if predictions
     ]
-
-
-def _case(prediction: Prediction, sample: Sample) -> Case:
-    answer = prediction.greedy
-    text = answer.text if len(answer.text) <= LONGEST_TEXT else answer.text[:LONGEST_TEXT] + " …"
-    return Case(
-        prediction,
-        answered_picture(sample, prediction.truth, answer.prediction),
-        answer_words(sample, prediction.truth),
-        answer_words(sample, answer.prediction),
-        text,
-        _sampled(prediction),
-    )
-
-
-def _sampled(prediction: Prediction) -> float | None:
-    accuracies = [answer.accuracy for answer in prediction.sampled]
-    return sum(accuracies) / len(accuracies) if accuracies else None

@@ -116,12 +116,17 @@ def picture_of_masks(sample: Sample, side: int = MASK_SIDE) -> str:
 
 
 def answered_picture(
-    sample: Sample, truth: Any, found: Any | None, href: str | None = None
+    sample: Sample,
+    truth: Any,
+    found: Any | None,
+    href: str | None = None,
+    second: Any | None = None,
 ) -> Picture:
     """Return the picture of a sample with the ground truth and a model's answer in two colours;
     ``found`` is None when the answer could not be read. Labels of the truth are written above its
     marks, those of the answer at the lower edge of a box or below a point. With ``href``, the image
-    is not read but named by this address."""
+    is not read but named by this address. ``second`` is the answer of another model, whose labels
+    are shown when the pointer is over a mark."""
     letters = max(sample.image.width, sample.image.height) / 24
     drawn = []
     for mark in answer_marks(sample, truth):
@@ -132,6 +137,7 @@ def answered_picture(
         x, _ = _corner(mark)
         bottom = mark.box[3] - letters / 4 if mark.box else _corner(mark)[1] + 1.5 * letters
         drawn.append(Drawn("found", mark, True, (x + letters / 5, bottom)))
+    drawn += [Drawn("second", mark, True, None) for mark in answer_marks(sample, second)]
     return _picture(sample, letters, drawn, CASE_SIDE, 85, href)
 
 
