@@ -15,7 +15,7 @@ from syngrpo.data_server.synthesis_options import SynthesisSettings
 from syngrpo.pool.jobs import JobRequest
 from syngrpo.pool.sampling import SamplingPolicy
 from syngrpo.pool.store import Pool
-from syngrpo.pool.stored_samples import Observation
+from syngrpo.pool.stored_samples import DescriptionReward, Observation
 from syngrpo.workflow.step_metrics import PER_TASK
 from syngrpo_rooms.dataset import rooms_samples
 from syngrpo_rooms.descriptions import random_description
@@ -82,7 +82,7 @@ def fill_pool(
     directory: Path, families: int, children: int = 3, tasks: Sequence[str] = ("rec",)
 ) -> None:
     """Rooms seeds of every task, children painted from random descriptions, diversities observed
-    on both."""
+    on both, and rewards of the descriptions."""
     rng = np.random.default_rng(1)
     seeds = [
         replace(seed, dataset=task)
@@ -98,6 +98,13 @@ def fill_pool(
         client.submit([JobRequest(seed.id, PLAIN, 8, client.fingerprint)])
     drawn = [s.sample.id for s in pool.samples("synthetic")] + [seed.id for seed in seeds]
     pool.observe(Observation(name, 1, 1, rng.uniform(0, 0.8), rng.uniform()) for name in drawn)
+    earned = np.random.default_rng(2)
+    pool.record_rewards(
+        [
+            DescriptionReward(outcome.job_id, 1 + number % 3, earned.uniform(-2, 2))
+            for number, outcome in enumerate(client.outcomes())
+        ]
+    )
     client.close()
     pool.close()
 

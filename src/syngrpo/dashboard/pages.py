@@ -20,6 +20,7 @@ from starlette.requests import Request
 from syngrpo.dashboard.compare_tab import compare
 from syngrpo.dashboard.data_tab import data
 from syngrpo.dashboard.evaluation_tab import evaluation
+from syngrpo.dashboard.evolution_tab import evolution
 from syngrpo.dashboard.followed_run import FollowedRun
 from syngrpo.dashboard.followed_runs import FollowedRuns
 from syngrpo.dashboard.metrics_tab import metrics
@@ -46,6 +47,7 @@ TABS = (
     Tab("metrics", "Metrics", metrics),
     Tab("compare", "Compare", compare),
     Tab("responses", "Responses", responses),
+    Tab("evolution", "Evolution", evolution),
     Tab("data", "Data", data),
     Tab("evaluation", "Evaluation", evaluation),
 )

@@ -1,11 +1,15 @@
-"""Compares the words of the descriptions at the start and at the end of a run."""
+"""Looks at descriptions word by word: which words come early and late in a run, and what the
+descriptions that use a word have earned."""
 
 from __future__ import annotations
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+
+import numpy as np
+from scipy.special import stdtrit
 
 STOP_WORDS = frozenset(
     {"a", "an", "and", "are", "as", "at", "behind", "beside", "but", "by", "for", "from", "has"}
@@ -52,6 +56,41 @@ class WordComparison:
     late: End
 
 
+@dataclass(frozen=True)
+class WordEarning:
+    """A word, the number of descriptions that use it, and the mean of what these have earned with
+    its 95 % interval."""
+
+    word: str
+    uses: int
+    mean: float
+    low: float
+    high: float
+
+
+def word_earnings(
+    descriptions: Iterable[tuple[str, float]], fewest: int, level: float = 0.95
+) -> list[WordEarning]:
+    """Return the words that at least ``fewest`` (2 or more) of the descriptions use, each with the
+    mean of the values of these descriptions, in the order from the highest mean to the lowest.
+
+    The interval is Student's, as if the descriptions were independent. Words that occur together
+    have similar means, so a word need not be the cause of its mean.
+    """
+    values: defaultdict[str, list[float]] = defaultdict(list)
+    for text, value in descriptions:
+        for word in _words(text):
+            values[word].append(value)
+    found = []
+    for word, of_word in values.items():
+        uses = len(of_word)
+        if uses >= max(2, fewest):
+            mean, error = float(np.mean(of_word)), float(np.std(of_word, ddof=1)) / uses**0.5
+            reach = float(stdtrit(uses - 1, (1 + level) / 2)) * error
+            found.append(WordEarning(word, uses, mean, mean - reach, mean + reach))
+    return sorted(found, key=lambda one: (-one.mean, one.word))
+
+
 def word_shares(early: Sequence[str], late: Sequence[str], count: int = 16) -> list[WordShare]:
     """Return the ``count`` most frequent words of both ends, ordered by the change of their share
     from the largest gain to the largest loss."""
@@ -77,5 +116,9 @@ def _shares(texts: Sequence[str]) -> defaultdict[str, float]:
     """Return word → share of the texts that use it, 0 for any other word."""
     counts: Counter[str] = Counter()
     for text in texts:
-        counts.update(set(re.findall(r"[^\W\d_]+", text.lower())) - STOP_WORDS)
+        counts.update(_words(text))
     return defaultdict(float, {word: n / len(texts) for word, n in counts.items()})
+
+
+def _words(text: str) -> set[str]:
+    return set(re.findall(r"[^\W\d_]+", text.lower())) - STOP_WORDS

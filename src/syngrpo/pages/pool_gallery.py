@@ -46,16 +46,19 @@ class Member:
 
     @property
     def view(self) -> str:
-        """How the picture is seen and lit, such as "size 0.64 · brightness 0.30"; "" for a seed and
-        for a picture that is seen and lit as its seed."""
+        """How the picture is seen and lit, as ``view_words`` says it; "" for a seed."""
         made = self.sample.columns.get(SYNTHESIS, {})
         if "frame" not in made:
             return ""
-        frame, light = Frame.of(made["frame"]), Light.of(made["light"]).lineage()
-        shown = {"size": frame.transform.scale}
-        shown |= {name: value for name, value in light.items() if value}
-        parts = [f"{name} {value:.2f}" for name, value in shown.items() if value != 1]
-        return " · ".join(parts)
+        return view_words(Frame.of(made["frame"]), Light.of(made["light"]))
+
+
+def view_words(frame: Frame, light: Light) -> str:
+    """Return how a picture is seen and lit, such as "size 0.64 · brightness 0.30"; "" for one that
+    is seen and lit as its seed."""
+    shown = {"size": frame.transform.scale}
+    shown |= {name: value for name, value in light.lineage().items() if value}
+    return " · ".join(f"{name} {value:.2f}" for name, value in shown.items() if value != 1)
 
 
 @dataclass(frozen=True)
