@@ -28,7 +28,14 @@ needs_browser = pytest.mark.skipif(
 @contextmanager
 def dashboard(folder: Path, *arguments: str | Path) -> Iterator[str]:
     """A dashboard with these arguments; its address. Its output is in ``folder``."""
-    command = warm_processes.start(folder, "dashboard", *arguments, "--port", "0")
+    with pages_of(folder, "dashboard", *arguments) as address:
+        yield address
+
+
+@contextmanager
+def pages_of(folder: Path, *arguments: str | Path) -> Iterator[str]:
+    """A command that serves pages; their address. Its output is in ``folder``."""
+    command = warm_processes.start(folder, *arguments, "--port", "0")
 
     def has_address() -> bool:
         assert command.process.is_alive(), command.stderr

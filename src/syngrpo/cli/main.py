@@ -17,6 +17,7 @@ import typer
 from syngrpo.cli.config import config_app
 from syngrpo.cli.dashboard import dashboard
 from syngrpo.cli.data import data_app
+from syngrpo.cli.data_view import view
 from syngrpo.cli.doctor import doctor
 from syngrpo.cli.evaluate import evaluate_app
 from syngrpo.cli.list_extensions import COMMANDS, extensions
@@ -54,6 +55,7 @@ def common(
 for command in (train, serve, worker, rollout_server, report, dashboard, doctor, extensions):
     app.command()(command)
 app.add_typer(evaluate_app, name="evaluate")
+data_app.command()(view)
 app.add_typer(data_app, name="data")
 app.add_typer(pool_app, name="pool")
 app.add_typer(config_app, name="config")

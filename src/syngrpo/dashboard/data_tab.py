@@ -4,9 +4,9 @@ of its configuration."""
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 
-from nicegui import events, ui
+from nicegui import ui
 
 from syngrpo.dashboard.held_out import held_out_names, held_out_set
 from syngrpo.dashboard.pool_catalogue import PoolCatalogue
@@ -41,7 +41,7 @@ def data(view: View) -> None:
         if len(names) > 1:
             sources.clear()
             with sources:
-                _draw_sources(view, names, chosen)
+                draw_sources(names, chosen, lambda name: view.link("data", set=name))
         if chosen:
             shown = True
             await _show_set(view, body, config, chosen)
@@ -58,15 +58,14 @@ def data(view: View) -> None:
     view.follow(show)
 
 
-def _draw_sources(view: View, names: Mapping[str, str], chosen: str) -> None:
-    """Draw the choice between the pool and the evaluation sets."""
-
-    def go(event: events.ValueChangeEventArguments) -> None:
-        ui.navigate.to(view.link("data", set=event.value))
-
+def draw_sources(names: Mapping[str, str], chosen: str, address: Callable[[str], str]) -> None:
+    """Draw the choice between sources, name → what the choice says. Choosing one goes to its
+    ``address``."""
     known = dict(names) if chosen in names else {**names, chosen: chosen}
     shown = {name: shown_line(said, 60) for name, said in known.items()}
-    ui.toggle(shown, value=chosen, on_change=go).props("dense flat no-caps aria-label=samples")
+    ui.toggle(
+        shown, value=chosen, on_change=lambda event: ui.navigate.to(address(event.value))
+    ).props("dense flat no-caps aria-label=samples")
 
 
 async def _show_set(view: View, body: ui.element, config: Mapping[str, object], name: str) -> None:
@@ -80,7 +79,7 @@ async def _show_set(view: View, body: ui.element, config: Mapping[str, object], 
             SampleBrowser(ListedSamples(found.samples), _Around(view, name), view.query)
 
 
-def draw_problems(lines: tuple[str, ...] | list[str]) -> None:
+def draw_problems(lines: Sequence[str]) -> None:
     """Draw a line for each of the first problems, and their number if there are more."""
     for line in lines[:MOST_PROBLEMS]:
         ui.label(shown_text(line, 1000)).classes("problem")

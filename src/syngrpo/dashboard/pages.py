@@ -10,10 +10,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 from fastapi import FastAPI
-from nicegui import app as nicegui_app
 from nicegui import ui
 from starlette.requests import Request
 
@@ -25,12 +23,10 @@ from syngrpo.dashboard.followed_run import FollowedRun
 from syngrpo.dashboard.followed_runs import FollowedRuns
 from syngrpo.dashboard.metrics_tab import metrics
 from syngrpo.dashboard.overview_tab import overview
+from syngrpo.dashboard.page_frame import add_style, mount_pages, theme_button
 from syngrpo.dashboard.responses_tab import responses
 from syngrpo.dashboard.view import View, run_address
-from syngrpo.pages.page_templates import stylesheet
 from syngrpo.pages.run_headlines import duration, headline_metrics
-
-STYLE = Path(__file__).parent / "dashboard.css"
 
 
 @dataclass(frozen=True)
@@ -59,12 +55,12 @@ def add_pages(app: FastAPI, runs: FollowedRuns, at: str) -> None:
 
     @ui.page("/", title="Syn-GRPO")
     def home(request: Request) -> None:
-        _frame()
+        add_style()
         _list_of_runs(runs, request.scope.get("root_path", ""))
 
     @ui.page("/run/{name}/{tab}", title="Syn-GRPO")
     def run_page(name: str, tab: str, request: Request) -> None:
-        _frame()
+        add_style()
         base = request.scope.get("root_path", "")
         followed, shown = runs.get(name), next((one for one in TABS if one.name == tab), None)
         if followed is None or shown is None:
@@ -79,19 +75,7 @@ def add_pages(app: FastAPI, runs: FollowedRuns, at: str) -> None:
         with ui.element("div").classes("page"):
             shown.draw(view)
 
-    ui.run_with(
-        app,
-        mount_path=at or "/",
-        title="Syn-GRPO",
-        dark=None,
-        show_welcome_message=False,
-        reconnect_timeout=30,
-    )
-
-
-def _frame() -> None:
-    ui.add_css(stylesheet())
-    ui.add_css(STYLE.read_text(encoding="utf-8"))
+    mount_pages(app, at)
 
 
 def _list_of_runs(runs: FollowedRuns, base: str) -> None:
@@ -136,7 +120,6 @@ def _facts(followed: FollowedRun) -> str:
 
 def _bar(view: View) -> None:
     """Draw the bar at the top: the run, which can be changed, the tabs, and the theme."""
-    dark = ui.dark_mode(nicegui_app.config.dark)
     with ui.element("header"):
         ui.link("Syn-GRPO", f"{view.base}/").classes("home")
         names = [run.name for run in view.runs]
@@ -151,9 +134,7 @@ def _bar(view: View) -> None:
                 if tab.name == view.tab:
                     link.classes("here").props("aria-current=page")
         state = ui.label().classes("state")
-        ui.button(icon="contrast", on_click=dark.toggle).props(
-            "flat dense round aria-label='light or dark'"
-        )
+        theme_button()
 
     async def show() -> None:
         state.set_text(await asyncio.to_thread(standing, view.run))

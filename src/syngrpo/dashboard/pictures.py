@@ -23,7 +23,7 @@ SIDES = (160, 480, 1024)
 _KEPT = 512
 _FOREVER = "private, max-age=31536000, immutable"
 """The image of a sample of the pool never changes."""
-_A_MINUTE = "private, max-age=60"
+A_MINUTE = "private, max-age=60"
 """The image of an evaluation set is a file of the user."""
 
 
@@ -41,7 +41,7 @@ def picture_routes(runs: FollowedRuns) -> APIRouter:
             image = _image(followed, held_out, sample) if followed is not None else None
             if image is None or side not in SIDES:
                 return PlainTextResponse("there is no such picture\n", 404)
-            return picture_response(image, side, _A_MINUTE if held_out else _FOREVER)
+            return picture_response(image, side, A_MINUTE if held_out else _FOREVER)
         except InputError as error:
             return PlainTextResponse(f"{error}\n", 404)
 

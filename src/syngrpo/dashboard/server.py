@@ -40,18 +40,33 @@ def serve_dashboard(
     An address that other hosts can reach gets a new token if none is given; it is part of the
     printed address. Raises InputError for a path that is no folder and an address in use.
     """
-    if token is None and not is_loopback(host):
-        token = secrets.token_urlsafe(16)
+    token = token_for(host, token)
     runs = FollowedRuns(paths)
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
     add_dashboard(app, runs, token)
+    try:
+        shown = ", ".join(str(path) for path in paths)
+        run_server(app, host, port, token, f"dashboard of {shown}", say)
+    finally:
+        runs.close()
+
+
+def token_for(host: str, token: str | None) -> str | None:
+    """Return the token that visitors must give: a new one if none is given and other hosts can
+    reach the address, None if no token is needed."""
+    if token is None and not is_loopback(host):
+        return secrets.token_urlsafe(16)
+    return token
+
+
+def run_server(
+    app: FastAPI, host: str, port: int, token: str | None, what: str, say: Callable[[str], None]
+) -> None:
+    """Serve an application until SIGTERM or SIGINT. ``say`` in one line ``what`` it is, and its
+    address with the token, when it listens. Raises InputError for an address in use."""
     listener = listen(host, port)
     address = server_url(host, listener) + "/"
     if token is not None:
         address += f"?{PARAMETER}={token}"
-    shown = ", ".join(str(path) for path in paths)
-    say(f"dashboard of {shown} on {address}")
-    try:
-        HttpServer(app).run(sockets=[listener])
-    finally:
-        runs.close()
+    say(f"{what} on {address}")
+    HttpServer(app).run(sockets=[listener])

@@ -39,14 +39,14 @@ class View:
         name ``held_out``, of this run or of the one named ``of``."""
         run = of or self.run.name
         query = {"run": run, "set": held_out, "sample": sample_id, "side": side}
-        return f"{self.base}/picture" + _query(query)
+        return f"{self.base}/picture" + query_of(query)
 
     def remember(self, **query: object) -> None:
         """Write what is shown into the address bar, so that the address shows it again."""
         ui.navigate.history.replace(self._address(self.tab, self.run.name, query))
 
     def _address(self, tab: str, name: str, query: Mapping[str, object]) -> str:
-        return run_address(self.base, name, tab) + _query(query)
+        return run_address(self.base, name, tab) + query_of(query)
 
     def follow(self, show: Callable[[], Awaitable[None] | None]) -> None:
         """Call ``show`` now, and again every ``FOLLOW_S`` while the page is open."""
@@ -58,6 +58,7 @@ def run_address(base: str, name: str, tab: str) -> str:
     return f"{base}/run/{quote(name, safe='')}/{tab}"
 
 
-def _query(query: Mapping[str, object]) -> str:
+def query_of(query: Mapping[str, object]) -> str:
+    """Return the end of an address that says ``query``, without the values that are None or ""."""
     given = {name: value for name, value in query.items() if value not in (None, "")}
     return f"?{urlencode(given)}" if given else ""
