@@ -44,7 +44,7 @@ def test_a_family_with_rewards_before_and_after(
     first = family.members[1]
     page.wait_for_url(f"**sample={first.sample.id}**")
     shown = page.locator(".relative")
-    assert shown.locator(".description").inner_text() == first.sample.description
+    shown.locator(".description", has_text=str(first.sample.description)).wait_for()
     assert f"ρ {first.reward:+.2f} at step {first.settled}" in shown.inner_text()
     sources = shown.locator(".compare svg image").evaluate_all(
         "all => all.map(i => i.href.baseVal)"
@@ -72,6 +72,8 @@ def test_a_link_shows_the_same_and_keys_go_through_the_family(
     chosen.wait_for()
     page.keyboard.press("ArrowUp")
     page.wait_for_url(f"**sample={family.members[1].sample.id}**")
+    shown = page.locator(".relative .description")
+    shown.filter(has_text=str(family.members[1].sample.description)).wait_for()
     assert chosen.inner_text() == family.members[1].sample.description
     page.keyboard.press("ArrowUp")
     page.get_by_text("A seed: a picture of the training data.").wait_for()
@@ -88,7 +90,7 @@ def test_seeds_are_searched_and_turned_over(served: str, open_page: Callable[...
     page.wait_for_function("() => document.querySelectorAll('.seed').length < 12")
     assert set(page.locator(".seed .title").all_inner_texts()) == {question}
     page.locator(".seed").first.click()
-    assert page.locator(".tree-column .question").inner_text() == question
+    page.locator(".tree-column .question", has_text=question).wait_for()
     page.get_by_label("search id or question").fill("no such question")
     page.get_by_text("no seed", exact=True).wait_for()
 
