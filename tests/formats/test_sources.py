@@ -21,7 +21,13 @@ from syngrpo.formats.source import (
     source_from_keys,
     split_paths,
 )
-from syngrpo.formats.source_reading import read_dataset, read_source, read_sources
+from syngrpo.formats.source_reading import (
+    every_source,
+    lines_about,
+    read_dataset,
+    read_source,
+    read_sources,
+)
 from syngrpo.sample import InputError
 from syngrpo.tasks.rewards import RewardOptions
 
@@ -242,3 +248,20 @@ def test_a_folder_without_a_known_format_names_its_files(tmp_path: Path) -> None
     (tmp_path / "tables").mkdir()
     (tmp_path / "tables" / "boxes.csv").write_text("")
     assert told(tmp_path).endswith(f"; name a file in it: {tmp_path / 'tables' / 'boxes.csv'}")
+
+
+def test_a_run_says_what_it_trains_on_source_by_source(tmp_path: Path) -> None:
+    path = Path(__file__).parents[1] / "fixtures" / "jsonl" / "data.jsonl"
+    train = [
+        source_from_keys({"path": path, "weight": 2}),
+        source_from_keys({"format": "rooms", "split": "train", "count": 3, "size": 64}),
+    ]
+    held_out = {"val": source_from_keys({"path": path, "limit": 1})}
+    problems = Problems()
+    every = every_source(train, held_out, problems)
+    first, second, val = (read_source(source, key[1], problems) for key, source in every)
+    assert lines_about(train, held_out, first + second, {"val": val}) == [
+        f"trains on data: 4 ovd and 4 isr and 2 rec samples of 2 images, from {path}, weight 2",
+        "trains on rooms-rec-train: 3 rec samples of 3 images, from format rooms",
+        f"evaluates on val: 1 {val[0].task} sample of 1 image, from {path}",
+    ]

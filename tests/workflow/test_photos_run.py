@@ -15,12 +15,18 @@ from syngrpo.pool.store import Pool
 CONFIG = Path(__file__).parents[2] / "configs" / "photos-rec.yaml"
 
 
-def test_two_steps_on_photographs(tmp_path):
+def test_two_steps_on_photographs(tmp_path, capsys):
     overrides = ["trainer.steps=2", "synthesis.mode=inline", "evaluation.samples_per_prompt=0"]
     overrides += ["synthesis.frame={}", "synthesis.light={}"]  # the pixels stay the same
     run = tmp_path / "run"
     run_training(load_config(CONFIG, overrides), run, resume=False)
 
+    data = (
+        f"photos: 30 rec samples of 8 images, from {CONFIG.parent}/../examples/photos/photos.jsonl"
+    )
+    begin = [f"trains on {data}", f"evaluates on {data}"]
+    assert capsys.readouterr().out.splitlines()[:2] == begin, "before the first step"
+    assert all(f": {line}\n" in (run / "log.txt").read_text() for line in begin)
     steps = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     assert [row["step"] for row in steps] == [1, 2]
     assert steps[0]["synthesis/admitted"] >= 1

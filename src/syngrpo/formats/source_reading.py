@@ -7,6 +7,7 @@ all defects together. ``read_dataset`` reads a source without changes, for conve
 from __future__ import annotations
 
 import gc
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -23,7 +24,7 @@ from syngrpo.formats.row_files import beginning, first_row
 from syngrpo.formats.source import AUTO, DataOptions, Source, ignored_keys, named, options_for
 from syngrpo.formats.turned_labels import turned_labels
 from syngrpo.sample import InputError, Sample
-from syngrpo.serving.wording import count
+from syngrpo.serving.wording import count, plural
 from syngrpo.tasks import load_task
 
 TRAIN, HELD_OUT = "data.train", "evaluation.sets"
@@ -87,6 +88,38 @@ def read_sources(
     problems.settle(data.on_bad_row)
     train = [samples for (section, _), samples in read.items() if section == TRAIN]
     return train, {name: rows for (section, name), rows in read.items() if section == HELD_OUT}
+
+
+def lines_about(
+    train: Sequence[Source],
+    held_out: Mapping[str, Source],
+    seeds: Sequence[Sample],
+    held: Mapping[str, Sequence[Sample]],
+) -> list[str]:
+    """Return a line for each source of a run: how many samples of which task it has, and its files.
+
+    ``seeds`` are the samples of all training sources, ``held`` those of each held-out set.
+    """
+    by_source: dict[str, list[Sample]] = {}
+    for sample in seeds:
+        by_source.setdefault(sample.dataset, []).append(sample)
+    lines = [
+        f"trains on {_described(name, source, by_source.get(name, []))}"
+        for name, source in named(train).items()
+    ]
+    return lines + [
+        f"evaluates on {_described(name, source, held[name])}" for name, source in held_out.items()
+    ]
+
+
+def _described(name: str, source: Source, samples: Sequence[Sample]) -> str:
+    tasks = Counter(sample.task for sample in samples).most_common()
+    of_tasks = " and ".join(f"{number} {task}" for task, number in tasks) or "0"
+    images = count(len(distinct_images(samples)), "image")
+    files = ", ".join(map(str, source.path)) or f"format {source.format}"
+    weight = "" if source.weight is None else f", weight {source.weight:g}"
+    noun = plural(len(samples), "sample")
+    return f"{name}: {of_tasks} {noun} of {images}, from {files}{weight}"
 
 
 def read_source(

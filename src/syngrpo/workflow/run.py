@@ -29,7 +29,7 @@ from syngrpo.evaluation.conditions import conditions_of
 from syngrpo.evaluation.evaluation_result import append_evaluation
 from syngrpo.evaluation.run_evaluations import keep_predictions
 from syngrpo.formats.source import named
-from syngrpo.formats.source_reading import read_sources
+from syngrpo.formats.source_reading import lines_about, read_sources
 from syngrpo.method import METHODS
 from syngrpo.method.base import Method
 from syngrpo.policy import model_directory
@@ -154,6 +154,7 @@ class _Run:
         check_sizes(self.options, policy, self.seeds)
         if self.processes.is_main:
             set_back(self.run, self.options, last)
+            self._tell(self._lines_about_data())
             done = last.step if last is not None else 0
             device, number = str(policy.device), self.processes.count
             record_attempt(self.run.path, done, options.steps, device, number, changes)
@@ -192,6 +193,11 @@ class _Run:
         with self.processes.whole(policy) as whole:
             if self.processes.is_main:
                 save_final(self.run.final, whole, self.options)
+
+    def _lines_about_data(self) -> list[str]:
+        """Return a line for each source: its samples, tasks and files."""
+        sources = self.options.data.train, self.options.evaluation.sets
+        return lines_about(*sources, self.seeds, self.held_out)
 
     def _tell(self, lines: Sequence[str]) -> None:
         """Print lines on the console, and write them to the log."""
