@@ -96,6 +96,21 @@ def test_an_adapter_directory_finds_its_model(
     assert policy.trainable_parameters()
 
 
+def test_new_adapters_begin_with_the_weights_of_their_seed(checkpoint: Path) -> None:
+    """In every process of a run, and whatever was drawn before."""
+
+    def weights(seed: int) -> list[torch.Tensor]:
+        policy = load_policy(checkpoint, lora=LoraOptions(2, 4), seed=seed)
+        return [w for name, w in policy.model.named_parameters() if "lora_A" in name]
+
+    before = torch.get_rng_state()
+    first = weights(0)
+    assert torch.equal(torch.get_rng_state(), before)
+    torch.rand(7)
+    assert all(map(torch.equal, first, weights(0)))
+    assert not any(map(torch.equal, first, weights(1)))
+
+
 def test_frozen_vision_freezes_an_adapters_part_in_it(checkpoint: Path, tmp_path: Path) -> None:
     save_adapter(checkpoint, tmp_path)  # "down_proj" is in the vision tower, too
     names = [

@@ -89,6 +89,23 @@ def test_chunks_and_recomputation_change_nothing(checkpoint: Path) -> None:
         torch.testing.assert_close(gradient, results[1][1][name], atol=1e-6, rtol=1e-5, msg=name)
 
 
+def test_gradients_do_not_depend_on_the_order_of_threads(checkpoint: Path) -> None:
+    """All responses of a group share the last place of their prompt."""
+    policy = load_policy(checkpoint)
+    rows = make_rows(policy, ((60,) * 20,))
+    threads = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        found = []
+        for _ in range(8):
+            policy.model.zero_grad()
+            weighted_loss(ours(policy, rows)).backward()
+            found.append({name: g.clone() for name, g in gradients(policy.model).items()})
+    finally:
+        torch.set_num_threads(threads)
+    assert all(torch.equal(g, found[0][name]) for one in found for name, g in one.items())
+
+
 def test_an_image_placeholder_never_reaches_the_forward_pass(checkpoint: Path) -> None:
     policy = load_policy(checkpoint)
     prompt = make_rows(policy)[0].prompt

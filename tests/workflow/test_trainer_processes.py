@@ -90,6 +90,7 @@ THREE_TASKS = {"trainer__groups_per_step": 5, "data__train": MIXED}
         pytest.param(REFILL, id="refill", marks=pytest.mark.slow),
         pytest.param(THREE_TASKS, id="three tasks", marks=pytest.mark.slow),
         pytest.param(FEW_GROUPS | SHARDED, id="sharded", marks=pytest.mark.slow),
+        pytest.param({"model__lora": "{rank: 4}"}, id="adapters", marks=pytest.mark.slow),
     ],
 )
 def test_two_processes_are_one(tmp_path: Path, changed: dict[str, Any]) -> None:

@@ -47,6 +47,7 @@ def load_policy(
     cuda_graphs: bool = True,
     family: str | None = None,
     coordinates: Coordinates | None = None,
+    seed: int = 0,
 ) -> Policy:
     """Load a checkpoint directory or a model of the hub.
 
@@ -54,7 +55,8 @@ def load_policy(
     of the vision tower unless ``freeze_vision``. ``gradient_checkpointing`` None: on for LARGE
     models. ``max_pixels`` limits the area of a resized image. ``adapter`` is a directory saved by
     peft, put on top of the model; if ``path`` is such a directory, the model that the adapter names
-    is loaded with it. ``family`` and ``coordinates`` are those of ``ModelOptions``.
+    is loaded with it. ``family`` and ``coordinates`` are those of ``ModelOptions``. ``seed`` is
+    that of the first weights of new adapters.
 
     Raises InputError for a missing directory, a model that is no image-text-to-text model or cannot
     be trained, coordinates that are not known, an unknown family, dtype or device, an adapter that
@@ -68,7 +70,7 @@ def load_policy(
     shares_prefix = _prepare(model, driver, source, gradient_checkpointing)
     stop_ids = _stop_ids(model, processor.tokenizer)
     banned = torch.tensor(driver.banned_token_ids(config, processor.tokenizer))
-    trained = _trained_part(model, driver, adapter, lora, freeze_vision)
+    trained = _trained_part(model, driver, adapter, lora, freeze_vision, seed)
     policy = Policy(
         trained.to(target).train(),
         processor,
@@ -178,14 +180,19 @@ def _prepare(model: Any, family: Family, source: str, gradient_checkpointing: bo
 
 
 def _trained_part(
-    model: Any, family: Family, adapter: Path | None, lora: LoraOptions | None, freeze_vision: bool
+    model: Any,
+    family: Family,
+    adapter: Path | None,
+    lora: LoraOptions | None,
+    freeze_vision: bool,
+    seed: int,
 ) -> nn.Module:
     """Return the module that the optimizer trains: the model itself, or the model with adapters."""
     trained: nn.Module = model
     if adapter:
         trained = load_adapter(model, adapter)
     elif lora:
-        trained = new_adapter(model, family, lora, freeze_vision)
+        trained = new_adapter(model, family, lora, freeze_vision, seed)
     if freeze_vision:  # also adapters inside the vision tower
         for parameter in family.vision_parameters(model):
             parameter.requires_grad_(False)

@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+import torch
 from peft import LoraConfig, PeftConfig, PeftModel, get_peft_model
 
 from syngrpo.policy.families.base import Family
@@ -21,12 +22,18 @@ OLD_NAMES = {r"^visual\.": "model.visual.", r"^model\.layers\.": "model.language
 adapters have the old names."""
 
 
-def new_adapter(model: Any, family: Family, lora: LoraOptions, freeze_vision: bool) -> PeftModel:
-    """Wrap the plain transformers model into new adapters. Only their weights train."""
+def new_adapter(
+    model: Any, family: Family, lora: LoraOptions, freeze_vision: bool, seed: int
+) -> PeftModel:
+    """Wrap the plain transformers model, which is on the CPU, into new adapters. Only their weights
+    train. ``seed`` is that of their first weights, which must be the same in all processes of a
+    run, and in one that starts again."""
     options = LoraConfig(
         r=lora.rank, lora_alpha=lora.alpha, target_modules=family.lora_targets(model, freeze_vision)
     )
-    return get_peft_model(model, options)
+    with torch.random.fork_rng(devices=()):
+        torch.default_generator.manual_seed(seed)
+        return get_peft_model(model, options)
 
 
 def is_adapter(directory: Path) -> bool:

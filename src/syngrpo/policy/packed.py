@@ -127,4 +127,6 @@ def _packed_states(
         for response in own:
             places += [torch.tensor([last]), torch.arange(start, start + len(response))]
             start += len(response)
-    return hidden[torch.cat(places).to(policy.device)]
+    # As embeddings, because the responses of a group share the last place of their prompt: plain
+    # indexing adds up the gradients of a place in the order in which threads come to it.
+    return torch.nn.functional.embedding(torch.cat(places).to(policy.device), hidden)

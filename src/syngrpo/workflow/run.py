@@ -224,6 +224,7 @@ class _Run:
             cuda_graphs=self.options.rollout.cuda_graphs,
             family=options.family,
             coordinates=options.coordinates,
+            seed=self.options.trainer.seed,
         )
         if self.options.method.has_kl:
             policy.keep_reference()
