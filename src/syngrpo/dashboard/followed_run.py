@@ -24,6 +24,7 @@ from syngrpo.pool.pool_reading import open_to_read
 from syngrpo.pool.store import Pool
 from syngrpo.responses.response_reading import KeptResponses
 from syngrpo.sample import InputError
+from syngrpo.workflow.attempts import ATTEMPTS
 
 REREAD_S = 1.0
 """Seconds for which what was read counts as current, however many pages are open."""
@@ -52,6 +53,7 @@ class FollowedRun:
         self.responses = KeptResponses(directory)
         self._metrics = _FollowedLines(directory / "metrics.jsonl")
         self._evaluations = _FollowedLines(directory / "evaluation.jsonl")
+        self._attempts = _FollowedLines(directory / ATTEMPTS)
         self._lock = threading.Lock()
         self._data = RunData(directory, [], [], {})
         self._read_at = -REREAD_S
@@ -67,6 +69,12 @@ class FollowedRun:
                 self._read()
                 self._read_at = time.monotonic()
             return self._data
+
+    def attempts(self) -> list[dict[str, Any]]:
+        """Return what is written down about each start of the run."""
+        with self._lock:
+            self._attempts.read()
+            return list(self._attempts.rows)
 
     def pool(self) -> Pool | None:
         """Return the pool of the run, which stays open; None for a run that has none, and for one
@@ -96,7 +104,9 @@ class FollowedRun:
         if not self.directory.is_dir():
             return [f"{self.directory} is gone; what was read before is shown"]
         lines = [self._config_problem, self._pool_problem]
-        lines += [*self._metrics.problems, *self._evaluations.problems, *self.responses.problems]
+        for file in (self._metrics, self._evaluations, self._attempts):
+            lines += file.problems
+        lines += self.responses.problems
         return [line for line in lines if line]
 
     def close(self) -> None:

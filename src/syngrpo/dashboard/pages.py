@@ -16,6 +16,7 @@ from nicegui import ui
 from starlette.requests import Request
 
 from syngrpo.dashboard.compare_tab import compare
+from syngrpo.dashboard.config_tab import config
 from syngrpo.dashboard.data_tab import data
 from syngrpo.dashboard.evaluation_tab import evaluation
 from syngrpo.dashboard.evolution_tab import evolution
@@ -46,6 +47,7 @@ TABS = (
     Tab("evolution", "Evolution", evolution),
     Tab("data", "Data", data),
     Tab("evaluation", "Evaluation", evaluation),
+    Tab("config", "Config & logs", config),
 )
 """In the order in which they stand in the bar."""
 

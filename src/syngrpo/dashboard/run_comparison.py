@@ -7,13 +7,13 @@ them, where the answers of both runs are kept. Otherwise only the numbers of eac
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from syngrpo.dashboard.flat_config import flat_values, value_text
 from syngrpo.evaluation.bootstrap import Interval
 from syngrpo.evaluation.compare import Comparison, Difference, compare
 from syngrpo.evaluation.evaluation_reading import METRICS
@@ -82,10 +82,10 @@ class RunsComparison:
 
 def compared_keys(configs: Sequence[Mapping[str, Any]]) -> list[ComparedKey]:
     """Return every key of the configurations, in their order, with its value in each."""
-    flat = [dict(_flat(config, "")) for config in configs]
+    flat = [dict(flat_values(config)) for config in configs]
     names = dict.fromkeys(name for one in flat for name in one)
     return [
-        ComparedKey(name, tuple(_text(one[name]) if name in one else MISSING for one in flat))
+        ComparedKey(name, tuple(value_text(one[name]) if name in one else MISSING for one in flat))
         for name in names
     ]
 
@@ -239,20 +239,3 @@ def _value(evaluation: Evaluation, key: str) -> float | None:
         if key.startswith(f"{kind}/") and key.removeprefix(f"{kind}/") in metrics:
             return metrics[key.removeprefix(f"{kind}/")]
     return None
-
-
-def _flat(value: Any, key: str) -> Iterator[tuple[str, Any]]:
-    """Yield the values of nested sections with their keys; a list of sections counts as one."""
-    if isinstance(value, dict) and value:
-        inside = {str(name): one for name, one in value.items()}
-    elif isinstance(value, list) and value and all(isinstance(one, dict) for one in value):
-        inside = {str(number): one for number, one in enumerate(value)}
-    else:
-        yield key, value
-        return
-    for name, one in inside.items():
-        yield from _flat(one, f"{key}.{name}" if key else name)
-
-
-def _text(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)

@@ -1,0 +1,89 @@
+"""What ``attempts.jsonl`` says about the starts of a run, in words for a table."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+
+@dataclass(frozen=True)
+class RunAttempt:
+    """One start: when (UTC), on which host and device, which steps it has done, and what has
+    changed since the attempt before, settings and versions of libraries."""
+
+    time: str
+    place: str
+    steps: str
+    changes: tuple[str, ...]
+    versions: Mapping[str, str]
+
+
+def run_attempts(rows: Sequence[Mapping[str, Any]], last_step: int | None) -> list[RunAttempt]:
+    """Return the attempts of a run in order. ``last_step`` is the last one that the run has
+    finished, None before the first. What a row does not have is left out."""
+    attempts: list[RunAttempt] = []
+    for place, row in enumerate(rows):
+        until = rows[place + 1].get("step") if place + 1 < len(rows) else last_step
+        versions = _versions(row)
+        before = attempts[-1].versions if attempts else versions
+        changes = [*_changed_settings(row), *_changed_versions(before, versions)]
+        attempts.append(
+            RunAttempt(_time(row), _place(row), _steps(row, until), tuple(changes), versions)
+        )
+    return attempts
+
+
+def _time(row: Mapping[str, Any]) -> str:
+    text = str(row.get("time", ""))
+    try:
+        return f"{datetime.fromisoformat(text):%Y-%m-%d %H:%M:%S} UTC"
+    except ValueError:
+        return text
+
+
+def _place(row: Mapping[str, Any]) -> str:
+    processes = row.get("processes")
+    several = f"{processes} × " if isinstance(processes, int) and processes > 1 else ""
+    return f"{row.get('host', '')}, {several}{row.get('device', '')}"
+
+
+def _steps(row: Mapping[str, Any], until: Any) -> str:
+    """Return the steps that an attempt has kept: those before the next one went on."""
+    start, planned = row.get("step"), row.get("steps")
+    if not isinstance(start, int):
+        return ""
+    if isinstance(until, int) and until > start:
+        return f"{start + 1:,}–{until:,} of {planned}"
+    return f"none, from {start + 1:,} of {planned}"
+
+
+def _changed_settings(row: Mapping[str, Any]) -> list[str]:
+    changes = row.get("changes")
+    return [
+        f"{change.get('key')}: {_value(change.get('before'))} → {_value(change.get('now'))}"
+        for change in (changes if isinstance(changes, list) else [])
+        if isinstance(change, dict)
+    ]
+
+
+def _changed_versions(before: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
+    names = dict.fromkeys([*before, *now])
+    return [
+        f"{name} {before.get(name, 'not installed')} → {now.get(name, 'not installed')}"
+        for name in names
+        if before.get(name) != now.get(name)
+    ]
+
+
+def _versions(row: Mapping[str, Any]) -> dict[str, str]:
+    versions = row.get("versions")
+    given = versions if isinstance(versions, dict) else {}
+    python = {"python": str(row["python"])} if "python" in row else {}
+    return python | {str(name): str(version) for name, version in given.items()}
+
+
+def _value(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
