@@ -103,7 +103,10 @@ class _Around:
     def links(self, sample: Sample) -> list[tuple[str, str]]:
         if self._held_out:
             return []
-        links = [("its responses", self._view.link("responses", sample=sample.id))]
+        links = [
+            ("its responses", self._view.link("responses", sample=sample.id)),
+            ("its family", self._view.link("evolution", sample=sample.id)),
+        ]
         if sample.parent is not None:
             links.append(
                 ("what it was painted from", self._view.link("data", sample=sample.parent))

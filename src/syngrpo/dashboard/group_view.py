@@ -182,6 +182,7 @@ def _head(view: View, group: DrawnGroup) -> None:
             _fact(what, value)
         if not view.query.get("sample"):
             ui.link("all responses to this picture", _of_sample(view, line))
+        ui.link("its family", view.link("evolution", sample=line.sample_id))
         ui.label(shown_line(line.sample_id, 80)).classes("id")
 
 

@@ -21,6 +21,6 @@ def on_keys(actions: Mapping[str, Callable[[], Awaitable[None]]]) -> None:
     keyboard = ui.keyboard(pressed, ignore=["input", "select", "textarea"])
     keyboard.on(
         "key",
-        js_handler=f"(key) => {{ if ({json.dumps(list(actions))}.includes(key.key)) "
-        "key.event.preventDefault(); }",
+        js_handler=f"(key) => {{ if ({json.dumps(list(actions))}.includes(key.key) "
+        "&& !key.ctrlKey && !key.altKey && !key.metaKey) key.event.preventDefault(); }",
     )

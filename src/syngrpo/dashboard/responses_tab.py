@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any, TypeVar
 
 from nicegui import events, ui
@@ -17,6 +18,7 @@ from nicegui import events, ui
 from syngrpo.dashboard.asked_responses import Asked, Listed, filtered, listed, no_responses
 from syngrpo.dashboard.drawn_group import drawn_group
 from syngrpo.dashboard.group_view import GroupView
+from syngrpo.dashboard.pressed_keys import on_keys
 from syngrpo.dashboard.response_groups import SORTS, GroupFilter, GroupLine
 from syngrpo.dashboard.shown_text import shown_line
 from syngrpo.dashboard.view import View
@@ -26,12 +28,8 @@ T = TypeVar("T")
 AT_ONCE = 60
 """Groups in the list before a button asks for more."""
 KINDS = {"": "seed and synthetic", "seed": "seed only", "synthetic": "synthetic only"}
-_GROUP_KEYS = {"ArrowLeft": -1, "ArrowRight": 1}
-_RESPONSE_KEYS = {"ArrowUp": -1, "ArrowDown": 1, "k": -1, "j": 1, "K": -1, "J": 1}
-_NO_SCROLLING = (
-    "(key) => { if (key.key === 'ArrowUp' || key.key === 'ArrowDown') key.event.preventDefault(); }"
-)
-"""JavaScript that keeps the page where it is while the arrow keys choose a response."""
+GROUP_KEYS = {"ArrowLeft": -1, "ArrowRight": 1}
+RESPONSE_KEYS = {"ArrowUp": -1, "ArrowDown": 1, "k": -1, "j": 1, "K": -1, "J": 1}
 
 
 def responses(view: View) -> None:
@@ -62,8 +60,11 @@ class _Responses:
                 overlay = view.query.get("overlay", "")
                 self._group = GroupView(view, overlay, self._choose, self._remember)
         self._main.set_visibility(False)
-        keyboard = ui.keyboard(self._key, ignore=["input", "select", "textarea"])
-        keyboard.on("key", js_handler=_NO_SCROLLING)
+        on_keys(
+            {key: partial(self._step_group, step) for key, step in GROUP_KEYS.items()}
+            | {key: partial(self._step_response, step) for key, step in RESPONSE_KEYS.items()}
+            | {"Escape": self._let_go}
+        )
 
     async def follow(self) -> None:
         """Show responses when the first are there; later only say that there are newer ones."""
@@ -264,22 +265,21 @@ class _Responses:
         overlay = "" if self._group.overlay == "text" else self._group.overlay
         self._view.remember(**self._now.asked.query(), overlay=overlay)
 
-    async def _key(self, event: events.KeyEventArguments) -> None:
-        modified = event.modifiers.ctrl or event.modifiers.alt or event.modifiers.meta
-        if not event.action.keydown or modified or not self._now.groups:
-            return
-        key, asked = event.key.name, self._now.asked
-        if key in _GROUP_KEYS:
-            keys = [group.key for group in self._now.groups]
-            place = keys.index(asked.group) + _GROUP_KEYS[key] if asked.group in keys else 0
-            if 0 <= place < len(keys):
-                await self._open(keys[place])
-        elif key in _RESPONSE_KEYS and self._group.count:
-            place = -1 if asked.response is None else asked.response
-            place = min(max(place + _RESPONSE_KEYS[key], 0), self._group.count - 1)
-            if place != asked.response:
-                self._choose(place)
-        elif key == "Escape" and asked.response is not None:
+    async def _step_group(self, step: int) -> None:
+        keys = [group.key for group in self._now.groups]
+        asked = self._now.asked.group
+        place = keys.index(asked) + step if asked in keys else 0
+        if 0 <= place < len(keys):
+            await self._open(keys[place])
+
+    async def _step_response(self, step: int) -> None:
+        asked, count = self._now.asked.response, self._group.count
+        place = min(max((-1 if asked is None else asked) + step, 0), count - 1)
+        if count and place != asked:
+            self._choose(place)
+
+    async def _let_go(self) -> None:
+        if self._now.asked.response is not None:
             self._choose(None)
 
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, fields, replace
+from functools import partial
 
-from nicegui import events, ui
+from nicegui import ui
 
+from syngrpo.dashboard.pressed_keys import on_keys
 from syngrpo.dashboard.sample_catalogue import (
     PAGE,
     Catalogue,
@@ -26,7 +28,6 @@ from syngrpo.serving.wording import count
 
 LOOK_AGAIN_S = 5.0
 """Seconds between two looks at whether there are more samples."""
-_PREVIOUS, _NEXT = "ArrowLeft", "ArrowRight"
 
 
 class SampleBrowser:
@@ -53,7 +54,7 @@ class SampleBrowser:
         self._problem = ui.label().classes("problem")
         self._grid = ui.element("div").classes("sample-grid")
         self._detail = SampleDetail(around, self._opened, self._step)
-        ui.keyboard(self._key, ignore=["input", "select", "textarea"])
+        on_keys({"ArrowLeft": partial(self._key, -1), "ArrowRight": partial(self._key, 1)})
         ui.timer(0, lambda: self._begin(query.get("sample", "")), once=True)
         ui.timer(LOOK_AGAIN_S, self._look, immediate=False)
 
@@ -203,11 +204,8 @@ class SampleBrowser:
         if 0 <= place < len(self._page.entries):
             await self._open(self._page.entries[place].sample.id)
 
-    async def _key(self, event: events.KeyEventArguments) -> None:
-        held = event.modifiers.ctrl or event.modifiers.alt or event.modifiers.meta
-        if not event.action.keydown or held or event.key.name not in (_PREVIOUS, _NEXT):
-            return
-        direction = 1 if event.key.name == _NEXT else -1
+    async def _key(self, direction: int) -> None:
+        """Go to the next sample, if one is open, otherwise to the next page."""
         if self._detail.shown:
             await self._step(direction)
         elif direction > 0:
