@@ -18,6 +18,7 @@ from syngrpo.painting.refused_pictures import (
     REFUSED,
     SIDE,
     RefusedPictures,
+    kept_picture,
     kept_pictures,
     read_view,
     small_copy,
@@ -58,6 +59,10 @@ def test_the_newest_of_each_reason_are_kept(tmp_path: Path) -> None:
     kept = kept_pictures(tmp_path)
     assert [one.job_id for one in kept] == [job(number) for number in (7, 6, 5, 4, 3, 2)]
     assert kept[0].path.read_bytes() == b"copy 7"
+    assert kept_picture(tmp_path, job(7)) == kept[0].path
+    (tmp_path / "secret.jpg").write_bytes(b"secret")
+    for other in (job(0), "../../secret", "", "*", job(7)[:10]):
+        assert kept_picture(tmp_path, other) is None
     pictures.add(job(7), "unseen", b"painted again")
     assert len(kept_pictures(tmp_path)) == 6
 

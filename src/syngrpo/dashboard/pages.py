@@ -22,6 +22,7 @@ from syngrpo.dashboard.evaluation_tab import evaluation
 from syngrpo.dashboard.evolution_tab import evolution
 from syngrpo.dashboard.followed_run import FollowedRun
 from syngrpo.dashboard.followed_runs import FollowedRuns
+from syngrpo.dashboard.gate_tab import gate
 from syngrpo.dashboard.metrics_tab import metrics
 from syngrpo.dashboard.overview_tab import overview
 from syngrpo.dashboard.page_frame import add_style, mount_pages, theme_button
@@ -45,6 +46,7 @@ TABS = (
     Tab("compare", "Compare", compare),
     Tab("responses", "Responses", responses),
     Tab("evolution", "Evolution", evolution),
+    Tab("gate", "Gate", gate),
     Tab("data", "Data", data),
     Tab("evaluation", "Evaluation", evaluation),
     Tab("config", "Config & logs", config),

@@ -1,7 +1,8 @@
-"""Sends the images of samples to the browser, as JPEGs no larger than they are shown.
+"""Sends the images of samples and refused pictures to the browser, as JPEGs no larger than they are
+shown.
 
-An address names a run, perhaps one of its evaluation sets, and a sample, never a file, so that
-nothing else can be read.
+An address names a run, perhaps one of its evaluation sets, and a sample or a job, never a file, so
+that nothing else can be read.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from PIL import Image
 from syngrpo.dashboard.followed_run import FollowedRun
 from syngrpo.dashboard.followed_runs import FollowedRuns
 from syngrpo.dashboard.held_out import held_out_set
+from syngrpo.painting.refused_pictures import kept_picture
 from syngrpo.sample import EncodedImage, InputError
 
 SIDES = (160, 480, 1024)
@@ -24,7 +26,8 @@ _KEPT = 512
 _FOREVER = "private, max-age=31536000, immutable"
 """The image of a sample of the pool never changes."""
 A_MINUTE = "private, max-age=60"
-"""The image of an evaluation set is a file of the user."""
+"""The image of an evaluation set is a file of the user, and a refused picture may be painted
+anew."""
 
 
 def picture_routes(runs: FollowedRuns) -> APIRouter:
@@ -43,6 +46,18 @@ def picture_routes(runs: FollowedRuns) -> APIRouter:
                 return PlainTextResponse("there is no such picture\n", 404)
             return picture_response(image, side, A_MINUTE if held_out else _FOREVER)
         except InputError as error:
+            return PlainTextResponse(f"{error}\n", 404)
+
+    @router.get("/refused")
+    def refused(run: str, job: str, side: int = SIDES[1]) -> Response:
+        """Return the small copy of the picture that the gate has refused for a job."""
+        followed = runs.get(run)
+        path = kept_picture(followed.directory, job) if followed is not None else None
+        if path is None or side not in SIDES:
+            return PlainTextResponse("there is no such picture\n", 404)
+        try:
+            return picture_response(EncodedImage.from_bytes(path.read_bytes()), side, A_MINUTE)
+        except (InputError, OSError) as error:  # it was removed meanwhile, or is damaged
             return PlainTextResponse(f"{error}\n", 404)
 
     return router

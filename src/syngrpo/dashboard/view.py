@@ -41,6 +41,11 @@ class View:
         query = {"run": run, "set": held_out, "sample": sample_id, "side": side}
         return f"{self.base}/picture" + query_of(query)
 
+    def refused(self, job_id: str, side: int = 480) -> str:
+        """Return the address of the picture that the gate has refused for a job."""
+        query = {"run": self.run.name, "job": job_id, "side": side}
+        return f"{self.base}/refused" + query_of(query)
+
     def remember(self, **query: object) -> None:
         """Write what is shown into the address bar, so that the address shows it again."""
         ui.navigate.history.replace(self._address(self.tab, self.run.name, query))

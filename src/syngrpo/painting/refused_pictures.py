@@ -37,6 +37,7 @@ MOST_BYTES = 1 << 18
 MOST_REASONS = 32
 """Number of reasons of which copies are kept, because a judge of the user names its own."""
 _QUALITY = 80
+_JOB = re.compile("[0-9a-f]{64}")
 
 
 def small_copy(pixels: np.ndarray, frame: Frame, light: Light) -> bytes:
@@ -102,6 +103,14 @@ def kept_pictures(directory: Path) -> list[RefusedPicture]:
     """Return the copies in the folder of a pool, the newest first; [] without any."""
     folders = _entries(directory / REFUSED)
     return sorted((one for of in folders for one in _copies(of)), key=lambda one: -one.written)
+
+
+def kept_picture(directory: Path, job_id: str) -> Path | None:
+    """Return the file of the copy of a job in the folder of a pool, None if there is none."""
+    if not _JOB.fullmatch(job_id):
+        return None
+    files = (folder / f"{job_id}.jpg" for folder in _entries(directory / REFUSED))
+    return next((file for file in files if file.is_file()), None)
 
 
 def _name_of(reason: str) -> str:
