@@ -32,11 +32,12 @@ from syngrpo.dashboard.metric_curves import (
 from syngrpo.dashboard.shown_text import shown_line
 from syngrpo.dashboard.view import View
 from syngrpo.pages.run_data import RunData
-from syngrpo.serving.wording import count
 
 MOST_SMOOTHING = 0.99
-AHEAD = "200px"
+AHEAD = "150px"
 """How far outside of the window a chart is already drawn."""
+IN_ROW, ROW_PX = 3, 262
+"""About how many charts are in a row, and its height: the room of a group before it is near."""
 
 
 @dataclass(frozen=True)
@@ -234,37 +235,52 @@ def chart_options(
 
 
 class _Section:
-    """A group of charts, which can be closed. A chart has its frame from when it is first
-    opened."""
+    """A group of charts, which can be closed. Its charts have their frames from when it is first
+    open and near the window."""
 
     def __init__(self, first: MetricKey, tab: _Metrics) -> None:
         self._tab = tab
         self._title = first.group
         self._cards: dict[str, _Card] = {}
-        self._number = -1
+        self._fitting: dict[str, MetricKey] = {}
+        self._is_near = False
         self._box = ui.expansion(
             value=tab.is_open(first), on_value_change=lambda: tab.toggle(first.group)
         )
         self._box.props("dense switch-toggle-side").classes("metric-group")
         with self._box:
-            self._frames = ui.element("div").classes("curves")
+            self._room = ui.element("q-intersection").props(f"once margin={AHEAD}").classes("room")
+            with self._room:
+                self._frames = ui.element("div").classes("curves")
+        self._room.on("visibility", self._came_near)
 
     def show(self, keys: Sequence[MetricKey], pattern: re.Pattern[str]) -> int:
         """Show the metrics that fit the pattern, and return their number; without any, the group is
         hidden."""
         fitting = {key.name: key for key in keys if pattern.search(key.name)}
-        if len(fitting) != self._number:
-            self._number = len(fitting)
+        if fitting != self._fitting:
+            self._fitting = fitting
             self._box.set_visibility(bool(fitting))
-            self._box.set_text(f"{shown_line(self._title)} · {count(len(fitting), 'metric')}")
-        if self._box.value:
-            for name, key in fitting.items():
-                if name not in self._cards:
-                    with self._frames:
-                        self._cards[name] = _Card(key, self._tab)
-            for name, card in self._cards.items():
-                card.show(name in fitting)
+            self._box.set_text(f"{shown_line(self._title)} · {len(fitting)}")
+            self._show_frames()
         return len(fitting)
+
+    def _came_near(self) -> None:
+        self._is_near = True
+        self._show_frames()
+
+    def _show_frames(self) -> None:
+        if not self._is_near:
+            rows = -(-len(self._fitting) // IN_ROW)
+            self._room.style(f"min-height: {rows * ROW_PX}px")
+            return
+        self._room.style("min-height: 0")
+        for name, key in self._fitting.items():
+            if name not in self._cards:
+                with self._frames:
+                    self._cards[name] = _Card(key, self._tab)
+        for name, card in self._cards.items():
+            card.show(name in self._fitting)
 
     def in_view(self) -> list[_Card]:
         """Return the charts that are in the window, or near it."""
@@ -286,10 +302,10 @@ class _Card:
             with ui.element("div").classes("head"):
                 ui.label(shown_line(key.name)).classes("title")
                 self._last = ui.label().classes("last")
-                self._larger = ui.button(icon="open_in_full", on_click=self._enlarge).props(
-                    'flat dense round size=xs aria-label="larger or smaller"'
-                )
-            ui.label(shown_line(tab.words(key))).classes("note")
+                self._larger = ui.element("button").classes("larger")
+                self._larger.props('aria-label="larger or smaller"').on("click", self._enlarge)
+            if words := tab.words(key):
+                ui.label(shown_line(words)).classes("note")
             self._place = ui.element("q-intersection").props(f"margin={AHEAD}").classes("place")
             self._place.on("visibility", self._visibility)
         self._size()
