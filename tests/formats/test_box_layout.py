@@ -209,7 +209,7 @@ def test_boxes_from_0_to_1_stop_reading_with_the_key_to_set(folder: Path) -> Non
         f"{path}: the boxes are read as x1, y1, x2, y2 in pixels, and no number is larger than 1; "
         "they look like x1, y1, x2, y2 in the range 0-1; set coordinates: 0-1 (--option "
         "coordinates=0-1); if they are right, set boxes: xyxy, coordinates: pixels; "
-        "these numbers cannot show whether x or y comes first: look at the sheet"
+        "these numbers cannot show whether x or y comes first: look at the sheet of data check"
     )
     assert len(read_data(path, coordinates="pixels")) == 2
 

@@ -204,7 +204,7 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
     "text": (ONE_BOX["R1-V"] | {"solution": "<answer> 3 </answer>"}, "holds no box"),
     "a region": (SWIFT | {"messages": [user("What is <bbox>?")]}, "the question has a <bbox>"),
     "a point": (SWIFT | {"objects": {"ref": ["sheep"], "bbox": [[1, 2]]}}, "is not a box"),
-    "refs": (SWIFT | {"objects": {"ref": ["a", "b"], "bbox": [BOX] * 3}}, "2 ref for 3 bbox"),
+    "refs": (SWIFT | {"objects": {"ref": ["a", "b"], "bbox": [BOX] * 3}}, "2 ref and 3 bbox"),
     "no refs": (SWIFT | {"objects": {"ref": [], "bbox": []}}, "objects has no ref"),
     "unit": (SWIFT | {"objects": {"ref": [], "bbox": [], "bbox_type": "x"}}, "bbox_type"),
     "objects": (SWIFT | {"objects": "sheep"}, "neither JSON nor an object"),

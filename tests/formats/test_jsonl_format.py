@@ -277,9 +277,20 @@ def test_many_ids_of_two_files_are_counted(folder: Path) -> None:
     problems = Problems()
     samples = read_data([path, path, path], problems=problems)
     assert len(samples) == 9 and problems.bad_rows() == 18
-    told = [line for line in problems.lines() if "more ids" in line]
-    assert told == [f"{path}: 15 more ids are taken by {path}; are they the same data?"]
-    assert len(problems.lines()) == 4
+    assert problems.lines() == [f"{path} is read twice; name it in one source only"]
+    other = path.with_name("other.jsonl")
+    other.write_bytes(path.read_bytes())
+    problems = Problems()
+    assert len(read_data([path, other], problems=problems)) == 9
+    assert problems.lines() == [
+        f"{other}: 9 rows (1, 2, 3, 4, 5 and 4 more) have ids that are taken in {path} (are they "
+        f"the same data?); the first: {other}:1: id '0' is taken by {path}:1; ids must be unique"
+    ]
+    problems = Problems()
+    read_data(write(folder, *(row(id=f"{n % 7}") for n in range(14))), problems=problems)
+    assert problems.lines()[0].startswith(
+        f"{path}: 7 rows (8, 9, 10, 11, 12 and 2 more) have ids that are taken earlier in the file"
+    )
 
 
 def test_files_of_other_editors_are_read(folder: Path) -> None:

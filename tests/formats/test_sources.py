@@ -191,7 +191,7 @@ def test_a_run_reads_all_sources_and_tells_everything_at_once(tmp_path: Path) ->
         "same": ["same", "same"],
     }
     twice = DataOptions(train=(train[0], source_from_keys({"path": first, "name": "again"})))
-    with pytest.raises(InputError, match=r"id 'a' is taken by .*id 'b' is taken by "):
+    with pytest.raises(InputError, match=r"one\.jsonl is read twice; name it in one source"):
         read_sources(twice, {})
     bad = write(tmp_path / "bad.jsonl", row("x", task="y"), row("z"))
     wrong = DataOptions(train=(train[0], source_from_keys({"path": tmp_path / "gone.jsonl"})))

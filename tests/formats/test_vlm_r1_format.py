@@ -151,7 +151,7 @@ BAD_ROWS: dict[str, tuple[dict[str, Any], str]] = {
     "two images": (row("x", BOX, image=[IMAGE, IMAGE]), "lists 2 images; only rows with one"),
     "two image marks": (row("<image>x", BOX), "the question has 2 images"),
     "no image": (row("x", BOX, image=...), "has no image"),
-    "no turns": (row("x", BOX, conversations=...), "neither turns nor a problem"),
+    "no turns": (row("x", BOX, conversations=...), "neither turns (conversations, messages)"),
     "one turn": (row("x", BOX, conversations=[TURN]), "the row has no answer"),
     "four turns": (row("x", BOX, conversations=[TURN] * 4), "write one from human and one"),
     "a number asked": (row("x", BOX, conversations=[TURN | {"value": 3}, 3]), "not a list"),

@@ -230,8 +230,6 @@ def _save(drawn: Image.Image | None, path: Path, shows: str, problems: Problems)
 
 def _tell(surveys: dict[str, Survey], problems: Problems, console: Console) -> None:
     """Print the table, the notes, and a line for every defect. Raises InputError for a defect."""
-    from syngrpo.sample import InputError
-
     lines = problems.lines()
     if any(found.rows for found in surveys.values()):
         names = list(surveys)
@@ -239,6 +237,16 @@ def _tell(surveys: dict[str, Survey], problems: Problems, console: Console) -> N
             console.print(_table({n: surveys[n] for n in names[start : start + SIDE_BY_SIDE]}))
     for note in dict.fromkeys([*problems.notes, *_rotations(problems)]):
         console.print(f"note: {note}", markup=False)
+    _refuse(lines, problems, console)
+    rows = sum(survey.rows for survey in surveys.values())
+    doubted = "; but see the notes on its boxes" if problems.doubts or problems.turned else ""
+    console.print(f"ok: nothing is wrong with {count(rows, 'row')}{doubted}")
+
+
+def _refuse(lines: Sequence[str], problems: Problems, console: Console) -> None:
+    """Raise InputError if there are defects: with the only line, or after all lines are printed."""
+    from syngrpo.sample import InputError
+
     if len(lines) == 1:
         raise InputError(lines[0])
     for line in lines:
@@ -248,9 +256,6 @@ def _tell(surveys: dict[str, Survey], problems: Problems, console: Console) -> N
         raise InputError(
             f"the data have {count(len(lines), 'error')}; they are listed above{first}"
         )
-    rows = sum(survey.rows for survey in surveys.values())
-    doubted = "; but see the notes on its boxes" if problems.doubts or problems.turned else ""
-    console.print(f"ok: nothing is wrong with {count(rows, 'row')}{doubted}")
 
 
 def _advice(problems: Problems) -> str:
@@ -353,7 +358,9 @@ def convert(
     option: FormatOption = None,
 ) -> None:
     """Convert a data set to another format."""
-    from syngrpo.formats import writable_format
+    from rich.console import Console
+
+    from syngrpo.formats import Problems, writable_format
     from syngrpo.formats.export import write_dataset
     from syngrpo.formats.source import source_from_argument
     from syngrpo.formats.source_reading import read_dataset
@@ -370,7 +377,11 @@ def convert(
         boxes=boxes,
         coordinates=coordinates,
     )
-    samples = read_dataset(source_from_argument(source, of_files | drawn, drawn))
+    problems, console = Problems(), Console(stderr=True, soft_wrap=True, highlight=False)
+    samples = read_dataset(source_from_argument(source, of_files | drawn, drawn), problems)
+    for note in problems.notes:
+        console.print(f"note: {note}", markup=False)
+    _refuse(problems.lines(), problems, console)
     with progress_bar("writing", len(samples)) as advance:
         write_dataset(samples, out, to, advance)
     print(f"{count(len(samples), 'sample')} in {out}")

@@ -10,7 +10,6 @@ from __future__ import annotations
 import itertools
 import logging
 from abc import ABC, abstractmethod
-from collections import Counter
 from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,7 +17,7 @@ from typing import Any, Literal
 
 from syngrpo.formats.box_doubt import BoxDoubt
 from syngrpo.formats.box_layout import BoxOrder, BoxReader, Coordinates
-from syngrpo.formats.defects import Cause, Defect, file_of, told
+from syngrpo.formats.defects import Cause, Defect, TakenId, file_of, ids_taken, told
 from syngrpo.formats.image_files import ImageFolder
 from syngrpo.formats.missing_images import MissingImage, MissingImages
 from syngrpo.formats.turned_labels import TurnedLabels
@@ -26,13 +25,9 @@ from syngrpo.sample import InputError, Sample
 from syngrpo.serving.wording import count
 from syngrpo.tasks import Task, tasks_that_ask
 from syngrpo.tasks.base import AsksFor
-from syngrpo.tasks.labels import shown
 
 SHOWN_PROBLEMS = 20
 """Largest number of defects that a message lists."""
-
-SHOWN_TWICE = 3
-"""Largest number of ids that are listed for two files that have them both."""
 
 OnBadRow = Literal["error", "skip"]
 
@@ -62,7 +57,7 @@ class Problems:
         self._refused: dict[Stage, list[str]] = {"file": [], "columns": [], "images": [], "end": []}
         self._places: dict[str, str] = {}
         self._prefixes: dict[str, Path] = {}
-        self._twice: Counter[tuple[str, str]] = Counter()
+        self._twice: dict[tuple[str, str], list[TakenId]] = {}
 
     def add(self, place: str, defect: str | InputError) -> None:
         """Report a defect of a row. The row is not used. Missing images become one line."""
@@ -73,9 +68,9 @@ class Problems:
 
     def bad_rows(self) -> int:
         """Return the number of defects of rows that were reported."""
-        more = sum(max(0, number - SHOWN_TWICE) for number in self._twice.values())
+        twice = sum(map(len, self._twice.values()))
         of_causes = sum(len(cause.rows) for cause in self.causes)
-        return len(self.found) + of_causes + self.missing.rows + more
+        return len(self.found) + of_causes + self.missing.rows + twice
 
     def refuse(self, message: str, stage: Stage = "file") -> None:
         """Report a file or data set that cannot be used at all. This is an error even where bad
@@ -128,9 +123,7 @@ class Problems:
         if taken is place:
             return True
         files = (file_of(place), file_of(taken))
-        self._twice[files] += 1
-        if self._twice[files] <= SHOWN_TWICE:
-            self.add(place, f"id {shown(identifier)} is taken by {taken}; ids must be unique")
+        self._twice.setdefault(files, []).append(TakenId(place, identifier, taken))
         return False
 
     def prefix(self, path: Path, folder: str = "") -> str:
@@ -158,18 +151,19 @@ class Problems:
     def lines(self) -> list[str]:
         """Return all problems, one line for each cause: files and columns, then images, boxes of
         whole files, ids, and rows. Line breaks in a name of the data become spaces."""
-        twice = (
-            f"{file}: {number - SHOWN_TWICE} more ids are taken by {other}; are they the same data?"
-            for (file, other), number in self._twice.items()
-            if number > SHOWN_TWICE
-        )
         images = [defect for defect in self.found if defect.about == "image"]
         rows = [defect for defect in self.found if defect.about != "image"]
+        many, few = [], []
+        for taken in self._twice.values():
+            if line := ids_taken(taken):
+                many.append(line)
+            else:
+                few += [one.defect() for one in taken]
         lines = [
             *(*self._refused["file"], *self._refused["columns"]),
             *(*self.missing.lines(), *self._refused["images"], *told(images)),
             *(cause.told() for cause in self.causes),
-            *(*twice, *told(rows), *self._refused["end"]),
+            *(*many, *told([*few, *rows]), *self._refused["end"]),
         ]
         return list(dict.fromkeys(" ".join(text.splitlines()) for text in lines))
 

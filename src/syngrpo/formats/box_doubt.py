@@ -63,7 +63,10 @@ def of_another_layout(
     as_read = f"boxes: {read.order}, coordinates: {read.coordinates}"
     keep = "" if sure and misfits else f"; if they are right, set {as_read}"
     if looks_like.coordinates != "pixels" and looks_like.order == "xyxy":
-        keep += "; these numbers cannot show whether x or y comes first: look at the sheet"
+        keep += (
+            "; these numbers cannot show whether x or y comes first: look at the sheet of data "
+            "check"
+        )
     says = (
         f"the boxes are read as {read.words()}, and {fit}; they look like {looks_like.words()}; "
         f"{advice}{keep}"
@@ -134,7 +137,7 @@ def of_larger_images(
 def of_far_below_1000(read: BoxLayout, reach: float, fitting: int, boxes: str) -> tuple[str, str]:
     """Return the words and the advice for boxes that are read in the range 0-1000 and do not come
     near 1000. ``fitting`` of them fit as pixels; ``boxes``: all boxes in words."""
-    advice = "make sure that the boxes are in the range 0-1000 (look at the sheet)"
+    advice = "make sure that the boxes are in the range 0-1000 (look at the sheet of data check)"
     says = (
         f"the boxes are read as {read.words()}, but none of {boxes} reaches beyond {reach:g}, and "
         f"boxes in that range come near 1000; {fitting} of them fit as pixels; {advice}; if they "

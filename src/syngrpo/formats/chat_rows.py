@@ -74,7 +74,11 @@ def chat_row(row: Mapping[str, Any]) -> ChatRow:
     """Return the parts of a row. Raises InputError when it has no question."""
     key = program_of(row) or next((key for key in TURNS if key in row), None)
     if key is None:
-        raise InputError(f"the row has {shown(sorted(row))}, and neither turns nor a problem")
+        keys = ", ".join(map(shown, row))
+        raise InputError(
+            f"the row has the keys {keys}, and neither turns ({', '.join(TURNS)}) nor a question "
+            f"({', '.join(QUESTIONS)})"
+        )
     used = {key, "id", *(name for name in IMAGES if name in row)}
     image = next((row[name] for name in IMAGES if row.get(name) is not None), None)
     if key in TURNS:
@@ -183,7 +187,10 @@ def _grounded(value: Any, text: str, answer: Any) -> Grounded:
     if len(labels) == 1:
         labels = labels * len(boxes)
     if len(labels) != len(boxes):
-        raise InputError(f"objects has {len(labels)} ref for {len(boxes)} bbox")
+        raise InputError(
+            f"objects has {len(labels)} ref and {len(boxes)} bbox; write one ref for each bbox, or "
+            "one for all"
+        )
     return Grounded(
         list(zip(labels, boxes, strict=True)),
         list(dict.fromkeys(asked or labels)),

@@ -109,7 +109,9 @@ def _with_label(item: Labelled, asked: Sequence[str]) -> tuple[str, Any]:
     if label is None and len(asked) == 1:
         label = asked[0]
     if label is None:
-        raise InputError(f"the answer {shown(box)} has no label; detection needs one a box")
+        raise InputError(
+            f"the answer {shown(box)} has no label; where classes are asked for, each box needs one"
+        )
     return label, box
 
 

@@ -230,9 +230,12 @@ def _annotation(
     """Return the id of its image and the annotation."""
     if not isinstance(value, dict):
         raise InputError(f"{shown(value)} is not an object")
-    for key, known in (("image_id", pictures), ("category_id", same)):
+    for key, known, table in (
+        ("image_id", pictures, "images"),
+        ("category_id", same, "categories"),
+    ):
         if not is_key(value.get(key)) or value[key] not in known:
-            raise InputError(f"{key} is {shown(value.get(key))}, which the file does not define")
+            raise InputError(f"{key} is {shown(value.get(key))}, which is not in {table}")
     crowd = value.get("iscrowd", 0)
     if crowd not in (0, 1):
         raise InputError(f"iscrowd is {shown(crowd)}, neither 0 nor 1")

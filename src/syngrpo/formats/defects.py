@@ -10,7 +10,7 @@ from typing import Literal, NamedTuple
 
 from syngrpo.sample import ImageError, InputError
 from syngrpo.serving.wording import count
-from syngrpo.tasks.labels import BoxError
+from syngrpo.tasks.labels import BoxError, shown
 
 NAMED = 5
 """Largest number of different defects of one kind that have a line each, and number of rows that a
@@ -98,6 +98,32 @@ def told(found: Sequence[Defect]) -> Iterator[str]:
                 yield f"{_rows_at(list(dict.fromkeys(places)))}: {message}"
 
 
+class TakenId(NamedTuple):
+    """A row whose id is taken by the row at ``other``."""
+
+    place: str
+    name: str
+    other: str
+
+    def defect(self) -> Defect:
+        """Return the defect of the row."""
+        message = f"id {shown(self.name)} is taken by {self.other}; ids must be unique"
+        return Defect(self.place, message)
+
+
+def ids_taken(taken: Sequence[TakenId]) -> str | None:
+    """Return the line for the ids of a file that one other file, or the same, has before; None if
+    they are so few that each row has its own."""
+    file, other = file_of(taken[0].place), file_of(taken[0].other)
+    if file != taken[0].place and all(one.place == one.other for one in taken):
+        return f"{file} is read twice; name it in one source only"
+    if len(taken) <= NAMED:
+        return None
+    where = "earlier in the file" if file == other else f"in {other} (are they the same data?)"
+    subject, first = _rows_at([one.place for one in taken]), taken[0].defect()
+    return f"{subject} have ids that are taken {where}; the first: {first.place}: {first.message}"
+
+
 def _kind(defect: Defect) -> tuple[str, bool]:
     return _VALUES.sub("#", defect.message.partition(";")[0]), defect.fits_stored_view
 
@@ -141,7 +167,7 @@ def _parts(place: str) -> tuple[str, str, str]:
     file = file_of(place)
     rest = place[len(file) :]
     if not rest:
-        return file, "file", file
+        return file, "file" if Path(file).suffix else "place", file
     if rest.startswith("["):
         return file, "item", rest
     match = _PART.fullmatch(rest)

@@ -215,7 +215,8 @@ def _check_keys(
         if row.get(key) is None:
             missing = [key for key in required if row.get(key) is None]
             keys = repr(", ".join(row))[1:-1]
-            raise InputError(f"{name} has no {', '.join(missing)}; its keys are {keys}")
+            tasks = " (rec, ovd or isr)" if missing == ["task"] else ""
+            raise InputError(f"{name} has no {', '.join(missing)}{tasks}; its keys are {keys}")
     if not row.keys() <= {*required, *optional}:
         unknown = sorted(row.keys() - {*required, *optional})
         hint = "; put values of your own under columns" if "columns" in optional else ""
