@@ -21,6 +21,7 @@ from syngrpo.dashboard.sample_catalogue import (
     SampleFilter,
     fields_of,
 )
+from syngrpo.dashboard.sample_detail import large_picture
 from syngrpo.pool.pool_reading import open_to_read
 from syngrpo.pool.store import Pool
 from syngrpo.pool.stored_samples import Observation, PoolSample
@@ -181,6 +182,21 @@ def test_a_pool_with_damaged_rows_is_a_line(folder: Path, tmp_path: Path) -> Non
                 catalogue.page(SampleFilter(**wanted), 0)
         with pytest.raises(InputError, match="cannot be read"):
             catalogue.entry(admitted(pool)[-1])
+        assert catalogue.size() == len(admitted(pool))
+
+
+def test_a_sample_that_cannot_be_drawn_says_why() -> None:
+    sample = rooms_samples("test", 1, task="rec")[0]
+    whole = large_picture(sample, "/picture?x")
+    assert whole.masks and not whole.problem and 'href="/picture?x"' in whole.svg
+    thing = sample.objects[0]
+    mask = {"size": [9, 9], "counts": "x"}
+    broken_mask = replace(sample, objects=(replace(thing, mask=mask),))
+    assert "counts" in large_picture(broken_mask, "").problem
+    no_box = replace(sample, objects=(LabelledObject("cup", (1, 2, 3)),))  # type: ignore[arg-type]
+    for broken in (no_box, replace(sample, answer=(1, 2))):
+        drawn = large_picture(broken, "")
+        assert drawn.svg == "" and drawn.problem
 
 
 def test_an_unknown_task_is_written_and_not_drawn() -> None:

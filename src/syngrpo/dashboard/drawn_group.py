@@ -7,9 +7,11 @@ from dataclasses import dataclass
 
 from syngrpo.dashboard.followed_run import FollowedRun
 from syngrpo.dashboard.response_groups import GroupLine, GroupResponse, group_responses
+from syngrpo.dashboard.thread_reading import FAULTS
 from syngrpo.pages.labelled_picture import Picture, picture_with_answers, words_beside_picture
 from syngrpo.pool.store import Pool
-from syngrpo.sample import InputError, Sample
+from syngrpo.sample import Sample
+from syngrpo.serving.wording import first_line
 
 TRANSFORMED = (
     "The method has transformed this picture before the model saw it. The pool has only the "
@@ -40,8 +42,8 @@ def drawn_group(run: FollowedRun, line: GroupLine, href: str) -> DrawnGroup:
     try:
         picture = picture_with_answers(found, answers, href)
         return DrawnGroup(line, responses, picture, "", words_beside_picture(found))
-    except InputError as error:  # the task cannot draw its answers
-        return DrawnGroup(line, responses, None, str(error), stored)
+    except FAULTS as error:  # the task cannot draw its answers
+        return DrawnGroup(line, responses, None, first_line(error), stored)
 
 
 def _sample(pool: Pool | None, line: GroupLine) -> Sample | str:
@@ -53,6 +55,6 @@ def _sample(pool: Pool | None, line: GroupLine) -> Sample | str:
     try:
         sample = pool.get(line.sample_id)
         sample.image.decode()
-    except InputError as error:
-        return f"There is no picture: {error}."
+    except FAULTS as error:
+        return f"There is no picture: {first_line(error)}."
     return sample

@@ -94,7 +94,7 @@ class GroupView:
             svg = render("kept_group.html", picture=group.picture, count=len(group.responses))
             picture = ui.html(shown_text(svg), sanitize=False)
             picture.on("click", lambda event: self._choose(event.args), js_handler=_EMIT_ANSWER)
-            with ui.element("div").classes("key"):
+            with ui.element("div").classes("key") as key:
                 for kind, words in (
                     ("truth", "truth"),
                     ("right", f"accuracy of {HIT} or more"),
@@ -103,6 +103,7 @@ class GroupView:
                     with ui.element("span"):
                         ui.element("i").classes(kind)
                         ui.label(words)
+            key.set_visibility(bool(group.picture.drawn))
         if group.truth:
             ui.label(f"truth: {shown_line(group.truth)}").classes("truth-words")
 

@@ -19,6 +19,7 @@ from syngrpo.dashboard.sample_catalogue import (
     Choices,
     SampleFilter,
 )
+from syngrpo.dashboard.thread_reading import FAULTS
 from syngrpo.pool.store import Pool
 from syngrpo.pool.stored_samples import PoolSample, select_samples
 from syngrpo.sample import InputError
@@ -86,8 +87,9 @@ class PoolCatalogue:
         return CataloguePage(entries, len(rows) > PAGE, total)
 
     def size(self) -> int:
-        stats = self._pool.stats()
-        return stats.seed + stats.synthetic
+        with self._read() as connection:
+            (size,) = connection.execute("SELECT COUNT(*) FROM standing").fetchone()
+        return int(size)
 
     def entry(self, sample_id: str) -> CatalogueEntry | None:
         with self._read() as connection:
@@ -95,7 +97,8 @@ class PoolCatalogue:
             entries = self._entries(connection, [number for (number,) in rows.fetchall()])
         if not entries:
             return None
-        lineage = self._pool.lineage(sample_id)
+        with self._explained():
+            lineage = self._pool.lineage(sample_id)
         more = [
             ("mean accuracy", "" if lineage.accuracy is None else f"{lineage.accuracy:.3f}"),
             ("descends from", "" if lineage.root == sample_id else lineage.root),
@@ -113,13 +116,18 @@ class PoolCatalogue:
 
     @contextmanager
     def _read(self) -> Iterator[sqlite3.Connection]:
-        """Open a transaction. Rows that are no samples raise InputError, too."""
+        """Open a transaction."""
+        with self._explained(), self._pool.database.read() as connection:
+            yield connection
+
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        """Raise InputError for whatever is wrong with the pool."""
         try:
-            with self._pool.database.read() as connection:
-                yield connection
+            yield
         except InputError:
             raise
-        except (sqlite3.Error, ValueError, KeyError, TypeError) as error:
+        except FAULTS as error:
             where = self._pool.directory
             raise InputError(f"pool {where} cannot be read: {first_line(error)}") from error
 

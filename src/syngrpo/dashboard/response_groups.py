@@ -16,11 +16,11 @@ from typing import Any
 
 import pyarrow.compute as pc
 
+from syngrpo.dashboard.thread_reading import FAULTS
 from syngrpo.pages.response_gallery import response_marks
 from syngrpo.pool.store import Pool
 from syngrpo.responses.response_reading import KeptResponses
 from syngrpo.responses.response_rows import OUTSIDE, TOKEN_COLUMNS
-from syngrpo.sample import InputError
 from syngrpo.tasks import Mark
 
 NEWEST_STEPS = 200
@@ -135,7 +135,7 @@ def groups_of_sample(kept: KeptResponses, pool: Pool | None, sample_id: str) -> 
     last = kept.last_step() or 0
     steps = set(range(last - NEWEST_STEPS + 1, last + 1))
     if pool is not None:
-        with suppress(InputError):
+        with suppress(*FAULTS):
             steps |= {visit.step for visit in pool.observations(sample_id)}
     return _lines(kept, steps, pc.field("sample_id") == sample_id)
 

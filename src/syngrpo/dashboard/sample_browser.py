@@ -21,10 +21,11 @@ from syngrpo.dashboard.sample_catalogue import (
 )
 from syngrpo.dashboard.sample_detail import SampleDetail
 from syngrpo.dashboard.shown_text import shown_line, shown_text
-from syngrpo.pages.labelled_picture import Picture, sample_picture, words_beside_picture
+from syngrpo.dashboard.thread_reading import FAULTS
+from syngrpo.pages.labelled_picture import sample_picture, words_beside_picture
 from syngrpo.pages.page_templates import render
 from syngrpo.sample import InputError
-from syngrpo.serving.wording import count
+from syngrpo.serving.wording import count, first_line
 
 LOOK_AGAIN_S = 5.0
 """Seconds between two looks at whether there are more samples."""
@@ -139,8 +140,8 @@ class SampleBrowser:
         self._tell("")
         self._grid.clear()
         with self._grid:
-            for entry, (picture, answer) in zip(page.entries, drawn, strict=True):
-                self._card(entry, picture, answer)
+            for entry, (svg, words) in zip(page.entries, drawn, strict=True):
+                self._card(entry, svg, words)
         self._count.set_text(_counted(page, number))
         last = "" if page.total is None else f" of {max(1, -(-page.total // PAGE)):,}"
         self._place.set_text(f"page {number + 1:,}{last}")
@@ -148,26 +149,27 @@ class SampleBrowser:
         self._forth.set_enabled(page.more)
         self._remember()
 
-    def _draw(self, entry: CatalogueEntry) -> tuple[Picture | None, str]:
-        """Return the picture of a sample, None if its task cannot draw it, and its answer in words
-        if the picture does not show it. Called in a thread."""
+    def _draw(self, entry: CatalogueEntry) -> tuple[str, str]:
+        """Return the picture of a sample as SVG, "" if it cannot be drawn; and its answer in words
+        if the picture does not show it, or why there is none. Called in a thread."""
         sample = entry.sample
         try:
-            href = self._around.picture(sample.id, 480)
-            return sample_picture(sample, href), words_beside_picture(sample)
-        except InputError as error:
-            return None, str(error)
+            picture = sample_picture(sample, self._around.picture(sample.id, 480))
+            svg = shown_text(render("sample_picture.html", picture=picture))
+            return svg, words_beside_picture(sample)
+        except FAULTS as error:  # the task cannot draw it, or a box is none
+            return "", first_line(error)
 
-    def _card(self, entry: CatalogueEntry, picture: Picture | None, answer: str) -> None:
+    def _card(self, entry: CatalogueEntry, svg: str, words: str) -> None:
         sample = entry.sample
         card = ui.element("button").classes("case sample").props("type=button")
         card.on("click", lambda: self._open(sample.id), args=[])
         with card:
-            if picture is not None:
-                ui.html(shown_text(render("sample_picture.html", picture=picture)), sanitize=False)
+            if svg:
+                ui.html(svg, sanitize=False)
             ui.label(shown_line(sample.question, 160)).classes("title").props("dir=auto")
-            if answer:
-                ui.label(shown_line(answer, 120)).classes("truth-words").props("dir=auto")
+            if words:
+                ui.label(shown_line(words, 120)).classes("truth-words").props("dir=auto")
             with ui.element("div").classes("numbers"):
                 ui.label("synthetic" if sample.parent is not None else sample.task)
                 for what, value in entry.facts:

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from nicegui import ui
 
 from syngrpo.dashboard.sample_catalogue import CatalogueEntry, SampleLinks, fields_of
 from syngrpo.dashboard.shown_text import shown_line, shown_text
-from syngrpo.pages.labelled_picture import Picture, picture_of_masks, sample_picture
+from syngrpo.dashboard.thread_reading import FAULTS
+from syngrpo.pages.labelled_picture import picture_of_masks, sample_picture
 from syngrpo.pages.page_templates import render
-from syngrpo.sample import InputError, Sample
+from syngrpo.sample import Sample
+from syngrpo.serving.wording import first_line
 
 LONGEST_FIELD = 2000
 MOST_OBJECTS = 200
@@ -39,11 +41,11 @@ class SampleDetail:
     async def show(self, entry: CatalogueEntry) -> None:
         """Open the dialog with a sample."""
         href = self._around.picture(entry.sample.id, SIDE)
-        picture, problem = await asyncio.to_thread(large_picture, entry.sample, href)
+        picture = await asyncio.to_thread(large_picture, entry.sample, href)
         self.shown = entry.sample.id
         self._box.clear()
         with self._box:
-            self._draw(entry, picture, problem)
+            self._draw(entry, picture)
         self._dialog.open()
         self._changed()
 
@@ -51,7 +53,7 @@ class SampleDetail:
         self.shown = ""
         self._changed()
 
-    def _draw(self, entry: CatalogueEntry, picture: Picture | None, problem: str) -> None:
+    def _draw(self, entry: CatalogueEntry, picture: LargePicture) -> None:
         sample = entry.sample
         with ui.element("div").classes("sample-head"):
             for icon, direction, says in (
@@ -70,31 +72,40 @@ class SampleDetail:
             )
         with ui.element("div").classes("sample-body"):
             with ui.element("div").classes("sample-large"):
-                if picture is not None:
-                    svg = render("sample_picture.html", picture=picture)
-                    drawn = ui.html(shown_text(svg), sanitize=False)
-                    if picture.masks:
-                        _mask_switch(drawn)
-                if problem:
-                    ui.label(shown_text(problem, LONGEST_FIELD)).classes("problem")
+                drawn = ui.html(picture.svg, sanitize=False)
+                if picture.masks:
+                    _mask_switch(drawn)
+                if picture.problem:
+                    ui.label(shown_text(picture.problem, LONGEST_FIELD)).classes("problem")
             with ui.element("div").classes("sample-fields"):
                 _fields(entry)
                 _objects(sample)
 
 
-def large_picture(sample: Sample, href: str) -> tuple[Picture | None, str]:
-    """Return the picture of a sample with all labels and masks, and what cannot be shown of it, ""
-    for nothing. The picture is None if its task cannot draw the answer."""
+@dataclass(frozen=True)
+class LargePicture:
+    """The picture of a sample with all labels as SVG, "" if it cannot be drawn. ``problem``: what
+    cannot be shown of it, "" for nothing; ``masks``: whether masks are drawn."""
+
+    svg: str
+    masks: bool
+    problem: str = ""
+
+
+def large_picture(sample: Sample, href: str) -> LargePicture:
+    """Draw a sample large. ``href`` is the address of its image."""
+    problem, masks = "", ""
     try:
-        picture = sample_picture(sample, href, labels=True)
-    except InputError as error:
-        return None, str(error)
-    try:
-        picture = replace(picture, masks=picture_of_masks(sample))
+        masks = picture_of_masks(sample)
         sample.image.decode()
-    except InputError as error:
-        return picture, str(error)
-    return picture, ""
+    except FAULTS as error:
+        problem = first_line(error)
+    try:
+        picture = replace(sample_picture(sample, href, labels=True), masks=masks)
+        svg = shown_text(render("sample_picture.html", picture=picture))
+    except FAULTS as error:  # the task cannot draw it, or a box is none
+        return LargePicture("", False, first_line(error))
+    return LargePicture(svg, bool(masks), problem)
 
 
 def _mask_switch(drawn: ui.html) -> None:
