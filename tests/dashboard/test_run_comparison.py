@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from syngrpo.dashboard.followed_run import FollowedRun
 from syngrpo.dashboard.run_comparison import MISSING, compare_runs, compared_keys
 from syngrpo.evaluation.compare import compare
 from syngrpo.evaluation.evaluation_result import summarise
@@ -96,6 +97,18 @@ def test_without_answers_the_numbers_stand_alone_and_a_line_says_what_differs(
     (on_set,) = compared.sets
     assert all(row.differences == (None,) for row in on_set.metrics)
     assert on_set.metrics[0].values[1] == old.evaluations[0].metrics["greedy/acc@0.5"]
+
+
+def test_a_run_is_compared_with_the_out_of_evaluate(tmp_path: Path) -> None:
+    run = write_evaluated(tmp_path / "run", 0)
+    write_evaluated(tmp_path / "source", 1, step=0)
+    kept_evaluations(tmp_path / "source")[0].rename(tmp_path / "out")
+    (tmp_path / "source" / "evaluation.jsonl").rename(tmp_path / "out" / "evaluation.jsonl")
+    followed = FollowedRun("out", tmp_path / "out")
+    compared = compare_runs({"run": run, "out": followed.data()})
+    assert compared.lines == () and compared.sets[0].steps == (20, None)
+    assert all(row.differences[0] is not None for row in compared.sets[0].metrics)
+    assert followed.activity().state == "finished" and followed.problems() == []
 
 
 def test_what_cannot_be_compared_is_a_line(tmp_path: Path) -> None:

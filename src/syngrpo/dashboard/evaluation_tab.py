@@ -51,6 +51,7 @@ class _Evaluation:
         self._looked = LookedUp(())
         self._seen: tuple[object, ...] = ()
         self._found = FoundSamples()
+        self._found_for: tuple[str, ...] = ()
         self._filling = False
         self._reading, self._computing = asyncio.Lock(), asyncio.Lock()
         self._choices: dict[str, ui.select] = {}
@@ -123,7 +124,6 @@ class _Evaluation:
             if (asked, sources) == self._seen:
                 return
             looked = await asyncio.to_thread(looked_up, asked, view.run, sources)
-            other_set = self._looked.set != looked.set or not self._found.samples
             self._seen, self._looked = (asked, sources), looked
             self._fill_choices()
             self._problem.set_text(shown_line(looked.problem))
@@ -133,7 +133,7 @@ class _Evaluation:
             await self._show_cases()
         if looked.now is not None:
             await self._show_metrics(looked)
-            if other_set:
+            if self._found_for != _data_of(looked) or not self._found.samples:
                 await self._read_pictures(looked)
 
     def _fill_choices(self) -> None:
@@ -211,9 +211,9 @@ class _Evaluation:
         wanted.append(self._view.run.name)
         runs = sorted(self._view.runs, key=lambda run: run.name not in wanted)
         found = await asyncio.to_thread(samples_of, looked.now, looked.set, runs)
-        if looked.set != self._looked.set:
+        if _data_of(looked) != _data_of(self._looked):
             return
-        self._found = found
+        self._found, self._found_for = found, _data_of(looked)
         self._pictures.set_text(shown_line(found.problem))
         if found.samples:
             await self._show_cases()
@@ -229,6 +229,11 @@ def _metrics(looked: LookedUp) -> str:
     one = measured_differences(looked.before, looked.now, looked.set)
     names = [shown_line(answered.by.of) for answered in (looked.before, looked.now)]
     return render("compared_evaluations.html", names=names, sets=[one])
+
+
+def _data_of(looked: LookedUp) -> tuple[str, ...]:
+    """Return what decides where the samples are looked for: the set, and the runs."""
+    return looked.set, *(one.by.of for one in (looked.now, looked.before) if one is not None)
 
 
 def _yes(value: bool) -> str:

@@ -18,6 +18,7 @@ from typing import Any
 import orjson
 import yaml
 
+from syngrpo.evaluation.evaluation_reading import METRICS
 from syngrpo.pages.run_data import RunData, read_evaluation
 from syngrpo.pool.database import FILE_NAME
 from syngrpo.pool.pool_reading import open_to_read
@@ -88,6 +89,11 @@ class FollowedRun:
                     self._pool_problem = str(error)
             return self._pool
 
+    def is_evaluation(self) -> bool:
+        """Return whether the directory is no run, but that of a finished ``syngrpo evaluate
+        --out``."""
+        return (self.directory / METRICS).is_file()
+
     def activity(self) -> Activity:
         """Return whether the run goes on."""
         newest = 0.0
@@ -95,7 +101,7 @@ class FollowedRun:
             with suppress(OSError):
                 newest = max(newest, (self.directory / name).stat().st_mtime)
         ago = max(0.0, time.time() - newest) if newest else None
-        if (self.directory / "final").is_dir():
+        if (self.directory / "final").is_dir() or self.is_evaluation():
             return Activity("finished", ago)
         return Activity("running" if ago is not None and ago < QUIET_S else "stopped", ago)
 
@@ -142,7 +148,7 @@ class FollowedRun:
             if not isinstance(config, dict):
                 raise ValueError("no mapping")
         except FileNotFoundError:
-            self._config_problem = f"{path} is missing"
+            self._config_problem = "" if self.is_evaluation() else f"{path} is missing"
             return
         except (OSError, ValueError, yaml.YAMLError) as error:
             reason = " ".join(str(error).split())

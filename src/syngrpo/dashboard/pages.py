@@ -166,6 +166,8 @@ def _problems(view: View) -> None:
 def standing(followed: FollowedRun) -> str:
     """Return in a line whether a run goes on, and how far it is."""
     activity, data = followed.activity(), followed.data()
+    if followed.is_evaluation():
+        return "an evaluation of syngrpo evaluate"
     planned = data.setting("trainer", "steps")
     step = data.metrics[-1]["step"] if data.metrics else 0
     known = isinstance(planned, int)

@@ -65,7 +65,8 @@ class RunsMetric:
 
 @dataclass(frozen=True)
 class RunsOnSet:
-    """The metrics of runs on a held-out set; ``steps`` are those of the evaluations."""
+    """The metrics of runs on a held-out set. ``steps`` are those of the evaluations, None without
+    one and for ``syngrpo evaluate --out``."""
 
     name: str
     steps: tuple[int | None, ...]
@@ -150,9 +151,14 @@ def newest(data: RunData, set_name: str) -> Evaluation | None:
 def _answers(data: RunData) -> Path | None:
     """Return the directory with the answers of the last evaluation: of a run, or of ``syngrpo
     evaluate --out``. None when they are not kept."""
-    if (data.directory / METRICS).is_file():
+    if _is_evaluation(data):
         return data.directory
     return next(reversed(kept_evaluations(data.directory).values()), None)
+
+
+def _is_evaluation(data: RunData) -> bool:
+    """Return whether it is that of ``syngrpo evaluate --out``, which has no step."""
+    return (data.directory / METRICS).is_file()
 
 
 @lru_cache(64)
@@ -199,7 +205,10 @@ def _on_set(name: str, runs: Mapping[str, RunData], found: Mapping[str, _Paired]
         differences = tuple(paired.by_metric.get((name, key)) for paired in found.values())
         if any(value is not None for value in values):
             rows.append(RunsMetric(title, values, intervals, differences))
-    steps = tuple(None if one is None else one.step for one in evaluations)
+    steps = tuple(
+        None if one is None or _is_evaluation(data) else one.step
+        for data, one in zip(runs.values(), evaluations, strict=True)
+    )
     return RunsOnSet(name, steps, tuple(rows))
 
 
