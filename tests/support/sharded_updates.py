@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import os
-import socket
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -13,6 +12,7 @@ from typing import Any
 
 import torch
 import warm_processes
+from ports import reserved_port
 from run_options import run_options
 from small_device import room_for
 from tiny_models import random_sample
@@ -176,17 +176,11 @@ def updated(
     return outcome
 
 
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
-
-
 def together(count: int, folder: Path, task: Callable[..., Any], *arguments: Any) -> list[Any]:
     """``task(processes, *arguments)`` in as many processes that find each other; what it returned
     in each."""
     folder.mkdir(parents=True, exist_ok=True)
-    port = free_port()
+    port = reserved_port()
     torch.save(arguments, folder / "arguments.pt")
     warm_processes.PROCESSES.set_forkserver_preload(warm_processes.IMPORTED)
     started = [

@@ -2,7 +2,6 @@
 
 import os
 import shutil
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +11,7 @@ import pytest
 import torch
 import warm_processes
 from kept_responses import rows_of
+from ports import reserved_port
 from quick_runs import metrics, pool_contents, train_arguments, without_time
 from transformers import AutoModelForImageTextToText
 
@@ -28,15 +28,9 @@ SHARDED = {
 TRACKED = {"logging__trackers": "[tensorboard]"}
 
 
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return listener.getsockname()[1]
-
-
 def start_two(run: Path, *flags: str, **changed: Any) -> list[warm_processes.Command]:
     """Two processes that find each other as under ``accelerate launch``."""
-    port = str(free_port())
+    port = str(reserved_port())
     common = {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1"}
     return [
         warm_processes.start(
@@ -144,7 +138,7 @@ def test_accelerate_launch_with_groups_that_cannot_be_shared_evenly(tmp_path: Pa
     train_with_one(tmp_path / "one", **changed)
     launch = ["-m", "accelerate.commands.launch", "--num_processes", "2", "--num_machines", "1"]
     launch += ["--mixed_precision", "no", "--dynamo_backend", "no", "--cpu"]
-    launch += ["--main_process_port", str(free_port()), "-m", "syngrpo"]
+    launch += ["--main_process_port", str(reserved_port()), "-m", "syngrpo"]
     done = subprocess.run(
         [sys.executable, *launch, *train_arguments(tmp_path / "two", **changed)],
         capture_output=True,
