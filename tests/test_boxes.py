@@ -16,7 +16,9 @@ from syngrpo.boxes import (
     box_mask,
     clip,
     decode_mask,
+    decode_mask_part,
     encode_mask,
+    encode_mask_part,
     iou,
     ious,
     mask_box,
@@ -29,6 +31,35 @@ from syngrpo.sample import InputError
 def random_boxes(rng: np.random.Generator, count: int, side: float) -> list[tuple[float, ...]]:
     corners = np.sort(rng.uniform(-0.2 * side, 1.2 * side, size=(count, 2, 2)), axis=1)
     return [tuple(float(value) for value in box.reshape(4)) for box in corners]
+
+
+def random_mask(rng: np.random.Generator) -> np.ndarray:
+    """Specks, a rectangle, everything or nothing."""
+    height, width = rng.integers(1, 40, 2)
+    mask = np.zeros((height, width), dtype=bool)
+    kind = rng.integers(4)
+    if kind == 0:
+        return rng.random((height, width)) < 0.4
+    if kind == 1:
+        mask[:] = True
+    elif kind == 2:
+        (top, bottom), (left, right) = (np.sort(rng.integers(0, n + 1, 2)) for n in mask.shape)
+        mask[top:bottom, left:right] = True
+    return mask
+
+
+def test_parts_of_masks_are_decoded_and_encoded_as_whole_ones_are() -> None:
+    rng = np.random.default_rng(3)
+    for _ in range(400):
+        mask = random_mask(rng)
+        height, width = mask.shape
+        code = encode_mask(mask)
+        (y1, y2), (x1, x2) = (np.sort(rng.integers(0, n + 1, 2)).tolist() for n in mask.shape)
+        part = mask[y1:y2, x1:x2]
+        np.testing.assert_array_equal(decode_mask_part(code, (x1, y1, x2, y2)), part)
+        alone = np.zeros_like(mask)
+        alone[y1:y2, x1:x2] = part
+        assert encode_mask_part(part, x1, y1, (width, height)) == encode_mask(alone)
 
 
 def test_iou_and_area_equal_torchvision() -> None:

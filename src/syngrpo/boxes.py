@@ -117,6 +117,41 @@ def decode_mask(code: RunLength) -> np.ndarray:
     return np.repeat(np.arange(len(runs)) % 2 == 1, runs).reshape(width, height).T
 
 
+def decode_mask_part(code: RunLength, part: tuple[int, int, int, int]) -> np.ndarray:
+    """Decode the part (x1, y1, x2, y2) of a mask, whole pixels inside it, to bool (H, W). The time
+    depends on the width of the part. Raises InputError as ``mask_runs``."""
+    x1, y1, x2, y2 = part
+    height = code["size"][0]
+    ends = mask_runs(code).cumsum().clip(x1 * height, x2 * height)
+    lengths = np.diff(ends, prepend=x1 * height)
+    columns = np.repeat(np.arange(len(lengths)) % 2 == 1, lengths).reshape(x2 - x1, height)
+    return columns[:, y1:y2].T
+
+
+def encode_mask_part(part: np.ndarray, left: int, top: int, size: tuple[int, int]) -> RunLength:
+    """Encode a mask of this ``size`` (width, height) that is set where ``part``, bool (H, W), says
+    so, which lies at ``left`` and ``top``; the rest is not set. The time depends on the part."""
+    width, height = size
+    edges = np.diff(np.pad(part, ((1, 1), (0, 0))).astype(np.int8), axis=0).T
+    starts, ends = (_places(edges == kind, left, top, height) for kind in (1, -1))
+    apart = starts[1:] != ends[:-1]  # not the foot of a column and the head of the next
+    starts = np.concatenate([starts[:1], starts[1:][apart]])
+    ends = np.concatenate([ends[:-1][apart], ends[-1:]])
+    bounds = np.stack([starts, ends], axis=1).ravel()
+    runs = np.diff(bounds, prepend=0, append=width * height)
+    if len(runs) > 1 and runs[-1] == 0:
+        runs = runs[:-1]
+    code = coco_mask.frPyObjects({"size": [height, width], "counts": runs.tolist()}, height, width)
+    return {"size": [height, width], "counts": code["counts"].decode("ascii")}
+
+
+def _places(edges: np.ndarray, left: int, top: int, height: int) -> np.ndarray:
+    """Return the numbers of the pixels, down the columns of the whole mask, at these edges (W, H)
+    of a part."""
+    columns, rows = np.nonzero(edges)
+    return (left + columns) * height + top + rows
+
+
 def mask_runs(code: RunLength, name: str = "the mask") -> np.ndarray:
     """Return the lengths of a mask's runs, int64 (N,). They go down the columns from the left; the
     first counts pixels that are not set, the next those that are set, and so on.

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from service_client import RUN, jobs, lease, open_run, painted, seed_of, service
 
-from syngrpo.boxes import Similarity, decode_mask, iou, mask_box
+from syngrpo.boxes import Similarity, decode_mask, encode_mask, iou, mask_box
 from syngrpo.data_server.client import InlineClient
 from syngrpo.data_server.pool_jobs import SYNTHESIS
 from syngrpo.data_server.sample_wire import sample_from
@@ -25,7 +25,7 @@ from syngrpo.painting.light import LightOptions
 from syngrpo.pool.jobs import JobRequest
 from syngrpo.pool.sampling import SamplingPolicy
 from syngrpo.pool.store import Pool
-from syngrpo.sample import InputError
+from syngrpo.sample import EncodedImage, InputError, LabelledObject, Sample
 from syngrpo.tasks import get_task
 from syngrpo_rooms.dataset import rooms_samples
 
@@ -115,6 +115,24 @@ def test_scaled_pixels_are_means_over_areas():
     moved = framed_pixels(pixels, Frame(Similarity(0.5, 24, 16), (96, 64), 32))
     assert (moved[16:48, 24:72] == half[:32, :48]).all()
     assert np.abs(moved[16:48, 0].astype(int) - moved[16:48, 23]).max() == 0  # the edge, repeated
+
+
+def test_a_mask_lies_where_a_picture_of_it_would() -> None:
+    """Also one that leaves the canvas, in part or as a whole."""
+    rng = np.random.default_rng(2)
+    for _ in range(300):
+        mask = np.zeros(rng.integers(3, 40, 2), dtype=bool)
+        mask[1:-1, 1:-1] = rng.random(mask[1:-1, 1:-1].shape) < rng.choice([0.02, 0.5, 1.0])
+        width, height = mask.shape[::-1]
+        scale = float(rng.choice([1.0, rng.uniform(0.2, 1.0)]))
+        right, down = rng.integers(-25, 35, 2).tolist() if scale == 1 else rng.uniform(-25, 35, 2)
+        frame = Frame(Similarity(scale, right, down), tuple(rng.integers(1, 50, 2).tolist()), 0.0)
+        thing = LabelledObject("cup", (1.0, 1.0, 2.0, 2.0), encode_mask(mask))
+        blank = EncodedImage(width, height, data=b"never decoded")
+        sample = Sample("s", "isr", blank, "q", "cup", (thing,))
+        shown = framed_pixels(np.repeat(mask[..., None] * np.uint8(255), 3, axis=2), frame)
+        (moved,) = framed_sample(sample, frame).objects
+        np.testing.assert_array_equal(decode_mask(moved.mask), shown[..., 0] >= 128)
 
 
 def test_a_grown_canvas_keeps_the_pixels():

@@ -1,6 +1,7 @@
 """Small copies of refused pictures: how many are kept, and what they say."""
 
 import io
+import json
 import logging
 import os
 from pathlib import Path
@@ -43,9 +44,16 @@ def test_a_copy_is_small_and_says_how_the_picture_was_seen_and_lit() -> None:
 
 
 def test_what_is_no_copy_says_nothing() -> None:
-    plain = io.BytesIO()
-    Image.fromarray(NOISE).save(plain, format="JPEG", comment="[1]")
-    for broken in (b"", b"no picture", plain.getvalue(), small_copy(NOISE, FRAME, LIGHT)[:20]):
+    def saying(comment: str) -> bytes:
+        plain = io.BytesIO()
+        Image.fromarray(NOISE).save(plain, format="JPEG", comment=comment)
+        return plain.getvalue()
+
+    made = {"frame": FRAME.lineage(), "light": LIGHT.lineage()}
+    endless = json.dumps(made | {"frame": FRAME.lineage() | {"size": [float("inf"), 1]}})
+    texts = json.dumps(made | {"frame": FRAME.lineage() | {"scale": "far"}})
+    comments = [saying(comment) for comment in ("[1]", "[" * 60_000, endless, texts)]
+    for broken in (b"", b"no picture", small_copy(NOISE, FRAME, LIGHT)[:20], *comments):
         assert read_view(broken) is None
 
 

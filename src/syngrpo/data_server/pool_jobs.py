@@ -22,6 +22,7 @@ from syngrpo.pool.jobs import Admitted, Job, JobRequest, Rejected
 from syngrpo.pool.sampling import SamplingPolicy
 from syngrpo.pool.store import Pool
 from syngrpo.pool.stored_samples import Observation
+from syngrpo.sample import Sample
 from syngrpo.tasks.asking import constraints_of
 
 SYNTHESIS = "synthesis"
@@ -93,10 +94,12 @@ class PoolJobs:
         self._queue.heartbeat(self._worker, [one.job.id for one in leased])
 
     def complete(self, results: Sequence[tuple[Leased, Result]]) -> None:
-        self._queue.complete_all(
-            self._worker,
-            [(one.job.id, result_for_queue(one.job, self._pool, r)) for one, r in results],
-        )
+        ended = []
+        for leased, result in results:
+            parent = self._pool.get(leased.job.parent_id)
+            source = self._pool.seed_of(parent)
+            ended.append((leased.job.id, result_for_queue(leased.job, parent, source, result)))
+        self._queue.complete_all(self._worker, ended)
 
     def fail(self, leased: Leased, error: str) -> None:
         self._queue.fail(leased.job.id, self._worker, error)
@@ -125,8 +128,11 @@ class QueueSink:
         """Do nothing. The owner of the pool closes it."""
 
 
-def result_for_queue(job: Job, pool: Pool, result: Result) -> Admitted | Rejected:
+def result_for_queue(
+    job: Job, parent: Sample, source: Sample, result: Result
+) -> Admitted | Rejected:
     """Return what the queue needs for the result of a worker: the rejection, or the new sample.
+    ``source`` is the seed of the ``parent``.
 
     The sample has the labels of its seed, where the frame places them. Its columns say how it was
     made. Only the image, the prompt, the hash, the frame, the light and the scores come from the
@@ -142,8 +148,6 @@ def result_for_queue(job: Job, pool: Pool, result: Result) -> Admitted | Rejecte
         "frame": result.frame.lineage(),
         "light": result.light.lineage(),
     }
-    parent = pool.get(job.parent_id)
-    source = pool.seed_of(parent)
     keep = constraints_of(source).keep
     labelled = framed_sample(source, result.frame)
     child = replace(

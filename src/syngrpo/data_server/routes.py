@@ -24,7 +24,7 @@ from starlette.responses import JSONResponse, Response
 from syngrpo.data_server import api_schemas as schemas
 from syngrpo.data_server.request_checks import Limits, checked_images, stopped
 from syngrpo.data_server.sample_wire import Data, ended_data, leased_data, sample_from
-from syngrpo.data_server.served_run import ServerRun
+from syngrpo.data_server.served_run import HeldJob, ServerRun, ended_by
 from syngrpo.data_server.server_runs import Runs
 from syngrpo.data_server.service_metrics import Metrics
 from syngrpo.painting.frame import Frame
@@ -32,7 +32,7 @@ from syngrpo.painting.light import Light
 from syngrpo.painting.painting_request import Painted, Result
 from syngrpo.painting.refused_pictures import SIDE
 from syngrpo.pool.image_store import is_whole
-from syngrpo.pool.jobs import JobRequest, Rejected
+from syngrpo.pool.jobs import Admitted, JobRequest, Rejected
 from syngrpo.pool.stored_samples import Observation, PoolStats
 from syngrpo.sample import EncodedImage, Sample
 from syngrpo.serving.refusals import Refused
@@ -339,10 +339,21 @@ def _add_completion_routes(router: APIRouter, state: ServiceState) -> None:
         for one, result in zip(body.results, read, strict=True):
             results[runs[one.run]][one.job] = result
 
-        def end() -> list[str]:
-            return [job for run, of in results.items() for job in run.complete(body.worker, of)]
+        def hold() -> dict[ServerRun, dict[str, HeldJob]]:
+            return {run: run.held(body.worker, list(of)) for run, of in results.items()}
 
-        done = await state.in_thread(end)
+        held = await state.in_thread(hold)
+
+        def end() -> dict[ServerRun, dict[str, Admitted | Rejected]]:
+            return {
+                run: {job: ended_by(one, results[run][job]) for job, one in of.items()}
+                for run, of in held.items()
+            }
+
+        ended = await state.reading_pictures(end)
+        done = await state.in_thread(
+            lambda: [job for run, of in ended.items() for job in run.complete(body.worker, of)]
+        )
         for run in results:
             state.jobs_ended[run.name].send()
         return JSONResponse({"jobs": done})

@@ -11,7 +11,7 @@ import sqlite3
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -55,6 +55,15 @@ class _Opened:
     pool: Pool
     settings: SynthesisSettings
     queue: JobQueue
+
+
+@dataclass(frozen=True)
+class HeldJob:
+    """A job that a worker holds, with its parent and the seed of that."""
+
+    job: Job
+    parent: Sample
+    source: Sample
 
 
 class ServerRun:
@@ -224,16 +233,20 @@ class ServerRun:
         with self._open() as opened:
             return opened.queue.fail(job_id, worker, error)
 
-    def complete(self, worker: str, results: dict[str, Result]) -> list[str]:
-        """End jobs by their ids, and return the ids of those that the worker held. Raises Refused
-        if an image has another size than its frame says, or if an object lies outside of it."""
+    def held(self, worker: str, job_ids: Sequence[str]) -> dict[str, HeldJob]:
+        """Return those of these jobs that the worker holds, by id."""
+        held = {}
         with self._open() as opened:
-            held = opened.queue.held(worker, list(results))
-            ended = [
-                (job_id, _ended(opened.pool, job, results[job_id])) for job_id, job in held.items()
-            ]
-            done = opened.queue.complete_all(worker, ended)
-        return [job_id for (job_id, _), took in zip(ended, done, strict=True) if took]
+            for job_id, job in opened.queue.held(worker, job_ids).items():
+                parent = opened.pool.get(job.parent_id)
+                held[job_id] = HeldJob(job, parent, opened.pool.seed_of(parent))
+        return held
+
+    def complete(self, worker: str, ended: Mapping[str, Admitted | Rejected]) -> list[str]:
+        """End jobs by their ids, and return the ids of those that the worker held."""
+        with self._open() as opened:
+            done = opened.queue.complete_all(worker, list(ended.items()))
+        return [job_id for job_id, took in zip(ended, done, strict=True) if took]
 
     @contextmanager
     def _open(self) -> Iterator[_Opened]:
@@ -345,16 +358,22 @@ def _count(directory: Path, query: str) -> int:
         return number
 
 
-def _ended(pool: Pool, job: Job, result: Result) -> Admitted | Rejected:
+def ended_by(held: HeldJob, result: Result) -> Admitted | Rejected:
+    """Return what ends a job that a worker holds, from its result. Takes a while if the source has
+    many masks, and uses no pool.
+
+    Raises Refused if an image has another size than its frame says, or if an object lies outside of
+    it.
+    """
     if isinstance(result, Rejected):
         return result
     size, frame = (result.image.width, result.image.height), result.frame
     if size != frame.size:
         raise Refused(422, f"the picture is {size}, its frame {frame.size} pixels")
-    source = pool.seed_of(pool.get(job.parent_id)).image
+    source = held.source.image
     if frame.shown_pixels(source.width, source.height) > MOST_SHOWN * MAX_PIXELS:
         raise Refused(422, "the frame shows the picture from too far away")
-    ended = result_for_queue(job, pool, result)
+    ended = result_for_queue(held.job, held.parent, held.source, result)
     assert isinstance(ended, Admitted)
     for thing in ended.sample.objects:
         if area(clip(thing.box, *size)) <= 0:

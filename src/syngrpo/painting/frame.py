@@ -17,10 +17,16 @@ from typing import Any, Literal
 import numpy as np
 from PIL import Image
 
-from syngrpo.boxes import Similarity, decode_mask, encode_mask
+from syngrpo.boxes import (
+    Similarity,
+    decode_mask_part,
+    encode_mask_part,
+    mask_runs,
+    runs_box,
+)
 from syngrpo.options import option
 from syngrpo.painting.wishes import AxisName
-from syngrpo.sample import InputError, LabelledObject, Sample
+from syngrpo.sample import Box, InputError, LabelledObject, RunLength, Sample
 from syngrpo.tasks import Constraints
 from syngrpo.tasks.asking import answer_with_boxes
 
@@ -108,7 +114,8 @@ class Frame:
     @classmethod
     def of(cls, lineage: Mapping[str, Any]) -> Frame:
         """Return the frame that ``lineage`` wrote."""
-        transform = Similarity(lineage["scale"], lineage["right"], lineage["down"])
+        scale, right, down = (float(lineage[name]) for name in ("scale", "right", "down"))
+        transform = Similarity(scale, right, down)
         width, height = lineage["size"]
         return cls(transform, (int(width), int(height)), float(lineage["horizon"]))
 
@@ -216,11 +223,37 @@ def framed_pixels(pixels: np.ndarray, frame: Frame) -> np.ndarray:
 
 
 def _framed(thing: LabelledObject, frame: Frame) -> LabelledObject:
-    mask = thing.mask
-    if mask is not None:
-        cover = _placed(decode_mask(mask).astype(np.uint8) * 255, frame, "constant")
-        mask = encode_mask(cover >= 128)
+    mask = _framed_mask(thing.mask, frame) if thing.mask is not None else None
     return replace(thing, box=frame.transform.box(thing.box), mask=mask)
+
+
+def _framed_mask(mask: RunLength, frame: Frame) -> RunLength:
+    """Return where a mask lies on the canvas. Only the part around its set pixels is computed: a
+    photograph may have a hundred masks."""
+    extent = runs_box(mask_runs(mask), mask["size"][0])
+    nothing = np.zeros((0, 0), dtype=bool)
+    if extent is None:
+        return encode_mask_part(nothing, 0, 0, frame.size)
+    x1, y1, x2, y2 = _whole(frame.transform.box(extent), frame.size, 1)
+    if x1 >= x2 or y1 >= y2:
+        return encode_mask_part(nothing, 0, 0, frame.size)
+    shown = (float(x1), float(y1), float(x2), float(y2))
+    height, width = mask["size"]
+    part = _whole(frame.transform.inverse().box(shown), (width, height), 2)
+    left, top = part[:2]
+    it = frame.transform
+    moved = Similarity(it.scale, it.scale * left + it.right - x1, it.scale * top + it.down - y1)
+    pixels = decode_mask_part(mask, part).astype(np.uint8) * 255
+    cover = _placed(pixels, Frame(moved, (x2 - x1, y2 - y1), 0.0), "constant")
+    return encode_mask_part(cover >= 128, x1, y1, frame.size)
+
+
+def _whole(box: Box, size: tuple[int, int], margin: int) -> tuple[int, int, int, int]:
+    """Return the whole pixels of a picture of this size that a box touches, with a margin."""
+    (x1, y1, x2, y2), (width, height) = box, size
+    x1, x2 = max(x1 - margin, 0), min(x2 + margin, width)
+    y1, y2 = max(y1 - margin, 0), min(y2 + margin, height)
+    return math.floor(x1), math.floor(y1), math.ceil(x2), math.ceil(y2)
 
 
 def _placed(pixels: np.ndarray, frame: Frame, beyond: Literal["edge", "constant"]) -> np.ndarray:

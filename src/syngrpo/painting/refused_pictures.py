@@ -59,6 +59,8 @@ def read_view(copy: bytes) -> tuple[Frame, Light] | None:
         return Frame.of(made["frame"]), Light.of(made["light"])
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
+    except (RecursionError, OverflowError):  # a worker may write any comment
+        return None
 
 
 @dataclass(frozen=True)
