@@ -39,6 +39,12 @@ def write_rows(path: Path, boxes: Sequence[Sequence[float]], image: str = "a.png
     return path
 
 
+def wide_boxes() -> list[tuple[float, ...]]:
+    """Boxes with a width and a height, which most of them cannot be as corners."""
+    corners = np.random.default_rng(0).uniform(0, 60, (40, 2))
+    return [(x, y, 30 + x / 9, 20 + y / 9) for x, y in corners.round(1).tolist()]
+
+
 def viewed(path: Path, **keys: Any) -> ViewedData:
     problems = Problems()
     samples = read_dataset(source_from_keys({"path": path, **keys}), problems)
@@ -59,13 +65,12 @@ def test_images_are_checked_while_they_are_shown(tmp_path: Path) -> None:
 
 
 def test_boxes_that_may_be_meant_in_another_way_are_noted(tmp_path: Path) -> None:
-    rng = np.random.default_rng(0)
-    corners = rng.uniform(0, 60, (40, 2))
-    boxes = [(x, y, 30 + x / 9, 20 + y / 9) for x, y in corners.round(1).tolist()]
-    data = viewed(write_rows(tmp_path / "wide.jsonl", boxes), boxes="xywh")
-    assert data.lines() == data.notes() == []
+    data = viewed(write_rows(tmp_path / "wide.jsonl", wide_boxes()), boxes="xywh")
+    assert data.lines() == data.notes() == data.doubts() == []
     told = viewed(tmp_path / "wide.jsonl")
-    assert any("xywh" in line for line in [*told.notes(), *told.lines()])
+    (doubt,) = told.doubts()
+    said = "\n".join([*told.notes(), *told.lines()])
+    assert doubt.message() in said and "xywh" in doubt.message()
 
 
 def test_masks_are_counted() -> None:
@@ -134,9 +139,25 @@ def test_a_configuration_is_seen_before_training(
         for image in page.locator(".sample-detail svg image").all():
             picture = httpx.get(address + str(image.get_attribute("href")), trust_env=False)
             assert picture.headers["content-type"] == "image/jpeg"
+        assert page.locator("img.doubt").count() == 0
+        assert httpx.get(f"{address}/doubt?number=0", trust_env=False).status_code == 404
         for wrong in ("set=x&sample=cups-0", "set=train: cups&sample=../../cups.jsonl"):
             answer = httpx.get(f"{address}/picture?side=480&{wrong}", trust_env=False)
             assert answer.status_code == 404
+
+
+@dashboard_browser.needs_browser
+def test_doubted_boxes_are_seen_as_read_and_as_meant(
+    tmp_path: Path, open_page: Callable[..., Any]
+) -> None:
+    wide = [(90 + x, 50 + y, w, h) for x, y, w, h in wide_boxes()]
+    path = write_rows(tmp_path / "wide.jsonl", wide)
+    assert not viewed(path).sources[""].samples  # as read, no row can be used
+    with dashboard_browser.pages_of(tmp_path, "data", "view", path) as address:
+        page = open_page(f"{address}/")
+        page.get_by_text("xywh").first.wait_for()
+        page.get_by_text("No samples.").wait_for()
+        page.wait_for_function("() => document.querySelector('img.doubt')?.naturalWidth > 300")
 
 
 def test_other_hosts_need_the_token(tmp_path: Path) -> None:

@@ -88,8 +88,9 @@ def view(
     token = read_token(token_file)
     configured = len(files) == 1 and is_config(Path(files[0]))
     found = _of_config(Path(files[0]), given) if configured else _of_files(files, given)
-    data = ViewedData(", ".join(files), {name: one for name, one in found.items() if one.samples})
-    if not data.sources:
+    seen = {name: one for name, one in found.items() if one.can_be_seen()}
+    data = ViewedData(", ".join(files), seen)
+    if not seen:
         lines = [line for one in found.values() for line in one.problems.lines()]
         raise InputError(first_of(list(dict.fromkeys(lines))))
     serve_data_view(data, host, port, token, partial(print, flush=True))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 from collections.abc import Callable, Mapping
 
 from fastapi import APIRouter, FastAPI, Query, Response
@@ -20,6 +21,7 @@ from syngrpo.dashboard.server import run_server, token_for
 from syngrpo.dashboard.shown_text import shown_line, shown_text
 from syngrpo.dashboard.view import FOLLOW_S, query_of
 from syngrpo.dashboard.viewed_data import ViewedData
+from syngrpo.formats.label_sheet import label_sheet
 from syngrpo.sample import InputError, Sample
 
 
@@ -51,6 +53,18 @@ def _pictures(data: ViewedData) -> APIRouter:
             return picture_response(found.image, side, A_MINUTE)
         except InputError as error:
             return PlainTextResponse(f"{error}\n", 404)
+
+    @router.get("/doubt")
+    def doubt(number: int) -> Response:
+        """Return some images of a file whose boxes may be meant in another way, with the boxes as
+        they are read and as they may be meant."""
+        doubts = data.doubts()
+        sheet = label_sheet(doubts[number]) if 0 <= number < len(doubts) else None
+        if sheet is None:
+            return PlainTextResponse("no image with boxes can be drawn\n", 404)
+        buffer = io.BytesIO()
+        sheet.save(buffer, format="PNG")
+        return Response(buffer.getvalue(), media_type="image/png")
 
     return router
 
@@ -96,6 +110,9 @@ def _follow(data: ViewedData, progress: ui.label, found: ui.element) -> None:
                 for note in notes:
                     ui.label(shown_text(note, 1000)).classes("advice")
                 draw_problems(lines)
+                for number in range(len(data.doubts())):
+                    sheet = ui.element("img").classes("doubt").props(f"src=/doubt?number={number}")
+                    sheet.props["alt"] = "images with their boxes as read and as they may be meant"
 
     ui.timer(FOLLOW_S, show, immediate=True)
 

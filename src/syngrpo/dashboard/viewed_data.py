@@ -8,9 +8,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from syngrpo.formats.base import Problems
+from syngrpo.formats.box_doubt import BoxDoubt
 from syngrpo.formats.image_check import drop_undecodable
 from syngrpo.formats.image_files import distinct_images
 from syngrpo.formats.survey import survey
+from syngrpo.formats.turned_labels import TurnedLabels
 from syngrpo.sample import Sample
 from syngrpo.serving.wording import count
 
@@ -22,6 +24,11 @@ class ViewedSource:
 
     samples: Mapping[str, Sample]
     problems: Problems
+
+    def can_be_seen(self) -> bool:
+        """Return whether there is a picture to show: of a sample, or of boxes that may be meant in
+        another way, although no row can be used as they are read."""
+        return bool(self.samples or self.problems.doubts or self.problems.turned)
 
 
 @dataclass
@@ -49,6 +56,13 @@ class ViewedData:
         """Return what is not wrong but may be meant in another way, in a line each."""
         every = [note for source in self.sources.values() for note in source.problems.notes]
         return list(dict.fromkeys(every))
+
+    def doubts(self) -> list[BoxDoubt | TurnedLabels]:
+        """Return what may be meant in another way than it is read, each once."""
+        every: list[BoxDoubt | TurnedLabels] = []
+        for source in self.sources.values():
+            every += [*source.problems.doubts, *source.problems.turned]
+        return list({doubt.message(): doubt for doubt in every}.values())
 
     def progress(self) -> str:
         """Return in a line how many images have been decoded."""
