@@ -150,12 +150,12 @@ def test_a_configuration_is_seen_before_training(
 def test_doubted_boxes_are_seen_as_read_and_as_meant(
     tmp_path: Path, open_page: Callable[..., Any]
 ) -> None:
-    wide = [(90 + x, 50 + y, w, h) for x, y, w, h in wide_boxes()]
+    wide = [(90 + x, 30 + y / 2, w, h) for x, y, w, h in wide_boxes()]
     path = write_rows(tmp_path / "wide.jsonl", wide)
     assert not viewed(path).sources[""].samples  # as read, no row can be used
     with dashboard_browser.pages_of(tmp_path, "data", "view", path) as address:
         page = open_page(f"{address}/")
-        page.get_by_text("xywh").first.wait_for()
+        page.get_by_text("40 of 40 boxes do not fit").wait_for()
         page.get_by_text("No samples.").wait_for()
         page.wait_for_function("() => document.querySelector('img.doubt')?.naturalWidth > 300")
 
