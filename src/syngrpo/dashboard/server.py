@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import secrets
+import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from syngrpo.dashboard.access import PARAMETER, Access
 from syngrpo.dashboard.followed_runs import FollowedRuns
 from syngrpo.dashboard.pages import add_pages
 from syngrpo.dashboard.pictures import picture_routes
+from syngrpo.serving import wording
 from syngrpo.serving.bearer_token import is_loopback
 from syngrpo.serving.http_server import HttpServer
 from syngrpo.serving.listening import listen, server_url
@@ -23,6 +25,9 @@ logger = logging.getLogger(__name__)
 def add_dashboard(app: FastAPI, runs: FollowedRuns, token: str | None, at: str = "") -> None:
     """Add the dashboard to an application, below the path ``at``. NiceGUI can be part of only one
     application in a process."""
+    # The library for plurals is imported at its first use and takes a second or more, in which no
+    # page would be answered.
+    threading.Thread(target=wording.plural, args=(2, "run"), daemon=True).start()
     app.include_router(picture_routes(runs), prefix=at)
     add_pages(app, runs, at)
     app.add_middleware(Access, token=token, at=at)
