@@ -59,7 +59,10 @@ class _Compare:
         self._view = view
         self._chosen = _chosen_by(view)
         self._runs: dict[str, RunData] = {}
-        self._shown: tuple[Compared, dict[str, RunData]] | None = None
+        self._shown: tuple[Compared, dict[str, RunData]] = (self._chosen, {})
+        self._evaluations: Mapping[str, object] = {}
+        self._configs: Mapping[str, Mapping[str, Any]] = {}
+        self._equal = self._chosen.equal
         self._reading, self._computing = asyncio.Lock(), asyncio.Lock()
         self._controls()
         self._hint = ui.label().classes("note").props("role=status")
@@ -100,45 +103,51 @@ class _Compare:
         await self.follow()
 
     async def follow(self) -> None:
-        """Read what was added to the runs, and show it."""
+        """Read what was added to the runs, and show what has changed by it."""
         async with self._reading:
             runs = await asyncio.to_thread(self._read)
             self._hint.set_text("" if len(runs) > 1 else "Choose runs to compare this one with.")
             self._body.set_visibility(len(runs) > 1)
             if len(runs) == 1 or self._is_shown(runs):
                 return
+            if list(runs) != list(self._runs):
+                show_legend(self._legend, list(runs))
             self._shown, self._runs = (self._chosen, runs), runs
-            show_legend(self._legend, list(runs))
             self._show_settings()
             await self._curves.show(runs, self._chosen.metrics)
-        await self._show_evaluation(runs)
+        evaluations = {name: data.evaluations for name, data in runs.items()}
+        if not _same(self._evaluations, evaluations):
+            self._evaluations = evaluations
+            await self._show_evaluation(runs)
 
     def _read(self) -> dict[str, RunData]:
         chosen = [run for run in self._view.runs if run.name in self._chosen.others]
         return {run.name: run.data() for run in [self._view.run, *chosen]}
 
     def _is_shown(self, runs: Mapping[str, RunData]) -> bool:
-        if self._shown is None:
-            return False
         chosen, before = self._shown
-        same = all(before.get(name) is data for name, data in runs.items())
-        return chosen == self._chosen and len(before) == len(runs) and same
+        return chosen == self._chosen and _same(before, runs)
 
     def _show_settings(self) -> None:
-        keys = compared_keys([data.config for data in self._runs.values()])
-        shown = [key for key in keys if key.differs or self._chosen.equal]
+        configs = {name: data.config for name, data in self._runs.items()}
+        if _same(self._configs, configs) and self._equal == self._chosen.equal:
+            return
+        self._configs, self._equal = configs, self._chosen.equal
+        keys = compared_keys(list(configs.values()))
+        shown = [key for key in keys if key.differs or self._equal]
         names = [shown_line(name) for name in self._runs]
         text = render("compared_settings.html", names=names, keys=shown)
         self._settings.set_content(shown_text(text) if shown else "No setting differs.")
 
     async def _show_evaluation(self, runs: Mapping[str, RunData]) -> None:
         """Show the comparison of the evaluations, unless other runs have been chosen meanwhile."""
+        wanted = self._evaluations
         self._note.set_text("The intervals are being computed …")
         async with self._computing:
-            if runs is not self._runs:
+            if wanted is not self._evaluations:
                 return
             compared = await asyncio.to_thread(compare_runs, runs)
-        if runs is not self._runs:
+        if wanted is not self._evaluations:
             return
         self._note.set_text(_note(compared))
         self._lines.clear()
@@ -175,7 +184,8 @@ class _ChosenCurves:
         usual = usual_curves(runs.values())
         chosen = [name for name in metrics or usual if name in keys][:MOST_CURVES]
         self._drawn = tuple(chosen)
-        self._choice.set_options(list(keys), value=chosen)
+        if list(keys) != self._choice.options or chosen != self._choice.value:
+            self._choice.set_options(list(keys), value=chosen)
         groups = [RunGroup(name, (name,)) for name in runs]
         curves = self._curves
         options = await asyncio.to_thread(
@@ -207,6 +217,11 @@ def usual_curves(runs: Iterable[RunData]) -> list[str]:
         if headline_metrics(data, name)
     ]
     return list(dict.fromkeys([*FIRST_CURVES, *held_out]))
+
+
+def _same(before: Mapping[str, object], now: Mapping[str, object]) -> bool:
+    """Return whether these are the same runs, and nothing was read anew."""
+    return list(before) == list(now) and all(before[name] is now[name] for name in now)
 
 
 def _note(compared: RunsComparison) -> str:
