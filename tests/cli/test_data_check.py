@@ -302,7 +302,8 @@ def test_training_finds_every_defect_of_every_source_in_one_report(tmp_path: Pat
     with pytest.raises(InputError) as caught:
         samples_of(path)
     text = str(caught.value)
-    assert "\n" not in text and text.startswith(f"data file {tmp_path / 'gone.jsonl'} does not")
+    start = f"the data have 5 errors: (1) data file {tmp_path / 'gone.jsonl'} does not exist"
+    assert "\n" not in text and text.startswith(start)
     assert "one.jsonl:2: " in text and "two.jsonl:2: " in text and "val.jsonl:2: " in text
     assert f"two.jsonl:1: id 'a' is taken by {tmp_path / 'one.jsonl'}:1" in text
     assert "val.jsonl:1" not in text, "an evaluation set may hold ids of the training data"

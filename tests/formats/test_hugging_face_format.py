@@ -330,6 +330,13 @@ def test_a_bad_row_is_named_with_its_number(tmp_path: Path, name: str) -> None:
     assert "\n" not in str(caught.value)
 
 
+def test_an_image_without_bytes_is_called_empty(tmp_path: Path) -> None:
+    feature = {"bytes": datasets.Value("binary"), "path": datasets.Value("string")}
+    path = saved(tmp_path, rec_table(image=[{"bytes": b"", "path": "a.png"}]), image=feature)
+    with pytest.raises(InputError, match=r"row 0: an image of 0 bytes cannot be read: it is empty"):
+        read(path, task="rec")
+
+
 def test_bad_rows_can_be_skipped(tmp_path: Path) -> None:
     table = rec_table(image=[png(), b"x", png(2)], question=["a", "b", "c"], answer=[BOX] * 3)
     path = saved(tmp_path, table)

@@ -416,7 +416,11 @@ def test_a_truncated_image_is_found_by_decoding(folder: Path, name: str) -> None
 
 def test_first_twenty_lines_are_listed_and_all_counted() -> None:
     lines = [f"line {number}" for number in range(25)]
-    assert first_of(lines) == ("; ".join(lines[:20]) + "; and 5 more lines, see syngrpo data check")
+    told = "; ".join(f"({number}) line {number - 1}" for number in range(1, 21))
+    assert first_of(lines) == (
+        f"the data have 25 errors: {told}; and 5 more, see syngrpo data check"
+    )
+    assert first_of(lines[:1]) == "line 0"
 
 
 def test_defects_that_repeat_are_one_line(folder: Path) -> None:

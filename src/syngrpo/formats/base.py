@@ -189,10 +189,14 @@ def in_usual_order(parts: Iterable[str]) -> tuple[str, ...]:
 
 
 def first_of(lines: Sequence[str]) -> str:
-    """Return one line with the first 20 lines and the number of the others."""
+    """Return one line with the first 20 lines, numbered if there are several, and the number of the
+    others."""
+    if len(lines) == 1:
+        return lines[0]
     more = len(lines) - SHOWN_PROBLEMS
-    rest = f"; and {count(more, 'more line')}, see syngrpo data check" if more > 0 else ""
-    return "; ".join(lines[:SHOWN_PROBLEMS]) + rest
+    rest = f"; and {more} more, see syngrpo data check" if more > 0 else ""
+    shown = (f"({number}) {line}" for number, line in enumerate(lines[:SHOWN_PROBLEMS], start=1))
+    return f"the data have {count(len(lines), 'error')}: {'; '.join(shown)}{rest}"
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from syngrpo.formats.base import in_usual_order
-from syngrpo.formats.image_paths import holds, subfolders, that_hold_most, tried
+from syngrpo.formats.image_paths import held_by, holds, subfolders, that_hold_most, tried
 from syngrpo.formats.row_files import beginning
 from syngrpo.sample import InputError
 
@@ -82,7 +82,7 @@ def image_folders(path: Path, names: Sequence[Any]) -> tuple[Path, ...]:
     having = [folder for folder in usual if any(holds(folder, name) for name in some)]
     if having:
         return tuple(having)
-    others = that_hold_most(some, _others(usual))
+    others = that_hold_most(held_by(_others(usual), some), some)
     if len(others) > 1:
         raise InputError(
             f"{path}: files with the names of its images are in {others[0]} and in {others[1]}; "

@@ -227,7 +227,7 @@ class _DatasetImages(ImageFolder):
                 raise InputError(f"the row has {len(value)} images; only rows with one can be used")
             value = value[0]
         if isinstance(value, dict):
-            return value.get("bytes") or value.get("path")
+            return value.get("path") if value.get("bytes") is None else value["bytes"]
         return value
 
 

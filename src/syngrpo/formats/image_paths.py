@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path, PurePath, PurePosixPath, PureWindowsPath
 
@@ -12,6 +12,9 @@ MOST_FOLDERS = 300
 
 TRIED = 50
 """Number of images by which a folder is recognised, taken evenly from all."""
+
+PROBED = 5
+"""Number of these by which a folder is tried first."""
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif")
 """Endings of image files."""
@@ -72,35 +75,41 @@ def tried(names: Sequence[str]) -> Sequence[str]:
     return names[:: max(1, len(names) // TRIED)]
 
 
-def that_hold_most(
-    names: Sequence[str], folders: Iterable[Path], has: Callable[[Path, str], bool] = holds
-) -> list[Path]:
-    """Return the folders that hold more of the images with these paths than any other does, and at
-    least half of them."""
+def held_by(
+    folders: Iterable[Path], names: Sequence[str], has: Callable[[Path, str], bool] = holds
+) -> dict[Path, set[str]]:
+    """Return the folders that have any of a few of the images, with those of ``tried`` that they
+    have. A network disk takes a millisecond for each look, so most folders get only a few."""
     some = tried(names)
-    searched = islice(folders, MOST_FOLDERS) if some else ()
-    numbers = {one: sum(has(one, name) for name in some) for one in searched}
-    most = max(numbers.values(), default=0)
-    return [one for one, number in numbers.items() if number == most and 2 * most >= len(some)]
+    few = some[:: max(1, len(some) // PROBED)]
+    found = {}
+    for folder in islice(folders, MOST_FOLDERS):
+        if any(has(folder, name) for name in few):
+            found[folder] = {name for name in some if has(folder, name)}
+    return found
 
 
-def that_hold_together(names: Sequence[str], folders: Iterable[Path]) -> list[Path]:
-    """Return a folder that holds at least half of the images with these paths, and up to two more
-    that hold many of the others; or up to three that hold so many together. [] if none do."""
-    left, chosen = list(tried(names)), list[Path]()
-    most = len(left) / 2
-    found = {
-        folder: {name for name in left if holds(folder, name)}
-        for folder in islice(folders, MOST_FOLDERS if left else 0)
-    }
+def that_hold_most(found: Mapping[Path, set[str]], names: Sequence[str]) -> list[Path]:
+    """Return the folders that hold more of the images than any other does, and at least half of
+    them. ``found`` is what ``held_by`` returns for these names."""
+    most = max(map(len, found.values()), default=0)
+    half = 2 * most >= len(tried(names))
+    return [one for one, held in found.items() if half and len(held) == most]
+
+
+def that_hold_together(found: Mapping[Path, set[str]], names: Sequence[str]) -> list[Path]:
+    """Return a folder that holds at least half of the images, and up to two more that hold many of
+    the others; or up to three that hold so many together. [] if none do. ``found`` is what
+    ``held_by`` returns for these names."""
+    left, chosen = set(tried(names)), list[Path]()
+    number = len(left)
     while found and len(chosen) < MOST_TOGETHER:
-        best = max(found, key=lambda folder: sum(name in found[folder] for name in left))
-        rest = [name for name in left if name not in found[best]]
-        if len(left) - len(rest) < (max(FEW, FEW_SHARE * 2 * most) if chosen else 1):
+        best = max(found, key=lambda folder: len(found[folder] & left))
+        if len(found[best] & left) < (max(FEW, FEW_SHARE * number) if chosen else 1):
             break
         chosen.append(best)
-        left = rest
-    return chosen if len(left) <= most else []
+        left -= found[best]
+    return chosen if 2 * len(left) <= number else []
 
 
 def folders_in(folders: Sequence[Path]) -> Iterator[Path]:

@@ -11,6 +11,7 @@ from syngrpo.formats.image_paths import (
     MOST_FOLDERS,
     SUFFIXES,
     folders_in,
+    held_by,
     holds,
     holds_name,
     pure_path,
@@ -95,9 +96,10 @@ def _offer(names: Sequence[str], asked: Sequence[str], folders: tuple[Path, ...]
     """
     asked = asked or names
     searched = list(islice(folders_in(folders), MOST_FOLDERS))
-    inside = that_hold_together(asked, searched)
+    found = held_by(searched, asked)
+    inside = that_hold_together(found, asked)
     if any(_holds_any(one, names) for one in inside):
-        equal = that_hold_most(asked, searched)
+        equal = that_hold_most(found, asked)
         if len(inside) == 1 and len(equal) > 1:
             return _one_of(equal)
         which = "it is" if len(names) == 1 else _which(inside, asked)
@@ -105,8 +107,8 @@ def _offer(names: Sequence[str], asked: Sequence[str], folders: tuple[Path, ...]
     if like := _named_alike(names, folders):
         name, file = like
         return f"there is {file} for {shown(name)}; write names exactly as the files are called"
-    around = folders_in([folder.parent for folder in folders])
-    outside = [one for one in that_hold_most(asked, around) if _holds_any(one, names)]
+    around = held_by(folders_in([folder.parent for folder in folders]), asked)
+    outside = [one for one in that_hold_most(around, asked) if _holds_any(one, names)]
     if len(outside) == 1:
         return (
             f"files of these names are in {outside[0]}; if they are the right images, "
@@ -114,7 +116,7 @@ def _offer(names: Sequence[str], asked: Sequence[str], folders: tuple[Path, ...]
         )
     if outside:
         return _one_of(outside)
-    for folder in that_hold_most(asked, searched, holds_name):
+    for folder in that_hold_most(held_by(searched, asked, holds_name), asked):
         if any(holds_name(folder, name) for name in names):
             return (
                 f"files of these names are in {folder}: correct the paths in the data, or move the "

@@ -226,7 +226,7 @@ def _where(path: Path | None, source: Source) -> str:
 def _nothing_in(path: Path | None, where: str) -> str:
     """Return the line for a file without rows."""
     if path is not None and path.is_file() and not beginning(path):
-        return f"{where} is empty; name another file, or write it again"
+        return f"{where} is empty; write rows to it (docs/data.md), or name another file"
     return f"{where} holds nothing to ask about; see docs/data.md"
 
 
