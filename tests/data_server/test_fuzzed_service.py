@@ -93,6 +93,17 @@ def large(client: httpx.Client) -> None:
     ):
         answer = client.post(f"{RUN}/samples", json={"samples": [seed | {"id": "l"} | changes]})
         assert answer.status_code < 500, answer.text
+    keys = {f"k{number}": 1 for number in range(200_000)}
+    for body in (
+        json.dumps(keys).encode(),
+        json.dumps({"samples": [{f"k{number}": 1 for number in range(900)}] * 256}).encode(),
+        json.dumps({"samples": [{"objects": [{}] * 9_000}] * 25}).encode(),
+        b"[" + b",".join([b"9" * 4300] * 14_000) + b"]",
+    ):
+        answer = client.post(f"{RUN}/samples", content=body)
+        assert answer.status_code in (400, 422), answer.text
+        assert len(answer.text) < 300, "not a line for each fault"
+    assert client.put(RUN, json={"policy": keys}).status_code == 422
     for body in (
         b"[" * (4 << 20),
         b"1," * (2 << 20),

@@ -59,6 +59,19 @@ def test_all_who_wait_are_told_when_the_server_stops(tmp_path: Path) -> None:
     assert server.command.stderr == ""
 
 
+def test_who_leaves_before_the_answers_to_many_requests_makes_no_noise(tmp_path: Path) -> None:
+    server = serve(tmp_path, "--workers", "0")
+    with ExitStack() as stack:
+        stack.callback(server.command.kill)
+        for _ in range(5):
+            with socket.create_connection(("127.0.0.1", int(server.port)), 60) as connection:
+                connection.sendall(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n" * 2000)
+                assert connection.recv(100).startswith(b"HTTP/1.1 200")
+        assert server.get("/healthz") == {"status": "ok"}
+        assert server.stop() == 0
+    assert server.command.stderr == ""
+
+
 def test_who_sends_half_a_body_does_not_keep_the_server_from_stopping(tmp_path: Path) -> None:
     server = serve(tmp_path, "--workers", "0")
     with ExitStack() as stack:

@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 import struct
 import zlib
 from collections.abc import Iterator
@@ -256,6 +257,32 @@ def test_a_copy_of_a_rejected_picture_has_a_limit(tmp_path: Path) -> None:
         open_run(client)
         answer = client.post("/v1/complete", json=rejected(bytes(300_000)))
         assert answer.status_code == 422 and "more than 262144 bytes" in answer.text
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "said"),
+    [
+        (f"{RUN}/samples", {"samples": [{f"k{n}": n for n in range(99)}] * 50}, "no key 'k0'"),
+        (f"{RUN}/samples", {"samples": [{"objects": [{}] * 900}]}, "body.samples.0"),
+        (f"{RUN}/jobs", {"jobs": [{"parent_id": 1}] * 200}, "body.jobs.0.parent_id"),
+        ("/v1/complete", {"worker": "w", "results": [{"scores": {"a": 1}}] * 200}, "results.0.run"),
+        (RUN, {"policy": {f"k{n}": n for n in range(2000)}}, "more than 1000 keys"),
+        (RUN, {"painting": {"frame": {f"k{n}": n for n in range(2000)}}}, "more than 1000 keys"),
+    ],
+)
+def test_a_request_that_is_wrong_everywhere_is_told_a_few_faults(
+    client: TestClient, path: str, body: dict[str, Any], said: str
+) -> None:
+    """The event loop would wait while hundreds of thousands are listed."""
+    answer = client.request("PUT" if path == RUN else "POST", path, json=body)
+    error = answer.json()["error"]
+    assert answer.status_code == 422 and said in error
+    assert int((re.search(r", and (\d+) more$", error) or [0, 0])[1]) < 10
+
+
+def test_numbers_with_too_many_digits_are_refused(client: TestClient) -> None:
+    body = b'{"jobs": [' + b"9" * 1000 + b"]}"
+    assert client.post(f"{RUN}/jobs", content=body).status_code == 400
 
 
 def test_a_picture_is_limited_as_the_seeds_of_its_run_are(client: TestClient) -> None:

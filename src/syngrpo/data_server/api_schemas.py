@@ -1,6 +1,9 @@
 """The pydantic models of the HTTP API: the content of requests and of answers.
 
 Requests are checked against their models. The models of answers only document them.
+
+A request may be wrong in hundreds of thousands of places, and the event loop waits while pydantic
+lists them. So a list is checked up to its first wrong item, and of unknown keys one is named.
 """
 
 from __future__ import annotations
@@ -8,7 +11,15 @@ from __future__ import annotations
 import json
 from typing import Annotated, Any, Literal
 
-from pydantic import Base64Bytes, BaseModel, ConfigDict, Field, model_validator
+from pydantic import (
+    Base64Bytes,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    FailFast,
+    Field,
+    model_validator,
+)
 
 from syngrpo.data_server.synthesis_options import RUN_PATTERN
 from syngrpo.formats.source import USUAL_LIMIT
@@ -18,6 +29,7 @@ from syngrpo.painting.refused_pictures import MOST_BYTES, SIDE
 from syngrpo.picture_decoding import MAX_PIXELS
 from syngrpo.pool.sampling import SamplingPolicy
 from syngrpo.pool.stored_samples import PoolStats
+from syngrpo.tasks.labels import shown
 
 DESCRIPTION = 4_000
 """Most characters of a description."""
@@ -29,6 +41,8 @@ NAME = 512
 """Most characters of an id, a class name or a generator's fingerprint."""
 BATCH = 256
 """Most jobs, samples, observations or results in one request."""
+SCORES = 100
+"""Most scores of a result."""
 INTEGER = 2**63 - 1
 """The largest integer that the database can hold."""
 
@@ -48,6 +62,35 @@ class Model(BaseModel):
 
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
+    @model_validator(mode="before")
+    @classmethod
+    def _known(cls, data: Any) -> Any:
+        if isinstance(data, dict):
+            for key in data:
+                if key not in cls.model_fields:
+                    raise ValueError(f"there is no key {shown(key)}")
+        return data
+
+
+def _few(most: int) -> BeforeValidator:
+    """Return a check that an object holds at most so many keys, those of objects in it included."""
+
+    def check(data: Any) -> Any:
+        waiting, keys = [data], 0
+        while waiting:
+            one = waiting.pop()
+            if isinstance(one, dict):
+                keys += len(one)
+                if keys > most:
+                    raise ValueError(f"there are more than {most} keys")
+                waiting += one.values()
+        return data
+
+    return BeforeValidator(check)
+
+
+OPTION_KEYS = _few(1000)
+
 
 class Problem(BaseModel):
     """Why a request was refused, in one line."""
@@ -66,11 +109,13 @@ class JobOptions(Model):
     max_image_pixels: int = Field(
         default=USUAL_LIMIT, ge=1, le=MAX_PIXELS, description="largest area of a picture in pixels"
     )
-    policy: SamplingPolicy = Field(default=SamplingPolicy(), description="the run's pool section")
-    thresholds: GateThresholds = Field(
+    policy: Annotated[SamplingPolicy, OPTION_KEYS] = Field(
+        default=SamplingPolicy(), description="the run's pool section"
+    )
+    thresholds: Annotated[GateThresholds, OPTION_KEYS] = Field(
         default=GateThresholds(), description="thresholds of the gate"
     )
-    painting: PaintingOptions = Field(
+    painting: Annotated[PaintingOptions, OPTION_KEYS] = Field(
         default=PaintingOptions(), description="how images are composed, seen and lit"
     )
 
@@ -111,7 +156,7 @@ class SubmittedJob(Model):
 
 
 class SubmittedJobs(Model):
-    jobs: list[SubmittedJob] = Field(min_length=1, max_length=BATCH)
+    jobs: Annotated[list[SubmittedJob], FailFast()] = Field(min_length=1, max_length=BATCH)
 
 
 class Submitted(BaseModel):
@@ -154,7 +199,7 @@ class SeedSample(Model):
     size: tuple[Whole, Whole] = Field(description="width and height of the image in pixels")
     question: str = Field(max_length=RESPONSE)
     answer: Any
-    objects: list[Labelled] = Field(max_length=10_000)
+    objects: Annotated[list[Labelled], FailFast()] = Field(max_length=10_000)
     description: str | None = Field(default=None, max_length=RESPONSE)
     columns: dict[str, Any] = {}
     content: Base64Bytes
@@ -167,7 +212,7 @@ class SeedSample(Model):
 
 
 class SeedSamples(Model):
-    samples: list[SeedSample] = Field(min_length=1, max_length=BATCH)
+    samples: Annotated[list[SeedSample], FailFast()] = Field(min_length=1, max_length=BATCH)
 
 
 class Added(BaseModel):
@@ -185,7 +230,9 @@ class ReportedObservation(Model):
 
 
 class ReportedObservations(Model):
-    observations: list[ReportedObservation] = Field(min_length=1, max_length=BATCH)
+    observations: Annotated[list[ReportedObservation], FailFast()] = Field(
+        min_length=1, max_length=BATCH
+    )
 
 
 class Observed(BaseModel):
@@ -258,7 +305,7 @@ class JobResult(Model):
 
     run: RunName
     job: Digest
-    scores: dict[str, float] = Field(default={}, max_length=100)
+    scores: Annotated[dict[str, float], Field(max_length=SCORES), _few(SCORES)] = {}
     painted: PaintedImage | None = None
     reason: Annotated[Name, Field(max_length=100)] | None = None
     picture: Base64Bytes | None = Field(
@@ -280,7 +327,7 @@ class JobResult(Model):
 
 class JobResults(Model):
     worker: Name
-    results: list[JobResult] = Field(min_length=1, max_length=BATCH)
+    results: Annotated[list[JobResult], FailFast()] = Field(min_length=1, max_length=BATCH)
 
 
 class HeldJob(Model):
@@ -290,7 +337,7 @@ class HeldJob(Model):
 
 class HeldJobs(Model):
     worker: Name
-    jobs: list[HeldJob] = Field(min_length=1, max_length=BATCH)
+    jobs: Annotated[list[HeldJob], FailFast()] = Field(min_length=1, max_length=BATCH)
 
 
 class Failure(Model):

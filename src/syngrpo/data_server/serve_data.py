@@ -53,6 +53,9 @@ REFUSALS: dict[int | str, dict[str, Any]] = {
     503: {"model": Problem, "description": "a run that is offline, or the server stops"},
     507: {"model": Problem, "description": "the server's disk is full"},
 }
+DIGITS = 640
+"""Most digits of a whole number in a request, the least that Python can be limited to. A body full
+of numbers of 4300 digits, as many as Python reads otherwise, takes seconds."""
 ANSWER_S = 300.0
 """Seconds after which a request is cut off, whatever it waits for."""
 TITLE = "Syn-GRPO data server"
@@ -84,7 +87,10 @@ def create_app(
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         tidying = asyncio.create_task(state.tidy_up())
+        digits = sys.get_int_max_str_digits()
+        sys.set_int_max_str_digits(DIGITS)
         yield
+        sys.set_int_max_str_digits(digits)
         tidying.cancel()
         state.close()
 

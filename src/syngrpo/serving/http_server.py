@@ -38,7 +38,7 @@ class HttpServer(uvicorn.Server):
     def __init__(self, app: Any, answer_s: float = math.inf) -> None:
         super().__init__(
             uvicorn.Config(
-                app,
+                _without_gone_clients(app),
                 log_level="warning",
                 access_log=False,
                 timeout_graceful_shutdown=GRACE_S,
@@ -89,6 +89,25 @@ class HttpServer(uvicorn.Server):
         await asyncio.sleep(GRACE_S - 2 * STALLED_S)
         for connection in list(self.server_state.connections):
             connection.transport.abort()
+
+
+def _without_gone_clients(app: Any) -> Any:
+    """Return the application, which does not fail when a client has closed its connection before
+    its answers to several requests at once were sent: uvicorn then writes to the closed one, and
+    uvloop raises an error."""
+
+    async def answering(scope: Any, receive: Any, send: Any) -> None:
+        async def sent(message: Any) -> None:
+            try:
+                await send(message)
+            except RuntimeError as error:
+                if "handler is closed" not in str(error):
+                    raise
+                send.__self__.disconnected = True  # the request as uvicorn sees it
+
+        await app(scope, receive, sent if scope["type"] == "http" else send)
+
+    return answering
 
 
 def is_below(path: str, folder: str | None) -> bool:
