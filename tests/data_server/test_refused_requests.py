@@ -282,7 +282,8 @@ def test_a_request_that_is_wrong_everywhere_is_told_a_few_faults(
 
 def test_numbers_with_too_many_digits_are_refused(client: TestClient) -> None:
     body = b'{"jobs": [' + b"9" * 1000 + b"]}"
-    assert client.post(f"{RUN}/jobs", content=body).status_code == 400
+    headers = {"content-type": "application/json"}
+    assert client.post(f"{RUN}/jobs", content=body, headers=headers).status_code == 400
 
 
 def test_a_picture_is_limited_as_the_seeds_of_its_run_are(client: TestClient) -> None:
