@@ -24,11 +24,19 @@ def dashboard(
             "otherwise a new one, which is printed."
         ),
     ] = None,
+    allow_actions: Annotated[
+        bool,
+        typer.Option(
+            "--allow-actions",
+            help="Let visitors put jobs that were given up back into the queue. They always need a "
+            "token then.",
+        ),
+    ] = False,
 ) -> None:
     """Show runs in the browser while they go on: curves, responses, images, the gate, the queue.
 
-    It only reads, so that it can be started and stopped at any time, also on another machine that
-    has the folder mounted.
+    It only reads, unless --allow-actions is given, so that it can be started and stopped at any
+    time, also on another machine that has the folder mounted.
     """
     from functools import partial
 
@@ -37,4 +45,5 @@ def dashboard(
     from syngrpo.serving.bearer_token import read_token
 
     say = partial(print, flush=True)
-    serve_dashboard(folders or [Path("runs")], host, port, read_token(token_file), say)
+    token = read_token(token_file)
+    serve_dashboard(folders or [Path("runs")], host, port, token, say, allow_actions)

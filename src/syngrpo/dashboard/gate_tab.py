@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from nicegui import events, ui
 
+from syngrpo.dashboard.chart_parts import set_options
 from syngrpo.dashboard.gate_charts import histogram_options, share_options
 from syngrpo.dashboard.gate_decisions import (
     Part,
@@ -121,7 +122,7 @@ class _Gate:
             if by_step
             else "Share of the painted pictures, in the order in which they were judged."
         )
-        _set_options(self._shares, share_options(found.parts, places, reasons))
+        set_options(self._shares, share_options(found.parts, places, reasons))
         self._draw_reasons(found, decided, reasons)
         looked_at = max((one.seen for one in found.histograms), default=0)
         self._score_note.set_text(
@@ -226,7 +227,7 @@ class _ScoreChart:
         share = f" · refuses {refused:,} of {histogram.seen:,}" if limit.words else ""
         self._note.set_text(words + share)
         self._setting.set_text(limit.key)
-        _set_options(self._chart, histogram_options(histogram))
+        set_options(self._chart, histogram_options(histogram))
 
 
 class _Gallery:
@@ -310,9 +311,3 @@ def _kept_words(run: RunData, kept: int) -> str:
     return (
         "No refused picture was kept. synthesis.gate.keep_refused is how many are, of each reason."
     )
-
-
-def _set_options(chart: ui.echart, options: dict) -> None:
-    chart.options.clear()
-    chart.options.update(options)
-    chart.update()

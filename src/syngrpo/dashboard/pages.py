@@ -17,6 +17,7 @@ from starlette.requests import Request
 
 from syngrpo.dashboard.compare_tab import compare
 from syngrpo.dashboard.config_tab import config
+from syngrpo.dashboard.data_server_tab import data_server
 from syngrpo.dashboard.data_tab import data
 from syngrpo.dashboard.evaluation_tab import evaluation
 from syngrpo.dashboard.evolution_tab import evolution
@@ -47,6 +48,7 @@ TABS = (
     Tab("responses", "Responses", responses),
     Tab("evolution", "Evolution", evolution),
     Tab("gate", "Gate", gate),
+    Tab("data-server", "Data server", data_server),
     Tab("data", "Data", data),
     Tab("evaluation", "Evaluation", evaluation),
     Tab("config", "Config & logs", config),
@@ -54,8 +56,9 @@ TABS = (
 """In the order in which they stand in the bar."""
 
 
-def add_pages(app: FastAPI, runs: FollowedRuns, at: str) -> None:
-    """Register all pages with the application, below the path ``at``."""
+def add_pages(app: FastAPI, runs: FollowedRuns, at: str, actions: bool) -> None:
+    """Register all pages with the application, below the path ``at``. ``actions``: whether visitors
+    may change something in a run."""
 
     @ui.page("/", title="Syn-GRPO")
     def home(request: Request) -> None:
@@ -73,7 +76,7 @@ def add_pages(app: FastAPI, runs: FollowedRuns, at: str) -> None:
             ui.link("All runs", f"{base}/")
             return
         ui.page_title(f"{name} · {shown.title}")
-        view = View(runs, followed, tab, base, dict(request.query_params))
+        view = View(runs, followed, tab, base, dict(request.query_params), actions)
         _bar(view)
         _problems(view)
         with ui.element("div").classes("page"):

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from nicegui import ui
 
+from syngrpo.dashboard.chart_parts import set_options
 from syngrpo.dashboard.curve_chart import Line, curve_options
 from syngrpo.dashboard.fact_line import fact_line
 from syngrpo.dashboard.gate_limits import ScoreLimit
@@ -139,9 +140,7 @@ class RelativeView:
         options = curve_options(lines if len(steps) > 1 else [])
         options["yAxis"] |= {"scale": False, "max": 1}
         options["xAxis"] |= {"minInterval": 1}
-        self._chart.options.clear()
-        self._chart.options.update(options)
-        self._chart.update()
+        set_options(self._chart, options)
 
     def _draw_scores(self, shown: Shown) -> None:
         self._scores.clear()

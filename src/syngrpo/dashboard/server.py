@@ -22,14 +22,17 @@ from syngrpo.serving.listening import listen, server_url
 logger = logging.getLogger(__name__)
 
 
-def add_dashboard(app: FastAPI, runs: FollowedRuns, token: str | None, at: str = "") -> None:
+def add_dashboard(
+    app: FastAPI, runs: FollowedRuns, token: str | None, at: str = "", actions: bool = False
+) -> None:
     """Add the dashboard to an application, below the path ``at``. NiceGUI can be part of only one
-    application in a process."""
+    application in a process. ``actions``: whether visitors may change something in a run; without a
+    ``token`` nobody may."""
     # The library for plurals is imported at its first use and takes a second or more, in which no
     # page would be answered.
     threading.Thread(target=wording.plural, args=(2, "run"), daemon=True).start()
     app.include_router(picture_routes(runs), prefix=at)
-    add_pages(app, runs, at)
+    add_pages(app, runs, at, actions and token is not None)
     app.add_middleware(Access, token=token, at=at)
 
 
@@ -39,16 +42,18 @@ def serve_dashboard(
     port: int,
     token: str | None,
     say: Callable[[str], None],
+    actions: bool = False,
 ) -> None:
     """Serve until SIGTERM or SIGINT. ``say`` one line with the address when the server listens.
 
-    An address that other hosts can reach gets a new token if none is given; it is part of the
-    printed address. Raises InputError for a path that is no folder and an address in use.
+    An address that other hosts can reach, and one with ``actions``, gets a new token if none is
+    given; it is part of the printed address. Raises InputError for a path that is no folder and an
+    address in use.
     """
-    token = token_for(host, token)
+    token = token_for(host, token, always=actions)
     runs = FollowedRuns(paths)
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
-    add_dashboard(app, runs, token)
+    add_dashboard(app, runs, token, actions=actions)
     try:
         shown = ", ".join(str(path) for path in paths)
         run_server(app, host, port, token, f"dashboard of {shown}", say)
@@ -56,10 +61,10 @@ def serve_dashboard(
         runs.close()
 
 
-def token_for(host: str, token: str | None) -> str | None:
+def token_for(host: str, token: str | None, always: bool = False) -> str | None:
     """Return the token that visitors must give: a new one if none is given and other hosts can
-    reach the address, None if no token is needed."""
-    if token is None and not is_loopback(host):
+    reach the address, or ``always``; None if no token is needed."""
+    if token is None and (always or not is_loopback(host)):
         return secrets.token_urlsafe(16)
     return token
 

@@ -21,6 +21,7 @@ class View:
 
     ``base`` is the path under which the dashboard is mounted, "" at the top of the server.
     ``query`` holds what the address says after the question mark: which step, which filter.
+    ``actions``: whether somebody who looks at it may change something in a run.
     """
 
     runs: FollowedRuns
@@ -28,6 +29,7 @@ class View:
     tab: str
     base: str
     query: Mapping[str, str]
+    actions: bool = False
 
     def link(self, tab: str, of: str = "", **query: object) -> str:
         """Return the address of a tab that shows what ``query`` says, of this run or of the one

@@ -82,7 +82,7 @@ class Worker:
         self._settings = settings
         self._wanted = wanted
         self._report = report
-        self._name = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
+        self._name = _worker_name()
         self._stopping = threading.Event()
         self._source: JobSource | None = None
         # Written by ``run``, read by the watching thread; each is replaced as a whole:
@@ -192,6 +192,14 @@ class Worker:
                     renewed = now
             except Unavailable:
                 continue
+
+
+def _worker_name() -> str:
+    """Return a name that no other worker has: the host, the process, some random characters, and
+    the devices that the process sees, if it sees only some."""
+    parts = [socket.gethostname(), str(os.getpid()), uuid.uuid4().hex[:8]]
+    devices = os.environ.get("CUDA_VISIBLE_DEVICES")
+    return ":".join([*parts, devices] if devices else parts)
 
 
 def _report(problems: Connection, line: str) -> None:
