@@ -13,6 +13,9 @@ from made_up_run import write_run
 
 pytestmark = dashboard_browser.needs_browser
 
+ENDLESS = r"(?:(\w+)\1*(\w*)\2*)+\d$"
+"""Tries very many ways to take a long name apart."""
+
 
 def titles(page: Any) -> list[str]:
     return page.locator(".metric .title:visible").all_inner_texts()
@@ -35,6 +38,8 @@ def test_metrics_are_filtered_and_the_address_shows_the_same_again(
     assert titles(page) == ["kl", "entropy/token", "entropy/token/rec"]
     page.get_by_label("filter metrics").fill("(")
     page.get_by_text("This is no regular expression").wait_for()
+    page.get_by_label("filter metrics").fill(ENDLESS)
+    page.get_by_text("This regular expression takes too long").wait_for()
     page.get_by_label("filter metrics").fill("entropy|kl")
     page.get_by_text(re.compile(r"^\d of \d+ metrics$")).wait_for()
 

@@ -8,6 +8,7 @@ from pool_samples import child, seed
 from syngrpo.pool.database import VERSION
 from syngrpo.pool.job_queue import JobQueue
 from syngrpo.pool.jobs import JobRequest, bundled
+from syngrpo.pool.pool_reading import open_to_read
 from syngrpo.pool.store import Pool
 
 BEFORE = """
@@ -84,3 +85,21 @@ def test_the_copy_of_a_pool_of_version_3_is_restored_and_goes_on(tmp_path: Path)
     assert queue.submit(asked).accepted == [job.id for job in asked]
     Pool.open(tmp_path / "new").close()
     assert shape(tmp_path / "run" / "pool.db") == shape(tmp_path / "new" / "pool.db")
+
+
+def test_reading_a_pool_of_an_earlier_version_does_not_change_it(tmp_path: Path) -> None:
+    pool = Pool.open(tmp_path)
+    pool.add_seeds([seed(0)])
+    pool.close()
+    database = sqlite3.connect(tmp_path / "pool.db")
+    database.executescript(WITHOUT_REWARDS)
+    database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    database.close()
+    before = (tmp_path / "pool.db").read_bytes()
+    reader = open_to_read(tmp_path)
+    assert reader.get("seed-0").image.decode().shape == seed(0).image.decode().shape
+    assert reader.directory == tmp_path
+    reader.close()
+    assert (tmp_path / "pool.db").read_bytes() == before
+    Pool.open(tmp_path).close()
+    assert (tmp_path / "pool.db").read_bytes() != before

@@ -8,12 +8,12 @@ the address.
 from __future__ import annotations
 
 import asyncio
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, cast
 
 import numpy as np
+import regex
 from nicegui import events, ui
 
 from syngrpo.dashboard.address_lists import joined_names, split_names
@@ -32,8 +32,11 @@ from syngrpo.dashboard.metric_curves import (
 from syngrpo.dashboard.shown_text import shown_line
 from syngrpo.dashboard.view import View
 from syngrpo.pages.run_data import RunData
+from syngrpo.sample import InputError
 
 MOST_SMOOTHING = 0.99
+PATTERN_S = 0.1
+"""Seconds that a regular expression may take for a name."""
 AHEAD = "150px"
 """How far outside of the window a chart is already drawn."""
 IN_ROW, ROW_PX = 3, 262
@@ -153,23 +156,26 @@ class _Metrics:
         """Show the groups of the metrics that fit the pattern, and say how many these are."""
         self._seeds.set_visibility(self._has_seeds)
         self._show_legend([group.name for group in self._groups if len(self._runs) > 1])
-        by_group: dict[str, list[MetricKey]] = {}
-        for key in keys:
-            by_group.setdefault(key.group, []).append(key)
         try:
-            pattern = re.compile(self._shown.pattern, re.IGNORECASE)
-        except re.error as error:
-            self._said.set_text(f"This is no regular expression: {error}.")
+            fitting = _fitting(keys, self._shown.pattern)
+        except InputError as error:
+            self._said.set_text(str(error))
             self._said.classes(add="bad")
             return
-        number = 0
+        by_group: dict[str, list[MetricKey]] = {}
+        for key in keys:
+            by_group.setdefault(key.group, [])
+        for key in fitting:
+            by_group[key.group].append(key)
+        number = len(fitting)
         for name, of_group in by_group.items():
             if name not in self._sections:
+                first = next(key for key in keys if key.group == name)
                 with self._charts:
-                    self._sections[name] = _Section(of_group[0], self)
-            number += self._sections[name].show(of_group, pattern)
+                    self._sections[name] = _Section(first, self)
+            self._sections[name].show(of_group)
         for name in self._sections.keys() - by_group.keys():
-            self._sections[name].show([], pattern)
+            self._sections[name].show([])
         of = "" if number == len(keys) else f" of {len(keys)}"
         self._said.set_text(f"{number}{of} metrics" if keys else "Nothing was measured yet.")
         self._said.classes(remove="bad")
@@ -254,16 +260,14 @@ class _Section:
                 self._frames = ui.element("div").classes("curves")
         self._room.on("visibility", self._came_near)
 
-    def show(self, keys: Sequence[MetricKey], pattern: re.Pattern[str]) -> int:
-        """Show the metrics that fit the pattern, and return their number; without any, the group is
-        hidden."""
-        fitting = {key.name: key for key in keys if pattern.search(key.name)}
+    def show(self, keys: Sequence[MetricKey]) -> None:
+        """Show these metrics; without any, the group is hidden."""
+        fitting = {key.name: key for key in keys}
         if fitting != self._fitting:
             self._fitting = fitting
             self._box.set_visibility(bool(fitting))
             self._box.set_text(f"{shown_line(self._title)} · {len(fitting)}")
             self._show_frames()
-        return len(fitting)
 
     def _came_near(self) -> None:
         self._is_near = True
@@ -372,3 +376,15 @@ def _shown_by(view: View) -> Shown:
         toggled=frozenset(split_names(query.get("toggled", ""))),
         large=frozenset(split_names(query.get("large", ""))),
     )
+
+
+def _fitting(keys: Sequence[MetricKey], pattern: str) -> list[MetricKey]:
+    """Return the metrics whose names fit a regular expression. Raises InputError for one that is
+    none, and for one that takes long: it comes from an address, and all pages would wait for it."""
+    try:
+        compiled = regex.compile(pattern, regex.IGNORECASE)
+        return [key for key in keys if compiled.search(key.name, timeout=PATTERN_S)]
+    except regex.error as error:
+        raise InputError(f"This is no regular expression: {error}.") from None
+    except TimeoutError:
+        raise InputError("This regular expression takes too long; write a simpler one.") from None

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import secrets
-import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -28,9 +27,7 @@ def add_dashboard(
     """Add the dashboard to an application, below the path ``at``. NiceGUI can be part of only one
     application in a process. ``actions``: whether visitors may change something in a run; without a
     ``token`` nobody may."""
-    # The library for plurals is imported at its first use and takes a second or more, in which no
-    # page would be answered.
-    threading.Thread(target=wording.plural, args=(2, "run"), daemon=True).start()
+    wording.plural(2, "run")  # imports a library for a second, in which no page would be answered
     app.include_router(picture_routes(runs), prefix=at)
     add_pages(app, runs, at, actions and token is not None)
     app.add_middleware(Access, token=token, at=at)

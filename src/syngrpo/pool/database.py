@@ -219,6 +219,15 @@ def require_backup(path: Path) -> None:
         _check_version(source, path, upgradable=True)
 
 
+def is_older(path: Path) -> bool:
+    """Return whether a file is a pool's database of an earlier version."""
+    with path.open("rb") as file:
+        header = file.read(72)
+    # https://www.sqlite.org/fileformat.html#the_database_header: user version, application id
+    version, application = (int.from_bytes(header[at : at + 4]) for at in (60, 68))
+    return application == APPLICATION_ID and version < VERSION
+
+
 def read_only(path: Path) -> sqlite3.Connection:
     """Open a database file that nobody changes, without writing beside it."""
     return sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)

@@ -7,7 +7,7 @@ import shutil
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from syngrpo.pool.database import FILE_NAME, IMAGES, database_files, require_content
+from syngrpo.pool.database import FILE_NAME, IMAGES, database_files, is_older, require_content
 from syngrpo.pool.image_store import ImageFiles
 from syngrpo.pool.store import Pool
 
@@ -15,11 +15,15 @@ from syngrpo.pool.store import Pool
 def open_to_read(directory: Path) -> Pool:
     """Open an existing pool of which nothing will be changed, and no file is removed.
 
-    SQLite needs to write beside a database that it reads. Where that is not possible, a copy of the
-    database in the folder for temporary files is opened. Raises InputError as ``Pool.open``.
+    SQLite needs to write beside a database that it reads, and a database of an earlier version is
+    upgraded when it is opened. Where that is not possible or not wanted, a copy of the database in
+    the folder for temporary files is opened. Raises InputError as ``Pool.open``.
     """
-    require_content(directory / FILE_NAME)
-    return Pool(directory) if os.access(directory, os.W_OK) else _PoolCopy(directory)
+    path = directory / FILE_NAME
+    require_content(path)
+    if os.access(directory, os.W_OK) and not is_older(path):
+        return Pool(directory)
+    return _PoolCopy(directory)
 
 
 class _PoolCopy(Pool):
