@@ -327,3 +327,33 @@ def test_skipping_prints_the_count_and_sources_are_named(
     assert {name for name, _ in names[2]} == {"rooms-rec-test"} and len(names[2]) == 2
     assert [(s.dataset, s.id) for s in held_out["val"]] == [("val", "a")]
     assert "skipped 3 bad rows" in caplog.text
+
+
+def test_what_to_set_first_is_said_for_each_file(check: Check, tmp_path: Path) -> None:
+    wrong = [[40, 30, 9 + n, 9] for n in range(9)]
+    write(tmp_path / "one.jsonl", *(rec(f"a{n}", answer=box) for n, box in enumerate(wrong)))
+    shares = [[0.1, 0.2, 0.3, 0.4 + n / 10] for n in range(4)]
+    write(tmp_path / "two.jsonl", *(rec(f"b{n}", answer=box) for n, box in enumerate(shares)))
+    path = config(tmp_path, "[{path: one.jsonl}, {path: two.jsonl}]")
+    result = check(path, "--sheet", tmp_path / "sheet.png")
+    assert result.stderr == (
+        "error: the data have 2 errors; they are listed above; first set boxes: xywh (--option "
+        f"boxes=xywh) for {tmp_path / 'one.jsonl'}, and set coordinates: 0-1 (--option "
+        f"coordinates=0-1) for {tmp_path / 'two.jsonl'}, and check again\n"
+    )
+    assert (tmp_path / "sheet.png").exists() and (tmp_path / "sheet-2.png").exists()
+
+
+def test_converting_lists_every_error_on_its_line(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    path = write(tmp_path / "data.jsonl", rec("a", question=""), rec("b", task="x"), rec("c"))
+    arguments = ["convert", str(path), "--to", "coco", "--out", str(tmp_path / "out")]
+    monkeypatch.setattr(sys, "argv", ["syngrpo", "data", *arguments])
+    with pytest.raises(SystemExit):
+        main()
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[0] == f"{path}:1: question is '', not a text"
+    assert lines[1].startswith(f"{path}:2: task 'x' is unknown")
+    assert lines[2:] == ["error: the data have 2 errors; they are listed above"]
+    assert not (tmp_path / "out").exists()

@@ -11,7 +11,7 @@ from PIL import Image
 from syngrpo.formats import Problems
 from syngrpo.formats.box_doubt import BoxDoubt
 from syngrpo.formats.box_layout import BoxLayout
-from syngrpo.formats.defects import Defect, told
+from syngrpo.formats.defects import Defect, row_at, told
 from syngrpo.sample import EncodedImage, InputError
 from syngrpo.tasks.labels import checked_box
 
@@ -142,6 +142,13 @@ def test_turned_images_are_counted_also_if_their_rows_are_bad(folder: Path) -> N
     problems = Problems()
     read_data(write(folder / "chat.jsonl", chat), problems=problems)
     assert len(problems.rotated) == problems.bad_rows() == 5
+
+
+def test_a_row_is_named_without_its_file() -> None:
+    places = ("a.jsonl:3", "i.json: annotation 37", "d/labels/a.txt", "rooms test x-96-0-1", "")
+    assert [row_at(place) for place in places] == [
+        *("row 3", "annotation 37", "a.txt", "rooms test x-96-0-1", "")
+    ]
 
 
 @pytest.mark.parametrize(

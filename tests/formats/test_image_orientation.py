@@ -62,6 +62,19 @@ def refused(path: Path, **keys: Any) -> str:
     return line
 
 
+def test_labels_of_both_views_in_a_file_are_told_as_mixed(folder: Path) -> None:
+    other = [5.0, 50.0, 40.0, 62.0]
+    path = rows(folder, IN_STORED_VIEW, other)
+    problems = Problems()
+    read_dataset(source_from_keys({"path": path}), problems)
+    assert problems.lines() == [
+        f"{path}: 1 of 2 boxes on images with an EXIF orientation fits only the images as they are "
+        "stored, before it turns them, and 1 only the images as turned; write all labels for "
+        "images as viewers show them, or make two files, and set exif: stored (--option "
+        "exif=stored) for that with labels of stored images; so row 1 cannot be used"
+    ]
+
+
 def test_labels_that_fit_only_the_stored_view_are_told_apart(folder: Path) -> None:
     assert refused(rows(folder, IN_STORED_VIEW)) == (
         f"{folder / 'data.jsonl'}: 1 of 1 box on images with an EXIF orientation fits only the "

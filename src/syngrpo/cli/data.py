@@ -260,8 +260,11 @@ def _refuse(lines: Sequence[str], problems: Problems, console: Console) -> None:
 
 def _advice(problems: Problems) -> str:
     """Return what to do first about boxes that are meant in another way than they are read."""
-    turned = [one.advice for one in problems.turned if one.only_stored]
-    advice = dict.fromkeys([one.advice for one in problems.doubts] + turned)
+    turned = [one for one in problems.turned if one.only_stored]
+    every: list[BoxDoubt | TurnedLabels] = [*problems.doubts, *turned]
+    doubts = {(one.advice, one.path): None for one in every}
+    several = len({path for _, path in doubts}) > 1
+    advice = [f"{what} for {path}" if several else what for what, path in doubts]
     return f"; first {', and '.join(advice)}, and check again" if advice else ""
 
 

@@ -178,7 +178,9 @@ def row_at(place: str) -> str:
     """Return a place without its file: "row 12", "annotation 37"; the name of a file that holds one
     image; "" for no place."""
     file, noun, name = _parts(place)
-    return Path(file).name if noun == "file" else f"{noun} {name}"
+    if noun in ("file", "place"):
+        return Path(file).name
+    return f"{noun} {name}"
 
 
 def file_of(place: str) -> str:

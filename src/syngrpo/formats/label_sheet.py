@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from textwrap import wrap
 from typing import TypeVar
 
 from PIL import Image, ImageDraw
@@ -183,7 +184,8 @@ def _of_sample(sample: Sample, place: str) -> Tile:
         if mark.point is not None:
             draw_point(picture, (scale * mark.point[0], scale * mark.point[1]), MEANT)
     told = "" if marks else f" {words_of(sample, sample.answer)}"
-    lines = [", ".join(filter(None, [row_at(place), _name(image)])), sample.question + told]
+    where = ", ".join(filter(None, [row_at(place), _name(image)]))
+    lines = [where, *wrap(sample.question + told, LETTERS)]
     return Tile(picture, lines)
 
 

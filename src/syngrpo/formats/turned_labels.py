@@ -34,8 +34,8 @@ class TurnedLabels:
         """What to do."""
         if self.only_turned:
             return (
-                "write all labels for images as viewers show them, or make a file of each kind, "
-                f"and for the other {keys_to_set(STORED)}"
+                "write all labels for images as viewers show them, or make two files, and set "
+                f"{keys_to_set(STORED)} for that with labels of stored images"
             )
         return f"set {keys_to_set(STORED)}"
 
