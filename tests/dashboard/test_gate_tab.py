@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -42,72 +42,84 @@ def refuse_all(run: Path, texts: list[str]) -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def refused(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run some of whose pictures were refused, one with a hostile description."""
-    run = write_run(tmp_path_factory.mktemp("gate") / "runs" / "strict", 60, 60)
+def refused(run_with_refusals: tuple[Path, str]) -> Path:
+    return run_with_refusals[0]
+
+
+@pytest.fixture(scope="module")
+def address(run_with_refusals: tuple[Path, str]) -> str:
+    return run_with_refusals[1]
+
+
+@pytest.fixture(scope="module")
+def run_with_refusals(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, str]]:
+    """A run some of whose pictures were refused, one with a hostile description, and the address of
+    a dashboard over it and over a run with an empty pool."""
+    folder = tmp_path_factory.mktemp("gate")
+    run = write_run(folder / "runs" / "strict", 12, 12)
+    Pool.open(write_run(folder / "runs" / "empty", 12, 12, synthesis=False)).close()
     jobs = refuse_all(run, [f"{PLAIN}, {text}" for text in ("a rug", "a lamp", HOSTILE)])
     with sqlite3.connect(run / "pool.db") as database:
         assert database.execute(
             "SELECT COUNT(*) FROM jobs WHERE reason = 'background_unchanged' AND id IN (?, ?, ?)",
             jobs,
         ).fetchone() == (3,)
-    return run
+    with dashboard_browser.dashboard(folder, run.parent) as served:
+        yield run, served
 
 
 def test_reasons_scores_and_pictures_of_a_strict_gate(
-    refused: Path, tmp_path: Path, open_page: Callable[..., Any]
+    address: str, open_page: Callable[..., Any]
 ) -> None:
-    with dashboard_browser.dashboard(tmp_path, refused.parent) as address:
-        page = open_page(f"{address}/run/strict/gate")
-        page.get_by_text("the background has hardly changed").first.wait_for()
-        row = page.locator(".gate-reasons tr", has_text="the background has hardly changed")
-        assert row.locator("td").nth(1).inner_text() == "3"
-        assert "synthesis.gate.min_change" in row.inner_text()
-        chart = page.locator(".score-chart", has_text="change of the background")
-        assert "at least 4 grey levels" in chart.inner_text()
-        assert chart.locator("canvas").count() == 1
+    page = open_page(f"{address}/run/strict/gate")
+    page.get_by_text("the background has hardly changed").first.wait_for()
+    row = page.locator(".gate-reasons tr", has_text="the background has hardly changed")
+    assert row.locator("td").nth(1).inner_text() == "3"
+    assert "synthesis.gate.min_change" in row.inner_text()
+    chart = page.locator(".score-chart", has_text="change of the background")
+    assert "at least 4 grey levels" in chart.inner_text()
+    assert chart.locator("canvas").count() == 1
 
-        cards = page.locator(".card.refused")
-        assert cards.count() >= 3
-        first = cards.first
-        # The dashboard knows the thresholds of config.yaml, not those of this test's client.
-        assert first.locator(".failed").inner_text() == "the background has hardly changed"
-        text = first.locator(".description").inner_text()
-        assert "<img src=x onerror=alert(1)>" in text and "␇" in text
-        assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
-        loaded = "() => [...document.querySelectorAll('.refused image')].length >= 6"
-        page.wait_for_function(loaded)
-        first.locator("summary").click()
-        first.locator("table.scores tr", has_text="change of the background").wait_for()
+    cards = page.locator(".card.refused")
+    assert cards.count() >= 3
+    first = cards.first
+    # The dashboard knows the thresholds of config.yaml, not those of this test's client.
+    assert first.locator(".failed").inner_text() == "the background has hardly changed"
+    text = first.locator(".description").inner_text()
+    assert "<img src=x onerror=alert(1)>" in text and "␇" in text
+    assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+    loaded = "() => [...document.querySelectorAll('.refused image')].length >= 6"
+    page.wait_for_function(loaded)
+    first.locator("summary").click()
+    first.locator("table.scores tr", has_text="change of the background").wait_for()
 
-        page.get_by_role("combobox").last.click()
-        page.get_by_role("option", name="the background has hardly changed (3)").click()
-        page.wait_for_url("**reason=background_unchanged")
-        page.wait_for_function("() => document.querySelectorAll('.card.refused').length == 3")
-        cards.first.get_by_role("link", name="its family").click()
-        page.wait_for_url("**/run/strict/evolution?sample=**")
+    page.get_by_role("combobox").last.click()
+    page.get_by_role("option", name="the background has hardly changed (3)").click()
+    page.wait_for_url("**reason=background_unchanged")
+    page.wait_for_function("() => document.querySelectorAll('.card.refused').length == 3")
+    cards.first.get_by_role("link", name="its family").click()
+    page.wait_for_url("**/run/strict/evolution?sample=**")
 
 
-def test_only_refused_pictures_are_sent(refused: Path, tmp_path: Path) -> None:
+def test_only_refused_pictures_are_sent(refused: Path, address: str) -> None:
     job = kept_pictures(refused)[0].job_id
-    with dashboard_browser.dashboard(tmp_path, refused.parent) as address:
-        base = f"{address}/refused"
-        answer = httpx.get(f"{base}?run=strict&job={job}", trust_env=False)
-        assert (answer.status_code, answer.headers["content-type"]) == (200, "image/jpeg")
-        for query in (
-            f"run=strict&job={job}&side=7",
-            f"run=other&job={job}",
-            "run=strict&job=../../config",
-            "run=strict&job=%2Fetc%2Fpasswd",
-            f"run=strict&job={'0' * 64}",
-        ):
-            assert httpx.get(f"{base}?{query}", trust_env=False).status_code == 404, query
-        kept = next(one for one in kept_pictures(refused) if one.job_id == job)
-        content = kept.path.read_bytes()
-        kept.path.write_bytes(content[:300])
-        answer = httpx.get(f"{base}?run=strict&job={job}&side=160", trust_env=False)
-        kept.path.write_bytes(content)
-        assert answer.status_code == 404
+    base = f"{address}/refused"
+    answer = httpx.get(f"{base}?run=strict&job={job}", trust_env=False)
+    assert (answer.status_code, answer.headers["content-type"]) == (200, "image/jpeg")
+    for query in (
+        f"run=strict&job={job}&side=7",
+        f"run=other&job={job}",
+        "run=strict&job=../../config",
+        "run=strict&job=%2Fetc%2Fpasswd",
+        f"run=strict&job={'0' * 64}",
+    ):
+        assert httpx.get(f"{base}?{query}", trust_env=False).status_code == 404, query
+    kept = next(one for one in kept_pictures(refused) if one.job_id == job)
+    content = kept.path.read_bytes()
+    kept.path.write_bytes(content[:300])
+    answer = httpx.get(f"{base}?run=strict&job={job}&side=160", trust_env=False)
+    kept.path.write_bytes(content)
+    assert answer.status_code == 404
 
 
 def test_new_refusals_appear_while_the_run_goes_on(
@@ -125,13 +137,9 @@ def test_new_refusals_appear_while_the_run_goes_on(
         page.locator(".card.refused", has_text="a lamp").wait_for()
 
 
+@pytest.mark.parametrize("run", ["plain", "empty"])
 def test_a_run_that_paints_nothing_says_so(
-    served: str, tmp_path: Path, open_page: Callable[..., Any]
+    served: str, address: str, open_page: Callable[..., Any], run: str
 ) -> None:
-    page = open_page(f"{served}/run/plain/gate")
+    page = open_page(f"{served if run == 'plain' else address}/run/{run}/gate")
     page.get_by_text("No picture has been painted in this run yet.").wait_for()
-    run = write_run(tmp_path / "runs" / "empty", 12, 12, synthesis=False)
-    Pool.open(run).close()
-    with dashboard_browser.dashboard(tmp_path, run.parent) as address:
-        page = open_page(f"{address}/run/empty/gate")
-        page.get_by_text("No picture has been painted in this run yet.").wait_for()

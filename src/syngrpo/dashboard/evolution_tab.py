@@ -7,6 +7,8 @@ that is looked at, and ``word_tables`` the words. The address says which sample 
 
 from __future__ import annotations
 
+import time
+
 from nicegui import events, ui
 
 from syngrpo.dashboard.family_tree import FamilyTree
@@ -31,6 +33,8 @@ from syngrpo.pool.store import Pool
 from syngrpo.serving.wording import count
 
 SEEDS_A_PAGE = 12
+LIST_AGAIN_S = 10.0
+"""Seconds after which the list of seeds of a run that goes on is read again."""
 NO_POOL = "This run has no pool of pictures yet."
 
 
@@ -63,6 +67,7 @@ class _Evolution:
         self._asked = 0
         self._listed: SeedPage | None = None
         self._listed_seed = ""
+        self._listed_at = -LIST_AGAIN_S
 
     async def follow(self) -> None:
         """Read the pool again, and draw what has changed."""
@@ -72,7 +77,8 @@ class _Evolution:
             return
         if self._sample:
             await self._show_family(pool)
-        await self._show_list(pool)
+        if time.monotonic() - self._listed_at >= LIST_AGAIN_S:
+            await self._show_list(pool)
         await self._words.follow(pool)
 
     # the list of seeds
@@ -111,6 +117,7 @@ class _Evolution:
             await self._show_list(pool)
 
     async def _show_list(self, pool: Pool) -> None:
+        self._listed_at = time.monotonic()
         wanted = self._search, self._order, self._page * SEEDS_A_PAGE
         page, why = await read_in_thread(lambda: seed_page(pool, *wanted, SEEDS_A_PAGE))
         if wanted != (self._search, self._order, self._page * SEEDS_A_PAGE):

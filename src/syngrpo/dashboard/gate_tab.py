@@ -34,7 +34,7 @@ from syngrpo.pages.run_data import RunData
 from syngrpo.pool.store import Pool
 from syngrpo.pool.stored_samples import PoolStats
 
-AGAIN_S = 6.0
+AGAIN_S = 10.0
 """Seconds after which the decisions of a run that goes on are read again."""
 AT_ONCE = 12
 """Refused pictures that are shown before a button asks for more."""
@@ -98,7 +98,8 @@ class _Gate:
         if pool is None:
             self._said.set_text(why or NO_JOBS)
             return
-        found, why = await read_in_thread(lambda: _decisions(pool, self._view.run.data()))
+        before = self._shown
+        found, why = await read_in_thread(lambda: _decisions(pool, self._view.run.data(), before))
         self._said.set_text(why)
         if found is None:
             return
@@ -185,11 +186,14 @@ class _Gate:
                 )
 
 
-def _decisions(pool: Pool, run: RunData) -> Decisions:
+def _decisions(pool: Pool, run: RunData, before: Decisions | None) -> Decisions:
+    """Return the decisions; those of ``before``, if no job has ended since."""
+    stats, limits = pool.stats(), score_limits(run)
+    if before is not None and (before.stats, before.limits) == (stats, limits):
+        return before
     parts = decided_parts(pool)
-    limits = score_limits(run)
     return Decisions(
-        stats=pool.stats(),
+        stats=stats,
         parts=tuple(parts),
         places=tuple(steps_of([part.last for part in parts], run)),
         histograms=tuple(score_histograms(last_decisions(pool), limits)),

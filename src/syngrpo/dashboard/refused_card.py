@@ -6,12 +6,11 @@ from nicegui import ui
 
 from syngrpo.dashboard.gate_decisions import RefusedJob
 from syngrpo.dashboard.gate_limits import ScoreLimit, reason_words
-from syngrpo.dashboard.relative_view import drawn_sample, score_table
+from syngrpo.dashboard.relative_view import drawn_sample, picture_svg, score_table
 from syngrpo.dashboard.shown_text import shown_line, shown_text
 from syngrpo.dashboard.view import View
 from syngrpo.pages.charts import number
 from syngrpo.pages.labelled_picture import sample_picture
-from syngrpo.pages.page_templates import render
 from syngrpo.serving.wording import count
 
 LONGEST_DESCRIPTION = 2000
@@ -43,8 +42,7 @@ def _draw_refused(view: View, job: RefusedJob) -> None:
     if job.labelled is None:
         ui.element("img").props(f'src="{address}" alt="refused picture"')
         return
-    picture = sample_picture(job.labelled, address)
-    ui.html(shown_text(render("sample_picture.html", picture=picture)), sanitize=False)
+    ui.html(picture_svg(sample_picture(job.labelled, address)), sanitize=False)
 
 
 def _decided(job: RefusedJob, limits: dict[str, ScoreLimit]) -> str:

@@ -3,7 +3,7 @@ what its description has earned, its visits, and its gate scores."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from nicegui import ui
 
@@ -15,7 +15,7 @@ from syngrpo.dashboard.pool_families import Relative
 from syngrpo.dashboard.shown_text import shown_line, shown_text
 from syngrpo.dashboard.view import View
 from syngrpo.pages.charts import number
-from syngrpo.pages.labelled_picture import sample_picture, words_beside_picture
+from syngrpo.pages.labelled_picture import Picture, sample_picture, words_beside_picture
 from syngrpo.pages.page_templates import render
 from syngrpo.sample import Sample
 from syngrpo.serving.wording import count
@@ -37,8 +37,13 @@ class Shown:
 
 def drawn_sample(view: View, sample: Sample, side: int) -> str:
     """Return the SVG of a sample with its answer. The browser asks for the image."""
-    picture = sample_picture(sample, view.picture(sample.id, side))
-    return shown_text(render("sample_picture.html", picture=picture))
+    return picture_svg(sample_picture(sample, view.picture(sample.id, side)))
+
+
+def picture_svg(picture: Picture) -> str:
+    """Return the SVG of a picture."""
+    short = replace(picture, question=shown_line(picture.question))
+    return shown_text(render("sample_picture.html", picture=short))
 
 
 class RelativeView:

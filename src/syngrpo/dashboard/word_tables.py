@@ -25,7 +25,7 @@ from syngrpo.pool.store import Pool
 
 LAST = 3000
 """Number of descriptions whose words are looked at, the last ones."""
-AGAIN_S = 10.0
+AGAIN_S = 30.0
 """Seconds after which the words of a run that goes on are counted again."""
 ROWS = 12
 """Number of words that are shown of those that earn most, and of those that earn least."""
