@@ -21,6 +21,8 @@ from strange_requests import repeatable, requests
 from syngrpo.data_server.sample_wire import parent_data, to_base64
 
 SUPPORT = Path(__file__).parents[1] / "support"
+JSON = {"content-type": "application/json"}
+"""Without it a body is not read as JSON."""
 
 
 @contextmanager
@@ -60,13 +62,12 @@ def nearly_right(client: httpx.Client, examples: int) -> None:
     client.post(f"{RUN}/jobs", json=jobs(64))
     leased = lease(client, 64, worker="fuzz")
     assert len(leased) == 64
-    headers = {"content-type": "application/json"}
 
     @given(request=requests(leased))
     @repeatable(examples)
     def drive(request: tuple[str, str, bytes]) -> None:
         method, path, body = request
-        answer = client.request(method, path, content=body, headers=headers)
+        answer = client.request(method, path, content=body, headers=JSON)
         assert answer.status_code < 500, answer.text
 
     drive()
@@ -100,7 +101,7 @@ def large(client: httpx.Client) -> None:
         json.dumps({"samples": [{"objects": [{}] * 9_000}] * 25}).encode(),
         b"[" + b",".join([b"9" * 4300] * 14_000) + b"]",
     ):
-        answer = client.post(f"{RUN}/samples", content=body)
+        answer = client.post(f"{RUN}/samples", content=body, headers=JSON)
         assert answer.status_code in (400, 422), answer.text
         assert len(answer.text) < 300, "not a line for each fault"
     assert client.put(RUN, json={"policy": keys}).status_code == 422
@@ -110,7 +111,7 @@ def large(client: httpx.Client) -> None:
         b'"' + b"\\ud800" * 600_000,
         b"9" * (4 << 20),
     ):
-        answer = client.post(f"{RUN}/jobs", content=body)
+        answer = client.post(f"{RUN}/jobs", content=body, headers=JSON)
         assert answer.status_code in (400, 413, 422), answer.text
 
 
