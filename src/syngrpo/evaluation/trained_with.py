@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from syngrpo.sample import InputError
-from syngrpo.serving.wording import first_line
+from syngrpo.serving.run_files import read_sections
 
 TRAINED_WITH = "trained_with.json"
 """The file in the folder of a trained model that says how it was asked in training."""
@@ -32,11 +29,8 @@ def settings_of(directory: Path) -> dict[str, Any]:
 
 def _read(file: Path) -> dict[str, Any]:
     try:
-        text = file.read_text(encoding="utf-8")
-        found = json.loads(text) if file.suffix == ".json" else yaml.safe_load(text)
-    except (ValueError, yaml.YAMLError) as error:
+        return read_sections(file)
+    except InputError as error:
         raise InputError(
-            f"{file} cannot be read ({first_line(error)}); correct it, or move it away and give "
-            "the settings as options"
+            f"{error}; correct it, or move it away and give the settings as options"
         ) from None
-    return found if isinstance(found, dict) else {}

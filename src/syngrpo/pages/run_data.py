@@ -12,10 +12,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from syngrpo.sample import InputError
 from syngrpo.serving.json_lines import read_lines
+from syngrpo.serving.run_files import read_sections
 from syngrpo.tasks import load_task
 from syngrpo.tasks.rewards import RewardOptions
 
@@ -131,19 +130,23 @@ def read_run(directory: Path) -> RunData:
         raise InputError(f"{what}; give a run directory")
     # A resumed run may write a step again. The last line of a step is used.
     by_step = {int(row["step"]): row for row in read_lines(metrics)}
-    by_evaluation = {(r["step"], r["set"]): r for r in read_lines(evaluations)}
+    by_evaluation = {(one.step, one.set): one for one in _read_evaluations(evaluations)}
     return RunData(
         directory=directory,
         metrics=[by_step[step] for step in sorted(by_step)],
-        evaluations=[read_evaluation(row) for row in by_evaluation.values()],
+        evaluations=list(by_evaluation.values()),
         config=_read_config(directory / "config.yaml"),
     )
 
 
 def load_own_tasks(directory: Path) -> list[str]:
     """Import the tasks that the configuration of a run names as ``package.module:Task``, so that
-    pages can draw their answers. Returns one line for each task that cannot be imported."""
-    config = _read_config(directory / "config.yaml")
+    pages can draw their answers. Returns one line for each task that cannot be imported, and for a
+    configuration that cannot be read."""
+    try:
+        config = _read_config(directory / "config.yaml")
+    except InputError as error:
+        return [str(error)]
     sources = list((config.get("data") or {}).get("train") or ())
     sources += ((config.get("evaluation") or {}).get("sets") or {}).values()
     problems = []
@@ -157,7 +160,27 @@ def load_own_tasks(directory: Path) -> list[str]:
 
 
 def _read_config(path: Path) -> dict[str, Any]:
-    return (yaml.safe_load(path.read_text(encoding="utf-8")) or {}) if path.exists() else {}
+    """Return the sections of a configuration, {} without one. Raises InputError for a damaged
+    one."""
+    if not path.exists():
+        return {}
+    try:
+        return read_sections(path)
+    except InputError as error:
+        raise InputError(f"{error}; put the file back, or move it away") from None
+
+
+def _read_evaluations(path: Path) -> list[Evaluation]:
+    found = []
+    for row in read_lines(path):
+        try:
+            found.append(read_evaluation(row))
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise InputError(
+                f"{path} has a line of step {row['step']} that is no evaluation ({error!r}); "
+                "remove the line"
+            ) from None
+    return found
 
 
 def read_evaluation(row: dict[str, Any]) -> Evaluation:
@@ -165,7 +188,7 @@ def read_evaluation(row: dict[str, Any]) -> Evaluation:
     ValueError or AttributeError for a line of another form."""
     return Evaluation(
         step=int(row["step"]),
-        set=row["set"],
+        set=str(row["set"]),
         tasks=tuple(row.get("tasks", ())),
         metrics=dict(row["metrics"]),
         intervals={

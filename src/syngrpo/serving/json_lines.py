@@ -1,4 +1,4 @@
-"""Reads and shortens the files of a run that hold one JSON object a line.
+"""Reads and shortens the files of a run that hold one JSON object a line, each with its ``step``.
 
 The last line may be incomplete, because the run was killed while it wrote it. A complete object
 without its line feed counts: an editor or a copy may have removed that.
@@ -12,6 +12,7 @@ from typing import Any
 
 from syngrpo.sample import InputError
 from syngrpo.serving.atomic_files import atomic_write
+from syngrpo.serving.run_files import content_of
 
 
 def read_lines(path: Path) -> list[dict[str, Any]]:
@@ -20,26 +21,22 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
     An incomplete last line is left out. Raises InputError for any other line that is no JSON
     object.
     """
-    return [row for row, _ in _rows(path, _content(path))]
+    return [row for row, _ in _rows(path, content_of(path))]
 
 
 def remove_after(path: Path, step: int) -> list[dict[str, Any]]:
     """Remove the lines of steps after ``step``, because the run writes them again, and an
-    incomplete last line. Every object must have a key ``step``.
+    incomplete last line.
 
     Return the objects that are left, [] when there is no file. Raises InputError as ``read_lines``
     does.
     """
-    before = _content(path)
+    before = content_of(path)
     kept = [(row, line) for row, line in _rows(path, before) if row["step"] <= step]
     after = b"".join(line + b"\n" for _, line in kept)
     if after != before:
         atomic_write(path, after, durable=True)
     return [row for row, _ in kept]
-
-
-def _content(path: Path) -> bytes:
-    return path.read_bytes() if path.exists() else b""
 
 
 def _rows(path: Path, data: bytes) -> list[tuple[dict[str, Any], bytes]]:
@@ -49,13 +46,13 @@ def _rows(path: Path, data: bytes) -> list[tuple[dict[str, Any], bytes]]:
     for number, line in enumerate(lines, start=1):
         try:
             row = json.loads(line)
-            if not isinstance(row, dict):
-                raise ValueError("no object")
-        except ValueError as error:  # a text that is no UTF-8, too
+            if not isinstance(row, dict) or type(row.get("step")) is not int:
+                raise ValueError("no object with a step")
+        except (ValueError, RecursionError) as error:  # a text that is no UTF-8, too
             if number == len(lines) and not data.endswith(b"\n"):
                 break
             raise InputError(
-                f"{path} line {number} is not a JSON object ({error}); remove the line"
+                f"{path} line {number} is not the JSON object of a step ({error}); remove the line"
             ) from None
         rows.append((row, line))
     return rows

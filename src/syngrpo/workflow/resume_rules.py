@@ -15,12 +15,10 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from syngrpo.formats.source import Source, keys_from_source
 from syngrpo.painting.generators import make_generator
 from syngrpo.sample import InputError
-from syngrpo.serving.wording import first_line
+from syngrpo.serving.run_files import read_sections
 from syngrpo.workflow.run_options import RunOptions, plain
 
 OF_STEPS = (
@@ -131,17 +129,12 @@ def checkpoint_every(config: Path) -> float:
 
 def _read(config: Path) -> dict[str, Any]:
     try:
-        values = yaml.safe_load(config.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        reason = first_line(error)
-    else:
-        if isinstance(values, dict):
-            return values
-        reason = "it holds no sections"
-    raise InputError(
-        f"{config} cannot be read ({reason}); it says what the run began with: put the file back, "
-        "or start a new run in another --run-dir"
-    )
+        return read_sections(config)
+    except InputError as error:
+        raise InputError(
+            f"{error}; it says what the run began with: put the file back, or start a new run in "
+            "another --run-dir"
+        ) from None
 
 
 def _differences(before: Any, now: Any, key: str) -> Iterator[Change]:

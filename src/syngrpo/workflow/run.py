@@ -366,7 +366,7 @@ class _Run:
     def _measure(self, policy: Policy, trainer: Trainer, progress: Progress) -> None:
         """Evaluate the held-out sets that have no result for this step yet."""
         path, step = self.run.path / EVALUATIONS, trainer.steps_done
-        done = {(row["step"], row["set"]) for row in read_lines(path)}
+        done = {(row["step"], str(row.get("set"))) for row in read_lines(path)}
         how = self._how_evaluated()
         for name, samples in self.held_out.items():
             if (step, name) in done:

@@ -1,0 +1,45 @@
+"""Reads files of a run that may be damaged, of another kind, or gone."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from syngrpo.sample import InputError
+from syngrpo.serving.wording import first_line
+
+
+def content_of(path: Path) -> bytes:
+    """Return the content of a file, empty if there is none. Raises InputError for a folder, a pipe
+    or a device, from which reading might wait for ever."""
+    if path.exists() and not path.is_file():
+        raise InputError(f"{path} is no file; move it away, or put the file back")
+    return path.read_bytes() if path.exists() else b""
+
+
+def read_sections(path: Path) -> dict[str, Any]:
+    """Return the sections of a YAML or JSON file, such as a configuration.
+
+    A section without anything in it is left out. Raises InputError, whose message says what is
+    wrong and not what to do, for a file that is missing or is not a mapping of names to mappings.
+    """
+    if not path.is_file():
+        raise InputError(f"{path} is {'no file' if path.exists() else 'missing'}")
+    try:
+        text = path.read_text(encoding="utf-8")
+        values = json.loads(text) if path.suffix == ".json" else yaml.safe_load(text)
+    except (yaml.YAMLError, ValueError) as error:
+        raise InputError(f"{path} cannot be read ({first_line(error)})") from None
+    except RecursionError:
+        raise InputError(f"{path} cannot be read (it is nested too deeply)") from None
+    if not isinstance(values, Mapping):
+        raise InputError(f"{path} cannot be read (it holds no sections)")
+    sections = {str(name): section for name, section in values.items() if section is not None}
+    for name, section in sections.items():
+        if not isinstance(section, Mapping):
+            raise InputError(f"{path} cannot be read ({name} is no section)")
+    return sections
