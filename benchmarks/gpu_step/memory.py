@@ -142,7 +142,7 @@ class Memory:
         family = FAMILIES.get(self.work.shape.kind.config_class.model_type)()
         model = _cut(self.work.shape, count).empty().to(torch.bfloat16)
         if self.work.lora is not None:
-            new_adapter(model, family, self.work.lora, freeze_vision=True)
+            new_adapter(model, family, self.work.lora, freeze_vision=True, seed=0)
         decoder = family.text_model(model)
         decoder.embed_tokens = nn.Identity()  # large, and not what is measured
         decoder = _zeros(decoder)
