@@ -125,7 +125,7 @@ def _peer(ours: OurStep, policy: Policy, checkpoint: Path, work: Work, run: Run)
     dtype = torch.bfloat16
     model: Any = AutoModelForImageTextToText.from_pretrained(checkpoint, dtype=dtype)
     if work.lora is not None:
-        model = new_adapter(model, policy.family, work.lora, freeze_vision=True)
+        model = new_adapter(model, policy.family, work.lora, freeze_vision=True, seed=0)
         assert isinstance(model, PeftModel)
     theirs = take_turns(
         ours,
