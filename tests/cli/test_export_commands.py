@@ -2,6 +2,8 @@
 
 import csv
 import json
+import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -103,6 +105,28 @@ def test_pool_export_with_seeds_and_without_children(run: Path, tmp_path: Path) 
     with (tmp_path / "all" / "lineage.csv").open(newline="", encoding="utf-8") as file:
         roots = {row["id"]: row["root"] for row in csv.DictReader(file)}
     assert all(roots[seed] == seed for seed in seeds) and len(roots) == len(samples)
+
+
+def test_pool_export_names_damaged_pictures_and_writes_the_others(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    copy = tmp_path / "run"
+    shutil.copytree(run, copy)
+    first, second, *others = sorted((copy / "images").glob("??/*"))
+    first.write_bytes(first.read_bytes()[:-9])
+    second.unlink()
+    syngrpo("pool", "export", copy, "--out", tmp_path / "out", "--seeds")
+    samples = read_back(tmp_path / "out", "jsonl")
+    written = {sample.image.digest() for sample in samples}
+    assert written == {path.name for path in others}
+    said = capsys.readouterr().err
+    assert re.search(
+        r"note: left out \d+ samples whose image is missing or damaged, such as ", said
+    )
+    for path in others:
+        path.unlink()
+    with pytest.raises(InputError, match=f"is whole; run: syngrpo pool repair {copy}$"):
+        syngrpo("pool", "export", copy, "--out", tmp_path / "none", "--seeds")
 
 
 def test_pool_export_loads_the_tasks_of_the_run(

@@ -245,6 +245,7 @@ def test_missing_and_damaged_pictures_rest_until_they_are_back(tmp_path: Path, g
     first.image.path.unlink()
     second.image.path.write_bytes(b"another picture")
     lamp.image.path.unlink()
+    lamp.image.path.mkdir()  # what is no file is moved aside, too
     lines = repair(run, run / "damaged-1")
     assert f"the images of 3 samples are missing or damaged, such as that of {lamp.id}" in lines[0]
     assert (

@@ -63,6 +63,7 @@ def pool_export(
     samples = _admitted(pool, seeds)
     if not samples:
         raise InputError(f"pool {directory} has no synthetic samples; --seeds exports the seeds")
+    samples = _with_intact_images(samples, directory)
     with progress_bar("writing", len(samples)) as advance:
         write_dataset(samples, out, format, advance)
     pool.close()
@@ -174,3 +175,28 @@ def _admitted(pool: Pool, seeds: bool) -> list[Sample]:
                 known = pool.lineage(sample.id, prompt)
                 samples.append(with_lineage(replace(sample, columns=columns), known))
     return samples
+
+
+def _with_intact_images(samples: list[Sample], directory: Path) -> list[Sample]:
+    """Return the samples whose image file is as it was stored; say how many others there are.
+    Raises InputError when none is left."""
+    import sys
+
+    from syngrpo.pool.image_store import is_intact
+    from syngrpo.sample import InputError
+
+    files = {path for sample in samples if (path := sample.image.path) is not None}
+    intact = {path for path in files if is_intact(path)}
+    kept = [sample for sample in samples if sample.image.path in intact]
+    if not kept:
+        raise InputError(
+            f"no image of pool {directory} is whole; run: syngrpo pool repair {directory}"
+        )
+    if len(kept) < len(samples):
+        lost = next(sample for sample in samples if sample.image.path not in intact)
+        print(
+            f"note: left out {count(len(samples) - len(kept), 'sample')} whose image is missing or "
+            f"damaged, such as {lost.id}; syngrpo pool repair {directory} looks for more damage",
+            file=sys.stderr,
+        )
+    return kept

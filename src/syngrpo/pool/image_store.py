@@ -11,6 +11,7 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import os
+import stat
 import uuid
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -156,9 +157,18 @@ def _remove(files: Iterable[Path]) -> None:
 def is_whole(path: Path) -> bool:
     """Return whether an image file exists and is not empty. A power failure can leave it empty."""
     try:
-        return path.stat().st_size > 0
+        found = path.stat()
     except FileNotFoundError:
         return False
+    return found.st_size > 0 and stat.S_ISREG(found.st_mode)
+
+
+def is_intact(path: Path) -> bool:
+    """Return whether an image file has the bytes that it is named for. This reads all of it."""
+    if not is_whole(path):
+        return False
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest() == path.name
 
 
 def _read(image: EncodedImage, owner: str) -> bytes:

@@ -6,7 +6,7 @@ to: what it replaces is moved into a folder. Nothing else may have the pool open
 
 from __future__ import annotations
 
-import hashlib
+import os
 import re
 import sqlite3
 from collections.abc import Iterator, Sequence
@@ -22,7 +22,7 @@ from syngrpo.pool.database import (
     read_only,
 )
 from syngrpo.pool.filesystem import PoolDamaged
-from syngrpo.pool.image_store import is_whole
+from syngrpo.pool.image_store import is_intact, is_whole
 from syngrpo.pool.mending import mend
 from syngrpo.pool.salvage import DAMAGE, copy_rows, readable_rows
 from syngrpo.pool.store import GONE, Pool
@@ -155,7 +155,7 @@ def _check_images(pool: Pool, aside: Path) -> list[str]:
         ).fetchall()
     missing, back = [], []
     for name, digest, depth, state, reason in rows:
-        whole = _is_intact(pool.images.path(digest), digest, aside)
+        whole = _is_intact(pool.images.path(digest), aside)
         if not whole:
             missing.append(name)
         resting = state == "quarantined" and reason.endswith(GONE)
@@ -176,15 +176,14 @@ def _check_images(pool: Pool, aside: Path) -> list[str]:
     return lines
 
 
-def _is_intact(path: Path, digest: str, aside: Path) -> bool:
-    """Return whether an image file has this digest. Move one that has another one aside."""
-    if not is_whole(path):
-        return False
-    with path.open("rb") as file:
-        if hashlib.file_digest(file, "sha256").hexdigest() == digest:
-            return True
-    (aside / IMAGES).mkdir(parents=True, exist_ok=True)
-    path.rename(aside / IMAGES / digest)
+def _is_intact(path: Path, aside: Path) -> bool:
+    """Return whether an image file is intact. Move what is in its place aside, unless that is an
+    empty file."""
+    if is_intact(path):
+        return True
+    if is_whole(path) or (os.path.lexists(path) and not path.is_file()):
+        (aside / IMAGES).mkdir(parents=True, exist_ok=True)
+        path.rename(aside / IMAGES / path.name)
     return False
 
 
