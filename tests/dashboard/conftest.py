@@ -1,4 +1,4 @@
-"""One browser, one run directory and one dashboard over it for all tests of the dashboard."""
+"""One run directory and one dashboard over it for all tests of the dashboard, and a browser."""
 
 from __future__ import annotations
 
@@ -33,8 +33,10 @@ def served(run_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterat
         yield address
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def chromium() -> Iterator[Any]:
+    """One for each file: while playwright is open, its event loop counts as running in this thread,
+    and tests of other files that start one of their own would fail."""
     with dashboard_browser.browser() as started:
         yield started
 
