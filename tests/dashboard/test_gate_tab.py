@@ -54,10 +54,12 @@ def address(run_with_refusals: tuple[Path, str]) -> str:
 @pytest.fixture(scope="module")
 def run_with_refusals(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, str]]:
     """A run some of whose pictures were refused, one with a hostile description, and the address of
-    a dashboard over it and over a run with an empty pool."""
+    a dashboard over it, over a run with an empty pool, and over one with a damaged pool."""
     folder = tmp_path_factory.mktemp("gate")
     run = write_run(folder / "runs" / "strict", 12, 12)
     Pool.open(write_run(folder / "runs" / "empty", 12, 12, synthesis=False)).close()
+    damaged = write_run(folder / "runs" / "damaged", 12, 12, synthesis=False)
+    (damaged / "pool.db").write_bytes(b"no database" * 1000)
     jobs = refuse_all(run, [f"{PLAIN}, {text}" for text in ("a rug", "a lamp", HOSTILE)])
     with sqlite3.connect(run / "pool.db") as database:
         assert database.execute(
@@ -143,3 +145,12 @@ def test_a_run_that_paints_nothing_says_so(
 ) -> None:
     page = open_page(f"{served if run == 'plain' else address}/run/{run}/gate")
     page.get_by_text("No picture has been painted in this run yet.").wait_for()
+
+
+@pytest.mark.parametrize("tab", ["evolution", "gate", "data-server"])
+def test_a_damaged_pool_is_a_line_on_the_page(
+    address: str, open_page: Callable[..., Any], tab: str
+) -> None:
+    page = open_page(f"{address}/run/damaged/{tab}")
+    page.get_by_text("The pool of this run cannot be read.").wait_for()
+    page.get_by_text("is not a SQLite database").wait_for()

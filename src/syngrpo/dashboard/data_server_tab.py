@@ -25,7 +25,7 @@ from syngrpo.dashboard.queue_state import (
 )
 from syngrpo.dashboard.requeue import requeue
 from syngrpo.dashboard.shown_text import shown_line, shown_text
-from syngrpo.dashboard.thread_reading import read_in_thread
+from syngrpo.dashboard.thread_reading import pool_in_thread, read_in_thread
 from syngrpo.dashboard.view import View
 from syngrpo.pages.run_data import RunData
 from syngrpo.pages.run_headlines import duration
@@ -65,9 +65,9 @@ class _DataServer:
 
     async def follow(self) -> None:
         """Read the queue again, and draw what has changed."""
-        pool, why = await read_in_thread(self._view.run.pool)
+        pool, why = await pool_in_thread(self._view.run, NO_QUEUE)
         if pool is None:
-            self._said.set_text(why or NO_QUEUE)
+            self._said.set_text(why)
             return
         run = self._view.run
         read, why = await read_in_thread(

@@ -26,7 +26,7 @@ from syngrpo.dashboard.pool_families import (
 from syngrpo.dashboard.pressed_keys import on_keys
 from syngrpo.dashboard.relative_view import RelativeView, Shown
 from syngrpo.dashboard.shown_text import shown_line
-from syngrpo.dashboard.thread_reading import read_in_thread
+from syngrpo.dashboard.thread_reading import pool_in_thread, read_in_thread
 from syngrpo.dashboard.view import View
 from syngrpo.dashboard.word_tables import WordTables
 from syngrpo.pool.store import Pool
@@ -71,9 +71,9 @@ class _Evolution:
 
     async def follow(self) -> None:
         """Read the pool again, and draw what has changed."""
-        pool, why = await read_in_thread(self._view.run.pool)
+        pool, why = await pool_in_thread(self._view.run, NO_POOL)
         if pool is None:
-            self._said.set_text(why or NO_POOL)
+            self._said.set_text(why)
             return
         if self._sample:
             await self._show_family(pool)

@@ -28,7 +28,7 @@ from syngrpo.dashboard.gate_decisions import (
 from syngrpo.dashboard.gate_limits import ScoreLimit, reason_words, score_limits
 from syngrpo.dashboard.refused_card import refused_card
 from syngrpo.dashboard.shown_text import shown_line
-from syngrpo.dashboard.thread_reading import read_in_thread
+from syngrpo.dashboard.thread_reading import pool_in_thread, read_in_thread
 from syngrpo.dashboard.view import View
 from syngrpo.pages.run_data import RunData
 from syngrpo.pool.store import Pool
@@ -94,9 +94,9 @@ class _Gate:
         if time.monotonic() - self._read_at < AGAIN_S:
             return
         self._read_at = time.monotonic()
-        pool, why = await read_in_thread(self._view.run.pool)
+        pool, why = await pool_in_thread(self._view.run, NO_JOBS)
         if pool is None:
-            self._said.set_text(why or NO_JOBS)
+            self._said.set_text(why)
             return
         before = self._shown
         found, why = await read_in_thread(lambda: _decisions(pool, self._view.run.data(), before))

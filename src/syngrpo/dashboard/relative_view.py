@@ -194,7 +194,9 @@ class _Comparison:
         self._splitter.style(f"aspect-ratio: {sample.image.width} / {sample.image.height}")
         with ui.element("div").classes("compare-row"):
             if len(names) > 1:
-                ui.toggle(names, value=names[0], on_change=lambda event: self._show(event.value))
+                ui.toggle(
+                    names, value=names[0], on_change=lambda event: self._show(event.value)
+                ).props("dense unelevated no-caps aria-label='compared with'")
             else:
                 ui.label(names[0]).classes("what")
             ui.slider(min=0, max=100, step=2).bind_value(self._splitter, "value").props(

@@ -8,6 +8,9 @@ import sqlite3
 from collections.abc import Callable
 from typing import TypeVar
 
+from syngrpo.dashboard.followed_run import FollowedRun
+from syngrpo.pool.database import FILE_NAME
+from syngrpo.pool.store import Pool
 from syngrpo.sample import InputError
 from syngrpo.serving.wording import first_line
 
@@ -26,3 +29,13 @@ async def read_in_thread(read: Callable[[], T]) -> tuple[T | None, str]:
     except FAULTS as error:
         logger.debug("a run cannot be read", exc_info=error)
         return None, f"The pool cannot be read: {first_line(error)}"
+
+
+async def pool_in_thread(run: FollowedRun, without: str) -> tuple[Pool | None, str]:
+    """Return the pool of a run, and ""; or None, and a line for the page: ``without`` for a run
+    that has no pool."""
+    pool, why = await read_in_thread(run.pool)
+    if pool is None and not why:
+        damaged = await asyncio.to_thread((run.directory / FILE_NAME).is_file)
+        why = "The pool of this run cannot be read." if damaged else without
+    return pool, why
