@@ -158,7 +158,7 @@ def is_whole(path: Path) -> bool:
     """Return whether an image file exists and is not empty. A power failure can leave it empty."""
     try:
         found = path.stat()
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return False
     return found.st_size > 0 and stat.S_ISREG(found.st_mode)
 
