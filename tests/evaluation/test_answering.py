@@ -1,6 +1,7 @@
 """A policy that answers held-out samples: what is scored, sampled and rewarded."""
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from tiny_models import save_tiny_qwen
 from torchvision.ops import box_iou
 
 from syngrpo.evaluation import answering
-from syngrpo.evaluation.answering import evaluate
+from syngrpo.evaluation.answering import evaluate, is_answer_to
 from syngrpo.policy.loading import load_policy
 from syngrpo.policy.model import Policy
 from syngrpo.sample import EncodedImage, InputError, Sample
@@ -142,6 +143,17 @@ def test_own_rewards_are_measured_and_may_replace_the_accuracy(
 
     with pytest.raises(InputError, match=rf"reward broken failed on sample {samples[0].id[:9]}"):
         evaluate(policy, samples, **options, rewards=[Reward("broken", 1, "answer", False, broken)])
+
+
+def test_a_column_kind_may_hold_anything(policy: Policy, samples: list[Sample]) -> None:
+    """It is the user's; texts and numbers group the metrics."""
+    kinds = ["far", 3, True, [1], {"a": 1}, None]
+    mixed = [replace(s, columns={"kind": k}) for s, k in zip(samples, kinds, strict=True)]
+    found = evaluate(
+        policy, mixed, prompt_style="brief", max_new_tokens=4, samples_per_prompt=0, batch_size=6
+    )
+    assert sorted(found.kinds) == ["3", "True", "far"]
+    assert all(map(partial(is_answer_to, style="brief"), found.predictions, mixed))
 
 
 def test_no_samples_are_said_in_one_line(policy: Policy) -> None:

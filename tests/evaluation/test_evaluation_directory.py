@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -17,6 +18,7 @@ from tiny_models import save_tiny_qwen
 
 from syngrpo.evaluation import answering
 from syngrpo.evaluation.evaluation_directory import model_fingerprint
+from syngrpo.evaluation.evaluation_reading import read_evaluation
 from syngrpo.evaluation.model_evaluation import Asking, Loading, evaluate_model, named_sets
 from syngrpo.evaluation.predictions import read_predictions, write_predictions
 from syngrpo.sample import InputError
@@ -161,6 +163,55 @@ def test_predictions_come_back_as_they_were(whole: Path, tmp_path: Path) -> None
     (tmp_path / "again.jsonl").write_text('{"id": 3}\n')
     with pytest.raises(InputError, match=r"again.jsonl:1 is not a prediction"):
         read_predictions(tmp_path / "again.jsonl")
+
+
+WRONG: list[tuple[str, Any]] = [
+    *((name, value) for name in ("id", "task", "question", "image") for value in (3, None, [])),
+    *(("diversity", value) for value in ("0", None, float("nan"))),
+    *(("kind", value) for value in (3, [], {})),
+    *(("greedy", value) for value in (None, [], {"text": "a"})),
+    *(("sampled", value) for value in (None, 3, ["a"], [{"text": "a"}])),
+    ("other", 1),
+]
+
+
+@pytest.mark.parametrize(("name", "value"), WRONG)
+def test_a_prediction_of_another_form_is_named(
+    whole: Path, tmp_path: Path, name: str, value: Any
+) -> None:
+    first, *_ = (whole / "predictions-mine.jsonl").read_text().splitlines(keepends=True)
+    file = tmp_path / "predictions.jsonl"
+    file.write_text(first + json.dumps(json.loads(first) | {name: value}) + "\n")
+    with pytest.raises(InputError, match=rf"{file}:2 is not a prediction; remove the line"):
+        read_predictions(file)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("metrics.json", "[" * 100_000, "is not JSON"),
+        ("metrics.json", "[]", "is not a JSON object"),
+        ("metrics.json", '{"sets": ["mine"]}', "is damaged (sets is no object)"),
+        ("metrics.json", '{"sets": {}, "settings": 3}', "is damaged (settings is no object)"),
+        ("metrics.json", None, "is no file"),
+        ("predictions-mine.jsonl", None, "is no file"),
+        ("predictions-mine.jsonl", "[" * 100_000 + "\n", ":1 is not a prediction"),
+    ],
+)
+def test_a_damaged_evaluation_is_told_in_one_line(
+    whole: Path, tmp_path: Path, name: str, content: str | None, said: str
+) -> None:
+    out = tmp_path / "out"
+    shutil.copytree(whole, out)
+    if content is None:
+        (out / name).unlink()
+        os.mkfifo(out / name)
+        said = "no finished evaluation" if name == "metrics.json" else said
+    else:
+        (out / name).write_text(content)
+    with pytest.raises(InputError, match=re.escape(said)) as told:
+        read_evaluation(out)
+    assert str(out) in str(told.value) and "\n" not in str(told.value)
 
 
 def test_a_fingerprint_is_of_what_the_model_is_not_of_where_it_lies(

@@ -93,7 +93,7 @@ def _readable(sample: Sample) -> Sample | None:
 def is_answer_to(prediction: Prediction, sample: Sample, style: PromptStyle) -> bool:
     """Return whether a prediction was made for exactly this sample, with the same image and
     prompt."""
-    kind = sample.columns.get("kind")
+    kind = _kind_of(sample)
     return (
         (prediction.id, prediction.task, prediction.question)
         == (sample.id, sample.task, sample.question)
@@ -101,6 +101,13 @@ def is_answer_to(prediction: Prediction, sample: Sample, style: PromptStyle) -> 
         and prediction.prompt == _digest(prompt_of(sample, style).encode())
         and prediction.image == _image_digest(sample)
     )
+
+
+def _kind_of(sample: Sample) -> str | None:
+    """Return the column ``kind`` as a text. Data of any task may have a column of this name; what
+    is neither a text nor a number is no kind."""
+    kind = sample.columns.get("kind")
+    return str(kind) if isinstance(kind, str | int | float) else None
 
 
 @dataclass(frozen=True)
@@ -180,7 +187,7 @@ def _predict(sample: Sample, prompt: str, answers: Sequence[Answer]) -> Predicti
         task=sample.task,
         question=sample.question,
         truth=sample.answer,
-        kind=sample.columns.get("kind"),
+        kind=_kind_of(sample),
         greedy=best,
         sampled=tuple(sampled),
         diversity=response_diversity([a.accuracy for a in sampled]) if sampled else 0.0,

@@ -93,7 +93,7 @@ class EvaluationDirectory:
         """Write ``metrics.json``, and the same as lines of ``evaluation.jsonl`` with step 0.
         ``conditions`` are those of ``conditions_of``."""
         lines = [json.dumps(r.record(0, name)) + "\n" for name, r in results.items()]
-        (self.directory / EVALUATIONS).write_text("".join(lines), encoding="utf-8")
+        atomic_write(self.directory / EVALUATIONS, "".join(lines))
         sets = {name: result.summary() for name, result in results.items()}
         content = {"settings": self._settings, "conditions": dict(conditions or {}), "sets": sets}
         _write(self.directory / METRICS, content)
@@ -102,7 +102,7 @@ class EvaluationDirectory:
         return predictions_file(self.directory, name)
 
     def _predictions(self) -> list[Path]:
-        return sorted(self.directory.glob("predictions-*.jsonl"))
+        return sorted(path for path in self.directory.glob("predictions-*.jsonl") if path.exists())
 
     def _check_settings(self, path: Path) -> None:
         before = read_object(path)

@@ -12,6 +12,7 @@ from typing import Any
 
 from syngrpo.evaluation.predictions import Prediction, read_predictions
 from syngrpo.sample import InputError
+from syngrpo.serving.run_files import content_of
 
 METRICS = "metrics.json"
 REMEDY = "give another --out, or --restart to delete the earlier predictions"
@@ -25,6 +26,11 @@ def read_evaluation(directory: Path) -> tuple[dict[str, list[Prediction]], dict[
             f"{directory} holds no finished evaluation (no {METRICS}); give the --out of evaluate"
         )
     content = read_object(directory / METRICS)
+    for part in ("settings", "conditions", "sets"):
+        if not isinstance(content.get(part, {}), dict):
+            raise InputError(
+                f"{directory / METRICS} is damaged ({part} is no object); evaluate again"
+            )
     files = {name: predictions_file(directory, name) for name in content.get("sets", {})}
     return {name: read_predictions(file) for name, file in files.items()}, content
 
@@ -37,11 +43,12 @@ def predictions_file(directory: Path, name: str) -> Path:
 def read_object(path: Path) -> dict[str, Any]:
     """Return the JSON object in a file, {} when there is no file. Raises InputError for any other
     content."""
+    data = content_of(path)
     if not path.exists():
         return {}
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
+        content = json.loads(data)
+    except (ValueError, RecursionError) as error:
         raise InputError(f"{path} is not JSON ({error}); {REMEDY}") from None
     if not isinstance(content, dict):
         raise InputError(f"{path} is not a JSON object; {REMEDY}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
@@ -12,6 +13,7 @@ from typing import Any
 
 from syngrpo.sample import InputError
 from syngrpo.serving.atomic_files import atomic_file
+from syngrpo.serving.run_files import content_of
 
 
 @dataclass(frozen=True)
@@ -78,9 +80,7 @@ def read_predictions(path: Path) -> list[Prediction]:
     A last line without its line feed is left out, because it was being written when the process was
     killed. Raises InputError for any other line that is no prediction.
     """
-    if not path.exists():
-        return []
-    lines = path.read_bytes().split(b"\n")[:-1]
+    lines = content_of(path).split(b"\n")[:-1]
     return [_prediction(line, f"{path}:{number}") for number, line in enumerate(lines, start=1)]
 
 
@@ -96,8 +96,7 @@ def samples_digest(predictions: Iterable[Prediction]) -> str:
 
 def drop_unfinished_line(path: Path) -> None:
     """Cut off a last line without its line feed, so that lines can be appended."""
-    if path.exists():
-        content = path.read_bytes()
+    if content := content_of(path):
         os.truncate(path, content.rfind(b"\n") + 1)
 
 
@@ -113,11 +112,34 @@ def _line(prediction: Prediction) -> str:
 def _prediction(line: bytes, where: str) -> Prediction:
     try:
         row = {name: _with_tuples(value) for name, value in json.loads(line).items()}
-        row["greedy"] = Answer(**row["greedy"])
-        row["sampled"] = tuple(Answer(**answer) for answer in row["sampled"])
-        return Prediction(**row)
-    except (ValueError, TypeError, KeyError, AttributeError):
+        row["greedy"] = _answer(row["greedy"])
+        row["sampled"] = tuple(map(_answer, row["sampled"]))
+        prediction = Prediction(**row)
+        texts = ("id", "task", "question", "image", "prompt")
+        _require(all(isinstance(getattr(prediction, name), str) for name in texts))
+        _require(isinstance(prediction.kind, str | None) and _is_number(prediction.diversity))
+        return prediction
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         raise InputError(f"{where} is not a prediction; remove the line or the file") from None
+
+
+def _answer(row: Mapping[str, Any]) -> Answer:
+    answer = Answer(**row)
+    _require(isinstance(answer.text, str) and _is_number(answer.accuracy))
+    flags = (answer.well_formed, answer.other_scale, answer.outside)
+    _require(all(isinstance(flag, bool) for flag in flags))
+    _require(all(value is None or _is_number(value) for value in answer.rewards.values()))
+    return answer
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and math.isfinite(value)
+
+
+def _require(fits: bool) -> None:
+    """Raise ValueError for a value of another type than the field has."""
+    if not fits:
+        raise ValueError("another type")
 
 
 def _with_tuples(value: Any) -> Any:

@@ -251,13 +251,12 @@ class Database:
         self._lock = threading.RLock()
         self._process = os.getpid()
         with explain_disk_errors(directory), _creation_lock(directory):
+            require_file(directory / FILE_NAME)
             if anew:
                 for file in database_files(directory):
                     file.unlink()
-            else:
-                require_file(directory / FILE_NAME)
-                if not _size(directory / FILE_NAME):  # SQLite would write to it, or delete its log
-                    _refuse_lost(directory / FILE_NAME)
+            elif not _size(directory / FILE_NAME):  # SQLite would write to it, or delete its log
+                _refuse_lost(directory / FILE_NAME)
             self._connection = _connect(directory / FILE_NAME)
             try:
                 _prepare(self._connection, directory / FILE_NAME, anew)
