@@ -3,13 +3,18 @@ import signal
 import subprocess
 import sys
 from contextlib import closing
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import pytest
 from small_disk import run_on_a_small_disk
 
 from syngrpo.data_server import spill as module
-from syngrpo.data_server.spill import Spill, repair_spill
+from syngrpo.data_server.spill import Spill
+from syngrpo.data_server.spill_records import repair_records, require_records
+from syngrpo.pool.jobs import JobRequest
+from syngrpo.pool.stored_samples import DescriptionReward, Observation
 from syngrpo.sample import InputError
 
 
@@ -134,7 +139,15 @@ def test_a_backlog_is_read_in_parts(tmp_path: Path) -> None:
     assert drain(spill) == [{"n": n} for n in range(3, 10)]
 
 
-RECORDS = [{"observation": {"sample_id": "seed", "step": n}} for n in range(40)]
+def observed(sample: str, step: int = 1) -> dict[str, Any]:
+    return {"observation": asdict(Observation(sample, step, 0, 0.5, 0.5))}
+
+
+def asked(parent: str) -> dict[str, Any]:
+    return {"job": asdict(JobRequest(parent, "a red wall", 1, "noop"))}
+
+
+RECORDS = [observed("seed", step) for step in range(40)]
 
 
 def written(path: Path, acknowledged: int = 0) -> int:
@@ -168,9 +181,9 @@ def test_a_broken_file_is_told_and_repaired_with_what_can_be_read(
     if left is None:
         with pytest.raises(InputError, match=r"spill\.jsonl is damaged: .* syngrpo pool repair"):
             Spill(path)
-        (line,) = repair_spill(path, tmp_path / "aside", {"seed"})
+        (line,) = repair_records(path, tmp_path / "aside", {"seed"})
         assert "cannot be read" in line and (tmp_path / "aside" / "spill.jsonl").is_file()
-    assert repair_spill(path, tmp_path / "aside", {"seed"}) == []
+    assert repair_records(path, tmp_path / "aside", {"seed"}) == []
     found = drain(Spill(path))
     kept = [record for record in RECORDS if record in found]
     assert [record for record in found if record in RECORDS] == kept
@@ -208,11 +221,48 @@ def test_a_shortened_file_keeps_what_it_has(tmp_path: Path) -> None:
 def test_records_about_lost_samples_are_left_out(tmp_path: Path) -> None:
     """The pool would refuse them, and with them every start of the run."""
     path = tmp_path / "spill.jsonl"
-    lost = [{"observation": {"sample_id": "gone"}}, {"job": {"parent_id": "gone"}}]
-    kept = [{"observation": {"sample_id": "seed"}}, {"job": {"parent_id": "seed"}}]
-    kept += [{"reward": {"job_id": "a job"}}]  # ignored by the pool if it has no such job
+    lost = [observed("gone"), asked("gone")]
+    kept = [observed("seed"), asked("seed")]
+    # ignored by the pool if it has no such job
+    kept += [{"reward": asdict(DescriptionReward("a job", 1, 0.5))}]
     with closing(Spill(path)) as spill:
         spill.append([lost[0], kept[0], lost[1], *kept[1:]])
-    (line,) = repair_spill(path, tmp_path / "aside", {"seed"})
+    with pytest.raises(InputError, match=r"of 5 records .* 2 are about samples that the pool has"):
+        require_records(path, lambda: {"seed"})
+    (line,) = repair_records(path, tmp_path / "aside", {"seed"})
     assert "keeps 3 records" in line and "2 are about lost samples" in line
+    require_records(path, lambda: {"seed"})
     assert drain(Spill(path)) == kept
+
+
+PLAIN = observed("seed")["observation"]
+STRANGE: list[dict[str, Any]] = [
+    {},
+    {"other": {}},
+    {"observation": 3},
+    {"observation": {"sample_id": "seed"}},
+    {"observation": PLAIN | {"more": 1}},
+    {"observation": PLAIN | {"step": "1"}},
+    {"observation": PLAIN | {"step": 2**64}},
+    {"observation": PLAIN | {"diversity": float("nan")}},
+    observed("seed") | asked("seed"),
+    {"job": asked("seed")["job"] | {"description": None}},
+    {"reward": {"job_id": "a job"}},
+]
+
+
+@pytest.mark.parametrize("record", STRANGE, ids=str)
+def test_records_of_another_form_are_told_and_left_out(
+    tmp_path: Path, record: dict[str, Any]
+) -> None:
+    """They would end every start of the run with a traceback."""
+    path = tmp_path / "spill.jsonl"
+    with closing(Spill(path)) as spill:
+        spill.append([observed("seed"), record, asked("seed")])
+    with pytest.raises(
+        InputError, match=r"of 3 records .* 1 are no records of this version; to go"
+    ):
+        require_records(path, lambda: {"seed"})
+    (line,) = repair_records(path, tmp_path / "aside", {"seed"})
+    assert "keeps 2 records" in line and "1 are no records of this version" in line
+    assert drain(Spill(path)) == [observed("seed"), asked("seed")]

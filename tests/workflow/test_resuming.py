@@ -6,6 +6,7 @@ import shutil
 import sqlite3
 from collections.abc import Callable
 from contextlib import closing
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,7 @@ from syngrpo.data_server.async_client import SPILL_NAME
 from syngrpo.data_server.server_sink import OUTBOX_NAME
 from syngrpo.data_server.spill import Spill
 from syngrpo.pool.store import Pool
+from syngrpo.pool.stored_samples import Observation
 from syngrpo.sample import InputError
 from syngrpo.workflow.checkpoint import latest, save
 from syngrpo.workflow.resuming import (
@@ -122,7 +124,9 @@ def test_a_broken_file_of_waiting_records_is_told_first_and_repaired(
     run: RunDirectory, name: str
 ) -> None:
     last, path = latest(run.checkpoints), run.path / name
-    records = [{"observation": {"sample_id": "seed-0", "step": n}} for n in range(9)]
+    records = [
+        {"observation": asdict(Observation("seed-0", step, 0, 0.5, 0.5))} for step in range(9)
+    ]
     with closing(Spill(path)) as spill:
         spill.append(records)
     with path.open("r+b") as file:

@@ -83,7 +83,7 @@ def pool_repair(
     """
     from syngrpo.data_server.async_client import SPILL_NAME
     from syngrpo.data_server.server_sink import OUTBOX_NAME
-    from syngrpo.data_server.spill import repair_spill
+    from syngrpo.data_server.spill_records import repair_records
     from syngrpo.pool.database import FILE_NAME
     from syngrpo.pool.repair import contents, repair, sample_ids
     from syngrpo.workflow.checkpoint import saved_files
@@ -96,7 +96,7 @@ def pool_repair(
         lines = repair(directory, aside, copies, delete_orphans)
         known = sample_ids(directory)
         for name in (SPILL_NAME, OUTBOX_NAME):
-            lines += repair_spill(directory / name, aside, known)
+            lines += repair_records(directory / name, aside, known)
         held = contents(directory)
     if not lines:
         print(f"the pool is whole: {held}; nothing to do")

@@ -19,7 +19,7 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 
@@ -27,6 +27,7 @@ from syngrpo.data_server.client import draw_decoded
 from syngrpo.data_server.job_exchange import JobSink, SubmitCounts
 from syngrpo.data_server.pool_jobs import QueueSink, open_queue
 from syngrpo.data_server.spill import Spill
+from syngrpo.data_server.spill_records import of_kind
 from syngrpo.data_server.synthesis_options import SynthesisSettings
 from syngrpo.pool.filesystem import explain_disk_errors
 from syngrpo.pool.jobs import JobRequest, Outcome
@@ -36,7 +37,6 @@ from syngrpo.pool.stored_samples import DescriptionReward, Observation, PoolSamp
 from syngrpo.sample import Sample
 
 _log = logging.getLogger(__name__)
-T = TypeVar("T")
 
 LOOK_S = 0.05
 """Seconds between two rounds of the thread."""
@@ -227,12 +227,12 @@ class AsyncClient:
             self._sink.send([], [])
             self._counts.extend(self._sink.counts())
             return
-        observations = _of_kind(pending.records, "observation", Observation)
-        requests = _of_kind(pending.records, "job", JobRequest)
+        observations = of_kind(pending.records, "observation", Observation)
+        requests = of_kind(pending.records, "job", JobRequest)
         if observations:
             self._pool.observe(observations, self._sampling)
         self._sink.send(observations, requests)
-        self._pool.record_rewards(_of_kind(pending.records, "reward", DescriptionReward))
+        self._pool.record_rewards(of_kind(pending.records, "reward", DescriptionReward))
         self._counts.extend(self._sink.counts())
         self._spill.acknowledge(pending.offset)
         self._stock_is_old |= bool(observations)
@@ -294,8 +294,3 @@ class AsyncClient:
         ended, self._stats = self._queue.outcomes(self._seen), self._pool.stats()
         self._ended.extend(ended)
         self._seen = ended[-1].cursor if ended else self._seen
-
-
-def _of_kind(records: Sequence[Mapping[str, Any]], kind: str, make: Callable[..., T]) -> list[T]:
-    """Return the records of one kind, in order."""
-    return [make(**record[kind]) for record in records if kind in record]

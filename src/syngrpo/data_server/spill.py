@@ -16,8 +16,6 @@ import mmap
 import os
 import re
 import struct
-from collections.abc import Collection, Mapping
-from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -127,7 +125,7 @@ class Spill:
 def require_whole(path: Path) -> None:
     """Raise InputError unless everything that waits in a spill file is records; the last one may be
     cut off. Nothing is changed, and there need not be a file."""
-    good, bad = _read(path.read_bytes()) if path.is_file() else ([], 0)
+    good, bad = read_waiting(path.read_bytes()) if path.is_file() else ([], 0)
     if bad:
         raise InputError(
             f"{path} is damaged: {count(len(good), 'waiting record')} can be read, "
@@ -136,42 +134,10 @@ def require_whole(path: Path) -> None:
         )
 
 
-def repair_spill(path: Path, aside: Path, samples: Collection[str]) -> list[str]:
-    """Keep the records of a spill file that can be read and are about ``samples``, the ids in the
-    pool, or about no sample. Return lines about it; none if these are all, or if there is no file.
-
-    Otherwise the file itself is moved to the folder ``aside``. If its head is damaged, records that
-    were passed on already are kept, too: their receivers ignore them.
-    """
-    if not path.is_file():
-        return []
-    data = path.read_bytes()
-    good, bad = _read(data)
-    kept = [one for one in good if "reward" in one or _sample_of(one) in samples]
-    if not bad and len(kept) == len(good):
-        return []
-    aside.mkdir(exist_ok=True)
-    path.rename(aside / path.name)
-    with closing(Spill(path)) as repaired:
-        repaired.append(kept)
-    return [
-        f"{path.name} keeps {count(len(kept), 'record')} that wait to be passed on; "
-        f"{len(good) - len(kept)} are about lost samples, {bad} bytes cannot be read; kept the old "
-        f"file as {aside / path.name}"
-    ]
-
-
-def _sample_of(record: Mapping[str, Any]) -> str | None:
-    """Return the id of the sample that a record is about."""
-    observation, job = record.get("observation", {}), record.get("job", {})
-    found: str | None = observation.get("sample_id") or job.get("parent_id")
-    return found
-
-
-def _read(data: bytes) -> tuple[list[dict[str, Any]], int]:
-    """Return the records of a spill file that wait, and the number of bytes that are no records. A
-    cut-off record at the end counts as neither. If the head is damaged, its bytes count as such,
-    and all records as waiting ones.
+def read_waiting(data: bytes) -> tuple[list[dict[str, Any]], int]:
+    """Return the records that wait in the content of a spill file, and the number of bytes that are
+    no records. A cut-off record at the end counts as neither. If the head is damaged, its bytes
+    count as such, and all records as waiting ones.
 
     Between two records there are no zeros; so zeros before a record are damage, too.
     """
@@ -199,6 +165,6 @@ def _read(data: bytes) -> tuple[list[dict[str, Any]], int]:
 def _parsed(line: bytes) -> dict[str, Any] | None:
     try:
         record = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     return record if isinstance(record, dict) else None

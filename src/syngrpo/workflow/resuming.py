@@ -14,9 +14,9 @@ from typing import Any
 
 from syngrpo.data_server.async_client import SPILL_NAME
 from syngrpo.data_server.server_sink import OUTBOX_NAME
-from syngrpo.data_server.spill import require_whole
+from syngrpo.data_server.spill_records import require_records
 from syngrpo.evaluation.run_evaluations import remove_evaluations_after
-from syngrpo.pool.repair import require_sound
+from syngrpo.pool.repair import require_sound, sample_ids
 from syngrpo.pool.store import Pool
 from syngrpo.responses.response_files import remove_responses_after
 from syngrpo.sample import InputError, Sample
@@ -84,7 +84,7 @@ def require_sound_files(run: RunDirectory, options: RunOptions, last: Checkpoint
     if last is not None or run.pool_path.is_file():
         require_sound(run.path, saved_files(run.checkpoints, POOL_BACKUP))
     for name in (SPILL_NAME, OUTBOX_NAME):
-        require_whole(run.path / name)
+        require_records(run.path / name, lambda: sample_ids(run.path))
 
 
 def set_back(run: RunDirectory, options: RunOptions, last: Checkpoint | None) -> None:
