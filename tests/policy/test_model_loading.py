@@ -166,6 +166,31 @@ def test_bad_input_is_one_line_that_says_what_to_do(checkpoint: Path, tmp_path: 
         assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("model.safetensors", None, "the weights of model"),
+        ("model.safetensors", b"", "the weights of model"),
+        ("model.safetensors", b"{}" * 500, "the weights of model"),
+        ("config.json", b"[1, 2]", "cannot be read"),
+        ("config.json", b"[" * 100_000, "cannot be read"),
+        ("config.json", b"{", "check model.path"),
+    ],
+)
+def test_damaged_files_are_one_line(
+    checkpoint: Path, tmp_path: Path, name: str, content: bytes | None, said: str
+) -> None:
+    model = tmp_path / "model"
+    shutil.copytree(checkpoint, model)
+    if content is None:  # as when a download was cut off
+        os.truncate(model / name, (model / name).stat().st_size // 2)
+    else:
+        (model / name).write_bytes(content)
+    with pytest.raises(InputError, match=said) as told:
+        load_policy(model)
+    assert str(model) in str(told.value) and "\n" not in str(told.value)
+
+
 @pytest.mark.parametrize("model_type", ["qwen3_5_text", "never_heard_of", None])
 def test_a_model_that_reads_no_images_is_refused(tmp_path: Path, model_type: str | None) -> None:
     (tmp_path / "config.json").write_text(json.dumps({"model_type": model_type}))

@@ -1,5 +1,6 @@
 import json
 import logging
+import os
 import random
 import signal
 import subprocess
@@ -168,3 +169,10 @@ def test_the_log_is_appended_and_ends_with_close(tmp_path):
     lines = Path(tmp_path / "run" / "log.txt").read_text().splitlines()
     assert [line.split(": ")[-1] for line in lines] == ["first", "second"]
     assert "INFO syngrpo.test" in lines[0]
+
+
+def test_a_pipe_in_the_place_of_the_log_is_told_at_once(tmp_path):
+    with RunDirectory.open(tmp_path / "run") as run:
+        os.mkfifo(run.log_path)
+        with pytest.raises(InputError, match=r"log\.txt is no file; move it away"):
+            run.start_log()

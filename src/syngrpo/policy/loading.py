@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from torch import nn
 from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor, PreTrainedConfig
 from transformers.utils import logging as transformers_logging
@@ -66,7 +67,13 @@ def load_policy(
     source, adapter = _sources(path, adapter, lora)
     driver, config, processor = read_model_files(source, family, max_pixels)
     written = _coordinates(driver, config, source, coordinates)
-    model = AutoModelForImageTextToText.from_pretrained(source, dtype=weights)
+    try:
+        model = AutoModelForImageTextToText.from_pretrained(source, dtype=weights)
+    except (OSError, SafetensorError) as error:
+        raise InputError(
+            f"the weights of model {source} cannot be read ({first_line(error)}); copy or download "
+            "the model again"
+        ) from error
     shares_prefix = _prepare(model, driver, source, gradient_checkpointing)
     stop_ids = _stop_ids(model, processor.tokenizer)
     banned = torch.tensor(driver.banned_token_ids(config, processor.tokenizer))
@@ -119,6 +126,11 @@ def read_model_files(
     except (OSError, ImportError) as error:
         reason = first_line(error)
         raise InputError(f"model {source} cannot be loaded ({reason}); check model.path") from None
+    except (AttributeError, TypeError, RecursionError) as error:  # a file of another form
+        reason = first_line(error)
+        raise InputError(
+            f"the files of model {source} cannot be read ({reason}); copy or download them again"
+        ) from error
     if max_pixels is not None:
         driver.limit_pixels(processor.image_processor, max_pixels)
     return driver, config, processor

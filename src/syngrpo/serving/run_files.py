@@ -13,11 +13,17 @@ from syngrpo.sample import InputError
 from syngrpo.serving.wording import first_line
 
 
-def content_of(path: Path) -> bytes:
-    """Return the content of a file, empty if there is none. Raises InputError for a folder, a pipe
-    or a device, from which reading might wait for ever."""
+def require_plain(path: Path) -> None:
+    """Raise InputError for a folder, a pipe or a device, which might make its user wait for ever.
+    There need not be anything."""
     if path.exists() and not path.is_file():
         raise InputError(f"{path} is no file; move it away, or put the file back")
+
+
+def content_of(path: Path) -> bytes:
+    """Return the content of a file, empty if there is none. Raises InputError as
+    ``require_plain``."""
+    require_plain(path)
     return path.read_bytes() if path.exists() else b""
 
 

@@ -23,6 +23,7 @@ from syngrpo.responses.response_files import RESPONSES
 from syngrpo.sample import InputError
 from syngrpo.serving.atomic_files import atomic_write, disk_full_error, is_disk_full
 from syngrpo.serving.log_file import LogFile
+from syngrpo.serving.run_files import require_plain
 
 _LOCK = ".lock"
 _LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
@@ -132,7 +133,9 @@ class RunDirectory:
             raise disk_full_error(self.metrics_path, len(line), error) from error
 
     def start_log(self, level: int = logging.INFO) -> None:
-        """Append the messages of all ``syngrpo`` loggers to ``log.txt`` from now on."""
+        """Append the messages of all ``syngrpo`` loggers to ``log.txt`` from now on. Raises
+        InputError when something else is in its place."""
+        require_plain(self.log_path)
         self._log = LogFile(self.log_path)
         self._log.setFormatter(logging.Formatter(_LOG_FORMAT))
         self._log.setLevel(level)
