@@ -2,6 +2,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from contextlib import closing
 from dataclasses import asdict
 from pathlib import Path
@@ -266,3 +267,17 @@ def test_records_of_another_form_are_told_and_left_out(
     (line,) = repair_records(path, tmp_path / "aside", {"seed"})
     assert "keeps 2 records" in line and "1 are no records of this version" in line
     assert drain(Spill(path)) == [observed("seed"), asked("seed")]
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir])
+def test_what_is_no_file_is_told_at_once_and_moved_away(
+    tmp_path: Path, make: Callable[[Path], object]
+) -> None:
+    path, aside = tmp_path / "spill.jsonl", tmp_path / "aside"
+    make(path)
+    for use in (Spill, lambda path: require_records(path, set)):
+        with pytest.raises(InputError, match=r"spill\.jsonl is no file; move it away"):
+            use(path)
+    (line,) = repair_records(path, aside, set())
+    assert line.startswith("spill.jsonl is no file; moved") and (aside / "spill.jsonl").exists()
+    require_records(path, set)

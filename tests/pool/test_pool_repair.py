@@ -64,16 +64,25 @@ def spoil_schema(file: Path) -> None:
     spoil_page(file, 1, b"\xaa" * 3000)
 
 
-def spoil_page(file: Path, page: int, data: bytes) -> None:
+def overwrite_at(file: Path, place: int, data: bytes) -> None:
     with file.open("r+b") as opened:
-        opened.seek((page - 1) * 4096 + 100)
+        opened.seek(place)
         opened.write(data)
+
+
+def spoil_page(file: Path, page: int, data: bytes) -> None:
+    overwrite_at(file, (page - 1) * 4096 + 100, data)
 
 
 def another_database(file: Path) -> None:
     file.unlink()
     with closing(sqlite3.connect(file)) as connection:
         connection.execute("CREATE TABLE other (x)")
+
+
+def forget_the_version(file: Path) -> None:
+    with closing(sqlite3.connect(file)) as connection:
+        connection.execute("PRAGMA user_version = 0")
 
 
 def drop_samples(file: Path) -> None:
@@ -94,6 +103,8 @@ DAMAGES: dict[str, Callable[[Path], object]] = {
     "spoilt": spoil_schema,
     "another database": another_database,
     "a table is lost": drop_samples,
+    "the version is lost": forget_the_version,
+    "another format": lambda file: overwrite_at(file, 44, b"\0\0\0\x09"),
     "a folder": in_place_of_it,
 }
 
@@ -189,6 +200,35 @@ def test_the_command_says_what_to_do_next(
     (run / "run.json").touch()
     lose_a_picture()
     assert said()[-1] == f"now start the data server again: syngrpo serve --pool {tmp_path} …"
+
+
+@pytest.mark.parametrize(
+    ("table", "column", "value"),
+    [
+        ("jobs", "scores", b'{"size": 0.97\xff\x80}'),
+        ("jobs", "scores", b'{"size": 0.97'),
+        ("samples", "body", b'{"task": "rec", '),
+        ("samples", "body", b"\xff\xfe"),
+        ("observations", "diversity", 7.5),
+    ],
+)
+def test_a_changed_value_within_a_sound_file_is_found_and_repaired(
+    tmp_path: Path, grown: Path, table: str, column: str, value: bytes | float
+) -> None:
+    """SQLite's own check sees nothing, and yet a run could not go on."""
+    run = tmp_path / "run"
+    shutil.copytree(grown, run)
+    with closing(sqlite3.connect(run / "pool.db")) as db, db:
+        written = "?" if isinstance(value, float) else "CAST(? AS TEXT)"
+        query = f"UPDATE {table} SET {column} = {written} WHERE number = 5"
+        db.execute(query, (value,))
+    with closing(Pool.open(run)) as pool:
+        assert pool.database.damage(thorough=True) is None
+    lines = repair(run, run / "damaged-1", [run / "copy.db"])
+    assert lines[0].startswith("pool.db is damaged (") and "\n" not in lines[0]
+    check_standing(run)
+    assert counts(run) == counts(grown)
+    assert repair(run, run / "damaged-2", [run / "copy.db"]) == []
 
 
 def test_a_pool_older_than_the_copy_is_brought_up_to_it(tmp_path: Path, grown: Path) -> None:

@@ -23,6 +23,7 @@ from typing import Any
 from filelock import lock_descriptor
 
 from syngrpo.sample import InputError
+from syngrpo.serving.run_files import content_of, require_plain
 from syngrpo.serving.wording import count
 
 HEAD = 64
@@ -53,6 +54,7 @@ class Spill:
     def __init__(self, path: Path) -> None:
         """Open or create the file. Raises InputError when another process has it open or when it is
         damaged, OSError when the disk is full."""
+        require_plain(path)
         self._file = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
         try:
             if not lock_descriptor(self._file, blocking=False):
@@ -125,7 +127,7 @@ class Spill:
 def require_whole(path: Path) -> None:
     """Raise InputError unless everything that waits in a spill file is records; the last one may be
     cut off. Nothing is changed, and there need not be a file."""
-    good, bad = read_waiting(path.read_bytes()) if path.is_file() else ([], 0)
+    good, bad = read_waiting(content_of(path))
     if bad:
         raise InputError(
             f"{path} is damaged: {count(len(good), 'waiting record')} can be read, "

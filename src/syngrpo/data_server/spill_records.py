@@ -6,6 +6,7 @@ what a run asks before it goes on, ``repair_records`` what ``syngrpo pool repair
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import closing
 from dataclasses import fields
@@ -16,6 +17,7 @@ from syngrpo.data_server.spill import Spill, read_waiting, require_whole
 from syngrpo.pool.jobs import JobRequest
 from syngrpo.pool.stored_samples import DescriptionReward, Observation
 from syngrpo.sample import InputError
+from syngrpo.serving.run_files import content_of
 from syngrpo.serving.wording import count
 
 T = TypeVar("T")
@@ -46,7 +48,7 @@ def require_records(path: Path, sample_ids: Callable[[], Collection[str]]) -> No
     """Raise InputError unless everything that waits in a spill file is records about samples of the
     pool, whose ids ``sample_ids`` returns. Nothing is changed, and there need not be a file."""
     require_whole(path)
-    waiting = read_waiting(path.read_bytes())[0] if path.is_file() else []
+    waiting, _ = read_waiting(content_of(path))
     records = [record for record in waiting if _is_record(record)]
     known = sample_ids() if records else ()
     strange = len(waiting) - len(records)
@@ -68,8 +70,12 @@ def repair_records(path: Path, aside: Path, samples: Collection[str]) -> list[st
     Otherwise the file itself is moved to the folder ``aside``. If its head is damaged, records that
     were passed on already are kept, too: their receivers ignore them.
     """
-    if not path.is_file():
+    if not os.path.lexists(path):
         return []
+    if not path.is_file():
+        aside.mkdir(exist_ok=True)
+        path.rename(aside / path.name)
+        return [f"{path.name} is no file; moved what was there to {aside / path.name}"]
     waiting, bad = read_waiting(path.read_bytes())
     records = [record for record in waiting if _is_record(record)]
     kept = [record for record in records if _is_about(record, samples)]

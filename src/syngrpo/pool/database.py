@@ -419,7 +419,7 @@ def _check_version(connection: sqlite3.Connection, path: Path, upgradable: bool 
         version = connection.execute("PRAGMA user_version").fetchone()[0]
     if application != APPLICATION_ID:
         raise NoPool(f"{path} is not a pool; {_OTHER_FILE} {path.parent}")
-    if not 0 <= version <= LARGEST_VERSION:
+    if not 1 <= version <= LARGEST_VERSION:  # no pool was ever written with format 0
         raise PoolDamaged(path.parent, f"{path.name} is damaged (its format is {version})")
     if version != VERSION and not (upgradable and version in UPGRADES):
         raise InputError(

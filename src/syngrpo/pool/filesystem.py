@@ -14,6 +14,9 @@ from syngrpo.serving.atomic_files import free_bytes, size_words
 
 MOUNTS = Path("/proc/mounts")
 
+_DAMAGED = ("no such table", "no such column", "unsupported file format")
+"""How messages of SQLite begin that are about a damaged file although its code does not say so."""
+
 NETWORK_TYPES = frozenset(
     {"9p", "acfs", "afs", "beegfs", "ceph", "cifs", "coda", "davfs", "gfs2", "glusterfs", "gpfs"}
     | {"lustre", "ncpfs", "nfs", "nfs4", "ocfs2", "orangefs", "panfs", "pvfs2", "smb3", "smbfs"}
@@ -78,7 +81,7 @@ def explain_disk_errors(directory: Path) -> Iterator[None]:
     except sqlite3.OperationalError as error:
         if (code := getattr(error, "sqlite_errorcode", None)) is None:  # a text that is no UTF-8
             raise PoolDamaged(directory, f"pool.db is damaged ({error})") from error
-        if str(error).startswith(("no such table", "no such column")):
+        if str(error).startswith(_DAMAGED):
             raise PoolDamaged(directory, f"pool.db is damaged ({error})") from error
         message = _explanation(code & 0xFF, directory)
         if message is None:

@@ -24,9 +24,9 @@ from syngrpo.pool.database import (
 from syngrpo.pool.filesystem import PoolDamaged
 from syngrpo.pool.image_store import is_intact, is_whole
 from syngrpo.pool.mending import mend
-from syngrpo.pool.salvage import DAMAGE, copy_rows, readable_rows
+from syngrpo.pool.salvage import DAMAGE, copy_rows, readable_rows, unusable_row
 from syngrpo.pool.store import GONE, Pool
-from syngrpo.serving.wording import count
+from syngrpo.serving.wording import count, first_line
 
 _DIGEST = re.compile("[0-9a-f]{64}")
 
@@ -90,8 +90,8 @@ def sample_ids(directory: Path) -> set[str]:
 
 
 def _find_damage(directory: Path, copies: Sequence[Path], thorough: bool = False) -> str | None:
-    """Return what is wrong with the database in a few words, None if nothing is. ``thorough`` as in
-    ``Database.damage``."""
+    """Return what is wrong with the database in a few words, None if nothing is. With
+    ``thorough`` the indices are compared with the tables, and every value is looked at."""
     file = directory / FILE_NAME
     if not file.exists():
         return "is missing"
@@ -101,12 +101,16 @@ def _find_damage(directory: Path, copies: Sequence[Path], thorough: bool = False
         return "is empty"
     try:
         with closing(Database(directory)) as database:
-            if (found := database.damage(thorough)) is not None:
-                return f"is damaged ({found})"
+            found = database.damage(thorough)
             with database.read() as connection:
+                if found is None and thorough:
+                    found = unusable_row(connection)
+                if found is not None:
+                    return f"is damaged ({found})"
                 own = _samples(connection)
     except (PoolDamaged, NoPool) as error:
-        return f"is damaged ({error.__cause__ or 'it is no pool'})"
+        cause = error.__cause__
+        return f"is damaged ({first_line(cause)[:200] if cause else 'it is no pool'})"
     for copy in copies:
         with closing(read_only(copy)) as connection:
             try:

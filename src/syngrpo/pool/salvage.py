@@ -55,6 +55,18 @@ def readable_rows(source: Path) -> dict[str, int]:
         return {table: len(_ids(connection, table)) for table in ("samples", "jobs")}
 
 
+def unusable_row(connection: sqlite3.Connection) -> str | None:
+    """Return which row of a pool holds a value that cannot be used, in a few words; None if none
+    does. SQLite finds damaged pages, but not that a value within one has changed. Raises an error
+    of DAMAGE for a value that cannot be read at all."""
+    for table in TABLES:
+        columns = [row[1] for row in connection.execute(f"PRAGMA table_info({table})")]
+        for row in connection.execute(f"SELECT * FROM {table}"):
+            if not _whole(columns, row):
+                return f"row {row[0]} of {table} holds a damaged value"
+    return None
+
+
 def _ids(connection: sqlite3.Connection, table: str) -> dict[int, str]:
     return dict(_readable(connection, table, ("number", "id")))  # type: ignore[arg-type]
 
@@ -153,7 +165,7 @@ def _whole(columns: Sequence[str], row: Row) -> bool:
 def _is_json(value: Any) -> bool:
     try:
         json.loads(value)
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, RecursionError):
         return False
     return True
 
