@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from kept_evaluations import COUNT, asked_samples, keep_answers
 
-from syngrpo.dashboard.answered_sets import (
+from syngrpo.dashboard.evaluations.answered_sets import (
     CHANGES,
     answered_by,
     compared_answers,
@@ -21,7 +21,7 @@ from syngrpo.dashboard.answered_sets import (
     measured_differences,
     read_answers,
 )
-from syngrpo.dashboard.asked_answers import (
+from syngrpo.dashboard.evaluations.asked_answers import (
     AT_ONCE,
     AskedAnswers,
     looked_up,
@@ -29,7 +29,7 @@ from syngrpo.dashboard.asked_answers import (
     shown_cases,
     sources_for,
 )
-from syngrpo.dashboard.followed_run import FollowedRun
+from syngrpo.dashboard.reading.followed_run import FollowedRun
 from syngrpo.evaluation.compare import compare
 from syngrpo.sample import InputError
 

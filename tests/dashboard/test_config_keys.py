@@ -9,9 +9,9 @@ import yaml
 
 from syngrpo.config import load_config
 from syngrpo.config.explain import defaults
-from syngrpo.dashboard.config_keys import config_keys, fitting_keys
-from syngrpo.dashboard.flat_config import value_text
-from syngrpo.dashboard.run_attempts import run_attempts
+from syngrpo.dashboard.attempts.config_keys import config_keys, fitting_keys
+from syngrpo.dashboard.attempts.run_attempts import run_attempts
+from syngrpo.dashboard.reading.flat_config import value_text
 
 CONFIG = """
 model: {path: starter}

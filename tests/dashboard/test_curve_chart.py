@@ -7,7 +7,7 @@ import json
 import numpy as np
 import pytest
 
-from syngrpo.dashboard.curve_chart import MOST_POINTS, Line, curve_options, smoothed, thinned
+from syngrpo.dashboard.parts.curve_chart import MOST_POINTS, Line, curve_options, smoothed, thinned
 
 
 def noise(count: int) -> np.ndarray:

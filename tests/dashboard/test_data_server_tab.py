@@ -11,10 +11,10 @@ import dashboard_browser
 import pytest
 from made_up_run import write_run
 
-from syngrpo.dashboard.followed_run import FollowedRun
-from syngrpo.dashboard.followed_runs import FollowedRuns
-from syngrpo.dashboard.requeue import requeue
-from syngrpo.dashboard.view import View
+from syngrpo.dashboard.parts.view import View
+from syngrpo.dashboard.queue.requeue import requeue
+from syngrpo.dashboard.reading.followed_run import FollowedRun
+from syngrpo.dashboard.reading.followed_runs import FollowedRuns
 from syngrpo.pool.job_queue import JobQueue
 from syngrpo.pool.jobs import JobRequest
 from syngrpo.pool.sampling import SamplingPolicy

@@ -16,7 +16,7 @@ from PIL import Image
 from service_process import until
 
 from syngrpo.cli.main import main
-from syngrpo.dashboard.viewed_data import ViewedData, ViewedSource
+from syngrpo.dashboard.samples.viewed_data import ViewedData, ViewedSource
 from syngrpo.formats.base import Problems
 from syngrpo.formats.source import source_from_keys
 from syngrpo.formats.source_reading import read_dataset

@@ -12,7 +12,7 @@ import dashboard_browser
 import pytest
 from made_up_run import write_run
 
-from syngrpo.dashboard.pool_families import family_of, seed_page
+from syngrpo.dashboard.evolution.pool_families import family_of, seed_page
 from syngrpo.pool.store import Pool
 from syngrpo.pool.stored_samples import Observation
 

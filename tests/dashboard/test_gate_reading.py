@@ -15,14 +15,14 @@ import pytest
 from made_up_run import write_run
 from pool_samples import child, seed
 
-from syngrpo.dashboard.gate_decisions import (
+from syngrpo.dashboard.gate.gate_decisions import (
     decided_parts,
     last_decisions,
     refused_jobs,
     score_histograms,
     steps_of,
 )
-from syngrpo.dashboard.gate_limits import CHECKS, REASONS, score_limits
+from syngrpo.dashboard.reading.gate_limits import CHECKS, REASONS, score_limits
 from syngrpo.data_server.client import InlineClient
 from syngrpo.data_server.synthesis_options import SynthesisSettings
 from syngrpo.pages.run_data import RunData, read_run

@@ -11,9 +11,9 @@ from fastapi import FastAPI
 from fastapi.testclient import TestClient
 from PIL import Image
 
-from syngrpo.dashboard.followed_runs import FollowedRuns
-from syngrpo.dashboard.held_out import held_out_names, held_out_set
 from syngrpo.dashboard.pictures import picture_routes
+from syngrpo.dashboard.reading.followed_runs import FollowedRuns
+from syngrpo.dashboard.reading.held_out import held_out_names, held_out_set
 from syngrpo_rooms.dataset import rooms_samples
 
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from syngrpo.dashboard import log_messages
-from syngrpo.dashboard.log_messages import LogEnd, LogFilter, LogMessage, messages_before
+from syngrpo.dashboard.attempts import log_messages
+from syngrpo.dashboard.attempts.log_messages import LogEnd, LogFilter, LogMessage, messages_before
 from syngrpo.workflow.run_directory import RunDirectory
 
 

@@ -10,8 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from syngrpo.dashboard.address_lists import joined_names, split_names
-from syngrpo.dashboard.metric_curves import (
+from syngrpo.dashboard.metrics.metric_curves import (
     MetricCurves,
     MetricKey,
     MetricNames,
@@ -20,6 +19,7 @@ from syngrpo.dashboard.metric_curves import (
     seed_groups,
     time_unit,
 )
+from syngrpo.dashboard.parts.view import joined_names, split_names
 from syngrpo.pages.run_data import Evaluation, RunData
 
 LOSS = MetricKey("loss", "loss")

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from pool_samples import child, seed
 
-from syngrpo.dashboard.pool_families import family_of, last_earned, seed_page
+from syngrpo.dashboard.evolution.pool_families import family_of, last_earned, seed_page
 from syngrpo.pool.job_queue import JobQueue
 from syngrpo.pool.jobs import JobRequest, Rejected
 from syngrpo.pool.sampling import SamplingPolicy

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 from pool_samples import child, seed
 
-from syngrpo.dashboard.data_server_tab import queue_advice, worker_parts
-from syngrpo.dashboard.queue_state import (
+from syngrpo.dashboard.queue.data_server_tab import queue_advice, worker_parts
+from syngrpo.dashboard.queue.queue_state import (
     QueueSettings,
     queue_curves,
     queue_settings,
@@ -126,7 +126,7 @@ def test_dead_jobs_are_told_by_their_error_with_the_newest_traceback(
 def test_of_many_ended_jobs_the_last_dead_ones_are_read(
     pool: Pool, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("syngrpo.dashboard.queue_state.LOOKED_AT", 3)
+    monkeypatch.setattr("syngrpo.dashboard.queue.queue_state.LOOKED_AT", 3)
     queue = queue_of(pool, clock)
     submit(queue, 5)
     for number, job in enumerate(queue.lease("w", 5)):

@@ -12,10 +12,10 @@ import pytest
 from kept_responses import TEXT, made_up, texts_of, tokens, write_steps
 from made_up_run import fill_pool
 
-from syngrpo.dashboard.asked_responses import Asked, filtered, listed, no_responses
-from syngrpo.dashboard.drawn_group import drawn_group
-from syngrpo.dashboard.followed_run import FollowedRun
-from syngrpo.dashboard.response_groups import (
+from syngrpo.dashboard.reading.followed_run import FollowedRun
+from syngrpo.dashboard.responses.asked_responses import Asked, filtered, listed, no_responses
+from syngrpo.dashboard.responses.drawn_group import drawn_group
+from syngrpo.dashboard.responses.response_groups import (
     NEWEST_STEPS,
     SORTS,
     GroupFilter,
@@ -25,7 +25,7 @@ from syngrpo.dashboard.response_groups import (
     groups_with_text,
     selected,
 )
-from syngrpo.dashboard.token_overlay import EMPTY, overlay_limit, shown_tokens
+from syngrpo.dashboard.responses.token_overlay import EMPTY, overlay_limit, shown_tokens
 from syngrpo.pool.store import Pool
 from syngrpo.pool.stored_samples import Observation
 from syngrpo.responses.response_files import response_files

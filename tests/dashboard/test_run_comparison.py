@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from syngrpo.dashboard.followed_run import FollowedRun
-from syngrpo.dashboard.run_comparison import MISSING, compare_runs, compared_keys
+from syngrpo.dashboard.metrics.run_comparison import MISSING, compare_runs, compared_keys
+from syngrpo.dashboard.reading.followed_run import FollowedRun
 from syngrpo.evaluation.compare import compare
 from syngrpo.evaluation.evaluation_result import summarise
 from syngrpo.evaluation.predictions import Answer, Prediction

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from syngrpo.dashboard.run_health import advice
+from syngrpo.dashboard.overview.run_health import advice
 from syngrpo.pages.run_data import RunData
 
 SOUND = {

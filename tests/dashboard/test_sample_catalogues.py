@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 from made_up_run import fill_pool
 
-from syngrpo.dashboard.pool_catalogue import PoolCatalogue
-from syngrpo.dashboard.sample_catalogue import (
+from syngrpo.dashboard.samples.pool_catalogue import PoolCatalogue
+from syngrpo.dashboard.samples.sample_catalogue import (
     PAGE,
     Catalogue,
     CatalogueEntry,
@@ -21,7 +21,7 @@ from syngrpo.dashboard.sample_catalogue import (
     SampleFilter,
     fields_of,
 )
-from syngrpo.dashboard.sample_detail import large_picture
+from syngrpo.dashboard.samples.sample_detail import large_picture
 from syngrpo.pool.pool_reading import open_to_read
 from syngrpo.pool.store import Pool
 from syngrpo.pool.stored_samples import Observation, PoolSample

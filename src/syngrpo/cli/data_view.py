@@ -26,7 +26,7 @@ from syngrpo.cli.shared_options import (
 )
 
 if TYPE_CHECKING:
-    from syngrpo.dashboard.viewed_data import ViewedSource
+    from syngrpo.dashboard.samples.viewed_data import ViewedSource
     from syngrpo.formats import Problems
     from syngrpo.formats.source import Source
 
@@ -68,7 +68,7 @@ def view(
 
     require_dashboard()
     from syngrpo.dashboard.data_page import serve_data_view
-    from syngrpo.dashboard.viewed_data import ViewedData
+    from syngrpo.dashboard.samples.viewed_data import ViewedData
     from syngrpo.formats.base import first_of
     from syngrpo.sample import InputError
     from syngrpo.serving.bearer_token import read_token
@@ -128,7 +128,7 @@ def _of_config(path: Path, given: dict[str, Any]) -> dict[str, ViewedSource]:
 
 
 def _read(source: Source, problems: Problems) -> ViewedSource:
-    from syngrpo.dashboard.viewed_data import ViewedSource
+    from syngrpo.dashboard.samples.viewed_data import ViewedSource
     from syngrpo.formats.source_reading import read_dataset
 
     samples = read_dataset(source, problems)

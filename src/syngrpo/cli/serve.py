@@ -69,7 +69,7 @@ def _pages(pool: Path, token: str | None, wanted: bool) -> Addition | None:
     if not wanted:
         return None
     require_dashboard()
-    from syngrpo.dashboard.followed_runs import FollowedRuns
+    from syngrpo.dashboard.reading.followed_runs import FollowedRuns
     from syngrpo.dashboard.server import add_dashboard
     from syngrpo.data_server.serve_data import Addition
 

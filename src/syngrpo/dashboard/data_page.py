@@ -12,15 +12,15 @@ from nicegui import ui
 from starlette.requests import Request
 
 from syngrpo.dashboard.access import Access
-from syngrpo.dashboard.data_tab import draw_problems, draw_sources
-from syngrpo.dashboard.page_frame import add_style, mount_pages, theme_button
+from syngrpo.dashboard.parts.page_frame import add_style, mount_pages, theme_button
+from syngrpo.dashboard.parts.shown_text import shown_line, shown_text
+from syngrpo.dashboard.parts.view import FOLLOW_S, query_of
 from syngrpo.dashboard.pictures import A_MINUTE, SIDES, picture_response
-from syngrpo.dashboard.sample_browser import SampleBrowser
-from syngrpo.dashboard.sample_catalogue import ListedSamples
+from syngrpo.dashboard.samples.data_tab import draw_problems, draw_sources
+from syngrpo.dashboard.samples.sample_browser import SampleBrowser
+from syngrpo.dashboard.samples.sample_catalogue import ListedSamples
+from syngrpo.dashboard.samples.viewed_data import ViewedData
 from syngrpo.dashboard.server import run_server, token_for
-from syngrpo.dashboard.shown_text import shown_line, shown_text
-from syngrpo.dashboard.view import FOLLOW_S, query_of
-from syngrpo.dashboard.viewed_data import ViewedData
 from syngrpo.formats.label_sheet import label_sheet
 from syngrpo.sample import InputError, Sample
 

@@ -15,20 +15,20 @@ from fastapi import FastAPI
 from nicegui import ui
 from starlette.requests import Request
 
-from syngrpo.dashboard.compare_tab import compare
-from syngrpo.dashboard.config_tab import config
-from syngrpo.dashboard.data_server_tab import data_server
-from syngrpo.dashboard.data_tab import data
-from syngrpo.dashboard.evaluation_tab import evaluation
-from syngrpo.dashboard.evolution_tab import evolution
-from syngrpo.dashboard.followed_run import FollowedRun
-from syngrpo.dashboard.followed_runs import FollowedRuns
-from syngrpo.dashboard.gate_tab import gate
-from syngrpo.dashboard.metrics_tab import metrics
-from syngrpo.dashboard.overview_tab import overview
-from syngrpo.dashboard.page_frame import add_style, mount_pages, theme_button
-from syngrpo.dashboard.responses_tab import responses
-from syngrpo.dashboard.view import View, run_address
+from syngrpo.dashboard.attempts.config_tab import config
+from syngrpo.dashboard.evaluations.evaluation_tab import evaluation
+from syngrpo.dashboard.evolution.evolution_tab import evolution
+from syngrpo.dashboard.gate.gate_tab import gate
+from syngrpo.dashboard.metrics.compare_tab import compare
+from syngrpo.dashboard.metrics.metrics_tab import metrics
+from syngrpo.dashboard.overview.overview_tab import overview
+from syngrpo.dashboard.parts.page_frame import add_style, mount_pages, theme_button
+from syngrpo.dashboard.parts.view import View, run_address
+from syngrpo.dashboard.queue.data_server_tab import data_server
+from syngrpo.dashboard.reading.followed_run import FollowedRun
+from syngrpo.dashboard.reading.followed_runs import FollowedRuns
+from syngrpo.dashboard.responses.responses_tab import responses
+from syngrpo.dashboard.samples.data_tab import data
 from syngrpo.pages.run_headlines import duration, headline_metrics
 
 

@@ -14,9 +14,9 @@ from fastapi import APIRouter, Query, Response
 from fastapi.responses import PlainTextResponse
 from PIL import Image
 
-from syngrpo.dashboard.followed_run import FollowedRun
-from syngrpo.dashboard.followed_runs import FollowedRuns
-from syngrpo.dashboard.held_out import held_out_set
+from syngrpo.dashboard.reading.followed_run import FollowedRun
+from syngrpo.dashboard.reading.followed_runs import FollowedRuns
+from syngrpo.dashboard.reading.held_out import held_out_set
 from syngrpo.painting.refused_pictures import kept_picture
 from syngrpo.sample import EncodedImage, InputError
 

@@ -10,9 +10,9 @@ from pathlib import Path
 from fastapi import FastAPI
 
 from syngrpo.dashboard.access import PARAMETER, Access
-from syngrpo.dashboard.followed_runs import FollowedRuns
 from syngrpo.dashboard.pages import add_pages
 from syngrpo.dashboard.pictures import picture_routes
+from syngrpo.dashboard.reading.followed_runs import FollowedRuns
 from syngrpo.serving import wording
 from syngrpo.serving.bearer_token import is_loopback
 from syngrpo.serving.http_server import HttpServer

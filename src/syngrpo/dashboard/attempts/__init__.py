@@ -1,0 +1,1 @@
+"""The tab Config & logs: the configuration and the messages of each attempt."""

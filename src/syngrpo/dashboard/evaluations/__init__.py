@@ -1,0 +1,1 @@
+"""The tab Evaluation: predictions of one or two models beside the truth."""

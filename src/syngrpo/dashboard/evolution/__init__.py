@@ -1,0 +1,1 @@
+"""The tab Evolution: the family of a seed, and the words of its descriptions."""

@@ -1,0 +1,1 @@
+"""The tab Gate: what was refused, and the scores beside their thresholds."""

@@ -1,0 +1,1 @@
+"""The tabs Metrics and Compare: every curve, and the differences between runs."""

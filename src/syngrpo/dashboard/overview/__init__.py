@@ -1,0 +1,1 @@
+"""The tab Overview: is the run healthy?"""

@@ -1,0 +1,85 @@
+"""What a tab is given: the run that it shows, what the address says, and how to link and follow.
+
+The functions make the addresses of pages, and lists of names in them: ``runs=first,second``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from dataclasses import dataclass
+from urllib.parse import quote, urlencode
+
+from nicegui import ui
+
+from syngrpo.dashboard.reading.followed_run import FollowedRun
+from syngrpo.dashboard.reading.followed_runs import FollowedRuns
+
+FOLLOW_S = 2.0
+"""Seconds between two looks at the files of a run."""
+
+
+@dataclass(frozen=True)
+class View:
+    """One open page.
+
+    ``base`` is the path under which the dashboard is mounted, "" at the top of the server.
+    ``query`` holds what the address says after the question mark: which step, which filter.
+    ``actions``: whether somebody who looks at it may change something in a run.
+    """
+
+    runs: FollowedRuns
+    run: FollowedRun
+    tab: str
+    base: str
+    query: Mapping[str, str]
+    actions: bool = False
+
+    def link(self, tab: str, of: str = "", **query: object) -> str:
+        """Return the address of a tab that shows what ``query`` says, of this run or of the one
+        named ``of``. Values that are None or "" are left out."""
+        return self._address(tab, of or self.run.name, query)
+
+    def picture(self, sample_id: str, side: int = 480, held_out: str = "", of: str = "") -> str:
+        """Return the address of the image of a sample in the pool, or in the evaluation set of the
+        name ``held_out``, of this run or of the one named ``of``."""
+        run = of or self.run.name
+        query = {"run": run, "set": held_out, "sample": sample_id, "side": side}
+        return f"{self.base}/picture" + query_of(query)
+
+    def refused(self, job_id: str, side: int = 480) -> str:
+        """Return the address of the picture that the gate has refused for a job."""
+        query = {"run": self.run.name, "job": job_id, "side": side}
+        return f"{self.base}/refused" + query_of(query)
+
+    def remember(self, **query: object) -> None:
+        """Write what is shown into the address bar, so that the address shows it again."""
+        ui.navigate.history.replace(self._address(self.tab, self.run.name, query))
+
+    def _address(self, tab: str, name: str, query: Mapping[str, object]) -> str:
+        return run_address(self.base, name, tab) + query_of(query)
+
+    def follow(self, show: Callable[[], Awaitable[None] | None]) -> None:
+        """Call ``show`` now, and again every ``FOLLOW_S`` while the page is open."""
+        ui.timer(FOLLOW_S, show, immediate=True)
+
+
+def run_address(base: str, name: str, tab: str) -> str:
+    """Return the path of a tab of the run of this name; ``base`` is that of the dashboard."""
+    return f"{base}/run/{quote(name, safe='')}/{tab}"
+
+
+def query_of(query: Mapping[str, object]) -> str:
+    """Return the end of an address that says ``query``, without the values that are None or ""."""
+    given = {name: value for name, value in query.items() if value not in (None, "")}
+    return f"?{urlencode(given)}" if given else ""
+
+
+def joined_names(names: Iterable[str]) -> str:
+    """Return names as one text that ``split_names`` takes apart again, whatever they hold."""
+    return ",".join(name.replace("%", "%25").replace(",", "%2C") for name in names)
+
+
+def split_names(text: str) -> list[str]:
+    """Return the names that ``joined_names`` has joined; [] for ""."""
+    parts = text.split(",") if text else []
+    return [part.replace("%2C", ",").replace("%25", "%") for part in parts]

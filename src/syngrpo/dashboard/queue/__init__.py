@@ -1,0 +1,1 @@
+"""The tab Data server: jobs, workers, leases and errors."""

@@ -1,0 +1,1 @@
+"""The tab Data and the page of ``syngrpo data view``: pictures with their labels."""
