@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -59,7 +60,7 @@ def random_predictions(seed: int, number: int) -> list[Prediction]:
 
 def pycocotools_numbers(predictions: list[Prediction]) -> tuple[float, float]:
     """mAP and AP50 the way COCO's own demo gets them: ``loadRes`` and ``summarize``."""
-    ids = {name: number for number, name in enumerate(CLASSES, start=1)}
+    ids = {name: number for number, name in enumerate(CLASSES)}
     truth, found = [], []
     for image, one in enumerate(predictions):
         for things, rows in ((one.truth, truth), (one.greedy.prediction or (), found)):
@@ -78,7 +79,8 @@ def pycocotools_numbers(predictions: list[Prediction]) -> tuple[float, float]:
             "annotations": truth,
         }
         coco.createIndex()
-        evaluation = COCOeval(coco, coco.loadRes(found), "bbox")
+        detections = coco.loadRes(found) if found else COCO()  # which has no class
+        evaluation = COCOeval(coco, detections, "bbox")
         evaluation.evaluate()
         evaluation.accumulate()
         evaluation.summarize()
@@ -98,6 +100,31 @@ def test_map_equals_pycocotools_on_random_detections(seed: int) -> None:
     ours = metrics_of(predictions).values(np.ones(40, dtype=np.int64))
     assert tuple(ours[:2]) == pytest.approx(pycocotools_numbers(predictions), abs=1e-12)
     assert 0.01 < ours[0] < ours[1] < 0.99
+
+
+@pytest.mark.slow
+def test_map_equals_pycocotools_on_a_thousand_random_sets() -> None:
+    seen = set()
+    for seed in range(1000):
+        number = int(np.random.default_rng(seed).integers(1, 6))
+        predictions = random_predictions(seed, number)
+        if seed % 50 == 1:  # nothing is found
+            predictions = [
+                replace(one, greedy=replace(one.greedy, prediction=())) for one in predictions
+            ]
+        if seed % 50 == 2:  # more than count
+            boxes = random_boxes(np.random.default_rng(seed), 230)
+            found = [(CLASSES[place % 2], box) for place, box in enumerate(boxes)]
+            sofas = [("sofa", box) for box in boxes[:5]]
+            predictions.append(prediction(number, sofas, found))
+        ours = metrics_of(predictions).values(np.ones(len(predictions), dtype=np.int64))
+        theirs = pycocotools_numbers(predictions)
+        if any(one.truth for one in predictions):
+            assert tuple(ours[:2]) == pytest.approx(theirs, abs=1e-12), f"set {seed}"
+        else:
+            assert theirs == (-1, -1) and np.isnan(ours[:2]).all(), f"set {seed}"
+        seen.add(round(theirs[0], 6))
+    assert -1 in seen and 0 in seen and len(seen) > 600
 
 
 @pytest.mark.parametrize("seed", range(3))

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from syngrpo.tasks import TASKS, get_task
-from syngrpo.tasks.answer_reading import LONGEST
+from syngrpo.tasks.answer_spelling import LONGEST
 
 REC, OVD, ISR = get_task("rec"), get_task("ovd"), get_task("isr")
 A, B = (10.0, 20.0, 30.0, 50.0), (1.0, 2.0, 3.0, 4.0)

@@ -13,7 +13,7 @@ from syngrpo.method.response import parse_response
 from syngrpo.sample import EncodedImage, LabelledObject, Sample
 from syngrpo.tasks import TASKS, get_task
 from syngrpo.tasks.answer_reading import find_boxes, written_box
-from syngrpo.tasks.answer_spelling import plain_spelling
+from syngrpo.tasks.answer_spelling import LONGEST, plain_spelling
 
 OVD = get_task("ovd")
 IMAGE = EncodedImage(width=80, height=60, data=b"never decoded")
@@ -263,6 +263,7 @@ HOSTILE = {
     "counts": "a: 0, ",
     "per cent": "10%, ",
     "per cent and spaces": ("10%", " "),
+    "per cent and digits": ("%:", "0"),
     "sides in per cent": "x1: 10%, ",
     "absent": "keine kein aucun pas de ne vois ",
     "absent points": "a polygon: 1, 2, 3, 4\n",
@@ -298,6 +299,13 @@ def assert_linear(start: str, piece: str, end: str = "") -> None:
 def test_reading_takes_time_linear_in_the_text(name: str) -> None:
     parts = HOSTILE[name]
     assert_linear(*(("", parts) if isinstance(parts, str) else parts))
+
+
+def test_a_long_head_does_not_make_a_table_grow_with_each_row() -> None:
+    head = f"| label | bbox {'a' * 9000} |\n|--|--|\n"
+    text = head + "| dog | [1, 2, 3, 4] |\n" + "| cat | 5 |\n" * 900
+    assert len(plain_spelling(text)) <= LONGEST
+    assert get_task("ovd").read(text) == ({"label": "dog", "box": (1, 2, 3, 4)},)
 
 
 @settings(max_examples=15, deadline=None)

@@ -21,6 +21,8 @@ _COLUMN_OF_LABELS = re.compile(
     re.IGNORECASE,
 )
 _EMPHASIS = " \t*_`"
+_LONGEST_HEAD = 60
+"""Number of characters of a head that are used. Each row of the table repeats it."""
 
 _ENTRY = re.compile(
     r"(?P<indent>[ \t]*+)(?P<dashes>(?:-[ \t]++)*+)"
@@ -67,7 +69,7 @@ def _head(cell: str) -> str:
     """Return the key that a head stands for: ``Bounding Box (x1, y1, x2, y2)`` is ``Bounding
     Box``."""
     name = cell.partition("(")[0].strip(_EMPHASIS)
-    return "label" if _COLUMN_OF_LABELS.fullmatch(name) else name.replace('"', "")
+    return "label" if _COLUMN_OF_LABELS.fullmatch(name) else name.replace('"', "")[:_LONGEST_HEAD]
 
 
 def _row(heads: Sequence[str], cells: Sequence[str]) -> str:

@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 from syngrpo.boxes import CoordinateFrame
 from syngrpo.sample import Box
-from syngrpo.tasks.answer_spelling import plain_spelling
+from syngrpo.tasks.answer_spelling import LONGEST, plain_spelling
 from syngrpo.tasks.box_notation import (
     BARE,
     BBOX,
@@ -41,10 +41,6 @@ from syngrpo.tasks.box_notation import (
     tagged_lead,
     texts_of,
 )
-
-LONGEST = 20_000
-"""Number of characters of an answer that are read, enough for 300 objects. A longer answer counts
-as one that was cut off there."""
 
 _VALUE = re.compile(
     r"(?<![A-Za-z_])([A-Za-z_]{1,32})[\"']?\s*+[:=]\s*+(?:\[\s*+)?"

@@ -15,6 +15,10 @@ from syngrpo.tasks.answer_layouts import without_lists, without_tables
 from syngrpo.tasks.box_notation import is_key_of_label
 from syngrpo.tasks.box_phrases import without_phrases
 
+LONGEST = 20_000
+"""Number of characters of an answer that are read, enough for 300 objects. A longer answer counts
+as one that was cut off there."""
+
 _FIRST_BRACE = re.compile(r"\{(?:\s|\\[nrt])*+")
 _STRING_OF_JSON = re.compile(
     r"(?P<key>\"([^\"\\\n]{1,40})\"\s*+:\s*+)"
@@ -45,12 +49,15 @@ _UNUSUAL = re.compile("[“”„‟«「『‘’‚、。−\uff01-\uff5e]")
 
 @lru_cache(maxsize=4)  # a task may read an answer for several things
 def plain_spelling(text: str) -> str:
-    """Return the text in the usual spelling. Most texts have it and are returned as they are."""
+    """Return the text in the usual spelling. Most texts have it and are returned as they are.
+
+    What is rewritten may become longer, a table above all; it is cut at ``LONGEST`` characters too.
+    """
     if '\\"' in text:
         text = _unescaped(text)
     if not text.isascii() and _UNUSUAL.search(text):
         text = _TYPOGRAPHIC.sub(_respelled, text)
-    return without_lists(without_tables(without_phrases(text)))
+    return without_lists(without_tables(without_phrases(text)))[:LONGEST]
 
 
 def plain_digits(text: str) -> str:

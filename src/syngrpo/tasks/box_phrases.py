@@ -58,12 +58,13 @@ _POINTS_OF_BOX = re.compile(
 _PERCENT = r"[-+]?(?:[0-9]++(?:\.[0-9]*+)?|\.[0-9]++)\s?[%％]"
 _BETWEEN = r"[\s,;()\[\]\"'\\]*+"
 _FOUR_PERCENT = re.compile(
-    rf"{_PERCENT}{_BETWEEN}{_PERCENT}"
+    rf"(?<![0-9]){_PERCENT}{_BETWEEN}{_PERCENT}"
     rf"{_BETWEEN}(?:(?:and|to)\b{_BETWEEN})?(?:(?:the\s)?(?:bottom|lower)[-_ ]?right(?:\scorner)?"
     rf"(?:\s*+(?:[:=]|at|is))?{_BETWEEN})?{_PERCENT}{_BETWEEN}{_PERCENT}",
     re.IGNORECASE,
 )
-"""Four numbers in per cent, which may be two points with words between them."""
+"""Four numbers in per cent, which may be two points with words between them. The first begins at
+the first digit of a row of them, so that a long row is gone through once."""
 _SIDE_PERCENT = re.compile(
     rf"(?<!\w)(?:{'|'.join(SIDES)})[\"'\\]*+\s*+[:=]\s*+[\"'\\]*+{_PERCENT}", re.IGNORECASE
 )
