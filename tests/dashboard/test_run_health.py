@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from syngrpo.dashboard.overview.run_health import advice
+from syngrpo.dashboard.overview.run_health import advice, waiting_descriptions
 from syngrpo.pages.run_data import RunData
 
 SOUND = {
@@ -69,3 +69,15 @@ def test_metrics_that_are_missing_say_nothing(
 ) -> None:
     rows = [{"step": step} | change(SOUND) for step in range(1, 50)]
     assert advice(RunData(Path("run"), rows, [], {})) == []
+
+
+def test_waiting_descriptions_are_those_that_have_not_ended() -> None:
+    rows = [
+        {"step": 1, "synthesis/submitted": 6},
+        {"step": 2, "synthesis/submitted": 6, "synthesis/admitted": 3, "synthesis/rejected": 1},
+        {"step": 3, "reward/format": 1.0},
+        {"step": 4, "synthesis/submitted": 0, "synthesis/admitted": 1, "synthesis/dead": 7},
+        {"step": 5, "synthesis/submitted": 2, "synthesis/admitted": 9},
+    ]
+    waiting = waiting_descriptions(RunData(Path("run"), rows, [], {}))
+    assert (waiting.steps, waiting.values) == ([1, 2, 4, 5], [6, 8, 0, 0])

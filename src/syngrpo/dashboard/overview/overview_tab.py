@@ -8,7 +8,7 @@ import asyncio
 import numpy as np
 from nicegui import events, ui
 
-from syngrpo.dashboard.overview.run_health import advice
+from syngrpo.dashboard.overview.run_health import advice, waiting_descriptions
 from syngrpo.dashboard.parts.curve_chart import Line, curve_options
 from syngrpo.dashboard.parts.page_parts import chart_card, set_options
 from syngrpo.dashboard.parts.view import View
@@ -126,8 +126,11 @@ class _Overview:
     def _show_tiles(self, data: RunData) -> None:
         self._tiles.clear()
         with self._tiles:
-            for title, name, form in TILES:
-                curve = data.curve(name)
+            tiles = [(title, data.curve(name), form) for title, name, form in TILES]
+            if data.setting("synthesis", "mode") != "inline":
+                # Without a queue the trainer waits for each picture.
+                tiles.append(("descriptions to be painted", waiting_descriptions(data), "{:.0f}"))
+            for title, curve, form in tiles:
                 start, now = curve.head(), curve.tail()
                 if start is None or now is None:
                     continue

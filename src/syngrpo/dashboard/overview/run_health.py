@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from syngrpo.pages.run_data import RunData
+from syngrpo.pages.run_data import Curve, RunData
 
 WINDOW = 20
 """Number of last steps that are looked at; fewer steps than half of it say nothing."""
@@ -37,6 +37,21 @@ def advice(run: RunData) -> list[Advice]:
         return []
     last = run.metrics[-WINDOW:]
     return [*_of_responses(run, last), *_of_descriptions(run, last), *_of_synthesis(last)]
+
+
+def waiting_descriptions(run: RunData) -> Curve:
+    """Return, over the steps, how many submitted descriptions had not been painted, refused or
+    given up: those in the queue, with a worker, or on their way back to the trainer."""
+    steps, values, waiting = [], [], 0.0
+    for row in run.metrics:
+        if not _values([row], "synthesis/submitted"):
+            continue
+        ended = sum(_sum([row], f"synthesis/{end}") for end in ("admitted", "rejected", "dead"))
+        # Jobs may end here that an earlier attempt of the run had submitted.
+        waiting = max(0.0, waiting + _sum([row], "synthesis/submitted") - ended)
+        steps.append(int(row["step"]))
+        values.append(waiting)
+    return Curve(steps, values)
 
 
 def _of_responses(run: RunData, last: list[dict]) -> Iterator[Advice]:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from nicegui import events, ui
 
+from syngrpo.dashboard.parts.page_parts import fact_line
 from syngrpo.dashboard.parts.shown_text import shown_line, shown_text
 from syngrpo.dashboard.parts.view import View
 from syngrpo.dashboard.responses.drawn_group import DrawnGroup
@@ -176,16 +177,15 @@ def _head(view: View, group: DrawnGroup) -> None:
     """Draw the question, what the group is, and the way to the other responses to its sample."""
     line = group.line
     ui.label(shown_line(line.question)).classes("question").props("dir=auto")
-    with ui.element("div").classes("facts"):
-        for what, value in (
-            ("step", f"{line.step:,}"),
-            ("D", _decimals(line.diversity)),
-            ("accuracy", _decimals(line.accuracy)),
-            ("", "synthetic" if line.synthetic else "seed"),
-            ("", line.task),
-            ("", line.dataset if line.dataset != line.task else ""),
-        ):
-            _fact(what, value)
+    facts = (
+        ("step", f"{line.step:,}"),
+        ("D", _decimals(line.diversity)),
+        ("accuracy", _decimals(line.accuracy)),
+        ("", "synthetic" if line.synthetic else "seed"),
+        ("", line.task),
+        ("", line.dataset if line.dataset != line.task else ""),
+    )
+    with fact_line(facts):
         if not view.query.get("sample"):
             ui.link("all responses to this picture", _of_sample(view, line))
         ui.link("its family", view.link("evolution", sample=line.sample_id))
@@ -201,8 +201,8 @@ def _facts(response: GroupResponse) -> None:
         "–" if number is None else f"{number:,}"
         for number in (response.length, response.policy_version)
     )
-    with ui.element("div").classes("facts"):
-        for what, value in (
+    fact_line(
+        [
             ("accuracy", _decimals(response.accuracy)),
             ("format", _decimals(response.format)),
             *((name, _decimals(value)) for name, value in response.rewards.items()),
@@ -211,17 +211,8 @@ def _facts(response: GroupResponse) -> None:
             ("tokens", tokens + ("" if response.finished else ", cut off")),
             ("policy version", version),
             ("", "in the loss" if response.in_loss else "not in the loss"),
-        ):
-            _fact(what, value)
-
-
-def _fact(what: str, value: str) -> None:
-    if not value:
-        return
-    with ui.element("span").classes("fact"):
-        if what:
-            ui.label(shown_line(what, 60)).classes("what")
-        ui.label(shown_line(value, 80)).classes("value")
+        ]
+    )
 
 
 def _hidden(response: GroupResponse, overlay: str) -> bool:
