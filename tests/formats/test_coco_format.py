@@ -457,7 +457,7 @@ def test_a_folder_of_coco_is_read_by_its_parts(tmp_path: Path) -> None:
         coco_of(tmp_path / "annotations" / f"instances_{part}.json", f"{part}.png", tmp_path / part)
     (tmp_path / "annotations" / "captions_val2017.json").write_text('{"images": []}')
     with pytest.raises(InputError, match=r"has the splits train2017, val2017; .* \(--split\)$"):
-        read_data(tmp_path)
+        read_file(tmp_path, "coco", Problems())
     for split in ("val2017", "val"):
         (sample,) = read_data(tmp_path, split=split)
         assert sample.image.path == tmp_path / "val2017" / "val2017.png"

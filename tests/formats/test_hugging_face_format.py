@@ -12,11 +12,11 @@ from typing import Any
 import datasets
 import numpy as np
 import pytest
-from data_sets import read_data
+from data_sets import read_data, read_file
 from PIL import Image
 
 from syngrpo.boxes import encode_mask
-from syngrpo.formats import recognised_format
+from syngrpo.formats import Problems, recognised_format
 from syngrpo.formats.image_files import ImageFolder
 from syngrpo.formats.mapped_columns import OWN_FIELDS, ClassQuestions, ColumnMapping
 from syngrpo.formats.sample_rows import row_to_sample
@@ -126,7 +126,7 @@ def test_detection_with_labels_as_texts(tmp_path: Path) -> None:
 def test_a_split_must_be_named_when_there_are_several() -> None:
     columns = OVD_COLUMNS | {"question": "classes"}
     with pytest.raises(InputError, match="has the splits train, test; name one with split"):
-        read(DETECTION, task="ovd", columns=columns)
+        read_file(DETECTION, "hf", Problems(), task="ovd", columns=columns)
     with pytest.raises(InputError, match="has no split val; it has train, test"):
         read(DETECTION, task="ovd", columns=columns, split="val")
     assert len(read(DETECTION, task="ovd", columns=columns, split="test", boxes="xywh")) == 1

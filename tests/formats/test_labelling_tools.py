@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from data_sets import read_data
+from data_sets import read_data, read_file
 from PIL import Image, ImageDraw
 
 from syngrpo.boxes import decode_mask
@@ -268,7 +268,7 @@ def test_only_splits_of_yolo_that_exist_are_offered(tmp_path: Path) -> None:
         assert yolo_format.parts(place, problems) == ("train", "val")
     assert problems.notes[0] == f"{path}: the folder of split test does not exist; it is left out"
     with pytest.raises(InputError, match="has the splits train, val; name one"):
-        read_data(path)
+        read_file(path, "yolo", Problems())
     with pytest.raises(InputError, match=r"has no split all; it has train, val$"):
         read_data(path, split="all")
     with pytest.raises(InputError, match="test/images does not exist; correct the paths"):
@@ -278,6 +278,37 @@ def test_only_splits_of_yolo_that_exist_are_offered(tmp_path: Path) -> None:
     assert yolo_format.parts(typing_error, problems) == ("val",)
     with pytest.raises(InputError, match="has the splits val; name one"):
         read_data(typing_error)
+
+
+def test_a_test_split_of_yolo_without_labels_is_left_out_with_a_note(tmp_path: Path) -> None:
+    path = yolo(tmp_path / "a", LABELLED, val="images/train", test="images/test")
+    picture(tmp_path / "a" / "images" / "test" / "b.jpg")
+    problems, yolo_format = Problems(), FORMATS.get("yolo")
+    assert yolo_format.parts(path, problems) == ("train", "val")
+    assert problems.notes == [
+        f"{path}: no image of split test has a file with its labels; it is left out"
+    ]
+    with pytest.raises(InputError, match="no image has a file with its labels"):
+        read_data(path, split="test")  # as asked for
+    labels = tmp_path / "a" / "labels"
+    (labels / "train").rename(labels / "test")
+    (labels / "test" / "a.txt").rename(labels / "test" / "b.txt")
+    assert yolo_format.parts(path, problems) == ("train", "val", "test")
+
+
+@pytest.mark.parametrize("classes", ["classes.txt", "obj.names", "_darknet.labels"])
+@pytest.mark.parametrize("inside", [".", "obj_train_data"])
+def test_yolo_labels_beside_their_images(tmp_path: Path, classes: str, inside: str) -> None:
+    folder = tmp_path / inside  # as labelImg, CVAT and Roboflow's export for Darknet write them
+    folder.mkdir(exist_ok=True)
+    picture(folder / "b.JPG")
+    x, y, width, height = 0.5, 0.25, 0.2, 0.5
+    (folder / "b.txt").write_text(f"1 {x} {y} {width} {height}\n")
+    (tmp_path / classes).write_text("dog\r\ncup\r\n")
+    (thing,) = one(tmp_path).objects
+    left, upper = (x - width / 2) * WIDTH, (y - height / 2) * HEIGHT
+    box = (left, upper, left + width * WIDTH, upper + height * HEIGHT)
+    assert (thing.label, thing.box) == ("cup", pytest.approx(box))
 
 
 def test_the_layouts_of_yolo_folders(tmp_path: Path) -> None:
@@ -290,7 +321,7 @@ def test_the_layouts_of_yolo_folders(tmp_path: Path) -> None:
     several = yolo(tmp_path / "c", LABELLED, val="images/train")
     assert len(one(several, split="val").objects) == 3
     with pytest.raises(InputError, match="has the splits train, val; name one with split"):
-        read_data(several)
+        read_file(several, "yolo", Problems())
     without = yolo(tmp_path / "d", LABELLED).with_name("classes.txt")
     without.with_name("data.yaml").unlink()
     without.write_text("dog\ncup\n")

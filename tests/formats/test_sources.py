@@ -242,9 +242,9 @@ def test_the_list_of_llama_factory_is_named_with_its_files(tmp_path: Path) -> No
 
 
 def test_a_folder_without_a_known_format_names_its_files(tmp_path: Path) -> None:
-    (tmp_path / "data.jsonl").write_text("{}")
-    assert f"; name a file in it: {tmp_path / 'data.jsonl'}" in told(tmp_path)
-    (tmp_path / "data.jsonl").rename(tmp_path / "data.txt")
+    (tmp_path / "data.json").write_text('{"a": 1}')
+    assert f"; name a file in it: {tmp_path / 'data.json'}" in told(tmp_path)
+    (tmp_path / "data.json").rename(tmp_path / "data.txt")
     (tmp_path / "tables").mkdir()
     (tmp_path / "tables" / "boxes.csv").write_text("")
     assert told(tmp_path).endswith(f"; name a file in it: {tmp_path / 'tables' / 'boxes.csv'}")

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
     from syngrpo.formats import Problems
     from syngrpo.formats.box_doubt import BoxDoubt
+    from syngrpo.formats.data_folders import Section
     from syngrpo.formats.source import Source
     from syngrpo.formats.survey import Survey
     from syngrpo.formats.turned_labels import TurnedLabels
@@ -129,7 +130,8 @@ def _check_config(
     """Return the counts of each source of a configuration, and the seed samples with their
     places."""
     from syngrpo.config import load_config
-    from syngrpo.formats.source_reading import HELD_OUT, TRAIN, every_source
+    from syngrpo.formats.data_folders import HELD_OUT, TRAIN
+    from syngrpo.formats.source_reading import every_source
     from syngrpo.sample import InputError
 
     if given:
@@ -142,7 +144,7 @@ def _check_config(
     surveys = {}
     sources = every_source(options.data.train, options.evaluation.sets, problems)
     for (section, name), source in sources:
-        samples, found = _survey(source, name, problems)
+        samples, found = _survey(source, name, problems, section)
         surveys[f"{titles[section]}: {name}"] = found
         if section == TRAIN:
             seeds += samples
@@ -177,7 +179,9 @@ def _check_sizes(
         problems.refuse(refusal.told(), "images")
 
 
-def _survey(source: Source, name: str, problems: Problems) -> tuple[list[Sample], Survey]:
+def _survey(
+    source: Source, name: str, problems: Problems, section: Section = "evaluation.sets"
+) -> tuple[list[Sample], Survey]:
     """Read a source and decode its images with a progress bar. Return the readable samples and
     their counts."""
     from syngrpo.formats.image_check import drop_undecodable
@@ -185,7 +189,7 @@ def _survey(source: Source, name: str, problems: Problems) -> tuple[list[Sample]
     from syngrpo.formats.source_reading import read_dataset
     from syngrpo.formats.survey import survey
 
-    samples = read_dataset(source, problems)
+    samples = read_dataset(source, problems, section=section)
     with progress_bar(f"decoding {name}", len(distinct_images(samples))) as advance:
         samples = drop_undecodable(samples, problems, advance)
     return samples, survey(samples)
@@ -364,6 +368,7 @@ def convert(
     from rich.console import Console
 
     from syngrpo.formats import Problems, writable_format
+    from syngrpo.formats.data_folders import TRAIN
     from syngrpo.formats.export import write_dataset
     from syngrpo.formats.source import source_from_argument
     from syngrpo.formats.source_reading import read_dataset
@@ -381,7 +386,8 @@ def convert(
         coordinates=coordinates,
     )
     problems, console = Problems(), Console(stderr=True, soft_wrap=True, highlight=False)
-    samples = read_dataset(source_from_argument(source, of_files | drawn, drawn), problems)
+    given = source_from_argument(source, of_files | drawn, drawn)
+    samples = read_dataset(given, problems, section=TRAIN)
     for note in problems.notes:
         console.print(f"note: {note}", markup=False)
     _refuse(problems.lines(), problems, console)

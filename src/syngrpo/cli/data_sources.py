@@ -49,7 +49,7 @@ def parts_in(source: Source, problems: Problems) -> tuple[dict[str, Source], str
     a configuration names one; {} for any other source."""
     from dataclasses import replace
 
-    from syngrpo.formats.source_reading import data_sets_in, parts_of
+    from syngrpo.formats.data_folders import data_sets_in, parts_of
     from syngrpo.sample import InputError
 
     try:

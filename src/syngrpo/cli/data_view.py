@@ -28,6 +28,7 @@ from syngrpo.cli.shared_options import (
 if TYPE_CHECKING:
     from syngrpo.dashboard.samples.viewed_data import ViewedSource
     from syngrpo.formats import Problems
+    from syngrpo.formats.data_folders import Section
     from syngrpo.formats.source import Source
 
 
@@ -109,6 +110,7 @@ def _of_config(path: Path, given: dict[str, Any]) -> dict[str, ViewedSource]:
     """Return the samples of each source of a configuration."""
     from syngrpo.config import load_config
     from syngrpo.formats import Problems
+    from syngrpo.formats.data_folders import TRAIN
     from syngrpo.formats.source import named
     from syngrpo.sample import InputError
 
@@ -117,7 +119,7 @@ def _of_config(path: Path, given: dict[str, Any]) -> dict[str, ViewedSource]:
     options = load_config(path)
     problems = Problems()  # an id must be unique within all that is trained on
     train = {
-        f"train: {name}": _read(source, problems)
+        f"train: {name}": _read(source, problems, TRAIN)
         for name, source in named(options.data.train).items()
     }
     held_out = {
@@ -127,9 +129,9 @@ def _of_config(path: Path, given: dict[str, Any]) -> dict[str, ViewedSource]:
     return train | held_out
 
 
-def _read(source: Source, problems: Problems) -> ViewedSource:
+def _read(source: Source, problems: Problems, section: Section = "evaluation.sets") -> ViewedSource:
     from syngrpo.dashboard.samples.viewed_data import ViewedSource
     from syngrpo.formats.source_reading import read_dataset
 
-    samples = read_dataset(source, problems)
+    samples = read_dataset(source, problems, section=section)
     return ViewedSource({sample.id: sample for sample in samples}, problems)

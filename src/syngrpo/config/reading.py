@@ -11,6 +11,7 @@ import yaml
 
 from syngrpo.config.validation import options_from
 from syngrpo.formats import loadable_formats
+from syngrpo.formats.data_folders import data_sets_in
 from syngrpo.formats.source import may_be_hub_name, split_paths
 from syngrpo.policy import MODELS
 from syngrpo.sample import InputError
@@ -46,8 +47,15 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> RunOptions:
 def _refuse_data_set(path: Path, content: Mapping[str, Any] | None = None) -> None:
     """Raise InputError if a path that should be a configuration is a data set. The line holds a
     configuration that trains on it. ``content`` is that of a YAML file."""
+    inside = [path, *(data_sets_in(path).values() if path.is_dir() else ())]
     known = next(
-        (one for one in loadable_formats() if path.exists() and one.recognises(path)), None
+        (
+            one
+            for place in inside
+            for one in loadable_formats()
+            if place.exists() and one.recognises(place)
+        ),
+        None,
     )
     if known is None:
         return

@@ -6,7 +6,8 @@ files, and calls it. ``export.write_dataset`` writes samples in any format that 
 
 - ``base``: the base classes of formats, and ``Problems``, which collects defects. Start reading
   here.
-- ``source``: data sources as a configuration describes them; ``source_reading`` reads them.
+- ``source``: data sources as a configuration describes them; ``source_reading`` reads them, and
+  ``data_folders`` finds what to read in a folder, or of a data set with several splits.
 - ``jsonl``, ``vlm_r1``, ``chat``, ``coco``, ``refcoco``, ``hugging_face``: one format each.
   ``coco_file`` reads the tables of a COCO file for ``coco`` and ``refcoco``, and ``coco_folders``
   finds its images; ``dataset_rows`` loads and reads the tables of ``hugging_face``, whose columns

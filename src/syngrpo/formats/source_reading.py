@@ -14,25 +14,24 @@ from dataclasses import replace
 from pathlib import Path
 
 from syngrpo.formats import FORMATS, recognised_format
-from syngrpo.formats.base import Format, OnBadRow, Problems, ReadRequest, in_usual_order
+from syngrpo.formats.base import Format, OnBadRow, Problems, ReadRequest
 from syngrpo.formats.box_layout import BoxLayout, BoxReader
 from syngrpo.formats.box_recognition import doubt_about
+from syngrpo.formats.data_folders import HELD_OUT, TRAIN, Section, part_to_read
 from syngrpo.formats.defects import ColumnsError
 from syngrpo.formats.image_check import drop_undecodable
 from syngrpo.formats.image_files import distinct_images
-from syngrpo.formats.row_files import beginning, first_row
+from syngrpo.formats.row_files import beginning
 from syngrpo.formats.source import AUTO, DataOptions, Source, ignored_keys, named, options_for
 from syngrpo.formats.turned_labels import turned_labels
 from syngrpo.sample import InputError, Sample
 from syngrpo.serving.wording import count, plural
 from syngrpo.tasks import load_task
 
-TRAIN, HELD_OUT = "data.train", "evaluation.sets"
-
 
 def every_source(
     train: Sequence[Source], held_out: Mapping[str, Source], problems: Problems
-) -> Iterator[tuple[tuple[str, str], Source]]:
+) -> Iterator[tuple[tuple[Section, str], Source]]:
     """Yield each source of a run with its section and its name.
 
     ``problems`` forgets all ids before each held-out set, so that an id must be unique within all
@@ -45,34 +44,6 @@ def every_source(
         yield (HELD_OUT, name), source
 
 
-def parts_of(source: Source, problems: Problems) -> dict[str, Source]:
-    """Return a source for each part of a folder that can only be read part by part, by their names;
-    {} for any other source. Raises InputError as ``recognised_format`` does."""
-    path = source.path[0] if len(source.path) == 1 else None
-    if path is None or not path.exists() or source.options.get("split") is not None:
-        return {}
-    known = recognised_format(path) if source.format == AUTO else FORMATS.load(source.format)
-    return {
-        part: replace(source, options={**source.options, "split": part})
-        for part in known.parts(path, problems)
-    }
-
-
-def data_sets_in(folder: Path) -> dict[str, Path]:
-    """Return the files and folders in a folder that are data sets, by their names. A file that
-    begins as any JSON object does is none unless it has an image."""
-    found = {}
-    for path in sorted(folder.iterdir()):
-        try:
-            known = recognised_format(path)
-        except InputError:
-            continue
-        row = first_row(path) if known.name == "jsonl" else None
-        if known.name != "jsonl" or path.suffix == ".jsonl" or (row and "image" in row):
-            found[path.name] = path
-    return {name: found[name] for name in in_usual_order(found)}
-
-
 def read_sources(
     data: DataOptions, held_out: Mapping[str, Source]
 ) -> tuple[list[list[Sample]], dict[str, list[Sample]]]:
@@ -82,7 +53,7 @@ def read_sources(
     """
     problems = Problems()
     read = {
-        key: read_source(source, key[1], problems, data.on_bad_row, data.check_images)
+        key: read_source(source, key[1], problems, data.on_bad_row, data.check_images, key[0])
         for key, source in every_source(data.train, held_out, problems)
     }
     problems.settle(data.on_bad_row)
@@ -128,13 +99,14 @@ def read_source(
     problems: Problems,
     on_bad_row: OnBadRow = "error",
     check_images: bool = False,
+    section: Section = HELD_OUT,
 ) -> list[Sample]:
     """Return the valid samples of a source for a run, with ``name`` as their ``Sample.dataset``.
 
     Every sample becomes a seed sample of the run, even if another run has painted it. Defects are
     reported to ``problems``.
     """
-    samples = read_dataset(source, problems, on_bad_row, check_images)
+    samples = read_dataset(source, problems, on_bad_row, check_images, section)
     return [
         replace(sample, dataset=name, parent=None, description=None, depth=0) for sample in samples
     ]
@@ -145,11 +117,13 @@ def read_dataset(
     problems: Problems | None = None,
     on_bad_row: OnBadRow = "error",
     check_images: bool = False,
+    section: Section = HELD_OUT,
 ) -> list[Sample]:
     """Return all samples of a source as they are in the data, in order.
 
     If there are as many image folders as paths, each folder belongs to one path; otherwise the
     images of every path are looked up in all folders. ``check_images``: decode every image once.
+    ``section``: what a path with several parts, of which the source names none, is read for.
 
     Defects are reported to ``problems``, for a report about several sources. If it is None, they
     raise InputError, or are logged as a warning with ``on_bad_row`` "skip". Raises InputError for
@@ -165,7 +139,7 @@ def read_dataset(
         if left != 0:
             own = replace(source, images=images, limit=left)
             with _without_garbage_collection():
-                samples += _read_one(path, own, gathered, on_bad_row)
+                samples += _read_one(path, own, gathered, on_bad_row, section)
     _note_animations(samples, gathered)
     if check_images:
         samples = drop_undecodable(samples, gathered)
@@ -175,7 +149,7 @@ def read_dataset(
 
 
 def _read_one(
-    path: Path | None, source: Source, problems: Problems, on_bad_row: OnBadRow
+    path: Path | None, source: Source, problems: Problems, on_bad_row: OnBadRow, section: Section
 ) -> list[Sample]:
     """Return the samples of one file. A file without any valid row is refused, whatever
     ``on_bad_row`` is."""
@@ -183,6 +157,8 @@ def _read_one(
     known = None if source.format == AUTO else FORMATS.load(source.format)
     before, since = problems.bad_rows(), len(problems.found)
     try:
+        if path is not None:
+            path, source = part_to_read(path, source, section, problems)
         if known is None:
             assert path is not None
             known = recognised_format(path)

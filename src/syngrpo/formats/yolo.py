@@ -25,14 +25,19 @@ from syngrpo.sample import EncodedImage, InputError
 from syngrpo.serving.wording import count
 from syngrpo.tasks.labels import shown
 
-SPLITS = ("train", "val", "test")
+TEST = "test"
+"""The split whose labels the authors of a data set often keep to themselves."""
+SPLITS = ("train", "val", TEST)
 YAML = (".yaml", ".yml")
-CLASSES_FILE = "classes.txt"
+CLASSES_FILES = ("classes.txt", "obj.names", "_darknet.labels")
+"""Names of the classes, one a line, where there is no data.yaml: as labelImg and Label Studio,
+Darknet and CVAT, and Roboflow call the file."""
 
 
 class Yolo(LabelledBoxes):
-    """Reads a ``data.yaml``, a folder with one, or a folder with ``images``, ``labels`` and
-    ``classes.txt``. A sixth number of a line, the confidence, is ignored."""
+    """Reads a ``data.yaml``, a folder with one, or a folder with ``classes.txt`` and images that
+    have their labels in ``labels`` or beside them. A sixth number of a line, the confidence, is
+    ignored."""
 
     name = "yolo"
     options = SplitOptions
@@ -41,7 +46,7 @@ class Yolo(LabelledBoxes):
 
     def recognises(self, path: Path) -> bool:
         if path.is_dir():
-            with_list = (path / CLASSES_FILE).is_file() and (path / "images").is_dir()
+            with_list = _classes_in(path) is not None and _labels_in(path)
             return with_list or _yaml_in(path) is not None
         return path.suffix.lower() in YAML and _content(path) is not None
 
@@ -54,13 +59,23 @@ class Yolo(LabelledBoxes):
         for split in named:
             if there and split not in there:
                 problems.note(f"{file}: the folder of split {split} does not exist; it is left out")
+        if TEST in there and len(there) > 1 and _is_unlabelled(content, file, TEST):
+            problems.note(
+                f"{file}: no image of split {TEST} has a file with its labels; it is left out"
+            )
+            there.remove(TEST)
         return tuple(there) if len(named) > 1 else ()
 
     def opened(self, path: Path, request: ReadRequest, problems: Problems) -> ToolFile:
         file = _yaml_in(path) if path.is_dir() else path
         if file is None:
-            names = _lines(path / CLASSES_FILE)
-            found = _images_in(path / "images")
+            classes = _classes_in(path)
+            if classes is None:
+                raise InputError(
+                    f"{path} has no data.yaml and no {CLASSES_FILES[0]}, which name the classes"
+                )
+            names, inside = _lines(classes), path / "images"
+            found = _images_in(inside if inside.is_dir() else path)
         else:
             content = _content(file)
             if content is None:
@@ -71,6 +86,17 @@ class Yolo(LabelledBoxes):
         if not found:
             raise InputError(f"{path}: no images are there; check the folders that it names")
         return ToolFile((Path("/"),), names, _pictures(found, names, root, request, problems))
+
+
+def _classes_in(folder: Path) -> Path | None:
+    return next((folder / name for name in CLASSES_FILES if (folder / name).is_file()), None)
+
+
+def _labels_in(folder: Path) -> bool:
+    """Return whether a folder has ``images``, or images with label files beside them."""
+    inside = (file for pattern in ("*", "*/*") for file in folder.glob(pattern))
+    images = (file for file in inside if file.suffix.lower() in SUFFIXES)
+    return (folder / "images").is_dir() or any(_label_file(one).is_file() for one in images)
 
 
 def _content(file: Path) -> dict[str, Any] | None:
@@ -108,8 +134,13 @@ def _images_of(content: dict[str, Any], file: Path, wanted: str | None) -> list[
     split = wanted or there[0]
     if split not in named:
         raise InputError(f"{file} has no split {split}; it has {', '.join(there)}")
+    return list(_images_of_split(content, file, split))
+
+
+def _images_of_split(content: dict[str, Any], file: Path, split: str) -> Iterator[Path]:
     roots = _roots(content, file)
-    return [image for entry in _entries(content, split) for image in _images_at(entry, roots, file)]
+    for entry in _entries(content, split):
+        yield from _images_at(entry, roots, file)
 
 
 def _splits_there(content: dict[str, Any], file: Path) -> list[str]:
@@ -124,6 +155,11 @@ def _splits_there(content: dict[str, Any], file: Path) -> list[str]:
 
 def _named(content: dict[str, Any]) -> list[str]:
     return [split for split in SPLITS if content.get(split)]
+
+
+def _is_unlabelled(content: dict[str, Any], file: Path, split: str) -> bool:
+    images = _images_of_split(content, file, split)
+    return not any(_label_file(image).is_file() for image in images)
 
 
 def _entries(content: dict[str, Any], split: str) -> list[str]:
