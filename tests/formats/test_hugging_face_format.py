@@ -394,25 +394,26 @@ def test_columns_that_are_needed_are_told_with_those_there_are(name: str) -> Non
 
 
 @pytest.mark.parametrize("column", ["objects", "annotations"])
-@pytest.mark.parametrize("task", [None, "rec"])
-def test_labelled_boxes_without_a_task_are_told_with_the_task(
-    tmp_path: Path, column: str, task: str | None
+def test_labelled_boxes_without_questions_are_asked_for_their_classes(
+    tmp_path: Path, column: str
 ) -> None:
     boxes = {"bbox": [[1.0, 2.0, 3.0, 4.0]], "category": ["cup"]}
     path = saved(tmp_path, {"image": [png()], "width": [8], column: [boxes]})
+    for task in (None, "ovd"):
+        (sample,) = read(path, task=task)
+        assert (sample.task, sample.question) == ("ovd", "cup")
+        assert [(thing.label, thing.box) for thing in sample.objects] == [("cup", (1, 2, 3, 4))]
     keys, options = "set task: ovd", "--task ovd"
     if column != "objects":
         keys += f" and columns: {{objects: {column}}}"
         options += f" --columns objects={column}"
     with pytest.raises(InputError) as caught:
-        read(path, task=task)
+        read(path, task="rec")
     assert str(caught.value) == (
         f"{path} has the columns image, width, {column}: it has labelled boxes ({column}) and no "
         f"questions; {keys} ({options}) to ask for the classes of each image, or map the column of "
         "the questions, as in --columns question=THEIR_COLUMN"
     )
-    columns = {"objects": column} if column != "objects" else {}
-    assert read(path, task="ovd", columns=columns)[0].question == "cup"
 
 
 def test_a_single_file_has_no_splits() -> None:

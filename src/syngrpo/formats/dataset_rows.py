@@ -29,6 +29,7 @@ from syngrpo.formats.mapped_columns import (
 from syngrpo.formats.sample_rows import row_to_sample
 from syngrpo.sample import EncodedImage, ImageError, InputError, Sample
 from syngrpo.serving.wording import one_line
+from syngrpo.tasks import default_task, get_task
 from syngrpo.tasks.labels import class_name, shown
 
 
@@ -120,7 +121,10 @@ class MappedRows:
         known = dataset.column_names
         self.mapping = ColumnMapping.of(known, options.columns, str(path))
         labelled = _labelled_columns(library, dataset.features)
-        self.mapping.require(request.task, known, str(path), labelled)
+        self.task = request.task
+        if detection := self.mapping.of_detection(self.task, labelled):
+            self.mapping, self.task = detection, self.task or get_task(default_task("classes"))
+        self.mapping.require(self.task, known, str(path), labelled)
         fields = self.mapping.fields
         self.images = _DatasetImages(library, dataset, fields["image"], roots, request.as_stored)
         request.folders.append(self.images)
@@ -132,7 +136,7 @@ class MappedRows:
 
     def samples(self, row: Mapping[str, Any], number: int, prefix: str) -> Iterator[Sample]:
         name = f"{prefix}-{number}"
-        for ours in self.mapping.rows(row, name, self.request.task, self.detection):
+        for ours in self.mapping.rows(row, name, self.task, self.detection):
             whole = ours | {"image": str(number)}
             yield row_to_sample(whole, self.images, self.request.boxes)
 

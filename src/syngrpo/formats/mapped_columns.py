@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from syngrpo.formats.answer_boxes import answer_text, boxes_in, from_json
@@ -81,6 +81,19 @@ class ColumnMapping:
             raise ColumnsError(f"{where} has no column {', '.join(missing)}; it has {_list(known)}")
         fields = {name: name for name in OWN_FIELDS if name in known} | dict(wanted)
         return cls(fields)
+
+    def of_detection(self, task: Task | None, labelled: Sequence[str]) -> ColumnMapping | None:
+        """Return the mapping for a table of images with labelled boxes and no questions, of which
+        the classes can be asked: with its one column of labelled boxes as ``objects``. None for any
+        other table, and where ``task`` asks for something else. ``labelled`` are the columns that
+        hold labelled boxes."""
+        if "image" not in self.fields or self.fields.keys() & {"question", "answer", "task"}:
+            return None
+        if task is not None and task.asks_for != "classes":
+            return None
+        if "objects" in self.fields or {"boxes", "labels"} <= self.fields.keys():
+            return self
+        return replace(self, fields={**self.fields, "objects": labelled[0]}) if labelled else None
 
     def require(
         self, task: Task | None, known: Sequence[str], where: str, labelled: Sequence[str] = ()
