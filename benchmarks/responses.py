@@ -30,7 +30,7 @@ import torch
 from benchmarks.results import write_section
 from benchmarks.wait import CONFIG
 from syngrpo.config import load_config
-from syngrpo.data_server.client import InlineClient
+from syngrpo.data_server.pool_client import InlineClient
 from syngrpo.data_server.synthesis_options import SynthesisSettings
 from syngrpo.formats.source_reading import read_sources
 from syngrpo.policy import model_directory

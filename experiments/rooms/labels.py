@@ -19,7 +19,7 @@ from experiments.rooms.finding import LABELS, write_finding
 from experiments.rooms.matrix import Cell, Folders, Matrix
 from experiments.rooms.sheet import synthetic_ids
 from experiments.rooms.truth import fault
-from syngrpo.data_server.client import InlineClient
+from syngrpo.data_server.pool_client import InlineClient
 from syngrpo.data_server.synthesis_options import SynthesisSettings
 from syngrpo.pages.pool_gallery import open_pool
 from syngrpo.painting.frame import FrameOptions

@@ -23,7 +23,7 @@ from syngrpo.dashboard.gate.gate_decisions import (
     steps_of,
 )
 from syngrpo.dashboard.reading.gate_limits import CHECKS, REASONS, score_limits
-from syngrpo.data_server.client import InlineClient
+from syngrpo.data_server.pool_client import InlineClient
 from syngrpo.data_server.synthesis_options import SynthesisSettings
 from syngrpo.pages.run_data import RunData, read_run
 from syngrpo.painting.gate import GateThresholds

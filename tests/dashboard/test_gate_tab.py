@@ -13,7 +13,7 @@ import pytest
 from made_up_run import write_run
 from test_evolution_tab import HOSTILE
 
-from syngrpo.data_server.client import InlineClient
+from syngrpo.data_server.pool_client import InlineClient
 from syngrpo.data_server.synthesis_options import SynthesisSettings
 from syngrpo.painting.gate import GateThresholds
 from syngrpo.painting.refused_pictures import kept_pictures

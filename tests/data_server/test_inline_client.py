@@ -11,8 +11,8 @@ import pytest
 from data_sets import read_data
 from PIL import Image
 
-from syngrpo.data_server.client import InlineClient
 from syngrpo.data_server.job_exchange import run_job
+from syngrpo.data_server.pool_client import InlineClient
 from syngrpo.data_server.pool_jobs import PoolJobs, open_queue
 from syngrpo.data_server.synthesis_options import SynthesisSettings
 from syngrpo.painting.compositing import keep_mask

@@ -255,7 +255,7 @@ def test_no_worker_outlives_a_killed_trainer(tmp_path: Path, marks: Path) -> Non
 
 def test_workers_and_clients_do_without_torch() -> None:
     code = (
-        "import sys, syngrpo.data_server.workers, syngrpo.data_server.client\n"
+        "import sys, syngrpo.data_server.workers, syngrpo.data_server.pool_client\n"
         "from syngrpo.painting.generators import make_generator\n"
         "make_generator('rooms')\n"
         "heavy = {'torch', 'transformers', 'diffusers', 'pydantic', 'matplotlib'}\n"

@@ -12,7 +12,7 @@ from PIL import Image
 from report_page import read
 from rich.console import Console
 
-from syngrpo.data_server.client import InlineClient
+from syngrpo.data_server.pool_client import InlineClient
 from syngrpo.data_server.synthesis_options import SynthesisSettings
 from syngrpo.pages.charts import number
 from syngrpo.pages.description_words import compare_words, word_shares

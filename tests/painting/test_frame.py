@@ -9,7 +9,7 @@ import pytest
 from service_client import RUN, jobs, lease, open_run, painted, seed_of, service
 
 from syngrpo.boxes import Similarity, decode_mask, encode_mask, iou, mask_box
-from syngrpo.data_server.client import InlineClient
+from syngrpo.data_server.pool_client import InlineClient
 from syngrpo.data_server.pool_jobs import SYNTHESIS
 from syngrpo.data_server.sample_wire import sample_from
 from syngrpo.data_server.synthesis_options import SynthesisSettings

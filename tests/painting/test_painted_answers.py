@@ -8,7 +8,7 @@ import pytest
 from mixed_samples import count_of, counted, found, in_a_room, mixed_samples, nothing_found
 
 from syngrpo.boxes import iou
-from syngrpo.data_server.client import InlineClient
+from syngrpo.data_server.pool_client import InlineClient
 from syngrpo.data_server.synthesis_options import SynthesisSettings
 from syngrpo.painting.compositing import keep_mask
 from syngrpo.painting.prompt import build_prompt, without_names

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from syngrpo.data_server.client import InlineClient
+from syngrpo.data_server.pool_client import InlineClient
 from syngrpo.data_server.synthesis_options import SynthesisSettings
 from syngrpo.pool.jobs import JobRequest
 from syngrpo.pool.sampling import SamplingPolicy

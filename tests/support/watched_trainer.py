@@ -10,7 +10,9 @@ from typing import Any
 
 from quick_runs import quick_config
 
-from syngrpo.data_server.client import InlineClient
+from syngrpo.data_server.description_rewards import Settled
+from syngrpo.data_server.group_reports import GroupReport
+from syngrpo.data_server.pool_client import InlineClient
 from syngrpo.data_server.synthesis_options import SynthesisSettings
 from syngrpo.painting.gate import GateThresholds
 from syngrpo.policy.loading import load_policy
@@ -18,8 +20,7 @@ from syngrpo.pool.store import Pool
 from syngrpo.sample import Sample
 from syngrpo.workflow.groups import Group
 from syngrpo.workflow.processes import Processes
-from syngrpo.workflow.trainer import GroupReport, Trainer
-from syngrpo.workflow.update_rows import Settled
+from syngrpo.workflow.trainer import Trainer
 from syngrpo_rooms.dataset import rooms_samples
 from syngrpo_rooms.starter import STARTER_DIR
 

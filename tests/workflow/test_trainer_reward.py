@@ -12,6 +12,7 @@ from plain_transformers import load_plain, plain_logprobs
 from watched_trainer import Step, watched_trainer
 
 import syngrpo.workflow.row_scores
+from syngrpo.data_server.description_rewards import Settled
 from syngrpo.method import METHODS
 from syngrpo.method.base import MethodOptions
 from syngrpo.method.diversity import response_diversity
@@ -21,7 +22,6 @@ from syngrpo.policy.model import Policy
 from syngrpo.pool.jobs import JobRequest
 from syngrpo.workflow.groups import Group
 from syngrpo.workflow.trainer import Trainer
-from syngrpo.workflow.update_rows import Settled
 
 EPSILON = 0.05
 """Added to the spread in the definition of the reward."""
@@ -123,7 +123,7 @@ def test_one_description_from_its_response_to_the_gradient_on_its_scene_tokens(
         assert (child.parent, child.description) == (pending.parent_id, description)
         assert np.array_equal(child.image.decode(), group.drawn.sample.image.decode())
         assert item.parent.id == child.parent
-        assert pending.job_id not in trainer.ledger
+        assert pending.job_id not in trainer.client.ledger
         # … its reward …
         mean, spread = moving_baseline(brought([first, second]), method.smoothing_decay)
         (diversity,) = diversities([group])
@@ -246,7 +246,7 @@ def test_nothing_is_learned_from_images_that_are_all_rejected(tmp_path: Path) ->
     assert step.record["synthesis/rejected"] == step.record["synthesis/settled"] == submitted
     assert step.record["synthesis/admitted"] == step.record["pool/synthetic"] == 0
     assert [item.reward for item in step.settled] == [0.0] * submitted
-    assert len(trainer.ledger) == 0
+    assert len(trainer.client.ledger) == 0
 
 
 def test_descriptions_that_wait_too_long_are_dropped_and_counted(tmp_path: Path) -> None:
@@ -257,8 +257,8 @@ def test_descriptions_that_wait_too_long_are_dropped_and_counted(tmp_path: Path)
     assert submitted[0] > 0
     assert [record["synthesis/stale"] for record in records] == [0, 0, *submitted[:2]]
     assert [record["synthesis/settled"] for record in records] == [0] * 4
-    assert len(trainer.ledger) == sum(submitted[2:])
-    assert trainer.ledger.counts.stale == sum(submitted[:2])
+    assert len(trainer.client.ledger) == sum(submitted[2:])
+    assert trainer.client.ledger.counts.stale == sum(submitted[:2])
 
 
 def test_descriptions_that_the_queue_cannot_take_are_dropped_and_counted(tmp_path: Path) -> None:
@@ -266,7 +266,10 @@ def test_descriptions_that_the_queue_cannot_take_are_dropped_and_counted(tmp_pat
         record = trainer.watched_step().record
     assert record["synthesis/submitted"] == record["pool/synthetic"] == 1
     assert record["synthesis/dropped"] > 0
-    assert len(trainer.ledger) == 1 and trainer.ledger.counts.lost == record["synthesis/dropped"]
+    assert (
+        len(trainer.client.ledger) == 1
+        and trainer.client.ledger.counts.lost == record["synthesis/dropped"]
+    )
 
 
 def test_at_most_two_different_well_formed_descriptions_of_a_group(tmp_path: Path) -> None:
@@ -282,7 +285,7 @@ def test_at_most_two_different_well_formed_descriptions_of_a_group(tmp_path: Pat
         texts = [description.text for description in report.descriptions]
         assert len({text.casefold() for text in texts}) == len(texts) == min(2, len(allowed))
         for description in report.descriptions:
-            assert torch.equal(allowed[description.text], description.token_ids)
+            assert allowed[description.text].tolist() == description.token_ids.tolist()
 
 
 def test_a_description_beyond_a_limit_is_not_painted_and_costs_the_format_reward(
@@ -312,7 +315,7 @@ def test_a_share_of_the_descriptions_is_random_and_gets_no_reward(tmp_path: Path
         jobs = sqlite3.connect(tmp_path / "pool.db")
         rows = jobs.execute("SELECT id, description, response FROM jobs").fetchall()
         jobs.close()
-        waiting = len(trainer.ledger)
+        waiting = len(trainer.client.ledger)
     random = {job: text for job, text, response in rows if response is None}
     written = {job: text for job, text, response in rows if response is not None}
     submitted = [step.record["synthesis/submitted"] for step in (first, second)]
@@ -324,7 +327,7 @@ def test_a_share_of_the_descriptions_is_random_and_gets_no_reward(tmp_path: Path
     settled = {item.pending.job_id for item in [*first.settled, *second.settled]}
     measured = {report.job_id for report in second.reports} - {None}
     assert settled and settled <= written.keys() and measured & random.keys()
-    assert len(settled) + waiting + trainer.ledger.counts.lost == len(written)
+    assert len(settled) + waiting + trainer.client.ledger.counts.lost == len(written)
 
 
 def test_which_descriptions_are_random_depends_on_the_seed_alone() -> None:

@@ -87,7 +87,7 @@ def test_a_rejected_sibling_counts_as_no_diversity_within_its_bundle(tmp_path: P
             mixed += 0 < len(rejected) < len(members)
     rejects = sum(step.record["synthesis/rejected"] for step in steps)
     assert rejects > 0 and mixed > 0
-    assert trainer.ledger.counts.unpaired == sum(
+    assert trainer.client.ledger.counts.unpaired == sum(
         step.record["synthesis/unpaired"] for step in steps
     )
 

@@ -100,13 +100,13 @@ def test_pictures_without_labels_are_trained_on_and_never_painted(tmp_path: Path
 def test_descriptions_written_for_them_are_counted(tmp_path: Path) -> None:
     with watched_trainer(tmp_path) as trainer:
         reports = trainer.watched_step().reports
-        before, waiting = trainer.client.stats(), len(trainer.ledger)
+        before, waiting = trainer.client.pool_stats(), len(trainer.client.ledger)
         trainer.metrics = StepMetrics()
         trainer.submit([replace(report, parenthood="nothing to keep") for report in reports])
         record = trainer.metrics.record(2)
         assert record["synthesis/skipped"] == sum(len(r.descriptions) for r in reports) > 0
         assert record["synthesis/submitted"] == 0
-        assert trainer.client.stats() == before and len(trainer.ledger) == waiting
+        assert trainer.client.pool_stats() == before and len(trainer.client.ledger) == waiting
 
 
 MIXED = (

@@ -1,8 +1,11 @@
 """The data server: it takes descriptions as jobs, and returns painted samples to the pool.
 
-A trainer uses a ``DataClient`` (``client``; start reading there). The inline client paints within
-the training step. ``async_client`` writes jobs to a spill file (``spill``), from which a thread
-passes them on. Workers lease jobs, paint them and hand in the results (``worker_process``);
+A trainer uses a ``DataClient`` (``client``; start reading there). It draws samples
+(``drawn_sample``), takes what was measured on them (``group_reports``), and keeps descriptions
+until their reward is known (``description_rewards``). Below it a ``PoolClient`` (``pool_client``)
+has access to the pool. The inline one paints within the training step. ``async_client`` writes jobs
+to a spill file (``spill``), from which a thread passes them on. Workers lease jobs, paint them and
+hand in the results (``worker_process``);
 ``workers`` starts and replaces them, ``ray_workers`` does so on a Ray cluster (``ray_cluster``).
 ``job_exchange`` defines how trainers and workers use the queue of jobs. There are two ways:
 

@@ -1,4 +1,4 @@
-"""The asynchronous ``DataClient``: a thread between the training step and the pool.
+"""The asynchronous ``PoolClient``: a thread between the training step and the pool.
 
 The training step appends measurements and jobs to a spill file, and takes batches from a stock in
 memory. A batch is drawn as a whole, because siblings must be in the same one. The step never waits
@@ -23,8 +23,8 @@ from typing import Any
 
 import numpy as np
 
-from syngrpo.data_server.client import draw_decoded
 from syngrpo.data_server.job_exchange import JobSink, SubmitCounts
+from syngrpo.data_server.pool_client import draw_decoded
 from syngrpo.data_server.pool_jobs import QueueSink, open_queue
 from syngrpo.data_server.spill import Spill
 from syngrpo.data_server.spill_records import of_kind
@@ -48,7 +48,7 @@ REMEMBERED_BATCHES = 4
 
 
 class AsyncClient:
-    """A ``DataClient`` that leaves painting to workers and does not make the step wait.
+    """A ``PoolClient`` that leaves painting to workers and does not make the step wait.
 
     ``batch`` is the number of samples that each ``draw`` asks for; ``prefetch`` batches are kept
     ready (0: none, so every draw waits for the database). A batch of another size, as for a refill,
@@ -159,6 +159,9 @@ class AsyncClient:
     def stats(self) -> PoolStats:
         self._raise_error()
         return self._stats
+
+    def server_away(self) -> bool:
+        return self._sink.away
 
     def state_dict(self) -> dict[str, Any]:
         return {"draws": self._fills, "cursor": self._delivered}

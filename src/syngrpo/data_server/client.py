@@ -1,213 +1,464 @@
-"""The trainer's access to the evolving training set: ``DataClient``, and the inline client.
+"""The client of the data server: what a trainer needs to train on images that evolve.
 
-In the order of a training step the trainer calls ``draw`` for a batch, ``observe`` with the
-measurements of it, ``submit`` with jobs for new images, and ``outcomes`` for the results of earlier
-jobs. ``InlineClient`` paints within ``submit`` and is deterministic. ``async_client.AsyncClient``
-leaves painting to workers and never makes the step wait. Both draw samples with decoded images
-(``draw_decoded``).
+This is the public interface, for any trainer; ``syngrpo train`` uses it, too. It needs neither
+PyTorch nor transformers. ``docs/trainers.md`` explains it with examples. Its version is
+``API_VERSION``, and a change that breaks callers raises the first number.
+
+A step of training calls, in this order:
+
+1. ``draw(n)`` for the samples of the batch. The trainer samples G responses to each.
+2. ``observe(sample, accuracies)`` once for each of them: records D, and returns it.
+3. ``submit(sample, responses)`` for those whose responses describe new surroundings.
+4. ``outcomes()`` ends the step. It sends the descriptions to be painted, and returns those of
+   earlier steps whose reward ρ is known now. The trainer adds them to its update.
+
+Nothing of this waits for the data server or its workers: records go to a file, from which a thread
+sends them, and samples are drawn ahead from the pool in the client's directory. While the server is
+away, training goes on with the samples that are there; ``stats`` says so. Only one process may use
+a directory. In a training run with several processes the main one has the client, and shares what
+it returns with the others (``shared_draw``).
+
+``pool_client`` and ``async_client`` are the access to the pool below this. ``method`` decides what
+is submitted and how it is rewarded.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import replace
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack, closing
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, ParamSpec, TypeVar
 
 import numpy as np
 
-from syngrpo.data_server.job_exchange import SubmitCounts, run_job
-from syngrpo.data_server.pool_jobs import PoolJobs, open_queue
-from syngrpo.data_server.synthesis_options import SynthesisSettings
-from syngrpo.painting.judges.panel import load_judges
-from syngrpo.painting.painter import Painter
-from syngrpo.pool.jobs import JobRequest, Outcome
+from syngrpo.data_server.async_client import AsyncClient
+from syngrpo.data_server.description_rewards import DescriptionQueue, Settled
+from syngrpo.data_server.drawn_sample import DrawnSample, ModelCoordinates
+from syngrpo.data_server.group_reports import (
+    GroupReport,
+    WrittenResponse,
+    report_of,
+    written_descriptions,
+)
+from syngrpo.data_server.pool_client import InlineClient, PoolClient
+from syngrpo.data_server.server_sink import ServerSink, namespace_of
+from syngrpo.data_server.synthesis_options import (
+    ServerOptions,
+    SynthesisOptions,
+    SynthesisSettings,
+)
+from syngrpo.data_server.workers import LocalWorkers
+from syngrpo.method import METHODS
+from syngrpo.method.base import Method, MethodOptions
 from syngrpo.pool.sampling import SamplingPolicy
 from syngrpo.pool.store import Pool
-from syngrpo.pool.stored_samples import DescriptionReward, Observation, PoolSample, PoolStats
-from syngrpo.sample import InputError, Sample, with_pixels
+from syngrpo.pool.stored_samples import Observation, PoolStats
+from syngrpo.sample import InputError, Sample
+from syngrpo.serving.bearer_token import read_token
+from syngrpo.serving.http_client import ServerAddress
 
-INLINE = "inline"
-"""The worker name with which an inline client leases jobs."""
-FOREVER_S = 10 * 365 * 86400.0
-"""Seconds of an inline client's lease. It is long, because no other worker may take its jobs."""
+__all__ = [
+    "API_VERSION",
+    "AsyncDataClient",
+    "ClientStats",
+    "DataClient",
+    "DrawnSample",
+    "Measurement",
+    "ModelCoordinates",
+    "Settled",
+    "WrittenResponse",
+    "shared_draw",
+]
+
+API_VERSION = "1.0.0"
+"""The version of this interface (semver.org)."""
+
+T = TypeVar("T")
+P = ParamSpec("P")
 
 
-class DataClient(Protocol):
-    """The operations of a trainer on the evolving training set.
+@dataclass(frozen=True)
+class Measurement:
+    """What ``observe`` has measured: D of the group in [0, 1], and the moving mean of D that
+    descriptions of this task are compared with; None before the first was measured."""
 
-    Every method may raise InputError for an error that the user can fix (a full disk, a broken
-    pool). The asynchronous client raises an error of its thread at the next call.
+    diversity: float
+    baseline: float | None
+
+
+@dataclass(frozen=True)
+class ClientStats:
+    """The state of a client.
+
+    ``steps``: finished steps. ``version``: the policy version, by which descriptions grow old.
+    ``waiting``: descriptions that wait for their reward. ``server_away``: whether the data server
+    did not answer the last request; jobs wait in a file meanwhile. ``counts``: what the last step
+    has submitted, admitted, settled, …, named as in ``metrics.jsonl``.
     """
 
-    fingerprint: str
-    """The fingerprint of the generator, for job requests."""
+    steps: int
+    version: int
+    waiting: int
+    server_away: bool
+    pool: PoolStats
+    counts: Mapping[str, float]
 
-    def draw(self, count: int) -> list[PoolSample]:
-        """Draw ``count`` different samples. Their images are decoded."""
-        ...
-
-    def prefetch_with(self, prepare: Callable[[Sequence[Sample]], None]) -> None:
-        """Set a function that is called with the samples chosen for coming batches, so that it can
-        prepare them.
-
-        It is called in another thread as soon as samples are chosen; another sample may be drawn
-        in the end. An inline client never calls it, because it chooses samples when it draws.
-        """
-        ...
-
-    def submit(self, requests: Sequence[JobRequest]) -> SubmitCounts:
-        """Submit jobs, and return how many were queued or dropped. Jobs for which there is no room
-        are dropped; the call never waits.
-
-        The asynchronous client returns the counts of earlier submissions that it has learned since
-        the last call. Over a run they add up to the same.
-        """
-        ...
-
-    def observe(self, observations: Sequence[Observation]) -> None:
-        """Report what was measured on drawn samples."""
-        ...
-
-    def record_rewards(self, rewards: Sequence[DescriptionReward]) -> None:
-        """Record what descriptions have earned, for people who look at the run."""
-        ...
-
-    def outcomes(self) -> list[Outcome]:
-        """Return the jobs that ended since the last call, in order."""
-        ...
-
-    def get(self, sample_id: str) -> Sample:
-        """Return any sample of the pool, in any state. Raises InputError for an unknown id."""
-        ...
-
-    def stats(self) -> PoolStats:
-        """Return the counts of the pool. They may be up to one refresh old."""
-        ...
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return the position in the pool as plain JSON data, for a checkpoint."""
-        ...
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Restore the position that ``state_dict`` returned. Call this before drawing."""
-        ...
-
-    def backup(self, path: Path) -> None:
-        """Write the exact state of the pool to one file, for ``Pool.restore``.
-
-        A run with the asynchronous client goes on with the pool as it is then, because workers
-        change it all the time; it needs the file only if its pool is lost or damaged.
-        """
-        ...
-
-    def close(self) -> None: ...
+    def metrics(self) -> dict[str, float]:
+        """Return the numbers for a metrics log, by name."""
+        return {
+            **self.counts,
+            "synthesis/waiting": self.waiting,
+            "synthesis/server_away": float(self.server_away),
+            "pool/seed": self.pool.seed,
+            "pool/synthetic": self.pool.synthetic,
+            "pool/depth_mean": self.pool.depth_mean,
+        }
 
 
-class InlineClient:
-    """A ``DataClient`` that paints within ``submit``. No other process may use its pool.
+class DataClient:
+    """A trainer's client. ``open`` makes one from options; the constructor is for tests and for
+    ``syngrpo train``, which have a pool client already.
 
-    The same seeds, settings and calls give the same samples and images.
+    ``groups_per_step`` is the number of samples of a batch, ``updates_per_step`` the number of
+    optimizer updates in a step. ``sampling`` is the section ``pool``. Every random choice comes
+    from ``seed`` and the number of the step. Any method may raise InputError for an error that the
+    user can fix, also one that happened in the background since the last call.
     """
 
     def __init__(
         self,
-        settings: SynthesisSettings,
+        pool: PoolClient,
+        method: Method,
         sampling: SamplingPolicy,
+        *,
+        groups_per_step: int,
+        updates_per_step: int = 1,
+        seed: int = 0,
+        describer: str | None = None,
+    ) -> None:
+        self.method = method
+        self.pool = pool
+        self.steps = 0
+        self.version = 0
+        self._max_depth = sampling.max_depth
+        self._updates = updates_per_step
+        self._groups = groups_per_step
+        self._descriptions = DescriptionQueue(
+            pool,
+            method,
+            places=groups_per_step * sampling.synthetic_ratio,
+            seed=seed,
+            describer=describer,
+        )
+        self._reports: dict[str, GroupReport] = {}
+        self._counts: dict[str, float] = {}
+        self._families: dict[str, str] = {}
+        self._closing = ExitStack()
+        self._closing.callback(pool.close)
+
+    @classmethod
+    def open(
+        cls,
+        directory: Path | str,
+        samples: Sequence[Sample],
+        *,
+        groups_per_step: int,
+        synthesis: SynthesisOptions,
+        server: ServerOptions = ServerOptions(),  # noqa: B008
+        method: MethodOptions = MethodOptions(),  # noqa: B008
+        pool: SamplingPolicy = SamplingPolicy(),  # noqa: B008
+        steps: int = 1000,
+        updates_per_step: int = 1,
         seed: int = 0,
         weights: Mapping[str, float] | None = None,
-    ) -> None:
-        """Open the pool and make the generator.
+        max_image_pixels: int | None = None,
+    ) -> DataClient:
+        """Open the pool in ``directory``, add the ``samples`` as its seeds, and start the thread.
 
-        ``weights`` are those of the datasets, as in ``Pool.draw``. Without a generator no job can
-        be submitted. Raises InputError when the generator or the pool cannot be used.
+        The options are the sections of a configuration file with these names; ``steps`` is the
+        length of the run, which only some methods ask for. With ``server.url`` painting is left to
+        that data server; without one local workers are started, or each step paints by itself
+        (``synthesis.mode: inline``). ``weights`` are the proportions in which data sets are drawn,
+        by name. Raises InputError for options, samples or a directory that cannot be used.
         """
-        self._painter = None
-        if settings.generator is not None:
-            self._painter = Painter(settings.make_generator(), load_judges(settings.judges))
-        self.fingerprint = self._painter.fingerprint if self._painter is not None else ""
-        self._pool = Pool.open(settings.directory)
-        self._queue = open_queue(self._pool, settings, sampling, FOREVER_S)
-        self._queue.reclaim_worker(INLINE)  # jobs of a process that was killed
-        self._source = PoolJobs(self._pool, self._queue, settings, INLINE)
-        self._sampling = sampling
-        self._weights = weights
-        self._seed = seed
-        self._draws = 0
-        self._cursor = 0
+        folder = Path(directory)
+        if len(samples) < groups_per_step:
+            raise InputError(
+                f"{len(samples)} samples are fewer than groups_per_step {groups_per_step}; add "
+                "samples or make groups_per_step smaller"
+            )
+        with closing(Pool.open(folder)) as stored:
+            stored.add_seeds(samples)
+        rules = METHODS.load(method.name)(method, steps)
+        sampling = rules.sampling(pool)
+        settings = SynthesisSettings(folder, **vars(synthesis))
+        if max_image_pixels is not None:
+            settings = replace(settings, max_image_pixels=max_image_pixels)
+        with ExitStack() as opened:
+            access: PoolClient
+            if synthesis.mode == "async" and rules.paints:
+                sink = None
+                if server.url is not None:
+                    address = ServerAddress(server.url, read_token(server.token_file))
+                    name = server.namespace or namespace_of(folder)
+                    sink = ServerSink(address, name, settings, sampling)
+                access = AsyncClient(
+                    settings,
+                    sampling,
+                    batch=groups_per_step,
+                    prefetch=synthesis.prefetch,
+                    seed=seed,
+                    sink=sink,
+                    weights=weights,
+                )
+                opened.callback(access.close)
+                if sink is None:
+                    opened.enter_context(LocalWorkers(settings))
+            else:
+                access = InlineClient(settings, sampling, seed=seed, weights=weights)
+                opened.callback(access.close)
+            client = cls(
+                access,
+                rules,
+                sampling,
+                groups_per_step=groups_per_step,
+                updates_per_step=updates_per_step,
+                seed=seed,
+                describer=synthesis.describer,
+            )
+            client._closing = opened.pop_all()
+        return client
 
-    def draw(self, count: int) -> list[PoolSample]:
-        rng = np.random.default_rng([self._seed, self._draws])
-        self._draws += 1
-        return draw_decoded(self._pool, count, self._sampling, rng, weights=self._weights)
+    def __enter__(self) -> DataClient:
+        return self
 
-    def prefetch_with(self, prepare: Callable[[Sequence[Sample]], None]) -> None:
-        return
-
-    def submit(self, requests: Sequence[JobRequest]) -> SubmitCounts:
-        counts = SubmitCounts.of(requests, self._queue.submit(requests))
-        if self._painter is None:
-            assert not requests, "a run without a generator has no jobs"
-            return counts
-        while jobs := self._source.lease(1):
-            run_job(self._painter, self._source, jobs[0])
-        return counts
-
-    def observe(self, observations: Sequence[Observation]) -> None:
-        self._pool.observe(observations, self._sampling)
-
-    def record_rewards(self, rewards: Sequence[DescriptionReward]) -> None:
-        self._pool.record_rewards(rewards)
-
-    def outcomes(self) -> list[Outcome]:
-        ended = self._queue.outcomes(self._cursor)
-        self._cursor = ended[-1].cursor if ended else self._cursor
-        return ended
-
-    def get(self, sample_id: str) -> Sample:
-        return self._pool.get(sample_id)
-
-    def stats(self) -> PoolStats:
-        return self._pool.stats()
-
-    def state_dict(self) -> dict[str, Any]:
-        return {"draws": self._draws, "cursor": self._cursor}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        self._draws, self._cursor = state["draws"], state["cursor"]
-
-    def backup(self, path: Path) -> None:
-        self._pool.backup(path)
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     def close(self) -> None:
-        self._pool.close()
+        """Send what is left, for a few seconds at most, and stop the thread and the workers. What
+        could not be sent stays in the directory for the next client."""
+        self._closing.close()
 
+    # The four calls of a step.
 
-def draw_decoded(
-    pool: Pool,
-    count: int,
-    sampling: SamplingPolicy,
-    rng: np.random.Generator,
-    avoid: Collection[str] = (),
-    weights: Mapping[str, float] | None = None,
-) -> list[PoolSample]:
-    """Draw samples as ``Pool.draw`` does, with DecodedImage images.
+    def draw(self, count: int | None = None) -> list[DrawnSample]:
+        """Return ``count`` different samples (``groups_per_step`` unless given).
 
-    A sample whose image cannot be decoded is quarantined and logged, and all are drawn again.
-    Raises InputError when the pool has fewer than ``count`` samples left.
-    """
-    while True:
-        decoded = [
-            _decoded(pool, drawn) for drawn in pool.draw(count, sampling, rng, avoid, weights)
+        A sample that is drawn and never observed is drawn again later.
+        """
+        drawn = self.pool.draw(self._groups if count is None else count)
+        return [
+            DrawnSample(
+                one.sample, one.visits, one.job_id, one.diversity_mean, self._family(one.sample)
+            )
+            for one in drawn
         ]
-        readable = [drawn for drawn in decoded if drawn is not None]
-        if len(readable) == count:
-            return readable
+
+    def observe(self, sample: DrawnSample, accuracies: Sequence[float]) -> Measurement:
+        """Record the accuracies of the G responses to a sample, each in [0, 1].
+
+        Raises InputError for an accuracy that is no such number, and when the sample was observed
+        in this step already: then its responses would count twice.
+        """
+        if sample.id in self._reports:
+            raise InputError(
+                f"sample {sample.id} is observed twice in step {self.steps + 1}; pass the "
+                "accuracies of all its responses in one call"
+            )
+        place = len(self._reports)
+        report = report_of(
+            place, sample.sample, sample.job_id, accuracies, self.method, self._max_depth
+        )
+        self._reports[sample.id] = report
+        self.record([report])
+        return Measurement(report.diversity, self.method.baselines().get(sample.task))
+
+    def submit(self, sample: DrawnSample, responses: Sequence[WrittenResponse]) -> int:
+        """Offer the descriptions in these responses for painting, and return how many are usable.
+
+        The first different, well-formed descriptions are taken, at most ``descriptions_per_group``;
+        none of a sample from which nothing may be painted. ``outcomes`` sends them. Raises
+        InputError for a sample that was not observed in this step.
+        """
+        report = self._reports.get(sample.id)
+        if report is None:
+            raise InputError(
+                f"sample {sample.id} was not observed in step {self.steps + 1}; call observe "
+                "before submit"
+            )
+        limits = self.method.options.wording_limits
+        found = written_descriptions(responses, self.method.written_descriptions, limits)
+        self._reports[sample.id] = replace(report, descriptions=found)
+        return len(found) if report.parenthood == "parent" else 0
+
+    def outcomes(self) -> list[Settled]:
+        """End the step: send its descriptions, and return those whose reward is known now.
+
+        Each description is returned at most once, with its tokens and its reward.
+        """
+        reports = list(self._reports.values())
+        counts = self.submit_reports(reports)
+        settled, more = self.settle_reports(reports)
+        self._counts = {**counts, **more}
+        self.end_step()
+        return settled
+
+    # The same in parts, for a trainer that has made the reports in several processes.
+
+    def record(self, reports: Sequence[GroupReport]) -> None:
+        """Record the measurements of groups in the pool."""
+        step = self.steps + 1
+        self.pool.observe(
+            [
+                Observation(one.sample_id, step, self.version, one.diversity, one.accuracy)
+                for one in reports
+            ]
+        )
+
+    def submit_reports(self, reports: Sequence[GroupReport]) -> dict[str, float]:
+        """Submit the descriptions of the groups of a step as jobs. Return counts by the names of
+        their metrics. Call this once a step."""
+        return self._descriptions.submit(reports, self.steps, self.version)
+
+    def settle_reports(
+        self, reports: Sequence[GroupReport]
+    ) -> tuple[list[Settled], dict[str, float]]:
+        """Return the descriptions whose reward is known with the measurements of a step, and counts
+        by the names of their metrics. Call this once a step, after ``submit_reports``."""
+        return self._descriptions.settle(reports, self.steps, self.version)
+
+    def end_step(self) -> None:
+        """Count the step and its updates. ``outcomes`` does so itself."""
+        self._reports = {}
+        self.steps += 1
+        self.version += self._updates
+
+    # What goes with it.
+
+    def get(self, sample_id: str) -> Sample:
+        """Return any sample of the pool. Raises InputError for an unknown id."""
+        return self.pool.get(sample_id)
+
+    def prefetch_with(self, prepare: Callable[[Sequence[Sample]], None]) -> None:
+        """Set a function that is called with the samples of coming batches, see PoolClient."""
+        self.pool.prefetch_with(prepare)
+
+    def pool_stats(self) -> PoolStats:
+        """Return the counts of the pool. They may be up to one refresh old."""
+        return self.pool.stats()
+
+    def stats(self) -> ClientStats:
+        """Return counts of the pool and of the last step, without waiting for the server."""
+        return ClientStats(
+            self.steps,
+            self.version,
+            len(self.ledger),
+            self.pool.server_away(),
+            self.pool_stats(),
+            self._counts,
+        )
+
+    @property
+    def ledger(self) -> Any:
+        """The descriptions that wait for their reward (``method.ledger.Ledger``)."""
+        return self._descriptions.ledger
+
+    def backup(self, path: Path) -> None:
+        """Write the exact state of the pool to one file, see PoolClient."""
+        self.pool.backup(path)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the state for a checkpoint: plain values and NumPy arrays. Call it between two
+        steps. The pool itself is not in it; it stays in the directory."""
+        return {
+            "steps": self.steps,
+            "version": self.version,
+            "pool": self.pool.state_dict(),
+            "ledger": self.ledger.state_dict(),
+            "method": self.method.state_dict(),
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Restore what ``state_dict`` returned; arrays may be tensors or lists. Call this before
+        drawing."""
+        self.steps, self.version = state["steps"], state["version"]
+        self.pool.load_state_dict(state["pool"])
+        self.ledger.load_state_dict(state["ledger"])
+        self.method.load_state_dict(state["method"])
+        self._reports = {}
+
+    def _family(self, sample: Sample) -> str:
+        """Return the id of the seed that a sample descends from."""
+        if sample.parent is None:
+            return sample.id
+        if sample.depth == 1:
+            return sample.parent
+        if sample.parent not in self._families:
+            self._families[sample.parent] = self._family(self.pool.get(sample.parent))
+        return self._families[sample.parent]
 
 
-def _decoded(pool: Pool, drawn: PoolSample) -> PoolSample | None:
-    try:
-        return replace(drawn, sample=with_pixels(drawn.sample))
-    except InputError as error:
-        pool.quarantine(drawn.sample.id, str(error))
-        return None
+class AsyncDataClient:
+    """A DataClient for a trainer with an event loop. Every call runs in a thread, one at a time, so
+    the loop goes on meanwhile."""
+
+    def __init__(self, client: DataClient) -> None:
+        self.client = client
+        self._turn = asyncio.Lock()
+
+    async def draw(self, count: int | None = None) -> list[DrawnSample]:
+        return await self._called(self.client.draw, count)
+
+    async def observe(self, sample: DrawnSample, accuracies: Sequence[float]) -> Measurement:
+        return await self._called(self.client.observe, sample, accuracies)
+
+    async def submit(self, sample: DrawnSample, responses: Sequence[WrittenResponse]) -> int:
+        return await self._called(self.client.submit, sample, responses)
+
+    async def outcomes(self) -> list[Settled]:
+        return await self._called(self.client.outcomes)
+
+    async def stats(self) -> ClientStats:
+        return await self._called(self.client.stats)
+
+    async def state_dict(self) -> dict[str, Any]:
+        return await self._called(self.client.state_dict)
+
+    async def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        await self._called(self.client.load_state_dict, state)
+
+    async def close(self) -> None:
+        await self._called(self.client.close)
+
+    async def _called(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        async with self._turn:
+            return await asyncio.to_thread(partial(call, *args, **kwargs))
+
+
+def shared_draw(
+    client: DataClient | None,
+    count: int,
+    share: Callable[[list[DrawnSample] | None], list[DrawnSample]],
+) -> list[DrawnSample]:
+    """Draw in the one process that has the client, and return the same samples in all of them.
+
+    ``share`` is the trainer's own broadcast of a Python object from that process. All processes
+    call this together.
+    """
+    return share(None if client is None else client.draw(count))
+
+
+def as_lists(state: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a state of ``DataClient.state_dict`` as JSON data, with lists for arrays."""
+    return {
+        name: as_lists(value)
+        if isinstance(value, Mapping)
+        else value.tolist()
+        if isinstance(value, np.ndarray)
+        else value
+        for name, value in state.items()
+    }

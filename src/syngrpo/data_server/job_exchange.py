@@ -83,7 +83,12 @@ class SubmitCounts:
 
 
 class JobSink(Protocol):
-    """Takes jobs and measurements from the trainer."""
+    """Takes jobs and measurements from the trainer.
+
+    ``away``: whether the server behind it did not answer the last request.
+    """
+
+    away: bool
 
     def send(self, observations: Sequence[Observation], requests: Sequence[JobRequest]) -> None:
         """Pass on measurements and jobs. A record that was sent before is ignored.

@@ -112,6 +112,8 @@ class QueueSink:
     """The ``JobSink`` of a trainer on the host of the pool. It passes on jobs only, because the
     client itself records observations in the pool."""
 
+    away = False
+
     def __init__(self, queue: JobQueue) -> None:
         self._queue = queue
         self._counts: list[SubmitCounts] = []

@@ -93,6 +93,7 @@ class ServerSink:
         self._counts: deque[SubmitCounts] = deque()
         self._error: Exception | None = None
         self._identity: str | None = None
+        self.away = False
         self._thread = threading.Thread(target=self._serve, name="data-server-link", daemon=True)
         self._thread.start()
 
@@ -159,6 +160,15 @@ class ServerSink:
             return
 
     def _exchange(self) -> None:
+        """Exchange records once, and note whether the server answers."""
+        try:
+            self._exchange_once()
+        except Unavailable:
+            self.away = True
+            raise
+        self.away = False
+
+    def _exchange_once(self) -> None:
         """Open the run on the server if needed, send the outbox, and fetch outcomes."""
         if self._identity is None:
             answer = self._connection.send("PUT", self._path, self._options)

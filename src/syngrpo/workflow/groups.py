@@ -8,25 +8,27 @@ measurements in the pool and submits the descriptions. The trainer calls both.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from syngrpo.data_server.group_reports import (
+    GroupReport,
+    WrittenResponse,
+    report_of,
+    written_descriptions,
+)
 from syngrpo.method.base import Method
 from syngrpo.method.diversity import response_diversity
 from syngrpo.method.language import NO_LIMITS, WordingLimits
-from syngrpo.method.ledger import token_span
 from syngrpo.method.response import ParsedResponse, format_reward, parse_response
-from syngrpo.painting.prompt import clean_description
+from syngrpo.method.token_spans import span_tokens
 from syngrpo.policy.encode import Prompt
-from syngrpo.policy.spans import scene_token_mask
 from syngrpo.pool.stored_samples import PoolSample
 from syngrpo.rollout.base import Response
-from syngrpo.sample import Sample
-from syngrpo.tasks import get_task
-from syngrpo.tasks.asking import chance_of, constraints_of, scored_answer
+from syngrpo.tasks.asking import scored_answer
 from syngrpo.tasks.rewards import Reward, score_rewards
 
 
@@ -133,90 +135,21 @@ def is_phantom(group: Group, rewards: Sequence[Reward], format_weight: float) ->
     return any(len({value for value in values if value is not None}) > 1 for values in others)
 
 
-Parenthood = Literal["parent", "too deep", "nothing to keep"]
-"""Whether images may be painted from a sample, or why not: ``pool.max_depth`` is reached, or it has
-no labelled objects around which to paint."""
-
-
-def parenthood(sample: Sample, max_depth: int) -> Parenthood:
-    """Return whether a sample may be the parent of new images; the one rule for who describes new
-    surroundings and whose descriptions are submitted."""
-    if sample.depth >= max_depth:
-        return "too deep"
-    return "parent" if constraints_of(sample).keep else "nothing to keep"
-
-
-@dataclass(frozen=True, eq=False)
-class Description:
-    """A description of new surroundings, taken from a response.
-
-    ``text`` is the cleaned description, ``response`` the whole text. ``token_ids`` and ``logprobs``
-    (L,) are the response's tokens and their sampling log-probabilities; ``scene_tokens`` is the
-    half-open range of the description in them. The update needs these when the reward is known.
-    """
-
-    text: str
-    response: str
-    token_ids: Tensor
-    logprobs: Tensor
-    scene_tokens: tuple[int, int]
-
-
-@dataclass(frozen=True, eq=False)
-class GroupReport:
-    """The part of a group that is sent to the main process.
-
-    ``index`` is the group's place in the global batch; ``diversity`` is D of the accuracies,
-    ``rewarded_diversity`` the one that the description of the sample is rewarded with;
-    ``accuracy`` is the mean of the group; ``parenthood`` says whether images may be painted from
-    the sample.
-    """
-
-    index: int
-    sample_id: str
-    task: str
-    job_id: str | None
-    diversity: float
-    rewarded_diversity: float
-    accuracy: float
-    parenthood: Parenthood
-    descriptions: list[Description]
-
-
 def report_group(group: Group, tokenizer: Any, method: Method, max_depth: int) -> GroupReport:
     """Return the report of a group, with as many of its descriptions as the method submits.
     ``max_depth`` is that of ``parenthood``."""
-    sample = group.drawn.sample
-    return GroupReport(
-        index=group.index,
-        sample_id=sample.id,
-        task=group.task,
-        job_id=group.drawn.job_id,
-        diversity=group.diversity,
-        rewarded_diversity=method.rewarded_diversity(
-            group.accuracies, get_task(sample.task).hit, chance_of(sample)
-        ),
-        accuracy=float(group.accuracy.mean()),
-        parenthood=parenthood(sample, max_depth),
-        descriptions=_descriptions(group, tokenizer, method.written_descriptions),
+    sample, job_id = group.drawn.sample, group.drawn.job_id
+    report = report_of(group.index, sample, job_id, group.accuracies, method, max_depth)
+    written = (
+        WrittenResponse(
+            response.text,
+            response.token_ids.numpy(),
+            response.logprobs.numpy(),
+            span_tokens(tokenizer, response.token_ids.numpy(), parsed.scene_span or (0, 0)),
+        )
+        for response, parsed in zip(group.responses, group.parsed, strict=True)
+        if parsed.well_formed and parsed.scene is not None
     )
-
-
-def _descriptions(group: Group, tokenizer: Any, wanted: int) -> list[Description]:
-    """Return up to ``wanted`` different descriptions, from the first well-formed responses.
-
-    The responses of a group are sampled independently, so the first ones are a random choice.
-    """
-    found: dict[str, Description] = {}
-    for response, parsed in zip(group.responses, group.parsed, strict=True):
-        if len(found) == wanted:
-            break
-        if not parsed.well_formed or parsed.scene is None or parsed.scene_span is None:
-            continue
-        text = clean_description(parsed.scene)
-        if text and text.casefold() not in found:
-            mask = scene_token_mask(tokenizer, response.token_ids, parsed.scene_span)
-            found[text.casefold()] = Description(
-                text, response.text, response.token_ids, response.logprobs, token_span(mask)
-            )
-    return list(found.values())
+    limits = method.options.wording_limits
+    described = written_descriptions(written, method.written_descriptions, limits)
+    return replace(report, descriptions=described)

@@ -19,8 +19,8 @@ import torch
 from rich.console import Console
 
 from syngrpo.data_server.async_client import AsyncClient
-from syngrpo.data_server.client import DataClient, InlineClient
 from syngrpo.data_server.job_exchange import JobSink
+from syngrpo.data_server.pool_client import InlineClient, PoolClient
 from syngrpo.data_server.server_sink import ServerSink, namespace_of
 from syngrpo.data_server.synthesis_options import SynthesisSettings
 from syngrpo.data_server.workers import LocalWorkers
@@ -234,7 +234,7 @@ class _Run:
         return policy
 
     @contextmanager
-    def _client(self, policy: Policy) -> Iterator[DataClient | None]:
+    def _client(self, policy: Policy) -> Iterator[PoolClient | None]:
         """Yield the client for the pool and the data server, None outside of the main process.
 
         Adds the seeds to the pool first. Local workers run until the block is left.
@@ -252,7 +252,7 @@ class _Run:
         settings = self._synthesis_settings(policy)
         sampling = self._method().sampling(self.options.pool)
         with ExitStack() as stack:
-            client: DataClient
+            client: PoolClient
             if synthesis.mode == "async":
                 sink = self._sink(settings, sampling)
                 client = AsyncClient(

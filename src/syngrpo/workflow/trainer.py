@@ -1,14 +1,14 @@
 """The trainer: one optimisation step is draw, roll out, score, submit, settle, update.
 
 ``run.py`` builds one trainer in every process of a run and calls ``step``. All processes take every
-step together. The main process alone talks to the pool and the data server (through the client) and
-keeps the ledger and the method's baseline; it sends the others their samples. Every decision that
-depends on the method is made by the ``Method`` object; nothing here looks at a method's name.
+step together. The main process alone has a ``DataClient``, which talks to the pool and the data
+server and keeps the descriptions that wait for their reward; it sends the others their samples.
+Every decision that depends on the method is made by the ``Method`` object; nothing here looks at a
+method's name.
 """
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any
@@ -17,30 +17,21 @@ import numpy as np
 import torch
 
 from syngrpo.data_server.client import DataClient
+from syngrpo.data_server.description_rewards import Settled
+from syngrpo.data_server.group_reports import GroupReport, parenthood
+from syngrpo.data_server.pool_client import PoolClient
 from syngrpo.method import METHODS
-from syngrpo.method.baseline import Measured
 from syngrpo.method.diversity import has_zero_variance
-from syngrpo.method.ledger import Ledger, PendingDescription
 from syngrpo.method.response import ANSWER_END
-from syngrpo.painting.describers import DESCRIBERS, described
 from syngrpo.policy.model import Policy
-from syngrpo.pool.jobs import JobRequest, bundled
-from syngrpo.pool.stored_samples import DescriptionReward, Observation, PoolSample
+from syngrpo.pool.stored_samples import PoolSample
 from syngrpo.rollout import make_rollout
 from syngrpo.rollout.base import Response, require_finite
 from syngrpo.rollout.token_sampling import Sampling
-from syngrpo.sample import InputError, Sample, with_pixels
+from syngrpo.sample import Sample
 from syngrpo.tasks.rewards import load_reward
 from syngrpo.workflow.distorted_rollout import distorted_rollout
-from syngrpo.workflow.groups import (
-    Description,
-    Group,
-    GroupReport,
-    is_phantom,
-    parenthood,
-    report_group,
-    score_group,
-)
+from syngrpo.workflow.groups import Group, is_phantom, report_group, score_group
 from syngrpo.workflow.learner import Learner
 from syngrpo.workflow.processes import Processes
 from syngrpo.workflow.prompt_cache import PromptCache
@@ -49,9 +40,7 @@ from syngrpo.workflow.response_keeper import ResponseKeeper
 from syngrpo.workflow.run_options import RunOptions
 from syngrpo.workflow.signal import drop_silent_groups
 from syngrpo.workflow.step_metrics import StepMetrics, merged
-from syngrpo.workflow.update_rows import Settled, update_rows
-
-logger = logging.getLogger(__name__)
+from syngrpo.workflow.update_rows import update_rows
 
 REMEMBERED_STEPS = 4
 """The prompts of this many steps stay encoded: a description that settles within them needs its
@@ -61,8 +50,8 @@ parent's prompt again."""
 class Trainer:
     """Trains the policy, in one process of a run.
 
-    ``client`` gives the main process access to the pool and the data server; it is None in the
-    other processes. ``tasks`` are the tasks of the seeds; each gets metrics of its own. Raises
+    ``pool`` gives the main process access to the pool and the data server; it is None in the other
+    processes. ``tasks`` are the tasks of the seeds; each gets metrics of its own. Raises
     InputError for a method, describer, reward or rollout engine that cannot be used.
     """
 
@@ -71,27 +60,24 @@ class Trainer:
         options: RunOptions,
         policy: Policy,
         processes: Processes,
-        client: DataClient | None,
+        pool: PoolClient | None,
         tasks: Iterable[str],
     ) -> None:
         self.tasks = tuple(sorted(set(tasks)))
         self.options = options
         self.policy = policy
         self.processes = processes
-        self.client = client
         self.method = METHODS.load(options.method.name)(options.method, options.trainer.steps)
+        self.client = self._new_client(pool) if pool is not None else None
         self.rewards = [load_reward(one) for one in options.data.rewards]
         self.learner = Learner(options, policy, processes)
         self.keeper = ResponseKeeper(options, processes, self.method)
         kept = REMEMBERED_STEPS * options.trainer.groups_per_step
         self.prompts = PromptCache(policy, options.data.prompt_style or "full", kept)
-        if client is not None:
-            client.prefetch_with(self._prefetch)
+        if self.client is not None:
+            self.client.prefetch_with(self._prefetch)
         with processes.whole(policy) as whole:  # roll_out samples with whole weights, too
             self.rollout = make_rollout(options.rollout, whole)
-        named = options.synthesis.describer
-        self.describer = DESCRIBERS.load(named) if named is not None else None
-        self.ledger = Ledger(options.method.max_staleness)
         self.steps_done = 0
         self.version = 0
         self.metrics = self._new_metrics()
@@ -125,7 +111,7 @@ class Trainer:
     def draw(self, count: int) -> list[tuple[int, PoolSample]]:
         """1. Draw ``count`` samples from the pool. Return this process's part of them, with their
         places in the draw."""
-        drawn: list[PoolSample] | None = None
+        drawn: Sequence[PoolSample] | None = None
         if self.client is not None:
             with self.metrics.timed("time/wait_data_s"):
                 drawn = self.client.draw(count)
@@ -197,14 +183,7 @@ class Trainer:
             ]
         )
         if self.client is not None:
-            self.client.observe(
-                [
-                    Observation(
-                        r.sample_id, self.steps_done + 1, self.version, r.diversity, r.accuracy
-                    )
-                    for r in reports
-                ]
-            )
+            self.client.record(reports)
         return groups, reports
 
     def refill(
@@ -226,55 +205,24 @@ class Trainer:
         """4. Submit up to K different descriptions of each group that the method chooses as jobs,
         and enter those that the policy wrote in the ledger.
 
-        Descriptions for an image without labelled objects are skipped and counted, because there
-        is no object to paint around.
+        Descriptions for an image without labelled objects are skipped and counted.
         """
-        if self.client is None or not self.method.paints:
-            return
-        for report in reports:
-            if report.parenthood == "nothing to keep":
-                skipped = self.method.random_descriptions + len(report.descriptions)
-                self.metrics.observe("synthesis/skipped", skipped)
-        parents = [report for report in reports if report.parenthood == "parent"]
-        places = self.options.trainer.groups_per_step * self.options.pool.synthetic_ratio
-        chosen = self.method.parents(parents, places, self._random("parents", 0))
-        requests = [request for report in chosen for request in self._requests(report)]
-        counts = self.client.submit(requests)
-        for job_id in counts.dropped_ids:
-            self.ledger.lose(job_id)
-        self.metrics.observe_submitted(r.description for r in requests if r.response is not None)
-        self.metrics.observe("synthesis/submitted", counts.submitted)
-        self.metrics.observe("synthesis/dropped", counts.dropped)
+        if self.client is not None:
+            for name, value in self.client.submit_reports(reports).items():
+                self.metrics.observe(name, value)
 
     def settle(self, reports: Sequence[GroupReport]) -> list[Settled]:
         """5. Compute the reward of each description whose image was measured in this step or was
         rejected by the gate; of siblings, when all of them are."""
         settled: list[Settled] = []
         if self.client is not None:
-            self.metrics.observe("synthesis/stale", self.ledger.drop_stale(self.version))
-            for report in reports:
-                if report.job_id is not None:
-                    self.ledger.settle(report.job_id, report.rewarded_diversity)
-            for outcome in self.client.outcomes():
-                if outcome.state == "admitted":
-                    self.metrics.observe("synthesis/admitted", 1)
-                elif outcome.state == "rejected":
-                    self.metrics.observe("synthesis/rejected", 1)
-                    self.ledger.reject(outcome.job_id)
-                else:
-                    self.metrics.observe("synthesis/dead", 1)
-                    self.ledger.lose(outcome.job_id)
-            measured, unpaired = self.ledger.take_measured()
-            self.metrics.observe("synthesis/unpaired", unpaired)
-            settled = self._rewarded(measured)
-            self.metrics.observe("synthesis/settled", len(settled))
+            settled, counts = self.client.settle_reports(reports)
+            for name, value in counts.items():
+                self.metrics.observe(name, value)
             for item in settled:
                 self.metrics.observe_task("diversity/reward", item.pending.task, item.reward)
-            step = self.steps_done + 1
-            self.client.record_rewards(
-                [DescriptionReward(one.pending.job_id, step, one.reward) for one in settled]
-            )
-            self.metrics.observe_pool(self.client.stats(), self.method.baselines())
+            self.metrics.observe_pool(self.client.pool_stats(), self.method.baselines())
+            self.client.end_step()
         return self.processes.share(settled)
 
     def update(self, groups: Sequence[Group], settled: Sequence[Settled]) -> None:
@@ -293,26 +241,40 @@ class Trainer:
     def state_dict(self) -> dict[str, Any]:
         """Return the state that the main process saves in a checkpoint. All processes call this
         together."""
+        client = self.client.state_dict() if self.client is not None else None
         return {
             "steps_done": self.steps_done,
             "version": self.version,
             "learner": self.learner.state_dict(),
-            "ledger": _with_tensors(self.ledger.state_dict()),
+            "ledger": _with_tensors(client["ledger"]) if client is not None else None,
             "method": self.method.state_dict(),
             "entropy_bonus": self.learner.bonus.state_dict(),
-            "client": self.client.state_dict() if self.client is not None else None,
+            "client": client["pool"] if client is not None else None,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore what ``state_dict`` returned. Every process loads the same state."""
         self.steps_done, self.version = state["steps_done"], state["version"]
         self.learner.load_state_dict(state["learner"])
-        self.ledger.load_state_dict(state["ledger"])
         self.method.load_state_dict(state["method"])
         if "entropy_bonus" in state:  # not in checkpoints of before there was one
             self.learner.bonus.load_state_dict(state["entropy_bonus"])
         if self.client is not None:
-            self.client.load_state_dict(state["client"])
+            counts = {"steps": self.steps_done, "version": self.version}
+            parts = {name: state[name] for name in ("ledger", "method")}
+            self.client.load_state_dict({**counts, **parts, "pool": state["client"]})
+
+    def _new_client(self, pool: PoolClient) -> DataClient:
+        options = self.options
+        return DataClient(
+            pool,
+            self.method,
+            options.pool,
+            groups_per_step=options.trainer.groups_per_step,
+            updates_per_step=options.trainer.updates_per_rollout,
+            seed=options.trainer.seed,
+            describer=options.synthesis.describer,
+        )
 
     @property
     def _reward_names(self) -> tuple[str, ...]:
@@ -358,82 +320,6 @@ class Trainer:
         return np.random.default_rng(
             [self.options.trainer.seed, self.steps_done, index, *purpose.encode()]
         )
-
-    def _random_descriptions(
-        self, report: GroupReport, count: int, rng: np.random.Generator
-    ) -> list[str]:
-        assert self.client is not None and self.describer is not None
-        parent = self.client.get(report.sample_id)
-        return [described(self.describer, parent, rng) for _ in range(count)]
-
-    def _requests(self, report: GroupReport) -> list[JobRequest]:
-        """Return the jobs of a group, as a bundle if the method compares them with each other.
-        Enter the descriptions of the policy in the ledger."""
-        rng = self._random("job", report.index)
-        replaced = self.method.replaced_descriptions(self._random("describer", report.index))
-        drawn = self.method.random_descriptions + replaced
-        written = report.descriptions[: self.method.written_descriptions - replaced]
-        texts = self._random_descriptions(report, drawn, rng) if drawn else []
-        requests = [self._request(report, text, rng) for text in texts]
-        for one in written:
-            requests.append(self._request(report, one.text, rng, one.response))
-        if self.method.bundle_size is not None:
-            requests = bundled(requests)
-        for request, one in zip(requests[len(texts) :], written, strict=True):
-            self.ledger.add(self._pending(request, report, one))
-        return requests
-
-    def _request(
-        self,
-        report: GroupReport,
-        description: str,
-        rng: np.random.Generator,
-        response: str | None = None,
-    ) -> JobRequest:
-        assert self.client is not None
-        return JobRequest(
-            parent_id=report.sample_id,
-            description=description,
-            seed=int(rng.integers(2**31)),
-            generator=self.client.fingerprint,
-            policy_version=self.version if response is not None else None,
-            response=response,
-        )
-
-    def _pending(
-        self, request: JobRequest, report: GroupReport, description: Description
-    ) -> PendingDescription:
-        return PendingDescription(
-            job_id=request.id,
-            parent_id=report.sample_id,
-            task=report.task,
-            token_ids=description.token_ids.numpy(),
-            logprobs=description.logprobs.numpy(),
-            scene_token_span=description.scene_tokens,
-            policy_version=self.version,
-            parent_diversity=report.rewarded_diversity,
-            bundle=request.bundle,
-        )
-
-    def _rewarded(self, measured: Sequence[PendingDescription]) -> list[Settled]:
-        """Return the descriptions, whose D is known, with their rewards and their parents. One
-        whose parent's image cannot be read is named in the log and left out."""
-        assert self.client is not None
-        rewards = self.method.description_rewards(
-            [
-                Measured(one.task, one.diversity or 0.0, one.parent_diversity, one.bundle)
-                for one in measured
-            ]
-        )
-        settled = []
-        for pending, reward in zip(measured, rewards, strict=True):
-            try:  # as a decoded image it also reaches processes that cannot read the file
-                parent = with_pixels(self.client.get(pending.parent_id))
-            except InputError as error:
-                logger.warning("a description of %s is not learned: %s", pending.parent_id, error)
-                continue
-            settled.append(Settled(parent, pending, reward))
-        return settled
 
 
 def _with_tensors(state: dict[str, Any]) -> dict[str, Any]:

@@ -13,12 +13,11 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from syngrpo.method.advantages import kl_weights, settled_credit, span_credit
+from syngrpo.data_server.description_rewards import Settled
+from syngrpo.method.advantages import kl_weights, span_credit
 from syngrpo.method.base import Method
-from syngrpo.method.ledger import PendingDescription
 from syngrpo.policy.encode import Prompt
 from syngrpo.policy.spans import scene_token_mask
-from syngrpo.sample import Sample
 from syngrpo.workflow.groups import Group
 from syngrpo.workflow.prompt_cache import PromptCache
 from syngrpo.workflow.response_credit import Credit
@@ -46,15 +45,6 @@ class UpdateRow:
 
     prompt: Prompt
     segments: list[CreditedSegment] = field(default_factory=list)
-
-
-@dataclass(frozen=True, eq=False)
-class Settled:
-    """A description whose image was measured or rejected, its parent sample, and its reward ρ."""
-
-    parent: Sample
-    pending: PendingDescription
-    reward: float
 
 
 def fresh_row(
@@ -86,17 +76,17 @@ def fresh_row(
     return row
 
 
-def settled_segment(settled: Settled, weight: float) -> CreditedSegment:
+def settled_segment(settled: Settled) -> CreditedSegment:
     """Return the segment of the response that wrote the description.
 
-    Only its scene tokens are in the loss; their advantage is ``weight`` times ρ.
+    Only its scene tokens are in the loss; their advantage is ρ times its weight.
     """
     pending = settled.pending
     scene = pending.scene_mask
     return CreditedSegment(
         token_ids=torch.from_numpy(pending.token_ids),
         old_logprobs=torch.from_numpy(pending.logprobs),
-        advantages=torch.from_numpy(settled_credit(scene, settled.reward, weight)),
+        advantages=torch.from_numpy(settled.advantages),
         mask=torch.from_numpy(scene),
         beta=torch.zeros(len(scene)),
         settled=True,
@@ -125,7 +115,7 @@ def update_rows(
         places[prompt.sample_id] = UpdateRow(prompt)
         rows.append(places[prompt.sample_id])
     for item in settled:
-        segment = settled_segment(item, method.description_weight)
+        segment = settled_segment(item)
         places[item.parent.id].segments.append(segment)
     return rows
 
