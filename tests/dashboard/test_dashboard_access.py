@@ -7,8 +7,15 @@ from pathlib import Path
 import dashboard_browser
 import httpx
 import pytest
+from starlette.applications import Starlette
+from starlette.responses import PlainTextResponse
+from starlette.routing import Route
+from starlette.testclient import TestClient
+from starlette.types import Receive, Scope, Send
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
+
+from syngrpo.dashboard.access import Access
 
 PATHS = ("/", "/run/first/overview", "/picture?run=first&sample=x", "/_nicegui_ws/socket.io/")
 
@@ -47,6 +54,34 @@ def test_other_sites_cannot_read_a_dashboard_of_this_host(served: str) -> None:
         assert answer.status_code == 403, headers
     own = httpx.get(f"{served}/", headers={"Origin": f"http://{ours}"}, trust_env=False)
     assert own.status_code == 200
+
+
+@pytest.mark.parametrize("value", ["[", "[::1", "[127.0.0.1]", "http://[", "http://[zz]", "a@b"])
+def test_hosts_and_origins_that_are_no_addresses_are_refused(served: str, value: str) -> None:
+    for header in ("Host", "Origin"):
+        answer = httpx.get(f"{served}/", headers={header: value}, trust_env=False)
+        assert answer.status_code == 403, (header, answer.text)
+
+
+def test_dashboards_on_one_host_do_not_take_each_others_cookie() -> None:
+    app = Starlette(routes=[Route("/", lambda _: PlainTextResponse("in"))])
+    ports = {8001: Access(app, "one"), 8002: Access(app, "two")}
+
+    async def host(scope: Scope, receive: Receive, send: Send) -> None:
+        await ports[scope["server"][1]](scope, receive, send)
+
+    visitor = TestClient(host)  # sends the cookies of a host to all of its ports, as browsers do
+    addresses = "http://testserver:8001/", "http://testserver:8002/"
+    for address, token in zip(addresses, ("one", "two"), strict=True):
+        assert visitor.get(f"{address}?token={token}").text == "in"
+    assert [visitor.get(address).text for address in addresses] == ["in", "in"]
+
+
+def test_the_token_leaves_the_address_of_a_visitor_who_is_known_already() -> None:
+    app = Starlette(routes=[Route("/", lambda request: PlainTextResponse(str(request.url)))])
+    visitor = TestClient(Access(app, "secret"))
+    for _ in range(2):
+        assert visitor.get("/?token=secret&step=3").text.endswith("/?step=3")
 
 
 def test_no_file_outside_of_the_folders_can_be_read(served: str, run_folder: Path) -> None:

@@ -1,9 +1,12 @@
 """Decides who may see the dashboard: pages, pictures and websockets alike.
 
 With a token, a browser shows it once in the address (``?token=…``) and then holds it in a cookie; a
-program sends ``Authorization: Bearer TOKEN``. Without a token only this host can reach the server,
-and a page of another site that the browser has open must not be able to read it either: so the
-request must name this host (no DNS rebinding) and come from a page of this server.
+program sends ``Authorization: Bearer TOKEN``. The name of the cookie differs from token to token,
+because a browser sends the cookies of a host to all of its ports.
+
+Without a token only this host can reach the server, and a page of another site that the browser has
+open must not be able to read it either: so the request must name this host (no DNS rebinding) and
+come from a page of this server.
 """
 
 from __future__ import annotations
@@ -21,7 +24,8 @@ from starlette.websockets import WebSocketClose
 from syngrpo.serving.bearer_token import is_loopback
 from syngrpo.serving.http_server import is_below
 
-COOKIE = "syngrpo_dashboard"
+COOKIE = "syngrpo_dashboard_"
+"""The name of the cookie begins with this."""
 PARAMETER = "token"
 NEEDED = "A token is needed: open the address that syngrpo dashboard printed.\n"
 ELSEWHERE = "This dashboard answers only to pages of its own.\n"
@@ -54,14 +58,14 @@ class Access:
         if not _of_this_site(headers):
             return PlainTextResponse(ELSEWHERE, 403)
         if self._token is None:
-            host = urlsplit(f"//{headers.get('host', '')}").hostname or ""
+            host = _parts(f"//{headers.get('host', '')}")[0]
             return None if is_loopback(host) else PlainTextResponse(ELSEWHERE, 403)
+        if scope["type"] == "http":
+            query = parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True)
+            if _equal(dict(query).get(PARAMETER, ""), self._token):
+                return self._welcome(scope, [pair for pair in query if pair[0] != PARAMETER])
         if self._known(headers):
             return None
-        query = parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True)
-        given = dict(query).get(PARAMETER, "")
-        if scope["type"] == "http" and _equal(given, self._token):
-            return self._welcome(scope, [pair for pair in query if pair[0] != PARAMETER])
         return PlainTextResponse(NEEDED, 401, headers={"WWW-Authenticate": "Bearer"})
 
     def _known(self, headers: Headers) -> bool:
@@ -70,7 +74,7 @@ class Access:
         if scheme.lower() == "bearer" and _equal(given.strip(), self._token):
             return True
         try:
-            held = SimpleCookie(headers.get("cookie", "")).get(COOKIE)
+            held = SimpleCookie(headers.get("cookie", "")).get(_cookie_name(self._token))
         except CookieError:
             return False
         return held is not None and _equal(held.value, _fingerprint(self._token))
@@ -81,14 +85,29 @@ class Access:
         assert self._token is not None
         path = "/" + scope["path"].lstrip("/")  # two slashes would begin the name of a host
         answer = RedirectResponse(path + (f"?{urlencode(query)}" if query else ""), 303)
-        answer.set_cookie(COOKIE, _fingerprint(self._token), httponly=True, samesite="lax")
+        name, value = _cookie_name(self._token), _fingerprint(self._token)
+        answer.set_cookie(name, value, httponly=True, samesite="lax")
         return answer
 
 
 def _of_this_site(headers: Headers) -> bool:
     """Return whether a request comes from a page of this server, or from no page at all."""
     origin = headers.get("origin")
-    return origin is None or urlsplit(origin).netloc == headers.get("host")
+    return origin is None or _parts(origin)[1] == headers.get("host")
+
+
+def _parts(address: str) -> tuple[str, str]:
+    """Return the host of an address, and the host with its port as they stand there; "" for what is
+    no address."""
+    try:
+        parts = urlsplit(address)
+        return parts.hostname or "", parts.netloc
+    except ValueError:  # such as brackets that are not closed
+        return "", ""
+
+
+def _cookie_name(token: str) -> str:
+    return COOKIE + _fingerprint(f"name of {token}")[:8]
 
 
 def _fingerprint(token: str) -> str:

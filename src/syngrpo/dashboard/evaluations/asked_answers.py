@@ -23,7 +23,7 @@ from syngrpo.dashboard.evaluations.answered_sets import (
     read_answers,
 )
 from syngrpo.dashboard.parts.shown_text import shown_line
-from syngrpo.dashboard.parts.view import View
+from syngrpo.dashboard.parts.view import View, whole_number
 from syngrpo.dashboard.reading.followed_run import FollowedRun
 from syngrpo.dashboard.reading.held_out import held_out_names, held_out_set
 from syngrpo.pages.evaluation_cases import Case, evaluation_case
@@ -52,7 +52,7 @@ class AskedAnswers:
     @classmethod
     def of(cls, query: Mapping[str, str]) -> AskedAnswers:
         """Return what the query of an address asks for. What it says wrongly is left out."""
-        before, page = query.get("before", ""), query.get("page", "0")
+        before, page = query.get("before", ""), whole_number(query.get("page"))
         change, order = query.get("change", ""), query.get("order", "worst")
         return cls(
             model=query.get("model", ""),
@@ -61,7 +61,7 @@ class AskedAnswers:
             kind=query.get("kind", ""),
             change=change if before and change in CHANGES else "",
             order=order if order in ORDERS or (before and order in ORDERS_OF_TWO) else "worst",
-            page=int(page) if page.isdecimal() and len(page) < 7 else 0,
+            page=page or 0,
         )
 
 

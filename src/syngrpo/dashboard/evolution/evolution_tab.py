@@ -26,7 +26,7 @@ from syngrpo.dashboard.evolution.relative_view import RelativeView, Shown
 from syngrpo.dashboard.evolution.word_tables import WordTables
 from syngrpo.dashboard.parts.page_parts import on_keys
 from syngrpo.dashboard.parts.shown_text import shown_line
-from syngrpo.dashboard.parts.view import View
+from syngrpo.dashboard.parts.view import View, whole_number
 from syngrpo.dashboard.reading.gate_limits import ScoreLimit, score_limits
 from syngrpo.dashboard.reading.thread_reading import pool_in_thread, read_in_thread
 from syngrpo.pool.store import Pool
@@ -52,7 +52,7 @@ class _Evolution:
         self._search = query.get("search", "")
         order = query.get("order", "")
         self._order: Order = next((one for one in ORDERS if one == order), "children")
-        self._page = int(query["page"]) if query.get("page", "").isdigit() else 0
+        self._page = whole_number(query.get("page")) or 0
         self._sample = query.get("sample", "")
         self._said = ui.label().classes("note").props("role=status")
         with ui.element("div").classes("evolution") as self._main:

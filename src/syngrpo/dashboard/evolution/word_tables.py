@@ -11,7 +11,7 @@ from nicegui import events, ui
 
 from syngrpo.dashboard.evolution.pool_families import EarnedDescription, last_earned
 from syngrpo.dashboard.parts.shown_text import shown_text
-from syngrpo.dashboard.parts.view import View
+from syngrpo.dashboard.parts.view import View, whole_number
 from syngrpo.dashboard.reading.thread_reading import read_in_thread
 from syngrpo.pages.description_words import (
     WordComparison,
@@ -56,9 +56,9 @@ class WordTables:
 
     def __init__(self, view: View, remember: Callable[[], None]) -> None:
         self._remember = remember
-        value, uses = view.query.get("value", ""), view.query.get("uses", "")
+        value, uses = view.query.get("value", ""), whole_number(view.query.get("uses"))
         self._value = value if value in VALUES else "reward"
-        self._fewest = int(uses) if uses.isdigit() and int(uses) in FEWEST else FEWEST[0]
+        self._fewest = uses if uses in FEWEST else FEWEST[0]
         self._words: Words | None = None
         self._pool: Pool | None = None
         self._counted_at = -AGAIN_S

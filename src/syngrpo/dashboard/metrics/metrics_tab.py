@@ -13,7 +13,6 @@ from dataclasses import dataclass, replace
 from typing import Any, cast
 
 import numpy as np
-import regex
 from nicegui import events, ui
 
 from syngrpo.dashboard.metrics.metric_curves import (
@@ -26,6 +25,7 @@ from syngrpo.dashboard.metrics.metric_curves import (
     seed_groups,
     time_unit,
 )
+from syngrpo.dashboard.metrics.name_filter import fitting_metrics
 from syngrpo.dashboard.parts.curve_chart import curve_options
 from syngrpo.dashboard.parts.page_parts import set_options, show_legend
 from syngrpo.dashboard.parts.shown_text import shown_line
@@ -34,8 +34,6 @@ from syngrpo.pages.run_data import RunData
 from syngrpo.sample import InputError
 
 MOST_SMOOTHING = 0.99
-PATTERN_S = 0.1
-"""Seconds that a regular expression may take for a name."""
 AHEAD = "150px"
 """How far outside of the window a chart is already drawn."""
 IN_ROW, ROW_PX = 3, 262
@@ -156,7 +154,7 @@ class _Metrics:
         self._seeds.set_visibility(self._has_seeds)
         self._show_legend([group.name for group in self._groups if len(self._runs) > 1])
         try:
-            fitting = _fitting(keys, self._shown.pattern)
+            fitting = fitting_metrics(keys, self._shown.pattern)
         except InputError as error:
             self._said.set_text(str(error))
             self._said.classes(add="bad")
@@ -375,15 +373,3 @@ def _shown_by(view: View) -> Shown:
         toggled=frozenset(split_names(query.get("toggled", ""))),
         large=frozenset(split_names(query.get("large", ""))),
     )
-
-
-def _fitting(keys: Sequence[MetricKey], pattern: str) -> list[MetricKey]:
-    """Return the metrics whose names fit a regular expression. Raises InputError for one that is
-    none, and for one that takes long: it comes from an address, and all pages would wait for it."""
-    try:
-        compiled = regex.compile(pattern, regex.IGNORECASE)
-        return [key for key in keys if compiled.search(key.name, timeout=PATTERN_S)]
-    except regex.error as error:
-        raise InputError(f"This is no regular expression: {error}.") from None
-    except TimeoutError:
-        raise InputError("This regular expression takes too long; write a simpler one.") from None

@@ -74,6 +74,12 @@ def query_of(query: Mapping[str, object]) -> str:
     return f"?{urlencode(given)}" if given else ""
 
 
+def whole_number(text: str | None) -> int | None:
+    """Return the whole number, not negative and with at most nine digits, that a part of an address
+    says; None if it says none."""
+    return int(text) if text is not None and text.isdecimal() and len(text) < 10 else None
+
+
 def joined_names(names: Iterable[str]) -> str:
     """Return names as one text that ``split_names`` takes apart again, whatever they hold."""
     return ",".join(name.replace("%", "%25").replace(",", "%2C") for name in names)

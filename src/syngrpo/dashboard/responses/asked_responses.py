@@ -6,8 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from syngrpo.dashboard.parts.view import whole_number
 from syngrpo.dashboard.reading.followed_run import FollowedRun
 from syngrpo.dashboard.responses.response_groups import (
+    KINDS,
     SORTS,
     GroupFilter,
     GroupLine,
@@ -34,22 +36,22 @@ class Asked:
     @classmethod
     def of(cls, query: Mapping[str, str]) -> Asked:
         """Read the query of an address. What has no sense there is left out."""
-        step, group = _whole(query.get("step")), _whole(query.get("group"))
+        step, group = whole_number(query.get("step")), whole_number(query.get("group"))
         sample = query.get("sample", "")
-        sort = query.get("sort", "")
+        sort, kind = query.get("sort", ""), query.get("kind", "")
         return cls(
             step=step,
             sample=sample,
             sort=sort if sort in SORTS else "order" if sample else "D",
             wanted=GroupFilter(
                 task=query.get("task", ""),
-                kind=query.get("kind", ""),
+                kind=kind if kind in KINDS else "",
                 low=_share(query.get("low"), 0.0),
                 high=_share(query.get("high"), 1.0),
                 search=query.get("search", ""),
             ),
             group=None if step is None or group is None else (step, group),
-            response=_whole(query.get("response")),
+            response=whole_number(query.get("response")),
         )
 
     def query(self) -> dict[str, Any]:
@@ -129,11 +131,6 @@ def _nearest(kept: KeptResponses, step: int | None) -> int | None:
     before, after = kept.step_up_to(step), kept.step_from(step)
     found = [one for one in (before, after) if one is not None]
     return min(found, key=lambda one: abs(one - step), default=None)
-
-
-def _whole(text: str | None) -> int | None:
-    """Return the whole number that a part of an address says, None if it says none."""
-    return int(text) if text is not None and text.isdecimal() and len(text) < 10 else None
 
 
 def _share(text: str | None, default: float) -> float:

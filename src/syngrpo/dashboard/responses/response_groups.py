@@ -39,6 +39,7 @@ SORTS = {
     "advantage": "advantage, largest first",
     "order": "by step and place",
 }
+KINDS = {"": "seed and synthetic", "seed": "seed only", "synthetic": "synthetic only"}
 """Name in the address → what the choice says."""
 
 

@@ -27,13 +27,12 @@ from syngrpo.dashboard.responses.asked_responses import (
 )
 from syngrpo.dashboard.responses.drawn_group import drawn_group
 from syngrpo.dashboard.responses.group_view import GroupView
-from syngrpo.dashboard.responses.response_groups import SORTS, GroupFilter, GroupLine
+from syngrpo.dashboard.responses.response_groups import KINDS, SORTS, GroupFilter, GroupLine
 
 T = TypeVar("T")
 
 AT_ONCE = 60
 """Groups in the list before a button asks for more."""
-KINDS = {"": "seed and synthetic", "seed": "seed only", "synthetic": "synthetic only"}
 GROUP_KEYS = {"ArrowLeft": -1, "ArrowRight": 1}
 RESPONSE_KEYS = {"ArrowUp": -1, "ArrowDown": 1, "k": -1, "j": 1, "K": -1, "J": 1}
 

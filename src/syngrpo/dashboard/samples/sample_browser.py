@@ -11,6 +11,7 @@ from nicegui import ui
 
 from syngrpo.dashboard.parts.page_parts import on_keys
 from syngrpo.dashboard.parts.shown_text import shown_line, shown_text
+from syngrpo.dashboard.parts.view import whole_number
 from syngrpo.dashboard.reading.thread_reading import FAULTS
 from syngrpo.dashboard.samples.sample_catalogue import (
     PAGE,
@@ -39,8 +40,8 @@ class SampleBrowser:
         self._catalogue, self._around = catalogue, around
         known = {one.name for one in fields(SampleFilter)}
         self._wanted = SampleFilter(**{k: v for k, v in query.items() if k in known})
-        number = query.get("page", "")
-        self._number = int(number) - 1 if number.isdecimal() and 0 < int(number) < 10**7 else 0
+        number = whole_number(query.get("page"))
+        self._number = number - 1 if number else 0
         self._page = CataloguePage((), False, None)
         self._size = 0
         self._turn = 0
