@@ -210,13 +210,15 @@ def told(path: Path, **keys: Any) -> str:
 
 
 def test_tables_in_text_are_named_with_their_columns(tmp_path: Path) -> None:
-    (tmp_path / "boxes.csv").write_text("filename,class,xmin\na.png,cup,1\n")
+    (tmp_path / "boxes.csv").write_text("picture,class,xmin\na.png,cup,1\n")
     (tmp_path / "boxes.tsv").write_text("filename\tclass\na.png\tcup\n")
     line = told(tmp_path / "boxes.csv")
-    assert "it is a table (CSV) with the columns filename, class, xmin, and such" in line
-    assert "columns filename, class, and" in told(tmp_path / "boxes.tsv")
+    assert "it is a table (CSV) and has the columns picture, class, xmin: none holds images" in line
+    assert "columns filename, class: none holds boxes" in told(tmp_path / "boxes.tsv")
     line = told(tmp_path / "boxes.csv", format="open-images")
-    assert line.startswith(f"{tmp_path / 'boxes.csv'} has the columns filename, class, xmin, and ")
+    assert line.startswith(f"{tmp_path / 'boxes.csv'} has the columns picture, class, xmin, and ")
+    (tmp_path / "boxes.xlsx").write_bytes(b"PK")
+    assert "save it as CSV in UTF-8" in told(tmp_path / "boxes.xlsx")
 
 
 def test_keys_that_a_recognised_format_does_not_have_are_noted(tmp_path: Path) -> None:

@@ -16,8 +16,8 @@ files, and calls it. ``export.write_dataset`` writes samples in any format that 
   image in a row, ``question_texts`` the phrase or the classes in the question, ``answer_boxes`` the
   boxes in the answer, and ``chat_samples`` makes rows of our JSONL of them.
 - ``row_files`` reads files of JSON rows.
-- ``labelling_tools`` (Pascal VOC, LabelMe, CVAT), ``yolo`` and ``open_images`` read what labelling
-  tools write; ``box_samples`` makes samples of it.
+- ``labelling_tools`` (Pascal VOC, LabelMe, CVAT), ``yolo``, ``open_images`` and ``box_table`` read
+  what labelling tools write; ``box_samples`` makes samples of it.
 - ``sample_rows`` converts a row of our JSONL to a sample and back; other formats use it, too.
 - ``box_questions``, ``masks``, ``image_files``: functions that several formats share;
   ``image_paths`` finds files by the paths that data hold, ``image_check`` decodes all images.
@@ -61,6 +61,7 @@ _BUILTIN = {
     "coco": "syngrpo.formats.coco:Coco",
     "hf": "syngrpo.formats.hugging_face:HuggingFace",
     "refcoco": "syngrpo.formats.refcoco:RefCoco",
+    "csv": "syngrpo.formats.box_table:BoxTable",
     "open-images": "syngrpo.formats.open_images:OpenImages",
     "yolo": "syngrpo.formats.yolo:Yolo",
     "labelme": "syngrpo.formats.labelling_tools:LabelMe",

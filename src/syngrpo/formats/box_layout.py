@@ -37,8 +37,21 @@ KEYS_OF_SIZES = (
     ("x", "y", "width", "height"),
     ("x", "y", "w", "h"),
     ("left", "top", "width", "height"),
+    ("xmin", "ymin", "width", "height"),
+    ("xmin", "ymin", "w", "h"),
+)
+KEYS_OF_CENTRES = (
+    ("cx", "cy", "w", "h"),
+    ("cx", "cy", "width", "height"),
+    ("xcenter", "ycenter", "width", "height"),
+    ("x_center", "y_center", "width", "height"),
 )
 """The keys of a box that is an object and not a list."""
+KEYS_BY_ORDER: dict[BoxOrder, tuple[tuple[str, str, str, str], ...]] = {
+    "xyxy": KEYS_OF_CORNERS,
+    "xywh": KEYS_OF_SIZES,
+    "cxcywh": KEYS_OF_CENTRES,
+}
 
 ROUNDING_SHARE = 0.001
 """A box whose coordinates do not count pixels may reach out of its image by this share of the
@@ -212,8 +225,13 @@ def _rounded(corners: tuple[float, ...], image: EncodedImage) -> Iterator[float]
 def _named(value: Mapping[Any, Any], order: BoxOrder) -> tuple[BoxOrder, Any]:
     """Return the order and the four numbers of a box that names them; for an object that is no box
     the order ``order`` and the object."""
-    for known, names in (("xyxy", KEYS_OF_CORNERS), ("xywh", KEYS_OF_SIZES)):
+    for known, names in KEYS_BY_ORDER.items():
         for keys in names:
             if all(key in value for key in keys):
-                return known, [value[key] for key in keys]  # type: ignore[return-value]
+                return known, [value[key] for key in keys]
     return order, value
+
+
+def names_of_boxes() -> list[tuple[str, str, str, str]]:
+    """Return what the four numbers of a box that names them are called, the most usual first."""
+    return [keys for names in KEYS_BY_ORDER.values() for keys in names]

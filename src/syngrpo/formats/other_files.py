@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-import csv
 import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from syngrpo.formats.row_files import beginning
 from syngrpo.sample import InputError
 
 LIST_OF_DATA = "dataset_info.json"
 """LLaMA-Factory's list of data sets. Hugging Face's datasets have a file of this name, too."""
 KEYS_OF_LIST = ("file_name", "hf_hub_url", "ms_hub_url", "cloud_file_name", "script_url")
 
-TABLES = {".csv": ",", ".tsv": "\t", ".xlsx": None, ".xls": None}
-"""Endings of tables that are not read, with what separates their columns; None: not known."""
+TABLES = (".csv", ".tsv", ".xlsx", ".xls")
+"""Endings of tables."""
 
 SHOWN_FILES = 3
-ROW_KEYS = "id, task, image, question, answer"
 
 
 def list_of_data_sets(path: Path) -> dict[str, Any] | None:
@@ -70,23 +67,14 @@ def other_file(path: Path) -> str:
                 "names and train, or classes.txt with a name on each line"
             )
         return ""
+    from syngrpo.formats.box_table import table_of, what_is_missing  # only where it is needed
+
     ending = path.suffix.lower()
-    if ending not in TABLES:
-        return ""
-    columns = _columns(path, TABLES[ending])
-    has = f" with the columns {', '.join(columns)}" if columns else ""
-    return (
-        f"it is a table ({ending[1:].upper()}){has}, and such tables are read only as the boxes of "
-        f"Open Images; write JSONL rows with {ROW_KEYS} (docs/data.md), or Parquet, whose columns "
-        "can be mapped (--columns)"
-    )
-
-
-def _columns(path: Path, separator: str | None) -> list[str]:
-    if separator is None:
-        return []
-    head = beginning(path).decode("utf-8", "replace").splitlines()[:1]
-    return next(csv.reader(head, delimiter=separator), [])
+    if ending in (".xlsx", ".xls"):
+        return "it is a sheet of Excel; save it as CSV in UTF-8 (docs/data.md)"
+    if ending in TABLES:
+        return f"it is a table ({ending[1:].upper()}) and {what_is_missing(table_of(path, {}))}"
+    return ""
 
 
 def _first(names: Sequence[str]) -> str:
