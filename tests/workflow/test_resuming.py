@@ -185,12 +185,16 @@ def test_data_is_compared_with_the_seeds_of_the_pool(run: RunDirectory) -> None:
             require_same_seeds(pool, [seed(n) for n in range(3)])
 
 
-def test_a_missing_image_is_told_with_what_is_left(run: RunDirectory) -> None:
+def test_missing_images_are_told_with_what_is_left(run: RunDirectory) -> None:
     with closing(Pool.open(run.path)) as pool:
-        assert told_about_images(pool) is None
-        pool.get("seed-2").image.path.unlink()
-        line = told_about_images(pool)
-        assert line is not None and "such as that of seed-2: they are not drawn, 4 are left" in line
-        assert f"syngrpo pool repair {run.path}" in line
-        pool.add_seeds(seed(n) for n in range(5))  # as training does
-        assert told_about_images(pool) is None
+        assert told_about_images(pool, pool.without_image()) == []
+        for number in (1, 3):
+            pool.get(f"seed-{number}").image.path.unlink()
+        missing = pool.without_image()
+        pool.add_seeds([seed(1)])  # the data has this one alone
+        assert told_about_images(pool, missing) == [
+            "the images of 1 sample were missing, such as that of seed-1: they have been written "
+            "again from the data",
+            "the images of 1 sample are gone, such as that of seed-3: they are not drawn, 4 are "
+            f"left; syngrpo pool repair {run.path} looks for more damage",
+        ]

@@ -131,5 +131,6 @@ def _images(run: RunData) -> list[tuple[str, str]]:
         text += f", {counts.unfinished} not painted"
     if counts.skipped:
         text += f", {counts.skipped} skipped (nothing labelled)"
-    settled = f"{count(counts.settled, 'description')} got their reward"
+    whose = "its" if counts.settled == 1 else "their"
+    settled = f"{count(counts.settled, 'description')} got {whose} reward"
     return [("synthesis", text), ("settled", settled)]

@@ -143,17 +143,27 @@ def require_same_seeds(pool: Pool, seeds: Sequence[Sample]) -> str | None:
     )
 
 
-def told_about_images(pool: Pool) -> str | None:
-    """Return a line about samples whose image is gone, None if there are none. Call this when the
-    seeds have been added, because that writes their images again."""
-    gone = pool.without_image()
-    if not gone:
-        return None
-    left = pool.stats().active - len(gone)
-    return (
-        f"the images of {count(len(gone), 'sample')} are gone, such as that of {gone[0]}: they are "
-        f"not drawn, {left} are left; syngrpo pool repair {pool.directory} looks for more damage"
-    )
+def told_about_images(pool: Pool, missing: Sequence[str]) -> list[str]:
+    """Return lines about samples whose image was missing, or is. Call this when the seeds have been
+    added, because that writes their images again.
+
+    ``missing``: the ids of samples without an image before that (``Pool.without_image``).
+    """
+    gone = pool.without_image() if missing else []
+    lines = []
+    if restored := sorted(set(missing) - set(gone)):
+        lines.append(
+            f"the images of {count(len(restored), 'sample')} were missing, such as that of "
+            f"{restored[0]}: they have been written again from the data"
+        )
+    if gone:
+        left = pool.stats().active - len(gone)
+        lines.append(
+            f"the images of {count(len(gone), 'sample')} are gone, such as that of {gone[0]}: they "
+            f"are not drawn, {left} are left; syngrpo pool repair {pool.directory} looks for more "
+            "damage"
+        )
+    return lines
 
 
 def lines_at_start(

@@ -244,9 +244,9 @@ class _Run:
             return
         with closing(Pool.open(self.run.path)) as pool:
             new = require_same_seeds(pool, self.seeds) if self.resume else None
+            missing = pool.without_image() if self.resume else []
             pool.add_seeds(self.seeds)
-            gone = told_about_images(pool) if self.resume else None
-            for line in filter(None, (new, gone)):
+            for line in filter(None, (new, *told_about_images(pool, missing))):
                 logger.warning("%s", line)
         synthesis, trainer = self.options.synthesis, self.options.trainer
         settings = self._synthesis_settings(policy)
