@@ -6,7 +6,7 @@ INSTALLED := .venv/installed
 VLLM_BIN := .venv-vllm/bin
 VLLM_INSTALLED := .venv-vllm/installed
 
-.PHONY: demo test test-all test-ray test-vllm experiments lint format clean install
+.PHONY: demo test test-all test-ray test-trainers test-vllm experiments lint format clean install
 
 demo: $(INSTALLED)
 	$(BIN)/syngrpo train configs/demo.yaml
@@ -24,6 +24,11 @@ test-all: $(INSTALLED)
 # Trainer ranks on a Ray cluster of this machine, really killed.
 test-ray: $(INSTALLED)
 	SYNGRPO_TEST_RAY=1 $(BIN)/python -m pytest tests/workflow/test_ray_train.py
+
+# Other trainers around the data server (docs/trainers.md).
+test-trainers: $(INSTALLED)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/data_server/test_plain_trainer.py \
+		tests/data_server/test_client_distribution.py
 
 # vLLM wants other versions of torch and transformers: an environment of its own.
 test-vllm: $(VLLM_INSTALLED)

@@ -36,7 +36,7 @@ import numpy as np
 
 from syngrpo.data_server.async_client import AsyncClient
 from syngrpo.data_server.description_rewards import DescriptionQueue, Settled
-from syngrpo.data_server.drawn_sample import DrawnSample, ModelCoordinates
+from syngrpo.data_server.drawn_sample import AskedSample, DrawnSample, ModelCoordinates
 from syngrpo.data_server.group_reports import (
     GroupReport,
     WrittenResponse,
@@ -62,6 +62,7 @@ from syngrpo.serving.http_client import ServerAddress
 
 __all__ = [
     "API_VERSION",
+    "AskedSample",
     "AsyncDataClient",
     "ClientStats",
     "DataClient",
@@ -202,7 +203,8 @@ class DataClient:
             if synthesis.mode == "async" and rules.paints:
                 sink = None
                 if server.url is not None:
-                    address = ServerAddress(server.url, read_token(server.token_file))
+                    token = Path(server.token_file) if server.token_file is not None else None
+                    address = ServerAddress(server.url, read_token(token))
                     name = server.namespace or namespace_of(folder)
                     sink = ServerSink(address, name, settings, sampling)
                 access = AsyncClient(

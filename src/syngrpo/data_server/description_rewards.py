@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from syngrpo.data_server.drawn_sample import AskedSample
 from syngrpo.data_server.group_reports import Description, GroupReport
 from syngrpo.data_server.pool_client import PoolClient
 from syngrpo.method.advantages import Floats, settled_credit
@@ -42,6 +43,11 @@ class Settled:
     pending: PendingDescription
     reward: float
     weight: float = 1.0
+
+    @property
+    def asked(self) -> AskedSample:
+        """The parent, with what is needed to write the prompt of the response again."""
+        return AskedSample(self.parent)
 
     @property
     def token_ids(self) -> NDArray[np.int64]:

@@ -1,4 +1,4 @@
-"""A sample as a trainer gets it from ``DataClient.draw``: what to ask, the picture, the truth."""
+"""A sample as a trainer uses it: what to ask, the picture, the truth, the score of an answer."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from PIL import Image
 
 from syngrpo.boxes import CoordinateFrame
 from syngrpo.pool.stored_samples import PoolSample
-from syngrpo.sample import InputError
+from syngrpo.sample import InputError, Sample
 from syngrpo.tasks import PromptStyle
 from syngrpo.tasks.asking import ScoredAnswer, prompt_of, scored_answer
 
@@ -23,14 +23,11 @@ pixels of the original image."""
 _UNITS = {"0-1000": 1000.0, "0-1": 1.0}
 
 
-@dataclass(frozen=True)
-class DrawnSample(PoolSample):
-    """One drawn sample. ``family`` is the id of the seed that it descends from; a seed's own id.
+class SampleAccess:
+    """What a trainer asks of a sample. The picture of ``sample`` is decoded already; ``sample`` is
+    the whole record, with the labelled objects."""
 
-    The picture is decoded already. ``sample`` is the whole record, with the labelled objects.
-    """
-
-    family: str = ""
+    sample: Sample
 
     @property
     def id(self) -> str:
@@ -102,3 +99,17 @@ class DrawnSample(PoolSample):
                 "CoordinateFrame with the size of the resized picture"
             )
         return CoordinateFrame(_UNITS[coordinates], _UNITS[coordinates], width, height)
+
+
+@dataclass(frozen=True)
+class AskedSample(SampleAccess):
+    """A sample that was asked in an earlier step."""
+
+    sample: Sample
+
+
+@dataclass(frozen=True)
+class DrawnSample(PoolSample, SampleAccess):
+    """One drawn sample. ``family`` is the id of the seed that it descends from; a seed's own id."""
+
+    family: str = ""
