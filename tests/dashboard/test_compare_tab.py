@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import dashboard_browser
+from made_up_run import write_run
 
 pytestmark = dashboard_browser.needs_browser
 
@@ -38,3 +40,13 @@ def test_runs_are_chosen_and_the_address_shows_the_same_again(
     # Runs with made-up numbers have kept no answers.
     again.get_by_text("The answers of first and second are not kept").wait_for()
     assert again.locator("table.compared:not(.settings) tr").count() > 2
+
+
+def test_a_run_alone_says_that_there_is_no_other(
+    tmp_path: Path, open_page: Callable[..., Any]
+) -> None:
+    run = write_run(tmp_path / "runs" / "alone", 12, 12, synthesis=False)
+    with dashboard_browser.dashboard(tmp_path, run) as address:
+        page = open_page(f"{address}/run/alone/compare")
+        page.get_by_text("There is no other run in the folders of this dashboard.").wait_for()
+        assert not page.get_by_label("compare with").is_visible()

@@ -49,6 +49,12 @@ def test_smoothing_is_the_weighted_mean_of_all_values_so_far() -> None:
         assert value == pytest.approx(np.average(y[: place + 1], weights=weights))
 
 
+@pytest.mark.parametrize(("largest", "end"), [(2e-5, 0.1), (0.3, None)])
+def test_a_curve_close_to_zero_looks_like_one(largest: float, end: float | None) -> None:
+    axis = curve_options([Line("s", [1, 2], [largest / 2, largest])], top=0.1)["yAxis"]
+    assert not axis["scale"] and axis["max"] == end
+
+
 def test_smoothing_leaves_the_measured_values_pale_behind() -> None:
     y = noise(40)
     pale, line = curve_options([Line("loss", range(40), y.tolist())], smoothing=0.8)["series"]

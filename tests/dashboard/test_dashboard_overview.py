@@ -20,6 +20,7 @@ def test_tiles_change_while_the_run_goes_on(tmp_path: Path, open_page: Callable[
         page.get_by_text("live", exact=True).click()
         page.wait_for_url("**/run/live/overview")
         page.get_by_text("step 30 of 40").wait_for()
+        _bar_has_two_lines(page)
         lines = (run / "metrics.jsonl").read_text().splitlines()
         row = json.loads(lines[-1]) | {"step": 31, "time/step_s": 77.0}
         with (run / "metrics.jsonl").open("a") as file:
@@ -31,6 +32,16 @@ def test_tiles_change_while_the_run_goes_on(tmp_path: Path, open_page: Callable[
         page.get_by_text("step 31 of 40").wait_for()
         tile = page.locator(".tile", has_text="seconds a step").locator(".value")
         page.wait_for_function("value => Number(value.innerText) > 20", arg=tile.element_handle())
+
+
+def _bar_has_two_lines(page: Any) -> None:
+    """The run and its state, which changes its length all the time, are above the tabs, so that
+    nothing moves."""
+    state, button, tabs = (
+        page.locator(f"header {part}").bounding_box() for part in (".state", "button", "nav")
+    )
+    assert state["y"] + state["height"] <= tabs["y"] and button["x"] > state["x"]
+    assert button["y"] + button["height"] <= tabs["y"] + 1
 
 
 def test_a_damaged_or_deleted_run_is_a_line_on_the_page(

@@ -66,6 +66,17 @@ def test_answers_are_compared_and_the_address_shows_the_same_again(
     assert again.locator(".case rect.second").count() == lost
 
 
+def test_a_narrow_window_shows_metrics_with_their_intervals(
+    address: str, open_page: Callable[..., Any]
+) -> None:
+    page = open_page(f"{address}/run/mine/evaluation", viewport={"width": 400, "height": 900})
+    page.locator(".case image").first.wait_for()
+    interval = page.locator(".side-by-side td").get_by_text(re.compile(r"^\d.\d+ – \d.\d+$")).first
+    box = interval.bounding_box()
+    assert box["x"] + box["width"] < 400
+    assert page.evaluate("document.documentElement.scrollWidth") <= 400
+
+
 def test_hostile_texts_are_shown_as_text(address: str, open_page: Callable[..., Any]) -> None:
     page = open_page(f"{address}/run/hostile/evaluation")
     page.locator(".case pre", has_text="onerror").first.wait_for()

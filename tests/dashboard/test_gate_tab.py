@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,11 @@ PLAIN = "plain red wall, blue concrete floor, soft daylight"
 
 def refuse_all(run: Path, texts: list[str]) -> list[str]:
     """Paint children of seeds in a run whose gate refuses all of them; the ids of their jobs."""
-    gate = GateThresholds(min_change=255, keep_refused=3)
+    return paint(run, texts, GateThresholds(min_change=255, keep_refused=3))
+
+
+def paint(run: Path, texts: list[str], gate: GateThresholds) -> list[str]:
+    """Paint a child of one seed after the other; the ids of their jobs."""
     client = InlineClient(SynthesisSettings(run, gate=gate, generator="rooms"), SamplingPolicy())
     seeds = rooms_samples("train", len(texts))
     asked = [
@@ -127,16 +132,23 @@ def test_only_refused_pictures_are_sent(refused: Path, address: str) -> None:
 def test_new_refusals_appear_while_the_run_goes_on(
     tmp_path: Path, open_page: Callable[..., Any]
 ) -> None:
-    run = write_run(tmp_path / "runs" / "live", 12, 40)
+    run = write_run(tmp_path / "runs" / "live", 12, 40, synthesis=False)
+    with closing(Pool.open(run)) as pool:
+        pool.add_seeds(rooms_samples("train", 2))
+    paint(run, ["green wall, red carpet floor"], GateThresholds())
     with dashboard_browser.dashboard(tmp_path, run.parent) as address:
         page = open_page(f"{address}/run/live/gate")
-        page.get_by_text("Refused pictures by reason").wait_for()
+        page.get_by_text("The gate has refused no picture so far.").wait_for()
+        assert not page.get_by_text("Refused pictures by reason").is_visible()
         assert page.get_by_text("the background has hardly changed").count() == 0
         refuse_all(run, [PLAIN + ", a rug", PLAIN + ", a lamp"])
         row = page.locator(".gate-reasons tr", has_text="the background has hardly changed")
         row.wait_for()
         assert row.locator("td").nth(1).inner_text() == "2"
         page.locator(".card.refused", has_text="a lamp").wait_for()
+        chart = page.locator(".shares canvas")
+        chart.wait_for()
+        assert chart.bounding_box()["width"] > 500
 
 
 @pytest.mark.parametrize("run", ["plain", "empty"])

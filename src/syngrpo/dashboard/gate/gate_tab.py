@@ -68,7 +68,7 @@ class _Gate:
         self._said = ui.label().classes("note").props("role=status")
         with ui.element("div") as self._main:
             self._tiles = ui.element("div").classes("tiles")
-            with ui.element("div").classes("curve"):
+            with ui.element("div").classes("curve") as self._over_time:
                 ui.label("Refused pictures by reason").classes("title")
                 self._share_note = ui.label().classes("note")
                 self._shares = ui.echart({"series": []}).classes("shares")
@@ -110,7 +110,7 @@ class _Gate:
         elif found != self._shown:
             self._shown = found
             self._draw(found, decided)
-        await self._gallery.follow(pool, found.limits)
+        await self._gallery.follow(pool, found)
 
     def _draw(self, found: Decisions, decided: int) -> None:
         rejected = found.stats.rejected
@@ -123,6 +123,7 @@ class _Gate:
             if by_step
             else "Share of the painted pictures, in the order in which they were judged."
         )
+        self._over_time.set_visibility(bool(reasons))
         set_options(self._shares, share_options(found.parts, places, reasons))
         self._draw_reasons(found, decided, reasons)
         looked_at = max((one.seen for one in found.histograms), default=0)
@@ -130,6 +131,8 @@ class _Gate:
             f"Of the last {looked_at:,} pictures. A check sees only what those before it have let "
             "through. If the refused pictures below look right, their threshold is too strict; if "
             "admitted ones in the tab Data look wrong, theirs is too weak."
+            if looked_at
+            else "They are drawn as soon as two pictures have different scores."
         )
         for one in found.histograms:
             if one.limit.score not in self._charts:
@@ -148,8 +151,10 @@ class _Gate:
                 ("admitted", f"{found.stats.jobs['admitted']:,}", "pictures"),
                 ("refused", f"{rejected:,}", f"{rejected / decided:.0%} of all pictures"),
                 ("refused lately", f"{last:.0%}", "in the last tenth of the run"),
-                ("most often", reason_words(reasons[0]) if reasons else "–", ""),
+                ("most often", reason_words(reasons[0]) if reasons else "", ""),
             ):
+                if not value:
+                    continue
                 with ui.element("div").classes("tile"):
                     ui.label(what).classes("what")
                     words = "words" if what == "most often" else ""
@@ -243,6 +248,7 @@ class _Gallery:
         self._most = AT_ONCE
         self._pool: Pool | None = None
         self._limits: dict[str, ScoreLimit] = {}
+        self._refused = 0
         self._drawn: list[RefusedJob] = []
         self._numbers: dict[str, int] = {}
         ui.html("<h2>Refused pictures</h2>", sanitize=False)
@@ -251,9 +257,10 @@ class _Gallery:
         self._cards = ui.element("div").classes("refused-cards")
         self._more = ui.button("Show more", on_click=self._show_more).props("flat dense no-caps")
 
-    async def follow(self, pool: Pool, limits: dict[str, ScoreLimit]) -> None:
+    async def follow(self, pool: Pool, found: Decisions) -> None:
         """Read which pictures are kept, and draw them if they have changed."""
-        self._pool, self._limits = pool, limits
+        self._pool, self._limits = pool, found.limits
+        self._refused = found.stats.jobs["rejected"]
         await self._read()
 
     async def _read(self) -> None:
@@ -267,7 +274,8 @@ class _Gallery:
             self._note.set_text(why)
             return
         jobs, numbers = found
-        self._note.set_text(_kept_words(self._view.run.data(), sum(numbers.values())))
+        kept = sum(numbers.values())
+        self._note.set_text(_kept_words(self._view.run.data(), kept, self._refused))
         if numbers != self._numbers:
             self._numbers = numbers
             self._draw_choice()
@@ -303,8 +311,11 @@ class _Gallery:
         await self._read()
 
 
-def _kept_words(run: RunData, kept: int) -> str:
-    """Return in words which refused pictures there are to see."""
+def _kept_words(run: RunData, kept: int, refused: int) -> str:
+    """Return in words which refused pictures there are to see. ``refused`` is the number of all,
+    ``kept`` that of those of which there is a copy."""
+    if not refused:
+        return "The gate has refused no picture so far."
     if kept:
         return "The newest of each reason, as small copies. Left the seed, right what was refused."
     if run.setting("server", "url"):

@@ -84,10 +84,17 @@ class _Compare:
     def _controls(self) -> None:
         names = [run.name for run in self._view.runs if run.name != self._view.run.name]
         chosen = [name for name in self._chosen.others if name in names]
+        self._what_to_choose = (
+            "Choose runs to compare this one with."
+            if names
+            else "There is no other run in the folders of this dashboard. syngrpo dashboard FOLDER "
+            "shows all runs of a folder."
+        )
         with ui.element("div").classes("controls"):
             others = ui.select(names, value=chosen, multiple=True, label="compare with")
             others.props("dense outlined options-dense clearable").classes("wide")
             others.on_value_change(lambda event: self._change(others=tuple(event.value or ())))
+            others.set_visibility(bool(names))
 
     async def _choose(self, metrics: tuple[str, ...]) -> None:
         await self._change(metrics=metrics)
@@ -105,7 +112,7 @@ class _Compare:
         """Read what was added to the runs, and show what has changed by it."""
         async with self._reading:
             runs = await asyncio.to_thread(self._read)
-            self._hint.set_text("" if len(runs) > 1 else "Choose runs to compare this one with.")
+            self._hint.set_text("" if len(runs) > 1 else self._what_to_choose)
             self._body.set_visibility(len(runs) > 1)
             if len(runs) == 1 or self._is_shown(runs):
                 return

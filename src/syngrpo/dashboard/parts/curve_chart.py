@@ -44,12 +44,16 @@ def curve_options(
     log: bool = False,
     x_unit: str = "",
     legend: bool = True,
+    top: float | None = None,
+    whole: bool = False,
 ) -> dict[str, Any]:
     """Return the options of a chart with these lines over the steps, or over a time in ``x_unit``.
 
     ``smoothing`` in [0, 1) is the weight of the past in an exponential mean. The measured values
     then stay behind the line, pale; a line with a band has its band smoothed instead. ``log``: a
-    logarithmic scale, without values that are not positive.
+    logarithmic scale, without values that are not positive. ``top``: the axis goes from 0 to at
+    least this value, so that a curve close to 0 looks like one. ``whole``: the values are counts,
+    and the axis has no fractions.
     """
     series: list[dict[str, Any]] = []
     for place, line in enumerate(lines):
@@ -78,12 +82,18 @@ def curve_options(
                                 "formatter": f"{{value}} {x_unit}" if x_unit else None,
                                 "showMaxLabel": not x_unit},
                   "splitLine": {"show": False}},
-        "yAxis": {"type": "log" if log else "value", "scale": True,
+        "yAxis": {"type": "log" if log else "value", "scale": top is None,
+                  "max": top if top is not None and _largest(lines) < top else None,
+                  "minInterval": 1 if whole else 0,
                   "axisLabel": {"color": _SOFT},
                   "splitLine": {"lineStyle": {"color": _SOFT, "opacity": 0.2}}},
         "dataZoom": [{"type": "inside", "filterMode": "none", "zoomOnMouseWheel": "ctrl"}],
         "series": series,
     }  # fmt: skip
+
+
+def _largest(lines: Sequence[Line]) -> float:
+    return max((float(np.max(line.y)) for line in lines if len(line.y)), default=0.0)
 
 
 def thinned(x: np.ndarray, y: np.ndarray, most: int = MOST_POINTS) -> tuple[np.ndarray, np.ndarray]:

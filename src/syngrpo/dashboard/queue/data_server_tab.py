@@ -32,6 +32,8 @@ from syngrpo.sample import InputError
 from syngrpo.serving.wording import count
 
 SMOOTHING = 0.8
+NOTICED_S = 0.1
+"""Seconds of waiting a step up to which the axis goes at least: less is not noticed."""
 LONGEST_TRACEBACK = 20_000
 """Largest number of characters of a traceback that are shown: its end."""
 NO_QUEUE = "This run has no queue of jobs yet."
@@ -262,15 +264,15 @@ class _Charts:
         lines = [Line("open jobs", steps, curves.open)]
         if max(curves.open) > limit / 4:
             lines.append(Line("most (synthesis.queue_limit)", steps, [limit] * len(steps)))
-        set_options(self._open, curve_options(lines))
+        set_options(self._open, curve_options(lines, whole=True))
         jobs = [Line("submitted", steps, curves.submitted), Line("dropped", steps, curves.dropped)]
-        set_options(self._jobs, curve_options(jobs, SMOOTHING))
+        set_options(self._jobs, curve_options(jobs, SMOOTHING, whole=True))
         rates = [Line("ended", steps, curves.a_minute)]
         if any(curves.dead):
             rates.append(Line("given up, a step", steps, curves.dead, colour=5))
         set_options(self._rate, curve_options(rates, SMOOTHING))
         waited = [Line("seconds", steps, curves.waited)]
-        set_options(self._waited, curve_options(waited, SMOOTHING))
+        set_options(self._waited, curve_options(waited, SMOOTHING, top=NOTICED_S))
 
 
 class _FailureList:
