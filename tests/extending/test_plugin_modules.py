@@ -9,12 +9,15 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from syngrpo.boxes import CoordinateFrame, Similarity
 from syngrpo.config import options_from
 from syngrpo.extensions import every_registry
 from syngrpo.formats import FORMATS, Problems, ReadRequest
 from syngrpo.formats.base import WritableFormat
+from syngrpo.formats.source import source_from_keys
+from syngrpo.formats.source_reading import read_dataset
 from syngrpo.method import METHODS
 from syngrpo.method.response import parse_response
 from syngrpo.painting.describers import DESCRIBERS
@@ -175,6 +178,25 @@ def test_the_format_reads_what_it_writes_and_reports_bad_rows(task: Task, tmp_pa
     read, problems = read_table(known, table)
     assert len(read) == 3
     assert problems.found[0][0] == f"{table}:5"
+
+
+def test_the_format_reads_images_as_the_source_says(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6  # viewers turn it by a quarter
+    (tmp_path / "photos").mkdir()
+    Image.new("RGB", (40, 20)).save(tmp_path / "photos" / "a.jpg", exif=exif)
+    table = tmp_path / "phrases.csv"
+    table.write_text("image,phrase,x1,y1,x2,y2\na.jpg,the cup,25,2,38,18\n")
+    keys = {
+        "path": table,
+        "format": f"{PACKAGE}.phrases_csv:PhrasesCsv",
+        "task": f"{PACKAGE}.pointing_task:Pointing",
+        "images": tmp_path / "photos",
+    }
+    (sample,) = read_dataset(source_from_keys({**keys, "exif": "stored"}))
+    assert (sample.image.width, sample.image.height) == (40, 20)
+    with pytest.raises(InputError, match="leaves the 20x40 image"):
+        read_dataset(source_from_keys(keys))
 
 
 def read_table(known: Any, table: Path) -> tuple[list[Sample], Problems]:

@@ -218,6 +218,25 @@ def _draw(
     if sheet is not None and not doubts:
         drawn = sample_sheet(samples, places.__getitem__)
         _save(drawn, sheet, "some images with their boxes", problems)
+    if sheet is not None or doubts:
+        _note_letters(samples, doubts, problems)
+
+
+def _note_letters(
+    samples: Sequence[Sample], doubts: Sequence[BoxDoubt | TurnedLabels], problems: Problems
+) -> None:
+    """Note that the labels of a sheet have letters that no font of this computer has."""
+    from syngrpo.formats.sheet_text import undrawable, written
+
+    labels = {thing.label for sample in samples for thing in sample.objects}
+    labels |= {sample.question for sample in samples}
+    labels |= {box.label for doubt in doubts for box in doubt.seen}
+    if label := undrawable(sorted(labels)):
+        problems.note(
+            f"no font here has all letters of {label}: the sheet shows them as code points, "
+            f"{written(label, 12)[0]}; install a font that has them, such as Noto Sans of its "
+            "script, or look with syngrpo data view"
+        )
 
 
 def _save(drawn: Image.Image | None, path: Path, shows: str, problems: Problems) -> None:

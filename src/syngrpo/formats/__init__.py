@@ -24,7 +24,7 @@ files, and calls it. ``export.write_dataset`` writes samples in any format that 
 - ``box_layout`` converts boxes to corners in pixels; ``box_recognition`` tells when they are
   written otherwise (``box_mixtures``: in two ways), by what ``box_fit`` measures, in the words of
   ``box_doubt``; ``turned_labels`` tells when they are for images as they are stored, and
-  ``label_sheet`` draws such boxes (``drawn_boxes`` over one image).
+  ``label_sheet`` draws such boxes (``drawn_boxes`` over one image, ``sheet_text`` in any script).
 - ``other_files`` says what a file is that is in none of the formats.
 - ``defects`` and ``missing_images`` tell what has one cause in one line.
 - ``export`` writes data sets; ``lineage_columns`` says where exported samples come from.

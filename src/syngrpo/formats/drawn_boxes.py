@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import cache
 
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
 from syngrpo.boxes import area, clip, intersection
+from syngrpo.formats.sheet_text import draw_text, text_size
 from syngrpo.sample import Box
 from syngrpo.serving.wording import count
 
@@ -102,12 +102,6 @@ def short(text: str, letters: int) -> str:
     return line if len(line) <= letters else line[: letters - 1] + "…"
 
 
-@cache
-def font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
-    """Return the font of the sheet."""
-    return ImageFont.load_default(size=size)
-
-
 def _is_out(whole: Box, part: Box) -> bool:
     """Return whether nothing of a box that may have no area is inside of the picture."""
     return area(whole) == 0 and part[:2] != whole[:2] and part[2:] != whole[2:]
@@ -163,10 +157,10 @@ def _label(
 ) -> None:
     if not box.label:
         return
-    text, letters = short(box.label, LETTERS), font(11)
-    _, _, wide, high = draw.textbbox((0, 0), text, font=letters)
+    text = short(box.label, LETTERS)
+    wide, high = text_size(draw, text, 11)
     x: float = min(max(at[0], 0.0), max(0.0, width - wide - 3))
     above, below = at[1] - high - 3, min(max(at[1] + 1, 0.0), max(0.0, height - high - 3))
     y = above if above > 0 else below
     draw.rectangle((x, y, x + wide + 3, y + high + 2), fill=box.colour)
-    draw.text((x + 2, y), text, fill="black", font=letters)
+    draw_text(draw, (x + 2, y), text, "black", 11)

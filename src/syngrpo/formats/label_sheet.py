@@ -18,12 +18,12 @@ from syngrpo.formats.drawn_boxes import (
     DrawnBox,
     draw_boxes,
     draw_point,
-    font,
     outside_words,
     short,
     small_picture,
 )
 from syngrpo.formats.image_files import image_key
+from syngrpo.formats.sheet_text import draw_text, text_size
 from syngrpo.formats.turned_labels import TurnedLabels
 from syngrpo.sample import EncodedImage, InputError, Sample
 from syngrpo.tasks.asking import marks_of, words_of
@@ -90,10 +90,11 @@ def _sheet(words: str, *parts: Sequence[Tile], columns: int = COLUMNS) -> Image.
     columns = min(columns, max(map(len, filled)))
     height = CELL + LINES * LINE + 6
     rows = sum(-(-len(part) // columns) for part in filled)
-    width = max(columns * CELL, round(font(13).getlength(words)) + 8)
+    wide, _ = text_size(ImageDraw.Draw(Image.new("RGB", (1, 1))), words, 13)
+    width = max(columns * CELL, round(wide) + 8)
     sheet = Image.new("RGB", (width, LINE + 4 + rows * height), "white")
     draw = ImageDraw.Draw(sheet)
-    draw.text((4, 2), words, fill="black", font=font(13))
+    draw_text(draw, (4, 2), words, "black", 13)
     top = LINE + 4
     for part in filled:
         for number, tile in enumerate(part):
@@ -101,7 +102,7 @@ def _sheet(words: str, *parts: Sequence[Tile], columns: int = COLUMNS) -> Image.
             sheet.paste(tile.picture, (left, above))
             for line, text in enumerate(tile.lines[:LINES]):
                 place = (left + 2, above + tile.picture.height + 2 + line * LINE)
-                draw.text(place, short(text, LETTERS), fill="black", font=font(12))
+                draw_text(draw, place, short(text, LETTERS), "black", 12)
         top += -(-len(part) // columns) * height
     return sheet
 

@@ -10,16 +10,18 @@ from pathlib import Path
 from textwrap import wrap
 from typing import Any
 
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
 from syngrpo.boxes import area
 from syngrpo.formats.image_files import image_key
+from syngrpo.formats.sheet_text import draw_text
 from syngrpo.sample import EncodedImage, Sample
 from syngrpo.tasks import Mark
 from syngrpo.tasks.asking import marks_of, words_of
 
 CAPTION_HEIGHT = 44
 LETTER_WIDTH = 7
+LINE_HEIGHT = 17
 POINT_RADIUS = 4
 
 
@@ -85,7 +87,6 @@ def contact_sheet(
 
     Raises InputError for an image that cannot be decoded.
     """
-    font = ImageFont.load_default(size=13)
     width = scale * max(sample.image.width for sample in samples)
     height = scale * max(sample.image.height for sample in samples) + CAPTION_HEIGHT
     rows = -(-len(samples) // columns)
@@ -99,9 +100,9 @@ def contact_sheet(
         for mark in marks:
             _draw(draw, mark, left, top, scale)
         said = f" {words_of(sample, sample.answer)}" if words and not marks else ""
-        lines = "\n".join(wrap(sample.question + said, width // LETTER_WIDTH)[:2])
         below = top + height - CAPTION_HEIGHT + 4
-        draw.multiline_text((left + 4, below), lines, fill="black", font=font)
+        for row, line in enumerate(wrap(sample.question + said, width // LETTER_WIDTH)[:2]):
+            draw_text(draw, (left + 4, below + row * LINE_HEIGHT), line, "black", 13)
     return sheet
 
 

@@ -44,7 +44,7 @@ class PhrasesCsv(WritableFormat):
         assert path is not None  # this format reads files
         task = request.task or get_task(self.default_task)
         self.task_for(task, ["object"], str(path), "a row is a phrase and a box")
-        images = ImageFolder(*(request.images or (path.parent,)))
+        images = request.image_folder(path.parent)
         samples: list[Sample] = []
         with path.open(newline="", encoding="utf-8") as file:
             rows = csv.DictReader(file, delimiter=request.options.delimiter)
