@@ -27,7 +27,7 @@ test-ray: $(INSTALLED)
 
 # Other trainers around the data server (docs/trainers.md).
 test-trainers: $(INSTALLED)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/data_server/test_plain_trainer.py \
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/adapters tests/data_server/test_plain_trainer.py \
 		tests/data_server/test_client_distribution.py
 
 # vLLM wants other versions of torch and transformers: an environment of its own.

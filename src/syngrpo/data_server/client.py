@@ -144,9 +144,9 @@ class DataClient:
         self.pool = pool
         self.steps = 0
         self.version = 0
-        self._max_depth = sampling.max_depth
-        self._updates = updates_per_step
-        self._groups = groups_per_step
+        self.max_depth = sampling.max_depth
+        self.updates_per_step = updates_per_step
+        self.groups_per_step = groups_per_step
         self._descriptions = DescriptionQueue(
             pool,
             method,
@@ -252,7 +252,7 @@ class DataClient:
 
         A sample that is drawn and never observed is drawn again later.
         """
-        drawn = self.pool.draw(self._groups if count is None else count)
+        drawn = self.pool.draw(self.groups_per_step if count is None else count)
         return [
             DrawnSample(
                 one.sample, one.visits, one.job_id, one.diversity_mean, self._family(one.sample)
@@ -273,7 +273,7 @@ class DataClient:
             )
         place = len(self._reports)
         report = report_of(
-            place, sample.sample, sample.job_id, accuracies, self.method, self._max_depth
+            place, sample.sample, sample.job_id, accuracies, self.method, self.max_depth
         )
         self._reports[sample.id] = report
         self.record([report])
@@ -337,7 +337,7 @@ class DataClient:
         """Count the step and its updates. ``outcomes`` does so itself."""
         self._reports = {}
         self.steps += 1
-        self.version += self._updates
+        self.version += self.updates_per_step
 
     # What goes with it.
 

@@ -1,0 +1,8 @@
+"""Other trainers: their hooks on top of ``data_server.client`` and ``method``.
+
+Each module needs the trainer that it is for, which syngrpo does not install. Nothing of syngrpo
+imports them; ``docs/trainers.md`` says how to use them.
+
+``trl_data`` gives TRL's ``GRPOTrainer`` a dataset that evolves and rewards. ``trl_trainer`` is a
+subclass of it that also rewards descriptions.
+"""

@@ -1,0 +1,257 @@
+"""TRL's real trainer on images that evolve, compared with the project's own update."""
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import trl.trainer.grpo_trainer
+from run_options import run_options
+from service_process import ServerProcess, serve
+from trl import GRPOTrainer
+from trl_runs import config, opened, starter, trainer
+
+from syngrpo.adapters.trl_data import EvolvingImages
+from syngrpo.adapters.trl_trainer import SynGRPOTrainer, response_advantages
+from syngrpo.data_server.client import Settled
+from syngrpo.data_server.synthesis_options import ServerOptions, SynthesisOptions
+from syngrpo.method.base import Method, MethodOptions
+from syngrpo.policy.encode import encode
+from syngrpo.policy.loading import load_policy
+from syngrpo.sample import InputError
+from syngrpo.workflow.learner import Learner
+from syngrpo.workflow.loss import Normaliser
+from syngrpo.workflow.processes import Processes
+from syngrpo.workflow.update_rows import CreditedSegment, UpdateRow, settled_segment
+from syngrpo_rooms.starter import STARTER_DIR
+
+
+class Watched(SynGRPOTrainer):
+    """Notes the samples, descriptions, loss and gradients of each step; changes nothing."""
+
+    def __init__(self, *args: Any, **more: Any) -> None:
+        self.names: list[str] = []
+        self.settled: list[list[Settled]] = []
+        self.painted = 0
+        self.compared: list[tuple[float, float]] = []
+        super().__init__(*args, **more)
+
+    def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
+        self.names = [one["sample_id"] for one in inputs]
+        drawn = {name: self.images._sample(name) for name in self.names}
+        self.painted += sum(one.synthetic for one in drawn.values())
+        output = super()._generate_and_score_completions(inputs)
+        self.settled.append(list(self._settled))
+        return output
+
+
+class Compared(Watched):
+    """Computes the loss of each step with settled descriptions by the project's learner, too."""
+
+    def _compute_loss(self, model: Any, inputs: dict[str, Any]) -> torch.Tensor:
+        settled = list(self._settled)
+        loss = super()._compute_loss(model, inputs)
+        if settled:
+            named = dict(model.named_parameters())
+            grads = torch.autograd.grad(loss, list(named.values()), retain_graph=True)
+            ours, own = self.by_our_learner(model, inputs, settled)
+            differences = [
+                float((grad - own[name]).abs().max())
+                for name, grad in zip(named, grads, strict=True)
+            ]
+            assert any(float(grad.abs().max()) > 1e-3 for grad in grads)
+            self.compared.append((abs(float(loss.detach()) - ours), max(differences)))
+        return loss
+
+    def by_our_learner(
+        self, model: Any, inputs: dict[str, Any], settled: list[Settled]
+    ) -> tuple[float, dict[str, torch.Tensor]]:
+        policy = load_policy(STARTER_DIR, freeze_vision=False)
+        policy.base.load_state_dict(model.state_dict())
+        policy = replace(policy, banned=torch.empty(0, dtype=torch.int64))
+        rows: dict[str, UpdateRow] = {}
+        for place, name in enumerate(self.names):
+            if name not in rows:
+                sample = self.images._sample(name)
+                rows[name] = UpdateRow(encode(policy, sample.sample, sample.prompt("brief")))
+            kept = inputs["completion_mask"][place].bool()
+            ids = inputs["completion_ids"][place][kept]
+            nothing = torch.zeros(len(ids))
+            rows[name].segments.append(
+                CreditedSegment(
+                    ids,
+                    nothing * torch.nan,
+                    inputs["advantages"][place][kept],
+                    torch.ones(len(ids), dtype=torch.bool),
+                    nothing,
+                    False,
+                )
+            )
+        everything = list(rows.values())
+        for one in settled:
+            prompt = encode(policy, one.parent, one.asked.prompt("brief"))
+            everything.append(UpdateRow(prompt, [settled_segment(one)]))
+        options = run_options({"method": {"scene_beta": 0.0, "beta": 0.0}})
+        learner = Learner(options, policy, Processes())
+        tokens = int(inputs["completion_mask"].sum())
+        outputs, _ = learner._backward(everything, Normaliser(len(self.names), tokens), {}, True)
+        gradients = {name: p.grad for name, p in policy.base.named_parameters()}
+        return sum(float(one.loss) for one in outputs), gradients
+
+
+def test_a_step_equals_ours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(trl.trainer.grpo_trainer, "shuffle_sequence_dict", lambda batch: batch)
+    with opened(tmp_path) as client:
+        run = trainer(tmp_path, client, Compared, max_steps=4)
+        run.train()
+    assert run.compared and run.painted > 0
+    for loss, gradient in run.compared:
+        assert loss <= 1e-5 and gradient <= 1e-5
+    for one in (item for step in run.settled for item in step):
+        assert (one.advantages[~one.scene_mask] == 0).all()
+        assert np.allclose(one.advantages[one.scene_mask], one.weight * one.reward)
+
+
+def test_a_resumed_run_goes_on_with_its_descriptions(tmp_path: Path) -> None:
+    with opened(tmp_path) as client:
+        run = trainer(tmp_path, client, max_steps=2, save_strategy="steps", save_steps=2)
+        run.train()
+        waiting, moments = len(client.ledger), client.method.state_dict()
+        assert waiting > 0
+    with opened(tmp_path) as client:
+        again = trainer(tmp_path, client, Watched, max_steps=4)
+        seen = []
+        load = client.load_state_dict
+        client.load_state_dict = lambda state: (load(state), seen.append(len(client.ledger)))
+        again.train(resume_from_checkpoint=str(tmp_path / "trl" / "checkpoint-2"))
+        assert seen == [waiting] and client.steps == client.version == 4
+        assert again.painted > 0 and sum(map(len, again.settled)) > 0
+        assert client.method.state_dict() != moments
+    (tmp_path / "trl" / "checkpoint-2" / "syngrpo.json").unlink()
+    with opened(tmp_path) as client:
+        lost = trainer(tmp_path, client, max_steps=4)
+        with pytest.raises(InputError, match=r"syngrpo\.json cannot be read"):
+            lost.train(resume_from_checkpoint=str(tmp_path / "trl" / "checkpoint-2"))
+
+
+def test_stock_grpo_trains_on_images_that_evolve(tmp_path: Path) -> None:
+    model, processor = starter()
+    with opened(tmp_path) as client:
+        images = EvolvingImages(client, 4, prompt_style="brief")
+        args = config(
+            tmp_path, shuffle_dataset=False, accelerator_config={"dispatch_batches": False}
+        )
+        GRPOTrainer(
+            model, images.rewards(), args, images.dataset(), processing_class=processor
+        ).train()
+        stats = client.stats()
+    assert stats.steps == 3 and stats.pool.synthetic > 0
+
+
+def test_each_reward_is_normalised_by_itself() -> None:
+    method = Method(MethodOptions(phantom_weight=0.5), 1)
+    right, form = [0.0, 1.0, 1.0, 0.0], [1.0, 1.0, 0.0, 1.0]
+    rewards = np.array([right + [0.0] * 4, form * 2, [np.nan, 1, 0, np.nan] * 2], np.float32).T
+    found = response_advantages(rewards, 4, method, [1.0, 0.1, 2.0])
+    assert found.shape == (8, 3)
+    assert np.allclose(found[:4, 0], method.answer_advantages(right))
+    assert np.allclose(found[:4, 1], 0.1 * method.answer_advantages(form))
+    assert np.allclose(found[1:3, 2], 2.0 * method.answer_advantages([1.0, 0.0]))
+    assert (found[[0, 3], 2] == 0).all() and (found[4:, 0] == 0).all()
+    assert np.allclose(found[4:, 1], 0.05 * method.answer_advantages(form))  # all answers wrong
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"max_steps": -1}, "the dataset never ends; set max_steps"),
+        ({"dataloader_num_workers": 1}, "set dataloader_num_workers to 0"),
+        ({"num_generations": 8}, "has 2 prompts, the client draws 4; set groups_per_step"),
+        ({"num_iterations": 2}, "for 2 optimizer steps, the client counts 1"),
+        ({"loss_type": "sapo"}, "loss_type sapo was never tried"),
+        ({"reward_weights": [1.0]}, "has 1 weights for 0 reward_funcs"),
+    ],
+)
+def test_settings_that_do_not_go_together_are_one_line(
+    tmp_path: Path, changed: dict[str, Any], message: str
+) -> None:
+    with opened(tmp_path) as client, pytest.raises(InputError, match=message) as caught:
+        SynGRPOTrainer(None, config(tmp_path, **changed), client)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[ServerProcess]:
+    running = serve(tmp_path / "server", "--generator", "rooms", "--workers", "1")
+    yield running
+    running.command.kill()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_forty_steps_with_a_server_and_a_worker(tmp_path: Path, server: ServerProcess) -> None:
+    options = {
+        "synthesis": SynthesisOptions(generator="rooms"),
+        "server": ServerOptions(url=server.url),
+    }
+    with opened(tmp_path, **options) as client:
+        run = trainer(tmp_path, client, Watched, max_steps=40, beta=0.04)
+        run.train()
+        stats = client.stats()
+    rewards = [one.reward for step in run.settled for one in step]
+    assert run.painted >= 20 and len(rewards) >= 20 and len(set(rewards)) > 1
+    assert stats.steps == 40 and not stats.server_away
+    losses = [row["loss"] for row in run.state.log_history if "loss" in row]
+    assert len(losses) == 40 and np.isfinite(losses).all()
+
+
+TWO = """
+import sys
+from pathlib import Path
+
+import torch
+from accelerate import PartialState
+from accelerate.utils import gather_object
+
+sys.path[:0] = sys.argv[2:]
+from test_trl_trainer import Watched
+from trl_runs import config, opened, trainer
+
+folder = Path(sys.argv[1])
+config(folder)  # starts the process group
+main = PartialState().is_main_process
+client = opened(folder) if main else None
+run = trainer(folder, client, Watched, per_device_train_batch_size=8, max_steps=6)
+run.train()
+total = sum(float(p.detach().double().abs().sum()) for p in run.model.parameters())
+seen = gather_object([(total, sum(map(len, run.settled)), run.painted)])
+if main:
+    (one, first, painted), (other, second, _) = seen
+    assert one == other, (one, other)
+    assert first + second > 0 and painted > 0, seen
+    assert client.steps == 6
+    client.close()
+    (folder / "done").touch()
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_two_processes_share_draws_and_descriptions(tmp_path: Path) -> None:
+    script = tmp_path / "two.py"
+    script.write_text(TWO)
+    here = Path(__file__).parent
+    launch = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    paths = [str(here), str(here.parent / "support"), str(here.parents[1])]
+    done = subprocess.run(
+        [sys.executable, *launch, script, tmp_path, *paths],
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0 and (tmp_path / "done").exists(), done.stderr[-4000:]
