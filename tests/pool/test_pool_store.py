@@ -2,8 +2,10 @@
 
 import dataclasses
 import errno
+import os
 import shutil
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +13,7 @@ import pytest
 from pool_samples import child, picture, seed
 from pycocotools import mask as coco_mask
 
+from syngrpo.data_server.spill import Spill
 from syngrpo.pool.database import FILE_NAME
 from syngrpo.pool.filesystem import explain_disk_errors, filesystem_type
 from syngrpo.pool.filesystem import refuse_network_filesystem as refuse
@@ -55,6 +58,21 @@ def test_a_sample_comes_back_exactly(tmp_path: Path) -> None:
     assert stored.image.read() == sample.image.read()
     assert (stored.image.width, stored.image.height) == (8, 6)
     assert (stored.image.decode() == sample.image.decode()).all()
+
+
+def test_the_umask_says_who_may_write_the_files(tmp_path: Path) -> None:
+    before = os.umask(0o002)
+    try:
+        with closing(Pool.open(tmp_path / "run")) as pool:
+            pool.add_seeds([seed(1)])
+            pool.backup(tmp_path / "run" / "copy.db")
+            Spill(tmp_path / "run" / "spill.jsonl").close()
+            files = [file for file in (tmp_path / "run").rglob("*") if file.is_file()]
+            modes = {file.name: oct(file.stat().st_mode & 0o777) for file in files}
+    finally:
+        os.umask(before)
+    assert modes.keys() > {FILE_NAME, f"{FILE_NAME}-wal", "copy.db", "spill.jsonl"}
+    assert set(modes.values()) == {"0o664"}
 
 
 def test_images_are_copied_not_decoded_and_shared_by_content(tmp_path: Path) -> None:

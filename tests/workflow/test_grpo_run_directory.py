@@ -79,7 +79,7 @@ def test_what_cannot_be_a_run_directory(tmp_path):
     assert not (tmp_path / "missing").exists()
     with pytest.raises(InputError, match="is a file"):
         RunDirectory.open(tmp_path / "file")
-    with pytest.raises(InputError, match="cannot be created"):
+    with pytest.raises(InputError, match="cannot be written"):
         RunDirectory.open(tmp_path / "file" / "run")
 
 

@@ -55,7 +55,7 @@ class Spill:
         """Open or create the file. Raises InputError when another process has it open or when it is
         damaged, OSError when the disk is full."""
         require_plain(path)
-        self._file = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+        self._file = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
         try:
             if not lock_descriptor(self._file, blocking=False):
                 raise InputError(f"{path} is in use by another trainer; stop it first")

@@ -17,7 +17,7 @@ import re
 import sqlite3
 import threading
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 from filelock import FileLock
@@ -284,7 +284,7 @@ class Database:
         same files. Raises InputError when the disk is full.
         """
         with explain_disk_errors(path.parent), self._lock, atomic_file(path, durable=True) as new:
-            copy = sqlite3.connect(new)
+            copy = _connect(new)
             try:
                 self._connection.backup(copy)
                 copy.execute("PRAGMA journal_mode = DELETE")  # one file, no log beside it
@@ -354,6 +354,9 @@ def _creation_lock(directory: Path) -> Iterator[None]:
 
 
 def _connect(path: Path) -> sqlite3.Connection:
+    """Open a database file, or create it as the umask says (SQLite would let no group write it)."""
+    with suppress(OSError):  # it exists, or SQLite says why it cannot be created
+        path.touch(exist_ok=False)
     return sqlite3.connect(
         path, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False
     )

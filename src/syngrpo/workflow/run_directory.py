@@ -171,7 +171,7 @@ class RunDirectory:
             lock = (self.path / _LOCK).open("a+")
         except OSError as error:
             raise InputError(
-                f"run directory {self.path} cannot be created ({error.strerror}); choose another "
+                f"run directory {self.path} cannot be written ({error.strerror}); choose another "
                 "--run-dir"
             ) from None
         if not lock_descriptor(lock.fileno(), blocking=False):
