@@ -65,7 +65,9 @@ def test_names_of_folders_and_settings_are_shown_as_text(
 ) -> None:
     name = '<img src=x onerror="document.title=1"> & ‮rtl\u202c'
     run = write_run(tmp_path / "runs" / name, 12, 12, synthesis=False)
-    (run / "config.yaml").write_text("method: {name: '<script>alert(1)</script>'}\ntrainer: 7\n")
+    (run / "config.yaml").write_text(
+        "method: {name: '<script>alert(1)</script>'}\ntrainer: {steps: x}\n"
+    )
     with dashboard_browser.dashboard(tmp_path, run.parent) as address:
         page = open_page(f"{address}/")
         page.get_by_text("<script>alert(1)</script>").wait_for()

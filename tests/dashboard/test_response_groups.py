@@ -8,6 +8,8 @@ from contextlib import closing
 from pathlib import Path
 
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from kept_responses import TEXT, made_up, texts_of, tokens, write_steps
 from made_up_run import fill_pool
@@ -233,6 +235,31 @@ def fill_pool_and_answer(run: FollowedRun) -> list[str]:
         made_up(9, 3, sample_id=second),
     )
     return [first, second]
+
+
+def test_boxes_and_tokens_without_a_value_are_left_out(run: FollowedRun) -> None:
+    file = response_files(run.directory / "responses")[0]
+    table = pq.read_table(file.path)
+    nan = {"label": None, "x1": float("nan"), "y1": 1.0, "x2": None, "y2": 4.0}
+    changed = {
+        "boxes": [nan, None, nan | {"x1": 0.0, "x2": 3.0}],
+        "points": [{"label": "p", "x": None, "y": 1.0}],
+        "token_texts": ["a", None],
+        "token_parts": ["think"],
+        "token_advantages": [1.0, 2.0, 3.0],
+        "token_entropy": [float("nan"), 0.5],
+    }
+    for name, value in changed.items():
+        place, field = table.schema.get_field_index(name), table.schema.field(name)
+        values = pa.array([value] * table.num_rows, field.type)
+        table = table.set_column(place, field, values)
+    pq.write_table(table, file.path)
+    response = group_responses(run.responses, file.first, 0)[0]
+    assert [mark.box for mark in response.marks] == [(0.0, 1.0, 3.0, 4.0)]
+    tokens = response.tokens
+    assert tokens is not None and tokens.texts == ["a", ""] and tokens.parts == ["other"] * 2
+    assert tokens.advantage == [None] * 2 and tokens.entropy == [None, 0.5]
+    assert len(shown_tokens(tokens, "entropy", 1.0)) == 2
 
 
 def test_files_of_another_version_and_damaged_ones_are_no_error(run: FollowedRun) -> None:

@@ -1,6 +1,7 @@
 """Kept responses are read by our reader, and by pandas, DuckDB and datasets as docs/responses.md
 shows it."""
 
+import os
 import re
 import subprocess
 import sys
@@ -86,6 +87,52 @@ def test_damaged_and_vanished_files_are_left_out(
     second.path.unlink()
     kept = KeptResponses(run)
     assert set(kept.read()["step"].to_pylist()) == {5, 6, 7} and len(kept.problems) == 1
+
+
+@pytest.mark.parametrize("column", ["step", "group_index", "response_index"])
+def test_rows_without_a_place_are_no_responses(run: Path, column: str) -> None:
+    first = response_files(run / "responses")[0]
+    table = pq.read_table(first.path)
+    place, field = table.schema.get_field_index(column), table.schema.field(column)
+    values = table[column].to_pylist()
+    values[0] = None
+    pq.write_table(table.set_column(place, field, pa.array(values, field.type)), first.path)
+    kept = KeptResponses(run)
+    assert kept.read().num_rows == 7 * 6 - 1 and kept.step_from(0) == 1
+    assert kept.read(limit=3)["step"].to_pylist() == [1, 1, 1]
+
+
+def test_texts_that_are_no_text_are_left_out(run: Path) -> None:
+    first = response_files(run / "responses")[0]
+    table = pq.read_table(first.path)
+    place, rows = table.schema.get_field_index("text"), table.num_rows
+    raw = pa.array([b"\xed\xa0\x80"] * rows, pa.binary())  # half a surrogate pair
+    broken = pa.Array.from_buffers(pa.string(), rows, raw.buffers())
+    pq.write_table(table.set_column(place, "text", broken), first.path)
+    kept = KeptResponses(run)
+    assert {row["step"] for row in kept.read().to_pylist()} == set(range(3, 8))
+    assert "UTF8" in kept.problems[0]
+
+
+def test_a_problem_ends_with_its_file(run: Path) -> None:
+    first = response_files(run / "responses")[0]
+    whole = first.path.read_bytes()
+    kept = KeptResponses(run)
+    for content, problems in ((b"", 1), (whole, 0), (b"", 1)):
+        first.path.write_bytes(content)
+        kept.read()
+        assert len(kept.problems) == problems
+    first.path.unlink()
+    assert kept.problems == []
+
+
+def test_what_is_no_file_and_other_names_are_not_opened(run: Path) -> None:
+    folder = run / "responses"
+    os.mkfifo(folder / "steps-00000001-00000009.parquet")
+    (folder / "steps-00000008-00000009.parquet").mkdir()
+    (folder / f"steps-{'9' * 40}-{'9' * 40}.parquet").write_bytes(b"")
+    kept = KeptResponses(run)
+    assert kept.last_step() == 7 and kept.read().num_rows == 42 and kept.problems == []
 
 
 def test_files_of_another_version_lack_columns_or_have_more(run: Path) -> None:

@@ -94,6 +94,16 @@ def test_what_is_past_a_step_is_removed_with_half_written_files(tmp_path: Path) 
     remove_responses_after(tmp_path / "missing", 0)
 
 
+def test_a_file_with_damaged_pages_does_not_keep_a_run_from_going_on(tmp_path: Path) -> None:
+    write_steps(tmp_path, 1, 2, 3, 4, flush_every=4)
+    (file,) = response_files(tmp_path)
+    content = bytearray(file.path.read_bytes())
+    content[4:400] = bytes(396)  # the footer is whole
+    file.path.write_bytes(content)
+    remove_responses_after(tmp_path, 2)
+    assert response_files(tmp_path) == []
+
+
 def test_a_damaged_file_past_the_step_is_removed_with_a_warning(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

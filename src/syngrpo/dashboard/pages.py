@@ -23,6 +23,7 @@ from syngrpo.dashboard.metrics.compare_tab import compare
 from syngrpo.dashboard.metrics.metrics_tab import metrics
 from syngrpo.dashboard.overview.overview_tab import overview
 from syngrpo.dashboard.parts.page_frame import add_style, mount_pages, theme_button
+from syngrpo.dashboard.parts.shown_text import shown_line
 from syngrpo.dashboard.parts.view import View, run_address
 from syngrpo.dashboard.queue.data_server_tab import data_server
 from syngrpo.dashboard.reading.followed_run import FollowedRun
@@ -161,7 +162,7 @@ def _problems(view: View) -> None:
             box.clear()
             with box:
                 for line in lines:
-                    ui.label(line).classes("problem")
+                    ui.label(shown_line(line, 1000)).classes("problem")
 
     view.follow(show)
 

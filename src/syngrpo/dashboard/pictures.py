@@ -14,11 +14,14 @@ from fastapi import APIRouter, Query, Response
 from fastapi.responses import PlainTextResponse
 from PIL import Image
 
+from syngrpo.dashboard.parts.shown_text import shown_line
 from syngrpo.dashboard.reading.followed_run import FollowedRun
 from syngrpo.dashboard.reading.followed_runs import FollowedRuns
 from syngrpo.dashboard.reading.held_out import held_out_set
+from syngrpo.dashboard.reading.thread_reading import FAULTS
 from syngrpo.painting.refused_pictures import kept_picture
-from syngrpo.sample import EncodedImage, InputError
+from syngrpo.sample import EncodedImage
+from syngrpo.serving.wording import first_line
 
 SIDES = (160, 480, 1024)
 """The longest sides in pixels that a picture is sent in; an address names one of them."""
@@ -45,8 +48,8 @@ def picture_routes(runs: FollowedRuns) -> APIRouter:
             if image is None or side not in SIDES:
                 return PlainTextResponse("there is no such picture\n", 404)
             return picture_response(image, side, A_MINUTE if held_out else _FOREVER)
-        except InputError as error:
-            return PlainTextResponse(f"{error}\n", 404)
+        except FAULTS as error:
+            return _no_picture(error)
 
     @router.get("/refused")
     def refused(run: str, job: str, side: int = SIDES[1]) -> Response:
@@ -57,10 +60,14 @@ def picture_routes(runs: FollowedRuns) -> APIRouter:
             return PlainTextResponse("there is no such picture\n", 404)
         try:
             return picture_response(EncodedImage.from_bytes(path.read_bytes()), side, A_MINUTE)
-        except (InputError, OSError) as error:  # it was removed meanwhile, or is damaged
-            return PlainTextResponse(f"{error}\n", 404)
+        except FAULTS as error:  # it was removed meanwhile, or is damaged
+            return _no_picture(error)
 
     return router
+
+
+def _no_picture(error: Exception) -> Response:
+    return PlainTextResponse(f"{shown_line(first_line(error), 1000)}\n", 404)
 
 
 def _image(run: FollowedRun, held_out: str, sample_id: str) -> EncodedImage | None:

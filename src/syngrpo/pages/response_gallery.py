@@ -4,6 +4,7 @@ all their answers drawn on the picture.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -107,9 +108,19 @@ def response_marks(row: Mapping[str, Any]) -> list[Mark]:
         return f"{name} {(one['label'] or '')[:LONGEST_LABEL]}".strip()
 
     boxes = [
-        Mark(label(one), box=(one["x1"], one["y1"], one["x2"], one["y2"])) for one in row["boxes"]
+        Mark(label(one), box=(one["x1"], one["y1"], one["x2"], one["y2"]))
+        for one in row["boxes"]
+        if _is_drawn(one, "x1", "y1", "x2", "y2")
     ]
-    return boxes + [Mark(label(one), point=(one["x"], one["y"])) for one in row["points"]]
+    points = [one for one in row["points"] if _is_drawn(one, "x", "y")]
+    return boxes + [Mark(label(one), point=(one["x"], one["y"])) for one in points]
+
+
+def _is_drawn(one: Mapping[str, Any] | None, *names: str) -> bool:
+    """Return whether a box or a point of a file has all of its coordinates."""
+    return one is not None and all(
+        one[name] is not None and math.isfinite(one[name]) for name in names
+    )
 
 
 def _short(text: str) -> str:

@@ -7,7 +7,7 @@ one that paints no images.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -186,17 +186,28 @@ def _read_evaluations(path: Path) -> list[Evaluation]:
 def read_evaluation(row: dict[str, Any]) -> Evaluation:
     """Return the evaluation that a line of ``evaluation.jsonl`` holds. Raises KeyError, TypeError,
     ValueError or AttributeError for a line of another form."""
+    if type(row["step"]) is not int:
+        raise TypeError("its step is no whole number")
     return Evaluation(
-        step=int(row["step"]),
+        step=row["step"],
         set=str(row["set"]),
-        tasks=tuple(row.get("tasks", ())),
-        metrics=dict(row["metrics"]),
+        tasks=tuple(str(task) for task in row.get("tasks", ())),
+        metrics=_numbers(row["metrics"]),
         intervals={
             name: (float(low), float(high))
             for name, (low, high) in row.get("intervals", {}).items()
         },
-        kinds={kind: dict(metrics) for kind, metrics in row.get("kinds", {}).items()},
+        kinds={kind: _numbers(metrics) for kind, metrics in row.get("kinds", {}).items()},
     )
+
+
+def _numbers(metrics: Mapping[str, Any]) -> dict[str, float]:
+    """Return metrics without those that are null, or not finite. Raises TypeError for one that is
+    no number."""
+    for name, value in metrics.items():
+        if value is not None and (isinstance(value, bool) or not isinstance(value, int | float)):
+            raise TypeError(f"{name} is no number")
+    return {name: value for name, value in metrics.items() if _finite(value)}
 
 
 def _finite(value: Any) -> bool:

@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from stat import S_ISREG
 
 import numpy as np
 from PIL import Image
@@ -128,4 +129,6 @@ def _entries(folder: Path) -> list[Path]:
 def _copies(folder: Path) -> Iterator[RefusedPicture]:
     for path in folder.glob("[0-9a-f]*.jpg"):
         with suppress(FileNotFoundError):  # another process has removed it
-            yield RefusedPicture(path.stem, path, path.stat().st_mtime)
+            found = path.stat()
+            if S_ISREG(found.st_mode):  # a pipe would make its reader wait for ever
+                yield RefusedPicture(path.stem, path, found.st_mtime)

@@ -34,7 +34,11 @@ class _PoolCopy(Pool):
         for file in database_files(directory):
             if not file.name.endswith("-shm"):  # SQLite makes it anew
                 shutil.copyfile(file, Path(self._folder.name) / file.name)
-        super().__init__(Path(self._folder.name))
+        try:
+            super().__init__(Path(self._folder.name))
+        except BaseException:
+            self._folder.cleanup()
+            raise
         self.directory = directory
         self.images = ImageFiles(directory / IMAGES)
 

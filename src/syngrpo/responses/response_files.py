@@ -6,18 +6,20 @@ A file holds all kept responses of a range of steps, which its name says. Every 
 from __future__ import annotations
 
 import logging
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
 
 from syngrpo.sample import InputError
 from syngrpo.serving.atomic_files import atomic_file, remove_unfinished
+from syngrpo.serving.wording import first_line
 
 logger = logging.getLogger(__name__)
 
 RESPONSES = "responses"
 """The folder of the files in the run directory."""
-_NAME = re.compile(r"steps-(\d+)-(\d+)\.parquet")
+_NAME = re.compile(r"steps-(\d{8,9})-(\d{8,9})\.parquet")
 
 
 @dataclass(frozen=True, order=True)
@@ -38,10 +40,13 @@ def response_files(directory: Path) -> list[ResponseFile]:
     """Return the files in ``responses/`` of a run in order of steps; [] without the folder."""
     if not directory.is_dir():
         return []
-    named = [(_NAME.fullmatch(path.name), path) for path in directory.iterdir()]
-    return sorted(
-        ResponseFile(int(match[1]), int(match[2]), path) for match, path in named if match
-    )
+    with os.scandir(directory) as entries:
+        named = [(_NAME.fullmatch(entry.name), entry) for entry in entries]
+        return sorted(
+            ResponseFile(int(match[1]), int(match[2]), Path(entry.path))
+            for match, entry in named
+            if match and entry.is_file()  # a pipe would make its reader wait for ever
+        )
 
 
 def remove_responses_after(directory: Path, step: int) -> None:
@@ -70,13 +75,13 @@ def _shorten(file: ResponseFile, step: int) -> None:
     """Write the responses of a file up to ``step`` to a file of their own."""
     import pyarrow.compute as pc
     import pyarrow.parquet as pq
-    from pyarrow import ArrowInvalid
+    from pyarrow import ArrowException
 
     try:
-        table = pq.read_table(file.path)
-    except ArrowInvalid as error:
-        logger.warning("%s cannot be read (%s) and is removed", file.path, str(error).strip())
+        table = pq.read_table(file.path).filter(pc.field("step") <= step)
+    except (ArrowException, OSError) as error:  # of damaged pages, too, Arrow says that it is none
+        logger.warning("%s cannot be read (%s) and is removed", file.path, first_line(error))
         return
     target = file_for(file.path.parent, file.first, step)
     with atomic_file(target, durable=True) as temporary:
-        pq.write_table(table.filter(pc.field("step") <= step), temporary, compression="zstd")
+        pq.write_table(table, temporary, compression="zstd")

@@ -7,6 +7,7 @@ being written can be read: files may come and go meanwhile. Nothing here needs t
 from __future__ import annotations
 
 import logging
+import os
 from bisect import bisect_left
 from collections.abc import Collection, Sequence
 from pathlib import Path
@@ -21,25 +22,36 @@ from syngrpo.responses.response_rows import COLUMNS, TOKEN_COLUMNS
 
 logger = logging.getLogger(__name__)
 
+_WHOLE = (
+    pc.field("step").is_valid()
+    & pc.field("group_index").is_valid()
+    & pc.field("response_index").is_valid()
+)
+
 
 class KeptResponses:
     """The kept responses of the run in a directory; none for a run that keeps none.
 
-    ``problems`` says in a line each which files could not be read.
+    A row without a step or a place in its group is no response, and is left out.
     """
 
     def __init__(self, run_directory: Path) -> None:
         self._directory = run_directory / RESPONSES
-        self.problems: list[str] = []
+        self._left_out: dict[Path, str] = {}
+
+    @property
+    def problems(self) -> list[str]:
+        """A line for each file that could not be read when it was needed last."""
+        return [line for path, line in list(self._left_out.items()) if os.path.exists(path)]
 
     def last_step(self) -> int | None:
         """Return the newest step that has responses, None without any."""
-        files = response_files(self._directory)
+        files = self._files()
         return files[-1].last if files else None
 
     def step_from(self, step: int) -> int | None:
         """Return the first step from this one on that has responses, None without any."""
-        for file in response_files(self._directory):
+        for file in self._files():
             found = [one for one in self._steps(file) if one >= step] if file.last >= step else []
             if found:
                 return min(found)
@@ -47,7 +59,7 @@ class KeptResponses:
 
     def step_up_to(self, step: int) -> int | None:
         """Return the last step up to this one that has responses, None without any."""
-        for file in reversed(response_files(self._directory)):
+        for file in reversed(self._files()):
             found = [one for one in self._steps(file) if one <= step] if file.first <= step else []
             if found:
                 return max(found)
@@ -67,12 +79,12 @@ class KeptResponses:
         ``limit``: the largest number of rows. A column that a file of an earlier version does not
         have is null there. A file that cannot be read is left out, and named in ``problems``.
         """
-        files = response_files(self._directory)
+        files = self._files()
+        where = _WHOLE if where is None else _WHOLE & where
         if steps is not None:
             wanted = sorted(steps)
             files = [file for file in files if _has_any(file, wanted)]
-            chosen = pc.field("step").isin(pa.array(wanted, pa.int32()))
-            where = chosen if where is None else chosen & where
+            where = pc.field("step").isin(pa.array(wanted, pa.int32())) & where
         schema = self._schema(files)
         if columns is None:
             columns = [name for name in schema.names if name not in TOKEN_COLUMNS]
@@ -89,9 +101,19 @@ class KeptResponses:
         known (``Pool.observations``), so that only their files are opened."""
         return self.read(steps, pc.field("sample_id") == sample_id, columns)
 
+    def _files(self) -> list[ResponseFile]:
+        """Return the files, [] if the folder cannot be read."""
+        try:
+            files = response_files(self._directory)
+        except OSError as error:
+            self._left_out[self._directory] = f"{self._directory} cannot be read ({error.strerror})"
+            return []
+        self._left_out.pop(self._directory, None)
+        return files
+
     def _steps(self, file: ResponseFile) -> list[int]:
         """Return the steps of a file, [] if it cannot be read."""
-        column = self._read([file], pa.schema([("step", pa.int32())]), None, ["step"], None)
+        column = self._read([file], self._schema([]), _WHOLE, ["step"], None)
         return [int(step) for step in column["step"].unique().to_pylist()]
 
     def _schema(self, files: Sequence[ResponseFile]) -> pa.Schema:
@@ -119,8 +141,13 @@ class KeptResponses:
             paths = [str(file.path) for file in files]
             dataset = ds.dataset(paths, schema=schema, format="parquet")
             if limit is not None:
-                return dataset.head(limit, columns=list(columns), filter=where)
-            return dataset.to_table(columns=list(columns), filter=where)
+                table = dataset.head(limit, columns=list(columns), filter=where)
+            else:
+                table = dataset.to_table(columns=list(columns), filter=where)
+            table.validate(full=True)  # texts that are no UTF-8 could not be turned into strings
+            for file in files:
+                self._left_out.pop(file.path, None)
+            return table
         except (OSError, pa.ArrowException) as error:
             if len(files) == 1:
                 self._leave_out(files[0].path, error)
@@ -133,8 +160,8 @@ class KeptResponses:
             return  # removed meanwhile: by logging.responses.max_gb, or because the run goes on
         reason = str(error).strip().splitlines()[0]
         line = f"{path} cannot be read and is left out: {reason}"
-        if line not in self.problems:
-            self.problems.append(line)
+        if self._left_out.get(path) != line:
+            self._left_out[path] = line
             logger.warning("%s", line)
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,9 @@ import yaml
 
 from syngrpo.sample import InputError
 from syngrpo.serving.wording import first_line
+
+MOST_VALUES = 100_000
+"""Largest number of values in a file of sections. A few lines of YAML can stand for billions."""
 
 
 def require_plain(path: Path) -> None:
@@ -37,7 +41,8 @@ def read_sections(path: Path) -> dict[str, Any]:
         raise InputError(f"{path} is {'no file' if path.exists() else 'missing'}")
     try:
         text = path.read_text(encoding="utf-8")
-        values = json.loads(text) if path.suffix == ".json" else yaml.safe_load(text)
+        read = json.loads(text) if path.suffix == ".json" else yaml.safe_load(text)
+        values = _written_out(read, count(1))
     except (yaml.YAMLError, ValueError) as error:
         raise InputError(f"{path} cannot be read ({first_line(error)})") from None
     except RecursionError:
@@ -49,3 +54,16 @@ def read_sections(path: Path) -> dict[str, Any]:
         if not isinstance(section, Mapping):
             raise InputError(f"{path} cannot be read ({name} is no section)")
     return sections
+
+
+def _written_out(value: Any, number: Iterator[int]) -> Any:
+    """Return a value of YAML or JSON in which every name is a text, and nothing is shared. Raises
+    ValueError if ``number`` counts too many values, and RecursionError for one that holds
+    itself."""
+    if next(number) > MOST_VALUES:
+        raise ValueError(f"it stands for more than {MOST_VALUES:,} values")
+    if isinstance(value, Mapping):
+        return {str(name): _written_out(one, number) for name, one in value.items()}
+    if isinstance(value, list | tuple | set):
+        return [_written_out(one, number) for one in value]
+    return value

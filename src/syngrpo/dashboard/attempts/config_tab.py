@@ -18,9 +18,10 @@ from syngrpo.dashboard.attempts.log_messages import (
     messages_before,
 )
 from syngrpo.dashboard.attempts.run_attempts import RunAttempt, run_attempts
-from syngrpo.dashboard.parts.shown_text import shown_text
+from syngrpo.dashboard.parts.shown_text import shown_line, shown_text
 from syngrpo.dashboard.parts.view import View
 from syngrpo.pages.page_templates import render
+from syngrpo.sample import InputError
 
 AT_ONCE = 200
 """Number of messages that are shown first, and that "earlier" adds."""
@@ -162,8 +163,8 @@ class _Log:
             except FileNotFoundError:
                 self._note.set_text("There is no log yet.")
                 return
-            except OSError as error:
-                self._note.set_text(f"The log cannot be read: {error.strerror}.")
+            except (InputError, OSError) as error:
+                self._note.set_text(_unreadable(error))
                 return
             if added is None or len(self._lines.default_slot.children) > MOST_PARTS:
                 await self._show_end()
@@ -192,8 +193,8 @@ class _Log:
             found, self._from = await asyncio.to_thread(
                 messages_before, self._path, self._from, self._filter, AT_ONCE
             )
-        except OSError as error:
-            self._note.set_text(f"The log cannot be read: {error.strerror}.")
+        except (InputError, OSError) as error:
+            self._note.set_text(_unreadable(error))
             return
         self._add(found, at=0)
         self._earlier.set_enabled(self._from > 0)
@@ -212,6 +213,11 @@ class _Log:
                 added = ui.html(text, sanitize=False)
             if at >= 0:
                 added.move(self._lines, target_index=at)
+
+
+def _unreadable(error: InputError | OSError) -> str:
+    reason = error.strerror if isinstance(error, OSError) else str(error)
+    return shown_line(f"The log cannot be read: {reason}.", 1000)
 
 
 def _heading(text: str) -> None:

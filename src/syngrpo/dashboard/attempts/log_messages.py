@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
+from syngrpo.dashboard.reading.own_files import require_own
+
 BLOCK = 256 * 1024
 """Bytes that are read at a time."""
 MOST_BLOCKS = 32
@@ -66,8 +68,10 @@ class LogEnd:
         """Return the messages that were added since the last call. None: nothing is known of what
         is before, because this is the first call, the file is another one, or so much was added.
 
-        Raises OSError, which is FileNotFoundError without a file.
+        Raises OSError, which is FileNotFoundError without a file, and InputError for what
+        ``require_own`` refuses.
         """
+        require_own(self._path)
         with self._path.open("rb") as file:
             status = os.fstat(file.fileno())
             named, size = (status.st_dev, status.st_ino), status.st_size
@@ -89,8 +93,9 @@ def messages_before(
     which nothing was looked at.
 
     At most ``MOST_BLOCKS`` are read, so that fewer may be returned although there are more. Raises
-    OSError.
+    OSError, and InputError for what ``require_own`` refuses.
     """
+    require_own(path)
     found: list[LogMessage] = []
     with path.open("rb") as file:
         for _ in range(MOST_BLOCKS):

@@ -110,6 +110,7 @@ def thinned(x: np.ndarray, y: np.ndarray, most: int = MOST_POINTS) -> tuple[np.n
     return x[places], y[places]
 
 
+@np.errstate(over="ignore", invalid="ignore")  # a chart leaves out what is not finite
 def smoothed(y: np.ndarray, weight: float) -> np.ndarray:
     """Return the exponential mean (N,) of the values so far, in which the past has the ``weight``;
     corrected for its start, so that it begins at the first value."""

@@ -5,14 +5,19 @@ The functions make the addresses of pages, and lists of names in them: ``runs=fi
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from urllib.parse import quote, urlencode
 
 from nicegui import ui
 
+from syngrpo.dashboard.parts.shown_text import shown_line
 from syngrpo.dashboard.reading.followed_run import FollowedRun
 from syngrpo.dashboard.reading.followed_runs import FollowedRuns
+from syngrpo.serving.wording import first_line
+
+logger = logging.getLogger(__name__)
 
 FOLLOW_S = 2.0
 """Seconds between two looks at the files of a run."""
@@ -59,8 +64,31 @@ class View:
         return run_address(self.base, name, tab) + query_of(query)
 
     def follow(self, show: Callable[[], Awaitable[None] | None]) -> None:
-        """Call ``show`` now, and again every ``FOLLOW_S`` while the page is open."""
-        ui.timer(FOLLOW_S, show, immediate=True)
+        """Call ``show`` now, and again every ``FOLLOW_S`` while the page is open. If it fails, a
+        line on the page says so: what it reads may be damaged in any way, and be whole again
+        soon."""
+        problem = ui.label().classes("problem").props("role=status")
+        problem.set_visibility(False)
+        problem.move(target_index=0)
+
+        async def shown() -> None:
+            line = ""
+            try:
+                done = show()
+                if done is not None:
+                    await done
+            except Exception as error:
+                if problem.is_deleted:  # somebody has closed the page meanwhile
+                    return
+                logger.debug("a part of a page cannot be shown", exc_info=error)
+                what = f"{type(error).__name__}: {first_line(error)}"
+                line = shown_line(f"A part of this page cannot be shown ({what}).")
+            if line and line != problem.text:
+                logger.warning("run %s, tab %s: %s", self.run.name, self.tab, line)
+            problem.set_text(line)
+            problem.set_visibility(bool(line))
+
+        ui.timer(FOLLOW_S, shown, immediate=True)
 
 
 def run_address(base: str, name: str, tab: str) -> str:

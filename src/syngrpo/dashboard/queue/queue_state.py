@@ -187,6 +187,7 @@ class QueueCurves:
     waited: tuple[float, ...]
 
 
+@np.errstate(over="ignore", invalid="ignore")  # of metrics that are near the largest number
 def queue_curves(run: RunData) -> QueueCurves | None:
     """Return the queue over the steps from the metrics; None for a run that submitted nothing.
 

@@ -8,6 +8,8 @@ the pages show, and never an error.
 
 from __future__ import annotations
 
+import os
+import sqlite3
 import threading
 import time
 from contextlib import suppress
@@ -16,8 +18,8 @@ from pathlib import Path
 from typing import Any
 
 import orjson
-import yaml
 
+from syngrpo.dashboard.reading.own_files import require_own
 from syngrpo.evaluation.evaluation_reading import METRICS
 from syngrpo.pages.run_data import RunData, read_evaluation
 from syngrpo.pool.database import FILE_NAME
@@ -25,10 +27,15 @@ from syngrpo.pool.pool_reading import open_to_read
 from syngrpo.pool.store import Pool
 from syngrpo.responses.response_reading import KeptResponses
 from syngrpo.sample import InputError
+from syngrpo.serving.run_files import read_sections
+from syngrpo.serving.wording import first_line
 from syngrpo.workflow.attempts import ATTEMPTS
 
 REREAD_S = 1.0
 """Seconds for which what was read counts as current, however many pages are open."""
+OPENING_S = 5.0
+"""Seconds that a page waits while another one opens the pool, and between two attempts to open one
+that cannot be opened."""
 QUIET_S = 90.0
 """Seconds without a new byte in the run's files after which a run that is not finished counts as
 stopped."""
@@ -60,8 +67,11 @@ class FollowedRun:
         self._read_at = -REREAD_S
         self._config_seen: tuple[int, int] | None = None
         self._config_problem = ""
+        self._pool_lock = threading.Lock()
         self._pool: Pool | None = None
+        self._pool_file: tuple[int, int] | None = None
         self._pool_problem = ""
+        self._open_at = 0.0
 
     def data(self) -> RunData:
         """Return metrics, evaluations and configuration, at most ``REREAD_S`` old."""
@@ -78,21 +88,31 @@ class FollowedRun:
             return list(self._attempts.rows)
 
     def pool(self) -> Pool | None:
-        """Return the pool of the run, which stays open; None for a run that has none, and for one
-        that cannot be opened, which ``problems`` then says."""
-        with self._lock:
-            if self._pool is None and (self.directory / FILE_NAME).is_file():
+        """Return the pool of the run, which stays open while its file is there; None for a run that
+        has none, and for one that cannot be opened, which ``problems`` then says."""
+        if not self._pool_lock.acquire(timeout=OPENING_S):
+            self._pool_problem = "the pool is opened by another page, which waits for it"
+            return None
+        try:
+            file = _identity(self.directory / FILE_NAME)
+            if file != self._pool_file:
+                self._pool = None  # not closed: a page may be reading the pool that was there
+                self._pool_file, self._pool_problem, self._open_at = file, "", 0.0
+            if self._pool is None and file is not None and time.monotonic() >= self._open_at:
                 try:
                     self._pool = open_to_read(self.directory)
                     self._pool_problem = ""
-                except (InputError, OSError) as error:
-                    self._pool_problem = str(error)
+                except (InputError, OSError, sqlite3.Error) as error:
+                    self._pool_problem = f"the pool cannot be opened: {first_line(error)}"
+                    self._open_at = time.monotonic() + OPENING_S
             return self._pool
+        finally:
+            self._pool_lock.release()
 
     def is_evaluation(self) -> bool:
         """Return whether the directory is no run, but that of a finished ``syngrpo evaluate
         --out``."""
-        return (self.directory / METRICS).is_file()
+        return os.path.isfile(self.directory / METRICS)
 
     def activity(self) -> Activity:
         """Return whether the run goes on."""
@@ -101,13 +121,13 @@ class FollowedRun:
             with suppress(OSError):
                 newest = max(newest, (self.directory / name).stat().st_mtime)
         ago = max(0.0, time.time() - newest) if newest else None
-        if (self.directory / "final").is_dir() or self.is_evaluation():
+        if os.path.isdir(self.directory / "final") or self.is_evaluation():
             return Activity("finished", ago)
         return Activity("running" if ago is not None and ago < QUIET_S else "stopped", ago)
 
     def problems(self) -> list[str]:
         """Return a line for everything that could not be read."""
-        if not self.directory.is_dir():
+        if not os.path.isdir(self.directory):
             return [f"{self.directory} is gone; what was read before is shown"]
         lines = [self._config_problem, self._pool_problem]
         for file in (self._metrics, self._evaluations, self._attempts):
@@ -117,13 +137,13 @@ class FollowedRun:
 
     def close(self) -> None:
         """Close the pool."""
-        with self._lock:
+        with self._pool_lock:
             if self._pool is not None:
                 self._pool.close()
-                self._pool = None
+                self._pool = self._pool_file = None
 
     def _read(self) -> None:
-        if not self.directory.is_dir():
+        if not os.path.isdir(self.directory):
             return
         if self._metrics.read():
             by_step = {int(row["step"]): row for row in self._metrics.rows if _has_step(row)}
@@ -144,15 +164,16 @@ class FollowedRun:
             seen = path.stat().st_mtime_ns, path.stat().st_size
             if seen == self._config_seen:
                 return
-            config = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-            if not isinstance(config, dict):
-                raise ValueError("no mapping")
+            require_own(path)
+            config = read_sections(path)
         except FileNotFoundError:
             self._config_problem = "" if self.is_evaluation() else f"{path} is missing"
             return
-        except (OSError, ValueError, yaml.YAMLError) as error:
-            reason = " ".join(str(error).split())
-            self._config_problem = f"{path} cannot be read: {reason}"
+        except InputError as error:
+            self._config_seen, self._config_problem = seen, first_line(error)
+            return
+        except OSError as error:
+            self._config_problem = f"{path} cannot be read ({error.strerror})"
             return
         self._config_seen, self._config_problem = seen, ""
         self._data = replace(self._data, config=config)
@@ -162,17 +183,32 @@ def _has_step(row: dict[str, Any]) -> bool:
     return isinstance(row.get("step"), int)
 
 
+def _identity(path: Path) -> tuple[int, int] | None:
+    """Return what tells a file from another one in its place; None without a file."""
+    if not os.path.isfile(path):
+        return None
+    with suppress(FileNotFoundError):
+        found = path.stat()
+        return found.st_dev, found.st_ino
+    return None
+
+
 class _FollowedLines:
     """A file with one JSON object a line, to which another process appends. ``rows`` are the
     complete lines that were read; lines that are no object are left out and named in
-    ``problems``."""
+    ``problems``, and so is why the file cannot be read now."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._read_to = 0
         self._last_line = b""
         self.rows: list[dict[str, Any]] = []
-        self.problems: list[str] = []
+        self._in_lines: list[str] = []
+        self._unreadable = ""
+
+    @property
+    def problems(self) -> list[str]:
+        return [self._unreadable, *self._in_lines]
 
     def read(self) -> bool:
         """Read what was added. Return whether ``rows`` have changed.
@@ -181,22 +217,28 @@ class _FollowedLines:
         the run was set back. It is then read from its beginning.
         """
         try:
+            require_own(self._path)
             with self._path.open("rb") as file:
                 if not self._goes_on(file):
                     file.seek(0)
                     self._read_to, self._last_line = 0, b""
-                    had_rows, self.rows, self.problems = bool(self.rows), [], []
+                    had_rows, self.rows, self._in_lines = bool(self.rows), [], []
                 else:
                     had_rows = False
                 added = file.read()
         except FileNotFoundError:
             had_rows, self.rows, self._read_to, self._last_line = bool(self.rows), [], 0, b""
+            self._in_lines, self._unreadable = [], ""
             return had_rows
-        except OSError as error:
-            self.problem(f"it cannot be read ({error.strerror})")
+        except InputError as error:
+            self._unreadable = str(error)
             return False
+        except OSError as error:
+            self._unreadable = f"{self._path} cannot be read ({error.strerror})"
+            return False
+        self._unreadable = ""
         whole = added[: added.rfind(b"\n") + 1]
-        for line in whole.splitlines():
+        for line in whole.split(b"\n")[:-1]:
             self._add(line)
         self._read_to += len(whole)
         return had_rows or bool(whole)
@@ -204,8 +246,8 @@ class _FollowedLines:
     def problem(self, text: str) -> None:
         """Note a problem of the file once."""
         line = f"{self._path}: {text}"
-        if line not in self.problems:
-            self.problems.append(line)
+        if line not in self._in_lines:
+            self._in_lines.append(line)
 
     def _goes_on(self, file: Any) -> bool:
         start = self._read_to - len(self._last_line)

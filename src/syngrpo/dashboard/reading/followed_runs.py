@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from syngrpo.dashboard.parts.shown_text import shown_line
 from syngrpo.dashboard.reading.followed_run import FollowedRun
 from syngrpo.sample import InputError
 
@@ -59,9 +60,10 @@ class FollowedRuns:
                         self._runs[directory] = FollowedRun(self._name(top, directory), directory)
 
     def _name(self, top: Path, directory: Path) -> str:
-        """Return a name that no other run has. It is a single part of a path."""
+        """Return a name that no other run has. It is a single part of a path, and can be shown:
+        the name of a folder may hold anything."""
         below = directory.relative_to(top).parts
-        name = "~".join(below) if below else directory.name
+        name = shown_line("~".join(below) if below else directory.name) or "run"
         taken = {run.name for run in self._runs.values()}
         number, free = 2, name
         while free in taken:

@@ -12,11 +12,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from syngrpo.dashboard.reading.own_files import require_own
 from syngrpo.data_server.served_run import RECORD
 from syngrpo.pages.charts import number
 from syngrpo.pages.run_data import RunData
 from syngrpo.painting.gate import GateThresholds
 from syngrpo.painting.judges.panel import JudgeOptions
+from syngrpo.sample import InputError
 
 
 @dataclass(frozen=True)
@@ -135,8 +137,9 @@ def served_options(directory: Path) -> Mapping[str, Any]:
     """Return the options that a data server keeps for a run in its folder; {} for a folder of
     another kind, and if they cannot be read."""
     try:
+        require_own(directory / RECORD)
         options = json.loads((directory / RECORD).read_text(encoding="utf-8"))["options"]
-    except (OSError, ValueError, KeyError, TypeError):
+    except (InputError, OSError, ValueError, KeyError, TypeError, RecursionError):
         return {}
     return options if isinstance(options, dict) else {}
 

@@ -8,6 +8,7 @@ import sqlite3
 from collections.abc import Callable
 from typing import TypeVar
 
+from syngrpo.dashboard.parts.shown_text import shown_line
 from syngrpo.dashboard.reading.followed_run import FollowedRun
 from syngrpo.pool.database import FILE_NAME
 from syngrpo.pool.store import Pool
@@ -28,7 +29,7 @@ async def read_in_thread(read: Callable[[], T]) -> tuple[T | None, str]:
         return await asyncio.to_thread(read), ""
     except FAULTS as error:
         logger.debug("a run cannot be read", exc_info=error)
-        return None, f"The pool cannot be read: {first_line(error)}"
+        return None, shown_line(f"The pool cannot be read: {first_line(error)}", 1000)
 
 
 async def pool_in_thread(run: FollowedRun, without: str) -> tuple[Pool | None, str]:

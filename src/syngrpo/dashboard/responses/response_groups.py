@@ -12,7 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import reduce
 from operator import or_
-from typing import Any
+from typing import Any, TypeVar
 
 import pyarrow.compute as pc
 
@@ -22,6 +22,8 @@ from syngrpo.pool.store import Pool
 from syngrpo.responses.response_reading import KeptResponses
 from syngrpo.responses.response_rows import OUTSIDE, TOKEN_COLUMNS
 from syngrpo.tasks import Mark
+
+T = TypeVar("T")
 
 NEWEST_STEPS = 200
 """Number of steps in which a sample is looked for without the pool having a record of it."""
@@ -249,8 +251,8 @@ def _tokens(row: Mapping[str, Any]) -> TokenValues | None:
     )
     both = zip(sampling, training, strict=True)
     return TokenValues(
-        texts=texts,
-        parts=row["token_parts"] or [OUTSIDE] * len(texts),
+        texts=[text or "" for text in texts],
+        parts=[part or OUTSIDE for part in _as_long(row["token_parts"], len(texts))],
         advantage=_values(row["token_advantages"], len(texts)),
         entropy=_values(row["token_entropy"], len(texts)),
         mismatch=[None if a is None or b is None else b - a for a, b in both],
@@ -258,7 +260,12 @@ def _tokens(row: Mapping[str, Any]) -> TokenValues | None:
 
 
 def _values(numbers: Sequence[float] | None, length: int) -> list[float | None]:
-    return [_number(number) for number in numbers] if numbers else [None] * length
+    return [_number(number) for number in _as_long(numbers, length)]
+
+
+def _as_long(values: Sequence[T | None] | None, length: int) -> Sequence[T | None]:
+    """Return the values of the tokens; None for each where there are not as many of them."""
+    return values if values is not None and len(values) == length else [None] * length
 
 
 def _number(value: float | None) -> float | None:
