@@ -6,7 +6,7 @@ INSTALLED := .venv/installed
 VLLM_BIN := .venv-vllm/bin
 VLLM_INSTALLED := .venv-vllm/installed
 
-.PHONY: demo test test-all test-ray test-trainers test-vllm experiments lint format clean install
+.PHONY: demo test test-all test-oldest test-ray test-trainers test-vllm experiments lint format clean install
 
 demo: $(INSTALLED)
 	$(BIN)/syngrpo train configs/demo.yaml
@@ -29,6 +29,18 @@ test-ray: $(INSTALLED)
 test-trainers: $(INSTALLED)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/adapters tests/data_server/test_plain_trainer.py \
 		tests/data_server/test_client_distribution.py
+
+# The oldest transformers that pyproject.toml allows, in front of the environment's own.
+OLDEST := build/oldest
+$(OLDEST)/installed: pyproject.toml constraints-oldest.txt | $(INSTALLED)
+	rm -rf $(OLDEST)
+	$(BIN)/python -m pip install --disable-pip-version-check --quiet --no-deps --target $(OLDEST) -r constraints-oldest.txt
+	@touch $@
+
+test-oldest: $(OLDEST)/installed
+	PYTHONPATH=$(OLDEST) $(PYTEST) tests/policy tests/rollout/test_native_rollout.py \
+		tests/rollout/test_native_decoding.py tests/workflow/test_learner_against_plain.py \
+		tests/workflow/test_final_model.py tests/test_oldest_versions.py
 
 # vLLM wants other versions of torch and transformers: an environment of its own.
 test-vllm: $(VLLM_INSTALLED)

@@ -13,7 +13,7 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 import numpy as np
@@ -181,6 +181,13 @@ def trl_dataset(samples: list[Sample]) -> Dataset:
     return Dataset.from_dict(columns).cast_column("images", List(Image()))
 
 
+def activation_checkpointing(on: bool) -> dict[str, bool]:
+    """Return the argument of GRPOConfig that sets it. Its name is newer than transformers 5.19."""
+    names = {field.name for field in fields(GRPOConfig)}
+    name = "activation_checkpointing"
+    return {name if name in names else "gradient_checkpointing": on}
+
+
 def take_turns(
     ours: OurStep, model: Any, processor: Any, steps: int, rows: int | None = None, **options: Any
 ) -> Times:
@@ -204,7 +211,7 @@ def take_turns(
             "max_steps": steps,
             "beta": 0.0,
             "bf16": run.model.dtype == "bfloat16",
-            "activation_checkpointing": False,
+            **activation_checkpointing(False),
             "use_cpu": ours.policy.device.type == "cpu",
             "save_strategy": "no",
             "report_to": "none",

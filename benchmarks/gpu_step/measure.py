@@ -11,7 +11,14 @@ import torch
 from peft import PeftModel
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
-from benchmarks.against_trl import OurStep, Times, make_samples, now, take_turns
+from benchmarks.against_trl import (
+    OurStep,
+    Times,
+    activation_checkpointing,
+    make_samples,
+    now,
+    take_turns,
+)
 from benchmarks.gpu_step.checkpoint import save_checkpoint
 from benchmarks.gpu_step.work import Work
 from syngrpo.config import options_from
@@ -134,7 +141,7 @@ def _peer(ours: OurStep, policy: Policy, checkpoint: Path, work: Work, run: Run)
         run.steps + run.warmup,
         run.rows,
         output_dir=str(checkpoint / "trl"),
-        activation_checkpointing=run.checkpointing,
+        **activation_checkpointing(run.checkpointing),
         generation_kwargs={
             "min_new_tokens": work.setting.new_tokens,
             # A placeholder of an image among the sampled tokens would end TRL's run.

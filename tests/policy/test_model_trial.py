@@ -38,7 +38,10 @@ def test_no_chat_template(gemma: Path) -> None:
 def test_a_template_without_a_place_for_images(gemma: Path) -> None:
     text = (gemma / TEMPLATE).read_text(encoding="utf-8")
     (gemma / TEMPLATE).write_text(text.replace("<start_of_image>", ""), encoding="utf-8")
-    assert "should be the same as the number of images" in refusal(gemma)
+    said = refusal(gemma)
+    assert "the model's processor refuses the image" in said
+    # transformers 5.17 says it in other words than later versions.
+    assert "the same as the number of images" in said or "0 image tokens" in said
 
 
 def test_a_template_that_takes_text_alone(gemma: Path) -> None:

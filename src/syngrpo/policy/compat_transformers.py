@@ -1,7 +1,8 @@
 """Every use of undocumented interfaces of transformers by the policy.
 
-Checked with transformers 5.23.0; the allowed range is 5.18 to 6 (pyproject.toml). When something
-breaks with a new version, look here first.
+Checked with transformers 5.17.0 and 5.23.0; the allowed range is 5.17 to 6 (pyproject.toml;
+``make test-oldest`` tests its lower end). When something breaks with a new version, look here
+first.
 """
 
 from __future__ import annotations
@@ -41,9 +42,21 @@ def block_classes(model: Any) -> set[str]:
 
 def checkpoint_activations(model: Any) -> None:
     """Let the model compute its activations again in the backward pass instead of keeping them."""
-    # transformers 5.18 and 5.19 have only the older method, which is deprecated later.
+    # transformers 5.17 to 5.19 have only the older method, which is deprecated later.
     older = model.gradient_checkpointing_enable
     getattr(model, "activation_checkpointing_enable", older)({"use_reentrant": False})
+
+
+def deeper_features(outputs: Any) -> list[tuple[torch.Tensor, ...]]:
+    """Return the features of further vision layers (DeepStack), a tuple for each such layer with
+    one tensor (T, D) for each image. ``outputs`` are those of ``get_image_features``; [] for
+    families without such features."""
+    sizes = [len(states) for states in outputs.pooler_output]
+    # In transformers 5.17 those of all images are in one tensor.
+    return [
+        tuple(layer.split(sizes)) if isinstance(layer, torch.Tensor) else tuple(layer)
+        for layer in getattr(outputs, "deepstack_features", None) or []
+    ]
 
 
 def row_positions(

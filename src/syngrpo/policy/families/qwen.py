@@ -14,6 +14,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from syngrpo.policy.compat_transformers import deeper_features
 from syngrpo.policy.families.base import Encoded, ImageFeatures, PromptSize, SplitFamily
 from syngrpo.policy.model_options import Coordinates
 from syngrpo.sample import InputError, Sample
@@ -150,8 +151,7 @@ class Qwen(SplitFamily):
         self, model: Any, pixel_values: torch.Tensor, image_grid_thw: torch.Tensor
     ) -> list[ImageFeatures]:
         outputs = model.model.get_image_features(pixel_values, image_grid_thw)
-        # One list for each vision layer, with one entry for each image; only some families have it.
-        layers = getattr(outputs, "deepstack_features", None) or []
+        layers = deeper_features(outputs)
         deeper = zip(*layers, strict=True) if layers else ((),) * len(image_grid_thw)
         return list(map(ImageFeatures, outputs.pooler_output, deeper))
 

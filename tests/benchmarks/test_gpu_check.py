@@ -1,0 +1,113 @@
+"""The check on a GPU collects what a machine lacks, goes on where it was stopped, and tells errors
+of rounding from wrong numbers. The parts themselves are rehearsed on the CPU by
+``python -m benchmarks.gpu_check run --tiny``."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from zipfile import ZipFile
+
+import pytest
+import torch
+from benchmarks.gpu_check import schedule
+from benchmarks.gpu_check.correctness import acceptable, errors
+from benchmarks.gpu_check.packing import Collected, PackingError, read_present
+from benchmarks.gpu_check.report import report
+from benchmarks.gpu_check.schedule import PARTS, Part, run_parts
+from benchmarks.gpu_step.checkpoint import save_checkpoint
+from benchmarks.gpu_step.shapes import SHAPES, small
+from packaging.requirements import Requirement
+
+
+def save_wheel(folder: Path, name: str, version: str, *needs: str) -> None:
+    information = f"{name}-{version}.dist-info"
+    lines = ["Metadata-Version: 2.1", f"Name: {name}", f"Version: {version}"]
+    lines += [f"Requires-Dist: {need}" for need in needs]
+    with ZipFile(folder / f"{name}-{version}-py3-none-any.whl", "w") as wheel:
+        wheel.writestr(f"{information}/METADATA", "\n".join(lines) + "\n\n")
+        wheel.writestr(
+            f"{information}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
+        )
+        wheel.writestr(f"{information}/RECORD", "")
+
+
+@pytest.fixture
+def index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder of wheels from which pip takes everything."""
+    folder = tmp_path / "index"
+    folder.mkdir()
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_FIND_LINKS", str(folder))
+    save_wheel(folder, "lamp", "1.0", "bulb[warm]>=1", "present>=2", 'old; python_version < "3.12"')
+    save_wheel(folder, "bulb", "1.0")
+    save_wheel(folder, "bulb", "2.0", 'glow; extra == "warm"', 'cold; extra == "cold"')
+    save_wheel(folder, "glow", "1.0", "bulb<2")
+    return folder
+
+
+def collect(tmp_path: Path, present: str, *needed: str) -> list[str]:
+    wheels = tmp_path / "wheels"
+    wheels.mkdir()
+    collected = Collected(wheels, read_present(present), "3.12")
+    collected.add_all("syngrpo", [Requirement(one) for one in needed])
+    return sorted("-".join(wheel.name.split("-")[:2]) for wheel in wheels.glob("*.whl"))
+
+
+def test_what_the_machine_lacks_is_collected_with_what_that_needs(
+    tmp_path: Path, index: Path
+) -> None:
+    # glow wants an older bulb than the newest, which was there first.
+    wanted = ["bulb-1.0", "glow-1.0", "lamp-1.0"]
+    assert collect(tmp_path, "present==2.5  # as pip says\n", "lamp") == wanted
+
+
+def test_a_version_of_the_machine_that_does_not_do_is_named(tmp_path: Path, index: Path) -> None:
+    with pytest.raises(PackingError, match=r"lamp needs present>=2, and the machine has present 1"):
+        collect(tmp_path, "Present==1\n", "lamp")
+
+
+def test_a_package_that_cannot_be_had_is_named(tmp_path: Path, index: Path) -> None:
+    with pytest.raises(PackingError, match="window"):
+        collect(tmp_path, "", "window")
+
+
+def result(folder: Path, name: str) -> dict:
+    return json.loads((folder / f"{name}.json").read_text())
+
+
+@pytest.mark.slow
+def test_a_second_call_goes_on_with_the_parts_that_are_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(
+        schedule,
+        "PARTS",
+        {
+            "first": Part("done in an earlier call", 1, 9),
+            "unknown": Part("fails at once", 1, 60),
+            "long": Part("needs more time than is left", 1000, 9000),
+        },
+    )
+    (tmp_path / "first.json").write_text('{"state": "done"}')
+    for _ in range(2):  # what has failed is tried again
+        assert run_parts(tmp_path, tmp_path / "wheels", [], minutes=2, tiny=True) == 1
+        said = capsys.readouterr().out
+        assert "first: done before" in said and "long: left for the next call" in said
+        assert "unknown: failed, exit status 2" in said
+    assert result(tmp_path, "first") == {"state": "done"}
+    assert "invalid choice: 'unknown'" in result(tmp_path, "unknown")["output"]
+    assert not (tmp_path / "long.json").exists()
+    text = report(dict.fromkeys(PARTS) | {"demo": result(tmp_path, "unknown")})
+    assert "| demo | The demo, whole | failed |" in text and "not measured" in text
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_ours_is_as_near_to_float32_as_plain_transformers(tmp_path: Path, dtype: str) -> None:
+    save_checkpoint(small(SHAPES["qwen3-vl-4b"]), tmp_path, torch.device("cpu"))
+    found = errors(tmp_path, dtype, torch.device("cpu"), new_tokens=8)
+    assert acceptable(found)
+    for wrong in ("logprobs", "grad"):
+        assert not acceptable(found | {wrong: 0.3})
+    assert not acceptable(found | {"graphs_sample_the_same": False})
