@@ -13,7 +13,6 @@ from starlette.requests import Request
 
 from syngrpo.dashboard.access import Access
 from syngrpo.dashboard.parts.page_frame import add_style, mount_pages, theme_button
-from syngrpo.dashboard.parts.shown_text import shown_line, shown_text
 from syngrpo.dashboard.parts.view import FOLLOW_S, query_of
 from syngrpo.dashboard.pictures import A_MINUTE, SIDES, picture_response
 from syngrpo.dashboard.samples.data_tab import draw_problems, draw_sources
@@ -22,6 +21,7 @@ from syngrpo.dashboard.samples.sample_catalogue import ListedSamples
 from syngrpo.dashboard.samples.viewed_data import ViewedData
 from syngrpo.dashboard.server import run_server, token_for
 from syngrpo.formats.label_sheet import label_sheet
+from syngrpo.pages.shown_text import shown_line, shown_text
 from syngrpo.sample import InputError, Sample
 
 

@@ -23,7 +23,6 @@ from syngrpo.dashboard.metrics.compare_tab import compare
 from syngrpo.dashboard.metrics.metrics_tab import metrics
 from syngrpo.dashboard.overview.overview_tab import overview
 from syngrpo.dashboard.parts.page_frame import add_style, mount_pages, theme_button
-from syngrpo.dashboard.parts.shown_text import shown_line
 from syngrpo.dashboard.parts.view import View, run_address
 from syngrpo.dashboard.queue.data_server_tab import data_server
 from syngrpo.dashboard.reading.followed_run import FollowedRun
@@ -31,6 +30,7 @@ from syngrpo.dashboard.reading.followed_runs import FollowedRuns
 from syngrpo.dashboard.responses.responses_tab import responses
 from syngrpo.dashboard.samples.data_tab import data
 from syngrpo.pages.run_headlines import duration, headline_metrics
+from syngrpo.pages.shown_text import shown_line
 
 
 @dataclass(frozen=True)

@@ -14,11 +14,11 @@ from fastapi import APIRouter, Query, Response
 from fastapi.responses import PlainTextResponse
 from PIL import Image
 
-from syngrpo.dashboard.parts.shown_text import shown_line
 from syngrpo.dashboard.reading.followed_run import FollowedRun
 from syngrpo.dashboard.reading.followed_runs import FollowedRuns
 from syngrpo.dashboard.reading.held_out import held_out_set
 from syngrpo.dashboard.reading.thread_reading import FAULTS
+from syngrpo.pages.shown_text import shown_line
 from syngrpo.painting.refused_pictures import kept_picture
 from syngrpo.sample import EncodedImage
 from syngrpo.serving.wording import first_line

@@ -18,9 +18,9 @@ from syngrpo.dashboard.attempts.log_messages import (
     messages_before,
 )
 from syngrpo.dashboard.attempts.run_attempts import RunAttempt, run_attempts
-from syngrpo.dashboard.parts.shown_text import shown_line, shown_text
 from syngrpo.dashboard.parts.view import View
 from syngrpo.pages.page_templates import render
+from syngrpo.pages.shown_text import shown_line, shown_text
 from syngrpo.sample import InputError
 
 AT_ONCE = 200

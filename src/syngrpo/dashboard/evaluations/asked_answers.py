@@ -22,11 +22,11 @@ from syngrpo.dashboard.evaluations.answered_sets import (
     in_order,
     read_answers,
 )
-from syngrpo.dashboard.parts.shown_text import shown_line
 from syngrpo.dashboard.parts.view import View, whole_number
 from syngrpo.dashboard.reading.followed_run import FollowedRun
 from syngrpo.dashboard.reading.held_out import held_out_names, held_out_set
 from syngrpo.pages.evaluation_cases import Case, evaluation_case
+from syngrpo.pages.shown_text import shown_line
 from syngrpo.sample import InputError, Sample
 
 AT_ONCE = 24

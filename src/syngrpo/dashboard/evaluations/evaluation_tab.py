@@ -27,10 +27,10 @@ from syngrpo.dashboard.evaluations.asked_answers import (
     shown_cases,
     sources_for,
 )
-from syngrpo.dashboard.parts.shown_text import shown_line, shown_text
 from syngrpo.dashboard.parts.view import View
 from syngrpo.pages.evaluation_page import headline_rows, kind_rows
 from syngrpo.pages.page_templates import render
+from syngrpo.pages.shown_text import shown_line, shown_text
 from syngrpo.sample import InputError
 
 ALL_KINDS = "all kinds"

@@ -25,10 +25,10 @@ from syngrpo.dashboard.evolution.pool_families import (
 from syngrpo.dashboard.evolution.relative_view import RelativeView, Shown
 from syngrpo.dashboard.evolution.word_tables import WordTables
 from syngrpo.dashboard.parts.page_parts import on_keys
-from syngrpo.dashboard.parts.shown_text import shown_line
 from syngrpo.dashboard.parts.view import View, whole_number
 from syngrpo.dashboard.reading.gate_limits import ScoreLimit, score_limits
 from syngrpo.dashboard.reading.thread_reading import pool_in_thread, read_in_thread
+from syngrpo.pages.shown_text import shown_line
 from syngrpo.pool.store import Pool
 from syngrpo.serving.wording import count
 

@@ -10,8 +10,8 @@ from nicegui import ui
 from syngrpo.dashboard.evolution.pool_families import Family, Relative
 from syngrpo.dashboard.evolution.relative_view import drawn_sample
 from syngrpo.dashboard.parts.page_parts import fact_line
-from syngrpo.dashboard.parts.shown_text import shown_line
 from syngrpo.dashboard.parts.view import View
+from syngrpo.pages.shown_text import shown_line
 from syngrpo.serving.wording import count
 
 Choose = Callable[[str], Awaitable[None]]

@@ -10,12 +10,12 @@ from nicegui import ui
 from syngrpo.dashboard.evolution.pool_families import Relative
 from syngrpo.dashboard.parts.curve_chart import Line, curve_options
 from syngrpo.dashboard.parts.page_parts import fact_line, set_options
-from syngrpo.dashboard.parts.shown_text import shown_line, shown_text
 from syngrpo.dashboard.parts.view import View
 from syngrpo.dashboard.reading.gate_limits import ScoreLimit
 from syngrpo.pages.charts import number
 from syngrpo.pages.labelled_picture import Picture, sample_picture, words_beside_picture
 from syngrpo.pages.page_templates import render
+from syngrpo.pages.shown_text import shown_line, shown_text
 from syngrpo.sample import Sample
 from syngrpo.serving.wording import count
 

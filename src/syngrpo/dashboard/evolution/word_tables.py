@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from nicegui import events, ui
 
 from syngrpo.dashboard.evolution.pool_families import EarnedDescription, last_earned
-from syngrpo.dashboard.parts.shown_text import shown_text
 from syngrpo.dashboard.parts.view import View, whole_number
 from syngrpo.dashboard.reading.thread_reading import read_in_thread
 from syngrpo.pages.description_words import (
@@ -21,6 +20,7 @@ from syngrpo.pages.description_words import (
 )
 from syngrpo.pages.page_templates import render
 from syngrpo.pages.pool_gallery import early_and_late_descriptions
+from syngrpo.pages.shown_text import shown_text
 from syngrpo.pool.store import Pool
 
 LAST = 3000

@@ -8,9 +8,9 @@ from typing import Any
 
 from syngrpo.dashboard.gate.gate_decisions import Part, ScoreHistogram
 from syngrpo.dashboard.parts.curve_chart import COLOURS
-from syngrpo.dashboard.parts.shown_text import shown_line
 from syngrpo.dashboard.reading.gate_limits import reason_words
 from syngrpo.pages.charts import number
+from syngrpo.pages.shown_text import shown_line
 
 SOFT = "#8a9099"
 ADMITTED, REFUSED, ELSEWHERE = "#3d9a68", "#c2504a", "#8b8f94"

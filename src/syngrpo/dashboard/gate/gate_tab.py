@@ -26,11 +26,11 @@ from syngrpo.dashboard.gate.gate_decisions import (
 )
 from syngrpo.dashboard.gate.refused_card import refused_card
 from syngrpo.dashboard.parts.page_parts import set_options
-from syngrpo.dashboard.parts.shown_text import shown_line
 from syngrpo.dashboard.parts.view import View
 from syngrpo.dashboard.reading.gate_limits import ScoreLimit, reason_words, score_limits
 from syngrpo.dashboard.reading.thread_reading import pool_in_thread, read_in_thread
 from syngrpo.pages.run_data import RunData
+from syngrpo.pages.shown_text import shown_line
 from syngrpo.pool.store import Pool
 from syngrpo.pool.stored_samples import PoolStats
 

@@ -6,11 +6,11 @@ from nicegui import ui
 
 from syngrpo.dashboard.evolution.relative_view import drawn_sample, picture_svg, score_table
 from syngrpo.dashboard.gate.gate_decisions import RefusedJob
-from syngrpo.dashboard.parts.shown_text import shown_line, shown_text
 from syngrpo.dashboard.parts.view import View
 from syngrpo.dashboard.reading.gate_limits import ScoreLimit, reason_words
 from syngrpo.pages.charts import number
 from syngrpo.pages.labelled_picture import sample_picture
+from syngrpo.pages.shown_text import shown_line, shown_text
 from syngrpo.serving.wording import count
 
 LONGEST_DESCRIPTION = 2000

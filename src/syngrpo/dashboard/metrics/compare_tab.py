@@ -24,11 +24,11 @@ from syngrpo.dashboard.metrics.run_comparison import (
 )
 from syngrpo.dashboard.parts.curve_chart import curve_options
 from syngrpo.dashboard.parts.page_parts import chart_card, set_options, show_legend
-from syngrpo.dashboard.parts.shown_text import shown_line, shown_text
 from syngrpo.dashboard.parts.view import View, joined_names, split_names
 from syngrpo.pages.page_templates import render
 from syngrpo.pages.run_data import RunData
 from syngrpo.pages.run_headlines import headline_metrics
+from syngrpo.pages.shown_text import shown_line, shown_text
 
 SMOOTHING = 0.8
 FIRST_CURVES = ("reward/accuracy", "diversity/response", "entropy/token")

@@ -28,9 +28,9 @@ from syngrpo.dashboard.metrics.metric_curves import (
 from syngrpo.dashboard.metrics.name_filter import fitting_metrics
 from syngrpo.dashboard.parts.curve_chart import curve_options
 from syngrpo.dashboard.parts.page_parts import set_options, show_legend
-from syngrpo.dashboard.parts.shown_text import shown_line
 from syngrpo.dashboard.parts.view import View, joined_names, split_names
 from syngrpo.pages.run_data import RunData
+from syngrpo.pages.shown_text import shown_line
 from syngrpo.sample import InputError
 
 MOST_SMOOTHING = 0.99

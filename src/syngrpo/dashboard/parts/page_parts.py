@@ -10,7 +10,7 @@ from typing import Any
 from nicegui import events, ui
 
 from syngrpo.dashboard.parts.curve_chart import COLOURS
-from syngrpo.dashboard.parts.shown_text import shown_line
+from syngrpo.pages.shown_text import shown_line
 
 
 def chart_card(title: str, note: str) -> ui.echart:

@@ -12,9 +12,9 @@ from urllib.parse import quote, urlencode
 
 from nicegui import ui
 
-from syngrpo.dashboard.parts.shown_text import shown_line
 from syngrpo.dashboard.reading.followed_run import FollowedRun
 from syngrpo.dashboard.reading.followed_runs import FollowedRuns
+from syngrpo.pages.shown_text import shown_line
 from syngrpo.serving.wording import first_line
 
 logger = logging.getLogger(__name__)

@@ -12,7 +12,6 @@ from nicegui import ui
 
 from syngrpo.dashboard.parts.curve_chart import Line, curve_options
 from syngrpo.dashboard.parts.page_parts import chart_card, fact_line, set_options
-from syngrpo.dashboard.parts.shown_text import shown_line, shown_text
 from syngrpo.dashboard.parts.view import View
 from syngrpo.dashboard.queue.queue_state import (
     Failures,
@@ -28,6 +27,7 @@ from syngrpo.dashboard.queue.requeue import requeue
 from syngrpo.dashboard.reading.thread_reading import pool_in_thread, read_in_thread
 from syngrpo.pages.run_data import RunData
 from syngrpo.pages.run_headlines import duration
+from syngrpo.pages.shown_text import shown_line, shown_text
 from syngrpo.sample import InputError
 from syngrpo.serving.wording import count
 

@@ -8,8 +8,8 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from syngrpo.dashboard.parts.shown_text import shown_line
 from syngrpo.dashboard.reading.followed_run import FollowedRun
+from syngrpo.pages.shown_text import shown_line
 from syngrpo.sample import InputError
 
 DEEPEST = 3

@@ -8,8 +8,8 @@ import sqlite3
 from collections.abc import Callable
 from typing import TypeVar
 
-from syngrpo.dashboard.parts.shown_text import shown_line
 from syngrpo.dashboard.reading.followed_run import FollowedRun
+from syngrpo.pages.shown_text import shown_line
 from syngrpo.pool.database import FILE_NAME
 from syngrpo.pool.store import Pool
 from syngrpo.sample import InputError

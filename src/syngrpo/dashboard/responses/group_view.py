@@ -8,7 +8,6 @@ from collections.abc import Callable
 from nicegui import events, ui
 
 from syngrpo.dashboard.parts.page_parts import fact_line
-from syngrpo.dashboard.parts.shown_text import shown_line, shown_text
 from syngrpo.dashboard.parts.view import View
 from syngrpo.dashboard.responses.drawn_group import DrawnGroup
 from syngrpo.dashboard.responses.response_groups import GroupLine, GroupResponse
@@ -20,6 +19,7 @@ from syngrpo.dashboard.responses.token_overlay import (
 )
 from syngrpo.pages.labelled_picture import HIT
 from syngrpo.pages.page_templates import render
+from syngrpo.pages.shown_text import shown_line, shown_text
 from syngrpo.responses.response_rows import parts_of_text
 
 MOST_CHARACTERS, MOST_TOKENS = 20_000, 3_000

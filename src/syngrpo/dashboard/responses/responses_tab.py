@@ -16,7 +16,6 @@ from typing import Any, TypeVar
 from nicegui import events, ui
 
 from syngrpo.dashboard.parts.page_parts import on_keys
-from syngrpo.dashboard.parts.shown_text import shown_line
 from syngrpo.dashboard.parts.view import View
 from syngrpo.dashboard.responses.asked_responses import (
     Asked,
@@ -28,6 +27,7 @@ from syngrpo.dashboard.responses.asked_responses import (
 from syngrpo.dashboard.responses.drawn_group import drawn_group
 from syngrpo.dashboard.responses.group_view import GroupView
 from syngrpo.dashboard.responses.response_groups import KINDS, SORTS, GroupFilter, GroupLine
+from syngrpo.pages.shown_text import shown_line
 
 T = TypeVar("T")
 

@@ -6,8 +6,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from syngrpo.dashboard.parts.shown_text import shown_text
 from syngrpo.dashboard.responses.response_groups import GroupResponse, TokenValues
+from syngrpo.pages.shown_text import shown_text
 
 OVERLAYS = {
     "text": "Text",

@@ -8,12 +8,12 @@ from collections.abc import Callable, Mapping, Sequence
 
 from nicegui import ui
 
-from syngrpo.dashboard.parts.shown_text import shown_line, shown_text
 from syngrpo.dashboard.parts.view import View
 from syngrpo.dashboard.reading.held_out import held_out_names, held_out_set
 from syngrpo.dashboard.samples.pool_catalogue import PoolCatalogue
 from syngrpo.dashboard.samples.sample_browser import SampleBrowser
 from syngrpo.dashboard.samples.sample_catalogue import ListedSamples
+from syngrpo.pages.shown_text import shown_line, shown_text
 from syngrpo.sample import Sample
 
 MOST_PROBLEMS = 20

@@ -10,7 +10,6 @@ from functools import partial
 from nicegui import ui
 
 from syngrpo.dashboard.parts.page_parts import on_keys
-from syngrpo.dashboard.parts.shown_text import shown_line, shown_text
 from syngrpo.dashboard.parts.view import whole_number
 from syngrpo.dashboard.reading.thread_reading import FAULTS
 from syngrpo.dashboard.samples.sample_catalogue import (
@@ -25,6 +24,7 @@ from syngrpo.dashboard.samples.sample_catalogue import (
 from syngrpo.dashboard.samples.sample_detail import SampleDetail
 from syngrpo.pages.labelled_picture import sample_picture, words_beside_picture
 from syngrpo.pages.page_templates import render
+from syngrpo.pages.shown_text import shown_line, shown_text
 from syngrpo.sample import InputError
 from syngrpo.serving.wording import count, first_line
 

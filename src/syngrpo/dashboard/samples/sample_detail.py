@@ -8,11 +8,11 @@ from dataclasses import dataclass, replace
 
 from nicegui import ui
 
-from syngrpo.dashboard.parts.shown_text import shown_line, shown_text
 from syngrpo.dashboard.reading.thread_reading import FAULTS
 from syngrpo.dashboard.samples.sample_catalogue import CatalogueEntry, SampleLinks, fields_of
 from syngrpo.pages.labelled_picture import picture_of_masks, sample_picture
 from syngrpo.pages.page_templates import render
+from syngrpo.pages.shown_text import shown_line, shown_text
 from syngrpo.sample import Sample
 from syngrpo.serving.wording import first_line
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from syngrpo.dashboard.parts.shown_text import shown_line, shown_text
+from syngrpo.pages.shown_text import shown_line, shown_text
 
 
 def test_control_characters_are_seen_and_can_be_sent() -> None:
