@@ -363,6 +363,35 @@ def test_pixels_and_0_to_1000_in_a_file_are_two_scales(seed: int) -> None:
     assert doubt is not None and not doubt.sure and "two scales are mixed" in doubt.message()
 
 
+WIDE = [(320, 240), (240, 320), (640, 480), (1024, 600)]
+
+
+def of_several_sizes(odd_every: int, number: int, given: bool, seed: int) -> str:
+    """Return what is said about boxes from 0 to 1000, of which all but each ``odd_every``-th image
+    have them in pixels; 1: none has."""
+    reader = BoxReader(OF_1000, given=True) if given else BoxReader()
+    for index, (box, image) in enumerate(drawn_boxes(seed, number, WIDE)):
+        reader.corners(written(box, image, XYXY if index % odd_every else OF_1000), image)
+    doubt = doubt_about(reader, "x")
+    return "" if doubt is None else doubt.message()
+
+
+def test_a_mixture_that_may_be_chance_is_told_before_boxes_are_set_to_1000() -> None:
+    told = [of_several_sizes(2, 16, given=False, seed=seed) for seed in range(20)]
+    assert sum("set coordinates: 0-1000" in one for one in told) >= 5  # the advice was this alone
+    assert sum("mixed" in one for one in told) >= 18
+    followed = [of_several_sizes(2, 16, given=True, seed=seed) for seed in range(20)]
+    assert sum("two scales" in one for one in followed) >= 18
+
+
+def test_boxes_that_are_all_from_0_to_1000_are_no_mixture() -> None:
+    told = [of_several_sizes(1, 40, given=False, seed=seed) for seed in range(20)]
+    assert all("set coordinates: 0-1000" in one for one in told)
+    assert sum("mixed" in one for one in told) <= 2
+    followed = [of_several_sizes(1, 40, given=True, seed=seed) for seed in range(20)]
+    assert sum("two scales" in one for one in followed) <= 2
+
+
 @pytest.mark.parametrize("seed", range(5))
 def test_two_orders_in_a_file_are_two_kinds(seed: int) -> None:
     doubt = doubt_about(two_ways(XYWH, BoxReader(), seed), "x")

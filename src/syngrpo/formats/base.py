@@ -170,7 +170,7 @@ class Problems:
     def settle(self, on_bad_row: OnBadRow) -> None:
         """Log the notes. If there are defects, raise InputError with the first 20 and their number
         in one line; with "skip", unless a file was refused, log that line as a warning instead."""
-        for message in self.notes:
+        for message in dict.fromkeys(self.notes):
             logger.warning("%s", message)
         lines = self.lines()
         if not lines:

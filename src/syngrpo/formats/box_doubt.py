@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from syngrpo.formats.box_layout import BoxLayout, SeenBox
 from syngrpo.formats.defects import row_at
+from syngrpo.serving.wording import count
 
 NAMED = 5
 """Number of boxes that a message names."""
@@ -46,10 +47,11 @@ class BoxDoubt:
 
 
 def of_another_layout(
-    read: BoxLayout, looks_like: BoxLayout, misfits: int, boxes: str, sure: bool
+    read: BoxLayout, looks_like: BoxLayout, misfits: int, boxes: str, sure: bool, in_pixels: int = 0
 ) -> tuple[str, str]:
     """Return the words and the advice for a file whose boxes all look like another layout, of which
-    ``misfits`` do not fit as they are read. ``boxes``: all boxes in words, such as "60 boxes"."""
+    ``misfits`` do not fit as they are read. ``boxes``: all boxes in words, such as "60 boxes";
+    ``in_pixels``: the number of images whose boxes may be in pixels all the same."""
     keys = {}
     if looks_like.order != read.order:
         keys["boxes"] = str(looks_like.order)
@@ -67,6 +69,11 @@ def of_another_layout(
             "; these numbers cannot show whether x or y comes first: look at the sheet of data "
             "check"
         )
+    if in_pixels:
+        keep += (
+            f"; but the boxes of {count(in_pixels, 'image')} may be in pixels, so that two scales "
+            "are mixed: look at the sheet of data check first"
+        )
     says = (
         f"the boxes are read as {read.words()}, and {fit}; they look like {looks_like.words()}; "
         f"{advice}{keep}"
@@ -75,20 +82,25 @@ def of_another_layout(
 
 
 def of_two_scales(
-    read: BoxLayout, odd: Sequence[SeenBox], boxes: str, looks_like: BoxLayout, others: str
+    read: BoxLayout,
+    odd: Sequence[SeenBox],
+    boxes: str,
+    looks_like: BoxLayout,
+    others: str,
+    no_chance: bool = True,
 ) -> tuple[str, str]:
     """Return the words and the advice for a file of which some boxes look to be on another scale
-    than ``others``. ``boxes``: all boxes in words."""
+    than ``others``. ``boxes``: all boxes in words; ``no_chance``: False if it may only look so."""
     scale = looks_like.coordinates
     apart = "0-1" if scale == "pixels" else scale
     advice = (
         f"write all boxes of a file on one scale, or make a file of those in the range {apart}, "
         f"with coordinates: {apart}"
     )
+    are = "are" if no_chance else "may be"
     says = (
-        f"two scales are mixed: {len(odd)} of {boxes} look like {looks_like.words()}, the others "
-        f"like {others}; boxes are read as {read.words()}; {advice}; these are "
-        f"{names_of(odd)}"
+        f"two scales {are} mixed: {len(odd)} of {boxes} look like {looks_like.words()}, the others "
+        f"like {others}; boxes are read as {read.words()}; {advice}; these are {names_of(odd)}"
     )
     return says, advice
 

@@ -27,6 +27,8 @@ FAR_FROM_1 = 2
 """A number beyond is no rounding error of a coordinate from 0 to 1."""
 MOST = 0.9
 """Share of the boxes that do not fit one order and must fit the other."""
+MOST_SHARE = 0.5
+"""An image that covers more of 1000 x 1000 pixels tells little: its corners overlap."""
 CHANCE = math.log(20)
 """A surplus of images is no chance from this improbability on (natural logarithm)."""
 
@@ -62,7 +64,8 @@ def mixed_with_1000(
 
     In that range, boxes lie in the corner that an image has in pixels about as often as in the
     other three corners of this size. If far more images have all boxes in that one corner, those
-    are in pixels.
+    are in pixels. Where that may be chance, there is a doubt only about boxes that the user says to
+    be in that range.
     """
     read = reader.layout
     if read.coordinates == "0-1":
@@ -78,13 +81,27 @@ def mixed_with_1000(
     if ends(read.order, numbers[rest]).max() < REACHED:
         return None
     corner, mirrored = _in_corners(read, numbers, sizes, group)
-    if corner < max(FEWEST, 2 * mirrored) or _improbability(corner, mirrored) < CHANCE:
+    believed = reader.given and read.coordinates == "0-1000"
+    no_chance = _improbability(corner, mirrored) >= CHANCE
+    if not _are_many(corner, mirrored) or not (no_chance or believed):
         return None
     odd = [box for box, one in zip(reader.seen, rest, strict=True) if one]
     others = [box for box, one in zip(reader.seen, rest, strict=True) if not one]
     words = "pixels: they fit their images so"
-    said = of_two_scales(read, odd, reader.looked_at(), of_1000, words)
+    said = of_two_scales(read, odd, reader.looked_at(), of_1000, words, no_chance)
     return BoxDoubt(path, read, odd, of_1000, not reader.given, *said, len(reader.seen), others)
+
+
+def images_in_pixels(reader: BoxReader, numbers: np.ndarray, sizes: np.ndarray) -> int:
+    """Return how many images have boxes that look like pixels among others from 0 to 1000, if they
+    are more than chance lets expect; otherwise 0."""
+    _, group = np.unique([id(box.image) for box in reader.seen], return_inverse=True)
+    corner, mirrored = _in_corners(reader.layout, numbers, sizes, group)
+    return corner if _are_many(corner, mirrored) else 0
+
+
+def _are_many(corner: int, mirrored: int) -> bool:
+    return corner >= max(FEWEST, 2 * mirrored)
 
 
 def _any(group: np.ndarray, flags: np.ndarray) -> np.ndarray:
@@ -102,7 +119,7 @@ def _in_corners(
     width, height = sizes.T
     left, right = x2 <= width, x1 >= 1000 - width
     upper, lower = y2 <= height, y1 >= 1000 - height
-    smaller = ~_any(group, (width >= 1000) & (height >= 1000))
+    smaller = ~_any(group, width * height > MOST_SHARE * 1000 * 1000)
     corners = (left & upper, right & upper, left & lower, right & lower)
     counts = [int((smaller & ~_any(group, ~inside)).sum()) for inside in corners]
     return counts[0], max(counts[1:])

@@ -35,6 +35,7 @@ from syngrpo.formats.box_fit import (
 from syngrpo.formats.box_layout import BoxLayout, BoxReader, Coordinates
 from syngrpo.formats.box_mixtures import (
     FAR_FROM_1,
+    images_in_pixels,
     mixed_orders,
     mixed_with_0_to_1,
     mixed_with_1000,
@@ -80,7 +81,8 @@ def doubt_about(reader: BoxReader, path: str) -> BoxDoubt | None:
         return None  # the rows say so
     sure = (sure or float(fits.mean()) <= 1 - SURE) and not reader.given
     misfits = len(fits) - int(fits.sum())
-    said = of_another_layout(read, found, misfits, reader.looked_at(), sure)
+    in_pixels = images_in_pixels(reader, numbers, sizes) if unit == "0-1000" else 0
+    said = of_another_layout(read, found, misfits, reader.looked_at(), sure, in_pixels)
     return BoxDoubt(path, read, reader.seen, found, sure, *said)
 
 
