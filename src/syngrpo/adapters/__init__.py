@@ -4,5 +4,6 @@ Each module needs the trainer that it is for, which syngrpo does not install. No
 imports them; ``docs/trainers.md`` says how to use them.
 
 ``trl_data`` gives TRL's ``GRPOTrainer`` a dataset that evolves and rewards. ``trl_trainer`` is a
-subclass of it that also rewards descriptions.
+subclass of it that also rewards descriptions. ``slime_source`` is a data source and hooks for
+slime.
 """

@@ -1,0 +1,274 @@
+"""Images that evolve for slime: a data source, a reward, and the hooks of a rollout.
+
+    class Source(EvolvingSource):              # my_project/data.py
+        coordinates = "0-1000"
+
+        def open_client(self, args):
+            return DataClient.open("runs/mine", samples, groups_per_step=args.rollout_batch_size, …)
+
+    --data-source-path my_project.data.Source
+    --custom-rm-path syngrpo.adapters.slime_source.reward
+    --rollout-all-samples-process-path syngrpo.adapters.slime_source.end_rollout
+    --custom-reward-post-process-path syngrpo.adapters.slime_source.post_process_rewards
+
+All of them run in slime's rollout process. A rollout is one step of the client. slime has one
+reward for each response, and a loss mask: the answers' reward leaves the scene out by the mask. A
+settled description comes back as a response that is COMPLETED already, which slime passes through:
+its mask is the scene, its reward ρ. slime wants groups of ``n_samples_per_prompt``, so settled
+descriptions wait until there are as many; such a group takes the place of a prompt.
+
+Written for slime 0.3.1 (commit 624b824, August 2026), and tried against its signatures and the
+fields of its ``Sample`` alone; slime itself needs GPUs.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+from syngrpo.boxes import CoordinateFrame
+from syngrpo.data_server.client import (
+    DataClient,
+    DrawnSample,
+    ModelCoordinates,
+    Settled,
+    WrittenResponse,
+    as_lists,
+)
+from syngrpo.data_server.drawn_sample import SampleAccess
+from syngrpo.method.ledger import PendingDescription
+from syngrpo.method.response import format_reward, parse_response
+from syngrpo.sample import InputError, with_pixels
+from syngrpo.serving.atomic_files import atomic_write
+from syngrpo.tasks import PromptStyle
+
+MARK = "syngrpo"
+"""The key in ``Sample.metadata`` for what this module notes of a response."""
+REMEMBERED_ROLLOUTS = 8
+"""The samples of this many rollouts stay in memory until their responses are reported."""
+_PROMPT_KEYS = ("input_ids", "attention_mask")
+"""What a processor returns beside the picture."""
+
+_current: EvolvingSource | None = None
+
+
+class EvolvingSource:
+    """A ``--data-source-path``. A subclass says how the client is opened.
+
+    ``coordinates`` are those in which the model writes boxes, or a function that returns them for a
+    sample; ``prompt_style`` is "brief" for a model that knows the response format.
+    """
+
+    coordinates: ClassVar[ModelCoordinates | Callable[[SampleAccess], CoordinateFrame]] = "pixels"
+    prompt_style: ClassVar[PromptStyle] = "full"
+
+    def __init__(self, args: Any) -> None:
+        global _current
+        from transformers import AutoProcessor
+
+        self.args = args
+        self.client = self.open_client(args)
+        self.processor: Any = AutoProcessor.from_pretrained(args.hf_checkpoint)
+        self._drawn: dict[str, DrawnSample] = {}
+        self._held: list[Settled] = []
+        self._returned: list[list[Any]] = []
+        self._groups = 0
+        self._samples = 0
+        _current = self
+
+    def open_client(self, args: Any) -> DataClient:
+        """Return the client of the run. ``args`` are slime's arguments."""
+        raise NotImplementedError("write a subclass of EvolvingSource with open_client")
+
+    def get_samples(self, num_samples: int) -> list[list[Any]]:
+        """Return groups of slime's Samples: first those that slime has given back, then one of
+        settled descriptions if there are enough, then new ones."""
+        groups = self._returned[:num_samples]
+        del self._returned[:num_samples]
+        if len(groups) < num_samples and len(self._held) >= self.args.n_samples_per_prompt:
+            groups.append(self._settled_group())
+        if missing := num_samples - len(groups):
+            groups += [self._new_group(sample) for sample in self.client.draw(missing)]
+        return groups
+
+    def add_samples(self, samples: list[list[Any]]) -> None:
+        """Take back groups that were not finished."""
+        self._returned += samples
+
+    def save(self, rollout_id: int) -> None:
+        """Save the client's state below ``args.save``."""
+        atomic_write(_state_path(self.args.save, rollout_id), json.dumps(self._state()))
+
+    def load(self, rollout_id: int | None = None) -> None:
+        """Restore the client's state from ``args.load``, if there is one of this rollout."""
+        if self.args.load is None:
+            return
+        path = _state_path(self.args.load, rollout_id)
+        if not path.exists():
+            return
+        state = json.loads(path.read_text(encoding="utf-8"))
+        self._groups, self._samples = state["groups"], state["samples"]
+        self.client.load_state_dict(state["client"])
+        self._held = [self._loaded(one) for one in state["held"]]
+
+    def __len__(self) -> int:
+        """The number of seeds, by which slime counts epochs."""
+        return self.client.pool_stats().seed
+
+    def scored(self, sample: Any) -> dict[str, Any]:
+        """Return the note of a response: its accuracy and format."""
+        drawn = self._drawn[sample.metadata[MARK]["sample"]]
+        how = type(self).coordinates
+        frame = how(drawn) if callable(how) else how
+        parsed = parse_response(sample.response)
+        accuracy = drawn.scored(parsed.answer, frame).accuracy
+        return {"sample": drawn.id, "accuracy": accuracy, "format": format_reward(parsed)}
+
+    def end_rollout(self, groups: Sequence[Sequence[Any]]) -> None:
+        """Report the groups of a rollout to the client, and take the descriptions that it has
+        settled."""
+        fresh: dict[str, Sequence[Any]] = {}  # a group that was given back may be drawn again
+        for group in groups:
+            if "settled" not in group[0].metadata[MARK]:
+                fresh.setdefault(group[0].metadata[MARK]["sample"], group)
+        for name, group in fresh.items():
+            accuracies = [one.metadata[MARK]["accuracy"] for one in group]
+            self.client.observe(self._drawn[name], accuracies)
+        for name, group in fresh.items():
+            written = [self._written(one) for one in group]
+            for one, response in zip(group, written, strict=True):
+                one.loss_mask = (~response.scene_mask).astype(int).tolist()
+            self.client.submit(self._drawn.pop(name), written)
+        self._held += self.client.outcomes()
+
+    def _written(self, sample: Any) -> WrittenResponse:
+        ids = sample.tokens[len(sample.tokens) - sample.response_length :]
+        if sample.rollout_log_probs is None:
+            raise InputError("slime gave no rollout_log_probs; its sampling must return them")
+        return WrittenResponse.of(self.processor.tokenizer, ids, sample.rollout_log_probs)
+
+    def _new_group(self, drawn: DrawnSample) -> list[Any]:
+        self._drawn[drawn.id] = drawn
+        while len(self._drawn) > REMEMBERED_ROLLOUTS * self.args.rollout_batch_size:
+            del self._drawn[next(iter(self._drawn))]  # drawn for a group that was given up
+        note = {MARK: {"sample": drawn.id}}
+        made = [self._sample(drawn, dict(note)) for _ in range(self.args.n_samples_per_prompt)]
+        self._groups += 1
+        return made
+
+    def _settled_group(self) -> list[Any]:
+        count = self.args.n_samples_per_prompt
+        taken, self._held = self._held[:count], self._held[count:]
+        group = []
+        for settled in taken:
+            value = settled.weight * settled.reward
+            sample = self._sample(settled.asked, {MARK: {"settled": value}})
+            inputs = self.processor(
+                text=sample.prompt, images=[settled.asked.picture()], return_tensors="pt"
+            )
+            ids = settled.token_ids.tolist()
+            sample.tokens = inputs["input_ids"][0].tolist() + ids
+            sample.multimodal_train_inputs = {
+                name: value for name, value in inputs.items() if name not in _PROMPT_KEYS
+            }
+            sample.response = self.processor.tokenizer.decode(ids, skip_special_tokens=True)
+            sample.response_length = len(ids)
+            sample.rollout_log_probs = settled.logprobs.tolist()
+            sample.loss_mask = settled.scene_mask.astype(int).tolist()
+            sample.reward = value
+            sample.status = type(sample).Status.COMPLETED
+            group.append(sample)
+        self._groups += 1
+        return group
+
+    def _sample(self, asked: SampleAccess, metadata: dict[str, Any]) -> Any:
+        from slime.utils.types import Sample
+
+        content = [{"type": "image"}, {"type": "text", "text": asked.prompt(self.prompt_style)}]
+        prompt = self.processor.apply_chat_template(
+            [{"role": "user", "content": content}], add_generation_prompt=True, tokenize=False
+        )
+        self._samples += 1
+        return Sample(
+            group_index=self._groups,
+            index=self._samples - 1,
+            prompt=prompt,
+            multimodal_inputs={"images": [asked.picture()]},
+            metadata=metadata,
+        )
+
+    def _loaded(self, kept: dict[str, Any]) -> Settled:
+        """Return a settled description from the state that ``save`` wrote."""
+        pending = PendingDescription(**kept["pending"])
+        pending.scene_token_span = (pending.scene_token_span[0], pending.scene_token_span[1])
+        parent = with_pixels(self.client.get(pending.parent_id))
+        return Settled(parent, pending, kept["reward"], kept["weight"])
+
+    def _state(self) -> dict[str, Any]:
+        return {
+            "groups": self._groups,
+            "samples": self._samples,
+            "client": as_lists(self.client.state_dict()),
+            "held": [
+                as_lists({"pending": vars(one.pending), "reward": one.reward, "weight": one.weight})
+                for one in self._held
+            ],
+        }
+
+
+async def reward(args: Any, sample: Any, **_: Any) -> float:
+    """``--custom-rm-path``: the accuracy of a response, and its format with the method's weight."""
+    source = _source()
+    note = source.scored(sample)
+    sample.metadata[MARK] = note
+    weight = source.client.method.options.format_weight
+    return float(note["accuracy"] + weight * note["format"])
+
+
+def end_rollout(args: Any, all_samples: Sequence[Sequence[Any]], data_source: Any) -> None:
+    """``--rollout-all-samples-process-path``: report a rollout. ``data_source`` is the source, or
+    its ``get_samples``, which is what slime 0.3.1 passes."""
+    source = getattr(data_source, "__self__", data_source)
+    source.end_rollout(all_samples)
+
+
+def post_process_rewards(args: Any, samples: Sequence[Any]) -> tuple[list[float], list[float]]:
+    """``--custom-reward-post-process-path``: return the rewards and the advantages: those of the
+    method within each group, and ρ of settled descriptions as it is."""
+    method = _source().client.method
+    raw = [float(sample.reward) for sample in samples]
+    advantages = [0.0] * len(samples)
+    places: dict[int, list[int]] = {}
+    for place, sample in enumerate(samples):
+        note = sample.metadata[MARK]
+        if "settled" in note:
+            advantages[place] = float(note["settled"])
+        else:
+            places.setdefault(sample.group_index, []).append(place)
+    for group in places.values():
+        notes = [samples[place].metadata[MARK] for place in group]
+        right = method.answer_advantages([note["accuracy"] for note in notes])
+        form = method.answer_advantages([note["format"] for note in notes])
+        weight = method.options.format_weight
+        if not any(note["accuracy"] for note in notes):
+            weight *= method.options.phantom_weight
+        for place, value in zip(group, right + weight * form, strict=True):
+            advantages[place] = float(value)
+    return raw, advantages
+
+
+def _source() -> EvolvingSource:
+    if _current is None:
+        raise InputError(
+            "no data source is open; give slime --data-source-path with a subclass of "
+            "syngrpo.adapters.slime_source.EvolvingSource"
+        )
+    return _current
+
+
+def _state_path(folder: str, rollout_id: int | None) -> Path:
+    path = Path(folder) / "rollout" / f"syngrpo_{rollout_id}.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return path
