@@ -37,7 +37,8 @@ def told(
 ) -> list[str]:
     """The warnings about a run with these metrics; what a step does not name is as in GOOD."""
     caplog.clear()
-    warnings = RunWarnings(quick_config(**changed), lambda: {"too_small": 7, "copy": 2})
+    options = quick_config(**{"trainer__steps": 1000, **changed})
+    warnings = RunWarnings(options, lambda: {"too_small": 7, "copy": 2})
     for number, metrics in enumerate(steps, start=1):
         warnings.step({"step": number, **GOOD, **metrics})
     return [one.getMessage() for one in caplog.records if one.levelno == logging.WARNING]
@@ -53,6 +54,14 @@ def test_responses_that_are_mostly_cut(caplog: pytest.LogCaptureFixture) -> None
     (text,) = told(caplog, [{}] * 20 + [{"rollout/cut_share": 0.9}] * 40)
     assert text.startswith("step 26: 55% of the responses of the last 10 steps are cut at rollout.")
     assert "max_new_tokens 64" in text and "\n" not in text
+
+
+def test_a_short_run_is_told_at_its_end(caplog: pytest.LogCaptureFixture) -> None:
+    cut = {"rollout/cut_share": 1.0, "diversity/phantom_groups": 0.5}
+    (text,) = told(caplog, [cut] * 3, trainer__steps=3)
+    assert text.startswith("step 3: 100% of the responses of the last 3 steps are cut at rollout.")
+    (text,) = told(caplog, [cut], trainer__steps=1)
+    assert "responses of the last step are cut" in text
 
 
 def test_answers_on_another_scale(caplog: pytest.LogCaptureFixture) -> None:

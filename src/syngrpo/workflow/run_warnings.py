@@ -18,7 +18,7 @@ from syngrpo.workflow.run_options import RunOptions
 logger = logging.getLogger(__name__)
 
 WINDOW = 10
-"""Steps whose mean is looked at, because single steps have few responses."""
+"""Steps whose mean is looked at, because single steps have few responses; of a shorter run all."""
 MOST = 0.5
 """Share of the responses from which it is most of them."""
 KEPT = 0.5
@@ -44,7 +44,8 @@ class RunWarnings:
     def __init__(self, options: RunOptions, reasons: Callable[[], Mapping[str, int]]) -> None:
         self._options = options
         self._reasons = reasons
-        self._last: deque[Record] = deque(maxlen=WINDOW)
+        self._window = min(WINDOW, options.trainer.steps)
+        self._last: deque[Record] = deque(maxlen=self._window)
         self._best_format = 0.0
         self._waiting = self._idle_steps = self._refused = 0
         self._idle_s = 0.0
@@ -59,22 +60,23 @@ class RunWarnings:
                 logger.warning("step %d: %s", metrics["step"], text)
 
     def _of_responses(self) -> Iterator[tuple[str, str]]:
-        if len(self._last) < WINDOW:
+        if len(self._last) < self._window:
             return
+        over = "step" if self._window == 1 else f"{self._window} steps"
         cut, form = self._mean("rollout/cut_share"), self._mean("reward/format")
         phantoms = self._mean("diversity/phantom_groups")
         limit = self._options.rollout.max_new_tokens
         if cut >= MOST:
             yield (
                 "cut",
-                f"{cut:.0%} of the responses of the last {WINDOW} steps are cut at "
+                f"{cut:.0%} of the responses of the last {over} are cut at "
                 f"rollout.max_new_tokens {limit}; a response without its end mostly has no "
                 "answer and teaches nothing: raise the limit, or ask for shorter responses",
             )
         if self._other_scale() >= MOST:
             yield (
                 "scale",
-                f"{self._other_scale():.0%} of the answers of the last {WINDOW} steps have boxes "
+                f"{self._other_scale():.0%} of the answers of the last {over} have boxes "
                 "between 0 and 1 or outside the image, on another scale than that of "
                 f"model.coordinates ({self._options.model.coordinates or 'that of its family'}); "
                 "set the scale in which this model writes boxes (docs/families.md)",
@@ -83,20 +85,21 @@ class RunWarnings:
             yield (
                 "format",
                 f"the policy loses the response format: {form:.0%} of the responses of the last "
-                f"{WINDOW} steps are well formed, {self._best_format:.0%} at best; go on from an "
+                f"{over} are well formed, {self._best_format:.0%} at best; go on from an "
                 "earlier checkpoint with a lower trainer.learning_rate, or begin with a larger "
                 "method.beta or trainer.groups_per_step",
             )
         elif max(form, self._best_format) < NEVER:
             yield (
                 "format",
-                f"{form:.0%} of the responses of the last {WINDOW} steps have the response format; "
+                f"{form:.0%} of the responses of the last {over} have the response format; "
                 "use data.prompt_style full, or a model that was trained on the format",
             )
-        if phantoms >= PHANTOMS and self._options.method.phantom_weight:
+        many = phantoms >= PHANTOMS and len(self._last) == WINDOW
+        if many and self._options.method.phantom_weight:
             yield (
                 "phantoms",
-                f"in {phantoms:.0%} of the groups of the last {WINDOW} steps all answers are "
+                f"in {phantoms:.0%} of the groups of the last {over} all answers are "
                 "wrong, and only format or custom rewards tell the responses apart, which teaches "
                 "the form of wrong answers; use easier data or a stronger model, or lower "
                 "method.phantom_weight",
