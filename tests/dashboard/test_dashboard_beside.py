@@ -56,6 +56,7 @@ def test_the_data_server_shows_its_runs_below_dashboard(tmp_path: Path) -> None:
     )
     try:
         url = f"{server.url}/dashboard"
+        assert f"dashboard on {url}/\n" in server.command.output.read_text()
         assert httpx.get(f"{url}/", trust_env=False).status_code == 401
         with httpx.Client(trust_env=False) as visitor:
             welcome = visitor.get(f"{url}/?token=a-secret")
@@ -68,6 +69,28 @@ def test_the_data_server_shows_its_runs_below_dashboard(tmp_path: Path) -> None:
     finally:
         assert server.stop() in (0, -signal.SIGTERM)
     assert "Traceback" not in server.command.stderr
+
+
+@dashboard_browser.needs_browser
+def test_links_of_the_data_servers_dashboard_lead_there(
+    tmp_path: Path, open_page: Callable[..., Any]
+) -> None:
+    write_run(tmp_path / "runs" / "painted", 20, 20)
+    server = serve(tmp_path, "--workers", "0", "--dashboard")
+    try:
+        base = f"{server.url}/dashboard"
+        page = open_page(f"{base}/")
+        page.get_by_text("painted", exact=True).click()
+        page.wait_for_url(f"{base}/run/painted/overview")
+        page.get_by_role("link", name="Evolution", exact=True).click()
+        page.locator(".tree .member").nth(1).click()
+        page.wait_for_url(f"{base}/run/painted/evolution?sample=**")
+        loaded = "image => image.href.baseVal.startsWith('/dashboard/picture?')"
+        assert page.locator(".relative image").first.evaluate(loaded)
+        page.get_by_role("link", name="Syn-GRPO", exact=True).click()
+        page.wait_for_url(f"{base}/")
+    finally:
+        server.stop()
 
 
 @dashboard_browser.needs_browser

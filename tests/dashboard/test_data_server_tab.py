@@ -67,10 +67,15 @@ def test_the_queue_its_workers_and_its_errors(
             shown = page.locator(".tile", has=page.get_by_text(what, exact=True))
             return str(shown.locator(".value").inner_text())
 
-        page.locator(".workers").wait_for()
+        page.locator(".workers").first.wait_for()
         assert (tile("waiting"), tile("being painted"), tile("given up")) == ("1", "1", "2")
-        row = page.locator(".workers tr").nth(1).inner_text()
-        assert "node7, process 4242" in row and "3" in row.split("\t")[1] and "wall 2" in row
+        workers = page.locator(".workers:not(.leases) tr")
+        painting = workers.nth(1).locator("td").all_inner_texts()
+        assert painting == ["node7, process 4242", "3", "1 job", "0", "0", "0", "–"]
+        own = workers.filter(has=page.get_by_text("w", exact=True))
+        assert own.locator("td").all_inner_texts() == ["w", "–", "–", "0", "0", "2", "–"]
+        row = page.locator(".leases tr").nth(1).inner_text()
+        assert "node7, process 4242" in row and "wall 2" in row
         assert "s ago" in row and "expired" not in row
         assert page.locator(".queue-curves canvas").count() == 4
 
@@ -108,8 +113,8 @@ def test_dead_jobs_are_requeued_with_a_token_beside_a_trainer_that_has_the_pool_
         page.get_by_role("button", name="Try again").click()
         page.get_by_text("2 jobs wait in the queue again").wait_for()
         assert states(run, dead) == ["queued", "queued"]
-        page.get_by_text("Failed, and to be tried again").wait_for()
         page.get_by_text("Given up", exact=True).wait_for(state="hidden")
+        assert not page.get_by_text("Failed, and to be tried again").is_visible()
         assert page.get_by_role("button", name="Try again").count() == 0
     assert {job.id for job in queue.lease("w", 9)} >= set(dead)
     trainer.close()
@@ -137,6 +142,17 @@ def test_a_pool_that_is_gone_or_locked_is_not_made_anew(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="missing or empty"):
         requeue(view, dead)
     assert not (run / "pool.db").exists()
+
+
+def test_a_run_that_paints_nothing_says_so(tmp_path: Path, open_page: Callable[..., Any]) -> None:
+    run = write_run(tmp_path / "runs" / "plain", 12, 12, synthesis=False)
+    config = (run / "config.yaml").read_text()
+    (run / "config.yaml").write_text(config.replace("generator:", "mode: 'off', generator:"))
+    Pool.open(run).close()
+    with dashboard_browser.dashboard(tmp_path, run.parent) as address:
+        page = open_page(f"{address}/run/plain/data-server")
+        page.get_by_text("This run paints no pictures: its method is grpo.").wait_for()
+        assert page.locator(".tile:visible").count() == 0
 
 
 def test_a_run_without_a_queue_says_so(served: str, open_page: Callable[..., Any]) -> None:

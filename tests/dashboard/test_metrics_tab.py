@@ -51,6 +51,12 @@ def test_metrics_are_filtered_and_the_address_shows_the_same_again(
     again.locator(".metric.large canvas").wait_for()
     assert titles(again) == titles(page) == ["entropy/token", "entropy/token/rec"]
     assert again.get_by_label("filter metrics").input_value() == "entropy|kl"
+    page.get_by_label("filter metrics").fill("nothing is called so")
+    page.get_by_text("0 of 100 metrics").wait_for()
+    none = open_page(page.url)
+    none.get_by_text("0 of 100 metrics").wait_for()
+    assert page.locator(".metric-group:visible").count() == 0
+    assert none.locator(".metric-group:visible").count() == 0
 
 
 def test_runs_lie_over_each_other_and_seeds_are_joined(

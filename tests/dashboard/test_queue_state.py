@@ -15,6 +15,7 @@ from pool_samples import child, seed
 from syngrpo.dashboard.queue.data_server_tab import queue_advice, worker_parts
 from syngrpo.dashboard.queue.queue_state import (
     QueueSettings,
+    SeenWorker,
     queue_curves,
     queue_settings,
     queue_state,
@@ -153,6 +154,38 @@ def test_the_rate_is_that_of_the_last_pictures(pool: Pool, clock: Clock, tmp_pat
             database.execute("UPDATE samples SET created = ? WHERE number = ?", (now - ago, number))
     state = queue_state(pool, LEASE_S, now, clock.now)
     assert (state.last_minute, state.a_minute) == (2, 2.0)
+
+
+def test_workers_are_known_by_the_jobs_that_they_hold_and_have_ended(
+    pool: Pool, clock: Clock, tmp_path: Path
+) -> None:
+    queue = queue_of(pool, clock)
+    submit(queue, 9)
+    for job in queue.lease("first", 3):
+        queue.complete(job.id, "first", child(job))
+    (refused,) = queue.lease("second", 1)
+    queue.complete(refused.id, "second", Rejected("unseen", {}))
+    for _ in range(2):
+        (failed,) = queue.lease("second", 1)
+        queue.fail(failed.id, "second", "CUDA error")
+    queue.lease("third", 2)
+    now = 1_000_000.0
+    with sqlite3.connect(tmp_path / "pool.db") as database:
+        database.execute("UPDATE samples SET created = ? - number WHERE job NOT NULL", (now,))
+        newest = database.execute("SELECT MIN(number) FROM samples WHERE job NOT NULL").fetchone()
+
+    def seen() -> list[SeenWorker]:
+        return list(queue_state(pool, LEASE_S, now, clock.now).workers)
+
+    assert seen() == [
+        SeenWorker("third", {}, None, 2),
+        SeenWorker("first", {"admitted": 3}, float(newest[0]), 0),
+        SeenWorker("second", {"rejected": 1, "dead": 1}, None, 0),
+    ]
+    assert queue.requeue_dead([failed.id]) == [failed.id]
+    assert seen()[2] == SeenWorker("second", {"rejected": 1}, None, 0)
+    assert queue.lease("third", 1)[0].id == failed.id
+    assert seen()[0] == SeenWorker("third", {}, None, 3)
 
 
 def test_a_run_on_a_data_server_has_only_ended_jobs(

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from made_up_run import fill_pool
 
+from syngrpo.dashboard.reading.gate_limits import score_title
 from syngrpo.dashboard.samples.pool_catalogue import PoolCatalogue
 from syngrpo.dashboard.samples.sample_catalogue import (
     PAGE,
@@ -143,7 +144,9 @@ def test_a_sample_has_all_its_fields(pool: Pool) -> None:
     assert fields["description"] == child.description and fields["state"] == "active"
     lineage = pool.lineage(child.id)
     assert fields["descends from"] == lineage.root and fields["painted by"] == lineage.generator
-    assert {f"gate: {name.replace('_', ' ')}" for name in lineage.scores} <= fields.keys()
+    assert {f"gate: {score_title(name)}" for name in lineage.scores} <= fields.keys()
+    assert fields["gate: share of background"] == f"{lineage.scores['background']:.4g}"
+    assert fields["in the pool since"] == lineage.admitted[:19].replace("T", " ") + " UTC"
     odd = catalogue.entry("odd")
     assert odd is not None and dict(odd.facts)["state"] == "quarantined: no image"
 

@@ -215,6 +215,10 @@ def test_a_dead_job_can_be_tried_again_and_ends_once_more(queue: JobQueue, pool:
     assert [outcome.state for outcome in queue.outcomes(after=0)] == ["dead", "dead"]
     assert queue.requeue_dead([first, "unknown"]) == [first]
     assert queue.requeue_dead([first]) == [], "it is queued already"
+    with pool.database.read() as connection:
+        query = "SELECT attempts, worker, error FROM jobs WHERE id = ?"
+        assert connection.execute(query, (first,)).fetchone() == (0, None, None), "as if new"
+        assert connection.execute(query, (second,)).fetchone() == (3, "a", "CUDA error")
     stats = pool.stats().jobs
     assert (stats["queued"], stats["dead"]) == (1, 1)
     assert [outcome.job_id for outcome in queue.outcomes(after=0)] == [second]

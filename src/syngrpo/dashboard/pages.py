@@ -62,9 +62,9 @@ def add_pages(app: FastAPI, runs: FollowedRuns, at: str, actions: bool) -> None:
     may change something in a run."""
 
     @ui.page("/", title="Syn-GRPO")
-    def home(request: Request) -> None:
+    def home() -> None:
         add_style()
-        _list_of_runs(runs, request.scope.get("root_path", ""))
+        _list_of_runs(runs)
 
     @ui.page("/run/{name}/{tab}", title="Syn-GRPO")
     def run_page(name: str, tab: str, request: Request) -> None:
@@ -74,7 +74,7 @@ def add_pages(app: FastAPI, runs: FollowedRuns, at: str, actions: bool) -> None:
         if followed is None or shown is None:
             what = f"There is no run {name!r}." if followed is None else f"There is no tab {tab!r}."
             ui.label(what).classes("problem")
-            ui.link("All runs", f"{base}/")
+            ui.link("All runs", "/")
             return
         ui.page_title(f"{name} · {shown.title}")
         view = View(runs, followed, tab, base, dict(request.query_params), actions)
@@ -86,7 +86,7 @@ def add_pages(app: FastAPI, runs: FollowedRuns, at: str, actions: bool) -> None:
     mount_pages(app, at)
 
 
-def _list_of_runs(runs: FollowedRuns, base: str) -> None:
+def _list_of_runs(runs: FollowedRuns) -> None:
     """Draw a card for each run, and keep the list current."""
     facts: dict[str, tuple[ui.label, ui.label]] = {}
     with ui.element("div").classes("page"):
@@ -100,7 +100,7 @@ def _list_of_runs(runs: FollowedRuns, base: str) -> None:
         nothing.set_visibility(not found)
         for followed in found:
             if followed.name not in facts:
-                with cards, ui.link(target=run_address(base, followed.name, "overview")) as link:
+                with cards, ui.link(target=run_address(followed.name, "overview")) as link:
                     link.classes("card run")
                     ui.label(followed.name).classes("name")
                     facts[followed.name] = (ui.label().classes("note"), ui.label())
@@ -129,7 +129,7 @@ def _facts(followed: FollowedRun) -> str:
 def _bar(view: View) -> None:
     """Draw the bar at the top: the run, which can be changed, the tabs, and the theme."""
     with ui.element("header"):
-        ui.link("Syn-GRPO", f"{view.base}/").classes("home")
+        ui.link("Syn-GRPO", "/").classes("home")
         names = [run.name for run in view.runs]
         ui.select(
             names,

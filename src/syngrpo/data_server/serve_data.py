@@ -171,8 +171,9 @@ def serve(
     cluster: RayCluster | None = None,
     addition: Addition | None = None,
 ) -> None:
-    """Serve until SIGTERM or SIGINT. Print one line with the address when the server listens. The
-    process ends without returning if a request still decodes pictures then.
+    """Serve until SIGTERM or SIGINT. Print a line with the address when the server listens, after
+    that of the ``addition``. The process ends without returning if a request still decodes
+    pictures then.
 
     The runs' pools are in ``directory``. The ``workers`` run beside the server, or on a Ray
     ``cluster``. Raises InputError when the address is in use or can be reached by other hosts
@@ -186,7 +187,8 @@ def serve(
     url = server_url(host, listener)
     for name in (signal.SIGTERM, signal.SIGINT):  # uvicorn raises them again after it has stopped
         signal.signal(name, lambda number, frame: None)
-    print(f"serving {directory} on {url}", flush=True)
+    pages = f"{addition.path.strip('/')} on {url}{addition.path}/\n" if addition else ""
+    print(f"{pages}serving {directory} on {url}", flush=True)
     own = ServerAddress(url if cluster else local_url(host, listener), token)
     with make_workers(RemoteSettings(own, **vars(workers)), cluster) as running:
         _Server(app, running).run(sockets=[listener])

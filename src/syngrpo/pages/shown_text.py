@@ -7,6 +7,7 @@ and half a surrogate pair cannot be sent to the browser at all.
 from __future__ import annotations
 
 import re
+from datetime import datetime
 
 LONGEST_LINE = 300
 """Largest number of characters of a question or a name that are shown in a line."""
@@ -23,6 +24,15 @@ def shown_text(text: str, longest: int | None = None) -> str:
 def shown_line(text: str, longest: int = LONGEST_LINE) -> str:
     """Return a text for a label of a single line, at most ``longest`` characters of it."""
     return shown_text(" ".join(text.split()), longest)
+
+
+def shown_time(text: object) -> str:
+    """Return a time in UTC that a file says in the form of ISO 8601, as people write it; a text of
+    another form as it is."""
+    try:
+        return f"{datetime.fromisoformat(str(text)):%Y-%m-%d %H:%M:%S} UTC"
+    except ValueError:
+        return str(text)
 
 
 def _symbol(match: re.Match[str]) -> str:

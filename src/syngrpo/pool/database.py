@@ -122,7 +122,7 @@ CREATE TABLE jobs (
     state       TEXT NOT NULL
                 CHECK (state IN ('queued', 'leased', 'admitted', 'rejected', 'dead')),
     attempts    INTEGER NOT NULL DEFAULT 0,
-    worker      TEXT,
+    worker      TEXT,                       -- that holds it, or has ended it
     lease_until REAL,                       -- seconds of the host's monotonic clock
     error       TEXT,                       -- of the last failed attempt
     reason      TEXT,                       -- why the gate rejected it

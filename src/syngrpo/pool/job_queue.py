@@ -254,7 +254,7 @@ class JobQueue:
                 job_id
                 for job_id in job_ids
                 if connection.execute(
-                    "UPDATE jobs SET state = 'queued', attempts = 0 "
+                    "UPDATE jobs SET state = 'queued', attempts = 0, worker = NULL, error = NULL "
                     "WHERE id = ? AND state = 'dead'",
                     (job_id,),
                 ).rowcount

@@ -196,11 +196,12 @@ def end_job(
     """Set the final state and the next cursor of the job with this row number, and update its
     bundle. The sample of an admitted job must have been inserted before.
 
-    ``scores`` is JSON. If ``error`` is None, the error recorded before stays.
+    ``scores`` is JSON. If ``error`` is None, the error recorded before stays. So does the name of
+    the worker, which tells afterwards who has painted what.
     """
     connection.execute(
         "UPDATE jobs SET state = ?, reason = ?, scores = ?, error = COALESCE(?, error), "
-        "worker = NULL, lease_until = NULL, "
+        "lease_until = NULL, "
         "cursor = (SELECT COALESCE(MAX(cursor), 0) + 1 FROM jobs WHERE cursor IS NOT NULL) "
         "WHERE number = ?",
         (state, reason, scores, error, number),

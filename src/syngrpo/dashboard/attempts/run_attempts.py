@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any
+
+from syngrpo.dashboard.parts.shown_text import shown_time
 
 
 @dataclass(frozen=True)
@@ -31,17 +32,15 @@ def run_attempts(rows: Sequence[Mapping[str, Any]], last_step: int | None) -> li
         before = attempts[-1].versions if attempts else versions
         changes = [*_changed_settings(row), *_changed_versions(before, versions)]
         attempts.append(
-            RunAttempt(_time(row), _place(row), _steps(row, until), tuple(changes), versions)
+            RunAttempt(
+                shown_time(row.get("time", "")),
+                _place(row),
+                _steps(row, until),
+                tuple(changes),
+                versions,
+            )
         )
     return attempts
-
-
-def _time(row: Mapping[str, Any]) -> str:
-    text = str(row.get("time", ""))
-    try:
-        return f"{datetime.fromisoformat(text):%Y-%m-%d %H:%M:%S} UTC"
-    except ValueError:
-        return text
 
 
 def _place(row: Mapping[str, Any]) -> str:

@@ -11,7 +11,7 @@ from syngrpo.dashboard.evolution.pool_families import Relative
 from syngrpo.dashboard.parts.curve_chart import Line, curve_options
 from syngrpo.dashboard.parts.page_parts import fact_line, set_options
 from syngrpo.dashboard.parts.view import View
-from syngrpo.dashboard.reading.gate_limits import ScoreLimit
+from syngrpo.dashboard.reading.gate_limits import ScoreLimit, score_title
 from syngrpo.pages.charts import number
 from syngrpo.pages.labelled_picture import Picture, sample_picture, words_beside_picture
 from syngrpo.pages.page_templates import render
@@ -170,8 +170,7 @@ def score_table(
             wrong = limit is not None and limit.reason == failed and limit.refuses(value)
             with ui.element("tr").classes("failed" if wrong else ""):
                 with ui.element("td"):
-                    title = limit.title if limit is not None else name.replace("_", " ")
-                    ui.label(shown_line(title, 60))
+                    ui.label(shown_line(score_title(name), 60))
                 with ui.element("td").classes("n"):
                     ui.label(number(value))
                 with ui.element("td"):

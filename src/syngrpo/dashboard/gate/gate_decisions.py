@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from syngrpo.dashboard.reading.gate_limits import ScoreLimit
+from syngrpo.dashboard.reading.gate_limits import ScoreLimit, score_title
 from syngrpo.pages.pool_gallery import view_words
 from syngrpo.pages.run_data import RunData
 from syngrpo.painting.frame import Frame, framed_sample
@@ -133,7 +133,7 @@ def score_histograms(
     names = [*limits, *sorted({n for one in decisions for n in one.scores} - limits.keys())]
     found = []
     for name in names:
-        limit = limits.get(name) or ScoreLimit(name, name.replace("_", " "), "", "", True)
+        limit = limits.get(name) or ScoreLimit(name, score_title(name), "", "", True)
         scored = [one for one in decisions if name in one.scores]
         values = np.array([one.scores[name] for one in scored], float)
         if len(values) and values.min() < values.max():

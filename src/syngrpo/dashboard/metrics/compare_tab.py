@@ -16,6 +16,7 @@ from syngrpo.dashboard.metrics.metric_curves import (
     MetricNames,
     RunGroup,
     metric_words,
+    smoothing_of,
 )
 from syngrpo.dashboard.metrics.run_comparison import (
     RunsComparison,
@@ -196,7 +197,11 @@ class _ChosenCurves:
         curves = self._curves
         options = await asyncio.to_thread(
             lambda: [
-                curve_options(curves.lines(groups, keys[name]), SMOOTHING, legend=False)
+                curve_options(
+                    curves.lines(groups, keys[name]),
+                    smoothing_of(keys[name], SMOOTHING),
+                    legend=False,
+                )
                 for name in chosen
             ]
         )

@@ -18,8 +18,8 @@ from typing import Any, Literal
 
 import numpy as np
 
+from syngrpo.dashboard.metrics.metric_meanings import meaning
 from syngrpo.dashboard.parts.curve_chart import Line
-from syngrpo.pages.run_curves import PANELS
 from syngrpo.pages.run_data import RunData
 from syngrpo.pages.run_headlines import metric_title
 
@@ -161,28 +161,17 @@ def time_unit(lines: Sequence[Line]) -> tuple[str, float]:
 
 
 def metric_words(key: MetricKey, data: RunData) -> str:
-    """Return what a metric is in words, "" if its name says it all."""
-    if key.of_set:
-        title = metric_title(data, key.key)
-        return f"{title}, {key.kind}" if key.kind else title
-    if key.key in _WORDS:
-        words = _WORDS[key.key]
-        return "" if words.lower() == key.key.replace("_", " ") else words
-    whole, _, task = key.key.rpartition("/")
-    return f"{_WORDS[whole]}, {task}" if whole in _WORDS else ""
+    """Return what a metric is in words, "" if it is not known."""
+    if not key.of_set:
+        return meaning(key.key)
+    title = metric_title(data, key.key)
+    return f"{title}, {key.kind}" if key.kind else title
 
 
-def _words() -> dict[str, str]:
-    """Return what the report says about each key."""
-    words = {}
-    for panel in PANELS:
-        for title, key in panel.curves:
-            alone = len(panel.curves) == 1
-            words[key] = panel.title if alone else f"{panel.title}: {title}"
-    return words
-
-
-_WORDS = _words()
+def smoothing_of(key: MetricKey, smoothing: float) -> float:
+    """Return how far the curve of a metric is smoothed: evaluations are few, and each has its
+    interval, so that they are shown as they are."""
+    return 0.0 if key.of_set else smoothing
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,7 @@ from syngrpo.dashboard.metrics.metric_curves import (
     RunGroup,
     metric_words,
     seed_groups,
+    smoothing_of,
     time_unit,
 )
 from syngrpo.dashboard.metrics.name_filter import fitting_metrics
@@ -234,7 +235,8 @@ def chart_options(
         x_unit, seconds = time_unit(lines)
         lines = [replace(line, x=np.asarray(line.x) / seconds) for line in lines]
     last = f"{lines[0].y[-1]:.4g}" if len(lines) == 1 else "" if lines else "no value yet"
-    return curve_options(lines, shown.smoothing, shown.log, x_unit, legend=False), last
+    smoothing = smoothing_of(key, shown.smoothing)
+    return curve_options(lines, smoothing, shown.log, x_unit, legend=False), last
 
 
 class _Section:
@@ -245,7 +247,7 @@ class _Section:
         self._tab = tab
         self._title = first.group
         self._cards: dict[str, _Card] = {}
-        self._fitting: dict[str, MetricKey] = {}
+        self._fitting: dict[str, MetricKey] | None = None
         self._is_near = False
         self._box = ui.expansion(
             value=tab.is_open(first), on_value_change=lambda: tab.toggle(first.group)
@@ -271,17 +273,18 @@ class _Section:
         self._show_frames()
 
     def _show_frames(self) -> None:
+        fitting = self._fitting or {}
         if not self._is_near:
-            rows = -(-len(self._fitting) // IN_ROW)
+            rows = -(-len(fitting) // IN_ROW)
             self._room.style(f"min-height: {rows * ROW_PX}px")
             return
         self._room.style("min-height: 0")
-        for name, key in self._fitting.items():
+        for name, key in fitting.items():
             if name not in self._cards:
                 with self._frames:
                     self._cards[name] = _Card(key, self._tab)
         for name, card in self._cards.items():
-            card.show(name in self._fitting)
+            card.show(name in fitting)
 
     def in_view(self) -> list[_Card]:
         """Return the charts that are in the window, or near it."""

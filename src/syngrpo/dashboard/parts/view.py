@@ -41,8 +41,11 @@ class View:
 
     def link(self, tab: str, of: str = "", **query: object) -> str:
         """Return the address of a tab that shows what ``query`` says, of this run or of the one
-        named ``of``. Values that are None or "" are left out."""
-        return self._address(tab, of or self.run.name, query)
+        named ``of``. Values that are None or "" are left out.
+
+        It is for ``ui.link`` and ``ui.navigate.to``, which put ``base`` in front themselves.
+        """
+        return run_address(of or self.run.name, tab) + query_of(query)
 
     def picture(self, sample_id: str, side: int = 480, held_out: str = "", of: str = "") -> str:
         """Return the address of the image of a sample in the pool, or in the evaluation set of the
@@ -58,10 +61,7 @@ class View:
 
     def remember(self, **query: object) -> None:
         """Write what is shown into the address bar, so that the address shows it again."""
-        ui.navigate.history.replace(self._address(self.tab, self.run.name, query))
-
-    def _address(self, tab: str, name: str, query: Mapping[str, object]) -> str:
-        return run_address(self.base, name, tab) + query_of(query)
+        ui.navigate.history.replace(self.base + self.link(self.tab, "", **query))
 
     def follow(self, show: Callable[[], Awaitable[None] | None]) -> None:
         """Call ``show`` now, and again every ``FOLLOW_S`` while the page is open. If it fails, a
@@ -91,9 +91,9 @@ class View:
         ui.timer(FOLLOW_S, shown, immediate=True)
 
 
-def run_address(base: str, name: str, tab: str) -> str:
-    """Return the path of a tab of the run of this name; ``base`` is that of the dashboard."""
-    return f"{base}/run/{quote(name, safe='')}/{tab}"
+def run_address(name: str, tab: str) -> str:
+    """Return the path of a tab of the run of this name, below that of the dashboard."""
+    return f"/run/{quote(name, safe='')}/{tab}"
 
 
 def query_of(query: Mapping[str, object]) -> str:

@@ -19,6 +19,7 @@ from syngrpo.dashboard.queue.queue_state import (
     QueueCurves,
     QueueSettings,
     QueueState,
+    SeenWorker,
     queue_curves,
     queue_settings,
     read_queue,
@@ -32,11 +33,14 @@ from syngrpo.sample import InputError
 from syngrpo.serving.wording import count
 
 SMOOTHING = 0.8
+ENDS = {"admitted": "admitted", "rejected": "refused", "dead": "given up"}
+"""How jobs end → the head of a column."""
 NOTICED_S = 0.1
 """Seconds of waiting a step up to which the axis goes at least: less is not noticed."""
 LONGEST_TRACEBACK = 20_000
 """Largest number of characters of a traceback that are shown: its end."""
 NO_QUEUE = "This run has no queue of jobs yet."
+PAINTS_NOTHING = "This run paints no pictures: its method is {}."
 
 
 def data_server(view: View) -> None:
@@ -59,6 +63,7 @@ class _DataServer:
             ui.html("<h2>Workers</h2>", sanitize=False)
             self._workers_note = ui.label().classes("note")
             self._workers = ui.element("div").classes("scroll")
+            self._leases = ui.element("div").classes("scroll")
             self._charts = _Charts()
             self._dead = _FailureList(view, "Given up", can_requeue=True)
             self._retried = _FailureList(view, "Failed, and to be tried again", can_requeue=False)
@@ -76,6 +81,10 @@ class _DataServer:
         )
         self._said.set_text(why)
         if read is None:
+            return
+        if read[1].mode == "off" and not any(read[0].stats.jobs.values()):
+            method = shown_line(str(run.data().setting("method", "name")), 60)
+            self._said.set_text(PAINTS_NOTHING.format(method))
             return
         self._main.set_visibility(True)
         state, settings, activity = read
@@ -145,25 +154,24 @@ class _DataServer:
     def _draw_workers(self, state: QueueState, settings: QueueSettings, running: bool) -> None:
         self._workers_note.set_text(_workers_words(state, settings, running))
         self._workers.clear()
-        if not state.leases:
-            return
-        with self._workers, ui.element("table").classes("workers"):
-            with ui.element("tr"):
-                for head in (
-                    "worker",
-                    "device",
-                    "heard of",
-                    "attempt",
-                    "paints from",
-                    "description",
-                ):
-                    with ui.element("th"):
-                        ui.label(head)
-            for lease in state.leases:
-                self._draw_lease(lease, settings)
+        if state.workers:
+            with self._workers, ui.element("table").classes("workers"):
+                _head("worker", "device", "paints now", *ENDS.values(), "last picture")
+                for worker in state.workers:
+                    _draw_worker(worker)
+            with self._workers:
+                ended = sum(sum(worker.ended.values()) for worker in state.workers)
+                ui.label(f"Counted over the last {count(ended, 'job')} that ended.").classes("note")
+        self._leases.clear()
+        if state.leases:
+            with self._leases:
+                ui.html("<h2>Being painted</h2>", sanitize=False)
+                with ui.element("table").classes("workers leases"):
+                    _head("worker", "heard of", "attempt", "paints from", "description")
+                    for lease in state.leases:
+                        self._draw_lease(lease, settings)
 
     def _draw_lease(self, lease: Lease, settings: QueueSettings) -> None:
-        host, process, device = worker_parts(lease.worker)
         heard = "unknown here"
         if lease.renewed_s is not None:
             heard = f"{duration(lease.renewed_s)} ago"
@@ -171,8 +179,7 @@ class _DataServer:
                 heard += ", expired"
         with ui.element("tr"):
             for text in (
-                f"{host}, process {process}" if process else host,
-                device or "–",
+                _worker_words(lease.worker),
                 heard,
                 f"{lease.attempts} of {settings.max_attempts}",
             ):
@@ -183,6 +190,35 @@ class _DataServer:
                 ui.link(shown_line(lease.parent, 40), link)
             with ui.element("td").classes("words"):
                 ui.label(shown_line(lease.description, 160)).props("dir=auto")
+
+
+def _head(*names: str) -> None:
+    """Draw the first row of a table; numbers stand on the right."""
+    with ui.element("tr"):
+        for name in names:
+            with ui.element("th").classes("n" if name in ENDS.values() else ""):
+                ui.label(name)
+
+
+def _draw_worker(worker: SeenWorker) -> None:
+    """Draw the row of a worker."""
+    _, _, device = worker_parts(worker.name)
+    holds = count(worker.holds, "job") if worker.holds else "–"
+    idle = "–" if worker.idle_s is None else f"{duration(worker.idle_s)} ago"
+    with ui.element("tr"):
+        for text in (_worker_words(worker.name), device or "–", holds):
+            with ui.element("td"):
+                ui.label(shown_line(text, 80))
+        for state in ENDS:
+            with ui.element("td").classes("n"):
+                ui.label(f"{worker.ended.get(state, 0):,}")
+        with ui.element("td"):
+            ui.label(idle)
+
+
+def _worker_words(name: str) -> str:
+    host, process, _ = worker_parts(name)
+    return f"{host}, process {process}" if process else host
 
 
 def worker_parts(name: str) -> tuple[str, str, str]:

@@ -25,7 +25,8 @@ MOST_DEAD, LOOKED_AT = 500, 20_000
 """Number of dead jobs that are read, the last ones, and of ended jobs among which they are
 sought."""
 PAINTED = 500
-"""Number of pictures by whose times the rate is computed, the last ones."""
+"""Number of pictures by whose times the rate is computed, the last ones, and of ended jobs by which
+workers are known."""
 MINUTE_S = 60.0
 NEVER_S = 3600.0
 """A lease that seems to have expired longer ago than this is that of another host's clock, or
@@ -47,6 +48,18 @@ class Lease:
 
 
 @dataclass(frozen=True)
+class SeenWorker:
+    """A worker that paints, or that has ended one of the last jobs. ``ended`` is how many of these
+    it has ended, by their state; ``idle_s`` the number of seconds since its last picture was
+    admitted, None without one; ``holds`` the number of jobs that it paints now."""
+
+    name: str
+    ended: dict[str, int]
+    idle_s: float | None
+    holds: int
+
+
+@dataclass(frozen=True)
 class Failures:
     """Jobs that failed with the same error: the line that says what was raised, the newest
     traceback, and the ids of the jobs, the newest first."""
@@ -58,14 +71,17 @@ class Failures:
 
 @dataclass(frozen=True)
 class QueueState:
-    """The queue of a run. ``dead`` are jobs that were given up, ``retried`` those that have failed
-    and wait for their next attempt. ``last_minute`` is the number of pictures that were admitted in
-    the last minute, ``a_minute`` how many were in a minute on average while the last ones were
-    painted; None with fewer than two. ``mirrored``: whether the jobs are those of a data server, of
-    which only the ended ones are here."""
+    """The queue of a run. ``workers`` are those that paint, and those that have ended the last
+    ``PAINTED`` jobs; a pool of an earlier version does not say who has ended a job. ``dead`` are
+    jobs that were given up, ``retried`` those that have failed and wait for their next attempt.
+    ``last_minute`` is the number of pictures that were admitted in the last minute, ``a_minute``
+    how many were in a minute on average while the last ones were painted; None with fewer than two.
+    ``mirrored``: whether the jobs are those of a data server, of which only the ended ones are
+    here."""
 
     stats: PoolStats
     leases: tuple[Lease, ...]
+    workers: tuple[SeenWorker, ...]
     dead: tuple[Failures, ...]
     retried: tuple[Failures, ...]
     last_minute: int
@@ -81,6 +97,7 @@ def queue_state(pool: Pool, lease_s: float, now: float, monotonic: float) -> Que
         dead = connection.execute(_DEAD, {"seen": LOOKED_AT, "most": MOST_DEAD}).fetchall()
         retried = connection.execute(_RETRIED, (MOST_DEAD,)).fetchall()
         created = connection.execute(_CREATED, (PAINTED,)).fetchall()
+        painters = connection.execute(_PAINTERS, (PAINTED,)).fetchall()
         (mirrored,) = connection.execute("SELECT EXISTS (SELECT 1 FROM mirrored)").fetchone()
     times = [one for (one,) in created]
     span = times[0] - times[-1] if len(times) > 1 else 0.0
@@ -90,6 +107,7 @@ def queue_state(pool: Pool, lease_s: float, now: float, monotonic: float) -> Que
             Lease(worker, job, parent, text, attempts, _renewed_s(until, lease_s, monotonic))
             for worker, job, parent, text, attempts, until in leases
         ),
+        workers=_seen_workers(painters, [one[0] for one in leases], now),
         dead=_by_error(dead),
         retried=_by_error(retried),
         last_minute=sum(now - MINUTE_S <= one <= now for one in times),
@@ -114,7 +132,39 @@ SELECT * FROM (
     SELECT id, error FROM jobs WHERE state = 'queued' AND error IS NOT NULL
 ) WHERE error IS NOT NULL LIMIT ?
 """
+_PAINTERS = """
+SELECT j.worker, j.state, COUNT(*), MAX(s.created)
+FROM (
+    SELECT id, worker, state FROM jobs
+    WHERE cursor IS NOT NULL AND state IN ('admitted', 'rejected', 'dead')
+    ORDER BY cursor DESC LIMIT ?
+) j LEFT JOIN samples s ON s.job = j.id
+WHERE j.worker IS NOT NULL GROUP BY j.worker, j.state
+"""
 _CREATED = "SELECT created FROM samples WHERE job IS NOT NULL ORDER BY number DESC LIMIT ?"
+
+
+def _seen_workers(
+    rows: Iterable[Sequence[Any]], holders: Sequence[str], now: float
+) -> tuple[SeenWorker, ...]:
+    """Return the workers of ended jobs and of leases, those first that paint now, then those with
+    the newest pictures."""
+    ended: dict[str, dict[str, int]] = {name: {} for name in holders}
+    newest: dict[str, float] = {}
+    for name, state, number, created in rows:
+        ended.setdefault(name, {})[state] = number
+        if created is not None:
+            newest[name] = max(created, newest.get(name, created))
+    names = sorted(ended, key=lambda one: (one not in holders, -newest.get(one, 0.0), one))
+    return tuple(
+        SeenWorker(
+            name,
+            ended[name],
+            max(0.0, now - newest[name]) if name in newest else None,
+            holders.count(name),
+        )
+        for name in names
+    )
 
 
 def _renewed_s(until: float, lease_s: float, now: float) -> float | None:

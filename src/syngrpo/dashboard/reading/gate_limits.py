@@ -105,6 +105,11 @@ def reason_words(reason: str) -> str:
     return REASONS.get(reason, reason.replace("_", " "))
 
 
+def score_title(name: str) -> str:
+    """Return what a score is in words; that of a user's own judge is its name."""
+    return next((one.title for one in CHECKS if one.score == name), name.replace("_", " "))
+
+
 def score_limits(run: RunData) -> dict[str, ScoreLimit]:
     """Return the limits of a run by the names of their scores, in the order of the checks. What the
     configuration does not say has its default."""

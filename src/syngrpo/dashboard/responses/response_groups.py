@@ -39,9 +39,9 @@ SORTS = {
     "accuracy": "accuracy, lowest first",
     "-accuracy": "accuracy, highest first",
     "advantage": "advantage, largest first",
-    "order": "by step and place",
+    "order": "in order",
 }
-KINDS = {"": "seed and synthetic", "seed": "seed only", "synthetic": "synthetic only"}
+KINDS = {"": "all", "seed": "seed only", "synthetic": "synthetic only"}
 """Name in the address → what the choice says."""
 
 

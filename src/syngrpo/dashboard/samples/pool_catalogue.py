@@ -12,6 +12,8 @@ import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
+from syngrpo.dashboard.parts.shown_text import shown_time
+from syngrpo.dashboard.reading.gate_limits import score_title
 from syngrpo.dashboard.reading.thread_reading import FAULTS
 from syngrpo.dashboard.samples.sample_catalogue import (
     PAGE,
@@ -60,7 +62,7 @@ class PoolCatalogue:
                 tasks |= {task for (task,) in rows}
                 names += [name] if rows and name else []
         return Choices(
-            kinds={"": "seed and synthetic", "seed": "seed only", "synthetic": "synthetic only"},
+            kinds={"": "all", "seed": "seed only", "synthetic": "synthetic only"},
             datasets=names,
             tasks=sorted(tasks),
             states={"": "every state"} | {state: state for state in _STATES},
@@ -102,12 +104,12 @@ class PoolCatalogue:
         more = [
             ("mean accuracy", "" if lineage.accuracy is None else f"{lineage.accuracy:.3f}"),
             ("descends from", "" if lineage.root == sample_id else lineage.root),
-            ("in the pool since", lineage.admitted),
+            ("in the pool since", shown_time(lineage.admitted)),
             ("first drawn in step", _whole(lineage.step)),
             ("painted by", lineage.generator or ""),
             ("policy version that described it", _whole(lineage.written_by)),
             *(
-                (f"gate: {name.replace('_', ' ')}", f"{score:.4g}")
+                (f"gate: {score_title(name)}", f"{score:.4g}")
                 for name, score in lineage.scores.items()
             ),
             ("response with the description", lineage.response or ""),
