@@ -151,6 +151,10 @@ def test_stock_grpo_trains_on_images_that_evolve(tmp_path: Path) -> None:
         ).train()
         stats = client.stats()
     assert stats.steps == 3 and stats.pool.synthetic > 0
+    with pytest.raises(InputError, match="leave eval_dataset out, and measure a checkpoint"):
+        images.accuracy(["<answer>1</answer>"])
+    with pytest.raises(InputError, match="use the rewards with the dataset of the same Evolving"):
+        images.accuracy(["<answer>1</answer>"], ["of another"])
 
 
 def test_each_reward_is_normalised_by_itself() -> None:

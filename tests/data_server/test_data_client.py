@@ -3,6 +3,9 @@
 import asyncio
 import json
 import math
+import re
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import numpy as np
@@ -166,6 +169,34 @@ def test_training_goes_on_without_the_server_and_says_so(tmp_path: Path) -> None
         waiting = client.stats().waiting
     assert waiting > 0
     assert b"a red wall" in (tmp_path / "outbox.jsonl").read_bytes()
+
+
+class OfAnotherVersion(BaseHTTPRequestHandler):
+    def do_PUT(self) -> None:
+        answer = json.dumps({"run": "x", "identity": "y"}).encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(answer)))
+        self.end_headers()
+        self.wfile.write(answer)
+
+    def log_message(self, *_: object) -> None:
+        """Print nothing."""
+
+
+def test_a_server_of_another_version_is_one_line(tmp_path: Path) -> None:
+    server = ThreadingHTTPServer(("127.0.0.1", 0), OfAnotherVersion)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    url = f"http://127.0.0.1:{server.server_port}"
+    options = {"synthesis": SynthesisOptions(generator="rooms"), "server": ServerOptions(url=url)}
+    client = opened(tmp_path, **options)
+    message = f"data server {url} has version None of the API, this client version 1; install"
+    with pytest.raises(InputError, match=re.escape(message)):
+        while True:
+            client.draw()
+            client.outcomes()
+    client.close()
+    server.shutdown()
+    server.server_close()
 
 
 def test_the_same_by_an_event_loop(tmp_path: Path) -> None:

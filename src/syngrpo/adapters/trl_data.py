@@ -99,9 +99,15 @@ class EvolvingImages:
         return [{"role": "user", "content": sample.prompt(self._style)}]
 
     def accuracy(
-        self, completions: Sequence[Any], sample_id: Sequence[str], **_: Any
+        self, completions: Sequence[Any], sample_id: Sequence[str] | None = None, **_: Any
     ) -> list[float]:
-        """Return the accuracy of each response in [0, 1]."""
+        """Return the accuracy of each response in [0, 1]. Raises InputError for rows of another
+        dataset, such as one for evaluation."""
+        if sample_id is None:
+            raise InputError(
+                "the rewards know the samples of EvolvingImages.dataset() alone; leave "
+                "eval_dataset out, and measure a checkpoint with syngrpo evaluate"
+            )
         return [
             self._accuracy(self._sample(name), text_of(completion))
             for name, completion in zip(sample_id, completions, strict=True)

@@ -126,10 +126,12 @@ class JobOptions(Model):
 
 
 class RunInfo(BaseModel):
-    """A run on the server. Its ``identity`` changes if the server loses the data of the run."""
+    """A run on the server. Its ``identity`` changes if the server loses the data of the run;
+    ``protocol`` is the version of this API."""
 
     run: str
     identity: str
+    protocol: int
 
 
 class SubmittedJob(Model):

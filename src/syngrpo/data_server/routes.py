@@ -23,7 +23,13 @@ from starlette.responses import JSONResponse, Response
 
 from syngrpo.data_server import api_schemas as schemas
 from syngrpo.data_server.request_checks import Limits, checked_images, stopped
-from syngrpo.data_server.sample_wire import Data, ended_data, leased_data, sample_from
+from syngrpo.data_server.sample_wire import (
+    PROTOCOL,
+    Data,
+    ended_data,
+    leased_data,
+    sample_from,
+)
 from syngrpo.data_server.served_run import HeldJob, ServerRun, ended_by
 from syngrpo.data_server.server_runs import Runs
 from syngrpo.data_server.service_metrics import Metrics
@@ -179,7 +185,8 @@ def _add_run_routes(router: APIRouter, state: ServiceState) -> None:
     async def open_run(run: RunName, options: schemas.JobOptions) -> Response:
         """Open a run, or resume it. It uses these options from now on."""
         opened = await state.in_thread(lambda: state.runs.open(run, options))
-        return JSONResponse({"run": opened.name, "identity": opened.identity})
+        about = {"run": opened.name, "identity": opened.identity, "protocol": PROTOCOL}
+        return JSONResponse(about)
 
     @router.get("/{run}/stats", response_model=PoolStats)
     async def stats(run: RunName) -> Response:

@@ -18,9 +18,20 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from syngrpo.data_server.data_connection import DataServerConnection, NoRoom, NotKnown
+from syngrpo.data_server.data_connection import (
+    ContentRefused,
+    DataServerConnection,
+    NoRoom,
+    NotKnown,
+)
 from syngrpo.data_server.job_exchange import SubmitCounts
-from syngrpo.data_server.sample_wire import Data, ended_from, parent_data, requests_data
+from syngrpo.data_server.sample_wire import (
+    PROTOCOL,
+    Data,
+    ended_from,
+    parent_data,
+    requests_data,
+)
 from syngrpo.data_server.spill import Spill
 from syngrpo.data_server.synthesis_options import SynthesisSettings
 from syngrpo.pool.filesystem import explain_disk_errors
@@ -171,8 +182,7 @@ class ServerSink:
     def _exchange_once(self) -> None:
         """Open the run on the server if needed, send the outbox, and fetch outcomes."""
         if self._identity is None:
-            answer = self._connection.send("PUT", self._path, self._options)
-            self._identity = str(answer["identity"])
+            self._identity = self._open_run()
         try:
             while self._outbox.backlog() and not self._closing.is_set():
                 self._push()
@@ -180,6 +190,23 @@ class ServerSink:
         except NotKnown as error:  # another server, or one that has lost its directory
             self._identity = None
             raise Unavailable(str(error)) from None
+
+    def _open_run(self) -> str:
+        """Open the run on the server and return its identity. Raises InputError when the server
+        has another version of the API."""
+        try:
+            answer = self._connection.send("PUT", self._path, self._options)
+        except (NotKnown, ContentRefused) as error:
+            raise InputError(
+                f"{error}; if the data server has another version of syngrpo, install the same one "
+                "on both"
+            ) from None
+        if answer.get("protocol") != PROTOCOL:
+            raise InputError(
+                f"data server {self._connection.url} has version {answer.get('protocol')} of the "
+                f"API, this client version {PROTOCOL}; install the same version of syngrpo on both"
+            )
+        return str(answer["identity"])
 
     def _push(self) -> None:
         """Send the next records of the outbox. Measurements come first, because they make room in
