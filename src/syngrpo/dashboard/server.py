@@ -13,7 +13,6 @@ from syngrpo.dashboard.access import PARAMETER, Access
 from syngrpo.dashboard.pages import add_pages
 from syngrpo.dashboard.pictures import picture_routes
 from syngrpo.dashboard.reading.followed_runs import FollowedRuns
-from syngrpo.serving import wording
 from syngrpo.serving.bearer_token import is_loopback
 from syngrpo.serving.http_server import HttpServer
 from syngrpo.serving.listening import listen, server_url
@@ -27,7 +26,6 @@ def add_dashboard(
     """Add the dashboard to an application, below the path ``at``. NiceGUI can be part of only one
     application in a process. ``actions``: whether visitors may change something in a run; without a
     ``token`` nobody may."""
-    wording.plural(2, "run")  # imports a library for a second, in which no page would be answered
     app.include_router(picture_routes(runs), prefix=at)
     add_pages(app, runs, at, actions and token is not None)
     app.add_middleware(Access, token=token, at=at)

@@ -118,8 +118,7 @@ def _forms(noun: str) -> set[str]:
     """Return the noun, what may be its plurals and, if it looks like a plural, its singulars.
 
     A form that is no word does no harm. A form that is missing leaves a name in the prompt, and the
-    generator may then paint an object that makes a label wrong. (inflect is not used here, because
-    it returns one form each and takes a second to import.)
+    generator may then paint an object that makes a label wrong.
     """
     forms = {noun, noun + "s", noun + "es"}
     for singular, plural in _IRREGULAR:

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-from functools import cache
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from inflect import engine
+import re
 
 
 def count(number: int, noun: str) -> str:
@@ -16,8 +12,18 @@ def count(number: int, noun: str) -> str:
 
 
 def plural(number: int, noun: str) -> str:
-    """Return the form of a singular noun that follows a number: ``plural(2, "box")`` is "boxes"."""
-    return noun if abs(number) == 1 else _plural(noun)
+    """Return the form of a singular noun that follows a number: ``plural(2, "box")`` is "boxes".
+
+    It knows the regular nouns and "child", which is what messages need. (A library for the plurals
+    of English takes two seconds to import, half of the start of a short command.)
+    """
+    if abs(number) == 1:
+        return noun
+    if noun.endswith("child"):
+        return noun + "ren"
+    if re.search(r"[^aeiou]y$", noun):
+        return noun[:-1] + "ies"
+    return noun + ("es" if re.search(r"(s|x|z|ch|sh)$", noun) else "s")
 
 
 def one_line(error: BaseException) -> str:
@@ -29,16 +35,3 @@ def first_line(error: BaseException) -> str:
     """Return the first line of the text of an error, because some libraries append a long
     explanation; the type of the error if it has no text."""
     return (str(error).strip() or type(error).__name__).splitlines()[0]
-
-
-@cache
-def _plural(noun: str) -> str:
-    return _inflect().plural_noun(noun)
-
-
-@cache
-def _inflect() -> engine:
-    # Imported here because it takes a second, and most commands do not need it.
-    from inflect import engine
-
-    return engine()
