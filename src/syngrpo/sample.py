@@ -184,11 +184,18 @@ def _refusals(name: str, verb: str = "read") -> Iterator[None]:
 
 @dataclass(frozen=True)
 class DecodedImage(EncodedImage):
-    """An image with its decoded ``pixels``: uint8 (H, W, 3) RGB, read-only."""
+    """An image with its decoded ``pixels``: uint8 (H, W, 3) RGB, read-only.
 
+    ``encoded``: the image that was decoded, which has the bytes.
+    """
+
+    encoded: EncodedImage | None = field(default=None, repr=False, compare=False)
     pixels: np.ndarray = field(
         default_factory=lambda: np.zeros((0, 0, 3), np.uint8), repr=False, compare=False
     )
+
+    def read(self) -> bytes:
+        return super().read() if self.encoded is None else self.encoded.read()
 
     def decode(self) -> np.ndarray:
         return self.pixels
@@ -241,6 +248,15 @@ def with_pixels(sample: Sample) -> Sample:
     image = sample.image
     pixels = image.decode()
     pixels.setflags(write=False)
-    return replace(
-        sample, image=DecodedImage(image.width, image.height, image.data, image.path, pixels=pixels)
+    decoded = DecodedImage(
+        image.width,
+        image.height,
+        image.data,
+        image.path,
+        orientation=image.orientation,
+        animated=image.animated,
+        as_stored=image.as_stored,
+        encoded=image,
+        pixels=pixels,
     )
+    return replace(sample, image=decoded)

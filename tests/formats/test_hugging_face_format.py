@@ -2,6 +2,7 @@
 
 import io
 import json
+import pickle
 import random
 import re
 import sys
@@ -20,7 +21,7 @@ from syngrpo.formats import Problems, recognised_format
 from syngrpo.formats.image_files import ImageFolder
 from syngrpo.formats.mapped_columns import OWN_FIELDS, ClassQuestions, ColumnMapping
 from syngrpo.formats.sample_rows import row_to_sample
-from syngrpo.sample import InputError, Sample
+from syngrpo.sample import InputError, Sample, with_pixels
 from syngrpo.tasks import get_task
 
 FIXTURES = Path(__file__).parents[1] / "fixtures" / "hf"
@@ -414,6 +415,14 @@ def test_labelled_boxes_without_questions_are_asked_for_their_classes(
         f"questions; {keys} ({options}) to ask for the classes of each image, or map the column of "
         "the questions, as in --columns question=THEIR_COLUMN"
     )
+
+
+def test_a_decoded_image_of_a_data_set_has_the_bytes_that_are_in_its_files(tmp_path: Path) -> None:
+    (sample,) = read(saved(tmp_path, rec_table(question=["cup"])), task="rec")
+    decoded = with_pixels(sample).image
+    assert (decoded.read(), decoded.digest()) == (sample.image.read(), sample.image.digest())
+    sent = pickle.loads(pickle.dumps(decoded))
+    assert np.array_equal(sent.decode(), sample.image.decode())
 
 
 def test_a_single_file_has_no_splits() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import pickle
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from syngrpo.formats.source import source_from_keys
 from syngrpo.formats.source_reading import read_dataset
 from syngrpo.formats.survey import survey
 from syngrpo.pool.store import Pool
-from syngrpo.sample import EncodedImage, InputError, Sample
+from syngrpo.sample import EncodedImage, InputError, Sample, with_pixels
 
 STORED = (64, 48)
 IN_STORED_VIEW = [50.0, 10.0, 62.0, 40.0]
@@ -110,6 +111,9 @@ def test_the_stored_view_is_kept_in_the_pool_and_in_exports(folder: Path, format
     with Image.open(folder / "turned.jpg") as stored:
         pixels = np.asarray(stored)
     assert np.array_equal(sample.image.decode(), pixels)
+    decoded = with_pixels(sample).image
+    assert decoded.digest() == sample.image.digest()
+    assert np.array_equal(pickle.loads(pickle.dumps(decoded)).decode(), pixels)
     pool = Pool.open(folder / "pool")
     pool.add_seeds([sample])
     assert np.array_equal(pool.get(sample.id).image.decode(), pixels)
