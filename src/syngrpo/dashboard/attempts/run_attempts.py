@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from syngrpo.dashboard.parts.shown_text import shown_time
+from syngrpo.pages.shown_text import shown_time
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,6 @@ import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-from syngrpo.dashboard.parts.shown_text import shown_time
 from syngrpo.dashboard.reading.gate_limits import score_title
 from syngrpo.dashboard.reading.thread_reading import FAULTS
 from syngrpo.dashboard.samples.sample_catalogue import (
@@ -22,6 +21,7 @@ from syngrpo.dashboard.samples.sample_catalogue import (
     Choices,
     SampleFilter,
 )
+from syngrpo.pages.shown_text import shown_time
 from syngrpo.pool.store import Pool
 from syngrpo.pool.stored_samples import PoolSample, select_samples
 from syngrpo.sample import InputError
