@@ -246,6 +246,19 @@ def test_other_formats_are_not_opened_whatever_they_are_called(tmp_path: Path, f
     assert format not in FORMATS
 
 
+def test_a_rare_kind_of_a_known_format_is_called_that() -> None:
+    plain = saved(Image.new("F", (16, 16)), "TIFF")
+    double = plain.replace(
+        struct.pack("<HHLHH", 258, 3, 1, 32, 0), struct.pack("<HHLHH", 258, 3, 1, 64, 0)
+    )
+    assert double != plain
+    for data, kind in ((double, "TIFF"), (b"\x89PNG of some kind", "PNG")):
+        with pytest.raises(
+            PictureError, match=f"it begins as a {kind}, but is damaged or of a rare "
+        ):
+            decode(data)
+
+
 def test_pipes_devices_and_folders_are_refused_at_once(tmp_path: Path) -> None:
     pipe = tmp_path / "pipe.png"
     os.mkfifo(pipe)  # opening it would wait for somebody who writes

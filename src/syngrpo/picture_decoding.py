@@ -48,6 +48,15 @@ _PLUGINS = (
 FORMATS = ("PNG", "JPEG", "WEBP", "TIFF", "BMP", "GIF")
 NAMES = "PNG, JPEG, WebP, TIFF, BMP or GIF"
 
+_BEGINNINGS = {
+    "PNG": (b"\x89PNG",),
+    "JPEG": (b"\xff\xd8\xff",),
+    "TIFF": (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"),
+    "GIF": (b"GIF87a", b"GIF89a"),
+    "BMP": (b"BM",),
+}
+"""Format → how its files begin."""
+
 MAX_PIXELS = 64_000_000
 """Pictures with more pixels are refused when their header is read, before they are decoded."""
 MAX_BYTES = 1 << 30
@@ -185,9 +194,7 @@ def _opened(source: Path | bytes, max_pixels: int) -> ImageFile.ImageFile:
             io.BytesIO(source) if isinstance(source, bytes) else source, "r", FORMATS
         )
     except UnidentifiedImageError:
-        if not (source if isinstance(source, bytes) else source.stat().st_size):
-            raise PictureError("it is empty (0 bytes); replace it") from None
-        raise PictureError(f"it is no readable {NAMES}; convert it to one of them") from None
+        raise PictureError(_unknown(_head(source))) from None
     except Image.DecompressionBombError:
         raise PictureTooLarge(f"it claims more than {max_pixels} pixels; shrink it") from None
     except OSError as error:
@@ -212,17 +219,31 @@ def _refuse(problem: str | None) -> None:
 def _refuse_large_webp(source: Path | bytes, max_pixels: int) -> None:
     """Raise PictureTooLarge for an extended WebP with more pixels. Its decoder, which Pillow makes
     to read the header, reserves memory for the whole canvas twice."""
-    if isinstance(source, Path):
-        with source.open("rb") as file:
-            head = file.read(30)
-    else:
-        head = source[:30]
+    head = _head(source)
     if len(head) == 30 and head[:4] == b"RIFF" and head[8:16] == b"WEBPVP8X":
         width, height = (int.from_bytes(head[at : at + 3], "little") + 1 for at in (24, 27))
         if width * height > max_pixels:
             raise PictureTooLarge(
                 f"it claims {width}x{height} pixels, more than {max_pixels}; shrink it"
             )
+
+
+def _head(source: Path | bytes) -> bytes:
+    """Return the first 30 bytes."""
+    if isinstance(source, bytes):
+        return source[:30]
+    with source.open("rb") as file:
+        return file.read(30)
+
+
+def _unknown(head: bytes) -> str:
+    """Return why a file that begins with these bytes is not opened."""
+    if not head:
+        return "it is empty (0 bytes); replace it"
+    kind = next((name for name, begin in _BEGINNINGS.items() if head.startswith(begin)), None)
+    if kind is None:
+        return f"it is no readable {NAMES}; convert it to one of them"
+    return f"it begins as a {kind}, but is damaged or of a rare kind; save it as PNG"
 
 
 def _header(image: ImageFile.ImageFile) -> PictureHeader:
