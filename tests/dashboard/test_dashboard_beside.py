@@ -75,13 +75,20 @@ def test_the_data_server_shows_its_runs_below_dashboard(tmp_path: Path) -> None:
 def test_links_of_the_data_servers_dashboard_lead_there(
     tmp_path: Path, open_page: Callable[..., Any]
 ) -> None:
-    write_run(tmp_path / "runs" / "painted", 20, 20)
+    run = write_run(tmp_path / "runs" / "painted", 20, 20)
+    for name in ("config.yaml", "metrics.jsonl", "evaluation.jsonl"):
+        (run / name).unlink()
+    (run / "run.json").write_text('{"identity": "x", "options": {}}')
     server = serve(tmp_path, "--workers", "0", "--dashboard")
     try:
         base = f"{server.url}/dashboard"
         page = open_page(f"{base}/")
         page.get_by_text("painted", exact=True).click()
-        page.wait_for_url(f"{base}/run/painted/overview")
+        page.wait_for_url(f"{base}/run/painted/data-server")
+        page.get_by_text("pool of a data server").wait_for()
+        shown = ["Evolution", "Gate", "Data server", "Data"]
+        assert page.locator("header nav a").all_inner_texts() == shown
+        assert page.locator(".problem:visible").count() == 0
         page.get_by_role("link", name="Evolution", exact=True).click()
         page.locator(".tree .member").nth(1).click()
         page.wait_for_url(f"{base}/run/painted/evolution?sample=**")
@@ -89,6 +96,8 @@ def test_links_of_the_data_servers_dashboard_lead_there(
         assert page.locator(".relative image").first.evaluate(loaded)
         page.get_by_role("link", name="Syn-GRPO", exact=True).click()
         page.wait_for_url(f"{base}/")
+        page.goto(f"{base}/run/painted/overview")
+        page.get_by_text("This is the pool of a run on this data server.").wait_for()
     finally:
         server.stop()
 

@@ -35,26 +35,51 @@ from syngrpo.pages.shown_text import shown_line
 
 @dataclass(frozen=True)
 class Tab:
-    """A tab: its part of the address, what its link says, and the function that draws it."""
+    """A tab: its part of the address, what its link says, and the function that draws it.
+    ``of_pool``: whether it shows something of a run on a data server of which only the pool is
+    here, ``of_evaluation``: of what ``syngrpo evaluate --out`` has written."""
 
     name: str
     title: str
     draw: Callable[[View], None]
+    of_pool: bool = False
+    of_evaluation: bool = False
 
 
 TABS = (
     Tab("overview", "Overview", overview),
-    Tab("metrics", "Metrics", metrics),
-    Tab("compare", "Compare", compare),
+    Tab("metrics", "Metrics", metrics, of_evaluation=True),
+    Tab("compare", "Compare", compare, of_evaluation=True),
     Tab("responses", "Responses", responses),
-    Tab("evolution", "Evolution", evolution),
-    Tab("gate", "Gate", gate),
-    Tab("data-server", "Data server", data_server),
-    Tab("data", "Data", data),
-    Tab("evaluation", "Evaluation", evaluation),
+    Tab("evolution", "Evolution", evolution, of_pool=True),
+    Tab("gate", "Gate", gate, of_pool=True),
+    Tab("data-server", "Data server", data_server, of_pool=True),
+    Tab("data", "Data", data, of_pool=True),
+    Tab("evaluation", "Evaluation", evaluation, of_evaluation=True),
     Tab("config", "Config & logs", config),
 )
 """In the order in which they stand in the bar."""
+ELSEWHERE = (
+    "This is the pool of a run on this data server. Its metrics, responses and evaluations are in "
+    "its run directory, where it trains: syngrpo dashboard shows them there."
+)
+NO_RUN = "This is an evaluation of syngrpo evaluate, and no run that has trained."
+
+
+def tabs_of(run: FollowedRun) -> tuple[Tab, ...]:
+    """Return the tabs that have something to show of a run."""
+    if run.is_served_pool():
+        return tuple(tab for tab in TABS if tab.of_pool)
+    if run.is_evaluation():
+        return tuple(tab for tab in TABS if tab.of_evaluation)
+    return TABS
+
+
+def first_tab(run: FollowedRun) -> str:
+    """Return the name of the tab that a run is opened with: the one that says most about it."""
+    if run.is_served_pool():
+        return "data-server"
+    return "evaluation" if run.is_evaluation() else "overview"
 
 
 def add_pages(app: FastAPI, runs: FollowedRuns, at: str, actions: bool) -> None:
@@ -81,7 +106,10 @@ def add_pages(app: FastAPI, runs: FollowedRuns, at: str, actions: bool) -> None:
         _bar(view)
         _problems(view)
         with ui.element("div").classes("page"):
-            shown.draw(view)
+            if shown in tabs_of(followed):
+                shown.draw(view)
+            else:
+                ui.label(ELSEWHERE if followed.is_served_pool() else NO_RUN).classes("note")
 
     mount_pages(app, at)
 
@@ -100,7 +128,7 @@ def _list_of_runs(runs: FollowedRuns) -> None:
         nothing.set_visibility(not found)
         for followed in found:
             if followed.name not in facts:
-                with cards, ui.link(target=run_address(followed.name, "overview")) as link:
+                with cards, ui.link(target=run_address(followed.name, first_tab(followed))) as link:
                     link.classes("card run")
                     ui.label(followed.name).classes("name")
                     facts[followed.name] = (ui.label().classes("note"), ui.label())
@@ -134,10 +162,10 @@ def _bar(view: View) -> None:
         ui.select(
             names,
             value=view.run.name,
-            on_change=lambda event: ui.navigate.to(view.link(view.tab, of=event.value)),
+            on_change=lambda event: ui.navigate.to(_same_tab(view, event.value)),
         ).props("dense borderless options-dense aria-label='run'").classes("runs")
         with ui.element("nav"):
-            for tab in TABS:
+            for tab in tabs_of(view.run):
                 link = ui.link(tab.title, view.link(tab.name))
                 if tab.name == view.tab:
                     link.classes("here").props("aria-current=page")
@@ -148,6 +176,14 @@ def _bar(view: View) -> None:
         state.set_text(await asyncio.to_thread(standing, view.run))
 
     view.follow(show)
+
+
+def _same_tab(view: View, name: str) -> str:
+    """Return the address of another run: the tab that is shown, if that run has it."""
+    other = view.runs.get(name)
+    if other is None or view.tab in {tab.name for tab in tabs_of(other)}:
+        return view.link(view.tab, of=name)
+    return view.link(first_tab(other), of=name)
 
 
 def _problems(view: View) -> None:
@@ -172,6 +208,9 @@ def standing(followed: FollowedRun) -> str:
     activity, data = followed.activity(), followed.data()
     if followed.is_evaluation():
         return "an evaluation of syngrpo evaluate"
+    if followed.is_served_pool():
+        ago = activity.seconds_ago
+        return "pool of a data server" + ("" if ago is None else f" · written {duration(ago)} ago")
     planned = data.setting("trainer", "steps")
     step = data.metrics[-1]["step"] if data.metrics else 0
     known = isinstance(planned, int)

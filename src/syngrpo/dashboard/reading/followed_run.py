@@ -20,6 +20,7 @@ from typing import Any
 import orjson
 
 from syngrpo.dashboard.reading.own_files import require_own
+from syngrpo.data_server.served_run import RECORD
 from syngrpo.evaluation.evaluation_reading import METRICS
 from syngrpo.pages.run_data import RunData, read_evaluation
 from syngrpo.pool.database import FILE_NAME
@@ -114,6 +115,11 @@ class FollowedRun:
         --out``."""
         return os.path.isfile(self.directory / METRICS)
 
+    def is_served_pool(self) -> bool:
+        """Return whether the directory is the folder of a run on a data server: it has the pool and
+        the queue, and nothing that the trainer writes."""
+        return (self.directory / RECORD).is_file()
+
     def activity(self) -> Activity:
         """Return whether the run goes on."""
         newest = 0.0
@@ -158,6 +164,9 @@ class FollowedRun:
             self._data = replace(self._data, evaluations=list(found.values()))
         self._read_config()
 
+    def _has_no_config(self) -> bool:
+        return self.is_evaluation() or self.is_served_pool()
+
     def _read_config(self) -> None:
         path = self.directory / "config.yaml"
         try:
@@ -167,7 +176,7 @@ class FollowedRun:
             require_own(path)
             config = read_sections(path)
         except FileNotFoundError:
-            self._config_problem = "" if self.is_evaluation() else f"{path} is missing"
+            self._config_problem = "" if self._has_no_config() else f"{path} is missing"
             return
         except InputError as error:
             self._config_seen, self._config_problem = seen, first_line(error)
