@@ -346,7 +346,7 @@ def test_rows_keep_their_task_and_a_note_says_so(folder: Path) -> None:
 
 
 def test_what_is_no_known_format_is_refused(folder: Path) -> None:
-    with pytest.raises(InputError, match="in no known format; name a file, or set"):
+    with pytest.raises(InputError, match="in no known format; it holds images and no labels"):
         read_data(folder)
     with pytest.raises(InputError, match="needs format: hf"):
         read_data(folder / "gone")

@@ -40,7 +40,11 @@ from typing import Any
 
 from syngrpo.extensions import Registry, no_instance
 from syngrpo.formats.base import Format, Problems, ReadRequest, WritableFormat
-from syngrpo.formats.other_files import other_file, refuse_list_of_data_sets
+from syngrpo.formats.other_files import (
+    other_file,
+    refuse_list_of_data_sets,
+    refuse_unread_tool,
+)
 from syngrpo.sample import InputError
 
 __all__ = [
@@ -68,6 +72,10 @@ _BUILTIN = {
     "cvat": "syngrpo.formats.labelling_tools:Cvat",
     "voc": "syngrpo.formats.labelling_tools:PascalVoc",
 }
+
+
+_ANY_JSON = ("jsonl", "coco")
+"""Built-in formats that accept JSON of which they know little more than how it begins."""
 
 
 def _problem(name: str, found: Any) -> str | None:
@@ -100,6 +108,8 @@ def recognised_format(path: Path) -> Format:
     refuse_list_of_data_sets(path)
     for known in loadable_formats():
         if known.recognises(path):
+            if known.name in _ANY_JSON:
+                refuse_unread_tool(path)
             return known
     files = ", ".join(known.name for known in loadable_formats() if known.reads_files)
     kind, first = ("file", "") if path.is_file() else ("folder", "name a file, or ")

@@ -12,7 +12,7 @@ from typing import Literal
 from syngrpo.formats import FORMATS, recognised_format
 from syngrpo.formats.base import Problems, in_usual_order
 from syngrpo.formats.image_paths import SUFFIXES
-from syngrpo.formats.row_files import first_row
+from syngrpo.formats.row_files import beginning, first_row
 from syngrpo.formats.source import AUTO, Source
 from syngrpo.sample import InputError
 
@@ -37,8 +37,8 @@ def parts_of(source: Source, problems: Problems) -> dict[str, Source]:
 
 def data_sets_in(folder: Path) -> dict[str, Path]:
     """Return the files and folders in a folder that are data sets, by their names; if there are
-    none, those in its folders. A file that begins as any JSON object does is none unless it has an
-    image."""
+    none, those in its folders. A file that begins as any JSON object does is none unless it has
+    images."""
     inside = sorted(path for path in folder.iterdir() if path.suffix.lower() not in SUFFIXES)
     found = [path for path in inside if _is_data_set(path)]
     if not found:
@@ -58,6 +58,9 @@ def _is_data_set(path: Path) -> bool:
         known = recognised_format(path)
     except InputError:
         return False
+    if known.name == "coco" and path.is_file():
+        head = beginning(path)
+        return b'"images"' in head or b'"image_id"' in head
     row = first_row(path) if known.name == "jsonl" else None
     return known.name != "jsonl" or path.suffix == ".jsonl" or bool(row and "image" in row)
 
