@@ -16,7 +16,10 @@ from syngrpo.dashboard.attempts.log_messages import LogEnd
 from syngrpo.dashboard.reading import followed_run
 from syngrpo.dashboard.reading.followed_run import FollowedRun
 from syngrpo.dashboard.reading.followed_runs import FollowedRuns
+from syngrpo.pages.labelled_picture import installed_task
+from syngrpo.pages.run_data import load_tasks_of
 from syngrpo.sample import InputError
+from syngrpo.tasks import load_task
 
 FILES = ("config.yaml", "metrics.jsonl", "evaluation.jsonl", "attempts.jsonl")
 
@@ -173,3 +176,29 @@ def test_every_folder_has_a_name_that_can_be_sent_to_a_browser(tmp_path: Path) -
     assert len(names) == len(set(names)) == 6
     for name in names:
         assert name.encode().strip() and not set(name) & {"\n", "\x1b"}
+
+
+def test_tasks_of_the_configuration_are_imported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So that the pages can draw their answers. What cannot be imported is a line."""
+    source = (
+        "from syngrpo.tasks import get_task\n"
+        "class Counting(type(get_task('rec'))):\n    name = 'counting_things'\n"
+    )
+    (tmp_path / "counting_for_pages.py").write_text(source)
+    monkeypatch.syspath_prepend(tmp_path)
+    run = tmp_path / "run"
+    run.mkdir()
+    config = {
+        "data": {"train": [{"task": "counting_for_pages:Counting"}, {"task": "rec"}, 7]},
+        "evaluation": {"sets": {"a": {"task": "no_such_module:Task"}, "b": None}},
+    }
+    (run / "config.yaml").write_text(json.dumps(config))
+    followed = FollowedRun("run", run)
+    assert followed.data().config == config
+    (line,) = followed.problems()
+    assert "no_such_module" in line
+    assert load_task("counting_for_pages:Counting").name == "counting_things"
+    assert installed_task("counting_things") is load_task("counting_for_pages:Counting")
+    assert load_tasks_of({"data": {"train": "all"}, "evaluation": [1]}) == []

@@ -147,16 +147,27 @@ def load_own_tasks(directory: Path) -> list[str]:
         config = _read_config(directory / "config.yaml")
     except InputError as error:
         return [str(error)]
-    sources = list((config.get("data") or {}).get("train") or ())
-    sources += ((config.get("evaluation") or {}).get("sets") or {}).values()
+    return load_tasks_of(config)
+
+
+def load_tasks_of(config: Mapping[str, Any]) -> list[str]:
+    """Do the same for a configuration that was read already, which may be damaged."""
+    train, sets = _part(config, "data", "train"), _part(config, "evaluation", "sets")
+    sources = list(train) if isinstance(train, list) else []
+    sources += sets.values() if isinstance(sets, dict) else []
+    names = [source.get("task") for source in sources if isinstance(source, dict)]
     problems = []
-    for name in dict.fromkeys(source.get("task") or "" for source in sources):
-        if ":" in name:
-            try:
-                load_task(name)
-            except InputError as error:
-                problems.append(str(error))
+    for name in dict.fromkeys(name for name in names if isinstance(name, str) and ":" in name):
+        try:
+            load_task(name)
+        except InputError as error:
+            problems.append(str(error))
     return problems
+
+
+def _part(config: Mapping[str, Any], section: str, key: str) -> Any:
+    found = config.get(section)
+    return found.get(key) if isinstance(found, dict) else None
 
 
 def _read_config(path: Path) -> dict[str, Any]:

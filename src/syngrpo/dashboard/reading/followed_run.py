@@ -22,7 +22,7 @@ import orjson
 from syngrpo.dashboard.reading.own_files import require_own
 from syngrpo.data_server.served_run import RECORD
 from syngrpo.evaluation.evaluation_reading import METRICS
-from syngrpo.pages.run_data import RunData, read_evaluation
+from syngrpo.pages.run_data import RunData, load_tasks_of, read_evaluation
 from syngrpo.pool.database import FILE_NAME
 from syngrpo.pool.pool_reading import open_to_read
 from syngrpo.pool.store import Pool
@@ -68,6 +68,7 @@ class FollowedRun:
         self._read_at = -REREAD_S
         self._config_seen: tuple[int, int] | None = None
         self._config_problem = ""
+        self._task_problems: list[str] = []
         self._pool_lock = threading.Lock()
         self._pool: Pool | None = None
         self._pool_file: tuple[int, int] | None = None
@@ -118,7 +119,7 @@ class FollowedRun:
     def is_served_pool(self) -> bool:
         """Return whether the directory is the folder of a run on a data server: it has the pool and
         the queue, and nothing that the trainer writes."""
-        return (self.directory / RECORD).is_file()
+        return os.path.isfile(self.directory / RECORD)
 
     def activity(self) -> Activity:
         """Return whether the run goes on."""
@@ -138,7 +139,7 @@ class FollowedRun:
         lines = [self._config_problem, self._pool_problem]
         for file in (self._metrics, self._evaluations, self._attempts):
             lines += file.problems
-        lines += self.responses.problems
+        lines += [*self._task_problems, *self.responses.problems]
         return [line for line in lines if line]
 
     def close(self) -> None:
@@ -185,6 +186,7 @@ class FollowedRun:
             self._config_problem = f"{path} cannot be read ({error.strerror})"
             return
         self._config_seen, self._config_problem = seen, ""
+        self._task_problems = load_tasks_of(config)
         self._data = replace(self._data, config=config)
 
 
