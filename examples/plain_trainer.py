@@ -12,8 +12,7 @@ import torch
 from torch.nn.utils.rnn import pad_sequence
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
-from syngrpo.data_server.client import DataClient, WrittenResponse
-from syngrpo.data_server.synthesis_options import ServerOptions, SynthesisOptions
+from syngrpo.data_server.client import DataClient, ServerOptions, SynthesisOptions, WrittenResponse
 from syngrpo.method.advantages import normalised_advantages, span_credit
 from syngrpo.method.response import format_reward, parse_response
 from syngrpo_rooms.dataset import rooms_samples

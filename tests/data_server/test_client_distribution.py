@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 from service_process import serve
 
+from syngrpo.painting.generators import make_generator
+
 ROOT = Path(__file__).parents[2]
 
 LOOP = """
@@ -20,7 +22,7 @@ import numpy as np
 
 assert not any(find_spec(name) for name in ("torch", "transformers", "accelerate", "fastapi"))
 from syngrpo.data_server.client import DataClient, WrittenResponse
-from syngrpo.data_server.synthesis_options import ServerOptions, SynthesisOptions
+from syngrpo.data_server.synthesis_options import ServerOptions
 from syngrpo_rooms.dataset import rooms_samples
 
 SAID = "<think>t</think><answer>[1,2,3,4]</answer><scene>a {} wall, step {}, {}</scene>"
@@ -33,13 +35,13 @@ def response(number, step, place):
     return WrittenResponse(text, tokens, np.zeros(len(text), np.float32), mask)
 
 
-url, token = sys.argv[1:]
+url, token, fingerprint = sys.argv[1:]
 painted, rewards, deadline = 0, [], time.monotonic() + 240
 with DataClient.open(
     "run",
     rooms_samples("train", 12),
     groups_per_step=4,
-    synthesis=SynthesisOptions(generator="rooms"),
+    fingerprint=fingerprint,  # as where the generator is not installed
     server=ServerOptions(url=url, token_file=token),
 ) as client:
     while len(rewards) < 4:
@@ -73,10 +75,11 @@ def test_it_works_where_there_is_no_torch(tmp_path: Path) -> None:
     token.write_text("correct-horse\n")
     with ExitStack() as stack:
         options = ["--generator", "rooms", "--workers", "1", "--token-file", str(token)]
+        fingerprint = make_generator("rooms").fingerprint
         server = serve(tmp_path / "server", *options)
         stack.callback(server.command.kill)
         done = subprocess.run(
-            [python, "-c", LOOP, server.url, str(token)],
+            [python, "-c", LOOP, server.url, str(token), fingerprint],
             cwd=tmp_path,
             env=clean,
             text=True,
@@ -88,7 +91,7 @@ def test_it_works_where_there_is_no_torch(tmp_path: Path) -> None:
         wrong = tmp_path / "wrong"
         wrong.write_text("battery\n")
         refused = subprocess.run(
-            [python, "-c", LOOP, server.url, str(wrong)],
+            [python, "-c", LOOP, server.url, str(wrong), fingerprint],
             cwd=tmp_path,
             env=clean,
             text=True,

@@ -67,13 +67,16 @@ class AsyncClient:
         seed: int = 0,
         sink: JobSink | None = None,
         weights: Mapping[str, float] | None = None,
+        fingerprint: str | None = None,
     ) -> None:
         """Open the pool and the spill file, and start the thread.
 
-        Without a ``sink`` jobs go to the pool's own queue. ``weights`` are those of the datasets,
-        as in ``Pool.draw``. Raises InputError when the generator or the pool cannot be used.
+        Without a ``sink`` jobs go to the pool's own queue. ``fingerprint`` is that of the
+        generator; without it the generator of the settings is asked. ``weights`` are those of the
+        datasets, as in ``Pool.draw``. Raises InputError when the generator or the pool cannot be
+        used.
         """
-        self.fingerprint = settings.make_generator().fingerprint
+        self.fingerprint = fingerprint or settings.make_generator().fingerprint
         self._directory = settings.directory
         self._sampling = sampling
         self._weights = weights

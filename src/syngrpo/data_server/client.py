@@ -68,8 +68,12 @@ __all__ = [
     "DataClient",
     "DrawnSample",
     "Measurement",
+    "MethodOptions",
     "ModelCoordinates",
+    "SamplingPolicy",
+    "ServerOptions",
     "Settled",
+    "SynthesisOptions",
     "WrittenResponse",
     "shared_draw",
 ]
@@ -167,7 +171,8 @@ class DataClient:
         samples: Sequence[Sample],
         *,
         groups_per_step: int,
-        synthesis: SynthesisOptions,
+        synthesis: SynthesisOptions = SynthesisOptions(),  # noqa: B008
+        fingerprint: str | None = None,
         server: ServerOptions = ServerOptions(),  # noqa: B008
         method: MethodOptions = MethodOptions(),  # noqa: B008
         pool: SamplingPolicy = SamplingPolicy(),  # noqa: B008
@@ -182,14 +187,21 @@ class DataClient:
         The options are the sections of a configuration file with these names; ``steps`` is the
         length of the run, which only some methods ask for. With ``server.url`` painting is left to
         that data server; without one local workers are started, or each step paints by itself
-        (``synthesis.mode: inline``). ``weights`` are the proportions in which data sets are drawn,
-        by name. Raises InputError for options, samples or a directory that cannot be used.
+        (``synthesis.mode: inline``). ``fingerprint`` names the generator where it is not installed
+        here: ``syngrpo worker`` and ``syngrpo serve`` print it as they start. ``weights`` are the
+        proportions in which data sets are drawn, by name. Raises InputError for options, samples or
+        a directory that cannot be used.
         """
         folder = Path(directory)
         if len(samples) < groups_per_step:
             raise InputError(
                 f"{len(samples)} samples are fewer than groups_per_step {groups_per_step}; add "
                 "samples or make groups_per_step smaller"
+            )
+        if fingerprint is not None and (server.url is None or synthesis.generator is not None):
+            raise InputError(
+                "fingerprint names the generator of workers elsewhere; leave synthesis.generator "
+                "out and set server.url, or leave fingerprint out"
             )
         with closing(Pool.open(folder)) as stored:
             stored.add_seeds(samples)
@@ -215,6 +227,7 @@ class DataClient:
                     seed=seed,
                     sink=sink,
                     weights=weights,
+                    fingerprint=fingerprint,
                 )
                 opened.callback(access.close)
                 if sink is None:
