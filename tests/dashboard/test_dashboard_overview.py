@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import dashboard_browser
+import pytest
 from made_up_run import write_run
 
 pytestmark = dashboard_browser.needs_browser
@@ -74,3 +75,15 @@ def test_names_of_folders_and_settings_are_shown_as_text(
         page.get_by_text("<img src=x").click()
         page.get_by_text("step 12").first.wait_for()
         assert page.title() != "1" and page.locator("img[src=x]").count() == 0
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_the_button_changes_between_light_and_dark(
+    served: str, open_page: Callable[..., Any], scheme: str
+) -> None:
+    page = open_page(f"{served}/run/plain/overview", color_scheme=scheme)
+    page.locator(".tile").first.wait_for()
+    other = "dark" if scheme == "light" else "light"
+    for expected in (other, scheme):
+        page.get_by_label("light or dark").click()
+        page.locator(f"body.body--{expected}").wait_for()

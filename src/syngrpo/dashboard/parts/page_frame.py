@@ -10,6 +10,7 @@ from nicegui import ui
 
 from syngrpo.pages.page_templates import stylesheet
 
+_PREFERS_DARK = "return matchMedia('(prefers-color-scheme: dark)').matches"
 STYLE = Path(__file__).parents[1] / "dashboard.css"
 
 
@@ -32,8 +33,14 @@ def add_style() -> None:
 
 
 def theme_button() -> None:
-    """Draw the button that changes between light and dark."""
+    """Draw the button that changes between light and dark; at first the page is as the browser
+    prefers it."""
     dark = ui.dark_mode(nicegui_app.config.dark)
-    ui.button(icon="contrast", on_click=dark.toggle).props(
-        "flat dense round aria-label='light or dark'"
-    )
+
+    async def change() -> None:
+        is_dark = dark.value
+        if is_dark is None:
+            is_dark = await ui.run_javascript(_PREFERS_DARK)
+        dark.set_value(not is_dark)
+
+    ui.button(icon="contrast", on_click=change).props("flat dense round aria-label='light or dark'")

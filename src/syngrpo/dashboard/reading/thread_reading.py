@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import sqlite3
 from collections.abc import Callable
 from typing import TypeVar
@@ -37,6 +38,6 @@ async def pool_in_thread(run: FollowedRun, without: str) -> tuple[Pool | None, s
     that has no pool."""
     pool, why = await read_in_thread(run.pool)
     if pool is None and not why:
-        damaged = await asyncio.to_thread((run.directory / FILE_NAME).is_file)
+        damaged = await asyncio.to_thread(os.path.isfile, run.directory / FILE_NAME)
         why = "The pool of this run cannot be read." if damaged else without
     return pool, why
