@@ -199,6 +199,31 @@ def test_the_phrase_is_taken_out_of_known_wordings(text: str, phrase: str) -> No
 
 
 @pytest.mark.parametrize(
+    ("text", "phrase"),
+    [
+        ("Please find the cup and give its bounding box [x1, y1, x2, y2].", "the cup"),
+        ("Find the red cup, then output its box.", "the red cup"),
+        ("Locate the man in the hat.", "the man in the hat"),
+        ("find the cup", "the cup"),
+        (
+            "Can you identify the cup left of the kettle? Answer with a box.",
+            "the cup left of the kettle",
+        ),
+        ("Where is the person? Give the box as JSON.", "the person"),
+        ("Where's the dog in the picture?", "the dog"),
+        ("where is the cup in the kitchen sink?", "the cup in the kitchen sink"),
+        ("Point to the cup in this image, please", "the cup"),
+        ("the man and the dog he wants to find", "the man and the dog he wants to find"),
+        ("where the dog is", "where the dog is"),
+        ("find", "find"),
+        ("the cup. Find it!", "the cup. Find it!"),
+    ],
+)
+def test_find_and_where_is_are_instructions(text: str, phrase: str) -> None:
+    assert phrase_in(text) == phrase
+
+
+@pytest.mark.parametrize(
     ("listed", "names"),
     [
         ("['a cup', \"rider's helmet\"]. " + TEMPLATE, ("a cup", "rider's helmet")),

@@ -1,8 +1,8 @@
 """Finds what a text asks for: the phrase for one object, or the names of classes.
 
 The text is the question of a row of another program, with an instruction around it. This module
-knows the wordings of the data that VLM-R1 and Visual-RFT published and of Qwen's grounding
-examples; of any other, the whole text is the phrase.
+knows the wordings of the data that VLM-R1 and Visual-RFT published, of Qwen's grounding examples,
+and "find …" and "where is …"; of any other, the whole text is the phrase.
 """
 
 from __future__ import annotations
@@ -20,6 +20,22 @@ _PHRASE = re.compile(
 )
 _LOCATE = re.compile(
     r"^(?:please\s+)?locate\s+(?P<phrase>\S.*?),?\s+in\s+(?:this|the)\s+(?:image|picture)\b",
+    re.IGNORECASE | re.DOTALL,
+)
+_ANSWER = (
+    r"(?:,?\s+(?:and|then)\s+(?:\w+\s+)?(?:give|provide|output|return|report|write|answer)\b.*"
+    r"|,?\s+(?:located\s+)?in\s+(?:this|the)\s+(?:image|picture|photo)\b.*"
+    r"|\s*[.!?]\s+(?:give|provide|output|return|report|write|answer|please|first|if)\b.*"
+    r"|\s*[.!?]?\s*)$"
+)
+"""Matches how an instruction goes on after what is to be found, up to its end."""
+_FIND = re.compile(
+    r"^(?:please\s+|can\s+you\s+)?(?:find|locate|identify|ground|point\s+(?:to|at|out))\s+"
+    rf"(?P<phrase>\S.*?){_ANSWER}",
+    re.IGNORECASE | re.DOTALL,
+)
+_WHERE = re.compile(
+    rf"^where(?:\s+is|\s+are|'s)\s+(?P<phrase>\S.*?)(?=\?|\s+in\s){_ANSWER}",
     re.IGNORECASE | re.DOTALL,
 )
 _INSTRUCTIONS = re.compile(
@@ -44,6 +60,10 @@ _NAME = re.compile(
 _BULLET = re.compile(r"^\s*(?:[-*•]|\d+[.)])\s+(?P<name>\S.*?)\s*$")
 
 
+_WORDINGS = (_PHRASE, _LOCATE, _FIND, _WHERE)
+"""The instructions around a phrase, in the order in which they are looked for."""
+
+
 def without_image_mark(text: str) -> str:
     """Return the text without the mark ``<image>`` and the white space around it. Raises InputError
     when it has several."""
@@ -56,7 +76,7 @@ def without_image_mark(text: str) -> str:
 def phrase_in(text: str) -> str:
     """Return the referring phrase without the instruction around it; the whole text if its wording
     is unknown."""
-    match = _PHRASE.search(text) or _LOCATE.search(text)
+    match = next((m for one in _WORDINGS if (m := one.search(text)) is not None), None)
     if match is None:
         return text.strip()
     phrase = _INSTRUCTIONS.sub("", match["phrase"]).strip()
