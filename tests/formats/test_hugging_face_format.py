@@ -425,6 +425,22 @@ def test_a_decoded_image_of_a_data_set_has_the_bytes_that_are_in_its_files(tmp_p
     assert np.array_equal(sent.decode(), sample.image.decode())
 
 
+@pytest.mark.parametrize("ending", ["jsonl", "json"])
+def test_rows_of_json_with_other_keys_are_mapped(tmp_path: Path, ending: str) -> None:
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "a.png").write_bytes(png())
+    mine = [{"img": "photos/a.png", "caption": "the cup", "bbox": [1, 2, 3, 4], "height": 9}] * 2
+    path = tmp_path / f"rows.{ending}"
+    lines = "".join(json.dumps(row) + "\n" for row in mine)
+    path.write_text(lines if ending == "jsonl" else json.dumps(mine, indent=1))
+    with pytest.raises(InputError, match=r"its keys are img, .*\(--columns question=THEIR_KEY\)"):
+        read_data(path)
+    columns = {"image": "img", "question": "caption", "answer": "bbox"}
+    samples = read_data(path, task="rec", columns=columns, boxes="xywh")
+    assert [(one.question, one.answer) for one in samples] == [("the cup", (1, 2, 4, 6))] * 2
+    assert samples[0].image.path == tmp_path / "photos" / "a.png"
+
+
 def test_a_single_file_has_no_splits() -> None:
     with pytest.raises(InputError, match="is one file; leave out split, which is for folders"):
         read(EXPRESSIONS, split="test")

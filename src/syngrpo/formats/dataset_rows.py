@@ -32,6 +32,9 @@ from syngrpo.serving.wording import one_line
 from syngrpo.tasks import default_task, get_task
 from syngrpo.tasks.labels import class_name, shown
 
+BUILDERS = {".json": "json", ".jsonl": "json", ".csv": "csv", ".tsv": "csv"}
+"""What the library reads a file with, by its ending; any other is Parquet."""
+
 
 def loaded(library: Any, path: Path, request: ReadRequest) -> Any:
     """Return the table that a source names. Raises InputError with the library's message."""
@@ -73,7 +76,8 @@ def _library_loads(library: Any, path: Path, streaming: bool) -> Any:
         if path.suffix == ".arrow":
             return library.Dataset.from_file(str(path))
         if path.is_file():
-            return library.load_dataset("parquet", data_files=str(path), streaming=streaming)
+            kind = BUILDERS.get(path.suffix.lower(), "parquet")
+            return library.load_dataset(kind, data_files=str(path), streaming=streaming)
         return library.load_dataset(path.as_posix(), streaming=streaming)
     except (library.exceptions.DatasetsError, OSError, ValueError) as error:
         problem = one_line(error)

@@ -216,7 +216,16 @@ def _check_keys(
             missing = [key for key in required if row.get(key) is None]
             keys = repr(", ".join(row))[1:-1]
             tasks = " (rec, ovd or isr)" if missing == ["task"] else ""
-            raise InputError(f"{name} has no {', '.join(missing)}{tasks}; its keys are {keys}")
+            own = next((key for key in ("question", "image") if key in missing), "")
+            hint = (
+                f"; if others hold these, name them, as in columns: {{{own}: THEIR_KEY}} "
+                f"(--columns {own}=THEIR_KEY)"
+                if own and len(row) > 1
+                else ""
+            )
+            raise InputError(
+                f"{name} has no {', '.join(missing)}{tasks}; its keys are {keys}{hint}"
+            )
     if not row.keys() <= {*required, *optional}:
         unknown = sorted(row.keys() - {*required, *optional})
         hint = "; put values of your own under columns" if "columns" in optional else ""

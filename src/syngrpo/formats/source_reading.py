@@ -162,6 +162,8 @@ def _read_one(
         if known is None:
             assert path is not None
             known = recognised_format(path)
+            if known.name == "jsonl" and source.options.get("columns"):
+                known = FORMATS.load("hf")  # which maps the keys of other rows to ours
         boxes = _box_reader(known, source)
         options = options_for(known, source)
         _note_ignored(known, path, source, problems)
