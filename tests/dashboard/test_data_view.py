@@ -12,10 +12,13 @@ import dashboard_browser
 import httpx
 import numpy as np
 import pytest
+from fastapi import FastAPI
 from PIL import Image
 from service_process import until
+from starlette.testclient import TestClient
 
 from syngrpo.cli.main import main
+from syngrpo.dashboard.data_page import data_picture_routes
 from syngrpo.dashboard.samples.viewed_data import ViewedData, ViewedSource
 from syngrpo.formats.base import Problems
 from syngrpo.formats.source import source_from_keys
@@ -144,6 +147,22 @@ def test_a_configuration_is_seen_before_training(
         for wrong in ("set=x&sample=cups-0", "set=train: cups&sample=../../cups.jsonl"):
             answer = httpx.get(f"{address}/picture?side=480&{wrong}", trust_env=False)
             assert answer.status_code == 404
+
+
+@pytest.mark.parametrize("left", [b"", b"\x89PNG\r\n\x1a\n", None])
+def test_images_that_are_lost_while_they_are_shown_are_a_line(
+    tmp_path: Path, left: bytes | None
+) -> None:
+    data = viewed(write_rows(tmp_path / "wide.jsonl", wide_boxes()))
+    image, (sample, *_) = tmp_path / "a.png", data.sources[""].samples
+    app = FastAPI()
+    app.include_router(data_picture_routes(data))
+    visitor = TestClient(app)  # raises what the application raises
+    assert data.doubts()
+    image.unlink() if left is None else image.write_bytes(left)
+    for address in (f"/picture?sample={sample}&side=160", "/doubt?number=0"):
+        answer = visitor.get(address)
+        assert answer.status_code == 404 and answer.text.count("\n") == 1
 
 
 @dashboard_browser.needs_browser

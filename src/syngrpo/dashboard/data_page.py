@@ -14,7 +14,7 @@ from starlette.requests import Request
 from syngrpo.dashboard.access import Access
 from syngrpo.dashboard.parts.page_frame import add_style, mount_pages, theme_button
 from syngrpo.dashboard.parts.view import FOLLOW_S, query_of
-from syngrpo.dashboard.pictures import A_MINUTE, SIDES, picture_response
+from syngrpo.dashboard.pictures import A_MINUTE, SIDES, no_picture, picture_response
 from syngrpo.dashboard.samples.data_tab import draw_problems, draw_sources
 from syngrpo.dashboard.samples.sample_browser import SampleBrowser
 from syngrpo.dashboard.samples.sample_catalogue import ListedSamples
@@ -32,7 +32,7 @@ def serve_data_view(
     ``serve_dashboard``."""
     token = token_for(host, token)
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
-    app.include_router(_pictures(data))
+    app.include_router(data_picture_routes(data))
     _add_page(data)
     mount_pages(app)
     app.add_middleware(Access, token=token)
@@ -40,7 +40,8 @@ def serve_data_view(
     run_server(app, host, port, token, f"view of {data.title}", say)
 
 
-def _pictures(data: ViewedData) -> APIRouter:
+def data_picture_routes(data: ViewedData) -> APIRouter:
+    """Return the routes of the images of the samples, and of those whose boxes are in doubt."""
     router = APIRouter()
 
     @router.get("/picture")
@@ -51,8 +52,8 @@ def _pictures(data: ViewedData) -> APIRouter:
             return PlainTextResponse("there is no such picture\n", 404)
         try:
             return picture_response(found.image, side, A_MINUTE)
-        except InputError as error:
-            return PlainTextResponse(f"{error}\n", 404)
+        except (InputError, OSError) as error:  # it was removed meanwhile, or is damaged
+            return no_picture(error)
 
     @router.get("/doubt")
     def doubt(number: int) -> Response:

@@ -49,7 +49,7 @@ def picture_routes(runs: FollowedRuns) -> APIRouter:
                 return PlainTextResponse("there is no such picture\n", 404)
             return picture_response(image, side, A_MINUTE if held_out else _FOREVER)
         except FAULTS as error:
-            return _no_picture(error)
+            return no_picture(error)
 
     @router.get("/refused")
     def refused(run: str, job: str, side: int = SIDES[1]) -> Response:
@@ -61,12 +61,13 @@ def picture_routes(runs: FollowedRuns) -> APIRouter:
         try:
             return picture_response(EncodedImage.from_bytes(path.read_bytes()), side, A_MINUTE)
         except FAULTS as error:  # it was removed meanwhile, or is damaged
-            return _no_picture(error)
+            return no_picture(error)
 
     return router
 
 
-def _no_picture(error: Exception) -> Response:
+def no_picture(error: Exception) -> Response:
+    """Return the answer when a picture cannot be sent because of this error."""
     return PlainTextResponse(f"{shown_line(first_line(error), 1000)}\n", 404)
 
 

@@ -214,7 +214,7 @@ def _evenly(every: Sequence[T], most: int, image_of: Callable[[T], EncodedImage]
     for one in every[:: max(1, len(every) // most)]:
         try:
             image_of(one).decode()
-        except InputError:  # reported where every image is decoded
+        except (InputError, OSError):  # reported where every image is decoded
             continue
         chosen.append(one)
         if len(chosen) == most:
