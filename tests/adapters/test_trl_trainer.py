@@ -117,6 +117,28 @@ def test_a_step_equals_ours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
         assert np.allclose(one.advantages[one.scene_mask], one.weight * one.reward)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("loss", ["grpo", "dapo", "dr_grpo"])
+def test_micro_batches_make_no_difference(tmp_path: Path, loss: str) -> None:
+    def weights(folder: Path, **batch: int) -> tuple[torch.Tensor, int]:
+        with opened(folder) as client:
+            how = {"loss_type": loss, "optim": "sgd", "learning_rate": 0.1, "max_steps": 4}
+            run = trainer(folder, client, Watched, **how, **batch)
+            run.train()
+        every = [p.detach().flatten() for p in run.model.parameters()]
+        return torch.cat(every), sum(map(len, run.settled))
+
+    whole, settled = weights(tmp_path / "whole")
+    halves, again = weights(
+        tmp_path / "halves", per_device_train_batch_size=8, gradient_accumulation_steps=2
+    )
+    assert settled == again > 0
+    start = torch.cat([p.detach().flatten() for p in starter()[0].parameters()])
+    assert (whole - start).abs().max() > 1e-3
+    assert (whole - halves).abs().max() <= 1e-5
+
+
+@pytest.mark.slow
 def test_a_resumed_run_goes_on_with_its_descriptions(tmp_path: Path) -> None:
     with opened(tmp_path) as client:
         run = trainer(tmp_path, client, max_steps=2, save_strategy="steps", save_steps=2)
