@@ -146,6 +146,9 @@ def test_wrong_calls_are_one_line_and_change_nothing(tmp_path: Path) -> None:
         opened(tmp_path / "more", groups_per_step=25)
     with pytest.raises(InputError, match="no generator is set"):
         opened(tmp_path / "none", synthesis=SynthesisOptions())
+    with pytest.raises(InputError, match=r"server\.url does not go with synthesis\.mode inline"):
+        opened(tmp_path / "none", server=ServerOptions(url="http://127.0.0.1:1"))
+    assert not (tmp_path / "none").exists()
     with pytest.raises(InputError, match="fingerprint names the generator of workers elsewhere"):
         opened(tmp_path / "none", synthesis=SynthesisOptions(), fingerprint="rooms-9")
     with pytest.raises(ValueError, match="3 tokens and 2 log-probabilities"):

@@ -90,16 +90,7 @@ class SynGRPOTrainer(GRPOTrainer):
         self.images = EvolvingImages(
             data, groups, coordinates=coordinates, prompt_style=prompt_style
         )
-        own_weights = args.reward_weights or [1.0] * len(reward_funcs)
-        if len(own_weights) != len(reward_funcs):
-            raise InputError(
-                f"args.reward_weights has {len(own_weights)} weights for {len(reward_funcs)} "
-                "reward_funcs; accuracy and format are added by the trainer"
-            )
-        args.reward_weights = [1.0, options.format_weight, *own_weights]
-        args.shuffle_dataset = False
-        args.ignore_data_skip = True  # a resumed run draws anew; it must not draw to skip
-        args.accelerator_config.dispatch_batches = False
+        _settle_arguments(args, len(reward_funcs), options.format_weight)
         self._completion_ids: list[list[int]] = []
         self._rewards = torch.empty(0)
         self._settled: list[Settled] = []
@@ -372,6 +363,21 @@ def _rows_of(value: Any, places: list[int]) -> Any:
 
 def _padded(arrays: Sequence[np.ndarray], device: torch.device) -> Tensor:
     return pad_sequence([torch.from_numpy(one) for one in arrays], batch_first=True).to(device)
+
+
+def _settle_arguments(args: GRPOConfig, rewards: int, format_weight: float) -> None:
+    """Set what the trainer needs: the weights of accuracy, format and the ``rewards`` further ones,
+    and how the dataset is read. Raises InputError for a wrong number of weights."""
+    given = args.reward_weights or [1.0] * rewards
+    if len(given) != rewards:
+        raise InputError(
+            f"args.reward_weights has {len(given)} weights for {rewards} reward_funcs; accuracy "
+            "and format are added by the trainer"
+        )
+    args.reward_weights = [1.0, format_weight, *given]
+    args.shuffle_dataset = False
+    args.ignore_data_skip = True  # a resumed run draws anew; it must not draw to skip
+    args.accelerator_config.dispatch_batches = False
 
 
 def _check_version() -> None:

@@ -3,10 +3,10 @@
 A trainer uses a ``DataClient`` (``client``; start reading there). It draws samples
 (``drawn_sample``), takes what was measured on them (``group_reports``), and keeps descriptions
 until their reward is known (``description_rewards``). Below it a ``PoolClient`` (``pool_client``)
-has access to the pool. The inline one paints within the training step. ``async_client`` writes jobs
-to a spill file (``spill``), from which a thread passes them on. Workers lease jobs, paint them and
-hand in the results (``worker_process``);
-``workers`` starts and replaces them, ``ray_workers`` does so on a Ray cluster (``ray_cluster``).
+has access to the pool; ``pool_access`` chooses one. The inline one paints within the training step.
+``async_client`` writes jobs to a spill file (``spill``), from which a thread passes them on.
+Workers lease jobs, paint them and hand in the results (``worker_process``); ``workers`` starts and
+replaces them, ``ray_workers`` does so on a Ray cluster (``ray_cluster``).
 ``job_exchange`` defines how trainers and workers use the queue of jobs. There are two ways:
 
 1. On one host without a server, both use the pool in the run directory (``pool_jobs``).

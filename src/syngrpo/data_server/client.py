@@ -18,8 +18,8 @@ away, training goes on with the samples that are there; ``stats`` says so. Only 
 a directory. In a training run with several processes the main one has the client, and shares what
 it returns with the others (``shared_draw``).
 
-``pool_client`` and ``async_client`` are the access to the pool below this. ``method`` decides what
-is submitted and how it is rewarded.
+``pool_access`` chooses the access to the pool below this: ``pool_client`` or ``async_client``.
+``method`` decides what is submitted and how it is rewarded.
 """
 
 from __future__ import annotations
@@ -34,7 +34,6 @@ from typing import Any, ParamSpec, TypeVar
 
 import numpy as np
 
-from syngrpo.data_server.async_client import AsyncClient
 from syngrpo.data_server.description_rewards import DescriptionQueue, Settled
 from syngrpo.data_server.drawn_sample import AskedSample, DrawnSample, ModelCoordinates
 from syngrpo.data_server.group_reports import (
@@ -43,22 +42,19 @@ from syngrpo.data_server.group_reports import (
     report_of,
     written_descriptions,
 )
-from syngrpo.data_server.pool_client import InlineClient, PoolClient
-from syngrpo.data_server.server_sink import ServerSink, namespace_of
+from syngrpo.data_server.pool_access import open_pool_client
+from syngrpo.data_server.pool_client import PoolClient
 from syngrpo.data_server.synthesis_options import (
     ServerOptions,
     SynthesisOptions,
     SynthesisSettings,
 )
-from syngrpo.data_server.workers import LocalWorkers
 from syngrpo.method import METHODS
 from syngrpo.method.base import Method, MethodOptions
 from syngrpo.pool.sampling import SamplingPolicy
 from syngrpo.pool.store import Pool
 from syngrpo.pool.stored_samples import Observation, PoolStats
 from syngrpo.sample import InputError, Sample
-from syngrpo.serving.bearer_token import read_token
-from syngrpo.serving.http_client import ServerAddress
 
 __all__ = [
     "API_VERSION",
@@ -193,48 +189,29 @@ class DataClient:
         a directory that cannot be used.
         """
         folder = Path(directory)
-        if len(samples) < groups_per_step:
-            raise InputError(
-                f"{len(samples)} samples are fewer than groups_per_step {groups_per_step}; add "
-                "samples or make groups_per_step smaller"
-            )
-        if fingerprint is not None and (server.url is None or synthesis.generator is not None):
-            raise InputError(
-                "fingerprint names the generator of workers elsewhere; leave synthesis.generator "
-                "out and set server.url, or leave fingerprint out"
-            )
-        with closing(Pool.open(folder)) as stored:
-            stored.add_seeds(samples)
+        _check_options(samples, groups_per_step, synthesis, server, fingerprint)
         rules = METHODS.load(method.name)(method, steps)
         sampling = rules.sampling(pool)
         settings = SynthesisSettings(folder, **vars(synthesis))
         if max_image_pixels is not None:
             settings = replace(settings, max_image_pixels=max_image_pixels)
+        if not rules.paints:
+            settings = replace(settings, mode="off")
+        elif fingerprint is None:
+            settings.make_generator()  # raises before anything is written
+        with closing(Pool.open(folder)) as stored:
+            stored.add_seeds(samples)
         with ExitStack() as opened:
-            access: PoolClient
-            if synthesis.mode == "async" and rules.paints:
-                sink = None
-                if server.url is not None:
-                    token = Path(server.token_file) if server.token_file is not None else None
-                    address = ServerAddress(server.url, read_token(token))
-                    name = server.namespace or namespace_of(folder)
-                    sink = ServerSink(address, name, settings, sampling)
-                access = AsyncClient(
-                    settings,
-                    sampling,
-                    batch=groups_per_step,
-                    prefetch=synthesis.prefetch,
-                    seed=seed,
-                    sink=sink,
-                    weights=weights,
-                    fingerprint=fingerprint,
-                )
-                opened.callback(access.close)
-                if sink is None:
-                    opened.enter_context(LocalWorkers(settings))
-            else:
-                access = InlineClient(settings, sampling, seed=seed, weights=weights)
-                opened.callback(access.close)
+            access = open_pool_client(
+                opened,
+                settings,
+                server,
+                sampling,
+                batch=groups_per_step,
+                seed=seed,
+                weights=weights,
+                fingerprint=fingerprint,
+            )
             client = cls(
                 access,
                 rules,
@@ -452,6 +429,30 @@ class AsyncDataClient:
     async def _called(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         async with self._turn:
             return await asyncio.to_thread(partial(call, *args, **kwargs))
+
+
+def _check_options(
+    samples: Sequence[Sample],
+    groups_per_step: int,
+    synthesis: SynthesisOptions,
+    server: ServerOptions,
+    fingerprint: str | None,
+) -> None:
+    """Raise InputError for options of ``DataClient.open`` that do not go together."""
+    if len(samples) < groups_per_step:
+        raise InputError(
+            f"{len(samples)} samples are fewer than groups_per_step {groups_per_step}; add samples "
+            "or make groups_per_step smaller"
+        )
+    if fingerprint is not None and (server.url is None or synthesis.generator is not None):
+        raise InputError(
+            "fingerprint names the generator of workers elsewhere; leave synthesis.generator out "
+            "and set server.url, or leave fingerprint out"
+        )
+    if server.url is not None and synthesis.mode != "async":
+        raise InputError(
+            f"server.url does not go with synthesis.mode {synthesis.mode}; leave one of them out"
+        )
 
 
 def shared_draw(

@@ -18,12 +18,9 @@ from typing import Any, Protocol
 import torch
 from rich.console import Console
 
-from syngrpo.data_server.async_client import AsyncClient
-from syngrpo.data_server.job_exchange import JobSink
-from syngrpo.data_server.pool_client import InlineClient, PoolClient
-from syngrpo.data_server.server_sink import ServerSink, namespace_of
+from syngrpo.data_server.pool_access import open_pool_client
+from syngrpo.data_server.pool_client import PoolClient
 from syngrpo.data_server.synthesis_options import SynthesisSettings
-from syngrpo.data_server.workers import LocalWorkers
 from syngrpo.evaluation.answering import evaluate
 from syngrpo.evaluation.conditions import conditions_of
 from syngrpo.evaluation.evaluation_result import append_evaluation
@@ -36,13 +33,11 @@ from syngrpo.policy import model_directory
 from syngrpo.policy.loading import load_policy
 from syngrpo.policy.model import Policy
 from syngrpo.policy.spans import token_texts
-from syngrpo.pool.sampling import SamplingPolicy, dataset_weights
+from syngrpo.pool.sampling import dataset_weights
 from syngrpo.pool.store import Pool
 from syngrpo.responses.response_writer import ResponseWriter
 from syngrpo.rollout.base import NotFinite
 from syngrpo.sample import InputError, Sample
-from syngrpo.serving.bearer_token import read_token
-from syngrpo.serving.http_client import ServerAddress
 from syngrpo.serving.json_lines import read_lines
 from syngrpo.serving.wording import count
 from syngrpo.workflow.attempts import record_attempt
@@ -248,28 +243,17 @@ class _Run:
             pool.add_seeds(self.seeds)
             for line in filter(None, (new, *told_about_images(pool, missing))):
                 logger.warning("%s", line)
-        synthesis, trainer = self.options.synthesis, self.options.trainer
-        settings = self._synthesis_settings(policy)
-        sampling = self._method().sampling(self.options.pool)
+        trainer = self.options.trainer
         with ExitStack() as stack:
-            client: PoolClient
-            if synthesis.mode == "async":
-                sink = self._sink(settings, sampling)
-                client = AsyncClient(
-                    settings,
-                    sampling,
-                    batch=trainer.groups_per_step,
-                    prefetch=synthesis.prefetch,
-                    seed=trainer.seed,
-                    sink=sink,
-                    weights=self.weights,
-                )
-                if sink is None:
-                    stack.enter_context(LocalWorkers(settings))
-            else:
-                client = InlineClient(settings, sampling, seed=trainer.seed, weights=self.weights)
-            stack.callback(client.close)
-            yield client
+            yield open_pool_client(
+                stack,
+                self._synthesis_settings(policy),
+                self.options.server,
+                self._method().sampling(self.options.pool),
+                batch=trainer.groups_per_step,
+                seed=trainer.seed,
+                weights=self.weights,
+            )
 
     def _synthesis_settings(self, policy: Policy) -> SynthesisSettings:
         """Return the section ``synthesis``, with the pool and the user's tasks for the workers, the
@@ -291,15 +275,6 @@ class _Run:
     def _method(self) -> Method:
         options = self.options
         return METHODS.load(options.method.name)(options.method, options.trainer.steps)
-
-    def _sink(self, settings: SynthesisSettings, sampling: SamplingPolicy) -> JobSink | None:
-        """Return the sink that sends jobs to the server at ``server.url``, None without a URL."""
-        server = self.options.server
-        if server.url is None:
-            return None
-        address = ServerAddress(server.url, read_token(server.token_file))
-        name = server.namespace or namespace_of(self.run.path)
-        return ServerSink(address, name, settings, sampling)
 
     @contextmanager
     def _divergence_told(self, trainer: Trainer) -> Iterator[None]:
