@@ -74,9 +74,9 @@ def nested(levels: int) -> list[Any]:
     return found
 
 
-def half() -> dict[str, Any]:
+def half(image: bytes = HALF) -> dict[str, Any]:
     """A result whose image was cut off, for a job that does not exist."""
-    return painted({"run": "one", "job": {"id": "0" * 64}, "source": {"id": SEEDS[0].id}}, HALF)
+    return painted({"run": "one", "job": {"id": "0" * 64}, "source": {"id": SEEDS[0].id}}, image)
 
 
 def rejected(copy: bytes) -> dict[str, Any]:
@@ -160,6 +160,13 @@ NOT_ALLOWED: dict[str, tuple[int, str, str, dict[str, Any]]] = {
             ]
         },
     ),
+    "no byte of a painted image": (
+        422,
+        "POST",
+        "/v1/complete",
+        {"worker": "w", "results": [half(b""), half(SEEDS[0].image.read())]},
+    ),
+    "no byte of a copy": (422, "POST", "/v1/complete", rejected(b"")),
     "half a copy": (422, "POST", "/v1/complete", rejected(HALF)),
     "large copy": (422, "POST", "/v1/complete", rejected(bomb(500, 20))),
     "copy of an admitted picture": (

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import asdict
@@ -391,19 +391,24 @@ def _seeds(body: schemas.SeedSamples, most: int, limits: Limits) -> list[Sample]
 def _results(body: schemas.JobResults, most: Mapping[str, int], limits: Limits) -> list[Result]:
     """``most`` is the largest number of pixels of a picture, by the name of the run."""
     contents = [(one.painted.image if one.painted else one.picture) for one in body.results]
-    given = [(one, most[of.run]) for of, one in zip(body.results, contents, strict=True) if one]
-    images = iter(checked_images(given, limits))
-    return [_result(one, images) for one in body.results]
+    given = {
+        place: (content, most[body.results[place].run])
+        for place, content in enumerate(contents)
+        if content is not None
+    }
+    images = dict(zip(given, checked_images(list(given.values()), limits), strict=True))
+    return [_result(one, images.get(place)) for place, one in enumerate(body.results)]
 
 
-def _result(one: schemas.JobResult, images: Iterator[EncodedImage]) -> Result:
-    if one.painted is None:
-        if one.picture and max((copy := next(images)).width, copy.height) > SIDE:
-            raise Refused(422, f"the copy of a rejected picture has more than {SIDE} pixels a side")
-        return Rejected(str(one.reason), one.scores, one.picture or None)
+def _result(one: schemas.JobResult, image: EncodedImage | None) -> Result:
     how = one.painted
+    if how is None:
+        if image is not None and max(image.width, image.height) > SIDE:
+            raise Refused(422, f"the copy of a rejected picture has more than {SIDE} pixels a side")
+        return Rejected(str(one.reason), one.scores, one.picture)
+    assert image is not None
     frame, light = Frame.of(how.frame.model_dump()), Light.of(how.light.model_dump())
-    return Painted(next(images), how.prompt, how.hash, one.scores, frame, light)
+    return Painted(image, how.prompt, how.hash, one.scores, frame, light)
 
 
 def _content(path: Path) -> bytes:
