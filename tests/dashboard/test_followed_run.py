@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -18,8 +19,11 @@ from syngrpo.dashboard.reading.followed_run import FollowedRun
 from syngrpo.dashboard.reading.followed_runs import FollowedRuns
 from syngrpo.pages.labelled_picture import installed_task
 from syngrpo.pages.run_data import load_tasks_of
+from syngrpo.pool.pool_reading import PoolCopy
+from syngrpo.pool.store import Pool
 from syngrpo.sample import InputError
 from syngrpo.tasks import load_task
+from syngrpo_rooms.dataset import rooms_samples
 
 FILES = ("config.yaml", "metrics.jsonl", "evaluation.jsonl", "attempts.jsonl")
 
@@ -156,6 +160,22 @@ def test_a_run_that_is_written_anew_is_read_anew(tmp_path: Path) -> None:
     write_run(run.directory, 10, 10, tasks=("ovd",))
     after = run.pool()
     assert after is not None and {one.sample.task for one in after.samples("seed")} == {"ovd"}
+    run.close()
+
+
+def test_the_pool_of_a_run_that_cannot_be_written_is_followed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Such as one on another machine, whose folder is mounted here for reading only."""
+    run = FollowedRun("run", write_run(tmp_path / "run", 10, 10))
+    monkeypatch.setattr("syngrpo.pool.pool_reading.os.access", lambda *_: False)
+    monkeypatch.setattr(followed_run, "COPY_AGAIN_S", 0.0)
+    before = run.pool()
+    assert isinstance(before, PoolCopy) and run.pool() is before
+    with closing(Pool(run.directory)) as trainers:
+        trainers.add_seeds(rooms_samples("test", 3))
+        after = run.pool()
+        assert after is not None and after.stats().seed == before.stats().seed + 3
     run.close()
 
 

@@ -23,13 +23,15 @@ def open_to_read(directory: Path) -> Pool:
     require_content(path)
     if os.access(directory, os.W_OK) and not is_older(path):
         return Pool(directory)
-    return _PoolCopy(directory)
+    return PoolCopy(directory)
 
 
-class _PoolCopy(Pool):
-    """A copy of a pool's database, with the pool's own images."""
+class PoolCopy(Pool):
+    """A copy of a pool's database, with the pool's own images. What is added to the pool later is
+    not in it."""
 
     def __init__(self, directory: Path) -> None:
+        self._copied = _state(directory)
         self._folder = TemporaryDirectory(prefix="syngrpo-pool-")
         for file in database_files(directory):
             if not file.name.endswith("-shm"):  # SQLite makes it anew
@@ -42,6 +44,17 @@ class _PoolCopy(Pool):
         self.directory = directory
         self.images = ImageFiles(directory / IMAGES)
 
+    def is_current(self) -> bool:
+        """Return whether the database is as it was when it was copied. Raises OSError for one that
+        is gone."""
+        return self._copied == _state(self.directory)
+
     def close(self) -> None:
         super().close()
         self._folder.cleanup()
+
+
+def _state(directory: Path) -> list[tuple[str, int, int]]:
+    """Return what tells a database from the same one at another time."""
+    found = [(file.name, file.stat()) for file in database_files(directory)]
+    return [(name, one.st_mtime_ns, one.st_size) for name, one in found if "-shm" not in name]

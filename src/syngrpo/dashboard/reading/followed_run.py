@@ -24,7 +24,7 @@ from syngrpo.data_server.served_run import RECORD
 from syngrpo.evaluation.evaluation_reading import METRICS
 from syngrpo.pages.run_data import RunData, load_tasks_of, read_evaluation
 from syngrpo.pool.database import FILE_NAME
-from syngrpo.pool.pool_reading import open_to_read
+from syngrpo.pool.pool_reading import PoolCopy, open_to_read
 from syngrpo.pool.store import Pool
 from syngrpo.responses.response_reading import KeptResponses
 from syngrpo.sample import InputError
@@ -37,6 +37,8 @@ REREAD_S = 1.0
 OPENING_S = 5.0
 """Seconds that a page waits while another one opens the pool, and between two attempts to open one
 that cannot be opened."""
+COPY_AGAIN_S = 30.0
+"""Seconds after which a pool is copied again that can only be read as a copy."""
 QUIET_S = 90.0
 """Seconds without a new byte in the run's files after which a run that is not finished counts as
 stopped."""
@@ -97,19 +99,29 @@ class FollowedRun:
             return None
         try:
             file = _identity(self.directory / FILE_NAME)
-            if file != self._pool_file:
+            if file != self._pool_file or self._pool_is_old():
                 self._pool = None  # not closed: a page may be reading the pool that was there
                 self._pool_file, self._pool_problem, self._open_at = file, "", 0.0
             if self._pool is None and file is not None and time.monotonic() >= self._open_at:
                 try:
                     self._pool = open_to_read(self.directory)
                     self._pool_problem = ""
+                    self._open_at = time.monotonic() + COPY_AGAIN_S
                 except (InputError, OSError, sqlite3.Error) as error:
                     self._pool_problem = f"the pool cannot be opened: {first_line(error)}"
                     self._open_at = time.monotonic() + OPENING_S
             return self._pool
         finally:
             self._pool_lock.release()
+
+    def _pool_is_old(self) -> bool:
+        """Return whether the pool is a copy, because its folder cannot be written, and the run has
+        gone on since."""
+        if not isinstance(self._pool, PoolCopy) or time.monotonic() < self._open_at:
+            return False
+        with suppress(OSError):  # it is gone, which the next look at its file tells
+            return not self._pool.is_current()
+        return False
 
     def is_evaluation(self) -> bool:
         """Return whether the directory is no run, but that of a finished ``syngrpo evaluate
