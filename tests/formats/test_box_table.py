@@ -116,6 +116,13 @@ def test_what_separates_columns_is_seen(tmp_path: Path, ending: str, separator: 
     assert objects(path) == [("cup", CUP), ("dog", DOG)]
 
 
+def test_numbers_with_a_decimal_comma(tmp_path: Path) -> None:
+    head = ["image", "label", "x1", "y1", "x2", "y2"]
+    line = ["a.jpg", "Tür", *(str(number).replace(".", ",") for number in CUP)]
+    path = table(folder_with(tmp_path) / "b.csv", head, line, separator=";")
+    assert objects(path) == [("Tür", CUP)]
+
+
 def test_images_lie_in_a_folder_beside_the_table(tmp_path: Path) -> None:
     folder_with(tmp_path, "photos/a.PNG")
     path = table(
@@ -162,6 +169,7 @@ def test_a_wrong_line_leaves_its_image_out(tmp_path: Path) -> None:
     [
         (["a.jpg", "", 1, 2, 3, 4], "the line has a box and no class or phrase"),
         (["a.jpg", 3, 1, 2, 3, 4], "the class 3 is a number; write names"),
+        (["a.jpg", "cup", 1, 2, 3, "inf"], "are '1', '2', '3', 'inf', not four numbers"),
         (["a.jpg", "cup", 1, 2, 3, ""], "are '1', '2', '3', '', not four numbers"),
         (["a.jpg", "cup", 1, 2, 3000, 4], "leaves the 200x100 image"),
     ],

@@ -311,6 +311,29 @@ def test_yolo_labels_beside_their_images(tmp_path: Path, classes: str, inside: s
     assert (thing.label, thing.box) == ("cup", pytest.approx(box))
 
 
+def test_paths_of_another_computer_in_lists_of_yolo(tmp_path: Path) -> None:
+    path = yolo(
+        tmp_path / "a", LABELLED, path="/home/me/project", train="/home/me/project/list.txt"
+    )
+    for line in ("/home/me/project/images/train/a.jpg", r"C:\me\project\images\train\a.jpg"):
+        (tmp_path / "a" / "list.txt").write_text(line + "\n")
+        sample = one(path)
+        assert sample.image.path == tmp_path / "a" / "images" / "train" / "a.jpg"
+        assert [thing.label for thing in sample.objects] == ["dog", "cup", "cup"]
+    folder = yolo(tmp_path / "b", LABELLED, train="/home/me/project/images/train")
+    assert len(one(folder).objects) == 3
+
+
+def test_labels_that_labelimg_has_verified_are_read(tmp_path: Path) -> None:
+    path = voc(tmp_path, LABELLED)
+    files = [path] if path.is_file() else sorted(path.rglob("*.xml"))
+    for file in files:
+        text = file.read_text()
+        assert "<annotation>" in text
+        file.write_text(text.replace("<annotation>", '<annotation verified="yes">'))
+    assert [thing.label for thing in one(path).objects] == ["dog", "cup", "cup"]
+
+
 def test_the_layouts_of_yolo_folders(tmp_path: Path) -> None:
     roboflow = yolo(tmp_path / "a", LABELLED, path=None, train="../images/train")
     assert one(roboflow).id == "data-images/train/a"

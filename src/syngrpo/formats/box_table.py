@@ -9,6 +9,7 @@ image has no object.
 from __future__ import annotations
 
 import csv
+import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -184,6 +185,8 @@ def _objects(table: Table, row: Mapping[str, str]) -> Iterator[ToolObject]:
     phrase = row[table.fields["phrase"]].strip() if "phrase" in table.fields else ""
     label = row[table.fields["label"]].strip() if "label" in table.fields else phrase
     words = [row[column].strip() for column in table.numbers.values()]
+    if table.separator != ",":  # tables of languages that write 1,5 for 1.5
+        words = [word.replace(",", ".") for word in words]
     box: Any = None
     if words and any(words):
         if not all(map(_is_number, words)):
@@ -222,7 +225,6 @@ def _with_ending(name: str, folders: Sequence[Path]) -> str:
 
 def _is_number(word: str) -> bool:
     try:
-        float(word)
+        return math.isfinite(float(word))
     except ValueError:
         return False
-    return True

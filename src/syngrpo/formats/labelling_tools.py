@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -61,7 +62,7 @@ class PascalVoc(LabelledBoxes):
 
     def recognises(self, path: Path) -> bool:
         first = _first_of(path, ".xml")
-        return first is not None and b"<annotation>" in _head(first)
+        return first is not None and _begins(first, b"annotation")
 
     def opened(self, path: Path, request: ReadRequest, problems: Problems) -> ToolFile:
         globox = globox_library()
@@ -177,7 +178,7 @@ class Cvat(LabelledBoxes):
 
     def recognises(self, path: Path) -> bool:
         first = _first_of(path, ".xml")
-        return first is not None and b"<annotations>" in _head(first)
+        return first is not None and _begins(first, b"annotations")
 
     def opened(self, path: Path, request: ReadRequest, problems: Problems) -> ToolFile:
         globox = globox_library()
@@ -311,6 +312,12 @@ def _head(file: Path) -> bytes:
         return beginning(file)
     except InputError:
         return b""
+
+
+def _begins(file: Path, tag: bytes) -> bool:
+    """Return whether the head of an XML file has an element with this name, with or without
+    attributes."""
+    return re.search(rb"<" + tag + rb"[\s>]", _head(file)) is not None
 
 
 def _xml(file: Path) -> Element:

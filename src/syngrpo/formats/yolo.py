@@ -7,6 +7,7 @@ in ``…/labels/a.txt``, and an image without such a file shows no object.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,10 +21,12 @@ from syngrpo.formats.box_samples import (
     ToolImage,
     ToolObject,
 )
-from syngrpo.formats.image_paths import SUFFIXES
+from syngrpo.formats.image_paths import SUFFIXES, ends_of, pure_path, spellings
 from syngrpo.sample import EncodedImage, InputError
 from syngrpo.serving.wording import count
 from syngrpo.tasks.labels import shown
+
+logger = logging.getLogger(__name__)
 
 TEST = "test"
 """The split whose labels the authors of a data set often keep to themselves."""
@@ -174,7 +177,14 @@ def _roots(content: dict[str, Any], file: Path) -> list[Path]:
 def _place_of(entry: str, roots: Sequence[Path], file: Path) -> Path | None:
     """Return the folder or the list of paths that an entry names, None if there is none. Roboflow
     writes ``../train/images`` for ``train/images``."""
-    places = [root / entry for root in roots] + [file.parent / entry.lstrip("./")]
+    return _there(entry, roots) or _there(entry.lstrip("./"), [file.parent])
+
+
+def _there(entry: str, folders: Sequence[Path]) -> Path | None:
+    """Return the file or folder that a path names in one of the folders; for an absolute path of
+    another computer, that of its longest end. None if there is none."""
+    written = (*spellings(entry), *ends_of(entry))
+    places = (folder / one for one in written for folder in folders)
     return next((place for place in places if place.exists()), None)
 
 
@@ -186,10 +196,14 @@ def _images_at(entry: str, roots: Sequence[Path], file: Path) -> list[Path]:
         raise InputError(f"{file}: {tried} does not exist; correct the paths in this file")
     if place.is_dir():
         return _images_in(place)
-    return [
-        next((root / line for root in (place.parent, *roots) if (root / line).exists()), Path(line))
-        for line in _lines(place)
-    ]
+    folders = list(dict.fromkeys((place.parent, *roots)))
+    lines = _lines(place)
+    images = [_there(line, folders) or Path(line) for line in lines]
+    pairs = zip(lines, images, strict=True)
+    moved = ((a, b) for a, b in pairs if pure_path(a).is_absolute() and str(b) != a)
+    if pair := next(moved, None):
+        logger.warning("image %s is read as %s; others like it, too", *pair)
+    return images
 
 
 def _images_in(folder: Path) -> list[Path]:
@@ -258,7 +272,7 @@ def _object(line: str, names: Sequence[str], image: Path, as_stored: bool) -> To
     if number not in range(len(names)):
         raise InputError(
             f"the line {shown(line)} has class {number:g}, but there are names for "
-            f"{count(len(names), 'class')} (0 to {len(names) - 1})"
+            f"{count(len(names), 'class')} (0 to {len(names) - 1}); the first has number 0"
         )
     label = names[int(number)]
     if len(values) in (4, 5):
