@@ -22,6 +22,8 @@ def test_tiles_change_while_the_run_goes_on(tmp_path: Path, open_page: Callable[
         page.wait_for_url("**/run/live/overview")
         page.get_by_text("step 30 of 40").wait_for()
         _bar_has_two_lines(page)
+        tops = page.locator(".tile .value").evaluate_all("all => all.map(v => v.offsetTop)")
+        assert len(tops) > 7 and len(set(tops)) == 1, "values stand beside each other"
         lines = (run / "metrics.jsonl").read_text().splitlines()
         row = json.loads(lines[-1]) | {"step": 31, "time/step_s": 77.0}
         with (run / "metrics.jsonl").open("a") as file:
