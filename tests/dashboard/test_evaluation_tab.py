@@ -23,7 +23,9 @@ def judged(tmp_path_factory: pytest.TempPathFactory) -> Path:
     keep_answers(folder / "mine", (0, 40), lambda step, place: float(place % (2 + step // 20) == 1))
     hostile = folder / "hostile"
     hostile.mkdir()
-    (hostile / "config.yaml").write_text(json.dumps({"method": {"name": HOSTILE}, HOSTILE[:90]: 1}))
+    (hostile / "config.yaml").write_text(
+        json.dumps({"method": {"name": HOSTILE}, HOSTILE[:90]: {"key": 1}})
+    )
     keep_answers(hostile, (40,), lambda step, place: 0.5, HOSTILE)
     return folder
 

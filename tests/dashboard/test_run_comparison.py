@@ -122,3 +122,11 @@ def test_what_cannot_be_compared_is_a_line(tmp_path: Path) -> None:
     assert "first and broken: " in compared.lines[0] and "is not a prediction" in compared.lines[0]
     nothing = RunData(tmp_path, [], [], {})
     assert compare_runs({"first": nothing, "other": nothing}).sets == ()
+
+
+def test_a_run_without_a_configuration_has_no_keys() -> None:
+    found = compared_keys([{"trainer": {"steps": 3, "more": {}}}, {}])
+    assert [(one.key, one.values) for one in found] == [
+        ("trainer.steps", ("3", "–")),
+        ("trainer.more", ("{}", "–")),
+    ]

@@ -14,7 +14,8 @@ def flat_values(value: Any, key: str = "") -> Iterator[tuple[str, Any]]:
     elif isinstance(value, list) and value and all(isinstance(one, dict) for one in value):
         inside = {str(number): one for number, one in enumerate(value)}
     else:
-        yield key, value
+        if key:  # nothing of a configuration that has nothing
+            yield key, value
         return
     for name, one in inside.items():
         yield from flat_values(one, f"{key}.{name}" if key else name)
