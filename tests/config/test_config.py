@@ -214,7 +214,7 @@ def test_files_that_are_no_config(text: str, message: str, tmp_path: Path) -> No
 def test_files_that_cannot_be_read(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="does not exist"):
         load_config(tmp_path / "gone.yaml")
-    with pytest.raises(InputError, match="cannot be read"):
+    with pytest.raises(InputError, match="is a folder, no configuration"):
         load_config(tmp_path)
     (tmp_path / "latin.yaml").write_bytes(b"a: \xff")
     with pytest.raises(InputError, match="not UTF-8"):
@@ -490,6 +490,12 @@ def test_a_data_set_is_no_configuration_and_the_line_holds_one(tmp_path: Path) -
         run.write_text(line[line.index("{") : line.rindex("}") + 1])
         options = load_config(run)
         assert read_sources(options.data, {})[0][0]
+    (tmp_path / "mine").mkdir()
+    with pytest.raises(InputError, match="mine is a folder, no configuration of a run; name a"):
+        load_config(tmp_path / "mine")
+    (tmp_path / "mine" / "rows.jsonl").write_text(rows.read_text())
+    with pytest.raises(InputError, match=r"mine is a data set \(format jsonl\), no configuration"):
+        load_config(tmp_path / "mine")
     unfinished = tmp_path / "run.yaml"
     unfinished.write_text("data: {train: []}\n")
     with pytest.raises(InputError, match=r"run\.yaml: "):

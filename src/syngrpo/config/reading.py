@@ -35,6 +35,10 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> RunOptions:
         content = _read_mapping(path)
     except InputError:
         _refuse_data_set(path)
+        if path.is_dir():
+            raise InputError(
+                f"{path} is a folder, no configuration of a run; name a YAML file (see configs/)"
+            ) from None
         raise
     if not content.keys() & SECTIONS:
         _refuse_data_set(path, content)
