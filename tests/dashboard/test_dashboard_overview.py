@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,11 @@ def test_tiles_change_while_the_run_goes_on(tmp_path: Path, open_page: Callable[
     run = write_run(tmp_path / "runs" / "live", 30, 40, synthesis=False)
     with dashboard_browser.dashboard(tmp_path, run.parent) as address:
         page = open_page(f"{address}/")
+        lines = page.locator(".card.run .lines")
+        lines.get_by_text("grpo").wait_for()
+        method, measured, *sets = lines.inner_text().splitlines()
+        assert method == "grpo" and re.fullmatch(r"accuracy 0\.\d{3} · D 0\.\d{3}", measured)
+        assert len(sets) == 2 and sets[0].startswith("test, ") and sets[0].endswith(" at step 0")
         page.get_by_text("live", exact=True).click()
         page.wait_for_url("**/run/live/overview")
         page.get_by_text("step 30 of 40").wait_for()

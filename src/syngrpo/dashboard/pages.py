@@ -29,7 +29,7 @@ from syngrpo.dashboard.reading.followed_run import FollowedRun
 from syngrpo.dashboard.reading.followed_runs import FollowedRuns
 from syngrpo.dashboard.responses.responses_tab import responses
 from syngrpo.dashboard.samples.data_tab import data
-from syngrpo.pages.run_headlines import duration, headline_metrics
+from syngrpo.pages.run_headlines import duration, headline_metrics, metric_title
 from syngrpo.pages.shown_text import shown_line
 
 
@@ -131,27 +131,33 @@ def _list_of_runs(runs: FollowedRuns) -> None:
                 with cards, ui.link(target=run_address(followed.name, first_tab(followed))) as link:
                     link.classes("card run")
                     ui.label(followed.name).classes("name")
-                    facts[followed.name] = (ui.label().classes("note"), ui.label())
+                    words = ui.label().classes("note"), ui.label().classes("lines")
+                    facts[followed.name] = words
         for followed in found:
-            state, words = facts[followed.name]
+            state, lines = facts[followed.name]
             state.set_text(await asyncio.to_thread(standing, followed))
-            words.set_text(await asyncio.to_thread(_facts, followed))
+            lines.set_text(await asyncio.to_thread(_facts, followed))
 
     ui.timer(10, show, immediate=True)
 
 
 def _facts(followed: FollowedRun) -> str:
-    """Return what tells a run from others: its method, and how good it is now."""
+    """Return what tells a run from others, in a line each: its method, how it answers in the last
+    tenth of its steps, and each held-out set."""
     data = followed.data()
     facts = [str(data.setting("method", "name") or "")]
+    measured = []
     for title, name in (("accuracy", "reward/accuracy"), ("D", "diversity/response")):
         value = data.curve(name).tail()
-        facts.append("" if value is None else f"{title} {value:.3f}")
+        if value is not None:
+            measured.append(f"{title} {value:.3f}")
+    facts.append(" · ".join(measured))
     for name in data.sets():
         _, last = data.first_and_last(name)
         for metric in headline_metrics(data, name)[:1]:
-            facts.append(f"{name} {last.metrics[metric]:.3f} (step {last.step:,})")
-    return " · ".join(fact for fact in facts if fact)
+            title = f"{name}, {metric_title(data, metric)}"
+            facts.append(f"{title} {last.metrics[metric]:.3f} at step {last.step:,}")
+    return "\n".join(shown_line(fact, 120) for fact in facts if fact)
 
 
 def _bar(view: View) -> None:
