@@ -58,7 +58,7 @@ class RunData:
     """The content of a run directory. ``metrics`` are in the order of steps, each step once."""
 
     directory: Path
-    metrics: list[dict[str, Any]]
+    metrics: Sequence[Mapping[str, Any]]
     evaluations: list[Evaluation]
     config: dict[str, Any]
     _curves: dict[str, Curve] = field(default_factory=dict, init=False, repr=False, compare=False)
@@ -194,7 +194,7 @@ def _read_evaluations(path: Path) -> list[Evaluation]:
     return found
 
 
-def read_evaluation(row: dict[str, Any]) -> Evaluation:
+def read_evaluation(row: Mapping[str, Any]) -> Evaluation:
     """Return the evaluation that a line of ``evaluation.jsonl`` holds. Raises KeyError, TypeError,
     ValueError or AttributeError for a line of another form."""
     if type(row["step"]) is not int:

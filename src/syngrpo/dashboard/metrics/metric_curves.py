@@ -67,7 +67,7 @@ class MetricNames:
 
     def __init__(self) -> None:
         self._keys: dict[str, None] = {}
-        self._rows: list[dict[str, Any]] = []
+        self._rows: Sequence[Mapping[str, Any]] = []
 
     def of(self, data: RunData) -> list[MetricKey]:
         """Return the metrics of the run. Keys whose values are no numbers are left out."""

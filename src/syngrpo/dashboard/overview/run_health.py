@@ -6,8 +6,9 @@ some step. These here are about the last steps, and go away when the run recover
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from syngrpo.pages.run_data import Curve, RunData
 
@@ -54,7 +55,7 @@ def waiting_descriptions(run: RunData) -> Curve:
     return Curve(steps, values)
 
 
-def _of_responses(run: RunData, last: list[dict]) -> Iterator[Advice]:
+def _of_responses(run: RunData, last: Sequence[Mapping[str, Any]]) -> Iterator[Advice]:
     form, best = _mean(last, "reward/format"), _best(run, "reward/format")
     if form is not None and best is not None and best > LOST and form < LOST * best:
         yield Advice(
@@ -78,7 +79,7 @@ def _of_responses(run: RunData, last: list[dict]) -> Iterator[Advice]:
         )
 
 
-def _of_descriptions(run: RunData, last: list[dict]) -> Iterator[Advice]:
+def _of_descriptions(run: RunData, last: Sequence[Mapping[str, Any]]) -> Iterator[Advice]:
     start, now = run.curve("description/distinct").head(), _mean(last, "description/distinct")
     if start and now is not None and now < WORN * start:
         yield Advice(
@@ -97,7 +98,7 @@ def _of_descriptions(run: RunData, last: list[dict]) -> Iterator[Advice]:
         )
 
 
-def _of_synthesis(last: list[dict]) -> Iterator[Advice]:
+def _of_synthesis(last: Sequence[Mapping[str, Any]]) -> Iterator[Advice]:
     submitted, dead = _sum(last, "synthesis/submitted"), _sum(last, "synthesis/dead")
     admitted, rejected = _sum(last, "synthesis/admitted"), _sum(last, "synthesis/rejected")
     dropped = _sum(last, "synthesis/dropped")
@@ -126,16 +127,16 @@ def _of_synthesis(last: list[dict]) -> Iterator[Advice]:
         )
 
 
-def _values(rows: list[dict], name: str) -> list[float]:
+def _values(rows: Sequence[Mapping[str, Any]], name: str) -> list[float]:
     return [row[name] for row in rows if isinstance(row.get(name), int | float)]
 
 
-def _mean(rows: list[dict], name: str) -> float | None:
+def _mean(rows: Sequence[Mapping[str, Any]], name: str) -> float | None:
     values = _values(rows, name)
     return sum(values) / len(values) if values else None
 
 
-def _sum(rows: list[dict], name: str) -> float:
+def _sum(rows: Sequence[Mapping[str, Any]], name: str) -> float:
     return sum(_values(rows, name))
 
 

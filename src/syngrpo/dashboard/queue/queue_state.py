@@ -7,7 +7,7 @@ ended jobs takes some milliseconds.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -261,7 +261,7 @@ def queue_curves(run: RunData) -> QueueCurves | None:
 _COUNTS = ("submitted", "dropped", "admitted", "rejected", "dead")
 
 
-def _column(rows: Sequence[dict[str, Any]], name: str) -> np.ndarray:
+def _column(rows: Sequence[Mapping[str, Any]], name: str) -> np.ndarray:
     """Return a metric of all steps, (N,), 0 where it is missing."""
     found = (row.get(name) for row in rows)
     return np.array([one if isinstance(one, int | float) else 0.0 for one in found], float)

@@ -12,6 +12,7 @@ import os
 import sqlite3
 import threading
 import time
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,6 +20,7 @@ from typing import Any
 
 import orjson
 
+from syngrpo.dashboard.reading.compact_rows import CompactRows
 from syngrpo.dashboard.reading.own_files import require_own
 from syngrpo.data_server.served_run import RECORD
 from syngrpo.evaluation.evaluation_reading import METRICS
@@ -62,7 +64,7 @@ class FollowedRun:
         self.name = name
         self.directory = directory
         self.responses = KeptResponses(directory)
-        self._metrics = _FollowedLines(directory / "metrics.jsonl")
+        self._metrics = _FollowedLines(directory / "metrics.jsonl", CompactRows())
         self._evaluations = _FollowedLines(directory / "evaluation.jsonl")
         self._attempts = _FollowedLines(directory / ATTEMPTS)
         self._lock = threading.Lock()
@@ -89,7 +91,7 @@ class FollowedRun:
         """Return what is written down about each start of the run."""
         with self._lock:
             self._attempts.read()
-            return list(self._attempts.rows)
+            return [dict(row) for row in self._attempts.rows]
 
     def pool(self) -> Pool | None:
         """Return the pool of the run, which stays open while its file is there; None for a run that
@@ -202,7 +204,7 @@ class FollowedRun:
         self._data = replace(self._data, config=config)
 
 
-def _has_step(row: dict[str, Any]) -> bool:
+def _has_step(row: Mapping[str, Any]) -> bool:
     return isinstance(row.get("step"), int)
 
 
@@ -219,13 +221,14 @@ def _identity(path: Path) -> tuple[int, int] | None:
 class _FollowedLines:
     """A file with one JSON object a line, to which another process appends. ``rows`` are the
     complete lines that were read; lines that are no object are left out and named in
-    ``problems``, and so is why the file cannot be read now."""
+    ``problems``, and so is why the file cannot be read now. ``compact`` makes the rows smaller."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, compact: CompactRows | None = None) -> None:
         self._path = path
+        self._compact = compact
         self._read_to = 0
         self._last_line = b""
-        self.rows: list[dict[str, Any]] = []
+        self.rows: list[Mapping[str, Any]] = []
         self._in_lines: list[str] = []
         self._unreadable = ""
 
@@ -284,6 +287,6 @@ class _FollowedLines:
         except orjson.JSONDecodeError:
             row = None
         if isinstance(row, dict):
-            self.rows.append(row)
+            self.rows.append(self._compact.compact(row) if self._compact else row)
         else:
             self.problem("lines that are no JSON object are left out")
