@@ -154,6 +154,10 @@ def test_the_rate_is_that_of_the_last_pictures(pool: Pool, clock: Clock, tmp_pat
             database.execute("UPDATE samples SET created = ? WHERE number = ?", (now - ago, number))
     state = queue_state(pool, LEASE_S, now, clock.now)
     assert (state.last_minute, state.a_minute) == (2, 2.0)
+    with sqlite3.connect(tmp_path / "pool.db") as database:  # the run was resumed a day later
+        first = "(SELECT MIN(number) FROM samples WHERE job NOT NULL)"
+        database.execute(f"UPDATE samples SET created = ? WHERE number = {first}", (now - 1e5,))
+    assert queue_state(pool, LEASE_S, now, clock.now).a_minute == 2.0
 
 
 def test_workers_are_known_by_the_jobs_that_they_hold_and_have_ended(

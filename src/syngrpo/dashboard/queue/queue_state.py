@@ -28,6 +28,8 @@ PAINTED = 500
 """Number of pictures by whose times the rate is computed, the last ones, and of ended jobs by which
 workers are known."""
 MINUTE_S = 60.0
+PAUSE_S = 600.0
+"""Seconds without a picture that count as a pause of the run."""
 NEVER_S = 3600.0
 """A lease that seems to have expired longer ago than this is that of another host's clock, or
 nobody has looked at the queue since."""
@@ -100,7 +102,6 @@ def queue_state(pool: Pool, lease_s: float, now: float, monotonic: float) -> Que
         painters = connection.execute(_PAINTERS, (PAINTED,)).fetchall()
         (mirrored,) = connection.execute("SELECT EXISTS (SELECT 1 FROM mirrored)").fetchone()
     times = [one for (one,) in created]
-    span = times[0] - times[-1] if len(times) > 1 else 0.0
     return QueueState(
         stats=pool.stats(),
         leases=tuple(
@@ -111,7 +112,7 @@ def queue_state(pool: Pool, lease_s: float, now: float, monotonic: float) -> Que
         dead=_by_error(dead),
         retried=_by_error(retried),
         last_minute=sum(now - MINUTE_S <= one <= now for one in times),
-        a_minute=MINUTE_S * (len(times) - 1) / span if span > 0 else None,
+        a_minute=_a_minute(times),
         mirrored=bool(mirrored),
     )
 
@@ -142,6 +143,15 @@ FROM (
 WHERE j.worker IS NOT NULL GROUP BY j.worker, j.state
 """
 _CREATED = "SELECT created FROM samples WHERE job IS NOT NULL ORDER BY number DESC LIMIT ?"
+
+
+def _a_minute(times: Sequence[float]) -> float | None:
+    """Return how many pictures were painted in a minute while they were: pauses of the run, as
+    before it was resumed, are left out. ``times`` are in seconds, the newest first."""
+    between = np.abs(np.diff(times))
+    painting = between[between <= PAUSE_S] if (between <= PAUSE_S).any() else between
+    seconds = float(painting.sum())
+    return MINUTE_S * len(painting) / seconds if seconds > 0 else None
 
 
 def _seen_workers(
