@@ -5,9 +5,11 @@ import json
 import math
 import re
 import threading
+from contextlib import closing
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+import httpx
 import numpy as np
 import pytest
 from watched_trainer import Step, watched_trainer
@@ -20,10 +22,12 @@ from syngrpo.data_server.client import (
     as_lists,
     shared_draw,
 )
+from syngrpo.data_server.data_connection import DataServerConnection
 from syngrpo.data_server.synthesis_options import ServerOptions, SynthesisOptions
 from syngrpo.method.base import MethodOptions
 from syngrpo.pool.sampling import SamplingPolicy
 from syngrpo.sample import InputError
+from syngrpo.serving.http_client import ServerAddress
 from syngrpo.serving.listening import listen
 from syngrpo_rooms.dataset import rooms_samples
 
@@ -202,6 +206,20 @@ def test_a_server_of_another_version_is_one_line(tmp_path: Path) -> None:
     client.close()
     server.shutdown()
     server.server_close()
+
+
+@pytest.mark.parametrize("body", [b"<html>hello</html>", b"\xff\xfe", b"[]", b"[" * 50_000, b""])
+def test_what_is_no_data_server_is_one_line(body: bytes) -> None:
+    with closing(DataServerConnection(ServerAddress("http://server:1"))) as connection:
+        connection._http._client = httpx.Client(
+            base_url="http://server:1",
+            transport=httpx.MockTransport(lambda _: httpx.Response(200, content=body)),
+        )
+        with pytest.raises(InputError) as caught:
+            connection.send("POST", "/v1/lease", {})
+    assert str(caught.value) == (
+        "http://server:1 answers POST /v1/lease as no data server does; check the URL"
+    )
 
 
 def test_the_same_by_an_event_loop(tmp_path: Path) -> None:

@@ -47,9 +47,18 @@ class DataServerConnection:
         self.url = self._http.url
 
     def send(self, method: str, path: str, data: Any = None, **query: Any) -> Any:
-        """Send a request with JSON data and return the JSON of the answer. Raises NoRoom when the
-        server has no room for any job."""
-        return self._http.request(method, path, json=data, params=query or None).json()
+        """Send a request with JSON data and return the JSON object of the answer. Raises NoRoom
+        when the server has no room for any job."""
+        answer = self._http.request(method, path, json=data, params=query or None)
+        try:
+            found = answer.json()
+        except (ValueError, RecursionError):
+            found = None
+        if not isinstance(found, dict):
+            raise InputError(
+                f"{self.url} answers {method} {path} as no data server does; check the URL"
+            )
+        return found
 
     def image(self, run: str, digest: str) -> bytes:
         """Return the encoded bytes of an image."""
