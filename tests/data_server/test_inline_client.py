@@ -271,3 +271,12 @@ def test_a_drawn_image_travels_encoded(tmp_path):
     assert arrived.path is None and arrived.data == drawn.image.path.read_bytes()
     assert np.array_equal(arrived.decode(), drawn.image.decode())
     assert len(travelled) < drawn.image.decode().nbytes
+
+
+def test_samples_under_way_are_not_drawn_again(tmp_path: Path) -> None:
+    ahead = client(tmp_path)
+    batches = [[one.sample.id for one in ahead.draw(3)] for _ in range(4)]
+    assert len({name for batch in batches for name in batch}) == 12
+    # All samples are under way: those of the oldest batch are the first that may come again.
+    ahead.observe([Observation(name, 1, 1, 0.5, 0.5) for name in batches[1]])
+    assert {one.sample.id for one in ahead.draw(3)} == set(batches[1])

@@ -388,3 +388,39 @@ def test_the_help_of_the_command_shows_how_to_use_it() -> None:
 def test_a_port_in_use_is_an_error(server: Server) -> None:
     with pytest.raises(InputError, match=rf"cannot listen on 127.0.0.1:{server.port}"):
         listen("127.0.0.1", server.port)
+
+
+def test_a_rollout_that_was_started_is_of_the_weights_of_then(
+    server: Server, policy: Policy, prompts: list[Prompt], connect: Connect
+) -> None:
+    remotely, wanted, waiting = connect(policy, server.url), [], []
+    server.engine.goes_on.clear()
+    for seed in range(3):
+        wanted.append(rollout(policy, prompts, 3, SAMPLED, SEEDS))
+        waiting.append(remotely.start(policy, prompts, 3, SAMPLED, SEEDS))
+        changed(policy, seed)
+    server.engine.goes_on.set()
+    for started, ours in zip(waiting, wanted, strict=True):
+        assert_same(started(), ours)
+    assert len({str(ids(one)) for one in wanted}) == 3
+
+
+def test_a_restarted_server_gets_the_weights_of_then_again(
+    policy: Policy, prompts: list[Prompt], connect: Connect
+) -> None:
+    wanted = rollout(policy, prompts, 2, SAMPLED, SEEDS)
+    with rollout_server() as first:
+        remotely = connect(policy, first.url)
+        first.engine.goes_on.clear()
+        waiting = remotely.start(policy, prompts, 2, SAMPLED, SEEDS)
+        until(lambda: "add" in first.engine.told, "the request")
+        changed(policy, 0)
+    with rollout_server(first.port):
+        assert_same(waiting(), wanted)
+
+
+def test_only_an_engine_with_weights_of_its_own_samples_ahead(policy: Policy) -> None:
+    with pytest.raises(
+        InputError, match=r"engine native samples with the weights .*async_steps 1 cannot"
+    ):
+        make_rollout(RolloutOptions(async_steps=1), policy)

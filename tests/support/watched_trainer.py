@@ -39,8 +39,8 @@ class Step:
 class WatchedTrainer(Trainer):
     """Notes what is scored and what goes into the update; changes nothing."""
 
-    def score(self, rolled_out: Any) -> tuple[list[Group], list[GroupReport]]:
-        groups, reports = super().score(rolled_out)
+    def score(self, rolled_out: Any, version: int) -> tuple[list[Group], list[GroupReport]]:
+        groups, reports = super().score(rolled_out, version)
         self.scored += groups
         self.reports += reports
         return groups, reports

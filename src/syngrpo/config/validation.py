@@ -148,6 +148,24 @@ def _with_method(values: dict[str, Any]) -> dict[str, Any]:
     return {**values, "method": checked}
 
 
+def _check_ahead(options: RunOptions, method: Method, prefix: str) -> None:
+    """Raise InputError for what cannot go on while batches are sampled ahead."""
+    if not options.rollout.async_steps:
+        return
+    other = None
+    if options.method.refill_zero_variance:
+        other = "method.refill_zero_variance draws again within a step"
+    elif method.distortion(0) is not None:
+        other = f"method {options.method.name} distorts images by the step"
+    elif method.paints and options.synthesis.mode == "inline":
+        other = "synthesis.mode inline paints within a step"
+    if other is not None:
+        raise InputError(
+            f"{prefix}rollout.async_steps {options.rollout.async_steps} samples later batches "
+            f"beforehand, and {other}; use one of them"
+        )
+
+
 def _resolved(options: RunOptions, prefix: str) -> RunOptions:
     """Fill in the defaults that depend on other sections.
 
@@ -168,6 +186,7 @@ def _resolved(options: RunOptions, prefix: str) -> RunOptions:
         pool = replace(pool, max_unmeasured=max(1, ceil(WAITING_STEPS * drawn)))
     name = options.method.name
     method = METHODS.load(name)(options.method, options.trainer.steps)
+    _check_ahead(options, method, prefix)
     if not method.paints:
         synthesis = replace(synthesis, mode="off")
     elif synthesis.mode == "off":

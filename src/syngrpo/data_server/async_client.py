@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 
 from syngrpo.data_server.job_exchange import JobSink, SubmitCounts
-from syngrpo.data_server.pool_client import draw_decoded
+from syngrpo.data_server.pool_client import REMEMBERED_BATCHES, draw_decoded
 from syngrpo.data_server.pool_jobs import QueueSink, open_queue
 from syngrpo.data_server.spill import Spill
 from syngrpo.data_server.spill_records import of_kind
@@ -43,8 +43,6 @@ LOOK_S = 0.05
 WAIT_S = 0.001
 """Seconds after which a draw looks again into a stock without a batch."""
 SPILL_NAME = "spill.jsonl"
-REMEMBERED_BATCHES = 4
-"""Samples of this many batches are not drawn again before they were observed."""
 
 
 class AsyncClient:

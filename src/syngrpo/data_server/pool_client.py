@@ -9,6 +9,7 @@ samples with decoded images (``draw_decoded``).
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -29,6 +30,8 @@ from syngrpo.sample import InputError, Sample, with_pixels
 
 INLINE = "inline"
 """The worker name with which an inline client leases jobs."""
+REMEMBERED_BATCHES = 4
+"""Samples of this many batches are not drawn again before they were observed."""
 FOREVER_S = 10 * 365 * 86400.0
 """Seconds of an inline client's lease. It is long, because no other worker may take its jobs."""
 
@@ -139,11 +142,15 @@ class InlineClient:
         self._seed = seed
         self._draws = 0
         self._cursor = 0
+        self._unobserved: deque[set[str]] = deque(maxlen=REMEMBERED_BATCHES)
 
     def draw(self, count: int) -> list[PoolSample]:
         rng = np.random.default_rng([self._seed, self._draws])
         self._draws += 1
-        return draw_decoded(self._pool, count, self._sampling, rng, weights=self._weights)
+        avoid = {name for batch in self._unobserved for name in batch}
+        drawn = draw_decoded(self._pool, count, self._sampling, rng, avoid, self._weights)
+        self._unobserved.append({one.sample.id for one in drawn})
+        return drawn
 
     def prefetch_with(self, prepare: Callable[[Sequence[Sample]], None]) -> None:
         return
@@ -159,6 +166,8 @@ class InlineClient:
 
     def observe(self, observations: Sequence[Observation]) -> None:
         self._pool.observe(observations, self._sampling)
+        for batch in self._unobserved:
+            batch.difference_update(one.sample_id for one in observations)
 
     def record_rewards(self, rewards: Sequence[DescriptionReward]) -> None:
         self._pool.record_rewards(rewards)

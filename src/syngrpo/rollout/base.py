@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from bisect import bisect_left
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 import torch
 
@@ -69,12 +69,20 @@ class Rollout(Protocol):
         ...
 
 
+Waiting = Callable[[], list[list[Response]]]
+"""Waits for the responses of a rollout that was started, and returns them."""
+
+
 class Engine(ABC):
     """One way to sample responses, registered in ``syngrpo.rollout.ENGINES``. An instance is a
     ``Rollout``.
 
     Every process of a run makes one, all at the same time, and calls it equally often.
+    ``samples_beside``: whether it has weights of its own, so that it can sample while those of the
+    policy change (``start``).
     """
+
+    samples_beside: ClassVar[bool] = False
 
     @classmethod
     def check(cls, options: RolloutOptions) -> None:
@@ -82,6 +90,12 @@ class Engine(ABC):
 
         By default an engine samples in the trainer's process and refuses ``rollout.server``.
         """
+        if options.async_steps and not cls.samples_beside:
+            raise InputError(
+                f"rollout.engine {options.engine_name} samples with the weights that an update "
+                f"changes, so rollout.async_steps {options.async_steps} cannot be done; set it to "
+                "0, or rollout.server to the address of a rollout server"
+            )
         if options.server is not None:
             raise InputError(
                 f"rollout.engine {options.engine_name} samples in the trainer's process and "
@@ -101,6 +115,21 @@ class Engine(ABC):
         sampling: Sampling,
         seeds: Sequence[int],
     ) -> list[list[Response]]: ...
+
+    def start(
+        self,
+        policy: Policy,
+        prompts: Sequence[Prompt],
+        group_size: int,
+        sampling: Sampling,
+        seeds: Sequence[int],
+    ) -> Waiting:
+        """Begin a rollout with the policy's present weights, and return what waits for it.
+
+        The weights may change meanwhile. Rollouts are done in the order in which they were started.
+        Only an engine with ``samples_beside`` has this.
+        """
+        raise NotImplementedError(f"{type(self).__name__} does not sample beside the trainer")
 
     def close(self) -> None:
         """Free the memory and connections of the engine. It is not called again afterwards."""

@@ -53,6 +53,14 @@ class RolloutOptions:
     server_patience_s: float = option(
         600.0, "seconds that training waits for a rollout server that does not answer", ge=0
     )
+    async_steps: int = option(
+        0,
+        "engine server: number of steps by which sampling is ahead of training: while a step "
+        "updates the weights, the server samples the batch of so many steps later; 0: each batch "
+        "is sampled with the newest weights",
+        ge=0,
+        le=3,
+    )
     tis_cap: float = option(
         2.0,
         "largest weight of a token whose probability was lower in sampling than in training "

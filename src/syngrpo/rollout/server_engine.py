@@ -12,6 +12,7 @@ from __future__ import annotations
 import socket
 import uuid
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -26,6 +27,8 @@ from syngrpo.policy.model import Policy
 from syngrpo.rollout.base import (
     Engine,
     Response,
+    SampledTokens,
+    Waiting,
     distinct_responses,
     require_room,
     require_seeds,
@@ -62,6 +65,8 @@ was cut off."""
 class ServerEngine(Engine):
     """Sends weights and prompts to a rollout server and returns the responses it samples."""
 
+    samples_beside = True
+
     def __init__(self, policy: Policy, options: RolloutOptions) -> None:
         """Connect to the server and check that it suits the policy.
 
@@ -77,6 +82,7 @@ class ServerEngine(Engine):
         self._sends = not dist.is_initialized() or dist.get_rank() == 0
         self._run = _of_first_process(uuid.uuid4().hex[:12])
         self._rollouts = 0
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="rollouts")
         try:
             self._repeat(lambda: self._state(policy))
         except InputError:
@@ -101,11 +107,40 @@ class ServerEngine(Engine):
     ) -> list[list[Response]]:
         """Send weights and prompts to the server and return its responses; see ``base.Rollout``.
         Raises InputError also when the server has another model or does not answer in time."""
+        request = self._request(policy, prompts, group_size, sampling, seeds)
+        call = self._attempt(policy, request, lambda: frame(_pieces(policy)))
+        return _responses(policy, request, self._repeat(call), group_size)
+
+    def start(
+        self,
+        policy: Policy,
+        prompts: Sequence[Prompt],
+        group_size: int,
+        sampling: Sampling,
+        seeds: Sequence[int],
+    ) -> Waiting:
+        """Copy the weights to the host's memory, and send them and the prompts in a thread; see
+        ``base.Engine``. The first process keeps the copy until the responses are there, because a
+        server that was restarted needs it again."""
+        request = self._request(policy, prompts, group_size, sampling, seeds)
+        copied = list(frame(_pieces(policy))) if self._sends else None
+        weights = (lambda: iter(copied)) if copied is not None else None
+        sampled = self._thread.submit(self._repeat, self._attempt(policy, request, weights))
+        return lambda: _responses(policy, request, sampled.result(), group_size)
+
+    def _request(
+        self,
+        policy: Policy,
+        prompts: Sequence[Prompt],
+        group_size: int,
+        sampling: Sampling,
+        seeds: Sequence[int],
+    ) -> Request:
+        """Return a request for a new version of the weights."""
         require_seeds(prompts, seeds)
         self._rollouts += 1
-        version = f"{self._run}-{self._rollouts}"
-        request = Request(
-            version,
+        return Request(
+            f"{self._run}-{self._rollouts}",
             prompts,
             distinct_responses(sampling, group_size),
             sampling,
@@ -113,16 +148,26 @@ class ServerEngine(Engine):
             policy.banned,
             policy.stop_ids,
         )
-        sends = self._sends
 
-        def attempt() -> list[list[Response]]:
+    def _attempt(
+        self, policy: Policy, request: Request, weights: Callable[[], Iterator[bytes]] | None
+    ) -> Callable[[], list[list[SampledTokens]]]:
+        """Return what lets the server sample with these weights, and raises Unavailable when it may
+        succeed later.
+
+        The first process sends the weights if the server has others, and any process that has them
+        does so when the server was restarted.
+        """
+        sends, version, prompts = self._sends, request.version, request.prompts
+
+        def attempt() -> list[list[SampledTokens]]:
             nonlocal sends
             state = self._state(policy)
             for prompt in prompts:
                 limit = "the rollout server's --max-length"
-                require_room(policy, prompt, sampling, state.max_length, limit)
-            if sends and state.version != version:
-                self._client.send_weights(version, frame(_pieces(policy)))
+                require_room(policy, prompt, request.sampling, state.max_length, limit)
+            if sends and weights is not None and state.version != version:
+                self._client.send_weights(version, weights())
             if not prompts:
                 return []
             try:
@@ -137,15 +182,14 @@ class ServerEngine(Engine):
                     f"rollout server {self._client.url} answered {len(prompts)} prompts by "
                     f"version {version} with {len(groups)} groups by version {made_by}"
                 )
-            return [
-                to_responses(policy, prompt, group, group_size, sampling)
-                for prompt, group in zip(prompts, groups, strict=True)
-            ]
+            return groups
 
-        return self._repeat(attempt)
+        return attempt
 
     def close(self) -> None:
+        """Close the connections. Rollouts that were started are given up."""
         self._client.close()
+        self._thread.shutdown(cancel_futures=True)
 
     def _state(self, policy: Policy) -> ServerState:
         """Return the server's state. Raises InputError when it computes in another type."""
@@ -230,6 +274,15 @@ class RolloutClient:
 
     def close(self) -> None:
         self._http.close()
+
+
+def _responses(
+    policy: Policy, request: Request, groups: Sequence[Sequence[SampledTokens]], group_size: int
+) -> list[list[Response]]:
+    return [
+        to_responses(policy, prompt, group, group_size, request.sampling)
+        for prompt, group in zip(request.prompts, groups, strict=True)
+    ]
 
 
 def _of_first_process(name: str) -> str:

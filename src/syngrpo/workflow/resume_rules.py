@@ -53,6 +53,7 @@ MAY_CHANGE = (
     "rollout.cuda_graphs",
     "rollout.vllm_cache_gib",
     "rollout.vllm_max_length",
+    "rollout.async_steps",
     "rollout.server",
     "rollout.server_token_file",
     "rollout.server_patience_s",

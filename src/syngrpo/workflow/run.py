@@ -165,6 +165,7 @@ class _Run:
             showing = self.show(options.steps, trainer.steps_done, self.console)
             names = self.options.logging.trackers
             with (
+                closing(trainer.rollout),
                 showing as progress,
                 trackers(names, self.processes, self.run.path) as tracked,
                 self._responses_written(trainer),

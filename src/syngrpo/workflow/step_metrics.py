@@ -63,6 +63,7 @@ METRICS: dict[str, Kind] = {
     "time/update_s": "max",
     "time/wait_data_s": "max",
     "rollout/logp_diff": "mean",
+    "rollout/staleness": "mean",
     "rollout/length_mean": "mean",
     "rollout/cut_share": "mean",
     "responses/lost": "sum",
@@ -98,6 +99,9 @@ The record also has ``tokens_per_s``: ``tokens`` of all processes divided by ``t
 ``diversity/phantom_groups`` is the share of groups whose answers are all wrong, but whose responses
 get different advantages by format or custom rewards. These tell nothing about the answer; where
 such groups are many, the policy learns the form of wrong answers.
+
+``rollout/staleness`` is the number of updates between the policy that sampled the responses and the
+one that learns from them; 0 without ``rollout.async_steps``.
 
 ``rollout/length_mean`` is the mean number of tokens of a response, ``rollout/cut_share`` the share
 of responses that were cut at ``rollout.max_new_tokens``.

@@ -23,13 +23,15 @@ from syngrpo.data_server.pool_client import PoolClient
 from syngrpo.method import METHODS
 from syngrpo.method.diversity import has_zero_variance
 from syngrpo.method.response import ANSWER_END
+from syngrpo.policy.encode import Prompt
 from syngrpo.policy.model import Policy
 from syngrpo.pool.stored_samples import PoolSample
 from syngrpo.rollout import make_rollout
-from syngrpo.rollout.base import Response, require_finite
+from syngrpo.rollout.base import require_finite
 from syngrpo.rollout.token_sampling import Sampling
 from syngrpo.sample import Sample
 from syngrpo.tasks.rewards import load_reward
+from syngrpo.workflow.ahead import Batch, BatchesAhead, RolledOut
 from syngrpo.workflow.distorted_rollout import distorted_rollout
 from syngrpo.workflow.groups import Group, is_phantom, report_group, score_group
 from syngrpo.workflow.learner import Learner
@@ -78,6 +80,7 @@ class Trainer:
             self.client.prefetch_with(self._prefetch)
         with processes.whole(policy) as whole:  # roll_out samples with whole weights, too
             self.rollout = make_rollout(options.rollout, whole)
+        self.ahead = BatchesAhead(self.begin, options.rollout.async_steps, options.trainer.steps)
         self.steps_done = 0
         self.version = 0
         self.metrics = self._new_metrics()
@@ -104,9 +107,10 @@ class Trainer:
         Return the groups of this process and the reports of all groups. ``first`` is the place of
         the first sample in the global batch of the step.
         """
+        if self.options.rollout.async_steps:
+            return self.score(*self.waited_for(self.ahead.take(self.steps_done)))
         drawn = self.draw(count)
-        responses = self.roll_out(drawn, first)
-        return self.score(responses)
+        return self.score(self.roll_out(drawn, first), self.version)
 
     def draw(self, count: int) -> list[tuple[int, PoolSample]]:
         """1. Draw ``count`` samples from the pool. Return this process's part of them, with their
@@ -117,36 +121,45 @@ class Trainer:
                 drawn = self.client.draw(count)
         return self.processes.part(self.processes.share(drawn))
 
-    def roll_out(
-        self, drawn: Sequence[tuple[int, PoolSample]], first: int
-    ) -> list[tuple[int, PoolSample, Any, list[Response]]]:
+    def roll_out(self, drawn: Sequence[tuple[int, PoolSample]], first: int) -> list[RolledOut]:
         """2. Sample G responses to each sample, as the method transforms it. The random numbers
         depend only on the seed, the step and the sample's place in the global batch. Raises
         NotFinite."""
-        drawn = [(i, self._transformed(first + i, item)) for i, item in drawn]
-        size, sampling = self.options.rollout.group_size, self._sampling
         with self.metrics.timed("time/rollout_s"):
-            prompts = self.prompts.take([item.sample for _, item in drawn])
-            for prompt, (_, item) in zip(prompts, drawn, strict=True):
-                prompt.going_on = self._describing(item)
-            seeds = [self._random("rollout", first + i).integers(2**62) for i, _ in drawn]
+            asked, seeds = self._asked(drawn, first, self.steps_done)
             with self.processes.whole(self.policy) as policy:
-                request = (policy, prompts, size, sampling, [int(s) for s in seeds])
+                request = self._request(policy, asked, seeds)
                 distortion = self.method.distortion(self.steps_done)
                 if distortion is None:
                     responses = self.rollout(*request)
                 else:
                     responses = distorted_rollout(self.rollout, distortion, *request)
-            require_finite(prompts, responses)
-        return [
-            (first + i, item, prompt, group)
-            for (i, item), prompt, group in zip(drawn, prompts, responses, strict=True)
-        ]
+            require_finite([prompt for _, _, prompt in asked], responses)
+        return [(*one, group) for one, group in zip(asked, responses, strict=True)]
+
+    def begin(self, step: int) -> Batch:
+        """1. and 2. for a later step: draw its samples, and let the engine begin to sample with the
+        weights of now."""
+        drawn = self.draw(self.options.trainer.groups_per_step)
+        with self.metrics.timed("time/rollout_s"):
+            asked, seeds = self._asked(drawn, 0, step)
+            with self.processes.whole(self.policy) as policy:
+                waiting = self.rollout.start(*self._request(policy, asked, seeds))
+        return Batch(asked, self.version, waiting)
+
+    def waited_for(self, batch: Batch) -> tuple[list[RolledOut], int]:
+        """Wait for a batch. Return its groups, and the version of the policy that sampled them.
+        Raises NotFinite."""
+        with self.metrics.timed("time/rollout_s"):
+            rolled_out = batch.wait()
+            require_finite([one[2] for one in rolled_out], [one[3] for one in rolled_out])
+        return rolled_out, batch.version
 
     def score(
-        self, rolled_out: Sequence[tuple[int, PoolSample, Any, list[Response]]]
+        self, rolled_out: Sequence[RolledOut], version: int
     ) -> tuple[list[Group], list[GroupReport]]:
-        """3. Compute accuracy, format, custom rewards and D, and report D to the pool."""
+        """3. Compute accuracy, format, custom rewards and D, and report D to the pool. ``version``
+        is that of the policy that sampled the responses."""
         groups = [
             score_group(
                 *parts,
@@ -175,7 +188,8 @@ class Trainer:
             self.metrics.observe("reward/outside", group.outside)
             self.metrics.observe_wording(group.parsed)
             self.metrics.observe_custom(group.custom)
-        self.keeper.scored(groups, self.version)
+        self.metrics.observe("rollout/staleness", self.version - version)
+        self.keeper.scored(groups, version)
         reports = self.processes.gather(
             [
                 report_group(group, self.policy.tokenizer, self.method, self._max_depth)
@@ -310,16 +324,33 @@ class Trainer:
         """
         self.prompts.prefetch(sample for _, sample in self.processes.part(samples))
 
-    def _transformed(self, index: int, item: PoolSample) -> PoolSample:
-        sample = self.method.transform(item.sample, self._random("transform", index))
+    def _asked(
+        self, drawn: Sequence[tuple[int, PoolSample]], first: int, step: int
+    ) -> tuple[list[tuple[int, PoolSample, Prompt]], list[int]]:
+        """Return place, sample and prompt of each drawn sample, as the method transforms it, and
+        the seeds of their responses."""
+        items = [(first + i, self._transformed(first + i, item, step)) for i, item in drawn]
+        prompts = self.prompts.take([item.sample for _, item in items])
+        for prompt, (_, item) in zip(prompts, items, strict=True):
+            prompt.going_on = self._describing(item)
+        seeds = [int(self._random("rollout", i, step).integers(2**62)) for i, _ in items]
+        asked = [(*item, prompt) for item, prompt in zip(items, prompts, strict=True)]
+        return asked, seeds
+
+    def _request(
+        self, policy: Policy, asked: Sequence[tuple[int, PoolSample, Prompt]], seeds: list[int]
+    ) -> tuple[Policy, list[Prompt], int, Sampling, list[int]]:
+        prompts = [prompt for _, _, prompt in asked]
+        return policy, prompts, self.options.rollout.group_size, self._sampling, seeds
+
+    def _transformed(self, index: int, item: PoolSample, step: int) -> PoolSample:
+        sample = self.method.transform(item.sample, self._random("transform", index, step))
         return item if sample is item.sample else replace(item, sample=sample)
 
-    def _random(self, purpose: str, index: int) -> np.random.Generator:
+    def _random(self, purpose: str, index: int, step: int) -> np.random.Generator:
         """Return a random generator for this purpose, step and group. It does not depend on the
         number of processes or on earlier random numbers."""
-        return np.random.default_rng(
-            [self.options.trainer.seed, self.steps_done, index, *purpose.encode()]
-        )
+        return np.random.default_rng([self.options.trainer.seed, step, index, *purpose.encode()])
 
 
 def _with_tensors(state: dict[str, Any]) -> dict[str, Any]:
