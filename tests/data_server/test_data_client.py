@@ -22,7 +22,7 @@ from syngrpo.data_server.client import (
     as_lists,
     shared_draw,
 )
-from syngrpo.data_server.data_connection import DataServerConnection
+from syngrpo.data_server.remote_jobs import RemoteJobs
 from syngrpo.data_server.synthesis_options import ServerOptions, SynthesisOptions
 from syngrpo.method.base import MethodOptions
 from syngrpo.pool.sampling import SamplingPolicy
@@ -208,15 +208,18 @@ def test_a_server_of_another_version_is_one_line(tmp_path: Path) -> None:
     server.server_close()
 
 
-@pytest.mark.parametrize("body", [b"<html>hello</html>", b"\xff\xfe", b"[]", b"[" * 50_000, b""])
+@pytest.mark.parametrize(
+    "body", [b"<html>hello</html>", b"\xff\xfe", b"[]", b"[" * 50_000, b"", b"{}", b'{"leases": 5}']
+)
 def test_what_is_no_data_server_is_one_line(body: bytes) -> None:
-    with closing(DataServerConnection(ServerAddress("http://server:1"))) as connection:
-        connection._http._client = httpx.Client(
+    jobs = RemoteJobs(ServerAddress("http://server:1"), "w", "noop-1")
+    with closing(jobs._connection):
+        jobs._connection._http._client = httpx.Client(
             base_url="http://server:1",
             transport=httpx.MockTransport(lambda _: httpx.Response(200, content=body)),
         )
         with pytest.raises(InputError) as caught:
-            connection.send("POST", "/v1/lease", {})
+            jobs.lease(1)
     assert str(caught.value) == (
         "http://server:1 answers POST /v1/lease as no data server does; check the URL"
     )

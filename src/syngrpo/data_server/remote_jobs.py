@@ -46,7 +46,11 @@ class RemoteJobs:
         """Lease jobs. One whose source cannot be fetched or is not valid is reported as failed."""
         wanted = {"generator": self._generator, "count": count, "wait_s": WAIT_S}
         leased = []
-        for one in self._post("lease", wanted)["leases"]:
+        rows = self._post("lease", wanted).get("leases")
+        if not isinstance(rows, list):
+            url = self._connection.url
+            raise InputError(f"{url} answers POST /v1/lease as no data server does; check the URL")
+        for one in rows:
             try:
                 leased.append(leased_from(one, self._source(one["run"], one["source"])))
             except InputError as error:  # of this job alone
