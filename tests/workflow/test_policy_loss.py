@@ -63,10 +63,12 @@ def _trl_loss(
 ) -> tuple[float, Tensor, dict[str, list[float]]]:
     """Return value, gradient and metrics of TRL's ``_compute_loss``, accumulated over ``parts``.
 
-    ``changed`` are other attributes of the trainer; ``delta`` is one of its arguments, and
-    ``entropies`` are those of the tokens, by default −p·log p.
+    ``changed`` are other attributes of the trainer; ``delta`` is one of its arguments,
+    ``entropies`` are those of the tokens, by default −p·log p, and ``mode`` is
+    ``vllm_importance_sampling_mode``.
     """
     entropies = changed.pop("entropies", None)
+    mode = changed.pop("mode", "token_truncate")
     logp = tensors["logp"].clone().requires_grad_()
     kind = GMPOTrainer if variant == "gmpo" else GRPOTrainer
     trainer = kind.__new__(kind)
@@ -127,7 +129,7 @@ def _trl_loss(
             "old_per_token_logps": tensors["old_logp"][part],
             "ref_per_token_logps": tensors["ref_logp"][part],
             "sampling_per_token_logps": tensors["sampling_logp"][part],
-            "importance_sampling_ratio": gap[part].exp().clamp(max=2.0),
+            "importance_sampling_ratio": trl_ratio(gap, tensors["mask"], mode)[part],
             "num_items_in_batch": tensors["mask"].sum(),
         }
         loss = trainer._compute_loss(trainer.model, inputs)
@@ -135,6 +137,13 @@ def _trl_loss(
         total += loss.item()
     assert logp.grad is not None
     return total, logp.grad, trainer._metrics["train"]
+
+
+def trl_ratio(gap: Tensor, mask: Tensor, mode: str) -> Tensor:
+    """Return what TRL computes for ``vllm_importance_sampling_mode``, with C_max = 2."""
+    gap = gap * mask
+    ratio = (gap.sum(-1, keepdim=True) if mode.startswith("sequence") else gap).exp()
+    return ratio.clamp(max=2.0) if mode.endswith("truncate") else ratio.masked_fill(ratio > 2, 0)
 
 
 def _rule(options: dict) -> LossRule:
@@ -176,6 +185,21 @@ def _our_loss(
 def of_responses(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     """Return the tensors with one advantage for each response."""
     return {**tensors, "advantages": tensors["advantages"][:, :1].expand(ROWS, LENGTH)}
+
+
+@pytest.mark.parametrize(
+    "mode", ["token_truncate", "token_mask", "sequence_truncate", "sequence_mask"]
+)
+def test_corrections_for_the_sampling_engine_equal_those_of_trl(mode: str) -> None:
+    tensors = _tensors()
+    expected, expected_grad, _ = _trl_loss(tensors, "dapo", (0.2, 0.2), 0.04, True, mode=mode)
+    importance = mode.replace("_", "-").replace("sequence", "response")
+    loss, grad, output = _our_loss(
+        tensors, variant="dapo", beta=0.04, correction=True, importance=importance
+    )
+    assert loss == pytest.approx(expected, rel=1e-12)
+    torch.testing.assert_close(grad, expected_grad, rtol=1e-12, atol=1e-15)
+    assert (output.off_policy_tokens > 0) == mode.endswith("mask")
 
 
 @pytest.mark.parametrize("variant", VARIANTS)

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from syngrpo.options import option
 from syngrpo.serving.http_client import check_url
+
+Importance = Literal["token-truncate", "token-mask", "response-truncate", "response-mask"]
 
 
 @dataclass(frozen=True)
@@ -66,6 +69,12 @@ class RolloutOptions:
         "largest weight of a token whose probability was lower in sampling than in training "
         "(truncated importance sampling)",
         ge=1,
+    )
+    importance: Importance = option(
+        "token-truncate",
+        "how the update corrects for the difference between sampling and training: by the ratio of "
+        "the probabilities of each token or of the whole response, cut to tis_cap (truncate), or "
+        "without the tokens or responses whose ratio is above it (mask)",
     )
 
     def __post_init__(self) -> None:

@@ -376,6 +376,7 @@ def _loss_rule(options: RunOptions) -> LossRule:
         max_length=options.rollout.max_new_tokens,
         max_ratio=method.max_ratio,
         tis_cap=options.rollout.tis_cap,
+        importance=options.rollout.importance,
     )
 
 

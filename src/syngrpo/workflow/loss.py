@@ -119,9 +119,10 @@ def policy_loss(
     needs ``ref_logp``. ``sampling_logp`` were computed by the engine that sampled the fresh
     responses, where training computed ``old_logp`` and may differ: the loss of each token (before
     KL) is weighted by min(exp(old_logp − sampling_logp), tis_cap), truncated importance sampling
-    (TIS). Settled rows ignore it: their ``old_logp`` is the engine's. ``chosen`` are the tokens
-    that a loss with the part ``chosen`` treats apart. The mean of ``entropy``, with gradient, over
-    the fresh tokens of the step is subtracted with ``entropy_weight``.
+    (TIS), or as ``rule.importance`` says. Settled rows ignore it: their ``old_logp`` is the
+    engine's. ``chosen`` are the tokens that a loss with the part ``chosen`` treats apart. The mean
+    of ``entropy``, with gradient, over the fresh tokens of the step is subtracted with
+    ``entropy_weight``.
 
     Raises ValueError for a missing argument.
     """
@@ -137,7 +138,9 @@ def policy_loss(
     left_out = _left_out(logp, old if sampling is None else sampling, advantages, fresh, rule)
     surrogate = surrogate.masked_fill(left_out, 0.0)
     if sampling is not None:
-        surrogate = surrogate * _tis_weight(old, sampling, fresh, rule.tis_cap)
+        weight = _importance(old, sampling, fresh, rule)
+        surrogate = surrogate * weight
+        left_out = left_out | ((weight == 0) & fresh)
     truncated, cut = _truncated_surrogate(logp, old, advantages, stale, rule.max_ratio)
     kl, weights = _kl(logp, ref_logp, beta, fresh, rule)
     per_token = torch.where(fresh_rows, surrogate, truncated) + weights * kl
@@ -172,9 +175,17 @@ def _spread(entropy: TokenValues | None, fresh: Tensor) -> Tensor:
     return _padded(entropy).masked_fill(~fresh, 0.0).sum()
 
 
-def _tis_weight(old: Tensor, sampling: Tensor, fresh: Tensor, cap: float) -> Tensor:
+def _importance(old: Tensor, sampling: Tensor, fresh: Tensor, rule: LossRule) -> Tensor:
+    """Return the weights of fresh tokens: exp(old − sampling) of the token or of its response, cut
+    to ``tis_cap``, or 0 above it."""
     gap = (old - sampling).detach().masked_fill(~fresh, 0.0)
-    return gap.exp().clamp(max=cap)
+    unit, _, what = rule.importance.partition("-")
+    if unit == "response":
+        gap = gap.sum(dim=-1, keepdim=True).expand_as(gap)
+    weight = gap.exp()
+    if what == "mask":
+        return weight.masked_fill(weight > rule.tis_cap, 0.0)
+    return weight.clamp(max=rule.tis_cap)
 
 
 def _truncated_surrogate(

@@ -90,8 +90,8 @@ set; the second is the norm before it is bounded.
 
 ``clip_fraction`` and ``rollout/logp_diff`` are those of the responses that the update computes:
 without KL and entropy bonus, those with an advantage. ``off_policy_fraction`` is the share of their
-tokens that ``method.off_policy_threshold`` leaves out. ``entropy_weight`` is the weight of the
-entropy bonus in this step, null without one.
+tokens that ``method.off_policy_threshold`` or ``rollout.importance`` leaves out.
+``entropy_weight`` is the weight of the entropy bonus in this step, null without one.
 
 The record also has ``tokens_per_s``: ``tokens`` of all processes divided by ``time/step_s``.
 ``diversity/zero_variance_groups`` and its two parts are shares in [0, 1], ``entropy/*`` is in nats.

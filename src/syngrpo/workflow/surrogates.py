@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from syngrpo.method.losses import LOSSES, KlEstimator, LossForm, Objective
+from syngrpo.rollout.rollout_options import Importance
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,7 @@ class LossRule:
     ``low`` and ``high`` bound the ratio: it is clipped to [1 − low, 1 + high], by the geometric
     objective to [exp(−low), exp(high)]; None is no bound. ``max_length`` is the divisor of the form
     ``constant``. ``max_ratio`` bounds the weights of settled tokens, ``tis_cap`` the weight that
-    corrects for the sampling engine.
+    corrects for the sampling engine, in the way that ``importance`` says.
     """
 
     form: LossForm = LOSSES["grpo"]
@@ -41,6 +42,7 @@ class LossRule:
     max_length: int | None = None
     max_ratio: float = 2.0
     tis_cap: float = 2.0
+    importance: Importance = "token-truncate"
 
 
 def fresh_surrogate(
