@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import socket
+import sqlite3
 import time
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -100,6 +103,23 @@ def test_links_of_the_data_servers_dashboard_lead_there(
         page.get_by_text("This is the pool of a run on this data server.").wait_for()
     finally:
         server.stop()
+
+
+def test_a_copy_of_a_pool_is_removed_when_the_dashboard_ends(tmp_path: Path) -> None:
+    run, temporary = write_run(tmp_path / "old", 20, 20), tmp_path / "temporary"
+    temporary.mkdir()
+    with closing(sqlite3.connect(run / "pool.db")) as database:
+        database.executescript(
+            "ALTER TABLE jobs DROP COLUMN reward; ALTER TABLE jobs DROP COLUMN settled;"
+            "PRAGMA user_version = 4;"  # a pool of an earlier version is read from a copy
+        )
+    command = warm_processes.start(tmp_path, "dashboard", run, "--port", "0", TMPDIR=str(temporary))
+    address = address_in(command)
+    httpx.get(f"{address}/picture?run=old&sample=x", trust_env=False)
+    assert list(temporary.glob("syngrpo-pool-*"))
+    os.kill(command.pid, signal.SIGTERM)
+    assert command.wait() in (0, -signal.SIGTERM)
+    assert not list(temporary.glob("syngrpo-pool-*"))
 
 
 @dashboard_browser.needs_browser

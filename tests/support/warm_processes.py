@@ -9,6 +9,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -90,6 +91,7 @@ def _run(
         os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644), stream)
     os.chdir(folder)
     os.environ.update(environment)
+    tempfile.tempdir = None  # may be known from the environment of before
     sys.argv = ["syngrpo", *words]
     from syngrpo.cli.main import main
 

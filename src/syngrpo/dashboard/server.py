@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from fastapi import FastAPI
+from nicegui import app as nicegui_app
 
 from syngrpo.dashboard.access import PARAMETER, Access
 from syngrpo.dashboard.pages import add_pages
@@ -25,10 +26,15 @@ def add_dashboard(
 ) -> None:
     """Add the dashboard to an application, below the path ``at``. NiceGUI can be part of only one
     application in a process. ``actions``: whether visitors may change something in a run; without a
-    ``token`` nobody may."""
+    ``token`` nobody may.
+
+    The runs are closed when the server stops. The caller cannot: on SIGTERM, uvicorn ends the
+    process as soon as the server has stopped.
+    """
     app.include_router(picture_routes(runs), prefix=at)
     add_pages(app, runs, at, actions and token is not None)
     app.add_middleware(Access, token=token, at=at)
+    nicegui_app.on_shutdown(runs.close)
 
 
 def serve_dashboard(
@@ -49,11 +55,8 @@ def serve_dashboard(
     runs = FollowedRuns(paths)
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
     add_dashboard(app, runs, token, actions=actions)
-    try:
-        shown = ", ".join(str(path) for path in paths)
-        run_server(app, host, port, token, f"dashboard of {shown}", say)
-    finally:
-        runs.close()
+    shown = ", ".join(str(path) for path in paths)
+    run_server(app, host, port, token, f"dashboard of {shown}", say)
 
 
 def token_for(host: str, token: str | None, always: bool = False) -> str | None:
