@@ -16,6 +16,7 @@ from syngrpo.evaluation.evaluation_result import summarise
 from syngrpo.evaluation.predictions import Answer, Prediction
 from syngrpo.tasks import SetMetrics, get_task
 
+SIZES = ("map_small", "map_medium", "map_large")
 CLASSES = ("lamp", "sofa", "table", "rug", "vase")
 Things = list[tuple[str, list[float]]]
 
@@ -30,7 +31,9 @@ def prediction(number: int, truth: Things, found: Things | None, image: str = ""
 
 
 def random_boxes(rng: np.random.Generator, number: int) -> list[list[float]]:
+    """Return boxes of all three sizes of COCO."""
     corners, sizes = rng.uniform(0, 80, (number, 2)), rng.uniform(9, 60, (number, 2))
+    sizes *= rng.choice([1.0, 1.0, 3.0], (number, 1))
     return np.concatenate([corners, corners + sizes], axis=1).tolist()
 
 
@@ -58,8 +61,17 @@ def random_predictions(seed: int, number: int) -> list[Prediction]:
     return result
 
 
-def pycocotools_numbers(predictions: list[Prediction]) -> tuple[float, float]:
-    """mAP and AP50 the way COCO's own demo gets them: ``loadRes`` and ``summarize``."""
+def our_numbers(predictions: list[Prediction], counts: np.ndarray | None = None) -> np.ndarray:
+    """Return mAP, AP50 and mAP of small, medium and large objects."""
+    metrics = metrics_of(predictions)
+    values = metrics.values(np.ones(len(predictions), dtype=np.int64) if counts is None else counts)
+    named = dict(zip(metrics.names, values, strict=True))
+    return np.array([named[f"greedy/{name}"] for name in ("map", "ap50", *SIZES)])
+
+
+def pycocotools_numbers(predictions: list[Prediction]) -> np.ndarray:
+    """Return the same the way COCO's own demo gets them, by ``loadRes`` and ``summarize``; NaN for
+    its −1."""
     ids = {name: number for number, name in enumerate(CLASSES)}
     truth, found = [], []
     for image, one in enumerate(predictions):
@@ -84,7 +96,8 @@ def pycocotools_numbers(predictions: list[Prediction]) -> tuple[float, float]:
         evaluation.evaluate()
         evaluation.accumulate()
         evaluation.summarize()
-    return float(evaluation.stats[0]), float(evaluation.stats[1])
+    numbers = np.asarray(evaluation.stats)[[0, 1, 3, 4, 5]]
+    return np.where(numbers == -1, np.nan, numbers)
 
 
 def metrics_of(predictions: list[Prediction]) -> SetMetrics:
@@ -97,9 +110,10 @@ def metrics_of(predictions: list[Prediction]) -> SetMetrics:
 @pytest.mark.parametrize("seed", range(6))
 def test_map_equals_pycocotools_on_random_detections(seed: int) -> None:
     predictions = random_predictions(seed, 40)
-    ours = metrics_of(predictions).values(np.ones(40, dtype=np.int64))
-    assert tuple(ours[:2]) == pytest.approx(pycocotools_numbers(predictions), abs=1e-12)
+    ours = our_numbers(predictions)
+    np.testing.assert_allclose(ours, pycocotools_numbers(predictions), rtol=0, atol=1e-12)
     assert 0.01 < ours[0] < ours[1] < 0.99
+    assert len({*ours.round(6)}) == 5
 
 
 @pytest.mark.slow
@@ -117,13 +131,10 @@ def test_map_equals_pycocotools_on_a_thousand_random_sets() -> None:
             found = [(CLASSES[place % 2], box) for place, box in enumerate(boxes)]
             sofas = [("sofa", box) for box in boxes[:5]]
             predictions.append(prediction(number, sofas, found))
-        ours = metrics_of(predictions).values(np.ones(len(predictions), dtype=np.int64))
-        theirs = pycocotools_numbers(predictions)
-        if any(one.truth for one in predictions):
-            assert tuple(ours[:2]) == pytest.approx(theirs, abs=1e-12), f"set {seed}"
-        else:
-            assert theirs == (-1, -1) and np.isnan(ours[:2]).all(), f"set {seed}"
-        seen.add(round(theirs[0], 6))
+        ours, theirs = our_numbers(predictions), pycocotools_numbers(predictions)
+        np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-12, err_msg=f"set {seed}")
+        assert np.isnan(ours[0]) == (not any(one.truth for one in predictions))
+        seen.add(-1 if np.isnan(theirs[0]) else round(theirs[0], 6))
     assert -1 in seen and 0 in seen and len(seen) > 600
 
 
@@ -132,8 +143,8 @@ def test_map_of_a_resample_equals_pycocotools_on_the_repeated_set(seed: int) -> 
     predictions = random_predictions(seed, 20)
     counts = np.bincount(np.random.default_rng(seed).integers(0, 20, 20), minlength=20)
     repeated = [p for p, count in zip(predictions, counts, strict=True) for _ in range(count)]
-    ours = metrics_of(predictions).values(counts)
-    assert tuple(ours[:2]) == pytest.approx(pycocotools_numbers(repeated), abs=1e-12)
+    ours = our_numbers(predictions, counts)
+    np.testing.assert_allclose(ours, pycocotools_numbers(repeated), rtol=0, atol=1e-12)
 
 
 def test_the_order_of_the_samples_does_not_matter() -> None:
@@ -215,9 +226,10 @@ def test_intervals_hold_the_number_that_such_sets_have_on_average() -> None:
     metrics = [metrics_of(random_predictions(100 + seed, 50)) for seed in range(30)]
     expected = np.mean([one.values(np.ones(50, dtype=np.int64)) for one in metrics], axis=0)
     units = [str(number) for number in range(50)]
-    held = np.zeros(3)
+    biased = [name in metrics[0].biased for name in metrics[0].names]
+    held = np.zeros(len(biased))
     for one in metrics:
-        for place, interval in enumerate(intervals(one.values, units, [True, True, False], 40)):
+        for place, interval in enumerate(intervals(one.values, units, biased, 40)):
             assert interval is not None
             held[place] += interval[0] <= expected[place] <= interval[1]
     assert held.min() >= 24, held

@@ -6,7 +6,8 @@ Definition: ``COCOeval`` of pycocotools (``iouType="bbox"``, area range "all", a
 detections of a class); its ``evaluateImg`` does the greedy matching, ``accumulate`` the
 interpolation, ``summarize`` the mean.
 
-``DetectionMetrics`` computes mAP, AP50 and greedy F1 of a data set. Answers have no confidence, so
+``DetectionMetrics`` computes mAP, also of small, medium and large objects, AP50 and greedy F1 of a
+data set. Answers have no confidence, so
 every detection has score 1. COCO's ranking is then the order of the samples, and within an answer
 the order in which the model wrote. A class has an average precision if some sample holds it; a
 detection of such a class is a false positive if its box matches nothing, also in an image that does
@@ -40,6 +41,13 @@ _PAIRS = 4096
 """Pairs of boxes that become Python objects at a time."""
 LARGEST_AREA = 1e10
 """The end of the area range "all", in square pixels."""
+AREAS = {
+    "all": (0.0, LARGEST_AREA),
+    "small": (0.0, 32.0**2),
+    "medium": (32.0**2, 96.0**2),
+    "large": (96.0**2, LARGEST_AREA),
+}
+"""COCO's ranges of the area of a box, in square pixels of the original image."""
 
 F1_IOU = 0.5
 """In F1, a detection matches an instance of its class if their IoU is at least this."""
@@ -175,8 +183,9 @@ class DetectionMetrics:
     of the ranking, and in a resample, which holds fewer different samples, it is higher by chance.
     """
 
-    names: tuple[str, ...] = ("greedy/map", "greedy/ap50", "greedy/f1@0.5")
-    biased: frozenset[str] = frozenset({"greedy/map", "greedy/ap50"})
+    _of_sizes = tuple(f"greedy/map_{size}" for size in AREAS if size != "all")
+    names: tuple[str, ...] = ("greedy/map", "greedy/ap50", "greedy/f1@0.5", *_of_sizes)
+    biased: frozenset[str] = frozenset({"greedy/map", "greedy/ap50", *_of_sizes})
 
     def __init__(
         self, truths: Sequence[Instances], predictions: Sequence[Instances | None]
@@ -184,24 +193,31 @@ class DetectionMetrics:
         found = [prediction or () for prediction in predictions]
         self._evaluation = _evaluate(truths, found)
         self._recalls: np.ndarray = self._evaluation.params.recThrs
-        self._classes = _classes(self._evaluation, len(truths))
+        self._classes = {
+            size: _classes(self._evaluation, area, len(truths)) for size, area in AREAS.items()
+        }
         pairs = zip(truths, found, strict=True)
         self._counts = np.array([_f1_counts(*pair) for pair in pairs], dtype=np.float64)
 
     def values(self, counts: np.ndarray) -> np.ndarray:
-        """Return mAP@[.5:.95], AP50 and F1@0.5 of a selection that holds sample i ``counts[i]``
-        times.
+        """Return mAP@[.5:.95], AP50, F1@0.5, and mAP of small, medium and large objects, of a
+        selection that holds sample i ``counts[i]`` times.
 
-        mAP and AP50 are NaN when the samples hold no instance; F1 is 1 when they hold none and none
-        was predicted.
+        mAP and AP50 are NaN when the samples hold no instance (of that size); F1 is 1 when they
+        hold none and none was predicted.
         """
         matches, found, wanted = counts @ self._counts
         f1 = 2 * matches / (found + wanted) if found + wanted else 1.0
-        precisions = [self._precision(one, counts) for one in self._classes if one.truths @ counts]
-        if not precisions:
-            return np.array([np.nan, np.nan, f1])
-        by_threshold = np.mean(precisions, axis=0)
-        return np.array([by_threshold.mean(), by_threshold[0], f1])
+        whole, *of_sizes = (self._mean(size, counts) for size in AREAS)
+        return np.array([whole.mean(), whole[0], f1, *(one.mean() for one in of_sizes)])
+
+    def _mean(self, size: str, counts: np.ndarray) -> np.ndarray:
+        """Return the mean over classes of the average precision at every IoU threshold (T,), NaN
+        without an instance of this size."""
+        classes = [one for one in self._classes[size] if one.truths @ counts]
+        if not classes:
+            return np.full(len(THRESHOLDS), np.nan)
+        return np.mean([self._precision(one, counts) for one in classes], axis=0)
 
     def _precision(self, one: _Class, counts: np.ndarray) -> np.ndarray:
         """Return the average precision at every IoU threshold (T,), computed as by
@@ -246,8 +262,8 @@ def _evaluate(truths: Sequence[Instances], predictions: Sequence[Instances]) -> 
     with redirect_stdout(io.StringIO()):
         evaluation = COCOeval(wanted.index(len(truths)), found.index(len(truths)), "bbox")
         evaluation.params.maxDets = [MAX_DETECTIONS]
-        # Another range than COCO's "all" is not needed, because boxes are clipped to their image.
-        evaluation.params.areaRng, evaluation.params.areaRngLbl = [[0, LARGEST_AREA]], ["all"]
+        evaluation.params.areaRng = [list(area) for area in AREAS.values()]
+        evaluation.params.areaRngLbl = list(AREAS)
         evaluation.evaluate()
     return evaluation
 
@@ -288,10 +304,12 @@ class _Annotations:
         return coco
 
 
-def _classes(evaluation: COCOeval, samples: int) -> list[_Class]:
+def _classes(evaluation: COCOeval, area: tuple[float, float], samples: int) -> list[_Class]:
+    """Return the classes as they are matched within a range of areas."""
     by_class = defaultdict(list)
     for image in filter(None, evaluation.evalImgs):
-        by_class[image["category_id"]].append(image)
+        if tuple(image["aRng"]) == area:
+            by_class[image["category_id"]].append(image)
     classes = []
     for images in by_class.values():
         detections, truths = np.zeros(samples, dtype=np.int64), np.zeros(samples, dtype=np.int64)
