@@ -156,7 +156,7 @@ def test_a_run_that_is_written_anew_is_read_anew(tmp_path: Path) -> None:
     before = run.pool()
     assert before is not None and run.pool() is before
     shutil.rmtree(run.directory)
-    assert run.pool() is None and "is gone" in problems(run)[0]
+    assert run.pool() is before and "is gone" in problems(run)[0]
     write_run(run.directory, 10, 10, tasks=("ovd",))
     after = run.pool()
     assert after is not None and {one.sample.task for one in after.samples("seed")} == {"ovd"}

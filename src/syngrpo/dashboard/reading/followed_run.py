@@ -94,14 +94,14 @@ class FollowedRun:
             return [dict(row) for row in self._attempts.rows]
 
     def pool(self) -> Pool | None:
-        """Return the pool of the run, which stays open while its file is there; None for a run that
-        has none, and for one that cannot be opened, which ``problems`` then says."""
+        """Return the pool of the run, which stays open until another file is in its place; None for
+        a run that has none, and for one that cannot be opened, which ``problems`` then says."""
         if not self._pool_lock.acquire(timeout=OPENING_S):
             self._pool_problem = "the pool is opened by another page, which waits for it"
             return None
         try:
             file = _identity(self.directory / FILE_NAME)
-            if file != self._pool_file or self._pool_is_old():
+            if file is not None and (file != self._pool_file or self._pool_is_old()):
                 self._pool = None  # not closed: a page may be reading the pool that was there
                 self._pool_file, self._pool_problem, self._open_at = file, "", 0.0
             if self._pool is None and file is not None and time.monotonic() >= self._open_at:
