@@ -49,6 +49,9 @@ STEPS_A_FILE, GROUPS, SIZE = 20, 8, 8
 PAINT = """() => performance.getEntriesByType('paint')
     .find(entry => entry.name === 'first-contentful-paint')?.startTime ?? null"""
 
+ASKED = {"compare": "?runs=run-00,run-01"}
+"""What the address of a tab asks for that shows nothing by itself."""
+
 
 def make_runs(folder: Path, runs: int, steps: int, pictures: int) -> None:
     """Make one run of this size, and others with its metrics alone."""
@@ -145,7 +148,7 @@ def measure_tabs(address: str, repeats: int) -> str:
     with chromium() as started:
         first_visit(started, f"{address}/run/run-00/overview")  # reads the metrics once
         for tab in TABS:
-            url = f"{address}/run/run-00/{tab.name}"
+            url = f"{address}/run/run-00/{tab.name}{ASKED.get(tab.name, '')}"
             cold = [first_visit(started, url) for _ in range(repeats)]
             page = started.new_context().new_page()
             page.goto(f"{address}/")
