@@ -57,3 +57,33 @@ def test_settings_attempts_and_the_log_of_a_run(
 
         log.unlink()
         again.get_by_text("There is no log yet.").wait_for()
+
+
+def test_the_log_of_one_attempt(tmp_path: Path, open_page: Callable[..., Any]) -> None:
+    run = write_run(tmp_path / "runs" / "live", 30, 40, synthesis=False)
+    log = run / "log.txt"
+    first = "".join(line("INFO", f"early {n}") for n in range(500))
+    log.write_text(first + "".join(line("INFO", f"late {n}") for n in range(3)))
+    rows = [{"step": 0, "steps": 40, "log_from": 0}]
+    rows += [{"step": 20, "steps": 40, "log_from": len(first)}]
+    (run / "attempts.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    count = "number => document.querySelectorAll('.log-message').length == number"
+    with dashboard_browser.dashboard(tmp_path, run.parent) as address:
+        page = open_page(f"{address}/run/live/config?attempt=2")
+        page.wait_for_function(count, arg=3)
+        page.get_by_text("These are all messages of this attempt").wait_for()
+        with log.open("a") as file:
+            file.write(line("INFO", "late 3"))
+        page.wait_for_function(count, arg=4)
+        page.get_by_role("combobox", name="attempt").click()
+        page.get_by_role("option", name="1", exact=True).click()
+        page.wait_for_function(count, arg=200)
+        assert "early 499" in page.locator(".log-message").last.inner_text()
+        page.wait_for_url("**/config?attempt=1")
+        for shown in (400, 500):
+            page.get_by_role("button", name="earlier").click()
+            page.wait_for_function(count, arg=shown)
+        page.get_by_text("These are all messages of this attempt").wait_for()
+        page.get_by_role("combobox", name="attempt").click()
+        page.get_by_role("option", name="all").click()
+        page.get_by_text("late 3").wait_for()

@@ -17,6 +17,7 @@ from syngrpo.evaluation.evaluation_reading import read_evaluation
 from syngrpo.evaluation.run_evaluations import kept_evaluations
 from syngrpo.workflow.attempts import ATTEMPTS, record_attempt
 from syngrpo.workflow.resume_rules import Change
+from syngrpo.workflow.run_directory import RunDirectory
 
 
 def attempts(run: Path) -> list[dict[str, Any]]:
@@ -41,6 +42,11 @@ def test_a_resumed_run_has_two_attempts_and_the_answers_of_two_evaluations(tmp_p
         assert (attempt["host"], attempt["processes"]) == (socket.gethostname(), 1)
         assert attempt["device"] == "cpu"
     assert first["time"] <= second["time"]
+    log = (run / "log.txt").read_bytes()
+    assert first["log_from"] == 0
+    before, after = log[: second["log_from"]], log[second["log_from"] :]
+    assert b"trainer.steps" in after
+    assert before.endswith(b"\n") and b"trainer.steps" not in before
     kept = kept_evaluations(run)
     assert list(kept) == [0, 2]  # that of step 1 was in between
     sets, content = read_evaluation(kept[2])
@@ -50,7 +56,7 @@ def test_a_resumed_run_has_two_attempts_and_the_answers_of_two_evaluations(tmp_p
 
 def test_no_password_of_an_address_is_written(tmp_path: Path) -> None:
     changes = [Change("server.url", "https://me:hunter2@host:8420/x", None)]
-    record_attempt(tmp_path, 0, 1, "cpu", 1, changes)
+    record_attempt(RunDirectory(tmp_path), 0, 1, "cpu", 1, changes)
     assert "hunter2" not in (tmp_path / ATTEMPTS).read_text()
     (change,) = attempts(tmp_path)[0]["changes"]
     assert change["before"] == "https://***@host:8420/x"
@@ -58,6 +64,6 @@ def test_no_password_of_an_address_is_written(tmp_path: Path) -> None:
 
 def test_a_line_that_was_cut_off_does_not_spoil_the_next_one(tmp_path: Path) -> None:
     (tmp_path / ATTEMPTS).write_text('{"time": "2026-0')
-    record_attempt(tmp_path, 5, 9, "cpu", 2, [])
+    record_attempt(RunDirectory(tmp_path), 5, 9, "cpu", 2, [])
     cut, line = (tmp_path / ATTEMPTS).read_text().splitlines()
     assert cut == '{"time": "2026-0' and json.loads(line)["step"] == 5

@@ -13,12 +13,12 @@ import re
 import socket
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 from syngrpo.evaluation.conditions import LIBRARIES, version_of
 from syngrpo.serving.atomic_files import disk_full_error, is_disk_full
 from syngrpo.workflow.resume_rules import Change
+from syngrpo.workflow.run_directory import RunDirectory
 
 ATTEMPTS = "attempts.jsonl"
 RECORDED = (*LIBRARIES, "numpy", "accelerate", "peft", "diffusers", "vllm", "ray")
@@ -27,12 +27,13 @@ _USER_IN_URL = re.compile(r"(?<=://)[^/@\s\"]+(?=@)")
 
 
 def record_attempt(
-    run: Path, step: int, steps: int, device: str, processes: int, changes: Sequence[Change]
+    run: RunDirectory, step: int, steps: int, device: str, processes: int, changes: Sequence[Change]
 ) -> None:
     """Append the line of an attempt that goes on after ``step`` towards ``steps``.
 
-    ``device`` is that of the main process, one of ``processes``. User names and passwords in
-    addresses are left out. Raises DiskFull.
+    ``device`` is that of the main process, one of ``processes``. ``log_from`` of the line is the
+    place in ``log.txt``, in bytes, at which the messages of the attempt begin. User names and
+    passwords in addresses are left out. Raises DiskFull.
     """
     attempt = {
         "time": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -44,8 +45,9 @@ def record_attempt(
         "python": platform.python_version(),
         "versions": {name: found for name in RECORDED if (found := version_of(name))},
         "changes": [_plain(change) for change in changes],
+        "log_from": run.log_from,
     }
-    path = run / ATTEMPTS
+    path = run.path / ATTEMPTS
     line = _USER_IN_URL.sub("***", json.dumps(attempt, ensure_ascii=False, default=str)) + "\n"
     try:
         with path.open("ab+") as file:
@@ -54,7 +56,7 @@ def record_attempt(
                 line = line if file.read() == b"\n" else "\n" + line
             file.write(line.encode())
     except OSError as error:
-        if not is_disk_full(error, run):
+        if not is_disk_full(error, run.path):
             raise
         raise disk_full_error(path, len(line), error) from error
 

@@ -152,7 +152,7 @@ class _Run:
             self._tell(self._lines_about_data())
             done = last.step if last is not None else 0
             device, number = str(policy.device), self.processes.count
-            record_attempt(self.run.path, done, options.steps, device, number, changes)
+            record_attempt(self.run, done, options.steps, device, number, changes)
             if self.resume:
                 self._tell(lines_at_start(self.run.path, self.options, last, changes))
         with self._client(policy) as client:

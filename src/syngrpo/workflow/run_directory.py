@@ -35,9 +35,12 @@ class RunDirectory:
 
     ``RunDirectory.open`` also locks the directory. ``RunDirectory(path)`` does not: it is for a
     process that only reads, and for the other ranks of the same run.
+
+    ``log_from``: the place in the log, in bytes, at which the messages of this attempt begin.
     """
 
     path: Path
+    log_from: int = 0
     _lock: IO[str] | None = field(default=None, repr=False)
     _log: logging.Handler | None = field(default=None, repr=False)
 
@@ -136,6 +139,7 @@ class RunDirectory:
         """Append the messages of all ``syngrpo`` loggers to ``log.txt`` from now on. Raises
         InputError when something else is in its place."""
         require_plain(self.log_path)
+        self.log_from = self.log_path.stat().st_size if self.log_path.exists() else 0
         self._log = LogFile(self.log_path)
         self._log.setFormatter(logging.Formatter(_LOG_FORMAT))
         self._log.setLevel(level)

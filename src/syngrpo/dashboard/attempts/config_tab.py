@@ -18,7 +18,7 @@ from syngrpo.dashboard.attempts.log_messages import (
     messages_before,
 )
 from syngrpo.dashboard.attempts.run_attempts import RunAttempt, run_attempts
-from syngrpo.dashboard.parts.view import View
+from syngrpo.dashboard.parts.view import View, whole_number
 from syngrpo.pages.page_templates import render
 from syngrpo.pages.shown_text import shown_line, shown_text
 from syngrpo.sample import InputError
@@ -32,12 +32,13 @@ MOST_PARTS = 300
 @dataclass(frozen=True)
 class AskedConfig:
     """What the address says: a text that settings must hold, whether only those that are not the
-    default are shown, and the level and the text of messages."""
+    default are shown, and the level, the text and the attempt of messages (0: of all attempts)."""
 
     text: str = ""
     changed: bool = False
     level: str = LEVELS[0]
     log: str = ""
+    attempt: int = 0
 
 
 def config(view: View) -> None:
@@ -57,6 +58,7 @@ class _Config:
             changed=query.get("changed") == "1",
             level=level if level in LEVELS else LEVELS[0],
             log=query.get("log", ""),
+            attempt=whole_number(query.get("attempt")) or 0,
         )
         self._config: object = None
         self._keys: list[ConfigKey] = []
@@ -90,6 +92,7 @@ class _Config:
         if attempts != self._attempts:
             self._attempts = attempts
             self._show_attempts(attempts)
+            await self._log.show_attempts([one.log for one in attempts])
         await self._log.follow()
 
     def _show_attempts(self, attempts: Sequence[RunAttempt]) -> None:
@@ -124,6 +127,7 @@ class _Config:
             changed=int(asked.changed) or "",
             level=asked.level if asked.level != LEVELS[0] else "",
             log=asked.log,
+            attempt=asked.attempt or "",
         )
 
 
@@ -137,7 +141,13 @@ class _Log:
         self._ask = ask
         self._reading = asyncio.Lock()
         self._from = 0
+        self._parts: list[tuple[int | None, int | None]] = []
+        self._asked_attempt = asked.attempt
         with ui.element("div").classes("controls"):
+            self._attempt = ui.select({0: "all"}, value=0, label="attempt")
+            self._attempt.props("dense outlined options-dense").classes("narrow")
+            self._attempt.on_value_change(lambda e: self._change_attempt(e.value))
+            self._attempt.set_visibility(False)
             levels = {LEVELS[0]: "all", **{one: one.lower() for one in LEVELS[1:]}}
             level = ui.select(levels, value=asked.level, label="least level")
             level.props("dense outlined options-dense").classes("narrow")
@@ -152,6 +162,22 @@ class _Log:
         self._note = ui.label().classes("note").props("role=status")
         with ui.element("div").classes("log").props("tabindex=0 role=log aria-label=log"):
             self._lines = ui.element("div")
+
+    async def show_attempts(self, parts: Sequence[tuple[int | None, int | None]]) -> None:
+        """Let somebody choose among attempts whose ``parts`` of the log are known."""
+        self._parts = list(parts)
+        known = {n: str(n) for n, (start, _) in enumerate(parts, 1) if start is not None}
+        self._attempt.set_visibility(len(parts) > 1 and bool(known))
+        asked = self._asked_attempt if self._asked_attempt in known else self._attempt.value
+        self._attempt.set_options({0: "all", **known}, value=asked if asked in known else 0)
+
+    async def _change_attempt(self, number: int) -> None:
+        self._asked_attempt = number
+        start, end = self._parts[number - 1] if number else (0, None)
+        self._filter = replace(self._filter, start=start or 0, end=end)
+        self._ask(attempt=number)
+        async with self._reading:
+            await self._show_end()
 
     async def follow(self) -> None:
         """Add the messages that were written since the last call."""
@@ -171,7 +197,7 @@ class _Log:
             elif added:
                 self._add([one for one in added if self._filter.fits(one)])
 
-    async def _change(self, **changes: str) -> None:
+    async def _change(self, **changes: Any) -> None:
         self._filter = replace(self._filter, **changes)
         self._ask(level=self._filter.level, log=self._filter.text)
         async with self._reading:
@@ -180,7 +206,8 @@ class _Log:
     async def _show_end(self) -> None:
         """Show the last messages that fit."""
         self._lines.clear()
-        self._from = self._end.place
+        end = self._filter.end
+        self._from = self._end.place if end is None else min(end, self._end.place)
         await self._before()
 
     async def _show_earlier(self) -> None:
@@ -199,7 +226,12 @@ class _Log:
         self._add(found, at=0)
         self._earlier.set_enabled(self._from > 0)
         if self._from == 0:
-            self._note.set_text("This is the whole log." if self._has_lines() else "Nothing fits.")
+            whole = "of this attempt" if self._asked_attempt else "of the run"
+            self._note.set_text(
+                f"These are all messages {whole} that fit."
+                if self._has_lines()
+                else "Nothing fits."
+            )
         else:
             self._note.set_text(f"{self._from / 1e6:,.1f} MB of the log are before these messages.")
 

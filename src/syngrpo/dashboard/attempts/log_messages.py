@@ -43,13 +43,18 @@ class LogMessage:
 @dataclass(frozen=True)
 class LogFilter:
     """Lets through messages of at least a ``level`` that hold a ``text``, in letters of either
-    case. Lines of another form count as INFO."""
+    case, and that begin in a part of the file. ``start`` and ``end`` are its places, in bytes; None
+    is the end of the file. Lines of another form count as INFO."""
 
     level: str = LEVELS[0]
     text: str = ""
+    start: int = 0
+    end: int | None = None
 
     def fits(self, message: LogMessage) -> bool:
         """Return whether a message is let through."""
+        if message.at < self.start or (self.end is not None and message.at >= self.end):
+            return False
         if LEVELS.index(message.level or "INFO") < LEVELS.index(self.level):
             return False
         wanted = self.text.lower()
@@ -90,7 +95,7 @@ def messages_before(
     path: Path, place: int, wanted: LogFilter, number: int
 ) -> tuple[list[LogMessage], int]:
     """Return the last ``number`` messages before a place in a file that fit, and the place before
-    which nothing was looked at.
+    which nothing was looked at, 0 if nothing there can fit.
 
     At most ``MOST_BLOCKS`` are read, so that fewer may be returned although there are more. Raises
     OSError, and InputError for what ``require_own`` refuses.
@@ -99,13 +104,13 @@ def messages_before(
     found: list[LogMessage] = []
     with path.open("rb") as file:
         for _ in range(MOST_BLOCKS):
-            if place == 0 or len(found) >= number:
+            if place <= wanted.start or len(found) >= number:
                 break
             messages, place = _block_before(file, place)
             found[:0] = filter(wanted.fits, messages)
     if len(found) > number:
         return found[-number:], found[-number].at
-    return found, place
+    return found, place if place > wanted.start else 0
 
 
 def _block_before(file: BinaryIO, place: int) -> tuple[list[LogMessage], int]:

@@ -13,13 +13,16 @@ from syngrpo.pages.shown_text import shown_time
 @dataclass(frozen=True)
 class RunAttempt:
     """One start: when (UTC), on which host and device, which steps it has done, and what has
-    changed since the attempt before, settings and versions of libraries."""
+    changed since the attempt before, settings and versions of libraries. ``log`` is the part of the
+    log with its messages, as places in bytes; None if that is not known, and as the end of the last
+    attempt."""
 
     time: str
     place: str
     steps: str
     changes: tuple[str, ...]
     versions: Mapping[str, str]
+    log: tuple[int | None, int | None]
 
 
 def run_attempts(rows: Sequence[Mapping[str, Any]], last_step: int | None) -> list[RunAttempt]:
@@ -38,9 +41,15 @@ def run_attempts(rows: Sequence[Mapping[str, Any]], last_step: int | None) -> li
                 _steps(row, until),
                 tuple(changes),
                 versions,
+                (_log_from(row), _log_from(rows[place + 1]) if place + 1 < len(rows) else None),
             )
         )
     return attempts
+
+
+def _log_from(row: Mapping[str, Any]) -> int | None:
+    start = row.get("log_from")
+    return start if isinstance(start, int) and start >= 0 else None
 
 
 def _place(row: Mapping[str, Any]) -> str:
