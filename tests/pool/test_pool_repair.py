@@ -15,6 +15,7 @@ from pool_integrity import check_consistent
 from pool_samples import child, seed
 
 from syngrpo.cli.pool import pool_repair
+from syngrpo.pool.database import VERSION
 from syngrpo.pool.filesystem import PoolDamaged
 from syngrpo.pool.job_queue import JobQueue
 from syngrpo.pool.jobs import JobRequest, Rejected
@@ -269,6 +270,9 @@ def test_any_damage_ends_in_a_consistent_pool(
         for _ in range(chance.randint(1, 6)):
             opened.seek(chance.randrange(file.stat().st_size))
             opened.write(chance.randbytes(chance.choice([1, 40, 4096])))
+        # The number of the format: with a larger one it may be a pool of a later version.
+        opened.seek(60)
+        opened.write(VERSION.to_bytes(4, "big"))
     repair(run, run / "damaged-1", [run / "copy.db"])
     check_standing(run)
     assert counts(run)[0] == SEEDS and counts(run)[1] >= 40

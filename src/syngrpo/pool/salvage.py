@@ -11,6 +11,7 @@ import json
 import sqlite3
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
+from itertools import compress
 from pathlib import Path
 from typing import Any
 
@@ -83,10 +84,13 @@ def _copy_table(source: sqlite3.Connection, target: sqlite3.Connection, table: s
     without: set[int] = set()
     if table in ("samples", "jobs"):
         without = _strange(_ids(source, table), _ids(target, table))
+    required = [name in _required(target, table) for name in columns]
     rows = [
         row
         for row in _readable(source, table, columns)
-        if row[0] not in without and _whole(columns, row)
+        if row[0] not in without
+        and _whole(columns, row)
+        and not any(value is None for value in compress(row, required))
     ]
     add = "INSERT OR IGNORE" if table == "samples" else "INSERT OR REPLACE"
     names, places = ", ".join(columns), ", ".join("?" * len(columns))
@@ -105,6 +109,11 @@ def _shared_columns(
     except DAMAGE:
         return ()
     return tuple(name for name in own if name in there)
+
+
+def _required(connection: sqlite3.Connection, table: str) -> set[str]:
+    """Return the columns of a table that must have a value."""
+    return {row[1] for row in connection.execute(f"PRAGMA table_info({table})") if row[3]}
 
 
 def _readable(connection: sqlite3.Connection, table: str, columns: Sequence[str]) -> Iterator[Row]:
