@@ -14,13 +14,14 @@ import argparse
 import json
 import os
 import signal
+import sqlite3
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +50,8 @@ STEPS_A_FILE, GROUPS, SIZE = 20, 8, 8
 PAINT = """() => performance.getEntriesByType('paint')
     .find(entry => entry.name === 'first-contentful-paint')?.startTime ?? null"""
 
+JOBS = 100_000
+"""Number of jobs that workers have ended."""
 ASKED = {"compare": "?runs=run-00,run-01"}
 """What the address of a tab asks for that shows nothing by itself."""
 
@@ -74,7 +77,29 @@ def make_runs(folder: Path, runs: int, steps: int, pictures: int) -> None:
         run.mkdir(exist_ok=True)
         (run / "metrics.jsonl").write_text(text)
         (run / "config.yaml").write_text(f"trainer: {{steps: {steps}, seed: {number}}}\n")
+    _write_jobs(first, JOBS, rng)
     _write_responses(first, steps, rng)
+
+
+def _write_jobs(run: Path, number: int, rng: np.random.Generator) -> None:
+    """Add jobs that a worker has ended; the gate has refused a fifth of them."""
+    refused = rng.random(number) < 0.2
+    scores = rng.uniform(0, 60, number)
+    rows = [
+        (
+            *(f"{place:064x}", 1, 1, "a room in the evening", 0, "rooms"),
+            "rejected" if bad else "admitted",
+            *("host-1", "background_unchanged" if bad else None),
+            *(json.dumps({"background": float(score)}), place + 1, 1),
+        )
+        for place, (bad, score) in enumerate(zip(refused, scores, strict=True))
+    ]
+    columns = "id, parent, root, description, seed, generator, state, worker, reason, scores"
+    with closing(sqlite3.connect(run / "pool.db")) as pool, pool:
+        pool.executemany(
+            f"INSERT INTO jobs ({columns}, cursor, policy_version) VALUES ({', '.join('?' * 12)})",
+            rows,
+        )
 
 
 def _write_responses(run: Path, steps: int, rng: np.random.Generator) -> None:
@@ -255,9 +280,10 @@ def main() -> None:
             table = measure_tabs(address, arguments.repeats)
     body = (
         f"{arguments.runs} runs of {arguments.steps:,} steps; the one that is shown has a pool of "
-        f"{arguments.pictures:,} pictures and {arguments.steps * GROUPS * SIZE:,} responses. "
-        f"Seconds in Chromium on the same machine, medians of {arguments.repeats} visits; *after "
-        "other tabs*: with the scripts of the page in the browser's cache. Load of the machine at "
+        f"{arguments.pictures:,} pictures, {JOBS:,} jobs and "
+        f"{arguments.steps * GROUPS * SIZE:,} responses. Seconds in Chromium on the same "
+        f"machine, medians of {arguments.repeats} visits; *after other tabs*: with "
+        "the scripts of the page in the browser's cache. Load of the machine at "
         f"the end: {os.getloadavg()[0]:.1f}.\n\n{table}"
     )
     write_section("Dashboard", body)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
+from typing import Any
 
 import dashboard_browser
 import httpx
@@ -102,3 +104,22 @@ def test_a_new_token_is_part_of_the_address_that_other_hosts_can_reach(
     with dashboard_browser.dashboard(tmp_path, run_folder, "--host", "0.0.0.0") as address:
         assert "/?token=" in address
         assert httpx.get(address, trust_env=False).status_code == 303
+
+
+@pytest.mark.parametrize("left", [True, False])
+def test_somebody_who_leaves_before_the_answer_is_no_error(left: bool) -> None:
+    async def unanswered(scope: Any, receive: Any, send: Any) -> None:
+        await receive()
+        raise RuntimeError("No response returned.")  # as Starlette's middleware does
+
+    async def receive() -> dict[str, str]:
+        return {"type": "http.disconnect" if left else "http.request"}
+
+    headers = [(b"host", b"127.0.0.1:8430")]
+    scope = {"type": "http", "path": "/", "headers": headers, "query_string": b""}
+    call = Access(unanswered, None)(scope, receive, unanswered)
+    if left:
+        asyncio.run(call)
+    else:
+        with pytest.raises(RuntimeError, match="No response"):
+            asyncio.run(call)

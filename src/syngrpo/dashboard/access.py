@@ -18,7 +18,7 @@ from urllib.parse import parse_qsl, urlencode, urlsplit
 
 from starlette.datastructures import Headers
 from starlette.responses import PlainTextResponse, RedirectResponse, Response
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from starlette.websockets import WebSocketClose
 
 from syngrpo.serving.bearer_token import is_loopback
@@ -46,7 +46,7 @@ class Access:
             return
         answer = self._answer(scope)
         if answer is None:
-            await self._app(scope, receive, send)
+            await _answered(self._app, scope, receive, send)
         elif scope["type"] == "websocket":
             await WebSocketClose(code=1008, reason="a token is needed")(scope, receive, send)
         else:
@@ -117,3 +117,21 @@ def _fingerprint(token: str) -> str:
 
 def _equal(given: str, expected: str) -> bool:
     return hmac.compare_digest(given.encode(), expected.encode())
+
+
+async def _answered(app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
+    """Let the application answer. Somebody who leaves before the answer is no error: Starlette's
+    middleware then raises this one, for which the server would write a traceback."""
+    left = False
+
+    async def received() -> Message:
+        nonlocal left
+        message = await receive()
+        left = left or message["type"] == "http.disconnect"
+        return message
+
+    try:
+        await app(scope, received, send)
+    except RuntimeError as error:
+        if not left or str(error) != "No response returned.":
+            raise
