@@ -17,7 +17,7 @@ from benchmarks.gpu_step.devices import device_called
 from benchmarks.gpu_step.measure import Run, measure
 from benchmarks.gpu_step.report import results
 from benchmarks.gpu_step.shapes import SHAPES, small
-from benchmarks.gpu_step.work import Setting, Work
+from benchmarks.gpu_step.work import REHEARSED, Setting, Work
 from syngrpo.policy.model_options import LoraOptions
 from syngrpo.serving.json_lines import read_lines
 
@@ -80,7 +80,7 @@ def step(scope: Scope, model: str, lora: bool, peer: bool = True) -> dict[str, A
     shape, setting = SHAPES[model], Setting()
     steps, warmup, rows = 5, 2, 8
     if scope.tiny:
-        shape, setting = small(shape), Setting(2, 2, new_tokens=10, width=160, height=120)
+        shape, setting = small(shape), REHEARSED
         steps, warmup, rows = 1, 0, 2
     work = Work(shape, setting, LoraOptions() if lora else None)
     run = Run(scope.device, peer, groups=1, rows=rows, checkpointing=False, steps=steps,

@@ -22,7 +22,7 @@ from benchmarks.gpu_step.devices import Device, device_called
 from benchmarks.gpu_step.measure import Run, measure
 from benchmarks.gpu_step.report import NOT_MEASURED, arithmetic, label, results
 from benchmarks.gpu_step.shapes import SHAPES, small
-from benchmarks.gpu_step.work import Setting, Work
+from benchmarks.gpu_step.work import REHEARSED, Setting, Work
 from benchmarks.results import write_section
 from syngrpo.policy.model_options import LoraOptions
 
@@ -84,7 +84,7 @@ def run_steps(options: argparse.Namespace) -> None:
     shape, setting = SHAPES[options.model], Setting()
     device, rows, steps, warmup = torch.device("cuda"), options.rows, options.steps, options.warmup
     if options.dry_run:
-        shape, setting = small(shape), Setting(2, 2, new_tokens=10, width=160, height=120)
+        shape, setting = small(shape), REHEARSED
         device, rows, steps, warmup = torch.device("cpu"), 2, 1, 0
     work = Work(shape, setting, LoraOptions() if options.lora else None)
     run = Run(

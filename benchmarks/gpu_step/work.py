@@ -40,6 +40,10 @@ class Setting:
         return self.prompts * self.group
 
 
+REHEARSED = Setting(prompts=2, group=2, new_tokens=10, width=160, height=120)
+"""What a step of a small architecture works on, on a CPU."""
+
+
 @dataclass(frozen=True)
 class Work:
     """Sizes of one architecture in one setting. ``lora`` None: all weights are trained. Else only

@@ -16,8 +16,9 @@ from service_process import ServerProcess, serve
 from trl import GRPOTrainer
 from trl_runs import config, opened, starter, trainer
 
+from syngrpo.adapters.reward_advantages import response_advantages
 from syngrpo.adapters.trl_data import EvolvingImages
-from syngrpo.adapters.trl_trainer import SynGRPOTrainer, response_advantages
+from syngrpo.adapters.trl_trainer import SynGRPOTrainer
 from syngrpo.data_server.client import Settled
 from syngrpo.data_server.synthesis_options import ServerOptions, SynthesisOptions
 from syngrpo.method.base import Method, MethodOptions

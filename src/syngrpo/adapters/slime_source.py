@@ -24,11 +24,13 @@ fields of its ``Sample`` alone; slime itself needs GPUs.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
-from syngrpo.boxes import CoordinateFrame
+import numpy as np
+
+from syngrpo.adapters.reward_advantages import response_advantages
 from syngrpo.data_server.client import (
     DataClient,
     DrawnSample,
@@ -37,7 +39,7 @@ from syngrpo.data_server.client import (
     WrittenResponse,
     as_lists,
 )
-from syngrpo.data_server.drawn_sample import SampleAccess
+from syngrpo.data_server.drawn_sample import FrameOf, SampleAccess
 from syngrpo.method.ledger import PendingDescription
 from syngrpo.method.response import format_reward, parse_response
 from syngrpo.sample import InputError, with_pixels
@@ -61,7 +63,7 @@ class EvolvingSource:
     sample; ``prompt_style`` is "brief" for a model that knows the response format.
     """
 
-    coordinates: ClassVar[ModelCoordinates | Callable[[SampleAccess], CoordinateFrame]] = "pixels"
+    coordinates: ClassVar[ModelCoordinates | FrameOf] = "pixels"
     prompt_style: ClassVar[PromptStyle] = "full"
 
     def __init__(self, args: Any) -> None:
@@ -120,10 +122,8 @@ class EvolvingSource:
     def scored(self, sample: Any) -> dict[str, Any]:
         """Return the note of a response: its accuracy and format."""
         drawn = self._drawn[sample.metadata[MARK]["sample"]]
-        how = type(self).coordinates
-        frame = how(drawn) if callable(how) else how
         parsed = parse_response(sample.response)
-        accuracy = drawn.scored(parsed.answer, frame).accuracy
+        accuracy = drawn.scored(parsed.answer, type(self).coordinates).accuracy
         return {"sample": drawn.id, "accuracy": accuracy, "format": format_reward(parsed)}
 
     def end_rollout(self, groups: Sequence[Sequence[Any]]) -> None:
@@ -249,12 +249,10 @@ def post_process_rewards(args: Any, samples: Sequence[Any]) -> tuple[list[float]
             places.setdefault(sample.group_index, []).append(place)
     for group in places.values():
         notes = [samples[place].metadata[MARK] for place in group]
-        right = method.answer_advantages([note["accuracy"] for note in notes])
-        form = method.answer_advantages([note["format"] for note in notes])
-        weight = method.options.format_weight
-        if not any(note["accuracy"] for note in notes):
-            weight *= method.options.phantom_weight
-        for place, value in zip(group, right + weight * form, strict=True):
+        rewards = np.array([[note["accuracy"], note["format"]] for note in notes])
+        weights = 1.0, method.options.format_weight
+        by_reward = response_advantages(rewards, len(group), method, weights)
+        for place, value in zip(group, by_reward.sum(axis=1), strict=True):
             advantages[place] = float(value)
     return raw, advantages
 

@@ -22,7 +22,6 @@ import numpy as np
 from accelerate.utils import broadcast_object_list, gather_object
 from datasets import IterableDataset
 
-from syngrpo.boxes import CoordinateFrame
 from syngrpo.data_server.client import (
     DataClient,
     DrawnSample,
@@ -31,13 +30,11 @@ from syngrpo.data_server.client import (
     WrittenResponse,
     shared_draw,
 )
-from syngrpo.data_server.drawn_sample import SampleAccess
+from syngrpo.data_server.drawn_sample import FrameOf, SampleAccess
 from syngrpo.method.response import format_reward, parse_response
 from syngrpo.sample import InputError
 from syngrpo.tasks import PromptStyle
 
-FrameOf = Callable[[SampleAccess], CoordinateFrame]
-"""Says how a model writes the coordinates of a sample's picture, where that depends on its size."""
 REMEMBERED_STEPS = 8
 """The samples of this many steps stay in memory: the trainer draws ahead of scoring."""
 
@@ -189,9 +186,7 @@ class EvolvingImages:
         return found
 
     def _accuracy(self, sample: DrawnSample, text: str) -> float:
-        how = self._coordinates
-        frame = how(sample) if callable(how) else how
-        return sample.scored(parse_response(text).answer, frame).accuracy
+        return sample.scored(parse_response(text).answer, self._coordinates).accuracy
 
     def row(self, sample: DrawnSample) -> dict[str, Any]:
         """Return the row of the dataset for a sample."""

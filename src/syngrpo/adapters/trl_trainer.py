@@ -32,7 +32,8 @@ from trl import GRPOConfig, GRPOTrainer
 from trl.data_utils import apply_chat_template, prepare_multimodal_messages
 from trl.trainer.utils import split_pixel_values_by_grid, unsplit_pixel_values_by_grid
 
-from syngrpo.adapters.trl_data import EvolvingImages, FrameOf, ScoredRow, share
+from syngrpo.adapters.reward_advantages import response_advantages
+from syngrpo.adapters.trl_data import EvolvingImages, ScoredRow, share
 from syngrpo.data_server.client import (
     DataClient,
     ModelCoordinates,
@@ -40,6 +41,7 @@ from syngrpo.data_server.client import (
     WrittenResponse,
     as_lists,
 )
+from syngrpo.data_server.drawn_sample import FrameOf
 from syngrpo.method import METHODS
 from syngrpo.method.advantages import Part, span_credit
 from syngrpo.method.base import Method
@@ -326,26 +328,6 @@ def settled_loss(
     if by_response:
         sums = sums / mask.sum(-1).clamp(min=1)
     return sums.sum() / divisor
-
-
-def response_advantages(
-    rewards: np.ndarray, group_size: int, method: Method, weights: Sequence[float] | Tensor
-) -> np.ndarray:
-    """Return the weighted advantages float32 (N, F) of N responses from F rewards, the first of
-    which is accuracy. Adjacent ``group_size`` responses are a group. A reward that is NaN does not
-    apply to its response, and gives it the advantage 0."""
-    advantages = np.zeros_like(rewards, dtype=np.float32)
-    for start in range(0, len(rewards), group_size):
-        group = slice(start, start + group_size)
-        phantom = 1.0 if rewards[group, 0].any() else method.options.phantom_weight
-        for kind in range(rewards.shape[1]):
-            values = rewards[group, kind]
-            known = ~np.isnan(values)
-            if known.any():
-                weight = float(weights[kind]) * (phantom if kind else 1.0)
-                found = method.answer_advantages(values[known].tolist())
-                advantages[group, kind][known] = np.float32(weight) * found
-    return advantages
 
 
 _NO_FIELDS = frozenset(

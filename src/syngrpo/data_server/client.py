@@ -51,6 +51,8 @@ from syngrpo.data_server.synthesis_options import (
 )
 from syngrpo.method import METHODS
 from syngrpo.method.base import Method, MethodOptions
+from syngrpo.method.ledger import Ledger
+from syngrpo.method.response import parse_response
 from syngrpo.pool.sampling import SamplingPolicy
 from syngrpo.pool.store import Pool
 from syngrpo.pool.stored_samples import Observation, PoolStats
@@ -283,7 +285,8 @@ class DataClient:
                 "before submit"
             )
         limits = self.method.options.wording_limits
-        found = written_descriptions(responses, self.method.written_descriptions, limits)
+        read = ((parse_response(response.text, limits), response) for response in responses)
+        found = written_descriptions(read, self.method.written_descriptions)
         self._reports[sample.id] = replace(report, descriptions=found)
         return len(found) if report.parenthood == "parent" else 0
 
@@ -355,8 +358,8 @@ class DataClient:
         )
 
     @property
-    def ledger(self) -> Any:
-        """The descriptions that wait for their reward (``method.ledger.Ledger``)."""
+    def ledger(self) -> Ledger:
+        """The descriptions that wait for their reward."""
         return self._descriptions.ledger
 
     def backup(self, path: Path) -> None:

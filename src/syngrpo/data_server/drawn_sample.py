@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 ModelCoordinates = Literal["0-1000", "0-1", "pixels"]
 """The units in which a model writes boxes: thousandths or shares of the sides of the image, or
 pixels of the original image."""
+FrameOf = Callable[["SampleAccess"], CoordinateFrame]
+"""Says how a model writes the coordinates of a sample's picture, where that depends on its size."""
 _UNITS = {"0-1000": 1000.0, "0-1": 1.0}
 
 
@@ -77,17 +80,22 @@ class SampleAccess:
         return prompt_of(self.sample, style)
 
     def scored(
-        self, answer: str | None, coordinates: ModelCoordinates | CoordinateFrame = "pixels"
+        self,
+        answer: str | None,
+        coordinates: ModelCoordinates | CoordinateFrame | FrameOf = "pixels",
     ) -> ScoredAnswer:
         """Read and score an answer, the text inside ``<answer>…</answer>`` (None: there is none).
 
         ``coordinates`` are those in which the model writes boxes; a CoordinateFrame where it sees a
-        resized picture. Raises InputError when the task fails.
+        resized picture, or a function that returns one for the sample. Raises InputError when the
+        task fails.
         """
         return scored_answer(self.sample, answer, self.frame(coordinates))
 
-    def frame(self, coordinates: ModelCoordinates | CoordinateFrame) -> CoordinateFrame:
+    def frame(self, coordinates: ModelCoordinates | CoordinateFrame | FrameOf) -> CoordinateFrame:
         """Return the frame that relates the model's coordinates to the pixels of the picture."""
+        if callable(coordinates):
+            return coordinates(self)
         if isinstance(coordinates, CoordinateFrame):
             return coordinates
         width, height = self.sample.image.width, self.sample.image.height

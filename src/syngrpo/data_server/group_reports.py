@@ -16,9 +16,8 @@ from numpy.typing import NDArray
 
 from syngrpo.method.base import Method
 from syngrpo.method.diversity import response_diversity
-from syngrpo.method.language import NO_LIMITS, WordingLimits
 from syngrpo.method.ledger import token_span
-from syngrpo.method.response import parse_response
+from syngrpo.method.response import ParsedResponse, parse_response
 from syngrpo.method.token_spans import decoded, span_tokens
 from syngrpo.painting.prompt import clean_description
 from syngrpo.sample import InputError, Sample
@@ -139,20 +138,17 @@ def report_of(
 
 
 def written_descriptions(
-    responses: Iterable[WrittenResponse],
-    wanted: int,
-    limits: WordingLimits = NO_LIMITS,
+    responses: Iterable[tuple[ParsedResponse, WrittenResponse]], wanted: int
 ) -> list[Description]:
-    """Return up to ``wanted`` different descriptions, from the first well-formed responses.
+    """Return up to ``wanted`` different descriptions, from the first well-formed responses. Each
+    response comes with what was read in it.
 
     The responses of a group are sampled independently, so the first ones are a random choice.
-    ``limits`` are those of their wording.
     """
     found: dict[str, Description] = {}
-    for response in responses:
+    for parsed, response in responses:
         if len(found) == wanted:
             break
-        parsed = parse_response(response.text, limits)
         if not parsed.well_formed or parsed.scene is None or not response.scene_mask.any():
             continue
         text = clean_description(parsed.scene)

@@ -124,9 +124,9 @@ class Spill:
         return end
 
 
-def require_whole(path: Path) -> None:
-    """Raise InputError unless everything that waits in a spill file is records; the last one may be
-    cut off. Nothing is changed, and there need not be a file."""
+def require_whole(path: Path) -> list[dict[str, Any]]:
+    """Return the records that wait in a spill file. Raises InputError unless everything that waits
+    is records; the last one may be cut off. Nothing is changed, and there need not be a file."""
     good, bad = read_waiting(content_of(path))
     if bad:
         raise InputError(
@@ -134,6 +134,7 @@ def require_whole(path: Path) -> None:
             f"{count(bad, 'byte')} cannot; to go on with what can, run: syngrpo pool repair "
             f"{path.parent}"
         )
+    return good
 
 
 def read_waiting(data: bytes) -> tuple[list[dict[str, Any]], int]:

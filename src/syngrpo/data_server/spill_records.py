@@ -17,7 +17,6 @@ from syngrpo.data_server.spill import Spill, read_waiting, require_whole
 from syngrpo.pool.jobs import JobRequest
 from syngrpo.pool.stored_samples import DescriptionReward, Observation
 from syngrpo.sample import InputError
-from syngrpo.serving.run_files import content_of
 from syngrpo.serving.wording import count
 
 T = TypeVar("T")
@@ -47,8 +46,7 @@ def of_kind(records: Sequence[Mapping[str, Any]], kind: str, make: Callable[...,
 def require_records(path: Path, sample_ids: Callable[[], Collection[str]]) -> None:
     """Raise InputError unless everything that waits in a spill file is records about samples of the
     pool, whose ids ``sample_ids`` returns. Nothing is changed, and there need not be a file."""
-    require_whole(path)
-    waiting, _ = read_waiting(content_of(path))
+    waiting = require_whole(path)
     records = [record for record in waiting if _is_record(record)]
     known = sample_ids() if records else ()
     strange = len(waiting) - len(records)

@@ -11,14 +11,12 @@ from typing import Any
 import torch
 from tokenizers.decoders import DecodeStream
 
-from syngrpo.method.token_spans import common_prefix, span_tokens
+from syngrpo.method.token_spans import common_prefix, decoded, span_tokens
 
 
 def decode(tokenizer: Any, token_ids: torch.Tensor) -> str:
     """Return the text of a response (L,), without special tokens and with all spaces as written."""
-    return tokenizer.decode(
-        token_ids.tolist(), skip_special_tokens=True, clean_up_tokenization_spaces=False
-    )
+    return decoded(tokenizer, token_ids.cpu().numpy())
 
 
 def scene_token_mask(

@@ -84,13 +84,14 @@ def _copy_table(source: sqlite3.Connection, target: sqlite3.Connection, table: s
     without: set[int] = set()
     if table in ("samples", "jobs"):
         without = _strange(_ids(source, table), _ids(target, table))
-    required = [name in _required(target, table) for name in columns]
+    required = _required(target, table)
+    must_have = [name in required for name in columns]
     rows = [
         row
         for row in _readable(source, table, columns)
         if row[0] not in without
         and _whole(columns, row)
-        and not any(value is None for value in compress(row, required))
+        and not any(value is None for value in compress(row, must_have))
     ]
     add = "INSERT OR IGNORE" if table == "samples" else "INSERT OR REPLACE"
     names, places = ", ".join(columns), ", ".join("?" * len(columns))

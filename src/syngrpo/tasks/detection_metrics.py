@@ -7,12 +7,12 @@ detections of a class); its ``evaluateImg`` does the greedy matching, ``accumula
 interpolation, ``summarize`` the mean.
 
 ``DetectionMetrics`` computes mAP, also of small, medium and large objects, AP50 and greedy F1 of a
-data set. Answers have no confidence, so
-every detection has score 1. COCO's ranking is then the order of the samples, and within an answer
-the order in which the model wrote. A class has an average precision if some sample holds it; a
-detection of such a class is a false positive if its box matches nothing, also in an image that does
-not hold the class or was not asked for it. Labels that no sample holds belong to no class of COCO:
-they lower F1 only. Labels are compared without regard to case, also with ``vlm_r1_labels``.
+data set. Answers have no confidence, so every detection has score 1. COCO's ranking is then the
+order of the samples, and within an answer the order in which the model wrote. A class has an
+average precision if some sample holds it; a detection of such a class is a false positive if its
+box matches nothing, also in an image that does not hold the class or was not asked for it. Labels
+that no sample holds belong to no class of COCO: they lower F1 only. Labels are compared without
+regard to case, also with ``vlm_r1_labels``.
 """
 
 from __future__ import annotations

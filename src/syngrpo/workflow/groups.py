@@ -141,15 +141,17 @@ def report_group(group: Group, tokenizer: Any, method: Method, max_depth: int) -
     sample, job_id = group.drawn.sample, group.drawn.job_id
     report = report_of(group.index, sample, job_id, group.accuracies, method, max_depth)
     written = (
-        WrittenResponse(
-            response.text,
-            response.token_ids.numpy(),
-            response.logprobs.numpy(),
-            span_tokens(tokenizer, response.token_ids.numpy(), parsed.scene_span or (0, 0)),
+        (
+            parsed,
+            WrittenResponse(
+                response.text,
+                response.token_ids.numpy(),
+                response.logprobs.numpy(),
+                span_tokens(tokenizer, response.token_ids.numpy(), parsed.scene_span or (0, 0)),
+            ),
         )
         for response, parsed in zip(group.responses, group.parsed, strict=True)
         if parsed.well_formed and parsed.scene is not None
     )
-    limits = method.options.wording_limits
-    described = written_descriptions(written, method.written_descriptions, limits)
+    described = written_descriptions(written, method.written_descriptions)
     return replace(report, descriptions=described)

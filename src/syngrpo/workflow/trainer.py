@@ -270,10 +270,11 @@ class Trainer:
         """Restore what ``state_dict`` returned. Every process loads the same state."""
         self.steps_done, self.version = state["steps_done"], state["version"]
         self.learner.load_state_dict(state["learner"])
-        self.method.load_state_dict(state["method"])
         if "entropy_bonus" in state:  # not in checkpoints of before there was one
             self.learner.bonus.load_state_dict(state["entropy_bonus"])
-        if self.client is not None:
+        if self.client is None:
+            self.method.load_state_dict(state["method"])
+        else:
             counts = {"steps": self.steps_done, "version": self.version}
             parts = {name: state[name] for name in ("ledger", "method")}
             self.client.load_state_dict({**counts, **parts, "pool": state["client"]})
