@@ -44,7 +44,7 @@ class Watched(SynGRPOTrainer):
 
     def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
         self.names = [one["sample_id"] for one in inputs]
-        drawn = {name: self.images._sample(name) for name in self.names}
+        drawn = {name: self.images.sample(name) for name in self.names}
         self.painted += sum(one.synthetic for one in drawn.values())
         output = super()._generate_and_score_completions(inputs)
         self.settled.append(list(self._settled))
@@ -78,7 +78,7 @@ class Compared(Watched):
         rows: dict[str, UpdateRow] = {}
         for place, name in enumerate(self.names):
             if name not in rows:
-                sample = self.images._sample(name)
+                sample = self.images.sample(name)
                 rows[name] = UpdateRow(encode(policy, sample.sample, sample.prompt("brief")))
             kept = inputs["completion_mask"][place].bool()
             ids = inputs["completion_ids"][place][kept]

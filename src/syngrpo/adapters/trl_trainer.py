@@ -18,9 +18,7 @@ from __future__ import annotations
 
 import json
 import math
-import warnings
 from collections.abc import Callable, Sequence
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +31,9 @@ from trl.data_utils import apply_chat_template, prepare_multimodal_messages
 from trl.trainer.utils import split_pixel_values_by_grid, unsplit_pixel_values_by_grid
 
 from syngrpo.adapters.reward_advantages import response_advantages
-from syngrpo.adapters.trl_data import EvolvingImages, ScoredRow, share
+from syngrpo.adapters.shared_images import ScoredRow, share
+from syngrpo.adapters.tried_version import check_tried_version
+from syngrpo.adapters.trl_data import EvolvingImages
 from syngrpo.data_server.client import (
     DataClient,
     ModelCoordinates,
@@ -77,7 +77,7 @@ class SynGRPOTrainer(GRPOTrainer):
         prompt_style: PromptStyle = "full",
         **more: Any,
     ) -> None:
-        _check_version()
+        check_tried_version("trl", TRIED)
         mine = None
         if data is not None:
             rules = data.method.options, data.max_depth
@@ -360,18 +360,6 @@ def _settle_arguments(args: GRPOConfig, rewards: int, format_weight: float) -> N
     args.shuffle_dataset = False
     args.ignore_data_skip = True  # a resumed run draws anew; it must not draw to skip
     args.accelerator_config.dispatch_batches = False
-
-
-def _check_version() -> None:
-    have = version("trl")
-    if tuple(map(int, have.split(".")[:2])) < tuple(map(int, TRIED.split("."))):
-        raise InputError(f"trl {have} is too old; run: pip install 'trl>={TRIED}'")
-    if not have.startswith(f"{TRIED}."):
-        warnings.warn(
-            f"SynGRPOTrainer was tried with trl {TRIED}, this is {have}; if a step fails, run: "
-            f"pip install 'trl=={TRIED}.*'",
-            stacklevel=3,
-        )
 
 
 def _check(args: GRPOConfig, groups: int, updates: int, method: Method) -> None:
