@@ -18,6 +18,7 @@ from syngrpo.cli.shared_options import (
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from syngrpo.workflow.profiling import Profile
     from syngrpo.workflow.run_options import RunOptions
 
 
@@ -36,6 +37,24 @@ def train(
     dashboard: Annotated[
         bool, typer.Option("--dashboard", help="Show the run in the browser while it goes on.")
     ] = False,
+    profile: Annotated[
+        bool,
+        typer.Option(
+            "--profile",
+            help="Write a timeline of the first steps, a Chrome trace, to RUN_DIR/timeline/.",
+        ),
+    ] = False,
+    profile_steps: Annotated[
+        int, typer.Option(min=1, help="Number of steps in the timeline of --profile.")
+    ] = 20,
+    profile_kernels: Annotated[
+        int,
+        typer.Option(
+            min=0,
+            help="Number of these steps, from the third, in which PyTorch's profiler records every "
+            "operation and CUDA kernel, too, in a file of its own.",
+        ),
+    ] = 0,
 ) -> None:
     """Train a model as the configuration file says."""
     if dashboard:
@@ -45,7 +64,10 @@ def train(
     options = load_config(config, overrides or [])
     directory = run_dir if run_dir is not None else _new_run_directory(config, resume)
     ranks = trainer_ranks(ray, processes, restarts)
+    profiled = _profile(profile, profile_steps, profile_kernels)
     if ranks is not None:
+        from functools import partial
+
         from syngrpo.sample import InputError
         from syngrpo.workflow.on_ray.ray_launch import train_on_ray
 
@@ -54,9 +76,10 @@ def train(
                 "--dashboard shows a run of this process; with --processes or --ray start "
                 f"it in another terminal: syngrpo dashboard {directory}"
             )
-        train_on_ray(run_training, options, directory, resume, ranks)
+        in_rank = partial(run_training, profile=profiled)
+        train_on_ray(in_rank, options, directory, resume, ranks)
     else:
-        run_training(options, directory, resume, dashboard=dashboard)
+        run_training(options, directory, resume, dashboard=dashboard, profile=profiled)
 
 
 def run_training(
@@ -65,11 +88,13 @@ def run_training(
     resume: bool,
     console: Console | None = None,
     dashboard: bool = False,
+    profile: Profile | None = None,
 ) -> None:
     """Train with live progress. Then, in the main process, write the report and print the summary.
 
     A rank on a Ray cluster calls this, too, with a console of its own. With ``dashboard`` the run
-    can be seen in the browser meanwhile. Raises InputError as ``workflow.run.train`` does.
+    can be seen in the browser meanwhile; ``profile`` is what a timeline shows. Raises InputError as
+    ``workflow.run.train`` does.
     """
     from contextlib import ExitStack
     from functools import partial
@@ -93,7 +118,7 @@ def run_training(
         return TrainingProgress(steps, start=done, console=console)
 
     with beside:
-        is_main = train_model(options, run_dir, resume, show, console)
+        is_main = train_model(options, run_dir, resume, show, console, profile)
     if is_main:
         if not has_results(run_dir):
             line = f"{run_dir} has lost metrics.jsonl and evaluation.jsonl: no report"
@@ -118,6 +143,18 @@ def report(
     for problem in load_own_tasks(run_dir):
         print(f"note: {problem}; its answers are shown as plain values", file=sys.stderr)
     print(write_report(run_dir, out))
+
+
+def _profile(wanted: bool, steps: int, kernels: int) -> Profile | None:
+    """Return what ``--profile`` asks for, None without it."""
+    if not wanted and not kernels:
+        return None
+    from syngrpo.sample import InputError
+    from syngrpo.workflow.profiling import Profile
+
+    if not wanted:
+        raise InputError(f"--profile-kernels {kernels} needs --profile")
+    return Profile(steps, kernels)
 
 
 def _new_run_directory(config: Path, resume: bool) -> Path:

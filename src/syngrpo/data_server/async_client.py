@@ -26,7 +26,7 @@ import numpy as np
 from syngrpo.data_server.job_exchange import JobSink, SubmitCounts
 from syngrpo.data_server.pool_client import REMEMBERED_BATCHES, draw_decoded
 from syngrpo.data_server.pool_jobs import QueueSink, open_queue
-from syngrpo.data_server.spill import Spill
+from syngrpo.data_server.spill import Pending, Spill
 from syngrpo.data_server.spill_records import of_kind
 from syngrpo.data_server.synthesis_options import SynthesisSettings
 from syngrpo.pool.filesystem import explain_disk_errors
@@ -35,6 +35,7 @@ from syngrpo.pool.sampling import SamplingPolicy
 from syngrpo.pool.store import Pool
 from syngrpo.pool.stored_samples import DescriptionReward, Observation, PoolSample, PoolStats
 from syngrpo.sample import Sample
+from syngrpo.serving.timeline import span, traced
 
 _log = logging.getLogger(__name__)
 
@@ -231,6 +232,10 @@ class AsyncClient:
             self._sink.send([], [])
             self._counts.extend(self._sink.counts())
             return
+        with span("report records", records=len(pending.records)):
+            self._report(pending)
+
+    def _report(self, pending: Pending) -> None:
         observations = of_kind(pending.records, "observation", Observation)
         requests = of_kind(pending.records, "job", JobRequest)
         if observations:
@@ -274,6 +279,7 @@ class AsyncClient:
         if not self._unobserved:
             self._prepare([item.sample for batch in batches for item in batch])
 
+    @traced("draw ahead")
     def _drawn(self, count: int, before: Sequence[Sequence[PoolSample]]) -> list[PoolSample]:
         """Draw one batch, without samples that are in use or in the batches ``before``.
 

@@ -48,6 +48,7 @@ from syngrpo.serving.http_client import (
     Unavailable,
     call_until_available,
 )
+from syngrpo.serving.timeline import traced
 
 log = logging.getLogger(__name__)
 
@@ -208,6 +209,7 @@ class ServerSink:
             )
         return str(answer["identity"])
 
+    @traced("send records")
     def _push(self) -> None:
         """Send the next records of the outbox. Measurements come first, because they make room in
         the queue."""
@@ -256,6 +258,7 @@ class ServerSink:
         names = tuple(request.id for request in requests)
         self._counts.append(SubmitCounts(0, len(names), names))
 
+    @traced("fetch pictures")
     def _pull(self, identity: str) -> None:
         """Copy new outcomes, with the admitted samples, into the run's pool."""
         after = mirrored_up_to(self._pool, identity)

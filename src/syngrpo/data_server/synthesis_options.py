@@ -122,10 +122,12 @@ class WorkerSettings(WorkerOptions):
     """The settings of every worker process.
 
     ``tasks`` are the user's own tasks as ``package.module:name``. A new process must load them,
-    because samples name tasks only by their short names.
+    because samples name tasks only by their short names. ``timeline``: the folder into which each
+    worker writes what it does, while a run is profiled (``serving.timeline``); None for none.
     """
 
     tasks: tuple[str, ...] = ()
+    timeline: Path | None = None
 
     def load_tasks(self) -> None:
         """Load the user's tasks into this process. Raises InputError when one cannot be loaded."""

@@ -29,6 +29,7 @@ from syngrpo.painting.painter import Failed, HandedBack, Painter
 from syngrpo.painting.painting_request import Result
 from syngrpo.pool.store import Pool
 from syngrpo.sample import InputError
+from syngrpo.serving import timeline
 from syngrpo.serving.http_client import Stopped, Unavailable, call_until_available
 
 WATCH_S = 0.25
@@ -38,6 +39,8 @@ IDLE_MIN_S, IDLE_MAX_S = 0.01, 0.2
 TURN_S, TURN_JOBS = 0.2, 16
 """A worker leases as many jobs at once as it paints in ``TURN_S`` seconds, at most ``TURN_JOBS``.
 So leasing costs little time, and the death of a worker delays only few jobs."""
+FIRST_ROW = 1000
+"""The place of the first worker in a timeline, below the ranks of the trainer."""
 
 T = TypeVar("T")
 
@@ -57,6 +60,9 @@ def work(
         if settings.devices:  # before any library reads it
             device = settings.devices[place % len(settings.devices)]
             os.environ["CUDA_VISIBLE_DEVICES"] = device
+        if settings.timeline is not None:
+            file = settings.timeline / f"{os.getpid()}.jsonl"
+            timeline.start(f"worker {place}", place=FIRST_ROW + place, file=file)
         worker = Worker(settings, lambda: os.getppid() == parent, partial(_report, problems))
         signal.signal(signal.SIGTERM, lambda number, frame: worker.stop())
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # on Ctrl-C the parent stops the workers
@@ -142,7 +148,8 @@ class Worker:
             else:
                 results.append((one, result))
         if results:
-            self._reaching(partial(source.complete, results))
+            with timeline.span("hand in pictures", jobs=len(results)):
+                self._reaching(partial(source.complete, results))
         if leased[tried:]:
             self._reaching(partial(source.release, leased[tried:]))
         return tried

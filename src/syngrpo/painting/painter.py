@@ -43,6 +43,7 @@ from syngrpo.painting.refused_pictures import small_copy
 from syngrpo.painting.wishes import LIGHT_AXES, VIEW_AXES, read_wishes
 from syngrpo.pool.jobs import Rejected
 from syngrpo.sample import EncodedImage, InputError
+from syngrpo.serving.timeline import span
 
 log = logging.getLogger(__name__)
 
@@ -85,6 +86,10 @@ class Painter:
         and all further pictures are painted smaller; when they cannot become smaller, the job
         fails.
         """
+        with span("paint", job=request.job.id[:12]):
+            return self._paint(request)
+
+    def _paint(self, request: PaintingRequest) -> Result | Failed | HandedBack:
         try:
             return synthesize(request, self._generator, Gate(request.thresholds, self._judges))
         except OutOfMemory as error:

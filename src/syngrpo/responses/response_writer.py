@@ -24,6 +24,7 @@ import pyarrow.parquet as pq
 from syngrpo.responses.response_files import file_for, response_files
 from syngrpo.responses.response_rows import KeptResponse, TokenTexts, table_of
 from syngrpo.serving.atomic_files import atomic_file
+from syngrpo.serving.timeline import span
 from syngrpo.serving.wording import count, first_line
 
 logger = logging.getLogger(__name__)
@@ -111,6 +112,11 @@ class ResponseWriter:
 
     def _write(self, batch: list[KeptResponse]) -> None:
         """Write one file. Runs in the thread."""
+        first, last = batch[0].step, batch[-1].step
+        with span("write responses", first_step=first, last_step=last):
+            self._write_file(batch)
+
+    def _write_file(self, batch: list[KeptResponse]) -> None:
         try:
             if not self._directory.exists():
                 self._directory.mkdir()

@@ -25,6 +25,7 @@ from syngrpo.rollout.decoding import SharedDecoder
 from syngrpo.rollout.rollout_options import RolloutOptions
 from syngrpo.rollout.token_sampling import Sampling, choose, draw_uniforms
 from syngrpo.sample import InputError
+from syngrpo.serving.timeline import span
 
 logger = logging.getLogger(__name__)
 
@@ -126,16 +127,29 @@ def _decode(
     """Sample all responses and return them in the order of the prompts."""
     steps = sampling.max_new_tokens
     decoder_type = SharedDecoder if policy.shares_prefix else PaddedDecoder
-    decoder = decoder_type(policy, prompts, group_size, room=steps - 1)
+    with span("prefill", prompts=len(prompts)):
+        decoder = decoder_type(policy, prompts, group_size, room=steps - 1)
     uniforms = draw_uniforms(seeds, group_size, steps)
     stops = [sampling.stops(prompt, place) for prompt in prompts for place in range(group_size)]
     rows = _SampledRows(policy, sampling, stops, uniforms)
-    rows.sample(decoder.states)
+    with span("decode", responses=len(stops)):
+        rows.sample(decoder.states)
+        _sample_to_end(rows, decoder, steps, schedule)
+    return rows.responses()
+
+
+def _sample_to_end(
+    rows: _SampledRows,
+    decoder: SharedDecoder | PaddedDecoder,
+    steps: int,
+    schedule: StepSchedule,
+) -> None:
+    """Sample until all rows have finished, or have as many tokens as ``steps``. Each has one."""
     step = RecordedStep(
         lambda: rows.sample(decoder.append(rows.last)),
         schedule.recorder if decoder.recordable else None,
     )
-    done, count = 1, uniforms.shape[1]
+    done, count = 1, len(rows.last)
     while done < steps and len(running := rows.running(done)):
         if schedule.should_compact(count - len(running), count, done):
             decoder.keep(running)
@@ -148,7 +162,6 @@ def _decode(
         for _ in range(done, until):
             step()
         done = until
-    return rows.responses()
 
 
 class _SampledRows:

@@ -13,6 +13,7 @@ import socket
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -41,6 +42,7 @@ from syngrpo.rollout.weight_stream import checkpoint_pieces, frame
 from syngrpo.sample import InputError
 from syngrpo.serving.bearer_token import read_token
 from syngrpo.serving.http_client import HttpClient, ServerAddress, Unavailable, call_until_available
+from syngrpo.serving.timeline import span, traced
 
 T = TypeVar("T")
 
@@ -123,10 +125,19 @@ class ServerEngine(Engine):
         ``base.Engine``. The first process keeps the copy until the responses are there, because a
         server that was restarted needs it again."""
         request = self._request(policy, prompts, group_size, sampling, seeds)
-        copied = list(frame(_pieces(policy))) if self._sends else None
+        with span("copy weights"):
+            copied = list(frame(_pieces(policy))) if self._sends else None
         weights = (lambda: iter(copied)) if copied is not None else None
-        sampled = self._thread.submit(self._repeat, self._attempt(policy, request, weights))
+        call = self._attempt(policy, request, weights)
+        context = copy_context()  # the step, for a timeline
+        sampled = self._thread.submit(context.run, self._sampled_beside, call)
         return lambda: _responses(policy, request, sampled.result(), group_size)
+
+    @traced("sample ahead")
+    def _sampled_beside(
+        self, call: Callable[[], list[list[SampledTokens]]]
+    ) -> list[list[SampledTokens]]:
+        return self._repeat(call)
 
     def _request(
         self,
@@ -261,10 +272,12 @@ class RolloutClient:
         except (ValueError, KeyError, TypeError):
             raise InputError(f"{self.url} is no rollout server; check rollout.server") from None
 
+    @traced("send weights")
     def send_weights(self, version: str, stream: Iterator[bytes]) -> None:
         """Replace the server's weights by those in ``stream``, under the name ``version``."""
         self._http.request("PUT", f"/v1/weights/{version}", content=stream)
 
+    @traced("sample on the server")
     def roll_out(self, request: bytes) -> bytes:
         """Return the server's answer to a request (``server_messages``).
 

@@ -37,6 +37,7 @@ from syngrpo.rollout.rollout_options import RolloutOptions
 from syngrpo.rollout.token_sampling import Sampling
 from syngrpo.rollout.weight_stream import checkpoint_pieces
 from syngrpo.sample import InputError
+from syngrpo.serving.timeline import traced
 
 VISION_BASE = 10_000.0
 """The base of the vision tower's rotary angles in all published models, and always in vLLM."""
@@ -97,6 +98,7 @@ class VllmEngine(Engine):
             for prompt, number in zip(prompts, numbers, strict=True)
         ]
 
+    @traced("load weights")
     def load_weights(self, weights: Iterable[tuple[str, torch.Tensor]]) -> None:
         """Load the new weights into vLLM and clear its prefix and encoder caches, which hold values
         of the old ones."""

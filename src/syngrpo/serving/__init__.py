@@ -5,8 +5,8 @@
 - For clients: ``http_client`` sends requests to a server and repeats them until it answers.
 - ``supervision`` starts worker processes and replaces those that die.
 - For all folders: ``atomic_files`` writes files and directories that are complete or absent,
-  ``devices`` reads the name of a torch device, ``wording`` writes numbers of things and the text of
-  errors in messages.
+  ``timeline`` records what the processes of a run do, ``devices`` reads the name of a torch
+  device, ``wording`` writes numbers of things and the text of errors in messages.
 
 Nothing here uses samples, pools or models. Each module can be read by itself.
 """

@@ -15,7 +15,7 @@ Start reading at ``trainer``: its six steps are draw, roll out, score, submit, s
 - ``response_keeper`` hands the responses of each step to the writer of ``responses/``, ``trackers``
   sends metrics and pictures to TensorBoard and its like.
 - ``processes`` exchanges data between the processes of a run, ``step_metrics`` combines their
-  metrics, ``checkpoint`` saves and resumes.
+  metrics, ``checkpoint`` saves and resumes. ``profiling`` writes a timeline of some steps.
 
 Nothing here shows anything to the user: the caller hands in a ``run.Progress``.
 """

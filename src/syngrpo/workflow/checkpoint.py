@@ -31,6 +31,7 @@ from syngrpo.serving.atomic_files import (
     remove_unfinished,
     tree_size,
 )
+from syngrpo.serving.timeline import traced
 from syngrpo.serving.wording import count
 from syngrpo.workflow.processes import Processes
 from syngrpo.workflow.trainer import Trainer
@@ -172,6 +173,7 @@ def restore_rng(state: Mapping[str, Any]) -> None:
         torch.cuda.set_rng_state_all(state["cuda"])
 
 
+@traced("save checkpoint")
 def save_run(
     directory: Path,
     trainer: Trainer,

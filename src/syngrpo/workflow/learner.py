@@ -26,6 +26,7 @@ from syngrpo.policy.encode import Prompt
 from syngrpo.policy.model import Policy
 from syngrpo.policy.packed import PackedRow, Segment
 from syngrpo.sample import InputError
+from syngrpo.serving.timeline import span, traced
 from syngrpo.workflow.bounded_gradients import add_bounded, take_gradients
 from syngrpo.workflow.entropy_bonus import EntropyBonus
 from syngrpo.workflow.failed_batch import describe_rows, save_batch
@@ -173,9 +174,11 @@ class Learner:
         """Compute the gradients of these rows, summed over all micro-batches and processes."""
         outputs = self._backward_or_retry(rows, whole, trained, first)
         if self.policy.sharding is None:  # a sharded backward pass sums them itself
-            self.processes.sum_gradients(self.policy.trainable_parameters())
+            with span("sum gradients"):
+                self.processes.sum_gradients(self.policy.trainable_parameters())
         return outputs
 
+    @traced("optimizer step")
     def _step(self, rows: Sequence[UpdateRow], losses: list[float], metrics: StepMetrics) -> None:
         """Clip the gradients, and change the weights by them."""
         parameters = self.policy.trainable_parameters()
@@ -278,8 +281,13 @@ class Learner:
         self, rows: Sequence[UpdateRow], whole: Normaliser, trained: Trained, first: bool
     ) -> LossOutput:
         """Run the forward and the backward pass of one micro-batch. Return its detached loss."""
-        output = self._loss(rows, whole, trained, first)
-        output.loss.backward()
+        tokens = sum(count_tokens(row, self.policy.shares_prefix) for row in rows)
+        responses = sum(len(row.segments) for row in rows)
+        with span("micro-batch", tokens=tokens, responses=responses):
+            with span("forward"):
+                output = self._loss(rows, whole, trained, first)
+            with span("backward"):
+                output.loss.backward()
         return replace(output, loss=output.loss.detach())
 
     def _idle(self, prompt: Prompt, token: Tensor) -> None:

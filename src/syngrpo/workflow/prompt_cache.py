@@ -11,6 +11,7 @@ from threading import Lock
 from syngrpo.policy.encode import Prompt, encode
 from syngrpo.policy.model import Policy
 from syngrpo.sample import EncodedImage, Sample
+from syngrpo.serving.timeline import traced
 from syngrpo.tasks import PromptStyle
 from syngrpo.tasks.asking import prompt_of
 
@@ -65,5 +66,6 @@ class PromptCache:
         """Return the text beside the image."""
         return prompt_of(sample, self._style)
 
+    @traced("encode prompt")
     def _encode(self, sample: Sample) -> Prompt:
         return encode(self._policy, sample, self.text(sample))

@@ -19,6 +19,7 @@ from syngrpo.responses.drawn_answers import AnsweredGroup, Box, Marks, Point
 from syngrpo.responses.response_rows import KeptResponse, KeptTokens
 from syngrpo.responses.response_writer import ResponseWriter
 from syngrpo.sample import InputError, Sample
+from syngrpo.serving.timeline import traced
 from syngrpo.serving.wording import first_line
 from syngrpo.tasks.asking import marks_of
 from syngrpo.workflow.groups import Group
@@ -66,6 +67,7 @@ class ResponseKeeper:
             self._segments[group.index] = row.segments
         self._trained = trained
 
+    @traced("keep responses")
     def end(self, step: int, count: int, metrics: StepMetrics) -> None:
         """Hand the responses of the step that are kept to the writer. ``count`` is the number of
         groups of all processes. All processes call this together."""

@@ -12,6 +12,7 @@ import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
 from dataclasses import dataclass, fields, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -39,6 +40,7 @@ from syngrpo.responses.response_writer import ResponseWriter
 from syngrpo.rollout.base import NotFinite
 from syngrpo.sample import InputError, Sample
 from syngrpo.serving.json_lines import read_lines
+from syngrpo.serving.timeline import traced
 from syngrpo.serving.wording import count
 from syngrpo.workflow.attempts import record_attempt
 from syngrpo.workflow.checkpoint import Writer, latest, resume_run, save_run
@@ -46,6 +48,7 @@ from syngrpo.workflow.console_lines import cause_in_log, warnings_on
 from syngrpo.workflow.final_model import save_final
 from syngrpo.workflow.job_failures import JobFailures
 from syngrpo.workflow.processes import Processes
+from syngrpo.workflow.profiling import Profile, Profiler
 from syngrpo.workflow.resume_rules import Change
 from syngrpo.workflow.resuming import (
     EVALUATIONS,
@@ -89,8 +92,11 @@ def train(
     resume: bool,
     show: ShowProgress,
     console: Console | None = None,
+    profile: Profile | None = None,
 ) -> bool:
     """Train as the options say, in ``run_dir``. Return whether this is the main process.
+
+    With ``profile`` a timeline of the first steps is written to the run directory.
 
     Raises InputError for everything the user can fix, before the first step wherever possible.
     """
@@ -104,7 +110,9 @@ def train(
             if processes.is_main:
                 run = stack.enter_context(RunDirectory.open(run_dir, resume))
             stack.enter_context(cause_in_log())
-            _Run(options, run, resume, processes, console, show, *data).go()
+            profiler = Profiler(profile, run.path, processes, partial(_tell, console))
+            stack.enter_context(closing(profiler))
+            _Run(options, run, resume, processes, console, show, profiler, *data).go()
             processes.agree()
     except (InputError, OSError) as error:  # OSError: a full disk
         processes.tell(str(error))
@@ -128,6 +136,7 @@ class _Run:
     processes: Processes
     console: Console
     show: ShowProgress
+    profiler: Profiler
     seeds: list[Sample]
     weights: dict[str, float]
     held_out: dict[str, list[Sample]]
@@ -172,6 +181,7 @@ class _Run:
                 self._divergence_told(trainer),
             ):
                 self._evaluate(trainer, progress, tracked)
+                self.profiler.begin(options.steps - trainer.steps_done)
                 while trainer.steps_done < options.steps:
                     record = trainer.step()
                     step = trainer.steps_done
@@ -184,6 +194,7 @@ class _Run:
                     if step % options.checkpoint_every == 0 or step == options.steps:
                         self._checkpoint(trainer)
                     self._evaluate(trainer, progress, tracked)
+                    self.profiler.step(step)
         if self.processes.is_main:
             failures.end()
         with self.processes.whole(policy) as whole:
@@ -198,8 +209,7 @@ class _Run:
     def _tell(self, lines: Sequence[str]) -> None:
         """Print lines on the console, and write them to the log."""
         for line in lines:
-            logger.info("%s", line)
-            self.console.print(line, soft_wrap=True, markup=False, highlight=False)
+            _tell(self.console, line)
 
     def _reasons(self) -> dict[str, int]:
         """Return the number of images that the gate has rejected, by reason."""
@@ -270,6 +280,7 @@ class _Run:
             directory=self.run.path,
             max_image_pixels=self.options.data.image_limit(seen),
             tasks=tuple(sorted(own)),
+            timeline=self.profiler.worker_files,
             **given,
         )
 
@@ -339,6 +350,7 @@ class _Run:
                 tracked.log_groups(trainer.keeper.shown(), step)
         self.processes.agree()
 
+    @traced("evaluate")
     def _measure(self, policy: Policy, trainer: Trainer, progress: Progress) -> None:
         """Evaluate the held-out sets that have no result for this step yet."""
         path, step = self.run.path / EVALUATIONS, trainer.steps_done
@@ -372,6 +384,12 @@ class _Run:
             "temperature": 1.0,
             "seed": self.options.trainer.seed,
         }
+
+
+def _tell(console: Console, line: str) -> None:
+    """Print a line on the console, and write it to the log."""
+    logger.info("%s", line)
+    console.print(line, soft_wrap=True, markup=False, highlight=False)
 
 
 def _read_data(

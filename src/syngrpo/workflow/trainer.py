@@ -30,6 +30,7 @@ from syngrpo.rollout import make_rollout
 from syngrpo.rollout.base import require_finite
 from syngrpo.rollout.token_sampling import Sampling
 from syngrpo.sample import Sample
+from syngrpo.serving.timeline import of_step, span, traced
 from syngrpo.tasks.rewards import load_reward
 from syngrpo.workflow.ahead import Batch, BatchesAhead, RolledOut
 from syngrpo.workflow.distorted_rollout import distorted_rollout
@@ -89,7 +90,8 @@ class Trainer:
         """Do one optimisation step and return its line of ``metrics.jsonl``, the same in every
         process."""
         self.metrics = self._new_metrics()
-        with self.metrics.timed("time/step_s"):
+        this = of_step(self.steps_done + 1)
+        with self.metrics.timed("time/step_s"), this, span("step"):
             groups, reports = self.collect(self.options.trainer.groups_per_step)
             if self.options.method.refill_zero_variance:
                 groups, reports = self.refill(groups, reports)
@@ -112,6 +114,7 @@ class Trainer:
         drawn = self.draw(count)
         return self.score(self.roll_out(drawn, first), self.version)
 
+    @traced("draw")
     def draw(self, count: int) -> list[tuple[int, PoolSample]]:
         """1. Draw ``count`` samples from the pool. Return this process's part of them, with their
         places in the draw."""
@@ -121,6 +124,7 @@ class Trainer:
                 drawn = self.client.draw(count)
         return self.processes.part(self.processes.share(drawn))
 
+    @traced("sample")
     def roll_out(self, drawn: Sequence[tuple[int, PoolSample]], first: int) -> list[RolledOut]:
         """2. Sample G responses to each sample, as the method transforms it. The random numbers
         depend only on the seed, the step and the sample's place in the global batch. Raises
@@ -140,6 +144,10 @@ class Trainer:
     def begin(self, step: int) -> Batch:
         """1. and 2. for a later step: draw its samples, and let the engine begin to sample with the
         weights of now."""
+        with of_step(step + 1), span("begin batch"):
+            return self._begin(step)
+
+    def _begin(self, step: int) -> Batch:
         drawn = self.draw(self.options.trainer.groups_per_step)
         with self.metrics.timed("time/rollout_s"):
             asked, seeds = self._asked(drawn, 0, step)
@@ -147,6 +155,7 @@ class Trainer:
                 waiting = self.rollout.start(*self._request(policy, asked, seeds))
         return Batch(asked, self.version, waiting)
 
+    @traced("wait for responses")
     def waited_for(self, batch: Batch) -> tuple[list[RolledOut], int]:
         """Wait for a batch. Return its groups, and the version of the policy that sampled them.
         Raises NotFinite."""
@@ -155,6 +164,7 @@ class Trainer:
             require_finite([one[2] for one in rolled_out], [one[3] for one in rolled_out])
         return rolled_out, batch.version
 
+    @traced("score")
     def score(
         self, rolled_out: Sequence[RolledOut], version: int
     ) -> tuple[list[Group], list[GroupReport]]:
@@ -200,6 +210,7 @@ class Trainer:
             self.client.record(reports)
         return groups, reports
 
+    @traced("refill")
     def refill(
         self, groups: list[Group], reports: list[GroupReport]
     ) -> tuple[list[Group], list[GroupReport]]:
@@ -215,6 +226,7 @@ class Trainer:
         kept = [group for group in groups if not has_zero_variance(group.diversity)]
         return kept + more, reports + their_reports
 
+    @traced("submit")
     def submit(self, reports: Sequence[GroupReport]) -> None:
         """4. Submit up to K different descriptions of each group that the method chooses as jobs,
         and enter those that the policy wrote in the ledger.
@@ -225,6 +237,7 @@ class Trainer:
             for name, value in self.client.submit_reports(reports).items():
                 self.metrics.observe(name, value)
 
+    @traced("settle")
     def settle(self, reports: Sequence[GroupReport]) -> list[Settled]:
         """5. Compute the reward of each description whose image was measured in this step or was
         rejected by the gate; of siblings, when all of them are."""
@@ -239,6 +252,7 @@ class Trainer:
             self.client.end_step()
         return self.processes.share(settled)
 
+    @traced("update")
     def update(self, groups: Sequence[Group], settled: Sequence[Settled]) -> None:
         """6. Update the policy from the responses of this step and the settled descriptions."""
         with self.metrics.timed("time/update_s"):
