@@ -31,7 +31,8 @@ class Prompt:
     which the model's family reads the image (``Encoded.image``); ``frame`` relates the coordinates
     the model writes to the original pixels. ``features``, on the model's device, are the output of
     a frozen vision tower, kept from its first pass over the image (``forward.image_features``).
-    ``going_on``: the first so many responses to it go on after ``Sampling.stop_at``.
+    ``going_on``: the first so many responses to it go on after ``Sampling.stop_at``. ``question``
+    is the text that the chat template wraps, for servers that apply the template themselves.
     """
 
     sample_id: str
@@ -40,6 +41,7 @@ class Prompt:
     frame: CoordinateFrame
     features: ImageFeatures | None = field(default=None, repr=False)
     going_on: int = 0
+    question: str = field(default="", repr=False)
 
 
 def encode(policy: Policy, sample: Sample, text: str) -> Prompt:
@@ -52,7 +54,7 @@ def encode(policy: Policy, sample: Sample, text: str) -> Prompt:
     encoded = policy.family.read(policy.processor, policy.base.config, sample, _chat(policy, text))
     size = sample.image.width, sample.image.height
     frame = _frame(policy, *size, encoded.resized)
-    return Prompt(sample.id, encoded.input_ids, encoded.image, frame)
+    return Prompt(sample.id, encoded.input_ids, encoded.image, frame, question=text)
 
 
 def prompt_size(policy: Policy, sample: Sample, text: str) -> PromptSize:

@@ -36,7 +36,7 @@ def try_out(policy: Policy, source: str) -> None:
         raise InputError(
             f"model {source} ({model_type}) has no chat template; use its instruction-tuned version"
         )
-    prompts = [encode(policy, sample, "?") for sample in _samples()]
+    prompts = [encode(policy, trial_sample(*size), "?") for size in SIZES]
     if not all(size_of(policy, prompt).image for prompt in prompts):
         raise InputError(
             f"the chat template of model {source} ({model_type}) has no place for an image; {other}"
@@ -51,15 +51,12 @@ def try_out(policy: Policy, source: str) -> None:
         raise InputError(f"model {source} ({model_type}) cannot be trained ({problem}); {other}")
 
 
-def _samples() -> list[Sample]:
-    """Return two images of smooth colours, which differ in shape."""
-    samples = []
-    for width, height in SIZES:
-        rows, columns = np.mgrid[0:height, 0:width]
-        pixels = np.stack([rows * 2, columns * 2, (rows + columns) % 256], axis=-1)
-        image = EncodedImage.from_pixels(pixels.astype(np.uint8))
-        samples.append(Sample(f"trial-{width}x{height}", "", image, "", None, ()))
-    return samples
+def trial_sample(width: int, height: int) -> Sample:
+    """Return a sample with an image of smooth colours."""
+    rows, columns = np.mgrid[0:height, 0:width]
+    pixels = np.stack([rows * 2, columns * 2, (rows + columns) % 256], axis=-1)
+    image = EncodedImage.from_pixels(pixels.astype(np.uint8))
+    return Sample(f"trial-{width}x{height}", "", image, "", None, ())
 
 
 def _difference(policy: Policy, prompts: list[Prompt]) -> str | None:

@@ -10,6 +10,9 @@ engine that does it:
 - ``server`` (``server_engine.py``): ``syngrpo rollout-server``, vLLM in a process of its own
   (``server/``). The trainer sends it the weights (``weight_stream.py``) and the prompts
   (``server_messages.py``) over HTTP.
+- ``openai`` (``openai_engine.py``): a server with an OpenAI API that the user runs, vLLM or SGLang.
+  It loads the weights from a folder (``weight_folder.py``) and samples from chat completions
+  (``openai_server.py``).
 
 Another package adds an engine by an entry point of the group ``syngrpo.engines``.
 To understand a rollout, read ``native.py`` from the top.
@@ -40,6 +43,7 @@ ENGINES: Registry[type[Engine]] = Registry(
         "native": "syngrpo.rollout.native:NativeEngine",
         "vllm": "syngrpo.rollout.vllm_engine:VllmEngine",
         "server": "syngrpo.rollout.server_engine:ServerEngine",
+        "openai": "syngrpo.rollout.openai_engine:OpenAIEngine",
     },
     problem=_problem,
 )

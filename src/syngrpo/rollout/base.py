@@ -11,9 +11,10 @@ from abc import ABC, abstractmethod
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Protocol
+from typing import ClassVar, Protocol, TypeVar
 
 import torch
+import torch.distributed as dist
 
 from syngrpo.policy.encode import Prompt, require_context, size_of
 from syngrpo.policy.model import Policy
@@ -21,6 +22,8 @@ from syngrpo.policy.spans import decode
 from syngrpo.rollout.rollout_options import RolloutOptions
 from syngrpo.rollout.token_sampling import Sampling
 from syngrpo.sample import InputError
+
+T = TypeVar("T")
 
 
 class NotFinite(InputError):  # noqa: N818
@@ -168,6 +171,15 @@ def distinct_responses(sampling: Sampling, group_size: int) -> int:
     """Return how many responses of a group to sample: one if decoding is greedy, because all would
     be equal, otherwise all."""
     return group_size if sampling.temperature > 0 else 1
+
+
+def of_first_process(value: T) -> T:
+    """Return the first process's ``value`` in all processes, which must all call this."""
+    if not dist.is_initialized() or dist.get_world_size() == 1:
+        return value
+    box = [value]
+    dist.broadcast_object_list(box, src=0)
+    return box[0]
 
 
 def to_responses(

@@ -33,8 +33,10 @@ class RolloutOptions:
     engine: str | None = option(
         None,
         "what samples the responses: native (the trained model itself), vllm (vLLM in the "
-        "trainer's process, see docs/vllm.md), server (see rollout.server), or "
-        "package.module:name; null: server if rollout.server is set, otherwise native",
+        "trainer's process, see docs/vllm.md), server (a syngrpo rollout-server, see "
+        "rollout.server), openai (a server of yours with an OpenAI API: vLLM or SGLang, see "
+        "docs/rollout.md), or package.module:name; null: server if rollout.server is set, "
+        "otherwise native",
     )
     cuda_graphs: bool = option(
         True, "engine native on a GPU: record decoding steps as CUDA graphs, see docs/rollout.md"
@@ -48,19 +50,30 @@ class RolloutOptions:
     server: str | None = option(
         None,
         "http://host:port of a syngrpo rollout-server, which samples with vLLM in a process and on "
-        "a device of its own; null: responses are sampled in the trainer's process",
+        "a device of its own, or, with engine openai, of the server that you run; null: responses "
+        "are sampled in the trainer's process",
     )
     server_token_file: Path | None = option(
-        None, "file with the token that the rollout server asks for"
+        None, "file with the token that the server asks for (the --api-key of vLLM and SGLang)"
     )
     server_patience_s: float = option(
-        600.0, "seconds that training waits for a rollout server that does not answer", ge=0
+        600.0, "seconds that training waits for a server that does not answer", ge=0
+    )
+    server_model: str | None = option(
+        None,
+        "engine openai: the name of the model in requests; null: the only one that the server has, "
+        "or the one that was loaded from model.path",
+    )
+    weights_folder: Path | None = option(
+        None,
+        "engine openai: a folder that trainer and server reach by the same path, for this run "
+        "alone; the weights of each step are written there, and deleted after the next",
     )
     async_steps: int = option(
         0,
-        "engine server: number of steps by which sampling is ahead of training: while a step "
-        "updates the weights, the server samples the batch of so many steps later; 0: each batch "
-        "is sampled with the newest weights",
+        "engines server and openai: number of steps by which sampling is ahead of training: while "
+        "a step updates the weights, the server samples the batch of so many steps later; 0: each "
+        "batch is sampled with the newest weights",
         ge=0,
         le=3,
     )

@@ -31,6 +31,7 @@ from syngrpo.rollout.base import (
     SampledTokens,
     Waiting,
     distinct_responses,
+    of_first_process,
     require_room,
     require_seeds,
     to_responses,
@@ -82,7 +83,7 @@ class ServerEngine(Engine):
             ServerAddress(str(options.server), read_token(options.server_token_file))
         )
         self._sends = not dist.is_initialized() or dist.get_rank() == 0
-        self._run = _of_first_process(uuid.uuid4().hex[:12])
+        self._run = of_first_process(uuid.uuid4().hex[:12])
         self._rollouts = 0
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="rollouts")
         try:
@@ -296,15 +297,6 @@ def _responses(
         to_responses(policy, prompt, group, group_size, request.sampling)
         for prompt, group in zip(request.prompts, groups, strict=True)
     ]
-
-
-def _of_first_process(name: str) -> str:
-    """Return the first process's ``name`` in all processes, which must all call this."""
-    if not dist.is_initialized() or dist.get_world_size() == 1:
-        return name
-    box = [name]
-    dist.broadcast_object_list(box, src=0)
-    return box[0]
 
 
 def _pieces(policy: Policy) -> Iterator[bytes]:

@@ -126,9 +126,14 @@ class HttpClient:
         self._client.close()
 
     def _reason(self, answer: httpx.Response) -> str:
+        """Return what the answer says of its error: our servers have a text under ``error``, those
+        of the OpenAI API an object with a ``message`` there, or only the ``message``."""
         try:
-            return str(answer.json()["error"])
-        except (ValueError, KeyError, TypeError):
+            told = answer.json()
+            error = told.get("error", told)
+            text = error["message"] if isinstance(error, dict) else error
+            return " ".join(str(text).split())
+        except (ValueError, KeyError, TypeError, AttributeError):
             return self._unknown_answer
 
 

@@ -57,6 +57,8 @@ MAY_CHANGE = (
     "rollout.server",
     "rollout.server_token_file",
     "rollout.server_patience_s",
+    "rollout.server_model",
+    "rollout.weights_folder",
     # who paints, and for how long; not what is painted
     "synthesis.workers",
     "synthesis.devices",

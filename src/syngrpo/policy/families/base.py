@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -150,6 +151,10 @@ class SplitFamily(Family):
         self, images: Sequence[dict[str, torch.Tensor]], image_processor: Any, device: torch.device
     ) -> torch.Tensor:
         """Return the processor's values for these ``Encoded.image``: float32 (patches, d)."""
+
+    @abstractmethod
+    def picture(self, image: dict[str, torch.Tensor], image_processor: Any) -> np.ndarray:
+        """Return the resized image, uint8 (height, width, 3), from an ``Encoded.image``."""
 
     @abstractmethod
     def image_features(

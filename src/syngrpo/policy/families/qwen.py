@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional as F
@@ -120,6 +121,15 @@ class Qwen(SplitFamily):
         changed = change(image["patches"].float() / 127.5 - 1)
         patches = ((changed + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
         return {**image, "patches": patches}
+
+    def picture(self, image: dict[str, torch.Tensor], image_processor: Any) -> np.ndarray:
+        side, merge = image_processor.patch_size, image_processor.merge_size
+        _, rows, columns = image["image_grid_thw"].reshape(3).tolist()
+        patches = image["patches"].reshape(
+            rows // merge, columns // merge, merge, merge, 3, side, side
+        )
+        pixels = patches.permute(0, 2, 5, 1, 3, 6, 4).reshape(rows * side, columns * side, 3)
+        return pixels.contiguous().numpy()
 
     def pixel_values(
         self, images: Sequence[dict[str, torch.Tensor]], image_processor: Any, device: torch.device

@@ -1,0 +1,342 @@
+"""The openai engine: a server that the user already runs samples the responses (vLLM, SGLang).
+
+Before every rollout the first process of the run writes its weights into ``rollout.weights_folder``
+(``weight_folder``) and asks the server to load them from there. Then all processes send their
+prompts as chat completions (``openai_server``). The server applies the chat template and cuts the
+picture itself, so every answer is checked: the prompt's tokens must be those of the training
+forward pass. When the engine starts it samples two responses and compares their log-probabilities
+with the model's own.
+
+A server that does not answer is asked again for ``rollout.server_patience_s``. It may have been
+restarted with the weights it was started with, so it loads those of the rollout again before.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+import torch
+import torch.distributed as dist
+
+from syngrpo.policy.encode import Prompt, encode
+from syngrpo.policy.forward import split_family
+from syngrpo.policy.model import Policy
+from syngrpo.policy.packed import PackedRow, Segment, segment_logprobs
+from syngrpo.policy.trial import trial_sample
+from syngrpo.rollout.base import (
+    Engine,
+    Response,
+    SampledTokens,
+    Waiting,
+    distinct_responses,
+    of_first_process,
+    require_room,
+    require_seeds,
+    to_responses,
+)
+from syngrpo.rollout.openai_server import Completions, OpenAIServer
+from syngrpo.rollout.rollout_options import RolloutOptions
+from syngrpo.rollout.server_engine import LONGEST_PAUSE_S
+from syngrpo.rollout.token_sampling import Sampling
+from syngrpo.rollout.weight_folder import WeightFolder
+from syngrpo.sample import InputError
+from syngrpo.serving.bearer_token import read_token
+from syngrpo.serving.http_client import ServerAddress, Unavailable, call_until_available
+
+T = TypeVar("T")
+
+AT_ONCE = 64
+"""Prompts that are sent at the same time."""
+PROBE_TOKENS = 16
+"""Tokens of each of the two responses that are compared when the engine starts."""
+PROBE_SIZE = (64, 64)
+"""Width and height of their picture in pixels."""
+TOLERANCE = {torch.float32: 0.01}
+"""Largest mean difference of log-probabilities in nats that the start allows, by type."""
+HALF_TOLERANCE = 0.2
+"""The same for all other types."""
+
+
+class OpenAIEngine(Engine):
+    """Gives the weights to a server by a shared folder, and returns the responses it samples.
+
+    The responses of a server differ from the native engine's for the same seed. Entropies are
+    estimated by −log p of the sampled tokens, because the API returns no more.
+    """
+
+    samples_beside = True
+
+    def __init__(self, policy: Policy, options: RolloutOptions) -> None:
+        """Connect to the server, load the policy's weights into it, and compare two responses.
+
+        Raises InputError when the address, the token or the folder is wrong; when the server has
+        another model, no call that loads weights, or returns no token ids or log-probabilities;
+        when these are not those of the policy; and for a model that can only be called whole.
+        """
+        self._family = split_family(policy)
+        self._patience_s = options.server_patience_s
+        self._sends = not dist.is_initialized() or dist.get_rank() == 0
+        several = dist.is_initialized() and dist.get_world_size() > 1
+        if several and options.async_steps:
+            raise InputError(
+                "rollout.engine openai samples ahead of training in a run of one process only; set "
+                "rollout.async_steps to 0, or use a syngrpo rollout-server"
+            )
+        assert options.weights_folder is not None  # checked by ``check``
+        self._run = of_first_process(uuid.uuid4().hex[:12])
+        self._rollouts = 0
+        self._server = OpenAIServer(
+            ServerAddress(str(options.server), read_token(options.server_token_file))
+        )
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="rollouts")
+        self._senders = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="completions")
+        self._folder: WeightFolder | None = None
+        try:
+            self._folder = WeightFolder(options.weights_folder, writes=self._sends)
+            trained = policy.base.name_or_path
+            self._model = self._repeat(lambda: self._server.model(options.server_model, trained))
+            self._repeat(self._server.find_route)
+            self._probe(policy, Sampling(options.temperature, options.top_p, PROBE_TOKENS))
+        except InputError:
+            self.close()
+            raise
+
+    @classmethod
+    def check(cls, options: RolloutOptions) -> None:
+        if options.server is None:
+            raise InputError(
+                f"rollout.engine {options.engine_name} needs the address of a server with an "
+                "OpenAI API; set rollout.server to http://host:port"
+            )
+        if options.weights_folder is None:
+            raise InputError(
+                f"rollout.engine {options.engine_name} gives the weights to the server as files; "
+                "set rollout.weights_folder to a folder that both reach by the same path"
+            )
+
+    def __call__(
+        self,
+        policy: Policy,
+        prompts: Sequence[Prompt],
+        group_size: int,
+        sampling: Sampling,
+        seeds: Sequence[int],
+    ) -> list[list[Response]]:
+        version = self._written(policy)
+        self._agree_on_loading(version)
+        sampled = self._sample(policy, version, prompts, group_size, sampling, seeds)
+        return _responses(policy, prompts, sampled, group_size, sampling)
+
+    def start(
+        self,
+        policy: Policy,
+        prompts: Sequence[Prompt],
+        group_size: int,
+        sampling: Sampling,
+        seeds: Sequence[int],
+    ) -> Waiting:
+        """Write the weights, and let the server load them and sample in a thread; see
+        ``base.Engine``."""
+        version = self._written(policy)
+
+        def load_and_sample() -> list[list[SampledTokens]]:
+            self._load(version)
+            return self._sample(policy, version, prompts, group_size, sampling, seeds)
+
+        sampled = self._thread.submit(load_and_sample)
+        return lambda: _responses(policy, prompts, sampled.result(), group_size, sampling)
+
+    def close(self) -> None:
+        """Close the connections and delete the weights. Rollouts that were started are given
+        up."""
+        self._thread.shutdown(cancel_futures=True)
+        self._senders.shutdown(cancel_futures=True)
+        self._server.close()
+        if self._folder is not None:
+            self._folder.close()
+
+    def _written(self, policy: Policy) -> str:
+        """Write the weights, in the first process, and return the name of their version."""
+        assert self._folder is not None
+        self._rollouts += 1
+        version = f"{self._run}-{self._rollouts}"
+        if self._sends:
+            self._folder.write(policy, version)
+        return version
+
+    def _agree_on_loading(self, version: str) -> None:
+        """Let the server load this version, in the first process, and wait for that in the others.
+        Raises the first process's InputError in all."""
+        problem: str | None = None
+        if self._sends:
+            try:
+                self._load(version)
+            except InputError as error:
+                problem = str(error)
+        problem = of_first_process(problem)
+        if problem is not None:
+            raise InputError(problem)
+
+    def _load(self, version: str) -> None:
+        """Let the server load this version, and delete those before it."""
+        assert self._folder is not None
+        path = self._folder.path(version)
+        self._repeat(lambda: self._server.load_weights(path, version))
+        # All processes have finished the rollout before, because this one comes after it.
+        number = int(version.rpartition("-")[2])
+        ahead = range(number, self._rollouts + 1)
+        self._folder.keep(tuple(f"{self._run}-{one}" for one in ahead))
+
+    def _sample(
+        self,
+        policy: Policy,
+        version: str,
+        prompts: Sequence[Prompt],
+        group_size: int,
+        sampling: Sampling,
+        seeds: Sequence[int],
+    ) -> list[list[SampledTokens]]:
+        """Return the responses to every prompt, without the repetitions of greedy decoding."""
+        require_seeds(prompts, seeds)
+        for prompt in prompts:
+            if self._model.max_length is not None:
+                limit = "the server's --max-model-len"
+                require_room(policy, prompt, sampling, self._model.max_length, limit)
+        count = distinct_responses(sampling, group_size)
+        banned, processor = policy.banned.tolist(), policy.processor.image_processor
+        failed = False
+
+        def complete(prompt: Prompt, seed: int) -> Completions:
+            picture = self._family.picture(prompt.image, processor)
+            request = self._server.request(
+                self._model, picture, prompt.question, count, sampling, seed, banned,
+                policy.stop_ids,
+            )  # fmt: skip
+            return self._server.complete(request)
+
+        def attempt() -> list[Completions]:
+            nonlocal failed
+            if failed:  # it may have been restarted, and have the weights of its start
+                assert self._folder is not None
+                self._server.load_weights(self._folder.path(version), version)
+            failed = True
+            return list(self._senders.map(complete, prompts, seeds))
+
+        groups = self._repeat(attempt)
+        for prompt, group in zip(prompts, groups, strict=True):
+            self._check(policy, version, prompt, group)
+        return [group.responses for group in groups]
+
+    def _check(self, policy: Policy, version: str, prompt: Prompt, group: Completions) -> None:
+        """Raise InputError unless the server has sampled from this prompt, with these weights, and
+        without banned tokens."""
+        placeholder = policy.base.config.image_token_id
+        if not _same_prompt(prompt.input_ids.tolist(), placeholder, group):
+            raise InputError(
+                f"server {self._server.url} makes other tokens of the prompt of sample "
+                f"{prompt.sample_id} than this run; start it with the model, the chat template and "
+                "the image size (model.max_pixels) of this run"
+            )
+        if group.version not in (None, version):
+            raise InputError(
+                f"server {self._server.url} sampled with weights {group.version} instead of "
+                f"{version}; let no other run use it"
+            )
+        banned, vocabulary = policy.banned.cpu(), policy.base.config.get_text_config().vocab_size
+        for response in group.responses:
+            ids = response.token_ids
+            if int(ids.max()) >= vocabulary or torch.isin(ids, banned).any():
+                raise InputError(
+                    f"server {self._server.url} sampled a token that this model never writes, in "
+                    f"spite of logit_bias; its model or its sampling is another than {self._model}"
+                )
+
+    def _probe(self, policy: Policy, sampling: Sampling) -> None:
+        """Sample two responses, and compare their log-probabilities with the policy's.
+
+        Raises InputError when they differ: the server then has other weights, or reports the
+        log-probabilities of another distribution.
+        """
+        version = self._written(policy)
+        self._agree_on_loading(version)
+        prompt = encode(policy, trial_sample(*PROBE_SIZE), "?")
+        ((first, second),) = self._sample(policy, version, [prompt], 2, sampling, [1])
+        theirs = torch.cat([first.logprobs, second.logprobs])
+        ours, plain = (
+            _own_logprobs(policy, prompt, [first, second], temperature)
+            for temperature in (sampling.temperature, 1.0)
+        )
+        away, away_plain = float((theirs - ours).abs().mean()), float((theirs - plain).abs().mean())
+        limit = TOLERANCE.get(policy.base.dtype, HALF_TOLERANCE)
+        if sampling.temperature != 1 and away_plain < away and away_plain <= limit:
+            raise InputError(
+                f"server {self._server.url} returns log-probabilities at temperature 1, not at "
+                f"rollout.temperature {sampling.temperature}; start vLLM with --logprobs-mode "
+                "processed_logprobs, or set rollout.temperature to 1"
+            )
+        if not away <= limit:
+            raise InputError(
+                f"server {self._server.url} returns log-probabilities that differ from this "
+                f"model's by {away:.3f} on average; start it with this model and "
+                f"--dtype {str(policy.base.dtype).removeprefix('torch.')}"
+                + (", and set rollout.top_p to 1" if sampling.top_p < 1 else "")
+            )
+
+    def _repeat(self, call: Callable[[], T]) -> T:
+        """Repeat the call until the server answers. Raises InputError when that takes too long."""
+        try:
+            return call_until_available(
+                call,
+                f"server {self._server.url}",
+                f"trying again for {self._patience_s:.0f} s",
+                longest_pause_s=LONGEST_PAUSE_S,
+                patience_s=self._patience_s,
+            )
+        except Unavailable as error:
+            raise InputError(
+                f"{error}, for {self._patience_s:.0f} s now; start it, or check rollout.server, "
+                "then go on with --resume"
+            ) from None
+
+
+def _responses(
+    policy: Policy,
+    prompts: Sequence[Prompt],
+    groups: Sequence[Sequence[SampledTokens]],
+    group_size: int,
+    sampling: Sampling,
+) -> list[list[Response]]:
+    return [
+        to_responses(policy, prompt, group, group_size, sampling)
+        for prompt, group in zip(prompts, groups, strict=True)
+    ]
+
+
+def _same_prompt(ours: list[int], placeholder: int, group: Completions) -> bool:
+    """Return whether the server's prompt is ours, as far as the server tells.
+
+    The placeholders of an image may be numbers of the server's own, or be written once.
+    """
+    if group.prompt_length is not None and group.prompt_length != len(ours):
+        return False
+    theirs = group.prompt_ids
+    if theirs is None:
+        return True
+    if len(theirs) == len(ours):
+        return all(a in (b, placeholder) for a, b in zip(ours, theirs, strict=True))
+    pairs = zip(ours, [-1, *ours[:-1]], strict=True)
+    once = [token for token, before in pairs if not token == before == placeholder]
+    return once == theirs
+
+
+@torch.no_grad()
+def _own_logprobs(
+    policy: Policy, prompt: Prompt, group: Sequence[SampledTokens], temperature: float
+) -> torch.Tensor:
+    """Return the policy's log-probabilities of the tokens of all responses of a group."""
+    row = PackedRow(prompt, [Segment(one.token_ids) for one in group])
+    (segments,) = segment_logprobs(policy, [row], temperature)
+    return torch.cat([segment.logprobs.cpu() for segment in segments])

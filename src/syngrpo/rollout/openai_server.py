@@ -1,0 +1,295 @@
+"""Talks to a server that samples over the OpenAI API: vLLM (``vllm serve``) or SGLang.
+
+``OpenAIServer`` finds out which model it serves and how its weights are replaced, sends pictures
+and questions as chat completions, and reads token ids and log-probabilities from the answers. The
+fields were read in the sources of vLLM 0.32.0 and of SGLang at commit 004c82e (autumn 2026).
+
+The OpenAI API itself knows no token ids. Both servers return them for ``return_token_ids``; older
+ones of SGLang put them into ``meta_info``, and older ones of vLLM write ``token_id:17`` in place of
+a token's text.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+import logging
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import torch
+from PIL import Image
+
+from syngrpo.rollout.base import SampledTokens
+from syngrpo.rollout.server_engine import ANSWER_S, KEEP_ALIVE, STATE_S
+from syngrpo.rollout.token_sampling import Sampling
+from syngrpo.sample import InputError
+from syngrpo.serving.http_client import HttpClient, ServerAddress, Unavailable
+
+log = logging.getLogger(__name__)
+
+LATER = (408, 425, 429, 502, 503, 504)
+"""Statuses after which the same request may succeed later."""
+VLLM, SGLANG = "/collective_rpc", "/update_weights_from_disk"
+"""The routes by which weights are replaced; the first is vLLM's, the second SGLang's."""
+VLLM_CACHES = ("/reset_prefix_cache", "/reset_mm_cache", "/reset_encoder_cache")
+"""Routes of vLLM that clear what it has computed with the old weights."""
+_EXTRAS = ("return_token_ids", "return_tokens_as_token_ids")
+_SGLANG_EXTRAS = ("return_token_ids", "return_prompt_token_ids", "return_meta_info")
+_PREFIX = "token_id:"
+
+
+class ServerFailed(Exception):  # noqa: N818
+    """The server answered with status 500."""
+
+
+class TokenRefused(Exception):  # noqa: N818
+    """The server asks for another token."""
+
+
+@dataclass(frozen=True)
+class ServedModel:
+    """A model that a server serves: the ``name`` that requests use, the ``source`` from which it
+    was loaded, and the largest number of tokens of a prompt and its response together. The last two
+    are None where the server does not say it."""
+
+    name: str
+    source: str | None
+    max_length: int | None
+
+
+@dataclass(frozen=True, eq=False)
+class Completions:
+    """The responses to one prompt, without entropies.
+
+    ``prompt_ids``: the token ids of the prompt as the server made it, or None; ``prompt_length``
+    their number, or None. ``version``: the name of the weights, where the server says it.
+    """
+
+    responses: list[SampledTokens]
+    prompt_ids: list[int] | None
+    prompt_length: int | None
+    version: str | None
+
+
+class OpenAIServer:
+    """Sends HTTP requests to one server. Threads may share it.
+
+    Every method raises Unavailable when the server does not answer, and InputError when it refuses
+    the request or answers in another form.
+    """
+
+    def __init__(self, server: ServerAddress) -> None:
+        self._http = HttpClient(
+            server,
+            "server",
+            key="rollout.server",
+            check="rollout.server",
+            answer_s=ANSWER_S,
+            later=LATER,
+            refusals={401: TokenRefused, 403: TokenRefused, 500: ServerFailed},
+            transport=httpx.HTTPTransport(socket_options=KEEP_ALIVE),
+        )
+        self.url = self._http.url
+        self.route: str | None = None
+
+    def model(self, wanted: str | None, trained: str) -> ServedModel:
+        """Return the model to ask for: the one called ``wanted``, or else the only one, or the one
+        that was loaded from ``trained``."""
+        found = self._models()
+        names = ", ".join(one.name for one in found) or "none"
+        if wanted is not None:
+            chosen = [one for one in found if one.name == wanted]
+        else:
+            same = [one for one in found if trained in (one.name, one.source)]
+            chosen = same or (found if len(found) == 1 else [])
+        if not chosen:
+            asked = f"no model {wanted}" if wanted else f"several models, none of them {trained}"
+            raise InputError(
+                f"server {self.url} has {asked}, but {names}; set rollout.server_model to the name "
+                "of the one to train"
+            )
+        return chosen[0]
+
+    def _models(self) -> list[ServedModel]:
+        try:
+            answer = self._http.request("GET", "/v1/models", timeout=httpx.Timeout(STATE_S))
+            return [_served(one) for one in answer.json()["data"] if not one.get("parent")]
+        except TokenRefused:
+            raise self._token_refused() from None
+        except (InputError, KeyError, TypeError, AttributeError, ValueError):
+            raise InputError(
+                f"server {self.url} has no OpenAI API (no list of models at /v1/models); check "
+                "rollout.server"
+            ) from None
+
+    def find_route(self) -> None:
+        """Find the route by which weights are replaced. Raises InputError when there is none."""
+        try:
+            paths = self._json("GET", "/openapi.json", timeout=httpx.Timeout(STATE_S))["paths"]
+        except (InputError, KeyError, TypeError):
+            paths = {}
+        self.route = next((route for route in (VLLM, SGLANG) if route in paths), None)
+        if self.route is None:
+            raise InputError(
+                f"server {self.url} has no call that replaces its weights (neither {VLLM} nor "
+                f"{SGLANG} in its /openapi.json); start vLLM with VLLM_SERVER_DEV_MODE=1 in its "
+                "environment, or use SGLang"
+            )
+
+    def load_weights(self, folder: Path, version: str) -> None:
+        """Let the server replace its weights by those in ``folder``, and forget what it has
+        computed with others."""
+        assert self.route is not None
+        try:
+            if self.route == SGLANG:
+                body = {"model_path": str(folder), "weight_version": version, "flush_cache": True}
+                told = self._json("POST", SGLANG, json=body)
+                if told.get("success") is False:
+                    raise ServerFailed(str(told.get("message")))
+                return
+            body = {"method": "reload_weights", "kwargs": {"weights_path": str(folder)}}
+            self._http.request("POST", VLLM, json=body)
+            for route in VLLM_CACHES:
+                answer = self._http.request("POST", route)
+                if answer.content and answer.json().get("success") is False:
+                    raise Unavailable(
+                        f"server {self.url} still samples for somebody else, so that its cache "
+                        "cannot be cleared"
+                    )
+        except (ServerFailed, InputError) as error:
+            raise InputError(
+                f"server {self.url} cannot load the weights in {folder} ({error}); it must see "
+                "rollout.weights_folder under the same path, and serve a model of the same shapes"
+            ) from None
+        except TokenRefused:
+            raise self._token_refused() from None
+
+    def complete(self, request: dict[str, Any]) -> Completions:
+        """Return the responses to a request (``request``)."""
+        try:
+            answer = self._json("POST", "/v1/chat/completions", json=request)
+        except ServerFailed as error:
+            raise Unavailable(str(error)) from None
+        return completions(answer, request["n"], f"server {self.url}")
+
+    def request(
+        self,
+        model: ServedModel,
+        picture: np.ndarray,
+        question: str,
+        count: int,
+        sampling: Sampling,
+        seed: int,
+        banned: Sequence[int],
+        stop_ids: Sequence[int],
+    ) -> dict[str, Any]:
+        """Return the body of a chat completion: ``count`` responses to a picture, uint8 (height,
+        width, 3), and a question after it."""
+        content = [
+            {"type": "image_url", "image_url": {"url": _as_url(picture)}},
+            {"type": "text", "text": question},
+        ]
+        body = {
+            "model": model.name,
+            "messages": [{"role": "user", "content": content}],
+            "n": count,
+            "temperature": sampling.temperature,
+            "top_p": sampling.top_p if sampling.temperature > 0 else 1.0,
+            "max_tokens": sampling.max_new_tokens,
+            "logprobs": True,
+            "logit_bias": {str(token): -100.0 for token in banned},
+            "stop_token_ids": list(stop_ids),
+            "ignore_eos": True,  # only stop_token_ids and max_tokens end a response
+            "skip_special_tokens": False,
+        }
+        if self.route == SGLANG:  # its sampling_seed would be the same for all n
+            return body | dict.fromkeys(_SGLANG_EXTRAS, True)
+        return body | dict.fromkeys(_EXTRAS, True) | {"seed": seed, "top_logprobs": 0}
+
+    def close(self) -> None:
+        self._http.close()
+
+    def _json(self, method: str, path: str, **options: Any) -> Any:
+        try:
+            answer = self._http.request(method, path, **options)
+        except TokenRefused:
+            raise self._token_refused() from None
+        try:
+            return answer.json()
+        except ValueError:
+            raise InputError(
+                f"server {self.url} answers {path} with something that is no JSON; check "
+                "rollout.server"
+            ) from None
+
+    def _token_refused(self) -> InputError:
+        return InputError(
+            f"server {self.url} refuses the token; set rollout.server_token_file to a file with "
+            "its --api-key"
+        )
+
+
+def completions(answer: Any, count: int, server: str) -> Completions:
+    """Return the ``count`` responses in the answer to a chat completion. Raises InputError, which
+    names the ``server``, when token ids or log-probabilities are missing."""
+    try:
+        choices = sorted(answer["choices"], key=lambda choice: choice["index"])
+        responses = [_sampled(choice, server) for choice in choices]
+        prompt_ids = answer.get("prompt_token_ids") or choices[0].get("prompt_token_ids")
+        length = (answer.get("usage") or {}).get("prompt_tokens")
+        version = (answer.get("metadata") or {}).get("weight_version")
+    except InputError:
+        raise
+    except (KeyError, TypeError, AttributeError, IndexError, ValueError):
+        raise InputError(
+            f"{server} answers a chat completion in another form than OpenAI's; check "
+            "rollout.server"
+        ) from None
+    if len(responses) != count:
+        raise InputError(f"{server} answers n: {count} with {len(responses)} responses")
+    return Completions(responses, prompt_ids, length, version)
+
+
+def _served(card: dict[str, Any]) -> ServedModel:
+    length = card.get("max_model_len")
+    return ServedModel(str(card["id"]), card.get("root"), int(length) if length else None)
+
+
+def _sampled(choice: dict[str, Any], server: str) -> SampledTokens:
+    """Return one response. Its entropies are estimated by −log p of the sampled tokens."""
+    content = (choice.get("logprobs") or {}).get("content")
+    if not content:
+        raise InputError(
+            f"{server} returns no log-probabilities for logprobs: true; use a server that does "
+            "(vLLM, SGLang)"
+        )
+    ids = choice.get("token_ids")
+    if ids is None and choice.get("meta_info"):
+        ids = [token for _, token, *_ in choice["meta_info"]["output_token_logprobs"]]
+    if ids is None and all(str(one["token"]).startswith(_PREFIX) for one in content):
+        ids = [int(one["token"].removeprefix(_PREFIX)) for one in content]
+    if ids is None:
+        raise InputError(
+            f"{server} returns no token ids for return_token_ids: true; use vLLM 0.11 or later, "
+            "or SGLang"
+        )
+    if len(ids) != len(content):
+        raise InputError(f"{server} returns {len(content)} log-probabilities for {len(ids)} tokens")
+    logprobs = torch.tensor([_number(one["logprob"]) for one in content], dtype=torch.float32)
+    return SampledTokens(torch.tensor(ids, dtype=torch.long), logprobs, -logprobs)
+
+
+def _number(logprob: float | None) -> float:
+    return math.nan if logprob is None else float(logprob)
+
+
+def _as_url(picture: np.ndarray) -> str:
+    file = io.BytesIO()
+    Image.fromarray(picture).save(file, "PNG", compress_level=1)
+    return f"data:image/png;base64,{base64.b64encode(file.getvalue()).decode('ascii')}"
