@@ -102,6 +102,8 @@ def _follow(data: ViewedData, progress: ui.label, found: ui.element) -> None:
     shown: list[str] = []
 
     def show() -> None:
+        if not progress.client.has_socket_connection:
+            return
         progress.set_text(data.progress())
         lines, notes = data.lines(), data.notes()
         if [*notes, *lines] != shown:

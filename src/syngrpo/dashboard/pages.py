@@ -23,13 +23,13 @@ from syngrpo.dashboard.metrics.compare_tab import compare
 from syngrpo.dashboard.metrics.metrics_tab import metrics
 from syngrpo.dashboard.overview.overview_tab import overview
 from syngrpo.dashboard.parts.page_frame import add_style, mount_pages, theme_button
-from syngrpo.dashboard.parts.view import View, run_address
+from syngrpo.dashboard.parts.view import View
 from syngrpo.dashboard.queue.data_server_tab import data_server
 from syngrpo.dashboard.reading.followed_run import FollowedRun
 from syngrpo.dashboard.reading.followed_runs import FollowedRuns
 from syngrpo.dashboard.responses.responses_tab import responses
+from syngrpo.dashboard.run_list import RunList, standing
 from syngrpo.dashboard.samples.data_tab import data
-from syngrpo.pages.run_headlines import duration, headline_metrics, metric_title
 from syngrpo.pages.shown_text import shown_line
 
 
@@ -87,9 +87,9 @@ def add_pages(app: FastAPI, runs: FollowedRuns, at: str, actions: bool) -> None:
     may change something in a run."""
 
     @ui.page("/", title="Syn-GRPO")
-    def home() -> None:
+    def home(request: Request) -> None:
         add_style()
-        _list_of_runs(runs)
+        RunList(runs, request.scope.get("root_path", ""), dict(request.query_params), first_tab)
 
     @ui.page("/run/{name}/{tab}", title="Syn-GRPO")
     def run_page(name: str, tab: str, request: Request) -> None:
@@ -114,62 +114,19 @@ def add_pages(app: FastAPI, runs: FollowedRuns, at: str, actions: bool) -> None:
     mount_pages(app, at)
 
 
-def _list_of_runs(runs: FollowedRuns) -> None:
-    """Draw a card for each run, and keep the list current."""
-    facts: dict[str, tuple[ui.label, ui.label]] = {}
-    with ui.element("div").classes("page"):
-        ui.html("<h1>Runs</h1>", sanitize=False)
-        nothing = ui.label("There are no runs here yet. This page shows them when they start.")
-        nothing.set_visibility(False)
-        cards = ui.element("div").classes("cards")
-
-    async def show() -> None:
-        found = await asyncio.to_thread(lambda: list(runs))
-        nothing.set_visibility(not found)
-        for followed in found:
-            if followed.name not in facts:
-                with cards, ui.link(target=run_address(followed.name, first_tab(followed))) as link:
-                    link.classes("card run")
-                    ui.label(followed.name).classes("name")
-                    words = ui.label().classes("note"), ui.label().classes("lines")
-                    facts[followed.name] = words
-        for followed in found:
-            state, lines = facts[followed.name]
-            state.set_text(await asyncio.to_thread(standing, followed))
-            lines.set_text(await asyncio.to_thread(_facts, followed))
-
-    ui.timer(10, show, immediate=True)
-
-
-def _facts(followed: FollowedRun) -> str:
-    """Return what tells a run from others, in a line each: its method, how it answers in the last
-    tenth of its steps, and each held-out set."""
-    data = followed.data()
-    facts = [str(data.setting("method", "name") or "")]
-    measured = []
-    for title, name in (("accuracy", "reward/accuracy"), ("D", "diversity/response")):
-        value = data.curve(name).tail()
-        if value is not None:
-            measured.append(f"{title} {value:.3f}")
-    facts.append(" · ".join(measured))
-    for name in data.sets():
-        _, last = data.first_and_last(name)
-        for metric in headline_metrics(data, name)[:1]:
-            title = f"{name}, {metric_title(data, metric)}"
-            facts.append(f"{title} {last.metrics[metric]:.3f} at step {last.step:,}")
-    return "\n".join(shown_line(fact, 120) for fact in facts if fact)
-
-
 def _bar(view: View) -> None:
     """Draw the bar at the top: the run, which can be changed, the tabs, and the theme."""
     with ui.element("header"):
         ui.link("Syn-GRPO", "/").classes("home")
-        names = [run.name for run in view.runs]
-        ui.select(
-            names,
-            value=view.run.name,
-            on_change=lambda event: ui.navigate.to(_same_tab(view, event.value)),
-        ).props("dense borderless options-dense aria-label='run'").classes("runs")
+        chosen = (
+            ui.select(
+                _names(view),
+                value=view.run.name,
+                on_change=lambda event: ui.navigate.to(_same_tab(view, event.value)),
+            )
+            .props("dense borderless options-dense aria-label='run'")
+            .classes("runs")
+        )
         with ui.element("nav"):
             for tab in tabs_of(view.run):
                 link = ui.link(tab.title, view.link(tab.name))
@@ -179,9 +136,16 @@ def _bar(view: View) -> None:
         theme_button()
 
     async def show() -> None:
-        state.set_text(await asyncio.to_thread(standing, view.run))
+        line, names = await asyncio.to_thread(lambda: (standing(view.run), _names(view)))
+        state.set_text(line)
+        if names != chosen.options:
+            chosen.set_options(names)
 
     view.follow(show)
+
+
+def _names(view: View) -> list[str]:
+    return [run.name for run in view.runs]
 
 
 def _same_tab(view: View, name: str) -> str:
@@ -207,20 +171,3 @@ def _problems(view: View) -> None:
                     ui.label(shown_line(line, 1000)).classes("problem")
 
     view.follow(show)
-
-
-def standing(followed: FollowedRun) -> str:
-    """Return in a line whether a run goes on, and how far it is."""
-    activity, data = followed.activity(), followed.data()
-    if followed.is_evaluation():
-        return "an evaluation of syngrpo evaluate"
-    if followed.is_served_pool():
-        ago = activity.seconds_ago
-        return "pool of a data server" + ("" if ago is None else f" · written {duration(ago)} ago")
-    planned = data.setting("trainer", "steps")
-    step = data.metrics[-1]["step"] if data.metrics else 0
-    known = isinstance(planned, int)
-    parts = [activity.state, f"step {step:,}" + (f" of {planned:,}" if known else "")]
-    if activity.state != "finished" and activity.seconds_ago is not None:
-        parts.append(f"written {duration(activity.seconds_ago)} ago")
-    return " · ".join(parts)

@@ -24,7 +24,13 @@ from syngrpo.dashboard.metrics.run_comparison import (
     compared_keys,
 )
 from syngrpo.dashboard.parts.curve_chart import curve_options
-from syngrpo.dashboard.parts.page_parts import chart_card, set_options, show_legend
+from syngrpo.dashboard.parts.page_parts import (
+    chart_card,
+    offer_runs,
+    runs_to_choose,
+    set_options,
+    show_legend,
+)
 from syngrpo.dashboard.parts.view import View, joined_names, split_names
 from syngrpo.pages.page_templates import render
 from syngrpo.pages.run_data import RunData
@@ -35,6 +41,11 @@ SMOOTHING = 0.8
 FIRST_CURVES = ("reward/accuracy", "diversity/response", "entropy/token")
 """The metrics that are drawn unless others are chosen, besides the first of each held-out set."""
 MOST_CURVES = 24
+CHOOSE = "Choose runs to compare this one with."
+ALONE = (
+    "There is no other run in the folders of this dashboard. syngrpo dashboard FOLDER "
+    "shows all runs of a folder."
+)
 
 
 @dataclass(frozen=True)
@@ -83,19 +94,13 @@ class _Compare:
         self._body.set_visibility(False)
 
     def _controls(self) -> None:
-        names = [run.name for run in self._view.runs if run.name != self._view.run.name]
-        chosen = [name for name in self._chosen.others if name in names]
-        self._what_to_choose = (
-            "Choose runs to compare this one with."
-            if names
-            else "There is no other run in the folders of this dashboard. syngrpo dashboard FOLDER "
-            "shows all runs of a folder."
-        )
         with ui.element("div").classes("controls"):
-            others = ui.select(names, value=chosen, multiple=True, label="compare with")
-            others.props("dense outlined options-dense clearable").classes("wide")
-            others.on_value_change(lambda event: self._change(others=tuple(event.value or ())))
-            others.set_visibility(bool(names))
+            self._others = runs_to_choose(
+                "compare with",
+                self._view.other_runs(),
+                self._chosen.others,
+                lambda event: self._change(others=tuple(event.value or ())),
+            )
 
     async def _choose(self, metrics: tuple[str, ...]) -> None:
         await self._change(metrics=metrics)
@@ -111,9 +116,11 @@ class _Compare:
 
     async def follow(self) -> None:
         """Read what was added to the runs, and show what has changed by it."""
+        names = await asyncio.to_thread(self._view.other_runs)
+        offer_runs(self._others, names)
         async with self._reading:
             runs = await asyncio.to_thread(self._read)
-            self._hint.set_text("" if len(runs) > 1 else self._what_to_choose)
+            self._hint.set_text("" if len(runs) > 1 else CHOOSE if names else ALONE)
             self._body.set_visibility(len(runs) > 1)
             if len(runs) == 1 or self._is_shown(runs):
                 return

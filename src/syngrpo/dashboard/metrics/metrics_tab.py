@@ -28,15 +28,19 @@ from syngrpo.dashboard.metrics.metric_curves import (
 )
 from syngrpo.dashboard.metrics.name_filter import fitting_metrics
 from syngrpo.dashboard.parts.curve_chart import curve_options
-from syngrpo.dashboard.parts.page_parts import set_options, show_legend
+from syngrpo.dashboard.parts.page_parts import (
+    AHEAD,
+    offer_runs,
+    runs_to_choose,
+    set_options,
+    show_legend,
+)
 from syngrpo.dashboard.parts.view import View, joined_names, split_names
 from syngrpo.pages.run_data import RunData
 from syngrpo.pages.shown_text import shown_line
 from syngrpo.sample import InputError
 
 MOST_SMOOTHING = 0.99
-AHEAD = "150px"
-"""How far outside of the window a chart is already drawn."""
 IN_ROW, ROW_PX = 3, 262
 """About how many charts are in a row, and its height: the room of a group before it is near."""
 
@@ -82,18 +86,17 @@ class _Metrics:
 
     def _controls(self) -> None:
         shown = self._shown
-        names = [run.name for run in self._view.runs if run.name != self._view.run.name]
+        names = self._view.other_runs()
         with ui.element("div").classes("controls"):
             ui.input("filter: a regular expression", value=shown.pattern).props(
                 'dense outlined clearable debounce=200 aria-label="filter metrics"'
             ).on_value_change(lambda event: self._change(pattern=event.value or "")).classes("wide")
-            if names:
-                chosen = [name for name in shown.others if name in names]
-                ui.select(names, value=chosen, multiple=True, label="together with").props(
-                    "dense outlined options-dense clearable"
-                ).on_value_change(
-                    lambda event: self._change(others=tuple(event.value or ()))
-                ).classes("wide")
+            self._others = runs_to_choose(
+                "together with",
+                names,
+                shown.others,
+                lambda event: self._change(others=tuple(event.value or ())),
+            )
             ui.toggle({"step": "steps", "time": "time"}, value=shown.axis).props(
                 'dense unelevated no-caps aria-label="horizontal axis"'
             ).on_value_change(lambda event: self._change(axis=event.value))
@@ -129,6 +132,7 @@ class _Metrics:
 
     async def follow(self) -> None:
         """Read what was added to the runs, and draw what is in view and has changed."""
+        offer_runs(self._others, await asyncio.to_thread(self._view.other_runs))
         async with self._reading:
             if not self._runs and self._shown.others:
                 self._show(await asyncio.to_thread(self._read, ()))

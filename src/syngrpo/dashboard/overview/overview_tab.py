@@ -4,6 +4,7 @@ and the held-out accuracy."""
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import numpy as np
 from nicegui import events, ui
@@ -67,7 +68,7 @@ def overview(view: View) -> None:
         now = len(data.metrics) + len(data.evaluations)
         if now != seen:
             seen = now
-            drawn.show(data)
+            await drawn.show(data)
 
     view.follow(show)
 
@@ -89,16 +90,17 @@ class _Overview:
             self._curves = [(panel, chart_card(panel.title, panel.note)) for panel in CURVES]
         self._held_out = ui.element("section")
 
-    def show(self, data: RunData) -> None:
-        """Fill all parts."""
+    async def show(self, data: RunData) -> None:
+        """Fill all parts, the curves last: they take longest."""
         self._show_advice(data)
         self._show_bar(data)
         self._show_tiles(data)
-        for panel, chart in self._curves:
-            curves = [(title, data.curve(name)) for title, name in panel.curves]
-            lines = [Line(title, c.steps, c.values) for title, c in curves if c.values]
-            set_options(chart, curve_options(lines, SMOOTHING))
         self._show_held_out(data)
+        options = await asyncio.to_thread(
+            lambda: [_options_of(panel, data) for panel, _ in self._curves]
+        )
+        for (_, chart), drawn in zip(self._curves, options, strict=True):
+            set_options(chart, drawn)
 
     def _show_advice(self, data: RunData) -> None:
         self._advice.clear()
@@ -173,6 +175,13 @@ class _Overview:
                     )
                 ],
             ).props("flat dense").classes("plain")
+
+
+def _options_of(panel: Panel, data: RunData) -> dict[str, Any]:
+    """Return the options of the chart of a panel."""
+    curves = [(title, data.curve(name)) for title, name in panel.curves]
+    lines = [Line(title, c.steps, c.values) for title, c in curves if c.values]
+    return curve_options(lines, SMOOTHING)
 
 
 def _bar_options(cells: list[tuple[int, int]], means: list[float]) -> dict:

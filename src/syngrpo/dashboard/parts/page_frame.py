@@ -23,6 +23,7 @@ def mount_pages(app: FastAPI, at: str = "") -> None:
         dark=None,
         show_welcome_message=False,
         reconnect_timeout=30,
+        tailwind=False,  # the style is in the files below, and the browser has less to run
     )
 
 

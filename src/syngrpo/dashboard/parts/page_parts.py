@@ -12,13 +12,18 @@ from nicegui import events, ui
 from syngrpo.dashboard.parts.curve_chart import COLOURS
 from syngrpo.pages.shown_text import shown_line
 
+AHEAD = "150px"
+"""How far outside of the window a chart is already drawn."""
+
 
 def chart_card(title: str, note: str) -> ui.echart:
-    """Add a card with a title, a sentence below it, and an empty chart. Return the chart."""
+    """Add a card with a title, a sentence below it, and an empty chart. Return the chart. The
+    browser draws it when it is first near the window."""
     with ui.element("section").classes("curve"):
         ui.label(shown_line(title)).classes("title")
         ui.label(shown_line(note)).classes("note")
-        return ui.echart({"series": []})
+        with ui.element("q-intersection").props(f"once margin={AHEAD}").classes("place"):
+            return ui.echart({"series": []})
 
 
 def set_options(chart: ui.echart, options: dict[str, Any]) -> None:
@@ -26,6 +31,27 @@ def set_options(chart: ui.echart, options: dict[str, Any]) -> None:
     chart.options.clear()
     chart.options.update(options)
     chart.update()
+
+
+def runs_to_choose(
+    label: str,
+    names: list[str],
+    chosen: Iterable[str],
+    on_change: Callable[[events.ValueChangeEventArguments], Awaitable[None]],
+) -> ui.select:
+    """Add a list from which further runs are chosen; it is hidden without any."""
+    known = [name for name in chosen if name in names]
+    runs = ui.select(names, value=known, multiple=True, label=label)
+    runs.props("dense outlined options-dense clearable").classes("wide")
+    runs.set_visibility(bool(names))
+    return runs.on_value_change(on_change)
+
+
+def offer_runs(runs: ui.select, names: list[str]) -> None:
+    """Add runs to the list that have begun since the page was opened."""
+    if names != runs.options:
+        runs.set_options(names)
+        runs.set_visibility(bool(names))
 
 
 def show_legend(box: ui.element, names: Sequence[str]) -> None:

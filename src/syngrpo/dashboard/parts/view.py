@@ -39,6 +39,10 @@ class View:
     query: Mapping[str, str]
     actions: bool = False
 
+    def other_runs(self) -> list[str]:
+        """Return the names of the other runs of the dashboard."""
+        return [run.name for run in self.runs if run.name != self.run.name]
+
     def link(self, tab: str, of: str = "", **query: object) -> str:
         """Return the address of a tab that shows what ``query`` says, of this run or of the one
         named ``of``. Values that are None or "" are left out.
@@ -64,14 +68,16 @@ class View:
         ui.navigate.history.replace(self.base + self.link(self.tab, "", **query))
 
     def follow(self, show: Callable[[], Awaitable[None] | None]) -> None:
-        """Call ``show`` now, and again every ``FOLLOW_S`` while the page is open. If it fails, a
-        line on the page says so: what it reads may be damaged in any way, and be whole again
-        soon."""
+        """Call ``show`` now, and again every ``FOLLOW_S`` while a browser has the page open. If it
+        fails, a line on the page says so: what it reads may be damaged in any way, and be whole
+        again soon."""
         problem = ui.label().classes("problem").props("role=status")
         problem.set_visibility(False)
         problem.move(target_index=0)
 
         async def shown() -> None:
+            if not problem.client.has_socket_connection:
+                return  # NiceGUI keeps a page for a while after it was left
             line = ""
             try:
                 done = show()
