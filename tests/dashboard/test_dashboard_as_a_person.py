@@ -39,8 +39,8 @@ def test_a_run_is_looked_at_while_it_goes_on(tmp_path: Path, open_page: Callable
         logging__responses__tokens=1,
     )
     training = warm_processes.start(tmp_path, *arguments)
-    until(lambda: answers_of(runs / "live"), "kept responses")
     try:
+        until(lambda: answers_of(runs / "live"), "kept responses")
         with dashboard_browser.dashboard(tmp_path / "served", runs) as address:
             page = open_page(f"{address}/")
             page.get_by_text("live", exact=True).click()

@@ -43,9 +43,11 @@ def answers(address: str) -> bool:
 def test_a_run_shows_itself_and_its_dashboard_ends_with_it(tmp_path: Path) -> None:
     arguments = quick_runs.train_arguments(tmp_path / "run", "--dashboard", trainer__steps=1000)
     command = warm_processes.start(tmp_path, *arguments)
-    address = address_in(command)
-    assert "step" in httpx.get(f"{address}/run/run/overview", trust_env=False).text
-    command.kill()
+    try:
+        address = address_in(command)
+        assert "step" in httpx.get(f"{address}/run/run/overview", trust_env=False).text
+    finally:
+        command.kill()
     until(lambda: not answers(address), "the end of the dashboard of a killed run")
 
 
