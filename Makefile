@@ -25,9 +25,15 @@ test-all: $(INSTALLED)
 test-ray: $(INSTALLED)
 	SYNGRPO_TEST_RAY=1 $(BIN)/python -m pytest tests/workflow/test_ray_train.py
 
-# Other trainers around the data server (docs/trainers.md).
-test-trainers: $(INSTALLED)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/adapters tests/data_server/test_plain_trainer.py \
+# Other trainers around the data server (docs/trainers.md). verifiers comes into a folder of its own.
+VERIFIERS := build/verifiers
+$(VERIFIERS)/installed: pyproject.toml constraints-verifiers.txt | $(INSTALLED)
+	rm -rf $(VERIFIERS)
+	$(BIN)/python -m pip install --disable-pip-version-check --quiet --no-deps --target $(VERIFIERS) -r constraints-verifiers.txt
+	@touch $@
+
+test-trainers: $(INSTALLED) $(VERIFIERS)/installed
+	PYTHONPATH=$(VERIFIERS) OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/adapters tests/data_server/test_plain_trainer.py \
 		tests/data_server/test_client_distribution.py
 
 # The oldest transformers that pyproject.toml allows, in front of the environment's own.

@@ -21,6 +21,7 @@ from service_process import until
 
 from syngrpo.policy.encode import Prompt, encode
 from syngrpo.policy.loading import load_policy
+from syngrpo.policy.model import Policy
 from syngrpo.policy.packed import PackedRow, Segment, segment_logprobs
 from syngrpo.rollout import base
 from syngrpo.rollout.native import rollout
@@ -37,16 +38,22 @@ CACHES = ("reset_prefix_cache", "reset_mm_cache", "reset_encoder_cache")
 class OpenAIDouble:
     """The server. ``faults`` are names of what it does wrong; ``told`` lists the calls it got.
 
-    It starts with weights that are all zero, which no trainer has.
+    It starts with weights that are all zero, which no trainer has, unless ``trained``.
     """
 
-    def __init__(self, dialect: str = "vllm", models: tuple[str, ...] = ("starter",)) -> None:
-        self.dialect, self.models = dialect, models
+    def __init__(
+        self,
+        dialect: str = "vllm",
+        models: tuple[str, ...] = ("starter",),
+        trained: bool = False,
+    ) -> None:
+        self.dialect, self.models, self._trained = dialect, models, trained
         self.faults: set[str] = set()
         self.told: list[str] = []
         self.pictures: list[bytes] = []
         self.url = ""
         self._lock = threading.Lock()
+        self._seed = 0
         self.restart()
         self.app = FastAPI(openapi_url=None)
         self.app.middleware("http")(self._guard)
@@ -65,9 +72,10 @@ class OpenAIDouble:
         self.policy = load_policy(STARTER_DIR)
         self._own = checkpoint_weights(self.policy)
         self.version = "default"
-        with torch.no_grad():
-            for tensor in self._own.values():
-                tensor.zero_()
+        if not self._trained:
+            with torch.no_grad():
+                for tensor in self._own.values():
+                    tensor.zero_()
 
     async def _guard(self, request: Request, answer: Any) -> Response:
         given = request.headers.get("authorization")
@@ -126,27 +134,38 @@ class OpenAIDouble:
         data = base64.b64decode(image["image_url"]["url"].removeprefix("data:image/png;base64,"))
         self.pictures.append(data)
         sample = Sample("x", "", EncodedImage.from_bytes(data), "", None, ())
-        biased = [] if "no bias" in self.faults else [int(token) for token in body["logit_bias"]]
-        banned = torch.tensor(biased, dtype=torch.long)
-        assert set(body["logit_bias"].values()) <= {-100.0} and body["ignore_eos"]
-        rules = replace(
-            self.policy,
-            banned=torch.tensor(banned, dtype=torch.long),
-            stop_ids=tuple(body["stop_token_ids"]),
-        )
+        rules = self._rules(body)
         question = text["text"] + " please" * ("other template" in self.faults)
         prompt = encode(rules, sample, question)
-        sampling = Sampling(body["temperature"], body["top_p"], body["max_tokens"])
+        sampling = Sampling(
+            body.get("temperature", 1.0), body.get("top_p", 1.0), body.get("max_tokens", 112)
+        )
         with self._lock:
-            (group,) = rollout(rules, [prompt], body["n"], sampling, [body.get("seed", 1)])
+            self._seed += 1
+            seed = body.get("seed", self._seed)
+            (group,) = rollout(rules, [prompt], body.get("n", 1), sampling, [seed])
             if "raw" in self.faults:
                 group = _at_temperature_1(rules, prompt, group)
         return self._answer(body, prompt, group)
 
+    def _rules(self, body: dict[str, Any]) -> Policy:
+        """Return the policy with the banned tokens and stop tokens of a request."""
+        if "logit_bias" not in body:
+            return self.policy
+        assert set(body["logit_bias"].values()) == {-100.0} and body["ignore_eos"]
+        banned = torch.tensor([int(token) for token in body["logit_bias"]])
+        if "no bias" in self.faults:
+            banned = banned[:0]
+        return replace(self.policy, banned=banned, stop_ids=tuple(body["stop_token_ids"]))
+
     def _answer(self, body: dict[str, Any], prompt: Prompt, group: Any) -> Any:
         ids = prompt.input_ids.tolist()
         choices = [self._choice(body, i, one) for i, one in enumerate(group)]
-        answer: dict[str, Any] = {"choices": choices, "usage": {"prompt_tokens": len(ids)}}
+        written = sum(len(one.token_ids) for one in group)
+        usage = {"prompt_tokens": len(ids), "completion_tokens": written}
+        answer: dict[str, Any] = {"id": "1", "object": "chat.completion", "created": 0}
+        answer |= {"model": body["model"], "choices": choices}
+        answer["usage"] = usage | {"total_tokens": len(ids) + written}
         if self.dialect == "vllm" and body.get("return_token_ids"):
             answer["prompt_token_ids"] = ids
         if self.dialect == "sglang":
@@ -160,13 +179,14 @@ class OpenAIDouble:
 
     def _choice(self, body: dict[str, Any], index: int, one: base.Response) -> dict[str, Any]:
         ids, logprobs = one.token_ids.tolist(), one.logprobs.tolist()
-        named = self.dialect == "vllm" and body["return_tokens_as_token_ids"]
+        named = self.dialect == "vllm" and body.get("return_tokens_as_token_ids")
         content = [
             {"token": f"token_id:{i}" if named else "word", "logprob": p}
             for i, p in zip(ids, logprobs, strict=True)
         ]
-        choice: dict[str, Any] = {"index": index, "message": {"content": one.text}}
-        if "no logprobs" not in self.faults:
+        choice: dict[str, Any] = {"index": index, "finish_reason": "stop"}
+        choice["message"] = {"role": "assistant", "content": one.text}
+        if body.get("logprobs") and "no logprobs" not in self.faults:
             choice["logprobs"] = {"content": content}
         if "no ids" in self.faults:
             for word in content:
@@ -174,7 +194,7 @@ class OpenAIDouble:
         elif self.dialect == "sglang" and "old" in self.faults:
             pairs = [[p, i, None] for i, p in zip(ids, logprobs, strict=True)]
             choice["meta_info"] = {"output_token_logprobs": pairs}
-        elif "old" not in self.faults:
+        elif body.get("return_token_ids") and "old" not in self.faults:
             choice["token_ids"] = ids
         return choice
 

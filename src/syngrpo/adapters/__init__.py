@@ -5,5 +5,5 @@ imports them; ``docs/trainers.md`` says how to use them.
 
 ``trl_data`` gives TRL's ``GRPOTrainer`` a dataset that evolves and rewards. ``trl_trainer`` is a
 subclass of it that also rewards descriptions. ``slime_source`` is a data source and hooks for
-slime.
+slime. ``verifiers_taskset`` is a taskset for verifiers and prime-rl.
 """

@@ -10,9 +10,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 from accelerate.utils import broadcast_object_list, gather_object
 
+from syngrpo.adapters.unscored_response import unscored as unscored
 from syngrpo.data_server.client import (
     DataClient,
     DrawnSample,
@@ -121,10 +121,3 @@ class SharedImages:
 def share(value: Any) -> Any:
     """Return the main process's value in every process."""
     return broadcast_object_list([value])[0]
-
-
-def unscored(text: str, token_ids: Sequence[int]) -> WrittenResponse:
-    """Return a response that gets no reward later: its log-probabilities are unknown, and any token
-    stands for its scene."""
-    ids = np.asarray(token_ids, np.int64)
-    return WrittenResponse(text, ids, np.full(ids.shape, np.nan, np.float32), ids == ids)
