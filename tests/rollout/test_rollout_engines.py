@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+import torch
 from quick_runs import quick_config
+from rich.console import Console
 
+from syngrpo.cli.train import run_training
 from syngrpo.policy.encode import Prompt
 from syngrpo.policy.loading import load_policy
 from syngrpo.policy.model import Policy
@@ -68,6 +72,46 @@ def test_options_that_do_not_go_together_are_errors(policy: Policy, tmp_path: Pa
     missing = RolloutOptions(server="http://x:1", server_token_file=tmp_path / "none")
     with pytest.raises(InputError, match=r"token file .* cannot be read"):
         make_rollout(missing, policy)
+
+
+class UnscoredEngine(NativeEngine):
+    """An engine that does not know how probable its tokens were."""
+
+    def __call__(
+        self,
+        policy: Policy,
+        prompts: Sequence[Prompt],
+        group_size: int,
+        sampling: Sampling,
+        seeds: Sequence[int],
+    ) -> list[list[Response]]:
+        groups = super().__call__(policy, prompts, group_size, sampling, seeds)
+        return [[self.unscored(response) for response in group] for group in groups]
+
+    def unscored(self, response: Response) -> Response:
+        return replace(response, logprobs=None)  # type: ignore[arg-type]
+
+
+class NanEngine(UnscoredEngine):
+    def unscored(self, response: Response) -> Response:
+        return replace(response, logprobs=torch.full_like(response.logprobs, torch.nan))
+
+
+class ShortEngine(UnscoredEngine):
+    def unscored(self, response: Response) -> Response:
+        return replace(response, logprobs=response.logprobs[:-1])
+
+
+@pytest.mark.parametrize("engine", [UnscoredEngine, NanEngine, ShortEngine])
+def test_an_engine_without_log_probabilities_is_refused_before_anything_is_learned(
+    engine: type[Engine], tmp_path: Path
+) -> None:
+    name = f"{__name__}:{engine.__name__}"
+    options = quick_config(rollout__engine=name, method__name="grpo")
+    with pytest.raises(InputError, match=rf"rollout.engine {name} returned a response of") as told:
+        run_training(options, tmp_path, False, Console(quiet=True))
+    assert "without a log-probability for each" in str(told.value) and "\n" not in str(told.value)
+    assert not (tmp_path / "metrics.jsonl").exists()
 
 
 def test_one_override_chooses_the_server() -> None:

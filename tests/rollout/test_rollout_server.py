@@ -10,6 +10,7 @@ import socket
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
+from dataclasses import replace
 from importlib.util import find_spec
 from itertools import chain
 from pathlib import Path
@@ -29,7 +30,7 @@ from syngrpo.policy.loading import load_policy
 from syngrpo.policy.model import Policy
 from syngrpo.policy.model_options import LoraOptions
 from syngrpo.rollout import RolloutOptions, make_rollout, server_engine
-from syngrpo.rollout.base import Response
+from syngrpo.rollout.base import Response, to_responses
 from syngrpo.rollout.native import rollout
 from syngrpo.rollout.server import engine_loop
 from syngrpo.rollout.server_engine import ServerEngine
@@ -417,6 +418,27 @@ def test_a_restarted_server_gets_the_weights_of_then_again(
         changed(policy, 0)
     with rollout_server(first.port):
         assert_same(waiting(), wanted)
+
+
+@pytest.mark.parametrize("temperature", [0, 1.0])
+def test_the_server_itself_ends_responses_that_describe_nothing(
+    server: Server, policy: Policy, prompts: list[Prompt], connect: Connect, temperature: float
+) -> None:
+    """They are what the trainer makes of whole responses by cutting them."""
+    whole, size = Sampling(temperature, max_new_tokens=64), 4
+    ending = replace(whole, stop_at="</answer>")
+    asked = [replace(prompt, going_on=n) for n, prompt in enumerate(prompts)]
+    groups = rollout(policy, prompts, size, whole, SEEDS)
+    cut = [to_responses(policy, *pair, size, ending) for pair in zip(asked, groups, strict=True)]
+    theirs = connect(policy, server.url)(policy, asked, size, ending, SEEDS)
+    assert_same(theirs, cut)
+    assert [r.text.count("</scene>") for group in theirs for r in group] == [0] * 4 + [1, 0, 0, 0]
+    lengths = [len(r.token_ids) for group in theirs for r in group]
+    if temperature:
+        assert server.engine.sampled == sum(lengths)
+    else:  # one response a group, which is repeated
+        assert server.engine.sampled == lengths[0] + lengths[size]
+    assert sum(lengths) < sum(len(r.token_ids) for group in groups for r in group)
 
 
 def test_only_an_engine_with_weights_of_its_own_samples_ahead(policy: Policy) -> None:

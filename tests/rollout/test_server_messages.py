@@ -31,15 +31,17 @@ from syngrpo_rooms.starter import STARTER_DIR
 POLICY = load_policy(STARTER_DIR)
 SAMPLES = [*rooms_samples("test", 2), *rooms_samples("ood", 1, task="isr", size=160)]
 PROMPTS = [encode(POLICY, s, get_task(s.task).prompt(s, "brief")) for s in SAMPLES]
-REQUEST = Request(
-    "abc-1", PROMPTS, 4, Sampling(0.7, 0.9, 33), [3, 2**62, 0], POLICY.banned, POLICY.stop_ids
-)
+for _prompt, _first in zip(PROMPTS, (0, 2, 1), strict=True):
+    _prompt.going_on = _first
+SAMPLING = Sampling(0.7, 0.9, 33, stop_at="</answer>")
+REQUEST = Request("abc-1", PROMPTS, 4, SAMPLING, [3, 2**62, 0], POLICY.banned, POLICY.stop_ids)
 PACKED = pack_request(REQUEST)
 
 
 def test_a_request_arrives_as_it_was_sent() -> None:
     arrived = unpack_request(PACKED)
     assert (arrived.version, arrived.count, arrived.sampling) == ("abc-1", 4, REQUEST.sampling)
+    assert [prompt.going_on for prompt in arrived.prompts] == [0, 2, 1]
     assert arrived.seeds == REQUEST.seeds and arrived.stop_ids == POLICY.stop_ids
     assert torch.equal(arrived.banned, POLICY.banned)
     for sent, got in zip(PROMPTS, arrived.prompts, strict=True):
@@ -117,7 +119,12 @@ LENGTHS = load(PACKED)["lengths"]
         (save(load(PACKED), {"request": beside(temperature=-1)}), "impossible sampling"),
         (save(load(PACKED), {"request": beside(top_p=2)}), "impossible sampling"),
         (save(load(PACKED), {"request": beside(max_new_tokens="many")}), "cannot be read"),
-        (changed("seeds", torch.tensor([1, 2])), "3 prompts has 3 images and 2 seeds"),
+        (changed("seeds", torch.tensor([1, 2])), "3 prompts has 3 images, 2 seeds and 3 num"),
+        (changed("going_on", torch.tensor([1])), "3 seeds and 1 number of responses that go on"),
+        (changed("going_on", torch.tensor([1, 2, -1])), "a negative number of responses"),
+        (save(load(PACKED), {"request": beside(stop_at="")}), "impossible sampling"),
+        (save(load(PACKED), {"request": beside(stop_at=7)}), "end at '7', which is no text"),
+        (save(load(PACKED), {"request": beside(stop_at="x" * 257)}), "of at most 256 characters"),
         (changed("seeds", torch.tensor([1, 2, -3])), "a seed below 0"),
         (changed("lengths", torch.tensor([1, 2, 3])), "input_ids: .* rows in parts of 6"),
         (changed("lengths", LENGTHS - 10**12), "input_ids: .* rows in parts"),

@@ -31,7 +31,8 @@ from syngrpo_rooms.starter import STARTER_DIR
 class OneStepEngine:
     """An ``IncrementalEngine`` that finishes in one step everything that was added.
 
-    Its first weights are zeros, which no trainer has. ``told`` lists the calls it got.
+    Its first weights are zeros, which no trainer has. ``told`` lists the calls it got, and
+    ``sampled`` is the number of tokens of all its responses.
     """
 
     max_length = 512
@@ -45,6 +46,7 @@ class OneStepEngine:
         self._added: dict[int, Any] = {}
         self._last = 0
         self.told: list[str] = []
+        self.sampled = 0
         self.goes_on = threading.Event()
         self.goes_on.set()
 
@@ -70,9 +72,11 @@ class OneStepEngine:
         if not self.goes_on.wait(0.01):
             return {}
         added, self._added = self._added, {}
+        groups = {number: rollout(*asked)[0] for number, asked in added.items()}
+        self.sampled += sum(len(r.token_ids) for group in groups.values() for r in group)
         return {
-            number: [SampledTokens(r.token_ids, r.logprobs, r.entropy) for r in rollout(*asked)[0]]
-            for number, asked in added.items()
+            number: [SampledTokens(r.token_ids, r.logprobs, r.entropy) for r in group]
+            for number, group in groups.items()
         }
 
     def drop(self, numbers: Iterable[int]) -> None:

@@ -18,7 +18,7 @@ from syngrpo.policy.loading import load_policy
 from syngrpo.policy.model import Policy
 from syngrpo.policy.model_options import LoraOptions
 from syngrpo.rollout import RolloutOptions
-from syngrpo.rollout.base import Response
+from syngrpo.rollout.base import Response, SampledTokens, distinct_responses, to_responses
 from syngrpo.rollout.compat_vllm import BLOCK
 from syngrpo.rollout.native import rollout
 from syngrpo.rollout.token_sampling import Sampling
@@ -194,6 +194,50 @@ def test_responses_end_at_stop_tokens_and_nowhere_else(
     endless = replace(policy, stop_ids=())
     for response in engine(endless, prompts, 3, Sampling(max_new_tokens=70), SEEDS)[1]:
         assert (len(response.token_ids), response.finished) == (70, False)
+
+
+@pytest.mark.parametrize("temperature", [0, 1.0])
+def test_responses_that_end_at_a_text_are_the_whole_ones_up_to_there(
+    engine: VllmEngine, policy: Policy, prompts: list[Prompt], temperature: float
+) -> None:
+    whole, size = Sampling(temperature, max_new_tokens=64), 4
+    ending = replace(whole, stop_at="</answer>")
+    asked = [replace(prompt, going_on=n) for n, prompt in enumerate(prompts)]
+    groups = engine(policy, prompts, size, whole, SEEDS)
+    cut = [to_responses(policy, *pair, size, ending) for pair in zip(asked, groups, strict=True)]
+    ended = engine(policy, asked, size, ending, SEEDS)
+    assert ids(ended) == ids(cut)
+    for a, b in zip(flat(ended), flat(cut), strict=True):
+        assert (a.text, a.finished) == (b.text, b.finished)
+        torch.testing.assert_close(a.logprobs, b.logprobs, atol=1e-4, rtol=0)
+        torch.testing.assert_close(a.entropy, b.entropy, atol=1e-4, rtol=0)
+    assert sum(r.text.endswith("</answer>") for r in flat(ended)) > size
+    # The engine itself has ended them, and has kept nothing of them.
+    engine.begin(policy, temperature)
+    count = distinct_responses(ending, size)
+    pairs = zip(asked, SEEDS, strict=True)
+    numbers = [engine.add(policy, prompt, ending, count, seed) for prompt, seed in pairs]
+    sampled: dict[int, list[SampledTokens]] = {}
+    while len(sampled) < len(numbers):
+        sampled |= engine.step()
+    if temperature:
+        assert [[one.token_ids.tolist() for one in sampled[n]] for n in numbers] == ids(ended)
+    else:
+        assert [sampled[n][0].token_ids.tolist() for n in numbers] == [g[0] for g in ids(ended)]
+    assert not engine._unfinished and not engine._entropies
+
+
+def test_dropped_prompts_of_two_requests_are_sampled_no_further(
+    engine: VllmEngine, policy: Policy, prompts: list[Prompt]
+) -> None:
+    ending = Sampling(1.0, max_new_tokens=400, stop_at="no such text")
+    engine.begin(policy, 1.0)
+    endless = replace(policy, stop_ids=())
+    number = engine.add(endless, replace(prompts[0], going_on=2), ending, 4, 1)
+    assert engine.step() == {}
+    engine.drop([number])
+    assert not engine._engine.has_unfinished_requests()
+    engine(policy, prompts, 2, GREEDY, SEEDS)  # which replaces the weights: nothing is unfinished
 
 
 def test_prompts_that_do_not_fit_are_errors(

@@ -27,6 +27,7 @@ from syngrpo.policy.loading import load_policy
 from syngrpo.policy.model import Policy
 from syngrpo.policy.model_options import LoraOptions
 from syngrpo.rollout import server_engine
+from syngrpo.rollout.base import to_responses
 from syngrpo.rollout.native import rollout
 from syngrpo.rollout.server_engine import ServerEngine
 from syngrpo.rollout.token_sampling import Sampling
@@ -101,6 +102,19 @@ def test_the_trained_model_is_sampled_and_seeds_determine_the_responses(
     again = remotely(policy, prompts[::-1], 4, SAMPLED, SEEDS[::-1])
     assert ids(again)[::-1] == ids(groups)
     assert ids(remotely(policy, prompts, 4, SAMPLED, [1, 2, 3])) != ids(groups)
+
+
+def test_the_server_itself_ends_responses_that_describe_nothing(
+    policy: Policy, prompts: list[Prompt], remotely: ServerEngine
+) -> None:
+    whole = Sampling(1.0, max_new_tokens=64)
+    ending = replace(whole, stop_at="</answer>")
+    asked = [replace(prompt, going_on=n) for n, prompt in enumerate(prompts)]
+    groups = remotely(policy, prompts, 4, whole, SEEDS)
+    cut = [to_responses(policy, *pair, 4, ending) for pair in zip(asked, groups, strict=True)]
+    ended = remotely(policy, asked, 4, ending, SEEDS)
+    assert ids(ended) == ids(cut) != ids(groups)
+    assert_ours(policy, prompts, ended, 1.0)
 
 
 def test_banned_tokens_never_appear(

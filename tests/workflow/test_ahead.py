@@ -115,6 +115,27 @@ def test_what_cannot_go_on_while_batches_are_ahead(changed: dict[str, Any], told
         quick_config(rollout__async_steps=1, **settings)
 
 
+@pytest.mark.parametrize(
+    ("changed", "least"),
+    [
+        ({"method__max_staleness": 2, "trainer__updates_per_rollout": 3}, 3),
+        ({"method__max_staleness": 5, "trainer__updates_per_rollout": 2}, 6),
+    ],
+)
+def test_a_staleness_that_no_description_can_meet_is_refused(
+    changed: dict[str, Any], least: int
+) -> None:
+    ahead = (
+        {"rollout__async_steps": 2, "rollout__server": "http://127.0.0.1:1"} if least == 6 else {}
+    )
+    usual = {"method__name": "syn-grpo", "synthesis__mode": "async"}
+    with pytest.raises(InputError, match=f"after {least} policy versions or more .* all would be"):
+        quick_config(**usual, **changed, **ahead)
+    enough = {**changed, "method__max_staleness": least}
+    assert quick_config(**usual, **enough, **ahead).method.max_staleness == least
+    quick_config(**{**usual, "method__name": "random-scene"}, **changed, **ahead)
+
+
 @pytest.mark.slow
 def test_images_are_painted_while_batches_are_ahead(tmp_path: Path, server: Server) -> None:
     rows = run(

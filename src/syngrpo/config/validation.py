@@ -166,6 +166,24 @@ def _check_ahead(options: RunOptions, method: Method, prefix: str) -> None:
         )
 
 
+def _check_staleness(options: RunOptions, method: Method, prefix: str) -> None:
+    """Raise InputError when every description would be too old before its image is measured.
+
+    An image is drawn in the step after that of its description at the earliest, and measured
+    ``rollout.async_steps`` later.
+    """
+    if not (method.paints and method.written_descriptions):
+        return
+    updates, ahead = options.trainer.updates_per_rollout, options.rollout.async_steps
+    least, given = (1 + ahead) * updates, options.method.max_staleness
+    if given < least:
+        raise InputError(
+            f"{prefix}method.max_staleness {given}: a description gets its reward after {least} "
+            f"policy versions or more (trainer.updates_per_rollout {updates}, rollout.async_steps "
+            f"{ahead}), so all would be dropped; set it to {least} or more"
+        )
+
+
 def _resolved(options: RunOptions, prefix: str) -> RunOptions:
     """Fill in the defaults that depend on other sections.
 
@@ -187,6 +205,7 @@ def _resolved(options: RunOptions, prefix: str) -> RunOptions:
     name = options.method.name
     method = METHODS.load(name)(options.method, options.trainer.steps)
     _check_ahead(options, method, prefix)
+    _check_staleness(options, method, prefix)
     if not method.paints:
         synthesis = replace(synthesis, mode="off")
     elif synthesis.mode == "off":

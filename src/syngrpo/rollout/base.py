@@ -22,6 +22,7 @@ from syngrpo.policy.spans import decode
 from syngrpo.rollout.rollout_options import RolloutOptions
 from syngrpo.rollout.token_sampling import Sampling
 from syngrpo.sample import InputError
+from syngrpo.serving import wording
 
 T = TypeVar("T")
 
@@ -155,9 +156,10 @@ class IncrementalEngine(Protocol):
         on. No prompt may be unfinished."""
 
     def add(self, policy: Policy, prompt: Prompt, sampling: Sampling, count: int, seed: int) -> int:
-        """Start ``count`` responses to a prompt, which end at the policy's ``stop_ids``. They may
-        go on after ``sampling.stop_at``. Return the prompt's number, by which ``step`` and ``drop``
-        know it. The policy's weights are not used."""
+        """Start ``count`` responses to a prompt, which end at the policy's ``stop_ids``. They need
+        not go on where ``sampling.stops`` ends them (see ``parts_by_stop``), but may. Return the
+        prompt's number, by which ``step`` and ``drop`` know it. The policy's weights are not used.
+        """
 
     def step(self) -> dict[int, list[SampledTokens]]:
         """Sample one token or more for every unfinished response. Return the responses to the
@@ -180,6 +182,17 @@ def of_first_process(value: T) -> T:
     box = [value]
     dist.broadcast_object_list(box, src=0)
     return box[0]
+
+
+def parts_by_stop(
+    prompt: Prompt, sampling: Sampling, count: int
+) -> list[tuple[int, int, str | None]]:
+    """Return the responses to a prompt in parts that end alike, for an engine that samples each
+    part by itself: the first response of the part, the number of them, and the text that ends
+    them, as ``sampling.stops`` says. None: no text does."""
+    going_on = count if sampling.stop_at is None else min(prompt.going_on, count)
+    parts = [(0, going_on, None), (going_on, count - going_on, sampling.stop_at)]
+    return [part for part in parts if part[1]]
 
 
 def to_responses(
@@ -221,6 +234,22 @@ def require_finite(prompts: Sequence[Prompt], groups: Sequence[Sequence[Response
                 f"the model's logits for sample {prompt.sample_id} are not finite: its weights "
                 "have diverged, or need another dtype"
             )
+
+
+def require_logprobs(
+    engine: str, prompts: Sequence[Prompt], groups: Sequence[Sequence[Response]]
+) -> None:
+    """Raise InputError if the engine of this name returned a response without the log-probability
+    of each of its tokens. An update would take them for those of the trained model."""
+    for prompt, group in zip(prompts, groups, strict=True):
+        for response in group:
+            told, size = response.logprobs, len(response.token_ids)
+            if told is None or len(told) != size or told.isnan().any():
+                raise InputError(
+                    f"rollout.engine {engine} returned a response of {wording.count(size, 'token')}"
+                    f" to sample {prompt.sample_id} without a log-probability for each; let it "
+                    "return those with which it sampled them, or choose another engine"
+                )
 
 
 def require_seeds(prompts: Sequence[Prompt], seeds: Sequence[int]) -> None:

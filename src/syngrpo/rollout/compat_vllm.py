@@ -5,6 +5,7 @@ These are not part of vLLM's stable interface. Check each of them when the versi
 - ``start_engine``: engine arguments that make vLLM sample one token for each row of logits;
 - ``RolloutWorker``: methods added to vLLM's worker, which replace its logits and its weights;
 - ``multimodal_input``: vLLM's form of a prompt whose image is preprocessed already;
+- ``sampling_params``: the seed of each of several responses to a prompt;
 - ``prompt_and_index``: vLLM's names of the responses to a prompt.
 
 ``vllm_engine.py`` uses them. vLLM is imported only inside functions, because it is optional.
@@ -113,11 +114,14 @@ def multimodal_input(policy: Policy, prompt: Prompt, name: str) -> Any:
     )
 
 
-def sampling_params(policy: Policy, sampling: Sampling, count: int, seed: int) -> Any:
-    """Return vLLM's SamplingParams for ``count`` responses to a prompt.
+def sampling_params(
+    policy: Policy, sampling: Sampling, count: int, seed: int, stop_at: str | None
+) -> Any:
+    """Return vLLM's SamplingParams for ``count`` responses to a prompt, which end with the token
+    that completes ``stop_at``, if that is not None.
 
-    vLLM's temperature is set to 0 or 1: ``RolloutWorker`` applies the real temperature and the
-    banned tokens.
+    vLLM gives response i the seed ``seed + i``. Its temperature is set to 0 or 1: ``RolloutWorker``
+    applies the real temperature and the banned tokens.
     """
     from vllm import SamplingParams
     from vllm.sampling_params import RequestOutputKind
@@ -131,20 +135,29 @@ def sampling_params(policy: Policy, sampling: Sampling, count: int, seed: int) -
         ignore_eos=True,  # only stop_token_ids and max_tokens end a response
         seed=seed,
         logprobs=0,  # of the sampled token alone
-        detokenize=False,
+        stop=[stop_at] if stop_at is not None else None,
+        include_stop_str_in_output=True,
+        detokenize=stop_at is not None,
         output_kind=RequestOutputKind.FINAL_ONLY,
     )
 
 
-def prompt_and_index(name: str) -> tuple[int, int]:
-    """Return the number of the prompt and the index of the response that vLLM's ``name`` of a
-    response contains.
+def request_name(number: int, first: int) -> str:
+    """Return the name of a request for responses to the prompt with this number, of which ``first``
+    is the index of the first."""
+    return f"{number}.{first}"
 
-    vLLM calls response 2 to prompt 7 ``2_7-`` followed by random characters, and the only response
-    to prompt 7 ``7-`` followed by random characters.
+
+def prompt_and_index(name: str) -> tuple[int, int]:
+    """Return the number of the prompt and the index of the response that a request's name, or
+    vLLM's ``name`` of a response, contains; for a request it is the index of its first response.
+
+    vLLM calls response 2 of request ``7.4``, which is response 6 to prompt 7, ``2_7.4-`` followed
+    by random characters, and the only response of that request ``7.4-`` and random characters.
     """
-    response, _, prompt = name.partition("-")[0].rpartition("_")
-    return int(prompt), int(response or 0)
+    within, _, request = name.partition("-")[0].rpartition("_")
+    number, _, first = request.partition(".")
+    return int(number), int(first) + int(within or 0)
 
 
 class RolloutWorker:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
@@ -36,6 +36,7 @@ REQUEST = {
     "patches": (torch.uint8, 4),
     "grids": (torch.int64, 2),
     "seeds": (torch.int64, 1),
+    "going_on": (torch.int64, 1),
     "banned": (torch.int64, 1),
     "stop_ids": (torch.int64, 1),
 }
@@ -47,6 +48,8 @@ ANSWER = {
     "entropy": (torch.float32, 1),
 }
 """The tensors of an answer: type and number of dimensions."""
+LONGEST_STOP = 256
+"""Largest number of characters of the text at which responses end."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,10 +78,11 @@ def pack_request(request: Request) -> bytes:
         "patches": torch.cat([prompt.image["patches"] for prompt in prompts]).contiguous(),
         "grids": torch.cat([prompt.image["image_grid_thw"] for prompt in prompts]),
         "seeds": torch.tensor(list(request.seeds)),
+        "going_on": torch.tensor([prompt.going_on for prompt in prompts]),
         "banned": request.banned.cpu(),
         "stop_ids": torch.tensor(request.stop_ids, dtype=torch.long),
     }
-    header = {"version": request.version, "count": request.count, **_sampling(request.sampling)}
+    header = {"version": request.version, "count": request.count, **asdict(request.sampling)}
     return save(tensors, {"request": json.dumps(header)})
 
 
@@ -90,12 +94,15 @@ def unpack_request(data: bytes) -> Request:
     """
     tensors, header = _unpack(data, REQUEST, "request")
     lengths, grids = tensors["lengths"], tensors["grids"]
-    if not len(lengths) or not len(lengths) == len(grids) == len(tensors["seeds"]):
+    seeds, going_on = tensors["seeds"], tensors["going_on"]
+    if not len(lengths) or not len(lengths) == len(grids) == len(seeds) == len(going_on):
         raise InputError(
             f"a request of {wording.count(len(lengths), 'prompt')} has "
-            f"{wording.count(len(grids), 'image')} and "
-            f"{wording.count(len(tensors['seeds']), 'seed')}"
+            f"{wording.count(len(grids), 'image')}, {wording.count(len(seeds), 'seed')} and "
+            f"{wording.count(len(going_on), 'number')} of responses that go on"
         )
+    if int(going_on.min()) < 0:
+        raise InputError("a request has a negative number of responses that go on")
     if grids.shape[1] != 3 or int(grids.min()) < 1 or int(grids.max()) >= 2**20:
         raise InputError(
             "image_grid_thw of a request is not a number of patches in time, height, width"
@@ -103,12 +110,23 @@ def unpack_request(data: bytes) -> Request:
     input_ids = _split(tensors["input_ids"], lengths, "input_ids")
     patches = _split(tensors["patches"], grids.prod(1), "patches")
     prompts = [
-        Prompt("", ids, {"patches": image, "image_grid_thw": grid[None]}, NO_FRAME)
-        for ids, image, grid in zip(input_ids, patches, grids, strict=True)
+        Prompt("", ids, {"patches": image, "image_grid_thw": grid[None]}, NO_FRAME, going_on=first)
+        for ids, image, grid, first in zip(
+            input_ids, patches, grids, going_on.tolist(), strict=True
+        )
     ]
+    stop_at = header.get("stop_at")
+    if not (stop_at is None or (isinstance(stop_at, str) and len(stop_at) <= LONGEST_STOP)):
+        raise InputError(
+            f"responses of a request end at {str(stop_at)[:50]!r}, which is no text of at most "
+            f"{LONGEST_STOP} characters"
+        )
     try:
         sampling = Sampling(
-            float(header["temperature"]), float(header["top_p"]), int(header["max_new_tokens"])
+            float(header["temperature"]),
+            float(header["top_p"]),
+            int(header["max_new_tokens"]),
+            stop_at,
         )
         version, count = str(header["version"]), int(header["count"])
     except (KeyError, TypeError, ValueError, OverflowError) as error:
@@ -126,11 +144,6 @@ def unpack_request(data: bytes) -> Request:
         tensors["banned"],
         tuple(tensors["stop_ids"].tolist()),
     )
-
-
-def _sampling(sampling: Sampling) -> dict[str, Any]:
-    """Return the fields that the server needs. The trainer itself cuts responses at a text."""
-    return {name: getattr(sampling, name) for name in ("temperature", "top_p", "max_new_tokens")}
 
 
 def pack_answer(version: str, groups: Sequence[Sequence[SampledTokens]]) -> bytes:

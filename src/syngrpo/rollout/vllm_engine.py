@@ -9,6 +9,7 @@ model; no checkpoint is written. vLLM samples from the same distribution as the 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 from importlib.util import find_spec
 from typing import Any
 
@@ -22,6 +23,7 @@ from syngrpo.rollout.base import (
     Response,
     SampledTokens,
     distinct_responses,
+    parts_by_stop,
     require_room,
     require_seeds,
     to_responses,
@@ -30,6 +32,7 @@ from syngrpo.rollout.compat_vllm import (
     is_only_process,
     multimodal_input,
     prompt_and_index,
+    request_name,
     sampling_params,
     start_engine,
 )
@@ -43,11 +46,23 @@ VISION_BASE = 10_000.0
 """The base of the vision tower's rotary angles in all published models, and always in vLLM."""
 
 
+@dataclass(eq=False)
+class _Unfinished:
+    """A prompt of which ``count`` responses are being sampled, by vLLM's ``requests``. Those that
+    are ``sampled`` have their index as key."""
+
+    count: int
+    requests: list[str] = field(default_factory=list)
+    sampled: dict[int, SampledTokens] = field(default_factory=dict)
+
+
 class VllmEngine(Engine):
     """vLLM as an ``Engine``, and as the ``IncrementalEngine`` of a rollout server.
 
     Prompt, weights and seed determine the responses, but they differ from the native engine's.
-    Log-probabilities and entropies are computed from vLLM's own forward pass.
+    Log-probabilities and entropies are computed from vLLM's own forward pass. The responses to a
+    prompt that end at a text are a request of their own, whose seeds are those that they would have
+    in one request for all.
     """
 
     def __init__(self, policy: Policy, options: RolloutOptions) -> None:
@@ -61,6 +76,7 @@ class VllmEngine(Engine):
         self._engine = start_engine(policy, cache_bytes, self.max_length)
         self._last_number = 0
         self._entropies: dict[tuple[int, int], list[float]] = {}
+        self._unfinished: dict[int, _Unfinished] = {}
         base = policy.base.config.vision_config.rope_parameters["rope_theta"]
         if base != VISION_BASE:
             self._engine.collective_rpc("set_vision_base", args=(base,))
@@ -113,10 +129,14 @@ class VllmEngine(Engine):
 
     def add(self, policy: Policy, prompt: Prompt, sampling: Sampling, count: int, seed: int) -> int:
         self._last_number += 1
-        name = str(self._last_number)
-        params = sampling_params(policy, sampling, count, seed)
-        self._engine.add_request(name, multimodal_input(policy, prompt, name), params)
-        return self._last_number
+        number, image = self._last_number, str(self._last_number)
+        unfinished = self._unfinished[number] = _Unfinished(count)
+        for first, size, stop_at in parts_by_stop(prompt, sampling, count):
+            name = request_name(number, first)
+            params = sampling_params(policy, sampling, size, seed + first, stop_at)
+            self._engine.add_request(name, multimodal_input(policy, prompt, image), params)
+            unfinished.requests.append(name)
+        return number
 
     def step(self) -> dict[int, list[SampledTokens]]:
         finished = self._engine.step()
@@ -125,16 +145,22 @@ class VllmEngine(Engine):
         (entropies,) = self._engine.collective_rpc("take_entropies")
         for name, values in entropies.items():
             self._entropies.setdefault(prompt_and_index(name), []).extend(values)
-        return {
-            (number := int(group.request_id)): [
-                _sampled_tokens(one, self._entropies.pop((number, one.index)))
-                for one in group.outputs
-            ]
-            for group in finished
-        }
+        groups: dict[int, list[SampledTokens]] = {}
+        for part in finished:
+            number, first = prompt_and_index(part.request_id)
+            unfinished = self._unfinished[number]
+            for one in part.outputs:
+                place = first + one.index
+                sampled = _sampled_tokens(one, self._entropies.pop((number, place)))
+                unfinished.sampled[place] = sampled
+            if len(unfinished.sampled) == unfinished.count:
+                del self._unfinished[number]
+                groups[number] = [unfinished.sampled[place] for place in range(unfinished.count)]
+        return groups
 
     def drop(self, numbers: Iterable[int]) -> None:
-        self._engine.abort_request([str(number) for number in numbers])
+        dropped = [self._unfinished.pop(number) for number in numbers]
+        self._engine.abort_request([name for one in dropped for name in one.requests])
 
     def close(self) -> None:
         """Free vLLM's memory, unless the run has several processes: vLLM would end their process

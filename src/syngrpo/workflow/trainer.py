@@ -27,7 +27,7 @@ from syngrpo.policy.encode import Prompt
 from syngrpo.policy.model import Policy
 from syngrpo.pool.stored_samples import PoolSample
 from syngrpo.rollout import make_rollout
-from syngrpo.rollout.base import require_finite
+from syngrpo.rollout.base import require_finite, require_logprobs
 from syngrpo.rollout.token_sampling import Sampling
 from syngrpo.sample import Sample
 from syngrpo.serving.timeline import of_step, span, traced
@@ -138,7 +138,10 @@ class Trainer:
                     responses = self.rollout(*request)
                 else:
                     responses = distorted_rollout(self.rollout, distortion, *request)
-            require_finite([prompt for _, _, prompt in asked], responses)
+            prompts = [prompt for _, _, prompt in asked]
+            require_finite(prompts, responses)
+            if distortion is None:
+                require_logprobs(self.options.rollout.engine_name, prompts, responses)
         return [(*one, group) for one, group in zip(asked, responses, strict=True)]
 
     def begin(self, step: int) -> Batch:
@@ -161,7 +164,9 @@ class Trainer:
         Raises NotFinite."""
         with self.metrics.timed("time/rollout_s"):
             rolled_out = batch.wait()
-            require_finite([one[2] for one in rolled_out], [one[3] for one in rolled_out])
+            prompts, responses = [one[2] for one in rolled_out], [one[3] for one in rolled_out]
+            require_finite(prompts, responses)
+            require_logprobs(self.options.rollout.engine_name, prompts, responses)
         return rolled_out, batch.version
 
     @traced("score")
