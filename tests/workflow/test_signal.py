@@ -14,6 +14,7 @@ from small_device import room_for
 from test_learner import LENGTHS, make_config, make_rows
 from tiny_families import save_tiny
 
+from syngrpo.policy import distribution
 from syngrpo.policy.loading import load_policy
 from syngrpo.workflow.learner import Learner
 from syngrpo.workflow.processes import Processes
@@ -107,6 +108,25 @@ def test_the_entropy_bonus_makes_the_entropy_grow(directory: Path) -> None:
         return float(torch.cat(entropies).mean()) if entropies is not None else float("nan")
 
     assert entropy_after(10.0) > entropy_after(1e-9)
+
+
+@pytest.mark.parametrize(
+    ("options", "wanted"),
+    [({}, False), ({"method__entropy_weight": 0.1}, True), ({"method__entropy_target": 1.0}, True)],
+)
+def test_the_entropy_over_the_vocabulary_is_computed_for_a_bonus_alone(
+    directory: Path, options: dict[str, Any], wanted: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    computed: list[int] = []
+    whole = distribution.entropy
+
+    def counted(logits: torch.Tensor, *more: torch.Tensor) -> torch.Tensor:
+        computed.append(len(logits))
+        return whole(logits, *more)
+
+    monkeypatch.setattr(distribution, "entropy", counted)
+    _, _, passes = updated(directory, make_config(**options), {})
+    assert passes and bool(computed) == wanted
 
 
 def test_groups_without_a_signal_can_be_left_out_of_the_divisor(directory: Path) -> None:
