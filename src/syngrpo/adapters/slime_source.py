@@ -30,6 +30,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from syngrpo.adapters.held_descriptions import HeldDescriptions
 from syngrpo.adapters.reward_advantages import response_advantages
 from syngrpo.data_server.client import (
     DataClient,
@@ -40,9 +41,8 @@ from syngrpo.data_server.client import (
     as_lists,
 )
 from syngrpo.data_server.drawn_sample import FrameOf, SampleAccess
-from syngrpo.method.ledger import PendingDescription
 from syngrpo.method.response import format_reward, parse_response
-from syngrpo.sample import InputError, with_pixels
+from syngrpo.sample import InputError
 from syngrpo.serving.atomic_files import atomic_write
 from syngrpo.tasks import PromptStyle
 
@@ -74,7 +74,7 @@ class EvolvingSource:
         self.client = self.open_client(args)
         self.processor: Any = AutoProcessor.from_pretrained(args.hf_checkpoint)
         self._drawn: dict[str, DrawnSample] = {}
-        self._held: list[Settled] = []
+        self._held = HeldDescriptions()
         self._returned: list[list[Any]] = []
         self._groups = 0
         self._samples = 0
@@ -89,8 +89,10 @@ class EvolvingSource:
         settled descriptions if there are enough, then new ones."""
         groups = self._returned[:num_samples]
         del self._returned[:num_samples]
-        if len(groups) < num_samples and len(self._held) >= self.args.n_samples_per_prompt:
-            groups.append(self._settled_group())
+        if len(groups) < num_samples and (
+            settled := self._held.take(self.args.n_samples_per_prompt)
+        ):
+            groups.append(self._settled_group(settled))
         if missing := num_samples - len(groups):
             groups += [self._new_group(sample) for sample in self.client.draw(missing)]
         return groups
@@ -113,7 +115,7 @@ class EvolvingSource:
         state = json.loads(path.read_text(encoding="utf-8"))
         self._groups, self._samples = state["groups"], state["samples"]
         self.client.load_state_dict(state["client"])
-        self._held = [self._loaded(one) for one in state["held"]]
+        self._held.load_state_dict(state["held"], self.client)
 
     def __len__(self) -> int:
         """The number of seeds, by which slime counts epochs."""
@@ -141,7 +143,7 @@ class EvolvingSource:
             for one, response in zip(group, written, strict=True):
                 one.loss_mask = (~response.scene_mask).astype(int).tolist()
             self.client.submit(self._drawn.pop(name), written)
-        self._held += self.client.outcomes()
+        self._held.add(self.client.outcomes())
 
     def _written(self, sample: Any) -> WrittenResponse:
         ids = sample.tokens[len(sample.tokens) - sample.response_length :]
@@ -158,9 +160,7 @@ class EvolvingSource:
         self._groups += 1
         return made
 
-    def _settled_group(self) -> list[Any]:
-        count = self.args.n_samples_per_prompt
-        taken, self._held = self._held[:count], self._held[count:]
+    def _settled_group(self, taken: Sequence[Settled]) -> list[Any]:
         group = []
         for settled in taken:
             value = settled.weight * settled.reward
@@ -199,22 +199,12 @@ class EvolvingSource:
             metadata=metadata,
         )
 
-    def _loaded(self, kept: dict[str, Any]) -> Settled:
-        """Return a settled description from the state that ``save`` wrote."""
-        pending = PendingDescription(**kept["pending"])
-        pending.scene_token_span = (pending.scene_token_span[0], pending.scene_token_span[1])
-        parent = with_pixels(self.client.get(pending.parent_id))
-        return Settled(parent, pending, kept["reward"], kept["weight"])
-
     def _state(self) -> dict[str, Any]:
         return {
             "groups": self._groups,
             "samples": self._samples,
             "client": as_lists(self.client.state_dict()),
-            "held": [
-                as_lists({"pending": vars(one.pending), "reward": one.reward, "weight": one.weight})
-                for one in self._held
-            ],
+            "held": self._held.state_dict(),
         }
 
 
