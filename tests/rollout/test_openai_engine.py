@@ -8,6 +8,10 @@ rollout; ``make test-vllm`` runs the same engine against vLLM itself.
 from __future__ import annotations
 
 import io
+import os
+import shutil
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
 from itertools import chain
@@ -19,6 +23,7 @@ import pytest
 import torch
 from openai_double import CACHES, TOKEN, OpenAIDouble, served
 from PIL import Image
+from ports import reserved_port
 from quick_runs import metrics, train_arguments
 from rollout_server import rollout_server
 from typer.testing import CliRunner
@@ -169,19 +174,18 @@ def test_sglang_samples_with_weights_that_it_names(
             rollout(policy, prompts, 2, GREEDY, SEEDS),
         )
         changed(policy, 1)
-    sglang.faults = {"restarts"}
-    assert_same(
-        remotely(policy, prompts, 2, GREEDY, SEEDS), rollout(policy, prompts, 2, GREEDY, SEEDS)
-    )
 
 
+@pytest.mark.parametrize("dialect", ["vllm", "sglang"])
+@pytest.mark.parametrize("fault", ["restarts", "restarts unseen"])
 def test_a_server_that_was_restarted_gets_the_weights_again(
-    server: OpenAIDouble, policy: Policy, prompts: list[Prompt], connect: Connect
+    policy: Policy, prompts: list[Prompt], connect: Connect, dialect: str, fault: str
 ) -> None:
-    remotely = connect(policy, server)
-    server.faults = {"restarts"}
-    theirs = remotely(policy, prompts, 2, SAMPLED, SEEDS)
-    assert_same(theirs, rollout(policy, prompts, 2, SAMPLED, SEEDS))
+    with served(OpenAIDouble(dialect)) as server:
+        remotely = connect(policy, server)
+        server.faults = {fault}
+        theirs = remotely(policy, prompts, 2, GREEDY, SEEDS)
+    assert_same(theirs, rollout(policy, prompts, 2, GREEDY, SEEDS))
 
 
 def test_sampling_ahead_uses_the_weights_of_its_start(
@@ -304,5 +308,50 @@ def test_a_run_trains_with_it(server: OpenAIDouble, tmp_path: Path) -> None:
     )
     result = CliRunner().invoke(app, arguments)
     assert result.exit_code == 0, result.output
+    lines = metrics(tmp_path / "run")
+    assert lines and max(line["rollout/logp_diff"] for line in lines) < 1e-3
+
+
+def train_with_two(folder: Path, server: OpenAIDouble) -> list[tuple[int, str]]:
+    """Train as under ``accelerate launch``. Return exit status and messages of both processes."""
+    group = {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1"}
+    group |= {"MASTER_PORT": str(reserved_port()), "ACCELERATE_USE_CPU": "true"}
+    arguments = train_arguments(
+        folder / "run",
+        rollout__engine="openai",
+        rollout__server=server.url,
+        rollout__server_token_file=folder / "token",
+        rollout__weights_folder=folder / "weights",
+        rollout__temperature=0.8,
+    )
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-m", "syngrpo", *arguments],
+            env={**os.environ, **group, "RANK": str(rank), "LOCAL_RANK": str(rank)},
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for rank in range(2)
+    ]
+    try:
+        said = [process.communicate(timeout=500)[1] for process in processes]
+        return [(p.returncode, text) for p, text in zip(processes, said, strict=True)]
+    finally:
+        for process in processes:
+            process.kill()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+def test_two_processes_share_a_server_and_its_errors(server: OpenAIDouble, tmp_path: Path) -> None:
+    (tmp_path / "token").write_text(TOKEN)
+    server.faults = {"cannot load"}
+    ends = train_with_two(tmp_path, server)
+    assert [status for status, _ in ends] == [2, 2], ends
+    assert any("cannot load the weights in" in said for _, said in ends), ends
+    server.faults = set()
+    shutil.rmtree(tmp_path / "run", ignore_errors=True)
+    ends = train_with_two(tmp_path, server)
+    assert [status for status, _ in ends] == [0, 0], ends
     lines = metrics(tmp_path / "run")
     assert lines and max(line["rollout/logp_diff"] for line in lines) < 1e-3

@@ -62,6 +62,8 @@ class OpenAIDouble:
         self.app.post("/v1/chat/completions")(self._complete)
         if dialect == "vllm":
             self.app.post("/collective_rpc")(self._collective_rpc)
+            self.app.get("/weight_info")(lambda: {"weight_version": self.version})
+            self.app.post("/update_weight_version")(self._set_version)
             for cache in CACHES:
                 self.app.post(f"/{cache}")(lambda name=cache: self._cleared(name))
         else:
@@ -87,6 +89,9 @@ class OpenAIDouble:
             self.faults.remove("restarts")
             self.restart()
             return JSONResponse({"error": {"message": "starting"}}, 503)
+        if "restarts unseen" in self.faults and request.url.path == "/v1/chat/completions":
+            self.faults.remove("restarts unseen")
+            self.restart()
         response: Response = await answer(request)
         return response
 
@@ -108,6 +113,10 @@ class OpenAIDouble:
     def _collective_rpc(self, body: dict[str, Any]) -> Any:
         assert body["method"] == "reload_weights"
         return self._load(Path(body["kwargs"]["weights_path"])) or {"results": [None]}
+
+    def _set_version(self, body: dict[str, Any]) -> Any:
+        self.version = body["new_version"]
+        return {"success": True, "new_version": self.version}
 
     def _update_weights_from_disk(self, body: dict[str, Any]) -> Any:
         assert body["flush_cache"] is True

@@ -223,27 +223,24 @@ class OpenAIEngine(Engine):
                 assert self._folder is not None
                 self._server.load_weights(self._folder.path(version), version)
             failed = True
-            return list(self._senders.map(complete, prompts, seeds))
+            groups = list(self._senders.map(complete, prompts, seeds))
+            self._server.require_version(version, groups)
+            return groups
 
         groups = self._repeat(attempt)
         for prompt, group in zip(prompts, groups, strict=True):
-            self._check(policy, version, prompt, group)
+            self._check(policy, prompt, group)
         return [group.responses for group in groups]
 
-    def _check(self, policy: Policy, version: str, prompt: Prompt, group: Completions) -> None:
-        """Raise InputError unless the server has sampled from this prompt, with these weights, and
-        without banned tokens."""
+    def _check(self, policy: Policy, prompt: Prompt, group: Completions) -> None:
+        """Raise InputError unless the server has sampled from this prompt, and without banned
+        tokens."""
         placeholder = policy.base.config.image_token_id
         if not _same_prompt(prompt.input_ids.tolist(), placeholder, group):
             raise InputError(
                 f"server {self._server.url} makes other tokens of the prompt of sample "
                 f"{prompt.sample_id} than this run; start it with the model, the chat template and "
                 "the image size (model.max_pixels) of this run"
-            )
-        if group.version not in (None, version):
-            raise InputError(
-                f"server {self._server.url} sampled with weights {group.version} instead of "
-                f"{version}; let no other run use it"
             )
         banned, vocabulary = policy.banned.cpu(), policy.base.config.get_text_config().vocab_size
         for response in group.responses:

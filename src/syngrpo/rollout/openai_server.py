@@ -37,6 +37,8 @@ LATER = (408, 425, 429, 502, 503, 504)
 """Statuses after which the same request may succeed later."""
 VLLM, SGLANG = "/collective_rpc", "/update_weights_from_disk"
 """The routes by which weights are replaced; the first is vLLM's, the second SGLang's."""
+SET_VERSION, VERSION = "/update_weight_version", "/weight_info"
+"""Routes of vLLM for the name of its weights. SGLang says it in each answer."""
 VLLM_CACHES = ("/reset_prefix_cache", "/reset_mm_cache", "/reset_encoder_cache")
 """Routes of vLLM that clear what it has computed with the old weights."""
 _EXTRAS = ("return_token_ids", "return_tokens_as_token_ids")
@@ -97,6 +99,7 @@ class OpenAIServer:
         )
         self.url = self._http.url
         self.route: str | None = None
+        self._knows_version = False
 
     def model(self, wanted: str | None, trained: str) -> ServedModel:
         """Return the model to ask for: the one called ``wanted``, or else the only one, or the one
@@ -135,6 +138,7 @@ class OpenAIServer:
         except (InputError, KeyError, TypeError):
             paths = {}
         self.route = next((route for route in (VLLM, SGLANG) if route in paths), None)
+        self._knows_version = self.route == VLLM and {SET_VERSION, VERSION} <= set(paths)
         if self.route is None:
             raise InputError(
                 f"server {self.url} has no call that replaces its weights (neither {VLLM} nor "
@@ -162,6 +166,8 @@ class OpenAIServer:
                         f"server {self.url} still samples for somebody else, so that its cache "
                         "cannot be cleared"
                     )
+            if self._knows_version:
+                self._http.request("POST", SET_VERSION, json={"new_version": version})
         except (ServerFailed, InputError) as error:
             raise InputError(
                 f"server {self.url} cannot load the weights in {folder} ({error}); it must see "
@@ -169,6 +175,19 @@ class OpenAIServer:
             ) from None
         except TokenRefused:
             raise self._token_refused() from None
+
+    def require_version(self, version: str, groups: Sequence[Completions]) -> None:
+        """Raise Unavailable when these responses were not all sampled with the weights of this
+        version, because the server was restarted or another run has loaded its own. A server that
+        does not tell passes."""
+        told = {group.version for group in groups} - {None}
+        if self._knows_version:
+            told.add(self._json("GET", VERSION, timeout=httpx.Timeout(STATE_S))["weight_version"])
+        for other in told - {version}:
+            raise Unavailable(
+                f"server {self.url} sampled with weights {other} instead of {version} (it was "
+                "restarted, or another run uses it)"
+            )
 
     def complete(self, request: dict[str, Any]) -> Completions:
         """Return the responses to a request (``request``)."""
