@@ -3,7 +3,9 @@ then."""
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +58,13 @@ def answered(folder: Path, step: int) -> tuple[list[str], list[list[str]]]:
     return list(names.values()), list(groups.values())
 
 
+def versions(folder: Path) -> list[int]:
+    """Return the version of the policy that each step's measurements in the pool are of."""
+    query = "SELECT DISTINCT step, policy_version FROM observations ORDER BY step"
+    with closing(sqlite3.connect(folder / "pool.db")) as database:
+        return [version for _, version in database.execute(query)]
+
+
 def answers_of_the_starter(names: list[str], step: int) -> list[list[str]]:
     """Return what the model says before training to the samples of this step."""
     policy = load_policy(STARTER_DIR)
@@ -75,6 +84,8 @@ def test_batches_are_of_the_weights_of_the_step_before(tmp_path: Path, server: S
     ahead = run(tmp_path / "ahead", server, rollout__async_steps=1)
     assert [row["rollout/staleness"] for row in now] == [0] * STEPS
     assert [row["rollout/staleness"] for row in ahead] == [0, 1, 1, 1]
+    assert versions(tmp_path / "now") == [0, 1, 2, 3]
+    assert versions(tmp_path / "ahead") == [0, 0, 1, 2]
     assert {name: ahead[0][name] for name in SAME} == {name: now[0][name] for name in SAME}
     of_starter = {
         name: [
@@ -119,14 +130,14 @@ def test_what_cannot_go_on_while_batches_are_ahead(changed: dict[str, Any], told
     ("changed", "least"),
     [
         ({"method__max_staleness": 2, "trainer__updates_per_rollout": 3}, 3),
-        ({"method__max_staleness": 5, "trainer__updates_per_rollout": 2}, 6),
+        ({"method__max_staleness": 9, "trainer__updates_per_rollout": 2}, 10),
     ],
 )
 def test_a_staleness_that_no_description_can_meet_is_refused(
     changed: dict[str, Any], least: int
 ) -> None:
     ahead = (
-        {"rollout__async_steps": 2, "rollout__server": "http://127.0.0.1:1"} if least == 6 else {}
+        {"rollout__async_steps": 2, "rollout__server": "http://127.0.0.1:1"} if least == 10 else {}
     )
     usual = {"method__name": "syn-grpo", "synthesis__mode": "async"}
     with pytest.raises(InputError, match=f"after {least} policy versions or more .* all would be"):

@@ -169,13 +169,13 @@ def _check_ahead(options: RunOptions, method: Method, prefix: str) -> None:
 def _check_staleness(options: RunOptions, method: Method, prefix: str) -> None:
     """Raise InputError when every description would be too old before its image is measured.
 
-    An image is drawn in the step after that of its description at the earliest, and measured
-    ``rollout.async_steps`` later.
+    A description is submitted ``rollout.async_steps`` after it was sampled. Its image is drawn in
+    the next step at the earliest, and measured ``rollout.async_steps`` later.
     """
     if not (method.paints and method.written_descriptions):
         return
     updates, ahead = options.trainer.updates_per_rollout, options.rollout.async_steps
-    least, given = (1 + ahead) * updates, options.method.max_staleness
+    least, given = (1 + 2 * ahead) * updates, options.method.max_staleness
     if given < least:
         raise InputError(
             f"{prefix}method.max_staleness {given}: a description gets its reward after {least} "

@@ -307,10 +307,11 @@ class DataClient:
     def record(self, reports: Sequence[GroupReport]) -> None:
         """Record the measurements of groups in the pool."""
         step = self.steps + 1
+        versions = [self.version if one.version is None else one.version for one in reports]
         self.pool.observe(
             [
-                Observation(one.sample_id, step, self.version, one.diversity, one.accuracy)
-                for one in reports
+                Observation(one.sample_id, step, version, one.diversity, one.accuracy)
+                for one, version in zip(reports, versions, strict=True)
             ]
         )
 

@@ -112,7 +112,11 @@ class DescriptionQueue:
         rng = self._random(steps_done, "parents", 0)
         chosen = method.parents(parents, self._places, rng)
         requests = [
-            request for report in chosen for request in self._requests(report, steps_done, version)
+            request
+            for report in chosen
+            for request in self._requests(
+                report, steps_done, version if report.version is None else report.version
+            )
         ]
         counts = self._pool.submit(requests)
         for job_id in counts.dropped_ids:

@@ -93,7 +93,8 @@ class GroupReport:
     ``index`` is the group's place in the global batch; ``diversity`` is D of the accuracies,
     ``rewarded_diversity`` the one that the description of the sample is rewarded with;
     ``accuracy`` is the mean of the group; ``parenthood`` says whether images may be painted from
-    the sample. ``job_id`` is the job that painted the sample, None for a seed.
+    the sample. ``job_id`` is the job that painted the sample, None for a seed. ``version`` is that
+    of the policy that sampled the responses, None for the present one.
     """
 
     index: int
@@ -104,6 +105,7 @@ class GroupReport:
     rewarded_diversity: float
     accuracy: float
     parenthood: Parenthood
+    version: int | None = None
     descriptions: list[Description] = field(default_factory=list)
 
 

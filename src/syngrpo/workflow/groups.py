@@ -135,9 +135,11 @@ def is_phantom(group: Group, rewards: Sequence[Reward], format_weight: float) ->
     return any(len({value for value in values if value is not None}) > 1 for values in others)
 
 
-def report_group(group: Group, tokenizer: Any, method: Method, max_depth: int) -> GroupReport:
+def report_group(
+    group: Group, tokenizer: Any, method: Method, max_depth: int, version: int
+) -> GroupReport:
     """Return the report of a group, with as many of its descriptions as the method submits.
-    ``max_depth`` is that of ``parenthood``."""
+    ``max_depth`` is that of ``parenthood``, ``version`` that of the policy that answered."""
     sample, job_id = group.drawn.sample, group.drawn.job_id
     report = report_of(group.index, sample, job_id, group.accuracies, method, max_depth)
     written = (
@@ -154,4 +156,4 @@ def report_group(group: Group, tokenizer: Any, method: Method, max_depth: int) -
         if parsed.well_formed and parsed.scene is not None
     )
     described = written_descriptions(written, method.written_descriptions)
-    return replace(report, descriptions=described)
+    return replace(report, version=version, descriptions=described)

@@ -207,7 +207,7 @@ class Trainer:
         self.keeper.scored(groups, version)
         reports = self.processes.gather(
             [
-                report_group(group, self.policy.tokenizer, self.method, self._max_depth)
+                report_group(group, self.policy.tokenizer, self.method, self._max_depth, version)
                 for group in groups
             ]
         )
