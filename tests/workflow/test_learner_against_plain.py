@@ -18,12 +18,15 @@ from syngrpo.policy.encode import encode
 from syngrpo.policy.loading import load_policy
 from syngrpo.policy.model import Policy
 from syngrpo.policy.model_options import LoraOptions
+from syngrpo.rollout.native import rollout
+from syngrpo.rollout.token_sampling import Sampling
 from syngrpo.workflow.learner import Learner
 from syngrpo.workflow.processes import Processes
 from syngrpo.workflow.run_options import RunOptions
 from syngrpo.workflow.step_metrics import StepMetrics
 from syngrpo.workflow.update_rows import CreditedSegment, UpdateRow
 
+TINY_NAMES = ("qwen2_5_vl", "qwen3_vl", "qwen3_5")
 SIZES = ((64, 48), (130, 75))
 LENGTHS = ((5, 1, 9), (4, 12))
 RATE, BETA, CAP = 1e-3, 0.04, 2.0
@@ -88,9 +91,17 @@ def plain_update(model: Any, reference: Any, rows: list[UpdateRow], banned: torc
 
 
 @pytest.mark.parametrize("freeze", [True, False], ids=["frozen", "trained"])
-@pytest.mark.parametrize("attention", ["sdpa", "eager"])
-@pytest.mark.parametrize("name", ["qwen2_5_vl", "qwen3_vl", "qwen3_5"])
-def test_weights_after_one_update(tmp_path: Path, name: str, attention: str, freeze: bool) -> None:
+@pytest.mark.parametrize(
+    ("name", "attention", "keep"),
+    [
+        *((name, way, False) for name in TINY_NAMES for way in ("sdpa", "eager")),
+        *((name, "sdpa", True) for name in TINY_NAMES[:2]),
+    ],
+)
+def test_weights_after_one_update(
+    tmp_path: Path, name: str, attention: str, freeze: bool, keep: bool
+) -> None:
+    """Also when the update goes on from the pass over the prompts that sampled from them."""
     directory = save_tiny(tmp_path, name)
 
     def load() -> Any:
@@ -101,13 +112,21 @@ def test_weights_after_one_update(tmp_path: Path, name: str, attention: str, fre
     policy = load_policy(directory, freeze_vision=freeze)
     policy.keep_reference()
     rows, metrics = make_rows(policy), StepMetrics()
+    prompts = [row.prompt for row in rows]
+    for prompt in prompts:
+        prompt.will_train = keep
+    rollout(policy, prompts, 2, Sampling(max_new_tokens=3), [1, 2])
+    assert [prompt.kept is not None for prompt in prompts] == [keep, keep]
     model, reference = load(), load()
     if freeze:
         model.model.visual.requires_grad_(False)
     before = {n: p.detach().clone() for n, p in model.named_parameters()}
     Learner(make_config(), policy, Processes()).update(rows, metrics)
     loss = plain_update(model, reference, rows, policy.banned)
-    assert metrics.record(1)["loss"] == pytest.approx(loss, abs=1e-5)
+    record = metrics.record(1)
+    assert record["loss"] == pytest.approx(loss, abs=1e-5)
+    assert record["rollout/kept_prompts"] == keep
+    assert all(prompt.kept is None for prompt in prompts)
     wanted, moved = dict(model.named_parameters()), 0
     for key, weight in policy.model.named_parameters():
         other = wanted[key]

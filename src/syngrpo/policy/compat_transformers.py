@@ -47,6 +47,12 @@ def checkpoint_activations(model: Any) -> None:
     getattr(model, "activation_checkpointing_enable", older)({"use_reentrant": False})
 
 
+def checkpoints_activations(model: Any) -> bool:
+    """Return whether ``checkpoint_activations`` was called."""
+    # The model's own properties for this have other names before transformers 5.20.
+    return any(getattr(module, "gradient_checkpointing", False) for module in model.modules())
+
+
 def deeper_features(outputs: Any) -> list[tuple[torch.Tensor, ...]]:
     """Return the features of further vision layers (DeepStack), a tuple for each such layer with
     one tensor (T, D) for each image. ``outputs`` are those of ``get_image_features``; [] for

@@ -12,6 +12,7 @@ from jinja2 import TemplateError
 
 from syngrpo.boxes import CoordinateFrame
 from syngrpo.policy.families.base import ImageFeatures, PromptSize
+from syngrpo.policy.kept_prompts import KeptPrompt
 from syngrpo.policy.model import Policy
 from syngrpo.sample import InputError, Sample
 from syngrpo.serving.wording import first_line
@@ -33,6 +34,8 @@ class Prompt:
     a frozen vision tower, kept from its first pass over the image (``forward.image_features``).
     ``going_on``: the first so many responses to it go on after ``Sampling.stop_at``. ``question``
     is the text that the chat template wraps, for servers that apply the template themselves.
+    ``will_train``: the weights that sample will be updated from the responses, so that the native
+    rollout may leave its forward pass in ``kept`` (``kept_prompts``).
     """
 
     sample_id: str
@@ -42,6 +45,8 @@ class Prompt:
     features: ImageFeatures | None = field(default=None, repr=False)
     going_on: int = 0
     question: str = field(default="", repr=False)
+    will_train: bool = False
+    kept: KeptPrompt | None = field(default=None, repr=False)
 
 
 def encode(policy: Policy, sample: Sample, text: str) -> Prompt:
@@ -76,7 +81,7 @@ def change_pixels(
 ) -> Prompt:
     """Return the prompt with other colours in its image; see ``Family.change_pixels``."""
     image = policy.family.change_pixels(prompt.image, policy.processor.image_processor, change)
-    return replace(prompt, image=image, features=None)
+    return replace(prompt, image=image, features=None, will_train=False, kept=None)
 
 
 def require_context(policy: Policy, sample_id: str, size: PromptSize, max_new_tokens: int) -> None:

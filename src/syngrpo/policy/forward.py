@@ -24,12 +24,16 @@ from syngrpo.sample import InputError
 class PackedStates:
     """The result of ``forward_packed``.
 
-    ``hidden`` (N, d): states of the first prompt, its continuations, the next prompt, …;
-    ``starts`` (B,): the rotary position at which each prompt's continuations begin; ``layout``
-    holds the prompts' keys and values if ``keep_prefix`` was set.
+    ``hidden`` (N, d): states of the first prompt, its continuations, the next prompt, …, and at the
+    end the last states of the kept prompts; ``last`` (B,): the place of the last state of each
+    prompt, ``first`` (B,): that of the first state of its continuations; ``starts`` (B,): the
+    rotary position at which these begin; ``layout`` holds the prompts' keys and values if
+    ``keep_prefix`` was set.
     """
 
     hidden: torch.Tensor
+    last: list[int]
+    first: list[int]
     starts: list[int]
     layout: PackedLayout
 
@@ -40,37 +44,77 @@ def forward_packed(
     prompts: Sequence[Prompt],
     continuations: Sequence[Sequence[torch.Tensor]],
     keep_prefix: bool = False,
+    from_kept: bool = False,
 ) -> PackedStates:
     """Run ``model`` (the policy's or the reference) over B prompts, each of them once.
 
     ``continuations[i]`` are int64 (L,) token ids after prompt i, L ≥ 0. Each continuation attends
-    to its prompt and itself, at the positions that it would have alone.
+    to its prompt and itself, at the positions that it would have alone. With ``from_kept`` prompts
+    that are kept are not computed again: ``model`` must have the weights that computed them.
     """
     family, device = split_family(policy), policy.device
+    kept = [prompt.kept if from_kept else None for prompt in prompts]
     ids: list[torch.Tensor] = []
     positions: list[torch.Tensor] = []
     starts: list[int] = []
-    for prompt, tokens in zip(prompts, continuations, strict=True):
-        own = family.positions(model, prompt.input_ids, prompt.image["image_grid_thw"])
-        start = int(own.max()) + 1
-        ids += [prompt.input_ids, *tokens]
-        positions += [own, *(torch.arange(start, start + len(t)).expand(3, -1) for t in tokens)]
+    last: list[int] = []
+    first: list[int] = []
+    total = 0
+    for prompt, before, tokens in zip(prompts, kept, continuations, strict=True):
+        if before is None:
+            own = family.positions(model, prompt.input_ids, prompt.image["image_grid_thw"])
+            ids.append(prompt.input_ids)
+            positions.append(own)
+            total += len(prompt.input_ids)
+        start = int(own.max()) + 1 if before is None else before.start
+        ids += tokens
+        positions += [torch.arange(start, start + len(t)).expand(3, -1) for t in tokens]
         starts.append(start)
+        last.append(total - 1)
+        first.append(total)
+        total += sum(map(len, tokens))
     layout = (VarlenLayout if policy.varlen else PackedLayout)(
         [len(prompt.input_ids) for prompt in prompts],
         [[len(t) for t in tokens] for tokens in continuations],
         device,
         keep_prefix,
+        kept,
     )
-    features = image_features(policy, model, prompts)
-    inputs = family.embed(model, torch.cat(ids)[None].to(device), features)
+    fresh = [prompt for prompt, before in zip(prompts, kept, strict=True) if before is None]
+    hidden = _hidden(policy, model, fresh, ids, positions, layout)
+    states = [before.state for before in kept if before is not None]
+    places = iter(range(total, total + len(states)))
+    last = [end if before is None else next(places) for end, before in zip(last, kept, strict=True)]
+    if states:
+        hidden = torch.cat([hidden, torch.stack(states)])
+    return PackedStates(hidden, last, first, starts, layout)
+
+
+def _hidden(
+    policy: Policy,
+    model: Any,
+    prompts: Sequence[Prompt],
+    ids: Sequence[torch.Tensor],
+    positions: Sequence[torch.Tensor],
+    layout: PackedLayout,
+) -> torch.Tensor:
+    """Return the states (N, d) of these tokens, in which the images are those of ``prompts``."""
+    family, device = split_family(policy), policy.device
+    tokens = torch.cat(list(ids))[None].to(device)
+    if prompts:
+        inputs = family.embed(model, tokens, image_features(policy, model, prompts))
+    else:
+        inputs = {"inputs_embeds": model.get_input_embeddings()(tokens)}
+    if not tokens.numel():  # kept prompts with responses of one token
+        return inputs["inputs_embeds"][0]
     outputs = family.text_model(model)(
         **inputs,
-        position_ids=torch.cat(positions, dim=1)[:, None].to(device),
+        position_ids=torch.cat(list(positions), dim=1)[:, None].to(device),
         use_cache=False,
         layout=layout,
     )
-    return PackedStates(outputs.last_hidden_state[0], starts, layout)
+    hidden: torch.Tensor = outputs.last_hidden_state[0]
+    return hidden
 
 
 def split_family(policy: Policy) -> SplitFamily:

@@ -55,7 +55,8 @@ def segment_logprobs(
 ) -> list[list[SegmentLogprobs]]:
     """Score every segment under the sampling distribution at ``temperature``. Differentiable.
 
-    ``reference``: score under the frozen reference instead, without gradients. ``with_entropy``:
+    ``reference``: score under the frozen reference instead, without gradients. A prompt that is
+    kept (``kept_prompts``) is not computed again for the policy. ``with_entropy``:
     compute the entropies, too, which costs more passes over the logits. Rows may differ in
     length and in their number of segments. At most ``logits_bytes`` of float32 logits are in memory
     at once. Raises ValueError for an empty segment and for one that holds a banned token, because
@@ -65,7 +66,8 @@ def segment_logprobs(
     if reference:
         with torch.no_grad(), policy.as_reference() as model:
             return _score(policy, model, rows, temperature, logits_bytes, with_entropy)
-    return _score(policy, policy.base, rows, temperature, logits_bytes, with_entropy)
+    base = policy.base
+    return _score(policy, base, rows, temperature, logits_bytes, with_entropy, from_kept=True)
 
 
 def _check(policy: Policy, rows: Sequence[PackedRow]) -> None:
@@ -87,11 +89,14 @@ def _score(
     temperature: float,
     logits_bytes: int,
     with_entropy: bool,
+    from_kept: bool = False,
 ) -> list[list[SegmentLogprobs]]:
     prompts = [row.prompt for row in rows]
     segments = [[s.token_ids for s in row.segments] for row in rows]
-    compute = _packed_states if policy.shares_prefix else padded_states
-    states = compute(policy, model, prompts, segments)
+    if policy.shares_prefix:
+        states = _packed_states(policy, model, prompts, segments, from_kept)
+    else:
+        states = padded_states(policy, model, prompts, segments)
     tokens = torch.cat([token_ids for row in segments for token_ids in row]).to(policy.device)
     logprobs, entropy = score_tokens(
         model.get_output_embeddings(),
@@ -115,18 +120,17 @@ def _packed_states(
     model: Any,
     prompts: Sequence[Prompt],
     responses: Sequence[Sequence[torch.Tensor]],
+    from_kept: bool,
 ) -> torch.Tensor:
     """Return the hidden states (N, d) that predict each token of each response, in order."""
     # The last token of a response predicts no other, so the model does not compute it.
     inputs = [[response[:-1] for response in own] for own in responses]
-    hidden = forward_packed(policy, model, prompts, inputs).hidden
-    places, start = [], 0
-    for prompt, own in zip(prompts, inputs, strict=True):
-        last = start + len(prompt.input_ids) - 1
-        start = last + 1
+    computed = forward_packed(policy, model, prompts, inputs, from_kept=from_kept)
+    places = []
+    for last, start, own in zip(computed.last, computed.first, inputs, strict=True):
         for response in own:
             places += [torch.tensor([last]), torch.arange(start, start + len(response))]
             start += len(response)
     # As embeddings, because the responses of a group share the last place of their prompt: plain
     # indexing adds up the gradients of a place in the order in which threads come to it.
-    return torch.nn.functional.embedding(torch.cat(places).to(policy.device), hidden)
+    return torch.nn.functional.embedding(torch.cat(places).to(policy.device), computed.hidden)

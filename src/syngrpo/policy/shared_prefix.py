@@ -19,6 +19,7 @@ from torch.nn import functional as F
 
 from syngrpo.policy.compat_torch import varlen_kernel
 from syngrpo.policy.compat_transformers import plain_attention, register_attention
+from syngrpo.policy.kept_prompts import KeptPrompt
 from syngrpo.serving.wording import one_line
 
 logger = logging.getLogger(__name__)
@@ -134,7 +135,8 @@ class PackedLayout:
 
     A token of a prompt attends to the tokens before it; a token of a segment attends to its prompt
     and to the tokens before it in the segment. With ``keep`` the keys and values of every prompt
-    are kept: ``prefix[layer]`` is a list of (P, kv_heads, d) pairs, one for each row.
+    are kept: ``prefix[layer]`` is a list of (P, kv_heads, d) pairs, one for each row. Of a row with
+    a prompt in ``kept`` the sequence holds the segments only.
     """
 
     def __init__(
@@ -143,13 +145,16 @@ class PackedLayout:
         segment_lengths: Sequence[Sequence[int]],
         device: torch.device,
         keep: bool = False,
+        kept: Sequence[KeptPrompt | None] = (),
     ) -> None:
-        self.prompt_lengths = list(prompt_lengths)
+        self.kept = list(kept) or [None] * len(prompt_lengths)
         self.segments = [Ragged.of(lengths, device) for lengths in segment_lengths]
         self.parts = [
             size
-            for prompt, lengths in zip(prompt_lengths, segment_lengths, strict=True)
-            for size in (prompt, sum(lengths))
+            for prompt, lengths, before in zip(
+                prompt_lengths, segment_lengths, self.kept, strict=True
+            )
+            for size in (prompt if before is None else 0, sum(lengths))
         ]
         self.device = device
         self.keep = keep
@@ -170,8 +175,11 @@ class PackedLayout:
         outputs = []
         for row, segments in enumerate(self.segments):
             prompt, rest = 2 * row, 2 * row + 1
-            prefix = keys[prompt], values[prompt]
-            outputs.append(_causal(queries[prompt], *prefix, scaling))
+            if (before := self.kept[row]) is None:
+                prefix = keys[prompt], values[prompt]
+                outputs.append(_causal(queries[prompt], *prefix, scaling))
+            else:
+                prefix = before.layers[layer]
             if segments.longest:
                 outputs.append(
                     self._continue(
@@ -184,7 +192,7 @@ class PackedLayout:
         """Keep the prompts' keys and values (N, kv_heads, d) of one layer, if asked to."""
         if self.keep:
             pairs = zip(keys.split(self.parts)[::2], values.split(self.parts)[::2], strict=True)
-            self.prefix.append([(k.detach(), v.detach()) for k, v in pairs])
+            self.prefix.append(list(pairs))
 
     def _continue(
         self,
@@ -250,17 +258,23 @@ class VarlenLayout(PackedLayout):
         segment_lengths: Sequence[Sequence[int]],
         device: torch.device,
         keep: bool = False,
+        kept: Sequence[KeptPrompt | None] = (),
     ) -> None:
-        super().__init__(prompt_lengths, segment_lengths, device, keep)
+        super().__init__(prompt_lengths, segment_lengths, device, keep, kept)
         self._kernel = varlen_kernel()
         queries: list[int] = []
         keys: list[torch.Tensor] = []
-        start = 0
-        for prompt, lengths in zip(prompt_lengths, segment_lengths, strict=True):
-            shared = torch.arange(start, start + prompt)
-            queries.append(prompt)
-            keys.append(shared)
-            start += prompt
+        # The keys of all kept prompts come first.
+        place, start = 0, sum(before.length for before in self.kept if before is not None)
+        for prompt, lengths, before in zip(prompt_lengths, segment_lengths, self.kept, strict=True):
+            if before is None:
+                shared = torch.arange(start, start + prompt)
+                queries.append(prompt)
+                keys.append(shared)
+                start += prompt
+            else:
+                shared = torch.arange(place, place + prompt)
+                place += prompt
             for length in lengths:
                 if length:
                     queries.append(length)
@@ -281,6 +295,9 @@ class VarlenLayout(PackedLayout):
     ) -> torch.Tensor:
         queries, keys, values = (x[0].transpose(0, 1) for x in (query, key, value))
         self._keep(keys, values)
+        if before := [one.layers[layer] for one in self.kept if one is not None]:
+            keys = torch.cat([*(own for own, _ in before), keys])
+            values = torch.cat([*(own for _, own in before), values])
         out: torch.Tensor = self._kernel(
             queries.contiguous(),
             keys.index_select(0, self._keys),

@@ -15,6 +15,7 @@ import torch
 
 from syngrpo.policy.encode import Prompt
 from syngrpo.policy.forward import forward_packed
+from syngrpo.policy.kept_prompts import keep
 from syngrpo.policy.model import Policy
 
 ALIGNED = 8
@@ -29,17 +30,24 @@ class SharedDecoder:
 
     Each prompt is computed once and stored once. ``states`` (R, d) are the hidden states that
     predict the first tokens; up to ``room`` tokens can be appended. ``recordable``: whether
-    ``append`` may be recorded as a CUDA graph.
+    ``append`` may be recorded as a CUDA graph. If the weights will be trained on the responses to
+    all prompts, these keep their forward pass with its graph (``Prompt.kept``).
     """
 
     def __init__(
         self, policy: Policy, prompts: Sequence[Prompt], group_size: int, room: int
     ) -> None:
         nothing: list[list[torch.Tensor]] = [[] for _ in prompts]
-        rows = forward_packed(policy, policy.base, prompts, nothing, keep_prefix=True)
         owners = torch.arange(len(prompts), device=policy.device).repeat_interleave(group_size)
-        lengths = torch.tensor([len(p.input_ids) for p in prompts], device=policy.device)
-        self.states = rows.hidden[lengths.cumsum(0) - 1][owners]
+        keeps = all(prompt.will_train for prompt in prompts)
+        with torch.set_grad_enabled(keeps):
+            rows = forward_packed(policy, policy.base, prompts, nothing, keep_prefix=True)
+            states = rows.hidden[rows.last]
+            if keeps:
+                kept = keep(states, rows.starts, rows.layout.prefix)
+                for prompt, one in zip(prompts, kept, strict=True):
+                    prompt.kept = one
+        self.states = states.detach()[owners]
         self._positions = torch.tensor(rows.starts, device=policy.device)[owners]
         self._layout = DecodeLayout(rows.layout.prefix, owners, room)
         self._text_model = policy.family.text_model(policy.base)

@@ -92,8 +92,17 @@ def _decode_or_halve(
         half = len(prompts) // 2
     # Free the memory of the failed attempt before trying again with fewer prompts. That is possible
     # only outside the except block, where no traceback refers to its tensors any more.
+    keeping = any(prompt.will_train for prompt in prompts)
+    for prompt in prompts:
+        prompt.will_train, prompt.kept = False, None
     if policy.device.type == "cuda":
         torch.cuda.empty_cache()
+    if keeping:
+        logger.warning(
+            "out of device memory while the pass over the prompts is kept for the update; going on "
+            "without: set trainer.keep_prompts to false"
+        )
+        return _decode_or_halve(policy, prompts, group_size, sampling, seeds, schedule)
     if not half:
         raise InputError(
             f"out of device memory with {group_size} responses to sample {prompts[0].sample_id}; "

@@ -22,7 +22,9 @@ import torch
 from torch import Tensor
 from torch.distributed.tensor import DTensor
 
+from syngrpo.policy.compat_transformers import checkpoints_activations
 from syngrpo.policy.encode import Prompt
+from syngrpo.policy.kept_prompts import backward, worth
 from syngrpo.policy.model import Policy
 from syngrpo.policy.packed import PackedRow, Segment
 from syngrpo.sample import InputError
@@ -58,6 +60,8 @@ class Learner:
     ``directory`` is where the batch of a failed step is saved; with None it is not saved.
     ``budget`` is ``trainer.token_budget``, or less once the device has run out of memory.
     ``trained`` are the log-probabilities of the last step's responses before its first update.
+    ``keeps_prompts``: whether the rollout may keep its pass over the prompts for the first update
+    (``policy.kept_prompts``).
     """
 
     def __init__(
@@ -75,6 +79,7 @@ class Learner:
         self.trained: Trained = {}
         self.chosen: Chosen = {}
         self.scores = RowScores(policy, options)
+        self.keeps_prompts = _keeps_prompts(options, policy)
         self.rule = _loss_rule(options)
         self.bonus = EntropyBonus(options.method)
         self.optimizer = Optimizer(policy, options)
@@ -98,6 +103,8 @@ class Learner:
         seed = [self.options.trainer.seed, self.optimizer.steps]
         self.chosen = choose_tokens(rows, self.options.method, self.processes, seed)
         computed = self._computed(rows)
+        kept = _choose_kept(rows if drawn is None else drawn, computed)
+        metrics.observe("rollout/kept_prompts", kept)
         trained: Trained = {}
         self.trained = trained
         for round_ in range(self.options.trainer.updates_per_rollout):
@@ -230,7 +237,15 @@ class Learner:
     ) -> list[LossOutput]:
         """Compute the gradients of the whole loss; if any process runs out of memory, compute them
         again with half the token budget. Raises InputError when that fails, too."""
+        kept = any(row.prompt.kept is not None for row in rows)
         outputs, tokens = self._backward(rows, whole, trained, first)
+        if tokens and any(self.processes.gather([kept])):
+            self.keeps_prompts = False
+            logger.warning(
+                "out of device memory in an update from kept prompts; going on without: set "
+                "trainer.keep_prompts to false"
+            )
+            outputs, tokens = self._backward(rows, whole, trained, first)
         if not tokens:
             return outputs
         self.budget = tokens // 2
@@ -264,6 +279,10 @@ class Learner:
         outputs, exhausted = self.lockstep.run(
             [partial(self._learn, batch, whole, trained, first) for batch in batches]
         )
+        if kept := [row.prompt.kept for row in rows if row.prompt.kept is not None]:
+            if not exhausted:
+                _, exhausted = self.lockstep.run([partial(backward, kept)])
+            _let_go(rows)
         too_much = max(self.processes.gather([self._longest(rows) if exhausted else 0]))
         if too_much:
             self.optimizer.zero_grad()
@@ -361,11 +380,37 @@ class Learner:
 
 
 def _only(rows: Sequence[UpdateRow], settled: bool) -> list[UpdateRow]:
-    """Return the rows with their settled or with their fresh segments only; none without one."""
-    parts = [
-        replace(row, segments=[s for s in row.segments if s.settled == settled]) for row in rows
-    ]
+    """Return the rows with their settled or with their fresh segments only; none without one. What
+    is kept of a prompt is for the fresh ones."""
+    parts = []
+    for row in rows:
+        prompt = replace(row.prompt, kept=None) if settled else row.prompt
+        parts.append(UpdateRow(prompt, [s for s in row.segments if s.settled == settled]))
     return [row for row in parts if row.segments]
+
+
+def _keeps_prompts(options: RunOptions, policy: Policy) -> bool:
+    """Return whether ``trainer.keep_prompts`` and the policy allow it."""
+    wanted = options.trainer.keep_prompts
+    if policy.sharding is not None or not policy.shares_prefix or wanted is False:
+        return False
+    return wanted is True or not checkpoints_activations(policy.base)
+
+
+def _choose_kept(rows: Sequence[UpdateRow], computed: Sequence[UpdateRow]) -> float:
+    """Let go of what is kept of prompts from which nothing is learned, and of the passes of which
+    too little is. Return the share of the ``computed`` rows whose prompt is not computed again."""
+    learned = {row.prompt for row in computed}
+    known = worth(prompt.kept for prompt in learned if prompt.kept is not None)
+    for prompt in {row.prompt for row in rows} | learned:
+        if prompt.kept is not None and (prompt not in learned or prompt.kept.of not in known):
+            prompt.kept = None
+    return sum(row.prompt.kept is not None for row in computed) / max(len(computed), 1)
+
+
+def _let_go(rows: Sequence[UpdateRow]) -> None:
+    for row in rows:
+        row.prompt.kept = None
 
 
 def _loss_rule(options: RunOptions) -> LossRule:

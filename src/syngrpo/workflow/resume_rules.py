@@ -48,6 +48,7 @@ MAY_CHANGE = (
     "model.gradient_checkpointing",
     "trainer.token_budget",
     "trainer.logits_bytes",
+    "trainer.keep_prompts",
     "trainer.sharding",
     "rollout.engine",
     "rollout.cuda_graphs",

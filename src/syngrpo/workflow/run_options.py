@@ -48,6 +48,13 @@ class TrainerOptions:
         "needs less memory",
         ge=1,
     )
+    keep_prompts: bool | None = option(
+        None,
+        "keep the native rollout's forward pass over the prompts for the update, which then does "
+        "not compute them again, but needs memory for their activations while responses are "
+        "sampled; null: unless activations are computed again (model.gradient_checkpointing) or "
+        "weights are sharded; a device that runs out of memory goes on without",
+    )
     logits_bytes: int = option(
         2**28, "largest number of bytes of float32 logits in memory at a time", ge=1
     )

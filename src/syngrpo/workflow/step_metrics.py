@@ -63,6 +63,7 @@ METRICS: dict[str, Kind] = {
     "time/update_s": "max",
     "time/wait_data_s": "max",
     "rollout/logp_diff": "mean",
+    "rollout/kept_prompts": "mean",
     "rollout/staleness": "mean",
     "rollout/length_mean": "mean",
     "rollout/cut_share": "mean",
@@ -105,6 +106,9 @@ one that learns from them; 0 without ``rollout.async_steps``.
 
 ``rollout/length_mean`` is the mean number of tokens of a response, ``rollout/cut_share`` the share
 of responses that were cut at ``rollout.max_new_tokens``.
+
+``rollout/kept_prompts`` is the share of the rows of the update whose prompt was computed to sample
+and is not computed again (``trainer.keep_prompts``).
 
 ``reward/unreadable``, ``reward/other_scale`` and ``reward/outside`` are numbers of answers: that
 cannot be read; with boxes on another scale than the model's coordinates; with boxes that reach out

@@ -142,6 +142,8 @@ class Trainer:
             require_finite(prompts, responses)
             if distortion is None:
                 require_logprobs(self.options.rollout.engine_name, prompts, responses)
+            if any(not prompt.will_train for prompt in prompts):
+                self.learner.keeps_prompts = False  # there was no memory for it
         return [(*one, group) for one, group in zip(asked, responses, strict=True)]
 
     def begin(self, step: int) -> Batch:
@@ -353,6 +355,7 @@ class Trainer:
         prompts = self.prompts.take([item.sample for _, item in items])
         for prompt, (_, item) in zip(prompts, items, strict=True):
             prompt.going_on = self._describing(item)
+            prompt.will_train = self.learner.keeps_prompts
         seeds = [int(self._random("rollout", i, step).integers(2**62)) for i, _ in items]
         asked = [(*item, prompt) for item, prompt in zip(items, prompts, strict=True)]
         return asked, seeds

@@ -58,6 +58,7 @@ MEANINGS = {
     "time/update_s": "Seconds of the update.",
     "time/wait_data_s": "Seconds of waiting for data.",
     "rollout/logp_diff": "Mean difference of log-probabilities, sampling against training.",
+    "rollout/kept_prompts": "Share of prompts that the update did not compute again.",
     "rollout/staleness": "Updates of the policy since the responses were sampled.",
     "rollout/length_mean": "Mean number of tokens of a response.",
     "rollout/cut_share": "Share of responses cut at rollout.max_new_tokens.",
