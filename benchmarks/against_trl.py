@@ -115,6 +115,8 @@ class OurStep:
         first = step * count % len(self.samples)
         drawn = self.samples[first : first + count]
         prompts = [encode(self.policy, sample, QUESTION) for sample in drawn]
+        for prompt in prompts:
+            prompt.will_train = self.learner.keeps_prompts
         sampling = Sampling(max_new_tokens=new_tokens)
         seeds = [step * 1000 + i for i in range(count)]
         size = self.options.rollout.group_size

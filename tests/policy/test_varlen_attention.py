@@ -13,7 +13,7 @@ from scored_rows import gradients, make_rows, ours, plain, weighted_loss
 from tiny_families import TINY, save_tiny
 from torch.nn import functional as F
 
-from syngrpo.policy import shared_prefix
+from syngrpo.policy import kept_prompts, shared_prefix
 from syngrpo.policy.loading import load_policy
 from syngrpo.policy.model import Policy
 from syngrpo.policy.shared_prefix import has_varlen
@@ -67,18 +67,28 @@ def with_varlen(directory: Path) -> Policy:
     return policy
 
 
-@pytest.mark.parametrize("name", SHARING)
+@pytest.mark.parametrize(
+    ("name", "keep"), [*((name, False) for name in SHARING), ("qwen3_vl", True)]
+)
 def test_logprobs_and_every_gradient_equal_plain_padded_rows(
-    tmp_path: Path, kernel: None, name: str
+    tmp_path: Path, kernel: None, name: str, keep: bool
 ) -> None:
+    """Also for a row that is computed whole between two that go on from a kept prompt."""
     directory = save_tiny(tmp_path, name)
     policy = with_varlen(directory)
     rows = make_rows(policy)
+    prompts = [row.prompt for row in rows]
+    if keep:
+        for prompt in prompts:
+            prompt.will_train = True
+        rollout(policy, prompts, 2, Sampling(max_new_tokens=2), [1, 2, 3])
+        prompts[1].kept = None
     found = ours(policy, rows)
     model, expected = plain(directory, policy, rows)
     for a, b in zip(found, expected, strict=True):
         torch.testing.assert_close(a, b, atol=1e-5, rtol=0)
     weighted_loss(found).backward()
+    kept_prompts.backward(prompt.kept for prompt in prompts if prompt.kept is not None)
     weighted_loss(expected).backward()
     theirs = gradients(model)
     for key, gradient in gradients(policy.base).items():

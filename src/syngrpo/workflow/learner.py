@@ -104,7 +104,7 @@ class Learner:
         self.chosen = choose_tokens(rows, self.options.method, self.processes, seed)
         computed = self._computed(rows)
         kept = _choose_kept(rows if drawn is None else drawn, computed)
-        metrics.observe("rollout/kept_prompts", kept)
+        metrics.observe("rollout/kept_prompts", kept, len(computed))
         trained: Trained = {}
         self.trained = trained
         for round_ in range(self.options.trainer.updates_per_rollout):
