@@ -116,7 +116,7 @@ class OurStep:
         drawn = self.samples[first : first + count]
         prompts = [encode(self.policy, sample, QUESTION) for sample in drawn]
         for prompt in prompts:
-            prompt.will_train = self.learner.keeps_prompts
+            prompt.will_train = self.learner.may_keep(prompts)
         sampling = Sampling(max_new_tokens=new_tokens)
         seeds = [step * 1000 + i for i in range(count)]
         size = self.options.rollout.group_size

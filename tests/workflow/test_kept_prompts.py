@@ -13,6 +13,7 @@ import quick_runs
 import torch
 from rich.console import Console
 from run_options import run_options
+from small_device import room_for
 from tiny_models import random_sample, save_tiny_qwen
 
 from syngrpo.cli.train import run_training
@@ -38,8 +39,8 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return save_tiny_qwen(tmp_path_factory.mktemp("tiny"))
 
 
-def options(**trainer: Any) -> RunOptions:
-    method = {"name": "grpo", "beta": 0.04}
+def options(beta: float = 0.04, **trainer: Any) -> RunOptions:
+    method = {"name": "grpo", "beta": beta}
     return run_options({"method": method, "trainer": {"learning_rate": 1e-3, **trainer}})
 
 
@@ -186,6 +187,32 @@ def test_who_keeps_prompts(checkpoint: Path, wanted: bool | None) -> None:
         policy = load_policy(checkpoint, gradient_checkpointing=checkpointing)
         learner = Learner(options(keep_prompts=wanted), policy, Processes())
         assert learner.keeps_prompts is (wanted if wanted is not None else not checkpointing)
+
+
+def test_kept_prompts_and_a_micro_batch_fit_into_the_token_budget_together(
+    checkpoint: Path,
+) -> None:
+    policy = load_policy(checkpoint)
+    rows = sampled(policy, True)
+    prompts = [row.prompt for row in rows]
+    tokens = sum(len(prompt.input_ids) for prompt in prompts)
+    for wanted, budget, keeps in (
+        (None, 2 * tokens, True),
+        (None, 2 * tokens - 1, False),
+        (True, tokens, True),
+        (False, 9 * tokens, False),
+    ):
+        settings = options(keep_prompts=wanted, token_budget=budget)
+        assert Learner(settings, policy, Processes()).may_keep(prompts) is keeps
+
+    for row in rows:
+        row.segments = [replace(segment) for segment in 8 * row.segments]
+    policy.keep_reference()
+    # Without a KL, because for the reference the prompts are computed.
+    learner = Learner(options(beta=0, token_budget=2 * tokens), policy, Processes())
+    with room_for(policy, tokens) as passes:
+        learner.update(rows, StepMetrics())
+    assert len(passes) >= 3 and learner.keeps_prompts
 
 
 def test_a_run_keeps_its_prompts_and_ends_as_one_that_does_not(tmp_path: Path) -> None:

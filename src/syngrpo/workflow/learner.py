@@ -60,8 +60,8 @@ class Learner:
     ``directory`` is where the batch of a failed step is saved; with None it is not saved.
     ``budget`` is ``trainer.token_budget``, or less once the device has run out of memory.
     ``trained`` are the log-probabilities of the last step's responses before its first update.
-    ``keeps_prompts``: whether the rollout may keep its pass over the prompts for the first update
-    (``policy.kept_prompts``).
+    ``keeps_prompts``: whether the first update of a rollout can go on from its pass over the
+    prompts (``policy.kept_prompts``).
     """
 
     def __init__(
@@ -116,6 +116,12 @@ class Learner:
             self._step(rows, [float(output.loss.detach()) for output in outputs], metrics)
             self._observe_entropy(outputs, whole, metrics)
         return self.options.trainer.updates_per_rollout
+
+    def may_keep(self, prompts: Sequence[Prompt]) -> bool:
+        """Return whether the rollout may keep its pass over these prompts for the next update."""
+        tokens = sum(len(prompt.input_ids) for prompt in prompts)
+        asked = self.options.trainer.keep_prompts is True
+        return self.keeps_prompts and (asked or tokens <= self.budget // 2)
 
     def _divisors(self, rows: Sequence[UpdateRow], drawn: Sequence[UpdateRow]) -> Normaliser:
         """Count the fresh responses and tokens of all processes: those of ``rows``, or if there are
@@ -218,10 +224,14 @@ class Learner:
     def _lack_of_room(self, rows: Sequence[UpdateRow]) -> str | None:
         """Return the error message for a group with more tokens than the token budget, else None.
 
-        Settled descriptions do not count, because they can be moved to a row of their own.
+        Settled descriptions do not count, because they can be moved to a row of their own. Kept
+        prompts count, because they may have to be computed again.
         """
         limit, shares = self.options.trainer.token_budget, self.policy.shares_prefix
-        groups = [replace(row, segments=[s for s in row.segments if not s.settled]) for row in rows]
+        groups = [
+            UpdateRow(replace(row.prompt, kept=None), [s for s in row.segments if not s.settled])
+            for row in rows
+        ]
         longest = max(groups, key=lambda row: count_tokens(row, shares), default=None)
         if longest is None or count_tokens(longest, shares) <= limit:
             return None
@@ -275,11 +285,14 @@ class Learner:
         a process ran out of memory, 0 if none did.
         """
         self.optimizer.zero_grad()
-        batches = micro_batches(rows, self.budget, self.policy.shares_prefix)
+        kept = [row.prompt.kept for row in rows if row.prompt.kept is not None]
+        # The activations of kept prompts take up a part of the room.
+        room = max(self.budget - sum(one.length for one in kept), self.budget // 2)
+        batches = micro_batches(rows, room, self.policy.shares_prefix)
         outputs, exhausted = self.lockstep.run(
             [partial(self._learn, batch, whole, trained, first) for batch in batches]
         )
-        if kept := [row.prompt.kept for row in rows if row.prompt.kept is not None]:
+        if kept:
             if not exhausted:
                 _, exhausted = self.lockstep.run([partial(backward, kept)])
             _let_go(rows)

@@ -32,9 +32,10 @@ smallest size."""
 def count_tokens(row: UpdateRow, shares_prefix: bool = True) -> int:
     """Return the number of tokens of a row in the forward pass: its prompt and all responses.
 
-    The prompt counts once, or once for each response if the model cannot share it.
+    The prompt counts once, or once for each response if the model cannot share it; one that is kept
+    does not count, because it is not computed again.
     """
-    prompt = len(row.prompt.input_ids)
+    prompt = len(row.prompt.input_ids) if row.prompt.kept is None else 0
     copies = 1 if shares_prefix else len(row.segments)
     return copies * prompt + sum(len(segment.token_ids) for segment in row.segments)
 

@@ -51,9 +51,9 @@ class TrainerOptions:
     keep_prompts: bool | None = option(
         None,
         "keep the native rollout's forward pass over the prompts for the update, which then does "
-        "not compute them again, but needs memory for their activations while responses are "
-        "sampled; null: unless activations are computed again (model.gradient_checkpointing) or "
-        "weights are sharded; a device that runs out of memory goes on without",
+        "not compute them again, but needs memory for the activations of all of them; null: if "
+        "they fit into half of token_budget and activations are stored (see "
+        "model.gradient_checkpointing); a device that runs out of memory goes on without",
     )
     logits_bytes: int = option(
         2**28, "largest number of bytes of float32 logits in memory at a time", ge=1

@@ -131,6 +131,10 @@ class Trainer:
         NotFinite."""
         with self.metrics.timed("time/rollout_s"):
             asked, seeds = self._asked(drawn, first, self.steps_done)
+            prompts = [prompt for _, _, prompt in asked]
+            keeps = self.learner.may_keep(prompts)
+            for prompt in prompts:
+                prompt.will_train = keeps
             with self.processes.whole(self.policy) as policy:
                 request = self._request(policy, asked, seeds)
                 distortion = self.method.distortion(self.steps_done)
@@ -138,11 +142,10 @@ class Trainer:
                     responses = self.rollout(*request)
                 else:
                     responses = distorted_rollout(self.rollout, distortion, *request)
-            prompts = [prompt for _, _, prompt in asked]
             require_finite(prompts, responses)
             if distortion is None:
                 require_logprobs(self.options.rollout.engine_name, prompts, responses)
-            if any(not prompt.will_train for prompt in prompts):
+            if keeps and not all(prompt.will_train for prompt in prompts):
                 self.learner.keeps_prompts = False  # there was no memory for it
         return [(*one, group) for one, group in zip(asked, responses, strict=True)]
 
@@ -355,7 +358,6 @@ class Trainer:
         prompts = self.prompts.take([item.sample for _, item in items])
         for prompt, (_, item) in zip(prompts, items, strict=True):
             prompt.going_on = self._describing(item)
-            prompt.will_train = self.learner.keeps_prompts
         seeds = [int(self._random("rollout", i, step).integers(2**62)) for i, _ in items]
         asked = [(*item, prompt) for item, prompt in zip(items, prompts, strict=True)]
         return asked, seeds
