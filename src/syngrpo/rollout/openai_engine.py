@@ -16,6 +16,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import TypeVar
 
 import torch
@@ -205,17 +206,19 @@ class OpenAIEngine(Engine):
             if self._model.max_length is not None:
                 limit = "the server's --max-model-len"
                 require_room(policy, prompt, sampling, self._model.max_length, limit)
-        count = distinct_responses(sampling, group_size)
-        banned, processor = policy.banned.tolist(), policy.processor.image_processor
+        request = partial(
+            self._server.request,
+            self._model,
+            count=distinct_responses(sampling, group_size),
+            sampling=sampling,
+            banned=policy.banned.tolist(),
+            stop_ids=policy.stop_ids,
+        )
         failed = False
 
         def complete(prompt: Prompt, seed: int) -> Completions:
-            picture = self._family.picture(prompt.image, processor)
-            request = self._server.request(
-                self._model, picture, prompt.question, count, sampling, seed, banned,
-                policy.stop_ids,
-            )  # fmt: skip
-            return self._server.complete(request)
+            picture = self._family.picture(prompt.image, policy.processor.image_processor)
+            return self._server.complete(request(picture, prompt.question, seed))
 
         def attempt() -> list[Completions]:
             nonlocal failed
@@ -268,7 +271,7 @@ class OpenAIEngine(Engine):
         )
         away, away_plain = float((theirs - ours).abs().mean()), float((theirs - plain).abs().mean())
         limit = TOLERANCE.get(policy.base.dtype, HALF_TOLERANCE)
-        if sampling.temperature != 1 and away_plain < away and away_plain <= limit:
+        if 2 * away_plain < away and away_plain <= limit:
             raise InputError(
                 f"server {self._server.url} returns log-probabilities at temperature 1, not at "
                 f"rollout.temperature {sampling.temperature}; start vLLM with --logprobs-mode "

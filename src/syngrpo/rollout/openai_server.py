@@ -202,9 +202,10 @@ class OpenAIServer:
         model: ServedModel,
         picture: np.ndarray,
         question: str,
+        seed: int,
+        *,
         count: int,
         sampling: Sampling,
-        seed: int,
         banned: Sequence[int],
         stop_ids: Sequence[int],
     ) -> dict[str, Any]:
