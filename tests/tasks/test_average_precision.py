@@ -6,12 +6,17 @@ from collections.abc import Iterator
 
 import numpy as np
 import pytest
+from numpy.typing import ArrayLike
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from syngrpo.tasks.detection_metrics import average_precision
+from syngrpo.tasks.average_precision import average_precision as of_lists
 
 Case = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
+
+
+def average_precision(*case: ArrayLike) -> float:
+    return of_lists(*(np.asarray(part).tolist() for part in case))
 
 
 def coco_ap(boxes: np.ndarray, classes: np.ndarray, truth: np.ndarray, labels: np.ndarray) -> float:

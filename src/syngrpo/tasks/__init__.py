@@ -3,9 +3,10 @@
 - ``base``: the ``Task`` protocol, with defaults for what most tasks share. Start reading here.
 - ``rec``, ``ovd``, ``isr``: the built-in tasks, one file each.
 - ``asking``: the functions by which all other folders call the task of a sample.
-- ``answer_reading`` parses a model's answer, with the notations of ``box_notation``; ``labels``
-  checks a user's labels.
-- ``detection_metrics``: COCO's average precision, of one image (a reward) and of a data set.
+- ``answer_reading`` parses a model's answer, with the notations of ``box_notation``, or with
+  ``asked_form`` where it is written exactly as asked for; ``labels`` checks a user's labels.
+- ``average_precision``: COCO's average precision of one image, a reward. ``detection_metrics``:
+  that of a data set.
 - ``rewards``: rewards that a user adds to the accuracy of the task. ``vlm_r1_rewards``: the
   built-in ones.
 

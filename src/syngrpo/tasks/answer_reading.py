@@ -3,7 +3,8 @@
 No JSON parser is used: boxes are found even if the answer has a missing bracket, a trailing comma,
 a comment, a code fence or a sentence around it, and in the notations of several model families
 (``box_notation``). The parts of an answer are found from left to right, without recursion and in
-time linear in its length; what follows after ``LONGEST`` characters is not read.
+time linear in its length; what follows after ``LONGEST`` characters is not read. A list of objects
+that is written exactly as asked for is read in a shorter way with the same result (``asked_form``).
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from typing import NamedTuple
 from syngrpo.boxes import CoordinateFrame
 from syngrpo.sample import Box
 from syngrpo.tasks.answer_spelling import LONGEST, plain_spelling
+from syngrpo.tasks.asked_form import LabelledBox, objects_as_asked
 from syngrpo.tasks.box_notation import (
     BARE,
     BBOX,
@@ -66,20 +68,14 @@ class FoundBox(NamedTuple):
     rank: int
 
 
-class FoundObject(NamedTuple):
-    """A labelled box in a text, in the units of the text; ``box`` as in ``FoundBox``."""
-
-    label: str
-    box: Box | None
-
-
 def find_boxes(text: str) -> list[FoundBox]:
     """Return every box in the text, in order. Takes linear time, never raises."""
     return _Reading(text).boxes
 
 
-def find_objects(text: str) -> list[FoundObject]:
-    """Return every labelled box in the text, in order. Takes linear time, never raises.
+def find_objects(text: str) -> list[LabelledBox]:
+    """Return every labelled box in the text, in order, in the units of the text. A box is None when
+    it is not finite or has no area. Takes linear time, never raises.
 
     An object is what is between two braces. Its label is the value of a key such as label or name
     (the first of the surest kind), and its boxes that of a key such as bbox_2d, a list of them or
@@ -87,7 +83,13 @@ def find_objects(text: str) -> list[FoundObject]:
     or its list (``{"dog": [[1, 2, 3, 4]]}``), or the name before a box (``dog: [1, 2, 3, 4]``,
     ``<ref>dog</ref><box>…``). If an object has several keys of a box, the first is used.
     """
-    return [FoundObject(label, box) for _, label, box in _Reading(text).objects]
+    found = objects_as_asked(text) if len(text) <= LONGEST else None
+    return objects_in_any_form(text) if found is None else found
+
+
+def objects_in_any_form(text: str) -> list[LabelledBox]:
+    """Return what ``find_objects`` does, and take the same way for every text."""
+    return [(label, box) for _, label, box in _Reading(text).objects]
 
 
 def find_values(text: str) -> Iterator[tuple[str, str]]:

@@ -1,10 +1,4 @@
-"""COCO's average precision, of one image (the reward of detection) and of a whole data set.
-
-``average_precision`` computes for one image the number that pycocotools computes, but faster.
-All detections have the same score, so their order is their rank.
-Definition: ``COCOeval`` of pycocotools (``iouType="bbox"``, area range "all", at most 100
-detections of a class); its ``evaluateImg`` does the greedy matching, ``accumulate`` the
-interpolation, ``summarize`` the mean.
+"""COCO's metrics of detection of a whole data set.
 
 ``DetectionMetrics`` computes mAP, also of small, medium and large objects, AP50 and greedy F1 of a
 data set. Answers have no confidence, so every detection has score 1. COCO's ranking is then the
@@ -17,7 +11,6 @@ regard to case, also with ``vlm_r1_labels``.
 
 from __future__ import annotations
 
-import functools
 import io
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -26,21 +19,16 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from syngrpo.boxes import ious
 from syngrpo.sample import Box
+from syngrpo.tasks.average_precision import LARGEST_AREA, MAX_DETECTIONS, THRESHOLDS
 from syngrpo.tasks.labels import class_key
 
-THRESHOLDS = np.linspace(0.5, 0.95, 10)
-RECALLS = np.linspace(0.0, 1.0, 101)
-MAX_DETECTIONS = 100
 _PAIRS = 4096
 """Pairs of boxes that become Python objects at a time."""
-LARGEST_AREA = 1e10
-"""The end of the area range "all", in square pixels."""
 AREAS = {
     "all": (0.0, LARGEST_AREA),
     "small": (0.0, 32.0**2),
@@ -52,109 +40,7 @@ AREAS = {
 F1_IOU = 0.5
 """In F1, a detection matches an instance of its class if their IoU is at least this."""
 
-Floats = NDArray[np.float64]
-Flags = NDArray[np.bool_]
 Instances = Sequence[Mapping[str, Any]]
-
-
-def average_precision(
-    boxes: ArrayLike, classes: ArrayLike, truth_boxes: ArrayLike, truth_classes: ArrayLike
-) -> float:
-    """Return AP@[.5:.95] in [0, 1]: the mean over classes with ground truth, thresholds, recalls.
-
-    ``boxes`` (D, 4) and ``truth_boxes`` (G, 4) are xyxy pixels, ``classes`` (D,) and
-    ``truth_classes`` (G,) whole numbers; detections of classes without ground truth do not count.
-    As in pycocotools, an unmatched detection whose area is negative (inverted) or above
-    ``LARGEST_AREA`` is no false positive. The area of every ground truth must lie in between.
-
-    Raises ValueError when there is no ground truth.
-    """
-    truth, truth_class = _boxes(truth_boxes), np.asarray(truth_classes, dtype=np.int64)
-    if not len(truth):
-        raise ValueError("average precision is not defined without ground truth")
-    found, found_class = _boxes(boxes), np.asarray(classes, dtype=np.int64)
-    labels, truths = np.unique(truth_class, return_counts=True)
-    rows = [np.flatnonzero(found_class == label)[:MAX_DETECTIONS] for label in labels]
-    order = np.concatenate(rows)  # by class, and within a class by rank
-    found, found_class = found[order], found_class[order]
-    overlap = np.where(found_class[:, None] == truth_class, _iou(found, truth), 0.0)
-    area = _area(found)
-    hits = _match(overlap)
-    counted = hits | ((area >= 0) & (area <= LARGEST_AREA))
-    total, end = 0.0, 0
-    for members, count in zip(rows, truths.tolist(), strict=True):
-        start, end = end, end + len(members)
-        total += _interpolated(hits[:, start:end], counted[:, start:end], count)
-    return total / len(labels)
-
-
-def _boxes(boxes: ArrayLike) -> Floats:
-    """Convert xyxy to (N, 4) xywh, with which pycocotools computes, so that rounding is the same at
-    a threshold."""
-    corners = np.asarray(boxes, dtype=np.float64).reshape(-1, 4)
-    return np.concatenate([corners[:, :2], corners[:, 2:] - corners[:, :2]], axis=1)
-
-
-def _area(boxes: Floats) -> Floats:
-    return boxes[:, 2] * boxes[:, 3]
-
-
-def _iou(found: Floats, truth: Floats) -> Floats:
-    """Return the IoU (D, G) of boxes (D, 4) and (G, 4) in xywh."""
-    x, y, width, height = found.T[:, :, None]
-    truth_x, truth_y, truth_width, truth_height = truth.T
-    wide = np.minimum(x + width, truth_x + truth_width) - np.maximum(x, truth_x)
-    high = np.minimum(y + height, truth_y + truth_height) - np.maximum(y, truth_y)
-    common = wide * high
-    touching = (wide > 0) & (high > 0)
-    union = width * height + truth_width * truth_height - common
-    return np.divide(common, union, out=np.zeros_like(common), where=touching)
-
-
-def _match(overlap: Floats) -> Flags:
-    """Return bool (thresholds, D): which detections are true positives at which threshold.
-
-    ``overlap`` (D, G) is the IoU, 0 between different classes. In their order, each detection takes
-    the free ground truth that it overlaps most, the last of several equal ones. All thresholds are
-    matched at once: bit t of an integer stands for threshold t.
-    """
-    rows, columns = np.nonzero(overlap >= THRESHOLDS[0])
-    best_first = np.lexsort((-columns, -overlap[rows, columns], rows))
-    rows, columns = rows[best_first], columns[best_first]
-    reached = np.searchsorted(THRESHOLDS, overlap[rows, columns], side="right")
-    hits = [0] * overlap.shape[0]
-    free = [-1] * overlap.shape[1]
-    pairs = zip(rows.tolist(), columns.tolist(), ((1 << reached) - 1).tolist(), strict=True)
-    for d, g, thresholds in pairs:
-        taken = thresholds & free[g] & ~hits[d]
-        free[g] &= ~taken
-        hits[d] |= taken
-    bits = np.array(hits, dtype=np.int64) >> np.arange(len(THRESHOLDS))[:, None]
-    return (bits & 1).astype(bool)
-
-
-def _interpolated(hits: Flags, counted: Flags, truths: int) -> float:
-    """Return the mean interpolated precision over all recalls and thresholds.
-
-    ``hits`` and ``counted`` are (thresholds, D): the true positives, and the detections that count
-    at all. The interpolated precision at a recall is the highest precision at this or any larger
-    recall, and 0 for a recall that is not reached. It changes only at true positives, so each true
-    positive is weighted by the number of recalls that it is the first to reach.
-    """
-    true = hits.cumsum(axis=1)
-    precision = np.where(hits, true, 0) / np.maximum(counted.cumsum(axis=1), 1)
-    best = np.maximum.accumulate(precision[:, ::-1], axis=1)[:, ::-1]
-    settles = np.where(hits, _settled(truths)[true], 0)
-    return float((best * settles).sum() / (len(THRESHOLDS) * len(RECALLS)))
-
-
-@functools.cache
-def _settled(truths: int) -> NDArray[np.int64]:
-    """Return (truths + 1,): the number of recalls that the k-th true positive is the first to
-    reach."""
-    reached = np.arange(1, truths + 1) / truths
-    first = np.searchsorted(reached, RECALLS, side="left") + 1
-    return np.bincount(first, minlength=truths + 1)
 
 
 @dataclass(frozen=True, eq=False)

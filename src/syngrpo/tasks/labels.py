@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from typing import Any
 
 from syngrpo.boxes import clip
@@ -71,6 +72,7 @@ def labels_of(sample: Sample) -> tuple[str, ...]:
     return tuple(dict.fromkeys(thing.label for thing in sample.objects))
 
 
+@lru_cache(maxsize=1024)
 def class_key(label: str) -> str:
     """Return a text that is the same for all spellings of a class: case and white space are
     ignored."""

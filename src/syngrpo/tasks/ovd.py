@@ -14,6 +14,7 @@ from syngrpo.boxes import CoordinateFrame, ious
 from syngrpo.sample import Box, EncodedImage, InputError, LabelledObject, Sample
 from syngrpo.tasks.absent_answers import says_none
 from syngrpo.tasks.answer_reading import find_objects, written_box
+from syngrpo.tasks.average_precision import average_precision
 from syngrpo.tasks.base import (
     CORNERS,
     NO_COLUMNS,
@@ -24,7 +25,7 @@ from syngrpo.tasks.base import (
     Task,
     full_prompt,
 )
-from syngrpo.tasks.detection_metrics import DetectionMetrics, average_precision
+from syngrpo.tasks.detection_metrics import DetectionMetrics
 from syngrpo.tasks.labels import (
     asked_classes,
     checked_box,
@@ -96,8 +97,8 @@ class OpenVocabularyDetection(Task):
     def read(self, answer: str) -> Instances | None:
         """Return every object with a readable box and a label, in order; ``()`` for the answer
         None or an empty list; None when the text has neither."""
-        found = tuple(
-            Instance(label=label, box=box)
+        found: Instances = tuple(
+            {"label": label, "box": box}
             for label, box in find_objects(answer)
             if box is not None and label.strip()
         )
@@ -138,7 +139,7 @@ class OpenVocabularyDetection(Task):
         )
 
     def map_boxes(self, answer: Instances, change: Callable[[Box], Box]) -> Instances:
-        return tuple(Instance(label=one["label"], box=change(one["box"])) for one in answer)
+        return tuple({"label": one["label"], "box": change(one["box"])} for one in answer)
 
     def answer_text(self, sample: Sample, frame: CoordinateFrame) -> str:
         """Write ``[{"bbox_2d": [x1, y1, x2, y2], "label": "…"}, …]`` in whole model units, or

@@ -22,8 +22,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from syngrpo.sample import InputError
+from syngrpo.tasks.average_precision import average_precision
 from syngrpo.tasks.box_notation import MAX_COORDINATE
-from syngrpo.tasks.detection_metrics import average_precision
 from syngrpo.tasks.labels import shown
 
 Completion = str | Sequence[Mapping[str, Any]]
