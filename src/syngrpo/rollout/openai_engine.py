@@ -16,6 +16,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from functools import partial
 from typing import TypeVar
 
@@ -46,6 +47,7 @@ from syngrpo.rollout.weight_folder import WeightFolder
 from syngrpo.sample import InputError
 from syngrpo.serving.bearer_token import read_token
 from syngrpo.serving.http_client import ServerAddress, Unavailable, call_until_available
+from syngrpo.serving.timeline import traced
 
 T = TypeVar("T")
 
@@ -143,11 +145,12 @@ class OpenAIEngine(Engine):
         ``base.Engine``."""
         version = self._written(policy)
 
+        @traced("sample ahead")
         def load_and_sample() -> list[list[SampledTokens]]:
             self._load(version)
             return self._sample(policy, version, prompts, group_size, sampling, seeds)
 
-        sampled = self._thread.submit(load_and_sample)
+        sampled = self._thread.submit(copy_context().run, load_and_sample)
         return lambda: _responses(policy, prompts, sampled.result(), group_size, sampling)
 
     def close(self) -> None:
@@ -159,6 +162,7 @@ class OpenAIEngine(Engine):
         if self._folder is not None:
             self._folder.close()
 
+    @traced("copy weights")
     def _written(self, policy: Policy) -> str:
         """Write the weights, in the first process, and return the name of their version."""
         assert self._folder is not None
@@ -181,6 +185,7 @@ class OpenAIEngine(Engine):
         if problem is not None:
             raise InputError(problem)
 
+    @traced("send weights")
     def _load(self, version: str) -> None:
         """Let the server load this version, and delete those before it."""
         assert self._folder is not None
@@ -191,6 +196,7 @@ class OpenAIEngine(Engine):
         ahead = range(number, self._rollouts + 1)
         self._folder.keep(tuple(f"{self._run}-{one}" for one in ahead))
 
+    @traced("sample on the server")
     def _sample(
         self,
         policy: Policy,
