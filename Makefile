@@ -26,14 +26,15 @@ test-ray: $(INSTALLED)
 	SYNGRPO_TEST_RAY=1 $(BIN)/python -m pytest tests/workflow/test_ray_train.py
 
 # Other trainers around the data server (docs/trainers.md). verifiers comes into a folder of its own.
-# ms-swift wants other versions than syngrpo: an environment of its own, with the small distribution.
+# ms-swift and verl want other versions than syngrpo: environments of their own, with the small
+# distribution of the client.
 VERIFIERS := build/verifiers
 $(VERIFIERS)/installed: pyproject.toml constraints-verifiers.txt | $(INSTALLED)
 	rm -rf $(VERIFIERS)
 	$(BIN)/python -m pip install --disable-pip-version-check --quiet --no-deps --target $(VERIFIERS) -r constraints-verifiers.txt
 	@touch $@
 
-test-trainers: $(INSTALLED) $(VERIFIERS)/installed .venv-swift/installed
+test-trainers: $(INSTALLED) $(VERIFIERS)/installed .venv-swift/installed .venv-verl/installed
 	PYTHONPATH=$(VERIFIERS) OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/adapters tests/data_server/test_plain_trainer.py \
 		tests/data_server/test_client_distribution.py
 
@@ -73,7 +74,7 @@ format: $(INSTALLED)
 	$(BIN)/ruff format .
 
 clean:
-	rm -rf .venv .venv-swift .venv-vllm build dist .pytest_cache .ruff_cache .mypy_cache .import_linter_cache src/*.egg-info
+	rm -rf .venv .venv-swift .venv-verl .venv-vllm build dist .pytest_cache .ruff_cache .mypy_cache .import_linter_cache src/*.egg-info
 	find src tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
 
 install: $(INSTALLED)
