@@ -96,7 +96,12 @@ $(VLLM_INSTALLED): pyproject.toml constraints-vllm.txt
 	$(VLLM_BIN)/python -m pip install --disable-pip-version-check --no-deps -r constraints-vllm.txt -e .
 	@touch $@
 
+# The client is built from a copy, because setuptools writes beside the source.
 .venv-%/installed: constraints-%.txt packages/client/pyproject.toml
+	rm -rf build/client
+	mkdir -p build/client/src
+	cp -r packages build/client
+	cp -r src/syngrpo src/syngrpo_rooms build/client/src
 	$(PYTHON) -m venv .venv-$*
-	.venv-$*/bin/python -m pip install --disable-pip-version-check --no-deps -r constraints-$*.txt ./packages/client
+	.venv-$*/bin/python -m pip install --disable-pip-version-check --no-deps -r constraints-$*.txt ./build/client/packages/client
 	@touch $@
