@@ -98,7 +98,9 @@ class CoordinateFrame:
 
     def to_original_clipped(self, box: Box) -> Box:
         """Convert from model units to original pixels, and return the part inside the image."""
-        return clip(self.to_original(box), self.original_width, self.original_height)
+        width, height = self.original_width, self.original_height
+        sx, sy = width / self.width, height / self.height
+        return clip((box[0] * sx, box[1] * sy, box[2] * sx, box[3] * sy), width, height)
 
     def to_model(self, box: Box) -> Box:
         """Convert from original pixels to model units, without rounding."""
