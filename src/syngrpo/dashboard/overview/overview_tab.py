@@ -74,7 +74,11 @@ def overview(view: View) -> None:
 
 
 class _Overview:
-    """The parts of the tab. ``show`` fills them again with the data of now."""
+    """The parts of the tab. ``show`` fills them again with the data of now.
+
+    The charts are added after the tiles are shown: a page that has charts from its beginning is not
+    shown before the browser has loaded their library.
+    """
 
     def __init__(self, view: View) -> None:
         self._view = view
@@ -84,23 +88,30 @@ class _Overview:
             ui.label("Steps, coloured by accuracy reward; click one to see its responses.").classes(
                 "note"
             )
-            self._bar = ui.echart({"series": []}, on_point_click=self._open_step).classes("stepbar")
+            self._bar_place = ui.element("div").classes("stepbar")
         self._tiles = ui.element("div").classes("tiles")
-        with ui.element("div").classes("curves pairs"):
-            self._curves = [(panel, chart_card(panel.title, panel.note)) for panel in CURVES]
+        self._curves_place = ui.element("div").classes("curves pairs")
         self._held_out = ui.element("section")
+        self._bar: ui.echart | None = None
+        self._curves: list[ui.echart] = []
 
     async def show(self, data: RunData) -> None:
-        """Fill all parts, the curves last: they take longest."""
+        """Fill all parts, the charts last: they take longest."""
         self._show_advice(data)
-        self._show_bar(data)
         self._show_tiles(data)
         self._show_held_out(data)
-        options = await asyncio.to_thread(
-            lambda: [_options_of(panel, data) for panel, _ in self._curves]
-        )
-        for (_, chart), drawn in zip(self._curves, options, strict=True):
-            set_options(chart, drawn)
+        bar, curves = await asyncio.to_thread(self._options, data)
+        if self._bar is None:
+            self._bar = self._add_charts()
+        set_options(self._bar, bar)
+        for chart, options in zip(self._curves, curves, strict=True):
+            set_options(chart, options)
+
+    def _add_charts(self) -> ui.echart:
+        with self._curves_place:
+            self._curves = [chart_card(panel.title, panel.note) for panel in CURVES]
+        with self._bar_place:
+            return ui.echart({"series": []}, on_point_click=self._open_step).classes("stepbar")
 
     def _show_advice(self, data: RunData) -> None:
         self._advice.clear()
@@ -112,13 +123,14 @@ class _Overview:
             if not data.metrics:
                 ui.label("The run has not finished a step yet.").classes("note")
 
-    def _show_bar(self, data: RunData) -> None:
+    def _options(self, data: RunData) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+        """Return the options of the bar of steps, and of the charts of the curves."""
         curve = data.curve("reward/accuracy")
         parts = np.array_split(np.arange(len(curve.steps)), min(MOST_CELLS, len(curve.steps)) or 1)
         parts = [part for part in parts if len(part)]
         self._cells = [(curve.steps[part[0]], curve.steps[part[-1]]) for part in parts]
         means = [float(np.mean([curve.values[place] for place in part])) for part in parts]
-        set_options(self._bar, _bar_options(self._cells, means))
+        return _bar_options(self._cells, means), [_options_of(panel, data) for panel in CURVES]
 
     def _open_step(self, event: events.EChartPointClickEventArguments) -> None:
         if event.data_index < len(self._cells):
