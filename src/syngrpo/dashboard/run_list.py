@@ -130,14 +130,15 @@ class RunList:
         self._change()
 
     async def _look(self) -> None:
-        """Read the runs one after the other, and sort them when all are read."""
-        if not self._box.client.has_socket_connection:
-            return
+        """Read the runs one after the other, and sort them when all are read. Stop when somebody
+        leaves the page: the one that is opened instead needs the processor."""
         found = await asyncio.to_thread(lambda: list(self._runs))
         for followed in found:
             if followed.name not in self._cards and not self._box.is_deleted:
                 self._new_card(followed)
         for followed in found:
+            if not self._box.client.has_socket_connection:
+                return
             facts = await asyncio.to_thread(facts_of, followed)
             self._facts[followed.name] = facts
             _, state, lines = self._cards[followed.name]
