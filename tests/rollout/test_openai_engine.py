@@ -33,7 +33,7 @@ from syngrpo.policy.encode import Prompt, encode
 from syngrpo.policy.loading import load_policy
 from syngrpo.policy.model import Policy
 from syngrpo.policy.model_options import LoraOptions
-from syngrpo.rollout import RolloutOptions, check_engine, make_rollout, openai_engine
+from syngrpo.rollout import RolloutOptions, check_engine, make_rollout, remote_engine
 from syngrpo.rollout.base import Response
 from syngrpo.rollout.native import rollout
 from syngrpo.rollout.openai_engine import OpenAIEngine
@@ -98,7 +98,7 @@ def options(folder: Path, url: str, **more: Any) -> RolloutOptions:
 @pytest.fixture(autouse=True)
 def impatience(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(http_client, "_FIRST_PAUSE_S", 0.01)
-    monkeypatch.setattr(openai_engine, "LONGEST_PAUSE_S", 0.05)
+    monkeypatch.setattr(remote_engine, "LONGEST_PAUSE_S", 0.05)
 
 
 def changed(policy: Policy, seed: int) -> None:

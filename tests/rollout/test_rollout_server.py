@@ -29,7 +29,7 @@ from syngrpo.policy.encode import Prompt, encode
 from syngrpo.policy.loading import load_policy
 from syngrpo.policy.model import Policy
 from syngrpo.policy.model_options import LoraOptions
-from syngrpo.rollout import RolloutOptions, make_rollout, server_engine
+from syngrpo.rollout import RolloutOptions, make_rollout, remote_engine, server_engine
 from syngrpo.rollout.base import Response, to_responses
 from syngrpo.rollout.native import rollout
 from syngrpo.rollout.server import engine_loop
@@ -84,7 +84,7 @@ def connect() -> Iterator[Connect]:
 @pytest.fixture(autouse=True)
 def impatience(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(http_client, "_FIRST_PAUSE_S", 0.01)
-    monkeypatch.setattr(server_engine, "LONGEST_PAUSE_S", 0.05)
+    monkeypatch.setattr(remote_engine, "LONGEST_PAUSE_S", 0.05)
 
 
 def changed(policy: Policy, seed: int) -> None:

@@ -13,12 +13,9 @@ restarted with the weights it was started with, so it loads those of the rollout
 
 from __future__ import annotations
 
-import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextvars import copy_context
 from functools import partial
-from typing import TypeVar
 
 import torch
 import torch.distributed as dist
@@ -29,7 +26,6 @@ from syngrpo.policy.model import Policy
 from syngrpo.policy.packed import PackedRow, Segment, segment_logprobs
 from syngrpo.policy.trial import trial_sample
 from syngrpo.rollout.base import (
-    Engine,
     Response,
     SampledTokens,
     Waiting,
@@ -37,19 +33,16 @@ from syngrpo.rollout.base import (
     of_first_process,
     require_room,
     require_seeds,
-    to_responses,
 )
 from syngrpo.rollout.openai_server import Completions, OpenAIServer
+from syngrpo.rollout.remote_engine import RemoteEngine, group_responses
 from syngrpo.rollout.rollout_options import RolloutOptions
-from syngrpo.rollout.server_engine import LONGEST_PAUSE_S
 from syngrpo.rollout.token_sampling import Sampling
 from syngrpo.rollout.weight_folder import WeightFolder
 from syngrpo.sample import InputError
 from syngrpo.serving.bearer_token import read_token
-from syngrpo.serving.http_client import ServerAddress, Unavailable, call_until_available
+from syngrpo.serving.http_client import ServerAddress
 from syngrpo.serving.timeline import traced
-
-T = TypeVar("T")
 
 AT_ONCE = 64
 """Prompts that are sent at the same time."""
@@ -63,14 +56,15 @@ HALF_TOLERANCE = 0.2
 """The same for all other types."""
 
 
-class OpenAIEngine(Engine):
+class OpenAIEngine(RemoteEngine):
     """Gives the weights to a server by a shared folder, and returns the responses it samples.
 
     The responses of a server differ from the native engine's for the same seed. Entropies are
     estimated by −log p of the sampled tokens, because the API returns no more.
     """
 
-    samples_beside = True
+    server_kind = "server"
+    remedy = "start it, or check rollout.server"
 
     def __init__(self, policy: Policy, options: RolloutOptions) -> None:
         """Connect to the server, load the policy's weights into it, and compare two responses.
@@ -80,8 +74,6 @@ class OpenAIEngine(Engine):
         when these are not those of the policy; and for a model that can only be called whole.
         """
         self._family = split_family(policy)
-        self._patience_s = options.server_patience_s
-        self._sends = not dist.is_initialized() or dist.get_rank() == 0
         several = dist.is_initialized() and dist.get_world_size() > 1
         if several and options.async_steps:
             raise InputError(
@@ -89,12 +81,11 @@ class OpenAIEngine(Engine):
                 "rollout.async_steps to 0, or use a syngrpo rollout-server"
             )
         assert options.weights_folder is not None  # checked by ``check``
-        self._run = of_first_process(uuid.uuid4().hex[:12])
-        self._rollouts = 0
+        super().__init__(policy, options)
         self._server = OpenAIServer(
             ServerAddress(str(options.server), read_token(options.server_token_file))
         )
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="rollouts")
+        self._url = self._server.url
         self._senders = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="completions")
         self._folder: WeightFolder | None = None
         try:
@@ -131,7 +122,7 @@ class OpenAIEngine(Engine):
         version = self._written(policy)
         self._agree_on_loading(version)
         sampled = self._sample(policy, version, prompts, group_size, sampling, seeds)
-        return _responses(policy, prompts, sampled, group_size, sampling)
+        return group_responses(policy, prompts, sampled, group_size, sampling)
 
     def start(
         self,
@@ -145,13 +136,11 @@ class OpenAIEngine(Engine):
         ``base.Engine``."""
         version = self._written(policy)
 
-        @traced("sample ahead")
         def load_and_sample() -> list[list[SampledTokens]]:
             self._load(version)
             return self._sample(policy, version, prompts, group_size, sampling, seeds)
 
-        sampled = self._thread.submit(copy_context().run, load_and_sample)
-        return lambda: _responses(policy, prompts, sampled.result(), group_size, sampling)
+        return self._beside(load_and_sample, policy, prompts, group_size, sampling)
 
     def close(self) -> None:
         """Close the connections and delete the weights. Rollouts that were started are given
@@ -166,8 +155,7 @@ class OpenAIEngine(Engine):
     def _written(self, policy: Policy) -> str:
         """Write the weights, in the first process, and return the name of their version."""
         assert self._folder is not None
-        self._rollouts += 1
-        version = f"{self._run}-{self._rollouts}"
+        version = self._new_version()
         if self._sends:
             self._folder.write(policy, version)
         return version
@@ -290,35 +278,6 @@ class OpenAIEngine(Engine):
                 f"--dtype {str(policy.base.dtype).removeprefix('torch.')}"
                 + (", and set rollout.top_p to 1" if sampling.top_p < 1 else "")
             )
-
-    def _repeat(self, call: Callable[[], T]) -> T:
-        """Repeat the call until the server answers. Raises InputError when that takes too long."""
-        try:
-            return call_until_available(
-                call,
-                f"server {self._server.url}",
-                f"trying again for {self._patience_s:.0f} s",
-                longest_pause_s=LONGEST_PAUSE_S,
-                patience_s=self._patience_s,
-            )
-        except Unavailable as error:
-            raise InputError(
-                f"{error}, for {self._patience_s:.0f} s now; start it, or check rollout.server, "
-                "then go on with --resume"
-            ) from None
-
-
-def _responses(
-    policy: Policy,
-    prompts: Sequence[Prompt],
-    groups: Sequence[Sequence[SampledTokens]],
-    group_size: int,
-    sampling: Sampling,
-) -> list[list[Response]]:
-    return [
-        to_responses(policy, prompt, group, group_size, sampling)
-        for prompt, group in zip(prompts, groups, strict=True)
-    ]
 
 
 def _same_prompt(ours: list[int], placeholder: int, group: Completions) -> bool:

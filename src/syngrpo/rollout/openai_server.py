@@ -26,7 +26,7 @@ import torch
 from PIL import Image
 
 from syngrpo.rollout.base import SampledTokens
-from syngrpo.rollout.server_engine import ANSWER_S, KEEP_ALIVE, STATE_S
+from syngrpo.rollout.remote_engine import ANSWER_S, KEEP_ALIVE, STATE_S
 from syngrpo.rollout.token_sampling import Sampling
 from syngrpo.sample import InputError
 from syngrpo.serving.http_client import HttpClient, ServerAddress, Unavailable

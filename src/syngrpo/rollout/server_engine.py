@@ -9,32 +9,30 @@ notices this sends them again.
 
 from __future__ import annotations
 
-import socket
-import uuid
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextvars import copy_context
 from dataclasses import dataclass
-from typing import TypeVar
 
 import httpx
 import torch
-import torch.distributed as dist
 from safetensors.torch import save
 
 from syngrpo.policy.encode import Prompt
 from syngrpo.policy.forward import split_family
 from syngrpo.policy.model import Policy
 from syngrpo.rollout.base import (
-    Engine,
     Response,
     SampledTokens,
     Waiting,
     distinct_responses,
-    of_first_process,
     require_room,
     require_seeds,
-    to_responses,
+)
+from syngrpo.rollout.remote_engine import (
+    ANSWER_S,
+    KEEP_ALIVE,
+    STATE_S,
+    RemoteEngine,
+    group_responses,
 )
 from syngrpo.rollout.rollout_options import RolloutOptions
 from syngrpo.rollout.server_messages import Request, pack_request, unpack_answer
@@ -42,33 +40,19 @@ from syngrpo.rollout.token_sampling import Sampling
 from syngrpo.rollout.weight_stream import checkpoint_pieces, frame
 from syngrpo.sample import InputError
 from syngrpo.serving.bearer_token import read_token
-from syngrpo.serving.http_client import HttpClient, ServerAddress, Unavailable, call_until_available
+from syngrpo.serving.http_client import HttpClient, ServerAddress, Unavailable
 from syngrpo.serving.timeline import span, traced
 
-T = TypeVar("T")
-
-LONGEST_PAUSE_S = 10.0
-"""Longest pause between two attempts, in seconds."""
-STATE_S, ANSWER_S = 30.0, 3600.0
-"""Seconds that the server may take to answer with its state, and with responses."""
-KEEP_ALIVE = [
-    (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
-    (socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 15),
-    (socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 15),
-    (socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 4),
-    (socket.IPPROTO_TCP, socket.TCP_NODELAY, 1),
-]
-"""Socket options by which the loss of the server's host is noticed within 75 s, however long an
-answer may take."""
 LATER = (400, 408, 425, 429, 500, 502, 503, 504)
 """Statuses after which the same request may succeed later. The server sends 400 for a stream that
 was cut off."""
 
 
-class ServerEngine(Engine):
+class ServerEngine(RemoteEngine):
     """Sends weights and prompts to a rollout server and returns the responses it samples."""
 
-    samples_beside = True
+    server_kind = "rollout server"
+    remedy = "start it with syngrpo rollout-server"
 
     def __init__(self, policy: Policy, options: RolloutOptions) -> None:
         """Connect to the server and check that it suits the policy.
@@ -78,14 +62,11 @@ class ServerEngine(Engine):
         can only be called whole.
         """
         split_family(policy)
-        self._patience_s = options.server_patience_s
         self._client = RolloutClient(
             ServerAddress(str(options.server), read_token(options.server_token_file))
         )
-        self._sends = not dist.is_initialized() or dist.get_rank() == 0
-        self._run = of_first_process(uuid.uuid4().hex[:12])
-        self._rollouts = 0
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="rollouts")
+        self._url = self._client.url
+        super().__init__(policy, options)
         try:
             self._repeat(lambda: self._state(policy))
         except InputError:
@@ -112,7 +93,7 @@ class ServerEngine(Engine):
         Raises InputError also when the server has another model or does not answer in time."""
         request = self._request(policy, prompts, group_size, sampling, seeds)
         call = self._attempt(policy, request, lambda: frame(_pieces(policy)))
-        return _responses(policy, request, self._repeat(call), group_size)
+        return group_responses(policy, prompts, self._repeat(call), group_size, sampling)
 
     def start(
         self,
@@ -130,15 +111,7 @@ class ServerEngine(Engine):
             copied = list(frame(_pieces(policy))) if self._sends else None
         weights = (lambda: iter(copied)) if copied is not None else None
         call = self._attempt(policy, request, weights)
-        context = copy_context()  # the step, for a timeline
-        sampled = self._thread.submit(context.run, self._sampled_beside, call)
-        return lambda: _responses(policy, request, sampled.result(), group_size)
-
-    @traced("sample ahead")
-    def _sampled_beside(
-        self, call: Callable[[], list[list[SampledTokens]]]
-    ) -> list[list[SampledTokens]]:
-        return self._repeat(call)
+        return self._beside(lambda: self._repeat(call), policy, prompts, group_size, sampling)
 
     def _request(
         self,
@@ -150,9 +123,8 @@ class ServerEngine(Engine):
     ) -> Request:
         """Return a request for a new version of the weights."""
         require_seeds(prompts, seeds)
-        self._rollouts += 1
         return Request(
-            f"{self._run}-{self._rollouts}",
+            self._new_version(),
             prompts,
             distinct_responses(sampling, group_size),
             sampling,
@@ -214,22 +186,6 @@ class ServerEngine(Engine):
             )
         return state
 
-    def _repeat(self, call: Callable[[], T]) -> T:
-        """Repeat the call until the server answers. Raises InputError when that takes too long."""
-        try:
-            return call_until_available(
-                call,
-                f"rollout server {self._client.url}",
-                f"trying again for {self._patience_s:.0f} s",
-                longest_pause_s=LONGEST_PAUSE_S,
-                patience_s=self._patience_s,
-            )
-        except Unavailable as error:
-            raise InputError(
-                f"{error}, for {self._patience_s:.0f} s now; start it with syngrpo "
-                "rollout-server, then go on with --resume"
-            ) from None
-
 
 class WeightsMissing(Exception):  # noqa: N818
     """The server does not have the version of the weights that a request asks for."""
@@ -288,15 +244,6 @@ class RolloutClient:
 
     def close(self) -> None:
         self._http.close()
-
-
-def _responses(
-    policy: Policy, request: Request, groups: Sequence[Sequence[SampledTokens]], group_size: int
-) -> list[list[Response]]:
-    return [
-        to_responses(policy, prompt, group, group_size, request.sampling)
-        for prompt, group in zip(request.prompts, groups, strict=True)
-    ]
 
 
 def _pieces(policy: Policy) -> Iterator[bytes]:
