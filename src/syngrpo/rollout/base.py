@@ -209,6 +209,20 @@ def to_responses(
     return [to_response(policy, one, stop) for one, stop in zip(repeated, stops, strict=True)]
 
 
+def group_responses(
+    policy: Policy,
+    prompts: Sequence[Prompt],
+    groups: Sequence[Sequence[SampledTokens]],
+    group_size: int,
+    sampling: Sampling,
+) -> list[list[Response]]:
+    """Return the responses to every prompt; see ``to_responses``."""
+    return [
+        to_responses(policy, prompt, group, group_size, sampling)
+        for prompt, group in zip(prompts, groups, strict=True)
+    ]
+
+
 def to_response(policy: Policy, sampled: SampledTokens, stop_at: str | None) -> Response:
     """Return a response, decoded to text. It ends with the token that completes ``stop_at``."""
     token_ids = sampled.token_ids

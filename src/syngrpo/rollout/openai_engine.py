@@ -30,12 +30,13 @@ from syngrpo.rollout.base import (
     SampledTokens,
     Waiting,
     distinct_responses,
+    group_responses,
     of_first_process,
     require_room,
     require_seeds,
 )
 from syngrpo.rollout.openai_server import Completions, OpenAIServer
-from syngrpo.rollout.remote_engine import RemoteEngine, group_responses
+from syngrpo.rollout.remote_engine import RemoteEngine
 from syngrpo.rollout.rollout_options import RolloutOptions
 from syngrpo.rollout.token_sampling import Sampling
 from syngrpo.rollout.weight_folder import WeightFolder

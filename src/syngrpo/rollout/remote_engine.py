@@ -15,11 +15,10 @@ from syngrpo.policy.encode import Prompt
 from syngrpo.policy.model import Policy
 from syngrpo.rollout.base import (
     Engine,
-    Response,
     SampledTokens,
     Waiting,
+    group_responses,
     of_first_process,
-    to_responses,
 )
 from syngrpo.rollout.rollout_options import RolloutOptions
 from syngrpo.rollout.token_sampling import Sampling
@@ -95,17 +94,3 @@ class RemoteEngine(Engine):
         """Let the call sample in a thread, after the rollouts that were started before."""
         sampled = self._thread.submit(copy_context().run, traced("sample ahead")(call))
         return lambda: group_responses(policy, prompts, sampled.result(), group_size, sampling)
-
-
-def group_responses(
-    policy: Policy,
-    prompts: Sequence[Prompt],
-    groups: Sequence[Sequence[SampledTokens]],
-    group_size: int,
-    sampling: Sampling,
-) -> list[list[Response]]:
-    """Return the responses to every prompt; see ``to_responses``."""
-    return [
-        to_responses(policy, prompt, group, group_size, sampling)
-        for prompt, group in zip(prompts, groups, strict=True)
-    ]

@@ -24,6 +24,7 @@ from syngrpo.rollout.base import (
     SampledTokens,
     Waiting,
     distinct_responses,
+    group_responses,
     require_room,
     require_seeds,
 )
@@ -32,7 +33,6 @@ from syngrpo.rollout.remote_engine import (
     KEEP_ALIVE,
     STATE_S,
     RemoteEngine,
-    group_responses,
 )
 from syngrpo.rollout.rollout_options import RolloutOptions
 from syngrpo.rollout.server_messages import Request, pack_request, unpack_answer

@@ -23,10 +23,10 @@ from syngrpo.rollout.base import (
     Response,
     SampledTokens,
     distinct_responses,
+    group_responses,
     parts_by_stop,
     require_room,
     require_seeds,
-    to_responses,
 )
 from syngrpo.rollout.compat_vllm import (
     is_only_process,
@@ -109,10 +109,8 @@ class VllmEngine(Engine):
         groups: dict[int, list[SampledTokens]] = {}
         while len(groups) < len(numbers):
             groups |= self.step()
-        return [
-            to_responses(policy, prompt, groups[number], group_size, sampling)
-            for prompt, number in zip(prompts, numbers, strict=True)
-        ]
+        in_order = [groups[number] for number in numbers]
+        return group_responses(policy, prompts, in_order, group_size, sampling)
 
     @traced("load weights")
     def load_weights(self, weights: Iterable[tuple[str, torch.Tensor]]) -> None:
