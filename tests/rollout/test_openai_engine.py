@@ -14,6 +14,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
+from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -34,7 +35,7 @@ from syngrpo.policy.loading import load_policy
 from syngrpo.policy.model import Policy
 from syngrpo.policy.model_options import LoraOptions
 from syngrpo.rollout import RolloutOptions, check_engine, make_rollout, remote_engine
-from syngrpo.rollout.base import Response
+from syngrpo.rollout.base import Response, to_responses
 from syngrpo.rollout.native import rollout
 from syngrpo.rollout.openai_engine import OpenAIEngine
 from syngrpo.rollout.token_sampling import Sampling
@@ -117,6 +118,16 @@ def assert_same(theirs: list[list[Response]], ours: list[list[Response]]) -> Non
         assert torch.equal(a.entropy, -a.logprobs)
 
 
+def native(
+    policy: Policy, prompts: list[Prompt], count: int, sampling: Sampling, seeds: list[int]
+) -> list[list[Response]]:
+    """Sample with the native engine, response i of a group from ``seed + i``, as vLLM does."""
+    flat = [prompt for prompt in prompts for _ in range(count)]
+    flat_seeds = [seed + i for seed in seeds for i in range(count)]
+    found = iter(rollout(policy, flat, 1, sampling, flat_seeds))
+    return [[one for _ in range(count) for one in next(found)] for _ in prompts]
+
+
 def test_responses_are_sampled_with_the_present_weights(
     server: OpenAIDouble, policy: Policy, prompts: list[Prompt], connect: Connect, tmp_path: Path
 ) -> None:
@@ -125,7 +136,7 @@ def test_responses_are_sampled_with_the_present_weights(
     for seed in range(3):
         for sampling in (GREEDY, SAMPLED):
             theirs = remotely(policy, prompts, 3, sampling, SEEDS)
-            assert_same(theirs, rollout(policy, prompts, 3, sampling, SEEDS))
+            assert_same(theirs, native(policy, prompts, 3, sampling, SEEDS))
             seen.add(str([one.token_ids for group in theirs for one in group]))
         changed(policy, seed)
     assert len(seen) == 6
@@ -141,16 +152,44 @@ def test_adapters_arrive_merged(
     policy = load_policy(STARTER_DIR, lora=LoraOptions(4, 8))
     changed(policy, 1)
     theirs = connect(policy, server)(policy, prompts, 1, GREEDY, SEEDS)
-    assert_same(theirs, rollout(policy, prompts, 1, GREEDY, SEEDS))
+    assert_same(theirs, native(policy, prompts, 1, GREEDY, SEEDS))
 
 
-def test_a_text_ends_a_response_and_groups_may_go_on(
+@pytest.mark.parametrize("dialect", ["vllm", "sglang"])
+def test_the_server_ends_responses_at_a_text_except_those_that_go_on(
+    policy: Policy, prompts: list[Prompt], connect: Connect, dialect: str
+) -> None:
+    """What is returned equals whole responses that are cut, though the server does not sample what
+    would be cut off."""
+    asked = [*prompts, replace(prompts[0], going_on=3), replace(prompts[1], going_on=1)]
+    seeds = [*SEEDS, 7, 8]
+    whole = native(policy, asked, 3, Sampling(1.0, max_new_tokens=60), seeds)
+    stopping = Sampling(1.0, max_new_tokens=60, stop_at="</think>")
+    with served(OpenAIDouble(dialect)) as server:
+        remotely = connect(policy, server, temperature=1.0)
+        server.sampled.clear()
+        theirs = remotely(policy, asked, 3, stopping, seeds)
+    if dialect == "vllm":  # SGLang takes no seeds
+        expected = [
+            to_responses(policy, prompt, group, 3, stopping)
+            for prompt, group in zip(asked, whole, strict=True)
+        ]
+        assert_same(theirs, expected)
+    for prompt, group in zip(asked, theirs, strict=True):
+        ended = [one.text.endswith("</think>") for one in group]
+        assert ended == [place >= prompt.going_on for place in range(3)]
+    # No response was sampled beyond what is returned.
+    assert sorted(server.sampled) == sorted(len(one.token_ids) for one in chain(*theirs))
+
+
+def test_a_server_that_takes_the_ending_from_the_tokens_is_an_error(
     server: OpenAIDouble, policy: Policy, prompts: list[Prompt], connect: Connect
 ) -> None:
-    stopping = Sampling(1.0, max_new_tokens=24, stop_at="</think>")
-    theirs = connect(policy, server, temperature=1.0)(policy, prompts, 2, stopping, SEEDS)
-    assert_same(theirs, rollout(policy, prompts, 2, stopping, SEEDS))
-    assert all(one.text.endswith("</think>") for group in theirs for one in group)
+    remotely = connect(policy, server, temperature=1.0)
+    stopping = Sampling(1.0, max_new_tokens=60, stop_at="</think>")
+    server.faults = {"trims"}
+    with pytest.raises(InputError, match=r"without the tokens that ended it .a stop token or '</t"):
+        remotely(policy, prompts, 2, stopping, SEEDS)
 
 
 def test_the_picture_that_is_sent_is_the_resized_one(
@@ -171,7 +210,7 @@ def test_sglang_samples_with_weights_that_it_names(
         sglang.faults = faults
         assert_same(
             remotely(policy, prompts, 2, GREEDY, SEEDS),
-            rollout(policy, prompts, 2, GREEDY, SEEDS),
+            native(policy, prompts, 2, GREEDY, SEEDS),
         )
         changed(policy, 1)
 
@@ -185,17 +224,17 @@ def test_a_server_that_was_restarted_gets_the_weights_again(
         remotely = connect(policy, server)
         server.faults = {fault}
         theirs = remotely(policy, prompts, 2, GREEDY, SEEDS)
-    assert_same(theirs, rollout(policy, prompts, 2, GREEDY, SEEDS))
+    assert_same(theirs, native(policy, prompts, 2, GREEDY, SEEDS))
 
 
 def test_sampling_ahead_uses_the_weights_of_its_start(
     server: OpenAIDouble, policy: Policy, prompts: list[Prompt], connect: Connect
 ) -> None:
     remotely = connect(policy, server, async_steps=1)
-    before = rollout(policy, prompts, 2, SAMPLED, SEEDS)
+    before = native(policy, prompts, 2, SAMPLED, SEEDS)
     first = remotely.start(policy, prompts, 2, SAMPLED, SEEDS)
     changed(policy, 1)
-    after = rollout(policy, prompts, 2, SAMPLED, SEEDS)
+    after = native(policy, prompts, 2, SAMPLED, SEEDS)
     second = remotely.start(policy, prompts, 2, SAMPLED, SEEDS)
     assert_same(first(), before)
     assert_same(second(), after)
@@ -206,7 +245,7 @@ def test_older_servers_name_tokens_in_place_of_their_text(
 ) -> None:
     server.faults = {"old"}
     theirs = connect(policy, server)(policy, prompts, 2, SAMPLED, SEEDS)
-    assert_same(theirs, rollout(policy, prompts, 2, SAMPLED, SEEDS))
+    assert_same(theirs, native(policy, prompts, 2, SAMPLED, SEEDS))
 
 
 @pytest.mark.parametrize(

@@ -36,7 +36,8 @@ CACHES = ("reset_prefix_cache", "reset_mm_cache", "reset_encoder_cache")
 
 
 class OpenAIDouble:
-    """The server. ``faults`` are names of what it does wrong; ``told`` lists the calls it got.
+    """The server. ``faults`` are names of what it does wrong; ``told`` lists the calls it got,
+    ``sampled`` the number of tokens of each response. Response i to a request has ``seed + i``.
 
     It starts with weights that are all zero, which no trainer has, unless ``trained``.
     """
@@ -51,6 +52,7 @@ class OpenAIDouble:
         self.faults: set[str] = set()
         self.told: list[str] = []
         self.pictures: list[bytes] = []
+        self.sampled: list[int] = []
         self.url = ""
         self._lock = threading.Lock()
         self._seed = 0
@@ -147,15 +149,29 @@ class OpenAIDouble:
         question = text["text"] + " please" * ("other template" in self.faults)
         prompt = encode(rules, sample, question)
         sampling = Sampling(
-            body.get("temperature", 1.0), body.get("top_p", 1.0), body.get("max_tokens", 112)
+            body.get("temperature", 1.0),
+            body.get("top_p", 1.0),
+            body.get("max_tokens", 112),
+            self._stop(body),
         )
+        count = body.get("n", 1)
         with self._lock:
-            self._seed += 1
-            seed = body.get("seed", self._seed)
-            (group,) = rollout(rules, [prompt], body.get("n", 1), sampling, [seed])
+            self._seed += count
+            seeds = [body.get("seed", self._seed) + i for i in range(count)]
+            group = [one for (one,) in rollout(rules, [prompt] * count, 1, sampling, seeds)]
             if "raw" in self.faults:
                 group = _at_temperature_1(rules, prompt, group)
+            if "trims" in self.faults:
+                group = [_without_last(one) for one in group]
+            self.sampled += [len(one.token_ids) for one in group]
         return self._answer(body, prompt, group)
+
+    def _stop(self, body: dict[str, Any]) -> str | None:
+        """Return the text at which the responses to a request end."""
+        kept = "include_stop_str_in_output" if self.dialect == "vllm" else "no_stop_trim"
+        assert ("stop" in body) == body.get(kept, False)
+        (stop_at,) = body.get("stop", [None])
+        return stop_at
 
     def _rules(self, body: dict[str, Any]) -> Policy:
         """Return the policy with the banned tokens and stop tokens of a request."""
@@ -213,6 +229,10 @@ def _at_temperature_1(policy: Any, prompt: Prompt, group: Any) -> list[base.Resp
     with torch.no_grad():
         (scored,) = segment_logprobs(policy, [row], 1.0)
     return [replace(one, logprobs=s.logprobs) for one, s in zip(group, scored, strict=True)]
+
+
+def _without_last(one: base.Response) -> base.Response:
+    return replace(one, token_ids=one.token_ids[:-1], logprobs=one.logprobs[:-1])
 
 
 @contextmanager

@@ -15,6 +15,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import httpx
@@ -28,6 +29,7 @@ from syngrpo.policy.loading import load_policy
 from syngrpo.policy.model import Policy
 from syngrpo.policy.packed import PackedRow, Segment, segment_logprobs
 from syngrpo.rollout import RolloutOptions
+from syngrpo.rollout.base import to_responses
 from syngrpo.rollout.native import rollout
 from syngrpo.rollout.openai_engine import OpenAIEngine
 from syngrpo.rollout.token_sampling import Sampling
@@ -167,6 +169,25 @@ def test_tokens_and_logprobs_are_those_of_the_present_weights(
         last = remotely(policy, prompts, 2, GREEDY, SEEDS)
         assert ids(last) == ids(rollout(policy, prompts, 2, GREEDY, SEEDS))
     assert len({*seen, str(ids(last))}) == 4
+
+
+@pytest.mark.timeout(900)
+def test_the_server_ends_responses_at_a_text_except_those_that_go_on(
+    model: Path, server: VllmServe, prompts: list[Prompt]
+) -> None:
+    policy = load_policy(model)
+    asked = [replace(prompt, going_on=n) for n, prompt in enumerate(prompts)]
+    stopping = replace(SAMPLED, stop_at="</think>")
+    with closing(OpenAIEngine(policy, server.options("weights"))) as remotely:
+        whole = remotely(policy, prompts, 4, SAMPLED, SEEDS)
+        ended = remotely(policy, asked, 4, stopping, SEEDS)
+    assert difference(policy, prompts, ended, 0.7) < 1e-3
+    cut = [
+        to_responses(policy, prompt, group, 4, stopping)
+        for prompt, group in zip(asked, whole, strict=True)
+    ]
+    assert ids(ended) == ids(cut)
+    assert ids(ended) != ids(whole)
 
 
 @pytest.mark.timeout(900)

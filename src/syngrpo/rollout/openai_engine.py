@@ -2,7 +2,8 @@
 
 Before every rollout the first process of the run writes its weights into ``rollout.weights_folder``
 (``weight_folder``) and asks the server to load them from there. Then all processes send their
-prompts as chat completions (``openai_server``). The server applies the chat template and cuts the
+prompts as chat completions (``openai_server``). The responses to a prompt that end at a text
+(``Sampling.stop_at``) are a request of their own. The server applies the chat template and cuts the
 picture itself, so every answer is checked: the prompt's tokens must be those of the training
 forward pass. When the engine starts it samples two responses and compares their log-probabilities
 with the model's own.
@@ -32,10 +33,12 @@ from syngrpo.rollout.base import (
     distinct_responses,
     group_responses,
     of_first_process,
+    parts_by_stop,
     require_room,
     require_seeds,
+    to_response,
 )
-from syngrpo.rollout.openai_server import Completions, OpenAIServer
+from syngrpo.rollout.openai_server import Completions, OpenAIServer, RequestedResponses
 from syngrpo.rollout.remote_engine import RemoteEngine
 from syngrpo.rollout.rollout_options import RolloutOptions
 from syngrpo.rollout.token_sampling import Sampling
@@ -45,8 +48,8 @@ from syngrpo.serving.bearer_token import read_token
 from syngrpo.serving.http_client import ServerAddress
 from syngrpo.serving.timeline import traced
 
-AT_ONCE = 64
-"""Prompts that are sent at the same time."""
+AT_ONCE = 128
+"""Requests that are sent at the same time. A prompt has one or two."""
 PROBE_TOKENS = 16
 """Tokens of each of the two responses that are compared when the engine starts."""
 PROBE_SIZE = (64, 64)
@@ -201,19 +204,42 @@ class OpenAIEngine(RemoteEngine):
             if self._model.max_length is not None:
                 limit = "the server's --max-model-len"
                 require_room(policy, prompt, sampling, self._model.max_length, limit)
+        count = distinct_responses(sampling, group_size)
+        asked = [
+            (number, RequestedResponses(seed + first, size, stop_at))
+            for number, (prompt, seed) in enumerate(zip(prompts, seeds, strict=True))
+            for first, size, stop_at in parts_by_stop(prompt, sampling, count)
+        ]
+        completed = self._complete(policy, version, prompts, asked, sampling)
+        groups: list[list[SampledTokens]] = [[] for _ in prompts]
+        for (number, responses), part in zip(asked, completed, strict=True):
+            self._check(policy, prompts[number], responses.stop_at, part, sampling.max_new_tokens)
+            groups[number] += part.responses
+        return groups
+
+    def _complete(
+        self,
+        policy: Policy,
+        version: str,
+        prompts: Sequence[Prompt],
+        asked: Sequence[tuple[int, RequestedResponses]],
+        sampling: Sampling,
+    ) -> list[Completions]:
+        """Send all requests at the same time, until the server has answered all of them with the
+        weights of this version. ``asked``: the number of the prompt, and what to ask for."""
         request = partial(
             self._server.request,
             self._model,
-            count=distinct_responses(sampling, group_size),
             sampling=sampling,
             banned=policy.banned.tolist(),
             stop_ids=policy.stop_ids,
         )
         failed = False
 
-        def complete(prompt: Prompt, seed: int) -> Completions:
+        def complete(one: tuple[int, RequestedResponses]) -> Completions:
+            prompt = prompts[one[0]]
             picture = self._family.picture(prompt.image, policy.processor.image_processor)
-            return self._server.complete(request(picture, prompt.question, seed))
+            return self._server.complete(request(picture, prompt.question, one[1]))
 
         def attempt() -> list[Completions]:
             nonlocal failed
@@ -221,18 +247,22 @@ class OpenAIEngine(RemoteEngine):
                 assert self._folder is not None
                 self._server.load_weights(self._folder.path(version), version)
             failed = True
-            groups = list(self._senders.map(complete, prompts, seeds))
-            self._server.require_version(version, groups)
-            return groups
+            completed = list(self._senders.map(complete, asked))
+            self._server.require_version(version, completed)
+            return completed
 
-        groups = self._repeat(attempt)
-        for prompt, group in zip(prompts, groups, strict=True):
-            self._check(policy, prompt, group)
-        return [group.responses for group in groups]
+        return self._repeat(attempt)
 
-    def _check(self, policy: Policy, prompt: Prompt, group: Completions) -> None:
-        """Raise InputError unless the server has sampled from this prompt, and without banned
-        tokens."""
+    def _check(
+        self,
+        policy: Policy,
+        prompt: Prompt,
+        stop_at: str | None,
+        group: Completions,
+        max_new_tokens: int,
+    ) -> None:
+        """Raise InputError unless the server has sampled from this prompt, without banned tokens,
+        and ended each response where it had to."""
         placeholder = policy.base.config.image_token_id
         if not _same_prompt(prompt.input_ids.tolist(), placeholder, group):
             raise InputError(
@@ -247,6 +277,13 @@ class OpenAIEngine(RemoteEngine):
                 raise InputError(
                     f"server {self._server.url} sampled a token that this model never writes, in "
                     f"spite of logit_bias; its model or its sampling is another than {self._model}"
+                )
+            if len(ids) < max_new_tokens and not to_response(policy, response, stop_at).finished:
+                raise InputError(
+                    f"server {self._server.url} returns a response to sample {prompt.sample_id} "
+                    f"without the tokens that ended it (a stop token"
+                    + (f" or {stop_at!r}" if stop_at is not None else "")
+                    + "); use a server that returns all tokens it samples (vLLM, SGLang)"
                 )
 
     def _probe(self, policy: Policy, sampling: Sampling) -> None:

@@ -43,6 +43,8 @@ VLLM_CACHES = ("/reset_prefix_cache", "/reset_mm_cache", "/reset_encoder_cache")
 """Routes of vLLM that clear what it has computed with the old weights."""
 _EXTRAS = ("return_token_ids", "return_tokens_as_token_ids")
 _SGLANG_EXTRAS = ("return_token_ids", "return_prompt_token_ids", "return_meta_info")
+_KEPT_STOP = {VLLM: "include_stop_str_in_output", SGLANG: "no_stop_trim"}
+"""Keep the text that ended a response in its text. Neither server takes it from the tokens."""
 _PREFIX = "token_id:"
 
 
@@ -65,9 +67,19 @@ class ServedModel:
     max_length: int | None
 
 
+@dataclass(frozen=True)
+class RequestedResponses:
+    """Responses to ask for in one request: ``count`` of them, which end with the token that
+    completes ``stop_at``, if that is not None. vLLM gives response i the seed ``seed + i``."""
+
+    seed: int
+    count: int
+    stop_at: str | None = None
+
+
 @dataclass(frozen=True, eq=False)
 class Completions:
-    """The responses to one prompt, without entropies.
+    """The responses to one request, without entropies.
 
     ``prompt_ids``: the token ids of the prompt as the server made it, or None; ``prompt_length``
     their number, or None. ``version``: the name of the weights, where the server says it.
@@ -95,7 +107,9 @@ class OpenAIServer:
             answer_s=ANSWER_S,
             later=LATER,
             refusals={401: TokenRefused, 403: TokenRefused, 500: ServerFailed},
-            transport=httpx.HTTPTransport(socket_options=KEEP_ALIVE),
+            transport=httpx.HTTPTransport(
+                socket_options=KEEP_ALIVE, limits=httpx.Limits(max_connections=None)
+            ),
         )
         self.url = self._http.url
         self.route: str | None = None
@@ -202,15 +216,14 @@ class OpenAIServer:
         model: ServedModel,
         picture: np.ndarray,
         question: str,
-        seed: int,
+        responses: RequestedResponses,
         *,
-        count: int,
         sampling: Sampling,
         banned: Sequence[int],
         stop_ids: Sequence[int],
     ) -> dict[str, Any]:
-        """Return the body of a chat completion: ``count`` responses to a picture, uint8 (height,
-        width, 3), and a question after it."""
+        """Return the body of a chat completion: these responses to a picture, uint8 (height, width,
+        3), and a question after it."""
         content = [
             {"type": "image_url", "image_url": {"url": _as_url(picture)}},
             {"type": "text", "text": question},
@@ -218,7 +231,7 @@ class OpenAIServer:
         body = {
             "model": model.name,
             "messages": [{"role": "user", "content": content}],
-            "n": count,
+            "n": responses.count,
             "temperature": sampling.temperature,
             "top_p": sampling.top_p if sampling.temperature > 0 else 1.0,
             "max_tokens": sampling.max_new_tokens,
@@ -228,9 +241,14 @@ class OpenAIServer:
             "ignore_eos": True,  # only stop_token_ids and max_tokens end a response
             "skip_special_tokens": False,
         }
+        extras = [*(_SGLANG_EXTRAS if self.route == SGLANG else _EXTRAS)]
+        if responses.stop_at is not None:
+            body["stop"] = [responses.stop_at]
+            extras.append(_KEPT_STOP[self.route or VLLM])
+        body |= dict.fromkeys(extras, True)
         if self.route == SGLANG:  # its sampling_seed would be the same for all n
-            return body | dict.fromkeys(_SGLANG_EXTRAS, True)
-        return body | dict.fromkeys(_EXTRAS, True) | {"seed": seed, "top_logprobs": 0}
+            return body
+        return body | {"seed": responses.seed, "top_logprobs": 0}
 
     def close(self) -> None:
         self._http.close()
