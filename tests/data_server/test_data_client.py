@@ -12,8 +12,10 @@ from pathlib import Path
 import httpx
 import numpy as np
 import pytest
+from service_process import ServerProcess, serve, until
 from watched_trainer import Step, watched_trainer
 
+from syngrpo.data_server import painting_warnings
 from syngrpo.data_server.client import (
     AsyncDataClient,
     DataClient,
@@ -180,6 +182,41 @@ def test_training_goes_on_without_the_server_and_says_so(tmp_path: Path) -> None
     assert b"a red wall" in (tmp_path / "outbox.jsonl").read_bytes()
 
 
+def test_a_client_whose_descriptions_nobody_paints_says_so_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(painting_warnings, "IDLE_S", 0.0)
+    server = serve(tmp_path / "server", "--workers", "0")
+    options = {
+        "synthesis": SynthesisOptions(generator="rooms"),
+        "server": ServerOptions(url=server.url),
+    }
+
+    def step(number: int) -> None:
+        (sample,) = client.draw(1)
+        client.observe(sample, [0.0, 1.0])
+        client.submit(sample, [describing(sample, f"a red wall number {number}")])
+        client.outcomes()
+
+    try:
+        with opened(tmp_path / "run", **options) as client:
+            for number in range(9):
+                step(number)
+            until(lambda: sum(server.jobs(name).get("queued", 0) for name in names(server)), "jobs")
+            for number in range(9, 60):
+                step(number)
+            fingerprint = client.pool.fingerprint
+    finally:
+        server.command.kill()
+    (told,) = [one.getMessage() for one in caplog.records if "no worker" in one.getMessage()]
+    assert re.search(r"no worker has painted anything for 20 steps \(\d+ s\), and \d+ desc", told)
+    assert f"check that workers of {server.url} run and paint with {fingerprint} (" in told
+
+
+def names(server: ServerProcess) -> list[str]:
+    return list(server.get("/v1/runs")["runs"])
+
+
 class OfAnotherVersion(BaseHTTPRequestHandler):
     def do_PUT(self) -> None:
         answer = json.dumps({"run": "x", "identity": "y"}).encode()
@@ -236,10 +273,15 @@ def test_the_same_by_an_event_loop(tmp_path: Path) -> None:
                 await client.submit(one, [describing(one, "a red wall")])
             await client.outcomes()
         assert (await client.stats()).steps == 3
-        await client.close()
+        assert (await client.get(seen[0])).id == seen[0]
         return seen
 
-    found = asyncio.run(steps(AsyncDataClient(opened(tmp_path / "async"))))
+    async def opened_and_closed() -> list[str]:
+        async with AsyncDataClient(opened(tmp_path / "async")) as client:
+            return await steps(client)
+
+    found = asyncio.run(opened_and_closed())
+    opened(tmp_path / "async").close()  # the directory is free again
     again = []
     with opened(tmp_path / "sync") as client:
         for _ in range(3):

@@ -306,7 +306,7 @@ def test_the_status_page_says_what_is_there(tmp_path: Path) -> None:
         lease(client, worker="host:1\n<b>")
         answer = client.get("/")
         assert answer.headers["content-type"].startswith("text/plain")
-        assert "Run one: 6 seeds, 0 painted samples (0 not measured yet)." in answer.text
+        assert "Run one: 6 seeds received, 0 painted samples (0 not measured yet)." in answer.text
         assert (
             "Jobs: 2 waiting, 1 being painted, 0 admitted, 0 rejected, 0 given up." in answer.text
         )

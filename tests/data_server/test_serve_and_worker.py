@@ -95,6 +95,9 @@ def test_an_open_address_and_a_wrong_token_are_one_line(
 
 def test_two_runs_share_a_server_and_its_workers(tmp_path: Path, processes: ExitStack) -> None:
     server = start(processes, tmp_path, "--generator", "noop", "--workers", "1")
+    fingerprint = make_generator("noop").fingerprint
+    painting, _ = server.command.output.read_text().splitlines()
+    assert painting == f"1 worker started, painting with {fingerprint}"
     runs = {name: client(tmp_path / name, server.url, name) for name in ("one", "two")}
     for run in runs.values():
         processes.callback(run.close)

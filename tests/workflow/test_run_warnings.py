@@ -10,11 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from quick_runs import quick_config
 
+from syngrpo.data_server.painting_warnings import IDLE_STEPS, REFUSED
 from syngrpo.method.advantages import normalised_advantages
 from syngrpo.rollout.base import Response
 from syngrpo.tasks.rewards import Reward
 from syngrpo.workflow.groups import Group, is_phantom
-from syngrpo.workflow.run_warnings import IDLE_STEPS, REFUSED, WINDOW, RunWarnings
+from syngrpo.workflow.run_warnings import WINDOW, RunWarnings
 from syngrpo.workflow.step_metrics import METRICS, StepMetrics
 
 GOOD = {

@@ -25,6 +25,8 @@ it returns with the others (``shared_draw``).
 from __future__ import annotations
 
 import asyncio
+import logging
+import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
@@ -42,6 +44,8 @@ from syngrpo.data_server.group_reports import (
     report_of,
     written_descriptions,
 )
+from syngrpo.data_server.job_failures import JobFailures
+from syngrpo.data_server.painting_warnings import PaintingWarnings
 from syngrpo.data_server.pool_access import open_pool_client
 from syngrpo.data_server.pool_client import PoolClient
 from syngrpo.data_server.synthesis_options import (
@@ -73,11 +77,14 @@ __all__ = [
     "Settled",
     "SynthesisOptions",
     "WrittenResponse",
+    "as_lists",
     "shared_draw",
 ]
 
 API_VERSION = "1.0.0"
 """The version of this interface (semver.org)."""
+
+log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 P = ParamSpec("P")
@@ -159,6 +166,7 @@ class DataClient:
         self._reports: dict[str, GroupReport] = {}
         self._counts: dict[str, float] = {}
         self._families: dict[str, str] = {}
+        self._watch: _PaintingWatch | None = None
         self._closing = ExitStack()
         self._closing.callback(pool.close)
 
@@ -224,6 +232,8 @@ class DataClient:
                 describer=synthesis.describer,
             )
             client._closing = opened.pop_all()
+        if rules.paints:
+            client._watch = _PaintingWatch(client, folder, server.url)
         return client
 
     def __enter__(self) -> DataClient:
@@ -234,8 +244,11 @@ class DataClient:
 
     def close(self) -> None:
         """Send what is left, for a few seconds at most, and stop the thread and the workers. What
-        could not be sent stays in the directory for the next client."""
+        could not be sent stays in the directory for the next client. Warn if jobs have failed."""
         self._closing.close()
+        if self._watch is not None:
+            self._watch.failures.end()
+            self._watch = None
 
     # The four calls of a step.
 
@@ -300,6 +313,8 @@ class DataClient:
         settled, more = self.settle_reports(reports)
         self._counts = {**counts, **more}
         self.end_step()
+        if self._watch is not None:
+            self._watch.step(self.steps, self._counts)
         return settled
 
     # The same in parts, for a trainer that has made the reports in several processes.
@@ -406,6 +421,12 @@ class AsyncDataClient:
         self.client = client
         self._turn = asyncio.Lock()
 
+    async def __aenter__(self) -> AsyncDataClient:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
     async def draw(self, count: int | None = None) -> list[DrawnSample]:
         return await self._called(self.client.draw, count)
 
@@ -421,6 +442,9 @@ class AsyncDataClient:
     async def stats(self) -> ClientStats:
         return await self._called(self.client.stats)
 
+    async def get(self, sample_id: str) -> Sample:
+        return await self._called(self.client.get, sample_id)
+
     async def state_dict(self) -> dict[str, Any]:
         return await self._called(self.client.state_dict)
 
@@ -433,6 +457,28 @@ class AsyncDataClient:
     async def _called(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         async with self._turn:
             return await asyncio.to_thread(partial(call, *args, **kwargs))
+
+
+class _PaintingWatch:
+    """Logs a warning, each once, when painting gives a client no images."""
+
+    def __init__(self, client: DataClient, folder: Path, url: str | None) -> None:
+        self.failures = JobFailures(folder, "its traceback is logged at level INFO")
+        self._ended_at = time.monotonic()
+        self._warnings = PaintingWarnings(
+            "the messages of the workers beside this process"
+            if url is None
+            else f"that workers of {url} run and paint with {client.pool.fingerprint} (syngrpo "
+            "serve and syngrpo worker print with what they paint)",
+            lambda: client.pool_stats().rejected,
+        )
+
+    def step(self, number: int, counts: Mapping[str, float]) -> None:
+        """Look at the counts of a finished step."""
+        before, self._ended_at = self._ended_at, time.monotonic()
+        for text in self._warnings.step(counts, self._ended_at - before):
+            log.warning("step %d: %s", number, text)
+        self.failures.step(counts)
 
 
 def _check_options(

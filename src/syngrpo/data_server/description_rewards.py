@@ -10,6 +10,7 @@ import logging
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,7 +24,7 @@ from syngrpo.method.baseline import Measured
 from syngrpo.method.language import distinct_words
 from syngrpo.method.ledger import Ledger, PendingDescription
 from syngrpo.painting.describers import DESCRIBERS, described
-from syngrpo.pool.jobs import JobRequest, bundled
+from syngrpo.pool.jobs import EndState, JobRequest, bundled
 from syngrpo.pool.stored_samples import DescriptionReward
 from syngrpo.sample import InputError, Sample, with_pixels
 
@@ -135,7 +136,7 @@ class DescriptionQueue:
     ) -> tuple[list[Settled], dict[str, float]]:
         """Return each description whose image was measured in this step or was rejected by the
         gate, with its reward; of siblings, when all of them are. Also return counts by metric."""
-        numbers: Counter[str] = Counter()
+        numbers: Counter[str] = Counter({f"synthesis/{state}": 0 for state in get_args(EndState)})
         numbers["synthesis/stale"] = self.ledger.drop_stale(version)
         for report in reports:
             if report.job_id is not None:

@@ -30,7 +30,7 @@ from syngrpo.data_server.routes import ServiceState, trainer_routes, worker_rout
 from syngrpo.data_server.server_runs import Runs
 from syngrpo.data_server.status_page import status_page
 from syngrpo.data_server.synthesis_options import RemoteSettings, WorkerSettings
-from syngrpo.data_server.workers import LocalWorkers, make_workers
+from syngrpo.data_server.workers import LocalWorkers, make_workers, started_line
 from syngrpo.pool.filesystem import PoolStorageError
 from syngrpo.sample import InputError
 from syngrpo.serving.atomic_files import DiskFull
@@ -172,8 +172,8 @@ def serve(
     addition: Addition | None = None,
 ) -> None:
     """Serve until SIGTERM or SIGINT. Print a line with the address when the server listens, after
-    that of the ``addition``. The process ends without returning if a request still decodes
-    pictures then.
+    those of the workers and of the ``addition``. The process ends without returning if a request
+    still decodes pictures then.
 
     The runs' pools are in ``directory``. The ``workers`` run beside the server, or on a Ray
     ``cluster``. Raises InputError when the address is in use or can be reached by other hosts
@@ -188,9 +188,10 @@ def serve(
     for name in (signal.SIGTERM, signal.SIGINT):  # uvicorn raises them again after it has stopped
         signal.signal(name, lambda number, frame: None)
     pages = f"{addition.path.strip('/')} on {url}{addition.path}/\n" if addition else ""
-    print(f"{pages}serving {directory} on {url}", flush=True)
     own = ServerAddress(url if cluster else local_url(host, listener), token)
     with make_workers(RemoteSettings(own, **vars(workers)), cluster) as running:
+        painting = f"{started_line(workers)}\n" if workers.workers else ""
+        print(f"{painting}{pages}serving {directory} on {url}", flush=True)
         _Server(app, running).run(sockets=[listener])
     if app.state.service.reads_pictures():
         # Python would wait for these threads at its end, and everything else is closed.

@@ -10,6 +10,7 @@ from syngrpo.data_server.served_run import ServerRun
 from syngrpo.data_server.server_runs import Runs
 from syngrpo.data_server.service_metrics import Metrics
 from syngrpo.serving.refusals import Refused
+from syngrpo.serving.wording import count
 
 LIBRARIES = ("syngrpo", "fastapi", "uvicorn", "pydantic", "pillow")
 
@@ -19,7 +20,7 @@ def status_page(runs: Runs, metrics: Metrics) -> str:
     lines = [f"Syn-GRPO data server over {runs.directory}", ""]
     lines += [_of_run(run) for run in runs] or ["There are no runs yet."]
     workers = metrics.workers()
-    lines += ["", f"{_several(len(workers), 'worker')} in the last minute"]
+    lines += ["", f"{count(len(workers), 'worker')} in the last minute"]
     lines += [f"  {ascii(name)[1:-1]}, {seconds:.0f} s ago" for name, seconds in workers.items()]
     versions = [f"{name} {importlib.metadata.version(name)}" for name in LIBRARIES]
     versions += [f"Python {platform.python_version()}", f"SQLite {sqlite3.sqlite_version}"]
@@ -34,15 +35,10 @@ def _of_run(run: ServerRun) -> str:
         return f"Run {run.name} is offline: {run.problem}"
     jobs, reasons = stats.jobs, stats.rejected.items()
     why = f" ({', '.join(f'{reason} {number}' for reason, number in reasons)})" if reasons else ""
-    seeds, samples = _several(stats.seed, "seed"), _several(stats.synthetic, "painted sample")
+    seeds, samples = count(stats.seed, "seed"), count(stats.synthetic, "painted sample")
     return (
-        f"Run {run.name}: {seeds}, {samples} ({stats.unmeasured} not measured yet). "
+        f"Run {run.name}: {seeds} received, {samples} ({stats.unmeasured} not measured yet). "
         f"Jobs: {jobs['queued']} waiting, {jobs['leased']} being painted, "
         f"{jobs['admitted']} admitted, {jobs['rejected']} rejected{why}, "
         f"{jobs['dead']} given up."
     )
-
-
-def _several(number: int, noun: str) -> str:
-    """Return a number of things. Not ``wording.count``, which imports a library for a second."""
-    return f"{number} {noun}" + ("" if number == 1 else "s")

@@ -10,7 +10,11 @@ from types import FrameType
 from syngrpo.data_server.data_connection import DataServerConnection
 from syngrpo.data_server.ray_cluster import RayCluster
 from syngrpo.data_server.ray_workers import RayWorkers
-from syngrpo.data_server.synthesis_options import RemoteSettings, SynthesisSettings
+from syngrpo.data_server.synthesis_options import (
+    RemoteSettings,
+    SynthesisSettings,
+    WorkerSettings,
+)
 from syngrpo.data_server.worker_process import work
 from syngrpo.serving.http_client import Unavailable
 from syngrpo.serving.supervision import Supervisor, WorkerProcess
@@ -40,6 +44,13 @@ def make_workers(settings: RemoteSettings, cluster: RayCluster | None) -> LocalW
     return LocalWorkers(settings) if cluster is None else RayWorkers(settings, cluster)
 
 
+def started_line(settings: WorkerSettings) -> str:
+    """Return the line that says which workers run. It ends with the fingerprint of their generator,
+    which a trainer without this generator gives its client (``DataClient.open``)."""
+    fingerprint = settings.make_generator().fingerprint
+    return f"{count(settings.workers, 'worker')} started, painting with {fingerprint}"
+
+
 def run_workers(settings: RemoteSettings, cluster: RayCluster | None = None) -> None:
     """Run workers until SIGTERM or SIGINT.
 
@@ -47,7 +58,7 @@ def run_workers(settings: RemoteSettings, cluster: RayCluster | None = None) -> 
     cannot be used. If the server does not answer yet, the workers wait for it.
     """
     settings.load_tasks()
-    fingerprint = settings.make_generator().fingerprint
+    settings.make_generator()  # raises InputError before anything starts
     connection = DataServerConnection(settings.server)
     try:
         connection.send("GET", "/v1/runs")
@@ -63,7 +74,5 @@ def run_workers(settings: RemoteSettings, cluster: RayCluster | None = None) -> 
     for name in (signal.SIGTERM, signal.SIGINT):
         signal.signal(name, stop)
     with make_workers(settings, cluster):
-        print(
-            f"{count(settings.workers, 'worker')} started, painting with {fingerprint}", flush=True
-        )
+        print(started_line(settings), flush=True)
         stopped.wait()

@@ -19,6 +19,7 @@ from typing import Any, Protocol
 import torch
 from rich.console import Console
 
+from syngrpo.data_server.job_failures import JobFailures
 from syngrpo.data_server.pool_access import open_pool_client
 from syngrpo.data_server.pool_client import PoolClient
 from syngrpo.data_server.synthesis_options import SynthesisSettings
@@ -46,7 +47,6 @@ from syngrpo.workflow.attempts import record_attempt
 from syngrpo.workflow.checkpoint import Writer, latest, resume_run, save_run
 from syngrpo.workflow.console_lines import cause_in_log, warnings_on
 from syngrpo.workflow.final_model import save_final
-from syngrpo.workflow.job_failures import JobFailures
 from syngrpo.workflow.processes import Processes
 from syngrpo.workflow.profiling import Profile, Profiler
 from syngrpo.workflow.resume_rules import Change

@@ -2,7 +2,8 @@
 
 Without these warnings such a run ends with an ordinary summary. ``run`` calls
 ``RunWarnings.step`` after every step, in the main process. Each warning is given once.
-``job_failures`` does the same for jobs that raise an error.
+``data_server.painting_warnings`` looks at what the workers paint, ``data_server.job_failures`` at
+jobs that raise an error.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from syngrpo.serving.wording import count
+from syngrpo.data_server.painting_warnings import PaintingWarnings
 from syngrpo.workflow.run_options import RunOptions
 
 logger = logging.getLogger(__name__)
@@ -27,10 +28,6 @@ NEVER = 0.05
 """Share of well-formed responses below which the format counts as never learnt."""
 PHANTOMS = 0.25
 """Share of groups from which wrong answers that are told apart are many."""
-IDLE_STEPS, IDLE_S = 20, 60.0
-"""Steps, and seconds of training, without any result of the workers after which nobody paints."""
-REFUSED = 20
-"""Images that the gate has rejected one after the other, after which it rejects everything."""
 
 Record = Mapping[str, Any]
 
@@ -43,21 +40,28 @@ class RunWarnings:
 
     def __init__(self, options: RunOptions, reasons: Callable[[], Mapping[str, int]]) -> None:
         self._options = options
-        self._reasons = reasons
+        url = options.server.url
+        self._painting = PaintingWarnings(
+            "the workers beside this run; log.txt has their messages"
+            if url is None
+            else f"syngrpo worker --server {url}",
+            reasons,
+        )
         self._window = min(WINDOW, options.trainer.steps)
         self._last: deque[Record] = deque(maxlen=self._window)
         self._best_format = 0.0
-        self._waiting = self._idle_steps = self._refused = 0
-        self._idle_s = 0.0
         self._given: set[str] = set()
 
     def step(self, metrics: Record) -> None:
         """Look at a finished step; ``metrics`` is its line of ``metrics.jsonl``."""
         self._last.append(metrics)
-        for name, text in (*self._of_responses(), *self._of_synthesis(metrics)):
+        texts = self._painting.step(metrics, metrics["time/step_s"])
+        for name, text in self._of_responses():
             if name not in self._given:
                 self._given.add(name)
-                logger.warning("step %d: %s", metrics["step"], text)
+                texts.append(text)
+        for text in texts:
+            logger.warning("step %d: %s", metrics["step"], text)
 
     def _of_responses(self) -> Iterator[tuple[str, str]]:
         if len(self._last) < self._window:
@@ -105,35 +109,6 @@ class RunWarnings:
                 "method.phantom_weight",
             )
         self._best_format = max(self._best_format, form)
-
-    def _of_synthesis(self, metrics: Record) -> Iterator[tuple[str, str]]:
-        ended = sum(metrics[f"synthesis/{state}"] for state in ("admitted", "rejected", "dead"))
-        self._waiting += metrics["synthesis/submitted"] - ended
-        self._idle_steps = 0 if ended or self._waiting <= 0 else self._idle_steps + 1
-        self._idle_s = self._idle_s + metrics["time/step_s"] if self._idle_steps else 0.0
-        self._refused += metrics["synthesis/rejected"]
-        if metrics["synthesis/admitted"]:
-            self._refused = 0
-        if self._idle_steps >= IDLE_STEPS and self._idle_s >= IDLE_S:
-            where = (
-                "the workers beside this run; log.txt has their messages"
-                if self._options.server.url is None
-                else f"syngrpo worker --server {self._options.server.url}"
-            )
-            yield (
-                "idle",
-                f"no worker has painted anything for {self._idle_steps} steps "
-                f"({self._idle_s:.0f} s), and {count(self._waiting, 'description')} wait; check "
-                f"{where}",
-            )
-        if self._refused >= REFUSED:
-            reasons = self._reasons()
-            most = max(reasons, key=lambda reason: reasons[reason], default="unknown")
-            yield (
-                "refused",
-                f"the gate has rejected the last {self._refused} images, most often as "
-                f"{most.replace('_', ' ')}; see docs/gate.md for its thresholds (synthesis.gate)",
-            )
 
     def _other_scale(self) -> float:
         """Return the share of the answers of the last steps whose boxes are on another scale."""

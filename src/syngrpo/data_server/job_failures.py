@@ -1,7 +1,8 @@
 """Tells the user of a run that jobs of synthesis fail: a generator or a judge raises an error.
 
 Such a job is given up after some attempts (*dead*), and training goes on without its image. So the
-run succeeds, and without these warnings nobody would see that not one image was painted.
+run succeeds, and without these warnings nobody would see that not one image was painted. ``syngrpo
+train`` and the client of other trainers (``DataClient``) give them.
 """
 
 from __future__ import annotations
@@ -27,19 +28,21 @@ SHOWN = 300
 class JobFailures:
     """Watches the jobs of the run in ``directory``, in the main process.
 
-    ``run`` calls ``step`` after every step, and ``end`` when all workers have ended.
+    Whoever trains calls ``step`` after every step, and ``end`` when all workers have ended.
+    ``traceback`` says where the traceback is found; it is logged at level INFO.
     """
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, traceback: str = "log.txt has the traceback") -> None:
         self._directory = directory
+        self._traceback = traceback
         self._failed = 0
         self._watching = True
 
     def step(self, metrics: Mapping[str, Any]) -> None:
-        """Warn once if all jobs so far have failed. ``metrics`` is the step's line of
-        ``metrics.jsonl``."""
-        self._failed += int(metrics["synthesis/dead"])
-        if metrics["synthesis/admitted"] or metrics["synthesis/rejected"]:
+        """Warn once if all jobs so far have failed. ``metrics`` are the numbers of the step by
+        the names of ``metrics.jsonl``; a missing one is 0."""
+        self._failed += int(metrics.get("synthesis/dead", 0))
+        if metrics.get("synthesis/admitted") or metrics.get("synthesis/rejected"):
             self._watching = False
         if self._watching and self._failed >= FIRST_JOBS:
             self._watching = False
@@ -61,10 +64,11 @@ class JobFailures:
         ((line, _),) = lines.most_common(1)
         logger.warning(
             "%d of %d synthesis jobs failed, most often with: %s; %s. Correct synthesis.generator "
-            "or synthesis.judges; log.txt has the traceback",
+            "or synthesis.judges; %s",
             jobs["dead"],
             ended,
             line[:SHOWN],
             consequence,
+            self._traceback,
         )
         logger.info("%s", next(error for error in errors if error_line(error) == line))

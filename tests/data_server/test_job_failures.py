@@ -13,11 +13,12 @@ from quick_runs import quick_config
 from rich.console import Console
 
 from syngrpo.cli.train import run_training
+from syngrpo.data_server.client import DataClient, SynthesisOptions, WrittenResponse
+from syngrpo.data_server.job_failures import FIRST_JOBS, JobFailures
 from syngrpo.painting.generators.base import GenerationRequest, NoopGenerator
 from syngrpo.pool.job_queue import JobQueue
 from syngrpo.pool.jobs import JobRequest, error_line
 from syngrpo.pool.store import Pool
-from syngrpo.workflow.job_failures import FIRST_JOBS, JobFailures
 from syngrpo_rooms.dataset import rooms_samples
 
 HERE = Path(__file__).stem
@@ -72,6 +73,27 @@ def test_a_run_warns_at_its_end_and_shows_the_number(tmp_path: Path) -> None:
     log = (run / "log.txt").read_text()
     assert 'raise RuntimeError("no weights\\nhere")' in log and (run / "final").is_dir()
     assert "failed, given up" in (run / "report.html").read_text()
+
+
+def test_a_client_of_another_trainer_warns_when_it_is_closed(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    synthesis = SynthesisOptions(generator=f"{HERE}:Broken", mode="inline", max_attempts=1)
+    seeds = rooms_samples("train", 4)
+    with DataClient.open(tmp_path, seeds, groups_per_step=2, synthesis=synthesis) as client:
+        for sample in client.draw():
+            client.observe(sample, [0.0, 1.0])
+            text = "<think>t</think><answer>[1,2,3,4]</answer><scene>a red wall</scene>"
+            ids = np.arange(9)
+            response = WrittenResponse(text, ids, np.zeros(9, np.float32), ids > 4)
+            assert client.submit(sample, [response]) == 1
+        client.outcomes()
+        assert client.stats().metrics()["synthesis/dead"] == 2
+        assert client.stats().metrics()["synthesis/admitted"] == 0
+        assert not warnings(caplog)
+    (told,) = warnings(caplog)
+    assert told.startswith("2 of 2 synthesis jobs failed, most often with: RuntimeError: no weight")
+    assert told.endswith("its traceback is logged at level INFO")
 
 
 def test_a_warning_comes_once_when_the_first_jobs_all_fail(
