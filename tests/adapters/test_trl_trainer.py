@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,17 +14,19 @@ import torch
 import trl.trainer.grpo_trainer
 from run_options import run_options
 from service_process import ServerProcess, serve
+from transformers import AutoModelForImageTextToText, TrainerCallback
 from trl import GRPOTrainer
 from trl_runs import config, opened, starter, trainer
 
 from syngrpo.adapters.reward_advantages import response_advantages
 from syngrpo.adapters.trl_data import EvolvingImages
 from syngrpo.adapters.trl_trainer import SynGRPOTrainer
-from syngrpo.data_server.client import Settled
+from syngrpo.data_server.client import DataClient, Settled
 from syngrpo.data_server.synthesis_options import ServerOptions, SynthesisOptions
 from syngrpo.method.base import Method, MethodOptions
 from syngrpo.policy.encode import encode
 from syngrpo.policy.loading import load_policy
+from syngrpo.pool.store import Pool
 from syngrpo.sample import InputError
 from syngrpo.workflow.learner import Learner
 from syngrpo.workflow.loss import Normaliser
@@ -150,7 +153,14 @@ def test_a_resumed_run_goes_on_with_its_descriptions(tmp_path: Path) -> None:
         again = trainer(tmp_path, client, Watched, max_steps=4)
         seen = []
         load = client.load_state_dict
-        client.load_state_dict = lambda state: (load(state), seen.append(len(client.ledger)))
+
+        def loaded(state: dict[str, Any]) -> None:
+            load(state)
+            seen.append(len(client.ledger))
+            assert apart(again.model, tmp_path / "trl" / "checkpoint-2") == 0
+
+        client.load_state_dict = loaded
+        assert apart(again.model, tmp_path / "trl" / "checkpoint-2") > 0
         again.train(resume_from_checkpoint=str(tmp_path / "trl" / "checkpoint-2"))
         assert seen == [waiting] and client.steps == client.version == 4
         assert again.painted > 0 and sum(map(len, again.settled)) > 0
@@ -160,6 +170,64 @@ def test_a_resumed_run_goes_on_with_its_descriptions(tmp_path: Path) -> None:
         lost = trainer(tmp_path, client, max_steps=4)
         with pytest.raises(InputError, match=r"syngrpo\.json cannot be read"):
             lost.train(resume_from_checkpoint=str(tmp_path / "trl" / "checkpoint-2"))
+
+
+def apart(model: torch.nn.Module, checkpoint: Path) -> float:
+    """Return the largest difference between the weights of a model and those of a checkpoint."""
+    kept = AutoModelForImageTextToText.from_pretrained(checkpoint, dtype=torch.float32).state_dict()
+    return max(
+        float((value - kept[name]).abs().max()) for name, value in model.state_dict().items()
+    )
+
+
+@pytest.mark.slow
+def test_stock_grpo_goes_on_with_its_weights_and_its_client(tmp_path: Path) -> None:
+    def trained(client: DataClient, steps: int, resume: str | None) -> list[float]:
+        model, processor = starter()
+        images = EvolvingImages(client, 2, prompt_style="brief")
+        args = config(
+            tmp_path,
+            max_steps=steps,
+            per_device_train_batch_size=8,
+            max_completion_length=32,
+            save_strategy="steps",
+            save_steps=2,
+            shuffle_dataset=False,
+            accelerator_config={"dispatch_batches": False},
+        )
+        found = []
+
+        class Compared(TrainerCallback):
+            def on_train_begin(self, *_: Any, **__: Any) -> None:
+                if resume is not None:
+                    found.append(apart(model, Path(resume)))
+
+        run = GRPOTrainer(
+            model,
+            images.rewards(),
+            args,
+            images.dataset(),
+            processing_class=processor,
+            callbacks=[images.callback(), Compared()],
+        )
+        run.train(resume_from_checkpoint=resume)
+        return found
+
+    with opened(tmp_path, groups_per_step=2) as client:
+        trained(client, 2, None)
+    with opened(tmp_path, groups_per_step=2) as client:
+        assert trained(client, 3, str(tmp_path / "trl" / "checkpoint-2")) == [0.0]
+        assert client.steps == client.version == 3
+    with closing(Pool.open(tmp_path / "run")) as pool:
+        everything = [*pool.samples("seed"), *pool.samples("synthetic")]
+        steps = [visit.step for one in everything for visit in pool.observations(one.sample.id)]
+    assert sorted(steps) == [1, 1, 2, 2, 3, 3]
+    (tmp_path / "trl" / "checkpoint-2" / "syngrpo.json").unlink()
+    with (
+        opened(tmp_path, groups_per_step=2) as client,
+        pytest.raises(InputError, match=r"syngrpo\.json cannot be read .*; give the checkpoint as"),
+    ):
+        trained(client, 3, str(tmp_path / "trl" / "checkpoint-2"))
 
 
 def test_stock_grpo_trains_on_images_that_evolve(tmp_path: Path) -> None:

@@ -34,6 +34,11 @@ from syngrpo.serving.listening import listen
 from syngrpo_rooms.dataset import rooms_samples
 
 SEEDS = rooms_samples("train", 24)
+DIVERSITY = (
+    *("response", "response_seed", "response_synthetic", "baseline", "reward"),
+    *("zero_variance_groups", "zero_variance_groups_seed", "zero_variance_groups_synthetic"),
+)
+"""Metrics that the client has as the project's trainer has them."""
 INLINE = SynthesisOptions(generator="rooms", mode="inline")
 
 
@@ -71,8 +76,12 @@ def test_the_client_gives_what_our_trainer_gets(tmp_path: Path, credit: str) -> 
                 assert (ours.advantages == theirs.advantages).all()
             settled += len(rewards)
             metrics = client.stats().metrics()
-            for name in ("submitted", "dropped", "settled", "stale"):
+            for name in ("submitted", "dropped", "settled", "stale", "admitted", "rejected"):
                 assert metrics[f"synthesis/{name}"] == step.record[f"synthesis/{name}"]
+            for name in DIVERSITY:
+                wanted = step.record[f"diversity/{name}"]
+                assert (wanted is None) == (f"diversity/{name}" not in metrics)
+                assert wanted is None or abs(metrics[f"diversity/{name}"] - wanted) < 1e-9
             if number == 1:  # resumed in the middle, from JSON
                 state = json.loads(json.dumps(as_lists(client.state_dict())))
                 client.close()

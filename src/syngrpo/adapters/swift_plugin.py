@@ -22,7 +22,6 @@ process than the rewards; that is refused.
 
 from __future__ import annotations
 
-import json
 import math
 from base64 import b64encode
 from collections.abc import Callable, Sequence
@@ -41,13 +40,13 @@ from swift.rewards import ORM, orms
 from swift.rollout.multi_turn import MultiTurnScheduler, multi_turns
 
 from syngrpo.adapters.shared_images import ScoredRow, SharedImages
+from syngrpo.adapters.trainer_checkpoints import keep_state, load_weights, restore_state
 from syngrpo.adapters.tried_version import check_tried_version
 from syngrpo.data_server.client import (
     DataClient,
     DrawnSample,
     ModelCoordinates,
     WrittenResponse,
-    as_lists,
 )
 from syngrpo.data_server.drawn_sample import FrameOf
 from syngrpo.method.response import format_reward, parse_response
@@ -58,7 +57,6 @@ TRIED = "4.6"
 """The version of ms-swift that this was tried with."""
 NAME = "syngrpo"
 """The name of the dataset, the scheduler and the callback in ms-swift's options."""
-STATE_NAME = "syngrpo.json"
 _ROW = "syngrpo_row"
 
 
@@ -241,19 +239,17 @@ class EvolvingCallback(TrainerCallback):
         """The client in the main process, None in the others."""
         return _opened()[1].client
 
-    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        """Restore the client's state when a run is resumed."""
-        if args.resume_from_checkpoint is None or self.client is None:
+    def on_train_begin(
+        self, args: Any, state: Any, control: Any, model: Any = None, **_: Any
+    ) -> None:
+        """Restore the weights and the client's state when a run is resumed."""
+        if args.resume_from_checkpoint is None:
             return
-        path = Path(args.resume_from_checkpoint) / STATE_NAME
-        try:
-            kept = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise InputError(
-                f"{path} cannot be read ({error}); resume from a checkpoint that was made with "
-                f"--callbacks {NAME}"
-            ) from None
-        self.client.load_state_dict(kept)
+        checkpoint = Path(args.resume_from_checkpoint)
+        load_weights(model, checkpoint)
+        if self.client is not None:
+            remedy = f"resume from a checkpoint that was made with --callbacks {NAME}"
+            restore_state(self.client, checkpoint, remedy)
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Put the client's numbers into ms-swift's log of this step."""
@@ -263,9 +259,7 @@ class EvolvingCallback(TrainerCallback):
     def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Write the client's state into the checkpoint."""
         if self.client is not None:
-            folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
-            kept = json.dumps(as_lists(self.client.state_dict()))
-            (folder / STATE_NAME).write_text(kept, encoding="utf-8")
+            keep_state(self.client, Path(args.output_dir) / f"checkpoint-{state.global_step}")
 
     def on_train_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Send what is left, and close the client."""

@@ -1,7 +1,9 @@
 """Images that evolve for TRL's ``GRPOTrainer``: its dataset and its rewards.
 
     images = EvolvingImages(client, groups_per_step=8, coordinates="0-1000")
-    GRPOTrainer(model, images.rewards(), args, images.dataset()).train()
+    GRPOTrainer(
+        model, images.rewards(), args, images.dataset(), callbacks=[images.callback()]
+    ).train()
 
 Each process of the trainer makes one ``EvolvingImages``; ``client`` is None but in the main one.
 The dataset draws in the main process and sends the samples to the others. Once the last reward of a
@@ -20,6 +22,7 @@ from typing import Any
 from datasets import IterableDataset
 
 from syngrpo.adapters.shared_images import ScoredRow, SharedImages, unscored
+from syngrpo.adapters.trainer_checkpoints import ClientCallback
 from syngrpo.data_server.client import DataClient, DrawnSample, ModelCoordinates
 from syngrpo.data_server.drawn_sample import FrameOf, SampleAccess
 from syngrpo.method.response import format_reward, parse_response
@@ -61,6 +64,11 @@ class EvolvingImages(SharedImages):
     def rewards(self) -> list[Callable[..., list[float]]]:
         """Return the rewards: accuracy and format. The second also reports the step."""
         return [self.accuracy, self.format_and_report]
+
+    def callback(self) -> ClientCallback:
+        """Return a callback for the trainer, which keeps the client's state with the checkpoints
+        and restores it, and the weights, when a run is resumed."""
+        return ClientCallback(self.client)
 
     def conversation(self, sample: SampleAccess) -> list[dict[str, str]]:
         """Return the prompt of a sample, without its picture."""

@@ -16,7 +16,6 @@ one weight, ``beta``, for all tokens. Descriptions wear out without one, so ``be
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -32,6 +31,7 @@ from trl.trainer.utils import split_pixel_values_by_grid, unsplit_pixel_values_b
 
 from syngrpo.adapters.reward_advantages import response_advantages
 from syngrpo.adapters.shared_images import ScoredRow, share
+from syngrpo.adapters.trainer_checkpoints import keep_state, load_weights, restore_state
 from syngrpo.adapters.tried_version import check_tried_version
 from syngrpo.adapters.trl_data import EvolvingImages
 from syngrpo.data_server.client import (
@@ -39,7 +39,6 @@ from syngrpo.data_server.client import (
     ModelCoordinates,
     Settled,
     WrittenResponse,
-    as_lists,
 )
 from syngrpo.data_server.drawn_sample import FrameOf
 from syngrpo.method import METHODS
@@ -51,7 +50,6 @@ from syngrpo.tasks import PromptStyle
 
 TRIED = "1.16"
 """The version of TRL that this was tried with."""
-STATE_NAME = "syngrpo.json"
 LOSSES = ("grpo", "dapo", "bnpo", "dr_grpo")
 """The values of ``loss_type`` for which ``settled_loss`` knows the divisor."""
 
@@ -135,9 +133,6 @@ class SynGRPOTrainer(GRPOTrainer):
         self._settled = settled[self.accelerator.process_index :: self.accelerator.num_processes]
         for name, value in self.images.metrics().items():
             self._metrics["train"][name].append(value)
-        if settled:
-            mean = sum(one.reward for one in settled) / len(settled)
-            self._metrics["train"]["diversity/reward"].append(mean)
         output["advantages"] = self._token_advantages(first, output["completion_ids"])
         return output
 
@@ -285,22 +280,18 @@ class SynGRPOTrainer(GRPOTrainer):
         super()._save_checkpoint(model, trial)
         if self.images.client is not None:
             folder = Path(self._get_output_dir(trial=trial))
-            state = as_lists(self.images.client.state_dict())
-            path = folder / f"checkpoint-{self.state.global_step}" / STATE_NAME
-            path.write_text(json.dumps(state), encoding="utf-8")
+            keep_state(self.images.client, folder / f"checkpoint-{self.state.global_step}")
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
+        loaded = load_weights(self.model if model is None else model, Path(resume_from_checkpoint))
+        if not loaded:
+            super()._load_from_checkpoint(resume_from_checkpoint, model)
 
     def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
         super()._load_optimizer_and_scheduler(checkpoint)
-        if checkpoint is None or self.images.client is None:
-            return
-        path = Path(checkpoint) / STATE_NAME
-        try:
-            state = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise InputError(
-                f"{path} cannot be read ({error}); resume from a checkpoint of SynGRPOTrainer"
-            ) from None
-        self.images.client.load_state_dict(state)
+        if checkpoint is not None and self.images.client is not None:
+            remedy = "resume from a checkpoint of SynGRPOTrainer"
+            restore_state(self.images.client, Path(checkpoint), remedy)
 
 
 def settled_loss(

@@ -200,12 +200,8 @@ class EvolvingDataset(Dataset[dict[str, Any]]):
         for name, group in groups.items():
             self.client.submit(self._asked[name], [one.response for one in group])
             self._group_size = group[0].group_size
-        outcomes = self.client.outcomes()
-        self.held.add(outcomes)
-        numbers = self.client.stats().metrics() | {"synthesis/held": len(self.held)}
-        if outcomes:
-            numbers["diversity/reward"] = sum(one.reward for one in outcomes) / len(outcomes)
-        return numbers
+        self.held.add(self.client.outcomes())
+        return self.client.stats().metrics() | {"synthesis/held": len(self.held)}
 
     def state_dict(self) -> dict[str, Any]:
         """Return the client's state, for verl's checkpoint of its data loader."""

@@ -41,6 +41,7 @@ from syngrpo.data_server.drawn_sample import AskedSample, DrawnSample, ModelCoor
 from syngrpo.data_server.group_reports import (
     GroupReport,
     WrittenResponse,
+    report_metrics,
     report_of,
     written_descriptions,
 )
@@ -105,8 +106,8 @@ class ClientStats:
 
     ``steps``: finished steps. ``version``: the policy version, by which descriptions grow old.
     ``waiting``: descriptions that wait for their reward. ``server_away``: whether the data server
-    did not answer the last request; jobs wait in a file meanwhile. ``counts``: what the last step
-    has submitted, admitted, settled, …, named as in ``metrics.jsonl``.
+    did not answer the last request; jobs wait in a file meanwhile. ``counts``: D and ρ of the last
+    step, and what it has submitted, admitted, settled, …, named as in ``metrics.jsonl``.
     """
 
     steps: int
@@ -311,7 +312,12 @@ class DataClient:
         reports = list(self._reports.values())
         counts = self.submit_reports(reports)
         settled, more = self.settle_reports(reports)
-        self._counts = {**counts, **more}
+        self._counts = {**report_metrics(reports), **counts, **more}
+        if settled:
+            rewards = [one.reward for one in settled]
+            self._counts["diversity/reward"] = sum(rewards) / len(rewards)
+        if baselines := self.method.baselines().values():
+            self._counts["diversity/baseline"] = sum(baselines) / len(baselines)
         self.end_step()
         if self._watch is not None:
             self._watch.step(self.steps, self._counts)

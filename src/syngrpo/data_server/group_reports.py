@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from syngrpo.method.base import Method
-from syngrpo.method.diversity import response_diversity
+from syngrpo.method.diversity import has_zero_variance, response_diversity
 from syngrpo.method.ledger import token_span
 from syngrpo.method.response import ParsedResponse, parse_response
 from syngrpo.method.token_spans import decoded, span_tokens
@@ -137,6 +137,22 @@ def report_of(
         accuracy=float(np.mean(np.asarray(accuracies, dtype=np.float32))),
         parenthood=parenthood(sample, max_depth),
     )
+
+
+def report_metrics(reports: Sequence[GroupReport]) -> dict[str, float]:
+    """Return means over the groups of a step by the names of their metrics: D, and the share of
+    groups whose responses are all equally accurate; of all groups, those on seeds, and those on
+    painted samples. What there is none of has no metric."""
+    numbers: dict[str, float] = {}
+    painted = [report for report in reports if report.job_id is not None]
+    seeds = [report for report in reports if report.job_id is None]
+    for part, group in (("", reports), ("_seed", seeds), ("_synthetic", painted)):
+        if group:
+            values = [report.diversity for report in group]
+            equal = [float(has_zero_variance(value)) for value in values]
+            numbers[f"diversity/response{part}"] = sum(values) / len(values)
+            numbers[f"diversity/zero_variance_groups{part}"] = sum(equal) / len(equal)
+    return numbers
 
 
 def written_descriptions(
