@@ -12,6 +12,7 @@ from pathlib import Path
 import httpx
 import numpy as np
 import pytest
+from rooms_client import SEEDS, describing, opened
 from service_process import ServerProcess, serve, until
 from watched_trainer import Step, watched_trainer
 
@@ -19,7 +20,6 @@ from syngrpo.data_server import painting_warnings
 from syngrpo.data_server.client import (
     AsyncDataClient,
     DataClient,
-    DrawnSample,
     WrittenResponse,
     as_lists,
     shared_draw,
@@ -31,20 +31,12 @@ from syngrpo.pool.sampling import SamplingPolicy
 from syngrpo.sample import InputError
 from syngrpo.serving.http_client import ServerAddress
 from syngrpo.serving.listening import listen
-from syngrpo_rooms.dataset import rooms_samples
 
-SEEDS = rooms_samples("train", 24)
 DIVERSITY = (
     *("response", "response_seed", "response_synthetic", "baseline", "reward"),
     *("zero_variance_groups", "zero_variance_groups_seed", "zero_variance_groups_synthetic"),
 )
 """Metrics that the client has as the project's trainer has them."""
-INLINE = SynthesisOptions(generator="rooms", mode="inline")
-
-
-def opened(folder: Path, **more: object) -> DataClient:
-    options = {"groups_per_step": 4, "synthesis": INLINE} | more
-    return DataClient.open(folder, SEEDS, **options)
 
 
 def replayed(client: DataClient, step: Step, tokenizer: object) -> list[tuple[str, float]]:
@@ -112,14 +104,6 @@ def test_a_sample_says_all_that_a_trainer_needs(tmp_path: Path) -> None:
     assert sample.scored(None).accuracy == 0
     with pytest.raises(InputError, match="coordinates 'cm' are not known; use 0-1000"):
         sample.scored("[1, 2, 3, 4]", "cm")  # type: ignore[arg-type]
-
-
-def describing(sample: DrawnSample, text: str) -> WrittenResponse:
-    """A well-formed response of one token for each character."""
-    whole = f"<think>t</think><answer>[1,2,3,4]</answer><scene>{text}</scene>"
-    mask = np.arange(len(whole)) >= whole.index("<scene>")
-    tokens = np.frombuffer(whole.encode(), np.uint8).astype(np.int64)
-    return WrittenResponse(whole, tokens, np.zeros(len(whole), np.float32), mask)
 
 
 def test_grandchildren_belong_to_the_seed_of_their_family(tmp_path: Path) -> None:

@@ -130,6 +130,7 @@ def _used_by_nobody_else(directory: Path) -> Iterator[None]:
 
     from syngrpo.pool.database import FILE_NAME
     from syngrpo.sample import InputError
+    from syngrpo.serving.directory_lock import InUse, lock_directory
     from syngrpo.workflow.run_directory import RunDirectory
 
     if (directory / "config.yaml").is_file():
@@ -142,7 +143,13 @@ def _used_by_nobody_else(directory: Path) -> Iterator[None]:
         except Timeout:
             raise InputError(f"a data server uses {directory.parent}; stop it first") from None
     elif (directory / FILE_NAME).exists():
-        yield
+        try:
+            with lock_directory(directory):
+                yield
+        except InUse as error:
+            raise InputError(
+                f"{directory} is in use by process {error.owner}; stop it first"
+            ) from None
     else:
         raise InputError(f"{directory} holds neither a run nor a pool; name the directory of a run")
 

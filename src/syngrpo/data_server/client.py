@@ -26,9 +26,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import time
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
+from contextvars import copy_context
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -36,6 +39,12 @@ from typing import Any, ParamSpec, TypeVar
 
 import numpy as np
 
+from syngrpo.data_server.client_checks import (
+    check_numbers,
+    check_options,
+    locked_directory,
+    whole_number,
+)
 from syngrpo.data_server.description_rewards import DescriptionQueue, Settled
 from syngrpo.data_server.drawn_sample import AskedSample, DrawnSample, ModelCoordinates
 from syngrpo.data_server.group_reports import (
@@ -62,6 +71,8 @@ from syngrpo.pool.sampling import SamplingPolicy
 from syngrpo.pool.store import Pool
 from syngrpo.pool.stored_samples import Observation, PoolStats
 from syngrpo.sample import InputError, Sample
+from syngrpo.serving.wording import count as counted
+from syngrpo.serving.wording import one_line
 
 __all__ = [
     "API_VERSION",
@@ -168,6 +179,9 @@ class DataClient:
         self._counts: dict[str, float] = {}
         self._families: dict[str, str] = {}
         self._watch: _PaintingWatch | None = None
+        self._unobserved: set[str] = set()
+        self._process = os.getpid()
+        self._closed = False
         self._closing = ExitStack()
         self._closing.callback(pool.close)
 
@@ -197,10 +211,11 @@ class DataClient:
         (``synthesis.mode: inline``). ``fingerprint`` names the generator where it is not installed
         here: ``syngrpo worker`` and ``syngrpo serve`` print it as they start. ``weights`` are the
         proportions in which data sets are drawn, by name. Raises InputError for options, samples or
-        a directory that cannot be used.
+        a directory that cannot be used, and when another trainer uses the directory.
         """
         folder = Path(directory)
-        _check_options(samples, groups_per_step, synthesis, server, fingerprint)
+        check_numbers(samples, groups_per_step, updates_per_step, seed, weights or {})
+        check_options(synthesis, server, fingerprint)
         rules = METHODS.load(method.name)(method, steps)
         sampling = rules.sampling(pool)
         settings = SynthesisSettings(folder, **vars(synthesis))
@@ -210,9 +225,10 @@ class DataClient:
             settings = replace(settings, mode="off")
         elif fingerprint is None:
             settings.make_generator()  # raises before anything is written
-        with closing(Pool.open(folder)) as stored:
-            stored.add_seeds(samples)
         with ExitStack() as opened:
+            opened.enter_context(closing(locked_directory(folder)))
+            with closing(Pool.open(folder)) as stored:
+                stored.add_seeds(samples)
             access = open_pool_client(
                 opened,
                 settings,
@@ -246,19 +262,34 @@ class DataClient:
     def close(self) -> None:
         """Send what is left, for a few seconds at most, and stop the thread and the workers. What
         could not be sent stays in the directory for the next client. Warn if jobs have failed."""
+        self._closed = True
         self._closing.close()
         if self._watch is not None:
             self._watch.failures.end()
             self._watch = None
+
+    def _require_open(self) -> None:
+        if self._closed:
+            raise InputError("the client is closed; open another one to go on")
+        if os.getpid() != self._process:
+            raise InputError(
+                f"the client was opened by process {self._process}, this is {os.getpid()}; call it "
+                "there, without worker processes of the data loader, and share what it returns "
+                "(shared_draw)"
+            )
 
     # The four calls of a step.
 
     def draw(self, count: int | None = None) -> list[DrawnSample]:
         """Return ``count`` different samples (``groups_per_step`` unless given).
 
-        A sample that is drawn and never observed is drawn again later.
+        A sample that is drawn and never observed is drawn again later. Raises InputError when the
+        pool has fewer samples.
         """
-        drawn = self.pool.draw(self.groups_per_step if count is None else count)
+        self._require_open()
+        wanted = self.groups_per_step if count is None else count
+        drawn = self.pool.draw(whole_number("the number of samples to draw", wanted, 0))
+        self._unobserved.update(one.sample.id for one in drawn)
         return [
             DrawnSample(
                 one.sample, one.visits, one.job_id, one.diversity_mean, self._family(one.sample)
@@ -269,20 +300,25 @@ class DataClient:
     def observe(self, sample: DrawnSample, accuracies: Sequence[float]) -> Measurement:
         """Record the accuracies of the G responses to a sample, each in [0, 1].
 
-        Raises InputError for an accuracy that is no such number, and when the sample was observed
-        in this step already: then its responses would count twice.
+        Raises InputError for an accuracy that is no such number, for a sample that is not in the
+        pool, and when the sample was observed in this step already: then its responses would count
+        twice.
         """
+        self._require_open()
         if sample.id in self._reports:
             raise InputError(
                 f"sample {sample.id} is observed twice in step {self.steps + 1}; pass the "
                 "accuracies of all its responses in one call"
             )
+        if sample.id not in self._unobserved:
+            self.get(sample.id)  # raises before anything is written
         place = len(self._reports)
         report = report_of(
             place, sample.sample, sample.job_id, accuracies, self.method, self.max_depth
         )
-        self._reports[sample.id] = report
         self.record([report])
+        self._reports[sample.id] = report
+        self._unobserved.discard(sample.id)
         return Measurement(report.diversity, self.method.baselines().get(sample.task))
 
     def submit(self, sample: DrawnSample, responses: Sequence[WrittenResponse]) -> int:
@@ -290,8 +326,10 @@ class DataClient:
 
         The first different, well-formed descriptions are taken, at most ``descriptions_per_group``;
         none of a sample from which nothing may be painted. ``outcomes`` sends them. Raises
-        InputError for a sample that was not observed in this step.
+        InputError for a sample that was not observed in this step, and for a response whose scene
+        is not one run of tokens.
         """
+        self._require_open()
         report = self._reports.get(sample.id)
         if report is None:
             raise InputError(
@@ -307,8 +345,11 @@ class DataClient:
     def outcomes(self) -> list[Settled]:
         """End the step: send its descriptions, and return those whose reward is known now.
 
-        Each description is returned at most once, with its tokens and its reward.
+        Each description is returned at most once, with its tokens and its reward. One that came
+        without the log-probabilities of its tokens (NaN) is painted, but not returned: nothing
+        could be learned from it.
         """
+        self._require_open()
         reports = list(self._reports.values())
         counts = self.submit_reports(reports)
         settled, more = self.settle_reports(reports)
@@ -321,7 +362,7 @@ class DataClient:
         self.end_step()
         if self._watch is not None:
             self._watch.step(self.steps, self._counts)
-        return settled
+        return [one for one in settled if np.isfinite(one.logprobs[one.scene_mask]).all()]
 
     # The same in parts, for a trainer that has made the reports in several processes.
 
@@ -370,6 +411,7 @@ class DataClient:
 
     def stats(self) -> ClientStats:
         """Return counts of the pool and of the last step, without waiting for the server."""
+        self._require_open()
         return ClientStats(
             self.steps,
             self.version,
@@ -401,12 +443,46 @@ class DataClient:
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Restore what ``state_dict`` returned; arrays may be tensors or lists. Call this before
-        drawing."""
-        self.steps, self.version = state["steps"], state["version"]
-        self.pool.load_state_dict(state["pool"])
-        self.ledger.load_state_dict(state["ledger"])
-        self.method.load_state_dict(state["method"])
+        drawing.
+
+        Raises InputError, and changes nothing, when ``state`` is nothing of this kind. Waiting
+        descriptions of samples that the pool does not have are given up, with a warning.
+        """
+        self._require_open()
+        try:
+            steps, version = int(state["steps"]), int(state["version"])
+            place = {name: int(state["pool"][name]) for name in ("draws", "cursor")}
+            ledger = Ledger(self.ledger.max_staleness)
+            ledger.load_state_dict(state["ledger"])
+            self.method.load_state_dict(state["method"])
+        except (LookupError, TypeError, ValueError, AttributeError) as error:
+            raise InputError(
+                f"the state is not one that a client has returned ({one_line(error)}); resume from "
+                "another checkpoint"
+            ) from None
+        self.steps, self.version = steps, version
+        self.pool.load_state_dict(place)
+        self._descriptions.ledger = ledger
+        self._give_up_strangers()
         self._reports = {}
+
+    def _give_up_strangers(self) -> None:
+        """Give up the descriptions of samples that the pool does not have."""
+        strange: list[str] = []
+        for pending in self.ledger.pending():
+            try:
+                self.get(pending.parent_id)
+            except InputError:
+                strange.append(pending.job_id)
+        for job_id in strange:
+            self.ledger.lose(job_id)
+        if strange:
+            log.warning(
+                "%s of the checkpoint are given up, because this pool does not have the samples "
+                "that they are about; if that is unexpected, open the directory of the run that "
+                "made the checkpoint",
+                counted(len(strange), "waiting description"),
+            )
 
     def _family(self, sample: Sample) -> str:
         """Return the id of the seed that a sample descends from."""
@@ -420,12 +496,12 @@ class DataClient:
 
 
 class AsyncDataClient:
-    """A DataClient for a trainer with an event loop. Every call runs in a thread, one at a time, so
-    the loop goes on meanwhile."""
+    """A DataClient for a trainer with an event loop. Every call runs in one thread beside the loop,
+    in the order in which they were made, also if the coroutine that waits for it is cancelled."""
 
     def __init__(self, client: DataClient) -> None:
         self.client = client
-        self._turn = asyncio.Lock()
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="data-client-calls")
 
     async def __aenter__(self) -> AsyncDataClient:
         return self
@@ -461,8 +537,8 @@ class AsyncDataClient:
         await self._called(self.client.close)
 
     async def _called(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        async with self._turn:
-            return await asyncio.to_thread(partial(call, *args, **kwargs))
+        named = partial(copy_context().run, call, *args, **kwargs)
+        return await asyncio.get_running_loop().run_in_executor(self._thread, named)
 
 
 class _PaintingWatch:
@@ -485,30 +561,6 @@ class _PaintingWatch:
         for text in self._warnings.step(counts, self._ended_at - before):
             log.warning("step %d: %s", number, text)
         self.failures.step(counts)
-
-
-def _check_options(
-    samples: Sequence[Sample],
-    groups_per_step: int,
-    synthesis: SynthesisOptions,
-    server: ServerOptions,
-    fingerprint: str | None,
-) -> None:
-    """Raise InputError for options of ``DataClient.open`` that do not go together."""
-    if len(samples) < groups_per_step:
-        raise InputError(
-            f"{len(samples)} samples are fewer than groups_per_step {groups_per_step}; add samples "
-            "or make groups_per_step smaller"
-        )
-    if fingerprint is not None and (server.url is None or synthesis.generator is not None):
-        raise InputError(
-            "fingerprint names the generator of workers elsewhere; leave synthesis.generator out "
-            "and set server.url, or leave fingerprint out"
-        )
-    if server.url is not None and synthesis.mode != "async":
-        raise InputError(
-            f"server.url does not go with synthesis.mode {synthesis.mode}; leave one of them out"
-        )
 
 
 def shared_draw(

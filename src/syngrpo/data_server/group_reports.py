@@ -60,7 +60,9 @@ class WrittenResponse:
     ``text`` is what ``parse_response`` reads, without special tokens. ``token_ids`` and
     ``logprobs`` (L,) are its tokens, without the prompt and without padding, and their
     log-probabilities under the policy that sampled them. ``scene_mask`` bool (L,) marks the tokens
-    that wrote the scene part, tags included.
+    that wrote the scene part, tags included: one run of tokens. Log-probabilities that are not
+    known are NaN; the description then gets no reward. Raises InputError for arrays that do not fit
+    together.
     """
 
     text: str
@@ -68,16 +70,25 @@ class WrittenResponse:
     logprobs: NDArray[np.float32]
     scene_mask: NDArray[np.bool_]
 
+    def __post_init__(self) -> None:
+        arrays = (self.token_ids, self.logprobs, self.scene_mask)
+        if {np.shape(one) for one in arrays} != {(len(self.token_ids),)}:
+            sizes = [np.size(one) for one in arrays]
+            raise InputError(
+                "a response has {} tokens, {} log-probabilities and a scene_mask of {}; give one "
+                "of each for each token, without the prompt and without padding".format(*sizes)
+            )
+
     @classmethod
     def of(
         cls, tokenizer: Any, token_ids: Sequence[int], logprobs: Sequence[float]
     ) -> WrittenResponse:
         """Return the response with these tokens. ``tokenizer`` is one of transformers, or anything
-        with the same ``decode`` and ``all_special_ids``. Raises ValueError when there are not as
+        with the same ``decode`` and ``all_special_ids``. Raises InputError when there are not as
         many log-probabilities as tokens."""
         ids, scores = np.asarray(token_ids, np.int64), np.asarray(logprobs, np.float32)
         if ids.shape != scores.shape or ids.ndim != 1:
-            raise ValueError(
+            raise InputError(
                 f"a response has {ids.size} tokens and {scores.size} log-probabilities; give one "
                 "for each token, without the prompt and without padding"
             )
@@ -125,6 +136,11 @@ def report_of(
         diversity = response_diversity(accuracies)
     except ValueError as error:
         raise InputError(f"sample {sample.id}: {error}") from None
+    except TypeError:
+        raise InputError(
+            f"sample {sample.id}: accuracies {accuracies!r:.200} are not numbers in [0, 1], one "
+            "for each response"
+        ) from None
     return GroupReport(
         index=index,
         sample_id=sample.id,
@@ -167,15 +183,23 @@ def written_descriptions(
     for parsed, response in responses:
         if len(found) == wanted:
             break
-        if not parsed.well_formed or parsed.scene is None or not response.scene_mask.any():
+        mask = np.asarray(response.scene_mask, np.bool_)
+        if not parsed.well_formed or parsed.scene is None or not mask.any():
             continue
         text = clean_description(parsed.scene)
         if text and text.casefold() not in found:
             found[text.casefold()] = Description(
                 text,
-                response.text,
+                response.text.encode("utf-8", "replace").decode(),  # a half surrogate
                 response.token_ids,
                 response.logprobs,
-                token_span(response.scene_mask),
+                _scene_tokens(mask),
             )
     return list(found.values())
+
+
+def _scene_tokens(mask: NDArray[np.bool_]) -> tuple[int, int]:
+    try:
+        return token_span(mask)
+    except ValueError as error:
+        raise InputError(f"the scene_mask of a response is wrong: {error}") from None

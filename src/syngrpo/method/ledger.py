@@ -106,6 +106,10 @@ class Ledger:
     def __contains__(self, job_id: object) -> bool:
         return job_id in self._pending
 
+    def pending(self) -> list[PendingDescription]:
+        """Return the descriptions that wait, oldest first."""
+        return list(self._pending.values())
+
     def add(self, pending: PendingDescription) -> None:
         """Keep a description until its job has an outcome.
 
@@ -203,11 +207,12 @@ class Ledger:
         ends = np.cumsum(state["lengths"], dtype=np.int64)[:-1]
         token_ids = np.split(np.asarray(state["token_ids"]), ends) if state["lengths"] else []
         logprobs = np.split(np.asarray(state["logprobs"]), ends) if state["lengths"] else []
-        self.counts = LedgerCounts(**state["counts"])
+        counts = LedgerCounts(**state["counts"])
         self._pending = {
             row["job_id"]: PendingDescription(token_ids=tokens, logprobs=probabilities, **row)
             for row, tokens, probabilities in zip(state["rows"], token_ids, logprobs, strict=True)
         }
+        self.counts = counts
 
 
 _PLAIN_FIELDS = tuple(

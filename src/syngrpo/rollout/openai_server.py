@@ -15,6 +15,7 @@ import base64
 import io
 import logging
 import math
+import operator
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,6 +42,8 @@ SET_VERSION, VERSION = "/update_weight_version", "/weight_info"
 """Routes of vLLM for the name of its weights. SGLang says it in each answer."""
 VLLM_CACHES = ("/reset_prefix_cache", "/reset_mm_cache", "/reset_encoder_cache")
 """Routes of vLLM that clear what it has computed with the old weights."""
+MOST_LOGPROB = 0.01
+"""A log-probability may be above 0 by this much, because of rounding."""
 _EXTRAS = ("return_token_ids", "return_tokens_as_token_ids")
 _SGLANG_EXTRAS = ("return_token_ids", "return_prompt_token_ids", "return_meta_info")
 _KEPT_STOP = {VLLM: "include_stop_str_in_output", SGLANG: "no_stop_trim"}
@@ -139,7 +142,9 @@ class OpenAIServer:
             return [_served(one) for one in answer.json()["data"] if not one.get("parent")]
         except TokenRefused:
             raise self._token_refused() from None
-        except (InputError, KeyError, TypeError, AttributeError, ValueError):
+        except ServerFailed as error:  # it may be starting
+            raise Unavailable(str(error)) from None
+        except (KeyError, TypeError, AttributeError, ValueError, RecursionError):
             raise InputError(
                 f"server {self.url} has no OpenAI API (no list of models at /v1/models); check "
                 "rollout.server"
@@ -148,9 +153,10 @@ class OpenAIServer:
     def find_route(self) -> None:
         """Find the route by which weights are replaced. Raises InputError when there is none."""
         try:
-            paths = self._json("GET", "/openapi.json", timeout=httpx.Timeout(STATE_S))["paths"]
-        except (InputError, KeyError, TypeError):
-            paths = {}
+            told = self._json("GET", "/openapi.json", timeout=httpx.Timeout(STATE_S)).get("paths")
+        except InputError:
+            told = None
+        paths = told if isinstance(told, dict) else {}
         self.route = next((route for route in (VLLM, SGLANG) if route in paths), None)
         self._knows_version = self.route == VLLM and {SET_VERSION, VERSION} <= set(paths)
         if self.route is None:
@@ -167,7 +173,7 @@ class OpenAIServer:
         try:
             if self.route == SGLANG:
                 body = {"model_path": str(folder), "weight_version": version, "flush_cache": True}
-                told = self._json("POST", SGLANG, json=body)
+                told = self._object(self._http.request("POST", SGLANG, json=body), SGLANG)
                 if told.get("success") is False:
                     raise ServerFailed(str(told.get("message")))
                 return
@@ -175,7 +181,7 @@ class OpenAIServer:
             self._http.request("POST", VLLM, json=body)
             for route in VLLM_CACHES:
                 answer = self._http.request("POST", route)
-                if answer.content and answer.json().get("success") is False:
+                if answer.content and self._object(answer, route).get("success") is False:
                     raise Unavailable(
                         f"server {self.url} still samples for somebody else, so that its cache "
                         "cannot be cleared"
@@ -194,10 +200,11 @@ class OpenAIServer:
         """Raise Unavailable when these responses were not all sampled with the weights of this
         version, because the server was restarted or another run has loaded its own. A server that
         does not tell passes."""
-        told = {group.version for group in groups} - {None}
+        told = {group.version for group in groups}
         if self._knows_version:
-            told.add(self._json("GET", VERSION, timeout=httpx.Timeout(STATE_S))["weight_version"])
-        for other in told - {version}:
+            state = self._json("GET", VERSION, timeout=httpx.Timeout(STATE_S))
+            told.add(_text(state.get("weight_version")))
+        for other in told - {version, None}:
             raise Unavailable(
                 f"server {self.url} sampled with weights {other} instead of {version} (it was "
                 "restarted, or another run uses it)"
@@ -205,11 +212,15 @@ class OpenAIServer:
 
     def complete(self, request: dict[str, Any]) -> Completions:
         """Return the responses to a request (``request``)."""
-        try:
-            answer = self._json("POST", "/v1/chat/completions", json=request)
-        except ServerFailed as error:
-            raise Unavailable(str(error)) from None
-        return completions(answer, request["n"], f"server {self.url}")
+        answer = self._json("POST", "/v1/chat/completions", json=request)
+        found = completions(answer, request["n"], f"server {self.url}")
+        longest = max(len(one.token_ids) for one in found.responses)
+        if longest > request["max_tokens"]:
+            raise InputError(
+                f"server {self.url} answers max_tokens: {request['max_tokens']} with a response of "
+                f"{longest} tokens; use a server that keeps to it (vLLM, SGLang)"
+            )
+        return found
 
     def request(
         self,
@@ -253,18 +264,26 @@ class OpenAIServer:
     def close(self) -> None:
         self._http.close()
 
-    def _json(self, method: str, path: str, **options: Any) -> Any:
+    def _json(self, method: str, path: str, **options: Any) -> dict[str, Any]:
         try:
-            answer = self._http.request(method, path, **options)
+            return self._object(self._http.request(method, path, **options), path)
         except TokenRefused:
             raise self._token_refused() from None
+        except ServerFailed as error:
+            raise Unavailable(str(error)) from None
+
+    def _object(self, answer: httpx.Response, path: str) -> dict[str, Any]:
+        """Return the JSON object in an answer."""
         try:
-            return answer.json()
-        except ValueError:
+            found = answer.json()
+        except (ValueError, RecursionError):
+            found = None
+        if not isinstance(found, dict):
             raise InputError(
-                f"server {self.url} answers {path} with something that is no JSON; check "
+                f"server {self.url} answers {path} with something that is no JSON object; check "
                 "rollout.server"
-            ) from None
+            )
+        return found
 
     def _token_refused(self) -> InputError:
         return InputError(
@@ -279,18 +298,22 @@ def completions(answer: Any, count: int, server: str) -> Completions:
     try:
         choices = sorted(answer["choices"], key=lambda choice: choice["index"])
         responses = [_sampled(choice, server) for choice in choices]
-        prompt_ids = answer.get("prompt_token_ids") or choices[0].get("prompt_token_ids")
+        told = answer.get("prompt_token_ids") or choices[0].get("prompt_token_ids")
+        prompt_ids = [operator.index(token) for token in told] if told else None
         length = (answer.get("usage") or {}).get("prompt_tokens")
-        version = (answer.get("metadata") or {}).get("weight_version")
+        version = _text((answer.get("metadata") or {}).get("weight_version"))
     except InputError:
         raise
-    except (KeyError, TypeError, AttributeError, IndexError, ValueError):
+    except (KeyError, TypeError, AttributeError, IndexError, ValueError, RuntimeError):
         raise InputError(
             f"{server} answers a chat completion in another form than OpenAI's; check "
             "rollout.server"
         ) from None
     if len(responses) != count:
-        raise InputError(f"{server} answers n: {count} with {len(responses)} responses")
+        raise InputError(
+            f"{server} answers n: {count} with {len(responses)} responses; use a server that "
+            "samples several (vLLM, SGLang)"
+        )
     return Completions(responses, prompt_ids, length, version)
 
 
@@ -319,8 +342,19 @@ def _sampled(choice: dict[str, Any], server: str) -> SampledTokens:
         )
     if len(ids) != len(content):
         raise InputError(f"{server} returns {len(content)} log-probabilities for {len(ids)} tokens")
+    if min(map(operator.index, ids)) < 0:
+        raise ValueError("a negative token id")
     logprobs = torch.tensor([_number(one["logprob"]) for one in content], dtype=torch.float32)
+    if (logprobs > MOST_LOGPROB).any():
+        raise InputError(
+            f"{server} returns the log-probability {float(logprobs.max()):.3g} for a token, and "
+            "none is above 0; let it return natural logarithms of probabilities"
+        )
     return SampledTokens(torch.tensor(ids, dtype=torch.long), logprobs, -logprobs)
+
+
+def _text(version: Any) -> str | None:
+    return None if version is None else str(version)
 
 
 def _number(logprob: float | None) -> float:

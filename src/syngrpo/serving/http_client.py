@@ -56,9 +56,9 @@ class ServerAddress:
 
 
 def check_url(url: str) -> None:
-    """Raise ValueError unless ``url`` is ``http://host:port`` or ``https://host:port``."""
+    """Raise InputError unless ``url`` is ``http://host:port`` or ``https://host:port``."""
     if not re.fullmatch(r"https?://[^\s/]+/?", url):
-        raise ValueError(f"{url} is not the URL of a server; write it as http://host:port")
+        raise InputError(f"{url} is not the URL of a server; write it as http://host:port")
 
 
 class HttpClient:
@@ -112,7 +112,7 @@ class HttpClient:
 
         try:
             answer = self._client.request(method, path, **options)
-        except httpx.TransportError as error:
+        except httpx.RequestError as error:  # also an answer that cannot be decompressed
             reason = one_line(error)
             raise Unavailable(f"{self._server} does not answer ({reason})") from None
         if answer.is_success:

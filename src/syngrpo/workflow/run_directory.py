@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import logging
 import math
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,15 +16,14 @@ from types import TracebackType
 from typing import IO, Any
 
 import yaml
-from filelock import lock_descriptor
 
 from syngrpo.responses.response_files import RESPONSES
 from syngrpo.sample import InputError
 from syngrpo.serving.atomic_files import atomic_write, disk_full_error, is_disk_full
+from syngrpo.serving.directory_lock import LOCK_NAME, InUse, lock_directory
 from syngrpo.serving.log_file import LogFile
 from syngrpo.serving.run_files import require_plain
 
-_LOCK = ".lock"
 _LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
 
@@ -60,15 +58,15 @@ class RunDirectory:
         if path.exists() and not path.is_dir():
             raise InputError(f"run directory {path} is a file; choose another --run-dir")
         content = {entry.name for entry in path.iterdir()} if path.exists() else set()
-        if resume and content - {_LOCK} and "config.yaml" not in content:
+        if resume and content - {LOCK_NAME} and "config.yaml" not in content:
             raise InputError(
                 f"{path} has files but no config.yaml, so it is no run; check --run-dir"
             )
-        if _LOCK in content or resume or not content:
+        if LOCK_NAME in content or resume or not content:
             run = cls(path)
             run._claim()
             content = {entry.name for entry in path.iterdir()}
-            if resume or content == {_LOCK}:
+            if resume or content == {LOCK_NAME}:
                 return run
             run.close()
         raise InputError(
@@ -171,22 +169,14 @@ class RunDirectory:
     def _claim(self) -> None:
         """Create and lock the directory. The system releases the lock when the process ends."""
         try:
-            self.path.mkdir(parents=True, exist_ok=True)
-            lock = (self.path / _LOCK).open("a+")
+            self._lock = lock_directory(self.path)
         except OSError as error:
             raise InputError(
                 f"run directory {self.path} cannot be written ({error.strerror}); choose another "
                 "--run-dir"
             ) from None
-        if not lock_descriptor(lock.fileno(), blocking=False):
-            lock.seek(0)
-            owner = lock.read().strip() or "unknown"
-            lock.close()
+        except InUse as error:
             raise InputError(
-                f"run directory {self.path} is in use by process {owner}; wait for it, stop it, or "
-                "choose another --run-dir"
-            )
-        lock.truncate(0)
-        lock.write(str(os.getpid()))
-        lock.flush()
-        self._lock = lock
+                f"run directory {self.path} is in use by process {error.owner}; wait for it, stop "
+                "it, or choose another --run-dir"
+            ) from None
