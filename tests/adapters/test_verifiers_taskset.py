@@ -61,14 +61,14 @@ def opened_client(directory: Path) -> DataClient:
         groups_per_step=GROUPS,
         synthesis=SynthesisOptions(generator="rooms", mode="inline"),
     )
-    outcomes = client.outcomes
+    settle = client.settle_reports
 
-    def watched() -> list[Settled]:
-        found = outcomes()
+    def watched(reports: Any) -> tuple[list[Settled], dict[str, float]]:
+        found, counts = settle(reports)
         settled.extend(found)
-        return found
+        return found, counts
 
-    client.outcomes = watched  # type: ignore[method-assign]
+    client.settle_reports = watched  # type: ignore[method-assign]
     clients.append(client)
     return client
 
