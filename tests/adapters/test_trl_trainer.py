@@ -26,6 +26,7 @@ from syngrpo.data_server.synthesis_options import ServerOptions, SynthesisOption
 from syngrpo.method.base import Method, MethodOptions
 from syngrpo.policy.encode import encode
 from syngrpo.policy.loading import load_policy
+from syngrpo.policy.packed import PackedRow, Segment, segment_logprobs
 from syngrpo.pool.store import Pool
 from syngrpo.sample import InputError
 from syngrpo.workflow.learner import Learner
@@ -49,17 +50,19 @@ class Watched(SynGRPOTrainer):
         self.names = [one["sample_id"] for one in inputs]
         drawn = {name: self.images.sample(name) for name in self.names}
         self.painted += sum(one.synthetic for one in drawn.values())
-        output = super()._generate_and_score_completions(inputs)
-        self.settled.append(list(self._settled))
-        return output
+        return super()._generate_and_score_completions(inputs)
+
+    def _report(self, generation: Any) -> list[Settled]:
+        self.settled.append(super()._report(generation))
+        return self.settled[-1]
 
 
 class Compared(Watched):
     """Computes the loss of each step with settled descriptions by the project's learner, too."""
 
     def _compute_loss(self, model: Any, inputs: dict[str, Any]) -> torch.Tensor:
-        settled = list(self._settled)
         loss = super()._compute_loss(model, inputs)
+        settled = self.settled[-1]
         if settled:
             named = dict(model.named_parameters())
             grads = torch.autograd.grad(loss, list(named.values()), retain_graph=True)
@@ -119,6 +122,34 @@ def test_a_step_equals_ours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     for one in (item for step in run.settled for item in step):
         assert (one.advantages[~one.scene_mask] == 0).all()
         assert np.allclose(one.advantages[one.scene_mask], one.weight * one.reward)
+
+
+class Offering(Watched):
+    """Compares the log-probabilities of offered responses with those of a forward pass of ours."""
+
+    def _report(self, generation: Any) -> list[Settled]:
+        policy = load_policy(STARTER_DIR)
+        policy.base.load_state_dict(self.model.state_dict())
+        policy = replace(policy, banned=torch.empty(0, dtype=torch.int64))
+        for row in generation.rows():
+            if row.written is not None:
+                sample = self.images.sample(row.sample_id)
+                prompt = encode(policy, sample.sample, sample.prompt("brief"))
+                segment = Segment(torch.from_numpy(row.written.token_ids))
+                with torch.no_grad():
+                    ((own,),) = segment_logprobs(policy, [PackedRow(prompt, [segment])], 1.0)
+                away = np.abs(own.logprobs.numpy() - row.written.logprobs).max()
+                self.compared.append((float(away), float(len(segment.token_ids))))
+        return super()._report(generation)
+
+
+def test_descriptions_are_offered_with_their_logprobs_when_sampled(tmp_path: Path) -> None:
+    with opened(tmp_path) as client:
+        batch = {"per_device_train_batch_size": 8, "gradient_accumulation_steps": 2}
+        run = trainer(tmp_path, client, Offering, max_steps=2, learning_rate=1e-2, **batch)
+        run.train()
+    assert len(run.compared) >= 8
+    assert max(away for away, _ in run.compared) <= 1e-4
 
 
 @pytest.mark.slow

@@ -5,10 +5,11 @@ What it changes, in the order of a step:
 1. The dataset is ``trl_data.EvolvingImages``, and accuracy and format are its first two rewards.
 2. Advantages have one value for each token: those of accuracy on all tokens outside of the scene,
    those of format and of further rewards on all. Each reward is normalised by itself.
-3. When the responses are scored, the main process reports them to the client. It gets back the
-   descriptions of earlier steps whose reward is known.
-4. The loss of these is added to the first micro-batch of the step: responses of their own, with
-   ρ on the tokens of their scene (``settled_loss``).
+3. When the loss has been computed for all micro-batches of a generation, the main process reports
+   the responses to the client, with the log-probabilities that the loss has computed anyway. It
+   gets back the descriptions of earlier steps whose reward is known.
+4. The loss of these is added to the last of these micro-batches: responses of their own, with ρ on
+   the tokens of their scene (``settled_loss``).
 
 Everything else is TRL's: sampling, the loss of the responses, KL, optimizer, logs. Its KL term has
 one weight, ``beta``, for all tokens. Descriptions wear out without one, so ``beta`` should be 0.04.
@@ -17,7 +18,9 @@ one weight, ``beta``, for all tokens. Descriptions wear out without one, so ``be
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +30,6 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 from trl import GRPOConfig, GRPOTrainer
 from trl.data_utils import apply_chat_template, prepare_multimodal_messages
-from trl.trainer.utils import split_pixel_values_by_grid, unsplit_pixel_values_by_grid
 
 from syngrpo.adapters.reward_advantages import response_advantages
 from syngrpo.adapters.shared_images import ScoredRow, share
@@ -52,6 +54,42 @@ TRIED = "1.16"
 """The version of TRL that this was tried with."""
 LOSSES = ("grpo", "dapo", "bnpo", "dr_grpo")
 """The values of ``loss_type`` for which ``settled_loss`` knows the divisor."""
+
+
+@dataclass(eq=False)
+class _Generation:
+    """The scored responses of this process to one generation batch, in their order, until they are
+    reported.
+
+    ``offered``: the places of those whose description may be submitted. ``unseen``: the places of
+    those for which the loss was not computed yet.
+    """
+
+    sample_ids: list[str]
+    accuracies: list[float]
+    responses: list[WrittenResponse]
+    offered: set[int]
+    unseen: set[int] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.unseen = set(range(len(self.responses)))
+
+    def take_logprobs(self, places: Sequence[int], logprobs: Tensor) -> None:
+        """Keep the log-probabilities (B, T) of a micro-batch: the responses at these places."""
+        self.unseen -= set(places)
+        for place, values in zip(places, logprobs.cpu(), strict=True):
+            if place in self.offered:
+                response = self.responses[place]
+                known = values[: len(response.token_ids)].float().numpy()
+                self.responses[place] = replace(response, logprobs=known)
+
+    def rows(self) -> list[ScoredRow]:
+        return [
+            ScoredRow(name, accuracy, response if place in self.offered else None)
+            for place, (name, accuracy, response) in enumerate(
+                zip(self.sample_ids, self.accuracies, self.responses, strict=True)
+            )
+        ]
 
 
 class SynGRPOTrainer(GRPOTrainer):
@@ -93,7 +131,8 @@ class SynGRPOTrainer(GRPOTrainer):
         _settle_arguments(args, len(reward_funcs), options.format_weight)
         self._completion_ids: list[list[int]] = []
         self._rewards = torch.empty(0)
-        self._settled: list[Settled] = []
+        self._logprobs = torch.empty(0)
+        self._generation: _Generation | None = None
         super().__init__(
             model=model,
             reward_funcs=[self.images.accuracy, self.images.format, *reward_funcs],
@@ -121,22 +160,25 @@ class SynGRPOTrainer(GRPOTrainer):
         output: dict[str, Any] = super()._generate_and_score_completions(inputs)
         if not self.model.training:
             return output
-        written = self._written(output, inputs)
         first = self.accelerator.process_index * len(inputs)
-        rows = [
-            ScoredRow(one["sample_id"], float(accuracy), response)
-            for one, accuracy, response in zip(
-                inputs, self._rewards[first : first + len(inputs), 0], written, strict=True
-            )
+        responses = [
+            WrittenResponse.of(self._tokenizer, ids, [math.nan] * len(ids))
+            for ids in self._completion_ids
         ]
-        settled = self.images.end_step(rows)
-        self._settled = settled[self.accelerator.process_index :: self.accelerator.num_processes]
-        for name, value in self.images.metrics().items():
-            self._metrics["train"][name].append(value)
-        output["advantages"] = self._token_advantages(first, output["completion_ids"])
+        names = [one["sample_id"] for one in inputs]
+        self._generation = _Generation(
+            names,
+            self._rewards[first : first + len(inputs), 0].tolist(),
+            responses,
+            self._offered(names, responses),
+        )
+        output["place"] = torch.arange(len(inputs))
+        output["advantages"] = self._token_advantages(first, responses, output["completion_ids"])
         return output
 
-    def _token_advantages(self, first: int, completion_ids: Tensor) -> Tensor:
+    def _token_advantages(
+        self, first: int, responses: Sequence[WrittenResponse], completion_ids: Tensor
+    ) -> Tensor:
         """Return the advantages of the local responses, (B, T). ``first`` is the place of the first
         of them among those of all processes."""
         by_response = response_advantages(
@@ -144,75 +186,64 @@ class SynGRPOTrainer(GRPOTrainer):
         )
         parts: list[Part] = ["answer", *["response"] * (by_response.shape[1] - 1)]  # type: ignore[list-item]
         advantages = torch.zeros(completion_ids.shape)
-        for place, ids in enumerate(self._completion_ids):
+        for place, response in enumerate(responses):
             values = by_response[first + place].tolist()
-            credit = span_credit(self._scene_mask(ids), list(zip(values, parts, strict=True)))
-            advantages[place, : len(ids)] = torch.from_numpy(credit)
+            credit = span_credit(response.scene_mask, list(zip(values, parts, strict=True)))
+            advantages[place, : len(credit)] = torch.from_numpy(credit)
         return advantages.to(completion_ids.device)
 
-    def _scene_mask(self, ids: Sequence[int]) -> np.ndarray:
-        unknown = [math.nan] * len(ids)
-        return WrittenResponse.of(self._tokenizer, ids, unknown).scene_mask
-
-    def _written(
-        self, output: dict[str, Any], inputs: Sequence[dict[str, Any]]
-    ) -> list[WrittenResponse | None]:
-        """Return those local responses whose description may be submitted, with their
-        log-probabilities under the policy that sampled them; None for the others."""
-        wanted = self.method.written_descriptions
+    def _offered(self, names: Sequence[str], responses: Sequence[WrittenResponse]) -> set[int]:
+        """Return the places of the local responses whose description may be submitted: the first
+        well-formed ones to each sample from which images are painted."""
         limits = self.method.options.wording_limits
-        places: list[int] = []
-        taken: dict[str, int] = {}
-        for place, (one, ids) in enumerate(zip(inputs, self._completion_ids, strict=True)):
-            name = one["sample_id"]
-            if taken.get(name, 0) == wanted or not self.images.is_parent(name, self._max_depth):
+        offered: set[int] = set()
+        taken: Counter[str] = Counter()
+        for place, (name, response) in enumerate(zip(names, responses, strict=True)):
+            full = taken[name] == self.method.written_descriptions
+            if full or not self.images.is_parent(name, self._max_depth):
                 continue
-            response = WrittenResponse.of(self._tokenizer, ids, [math.nan] * len(ids))
             if parse_response(response.text, limits).well_formed:
-                taken[name] = taken.get(name, 0) + 1
-                places.append(place)
-        written: list[WrittenResponse | None] = [None] * len(inputs)
-        if places:
-            for place, scores in zip(places, self._sampling_logps(output, places), strict=True):
-                ids = self._completion_ids[place]
-                known = scores[: len(ids)].tolist()
-                written[place] = WrittenResponse.of(self._tokenizer, ids, known)
-        return written
+                taken[name] += 1
+                offered.add(place)
+        return offered
 
-    def _sampling_logps(self, output: dict[str, Any], places: list[int]) -> Tensor:
-        """Return the log-probabilities of these local responses when they were sampled, (n, T):
-        those of vLLM or of TRL if there are some, else computed now, before any update."""
-        for name in ("sampling_per_token_logps", "old_per_token_logps"):
-            if name in output:
-                return output[name][places].cpu()
-        split = split_pixel_values_by_grid(output)
-        size = len(output["prompt_ids"])
-        chosen = {
-            name: _rows_of(value, places)
-            for name, value in split.items()
-            if not isinstance(value, Tensor) or (value.ndim and len(value) == size)
-        }
-        rows = unsplit_pixel_values_by_grid(chosen)
-        ids = torch.cat([rows["prompt_ids"], rows["completion_ids"]], 1)
-        mask = torch.cat([rows["prompt_mask"], rows["completion_mask"]], 1)
-        fields = {name: value for name, value in rows.items() if name not in _NO_FIELDS}
-        with torch.no_grad():
-            scores, _, _ = self._get_per_token_logps_and_entropies(
-                self.model,
-                ids,
-                mask,
-                rows["completion_ids"].size(1),
-                batch_size=self.args.per_device_train_batch_size,
-                **fields,
-            )
-        return scores.cpu()
+    def _get_per_token_logps_and_entropies(
+        self, *args: Any, **more: Any
+    ) -> tuple[Tensor, Tensor | None, Tensor | None]:
+        """Keep what ``GRPOTrainer`` computes: the log-probabilities of the responses."""
+        computed = super()._get_per_token_logps_and_entropies(*args, **more)
+        self._logprobs = computed[0].detach()
+        return computed  # type: ignore[no-any-return]
 
     def _compute_loss(self, model: Any, inputs: dict[str, Any]) -> Tensor:
         loss: Tensor = super()._compute_loss(model, inputs)
-        if self._settled and self.model.training:
-            settled, self._settled = self._settled, []
-            loss = loss + self._settled_loss(settled, inputs)
+        generation = self._generation
+        if generation is None or not self.model.training:
+            return loss
+        generation.take_logprobs(inputs["place"].tolist(), self._sampling_logprobs(inputs))
+        if not generation.unseen:
+            self._generation = None
+            settled = self._report(generation)
+            if settled:
+                loss = loss + self._settled_loss(settled, inputs)
         return loss
+
+    def _sampling_logprobs(self, inputs: dict[str, Any]) -> Tensor:
+        """Return the log-probabilities of a micro-batch when it was sampled, (B, T): those of vLLM
+        or of TRL if there are some. Else the loss was computed with the policy that sampled."""
+        for name in ("sampling_per_token_logps", "old_per_token_logps"):
+            if name in inputs:
+                known: Tensor = inputs[name]
+                return known
+        return self._logprobs
+
+    def _report(self, generation: _Generation) -> list[Settled]:
+        """Report a generation of all processes, and return those descriptions whose reward is known
+        now that this process learns from. All processes call this together."""
+        settled = self.images.end_step(generation.rows())
+        for name, value in self.images.metrics().items():
+            self._metrics["train"][name].append(value)
+        return settled[self.accelerator.process_index :: self.accelerator.num_processes]
 
     def _settled_loss(self, settled: Sequence[Settled], inputs: dict[str, Any]) -> Tensor:
         """Return the loss of settled descriptions on the scale of TRL's loss of ``inputs``."""
@@ -319,19 +350,6 @@ def settled_loss(
     if by_response:
         sums = sums / mask.sum(-1).clamp(min=1)
     return sums.sum() / divisor
-
-
-_NO_FIELDS = frozenset(
-    (
-        *("prompt_ids", "prompt_mask", "completion_ids", "completion_mask", "advantages"),
-        *("ref_per_token_logps", "importance_sampling_ratio", "tool_mask"),
-    )
-)
-"""Entries of TRL's output that are not about the picture."""
-
-
-def _rows_of(value: Any, places: list[int]) -> Any:
-    return value[places] if isinstance(value, Tensor) else [value[place] for place in places]
 
 
 def _padded(arrays: Sequence[np.ndarray], device: torch.device) -> Tensor:
