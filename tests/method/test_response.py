@@ -1,9 +1,12 @@
+import re
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from syngrpo.method.response import format_reward, parse_response
 
+WELL_FORMED = r"\s*<think>.*</think>\s*<answer>.*\S.*</answer>\s*<scene>.*\S.*</scene>\s*"
 GOOD = "<think>it is red</think>\n<answer>[1, 2, 3, 4]</answer> <scene>brick walls</scene>\n"
 TAGS = [f"<{slash}{name}>" for name in ("think", "answer", "scene") for slash in ("", "/")]
 
@@ -85,3 +88,20 @@ def test_reading_never_raises_and_spans_fit(text: str) -> None:
         whole = text[: text.index("<scene>")] + text[slice(*parsed.scene_span or (0, 0))]
         assert text.strip() == whole.strip()
         assert parsed.answer and parsed.scene
+
+
+PIECES = st.lists(st.one_of(st.sampled_from(TAGS), st.sampled_from([" ", "\n", "a"])), max_size=3)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(PIECES.map("".join), min_size=7, max_size=7), st.booleans())
+def test_a_response_is_well_formed_if_a_plain_pattern_says_so(
+    between: list[str], clean: bool
+) -> None:
+    text = between[0] + "".join(tag + more for tag, more in zip(TAGS, between[1:], strict=True))
+    if clean:
+        text = "".join(piece for piece in re.split(r"(<[^>]*>)", text) if piece not in TAGS)
+        text = f"{TAGS[0]}{text}{TAGS[1]}{TAGS[2]}{text}{TAGS[3]} {TAGS[4]}{text}{TAGS[5]}"
+    once = all(text.count(tag) == 1 for tag in TAGS)
+    expected = once and re.fullmatch(WELL_FORMED, text, re.DOTALL) is not None
+    assert parse_response(text).well_formed == expected

@@ -213,7 +213,7 @@ class SynGRPOTrainer(GRPOTrainer):
         """Keep what ``GRPOTrainer`` computes: the log-probabilities of the responses."""
         computed = super()._get_per_token_logps_and_entropies(*args, **more)
         self._logprobs = computed[0].detach()
-        return computed  # type: ignore[no-any-return]
+        return computed
 
     def _compute_loss(self, model: Any, inputs: dict[str, Any]) -> Tensor:
         loss: Tensor = super()._compute_loss(model, inputs)

@@ -11,11 +11,9 @@ from dataclasses import dataclass
 
 from syngrpo.method.language import NO_LIMITS, Fault, WordingLimits
 
-# Each tag occurs once in a text that is matched. From the end, ".*" is searched faster than ".*?".
-_THINK_AND_ANSWER = r"\s*<think>.*</think>\s*<answer>.*</answer>\s*"
-_WELL_FORMED_ANSWER = re.compile(_THINK_AND_ANSWER, re.DOTALL)
-_WELL_FORMED = re.compile(_THINK_AND_ANSWER + r"<scene>.*</scene>\s*", re.DOTALL)
-_TAGS = ("<think>", "</think>", "<answer>", "</answer>", "<scene>", "</scene>")
+_TAGS = ["<think>", "</think>", "<answer>", "</answer>", "<scene>", "</scene>"]
+_TAG = re.compile(r"(</?(?:think|answer|scene)>)")
+_TAG_BEFORE_SCENE = re.compile(r"(</?(?:think|answer)>)")
 ANSWER_END = "</answer>"
 """A response that describes no surroundings ends here."""
 
@@ -54,10 +52,8 @@ def parse_response(
     none. A response that ``describes`` no surroundings has no scene.
     """
     answer, scene = _answer(text), _between(text, "scene")
-    tags, pattern = (_TAGS, _WELL_FORMED) if describes else (_TAGS[:4], _WELL_FORMED_ANSWER)
     well_formed = (
-        all(text.count(tag) == 1 for tag in tags)
-        and pattern.fullmatch(text) is not None
+        _holds_only_parts(text, describes)
         and bool(answer and answer.strip())
         and bool(not describes or (scene and scene.strip()))
     )
@@ -75,6 +71,14 @@ def parse_response(
 def format_reward(parsed: ParsedResponse) -> float:
     """Return 1.0 for a well-formed response, else 0.0."""
     return 1.0 if parsed.well_formed else 0.0
+
+
+def _holds_only_parts(text: str, describes: bool) -> bool:
+    """Return whether the text is all parts in their order, with nothing but whitespace outside and
+    each of their tags once."""
+    tag, tags = (_TAG, _TAGS) if describes else (_TAG_BEFORE_SCENE, _TAGS[:4])
+    pieces = tag.split(text)  # what is before the first tag, the tag, what is before the second, …
+    return pieces[1::2] == tags and not "".join(pieces[::4]).strip()
 
 
 def _between(text: str, tag: str) -> str | None:

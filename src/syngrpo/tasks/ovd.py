@@ -112,19 +112,20 @@ class OpenVocabularyDetection(Task):
         truth: Instances = sample.answer
         if prediction is None or not truth or not prediction:
             return float(prediction is not None and not truth and not prediction)
-        known = {key: number for number, key in enumerate(map(self._key, truth))}
-        classes = [known.get(self._key(one), -1) for one in prediction]
+        wanted, found = self._keys(truth), self._keys(prediction)
+        known = {key: number for number, key in enumerate(wanted)}
         precision = average_precision(
             [one["box"] for one in prediction],
-            classes,
+            [known.get(key, -1) for key in found],
             [one["box"] for one in truth],
-            [known[self._key(one)] for one in truth],
+            [known[key] for key in wanted],
         )
         return precision * min(1.0, len(truth) / len(prediction))
 
-    def _key(self, instance: Instance) -> str:
-        label = instance["label"]
-        return label if self.vlm_r1_labels else class_key(label)
+    def _keys(self, instances: Instances) -> list[str]:
+        """Return for every instance a text that is the same for all spellings of its class."""
+        labels = [one["label"] for one in instances]
+        return labels if self.vlm_r1_labels else [*map(class_key, labels)]
 
     def constraints(self, sample: Sample) -> Constraints:
         """Keep every labelled object and allow no new instance of an asked or labelled class. The
