@@ -66,8 +66,11 @@ def train_timed(output: Path) -> None:
     """Run the command line of this process. Write the seconds before the first step and those of
     each step by part to ``output``."""
     from syngrpo.cli import main
-    from syngrpo.workflow import learner, run, trainer
-    from syngrpo.workflow.response_keeper import ResponseKeeper
+    from syngrpo.serving.garbage_collection import importing
+
+    with importing():  # as the command does
+        from syngrpo.workflow import learner, run, trainer
+        from syngrpo.workflow.response_keeper import ResponseKeeper
 
     clock, steps = Clock(), list[dict[str, float]]()
     before = {"imports": time.process_time()}

@@ -20,6 +20,7 @@ from syngrpo.cli.shared_options import (
     Negatives,
     source_keys,
 )
+from syngrpo.serving.garbage_collection import importing
 from syngrpo.serving.wording import count
 
 if TYPE_CHECKING:
@@ -150,13 +151,14 @@ def evaluate(
         context.fail(
             f"Missing option '{next(name for name, value in given.items() if not value)}'."
         )
-    from syngrpo.evaluation.model_evaluation import (
-        Asking,
-        Loading,
-        data_settings,
-        final_of_run,
-        named_sets,
-    )
+    with importing():
+        from syngrpo.evaluation.model_evaluation import (
+            Asking,
+            Loading,
+            data_settings,
+            final_of_run,
+            named_sets,
+        )
 
     if (final := final_of_run(model)) != model:
         typer.echo(f"{model} is a run directory; {final} is evaluated", err=True)

@@ -14,6 +14,7 @@ from syngrpo.cli.shared_options import (
     require_dashboard,
     trainer_ranks,
 )
+from syngrpo.serving.garbage_collection import importing
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -59,9 +60,10 @@ def train(
     """Train a model as the configuration file says."""
     if dashboard:
         require_dashboard()
-    from syngrpo.config import load_config
+    with importing():
+        from syngrpo.config import load_config
 
-    options = load_config(config, overrides or [])
+        options = load_config(config, overrides or [])
     directory = run_dir if run_dir is not None else _new_run_directory(config, resume)
     ranks = trainer_ranks(ray, processes, restarts)
     profiled = _profile(profile, profile_steps, profile_kernels)

@@ -6,10 +6,8 @@ all defects together. ``read_dataset`` reads a source without changes, for conve
 
 from __future__ import annotations
 
-import gc
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -25,6 +23,7 @@ from syngrpo.formats.row_files import beginning
 from syngrpo.formats.source import AUTO, DataOptions, Source, ignored_keys, named, options_for
 from syngrpo.formats.turned_labels import turned_labels
 from syngrpo.sample import InputError, Sample
+from syngrpo.serving.garbage_collection import without_garbage_collection
 from syngrpo.serving.wording import count, plural
 from syngrpo.tasks import load_task
 
@@ -138,7 +137,7 @@ def read_dataset(
         left = None if source.limit is None else source.limit - len(samples)
         if left != 0:
             own = replace(source, images=images, limit=left)
-            with _without_garbage_collection():
+            with without_garbage_collection():
                 samples += _read_one(path, own, gathered, on_bad_row, section)
     _note_animations(samples, gathered)
     if check_images:
@@ -228,16 +227,3 @@ def _box_reader(known: Format, source: Source) -> BoxReader:
     order, coordinates = source.boxes, source.coordinates
     layout = BoxLayout(order or known.box_order, coordinates or known.box_coordinates)
     return BoxReader(layout, given=order is not None or coordinates is not None)
-
-
-@contextmanager
-def _without_garbage_collection() -> Iterator[None]:
-    """Switch the garbage collector off while millions of small objects are made that all stay in
-    use. It would take a fifth of the time and free nothing."""
-    collecting = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if collecting:
-            gc.enable()
