@@ -1,10 +1,12 @@
 """TRL's real trainer on images that evolve, compared with the project's own update."""
 
+import math
 import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -309,6 +311,29 @@ def test_settings_that_do_not_go_together_are_one_line(
     with opened(tmp_path) as client, pytest.raises(InputError, match=message) as caught:
         SynGRPOTrainer(None, config(tmp_path, **changed), client)
     assert "\n" not in str(caught.value)
+
+
+def test_an_infinite_reward_is_one_line(tmp_path: Path) -> None:
+    def boundless(completions: list[Any], **_: Any) -> list[float | None]:
+        return [None, math.inf] * (len(completions) // 2)
+
+    kind = partial(SynGRPOTrainer, reward_funcs=[boundless])
+    with (
+        opened(tmp_path) as client,
+        pytest.raises(InputError, match="the reward boundless is infinite for a response; let it"),
+    ):
+        trainer(tmp_path, client, kind, max_completion_length=4).train()
+
+
+def test_a_trainer_that_only_draws_is_one_line(tmp_path: Path) -> None:
+    with opened(tmp_path) as client:
+        images = EvolvingImages(client, 4)
+        rows = iter(images.dataset())
+        with pytest.raises(InputError, match="no response was scored since; set shuffle_dataset="):
+            [next(rows) for _ in range(40)]
+        images.close()
+        with pytest.raises(InputError, match=r"is closed; set dataloader_num_workers to 0"):
+            next(iter(images.dataset()))
 
 
 @pytest.fixture

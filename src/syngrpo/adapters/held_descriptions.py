@@ -7,12 +7,15 @@ group takes the place of a prompt.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from typing import Any
 
 from syngrpo.data_server.client import DataClient, Settled, as_lists
 from syngrpo.method.ledger import PendingDescription
-from syngrpo.sample import with_pixels
+from syngrpo.sample import InputError, with_pixels
+
+log = logging.getLogger(__name__)
 
 
 class HeldDescriptions:
@@ -47,12 +50,18 @@ class HeldDescriptions:
         ]
 
     def load_state_dict(self, state: Sequence[dict[str, Any]], client: DataClient) -> None:
-        """Restore what ``state_dict`` returned. The parents are read from the client's pool."""
-        self._held = [_loaded(one, client) for one in state]
+        """Restore what ``state_dict`` returned. The parents are read from the client's pool; a
+        description whose parent is not there is left out, with a warning."""
+        held = [_loaded(one, client) for one in state]
+        self._held = [one for one in held if one is not None]
 
 
-def _loaded(kept: dict[str, Any], client: DataClient) -> Settled:
+def _loaded(kept: dict[str, Any], client: DataClient) -> Settled | None:
     pending = PendingDescription(**kept["pending"])
     pending.scene_token_span = (pending.scene_token_span[0], pending.scene_token_span[1])
-    parent = with_pixels(client.get(pending.parent_id))
+    try:
+        parent = with_pixels(client.get(pending.parent_id))
+    except InputError as error:
+        log.warning("a description of %s is not learned: %s", pending.parent_id, error)
+        return None
     return Settled(parent, pending, kept["reward"], kept["weight"])

@@ -61,10 +61,19 @@ class SharedImages:
         self.coordinates = coordinates
         self.prompt_style = prompt_style
         self._drawn: dict[str, DrawnSample] = {}
+        self._unscored = 0  # draws since the last step was reported
 
     def draw(self, count: int | None = None) -> list[DrawnSample]:
         """Draw in the main process, ``groups_per_step`` samples unless ``count`` is given, and
-        return the same samples in all processes."""
+        return the same samples in all processes. Raises InputError when the trainer draws far more
+        than it scores."""
+        self._unscored += 1
+        if self._unscored > REMEMBERED_STEPS:
+            raise InputError(
+                f"{REMEMBERED_STEPS} batches were drawn and no response was scored since; set "
+                "shuffle_dataset=False (it would draw a thousand samples ahead), and give the "
+                "trainer all the rewards of this adapter"
+            )
         drawn = shared_draw(self.client, self.groups_per_step if count is None else count, share)
         for sample in drawn:
             self._drawn.pop(sample.id, None)
@@ -95,6 +104,7 @@ class SharedImages:
     def end_step(self, rows: Sequence[ScoredRow]) -> list[Settled]:
         """Report the responses of all processes to the client, and return the descriptions whose
         reward is known now, in every process the same. All processes call this together."""
+        self._unscored = 0
         everything: list[ScoredRow] = gather_object(list(rows))
         settled: list[Settled] = []
         if self.client is not None:

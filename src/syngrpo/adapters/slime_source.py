@@ -24,6 +24,7 @@ fields of its ``Sample`` alone; slime itself needs GPUs.
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar
@@ -44,7 +45,10 @@ from syngrpo.data_server.drawn_sample import FrameOf, SampleAccess
 from syngrpo.method.response import format_reward, parse_response
 from syngrpo.sample import InputError
 from syngrpo.serving.atomic_files import atomic_write
+from syngrpo.serving.wording import one_line
 from syngrpo.tasks import PromptStyle
+
+log = logging.getLogger(__name__)
 
 MARK = "syngrpo"
 """The key in ``Sample.metadata`` for what this module notes of a response."""
@@ -103,47 +107,73 @@ class EvolvingSource:
 
     def save(self, rollout_id: int) -> None:
         """Save the client's state below ``args.save``."""
-        atomic_write(_state_path(self.args.save, rollout_id), json.dumps(self._state()))
+        path = _state_path(self.args.save, rollout_id)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        atomic_write(path, json.dumps(self._state()))
 
     def load(self, rollout_id: int | None = None) -> None:
-        """Restore the client's state from ``args.load``, if there is one of this rollout."""
+        """Restore the client's state from ``args.load``, if there is one of this rollout. Raises
+        InputError when it cannot be read."""
         if self.args.load is None:
             return
         path = _state_path(self.args.load, rollout_id)
         if not path.exists():
+            if rollout_id is not None and rollout_id >= 0:
+                log.warning("there is no %s; the client begins with its first step", path)
             return
-        state = json.loads(path.read_text(encoding="utf-8"))
-        self._groups, self._samples = state["groups"], state["samples"]
-        self.client.load_state_dict(state["client"])
-        self._held.load_state_dict(state["held"], self.client)
+        try:
+            state = json.loads(path.read_text(encoding="utf-8"))
+            groups, samples = int(state["groups"]), int(state["samples"])
+            client, held = state["client"], state["held"]
+        except (OSError, ValueError, LookupError, TypeError) as error:
+            raise InputError(
+                f"{path} cannot be read ({one_line(error)}); load an earlier rollout, or move the "
+                "file away, so that the client begins with its first step"
+            ) from None
+        self.client.load_state_dict(client)
+        self._held.load_state_dict(held, self.client)
+        self._groups, self._samples = groups, samples
 
     def __len__(self) -> int:
         """The number of seeds, by which slime counts epochs."""
         return self.client.pool_stats().seed
 
     def scored(self, sample: Any) -> dict[str, Any]:
-        """Return the note of a response: its accuracy and format."""
-        drawn = self._drawn[sample.metadata[MARK]["sample"]]
+        """Return the note of a response: its accuracy and format. Raises InputError for a sample of
+        another source, such as one for evaluation."""
+        drawn = self._drawn_by(sample)
         parsed = parse_response(sample.response)
         accuracy = drawn.scored(parsed.answer, type(self).coordinates).accuracy
         return {"sample": drawn.id, "accuracy": accuracy, "format": format_reward(parsed)}
 
     def end_rollout(self, groups: Sequence[Sequence[Any]]) -> None:
         """Report the groups of a rollout to the client, and take the descriptions that it has
-        settled."""
+        settled. A group with a response that was not scored, because it was aborted, is left out:
+        its sample is drawn again."""
         fresh: dict[str, Sequence[Any]] = {}  # a group that was given back may be drawn again
         for group in groups:
-            if "settled" not in group[0].metadata[MARK]:
+            if all("accuracy" in (one.metadata or {}).get(MARK, ()) for one in group):
                 fresh.setdefault(group[0].metadata[MARK]["sample"], group)
-        for name, group in fresh.items():
+        for group in fresh.values():
             accuracies = [one.metadata[MARK]["accuracy"] for one in group]
-            self.client.observe(self._drawn[name], accuracies)
+            self.client.observe(self._drawn_by(group[0]), accuracies)
         for name, group in fresh.items():
             written = [self._written(one) for one in group]
             for one, response in zip(group, written, strict=True):
                 one.loss_mask = (~response.scene_mask).astype(int).tolist()
             self.client.submit(self._drawn.pop(name), written)
         self._held.add(self.client.outcomes())
+
+    def _drawn_by(self, sample: Any) -> DrawnSample:
+        """Return the drawn sample that a response of slime answers."""
+        name = (sample.metadata or {}).get(MARK, {}).get("sample")
+        if name not in self._drawn:
+            raise InputError(
+                f"a response is to {name or 'a sample of another source'}, which was not drawn in "
+                f"the last {REMEMBERED_ROLLOUTS} rollouts; use the reward with this data source "
+                "alone, and measure a checkpoint with syngrpo evaluate"
+            )
+        return self._drawn[name]
 
     def _written(self, sample: Any) -> WrittenResponse:
         ids = sample.tokens[len(sample.tokens) - sample.response_length :]
@@ -257,6 +287,4 @@ def _source() -> EvolvingSource:
 
 
 def _state_path(folder: str, rollout_id: int | None) -> Path:
-    path = Path(folder) / "rollout" / f"syngrpo_{rollout_id}.json"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    return path
+    return Path(folder) / "rollout" / f"syngrpo_{rollout_id}.json"

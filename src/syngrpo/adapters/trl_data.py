@@ -136,14 +136,19 @@ def text_of(completion: Any) -> str:
     """Return the text of a completion, plain or as a conversation."""
     if isinstance(completion, str):
         return completion
-    content = completion[0]["content"]
+    content = completion[0]["content"] if completion else None
     if isinstance(content, str):
         return content
-    return "".join(part.get("text", "") for part in content)
+    return "".join(part.get("text") or "" for part in content or ())
 
 
 def _rows(number: int) -> Iterator[Mapping[str, Any]]:
-    images = _open[number]
+    images = _open.get(number)
+    if images is None:
+        raise InputError(
+            "the dataset is read in another process than the one that made it, or its "
+            "EvolvingImages is closed; set dataloader_num_workers to 0"
+        )
     while True:
         for sample in images.draw():
             yield images.row(sample)

@@ -153,6 +153,12 @@ class SynGRPOTrainer(GRPOTrainer):
         rewards: Tensor = super()._calculate_rewards(
             inputs, prompts, completions, completion_ids_list
         )
+        for name, column in zip(self.reward_func_names, rewards.isinf().any(0), strict=True):
+            if column:
+                raise InputError(
+                    f"the reward {name} is infinite for a response; let it return a finite number, "
+                    "or None where it does not apply"
+                )
         self._rewards, self._completion_ids = rewards, completion_ids_list
         return rewards
 

@@ -38,6 +38,7 @@ import verifiers.v1 as vf
 from pydantic import Field
 from verifiers.v1.dialects.chat import message_to_wire
 
+from syngrpo.adapters.report_rows import append_row, readable_rows
 from syngrpo.adapters.tried_version import check_tried_version
 from syngrpo.adapters.unscored_response import unscored
 from syngrpo.boxes import CoordinateFrame
@@ -51,6 +52,7 @@ from syngrpo.data_server.client import (
 from syngrpo.data_server.drawn_sample import FrameOf
 from syngrpo.data_server.sample_wire import sample_data, sample_from, unread_image
 from syngrpo.method.response import format_reward, parse_response
+from syngrpo.sample import InputError
 from syngrpo.serving.atomic_files import atomic_write
 from syngrpo.tasks import PromptStyle
 
@@ -97,8 +99,7 @@ class EvolvingTask(vf.Task[EvolvingData]):
         row = {"sample": self.data.sample_id, "text": text, "accuracy": self._accuracy(text)}
         folder = Path(self.data.reports)
         folder.mkdir(parents=True, exist_ok=True)
-        with (folder / f"{os.uname().nodename}-{os.getpid()}.jsonl").open("ab") as file:
-            file.write(json.dumps(row).encode() + b"\n")
+        append_row(folder / f"{os.uname().nodename}-{os.getpid()}.jsonl", row)
 
     @vf.reward
     async def accuracy(self, trace: Any) -> float:
@@ -213,7 +214,14 @@ class _Steps:
         for file in self._folder.glob("*.jsonl"):
             file.unlink()  # of samples that will be drawn again
         if self._state.exists():
-            client.load_state_dict(json.loads(self._state.read_text(encoding="utf-8")))
+            try:
+                state = json.loads(self._state.read_text(encoding="utf-8"))
+            except (OSError, ValueError) as error:
+                raise InputError(
+                    f"{self._state} cannot be read ({error}); move it away, so that the client "
+                    "begins with its first step"
+                ) from None
+            client.load_state_dict(state)
 
     def samples(self) -> Iterator[DrawnSample]:
         """Yield samples without end. The end of a step is before the draws of the next."""
@@ -263,7 +271,7 @@ class _Steps:
                 whole = lines.read().rpartition(b"\n")[0]
             if whole:
                 self._read[file] = self._read.get(file, 0) + len(whole) + 1
-                yield from map(json.loads, whole.split(b"\n"))
+                yield from readable_rows(file, whole)
 
 
 def _reports(directory: Path) -> Path:
