@@ -129,7 +129,12 @@ def main(directory, url, steps=40):
         server=ServerOptions(url=url),
     ) as client:
         for step, numbers in enumerate(train(model, processor, client, steps), start=1):
-            print(step, numbers, flush=True)
+            print(
+                f"step {step}: accuracy {numbers['accuracy']:.2f}, "
+                f"D {numbers['diversity/response']:.2f}, {numbers['painted']} painted, "
+                f"{len(numbers['rewards'])} descriptions rewarded",
+                flush=True,
+            )
 
 
 if __name__ == "__main__":

@@ -13,6 +13,8 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+import torch
+from safetensors.torch import load_file
 from service_process import ServerProcess, serve
 
 from syngrpo.pool.pool_reading import open_to_read
@@ -118,12 +120,23 @@ def test_painted_pictures_enter_its_batches(tmp_path: Path, server: ServerProces
 
 def test_a_resumed_run_goes_on_with_its_client(tmp_path: Path) -> None:
     batch = "--per_device_train_batch_size", "8", "--gradient_accumulation_steps", "2"
-    saving = "--save_strategy", "steps", "--save_steps", "2"
+    saving = "--save_strategy", "steps", "--save_steps", "1"
     trained(tmp_path, *batch, *saving, "--max_steps", "2")
     kept = json.loads((tmp_path / "out" / "checkpoint-2" / "syngrpo.json").read_text())
     assert kept["steps"] == kept["version"] == 2
     resumed = "--resume_from_checkpoint", "out/checkpoint-2"
     trained(tmp_path, *batch, *saving, "--max_steps", "4", *resumed)
+    # The learning rate was 0 after the first run's last step, and is again for the first step now.
+    before, after, start = (
+        load_file(folder / "model.safetensors")
+        for folder in (
+            tmp_path / "out" / "checkpoint-2",
+            tmp_path / "out" / "checkpoint-3",
+            STARTER_DIR,
+        )
+    )
+    assert all(torch.equal(value, after[name]) for name, value in before.items())
+    assert any(not torch.equal(value, start[name]) for name, value in before.items())
     again = json.loads((tmp_path / "out" / "checkpoint-4" / "syngrpo.json").read_text())
     assert again["steps"] == again["version"] == 4
     responses = seen(tmp_path)
