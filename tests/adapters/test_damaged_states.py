@@ -48,7 +48,7 @@ def test_a_damaged_state_of_slime_is_one_line(source: Source, tmp_path: Path) ->
     good = path.read_text(encoding="utf-8")
     for content in (good[:40], "", "[]", "{}", json.dumps(json.loads(good) | {"client": {}})):
         path.write_text(content, encoding="utf-8")
-        with pytest.raises(InputError) as told:
+        with pytest.raises(InputError, match=r"syngrpo_3\.json") as told:
             source.load(3)
         assert "\n" not in str(told.value)
     path.write_text(good, encoding="utf-8")

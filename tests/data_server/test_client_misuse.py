@@ -9,6 +9,7 @@ import os
 import subprocess
 import sys
 import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ from syngrpo.data_server.client import (
 )
 from syngrpo.pool.store import Pool
 from syngrpo.sample import InputError
+from syngrpo.serving.bearer_token import refusal
 from syngrpo_rooms.dataset import rooms_samples
 
 AWAY = {
@@ -142,6 +144,43 @@ def test_a_second_trainer_changes_nothing(tmp_path: Path, mode: dict[str, Any]) 
             )
         assert client.pool_stats().seed == len(SEEDS)
     opened(tmp_path, **mode).close()
+
+
+class Locked(BaseHTTPRequestHandler):
+    def do_PUT(self) -> None:
+        status, message = refusal("correct", (self.headers["Authorization"] or "").encode()) or ()
+        body = json.dumps({"error": message}).encode()
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        """Print nothing."""
+
+
+@pytest.mark.parametrize(
+    ("token", "message"), [(None, "a token is needed; .*"), ("wrong", "the token is wrong ")]
+)
+def test_a_refused_token_says_which_key_to_set(
+    tmp_path: Path, token: str | None, message: str
+) -> None:
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Locked)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    if token is not None:
+        (tmp_path / "token").write_text(token)
+    address = ServerOptions(
+        url=f"http://127.0.0.1:{server.server_port}",
+        token_file=None if token is None else tmp_path / "token",
+    )
+    client = opened(tmp_path / "run", **AWAY | {"server": address})
+    with pytest.raises(InputError, match=rf"{message}\(status 40[13]\); give server\.token_file"):
+        while True:
+            client.draw()
+            client.outcomes()
+    client.close()
+    server.shutdown()
+    server.server_close()
 
 
 FORKED = """

@@ -130,7 +130,10 @@ class EvolvingSource:
                 f"{path} cannot be read ({one_line(error)}); load an earlier rollout, or move the "
                 "file away, so that the client begins with its first step"
             ) from None
-        self.client.load_state_dict(client)
+        try:
+            self.client.load_state_dict(client)
+        except InputError as error:
+            raise InputError(f"{path}: {error}") from None
         self._held.load_state_dict(held, self.client)
         self._groups, self._samples = groups, samples
 

@@ -47,7 +47,10 @@ def restore_state(client: DataClient, checkpoint: Path, remedy: str) -> None:
         state = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise InputError(f"{path} cannot be read ({error}); {remedy}") from None
-    client.load_state_dict(state)
+    try:
+        client.load_state_dict(state)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from None
 
 
 def load_weights(model: Any, checkpoint: Path) -> bool:

@@ -221,7 +221,10 @@ class _Steps:
                     f"{self._state} cannot be read ({error}); move it away, so that the client "
                     "begins with its first step"
                 ) from None
-            client.load_state_dict(state)
+            try:
+                client.load_state_dict(state)
+            except InputError as error:
+                raise InputError(f"{self._state}: {error}") from None
 
     def samples(self) -> Iterator[DrawnSample]:
         """Yield samples without end. The end of a step is before the draws of the next."""

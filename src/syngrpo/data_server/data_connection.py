@@ -25,7 +25,24 @@ class NotKnown(InputError):  # noqa: N818
     """The server does not know the run or the image (status 404)."""
 
 
-REFUSALS = {404: NotKnown, 413: ContentRefused, 422: ContentRefused, 429: NoRoom}
+class TokenRefused(InputError):  # noqa: N818
+    """The server asks for another token (status 401 or 403)."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(
+            f"{message}; give server.token_file, or a worker --token-file, the file with which "
+            "syngrpo serve was started"
+        )
+
+
+REFUSALS = {
+    401: TokenRefused,
+    403: TokenRefused,
+    404: NotKnown,
+    413: ContentRefused,
+    422: ContentRefused,
+    429: NoRoom,
+}
 
 
 class DataServerConnection:
