@@ -183,6 +183,40 @@ def test_a_refused_token_says_which_key_to_set(
     server.server_close()
 
 
+WAITING = b"\x40" + bytes(63)  # the head of a spill file
+OF_NOBODY = {"sample_id": "r", "step": 1, "policy_version": 0, "diversity": 0.5, "accuracy": 0.5}
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        (
+            "spill.jsonl",
+            WAITING + b'{"job": {"x": 1}}\n',
+            "1 are no records of this version; to",
+        ),
+        (
+            "outbox.jsonl",
+            WAITING + b'{"job": {"x": 1}}\n',
+            "1 are no records of this version; to",
+        ),
+        (
+            "spill.jsonl",
+            WAITING + json.dumps({"observation": OF_NOBODY}).encode() + b"\n",
+            "1 are about samples that the pool has lost; to go on with the others, run: syngrpo p",
+        ),
+        ("namespace.json", b'{"namespace": "../other"}', "is damaged; set server.namespace"),
+    ],
+)
+def test_a_directory_with_strange_files_is_one_line(
+    tmp_path: Path, name: str, content: bytes, message: str
+) -> None:
+    opened(tmp_path, **AWAY).close()
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(InputError, match=message):
+        opened(tmp_path, **AWAY)
+
+
 FORKED = """
 import os, sys
 from rooms_client import opened

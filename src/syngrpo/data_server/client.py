@@ -39,6 +39,7 @@ from typing import Any, ParamSpec, TypeVar
 
 import numpy as np
 
+from syngrpo.data_server.async_client import SPILL_NAME
 from syngrpo.data_server.client_checks import (
     check_numbers,
     check_options,
@@ -58,6 +59,8 @@ from syngrpo.data_server.job_failures import JobFailures
 from syngrpo.data_server.painting_warnings import PaintingWarnings
 from syngrpo.data_server.pool_access import open_pool_client
 from syngrpo.data_server.pool_client import PoolClient
+from syngrpo.data_server.server_sink import OUTBOX_NAME
+from syngrpo.data_server.spill_records import require_records
 from syngrpo.data_server.synthesis_options import (
     ServerOptions,
     SynthesisOptions,
@@ -67,6 +70,7 @@ from syngrpo.method import METHODS
 from syngrpo.method.base import Method, MethodOptions
 from syngrpo.method.ledger import Ledger
 from syngrpo.method.response import parse_response
+from syngrpo.pool.repair import sample_ids
 from syngrpo.pool.sampling import SamplingPolicy
 from syngrpo.pool.store import Pool
 from syngrpo.pool.stored_samples import Observation, PoolStats
@@ -229,6 +233,8 @@ class DataClient:
             opened.enter_context(closing(locked_directory(folder)))
             with closing(Pool.open(folder)) as stored:
                 stored.add_seeds(samples)
+            for name in (SPILL_NAME, OUTBOX_NAME):
+                require_records(folder / name, lambda: sample_ids(folder))
             access = open_pool_client(
                 opened,
                 settings,

@@ -33,7 +33,7 @@ from syngrpo.data_server.sample_wire import (
     requests_data,
 )
 from syngrpo.data_server.spill import Spill
-from syngrpo.data_server.synthesis_options import SynthesisSettings
+from syngrpo.data_server.synthesis_options import RUN_PATTERN, SynthesisSettings
 from syngrpo.pool.filesystem import explain_disk_errors
 from syngrpo.pool.jobs import EndedJob, JobRequest, SubmitResult, split_bundles
 from syngrpo.pool.mirror import mirror, mirrored_up_to
@@ -289,9 +289,12 @@ def namespace_of(run_dir: Path) -> str:
         name = f"{stem or 'run'}-{uuid.uuid4().hex[:10]}"
         atomic_write(kept, json.dumps({"namespace": name}))
     try:
-        return str(json.loads(kept.read_text(encoding="utf-8"))["namespace"])
+        name = str(json.loads(kept.read_text(encoding="utf-8"))["namespace"])
     except (ValueError, KeyError, TypeError):
-        raise InputError(f"{kept} is damaged; set server.namespace to the run's name") from None
+        name = ""
+    if not re.fullmatch(RUN_PATTERN, name):
+        raise InputError(f"{kept} is damaged; set server.namespace to the run's name")
+    return name
 
 
 def _job_parts(requests: Sequence[JobRequest]) -> Iterator[list[JobRequest]]:
