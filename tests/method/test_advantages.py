@@ -34,6 +34,8 @@ def test_the_floor_keeps_small_luck_small() -> None:
 def test_equal_rewards_and_single_responses_have_no_advantage(floor: float) -> None:
     assert normalised_advantages([0.5] * 8, floor=floor).tolist() == [0.0] * 8
     assert normalised_advantages([0.7], floor=floor).tolist() == [0.0]
+    for reward in torch.rand(50, generator=torch.Generator().manual_seed(1)).tolist():
+        assert normalised_advantages([reward] * 6, floor=floor).tolist() == [0.0] * 6  # not 1e-7
 
 
 def test_centred_advantages_are_not_divided() -> None:

@@ -23,6 +23,9 @@ GOOD = {
     "reward/format": 0.97,
     "reward/other_scale": 0,
     "diversity/phantom_groups": 0.0,
+    "diversity/zero_variance_groups": 0.4,
+    "reward/accuracy": 0.6,
+    "off_policy_fraction": 0.0,
     "synthesis/submitted": 4,
     "synthesis/admitted": 3,
     "synthesis/rejected": 1,
@@ -85,6 +88,23 @@ def test_a_format_that_is_lost_and_one_that_was_never_there(
 def test_wrong_answers_that_are_told_apart(caplog: pytest.LogCaptureFixture) -> None:
     (text,) = told(caplog, [{"diversity/phantom_groups": 0.4}] * WINDOW)
     assert "in 40% of the groups of the last 10 steps all answers are wrong" in text
+
+
+def test_answers_that_all_score_the_same(caplog: pytest.LogCaptureFixture) -> None:
+    alike = {"diversity/zero_variance_groups": 1.0, "reward/accuracy": 0.98}
+    assert told(caplog, [alike] * 9 + [{}]) == []
+    (text,) = told(caplog, [{}] * 5 + [alike] * 40)
+    assert text.startswith("step 15: in 100% of the groups of the last 10 steps all answers score")
+    assert "(reward/accuracy 0.98)" in text and "\n" not in text
+
+
+def test_tokens_that_are_mostly_left_out(caplog: pytest.LogCaptureFixture) -> None:
+    out = [{"off_policy_fraction": 0.9}] * 20
+    (text,) = told(caplog, out, method__off_policy_threshold=0.01)
+    assert "90% of the tokens of the last 10 steps are left out of the update by method." in text
+    assert "method.off_policy_threshold 0.01; raise the limit" in text and "\n" not in text
+    (text,) = told(caplog, out, rollout__importance="response-mask")
+    assert "by rollout.importance response-mask with tis_cap 2; raise" in text
 
 
 def test_workers_that_do_not_paint(caplog: pytest.LogCaptureFixture) -> None:

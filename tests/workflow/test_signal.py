@@ -20,7 +20,7 @@ from syngrpo.workflow.learner import Learner
 from syngrpo.workflow.processes import Processes
 from syngrpo.workflow.run_options import RunOptions
 from syngrpo.workflow.signal import drop_silent_groups, with_signal
-from syngrpo.workflow.step_metrics import StepMetrics
+from syngrpo.workflow.step_metrics import StepMetrics, merged
 from syngrpo.workflow.update_rows import UpdateRow
 
 Silent = dict[int, tuple[int, ...]]
@@ -93,6 +93,38 @@ def test_kl_and_the_entropy_bonus_are_signals(directory: Path) -> None:
     first = rows[0].segments[0]
     (row, _) = with_signal(rows, {first: first.mask})
     assert row.segments == [first]
+
+
+def test_a_step_of_which_every_group_is_left_out_does_not_move_the_entropy_weight(
+    directory: Path,
+) -> None:
+    config = make_config(method__entropy_target=1e-6, method__entropy_weight=0.01)
+    policy = load_policy(directory)
+    learner, rows = Learner(config, policy, Processes()), make_rows(policy)
+    learner.update(rows, StepMetrics())
+    known = learner.bonus.state_dict()
+    assert known["last"] > 1e-6 and known["weight"] == pytest.approx(0.005)
+    learner.update([], StepMetrics(), rows)
+    assert learner.bonus.state_dict() == known
+
+
+def test_a_process_with_responses_to_distorted_images_alone_leaves_the_others_their_metrics(
+    directory: Path,
+) -> None:
+    policy = load_policy(directory)
+    rows = make_rows(policy)
+    for row in rows:
+        row.segments = [
+            replace(one, old_logprobs=torch.full_like(one.old_logprobs, torch.nan))
+            for one in row.segments
+            if not one.settled
+        ]
+    metrics = StepMetrics()
+    Learner(make_config(), policy, Processes()).update(rows, metrics)
+    other = StepMetrics()
+    other.observe("rollout/logp_diff", 0.25, 8)
+    record = merged([metrics.state(), other.state()]).record(1)
+    assert record["rollout/logp_diff"] == 0.25 and record["grad_norm"] > 0
 
 
 def test_the_entropy_bonus_makes_the_entropy_grow(directory: Path) -> None:

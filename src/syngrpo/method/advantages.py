@@ -48,10 +48,13 @@ def sample_std(rewards: Sequence[float]) -> float:
 def centred_advantages(rewards: Sequence[float], floor: float = 0.0) -> Floats:
     """Return r_i − mean for the G rewards of a group, float32 (G,) (Dr. GRPO, arXiv 2503.20783).
 
-    ``floor`` is ignored; it is there because both functions of ``ADVANTAGES`` take the same
-    arguments.
+    Equal rewards give exactly 0, whatever their mean is rounded to, because a group without an
+    advantage is not computed. ``floor`` is ignored; it is there because both functions of
+    ``ADVANTAGES`` take the same arguments.
     """
     values = np.asarray(rewards, dtype=np.float32)
+    if (values == values[0]).all():
+        return np.zeros_like(values)
     # Summed one after the other in float32, the order in which PyTorch sums a group of eight.
     return values - np.float32(values.cumsum()[-1] / np.float32(len(values)))
 

@@ -153,11 +153,15 @@ class Learner:
     def _observe_entropy(
         self, outputs: Sequence[LossOutput], whole: Normaliser, metrics: StepMetrics
     ) -> None:
-        """Let the weight of the entropy bonus follow its target."""
-        if self.options.method.wants_entropy:
-            metrics.observe("entropy_weight", self.bonus.weight)
-            sums = self.processes.gather([float(output.entropy_sum) for output in outputs])
-            self.bonus.observe(sum(sums) / max(whole.tokens, 1))
+        """Let the weight of the entropy bonus follow its target, unless every group was left out:
+        then no entropy is known."""
+        if not self.options.method.wants_entropy:
+            return
+        metrics.observe("entropy_weight", self.bonus.weight)
+        here = [(float(output.entropy_sum), int(output.fresh_tokens)) for output in outputs]
+        sums = self.processes.gather(here)
+        if any(tokens for _, tokens in sums):
+            self.bonus.observe(sum(entropy for entropy, _ in sums) / max(whole.tokens, 1))
 
     def _gradients(
         self,
@@ -462,4 +466,5 @@ def _observe_gap(trained: Trained, metrics: StepMetrics) -> None:
         sampled = torch.cat([segment.old_logprobs for segment in trained])
         gap = (torch.cat(list(trained.values())).cpu() - sampled).abs()
         gap = gap[~sampled.isnan()]
-        metrics.observe("rollout/logp_diff", float(gap.mean()), len(gap))
+        if len(gap):
+            metrics.observe("rollout/logp_diff", float(gap.mean()), len(gap))

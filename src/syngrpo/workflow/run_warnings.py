@@ -28,6 +28,8 @@ NEVER = 0.05
 """Share of well-formed responses below which the format counts as never learnt."""
 PHANTOMS = 0.25
 """Share of groups from which wrong answers that are told apart are many."""
+ALIKE = 0.95
+"""Share of groups from which nearly all have answers that score the same."""
 
 Record = Mapping[str, Any]
 
@@ -109,6 +111,36 @@ class RunWarnings:
                 "method.phantom_weight",
             )
         self._best_format = max(self._best_format, form)
+        yield from self._of_signal()
+
+    def _of_signal(self) -> Iterator[tuple[str, str]]:
+        if len(self._last) < WINDOW:
+            return
+        alike = self._mean("diversity/zero_variance_groups")
+        left_out = self._mean("off_policy_fraction")
+        if alike >= ALIKE:
+            yield (
+                "alike",
+                f"in {alike:.0%} of the groups of the last {WINDOW} steps all answers score the "
+                f"same (reward/accuracy {self._mean('reward/accuracy'):.2f}), which teaches no "
+                "answer; use harder data if that is near 1 and easier data if it is near 0, or "
+                "raise rollout.group_size or rollout.temperature",
+            )
+        if left_out >= MOST:
+            yield (
+                "off-policy",
+                f"{left_out:.0%} of the tokens of the last {WINDOW} steps are left out of the "
+                f"update by {' or '.join(self._leaving_out())}; raise the limit, or lower "
+                "trainer.learning_rate, trainer.updates_per_rollout or rollout.async_steps",
+            )
+
+    def _leaving_out(self) -> Iterator[str]:
+        """Yield the options that leave tokens out."""
+        method, rollout = self._options.method, self._options.rollout
+        if method.off_policy_threshold is not None:
+            yield f"method.off_policy_threshold {method.off_policy_threshold:g}"
+        if rollout.importance.endswith("mask"):
+            yield f"rollout.importance {rollout.importance} with tis_cap {rollout.tis_cap:g}"
 
     def _other_scale(self) -> float:
         """Return the share of the answers of the last steps whose boxes are on another scale."""
