@@ -23,6 +23,16 @@ PRESENT = Path(__file__).with_name("present.txt")
 
 def main() -> None:
     options = arguments()
+    try:
+        do(options)
+    except OSError as error:  # a full disk, or a folder that cannot be written
+        sys.exit(f"error: {error}; give a folder that can be written with --folder")
+    except KeyboardInterrupt:
+        sys.exit("stopped; the next call goes on with the parts that are left")
+
+
+def do(options: argparse.Namespace) -> None:
+    """Do what the command line asks for."""
     wheels = options.folder / "wheels"
     if options.command == "pack":
         from benchmarks.gpu_check.packing import PackingError, pack  # needs `packaging`

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from email.parser import HeaderParser
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from zipfile import ZipFile
 
 from packaging.requirements import Requirement
@@ -38,16 +39,29 @@ def pack(wheels: Path, present: Path, python: str) -> int:
 
     ``present`` has a line for each package of the machine: ``name==version``, or a name alone if
     its version is not known. Raises PackingError if a package cannot be had, if a version of the
-    machine does not do, and if the wheels are larger than 64 MiB.
+    machine does not do, and if the wheels are larger than 64 MiB. Then the wheels of an earlier
+    call stay.
     """
-    wheels.mkdir(parents=True, exist_ok=True)
-    for old in wheels.glob("*.whl"):
-        old.unlink()
-    _pip("wheel", "--quiet", "--no-deps", "--wheel-dir", str(wheels), str(ROOT))
-    own = next(wheels.glob("syngrpo-*.whl"))
+    if not present.is_file():
+        raise PackingError(f"there is no file {present}; give the list of packages with --present")
     there = read_present(present.read_text(encoding="utf-8"))
-    collected = Collected(wheels, there, python)
-    collected.add_all("syngrpo", [*requirements(own), Requirement(PEER)])
+    wheels.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(dir=wheels.parent, prefix="packing-") as name:
+        new = Path(name)
+        _pip("wheel", "--quiet", "--no-deps", "--wheel-dir", str(new), str(ROOT))
+        own = next(new.glob("syngrpo-*.whl"))
+        collected = Collected(new, there, python)
+        collected.add_all("syngrpo", [*requirements(own), Requirement(PEER)])
+        size = _size(new, present)
+        for old in wheels.glob("*.whl"):
+            old.unlink()
+        for wheel in new.glob("*.whl"):
+            wheel.rename(wheels / wheel.name)
+    return size
+
+
+def _size(wheels: Path, present: Path) -> int:
+    """Return the bytes of all wheels. Raises PackingError if they are too many."""
     size = sum(wheel.stat().st_size for wheel in wheels.glob("*.whl"))
     if size > MOST_BYTES:
         largest = max(wheels.glob("*.whl"), key=lambda wheel: wheel.stat().st_size)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -16,8 +17,14 @@ Result = dict[str, Any]
 
 
 def write_report(results: Path, dry_run: bool) -> None:
-    """Write the section, or, with ``dry_run``, only print it."""
-    body = report({name: _read(results / f"{name}.json") for name in PARTS})
+    """Write the section, or, with ``dry_run``, only print it. Exits with one line if no part has a
+    result: a section that was written before stays."""
+    found = {name: _read(results / f"{name}.json") for name in PARTS}
+    if not any(found.values()):
+        sys.exit(
+            f"error: {results} has no result of any part; first: python -m benchmarks.gpu_check run"
+        )
+    body = report(found)
     print(body)
     if not dry_run:
         write_section(TITLE, body)
@@ -95,4 +102,7 @@ _BODIES: Mapping[str, Callable[[Result], str]] = {
 
 
 def _read(file: Path) -> Result | None:
-    return json.loads(file.read_text(encoding="utf-8")) if file.exists() else None
+    try:
+        return json.loads(file.read_text(encoding="utf-8")) if file.exists() else None
+    except ValueError:
+        sys.exit(f"error: {file} cannot be read; run the part again: run --only {file.stem}")

@@ -95,7 +95,10 @@ def _environment(results: Path, wheels: Path) -> dict[str, str]:
 
 
 def _is_done(result: Path) -> bool:
-    return result.exists() and json.loads(result.read_text())["state"] == "done"
+    try:
+        return bool(json.loads(result.read_text(encoding="utf-8"))["state"] == "done")
+    except (FileNotFoundError, ValueError):  # none, or cut off: the part runs again
+        return False
 
 
 def _run(
@@ -128,7 +131,10 @@ def _run(
         return True
     last = log.read_text(encoding="utf-8", errors="replace").strip()[-2000:]
     failed = {"state": "failed", "seconds": round(seconds, 1), "why": why, "output": last}
-    result.write_text(json.dumps(failed, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    text = json.dumps(failed, indent=1, ensure_ascii=False) + "\n"
+    unfinished = result.with_suffix(".unfinished")
+    unfinished.write_text(text, encoding="utf-8")
+    unfinished.replace(result)
     print(f"{name}: failed, {why}; {log} has its output:\n{last[-600:]}", flush=True)
     return False
 

@@ -11,8 +11,9 @@ from zipfile import ZipFile
 import pytest
 import torch
 from benchmarks.gpu_check import schedule
+from benchmarks.gpu_check.__main__ import main
 from benchmarks.gpu_check.correctness import acceptable, errors
-from benchmarks.gpu_check.packing import Collected, PackingError, read_present
+from benchmarks.gpu_check.packing import Collected, PackingError, pack, read_present
 from benchmarks.gpu_check.report import report
 from benchmarks.gpu_check.schedule import PARTS, Part, run_parts
 from benchmarks.gpu_step.checkpoint import save_checkpoint
@@ -111,3 +112,58 @@ def test_ours_is_as_near_to_float32_as_plain_transformers(tmp_path: Path, dtype:
     for wrong in ("logprobs", "grad"):
         assert not acceptable(found | {wrong: 0.3})
     assert not acceptable(found | {"graphs_sample_the_same": False})
+
+
+def test_packing_that_fails_leaves_the_wheels_of_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wheels = tmp_path / "check" / "wheels"
+    wheels.mkdir(parents=True)
+    save_wheel(wheels, "lamp", "1.0")
+    with pytest.raises(PackingError, match=r"no file .*present\.txt; give .* with --present"):
+        pack(wheels, tmp_path / "present.txt", "3.12")
+    (tmp_path / "present.txt").write_text("torch\n")
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path))  # no setuptools to build with
+    with pytest.raises(PackingError, match=r"pip wheel .* failed"):
+        pack(wheels, tmp_path / "present.txt", "3.12")
+    assert [path.name for path in wheels.parent.rglob("*")] == [
+        "wheels",
+        "lamp-1.0-py3-none-any.whl",
+    ]
+
+
+def test_a_result_that_is_cut_off_counts_as_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(schedule, "PARTS", {"long": Part("needs more than is left", 1000, 9000)})
+    (tmp_path / "long.json").write_text('{"state": "do')
+    assert run_parts(tmp_path, tmp_path / "wheels", [], minutes=2) == 0
+    assert "long: left for the next call" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [(None, r"results has no result of any part; first: "), ("{", r"demo\.json cannot be read")],
+)
+def test_a_report_on_nothing_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: str | None, told: str
+) -> None:
+    monkeypatch.setattr("sys.argv", ["gpu_check", "report", "--folder", str(tmp_path)])
+    if content is not None:
+        (tmp_path / "results").mkdir()
+        (tmp_path / "results" / "demo.json").write_text(content)
+    with pytest.raises(SystemExit, match=told):
+        main()
+
+
+@pytest.mark.parametrize("command", ["pack", "run"])
+def test_a_folder_that_cannot_be_written_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setattr(
+        "sys.argv", ["gpu_check", command, "--folder", str(tmp_path / "file" / "x")]
+    )
+    with pytest.raises(SystemExit, match=r"error: .*file.*with --folder"):
+        main()
