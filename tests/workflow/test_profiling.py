@@ -129,6 +129,16 @@ def test_the_operations_of_a_step_are_those_of_pytorchs_profiler(tmp_path: Path)
     assert (tmp_path / "timeline" / "steps-1-4.json").exists()
 
 
+def test_a_run_that_could_not_begin_begins_in_the_same_directory(tmp_path: Path) -> None:
+    usual = {"method__name": "grpo", "trainer__steps": 1}
+    small = train_arguments(tmp_path, "--profile", trainer__token_budget=9, **usual)
+    result = CliRunner().invoke(app, small)
+    assert "trainer.token_budget" in str(result.exception)
+    result = CliRunner().invoke(app, train_arguments(tmp_path, "--profile", **usual))
+    assert result.exit_code == 0, result.exception
+    assert [path.name for path in (tmp_path / "timeline").iterdir()] == ["steps-1-1.json"]
+
+
 def test_a_run_without_profile_has_no_timeline(tmp_path: Path) -> None:
     arguments = train_arguments(tmp_path, method__name="grpo", trainer__steps=1)
     assert CliRunner().invoke(app, arguments).exit_code == 0

@@ -26,6 +26,7 @@ from syngrpo.serving.wording import count
 from syngrpo.workflow.processes import Processes
 
 FOLDER = "timeline"
+_WORKERS, _TAKEN = "workers", "workers-done"
 UNUSUAL_STEPS = 2
 """Steps before PyTorch's profiler records: the first is slower than the others, and during the
 second the profiler starts."""
@@ -50,9 +51,10 @@ class Profile:
 class Profiler:
     """Profiles a run in one of its processes, from when it is made until its steps are done.
 
-    All processes call ``step``. With ``profile`` None nothing is done. ``tell`` is called in the
-    main process with a line about each file that was written. ``worker_files``: the folder into
-    which workers write their events; None if they are not to record.
+    The main process calls ``prepare``, all processes call ``step``. With ``profile`` None nothing
+    is done. ``tell`` is called in the main process with a line about each file that was written.
+    ``worker_files``: the folder into which workers write their events; None if they are not to
+    record.
     """
 
     def __init__(
@@ -72,13 +74,19 @@ class Profiler:
         self._kernels: torch_profile | None = None
         if profile is None:
             return
-        if processes.is_main:
-            make_directory(self._folder)
-            self.worker_files = self._folder / "workers"
-            shutil.rmtree(self.worker_files, ignore_errors=True)  # of a process that was killed
-            self.worker_files.mkdir()
         name = "trainer" if processes.count == 1 else f"trainer, rank {processes.rank}"
         timeline.start(name, rank=processes.rank, place=processes.rank)
+
+    def prepare(self) -> None:
+        """Make the folders for the files. Call this in the main process when the run directory has
+        its configuration: without one, a directory that has anything else is no run."""
+        if self._profile is None:
+            return
+        make_directory(self._folder)
+        for name in (_WORKERS, _TAKEN):  # of a process that was killed
+            shutil.rmtree(self._folder / name, ignore_errors=True)
+        self.worker_files = self._folder / _WORKERS
+        self.worker_files.mkdir()
 
     def begin(self, steps: int) -> None:
         """Begin PyTorch's own trace, if one is asked for. Call this before the first step.
@@ -121,8 +129,10 @@ class Profiler:
             self._kernels.stop()
         if self.worker_files is None:
             return
-        self._events += timeline.events_in(self.worker_files)
-        shutil.rmtree(self.worker_files)
+        # Renamed first, so that no worker adds a file while the folder is removed.
+        taken = self.worker_files.rename(self._folder / _TAKEN)
+        self._events += timeline.events_in(taken)
+        shutil.rmtree(taken)
         if self._done:
             target = self._folder / f"steps-{self._done[0]}-{self._done[-1]}.json"
             atomic_write(target, timeline.chrome_trace(self._events))

@@ -158,6 +158,7 @@ class _Run:
         check_sizes(self.options, policy, self.seeds)
         if self.processes.is_main:
             set_back(self.run, self.options, last)
+            self.profiler.prepare()
             self._tell(self._lines_about_data())
             done = last.step if last is not None else 0
             device, number = str(policy.device), self.processes.count
