@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -41,6 +42,8 @@ def main() -> None:
     parser.add_argument("seconds", type=float, help="after which the part is stopped")
     parser.add_argument("--tiny", action="store_true")
     options = parser.parse_args()
+    if not options.tiny and not torch.cuda.is_available():
+        sys.exit(f"error: torch {torch.__version__} finds no GPU; run --tiny rehearses on the CPU")
     device = torch.device("cpu" if options.tiny else "cuda")
     scope = Scope(device, options.tiny, options.result.with_suffix(""), options.seconds)
     start = time.monotonic()

@@ -10,7 +10,7 @@ from zipfile import ZipFile
 
 import pytest
 import torch
-from benchmarks.gpu_check import schedule
+from benchmarks.gpu_check import part, schedule
 from benchmarks.gpu_check.__main__ import main
 from benchmarks.gpu_check.correctness import acceptable, errors
 from benchmarks.gpu_check.packing import Collected, PackingError, pack, read_present
@@ -101,6 +101,16 @@ def test_a_second_call_goes_on_with_the_parts_that_are_left(
     assert not (tmp_path / "long.json").exists()
     text = report(dict.fromkeys(PARTS) | {"demo": result(tmp_path, "unknown")})
     assert "| demo | The demo, whole | failed |" in text and "not measured" in text
+
+
+def test_a_part_on_a_machine_without_a_gpu_ends_in_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr("sys.argv", ["part", "demo", str(tmp_path / "demo.json"), "60"])
+    with pytest.raises(SystemExit, match="finds no GPU; run --tiny rehearses on the CPU"):
+        part.main()
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.slow
