@@ -372,6 +372,12 @@ def test_explain_says_what_a_key_means() -> None:
         explain("nix.da")
     with pytest.raises(InputError, match=r"did you mean trainer\.steps"):
         explain("trainer.step")
+    with pytest.raises(InputError, match=r"no key loss; did you mean method\.loss\?"):
+        explain("loss")
+    with pytest.raises(InputError, match=r"no key gmpo; method\.loss, .* name it"):
+        explain("gmpo")
+    with pytest.raises(InputError, match=r"no key rloo; method\.advantage names it"):
+        explain("rloo")
 
 
 @pytest.mark.parametrize(

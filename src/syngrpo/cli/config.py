@@ -20,7 +20,12 @@ def show(
         typer.Argument(help="A configuration file. Without one, all defaults are shown."),
     ] = None,
     overrides: Annotated[
-        list[str] | None, typer.Option("--set", help="Override a key: trainer.steps=16.")
+        list[str] | None,
+        typer.Option(
+            "--set",
+            help="Override a key: trainer.steps=16; may be repeated. syngrpo config explain says "
+            "what keys mean.",
+        ),
     ] = None,
 ) -> None:
     """Print all keys with their defaults, or a configuration file with all defaults filled in."""

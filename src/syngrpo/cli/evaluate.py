@@ -78,7 +78,11 @@ DataOption = Annotated[
 ]
 SampledResponses = Annotated[
     int,
-    typer.Option(min=0, help="Responses to each sample for the sampled accuracy; 0: greedy only."),
+    typer.Option(
+        min=0,
+        help="Responses to each sample for the sampled accuracy, and for pass@k and best@k up to "
+        "this k; 0: greedy only.",
+    ),
 ]
 Temperature = Annotated[
     float,

@@ -30,7 +30,12 @@ def train(
     ] = None,
     resume: Annotated[bool, typer.Option(help="Resume the run in --run-dir.")] = False,
     overrides: Annotated[
-        list[str] | None, typer.Option("--set", help="Override a key: trainer.steps=16.")
+        list[str] | None,
+        typer.Option(
+            "--set",
+            help="Override a key: trainer.steps=16; may be repeated. syngrpo config explain says "
+            "what keys mean.",
+        ),
     ] = None,
     ray: TrainerRay = None,
     processes: Processes = None,

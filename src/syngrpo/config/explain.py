@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import MISSING, dataclass, fields, is_dataclass, replace
 from types import NoneType
@@ -49,10 +50,7 @@ def explain(key: str) -> list[Key]:
     place, _, name = key.rpartition(".")
     described = _described(key) or (_described(f"{place}.N.{name}") if place else [])
     if not described:
-        close = difflib.get_close_matches(key, dotted_keys(), n=3)
-        sections = ", ".join(field.name for field in fields(RunOptions))
-        hint = f"did you mean {', '.join(close)}?" if close else f"the sections are {sections}"
-        raise InputError(f"there is no key {key}; {hint}")
+        raise InputError(f"there is no key {key}; {_hint(key)}")
     return described
 
 
@@ -84,6 +82,20 @@ def schema() -> dict[str, Any]:
         **root,
         "$defs": definitions,
     }
+
+
+def _hint(key: str) -> str:
+    """Return the end of the message about an unknown key: the key of that name in a section, else
+    the most similar keys, else those whose descriptions have the word, else the sections."""
+    close = [one for one in dotted_keys() if one.endswith(f".{key}")]
+    close = close or difflib.get_close_matches(key, dotted_keys(), n=3)
+    if close:
+        return f"did you mean {', '.join(close)}?"
+    word = re.compile(rf"\b{re.escape(key)}\b", re.IGNORECASE) if key.isidentifier() else None
+    named = [one.name for one in defaults() if word and word.search(one.description)]
+    if named:
+        return f"{', '.join(named[:5])} {'name' if len(named) > 1 else 'names'} it"
+    return f"the sections are {', '.join(field.name for field in fields(RunOptions))}"
 
 
 def _below(prefix: str) -> Iterator[Key]:

@@ -21,7 +21,8 @@ class LossOptions:
         "grpo",
         "which loss: grpo, dr_grpo, dapo and bnpo differ in what the clipped loss of the tokens is "
         "divided by; gspo, gspo_token, cispo, sapo, gmpo, clip_cov and kl_cov in what is done with "
-        "the importance ratio; see docs/losses.md",
+        "the importance ratio, which is always 1 with trainer.updates_per_rollout 1; see "
+        "docs/losses.md",
     )
     advantage: Literal["group", "centred", "rloo", "batch"] | None = option(
         None,
@@ -52,7 +53,8 @@ class LossOptions:
     dual_clip: float | None = option(
         None,
         "largest importance ratio of tokens with a negative advantage, which clip_high does not "
-        "bound, such as 3 (two-sided clipping); above 1 + clip_high; null: none",
+        "bound, such as 3 (two-sided clipping); above 1 + clip_high; has no effect with "
+        "trainer.updates_per_rollout 1; null: none",
         gt=1,
     )
     sapo_tau_positive: float = option(
@@ -96,12 +98,12 @@ class LossOptions:
     )
     entropy_target: float | None = option(
         None,
-        "mean entropy of a token in nats; the weight grows by entropy_step after each step below "
-        "it and shrinks after each step above, and acts only below it; null: constant weight",
+        "mean entropy of a token in nats; the weight grows by entropy_step after each update below "
+        "it and shrinks after each update above, and acts only below it; null: constant weight",
         gt=0,
     )
     entropy_step: float = option(
-        0.005, "change of the entropy weight in each step, with entropy_target", gt=0
+        0.005, "change of the entropy weight in each update, with entropy_target", gt=0
     )
     entropy_limit: float = option(1.0, "largest entropy weight, with entropy_target", gt=0)
 
