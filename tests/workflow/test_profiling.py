@@ -149,6 +149,7 @@ def test_a_run_without_profile_has_no_timeline(tmp_path: Path) -> None:
     ("flags", "message"),
     [
         (("--profile-kernels", "2"), "--profile-kernels 2 needs --profile"),
+        (("--profile-steps", "4"), "--profile-steps 4 needs --profile"),
         (
             ("--profile", "--profile-steps", "4", "--profile-kernels", "3"),
             "begins in step 3 and needs --profile-steps 5 or more, not 4",

@@ -51,8 +51,9 @@ def train(
         ),
     ] = False,
     profile_steps: Annotated[
-        int, typer.Option(min=1, help="Number of steps in the timeline of --profile.")
-    ] = 20,
+        int | None,
+        typer.Option(min=1, help="Number of steps in the timeline of --profile. Default: 20."),
+    ] = None,
     profile_kernels: Annotated[
         int,
         typer.Option(
@@ -152,16 +153,17 @@ def report(
     print(write_report(run_dir, out))
 
 
-def _profile(wanted: bool, steps: int, kernels: int) -> Profile | None:
+def _profile(wanted: bool, steps: int | None, kernels: int) -> Profile | None:
     """Return what ``--profile`` asks for, None without it."""
-    if not wanted and not kernels:
+    if not wanted and not kernels and steps is None:
         return None
     from syngrpo.sample import InputError
     from syngrpo.workflow.profiling import Profile
 
     if not wanted:
-        raise InputError(f"--profile-kernels {kernels} needs --profile")
-    return Profile(steps, kernels)
+        given = f"--profile-kernels {kernels}" if kernels else f"--profile-steps {steps}"
+        raise InputError(f"{given} needs --profile")
+    return Profile(kernels=kernels) if steps is None else Profile(steps, kernels)
 
 
 def _new_run_directory(config: Path, resume: bool) -> Path:
