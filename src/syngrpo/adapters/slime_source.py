@@ -31,6 +31,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from syngrpo.adapters.client_state import load_state
 from syngrpo.adapters.held_descriptions import HeldDescriptions
 from syngrpo.adapters.reward_advantages import response_advantages
 from syngrpo.data_server.client import (
@@ -130,10 +131,7 @@ class EvolvingSource:
                 f"{path} cannot be read ({one_line(error)}); load an earlier rollout, or move the "
                 "file away, so that the client begins with its first step"
             ) from None
-        try:
-            self.client.load_state_dict(client)
-        except InputError as error:
-            raise InputError(f"{path}: {error}") from None
+        load_state(self.client, client, path)
         self._held.load_state_dict(held, self.client)
         self._groups, self._samples = groups, samples
 

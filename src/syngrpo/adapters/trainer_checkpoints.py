@@ -9,7 +9,6 @@ run began with (https://github.com/huggingface/transformers/issues/43701, with 5
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +22,8 @@ from transformers.utils import (
     WEIGHTS_NAME,
 )
 
-from syngrpo.data_server.client import DataClient, as_lists
-from syngrpo.sample import InputError
-from syngrpo.serving.atomic_files import atomic_write
+from syngrpo.adapters.client_state import load_state, read_state, write_state
+from syngrpo.data_server.client import DataClient
 
 STATE_NAME = "syngrpo.json"
 """The file with the client's state in a checkpoint."""
@@ -34,7 +32,7 @@ _WEIGHTS = (SAFE_WEIGHTS_NAME, SAFE_WEIGHTS_INDEX_NAME, WEIGHTS_NAME, WEIGHTS_IN
 
 def keep_state(client: DataClient, checkpoint: Path) -> None:
     """Write the client's state into the folder of a checkpoint."""
-    atomic_write(checkpoint / STATE_NAME, json.dumps(as_lists(client.state_dict())))
+    write_state(client, checkpoint / STATE_NAME)
 
 
 def restore_state(client: DataClient, checkpoint: Path, remedy: str) -> None:
@@ -43,14 +41,7 @@ def restore_state(client: DataClient, checkpoint: Path, remedy: str) -> None:
     Raises InputError when it is not there or cannot be read; ``remedy`` ends the message.
     """
     path = checkpoint / STATE_NAME
-    try:
-        state = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path} cannot be read ({error}); {remedy}") from None
-    try:
-        client.load_state_dict(state)
-    except InputError as error:
-        raise InputError(f"{path}: {error}") from None
+    load_state(client, read_state(path, remedy), path)
 
 
 def load_weights(model: Any, checkpoint: Path) -> bool:

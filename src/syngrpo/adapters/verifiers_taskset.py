@@ -38,6 +38,7 @@ import verifiers.v1 as vf
 from pydantic import Field
 from verifiers.v1.dialects.chat import message_to_wire
 
+from syngrpo.adapters.client_state import load_state, read_state, write_state
 from syngrpo.adapters.report_rows import append_row, readable_rows
 from syngrpo.adapters.tried_version import check_tried_version
 from syngrpo.adapters.unscored_response import unscored
@@ -47,13 +48,10 @@ from syngrpo.data_server.client import (
     DataClient,
     DrawnSample,
     ModelCoordinates,
-    as_lists,
 )
 from syngrpo.data_server.drawn_sample import FrameOf
 from syngrpo.data_server.sample_wire import sample_data, sample_from, unread_image
 from syngrpo.method.response import format_reward, parse_response
-from syngrpo.sample import InputError
-from syngrpo.serving.atomic_files import atomic_write
 from syngrpo.tasks import PromptStyle
 
 __all__ = ["EvolvingConfig", "EvolvingData", "EvolvingTask", "EvolvingTaskset", "OneQuestion"]
@@ -214,17 +212,8 @@ class _Steps:
         for file in self._folder.glob("*.jsonl"):
             file.unlink()  # of samples that will be drawn again
         if self._state.exists():
-            try:
-                state = json.loads(self._state.read_text(encoding="utf-8"))
-            except (OSError, ValueError) as error:
-                raise InputError(
-                    f"{self._state} cannot be read ({error}); move it away, so that the client "
-                    "begins with its first step"
-                ) from None
-            try:
-                client.load_state_dict(state)
-            except InputError as error:
-                raise InputError(f"{self._state}: {error}") from None
+            remedy = "move it away, so that the client begins with its first step"
+            load_state(client, read_state(self._state, remedy), self._state)
 
     def samples(self) -> Iterator[DrawnSample]:
         """Yield samples without end. The end of a step is before the draws of the next."""
@@ -262,7 +251,7 @@ class _Steps:
         for sample, rows in ready:
             self._client.submit(sample, [unscored(row["text"], [0]) for row in rows])
         self._client.outcomes()
-        atomic_write(self._state, json.dumps(as_lists(self._client.state_dict())))
+        write_state(self._client, self._state)
         log.info("syngrpo: %s", self._client.stats().metrics())
 
     def _new_rows(self) -> Iterator[dict[str, Any]]:

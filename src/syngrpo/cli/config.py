@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from syngrpo.cli.shared_options import Overrides
+
 if TYPE_CHECKING:
     from syngrpo.config.explain import Key
 
@@ -19,14 +21,7 @@ def show(
         Path | None,
         typer.Argument(help="A configuration file. Without one, all defaults are shown."),
     ] = None,
-    overrides: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--set",
-            help="Override a key: trainer.steps=16; may be repeated. syngrpo config explain says "
-            "what keys mean.",
-        ),
-    ] = None,
+    overrides: Overrides = None,
 ) -> None:
     """Print all keys with their defaults, or a configuration file with all defaults filled in."""
     from syngrpo.config import dump_config, load_config

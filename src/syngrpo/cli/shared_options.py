@@ -12,6 +12,14 @@ if TYPE_CHECKING:
     from syngrpo.data_server.ray_cluster import RayCluster
     from syngrpo.workflow.on_ray.ray_launch import Ranks
 
+Overrides = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        help="Override a key: trainer.steps=16; may be repeated. syngrpo config explain says what "
+        "keys mean.",
+    ),
+]
 DataFormat = Annotated[
     str,
     typer.Option(

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from syngrpo.cli.shared_options import (
+    Overrides,
     Processes,
     Restarts,
     TrainerRay,
@@ -29,14 +30,7 @@ def train(
         Path | None, typer.Option(help="Directory of the run. Default: runs/CONFIG-TIME.")
     ] = None,
     resume: Annotated[bool, typer.Option(help="Resume the run in --run-dir.")] = False,
-    overrides: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--set",
-            help="Override a key: trainer.steps=16; may be repeated. syngrpo config explain says "
-            "what keys mean.",
-        ),
-    ] = None,
+    overrides: Overrides = None,
     ray: TrainerRay = None,
     processes: Processes = None,
     restarts: Restarts = None,

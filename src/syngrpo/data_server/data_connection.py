@@ -25,7 +25,7 @@ class NotKnown(InputError):  # noqa: N818
     """The server does not know the run or the image (status 404)."""
 
 
-class TokenRefused(InputError):  # noqa: N818
+class WrongToken(InputError):  # noqa: N818
     """The server asks for another token (status 401 or 403)."""
 
     def __init__(self, message: str) -> None:
@@ -36,8 +36,8 @@ class TokenRefused(InputError):  # noqa: N818
 
 
 REFUSALS = {
-    401: TokenRefused,
-    403: TokenRefused,
+    401: WrongToken,
+    403: WrongToken,
     404: NotKnown,
     413: ContentRefused,
     422: ContentRefused,
