@@ -19,9 +19,9 @@ from pathlib import Path
 
 import torch
 
-from benchmarks.against_trl import OurStep, make_samples
+from benchmarks.against_trl import OurStep
 from benchmarks.results import write_section
-from benchmarks.step_time import Workload, resized_checkpoint
+from benchmarks.step_time import Workload, prepare
 from syngrpo.policy.loading import load_policy
 from syngrpo_rooms.starter import STARTER_DIR
 
@@ -30,8 +30,7 @@ def measure(side: int, turns: int) -> tuple[list[float], list[float]]:
     """Return the processor seconds of ``turns`` steps without and with kept prompts."""
     work = Workload(side)
     with tempfile.TemporaryDirectory() as directory:
-        pixels = resized_checkpoint(STARTER_DIR, Path(directory), side)
-        samples = make_samples(work.prompts * 4, pixels, pixels)
+        samples = prepare(STARTER_DIR, Path(directory), work)
         policy = load_policy(Path(directory))
         kinds = []
         for keep in (False, True):

@@ -16,8 +16,8 @@ import argparse
 import statistics
 import subprocess
 import sys
-from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from experiments.rooms.compare import Finished
 from experiments.rooms.matrix import Cell
@@ -26,11 +26,8 @@ from experiments.rooms.statistics import Estimate, mean
 
 from benchmarks.results import write_section
 from benchmarks.wait import read_steps
-from syngrpo.policy.encode import Prompt
-from syngrpo.policy.model import Policy
-from syngrpo.rollout.base import Response, Waiting
+from syngrpo.rollout.base import Waiting
 from syngrpo.rollout.native import NativeEngine
-from syngrpo.rollout.token_sampling import Sampling
 
 AHEAD = (0, 1)
 SEEDS = (0, 1, 2)
@@ -43,15 +40,8 @@ class SampledWhenBegun(NativeEngine):
 
     samples_beside = True
 
-    def start(
-        self,
-        policy: Policy,
-        prompts: Sequence[Prompt],
-        group_size: int,
-        sampling: Sampling,
-        seeds: Sequence[int],
-    ) -> Waiting:
-        responses: list[list[Response]] = self(policy, prompts, group_size, sampling, seeds)
+    def start(self, *asked: Any) -> Waiting:
+        responses = self(*asked)
         return lambda: responses
 
 

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import signal
 import statistics
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -20,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.results import write_section
-from benchmarks.step_beside import Run, phase, train, warm_up
+from benchmarks.step_beside import Run, end, phase, train, warm_up
 
 CONFIG = Path(__file__).parents[1] / "configs" / "rooms-rec.yaml"
 COMMON = {
@@ -82,10 +81,7 @@ def measure(
                 _, spent, _ = phase(run, steps, share=1.0)
                 found += spent
     finally:
-        for run in runs:
-            for pid in [*run.workers, run.process.pid]:
-                os.kill(pid, signal.SIGKILL)
-            run.process.wait()
+        end(runs)
     return used
 
 

@@ -21,9 +21,9 @@ from pathlib import Path
 
 import torch
 
-from benchmarks.against_trl import OurStep, credited, make_samples
+from benchmarks.against_trl import OurStep, credited
 from benchmarks.results import write_section
-from benchmarks.step_time import Workload, resized_checkpoint
+from benchmarks.step_time import Workload, prepare
 from syngrpo.policy.encode import Prompt
 from syngrpo.policy.loading import load_policy
 from syngrpo.rollout.base import Response
@@ -50,8 +50,7 @@ def measure(side: int, turns: int) -> list[tuple[float, float]]:
     """Return the processor seconds of each turn: the update that computes all groups, and ours."""
     work = Workload(side)
     with tempfile.TemporaryDirectory() as directory:
-        pixels = resized_checkpoint(STARTER_DIR, Path(directory), side)
-        samples = make_samples(work.prompts * 4, pixels, pixels)
+        samples = prepare(STARTER_DIR, Path(directory), work)
         trainer = replace(work.options.trainer, keep_prompts=False)
         options = replace(work.options, trainer=trainer)
         ours = OurStep(options, load_policy(Path(directory)), samples)

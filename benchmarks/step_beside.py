@@ -89,6 +89,13 @@ def _signal(pids: Sequence[int], number: int) -> None:
         os.kill(pid, number)
 
 
+def end(runs: Sequence[Run]) -> None:
+    """Kill the runs with their workers."""
+    for run in runs:
+        _signal([*run.workers, run.process.pid], signal.SIGKILL)
+        run.process.wait()
+
+
 def warm_up(run: Run, steps: int) -> None:
     """Run a number of steps with the workers unrestricted, so that there are images to draw."""
     while len(read_steps(run.folder)) < steps:
@@ -118,9 +125,7 @@ def measure(folder: Path, config: Path, rounds: int, steps: int) -> str:
                 used[name] += cost
                 parts += [part] if name == "at work" else []
     finally:
-        for run in runs:
-            _signal([*run.workers, run.process.pid], signal.SIGKILL)
-            run.process.wait()
+        end(runs)
     return report(seconds, used, parts)
 
 

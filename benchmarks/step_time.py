@@ -23,6 +23,7 @@ from benchmarks.against_trl import OurStep, Times, make_samples, ratio, take_tur
 from benchmarks.results import write_section
 from syngrpo.config import options_from
 from syngrpo.policy.loading import load_policy
+from syngrpo.sample import Sample
 from syngrpo.workflow.run_options import RunOptions
 from syngrpo_rooms.starter import STARTER_DIR
 
@@ -67,6 +68,13 @@ def resized_checkpoint(source: Path, target: Path, side: int) -> int:
     return pixels
 
 
+def prepare(source: Path, target: Path, work: Workload) -> list[Sample]:
+    """Copy a checkpoint, set for pictures of ``work.side``, and return samples with such
+    pictures."""
+    pixels = resized_checkpoint(source, target, work.side)
+    return make_samples(work.prompts * 4, pixels, pixels)
+
+
 def measure(
     model: Path, work: Workload, steps: int, warmup: int, device: str
 ) -> tuple[Times, Times]:
@@ -74,8 +82,7 @@ def measure(
     count."""
     with tempfile.TemporaryDirectory() as directory:
         checkpoint = Path(directory)
-        pixels = resized_checkpoint(model, checkpoint, work.side)
-        samples = make_samples(work.prompts * 4, pixels, pixels)
+        samples = prepare(model, checkpoint, work)
         ours = OurStep(work.options, load_policy(checkpoint, device=device), samples)
         theirs = take_turns(
             ours,

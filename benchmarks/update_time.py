@@ -24,9 +24,9 @@ import torch
 from torch.nn import functional as F
 from transformers import AutoModelForImageTextToText
 
-from benchmarks.against_trl import OurStep, credited, make_samples
+from benchmarks.against_trl import OurStep, credited
 from benchmarks.results import write_section
-from benchmarks.step_time import LEARNING_RATE, Workload, resized_checkpoint
+from benchmarks.step_time import LEARNING_RATE, Workload, prepare
 from syngrpo.policy.encode import Prompt
 from syngrpo.policy.forward import pixel_values
 from syngrpo.policy.loading import load_policy
@@ -71,8 +71,7 @@ def measure(side: int, turns: int) -> list[tuple[float, float, float]]:
     prompts."""
     work = Workload(side)
     with tempfile.TemporaryDirectory() as directory:
-        pixels = resized_checkpoint(STARTER_DIR, Path(directory), side)
-        samples = make_samples(work.prompts * 4, pixels, pixels)
+        samples = prepare(STARTER_DIR, Path(directory), work)
         policy = load_policy(Path(directory))
         plain = PlainUpdate(Path(directory), policy)
         trainer = replace(work.options.trainer, keep_prompts=True)
