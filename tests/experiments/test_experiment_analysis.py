@@ -163,6 +163,7 @@ SMALL = replace(
     SETTINGS,
     held_out=60,
     steps=40,
+    evaluations=1,
     seeds=(0, 1, 2),
     further_seeds={"grpo": (3,), "random-scene": (3,), "syn-grpo": (3,)},
 )
