@@ -12,6 +12,7 @@ import os
 import shutil
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
 from dataclasses import replace
@@ -27,6 +28,7 @@ from PIL import Image
 from ports import reserved_port
 from quick_runs import metrics, train_arguments
 from rollout_server import rollout_server
+from service_process import until
 from typer.testing import CliRunner
 
 from syngrpo.cli.main import app
@@ -238,6 +240,47 @@ def test_sampling_ahead_uses_the_weights_of_its_start(
     second = remotely.start(policy, prompts, 2, SAMPLED, SEEDS)
     assert_same(first(), before)
     assert_same(second(), after)
+
+
+def closed_beside(engine: OpenAIEngine) -> threading.Thread:
+    thread = threading.Thread(target=engine.close, daemon=True)
+    thread.start()
+    return thread
+
+
+def test_closing_does_not_wait_for_responses(
+    server: OpenAIDouble, policy: Policy, prompts: list[Prompt], connect: Connect, tmp_path: Path
+) -> None:
+    remotely = connect(policy, server, async_steps=1)
+    server.goes_on.clear()
+    begun = len(server.pictures)
+    waiting = remotely.start(policy, prompts, 2, SAMPLED, SEEDS)
+    until(lambda: len(server.pictures) == begun + 2, "the requests")
+    closing = closed_beside(remotely)
+    closing.join(20)
+    assert not closing.is_alive()
+    assert not list((tmp_path / "weights").glob("weights-*"))
+    threads = [one for one in threading.enumerate() if one.name in ("rollouts", "completions")]
+    assert threads and all(one.daemon for one in threads)
+    server.goes_on.set()
+    with pytest.raises(RuntimeError, match="closed"):  # they are given up
+        waiting()
+
+
+def test_closing_leaves_a_server_the_weights_that_it_loads(
+    server: OpenAIDouble, policy: Policy, prompts: list[Prompt], connect: Connect, tmp_path: Path
+) -> None:
+    remotely = connect(policy, server, async_steps=1)
+    with server._lock:
+        remotely.start(policy, prompts, 2, SAMPLED, SEEDS)
+        until(lambda: server.told.count("weights") == 2, "the request to load")
+        closing = closed_beside(remotely)
+        closing.join(0.3)
+        assert closing.is_alive()
+    closing.join(20)
+    assert not closing.is_alive()
+    assert server.told == ["weights", *CACHES] * 2  # it could read them
+    assert not list((tmp_path / "weights").glob("weights-*"))
 
 
 def test_older_servers_name_tokens_in_place_of_their_text(

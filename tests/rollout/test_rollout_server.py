@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import socket
+import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
@@ -404,6 +405,26 @@ def test_a_rollout_that_was_started_is_of_the_weights_of_then(
     for started, ours in zip(waiting, wanted, strict=True):
         assert_same(started(), ours)
     assert len({str(ids(one)) for one in wanted}) == 3
+
+
+def test_closing_does_not_wait_for_a_server_that_samples(
+    server: Server, policy: Policy, prompts: list[Prompt], connect: Connect
+) -> None:
+    """A run that is interrupted ends at once, also where its last answer would take an hour."""
+    remotely = connect(policy, server.url)
+    server.engine.goes_on.clear()
+    waiting = [remotely.start(policy, prompts, 2, SAMPLED, SEEDS) for _ in range(2)]
+    until(lambda: "add" in server.engine.told, "the request")
+    closing = threading.Thread(target=remotely.close, daemon=True)
+    closing.start()
+    closing.join(20)
+    assert not closing.is_alive()
+    threads = [one for one in threading.enumerate() if one.name == "rollouts"]
+    assert threads and all(one.daemon for one in threads)  # the end of the process waits for others
+    server.engine.goes_on.set()
+    for started in waiting:
+        with pytest.raises(RuntimeError, match="closed"):  # they are given up
+            started()
 
 
 def test_a_restarted_server_gets_the_weights_of_then_again(

@@ -38,6 +38,7 @@ CACHES = ("reset_prefix_cache", "reset_mm_cache", "reset_encoder_cache")
 class OpenAIDouble:
     """The server. ``faults`` are names of what it does wrong; ``told`` lists the calls it got,
     ``sampled`` the number of tokens of each response. Response i to a request has ``seed + i``.
+    It answers requests for responses while ``goes_on`` is set.
 
     It starts with weights that are all zero, which no trainer has, unless ``trained``.
     """
@@ -54,6 +55,8 @@ class OpenAIDouble:
         self.pictures: list[bytes] = []
         self.sampled: list[int] = []
         self.url = ""
+        self.goes_on = threading.Event()
+        self.goes_on.set()
         self._lock = threading.Lock()
         self._seed = 0
         self.restart()
@@ -144,6 +147,7 @@ class OpenAIDouble:
         image, text = body["messages"][0]["content"]
         data = base64.b64decode(image["image_url"]["url"].removeprefix("data:image/png;base64,"))
         self.pictures.append(data)
+        self.goes_on.wait()
         sample = Sample("x", "", EncodedImage.from_bytes(data), "", None, ())
         rules = self._rules(body)
         question = text["text"] + " please" * ("other template" in self.faults)

@@ -68,7 +68,7 @@ def test_sampling_ahead_overlaps_the_update(tmp_path: Path) -> None:
     for step in range(1, STEPS):
         (update,) = of(ahead, "update", step)
         (rollout,) = of(ahead, "sample on the server", step + 1)
-        assert rollout["row"] == ("trainer", "rollouts_0") and update["row"] == ("trainer", "main")
+        assert rollout["row"] == ("trainer", "rollouts") and update["row"] == ("trainer", "main")
         assert overlap(rollout, update)
     for update in of(now, "update"):
         assert not any(overlap(one, update) for one in of(now, "sample on the server"))

@@ -15,8 +15,8 @@ restarted with the weights it was started with, so it loads those of the rollout
 from __future__ import annotations
 
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from threading import Lock
 
 import torch
 import torch.distributed as dist
@@ -39,7 +39,7 @@ from syngrpo.rollout.base import (
     to_response,
 )
 from syngrpo.rollout.openai_server import Completions, OpenAIServer, RequestedResponses
-from syngrpo.rollout.remote_engine import RemoteEngine
+from syngrpo.rollout.remote_engine import RemoteEngine, daemon_threads
 from syngrpo.rollout.rollout_options import RolloutOptions
 from syngrpo.rollout.token_sampling import Sampling
 from syngrpo.rollout.weight_folder import WeightFolder
@@ -85,12 +85,13 @@ class OpenAIEngine(RemoteEngine):
                 "rollout.async_steps to 0, or use a syngrpo rollout-server"
             )
         assert options.weights_folder is not None  # checked by ``check``
-        super().__init__(policy, options)
         self._server = OpenAIServer(
             ServerAddress(str(options.server), read_token(options.server_token_file))
         )
         self._url = self._server.url
-        self._senders = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="completions")
+        super().__init__(policy, options)
+        self._senders = daemon_threads(AT_ONCE, "completions")
+        self._loading = Lock()
         self._folder: WeightFolder | None = None
         try:
             self._folder = WeightFolder(options.weights_folder, writes=self._sends)
@@ -147,11 +148,13 @@ class OpenAIEngine(RemoteEngine):
         return self._beside(load_and_sample, policy, prompts, group_size, sampling)
 
     def close(self) -> None:
-        """Close the connections and delete the weights. Rollouts that were started are given
-        up."""
-        self._thread.shutdown(cancel_futures=True)
-        self._senders.shutdown(cancel_futures=True)
-        self._server.close()
+        """Close the connections and delete the weights. Rollouts that were started fail, and are
+        not waited for. If the server is loading weights, wait until it has, because it would fail
+        without them."""
+        with self._loading:
+            self._server.close()
+        self._thread.close()
+        self._senders.close()
         if self._folder is not None:
             self._folder.close()
 
@@ -179,14 +182,18 @@ class OpenAIEngine(RemoteEngine):
 
     @traced("send weights")
     def _load(self, version: str) -> None:
+        """Let the server load this version, as soon as it answers."""
+        self._repeat(lambda: self._load_once(version))
+
+    def _load_once(self, version: str) -> None:
         """Let the server load this version, and delete those before it."""
         assert self._folder is not None
-        path = self._folder.path(version)
-        self._repeat(lambda: self._server.load_weights(path, version))
-        # All processes have finished the rollout before, because this one comes after it.
-        number = int(version.rpartition("-")[2])
-        ahead = range(number, self._rollouts + 1)
-        self._folder.keep(tuple(f"{self._run}-{one}" for one in ahead))
+        with self._loading:
+            self._server.load_weights(self._folder.path(version), version)
+            # All processes have finished the rollout before, because this one comes after it.
+            number = int(version.rpartition("-")[2])
+            ahead = range(number, self._rollouts + 1)
+            self._folder.keep(tuple(f"{self._run}-{one}" for one in ahead))
 
     @traced("sample on the server")
     def _sample(
@@ -244,10 +251,9 @@ class OpenAIEngine(RemoteEngine):
         def attempt() -> list[Completions]:
             nonlocal failed
             if failed:  # it may have been restarted, and have the weights of its start
-                assert self._folder is not None
-                self._server.load_weights(self._folder.path(version), version)
+                self._load_once(version)
             failed = True
-            completed = list(self._senders.map(complete, asked))
+            completed = self._senders.map(complete, asked, chunksize=1)
             self._server.require_version(version, completed)
             return completed
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import socket
+import threading
 import uuid
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
+from multiprocessing.pool import ThreadPool
 from typing import ClassVar, TypeVar
 
 import torch.distributed as dist
@@ -60,7 +61,7 @@ class RemoteEngine(Engine):
         self._sends = not dist.is_initialized() or dist.get_rank() == 0
         self._run = of_first_process(uuid.uuid4().hex[:12])
         self._rollouts = 0
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="rollouts")
+        self._thread = daemon_threads(1, "rollouts")
 
     def _new_version(self) -> str:
         """Return the name of the weights of the next rollout, which no other run uses."""
@@ -92,5 +93,19 @@ class RemoteEngine(Engine):
         sampling: Sampling,
     ) -> Waiting:
         """Let the call sample in a thread, after the rollouts that were started before."""
-        sampled = self._thread.submit(copy_context().run, traced("sample ahead")(call))
-        return lambda: group_responses(policy, prompts, sampled.result(), group_size, sampling)
+        asked = traced("sample ahead")(call)
+        sampled = self._thread.apply_async(copy_context().run, (asked,))
+        return lambda: group_responses(policy, prompts, sampled.get(), group_size, sampling)
+
+
+def daemon_threads(count: int, name: str) -> ThreadPool:
+    """Return threads of this name, which make calls in the order in which they are given.
+
+    ``close`` lets them end after the calls that they still have, without waiting. Neither does the
+    end of the process wait, unlike for a ThreadPoolExecutor: a server may take an hour to answer.
+    """
+
+    def begin() -> None:
+        threading.current_thread().name = name
+
+    return ThreadPool(count, begin)

@@ -171,9 +171,9 @@ class ServerEngine(RemoteEngine):
         return attempt
 
     def close(self) -> None:
-        """Close the connections. Rollouts that were started are given up."""
+        """Close the connections. Rollouts that were started fail, and are not waited for."""
         self._client.close()
-        self._thread.shutdown(cancel_futures=True)
+        self._thread.close()
 
     def _state(self, policy: Policy) -> ServerState:
         """Return the server's state. Raises InputError when it computes in another type."""
