@@ -1,6 +1,6 @@
 from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any, get_args, get_type_hints
 
 import pytest
 import yaml
@@ -12,6 +12,7 @@ from syngrpo.config.explain import defaults, explain, schema
 from syngrpo.config.validation import dotted_keys, section_at
 from syngrpo.formats.source_reading import read_sources
 from syngrpo.method import METHODS
+from syngrpo.method.losses import LossName
 from syngrpo.options import alternatives
 from syngrpo.painting.gate import GateThresholds
 from syngrpo.pool.sampling import SamplingPolicy
@@ -161,11 +162,23 @@ ERRORS = {
     "method={name: grpo-clip-higher, clip_high: 0.1}": "method: grpo-clip-higher needs clip_high",
     "method.loss=ppo": "method.loss: 'ppo' is not allowed: should be 'grpo', 'dr_grpo', 'dapo', ",
     "method={loss: sapo, clip_high: 0.3}": "method: clip_high 0.3 has no effect with loss sapo",
-    "method={loss: cispo, dual_clip: 3}": "method: dual_clip has no effect with loss cispo",
+    "method={name: grpo-clip-higher, loss: gspo}": "method: clip_high 0.28 of grpo-clip-higher is "
+    "for losses that clip the ratio of each token at 0.2 (grpo, dr_grpo, dapo, bnpo, clip_cov), "
+    "not for gspo; set name to grpo, or loss to one of these",
+    "method={name: grpo-clip-higher, loss: sapo}": "not for sapo; set name to grpo",
+    "method={name: grpo-clip-higher, loss: sapo, clip_high: 0.3}": "method: clip_high 0.3 has no",
+    "method={loss: cispo, dual_clip: 3}": "method: dual_clip 3 has no effect with loss cispo",
+    "method.sapo_tau_positive=2": "sapo_tau_positive 2 has no effect with loss grpo; remove",
+    "method={loss: kl_cov, sapo_tau_negative: 2}": "sapo_tau_negative 2 has no effect with loss",
+    "method={loss: sapo, covariance_share: 0.1}": "covariance_share 0.1 has no effect with loss",
+    "method={loss: kl_cov, covariance_high: 6}": "covariance_high 6 has no effect with loss kl_cov",
+    "method={loss: clip_cov, covariance_penalty: 2}": "covariance_penalty 2 has no effect",
+    "method.entropy_step=0.01": "entropy_step 0.01 has no effect without entropy_target; set",
+    "method={entropy_weight: 1, entropy_limit: 2}": "entropy_limit 2 has no effect without",
     "method={dual_clip: 1.1}": "method: dual_clip is 1.1, not above 1 + clip_high = 1.2",
     "method={loss: gspo}": "method: loss gspo gives all tokens of a response the same gradient",
     "method={name: grpo, loss: gspo, describing: all}": "set loss to gspo_token",
-    "method={covariance_low: 7}": "method: covariance_low 7 is not below covariance_high 5",
+    "method={loss: clip_cov, covariance_low: 7}": "covariance_low 7 is not below covariance_high 5",
     "method={entropy_target: 1, entropy_weight: 2}": "entropy_weight 2 is above entropy_limit 1",
     "method.kl_estimator=k4": "method.kl_estimator: 'k4' is not allowed",
     "method.phantom_weight=2": "method.phantom_weight: 2 is not allowed",
@@ -272,6 +285,37 @@ def test_one_line_switches_the_method(tmp_path: Path) -> None:
     }
     for options in methods.values():
         assert load_config(write(tmp_path, dump_config(options))) == options
+
+
+@pytest.mark.parametrize("loss", get_args(LossName))
+def test_a_written_configuration_sets_nothing_without_an_effect(loss: str, tmp_path: Path) -> None:
+    """It names every key, also those that this loss does not read, with their defaults."""
+    options = load_config(CONFIGS / "rooms-rec.yaml", [f"method={{name: grpo, loss: {loss}}}"])
+    assert load_config(write(tmp_path, dump_config(options))) == options
+
+
+def test_options_of_the_loss_that_is_used_are_taken(tmp_path: Path) -> None:
+    path = least(tmp_path)
+    for method in (
+        "{loss: sapo, sapo_tau_positive: 2, sapo_tau_negative: 3}",
+        "{loss: clip_cov, covariance_share: 0.1, covariance_low: 2, covariance_high: 6}",
+        "{loss: kl_cov, covariance_share: 0.1, covariance_penalty: 2}",
+        "{entropy_target: 1, entropy_step: 0.01, entropy_limit: 2}",
+        "{name: grpo-clip-higher, loss: gspo, clip_high: 0.0005}",
+        "{name: grpo-clip-higher, loss: gmpo, clip_high: 0.6}",
+        "{name: grpo-clip-higher, loss: dapo}",
+    ):
+        load_config(path, [f"method={method}"])
+
+
+@pytest.mark.parametrize("engine", ["server", "openai"])
+def test_prompts_of_a_server_cannot_be_kept(engine: str, tmp_path: Path) -> None:
+    settings = [f"rollout.engine={engine}", "rollout.server=http://127.0.0.1:1"]
+    settings += [f"rollout.weights_folder={tmp_path}", "trainer.keep_prompts=true"]
+    with pytest.raises(InputError, match=f"keep_prompts true .*engine {engine} has none; remove"):
+        load_config(least(tmp_path), settings)
+    for other in ("false", "null"):
+        load_config(least(tmp_path), [*settings[:-1], f"trainer.keep_prompts={other}"])
 
 
 def test_synthetic_samples_wait_for_four_steps_unless_it_says_more(tmp_path: Path) -> None:

@@ -166,6 +166,16 @@ def _check_ahead(options: RunOptions, method: Method, prefix: str) -> None:
         )
 
 
+def _check_kept_prompts(options: RunOptions, prefix: str) -> None:
+    """Raise InputError when prompts are to be kept of which this process computes none."""
+    engine, elsewhere = options.rollout.engine_name, options.rollout.server is not None
+    if options.trainer.keep_prompts and (elsewhere or engine == "vllm"):
+        raise InputError(
+            f"{prefix}trainer.keep_prompts true keeps the native rollout's pass over the prompts, "
+            f"and rollout.engine {engine} has none; remove trainer.keep_prompts"
+        )
+
+
 def _check_staleness(options: RunOptions, method: Method, prefix: str) -> None:
     """Raise InputError when every description would be too old before its image is measured.
 
@@ -205,6 +215,7 @@ def _resolved(options: RunOptions, prefix: str) -> RunOptions:
     name = options.method.name
     method = METHODS.load(name)(options.method, options.trainer.steps)
     _check_ahead(options, method, prefix)
+    _check_kept_prompts(options, prefix)
     _check_staleness(options, method, prefix)
     if not method.paints:
         synthesis = replace(synthesis, mode="off")

@@ -68,7 +68,8 @@ class Method:
     def __init__(self, options: MethodOptions, steps: int) -> None:
         self.options = options
         self.steps = steps
-        check_loss(options, describes=options.describing == "all" or self.written_descriptions > 0)
+        describes = options.describing == "all" or self.written_descriptions > 0
+        check_loss(options, describes, self.defaults)
 
     def sampling(self, options: Sampling) -> Sampling:
         """Return the rules by which the pool draws batches, from the section ``pool``.

@@ -6,8 +6,9 @@ these options, so that they stand in the section ``method`` beside the others.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, fields
+from typing import Any, Literal
 
 from syngrpo.method.losses import LOSSES, KlEstimator, LossForm, LossName
 from syngrpo.options import option
@@ -127,20 +128,19 @@ class LossOptions:
         return self.entropy_weight > 0 or self.entropy_target is not None
 
 
-def check_loss(options: LossOptions, describes: bool) -> None:
-    """Raise ValueError, with one line, for options that contradict each other.
+def check_loss(options: LossOptions, describes: bool, defaults: Mapping[str, Any]) -> None:
+    """Raise ValueError, with one line, for options that contradict each other or have no effect.
 
     ``describes``: whether responses describe new surroundings, so that the tokens of a response
-    have different advantages.
+    have different advantages. ``defaults`` are those of the method where they are its own.
     """
     form, name = options.loss_form, options.loss
-    given = {"clip_low": options.clip_low, "clip_high": options.clip_high}
-    for key, value in given.items():
-        if value is not None and not form.bounded:
-            raise ValueError(f"{key} {value:g} has no effect with loss {name}; remove {key}")
+    usual = {field.name: field.default for field in fields(options)} | dict(defaults)
+    for key, reason in _without_effect(options):
+        value = getattr(options, key)
+        if value != usual[key]:
+            raise ValueError(f"{key} {value:g} has no effect {reason}")
     if options.dual_clip is not None:
-        if form.objective != "clip":
-            raise ValueError(f"dual_clip has no effect with loss {name}; remove dual_clip")
         least = 1.0 + (options.clip_range[1] or 0.0)
         if options.dual_clip <= least:
             raise ValueError(
@@ -162,3 +162,25 @@ def check_loss(options: LossOptions, describes: bool) -> None:
             f"entropy_weight {options.entropy_weight:g} is above entropy_limit "
             f"{options.entropy_limit:g}; lower it or raise the limit"
         )
+
+
+def _without_effect(options: LossOptions) -> Iterator[tuple[str, str]]:
+    """Yield the options that nothing in this loss reads, and the end of a message about each."""
+    form = options.loss_form
+    read = {
+        "clip_low": form.bounded,
+        "clip_high": form.bounded,
+        "dual_clip": form.objective == "clip",
+        "sapo_tau_positive": form.objective == "soft",
+        "sapo_tau_negative": form.objective == "soft",
+        "covariance_share": form.chosen is not None,
+        "covariance_low": form.chosen == "cut",
+        "covariance_high": form.chosen == "cut",
+        "covariance_penalty": form.chosen == "hold",
+    }
+    for key, is_read in read.items():
+        if not is_read:
+            yield key, f"with loss {options.loss}; remove {key}"
+    if options.entropy_target is None:
+        for key in ("entropy_step", "entropy_limit"):
+            yield key, f"without entropy_target; set entropy_target, or remove {key}"
