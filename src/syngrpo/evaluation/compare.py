@@ -21,6 +21,7 @@ from syngrpo.evaluation.prediction_metrics import (
     reward_names,
 )
 from syngrpo.evaluation.predictions import Prediction
+from syngrpo.evaluation.repeated_answers import repeated_titles
 from syngrpo.sample import InputError
 from syngrpo.serving.atomic_files import atomic_write
 
@@ -74,8 +75,9 @@ def compare(
     """Compare at least two finished evaluations, directories of ``syngrpo evaluate --out``.
 
     Each set that all of them have is compared over the samples that all of them have: every
-    headline metric, and the first of these also by kind of question. Differences are paired: a
-    resample holds the same samples of both. ``seed`` is that of the resamples.
+    headline metric, those of several sampled answers together, and the first headline metric also
+    by kind of question. Differences are paired: a resample holds the same samples of both. ``seed``
+    is that of the resamples.
 
     Raises InputError for a directory without a finished evaluation, when the evaluations share no
     sample, when one id stands for different samples, and, unless ``allow_different``, when the
@@ -149,7 +151,7 @@ def _rows_of_set(paired: Sequence[Sequence[Prediction]], seed: int) -> list[Comp
     rows = [
         row
         for part in parts(paired[0])
-        for row in _rows(paired, part, headlines(part.task, rewards), seed)
+        for row in _rows(paired, part, headlines(part.task, rewards), seed, bool(part.task))
     ]
     for part in kinds(paired[0]):
         first = dict(list(headlines(part.task).items())[:1])
@@ -158,12 +160,20 @@ def _rows_of_set(paired: Sequence[Sequence[Prediction]], seed: int) -> list[Comp
 
 
 def _rows(
-    paired: Sequence[Sequence[Prediction]], part: Part, titles: dict[str, str], seed: int
+    paired: Sequence[Sequence[Prediction]],
+    part: Part,
+    titles: dict[str, str],
+    seed: int,
+    repeated: bool = False,
 ) -> list[ComparedMetric]:
-    """Return one row for each of the metrics in ``titles`` that all evaluations have."""
+    """Return one row for each of the metrics in ``titles`` that all evaluations have, and if
+    ``repeated`` for those of several answers together."""
     measured = [PartMetrics([p[i] for i in part.indices], part.task) for p in paired]
     values = [one.all() for one in measured]
-    names = [name for name in titles if all(name in value for value in values)]
+    shared = set(values[0]).intersection(*values[1:])
+    if repeated:
+        titles = titles | repeated_titles(shared)
+    names = [name for name in titles if name in shared]
     found = [_intervals(measured[0], other, names, seed) for other in measured[1:]]
     return [
         ComparedMetric(

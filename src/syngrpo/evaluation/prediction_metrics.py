@@ -15,7 +15,15 @@ from typing import Any
 import numpy as np
 
 from syngrpo.evaluation.predictions import Answer, Prediction
-from syngrpo.evaluation.repeated_answers import best_at, draws, majority, pass_at
+from syngrpo.evaluation.repeated_answers import (
+    BEST,
+    MAJORITY,
+    PASS,
+    best_at,
+    draws,
+    majority,
+    pass_at,
+)
 from syngrpo.serving.wording import count
 from syngrpo.tasks import SetMetrics, get_task
 from syngrpo.tasks.asking import task_errors
@@ -179,13 +187,13 @@ def _repeated(predictions: Sequence[Prediction], task: str) -> PerSample:
     of_task = get_task(task) if task else None
     accuracies = [[answer.accuracy for answer in p.sampled] for p in predictions]
     for k in draws(min(map(len, accuracies))):
-        columns[f"sampled/best@{k}"] = np.array([best_at(own, k) for own in accuracies])
+        columns[f"{BEST}{k}"] = np.array([best_at(own, k) for own in accuracies])
         if of_task is not None:
             hits = [pass_at(own, k, of_task.hit) for own in accuracies]
-            columns[f"sampled/pass@{k}"] = np.array(hits)
+            columns[f"{PASS}{k}"] = np.array(hits)
     if columns and of_task is not None and of_task.has_majority:
         most = [majority(p.sampled, of_task) for p in predictions]
-        columns["sampled/majority"] = np.array(most)
+        columns[MAJORITY] = np.array(most)
     return columns
 
 

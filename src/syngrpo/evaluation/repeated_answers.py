@@ -9,11 +9,14 @@ unbiased estimate (for ``pass@k`` Chen et al. 2021, arXiv 2107.03374).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from math import comb
 
 from syngrpo.evaluation.predictions import Answer
 from syngrpo.tasks import Task
+
+PASS, BEST, MAJORITY = "sampled/pass@", "sampled/best@", "sampled/majority"
+"""The names of the metrics; k follows on the first two."""
 
 
 def draws(count: int) -> list[int]:
@@ -21,6 +24,19 @@ def draws(count: int) -> list[int]:
     answers, and this number."""
     powers = [2**power for power in range(1, count.bit_length()) if 2**power < count]
     return [*powers, count] if count > 1 else []
+
+
+def repeated_titles(names: Iterable[str]) -> dict[str, str]:
+    """Return name → title of those among the metrics ``names`` that tables show: of several answers
+    together, for the largest k that there is."""
+    found = set(names)
+    most = max((int(one.removeprefix(BEST)) for one in found if one.startswith(BEST)), default=0)
+    titles = {
+        f"{PASS}{most}": f"sampled pass@{most}",
+        f"{BEST}{most}": f"sampled best@{most}",
+        MAJORITY: "sampled majority",
+    }
+    return {name: title for name, title in titles.items() if name in found}
 
 
 def pass_at(accuracies: Sequence[float], k: int, hit: float) -> float:

@@ -10,6 +10,7 @@ from syngrpo.evaluation.bootstrap import Interval
 from syngrpo.evaluation.compare import Comparison
 from syngrpo.evaluation.evaluation_result import EvaluationResult
 from syngrpo.evaluation.prediction_metrics import headlines, kinds, parts, reward_names
+from syngrpo.evaluation.repeated_answers import repeated_titles
 
 _BESIDE = {
     "greedy/format": "well formed",
@@ -22,8 +23,8 @@ _IF_ANY = ("greedy/other_scale", "greedy/outside")
 
 
 def results_table(results: dict[str, EvaluationResult]) -> Table:
-    """Return a table with the headline metrics of every set and task, their intervals, and the
-    first of them by kind of question."""
+    """Return a table with the headline metrics of every set and task and those of several sampled
+    answers together, their intervals, and the first of them by kind of question."""
     table = Table("set", "metric", title="held-out accuracy", title_justify="left")
     table.add_column("value", justify="right")
     table.add_column("95 % interval", justify="right")
@@ -32,6 +33,9 @@ def results_table(results: dict[str, EvaluationResult]) -> Table:
             title = f"{set_name}, {part.name}" if part.name else set_name
             title += f" ({len(part.indices)})"
             shown = headlines(part.task, reward_names(result.predictions))
+            if part.task:
+                known = (one for one in result.metrics if one.startswith(part.key("")))
+                shown |= repeated_titles(one.removeprefix(part.key("")) for one in known)
             for metric, what in (shown | _BESIDE).items():
                 key = part.key(metric)
                 if key in result.metrics and (result.metrics[key] or metric not in _IF_ANY):
