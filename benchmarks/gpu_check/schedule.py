@@ -55,9 +55,12 @@ PARTS: Mapping[str, Part] = MappingProxyType(
 def run_parts(
     results: Path, wheels: Path, only: Sequence[str], minutes: float, tiny: bool = False
 ) -> int:
-    """Run the parts that have no result yet. Return the exit status: 1 if a part has failed."""
+    """Run the parts that have no result yet. Return the exit status: 1 if a part has failed. Ends
+    the program with one line when there is no GPU, unless ``tiny``."""
     end = time.monotonic() + 60 * minutes - RESERVE_S
     results.mkdir(parents=True, exist_ok=True)
+    if not tiny:
+        _require_gpu()
     environment = _environment(results, wheels)
     failed = 0
     for name in only or PARTS:
@@ -72,6 +75,19 @@ def run_parts(
             most_s = part.most_s * (REHEARSAL if tiny else 1)
             failed += not _run(name, result, min(left, most_s), environment, tiny)
     return int(failed > 0)
+
+
+def _require_gpu() -> None:
+    """End the program unless PyTorch finds a GPU. A process of its own asks, because this one keeps
+    no memory of the device while the parts run."""
+    ask = "import torch; print(torch.__version__, torch.cuda.is_available())"
+    asked = subprocess.run([sys.executable, "-c", ask], capture_output=True, text=True, check=False)
+    if asked.returncode:
+        (last,) = asked.stderr.strip().splitlines()[-1:] or ["no message"]
+        sys.exit(f"error: PyTorch cannot be imported ({last}); install it for {sys.executable}")
+    version, found = asked.stdout.split()[-2:]
+    if found != "True":
+        sys.exit(f"error: torch {version} finds no GPU; run --tiny rehearses on the CPU")
 
 
 def _environment(results: Path, wheels: Path) -> dict[str, str]:

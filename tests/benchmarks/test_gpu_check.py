@@ -113,6 +113,18 @@ def test_a_part_on_a_machine_without_a_gpu_ends_in_one_line(
     assert not list(tmp_path.iterdir())
 
 
+def test_no_part_is_begun_on_a_machine_without_a_gpu(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    wheels = tmp_path / "wheels"
+    wheels.mkdir()
+    (wheels / "broken.whl").touch()  # would be installed, which takes time, before the first part
+    with pytest.raises(SystemExit, match=r"error: torch \S+ finds no GPU; run --tiny rehearses"):
+        run_parts(tmp_path / "results", wheels, [], minutes=9)
+    assert not list((tmp_path / "results").iterdir()) and not capsys.readouterr().out
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_ours_is_as_near_to_float32_as_plain_transformers(tmp_path: Path, dtype: str) -> None:
@@ -148,7 +160,7 @@ def test_a_result_that_is_cut_off_counts_as_none(
 ) -> None:
     monkeypatch.setattr(schedule, "PARTS", {"long": Part("needs more than is left", 1000, 9000)})
     (tmp_path / "long.json").write_text('{"state": "do')
-    assert run_parts(tmp_path, tmp_path / "wheels", [], minutes=2) == 0
+    assert run_parts(tmp_path, tmp_path / "wheels", [], minutes=2, tiny=True) == 0
     assert "long: left for the next call" in capsys.readouterr().out
 
 
