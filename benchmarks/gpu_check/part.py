@@ -17,6 +17,7 @@ import torch
 
 from benchmarks.gpu_check.correctness import correctness
 from benchmarks.gpu_check.parts import Scope, demo, kernels, matrix, step
+from benchmarks.gpu_check.schedule import NO_GPU
 from benchmarks.machine import machine, versions
 from syngrpo.serving.atomic_files import atomic_write
 
@@ -43,7 +44,7 @@ def main() -> None:
     parser.add_argument("--tiny", action="store_true")
     options = parser.parse_args()
     if not options.tiny and not torch.cuda.is_available():
-        sys.exit(f"error: torch {torch.__version__} finds no GPU; run --tiny rehearses on the CPU")
+        sys.exit(NO_GPU.format(torch.__version__))
     device = torch.device("cpu" if options.tiny else "cuda")
     scope = Scope(device, options.tiny, options.result.with_suffix(""), options.seconds)
     start = time.monotonic()

@@ -51,6 +51,9 @@ PARTS: Mapping[str, Part] = MappingProxyType(
 )
 """The parts in the order of their worth."""
 
+NO_GPU = "error: torch {} finds no GPU; run --tiny rehearses on the CPU"
+"""Ends the program, with the version of PyTorch."""
+
 
 def run_parts(
     results: Path, wheels: Path, only: Sequence[str], minutes: float, tiny: bool = False
@@ -87,7 +90,7 @@ def _require_gpu() -> None:
         sys.exit(f"error: PyTorch cannot be imported ({last}); install it for {sys.executable}")
     version, found = asked.stdout.split()[-2:]
     if found != "True":
-        sys.exit(f"error: torch {version} finds no GPU; run --tiny rehearses on the CPU")
+        sys.exit(NO_GPU.format(version))
 
 
 def _environment(results: Path, wheels: Path) -> dict[str, str]:
