@@ -388,6 +388,7 @@ if main:
     assert client.steps == 6
     client.close()
     (folder / "done").touch()
+PartialState().destroy_process_group()
 """
 
 
