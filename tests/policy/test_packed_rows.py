@@ -23,7 +23,11 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("temperature", [1.0, 0.7])
-@pytest.mark.parametrize("lengths", [LENGTHS, ((8, 8, 8), (8, 8, 8))], ids=["ragged", "equal"])
+@pytest.mark.parametrize(
+    "lengths",
+    [LENGTHS, ((8, 8, 8), (8, 8, 8)), ((11,), (9, 9), (1,))],
+    ids=["ragged", "equal", "single"],
+)
 def test_logprobs_and_every_gradient_equal_plain_padded_rows(
     checkpoint: Path, lengths: tuple[tuple[int, ...], ...], temperature: float
 ) -> None:
@@ -39,6 +43,38 @@ def test_logprobs_and_every_gradient_equal_plain_padded_rows(
     for name, gradient in gradients(policy.model).items():
         assert gradient is not None and gradient.abs().max() > 0, name
         torch.testing.assert_close(gradient, wanted[name], atol=1e-5, rtol=1e-4, msg=name)
+
+
+@pytest.mark.parametrize("shares_prefix", [True, False], ids=["packed", "padded"])
+def test_tokens_that_are_not_scored_are_left_out_of_the_vocabulary(
+    checkpoint: Path, shares_prefix: bool
+) -> None:
+    policy = replace(load_policy(checkpoint), shares_prefix=shares_prefix)
+    rows = make_rows(policy, ((7, 12), (9,)))
+    scored = [torch.arange(7) >= 3, None, torch.arange(9) == 4]
+    marks = iter(scored)
+    marked = [
+        PackedRow(row.prompt, [Segment(s.token_ids, next(marks)) for s in row.segments])
+        for row in rows
+    ]
+    computed: list[int] = []
+    policy.base.get_output_embeddings().register_forward_hook(
+        lambda module, inputs, output: computed.append(len(output))
+    )
+    found = ours(policy, marked)
+    assert sum(computed) == 4 + 12 + 1
+    model, expected = plain(checkpoint, policy, rows)
+    wanted = [
+        logprobs if mark is None else logprobs.where(mark, 0.0)
+        for logprobs, mark in zip(expected, scored, strict=True)
+    ]
+    for got, want in zip(found, wanted, strict=True):
+        torch.testing.assert_close(got, want, atol=1e-5, rtol=1e-6)
+    weighted_loss(found).backward()
+    weighted_loss(wanted).backward()
+    plain_gradients = gradients(model)
+    for name, gradient in gradients(policy.model).items():
+        torch.testing.assert_close(gradient, plain_gradients[name], atol=1e-5, rtol=1e-4, msg=name)
 
 
 def test_untied_head_window_attention_and_grouped_heads(tmp_path: Path) -> None:

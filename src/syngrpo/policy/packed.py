@@ -23,9 +23,14 @@ from syngrpo.policy.padded import padded_states
 
 @dataclass(frozen=True, eq=False)
 class Segment:
-    """One continuation of a prompt: ``token_ids`` int64 (L,), L ≥ 1, on the CPU."""
+    """One continuation of a prompt: ``token_ids`` int64 (L,), L ≥ 1, on the CPU.
+
+    ``scored``, bool (L,) on the CPU, marks the tokens of which log-probabilities are wanted; None:
+    all. The vocabulary is not computed for the others.
+    """
 
     token_ids: torch.Tensor
+    scored: torch.Tensor | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,7 +44,7 @@ class PackedRow:
 @dataclass(frozen=True, eq=False)
 class SegmentLogprobs:
     """Per token of a segment: log-probability (L,) and, if it was asked for, entropy in nats (L,),
-    float32."""
+    float32. Both are 0 for tokens that are not to be scored."""
 
     logprobs: torch.Tensor
     entropy: torch.Tensor | None = None
@@ -97,22 +102,47 @@ def _score(
         states = _packed_states(policy, model, prompts, segments, from_kept)
     else:
         states = padded_states(policy, model, prompts, segments)
-    tokens = torch.cat([token_ids for row in segments for token_ids in row]).to(policy.device)
+    tokens = torch.cat([token_ids for row in segments for token_ids in row])
+    scored_places = _scored_places(rows)
+    if scored_places is not None:
+        states = states.index_select(0, scored_places.to(policy.device))
+        tokens = tokens[scored_places]
     logprobs, entropy = score_tokens(
         model.get_output_embeddings(),
         states,
-        tokens,
+        tokens.to(policy.device),
         policy.banned,
         temperature,
         logits_bytes,
         with_entropy,
     )
     sizes = [len(s.token_ids) for row in rows for s in row.segments]
+    if scored_places is not None:
+        logprobs = _spread(logprobs, scored_places, sum(sizes))
+        entropy = None if entropy is None else _spread(entropy, scored_places, sum(sizes))
     entropies = [None] * len(sizes) if entropy is None else entropy.split(sizes)
     scored = iter(
         SegmentLogprobs(*pair) for pair in zip(logprobs.split(sizes), entropies, strict=True)
     )
     return [[next(scored) for _ in row.segments] for row in rows]
+
+
+def _scored_places(rows: Sequence[PackedRow]) -> torch.Tensor | None:
+    """Return the places of the tokens to score among all tokens of the segments, in order; None:
+    all of them."""
+    segments = [segment for row in rows for segment in row.segments]
+    if all(segment.scored is None for segment in segments):
+        return None
+    marks = [
+        torch.ones(len(s.token_ids), dtype=torch.bool) if s.scored is None else s.scored
+        for s in segments
+    ]
+    return torch.cat(marks).nonzero()[:, 0]
+
+
+def _spread(values: torch.Tensor, places: torch.Tensor, count: int) -> torch.Tensor:
+    """Return (count,) with the values at these places, and 0 elsewhere."""
+    return values.new_zeros(count).index_copy(0, places.to(values.device), values)
 
 
 def _packed_states(

@@ -2,12 +2,13 @@
 
 ``learner`` asks for those under the policy, with gradient, and for those under the reference. The
 entropies are computed only for a loss that needs them, and the reference only for responses in
-which the KL has a weight.
+which the KL has a weight. The vocabulary is computed for the tokens in the loss alone: of a settled
+response and under the reference these are those of the scene.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -15,7 +16,7 @@ from torch import Tensor
 from syngrpo.policy.model import Policy
 from syngrpo.policy.packed import PackedRow, Segment, segment_logprobs
 from syngrpo.workflow.run_options import RunOptions
-from syngrpo.workflow.update_rows import UpdateRow
+from syngrpo.workflow.update_rows import CreditedSegment, UpdateRow
 
 
 class RowScores:
@@ -27,13 +28,14 @@ class RowScores:
 
     def of_policy(self, rows: Sequence[UpdateRow]) -> tuple[list[Tensor], list[Tensor] | None]:
         """Return log p (L,) of every segment of every row, and the entropies (L,) if the loss needs
-        them. Differentiable."""
-        scored = self._scores(packed(rows), with_entropy=self._options.method.wants_entropy)
+        them. Both are 0 for tokens of settled segments outside of the loss. Differentiable."""
+        in_loss = _packed(rows, lambda segment: segment.mask if segment.settled else None)
+        scored = self._scores(in_loss, with_entropy=self._options.method.wants_entropy)
         return scored[0], scored[1] if len(scored) > 1 else None
 
     def of_reference(self, rows: Sequence[UpdateRow]) -> list[Tensor] | None:
-        """Return log p (L,) of every segment under the reference, 0 for segments in which the KL
-        has no weight: they are not computed. None in a run without a KL."""
+        """Return log p (L,) of every segment under the reference, 0 for tokens at which the KL has
+        no weight: they are not computed. None in a run without a KL."""
         if not self._options.method.has_kl:
             return None
         weighted = [
@@ -44,7 +46,8 @@ class RowScores:
         if not weighted and self._policy.sharding is not None:
             # With sharded weights every process must take part in each pass.
             weighted = [UpdateRow(rows[0].prompt, rows[0].segments[:1])]
-        scored = self._scores(packed(weighted), reference=True)[0] if weighted else []
+        rows_of_kl = _packed(weighted, lambda segment: segment.beta != 0)
+        scored = self._scores(rows_of_kl, reference=True)[0] if weighted else []
         computed = [segment for row in weighted for segment in row.segments]
         known = dict(zip(computed, scored, strict=True))
         return [
@@ -85,6 +88,11 @@ class RowScores:
         return [list(part.split(lengths)) for part in self._policy.run(score, reference)]
 
 
-def packed(rows: Sequence[UpdateRow]) -> list[PackedRow]:
-    """Return the rows as the policy scores them."""
-    return [PackedRow(row.prompt, [Segment(s.token_ids) for s in row.segments]) for row in rows]
+def _packed(
+    rows: Sequence[UpdateRow], scored: Callable[[CreditedSegment], Tensor | None]
+) -> list[PackedRow]:
+    """Return the rows as the policy scores them. ``scored`` returns ``Segment.scored``."""
+    return [
+        PackedRow(row.prompt, [Segment(s.token_ids, scored(s)) for s in row.segments])
+        for row in rows
+    ]
