@@ -1,3 +1,4 @@
+import re
 from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
@@ -9,6 +10,7 @@ from PIL import Image
 
 from syngrpo.config import dump_config, load_config, options_from
 from syngrpo.config.explain import defaults, explain, schema
+from syngrpo.config.other_trainers import KEYS, PAGE
 from syngrpo.config.validation import dotted_keys, section_at
 from syngrpo.formats.source_reading import read_sources
 from syngrpo.method import METHODS
@@ -143,6 +145,18 @@ ERRORS = {
     "synthesis.options={grain: 1}": "synthesis.options: generator 'rooms' does not take these",
     "trainer.steps=!!timestamp 99": "not valid YAML",
     "method.name=ppo": "method.name: method 'ppo' is unknown; use one of syn-grpo,",
+    "method.name=GRPO": "method.name: method 'GRPO' is unknown; use one of syn-grpo,",
+    "method.name=GSPO": "method.name: 'GSPO' is a loss, not a method; set method.loss to gspo, and",
+    "method.name=rloo": "a way to compute advantages, not a method; set method.advantage to rloo",
+    "method.loss=reinforce++": "not a loss; set method.advantage to batch, and method.loss to grpo",
+    "method.num_iterations=4": "did you mean trainer.updates_per_rollout? (docs/losses.md",
+    "rollout.n=4": "unknown key rollout.n; did you mean rollout.group_size?",
+    "method={name: grpo-clip-higher, loss: cispo, clip_high: 1}": "cispo has none; set clip_low",
+    "rollout.server=http://here:99999": "http://here:99999 is not the URL of a server; write it as",
+    "rollout.weights_folder=/w": "rollout.weights_folder has no effect with rollout.engine native; "
+    "set rollout.engine to openai, or remove",
+    "rollout={server: 'http://here:1', server_model: m}": "no effect with rollout.engine server",
+    "rollout.server_token_file=/t": "set rollout.engine to server or openai, or remove",
     "method.rho=3": "unknown key method.rho; the keys here are name, loss",
     "trainer=3": "trainer: 3 is not allowed: should be a section",
     "data.train=[]": "data.train: [] is not allowed",
@@ -222,6 +236,13 @@ def test_files_that_are_no_config(text: str, message: str, tmp_path: Path) -> No
     with pytest.raises(InputError) as caught:
         load_config(write(tmp_path, text))
     assert message in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_names_of_other_trainers_are_those_of_the_documentation() -> None:
+    page = (CONFIGS.parent / PAGE).read_text(encoding="utf-8")
+    assert set(KEYS.values()) <= set(dotted_keys())
+    missing = [name for name in KEYS if not re.search(rf"[`.]{name}[`=]", page)]
+    assert missing == []
 
 
 def test_files_that_cannot_be_read(tmp_path: Path) -> None:
@@ -311,7 +332,8 @@ def test_options_of_the_loss_that_is_used_are_taken(tmp_path: Path) -> None:
 @pytest.mark.parametrize("engine", ["server", "openai"])
 def test_prompts_of_a_server_cannot_be_kept(engine: str, tmp_path: Path) -> None:
     settings = [f"rollout.engine={engine}", "rollout.server=http://127.0.0.1:1"]
-    settings += [f"rollout.weights_folder={tmp_path}", "trainer.keep_prompts=true"]
+    settings += [f"rollout.weights_folder={tmp_path}"] if engine == "openai" else []
+    settings += ["trainer.keep_prompts=true"]
     with pytest.raises(InputError, match=f"keep_prompts true .*engine {engine} has none; remove"):
         load_config(least(tmp_path), settings)
     for other in ("false", "null"):

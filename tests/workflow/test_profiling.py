@@ -16,6 +16,7 @@ from typer.testing import CliRunner
 from syngrpo.cli.main import app
 from syngrpo.cli.train import run_training
 from syngrpo.sample import InputError
+from syngrpo.serving.directory_lock import LOCK_NAME
 from syngrpo.serving.timeline import span
 from syngrpo.workflow.profiling import Profile
 
@@ -165,4 +166,4 @@ def test_what_cannot_be_profiled_is_an_error_before_the_first_step(
 ) -> None:
     result = CliRunner().invoke(app, train_arguments(tmp_path, *flags, method__name="grpo"))
     assert isinstance(result.exception, InputError) and message in str(result.exception)
-    assert not (tmp_path / "metrics.jsonl").exists()
+    assert {path.name for path in tmp_path.iterdir()} <= {LOCK_NAME}  # it can be started again

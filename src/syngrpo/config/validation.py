@@ -17,6 +17,7 @@ from typing import Any, get_origin, get_type_hints
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
+from syngrpo.config.other_trainers import PAGE, belongs_elsewhere, key_here
 from syngrpo.extensions import reason_of
 from syngrpo.formats.source import SourceError, source_from_keys
 from syngrpo.method import METHODS
@@ -132,7 +133,8 @@ def _with_method(values: dict[str, Any]) -> dict[str, Any]:
     try:
         method = METHODS.load(name)
     except InputError as error:
-        raise _WrongKeyError(f"method.name: {error}") from None
+        other = belongs_elsewhere("method.name", name)
+        raise _WrongKeyError(other or f"method.name: {error}") from None
     adapter = TypeAdapter(dict[str, method.Options], config=CHECKS)  # type: ignore[name-defined]
     try:
         checked = adapter.validate_python({"method": {**method.defaults, **section}})["method"]
@@ -372,6 +374,8 @@ def _describe_one(detail: Any, method: Any) -> str:
         return message
     if isinstance(detail["input"], dict) and detail["type"] == "value_error":
         return f"{key}: {message}"
+    if (other := belongs_elsewhere(key, detail["input"])) is not None:
+        return other
     value = ascii(detail["input"])
     value = value if len(value) <= 80 else value[:77] + "..."
     return f"{key}: {value} is not allowed: {message}"
@@ -386,9 +390,12 @@ def _what_it_is(location: list[str]) -> str:
 
 
 def _suggestion(location: list[str], method: Any) -> str:
-    """Return the end of a message about an unknown key: the most similar key of the section, else
-    the same key in another section, else all keys of the section."""
+    """Return the end of a message about an unknown key: the key that TRL or verl calls so, else the
+    most similar key of the section, else the same key in another section, else all keys of the
+    section."""
     *parents, name = location
+    if (here := key_here(name)) is not None:
+        return f"; did you mean {here}? ({PAGE} compares the names in TRL and verl)"
     section = method if parents == ["method"] else section_at(parents)
     siblings = [field.name for field in fields(section)] if section is not None else []
     close = difflib.get_close_matches(name, siblings, n=1)

@@ -21,9 +21,9 @@ TOKEN_LOSSES = tuple(name for name, form in LOSSES.items() if form.clip == LOSSE
 class GrpoClipHigher(Grpo):
     """GRPO whose ``clip_high`` is 0.28 unless given.
 
-    Raises ValueError when ``clip_high`` is not above ``clip_low``, and when it is 0.28 with a loss
-    whose ratio has other bounds: that of GSPO, the mean over a response, hardly leaves 1, and would
-    never reach 1.28.
+    Raises ValueError when there is no ``clip_low`` or ``clip_high`` is not above it, and when
+    ``clip_high`` is 0.28 with a loss whose ratio has other bounds: that of GSPO, the mean over a
+    response, hardly leaves 1, and would never reach 1.28.
     """
 
     defaults: ClassVar[Mapping[str, Any]] = MappingProxyType({"clip_high": 0.28})
@@ -38,5 +38,10 @@ class GrpoClipHigher(Grpo):
             )
         super().__init__(options, steps)
         low, high = options.clip_range
-        if low is None or high is None or high <= low:
+        if low is None:
+            raise ValueError(
+                f"{options.name} needs a lower bound that is nearer to 1 than the upper one, and "
+                f"loss {options.loss} has none; set clip_low, or name to grpo"
+            )
+        if high is None or high <= low:
             raise ValueError(f"{options.name} needs clip_high > clip_low; remove clip_high")

@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 from syngrpo.extensions import Registry, no_subclass
 from syngrpo.rollout.rollout_options import RolloutOptions as RolloutOptions
+from syngrpo.sample import InputError
 
 if TYPE_CHECKING:
     from syngrpo.policy.model import Policy
@@ -52,8 +53,32 @@ ENGINES: Registry[type[Engine]] = Registry(
 
 def check_engine(options: RolloutOptions) -> None:
     """Raise InputError when the engine of these options cannot work, for example because vLLM is
-    not installed. A run calls this before it loads a model."""
+    not installed, or for an option that only another engine reads. A run calls this before it loads
+    a model."""
     ENGINES.load(options.engine_name).check(options)
+    _require_effect(options)
+
+
+_READERS = {
+    "server_token_file": ("server", "openai"),
+    "server_model": ("openai",),
+    "weights_folder": ("openai",),
+}
+"""Options that not every engine reads, whose default is None → the engines that do."""
+
+
+def _require_effect(options: RolloutOptions) -> None:
+    """Raise InputError for an option that the engine does not read. An engine of another package
+    may read any."""
+    engine = options.engine_name
+    if engine not in ("native", "vllm", "server", "openai"):
+        return
+    for key, readers in _READERS.items():
+        if getattr(options, key) is not None and engine not in readers:
+            raise InputError(
+                f"rollout.{key} has no effect with rollout.engine {engine}; set rollout.engine to "
+                f"{' or '.join(readers)}, or remove rollout.{key}"
+            )
 
 
 def make_rollout(options: RolloutOptions, policy: Policy) -> Engine:

@@ -57,7 +57,8 @@ class ServerAddress:
 
 def check_url(url: str) -> None:
     """Raise InputError unless ``url`` is ``http://host:port`` or ``https://host:port``."""
-    if not re.fullmatch(r"https?://[^\s/]+/?", url):
+    match = re.fullmatch(r"https?://[^\s/]+?(?::(\d+))?/?", url)
+    if match is None or int(match[1] or 80) not in range(1, 65536):
         raise InputError(f"{url} is not the URL of a server; write it as http://host:port")
 
 

@@ -51,7 +51,8 @@ class Profile:
 class Profiler:
     """Profiles a run in one of its processes, from when it is made until its steps are done.
 
-    The main process calls ``prepare``, all processes call ``step``. With ``profile`` None nothing
+    The main process calls ``require_steps`` and ``prepare``, all processes call ``begin`` and
+    ``step``. With ``profile`` None nothing
     is done. ``tell`` is called in the main process with a line about each file that was written.
     ``worker_files``: the folder into which workers write their events; None if they are not to
     record.
@@ -88,17 +89,19 @@ class Profiler:
         self.worker_files = self._folder / _WORKERS
         self.worker_files.mkdir()
 
-    def begin(self, steps: int) -> None:
-        """Begin PyTorch's own trace, if one is asked for. Call this before the first step.
-
-        Raises InputError when the ``steps`` that the run has left are too few for it.
-        """
+    def require_steps(self, steps: int) -> None:
+        """Raise InputError when the ``steps`` that the run has left are too few for PyTorch's own
+        trace. Call this in the main process before anything is written or evaluated."""
         wanted = self._profile.kernels if self._profile is not None else 0
         if wanted and wanted + UNUSUAL_STEPS > steps:
             raise InputError(
                 f"--profile-kernels {wanted} needs {wanted + UNUSUAL_STEPS} steps, and the run has "
                 f"{steps} left; set trainer.steps higher, or leave it out"
             )
+
+    def begin(self) -> None:
+        """Begin PyTorch's own trace, if one is asked for. Call this before the first step."""
+        wanted = self._profile.kernels if self._profile is not None else 0
         if wanted and self._processes.is_main:
             self._kernels = torch_profile(
                 activities=supported_activities(),

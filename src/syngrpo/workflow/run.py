@@ -151,6 +151,7 @@ class _Run:
             require_kept_checkpoints(self.run, last)
             changes = accepted_changes(self.run, self.options, last)
             require_sound_files(self.run, self.options, last)
+            self.profiler.require_steps(options.steps - (last.step if last is not None else 0))
         policy = self._policy()
         model = (policy.family, policy.base.config, policy.processor)
         usable = usable_samples(self.options, model, self.seeds, self.held_out)
@@ -182,7 +183,7 @@ class _Run:
                 self._divergence_told(trainer),
             ):
                 self._evaluate(trainer, progress, tracked)
-                self.profiler.begin(options.steps - trainer.steps_done)
+                self.profiler.begin()
                 while trainer.steps_done < options.steps:
                     record = trainer.step()
                     step = trainer.steps_done
