@@ -53,7 +53,6 @@ class SharedDecoder:
         self._text_model = policy.family.text_model(policy.base)
         self.recordable = _has_fixed_shapes(policy)
 
-    @torch.inference_mode()  # 0.92 of the time: a step is many small operations
     def append(self, tokens: torch.Tensor) -> torch.Tensor:
         """Append one token a row (R,); return the states (R, d) that predict the next tokens."""
         self._layout.advance()
