@@ -77,6 +77,18 @@ def test_tokens_that_are_not_scored_are_left_out_of_the_vocabulary(
         torch.testing.assert_close(gradient, plain_gradients[name], atol=1e-5, rtol=1e-4, msg=name)
 
 
+def test_rows_without_a_token_to_score_take_part_in_the_backward_pass(checkpoint: Path) -> None:
+    policy = load_policy(checkpoint)
+    row = make_rows(policy, ((5, 3),))[0]
+    nothing = [Segment(s.token_ids, torch.zeros(len(s.token_ids)).bool()) for s in row.segments]
+    found = segment_logprobs(policy, [PackedRow(row.prompt, nothing)], with_entropy=True)
+    for scores, length in zip(found[0], (5, 3), strict=True):
+        assert scores.entropy is not None
+        assert scores.logprobs.tolist() == scores.entropy.tolist() == [0.0] * length
+    found[0][0].logprobs.sum().backward()
+    assert all(not gradient.any() for gradient in gradients(policy.model).values())
+
+
 def test_untied_head_window_attention_and_grouped_heads(tmp_path: Path) -> None:
     shape = TinyShape(patch=14, window=56, kv_heads=1, tie_word_embeddings=False)
     save_tiny_qwen(tmp_path, shape, seed=5)

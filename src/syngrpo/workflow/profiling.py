@@ -52,10 +52,9 @@ class Profiler:
     """Profiles a run in one of its processes, from when it is made until its steps are done.
 
     The main process calls ``require_steps`` and ``prepare``, all processes call ``begin`` and
-    ``step``. With ``profile`` None nothing
-    is done. ``tell`` is called in the main process with a line about each file that was written.
-    ``worker_files``: the folder into which workers write their events; None if they are not to
-    record.
+    ``step``. With ``profile`` None nothing is done. ``tell`` is called in the main process with a
+    line about each file that was written. ``worker_files``: the folder into which workers write
+    their events; None if they are not to record.
     """
 
     def __init__(
