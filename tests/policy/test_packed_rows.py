@@ -13,6 +13,7 @@ from tiny_models import TinyShape, save_tiny_qwen
 
 from syngrpo.policy.encode import Prompt
 from syngrpo.policy.loading import load_policy
+from syngrpo.policy.model import Policy
 from syngrpo.policy.model_options import LoraOptions
 from syngrpo.policy.packed import PackedRow, Segment, segment_logprobs
 
@@ -20,6 +21,21 @@ from syngrpo.policy.packed import PackedRow, Segment, segment_logprobs
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return save_tiny_qwen(tmp_path_factory.mktemp("tiny"))
+
+
+def assert_equal_with_gradients(
+    policy: Policy, model: torch.nn.Module, got: list[torch.Tensor], want: list[torch.Tensor]
+) -> None:
+    """Check our log-probabilities, and what they give every parameter of the policy, against those
+    of the plain model."""
+    for ours_of_one, plain_of_one in zip(got, want, strict=True):
+        torch.testing.assert_close(ours_of_one, plain_of_one, atol=1e-5, rtol=1e-6)
+    weighted_loss(got).backward()
+    weighted_loss(want).backward()
+    wanted = gradients(model)
+    for name, gradient in gradients(policy.model).items():
+        assert gradient is not None and gradient.abs().max() > 0, name
+        torch.testing.assert_close(gradient, wanted[name], atol=1e-5, rtol=1e-4, msg=name)
 
 
 @pytest.mark.parametrize("temperature", [1.0, 0.7])
@@ -35,14 +51,7 @@ def test_logprobs_and_every_gradient_equal_plain_padded_rows(
     rows = make_rows(policy, lengths)
     packed = ours(policy, rows, temperature)
     model, expected = plain(checkpoint, policy, rows, temperature)
-    for got, want in zip(packed, expected, strict=True):
-        torch.testing.assert_close(got, want, atol=1e-5, rtol=1e-6)
-    weighted_loss(packed).backward()
-    weighted_loss(expected).backward()
-    wanted = gradients(model)
-    for name, gradient in gradients(policy.model).items():
-        assert gradient is not None and gradient.abs().max() > 0, name
-        torch.testing.assert_close(gradient, wanted[name], atol=1e-5, rtol=1e-4, msg=name)
+    assert_equal_with_gradients(policy, model, packed, expected)
 
 
 @pytest.mark.parametrize("shares_prefix", [True, False], ids=["packed", "padded"])
@@ -68,13 +77,7 @@ def test_tokens_that_are_not_scored_are_left_out_of_the_vocabulary(
         logprobs if mark is None else logprobs.where(mark, 0.0)
         for logprobs, mark in zip(expected, scored, strict=True)
     ]
-    for got, want in zip(found, wanted, strict=True):
-        torch.testing.assert_close(got, want, atol=1e-5, rtol=1e-6)
-    weighted_loss(found).backward()
-    weighted_loss(wanted).backward()
-    plain_gradients = gradients(model)
-    for name, gradient in gradients(policy.model).items():
-        torch.testing.assert_close(gradient, plain_gradients[name], atol=1e-5, rtol=1e-4, msg=name)
+    assert_equal_with_gradients(policy, model, found, wanted)
 
 
 def test_rows_without_a_token_to_score_take_part_in_the_backward_pass(checkpoint: Path) -> None:

@@ -59,11 +59,6 @@ _ADVANTAGES = {
 """Algorithms that are a way here in which rewards become advantages."""
 
 
-def key_here(name: str) -> str | None:
-    """Return the key that has another name in TRL or verl, None for a name that neither has."""
-    return KEYS.get(name)
-
-
 def belongs_elsewhere(key: str, value: object) -> str | None:
     """Return what is wrong with an algorithm that is the value of another key, and where it
     belongs; None for any other value. ``key`` is ``method.name`` or ``method.loss``."""

@@ -17,7 +17,7 @@ from typing import Any, get_origin, get_type_hints
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
-from syngrpo.config.other_trainers import PAGE, belongs_elsewhere, key_here
+from syngrpo.config.other_trainers import KEYS, PAGE, belongs_elsewhere
 from syngrpo.extensions import reason_of
 from syngrpo.formats.source import SourceError, source_from_keys
 from syngrpo.method import METHODS
@@ -394,8 +394,8 @@ def _suggestion(location: list[str], method: Any) -> str:
     most similar key of the section, else the same key in another section, else all keys of the
     section."""
     *parents, name = location
-    if (here := key_here(name)) is not None:
-        return f"; did you mean {here}? ({PAGE} compares the names in TRL and verl)"
+    if name in KEYS:
+        return f"; did you mean {KEYS[name]}? ({PAGE} compares the names in TRL and verl)"
     section = method if parents == ["method"] else section_at(parents)
     siblings = [field.name for field in fields(section)] if section is not None else []
     close = difflib.get_close_matches(name, siblings, n=1)

@@ -130,14 +130,14 @@ def _score(
 def _scored_places(rows: Sequence[PackedRow]) -> torch.Tensor | None:
     """Return the places of the tokens to score among all tokens of the segments, in order; None:
     all of them."""
-    segments = [segment for row in rows for segment in row.segments]
-    if all(segment.scored is None for segment in segments):
-        return None
-    marks = [
-        torch.ones(len(s.token_ids), dtype=torch.bool) if s.scored is None else s.scored
-        for s in segments
-    ]
-    return torch.cat(marks).nonzero()[:, 0]
+    marks = torch.cat(
+        [
+            torch.ones(len(s.token_ids), dtype=torch.bool) if s.scored is None else s.scored
+            for row in rows
+            for s in row.segments
+        ]
+    )
+    return None if marks.all() else marks.nonzero()[:, 0]
 
 
 def _spread(values: torch.Tensor, places: torch.Tensor, count: int) -> torch.Tensor:

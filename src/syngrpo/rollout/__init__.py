@@ -37,15 +37,17 @@ def _problem(name: str, found: Any) -> str | None:
     return no_subclass(found, Engine)
 
 
+_BUILT_IN = {
+    "native": "syngrpo.rollout.native:NativeEngine",
+    "vllm": "syngrpo.rollout.vllm_engine:VllmEngine",
+    "server": "syngrpo.rollout.server_engine:ServerEngine",
+    "openai": "syngrpo.rollout.openai_engine:OpenAIEngine",
+}
+
 ENGINES: Registry[type[Engine]] = Registry(
     "rollout engine",
     "syngrpo.engines",
-    {
-        "native": "syngrpo.rollout.native:NativeEngine",
-        "vllm": "syngrpo.rollout.vllm_engine:VllmEngine",
-        "server": "syngrpo.rollout.server_engine:ServerEngine",
-        "openai": "syngrpo.rollout.openai_engine:OpenAIEngine",
-    },
+    _BUILT_IN,
     problem=_problem,
 )
 """Short name → a subclass of ``base.Engine``."""
@@ -71,7 +73,7 @@ def _require_effect(options: RolloutOptions) -> None:
     """Raise InputError for an option that the engine does not read. An engine of another package
     may read any."""
     engine = options.engine_name
-    if engine not in ("native", "vllm", "server", "openai"):
+    if engine not in _BUILT_IN:
         return
     for key, readers in _READERS.items():
         if getattr(options, key) is not None and engine not in readers:

@@ -88,10 +88,15 @@ class Profiler:
         self.worker_files = self._folder / _WORKERS
         self.worker_files.mkdir()
 
+    @property
+    def _kernel_steps(self) -> int:
+        """The number of steps that PyTorch's own trace records, 0 for none."""
+        return self._profile.kernels if self._profile is not None else 0
+
     def require_steps(self, steps: int) -> None:
         """Raise InputError when the ``steps`` that the run has left are too few for PyTorch's own
         trace. Call this in the main process before anything is written or evaluated."""
-        wanted = self._profile.kernels if self._profile is not None else 0
+        wanted = self._kernel_steps
         if wanted and wanted + UNUSUAL_STEPS > steps:
             raise InputError(
                 f"--profile-kernels {wanted} needs {wanted + UNUSUAL_STEPS} steps, and the run has "
@@ -100,7 +105,7 @@ class Profiler:
 
     def begin(self) -> None:
         """Begin PyTorch's own trace, if one is asked for. Call this before the first step."""
-        wanted = self._profile.kernels if self._profile is not None else 0
+        wanted = self._kernel_steps
         if wanted and self._processes.is_main:
             self._kernels = torch_profile(
                 activities=supported_activities(),

@@ -28,8 +28,8 @@ class RowScores:
 
     def of_policy(self, rows: Sequence[UpdateRow]) -> tuple[list[Tensor], list[Tensor] | None]:
         """Return log p (L,) of every segment of every row, and the entropies (L,) if the loss needs
-        them. Both are 0 for tokens of settled segments outside of the loss. Differentiable."""
-        in_loss = _packed(rows, lambda segment: segment.mask if segment.settled else None)
+        them. Both are 0 for tokens outside of the loss. Differentiable."""
+        in_loss = _packed(rows, lambda segment: segment.mask)
         scored = self._scores(in_loss, with_entropy=self._options.method.wants_entropy)
         return scored[0], scored[1] if len(scored) > 1 else None
 
@@ -89,7 +89,7 @@ class RowScores:
 
 
 def _packed(
-    rows: Sequence[UpdateRow], scored: Callable[[CreditedSegment], Tensor | None]
+    rows: Sequence[UpdateRow], scored: Callable[[CreditedSegment], Tensor]
 ) -> list[PackedRow]:
     """Return the rows as the policy scores them. ``scored`` returns ``Segment.scored``."""
     return [
