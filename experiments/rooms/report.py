@@ -170,7 +170,7 @@ def _claims(
         "random-scene with the same seed has there (`axes.py`). The drift is the mean of ρ in the "
         "last third of a run minus that in the first, in standard deviations within a third. Why "
         "a number is short, and the measurements that show it: "
-        "[docs/rooms.md](../../docs/rooms.md#what-the-matrix-showed).\n"
+        "[docs/experiments.md](../../docs/experiments.md).\n"
     )
 
 
