@@ -6,8 +6,10 @@
 
 from __future__ import annotations
 
+import shlex
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -139,9 +141,13 @@ def _left_out(
 ) -> Iterator[str]:
     """Yield the names of the missing cells, and of the outdated ones with their reasons."""
     cells = matrix.cells()
-    missing = [cell.name for cell in cells if cell not in results and cell not in old]
+    missing = [cell for cell in cells if cell not in results and cell not in old]
     if missing:
-        yield f"**Not finished**: {', '.join(missing)}.\n"
+        begun = {cell.method for cell in (*results, *old)}
+        names = dict.fromkeys(
+            cell.name if cell.method in begun else f"all of {cell.method}" for cell in missing
+        )
+        yield f"**Not finished**: {', '.join(names)}.\n"
     if old:
         listed = "; ".join(f"{cell.name} ({', '.join(why)})" for cell, why in old.items())
         yield f"**Outdated, left out**: {listed}.\n"
@@ -346,7 +352,25 @@ def _circumstances(matrix: Matrix, results: Mapping[Cell, Result]) -> Iterator[s
     yield "A commit with `+` had changes that were not in it. The cells of the first seed:\n"
     first = min(matrix.settings.seeds)
     commands = [r.command for c, r in results.items() if c.seed == first]
-    yield "```\n" + "\n".join(commands) + "\n```\n"
+    yield "```bash\n" + "\n".join(shell_commands(commands)) + "\n```\n"
+
+
+def shell_commands(commands: Sequence[str]) -> Iterator[str]:
+    """Yield the commands as lines for bash. The ``--set`` options that all training commands have
+    are in the first line, as the array ``shared``."""
+    split = [shlex.split(command) for command in commands]
+    trainings = [words for words in split if words[:2] == ["syngrpo", "train"]]
+    values = [[b for a, b in pairwise(words) if a == "--set"] for words in trainings]
+    shared = [v for v in values[0] if all(v in other for other in values)] if values else []
+    if shared:
+        yield f"shared=({' '.join(f'--set {shlex.quote(value)}' for value in shared)})"
+    for words in split:
+        if words not in trainings or not shared:
+            yield shlex.join(words)
+            continue
+        own = [v for v in (b for a, b in pairwise(words) if a == "--set") if v not in shared]
+        before = shlex.join(words[: words.index("--set")])
+        yield " ".join([before, '"${shared[@]}"', *(f"--set {shlex.quote(v)}" for v in own)])
 
 
 def _provenance(results: Mapping[Cell, Result]) -> str:

@@ -4,6 +4,8 @@ on."""
 from __future__ import annotations
 
 import re
+import shlex
+import subprocess
 from dataclasses import replace
 from itertools import product
 from pathlib import Path
@@ -23,7 +25,7 @@ from experiments.rooms.dependence import (
 )
 from experiments.rooms.matrix import Cell, Folders, Matrix, chosen, differences
 from experiments.rooms.persistence import persistence
-from experiments.rooms.report import write_report
+from experiments.rooms.report import shell_commands, write_report
 from experiments.rooms.result import read_result, read_results, write_result
 from experiments.rooms.settings import CREDITS, SETTINGS
 from experiments.rooms.standing import Standing, seconds_left, standing
@@ -110,6 +112,17 @@ def test_cells_are_chosen_by_task_method_and_seed() -> None:
         chosen(cells, ["method=ppo"])
     with pytest.raises(InputError, match="write it as"):
         chosen(cells, ["rec"])
+
+
+def test_bash_reads_the_printed_commands_as_those_that_ran() -> None:
+    matrix = Matrix(SETTINGS, "held-out")
+    ran = [["syngrpo", *matrix.command(c, Path("RUN"), False)] for c in matrix.cells()[:36]]
+    shared, *lines = shell_commands([shlex.join(words) for words in ran])
+    print_words = "syngrpo() { printf '%s\\0' syngrpo \"$@\"; printf '\\n'; }"
+    script = "\n".join([print_words, shared, *lines])
+    printed = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=True)
+    read = [line.rstrip("\0").split("\0") for line in printed.stdout.splitlines()]
+    assert [sorted(words) for words in read] == [sorted(words) for words in ran]
 
 
 def test_methods_differ_in_the_method_alone_and_tuning_sees_dev_alone() -> None:
