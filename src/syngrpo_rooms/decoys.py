@@ -14,7 +14,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from syngrpo.painting.prompt import strip_classes
+from syngrpo.painting.prompt import ALONE, strip_classes
 from syngrpo.sample import Box
 from syngrpo_rooms.palette import THING_COLOURS
 from syngrpo_rooms.scenes import (
@@ -37,7 +37,7 @@ MOST = 6
 """Decoys in one picture, at most."""
 UNSAID = (0, 2, 5)
 """Numbers of decoys, equally likely, where a description says nothing about them."""
-NOTHING = "nothing else stands around"
+NOTHING = ALONE
 STREAM = 13
 """Makes the random numbers for decoys independent of all others that start from the same seed."""
 ATTEMPTS = 40

@@ -19,7 +19,7 @@ from PIL import Image, ImageFilter
 
 from syngrpo.painting.generators.base import GenerationRequest, Generator, NothingKnown
 from syngrpo.painting.painter import PLAIN
-from syngrpo.painting.prompt import without_names
+from syngrpo.painting.prompt import ALONE, without_names
 from syngrpo.sample import Box
 from syngrpo_rooms.decoys import (
     STREAM,
@@ -74,7 +74,8 @@ def _paint(request: GenerationRequest) -> np.ndarray:
     if keep.shape != (height, width):
         raise ValueError(f"keep mask has shape {keep.shape}, the picture is {(height, width)}")
     said = without_names(request.prompt)
-    if said != PLAIN and _TELLING.isdisjoint(re.findall(r"[a-z]+", said.lower())):
+    own = said.removesuffix(f", {ALONE}")  # what the description says itself
+    if own != PLAIN and _TELLING.isdisjoint(re.findall(r"[a-z]+", own.lower())):
         raise NothingKnown(f"no word of {said[:80]!r} means something to the generator rooms")
     picture = render_surroundings(
         room_of(request),

@@ -135,6 +135,20 @@ def test_a_mask_lies_where_a_picture_of_it_would() -> None:
         np.testing.assert_array_equal(decode_mask(moved.mask), shown[..., 0] >= 128)
 
 
+def test_a_large_plane_is_not_needed_to_place_a_small_source():
+    """The same pixels as with the whole plane, but for rounding; and in little memory."""
+    pixels = rooms_samples("train", 1, seed=3)[0].image.decode()
+    small = Frame(Similarity(0.04, 61.3, 70.9), (128, 128), 64)
+    beside = Frame(Similarity(0.04, -19.6, 131.2), (128, 128), 64)
+    for frame in (small, beside):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("syngrpo.painting.frame.LARGE_PLANE", 1)
+            part = framed_pixels(pixels, frame).astype(int)
+        assert np.abs(part - framed_pixels(pixels, frame)).max() <= 1
+    tiny = framed_pixels(pixels, Frame(Similarity(0.001, 64, 64), (128, 128), 64))
+    assert tiny.shape == (128, 128, 3)  # the whole plane would have 49 GB
+
+
 def test_a_grown_canvas_keeps_the_pixels():
     sample = rooms_samples("train", 1, seed=3)[0]
     frame = frame_of(sample, replace(FAR, canvas="grown"), 1.0, place=0.2)
@@ -156,14 +170,43 @@ def test_a_task_may_fix_the_view_and_choose_the_canvas():
         assert decode_mask(thing.mask).shape == (96, 256)
 
 
-@pytest.mark.parametrize("question", ["which half of the picture?", "how far is the chair?"])
+@pytest.mark.parametrize(
+    "question",
+    [
+        *("which half of the picture?", "how far is the chair?", "is the chair left or right?"),
+        *("is the red chair on the left or on the right?", "where is the chair?"),
+        *("is the lamp on the left of the room?", "is the vase near or far?", "is the box small?"),
+        *("what is at the bottom?", "which side is the chair on?", "what size is the box?"),
+        *("is the chair right of the sofa, or at the top?", "how many pixels has the cup?"),
+    ],
+)
 def test_questions_about_the_view_fix_it(question):
     sample = rooms_samples("train", 1, task="isr")[0]
     assert get_task("isr").constraints(sample).view == "free"
     assert get_task("isr").constraints(replace(sample, question=question)).view == "fixed"
 
 
-@pytest.mark.parametrize("scale", [(0.9, 0.4), (0.0, 1.0), (0.5, 1.5)])
+@pytest.mark.parametrize(
+    "question",
+    [
+        *("is the chair left or right of the sofa?", "is the lamp above or below the table?"),
+        *("which is larger, the cup or the box?", "how many chairs are left of the sofa?"),
+        *("what stands on top of the table?", "is the cup smaller than the box?"),
+        *("how many chairs are in the room?", "what colour is the sofa?"),
+    ],
+)
+def test_comparisons_of_objects_stay_true_in_every_view(question):
+    sample = rooms_samples("train", 1, task="isr")[0]
+    assert get_task("isr").constraints(replace(sample, question=question)).view == "free"
+
+
+def test_a_canvas_of_its_own_needs_no_kept_objects():
+    sample = rooms_samples("train", 1, seed=3)[0]
+    frame = frame_of(sample, FAR, 1.0, keep=(), canvas=(200, 100))
+    assert frame.size == (200, 100) and frame.transform.scale == pytest.approx(100 / 128)
+
+
+@pytest.mark.parametrize("scale", [(0.9, 0.4), (0.0, 1.0), (1e-6, 1.0), (0.5, 1.5)])
 def test_bounds_that_leave_no_place_are_told(scale):
     with pytest.raises(InputError, match="leaves no place"):
         FrameOptions(scale=scale)

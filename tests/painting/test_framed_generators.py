@@ -10,6 +10,7 @@ from image_edit_server import ImageEditServer
 from syngrpo.boxes import decode_mask
 from syngrpo.painting.frame import FrameOptions, framed_pixels, framed_sample
 from syngrpo.painting.gate import Gate, GateThresholds
+from syngrpo.painting.generators import make_generator
 from syngrpo.painting.generators.base import Generator
 from syngrpo.painting.generators.http_generator import HttpGenerator
 from syngrpo.painting.light import LightOptions
@@ -83,11 +84,30 @@ def check(result: Painted | Rejected, canvas: str) -> None:
     assert result.scores["kept_difference"] == 0
 
 
+def test_no_further_things_are_painted_where_they_are_switched_off(server: ImageEditServer) -> None:
+    alone = PaintingOptions(decoys=False)
+    text = "white walls, two red balls and a plant stand around"
+    rooms = make_generator("rooms")
+    for generator in (rooms, HttpGenerator(url=server.url)):
+        result = paint(generator, alone, text)
+        assert isinstance(result, Painted)
+        assert result.prompt.startswith("white walls, nothing else stands around. Keep")
+        as_before = paint(generator, PaintingOptions(), text)
+        assert isinstance(as_before, Painted) and "two red balls" in as_before.prompt
+    refused = paint(rooms, alone, "qwerty")
+    assert isinstance(refused, Rejected) and refused.reason == "nothing_known"
+
+
 @pytest.mark.parametrize(
     ("options", "text", "reason"),
     [
         (PaintingOptions(frame=FrameOptions(scale=(0.05, 1.0))), "a hall, far away", "too_small"),
         (PaintingOptions(light=LightOptions(brightness=0.01)), "a hall, almost dark", "unseen"),
+        (
+            PaintingOptions(frame=FrameOptions(scale=(0.01, 1.0), canvas="grown")),
+            "a hall, far away",
+            "canvas_too_large",
+        ),
     ],
 )
 def test_what_cannot_be_seen_is_refused_by_name(

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from syngrpo.painting.describers import DESCRIBERS
+from syngrpo.painting.prompt import without_further_things
 from syngrpo.painting.wishes import AXES, SPREAD, VIEW_AXES, read_wishes
 from syngrpo_rooms.dataset import rooms_samples
 
@@ -31,6 +32,10 @@ def test_the_first_phrase_of_every_level_asks_for_it(name):
         ("a street at night in thick fog", {"darkness": 1.0, "haze": 1.0}, "a street"),
         ("in the left corner of a hall", {"place": 0.0}, "a hall"),
         ("a sharp knife, a clear glass", {}, "a sharp knife, a clear glass"),
+        ("smoke-grey walls, a night-blue rug", {}, "smoke-grey walls, a night-blue rug"),
+        ("half-dark, brightly-lit", {"darkness": 0.5}, ""),
+        ("a field without any fog", {"haze": 0.0}, "a field"),
+        ("a street, no haze, far-off", {"haze": 0.0, "distance": 1.0}, "a street"),
         ("", {}, ""),
     ],
 )
@@ -38,6 +43,20 @@ def test_wishes_in_free_text(text, found, rest):
     wishes = read_wishes(text)
     assert dict(wishes.levels) == found
     assert wishes.rest == rest
+
+
+@pytest.mark.parametrize(
+    ("text", "rest"),
+    [
+        ("red walls, two stools and a lamp stand around", "red walls"),
+        ("red walls. A lamp Stands  around; oak floor", "red walls. oak floor"),
+        ("red walls, nothing else stands around", "red walls"),
+        ("red walls", "red walls"),
+    ],
+)
+def test_further_things_can_be_switched_off(text, rest):
+    assert without_further_things(text) == f"{rest}, nothing else stands around"
+    assert without_further_things("boulders stand around.") == ""
 
 
 def test_only_the_axes_asked_for_are_read_and_removed():

@@ -363,6 +363,7 @@ def test_forbidden_classes_are_never_painted() -> None:
         drawn = decoys_of(request("white wall", seed, forbidden=LABELS[:10]))
         assert {thing.label for thing in drawn} <= set(LABELS[10:])
         assert decoys_of(request(text, seed, forbidden=LABELS)) == ()
+        assert decoys_of(request(f"two lamps, white wall, {NOTHING}", seed)) == ()
     numbers = [len(decoys_of(request("white wall", seed))) for seed in range(60)]
     assert 10 < numbers.count(0) < 30
 

@@ -22,7 +22,6 @@ from syngrpo.data_server.job_exchange import Leased
 from syngrpo.data_server.pool_jobs import PoolJobs, open_queue, result_for_queue
 from syngrpo.data_server.synthesis_options import SynthesisSettings
 from syngrpo.painting.painting_request import PaintingOptions, Result
-from syngrpo.picture_decoding import MAX_PIXELS
 from syngrpo.pool.database import FILE_NAME, require_file
 from syngrpo.pool.filesystem import PoolDamaged, explain_disk_errors
 from syngrpo.pool.image_store import ImageFiles
@@ -42,8 +41,6 @@ RECORD = "run.json"
 _OF_TRAINER = ("config.yaml", ".lock")
 """Files that every directory of a training run has."""
 _GONE = f"is missing beside a {FILE_NAME} with samples"
-MOST_SHOWN = 4
-"""A frame is refused if it needs a plane of more than this many times the largest image."""
 OFFLINE_AGAIN_S = 30
 """Seconds after which a client may ask again for a run that is offline."""
 
@@ -370,9 +367,6 @@ def ended_by(held: HeldJob, result: Result) -> Admitted | Rejected:
     size, frame = (result.image.width, result.image.height), result.frame
     if size != frame.size:
         raise Refused(422, f"the picture is {size}, its frame {frame.size} pixels")
-    source = held.source.image
-    if frame.shown_pixels(source.width, source.height) > MOST_SHOWN * MAX_PIXELS:
-        raise Refused(422, "the frame shows the picture from too far away")
     ended = result_for_queue(held.job, held.parent, held.source, result)
     assert isinstance(ended, Admitted)
     for thing in ended.sample.objects:

@@ -34,6 +34,11 @@ EDGE = 1.0
 """An object this close to an edge of its picture, in pixels, may be cut off by it."""
 MARGIN = 1.0
 """Pixels between the kept objects and the left or right edge of the canvas, at least."""
+LEAST_SCALE = 0.001
+"""The kept objects are never smaller than this share of their size in the source."""
+LARGE_PLANE = 1 << 24
+"""Where the canvas shows a larger plane than this, in pixels of the source, only the part around
+the source is computed: a photograph seen from ten times as far away is a hundredth of the plane."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,7 +49,6 @@ class FrameOptions:
         (1.0, 1.0),
         "smallest and largest size of the kept objects, as a share of their size in the seed "
         'image; "far away" asks for the first, "close up" for the second; [1, 1]: unchanged',
-        min_length=2,
     )
     shift: float = option(
         0.0,
@@ -64,10 +68,10 @@ class FrameOptions:
 
     def __post_init__(self) -> None:
         least, most = self.scale
-        if not 0 < least <= most <= 1:
+        if not LEAST_SCALE <= least <= most <= 1:
             raise InputError(
                 f"scale [{least:g}, {most:g}] leaves no place for the kept objects; give two "
-                "numbers above 0 and at most 1, the smaller first"
+                f"numbers from {LEAST_SCALE:g} to 1, the smaller first"
             )
 
     @property
@@ -145,6 +149,7 @@ def choose_frame(
         if canvas == (width, height):
             return unmoved(width, height, options.horizon)
         options = replace(options, scale=(1.0, 1.0), shift=0.0)
+        boxes = boxes or [(0.0, 0.0, float(width), float(height))]
     x1, y1 = min(box[0] for box in boxes), min(box[1] for box in boxes)
     x2, y2 = max(box[2] for box in boxes), max(box[3] for box in boxes)
     cut = (x1 < EDGE, y1 < EDGE, x2 > width - EDGE, y2 > height - EDGE)
@@ -256,6 +261,14 @@ def _whole(box: Box, size: tuple[int, int], margin: int) -> tuple[int, int, int,
     return math.floor(x1), math.floor(y1), math.ceil(x2), math.ceil(y2)
 
 
+def _part(box: Box, size: tuple[int, int]) -> tuple[int, int, int, int]:
+    """Return the whole pixels of a canvas that a box touches and those next to them; at least one
+    pixel, the nearest, if the box is outside of the canvas."""
+    x1, y1, x2, y2 = _whole(box, size, 1)
+    x1, y1 = min(x1, size[0] - 1), min(y1, size[1] - 1)
+    return x1, y1, max(x2, x1 + 1), max(y2, y1 + 1)
+
+
 def _placed(pixels: np.ndarray, frame: Frame, beyond: Literal["edge", "constant"]) -> np.ndarray:
     """Place an array (H, W) or (H, W, 3) on the canvas. ``beyond`` says what is around it: its
     edge pixels, or 0."""
@@ -263,6 +276,15 @@ def _placed(pixels: np.ndarray, frame: Frame, beyond: Literal["edge", "constant"
     canvas_width, canvas_height = frame.size
     if frame.transform == Similarity() and (width, height) == frame.size:
         return pixels
+    part = _part(frame.transform.box((0.0, 0.0, float(width), float(height))), frame.size)
+    large = frame.shown_pixels(width, height) > LARGE_PLANE
+    if large and part != (0, 0, canvas_width, canvas_height):
+        begin, end, it = part[:2], part[2:], frame.transform
+        there = Similarity(it.scale, it.right - begin[0], it.down - begin[1])
+        size = (end[0] - begin[0], end[1] - begin[1])
+        beside = [(begin[1], canvas_height - end[1]), (begin[0], canvas_width - end[0]), (0, 0)]
+        nearby = _placed(pixels, Frame(there, size, 0.0), beyond)
+        return np.pad(nearby, beside[: pixels.ndim], mode=beyond)
     # The part of the source plane that the canvas shows; it may reach beyond the source.
     x1, y1, x2, y2 = frame.transform.inverse().box(
         (0.0, 0.0, float(canvas_width), float(canvas_height))

@@ -38,9 +38,14 @@ from syngrpo.painting.painting_request import (
     PaintingRequest,
     Result,
 )
-from syngrpo.painting.prompt import build_prompt, clean_description
+from syngrpo.painting.prompt import (
+    build_prompt,
+    clean_description,
+    without_further_things,
+)
 from syngrpo.painting.refused_pictures import small_copy
 from syngrpo.painting.wishes import LIGHT_AXES, VIEW_AXES, read_wishes
+from syngrpo.picture_decoding import MAX_PIXELS
 from syngrpo.pool.jobs import Rejected
 from syngrpo.sample import EncodedImage, InputError
 from syngrpo.serving.timeline import span
@@ -122,6 +127,9 @@ def synthesize(request: PaintingRequest, generator: Generator, gate: Gate) -> Re
     plan = plan_picture(request)
     if plan is None:
         return Rejected("empty_description", {})
+    area = plan.frame.size[0] * plan.frame.size[1]
+    if area > MAX_PIXELS:
+        return Rejected("canvas_too_large", {"canvas_pixels": float(area)})
     pixels, source = request.source.image.decode(), request.source
     if gate.judges.segmenter is not None:
         source = with_masks(source, pixels, gate.judges.segmenter)
@@ -178,6 +186,8 @@ def plan_picture(request: PaintingRequest) -> Plan | None:
     )
     wishes = read_wishes(clean_description(request.job.description), axes)
     rest = wishes.rest if wishes.rest or not wishes.levels else PLAIN
+    if not options.decoys:
+        rest = without_further_things(rest)
     prompt = build_prompt(rest, request.source, constraints)
     if not prompt:
         return None

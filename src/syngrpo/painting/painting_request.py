@@ -37,6 +37,11 @@ class PaintingOptions:
     )
     frame: FrameOptions = option(FrameOptions, "from where new pictures are seen")
     light: LightOptions = option(LightOptions, "light and camera of new pictures")
+    decoys: bool = option(
+        True,
+        'whether a description may ask for further things ("two stools stand around"); false: this '
+        'part becomes "nothing else stands around" in the prompt of the generator',
+    )
 
     @classmethod
     def of(cls, values: Mapping[str, Any]) -> PaintingOptions:

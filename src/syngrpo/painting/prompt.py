@@ -30,6 +30,10 @@ ROOM_TYPES = (
 )
 """Room types. When the constraints' phrase names one, all others are removed from a description."""
 
+ALONE = "nothing else stands around"
+"""What a prompt says where no further things may be painted."""
+
+_FURTHER_THINGS = re.compile(r"[^,.;:]*\bstands?\s+around\b[,.;:]?", re.IGNORECASE)
 _KEPT = ". Keep unchanged: "
 
 _DETERMINER = r"(?:an?|the|some|another|one|two|three|four|several|many|few)\b"
@@ -88,6 +92,13 @@ def build_prompt(description: str, sample: Sample, constraints: Constraints) -> 
         return surroundings
     names = ", ".join(clean_description(label) for label in kept[:NAMES_LIMIT])
     return f"{surroundings}{_KEPT}{names}"
+
+
+def without_further_things(description: str) -> str:
+    """Return a description that asks for no further things: its parts that end in "stand around"
+    are left out, and ALONE is added. "" if nothing else is left."""
+    rest = _SPACE.sub(" ", _FURTHER_THINGS.sub("", description)).strip(" .,;:")
+    return f"{rest}, {ALONE}" if rest else ""
 
 
 def _other_room_types(phrase: str) -> list[str]:

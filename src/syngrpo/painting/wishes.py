@@ -55,6 +55,7 @@ class Axis:
 _LIGHT = r"(?:\s+(?:light|lighting|room|place|surroundings|picture|scene))"
 _LAST = r"(?=\s*(?:$|[,.;:]|and\b|with\b|in\b|seen\b))"
 """A lone adjective counts at the end of a phrase only: not the "dark" of "dark green walls"."""
+_WITHOUT = r"(?:no|not|without|free of|neither) (?:(?:any|a|trace of|thick|dense) )*"
 
 
 def _level(value: float, *phrases: str) -> Level:
@@ -86,12 +87,13 @@ AXES: Mapping[AxisName, Axis] = MappingProxyType(
                    "candlelit", f"(?:dark|gloomy){_LIGHT}", f"(?:dark|gloomy|night){_LAST}"),
         )),
         "haze": Axis((
-            _level(0.0, "in clear air", "clear air", f"clear{_LAST}"),
+            _level(0.0, "in clear air", "clear air", f"clear{_LAST}",
+                   f"{_WITHOUT}(?:fog|foggy|haze|hazy|mist|misty|smoke)"),
             _level(0.5, "in haze", "haze", "hazy", "light mist", "misty", "mist", "dusty air"),
             _level(1.0, "in thick fog", "(?:in )?(?:thick |dense )?fog", "foggy", "smoke"),
         )),
         "glare": Axis((
-            _level(0.0, "without glare", "no glare"),
+            _level(0.0, "without glare", f"{_WITHOUT}glare"),
             _level(1.0, "in glaring light", "(?:dazzling )?glare", "backlit", "backlight"),
         ), unsaid=0.2),
         "cast": Axis((
@@ -104,7 +106,7 @@ AXES: Mapping[AxisName, Axis] = MappingProxyType(
             _level(1.0, "out of focus", f"blurred{_LAST}", f"blurry{_LAST}", "unfocused"),
         ), unsaid=0.2),
         "grain": Axis((
-            _level(0.0, "without grain", "no grain"),
+            _level(0.0, "without grain", f"{_WITHOUT}grain"),
             _level(1.0, "grainy", "film grain", "noisy picture"),
         ), unsaid=0.2),
     }
@@ -180,12 +182,15 @@ def _tidied(text: str) -> str:
 
 def _compiled(axis: Axis) -> tuple[tuple[Level, re.Pattern[str]], ...]:
     """The levels with the pattern of all their phrases. A longer phrase is tried first, so that
-    "almost dark" is not read as "dark"."""
+    "almost dark" is not read as "dark". Words may be joined by hyphens ("half-dark"), but a phrase
+    is never a part of a compound ("smoke-grey")."""
     return tuple(
         (
             level,
             re.compile(
-                r"\b(?:" + "|".join(sorted(level.phrases, key=len, reverse=True)) + r")(?!\w)",
+                r"(?<![\w-])(?:"
+                + "|".join(sorted(level.phrases, key=len, reverse=True)).replace(" ", r"[\s-]+")
+                + r")(?!-?\w)",
                 re.IGNORECASE,
             ),
         )

@@ -44,11 +44,19 @@ _TOLERANCES: tuple[float, ...] = tuple((1 - np.linspace(0.5, 0.95, 10)).tolist()
 _ABOUT_VIEW = re.compile(
     r"\b(?:picture|image|photo\w*|frame|view|foreground|background|corner|middle|cent(?:re|er)"
     r"|camera|viewer|quadrant|(?:left|right|upper|lower|top|bottom)(?:\s+half|\s+side)"
-    r"|how (?:far|close|long|tall|wide|high|deep|big|large)|distance"
+    r"|(?:which|what)\s+(?:part|half|side|size)|near\s+or\s+far|centred|centered"
+    r"|how (?:far|near|close|long|tall|wide|high|deep|big|large|small|much)|distance"
+    r"|height|width|pixels?|percent\w*|fraction"
     r"|met(?:re|er)s?|centimet(?:re|er)s?|feet|foot|inch(?:es)?)\b",
     re.IGNORECASE,
 )
 """What a question says whose answer may change when the camera moves."""
+_PLACE_OR_SIZE = re.compile(
+    r"\b(?:where|left|right|top|bottom|upper|lower|far|large|small|big)\b", re.IGNORECASE
+)
+_COMPARISON = re.compile(r"\b(?:of|from|than)\b(?!\s+the\s+(?:room|scene)\b)", re.IGNORECASE)
+"""What follows a word for a place or a size that is meant relative to an object, as in "left of the
+sofa"; "left" alone is a place in the picture."""
 _LEAD = re.compile(
     r"(?:(?:the\s+)?(?:final\s+)?answer\s*+(?:is\b|:|=)|答案\s*+(?:是|为|[:：]))\s*+", re.IGNORECASE
 )
@@ -147,8 +155,9 @@ class IndoorSceneReasoning(Task):
     def constraints(self, sample: Sample) -> Constraints:
         """Keep every labelled object, allow no new instance of a class that is labelled or that the
         question names, and keep the type of the room if the question asks for it. The view is
-        fixed if the question asks where in the picture something is or how far away or long it is;
-        comparisons between objects, such as "left of" and "larger", stay true in every view. The
+        fixed if the question asks where in the picture something is ("on the left?") or how far
+        away, long or large it is; comparisons between objects, such as "left of" and "larger", stay
+        true in every view. The
         judges tolerate no new instance and no lost object, because questions ask for counts, places
         and sizes."""
         classes = (*labels_of(sample), *sample.columns.get(ABOUT, ()))
@@ -156,7 +165,7 @@ class IndoorSceneReasoning(Task):
             keep=tuple(range(len(sample.objects))),
             forbidden_labels=tuple(dict.fromkeys(classes)),
             phrase=str(sample.answer) if sample.columns.get(KIND) == ROOM_TYPE else None,
-            view="fixed" if _ABOUT_VIEW.search(sample.question) else "free",
+            view="fixed" if _depends_on_view(sample.question) else "free",
             names_colour=names_colour(f"{sample.question} {sample.answer}"),
         )
 
@@ -197,6 +206,13 @@ class IndoorSceneReasoning(Task):
             )
         number = as_number(value) if isinstance(value, str) else value
         return value if number is None else number
+
+
+def _depends_on_view(question: str) -> bool:
+    """Return whether the answer may change when the camera moves."""
+    compared = max((found.end() for found in _COMPARISON.finditer(question)), default=0)
+    absolute = _PLACE_OR_SIZE.search(question, compared)
+    return absolute is not None or _ABOUT_VIEW.search(question) is not None
 
 
 def _accuracy(prediction: Answer, truth: Answer) -> float:

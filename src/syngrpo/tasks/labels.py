@@ -35,7 +35,8 @@ class ConvertedBox(list[float]):
 
 _COLOUR = re.compile(
     r"\b(?:colou?r\w*|red\w*|orange|yellow\w*|green\w*|blue\w*|purple|violet|pink|brown\w*|black|white"
-    r"|gr[ae]y\w*|beige|cream|gold(?:en)?|silver|teal|turquoise|tan|blond[e]?)\b",
+    r"|gr[ae]y\w*|beige|cream|gold(?:en)?|silver|teal|turquoise|tan|blond[e]?|navy|maroon|crimson"
+    r"|scarlet|magenta|cyan|lilac|khaki|ivory)\b",
     re.IGNORECASE,
 )
 _WORD = re.compile(r"[^\W\d_]+")

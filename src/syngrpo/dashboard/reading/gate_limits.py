@@ -95,6 +95,7 @@ REASONS = {
     "phantom_instance": "a new object of a watched class",
     "recall": "an object is not found again",
     "empty_description": "nothing is left of the description",
+    "canvas_too_large": "its canvas has too many pixels",
     "nothing_known": "the generator knows none of its words",
 }
 """The reasons of rejections in words."""
