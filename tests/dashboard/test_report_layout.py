@@ -19,7 +19,7 @@ pytestmark = dashboard_browser.needs_browser
 def test_what_is_said_of_a_child_stays_below_its_picture(
     tmp_path: Path, open_page: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, width: int
 ) -> None:
-    said = "size 0.67 · brightness 0.27 · haze 0.28 · glare 0.40 · cast -0.80"
+    said = "size 0.67 at 12, 40 of 128 × 128 px · brightness 0.27 · glare 0.40 · cast -0.80"
     monkeypatch.setattr("syngrpo.pages.pool_gallery.view_words", lambda frame, light: said)
     run = write_run(tmp_path / "run", 12, 12)
     write_report(run)

@@ -12,14 +12,22 @@ from PIL import Image
 from report_page import read
 from rich.console import Console
 
+from syngrpo.boxes import Similarity
 from syngrpo.data_server.pool_client import InlineClient
 from syngrpo.data_server.synthesis_options import SynthesisSettings
 from syngrpo.pages.charts import number
 from syngrpo.pages.description_words import compare_words, word_shares
-from syngrpo.pages.pool_gallery import early_and_late_descriptions, extremes, families
+from syngrpo.pages.pool_gallery import (
+    early_and_late_descriptions,
+    extremes,
+    families,
+    view_words,
+)
 from syngrpo.pages.run_data import read_run
 from syngrpo.pages.run_report import write_report
 from syngrpo.pages.run_summary import print_summary
+from syngrpo.painting.frame import Frame, unmoved
+from syngrpo.painting.light import Light
 from syngrpo.pool.jobs import JobRequest
 from syngrpo.pool.sampling import SamplingPolicy
 from syngrpo.pool.store import Pool
@@ -29,6 +37,23 @@ from syngrpo.sample import InputError
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_run(tmp_path_factory.mktemp("runs") / "whole", steps=40, planned=40)
+
+
+@pytest.mark.parametrize(
+    ("frame", "light", "words"),
+    [
+        (unmoved(128, 128), Light(), ""),
+        (unmoved(128, 128), Light(cast=1, haze=0.5), "haze 0.50 · cast 1.00"),
+        (Frame(Similarity(1, 9, 0), (128, 128), 64), Light(), "size 1.00 at 9, 0 of 128 × 128 px"),
+        (
+            Frame(Similarity(0.5, 30.2, 12), (128, 96), 48),
+            Light(brightness=0.3),
+            "size 0.50 at 30, 12 of 128 × 96 px · brightness 0.30",
+        ),
+    ],
+)
+def test_how_a_picture_is_seen_and_lit_is_said(frame: Frame, light: Light, words: str) -> None:
+    assert view_words(frame, light) == words
 
 
 def test_the_report_needs_no_other_file_and_no_network(run: Path) -> None:

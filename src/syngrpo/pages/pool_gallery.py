@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+from syngrpo.boxes import Similarity
 from syngrpo.data_server.pool_jobs import SYNTHESIS
 from syngrpo.pages.labelled_picture import Picture, sample_picture, words_beside_picture
 from syngrpo.painting.frame import Frame
@@ -54,11 +55,19 @@ class Member:
 
 
 def view_words(frame: Frame, light: Light) -> str:
-    """Return how a picture is seen and lit, such as "size 0.64 · brightness 0.30"; "" for one that
-    is seen and lit as its seed."""
-    shown = {"size": frame.transform.scale}
-    shown |= {name: value for name, value in light.lineage().items() if value}
-    return " · ".join(f"{name} {value:.2f}" for name, value in shown.items() if value != 1)
+    """Return how a picture is seen and lit, such as "size 0.64 at 12, 40 of 128 × 128 px ·
+    brightness 0.30"; "" for one that is seen and lit as its seed.
+
+    The size is a share of that in the seed; the two numbers after it are where the seed's upper
+    left corner lies on the canvas.
+    """
+    seen, even = frame.transform, Light().lineage()
+    words = []
+    if seen != Similarity():
+        (width, height), place = frame.size, f"{seen.right:.0f}, {seen.down:.0f}"
+        words.append(f"size {seen.scale:.2f} at {place} of {width} × {height} px")
+    words += [f"{name} {x:.2f}" for name, x in light.lineage().items() if x != even[name]]
+    return " · ".join(words)
 
 
 @dataclass(frozen=True)
