@@ -68,6 +68,20 @@ def test_a_short_run_is_told_at_its_end(caplog: pytest.LogCaptureFixture) -> Non
     assert "responses of the last step are cut" in text
 
 
+def test_a_format_that_the_limits_of_wording_refuse(caplog: pytest.LogCaptureFixture) -> None:
+    size = {"trainer__groups_per_step": 4, "rollout__group_size": 4}
+    steps = [{"reward/format": 0.0, "description/too_long": 14, "description/garbled": 2}] * WINDOW
+    (text,) = told(caplog, steps, method__max_description_words=8, **size)
+    assert "88% of the responses of the last 10 steps" in text and "\n" not in text
+    assert "has more words than method.max_description_words 8 allows" in text
+    worn = [{"reward/format": 0.2, "description/repetitive": 10}] * WINDOW
+    (text,) = told(caplog, [{}] * WINDOW + worn, **size)
+    assert "method.max_repetition 0.3 allows" in text
+    few = [{"reward/format": 0.0, "description/too_long": 3}] * WINDOW
+    (text,) = told(caplog, few, **size)
+    assert "use data.prompt_style full" in text
+
+
 def test_answers_on_another_scale(caplog: pytest.LogCaptureFixture) -> None:
     steps = [{"reward/other_scale": 12}] * WINDOW
     (text,) = told(caplog, steps, trainer__groups_per_step=4, rollout__group_size=4)

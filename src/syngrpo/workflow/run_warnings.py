@@ -11,9 +11,11 @@ from __future__ import annotations
 import logging
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
+from types import MappingProxyType
 from typing import Any
 
 from syngrpo.data_server.painting_warnings import PaintingWarnings
+from syngrpo.method.language import FAULTS, Fault
 from syngrpo.workflow.run_options import RunOptions
 
 logger = logging.getLogger(__name__)
@@ -30,6 +32,15 @@ PHANTOMS = 0.25
 """Share of groups from which wrong answers that are told apart are many."""
 ALIKE = 0.95
 """Share of groups from which nearly all have answers that score the same."""
+
+WORDING: Mapping[Fault, tuple[str, str]] = MappingProxyType(
+    {
+        "too_long": ("max_description_words", "has more words than"),
+        "repetitive": ("max_repetition", "repeats a larger share of its words than"),
+        "garbled": ("max_garbled", "has a larger share of characters that are no text than"),
+    }
+)
+"""The option that a fault of the wording is beyond, and how."""
 
 Record = Mapping[str, Any]
 
@@ -87,20 +98,7 @@ class RunWarnings:
                 f"model.coordinates ({self._options.model.coordinates or 'that of its family'}); "
                 "set the scale in which this model writes boxes (docs/families.md)",
             )
-        if self._best_format >= MOST and form < KEPT * self._best_format:
-            yield (
-                "format",
-                f"the policy loses the response format: {form:.0%} of the responses of the last "
-                f"{over} are well formed, {self._best_format:.0%} at best; go on from an "
-                "earlier checkpoint with a lower trainer.learning_rate, or begin with a larger "
-                "method.beta or trainer.groups_per_step",
-            )
-        elif max(form, self._best_format) < NEVER:
-            yield (
-                "format",
-                f"{form:.0%} of the responses of the last {over} have the response format; "
-                "use data.prompt_style full, or a model that was trained on the format",
-            )
+        yield from self._of_format(form, over)
         many = phantoms >= PHANTOMS and len(self._last) == WINDOW
         if many and self._options.method.phantom_weight:
             yield (
@@ -112,6 +110,34 @@ class RunWarnings:
             )
         self._best_format = max(self._best_format, form)
         yield from self._of_signal()
+
+    def _of_format(self, form: float, over: str) -> Iterator[tuple[str, str]]:
+        lost = self._best_format >= MOST and form < KEPT * self._best_format
+        never = max(form, self._best_format) < NEVER
+        fault, share = self._wording()
+        if (lost or never) and share >= MOST * (1 - form):
+            option, beyond = WORDING[fault]
+            yield (
+                "format",
+                f"{share:.0%} of the responses of the last {over} are not well formed because "
+                f"their description {beyond} method.{option} "
+                f"{getattr(self._options.method, option)} allows; raise the limit, or hold "
+                "descriptions with a larger method.scene_beta",
+            )
+        elif lost:
+            yield (
+                "format",
+                f"the policy loses the response format: {form:.0%} of the responses of the last "
+                f"{over} are well formed, {self._best_format:.0%} at best; go on from an "
+                "earlier checkpoint with a lower trainer.learning_rate, or begin with a larger "
+                "method.beta or trainer.groups_per_step",
+            )
+        elif never:
+            yield (
+                "format",
+                f"{form:.0%} of the responses of the last {over} have the response format; "
+                "use data.prompt_style full, or a model that was trained on the format",
+            )
 
     def _of_signal(self) -> Iterator[tuple[str, str]]:
         if len(self._last) < WINDOW:
@@ -144,8 +170,18 @@ class RunWarnings:
 
     def _other_scale(self) -> float:
         """Return the share of the answers of the last steps whose boxes are on another scale."""
-        answers = self._options.trainer.groups_per_step * self._options.rollout.group_size
-        return self._mean("reward/other_scale") / answers
+        return self._mean("reward/other_scale") / self._responses()
+
+    def _wording(self) -> tuple[Fault, float]:
+        """Return the most frequent fault of the wording, and the share of the responses of the last
+        steps that have it."""
+        found = {fault: self._mean(f"description/{fault}") for fault in FAULTS}
+        worst = max(FAULTS, key=found.__getitem__)
+        return worst, found[worst] / self._responses()
+
+    def _responses(self) -> int:
+        """Return the number of responses of a step."""
+        return self._options.trainer.groups_per_step * self._options.rollout.group_size
 
     def _mean(self, name: str) -> float:
         """Return the mean of a metric over the last steps; 0 where none has it."""
