@@ -7,13 +7,13 @@ from dataclasses import replace
 import pytest
 from image_edit_server import ImageEditServer
 
-from syngrpo.boxes import decode_mask
+from syngrpo.boxes import Similarity, decode_mask
 from syngrpo.painting.frame import FrameOptions, framed_pixels, framed_sample
 from syngrpo.painting.gate import Gate, GateThresholds
 from syngrpo.painting.generators import make_generator
 from syngrpo.painting.generators.base import Generator
 from syngrpo.painting.generators.http_generator import HttpGenerator
-from syngrpo.painting.light import LightOptions
+from syngrpo.painting.light import Light, LightOptions
 from syngrpo.painting.painter import synthesize
 from syngrpo.painting.painting_request import Painted, PaintingOptions, PaintingRequest
 from syngrpo.pool.jobs import Job, Rejected
@@ -94,8 +94,44 @@ def test_no_further_things_are_painted_where_they_are_switched_off(server: Image
         assert result.prompt.startswith("white walls, nothing else stands around. Keep")
         as_before = paint(generator, PaintingOptions(), text)
         assert isinstance(as_before, Painted) and "two red balls" in as_before.prompt
+    anything = replace(SAMPLE, question="the leftmost thing")
+    result = paint(rooms, PaintingOptions(), text, anything)
+    assert isinstance(result, Painted) and "balls" not in result.prompt
     refused = paint(rooms, alone, "qwerty")
     assert isinstance(refused, Rejected) and refused.reason == "nothing_known"
+
+
+SAID = "far away, on the left, half dark, in haze, in glaring light, in warm light, out of focus"
+
+
+@pytest.mark.parametrize(
+    ("options", "left_out"),
+    [
+        (PaintingOptions(frame=FrameOptions(scale=(0.4, 1.0))), "far away"),
+        (PaintingOptions(frame=FrameOptions(shift=1.0)), "on the left"),
+        (PaintingOptions(light=LightOptions(brightness=0.3)), "half dark"),
+        (PaintingOptions(light=LightOptions(haze=0.3)), "in haze"),
+        (PaintingOptions(light=LightOptions(glare=0.3)), "in glaring light"),
+        (PaintingOptions(light=LightOptions(cast=1.0)), "in warm light"),
+        (PaintingOptions(light=LightOptions(blur=0.01)), "out of focus"),
+        (PaintingOptions(light=LightOptions(grain=4.0)), "grainy"),
+        (PaintingOptions(), "nothing"),
+    ],
+)
+def test_each_axis_that_is_off_is_left_to_the_generator(
+    server: ImageEditServer, options: PaintingOptions, left_out: str
+) -> None:
+    generator = HttpGenerator(url=server.url)
+    result = paint(generator, options, f"red walls, {SAID}, grainy")
+    assert isinstance(result, Painted)
+    prompt = result.prompt.split(". Keep")[0]
+    assert prompt.split(", ") == [
+        "red walls",
+        *(phrase for phrase in [*SAID.split(", "), "grainy"] if phrase != left_out),
+    ]
+    changed = {name for name, x in result.light.lineage().items() if x != Light().lineage()[name]}
+    assert len(changed) == (options.light != LightOptions())
+    assert (result.frame.transform == Similarity()) == (options.frame == FrameOptions())
 
 
 @pytest.mark.parametrize(

@@ -25,7 +25,7 @@ from syngrpo.boxes import (
     runs_box,
 )
 from syngrpo.options import option
-from syngrpo.painting.wishes import AxisName
+from syngrpo.painting.wishes import VIEW_AXES, AxisName
 from syngrpo.sample import Box, InputError, LabelledObject, RunLength, Sample
 from syngrpo.tasks import Constraints
 from syngrpo.tasks.asking import answer_with_boxes
@@ -75,9 +75,10 @@ class FrameOptions:
             )
 
     @property
-    def moves(self) -> bool:
-        """Whether any picture is seen from elsewhere."""
-        return self.scale != (1.0, 1.0) or self.shift > 0
+    def axes(self) -> tuple[AxisName, ...]:
+        """The axes that a description can ask for; without any, every picture is seen as before."""
+        on: dict[AxisName, bool] = {"distance": self.scale != (1.0, 1.0), "place": self.shift > 0}
+        return tuple(name for name in VIEW_AXES if on[name])
 
 
 @dataclass(frozen=True)
@@ -145,7 +146,7 @@ def choose_frame(
     width, height = source.image.width, source.image.height
     boxes = [source.objects[index].box for index in constraints.keep]
     canvas = constraints.canvas or (width, height)
-    if constraints.view == "fixed" or not options.moves or not boxes:
+    if constraints.view == "fixed" or not options.axes or not boxes:
         if canvas == (width, height):
             return unmoved(width, height, options.horizon)
         options = replace(options, scale=(1.0, 1.0), shift=0.0)

@@ -15,7 +15,7 @@ import numpy as np
 from PIL import Image, ImageFilter
 
 from syngrpo.options import option
-from syngrpo.painting.wishes import AxisName
+from syngrpo.painting.wishes import LIGHT_AXES, AxisName
 from syngrpo.sample import InputError
 from syngrpo.tasks import Constraints
 
@@ -50,6 +50,14 @@ class LightOptions:
     def changes(self) -> bool:
         """Whether any light or camera is carried out."""
         return self != LightOptions()
+
+    @property
+    def axes(self) -> tuple[AxisName, ...]:
+        """The axes that a description can ask for."""
+        off = LightOptions()
+        key: dict[AxisName, str] = {"darkness": "brightness"}
+        names = ((name, key.get(name, name)) for name in LIGHT_AXES)
+        return tuple(name for name, one in names if getattr(self, one) != getattr(off, one))
 
 
 @dataclass(frozen=True)

@@ -44,7 +44,7 @@ from syngrpo.painting.prompt import (
     without_further_things,
 )
 from syngrpo.painting.refused_pictures import small_copy
-from syngrpo.painting.wishes import LIGHT_AXES, VIEW_AXES, read_wishes
+from syngrpo.painting.wishes import read_wishes
 from syngrpo.picture_decoding import MAX_PIXELS
 from syngrpo.pool.jobs import Rejected
 from syngrpo.sample import EncodedImage, InputError
@@ -181,12 +181,10 @@ def plan_picture(request: PaintingRequest) -> Plan | None:
     the options allow them, and is then left out of the prompt.
     """
     options, constraints = request.painting, request.constraints
-    axes = (VIEW_AXES if options.frame.moves else ()) + (
-        LIGHT_AXES if options.light.changes else ()
-    )
+    axes = options.frame.axes + options.light.axes
     wishes = read_wishes(clean_description(request.job.description), axes)
     rest = wishes.rest if wishes.rest or not wishes.levels else PLAIN
-    if not options.decoys:
+    if constraints.alone or not options.decoys:
         rest = without_further_things(rest)
     prompt = build_prompt(rest, request.source, constraints)
     if not prompt:

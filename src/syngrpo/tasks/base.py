@@ -49,6 +49,8 @@ class Constraints:
     ``names_colour``: whether the question or the answer names a colour, so that the light may not
     turn one colour into another.
     ``canvas``: (width, height) in pixels of the painted image; None for the parent's.
+    ``alone``: whether no further things may be painted, because one of any class could change the
+    answer ("the leftmost object").
     """
 
     keep: tuple[int, ...]
@@ -61,6 +63,7 @@ class Constraints:
     view: Literal["free", "fixed"] = "free"
     names_colour: bool = False
     canvas: tuple[int, int] | None = None
+    alone: bool = False
 
 
 @dataclass(frozen=True)

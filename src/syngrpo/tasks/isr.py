@@ -13,7 +13,13 @@ from syngrpo.sample import EncodedImage, InputError, LabelledObject, Sample
 from syngrpo.tasks.answer_reading import find_objects, find_values, without_fences
 from syngrpo.tasks.answer_spelling import plain_spelling
 from syngrpo.tasks.base import NO_COLUMNS, Constraints, PromptStyle, Task, full_prompt
-from syngrpo.tasks.labels import is_finite_number, labels_of, names_colour, shown
+from syngrpo.tasks.labels import (
+    is_finite_number,
+    labels_of,
+    may_mean_any_class,
+    names_colour,
+    shown,
+)
 from syngrpo.tasks.short_answers import (
     Answer,
     as_number,
@@ -157,9 +163,9 @@ class IndoorSceneReasoning(Task):
         question names, and keep the type of the room if the question asks for it. The view is
         fixed if the question asks where in the picture something is ("on the left?") or how far
         away, long or large it is; comparisons between objects, such as "left of" and "larger", stay
-        true in every view. The
-        judges tolerate no new instance and no lost object, because questions ask for counts, places
-        and sizes."""
+        true in every view. No further things are allowed where the question may be about an object
+        of any class ("how many objects?"). The judges tolerate no new instance and no lost object,
+        because questions ask for counts, places and sizes."""
         classes = (*labels_of(sample), *sample.columns.get(ABOUT, ()))
         return Constraints(
             keep=tuple(range(len(sample.objects))),
@@ -167,6 +173,7 @@ class IndoorSceneReasoning(Task):
             phrase=str(sample.answer) if sample.columns.get(KIND) == ROOM_TYPE else None,
             view="fixed" if _depends_on_view(sample.question) else "free",
             names_colour=names_colour(f"{sample.question} {sample.answer}"),
+            alone=may_mean_any_class(sample.question),
         )
 
     def same_as(self, prediction: Answer) -> str | float:

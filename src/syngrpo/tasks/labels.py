@@ -60,6 +60,19 @@ def names_colour(text: str) -> bool:
     return _COLOUR.search(text) is not None
 
 
+_OF_ANY_CLASS = re.compile(
+    r"\b(?:things?|objects?|items?|ones?|furniture|something|anything|everything|what's"
+    r"|what (?:is|are|stands?|lies|lie|hangs?)(?! the colou?r))\b",
+    re.IGNORECASE,
+)
+
+
+def may_mean_any_class(text: str) -> bool:
+    """Return whether an English phrase or question may be about an object of any class, as "the
+    leftmost object" and "what is on the table?" are."""
+    return _OF_ANY_CLASS.search(text) is not None
+
+
 def named_things(phrase: str) -> tuple[str, ...]:
     """Return the words of an English phrase that may name objects, each once: all but colours and
     words for places, numbers and sizes."""

@@ -19,7 +19,14 @@ from syngrpo.tasks.base import (
     Task,
     full_prompt,
 )
-from syngrpo.tasks.labels import checked_box, labels_of, named_things, names_colour, shown
+from syngrpo.tasks.labels import (
+    checked_box,
+    labels_of,
+    may_mean_any_class,
+    named_things,
+    names_colour,
+    shown,
+)
 
 NO_OR_SEVERAL = (
     "a phrase that fits no object or several is a sample of ovd, with the phrase as its class"
@@ -78,14 +85,16 @@ class ReferringExpression(Task):
 
     def constraints(self, sample: Sample) -> Constraints:
         """Keep every labelled object, and allow nothing new that the phrase could fit: no instance
-        of a labelled class, and no word of the phrase that may name an object. The judges tolerate
-        no new instance and no lost object. All objects together may be seen from elsewhere: a
+        of a labelled class, and no word of the phrase that may name an object; no further things at
+        all if the phrase names none, as "the small one". The judges tolerate no new instance and no
+        lost object. All objects together may be seen from elsewhere: a
         phrase such as "the left chair" compares objects with each other."""
         return Constraints(
             keep=tuple(range(len(sample.objects))),
             forbidden_labels=labels_of(sample),
             forbidden_words=named_things(sample.question),
             names_colour=names_colour(sample.question),
+            alone=not named_things(sample.question) or may_mean_any_class(sample.question),
         )
 
     def map_boxes(self, answer: Box, change: Callable[[Box], Box]) -> Box:
