@@ -112,6 +112,8 @@ def problem_of(error: Mapping[str, Any]) -> str:
     """
     if error["type"] == "too_short":
         return f"should have {error['ctx']['min_length']} or more items"
+    if error["type"] == "too_long":
+        return f"should have at most {error['ctx']['max_length']} items"
     message = str(error["msg"]).removeprefix("Value error, ")
     return _PROBLEMS.get(error["type"], message.removeprefix("Input ").removeprefix("String "))
 
