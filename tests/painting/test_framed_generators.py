@@ -140,6 +140,16 @@ def test_each_axis_that_is_off_is_left_to_the_generator(
         (PaintingOptions(frame=FrameOptions(scale=(0.05, 1.0))), "a hall, far away", "too_small"),
         (PaintingOptions(light=LightOptions(brightness=0.01)), "a hall, almost dark", "unseen"),
         (
+            PaintingOptions(light=LightOptions(brightness=0.01, grain=12)),
+            "a hall, almost dark, grainy",
+            "unseen",
+        ),
+        (
+            PaintingOptions(light=LightOptions(brightness=0.01, glare=0.6)),
+            "a hall, almost dark, in glaring light",
+            "unseen",
+        ),
+        (
             PaintingOptions(frame=FrameOptions(scale=(0.01, 1.0), canvas="grown")),
             "a hall, far away",
             "canvas_too_large",

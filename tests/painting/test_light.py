@@ -9,6 +9,7 @@ from syngrpo.painting.light import (
     LightOptions,
     cast_gain,
     choose_light,
+    glare_share,
     lit,
 )
 from syngrpo.sample import InputError
@@ -86,6 +87,16 @@ def test_the_cast_is_bounded_where_a_colour_is_named():
     assert choose_light(Constraints((), ()), warm, BOUNDS).cast == 1
     named = Constraints((), (), names_colour=True)
     assert choose_light(named, warm, BOUNDS).cast == NAMED_COLOUR_CAST
+
+
+def test_glare_takes_its_share_of_a_contrast():
+    """Of two even pictures, the difference that is left is what the share says."""
+    light, shape = Light(brightness=0.8, glare=0.6), (40, 60)
+    dark, bright = (np.full((*shape, 3), level, dtype=np.uint8) for level in (50, 150))
+    left = lit(bright, light, 5).astype(float) - lit(dark, light, 5)
+    expected = 100 * 0.8 * (1 - glare_share(shape, light, 5))
+    assert np.abs(left - expected[..., None]).max() <= 1
+    assert glare_share(shape, light, 5).max() > 0.5
 
 
 def test_light_is_stored_and_read_back():

@@ -8,7 +8,7 @@ score that was computed is kept. Without models torch is not imported.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from PIL import Image, ImageFilter
@@ -17,6 +17,7 @@ from syngrpo.boxes import box_mask, iou, mask_box
 from syngrpo.options import option
 from syngrpo.painting.judges.base import Candidate, Scores, object_mask
 from syngrpo.painting.judges.panel import Judges, judges_of
+from syngrpo.painting.light import glare_share, lit
 from syngrpo.sample import Box
 
 HASH_SIDE = 8
@@ -226,16 +227,27 @@ def _smallest_side(candidate: Candidate, model_pixels: int | None) -> float:
 def _visibility(candidate: Candidate) -> float:
     """Return the smallest contrast of a kept object: the difference of the 95th and the 5th
     percentile of the grey levels in its box and an eighth of the box around it; 255 without
-    objects. The levels are means of 3 x 3 pixels, so that grain does not count as contrast."""
+    objects.
+
+    Neither grain nor the gradient of glare counts as contrast: the levels are those without the
+    two, as means of 3 x 3 pixels, and glare takes its share of their difference.
+    """
     height, width = candidate.keep.shape
-    grey = np.asarray(Image.fromarray(candidate.child).convert("L").filter(ImageFilter.BoxBlur(1)))
+    light, seen = candidate.light, candidate.child
+    if light.grain or light.glare:
+        seen = lit(candidate.even, replace(light, grain=0.0, glare=0.0), candidate.seed)
+    grey = np.asarray(Image.fromarray(seen).convert("L").filter(ImageFilter.BoxBlur(1)))
+    lost = glare_share((height, width), light, candidate.seed)
     contrasts = [255.0]
     for thing in candidate.objects:
         x1, y1, x2, y2 = thing.box
         across, down = (x2 - x1) / 8, (y2 - y1) / 8
         around = box_mask((x1 - across, y1 - down, x2 + across, y2 + down), width, height)
-        low, high = np.percentile(grey[around], (5, 95)) if around.any() else (0.0, 0.0)
-        contrasts.append(float(high - low))
+        if around.any():
+            low, high = np.percentile(grey[around], (5, 95))
+            contrasts.append(float((high - low) * (1 - lost[around].mean())))
+        else:
+            contrasts.append(0.0)
     return min(contrasts)
 
 

@@ -114,7 +114,7 @@ def lit(pixels: np.ndarray, light: Light, seed: int) -> np.ndarray:
     if light == Light():
         return pixels
     rng = np.random.default_rng([GLARE_STREAM, seed])
-    centre = rng.uniform((0.15, 0.1), (0.85, 0.6))
+    centre = _centre(rng)
     seen = pixels.astype(np.float32) * (light.brightness * cast_gain(light.cast))
     fog = np.asarray(FOG, dtype=np.float32) * light.brightness**0.5
     seen += (fog - seen) * light.haze
@@ -133,6 +133,18 @@ def cast_gain(cast: float) -> np.ndarray:
     """Return the gains of red, green and blue in light of this cast: float32 (3,)."""
     ends = np.asarray(WARM if cast > 0 else COLD, dtype=np.float32)
     return 1 + (ends - 1) * np.float32(abs(cast))
+
+
+def glare_share(shape: tuple[int, int], light: Light, seed: int) -> np.ndarray:
+    """Return the share of the glare's white in each pixel of a picture of this (height, width):
+    (H, W), in [0, 1]. So much of a contrast is lost there."""
+    centre = _centre(np.random.default_rng([GLARE_STREAM, seed]))
+    return light.glare * _spot(shape, centre)[..., 0]
+
+
+def _centre(rng: np.random.Generator) -> np.ndarray:
+    """Draw where the glare is: shares of width and height."""
+    return rng.uniform((0.15, 0.1), (0.85, 0.6))
 
 
 def _spot(shape: tuple[int, int], centre: np.ndarray) -> np.ndarray:

@@ -153,6 +153,8 @@ def synthesize(request: PaintingRequest, generator: Generator, gate: Gate) -> Re
         description=job.description,
         frame=plan.frame,
         siblings=request.siblings,
+        light=plan.light,
+        seed=job.seed,
     )
     result = gate.judge(candidate)
     if not all(math.isfinite(score) for score in result.scores.values()):

@@ -6,7 +6,7 @@ Images are uint8 (H, W, 3) RGB, masks bool (H, W), boxes xyxy in the image's pix
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
@@ -14,6 +14,7 @@ import numpy as np
 from syngrpo.boxes import box_mask, decode_mask
 from syngrpo.painting.compositing import resized_to
 from syngrpo.painting.frame import Frame
+from syngrpo.painting.light import Light
 from syngrpo.sample import Box, LabelledObject, Sample
 from syngrpo.tasks import Constraints
 
@@ -29,6 +30,7 @@ class Candidate:
     size; ``even`` the composite before light and camera; ``child`` the finished picture, as decoded
     from what will be stored; ``keep`` is true on the kept pixels. ``frame`` says where the source
     lies in the picture. ``siblings`` are perceptual hashes of the parent's other children.
+    ``light`` fell on ``even`` with this ``seed`` (see ``light.lit``).
     """
 
     sample: Sample
@@ -41,6 +43,8 @@ class Candidate:
     description: str
     frame: Frame
     siblings: Sequence[bytes] = ()
+    light: Light = field(default_factory=Light)
+    seed: int = 0
 
     @property
     def objects(self) -> tuple[LabelledObject, ...]:
