@@ -39,15 +39,13 @@ def claims_table(claims: Sequence[Claim]) -> str:
     reaches the target."""
     rows = []
     for claim in claims:
-        value = NOTHING
+        value = interval = NOTHING
+        digits = 4 if claim.unit == "D" else 1
         if claim.value is not None:
-            digits = 2 if round(claim.value, 1) == claim.target != claim.value else 1
-            value = f"{claim.value:+.{digits}f} {claim.unit}"
-        interval = (
-            NOTHING
-            if claim.interval is None
-            else f"{claim.interval[0]:+.1f} … {claim.interval[1]:+.1f}"
-        )
+            more = round(claim.value, digits) == claim.target != claim.value
+            value = f"{claim.value:+.{digits + more}f} {claim.unit}"
+        if claim.interval is not None:
+            interval = " … ".join(f"{bound:+.{digits}f}" for bound in claim.interval)
         target = f"{'≤' if claim.ceiling else '≥' if claim.target else '>'} {claim.target:g}"
         rows.append([claim.text, value, interval, target, claim.verdict, claim.note])
     return table(["claim", "value", "95 % interval", "asked for", "verdict", "stands on"], rows)
