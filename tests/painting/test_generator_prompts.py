@@ -121,6 +121,22 @@ def test_absent_classes_asked_for_are_not_named() -> None:
     assert "hydrant" not in prompt and "shel" not in prompt and "brick wall" in prompt
 
 
+@pytest.mark.parametrize(
+    "described, left",
+    [
+        ("blue walls, two cats stand around, a rug", "blue walls, a rug"),
+        ("two cats and a cat stand around, a rug", "a rug"),
+        ("two cats and a lamp stand around, a rug", "and a lamp stand around, a rug"),
+        ("a cat stands around.", ""),
+    ],
+)
+def test_no_things_are_asked_for_where_all_their_classes_were_removed(
+    described: str, left: str
+) -> None:
+    prompt = build_prompt(described, sample("cat"), Constraints((0,), ("cat",)))
+    assert prompt == (f"{left}. Keep unchanged: cat" if left else "")
+
+
 @pytest.mark.parametrize("text", ["", "cat", " a cat, the cat. ", "<scene></scene>", "\x00\x01"])
 def test_a_description_that_says_nothing_gives_no_prompt(text: str) -> None:
     assert build_prompt(text, sample("cat"), Constraints((0,), ("cat",))) == ""

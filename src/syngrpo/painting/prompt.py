@@ -34,6 +34,8 @@ ALONE = "nothing else stands around"
 """What a prompt says where no further things may be painted."""
 
 _FURTHER_THINGS = re.compile(r"[^,.;:]*\bstands?\s+around\b[,.;:]?", re.IGNORECASE)
+_NAMELESS = re.compile(r"(?:^|[,.;:])\s*(?:(?:and|or)\s+)*stands?\s+around\b", re.IGNORECASE)
+"""Matches "stand around" where every class before it was removed."""
 _KEPT = ". Keep unchanged: "
 
 _DETERMINER = r"(?:an?|the|some|another|one|two|three|four|several|many|few)\b"
@@ -82,6 +84,7 @@ def build_prompt(description: str, sample: Sample, constraints: Constraints) -> 
     kept = list(dict.fromkeys(sample.objects[index].label for index in constraints.keep))
     forbidden = (*constraints.forbidden_labels, *constraints.forbidden_words, *kept)
     surroundings = strip_classes(clean_description(description), forbidden)
+    surroundings = _NAMELESS.sub("", surroundings).strip(" ,.;:")
     if constraints.phrase:
         surroundings = strip_classes(surroundings, _other_room_types(constraints.phrase))
     if not any(character.isalnum() for character in surroundings):
