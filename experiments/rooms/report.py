@@ -359,18 +359,17 @@ def shell_commands(commands: Sequence[str]) -> Iterator[str]:
     """Yield the commands as lines for bash. The ``--set`` options that all training commands have
     are in the first line, as the array ``shared``."""
     split = [shlex.split(command) for command in commands]
-    trainings = [words for words in split if words[:2] == ["syngrpo", "train"]]
-    values = [[b for a, b in pairwise(words) if a == "--set"] for words in trainings]
-    shared = [v for v in values[0] if all(v in other for other in values)] if values else []
-    if shared:
-        yield f"shared=({' '.join(f'--set {shlex.quote(value)}' for value in shared)})"
-    for words in split:
-        if words not in trainings or not shared:
+    values = [[b for a, b in pairwise(words) if a == "--set"] for words in split]
+    of_trainings = [found for found in values if found]
+    shared = [v for v in next(iter(of_trainings), []) if all(v in found for found in of_trainings)]
+    yield f"shared=({' '.join(f'--set {shlex.quote(value)}' for value in shared)})"
+    for words, found in zip(split, values, strict=True):
+        if not found:  # an evaluation
             yield shlex.join(words)
             continue
-        own = [v for v in (b for a, b in pairwise(words) if a == "--set") if v not in shared]
         before = shlex.join(words[: words.index("--set")])
-        yield " ".join([before, '"${shared[@]}"', *(f"--set {shlex.quote(v)}" for v in own)])
+        own = [f"--set {shlex.quote(value)}" for value in found if value not in shared]
+        yield " ".join([before, '"${shared[@]}"', *own])
 
 
 def _provenance(results: Mapping[Cell, Result]) -> str:

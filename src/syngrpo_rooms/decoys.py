@@ -37,7 +37,6 @@ MOST = 6
 """Decoys in one picture, at most."""
 UNSAID = (0, 2, 5)
 """Numbers of decoys, equally likely, where a description says nothing about them."""
-NOTHING = ALONE
 STREAM = 13
 """Makes the random numbers for decoys independent of all others that start from the same seed."""
 ATTEMPTS = 40
@@ -86,7 +85,7 @@ _STANDING = re.compile(r"\b(?:and\s+)?stands?\s+around\b")
 def decoy_words() -> set[str]:
     """Return every word that ``write_decoys`` writes."""
     named = [*LABELS, *PLURALS.values(), *NUMBERS, *THING_COLOURS]
-    return {*named, *NOTHING.split(), "a", "an", "and", "stand", "stands", "around"}
+    return {*named, *ALONE.split(), "a", "an", "and", "stand", "stands", "around"}
 
 
 def read_decoys(text: str) -> tuple[list[Kind] | None, str]:
@@ -128,7 +127,7 @@ def write_decoys(count: int, classes: Sequence[str], rng: np.random.Generator) -
     """Write a text that asks for ``count`` (at most 6) decoys of one or two of the classes: 4 to 8
     words."""
     if count == 0 or not classes:
-        return NOTHING
+        return ALONE
     first = int(rng.integers(1, count + 1))
     counts = [first, count - first] if first < count and len(classes) > 1 else [count]
     chosen = rng.permutation(len(classes))[: len(counts)].tolist()

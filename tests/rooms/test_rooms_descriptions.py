@@ -13,10 +13,10 @@ from syngrpo.boxes import Similarity
 from syngrpo.painting.describers import DESCRIBERS
 from syngrpo.painting.generators.base import GenerationRequest, NothingKnown
 from syngrpo.painting.painter import PLAIN
+from syngrpo.painting.prompt import ALONE as NOTHING
 from syngrpo.painting.wishes import AXES, read_wishes
 from syngrpo_rooms.dataset import rooms_samples
 from syngrpo_rooms.decoys import (
-    NOTHING,
     allowed_classes,
     place_decoys,
     read_decoys,

@@ -138,6 +138,8 @@ def cast_gain(cast: float) -> np.ndarray:
 def glare_share(shape: tuple[int, int], light: Light, seed: int) -> np.ndarray:
     """Return the share of the glare's white in each pixel of a picture of this (height, width):
     (H, W), in [0, 1]. So much of a contrast is lost there."""
+    if light.glare == 0:
+        return np.zeros(shape, dtype=np.float32)
     centre = _centre(np.random.default_rng([GLARE_STREAM, seed]))
     return light.glare * _spot(shape, centre)[..., 0]
 

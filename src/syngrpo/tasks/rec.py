@@ -87,14 +87,15 @@ class ReferringExpression(Task):
         """Keep every labelled object, and allow nothing new that the phrase could fit: no instance
         of a labelled class, and no word of the phrase that may name an object; no further things at
         all if the phrase names none, as "the small one". The judges tolerate no new instance and no
-        lost object. All objects together may be seen from elsewhere: a
-        phrase such as "the left chair" compares objects with each other."""
+        lost object. All objects together may be seen from elsewhere: a phrase such as "the left
+        chair" compares objects with each other."""
+        things = named_things(sample.question)
         return Constraints(
             keep=tuple(range(len(sample.objects))),
             forbidden_labels=labels_of(sample),
-            forbidden_words=named_things(sample.question),
+            forbidden_words=things,
             names_colour=names_colour(sample.question),
-            alone=not named_things(sample.question) or may_mean_any_class(sample.question),
+            alone=not things or may_mean_any_class(sample.question),
         )
 
     def map_boxes(self, answer: Box, change: Callable[[Box], Box]) -> Box:
