@@ -538,7 +538,6 @@ def test_explain_teaches_what_the_values_of_an_option_of_a_method_mean() -> None
     (key,) = explain("method.diversity_of")
     assert key.kind == "accuracy | hits | signal | above_chance" and key.default == "accuracy"
     assert all(f"{name}: " in key.description for name in key.kind.split(" | "))
-    assert "method.scene_gradient" in {one.name for one in explain("method")}
 
 
 def yolo(folder: Path) -> Path:

@@ -27,8 +27,6 @@ CASES = {
     "padded rows": Case("qwen3_5", token_budget=500),
     "called whole, a process without rows": Case("internvl", rows=1, token_budget=600),
     "called whole, frozen tower": Case("glm4v", freeze_vision=True, token_budget=600, beta=0.1),
-    "bounded descriptions": Case(scene_gradient=0.03, updates=2),
-    "bounded descriptions, adapters": Case(lora=True, scene_gradient=0.03),
     "bfloat16": Case(dtype="bfloat16", learning_rate=1e-4),
     "bfloat16 adapters": Case(dtype="bfloat16", lora=True, freeze_vision=True),
     "no memory, forward": Case(token_budget=PLENTY, room=90),

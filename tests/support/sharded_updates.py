@@ -47,7 +47,6 @@ class Case:
     freeze_vision: bool = False
     checkpointing: bool = False
     beta: float = 0.0
-    scene_gradient: float | None = None
     rows: int = 5
     token_budget: int = 150
     learning_rate: float = 1e-3
@@ -59,11 +58,7 @@ class Case:
     def config(self, sharding: str) -> RunOptions:
         return run_options(
             {
-                "method": {
-                    "name": "grpo",
-                    "beta": self.beta,
-                    "scene_gradient": self.scene_gradient,
-                },
+                "method": {"name": "grpo", "beta": self.beta},
                 "data": {"prompt_style": "brief"},
                 "trainer": {
                     "learning_rate": self.learning_rate,

@@ -65,13 +65,6 @@ class MethodOptions(LossOptions, MethodName):
         le=1,
     )
     diversity_weight: float = option(0.5, "weight of the diversity reward", ge=0)
-    scene_gradient: float | None = option(
-        None,
-        "largest norm of the gradient that the diversity reward has, as a share of the norm of the "
-        "gradient of the answers, such as 0.3; needs a second pass over the prompts of settled "
-        "descriptions and a second copy of the gradients; null: no bound",
-        gt=0,
-    )
     smoothing_decay: float = option(
         0.95,
         "decay, for each description, of the moving mean and deviation that D is compared with",

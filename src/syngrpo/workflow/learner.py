@@ -3,9 +3,7 @@
 The trainer calls ``Learner.update`` once a step, in every process. The learner packs the rows into
 micro-batches within the token budget (``micro_batches``), computes the loss and the gradients of
 each (``loss``), sums the gradients over all processes, and takes an optimizer step (``optimizer``).
-With ``method.scene_gradient`` it does this for the settled descriptions and the fresh responses one
-after the other, and bounds the part of the descriptions (``bounded_gradients``). With
-``trainer.updates_per_rollout`` above 1 it repeats this with the same rows.
+With ``trainer.updates_per_rollout`` above 1 it repeats this with the same rows.
 """
 
 from __future__ import annotations
@@ -29,7 +27,6 @@ from syngrpo.policy.model import Policy
 from syngrpo.policy.packed import PackedRow, Segment
 from syngrpo.sample import InputError
 from syngrpo.serving.timeline import span, traced
-from syngrpo.workflow.bounded_gradients import add_bounded, take_gradients
 from syngrpo.workflow.entropy_bonus import EntropyBonus
 from syngrpo.workflow.failed_batch import describe_rows, save_batch
 from syngrpo.workflow.loss import LossOutput, Normaliser, policy_loss
@@ -108,7 +105,7 @@ class Learner:
         trained: Trained = {}
         self.trained = trained
         for round_ in range(self.options.trainer.updates_per_rollout):
-            outputs = self._gradients(computed, whole, trained, round_ == 0, metrics)
+            outputs = self._gradients(computed, whole, trained, round_ == 0)
             if round_ == 0:
                 _observe_gap(trained, metrics)
             for output in outputs:
@@ -164,31 +161,9 @@ class Learner:
             self.bonus.observe(sum(entropy for entropy, _ in sums) / max(whole.tokens, 1))
 
     def _gradients(
-        self,
-        rows: Sequence[UpdateRow],
-        whole: Normaliser,
-        trained: Trained,
-        first: bool,
-        metrics: StepMetrics,
-    ) -> list[LossOutput]:
-        """Compute the gradients of the whole loss over all processes. The part of the descriptions
-        is bounded if ``method.scene_gradient`` is set."""
-        share = self.options.method.scene_gradient
-        if share is None:
-            return self._summed(rows, whole, trained, first)
-        parameters = self.policy.trainable_parameters()
-        settled = self._summed(_only(rows, settled=True), whole, trained, first)
-        descriptions = take_gradients(parameters)
-        fresh = self._summed(_only(rows, settled=False), whole, trained, first)
-        norms = add_bounded(parameters, descriptions, share)
-        metrics.observe("grad_norm/answers", norms[0])
-        metrics.observe("grad_norm/descriptions", norms[1])
-        return fresh + settled
-
-    def _summed(
         self, rows: Sequence[UpdateRow], whole: Normaliser, trained: Trained, first: bool
     ) -> list[LossOutput]:
-        """Compute the gradients of these rows, summed over all micro-batches and processes."""
+        """Compute the gradients of the loss, summed over all micro-batches and processes."""
         outputs = self._backward_or_retry(rows, whole, trained, first)
         if self.policy.sharding is None:  # a sharded backward pass sums them itself
             with span("sum gradients"):
@@ -394,16 +369,6 @@ class Learner:
             return
         known = self.processes.share(outline(state) if state is not None else None)
         self.optimizer.spread_state_dict(state if self.processes.is_main else None, known)
-
-
-def _only(rows: Sequence[UpdateRow], settled: bool) -> list[UpdateRow]:
-    """Return the rows with their settled or with their fresh segments only; none without one. What
-    is kept of a prompt is for the fresh ones."""
-    parts = []
-    for row in rows:
-        prompt = replace(row.prompt, kept=None) if settled else row.prompt
-        parts.append(UpdateRow(prompt, [s for s in row.segments if s.settled == settled]))
-    return [row for row in parts if row.segments]
 
 
 def _keeps_prompts(options: RunOptions, policy: Policy) -> bool:

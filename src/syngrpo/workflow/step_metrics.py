@@ -74,8 +74,6 @@ METRICS: dict[str, Kind] = {
     "off_policy_fraction": "mean",
     "entropy_weight": "same",
     "grad_norm": "same",
-    "grad_norm/answers": "same",
-    "grad_norm/descriptions": "same",
     "learning_rate": "same",
     "tokens": "sum",
 }
@@ -85,9 +83,6 @@ METRICS: dict[str, Kind] = {
 - ``sum``: the sum; 0 without a value;
 - ``max``: for durations; they are added up in each process, and the slowest process counts;
 - ``same``: for values that are equal in all processes; the last value counts.
-
-``grad_norm/answers`` and ``grad_norm/descriptions`` are null unless ``method.scene_gradient`` is
-set; the second is the norm before it is bounded.
 
 ``clip_fraction`` and ``rollout/logp_diff`` are those of the responses that the update computes:
 without KL and entropy bonus, those with an advantage. ``off_policy_fraction`` is the share of their

@@ -13,8 +13,6 @@ MEANINGS = {
     "off_policy_fraction": "Share of tokens left out as too far off the policy.",
     "entropy_weight": "Weight of the entropy bonus; none without it.",
     "grad_norm": "Norm of the gradient before clipping.",
-    "grad_norm/answers": "Gradient of the answers, with method.scene_gradient.",
-    "grad_norm/descriptions": "Gradient of the descriptions before it is bounded.",
     "learning_rate": "Learning rate of the step.",
     "tokens_per_s": "Tokens of all responses a second.",
     "reward/accuracy": "Mean accuracy of the responses, 0 to 1.",
