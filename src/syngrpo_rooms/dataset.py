@@ -19,7 +19,7 @@ from syngrpo.formats import Format, Problems, ReadRequest
 from syngrpo.options import REQUIRED, option
 from syngrpo.sample import Box, EncodedImage, InputError, LabelledObject, Sample
 from syngrpo.tasks import AsksFor, Task, default_task, get_task
-from syngrpo.tasks.labels import names_colour
+from syngrpo.tasks.question_words import names_colour
 from syngrpo_rooms.closed_questions import REASONING_KINDS, reasoning_questions
 from syngrpo_rooms.object_questions import Kind, detection_question, rec_questions
 from syngrpo_rooms.room_renderer import Rendered, render

@@ -89,6 +89,13 @@ def test_a_fixed_view_and_a_named_colour_are_respected():
     assert (changed(fixed, strong, 1).image.decode() != fixed.image.decode()).any()
 
 
+def test_a_question_about_the_surroundings_is_asked_about_the_picture_as_it_is():
+    sample = rooms_samples("train", 1, seed=3, task="isr")[0]
+    dark = replace(sample, question="is the room dark?")
+    assert changed(dark) is dark
+    assert changed(replace(sample, question="how many balls?")) is not sample
+
+
 def test_the_method_transforms_its_share_and_repeats_itself():
     method = METHODS.load("executable-transforms")(
         ExecutableTransformsOptions(transform_share=0.5), steps=10

@@ -279,6 +279,49 @@ def test_synthesis_keeps_counts_and_relations_and_the_type_of_the_room() -> None
     room = ISR.constraints(sample("kitchen", kind="room_type"))
     assert room.phrase == "kitchen"
     assert ISR.constraints(sample("red", kind="attribute")).phrase is None
+    asked = replace(sample("kitchen"), question="What kind of room is this?")
+    assert ISR.constraints(asked).phrase == "kitchen"
+    assert "same kind of room" in ISR.prompt(asked, "full")
+    assert ISR.constraints(replace(asked, columns={"kind": "attribute"})).phrase is None
+
+
+@pytest.mark.parametrize(
+    "question",
+    [
+        "Is it day or night?",
+        "Is this a kitchen?",
+        "Is it in the living room?",
+        "What hangs on the wall?",
+        "How many chairs stand at the window?",
+        "Is the room bright?",
+        "Is it raining outside?",
+        "Is the chair light or dark?",
+    ],
+)
+def test_nothing_is_painted_from_a_question_about_the_surroundings(question: str) -> None:
+    assert ISR.constraints(replace(sample("yes"), question=question)).keep == ()
+
+
+@pytest.mark.parametrize(
+    ("question", "columns"),
+    [
+        ("How many chairs are there?", {}),
+        ("How many chairs are in the kitchen?", {}),
+        ("Is the dark red chair left of the light blue lamp?", {}),
+        ("Is the lamp on or off?", {}),
+        ("Which light switch is larger?", {}),
+        ("Is the chair larger than the doors?", {"about": ["door"]}),
+    ],
+)
+def test_a_question_about_objects_keeps_them_all(question: str, columns: dict) -> None:
+    assert ISR.constraints(replace(sample("yes", **columns), question=question)).keep == (0, 1, 2)
+
+
+def test_a_label_may_name_a_part_of_the_room() -> None:
+    window = LabelledObject("window", (40.0, 20.0, 60.0, 50.0))
+    asked = replace(sample("two"), question="How many windows are there?")
+    assert ISR.constraints(asked).keep == ()
+    assert ISR.constraints(replace(asked, objects=(window,))).keep == (0,)
 
 
 def test_full_prompt_teaches_the_format_and_does_not_tell_the_answer() -> None:

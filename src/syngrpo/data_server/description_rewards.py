@@ -97,8 +97,8 @@ class DescriptionQueue:
         """Submit up to K different descriptions of each group that the method chooses as jobs,
         and enter those that the policy wrote in the ledger. Return counts by metric.
 
-        Descriptions for an image without labelled objects are skipped and counted, because there
-        is no object to paint around.
+        Descriptions for an image from which nothing can be painted are skipped and counted: one
+        without labelled objects, or whose answer depends on the surroundings.
         """
         method = self._method
         if not method.paints:

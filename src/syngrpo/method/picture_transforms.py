@@ -40,9 +40,12 @@ def transformed(sample: Sample, bounds: TransformBounds, rng: np.random.Generato
 
     A task with ``Constraints.view`` "fixed" gets a change of colour alone. So does one with a
     phrase, such as a type of room, because a crop could hide what shows it. The hue stays where a
-    colour is named.
+    colour is named. A sample whose answer depends on the surroundings, such as the light, is
+    returned as it is: it has objects and may keep none.
     """
     rules = constraints_of(sample)
+    if sample.objects and not rules.keep:
+        return sample
     pixels = sample.image.decode()
     if rules.view == "free" and rules.phrase is None:
         sample, pixels = _rotated(sample, pixels, bounds.most_rotation, rng)

@@ -34,7 +34,8 @@ ACCURACY: Mapping[str, str] = MappingProxyType({"greedy/accuracy": "accuracy"})
 class Constraints:
     """The rules for an image that is painted from a sample, so that its labels stay true.
 
-    ``keep``: indices into ``sample.objects`` of the objects whose pixels must stay.
+    ``keep``: indices into ``sample.objects`` of the objects whose pixels must stay; with none, no
+    image is painted from the sample.
     ``forbidden_labels``: classes of which no new instance may appear.
     ``phrase``: text that the surroundings must agree with, such as a type of room, or None.
     ``max_phantoms``: number of new instances of forbidden classes that the judges tolerate.

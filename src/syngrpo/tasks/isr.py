@@ -13,12 +13,13 @@ from syngrpo.sample import EncodedImage, InputError, LabelledObject, Sample
 from syngrpo.tasks.answer_reading import find_objects, find_values, without_fences
 from syngrpo.tasks.answer_spelling import plain_spelling
 from syngrpo.tasks.base import NO_COLUMNS, Constraints, PromptStyle, Task, full_prompt
-from syngrpo.tasks.labels import (
-    is_finite_number,
-    labels_of,
+from syngrpo.tasks.labels import is_finite_number, labels_of, shown
+from syngrpo.tasks.question_words import (
+    asks_for_room_type,
+    depends_on_surroundings,
+    depends_on_view,
     may_mean_any_class,
     names_colour,
-    shown,
 )
 from syngrpo.tasks.short_answers import (
     Answer,
@@ -47,22 +48,6 @@ LONGEST_ANSWER = 200
 """Largest number of characters of an answer; a longer one counts as unreadable."""
 
 _TOLERANCES: tuple[float, ...] = tuple((1 - np.linspace(0.5, 0.95, 10)).tolist())
-_ABOUT_VIEW = re.compile(
-    r"\b(?:picture|image|photo\w*|frame|view|foreground|background|corner|middle|cent(?:re|er)"
-    r"|camera|viewer|quadrant|(?:left|right|upper|lower|top|bottom)(?:\s+half|\s+side)"
-    r"|(?:which|what)\s+(?:part|half|side|size)|near\s+or\s+far|centred|centered"
-    r"|how (?:far|near|close|long|tall|wide|high|deep|big|large|small|much)|distance"
-    r"|height|width|pixels?|percent\w*|fraction"
-    r"|met(?:re|er)s?|centimet(?:re|er)s?|feet|foot|inch(?:es)?)\b",
-    re.IGNORECASE,
-)
-"""What a question says whose answer may change when the camera moves."""
-_PLACE_OR_SIZE = re.compile(
-    r"\b(?:where|left|right|top|bottom|upper|lower|far|large|small|big)\b", re.IGNORECASE
-)
-_COMPARISON = re.compile(r"\b(?:of|from|than)\b(?!\s+the\s+(?:room|scene)\b)", re.IGNORECASE)
-"""What follows a word for a place or a size that is meant relative to an object, as in "left of the
-sofa"; "left" alone is a place in the picture."""
 _LEAD = re.compile(
     r"(?:(?:the\s+)?(?:final\s+)?answer\s*+(?:is\b|:|=)|答案\s*+(?:是|为|[:：]))\s*+", re.IGNORECASE
 )
@@ -108,7 +93,7 @@ class IndoorSceneReasoning(Task):
         be the answer."""
         if style == "brief":
             return sample.question
-        same = " Stay in the same kind of room." if sample.columns.get(KIND) == ROOM_TYPE else ""
+        same = " Stay in the same kind of room." if _room_type(sample) is not None else ""
         return full_prompt(
             ask=f"Look at this picture and answer the question: {sample.question}\n"
             "It has one short answer.",
@@ -159,19 +144,24 @@ class IndoorSceneReasoning(Task):
         return sum(self.score(self.read(str(one)), sample) for one in choices) / len(choices)
 
     def constraints(self, sample: Sample) -> Constraints:
-        """Keep every labelled object, allow no new instance of a class that is labelled or that the
-        question names, and keep the type of the room if the question asks for it. The view is
+        """Keep every labelled object, and allow no new instance of a class that is labelled or that
+        the question names.
+
+        The type of the room stays if the question asks for it. Nothing is painted from a sample
+        whose answer depends on the surroundings otherwise ("is it day or night?"). The view is
         fixed if the question asks where in the picture something is ("on the left?") or how far
         away, long or large it is; comparisons between objects, such as "left of" and "larger", stay
         true in every view. No further things are allowed where the question may be about an object
         of any class ("how many objects?"). The judges tolerate no new instance and no lost object,
         because questions ask for counts, places and sizes."""
         classes = (*labels_of(sample), *sample.columns.get(ABOUT, ()))
+        room = _room_type(sample)
+        repaintable = room is not None or not depends_on_surroundings(sample.question, classes)
         return Constraints(
-            keep=tuple(range(len(sample.objects))),
+            keep=tuple(range(len(sample.objects))) if repaintable else (),
             forbidden_labels=tuple(dict.fromkeys(classes)),
-            phrase=str(sample.answer) if sample.columns.get(KIND) == ROOM_TYPE else None,
-            view="fixed" if _depends_on_view(sample.question) else "free",
+            phrase=room,
+            view="fixed" if depends_on_view(sample.question) else "free",
             names_colour=names_colour(f"{sample.question} {sample.answer}"),
             alone=may_mean_any_class(sample.question),
         )
@@ -215,11 +205,12 @@ class IndoorSceneReasoning(Task):
         return value if number is None else number
 
 
-def _depends_on_view(question: str) -> bool:
-    """Return whether the answer may change when the camera moves."""
-    compared = max((found.end() for found in _COMPARISON.finditer(question)), default=0)
-    absolute = _PLACE_OR_SIZE.search(question, compared)
-    return absolute is not None or _ABOUT_VIEW.search(question) is not None
+def _room_type(sample: Sample) -> str | None:
+    """Return the type of the room if it is the answer, else None."""
+    kind, answer = sample.columns.get(KIND), str(sample.answer)
+    asked = kind is None and asks_for_room_type(sample.question)
+    named = asked and normalised(answer) not in _YES_OR_NO
+    return answer if kind == ROOM_TYPE or named else None
 
 
 def _accuracy(prediction: Answer, truth: Answer) -> float:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from typing import Any
@@ -31,54 +30,6 @@ class ConvertedBox(list[float]):
     def __init__(self, corners: Iterable[float], written: Sequence[Any]) -> None:
         super().__init__(corners)
         self.written = list(written)
-
-
-_COLOUR = re.compile(
-    r"\b(?:colou?r\w*|red\w*|orange|yellow\w*|green\w*|blue\w*|purple|violet|pink|brown\w*|black|white"
-    r"|gr[ae]y\w*|beige|cream|gold(?:en)?|silver|teal|turquoise|tan|blond[e]?|navy|maroon|crimson"
-    r"|scarlet|magenta|cyan|lilac|khaki|ivory)\b",
-    re.IGNORECASE,
-)
-_WORD = re.compile(r"[^\W\d_]+")
-# fmt: off
-_NO_NAMES = frozenset((
-    "a", "an", "the", "of", "on", "in", "at", "to", "by", "with", "and", "or", "is", "are", "that",
-    "which", "who", "whose", "it", "its", "this", "these", "those", "left", "right", "leftmost",
-    "rightmost", "middle", "top", "bottom", "front", "back", "side", "corner", "centre", "center",
-    "near", "nearest", "far", "farthest", "next", "beside", "between", "behind", "above", "below",
-    "under", "over", "from", "first", "second", "third", "fourth", "last", "most", "large",
-    "larger", "largest", "big", "bigger", "biggest", "small", "smaller", "smallest", "little",
-    "tall", "taller", "tallest", "one", "two", "three", "four", "not", "no", "only", "other",
-    "another", "holding", "wearing", "standing", "sitting", "looking",
-))
-# fmt: on
-"""Words of a phrase that name no object."""
-
-
-def names_colour(text: str) -> bool:
-    """Return whether an English text names a colour, or asks for one."""
-    return _COLOUR.search(text) is not None
-
-
-_OF_ANY_CLASS = re.compile(
-    r"\b(?:things?|objects?|items?|ones?|furniture|something|anything|everything|what's"
-    r"|what (?:is|are|stands?|lies|lie|hangs?)(?! the colou?r))\b",
-    re.IGNORECASE,
-)
-
-
-def may_mean_any_class(text: str) -> bool:
-    """Return whether an English phrase or question may be about an object of any class, as "the
-    leftmost object" and "what is on the table?" are."""
-    return _OF_ANY_CLASS.search(text) is not None
-
-
-def named_things(phrase: str) -> tuple[str, ...]:
-    """Return the words of an English phrase that may name objects, each once: all but colours and
-    words for places, numbers and sizes."""
-    words = _WORD.findall(phrase.lower())
-    kept = (word for word in words if word not in _NO_NAMES and not names_colour(word))
-    return tuple(dict.fromkeys(kept))
 
 
 def labels_of(sample: Sample) -> tuple[str, ...]:

@@ -26,14 +26,8 @@ from syngrpo.tasks.base import (
     full_prompt,
 )
 from syngrpo.tasks.detection_metrics import DetectionMetrics
-from syngrpo.tasks.labels import (
-    asked_classes,
-    checked_box,
-    class_key,
-    labels_of,
-    names_colour,
-    shown,
-)
+from syngrpo.tasks.labels import asked_classes, checked_box, class_key, labels_of, shown
+from syngrpo.tasks.question_words import names_colour
 
 ANSWER_IS_OBJECT_IOU = 0.9
 """An instance of the answer is taken to be an object of its class if their IoU is at least this."""

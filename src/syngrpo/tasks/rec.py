@@ -19,14 +19,8 @@ from syngrpo.tasks.base import (
     Task,
     full_prompt,
 )
-from syngrpo.tasks.labels import (
-    checked_box,
-    labels_of,
-    may_mean_any_class,
-    named_things,
-    names_colour,
-    shown,
-)
+from syngrpo.tasks.labels import checked_box, labels_of, shown
+from syngrpo.tasks.question_words import may_mean_any_class, named_things, names_colour
 
 NO_OR_SEVERAL = (
     "a phrase that fits no object or several is a sample of ovd, with the phrase as its class"

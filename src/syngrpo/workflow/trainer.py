@@ -241,7 +241,7 @@ class Trainer:
         """4. Submit up to K different descriptions of each group that the method chooses as jobs,
         and enter those that the policy wrote in the ledger.
 
-        Descriptions for an image without labelled objects are skipped and counted.
+        Descriptions for an image from which nothing can be painted are skipped and counted.
         """
         if self.client is not None:
             for name, value in self.client.submit_reports(reports).items():

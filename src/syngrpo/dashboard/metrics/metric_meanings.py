@@ -41,7 +41,7 @@ MEANINGS = {
     "description/garbled": "Number of descriptions refused as no language.",
     "synthesis/submitted": "Number of descriptions submitted to be painted.",
     "synthesis/dropped": "Number of descriptions for which there was no room.",
-    "synthesis/skipped": "Number of descriptions of images without labelled objects.",
+    "synthesis/skipped": "Number of descriptions of images from which nothing can be painted.",
     "synthesis/admitted": "Number of painted images admitted by the gate.",
     "synthesis/rejected": "Number of painted images refused by the gate.",
     "synthesis/settled": "Number of descriptions that got their reward.",
