@@ -33,8 +33,8 @@ class Settings:
     )
     seed_images: int = 20
     held_out: int = 150
-    steps: int = 240
-    evaluations: int = 2
+    steps: int = 120
+    evaluations: int = 1
     common: Mapping[str, str] = field(
         default_factory=lambda: MappingProxyType(
             {
