@@ -197,6 +197,9 @@ ERRORS = {
     "method={name: grpo, loss: gspo, describing: all}": "set loss to gspo_token",
     "method={loss: clip_cov, covariance_low: 7}": "covariance_low 7 is not below covariance_high 5",
     "method={entropy_target: 1, entropy_weight: 2}": "entropy_weight 2 is above entropy_limit 1",
+    "method={loss: dr_grpo, advantage_floor: 0.2}": "advantage_floor 0.2 has no effect with "
+    "advantage centred; set advantage to group, or remove",
+    "method={beta: 0, scene_beta: 0, kl_estimator: k2}": "kl_estimator k2 has no effect with",
     "method.kl_estimator=k4": "method.kl_estimator: 'k4' is not allowed",
     "method.phantom_weight=2": "method.phantom_weight: 2 is not allowed",
     "trainer.micro_tokens=4": "trainer.micro_tokens has another name now: trainer.token_budget",

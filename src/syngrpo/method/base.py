@@ -163,10 +163,7 @@ class Method:
         results are added with their weights. Normalising the sum of the rewards instead would
         suppress those that vary little within the group.
         """
-        kind = self.options.advantage
-        if kind is None:
-            kind = "centred" if self.options.loss == "dr_grpo" else "group"
-        return ADVANTAGES[kind](rewards, self.options.advantage_floor)
+        return ADVANTAGES[self.options.advantage_kind](rewards, self.options.advantage_floor)
 
     @property
     def description_weight(self) -> float:

@@ -123,9 +123,36 @@ class LossOptions:
         )
 
     @property
+    def advantage_kind(self) -> str:
+        """``advantage``, with the default of the loss: a key of ``advantages.ADVANTAGES``."""
+        return self.advantage or ("centred" if self.loss == "dr_grpo" else "group")
+
+    @property
     def wants_entropy(self) -> bool:
         """Whether the update needs the entropy of the policy at each token."""
         return self.entropy_weight > 0 or self.entropy_target is not None
+
+    def without_effect(self) -> Iterator[tuple[str, str]]:
+        """Yield the options that nothing reads beside the others, and the end of a message about
+        each."""
+        form = self.loss_form
+        read = {
+            "clip_low": form.bounded,
+            "clip_high": form.bounded,
+            "dual_clip": form.objective == "clip",
+            "sapo_tau_positive": form.objective == "soft",
+            "sapo_tau_negative": form.objective == "soft",
+            "covariance_share": form.chosen is not None,
+            "covariance_low": form.chosen == "cut",
+            "covariance_high": form.chosen == "cut",
+            "covariance_penalty": form.chosen == "hold",
+        }
+        for key, is_read in read.items():
+            if not is_read:
+                yield key, f"with loss {self.loss}; remove {key}"
+        if self.entropy_target is None:
+            for key in ("entropy_step", "entropy_limit"):
+                yield key, f"without entropy_target; set entropy_target, or remove {key}"
 
 
 def check_loss(options: LossOptions, describes: bool, defaults: Mapping[str, Any]) -> None:
@@ -136,10 +163,11 @@ def check_loss(options: LossOptions, describes: bool, defaults: Mapping[str, Any
     """
     form, name = options.loss_form, options.loss
     usual = {field.name: field.default for field in fields(options)} | dict(defaults)
-    for key, reason in _without_effect(options):
+    for key, reason in options.without_effect():
         value = getattr(options, key)
         if value != usual[key]:
-            raise ValueError(f"{key} {value:g} has no effect {reason}")
+            shown = value if isinstance(value, str) else f"{value:g}"
+            raise ValueError(f"{key} {shown} has no effect {reason}")
     if options.dual_clip is not None:
         least = 1.0 + (options.clip_range[1] or 0.0)
         if options.dual_clip <= least:
@@ -162,25 +190,3 @@ def check_loss(options: LossOptions, describes: bool, defaults: Mapping[str, Any
             f"entropy_weight {options.entropy_weight:g} is above entropy_limit "
             f"{options.entropy_limit:g}; lower it or raise the limit"
         )
-
-
-def _without_effect(options: LossOptions) -> Iterator[tuple[str, str]]:
-    """Yield the options that nothing in this loss reads, and the end of a message about each."""
-    form = options.loss_form
-    read = {
-        "clip_low": form.bounded,
-        "clip_high": form.bounded,
-        "dual_clip": form.objective == "clip",
-        "sapo_tau_positive": form.objective == "soft",
-        "sapo_tau_negative": form.objective == "soft",
-        "covariance_share": form.chosen is not None,
-        "covariance_low": form.chosen == "cut",
-        "covariance_high": form.chosen == "cut",
-        "covariance_penalty": form.chosen == "hold",
-    }
-    for key, is_read in read.items():
-        if not is_read:
-            yield key, f"with loss {options.loss}; remove {key}"
-    if options.entropy_target is None:
-        for key in ("entropy_step", "entropy_limit"):
-            yield key, f"without entropy_target; set entropy_target, or remove {key}"

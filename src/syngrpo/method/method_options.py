@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
@@ -153,3 +154,13 @@ class MethodOptions(LossOptions, MethodName):
     def has_kl(self) -> bool:
         """Whether a frozen reference model is needed."""
         return self.beta > 0 or self.kl_on_scene > 0
+
+    def without_effect(self) -> Iterator[tuple[str, str]]:
+        """Yield the options that nothing reads, also those that other keys of this section could
+        make effective."""
+        yield from super().without_effect()
+        if self.advantage_kind != "group" and self.diversity_of != "signal":
+            reason = f"with advantage {self.advantage_kind}; set advantage to group, or remove"
+            yield "advantage_floor", f"{reason} advantage_floor"
+        if self.beta == 0 and self.scene_beta == 0:
+            yield "kl_estimator", "with beta 0 and scene_beta 0; remove kl_estimator"
