@@ -208,8 +208,8 @@ def _against_transforms(finished: Finished, longer: Finished | None) -> list[Cla
         seeds = sorted(set(finished.seeds(task, OURS)).intersection(longer.seeds(task, TRANSFORMS)))
         if not seeds:
             continue
-        ratio = _seconds(finished, task, OURS) / _seconds(finished, task, TRANSFORMS)
-        step = ratio * finished.steps(task, OURS)[-1]
+        step = _time_ratio(finished, task) * finished.steps(task, OURS)[-1]
+        step = min(step, longer.steps(task, TRANSFORMS)[-1])
         noted.append(f"{task}: {len(seeds)} seeds, step {step:.0f}")
         for name in finished.sets:
             ours = finished.accuracy(OURS, task, name, "sampled", seeds)
@@ -218,9 +218,18 @@ def _against_transforms(finished: Finished, longer: Finished | None) -> list[Cla
     return [_claim(text, mean_of(gains), "points", note=", ".join(noted))]
 
 
-def _seconds(finished: Finished, task: str, method: str) -> float:
-    """Return the seconds of a step, the median over the runs."""
-    return float(np.median([r.means["time/step_s"] for r in finished.runs(task, method)]))
+def _time_ratio(finished: Finished, task: str) -> float:
+    """Return how many times as long a step of Syn-GRPO takes as one of executable transforms: the
+    median over the seeds that both have. Machines differ in speed, so the two runs of a seed should
+    be made on the same one."""
+    ours, theirs = (
+        [
+            finished.of(task, method, seed).means["time/step_s"]
+            for seed in finished.seeds(task, OURS, TRANSFORMS)
+        ]
+        for method in (OURS, TRANSFORMS)
+    )
+    return float(np.median(np.divide(ours, theirs)))
 
 
 def _movement(finished: Finished) -> list[Claim]:
@@ -255,10 +264,17 @@ def _moved(finished: Finished, task: str, name: str) -> Estimate | None:
 def _smoothing(finished: Finished) -> list[Claim]:
     """Return the claim that the description reward drifts less with smoothing than without."""
 
-    def drifts(method: str) -> Estimate | None:
-        return mean_of([finished.over_runs(method, task, drift) for task in finished.tasks])
+    seeds = {task: finished.seeds(task, OURS, RAW) for task in finished.tasks}
 
-    ours, raw = drifts(OURS), drifts(RAW)
+    def drifts(method: str) -> list[Estimate | None]:
+        return [
+            finished.over_runs(method, task, drift, seeds[task]) for task in seeds if seeds[task]
+        ]
+
+    def sizes(method: str) -> Estimate | None:
+        return mean_of([one and Estimate(abs(one.value), abs(one.draws)) for one in drifts(method)])
+
+    ours, raw = sizes(OURS), sizes(RAW)
     said = ", ".join(
         f"{method} {one.value:+.2f} ({one.interval[0]:+.2f} … {one.interval[1]:+.2f})"
         for method, one in ((OURS, ours), (RAW, raw))
@@ -267,8 +283,7 @@ def _smoothing(finished: Finished) -> list[Claim]:
     text = f"size of the drift of the description reward: {RAW} − {OURS}"
     if ours is None or raw is None:
         return [Claim(text, None, None, "σ", note=said)]
-    both = Estimate(abs(raw.value), abs(raw.draws)) - Estimate(abs(ours.value), abs(ours.draws))
-    return [_claim(text, both, "σ", note=said)]
+    return [_claim(text, raw - ours, "σ", note=said)]
 
 
 def _growth(longer: Finished | None) -> list[Claim]:

@@ -6,11 +6,13 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import time
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
 import pytest
+import yaml
 from made_up_run import write_run
 
 from syngrpo.dashboard.attempts.log_messages import LogEnd
@@ -222,3 +224,29 @@ def test_tasks_of_the_configuration_are_imported(
     assert load_task("counting_for_pages:Counting").name == "counting_things"
     assert installed_task("counting_things") is load_task("counting_for_pages:Counting")
     assert load_tasks_of({"data": {"train": "all"}, "evaluation": [1]}) == []
+
+
+def test_a_finished_run_that_goes_on_with_more_steps_is_running(run: FollowedRun) -> None:
+    (run.directory / "final").mkdir(exist_ok=True)
+    run.data()
+    assert run.activity().state == "finished"
+    config = run.directory / "config.yaml"
+    content = yaml.safe_load(config.read_text())
+    content.setdefault("trainer", {})["steps"] = 40
+    config.write_text(yaml.safe_dump(content))
+    run.data()
+    assert run.activity().state == "running"
+
+
+def test_a_run_of_long_steps_is_not_stopped_between_two_of_them(run: FollowedRun) -> None:
+    shutil.rmtree(run.directory / "final", ignore_errors=True)
+    metrics = run.directory / "metrics.jsonl"
+    for seconds, state in ((1.0, "stopped"), (60.0, "running")):
+        lines = metrics.read_text().splitlines()
+        rows = [json.loads(line) | {"time/step_s": seconds} for line in lines]
+        metrics.write_text("".join(json.dumps(row) + "\n" for row in rows))
+        run.data()
+        then = time.time() - 120
+        for file in run.directory.iterdir():
+            os.utime(file, (then, then))
+        assert run.activity().state == state

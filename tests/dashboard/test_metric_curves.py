@@ -104,13 +104,10 @@ def test_the_time_of_seeds_is_their_mean_at_the_same_step() -> None:
     runs = {"a": random_run(30, 0), "b": random_run(20, 1)}
     (line,) = MetricCurves(runs).lines(SEEDS, LOSS, "time")
     table = pd.concat(
-        [
-            pd.DataFrame(data.metrics).set_index("step")["time/step_s"].cumsum()
-            for data in runs.values()
-        ],
+        [pd.DataFrame(data.metrics).set_index("step")["time/step_s"] for data in runs.values()],
         axis=1,
     )
-    assert line.x == pytest.approx(table.mean(axis=1).to_numpy())
+    assert line.x == pytest.approx(table.mean(axis=1).cumsum().to_numpy())
 
 
 def test_an_evaluation_has_its_intervals_as_band_if_all_have_one() -> None:
@@ -161,6 +158,16 @@ def test_only_runs_that_differ_in_nothing_but_the_seed_are_joined() -> None:
         *(RunGroup(name, (name,)) for name in ("other", "broken", "broken too", "odd")),
     ]
     assert configs["grpo-seed0"]["trainer"]["seed"] == 0
+
+
+def test_time_grows_where_a_slow_seed_has_not_come_as_far() -> None:
+    slow, fast = (
+        run(*({"step": s, "loss": 1.0, "time/step_s": took} for s in range(1, steps + 1)))
+        for took, steps in ((10.0, 100), (9.0, 200))
+    )
+    (line,) = MetricCurves({"a": slow, "b": fast}).lines(SEEDS, LOSS, "time")
+    assert (np.diff(line.x) > 0).all()
+    assert line.x[99] == pytest.approx(950) and line.x[-1] == pytest.approx(950 + 900)
 
 
 def test_the_unit_of_time_fits_the_longest_line() -> None:

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from pool_samples import child, seed
 
+from syngrpo.dashboard.overview.run_health import waiting_descriptions
 from syngrpo.dashboard.queue.data_server_tab import queue_advice, worker_parts
 from syngrpo.dashboard.queue.queue_state import (
     QueueSettings,
@@ -218,6 +219,18 @@ def test_curves_add_up_what_the_steps_say() -> None:
     assert (curves.dropped, curves.dead) == ((0.0, 3.0, 0.0), (0.0, 0.0, 1.0))
     assert curves.a_minute == (0.0, 0.0, 30.0)
     assert queue_curves(RunData(Path(), [{"step": 1}], [], {})) is None
+
+
+def test_jobs_of_an_earlier_attempt_that_end_are_not_missing_later() -> None:
+    counts = [(4, 8), (4, 8), (8, 4), (8, 4)]  # submitted and ended
+    rows = [
+        {"step": step, "synthesis/submitted": submitted, "synthesis/admitted": ended}
+        for step, (submitted, ended) in enumerate(counts, start=1)
+    ]
+    data = RunData(Path(), rows, [], {})
+    curves = queue_curves(data)
+    assert curves is not None and list(curves.open) == [0, 0, 4, 8]
+    assert waiting_descriptions(data).values == [0, 0, 4, 8]
 
 
 def test_settings_are_those_of_the_configuration_or_of_the_server(tmp_path: Path) -> None:

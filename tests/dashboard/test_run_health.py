@@ -80,4 +80,4 @@ def test_waiting_descriptions_are_those_that_have_not_ended() -> None:
         {"step": 5, "synthesis/submitted": 2, "synthesis/admitted": 9},
     ]
     waiting = waiting_descriptions(RunData(Path("run"), rows, [], {}))
-    assert (waiting.steps, waiting.values) == ([1, 2, 4, 5], [6, 8, 0, 0])
+    assert (waiting.steps, waiting.values) == ([1, 2, 3, 4, 5], [6, 8, 8, 0, 0])

@@ -52,6 +52,15 @@ def test_orders_and_what_is_found(tmp_path: Path) -> None:
     assert [one.name for one in facts if is_found(one, "amm")] == ["gamma"]
 
 
+def test_a_metric_that_the_last_evaluation_does_not_have_is_left_out(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "run", 10, 10, synthesis=False)
+    file = run / "evaluation.jsonl"
+    rows = [json.loads(line) for line in file.read_text().splitlines()]
+    rows[-1]["metrics"] = {"sampled/format": 0.9}
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert facts_of(FollowedRun("run", run)).name == "run"
+
+
 @dashboard_browser.needs_browser
 def test_runs_are_sorted_and_found_and_later_ones_can_be_chosen(
     tmp_path: Path, open_page: Callable[..., Any]

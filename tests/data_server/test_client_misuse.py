@@ -51,6 +51,8 @@ def impatience(monkeypatch: pytest.MonkeyPatch) -> None:
         ({"updates_per_step": 0}, "updates_per_step is 0"),
         ({"seed": -1}, "seed is -1; give a whole number of at least 0"),
         ({"weights": {"streets": 1.0}}, "weights are given for streets, but the samples are of"),
+        ({"weights": {"": float("nan")}}, "dataset '' has weight nan; it must be above 0"),
+        ({"weights": {"": -1.0}}, r"dataset '' has weight -1\.0; it must be above 0"),
         ({"samples": iter(SEEDS)}, r"samples are a list_iterator, not a list; pass list\(samples"),
     ],
 )

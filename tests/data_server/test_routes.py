@@ -14,12 +14,19 @@ from starlette.testclient import TestClient
 
 from syngrpo.data_server.job_exchange import run_job
 from syngrpo.data_server.remote_jobs import RemoteJobs
-from syngrpo.data_server.sample_wire import SMALL_IMAGE, ended_from, parent_data, sample_data
+from syngrpo.data_server.sample_wire import (
+    SMALL_IMAGE,
+    ended_from,
+    parent_data,
+    requests_data,
+    sample_data,
+)
 from syngrpo.data_server.server_runs import Runs
 from syngrpo.painting.generators import make_generator
 from syngrpo.painting.generators.base import NoopGenerator
 from syngrpo.painting.painter import Painter
 from syngrpo.painting.refused_pictures import kept_pictures, read_view
+from syngrpo.pool.jobs import JobRequest
 from syngrpo.pool.mirror import mirror, mirrored_up_to
 from syngrpo.pool.store import Pool
 from syngrpo.sample import InputError
@@ -35,6 +42,17 @@ def admit(client: TestClient, count: int) -> None:
         result = painted(leased, seed_of(leased).image.read(), 40 * number)
         answer = client.post("/v1/complete", json={"worker": "w", "results": [result]})
         assert answer.json() == {"jobs": [leased["job"]["id"]]}
+
+
+def test_of_a_very_long_response_the_end_is_sent(tmp_path: Path) -> None:
+    """A policy that thinks for 100,000 characters does not end the run."""
+    response = "so " * 33_000 + "<scene>a green wall</scene>"
+    (job,) = requests_data([JobRequest(SEEDS[0].id, "a green wall", 1, "rooms/3", 7, response)])
+    assert response.endswith(job["response"]) and job["response"].endswith("</scene>")
+    with service(tmp_path / "server") as client:
+        open_run(client)
+        answer = client.post(f"{RUN}/jobs", json={"jobs": [job]})
+    assert len(answer.json()["accepted"]) == 1
 
 
 def test_the_life_of_a_job(tmp_path: Path) -> None:

@@ -424,3 +424,12 @@ def test_two_broken_boxes_among_many_say_nothing_about_the_file() -> None:
     reader.corners([10, 10, 900, 900], image)
     reader.corners([5, 5, 5, 50], image)
     assert doubt_about(reader, "x") is None
+
+
+def test_a_centre_that_is_called_x_and_y_is_one_if_the_user_says_so() -> None:
+    image = EncodedImage(width=200, height=100, data=b"never decoded")
+    named = {"x": 60, "y": 50, "width": 40, "height": 40}
+    centred = BoxReader(BoxLayout("cxcywh"), given=True)
+    assert centred.corners(named, image) == [40, 30, 80, 70]
+    assert BoxReader(BoxLayout("cxcywh")).corners(named, image) == [60, 50, 100, 90]
+    assert BoxReader(BoxLayout("xyxy"), given=True).corners(named, image) == [60, 50, 100, 90]

@@ -85,6 +85,15 @@ def test_expressions_of_a_parquet_file() -> None:
         assert sample.objects[0].box == sample.answer
 
 
+def test_boxes_in_the_notation_of_qwen2_vl_count_thousandths(tmp_path: Path) -> None:
+    answers = ["<|box_start|>(100,200),(300,400)<|box_end|>"]
+    path = saved(tmp_path, rec_table(answer=answers), image=datasets.Image())
+    (sample,) = read(path, task="rec", columns={"answer": "answer"})
+    width, height = sample.image.width, sample.image.height
+    wanted = (0.1 * width, 0.2 * height, 0.3 * width, 0.4 * height)
+    assert sample.answer == pytest.approx(wanted, abs=0.01)
+
+
 def test_detection_with_class_numbers_and_xywh() -> None:
     source = datasets.load_from_disk(str(DETECTION))["train"]
     names = source.features["objects"]["category"].feature.names

@@ -201,7 +201,19 @@ def test_polygons_and_phrases_of_labelme(tmp_path: Path) -> None:
     problems = Problems()
     sample = one(path, problems, task="rec")
     assert (sample.question, sample.answer) == ("a wet dog", DOG) and close_to_the_triangle(sample)
-    assert any("kind line, which have no area, left out: 1" in n for n in problems.notes)
+    assert any("kind line, which are not read, left out; their" in n for n in problems.notes)
+    content["shapes"] = [{"label": "dog", "points": [[9, 9], [20, 9]], "shape_type": "circle"}]
+    content["shapes"] += json.loads((labelme(tmp_path / "cup", LABELLED) / "a.json").read_text())[
+        "shapes"
+    ][1:2]
+    (path / "a.json").write_text(json.dumps(content | {"imagePath": "a.jpg"}))
+    (tmp_path / "cup" / "a.jpg").rename(tmp_path / "cup" / "b.jpg")
+    whole = json.loads((tmp_path / "cup" / "a.json").read_text()) | {"imagePath": "b.jpg"}
+    (tmp_path / "cup" / "b.json").write_text(json.dumps(whole))
+    (tmp_path / "cup" / "a.json").write_text(json.dumps(content | {"imagePath": "b.jpg"}))
+    with_circle, with_box = read_data(tmp_path / "cup", negatives=1)
+    assert with_circle.question == "cup"  # not "cup, dog": the dog in the circle is there
+    assert set(with_box.question.split(", ")) == {"cup", "dog"}
 
 
 def test_images_of_labelme_are_found_beside_the_folder_and_by_their_names(tmp_path: Path) -> None:
@@ -236,6 +248,14 @@ def test_polygons_attributes_and_other_shapes_of_cvat(tmp_path: Path) -> None:
     sample = one(cvat(tmp_path / "data", [("cup", CUP)], more), problems, task="rec")
     assert sample.question == "a wet dog" and close_to_the_triangle(sample)
     assert any("shapes of the kind points, which are not read" in note for note in problems.notes)
+    hidden = '<ellipse label="dog" cx="40" cy="30" rx="20" ry="20" />'
+    asked = one(cvat(tmp_path / "ellipse", [("cup", CUP)], hidden), negatives=2).question
+    assert set(asked.split(", ")) == {"cup", "pot"}  # a dog is there, though its shape is not read
+    (tmp_path / "data" / "task_2.xml").write_text(
+        (tmp_path / "data" / "annotations.xml").read_text()
+    )
+    with pytest.raises(InputError, match=r"holds 2 XML files, such as annotations\.xml and task_2"):
+        read_data(tmp_path / "data")
     turned = '<box label="dog" xtl="1" ytl="1" xbr="9" ybr="9" rotation="30" />'
     with pytest.raises(InputError, match="it has a rotated box; export polygons"):
         read_data(cvat(tmp_path / "turned", [], turned))
@@ -259,6 +279,18 @@ def test_polygons_and_missing_labels_of_yolo(tmp_path: Path) -> None:
     told = f"no image has a file with its labels, such as {labels} for"
     with pytest.raises(InputError, match=re.escape(told)):
         read_data(path)
+
+
+@pytest.mark.parametrize("points", [[4, 2], [2, 3]])
+def test_keypoints_of_yolo_follow_the_box_and_are_no_polygon(
+    tmp_path: Path, points: list[int]
+) -> None:
+    path = yolo(tmp_path / "data", [("dog", DOG)], kpt_shape=points)
+    labels = tmp_path / "data" / "labels" / "train" / "a.txt"
+    places = " ".join("0.9 0.8" + " 1" * (points[1] - 2) for _ in range(points[0]))
+    labels.write_text(f"{labels.read_text().strip()} {places}\n")
+    (thing,) = one(path).objects
+    assert thing.box == pytest.approx(DOG) and thing.mask is None
 
 
 def test_only_splits_of_yolo_that_exist_are_offered(tmp_path: Path) -> None:
@@ -374,6 +406,10 @@ def test_open_images_need_their_class_names(tmp_path: Path) -> None:
     sample = one(path, problems)
     assert sample.question == "cup" and len(sample.objects) == 2
     assert any("no ground truth, left out: 1" in note for note in problems.notes)
+    broken = path.read_text().replace("0,0,1\n", "0,0,0\n", 1).replace(",1,0.1,", ",1,,", 1)
+    path.write_text(broken)
+    problems = Problems()
+    assert read_data(path, problems=problems) == [] and len(problems.found) == 1
     (tmp_path / "data" / "class-descriptions-boxable.csv").unlink()
     with pytest.raises(InputError, match=r"put class-descriptions-boxable\.csv beside it"):
         read_data(path)

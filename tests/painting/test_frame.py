@@ -178,6 +178,9 @@ def test_a_task_may_fix_the_view_and_choose_the_canvas():
         *("is the lamp on the left of the room?", "is the vase near or far?", "is the box small?"),
         *("what is at the bottom?", "which side is the chair on?", "what size is the box?"),
         *("is the chair right of the sofa, or at the top?", "how many pixels has the cup?"),
+        *("how many chairs on the left are made of wood?", "what is the length of the table?"),
+        *("on the left, how many of the chairs are red?", "is the chair near the edge?"),
+        *("what is the size of the sofa?", "is the sofa long?", "is the chair tiny?"),
     ],
 )
 def test_questions_about_the_view_fix_it(question):
@@ -198,6 +201,24 @@ def test_questions_about_the_view_fix_it(question):
 def test_comparisons_of_objects_stay_true_in_every_view(question):
     sample = rooms_samples("train", 1, task="isr")[0]
     assert get_task("isr").constraints(replace(sample, question=question)).view == "free"
+
+
+@pytest.mark.parametrize(
+    ("task", "question", "view"),
+    [
+        ("rec", "the chair in the middle of the picture", "fixed"),
+        ("rec", "the chair in the left half", "fixed"),
+        ("rec", "the cup in the lower right corner of the photo", "fixed"),
+        ("rec", "the left chair", "free"),
+        ("rec", "the man with the camera", "free"),
+        ("ovd", "chair on the left, lamp", "fixed"),
+        ("ovd", "picture frame, camera, small vase", "free"),
+    ],
+)
+def test_a_phrase_about_the_picture_fixes_the_view(task, question, view):
+    sample = rooms_samples("train", 1, task=task)[0]
+    assert get_task(task).constraints(sample).view == "free"
+    assert get_task(task).constraints(replace(sample, question=question)).view == view
 
 
 def test_a_canvas_of_its_own_needs_no_kept_objects():

@@ -101,6 +101,12 @@ def test_no_further_things_are_painted_where_they_are_switched_off(server: Image
     assert isinstance(refused, Rejected) and refused.reason == "nothing_known"
 
 
+def test_nothing_is_painted_where_the_task_keeps_nothing() -> None:
+    asked = replace(rooms_samples("train", 1, task="isr")[0], question="Is it day or night?")
+    refused = paint(make_generator("rooms"), PaintingOptions(), "a hall at night", asked)
+    assert isinstance(refused, Rejected) and refused.reason == "nothing_kept"
+
+
 SAID = "far away, on the left, half dark, in haze, in glaring light, in warm light, out of focus"
 
 

@@ -49,6 +49,8 @@ def test_wishes_in_free_text(text, found, rest):
     ("text", "rest"),
     [
         ("red walls, two stools and a lamp stand around", "red walls"),
+        ("a brick hall, two stools, a lamp and a vase stand around", "a brick hall"),
+        ("a brick hall, at night, a lamp, two stools standing around", "a brick hall, at night"),
         ("red walls. A lamp Stands  around; oak floor", "red walls. oak floor"),
         ("red walls, nothing else stands around", "red walls"),
         ("red walls", "red walls"),

@@ -49,7 +49,9 @@ def facts_of(followed: FollowedRun) -> RunFacts:
     lines = [method, " · ".join(measured)]
     for name in data.sets():
         _, now = data.first_and_last(name)
-        for metric in headline_metrics(data, name)[:1]:
+        # The metric of an earlier evaluation may not be defined in the last one.
+        known = [metric for metric in headline_metrics(data, name) if metric in now.metrics]
+        for metric in known[:1]:
             title = f"{name}, {metric_title(data, metric)}"
             lines.append(f"{title} {now.metrics[metric]:.3f} at step {now.step:,}")
     numbers = {title: math.nan if value is None else value for title, value in last.items()}

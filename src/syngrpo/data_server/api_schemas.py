@@ -21,6 +21,7 @@ from pydantic import (
     model_validator,
 )
 
+from syngrpo.data_server.sample_wire import LONGEST_RESPONSE
 from syngrpo.data_server.synthesis_options import RUN_PATTERN
 from syngrpo.formats.source import USUAL_LIMIT
 from syngrpo.painting.gate import GateThresholds
@@ -33,8 +34,8 @@ from syngrpo.tasks.labels import shown
 
 DESCRIPTION = 4_000
 """Most characters of a description."""
-RESPONSE = 64_000
-"""Most characters of a policy's response, of a prompt or of a traceback."""
+TEXT = 64_000
+"""Most characters of a question, of a prompt or of a traceback."""
 COUNTS = 4 << 20
 """Most characters of the codes of a sample's masks together."""
 NAME = 512
@@ -142,7 +143,7 @@ class SubmittedJob(Model):
     seed: Whole
     generator: Name
     policy_version: Whole | None = None
-    response: str | None = Field(default=None, max_length=RESPONSE)
+    response: str | None = Field(default=None, max_length=LONGEST_RESPONSE)
     bundle: Name | None = Field(
         default=None, description="name of the bundle of jobs that this one belongs to"
     )
@@ -199,10 +200,10 @@ class SeedSample(Model):
     dataset: str = Field(default="", max_length=NAME)
     task: Name
     size: tuple[Whole, Whole] = Field(description="width and height of the image in pixels")
-    question: str = Field(max_length=RESPONSE)
+    question: str = Field(max_length=TEXT)
     answer: Any
     objects: Annotated[list[Labelled], FailFast()] = Field(max_length=10_000)
-    description: str | None = Field(default=None, max_length=RESPONSE)
+    description: str | None = Field(default=None, max_length=TEXT)
     columns: dict[str, Any] = {}
     content: Base64Bytes
 
@@ -295,7 +296,7 @@ class PaintedImage(Model):
     """An image that passed the worker's gate."""
 
     image: Base64Bytes
-    prompt: str = Field(max_length=RESPONSE, pattern=WITHOUT_NUL)
+    prompt: str = Field(max_length=TEXT, pattern=WITHOUT_NUL)
     hash: Base64Bytes = Field(description="perceptual hash, 256 bytes")
     frame: FrameData
     light: LightData
@@ -346,7 +347,7 @@ class Failure(Model):
     worker: Name
     run: RunName
     job: Digest
-    error: str = Field(max_length=RESPONSE, description="the traceback")
+    error: str = Field(max_length=TEXT, description="the traceback")
 
 
 class Taken(BaseModel):

@@ -71,7 +71,7 @@ from syngrpo.method.base import Method, MethodOptions
 from syngrpo.method.ledger import Ledger
 from syngrpo.method.response import parse_response
 from syngrpo.pool.repair import sample_ids
-from syngrpo.pool.sampling import SamplingPolicy
+from syngrpo.pool.sampling import SamplingPolicy, dataset_weights
 from syngrpo.pool.store import Pool
 from syngrpo.pool.stored_samples import Observation, PoolStats
 from syngrpo.sample import InputError, Sample
@@ -222,6 +222,7 @@ class DataClient:
         check_options(synthesis, server, fingerprint)
         rules = METHODS.load(method.name)(method, steps)
         sampling = rules.sampling(pool)
+        weights = dataset_weights(weights or {})
         settings = SynthesisSettings(folder, **vars(synthesis))
         if max_image_pixels is not None:
             settings = replace(settings, max_image_pixels=max_image_pixels)

@@ -28,6 +28,10 @@ misread raises it."""
 SMALL_IMAGE = 64 << 10
 """Images of at most this many bytes are sent within JSON, which costs less than another request."""
 
+LONGEST_RESPONSE = 64_000
+"""Most characters of a response in a job. Of a longer one only the end is sent, where its
+description is."""
+
 Data = dict[str, Any]
 _PLAIN = ("cursor", "state", "attempts", "reason", "error", "scores")
 
@@ -150,4 +154,7 @@ def parent_data(sample: Sample) -> Data:
 
 def requests_data(requests: Sequence[JobRequest]) -> list[Data]:
     """Return the jobs to submit as data."""
-    return [asdict(request) for request in requests]
+    return [
+        asdict(one) | {"response": one.response and one.response[-LONGEST_RESPONSE:]}
+        for one in requests
+    ]

@@ -19,6 +19,9 @@ LABEL_KEYS = ("label", "name", "class", "category", "Label")
 NOTHING = ("none", "no objects", "no object", "no target", "no targets")
 """What an answer says when there is nothing to find."""
 
+BOX_START = "<|box_start|>"
+"""What stands before a box in Qwen2-VL's notation, whose numbers count thousandths of the image."""
+
 ONLY_BOXES = "and rows of this kind are read for boxes only"
 
 LONGEST = 1_000_000
@@ -50,7 +53,7 @@ def boxes_in(value: Any) -> FoundAnswer:
     Raises InputError when it is nothing of these.
     """
     if isinstance(value, str):
-        if "<|box_start|>" in value:
+        if BOX_START in value:
             return _marked(value)
         value = _parsed(answer_text(value))
     if isinstance(value, dict):

@@ -143,6 +143,8 @@ class BoxReader:
         layout = self.layout
         if isinstance(value, Mapping):
             order, value = _named(value, layout.order)
+            if self.given and (order, layout.order) == ("xywh", "cxcywh"):
+                order = layout.order  # the user says that x and y are the centre
             layout = BoxLayout(order, layout.coordinates)
         if not isinstance(value, list | tuple) or len(value) != 4:
             return value

@@ -57,13 +57,15 @@ class ToolObject:
 class ToolImage:
     """An image as a labelling tool describes it. ``place`` says where, for messages; ``key`` is its
     name within the file; ``file``: its path, relative to an image folder; ``size``: its width and
-    height by the tool, None if unknown."""
+    height by the tool, None if unknown; ``unread``: the labels of objects that are not read,
+    because only a shape of another kind marks them."""
 
     place: str
     key: str
     file: str
     objects: list[ToolObject] = field(default_factory=list)
     size: tuple[int, int] | None = None
+    unread: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -183,6 +185,7 @@ class _Maker:
         if len(kept) < len(things):
             self.told["objects that are no ground truth, left out"] += len(things) - len(kept)
         unsure = {labelled.label for one, labelled in things if not one.sure}
+        unsure |= {class_name(label) for label in picture.unread}
         base = Sample("-", self.task.name, image, "-", None, tuple(kept))
         if self.task.asks_for == "object":
             yield from self._of_object(picture, base, things, unsure)

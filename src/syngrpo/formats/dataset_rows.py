@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from syngrpo.formats.answer_boxes import BOX_START
 from syngrpo.formats.base import ReadRequest
 from syngrpo.formats.box_questions import BOXES
 from syngrpo.formats.chat import Chat, row_identifier
@@ -140,9 +141,12 @@ class MappedRows:
 
     def samples(self, row: Mapping[str, Any], number: int, prefix: str) -> Iterator[Sample]:
         name = f"{prefix}-{number}"
+        answer = value_at(row, self.mapping.fields.get("answer", ""))
+        marked = isinstance(answer, str) and BOX_START in answer
+        boxes = self.request.boxes.in_units("0-1000" if marked else None)
         for ours in self.mapping.rows(row, name, self.task, self.detection):
             whole = ours | {"image": str(number)}
-            yield row_to_sample(whole, self.images, self.request.boxes)
+            yield row_to_sample(whole, self.images, boxes)
 
 
 class ChatRows:

@@ -37,6 +37,10 @@ PHRASE_NAMES = ("phrase", "caption", "description", "expression", "referring_exp
 SHOWN_LISTS = 5
 """Number of lists that a message offers."""
 
+NOT_READ = "which are not read, left out; their classes are not asked for in these images"
+"""The end of a message about objects that only a shape of another kind marks."""
+_CVAT_KINDS = ("box", "polygon", "tag")
+
 Element = ElementTree.Element
 
 
@@ -146,13 +150,14 @@ def _labelme_image(file: Path, globox: ModuleType, told: Counter[str]) -> ToolIm
     shapes, path = content.get("shapes"), content.get("imagePath")
     if not isinstance(shapes, list) or not isinstance(path, str):
         raise InputError("it has no shapes and imagePath, so it is no file of LabelMe")
-    objects = []
+    objects, unread = [], set()
     for shape in shapes:
         kind = shape.get("shape_type", "polygon") if isinstance(shape, Mapping) else None
+        label = str(shape.get("label", "")) if isinstance(shape, Mapping) else ""
         if kind not in ("rectangle", "polygon"):
-            told[f"shapes of the kind {kind}, which have no area, left out"] += 1
+            told[f"shapes of the kind {kind}, {NOT_READ}"] += 1
+            unread.add(label)
             continue
-        label = str(shape.get("label", ""))
         numbers = _box(globox.BoundingBox.from_labelme, shape, label)
         flat = [float(number) for point in shape["points"] for number in point]
         phrase = shape.get("description")
@@ -166,7 +171,8 @@ def _labelme_image(file: Path, globox: ModuleType, told: Counter[str]) -> ToolIm
         )
     size = (content.get("imageWidth"), content.get("imageHeight"))
     known = all(type(number) is int for number in size)
-    return ToolImage(str(file), file.stem, path, objects, size if known else None)  # type: ignore[arg-type]
+    sides = size if known else None
+    return ToolImage(str(file), file.stem, path, objects, sides, frozenset(unread))  # type: ignore[arg-type]
 
 
 class Cvat(LabelledBoxes):
@@ -182,7 +188,13 @@ class Cvat(LabelledBoxes):
 
     def opened(self, path: Path, request: ReadRequest, problems: Problems) -> ToolFile:
         globox = globox_library()
-        file = path if path.is_file() else next(iter(_listed(path, ".xml", None, path)))
+        files = [path] if path.is_file() else _listed(path, ".xml", None, path)
+        file = files[0]
+        if len(files) > 1:
+            raise InputError(
+                f"{path} holds {len(files)} XML files, such as {file.name} and {files[1].name}; "
+                "name the files themselves, each as a source of its own"
+            )
         try:
             root = _xml(file)
         except InputError as error:
@@ -220,9 +232,10 @@ def _cvat_image(node: Element, file: Path, globox: ModuleType) -> ToolImage:
                     f"the polygon {shown(shape.get('points'))} is not points"
                 ) from None
             objects.append(ToolObject(shape.get("label", ""), None, flat, _phrase(shape)))
+    unread = frozenset(shape.get("label", "") for shape in node if shape.tag not in _CVAT_KINDS)
     size = (int(node.get("width", 0)), int(node.get("height", 0)))
-    known = min(size) > 0
-    return ToolImage(f"{file}: image {shown(name)}", name, name, objects, size if known else None)
+    sides = size if min(size) > 0 else None
+    return ToolImage(f"{file}: image {shown(name)}", name, name, objects, sides, unread)
 
 
 def _phrase(shape: Element) -> str:
@@ -233,10 +246,9 @@ def _phrase(shape: Element) -> str:
 
 
 def _note_kinds(nodes: list[Element], file: Path, problems: Problems) -> None:
-    read = ("box", "polygon", "tag")
-    for kind in sorted({shape.tag for node in nodes for shape in node} - set(read)):
+    for kind in sorted({shape.tag for node in nodes for shape in node} - set(_CVAT_KINDS)):
         number = sum(shape.tag == kind for node in nodes for shape in node)
-        problems.note(f"{file}: shapes of the kind {kind}, which are not read, left out: {number}")
+        problems.note(f"{file}: shapes of the kind {kind}, {NOT_READ}: {number}")
 
 
 def _box(

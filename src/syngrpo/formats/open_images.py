@@ -62,17 +62,21 @@ class OpenImages(LabelledBoxes):
         _check_columns(path)
         names = _class_names(path)
         images: dict[str, ToolImage] = {}
+        bad: set[str] = set()
         for number, row in enumerate(_rows(path), start=2):
+            name = row["ImageID"]
             try:
-                name, thing = row["ImageID"], _object(row, names)
+                thing = _object(row, names)
             except InputError as error:
                 problems.add(f"{path}:{number}", error)
+                bad.add(name)
                 continue
             place = f"{path}: image {shown(name)}"
             image = images.setdefault(name, ToolImage(place, name, f"{name}.jpg"))
             image.objects.append(thing)
         folders = (path.parent, *subfolders(path.parent))
-        return ToolFile(folders, list(names.values()), iter(images.values()))
+        whole = (image for name, image in images.items() if name not in bad)
+        return ToolFile(folders, list(names.values()), whole)
 
 
 def _check_columns(path: Path) -> None:

@@ -79,16 +79,19 @@ class Yolo(LabelledBoxes):
                 )
             names, inside = _lines(classes), path / "images"
             found = _images_in(inside if inside.is_dir() else path)
+            poses = False
         else:
             content = _content(file)
             if content is None:
                 raise InputError(f"{file} is no data.yaml: it needs names, and train, val or test")
             names = _names(content["names"], file)
             found = _images_of(content, file, request.options.split)
+            poses = bool(content.get("kpt_shape"))
         root = path if path.is_dir() else path.parent
         if not found:
             raise InputError(f"{path}: no images are there; check the folders that it names")
-        return ToolFile((Path("/"),), names, _pictures(found, names, root, request, problems))
+        images = _pictures(found, names, root, poses, request, problems)
+        return ToolFile((Path("/"),), names, images)
 
 
 def _classes_in(folder: Path) -> Path | None:
@@ -228,9 +231,12 @@ def _pictures(
     images: Sequence[Path],
     names: Sequence[str],
     root: Path,
+    poses: bool,
     request: ReadRequest,
     problems: Problems,
 ) -> Iterator[ToolImage]:
+    """Yield the images with their objects. ``poses``: keypoints follow the box of each object, and
+    are not read."""
     files = [_label_file(image) for image in images]
     without = sum(not labels.is_file() for labels in files)
     if without == len(images):
@@ -246,7 +252,7 @@ def _pictures(
         try:
             for number, line in _numbered_lines(labels) if labels.is_file() else ():
                 place = f"{labels}:{number}"
-                objects.append(_object(line, names, image, request.as_stored))
+                objects.append(_object(line, names, image, poses, request.as_stored))
         except InputError as error:
             problems.add(place, error)
             continue
@@ -264,7 +270,9 @@ def _label_file(image: Path) -> Path:
     return Path(*parts).with_suffix(".txt")
 
 
-def _object(line: str, names: Sequence[str], image: Path, as_stored: bool) -> ToolObject:
+def _object(
+    line: str, names: Sequence[str], image: Path, poses: bool, as_stored: bool
+) -> ToolObject:
     try:
         number, *values = (float(word) for word in line.split())
     except ValueError:
@@ -275,7 +283,7 @@ def _object(line: str, names: Sequence[str], image: Path, as_stored: bool) -> To
             f"{count(len(names), 'class')} (0 to {len(names) - 1}); the first has number 0"
         )
     label = names[int(number)]
-    if len(values) in (4, 5):
+    if len(values) in (4, 5) or (poses and len(values) > 5):
         return ToolObject(label, values[:4])
     if len(values) < 6 or len(values) % 2:
         raise InputError(f"the line {shown(line)} has neither a box nor a polygon")

@@ -124,6 +124,8 @@ def synthesize(request: PaintingRequest, generator: Generator, gate: Gate) -> Re
             f"job {job.id[:12]} is for generator {job.generator}, this one is "
             f"{generator.fingerprint}; start the server with the trainer's generator"
         )
+    if not constraints.keep:
+        return Rejected("nothing_kept", {})
     plan = plan_picture(request)
     if plan is None:
         return Rejected("empty_description", {})

@@ -33,13 +33,18 @@ ROOM_TYPES = (
 ALONE = "nothing else stands around"
 """What a prompt says where no further things may be painted."""
 
-_FURTHER_THINGS = re.compile(r"[^,.;:]*\bstands?\s+around\b[,.;:]?", re.IGNORECASE)
 _NAMELESS = re.compile(r"(?:^|[,.;:])\s*(?:(?:and|or)\s+)*stands?\s+around\b", re.IGNORECASE)
 """Matches "stand around" where every class before it was removed."""
 _KEPT = ". Keep unchanged: "
 
 _DETERMINER = r"(?:an?|the|some|another|one|two|three|four|several|many|few)\b"
 _JOINING = r"(?:with|without|of|in|on|at|by|near|behind|beside|under|over|above|and|or|to|from)\b"
+_FURTHER_THINGS = re.compile(
+    rf"(?:(?<=[,.;:])\s*(?:and\s+)?{_DETERMINER}[^,.;:]*,)*[^,.;:]*"
+    r"\bst(?:ands?|anding|ood)\s+around\b[,.;:]?",
+    re.IGNORECASE,
+)
+"""Matches what stands around, also a list: "two stools, a lamp and a vase stand around"."""
 _NOUN_PHRASE = rf"(?:\b{_DETERMINER}\s+(?:(?!{_DETERMINER}|{_JOINING})[\w-]+\s+){{0,3}})?"
 """Matches a determiner and the adjectives up to its noun: the "a big red" of "a big red chair"."""
 
@@ -58,6 +63,9 @@ _IRREGULAR = (
     ("knife", "knives"),
     ("scarf", "scarves"),
     ("wolf", "wolves"),
+    ("calf", "calves"),
+    ("hoof", "hooves"),
+    ("cactus", "cacti"),
 )
 
 
@@ -117,11 +125,11 @@ def without_names(prompt: str) -> str:
 
 
 def strip_classes(text: str, labels: Iterable[str]) -> str:
-    """Remove class names from a text, in singular or plural and however they are hyphenated, and
-    the adjectives between a determiner and such a name."""
+    """Remove class names from a text, in singular or plural, hyphenated or written together,
+    and the adjectives between a determiner and such a name."""
     names = {tuple(re.split(r"[\s_-]+", label.strip(" _-").lower())) for label in labels}
     for words in sorted(names - {("",)}, key=lambda words: len("".join(words)), reverse=True):
-        start = "".join(re.escape(word) + r"[\s_-]+" for word in words[:-1])
+        start = "".join(re.escape(word) + r"[\s_-]*" for word in words[:-1])
         nouns = "|".join(map(re.escape, sorted(_forms(words[-1]), key=len, reverse=True)))
         pattern = rf"{_NOUN_PHRASE}(?<!\w){start}(?:{nouns})(?!\w)"
         text = re.sub(pattern, " ", text, flags=re.IGNORECASE)

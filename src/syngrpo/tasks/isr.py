@@ -16,6 +16,7 @@ from syngrpo.tasks.base import NO_COLUMNS, Constraints, PromptStyle, Task, full_
 from syngrpo.tasks.labels import is_finite_number, labels_of, shown
 from syngrpo.tasks.question_words import (
     asks_for_room_type,
+    counted_things,
     depends_on_surroundings,
     depends_on_view,
     may_mean_any_class,
@@ -154,12 +155,12 @@ class IndoorSceneReasoning(Task):
         true in every view. No further things are allowed where the question may be about an object
         of any class ("how many objects?"). The judges tolerate no new instance and no lost object,
         because questions ask for counts, places and sizes."""
-        classes = (*labels_of(sample), *sample.columns.get(ABOUT, ()))
-        room = _room_type(sample)
-        repaintable = room is not None or not depends_on_surroundings(sample.question, classes)
+        labels, room = labels_of(sample), _room_type(sample)
+        repaintable = room is not None or not _is_about_surroundings(sample)
         return Constraints(
             keep=tuple(range(len(sample.objects))) if repaintable else (),
-            forbidden_labels=tuple(dict.fromkeys(classes)),
+            forbidden_labels=tuple(dict.fromkeys((*labels, *sample.columns.get(ABOUT, ())))),
+            forbidden_words=counted_things(sample.question),
             phrase=room,
             view="fixed" if depends_on_view(sample.question) else "free",
             names_colour=names_colour(f"{sample.question} {sample.answer}"),
@@ -207,10 +208,16 @@ class IndoorSceneReasoning(Task):
 
 def _room_type(sample: Sample) -> str | None:
     """Return the type of the room if it is the answer, else None."""
-    kind, answer = sample.columns.get(KIND), str(sample.answer)
-    asked = kind is None and asks_for_room_type(sample.question)
-    named = asked and normalised(answer) not in _YES_OR_NO
-    return answer if kind == ROOM_TYPE or named else None
+    answer = str(sample.answer)
+    asked = sample.columns.get(KIND) == ROOM_TYPE or asks_for_room_type(sample.question)
+    return answer if asked and normalised(answer) not in _YES_OR_NO else None
+
+
+def _is_about_surroundings(sample: Sample) -> bool:
+    """Return whether the answer is about what is painted anew, the type of the room included."""
+    if sample.columns.get(KIND) == ROOM_TYPE:
+        return True
+    return depends_on_surroundings(sample.question, labels_of(sample))
 
 
 def _accuracy(prediction: Answer, truth: Answer) -> float:

@@ -27,7 +27,7 @@ from syngrpo.tasks.base import (
 )
 from syngrpo.tasks.detection_metrics import DetectionMetrics
 from syngrpo.tasks.labels import asked_classes, checked_box, class_key, labels_of, shown
-from syngrpo.tasks.question_words import names_colour
+from syngrpo.tasks.question_words import depends_on_view, names_colour
 
 ANSWER_IS_OBJECT_IOU = 0.9
 """An instance of the answer is taken to be an object of its class if their IoU is at least this."""
@@ -123,13 +123,15 @@ class OpenVocabularyDetection(Task):
 
     def constraints(self, sample: Sample) -> Constraints:
         """Keep every labelled object and allow no new instance of an asked or labelled class. The
-        judges tolerate that one object in ten is lost, because a detector misses some of many."""
+        judges tolerate that one object in ten is lost, because a detector misses some of many. The
+        view is fixed if a class is a phrase about a place ("chair on the left")."""
         labels = {class_key(label): label for label in labels_of(sample)}
         asked = {class_key(label): label for label in asked_classes(sample.question)}
         return Constraints(
             keep=tuple(range(len(sample.objects))),
             forbidden_labels=tuple((asked | labels).values()),
             min_recall=0.9,
+            view="fixed" if any(map(_names_place, asked.values())) else "free",
             names_colour=names_colour(sample.question),
         )
 
@@ -239,3 +241,9 @@ def _not_in_answer(objects: Sequence[LabelledObject], instances: Instances) -> l
         taken.add(left[key][best])
         boxes[key][best] = 0.0  # overlaps nothing
     return [objects[n] for n in sorted({n for numbers in left.values() for n in numbers} - taken)]
+
+
+def _names_place(name: str) -> bool:
+    """Return whether a class is a phrase about a place, as "chair on the left" is and
+    "picture frame" is not."""
+    return " the " in f" {name} " and depends_on_view(name)

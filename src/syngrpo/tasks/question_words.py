@@ -1,8 +1,9 @@
 """What the English words of a question or phrase say about its answer.
 
 ``Task.constraints`` asks these functions what a painted image must leave as it is: colours, the
-view, the surroundings, or objects of any class. Questions in another language look as if they said
-nothing of it.
+view, the surroundings, or objects of any class. They rather say yes than no: a wrong yes costs a
+picture or a part of what a description may ask for, a wrong no makes a label wrong. Questions in
+another language look as if they said nothing of it.
 """
 
 from __future__ import annotations
@@ -31,48 +32,66 @@ _NO_NAMES = frozenset((
 # fmt: on
 """Words of a phrase that name no object."""
 _OF_ANY_CLASS = re.compile(
-    r"\b(?:things?|objects?|items?|ones?|furniture|something|anything|everything|what's"
-    r"|what (?:is|are|stands?|lies|lie|hangs?)(?! the colou?r))\b",
+    r"\b(?:things?|objects?|items?|ones?|furniture|animals?|people|something|anything|everything"
+    r"|what's|what (?:is|are|do|can|stands?|lies|lie|sits?|rests?|hangs?)(?! the colou?r))\b",
     re.IGNORECASE,
 )
+_COUNTED = re.compile(
+    r"\b(?:how many|number of|(?:is|are) there (?:any |an? |some |more |fewer )?)\s*([^\W\d_]+)",
+    re.IGNORECASE,
+)
+_IN_THE_PICTURE = re.compile(
+    r"\b(?:(?:in|of|on|to|at)\s+(?:the|this)\s+(?:picture|image|photo\w*|frame|camera|viewer)"
+    r"|foreground|background|quadrant"
+    r"|(?:left|right|upper|lower|top|bottom)(?:\s+half|\s+side|\s+edge|\s+corner))\b",
+    re.IGNORECASE,
+)
+"""What speaks of a place in the picture, and not of one beside another object."""
 _ABOUT_VIEW = re.compile(
-    r"\b(?:picture|image|photo\w*|frame|view|foreground|background|corner|middle|cent(?:re|er)"
-    r"|camera|viewer|quadrant|(?:left|right|upper|lower|top|bottom)(?:\s+half|\s+side)"
-    r"|(?:which|what)\s+(?:part|half|side|size)|near\s+or\s+far|centred|centered"
+    r"\b(?:picture|image|photo\w*|frame|camera|viewer|view|corner|middle|cent(?:re|er)|edge|(?:which|what)\s+(?:part|half|side|size)"
+    r"|near\s+or\s+far|centred|centered|close|long|tiny|huge|size|length"
     r"|how (?:far|near|close|long|tall|wide|high|deep|big|large|small|much)|distance"
     r"|height|width|pixels?|percent\w*|fraction"
     r"|met(?:re|er)s?|centimet(?:re|er)s?|feet|foot|inch(?:es)?)\b",
     re.IGNORECASE,
 )
-"""What a question says whose answer may change when the camera moves."""
+"""What else a question says whose answer may change when the camera moves."""
 _PLACE_OR_SIZE = re.compile(
     r"\b(?:where|left|right|top|bottom|upper|lower|far|large|small|big)\b", re.IGNORECASE
 )
-_COMPARISON = re.compile(r"\b(?:of|from|than)\b(?!\s+the\s+(?:room|scene)\b)", re.IGNORECASE)
-"""What follows a word for a place or a size that is meant relative to an object, as in "left of the
-sofa"; "left" alone is a place in the picture."""
-_SURROUNDINGS = re.compile(
-    r"\b(?:day|night|daytime|night-?time|dawn|dusk|sunset|sunrise|morning|evening|dark|bright|dim"
-    r"|lit|lighting|light(?! switch)|weather|sunny|rain\w*|snow\w*|cloud\w*|fog\w*|mist\w*|season"
-    r"|summer|winter|autumn|indoors?|outdoors?|walls?|wallpaper|floors?|ceilings?|carpets?|windows?"
-    r"|doors?|curtains?|surroundings)\b",
+_COMPARED = re.compile(
+    r"\b(?:(?:left|right|top|bottom|upper|lower)(?:\s+or\s+(?:left|right|bottom|lower))?\s+of"
+    r"|far\s+from)\b(?!\s+the\s+(?:room|scene)\b)",
     re.IGNORECASE,
 )
-"""Light, weather and the parts of a room: what is painted anew, unless it is labelled."""
+"""A word for a place that is meant relative to an object, as in "left of the sofa"; "left" alone is
+a place in the picture."""
+_SURROUNDINGS = re.compile(
+    r"\b(?:day|night|daytime|night-?time|dawn|dusk|sunset|sunrise|morning|afternoon|evening|noon"
+    r"|midday|dark|bright|dim|lit|light|lighting|sun|sunny|sky|shadows?|weather|rain\w*|snow\w*"
+    r"|cloud\w*|fog\w*|mist\w*|wet|cold|season|spring|summer|winter|autumn|indoors?|outdoors?"
+    r"|inside|outside|ground|grass|background|surroundings|taken|walls?|wallpaper|floors?"
+    r"|ceilings?|carpets?|windows?|doors?|curtains?|building|street|beach|park|city|country)\b",
+    re.IGNORECASE,
+)
+"""Light, weather, place and the parts of a room: what is painted anew, unless it is labelled."""
 _SHADE = re.compile(
     r"\b(?:light|dark|bright)[\s-]+(?=" + _COLOUR.pattern.removeprefix(r"\b") + ")", re.IGNORECASE
 )
 """A word for light that belongs to a colour, as in "dark red"."""
 _ROOM = (
-    r"(?:room|kitchen|bedroom|bathroom|office|hall(?:way)?|corridor|garage|classroom|library|cellar"
-    r"|basement|attic|balcony|lobby|shop|store|restaurant|cafe|house|home|place)"
+    r"(?:rooms?|kitchen|bedroom|bathroom|office|hall(?:way)?|corridor|garage|classroom|library"
+    r"|cellar|basement|attic|balcony|lobby|shop|store|restaurant|cafe|house|home|place|space|scene)"
 )
-_IS_A_ROOM = re.compile(
-    rf"\b(?:is|was) (?:this|that|it)(?: \w+)? (?:an? |the )?(?:\w+ )?{_ROOM}\b", re.IGNORECASE
+_SPOKEN_ROOM = re.compile(rf"(\bin (?:the|this|that) (?:\w+ )?)?\b{_ROOM}\b", re.IGNORECASE)
+"""A room, with the words before it in a group if it is only the place where something is, as in
+"how many chairs are in the kitchen?"."""
+_WHICH_PLACE = re.compile(
+    r"^\W*(?:where|(?:is|was|are|were|does|do|could|can) (?:this|that|it|we|you)\b)", re.IGNORECASE
 )
+"""How a question begins in which "in the kitchen" is what it asks for."""
 _ROOM_TYPE = re.compile(
-    rf"\b(?:kind|type|sort) of {_ROOM}\b|\b(?:what|which) room is (?:this|that|it|shown)\b",
-    re.IGNORECASE,
+    rf"\b(?:kind|type|sort) of (?:an? )?{_ROOM}\b|\b(?:what|which) room\b", re.IGNORECASE
 )
 
 
@@ -87,11 +106,17 @@ def may_mean_any_class(text: str) -> bool:
     return _OF_ANY_CLASS.search(text) is not None
 
 
+def speaks_of_the_picture(text: str) -> bool:
+    """Return whether an English phrase or question names a place in the picture, as "the chair in
+    the lower half of the picture" does."""
+    return _IN_THE_PICTURE.search(text) is not None
+
+
 def depends_on_view(question: str) -> bool:
     """Return whether the answer may change when the camera moves."""
-    compared = max((found.end() for found in _COMPARISON.finditer(question)), default=0)
-    absolute = _PLACE_OR_SIZE.search(question, compared)
-    return absolute is not None or _ABOUT_VIEW.search(question) is not None
+    absolute = _PLACE_OR_SIZE.search(_COMPARED.sub(" ", question))
+    measured = _ABOUT_VIEW.search(question)
+    return absolute is not None or measured is not None or speaks_of_the_picture(question)
 
 
 def asks_for_room_type(question: str) -> bool:
@@ -102,21 +127,27 @@ def asks_for_room_type(question: str) -> bool:
 def depends_on_surroundings(question: str, labels: Iterable[str]) -> bool:
     """Return whether the answer may change when other surroundings are painted around the objects
     with these labels, as those of "is it day or night?", "is this a kitchen?" and "what hangs on
-    the wall?" do. A word of a label names an object that stays: with an object "wall clock",
-    "which wall clock is larger?" does not."""
+    the wall?" do. A label is an object that stays: with a "wall clock", "which wall clock is
+    larger?" is not about the wall, but "what colour is the wall?" is."""
     plain = _SHADE.sub("", question)
-    stays = {_singular(word) for label in labels for word in _WORD.findall(label.lower())}
-    named = {_singular(found.group().lower()) for found in _SURROUNDINGS.finditer(plain)}
-    return not named <= stays or _IS_A_ROOM.search(plain) is not None
+    for label in sorted(labels, key=len, reverse=True):
+        name = re.escape(label.removesuffix("s"))
+        plain = re.sub(rf"\b{name}(?:e?s)?\b", " ", plain, flags=re.IGNORECASE)
+    asked = _WHICH_PLACE.search(plain) is not None
+    rooms = _SPOKEN_ROOM.finditer(plain)
+    return _SURROUNDINGS.search(plain) is not None or any(
+        asked or room.group(1) is None for room in rooms
+    )
 
 
-def _singular(word: str) -> str:
-    return word.removesuffix("s")
+def counted_things(question: str) -> tuple[str, ...]:
+    """Return the words after "how many", "the number of" and "are there any", each once."""
+    return tuple(dict.fromkeys(word.lower() for word in _COUNTED.findall(question)))
 
 
 def named_things(phrase: str) -> tuple[str, ...]:
     """Return the words of an English phrase that may name objects, each once: all but colours and
-    words for places, numbers and sizes."""
+    words for places, numbers and sizes. An orange may be a fruit."""
     words = _WORD.findall(phrase.lower())
-    kept = (word for word in words if word not in _NO_NAMES and not names_colour(word))
+    kept = (w for w in words if w not in _NO_NAMES and (w == "orange" or not names_colour(w)))
     return tuple(dict.fromkeys(kept))

@@ -20,7 +20,12 @@ from syngrpo.tasks.base import (
     full_prompt,
 )
 from syngrpo.tasks.labels import checked_box, labels_of, shown
-from syngrpo.tasks.question_words import may_mean_any_class, named_things, names_colour
+from syngrpo.tasks.question_words import (
+    may_mean_any_class,
+    named_things,
+    names_colour,
+    speaks_of_the_picture,
+)
 
 NO_OR_SEVERAL = (
     "a phrase that fits no object or several is a sample of ovd, with the phrase as its class"
@@ -81,13 +86,15 @@ class ReferringExpression(Task):
         """Keep every labelled object, and allow nothing new that the phrase could fit: no instance
         of a labelled class, and no word of the phrase that may name an object; no further things at
         all if the phrase names none, as "the small one". The judges tolerate no new instance and no
-        lost object. All objects together may be seen from elsewhere: a phrase such as "the left
-        chair" compares objects with each other."""
+        lost object. All objects together may be seen from elsewhere, because a phrase such as "the
+        left chair" compares objects with each other, unless the phrase speaks of the picture ("in
+        the lower half of the picture")."""
         things = named_things(sample.question)
         return Constraints(
             keep=tuple(range(len(sample.objects))),
             forbidden_labels=labels_of(sample),
             forbidden_words=things,
+            view="fixed" if speaks_of_the_picture(sample.question) else "free",
             names_colour=names_colour(sample.question),
             alone=not things or may_mean_any_class(sample.question),
         )

@@ -128,7 +128,10 @@ class MetricCurves:
             points = found[0] if len(group.runs) == 1 else _joined(found)
             x = points.steps
             if axis == "time":
-                x = _mean(np.stack([self._seconds_at(name, x) for name in group.runs]))
+                at = np.stack([self._seconds_at(name, x) for name in group.runs])
+                # The mean time of each part, over the runs that have got so far, so that x grows
+                # also where a slow run ends.
+                x = np.cumsum(_mean(np.diff(at, axis=1, prepend=0.0)))
             known = np.isfinite(x)
             columns = (x, points.values, points.low, points.high)
             x, y, low, high = (column[known] if len(column) else column for column in columns)

@@ -6,11 +6,11 @@ some step. These here are about the last steps, and go away when the run recover
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from syngrpo.dashboard.queue.queue_state import queue_curves
 from syngrpo.pages.run_data import Curve, RunData
 
 WINDOW = 20
@@ -44,18 +44,10 @@ def advice(run: RunData) -> list[Advice]:
 def waiting_descriptions(run: RunData) -> Curve:
     """Return, over the steps, how many submitted descriptions had not been painted, refused or
     given up: those in the queue, with a worker, or on their way back to the trainer."""
-    submitted = run.curve("synthesis/submitted")
-    ended: Counter[int] = Counter()
-    for end in ("admitted", "rejected", "dead"):
-        curve = run.curve(f"synthesis/{end}")
-        for step, value in zip(curve.steps, curve.values, strict=True):
-            ended[step] += int(value)
-    values, waiting = [], 0.0
-    for step, value in zip(submitted.steps, submitted.values, strict=True):
-        # Jobs may end here that an earlier attempt of the run had submitted.
-        waiting = max(0.0, waiting + value - ended[step])
-        values.append(waiting)
-    return Curve(submitted.steps, values)
+    curves = queue_curves(run)
+    if curves is None:
+        return Curve([], [])
+    return Curve(list(curves.steps), list(curves.open))
 
 
 def _of_responses(run: RunData, last: Sequence[Mapping[str, Any]]) -> Iterator[Advice]:

@@ -259,13 +259,25 @@ def queue_curves(run: RunData) -> QueueCurves | None:
     if not of["submitted"].any() and not of["dropped"].any():
         return None
     ended = of["admitted"] + of["rejected"] + of["dead"]
-    open_jobs = np.maximum(np.cumsum(of["submitted"] - ended), 0)
+    open_jobs = open_at_the_end(of["submitted"], ended)
     seconds = _column(rows, "time/step_s")
     rate = np.divide(MINUTE_S * ended, seconds, out=np.zeros(len(rows)), where=seconds > 0)
     values = (open_jobs, of["submitted"], of["dropped"], ended, of["dead"], rate)
     waited = _column(rows, "time/wait_data_s")
     lists = [tuple(one.tolist()) for one in (*values, waited)]
     return QueueCurves(tuple(row["step"] for row in rows), *lists)
+
+
+def open_at_the_end(submitted: np.ndarray, ended: np.ndarray) -> np.ndarray:
+    """Return the number of open jobs at the end of each step, (N,), from those that were submitted
+    and that ended in it.
+
+    A job that an earlier attempt of the run had submitted may end in a step that is done again.
+    It is not among those submitted, so the number is never below 0 in any step.
+    """
+    sums = np.cumsum(submitted - ended)
+    surplus = np.minimum(np.minimum.accumulate(sums), 0) if len(sums) else sums
+    return np.asarray(sums - surplus)
 
 
 _COUNTS = ("submitted", "dropped", "admitted", "rejected", "dead")

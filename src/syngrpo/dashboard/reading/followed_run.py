@@ -42,8 +42,11 @@ that cannot be opened."""
 COPY_AGAIN_S = 30.0
 """Seconds after which a pool is copied again that can only be read as a copy."""
 QUIET_S = 90.0
-"""Seconds without a new byte in the run's files after which a run that is not finished counts as
-stopped."""
+QUIET_STEPS = 3
+"""Without a new byte in the run's files for so many seconds, and for the time of so many steps, a
+run that is not finished counts as stopped."""
+LAST_STEPS = 20
+"""Number of steps of which the longest counts for it."""
 _WRITTEN = ("metrics.jsonl", "log.txt", "evaluation.jsonl", "pool.db-wal", "pool.db")
 
 
@@ -142,9 +145,22 @@ class FollowedRun:
             with suppress(OSError):
                 newest = max(newest, (self.directory / name).stat().st_mtime)
         ago = max(0.0, time.time() - newest) if newest else None
-        if os.path.isdir(self.directory / "final") or self.is_evaluation():
+        ended = os.path.isdir(self.directory / "final") and self._has_all_steps()
+        if ended or self.is_evaluation():
             return Activity("finished", ago)
-        return Activity("running" if ago is not None and ago < QUIET_S else "stopped", ago)
+        quiet = max(QUIET_S, QUIET_STEPS * self._longest_step())
+        return Activity("running" if ago is not None and ago < quiet else "stopped", ago)
+
+    def _has_all_steps(self) -> bool:
+        """Return whether the last planned step is done. A finished run that is resumed with more
+        steps still has its final weights."""
+        planned, rows = self._data.setting("trainer", "steps"), self._data.metrics
+        return not isinstance(planned, int) or not rows or rows[-1]["step"] >= planned
+
+    def _longest_step(self) -> float:
+        """Return the seconds of the longest of the last steps, 0 without any."""
+        times = (row.get("time/step_s") for row in self._data.metrics[-LAST_STEPS:])
+        return max((float(one) for one in times if isinstance(one, int | float)), default=0.0)
 
     def problems(self) -> list[str]:
         """Return a line for everything that could not be read."""

@@ -96,6 +96,7 @@ REASONS = {
     "recall": "an object is not found again",
     "empty_description": "nothing is left of the description",
     "canvas_too_large": "its canvas has too many pixels",
+    "nothing_kept": "its question is about the surroundings, or no object is labelled",
     "nothing_known": "the generator knows none of its words",
 }
 """The reasons of rejections in words."""
