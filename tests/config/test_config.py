@@ -581,6 +581,24 @@ def test_a_data_set_is_no_configuration_and_the_line_holds_one(tmp_path: Path) -
         load_config(unfinished)
 
 
+@pytest.mark.parametrize("name", sorted(METHODS.names()))
+@pytest.mark.parametrize("changed", ["beta: 0", "beta: 0.1", "scene_beta: 0, beta: 0"])
+def test_what_is_accepted_is_accepted_again_with_its_defaults(
+    name: str, changed: str, tmp_path: Path
+) -> None:
+    text = LEAST.replace("{generator: rooms}", "{generator: rooms, describer: rooms}")
+    for estimator in ("k2", "k3"):
+        keys = f"method={{name: {name}, {changed}, kl_estimator: {estimator}}}"
+        try:
+            options = load_config(write(tmp_path, text), [keys])
+        except InputError as error:
+            assert "kl_estimator k2 has no effect" in str(error) and changed != "beta: 0.1"
+            continue
+        METHODS.load(name)(options.method, options.trainer.steps)
+        again = write(tmp_path, dump_config(options))
+        assert load_config(again) == options
+
+
 @pytest.mark.parametrize(
     ("method", "wanted"),
     [

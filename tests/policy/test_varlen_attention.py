@@ -4,6 +4,7 @@ its own, and it is used only where a kernel does. The kernel itself needs a GPU.
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from torch.nn import functional as F
 from syngrpo.policy import kept_prompts, shared_prefix
 from syngrpo.policy.loading import load_policy
 from syngrpo.policy.model import Policy
+from syngrpo.policy.packed import Segment
 from syngrpo.policy.shared_prefix import has_varlen
 from syngrpo.rollout.native import rollout
 from syngrpo.rollout.token_sampling import Sampling
@@ -94,6 +96,20 @@ def test_logprobs_and_every_gradient_equal_plain_padded_rows(
     for key, gradient in gradients(policy.base).items():
         if theirs[key] is not None:
             torch.testing.assert_close(gradient, theirs[key], atol=1e-5, rtol=1e-4)
+
+
+def test_kept_prompts_with_responses_of_one_token(tmp_path: Path, kernel: None) -> None:
+    """Nothing attends then: what follows the prompt is scored from the prompt's last token."""
+    directory = save_tiny(tmp_path, "qwen2_5_vl")
+    policy = with_varlen(directory)
+    rows = make_rows(policy)
+    for row in rows:
+        row.prompt.will_train = True
+    rollout(policy, [row.prompt for row in rows], 2, Sampling(max_new_tokens=2), [1, 2, 3])
+    short = [replace(r, segments=[Segment(s.token_ids[:1]) for s in r.segments]) for r in rows]
+    _, expected = plain(directory, policy, short)
+    for a, b in zip(ours(policy, short), expected, strict=True):
+        torch.testing.assert_close(a, b, atol=1e-5, rtol=0)
 
 
 def test_a_rollout_starts_from_the_prompts_that_it_kept(tmp_path: Path, kernel: None) -> None:

@@ -194,6 +194,15 @@ def test_a_server_that_takes_the_ending_from_the_tokens_is_an_error(
         remotely(policy, prompts, 2, stopping, SEEDS)
 
 
+def test_a_token_without_log_probability_is_an_error(
+    server: OpenAIDouble, policy: Policy, prompts: list[Prompt], connect: Connect
+) -> None:
+    remotely = connect(policy, server)
+    server.faults = {"null logprob"}
+    with pytest.raises(InputError, match="without a log-probability for each of its tokens"):
+        remotely(policy, prompts, 2, GREEDY, SEEDS)
+
+
 def test_the_picture_that_is_sent_is_the_resized_one(
     server: OpenAIDouble, policy: Policy, connect: Connect
 ) -> None:

@@ -213,6 +213,8 @@ class OpenAIDouble:
             {"token": f"token_id:{i}" if named else "word", "logprob": p}
             for i, p in zip(ids, logprobs, strict=True)
         ]
+        if "null logprob" in self.faults:
+            content[-1]["logprob"] = None
         choice: dict[str, Any] = {"index": index, "finish_reason": "stop"}
         choice["message"] = {"role": "assistant", "content": one.text}
         if body.get("logprobs") and "no logprobs" not in self.faults:

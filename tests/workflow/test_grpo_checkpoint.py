@@ -11,11 +11,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from run_options import run_options
 from safetensors.torch import load_file, save_file
 from small_disk import run_on_a_small_disk
 
 from syngrpo.sample import InputError
 from syngrpo.workflow.checkpoint import capture_rng, latest, restore_rng, save
+from syngrpo.workflow.optimizer import _schedule
 
 # Starts processes that have torch loaded already, so that a killed one costs milliseconds.
 PROCESSES = multiprocessing.get_context("forkserver")
@@ -282,3 +284,26 @@ def test_random_states_go_through_a_checkpoint(tmp_path):
     own.bit_generator.state = checkpoint.read("pool")["generator"]
     assert [draw() for _ in range(3)] == expected
     assert (own.random(4) == expected_own).all()
+
+
+def test_another_number_of_gpus_leaves_their_random_states_alone():
+    state = capture_rng()
+    expected = torch.randn(3)
+    assert restore_rng(state) and torch.equal(torch.randn(3), expected)
+    of_more = state | {"cuda": [*state["cuda"], torch.get_rng_state()]}
+    assert not restore_rng(of_more) and torch.equal(torch.randn(3), expected)
+
+
+@pytest.mark.parametrize("updates", [1, 4])
+def test_warm_up_counts_steps(updates):
+    options = run_options(
+        {"trainer": {"warmup_steps": 8, "steps": 20, "updates_per_rollout": updates}}
+    )
+    adam = torch.optim.AdamW([torch.nn.Parameter(torch.ones(1))], lr=1.0)
+    schedule, rates = _schedule(adam, options), []
+    for _ in range(12):
+        rates.append(schedule.get_last_lr()[0])
+        for _ in range(updates):
+            adam.step()
+            schedule.step()
+    assert rates == pytest.approx([min(1.0, step / 8) for step in range(12)])

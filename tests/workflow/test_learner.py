@@ -276,3 +276,47 @@ def test_fresh_tokens_are_weighted_by_training_against_sampling(
     assert metrics.record(1)["rollout/logp_diff"] == pytest.approx(float(torch.cat(gaps).mean()))
     assert metrics.record(1)["clip_fraction"] == 0
     assert (capped > 0) == (gap > 0.5)
+
+
+@pytest.mark.parametrize(("mode", "wanted"), [("token-truncate", 1.0), ("response-truncate", 1.5)])
+def test_small_differences_of_a_whole_response_add_up(
+    directory: Path, mode: str, wanted: float
+) -> None:
+    """600 tokens, each 0.0009 nats less likely in sampling: a ratio of 1.7, cut to 1.5."""
+    policy = load_policy(directory)
+    prompt = encode(policy, random_sample(64, 48, seed=0), QUESTION)
+    tokens = torch.randint(0, 300, (600,), generator=torch.Generator().manual_seed(1))
+    gradients = []
+    for gap in (0.0, 0.0009):
+        policy = load_policy(directory)
+        with torch.no_grad():
+            ((score,),) = segment_logprobs(policy, [PackedRow(prompt, [Segment(tokens)])])
+        count = len(tokens)
+        segment = CreditedSegment(
+            token_ids=tokens,
+            old_logprobs=score.logprobs - gap,
+            advantages=torch.ones(count),
+            mask=torch.ones(count, dtype=torch.bool),
+            beta=torch.zeros(count),
+            settled=False,
+        )
+        config = make_config(
+            rollout__importance=mode, rollout__tis_cap=1.5, trainer__max_grad_norm=1e9
+        )
+        Learner(config, policy, Processes()).update([UpdateRow(prompt, [segment])], StepMetrics())
+        found = [p.grad for p in policy.model.parameters() if p.grad is not None]
+        gradients.append(torch.cat([one.flatten() for one in found]).norm())
+    assert float(gradients[1] / gradients[0]) == pytest.approx(wanted, rel=1e-3)
+
+
+def test_a_step_without_rows_moves_weights_by_their_momentum_as_in_several_processes(
+    directory: Path,
+) -> None:
+    policy = load_policy(directory)
+    learner = Learner(make_config(trainer__learning_rate=1e-3), policy, Processes())
+    learner.update(make_rows(policy), StepMetrics())
+    before = [weight.detach().clone() for weight in policy.trainable_parameters()]
+    learner.update([], StepMetrics())
+    moved = zip(before, policy.trainable_parameters(), strict=True)
+    assert any(not torch.equal(old, new) for old, new in moved)
+    assert all(not weight.grad.any() for weight in policy.trainable_parameters())

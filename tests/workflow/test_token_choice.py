@@ -92,3 +92,12 @@ def test_tokens_outside_the_loss_and_of_unknown_probability_are_not_chosen() -> 
     assert all(chosen[segment].all() for segment in fresh(rows)[2:])
     assert choose_tokens(rows, LossOptions(), Processes(), [0]) == {}
     assert choose_tokens([], options, Processes(), [0]) == {}
+
+
+def test_without_any_advantage_no_token_is_chosen() -> None:
+    rows = make_rows()
+    for segment in fresh(rows):
+        segment.advantages.zero_()
+    options = LossOptions(loss="kl_cov", covariance_share=0.1)
+    chosen = choose_tokens(rows, options, Processes(), [0])
+    assert not any(tokens.any() for tokens in chosen.values())

@@ -70,6 +70,13 @@ class Method:
         self.steps = steps
         describes = options.describing == "all" or self.written_descriptions > 0
         check_loss(options, describes, self.defaults)
+        # Without a value, scene_beta is above 0 where descriptions are painted.
+        has_kl = options.has_kl or (options.scene_beta is None and self.written_descriptions > 0)
+        if not has_kl and options.kl_estimator != MethodOptions.kl_estimator:
+            raise ValueError(
+                f"kl_estimator {options.kl_estimator} has no effect with beta 0 and scene_beta 0; "
+                "remove kl_estimator"
+            )
 
     def sampling(self, options: Sampling) -> Sampling:
         """Return the rules by which the pool draws batches, from the section ``pool``.

@@ -156,11 +156,8 @@ class MethodOptions(LossOptions, MethodName):
         return self.beta > 0 or self.kl_on_scene > 0
 
     def without_effect(self) -> Iterator[tuple[str, str]]:
-        """Yield the options that nothing reads, also those that other keys of this section could
-        make effective."""
+        """Yield the options that nothing reads beside the others of the section."""
         yield from super().without_effect()
         if self.advantage_kind != "group" and self.diversity_of != "signal":
             reason = f"with advantage {self.advantage_kind}; set advantage to group, or remove"
             yield "advantage_floor", f"{reason} advantage_floor"
-        if self.beta == 0 and self.scene_beta == 0:
-            yield "kl_estimator", "with beta 0 and scene_beta 0; remove kl_estimator"

@@ -280,6 +280,8 @@ class VarlenLayout(PackedLayout):
                     queries.append(length)
                     keys.append(torch.cat([shared, torch.arange(start, start + length)]))
                     start += length
+        if not queries:  # kept prompts with responses of one token: nothing attends
+            return
         seen = [len(one) for one in keys]
         self._keys = torch.cat(keys).to(device)
         self._ends = _ends(queries, device), _ends(seen, device)

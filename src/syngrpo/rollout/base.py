@@ -184,6 +184,24 @@ def of_first_process(value: T) -> T:
     return box[0]
 
 
+def in_all_processes(work: Callable[[], T]) -> T:
+    """Do some work in every process, which must all call this, and return its result. If it raises
+    an InputError in one of them, all raise it, so that none waits for a process that has ended."""
+    if not dist.is_initialized() or dist.get_world_size() == 1:
+        return work()
+    problem: str | None = None
+    try:
+        result = work()
+    except InputError as error:
+        problem = str(error)
+    problems: list[str | None] = [None] * dist.get_world_size()
+    dist.all_gather_object(problems, problem)
+    for told in problems:
+        if told is not None:
+            raise InputError(told)
+    return result
+
+
 def parts_by_stop(
     prompt: Prompt, sampling: Sampling, count: int
 ) -> list[tuple[int, int, str | None]]:

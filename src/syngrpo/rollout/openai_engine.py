@@ -32,7 +32,7 @@ from syngrpo.rollout.base import (
     Waiting,
     distinct_responses,
     group_responses,
-    of_first_process,
+    in_all_processes,
     parts_by_stop,
     require_room,
     require_seeds,
@@ -85,16 +85,16 @@ class OpenAIEngine(RemoteEngine):
                 "rollout.async_steps to 0, or use a syngrpo rollout-server"
             )
         assert options.weights_folder is not None  # checked by ``check``
-        self._server = OpenAIServer(
-            ServerAddress(str(options.server), read_token(options.server_token_file))
-        )
+        token = in_all_processes(lambda: read_token(options.server_token_file))
+        self._server = OpenAIServer(ServerAddress(str(options.server), token))
         self._url = self._server.url
         super().__init__(policy, options)
         self._senders = daemon_threads(AT_ONCE, "completions")
         self._loading = Lock()
         self._folder: WeightFolder | None = None
+        folder = options.weights_folder
         try:
-            self._folder = WeightFolder(options.weights_folder, writes=self._sends)
+            self._folder = in_all_processes(lambda: WeightFolder(folder, writes=self._sends))
             trained = policy.base.name_or_path
             self._model = self._repeat(lambda: self._server.model(options.server_model, trained))
             self._repeat(self._server.find_route)
@@ -124,8 +124,7 @@ class OpenAIEngine(RemoteEngine):
         sampling: Sampling,
         seeds: Sequence[int],
     ) -> list[list[Response]]:
-        version = self._written(policy)
-        self._agree_on_loading(version)
+        version = self._sent(policy)
         sampled = self._sample(policy, version, prompts, group_size, sampling, seeds)
         return group_responses(policy, prompts, sampled, group_size, sampling)
 
@@ -167,18 +166,18 @@ class OpenAIEngine(RemoteEngine):
             self._folder.write(policy, version)
         return version
 
-    def _agree_on_loading(self, version: str) -> None:
-        """Let the server load this version, in the first process, and wait for that in the others.
-        Raises the first process's InputError in all."""
-        problem: str | None = None
-        if self._sends:
-            try:
+    def _sent(self, policy: Policy) -> str:
+        """Write the weights and let the server load them, in the first process, and wait for that
+        in the others. Return the name of their version. Raises the first process's InputError in
+        all."""
+
+        def send() -> str:
+            version = self._written(policy)
+            if self._sends:
                 self._load(version)
-            except InputError as error:
-                problem = str(error)
-        problem = of_first_process(problem)
-        if problem is not None:
-            raise InputError(problem)
+            return version
+
+        return in_all_processes(send)
 
     @traced("send weights")
     def _load(self, version: str) -> None:
@@ -279,6 +278,12 @@ class OpenAIEngine(RemoteEngine):
         banned, vocabulary = policy.banned.cpu(), policy.base.config.get_text_config().vocab_size
         for response in group.responses:
             ids = response.token_ids
+            if response.logprobs.isnan().any():
+                raise InputError(
+                    f"server {self._server.url} returned a response to sample {prompt.sample_id} "
+                    "without a log-probability for each of its tokens; use a server that returns "
+                    "those with which it samples (vLLM, SGLang)"
+                )
             if int(ids.max()) >= vocabulary or torch.isin(ids, banned).any():
                 raise InputError(
                     f"server {self._server.url} sampled a token that this model never writes, in "
@@ -298,8 +303,7 @@ class OpenAIEngine(RemoteEngine):
         Raises InputError when they differ: the server then has other weights, or reports the
         log-probabilities of another distribution.
         """
-        version = self._written(policy)
-        self._agree_on_loading(version)
+        version = self._sent(policy)
         prompt = encode(policy, trial_sample(*PROBE_SIZE), "?")
         ((first, second),) = self._sample(policy, version, [prompt], 2, sampling, [1])
         theirs = torch.cat([first.logprobs, second.logprobs])

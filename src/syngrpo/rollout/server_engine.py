@@ -25,6 +25,7 @@ from syngrpo.rollout.base import (
     Waiting,
     distinct_responses,
     group_responses,
+    in_all_processes,
     require_room,
     require_seeds,
 )
@@ -62,9 +63,8 @@ class ServerEngine(RemoteEngine):
         can only be called whole.
         """
         split_family(policy)
-        self._client = RolloutClient(
-            ServerAddress(str(options.server), read_token(options.server_token_file))
-        )
+        token = in_all_processes(lambda: read_token(options.server_token_file))
+        self._client = RolloutClient(ServerAddress(str(options.server), token))
         self._url = self._client.url
         super().__init__(policy, options)
         try:

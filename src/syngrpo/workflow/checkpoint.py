@@ -153,24 +153,19 @@ def capture_rng() -> dict[str, Any]:
     }
 
 
-def restore_rng(state: Mapping[str, Any]) -> None:
-    """Restore the global random states that ``capture_rng`` returned.
-
-    Raises InputError when the number of GPUs has changed.
-    """
-    devices = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    if devices != len(state["cuda"]):
-        raise InputError(
-            f"the checkpoint was saved with {len(state['cuda'])} visible GPUs, now there are "
-            f"{devices}; resume with as many"
-        )
+def restore_rng(state: Mapping[str, Any]) -> bool:
+    """Restore the global random states that ``capture_rng`` returned. Return whether all could be:
+    those of GPUs are left alone if another number of GPUs is visible now."""
     random.setstate(state["python"])
     key, position = state["numpy"]["state"]["key"], state["numpy"]["state"]["pos"]
     numpy_state = {"key": key.numpy().astype(np.uint32), "pos": position}
     np.random.set_state({**state["numpy"], "state": numpy_state})
     torch.set_rng_state(state["torch"])
-    if devices:
+    devices = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    same = devices == len(state["cuda"])
+    if same and devices:
         torch.cuda.set_rng_state_all(state["cuda"])
+    return same
 
 
 @traced("save checkpoint")
@@ -209,7 +204,12 @@ def resume_run(trainer: Trainer, last: Checkpoint | None, processes: Processes) 
         _tell_learning_rate(trainer, planned=float(learner["schedule"]["_last_lr"][0]))
     rng = processes.share(last.read("rng") if last is not None else None)
     if len(rng) == processes.count:
-        restore_rng(rng[processes.rank])
+        if not restore_rng(rng[processes.rank]) and processes.is_main:
+            logger.info(
+                "the checkpoint was saved with another number of visible GPUs: training goes on "
+                "from it; only their global random states, which rewards of your own may use, "
+                "start anew"
+            )
     elif processes.is_main:
         logger.info(
             "the checkpoint was saved by %s, now there are %d: training goes on from it; only the "

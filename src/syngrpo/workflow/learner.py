@@ -168,6 +168,12 @@ class Learner:
         if self.policy.sharding is None:  # a sharded backward pass sums them itself
             with span("sum gradients"):
                 self.processes.sum_gradients(self.policy.trainable_parameters())
+        # AdamW leaves weights without a gradient as they are, and moves those with one of 0 by its
+        # momentum. All weights get one, so that a step without rows does the same in one process
+        # as in several, which add up zeros.
+        for weight in self.policy.trainable_parameters():
+            if weight.grad is None:
+                weight.grad = torch.zeros_like(weight)
         return outputs
 
     @traced("optimizer step")
@@ -336,11 +342,24 @@ class Learner:
             settled=torch.tensor([s.settled for s in segments], device=device),
             ref_logp=reference,
             beta=0.0 if reference is None else [s.beta.to(device) for s in segments],
-            sampling_logp=[_unless_negligible(*pair) for pair in zip(sampled, old, strict=True)],
+            sampling_logp=self._of_sampling(sampled, old),
             chosen=self._chosen(segments) if self.rule.form.chosen else None,
             entropy=entropies,
             entropy_weight=self.bonus.weight,
         )
+
+    def _of_sampling(self, sampled: Sequence[Tensor], trained: Sequence[Tensor]) -> list[Tensor]:
+        """Return the log-probabilities of sampling, for the weights of ``rollout.importance``.
+
+        They are replaced by those of training (weight 1) where they are NaN because the response
+        was sampled from another image, and where the difference is negligible. Ratios of a whole
+        response add up its differences, so there none is.
+        """
+        least = 0.0 if self.rule.importance.startswith("response") else NEGLIGIBLE
+        return [
+            torch.where((ours - theirs).abs() > least, theirs, ours)
+            for theirs, ours in zip(sampled, trained, strict=True)
+        ]
 
     def _chosen(self, segments: Sequence[CreditedSegment]) -> list[Tensor]:
         """Return the tokens that the loss treats apart, none of settled segments."""
@@ -413,15 +432,6 @@ def _loss_rule(options: RunOptions) -> LossRule:
         tis_cap=options.rollout.tis_cap,
         importance=options.rollout.importance,
     )
-
-
-def _unless_negligible(sampled: Tensor, trained: Tensor) -> Tensor:
-    """Return the log-probabilities of sampling, for the TIS weights.
-
-    They are replaced by those of training (weight 1) where the difference is negligible, and where
-    they are NaN because the response was sampled from another image.
-    """
-    return torch.where((trained - sampled).abs() > NEGLIGIBLE, sampled, trained)
 
 
 def _observe_gap(trained: Trained, metrics: StepMetrics) -> None:

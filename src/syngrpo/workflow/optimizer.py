@@ -205,6 +205,6 @@ def _schedule(
     return get_scheduler(
         names[options.trainer.schedule],
         optimizer,
-        num_warmup_steps=options.trainer.warmup_steps,
+        num_warmup_steps=options.trainer.warmup_steps * options.trainer.updates_per_rollout,
         num_training_steps=options.trainer.steps * options.trainer.updates_per_rollout,
     )

@@ -23,6 +23,7 @@ from syngrpo.serving.atomic_files import atomic_write, disk_full_error, is_disk_
 from syngrpo.serving.directory_lock import LOCK_NAME, InUse, lock_directory
 from syngrpo.serving.log_file import LogFile
 from syngrpo.serving.run_files import require_plain
+from syngrpo.workflow.run_options import FILLED_IN
 
 _LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
@@ -111,7 +112,8 @@ class RunDirectory:
 
     def write_config(self, config: Mapping[str, Any]) -> None:
         """Write the resolved configuration (plain values) to ``config.yaml``, atomically."""
-        text = yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True)
+        values = yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True)
+        text = f"{FILLED_IN}{values}"
         atomic_write(self.config_path, text, durable=True)
 
     def append_metrics(self, record: Mapping[str, float | int | None]) -> None:

@@ -22,6 +22,13 @@ from syngrpo.pool.sampling import SamplingPolicy
 from syngrpo.responses.response_options import ResponseOptions
 from syngrpo.rollout import RolloutOptions
 
+FILLED_IN = """\
+# Every key is written out. Before you make another configuration of this file, remove the keys that
+# follow from others: data.prompt_style, method.scene_beta, clip_low and clip_high,
+# pool.max_unmeasured and, for a method that paints nothing, synthesis.mode.
+"""
+"""What stands above a configuration that the program writes."""
+
 
 @dataclass(frozen=True)
 class TrainerOptions:
@@ -35,7 +42,9 @@ class TrainerOptions:
         gt=0,
         le=1,
     )
-    warmup_steps: int = option(0, "steps of linear warm-up", ge=0)
+    warmup_steps: int = option(
+        0, "steps of linear warm-up; the very first update has the learning rate 0", ge=0
+    )
     schedule: Literal["constant", "linear", "cosine"] = option(
         "constant", "how the learning rate changes after warm-up"
     )

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from syngrpo.method.diversity import has_zero_variance
-from syngrpo.method.language import FAULTS, distinct_words, words_of
+from syngrpo.method.language import FAULTS, words_of
 from syngrpo.method.response import ParsedResponse
 from syngrpo.pool.stored_samples import PoolStats
 from syngrpo.rollout.base import Response
@@ -235,12 +235,6 @@ class StepMetrics:
                 self.observe("description/words", len(words_of(parsed.scene)))
             if parsed.fault is not None:
                 self.observe(f"description/{parsed.fault}", 1)
-
-    def observe_submitted(self, descriptions: Iterable[str]) -> None:
-        """Add the descriptions of the policy that this step submits. Call this once a step."""
-        share = distinct_words(descriptions)
-        if share is not None:
-            self.observe("description/distinct", share)
 
     def observe_custom(self, values: Mapping[str, Sequence[float | None]]) -> None:
         """Add the values of the custom rewards of one group, by name. None is left out."""

@@ -49,6 +49,8 @@ def choose_tokens(
     tokens = sum(int(_known(segment).sum()) for segment in segments)
     wanted = max(1, int(options.covariance_share * sum(processes.gather([tokens]))))
     least = _nth_largest(list(scores.values()), wanted, processes)
+    if least == 0:  # without any advantage all covariances are 0: then none is chosen
+        return {segment: values > 0 for segment, values in scores.items()}
     return {segment: values.isfinite() & (values >= least) for segment, values in scores.items()}
 
 

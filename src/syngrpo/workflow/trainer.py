@@ -226,8 +226,9 @@ class Trainer:
     ) -> tuple[list[Group], list[GroupReport]]:
         """Draw one more sample for each group whose responses all score the same (DAPO).
 
-        Such a group has no gradient and is left out of the update; its report stays. The samples
-        drawn instead are used even if their responses all score the same, too.
+        Only the accuracies count: what a group could teach by format and custom rewards is left
+        out of the update, too. Its report stays. The samples drawn instead are used even if their
+        responses all score the same, too.
         """
         empty = sum(has_zero_variance(report.diversity) for report in reports)
         if not empty:
