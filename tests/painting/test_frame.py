@@ -181,6 +181,7 @@ def test_a_task_may_fix_the_view_and_choose_the_canvas():
         *("how many chairs on the left are made of wood?", "what is the length of the table?"),
         *("on the left, how many of the chairs are red?", "is the chair near the edge?"),
         *("what is the size of the sofa?", "is the sofa long?", "is the chair tiny?"),
+        *("is the chair on the left of the pic?", "is the cup left of the screen?"),
     ],
 )
 def test_questions_about_the_view_fix_it(question):
@@ -196,6 +197,8 @@ def test_questions_about_the_view_fix_it(question):
         *("which is larger, the cup or the box?", "how many chairs are left of the sofa?"),
         *("what stands on top of the table?", "is the cup smaller than the box?"),
         *("how many chairs are in the room?", "what colour is the sofa?"),
+        *("is the bag to the left or to the right of the man?",),
+        "standing by the stove and facing the table, is the sofa to my left, right, or back?",
     ],
 )
 def test_comparisons_of_objects_stay_true_in_every_view(question):
@@ -209,6 +212,8 @@ def test_comparisons_of_objects_stay_true_in_every_view(question):
         ("rec", "the chair in the middle of the picture", "fixed"),
         ("rec", "the chair in the left half", "fixed"),
         ("rec", "the cup in the lower right corner of the photo", "fixed"),
+        ("rec", "person at edge of pic", "fixed"),
+        ("rec", "hand at the bottom of the screen", "fixed"),
         ("rec", "the left chair", "free"),
         ("rec", "the man with the camera", "free"),
         ("ovd", "chair on the left, lamp", "fixed"),

@@ -51,6 +51,8 @@ def test_wishes_in_free_text(text, found, rest):
         ("red walls, two stools and a lamp stand around", "red walls"),
         ("a brick hall, two stools, a lamp and a vase stand around", "a brick hall"),
         ("a brick hall, at night, a lamp, two stools standing around", "a brick hall, at night"),
+        ("a barn, the floor of stone, two stools stand around", "a barn, the floor of stone"),
+        ("a kitchen, some light fog, a stool stands around", "a kitchen, some light fog"),
         ("red walls. A lamp Stands  around; oak floor", "red walls. oak floor"),
         ("red walls, nothing else stands around", "red walls"),
         ("red walls", "red walls"),

@@ -366,9 +366,42 @@ def test_a_labelled_part_of_the_room_stays_and_its_namesake_does_not(
     assert ISR.constraints(replace(asked, question=about_the_room)).keep == ()
 
 
-def test_what_a_question_counts_is_not_described() -> None:
-    asked = replace(sample(0), question="How many vases are there?")
-    assert ISR.constraints(asked).forbidden_words == ("vases",)
+@pytest.mark.parametrize(
+    ("question", "words"),
+    [
+        ("How many vases are there?", ("vases",)),
+        ("How many of the red vases are on the table?", ("vases",)),
+        ("How many vases are there in this room?", ("vases",)),
+        ("Is there another small cat on the sofa?", ("cat",)),
+        ("Are there both a dog and a cat?", ("dog", "cat")),
+        ("Do you see any cats?", ("cats",)),
+        ("Count the cats.", ("cats",)),
+        ("Are there more cups than bowls?", ("cups", "bowls")),
+    ],
+)
+def test_what_a_question_counts_is_not_described(question: str, words: tuple[str, ...]) -> None:
+    asked = replace(sample(0), question=question)
+    assert ISR.constraints(asked).forbidden_words == words
+
+
+@pytest.mark.parametrize(
+    ("question", "answer"),
+    [
+        ("Where is the chair?", "on the grass"),
+        ("Where is the lamp?", "kitchen"),
+        ("What is behind the chair?", "window"),
+        ("Where are we?", "beach"),
+    ],
+)
+def test_nothing_is_painted_where_the_answer_is_a_part_of_the_surroundings(
+    question: str, answer: str
+) -> None:
+    assert ISR.constraints(replace(sample(answer), question=question)).keep == ()
+
+
+def test_a_kind_of_kitchen_appliance_is_no_type_of_room() -> None:
+    question = "What kind of kitchen appliance is next to the lamp?"
+    assert ISR.constraints(replace(sample("microwave"), question=question)).phrase is None
 
 
 def test_full_prompt_teaches_the_format_and_does_not_tell_the_answer() -> None:

@@ -39,8 +39,9 @@ _KEPT = ". Keep unchanged: "
 
 _DETERMINER = r"(?:an?|the|some|another|one|two|three|four|several|many|few)\b"
 _JOINING = r"(?:with|without|of|in|on|at|by|near|behind|beside|under|over|above|and|or|to|from)\b"
+_COUNTING = r"(?:an?|another|one|two|three|four|several|many|few)\b"
 _FURTHER_THINGS = re.compile(
-    rf"(?:(?<=[,.;:])\s*(?:and\s+)?{_DETERMINER}[^,.;:]*,)*[^,.;:]*"
+    rf"(?:(?<=[,.;:])\s*(?:and\s+)?{_COUNTING}[^,.;:]*,)*[^,.;:]*"
     r"\bst(?:ands?|anding|ood)\s+around\b[,.;:]?",
     re.IGNORECASE,
 )

@@ -11,10 +11,11 @@ from abc import ABC, abstractmethod
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Protocol, TypeVar
+from typing import Any, ClassVar, Protocol, TypeVar
 
 import torch
 import torch.distributed as dist
+from accelerate import PartialState
 
 from syngrpo.policy.encode import Prompt, require_context, size_of
 from syngrpo.policy.model import Policy
@@ -184,21 +185,29 @@ def of_first_process(value: T) -> T:
     return box[0]
 
 
+class ToldToAll(InputError):  # noqa: N818
+    """An error that every process of the run has raised."""
+
+
 def in_all_processes(work: Callable[[], T]) -> T:
     """Do some work in every process, which must all call this, and return its result. If it raises
-    an InputError in one of them, all raise it, so that none waits for a process that has ended."""
+    an InputError or OSError in one of them, all raise ToldToAll, so that none waits for a process
+    that has ended. A process that ends elsewhere with ``Processes.tell`` also ends the others here.
+    """
     if not dist.is_initialized() or dist.get_world_size() == 1:
         return work()
     problem: str | None = None
     try:
         result = work()
-    except InputError as error:
+    except (InputError, OSError) as error:
         problem = str(error)
-    problems: list[str | None] = [None] * dist.get_world_size()
-    dist.all_gather_object(problems, problem)
-    for told in problems:
-        if told is not None:
-            raise InputError(told)
+    # The same two exchanges as those of Processes.tell.
+    anybody = torch.tensor(int(problem is not None), device=PartialState().device)
+    dist.all_reduce(anybody, dist.ReduceOp.MAX)
+    if anybody:
+        parts: list[Any] = [None] * dist.get_world_size()
+        dist.all_gather_object(parts, [] if problem is None else [problem])
+        raise ToldToAll(next(told for part in parts for told in part))
     return result
 
 

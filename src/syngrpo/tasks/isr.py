@@ -21,6 +21,7 @@ from syngrpo.tasks.question_words import (
     depends_on_view,
     may_mean_any_class,
     names_colour,
+    names_surroundings,
 )
 from syngrpo.tasks.short_answers import (
     Answer,
@@ -217,7 +218,9 @@ def _is_about_surroundings(sample: Sample) -> bool:
     """Return whether the answer is about what is painted anew, the type of the room included."""
     if sample.columns.get(KIND) == ROOM_TYPE:
         return True
-    return depends_on_surroundings(sample.question, labels_of(sample))
+    labels = labels_of(sample)
+    asked = depends_on_surroundings(sample.question, labels)
+    return asked or names_surroundings(str(sample.answer), labels)
 
 
 def _accuracy(prediction: Answer, truth: Answer) -> float:

@@ -33,15 +33,25 @@ _NO_NAMES = frozenset((
 """Words of a phrase that name no object."""
 _OF_ANY_CLASS = re.compile(
     r"\b(?:things?|objects?|items?|ones?|furniture|animals?|people|something|anything|everything"
-    r"|what's|what (?:is|are|do|can|stands?|lies|lie|sits?|rests?|hangs?)(?! the colou?r))\b",
+    r"|what's|what (?:is|are|do|can|stands?|lies|lie|sits?|rests?|hangs?)"
+    r"(?! the (?:colou?r|(?:direct )?distance|length|height|width|size|number|material)\b))\b",
     re.IGNORECASE,
 )
 _COUNTED = re.compile(
-    r"\b(?:how many|number of|(?:is|are) there (?:any |an? |some |more |fewer )?)\s*([^\W\d_]+)",
+    r"\b(?:how many|number of|count|(?:is|are|was|were) there|(?:do|can) (?:you|we) see)"
+    r"\s+([^?.,;:]*)",
     re.IGNORECASE,
 )
+_AFTER_NAMES = re.compile(
+    r"\b(?:is|are|was|were|do|does|can|in|on|at|with|near|behind|under|above|next|to|that|which|who"
+    r"|there)\b.*",
+    re.IGNORECASE,
+)
+"""What follows the names of counted things in a question."""
+_AMOUNTS = frozenset(("any", "some", "more", "fewer", "than", "both", "either", "also"))
 _IN_THE_PICTURE = re.compile(
-    r"\b(?:(?:in|of|on|to|at)\s+(?:the|this)\s+(?:picture|image|photo\w*|frame|camera|viewer)"
+    r"\b(?:(?:in|of|on|at)\s+(?:(?:the|this)\s+)?(?:pic(?:ture)?|image|photo\w*|frame|screen|shot"
+    r"|camera|viewer)"
     r"|foreground|background|quadrant"
     r"|(?:left|right|upper|lower|top|bottom)(?:\s+half|\s+side|\s+edge|\s+corner))\b",
     re.IGNORECASE,
@@ -60,18 +70,21 @@ _PLACE_OR_SIZE = re.compile(
     r"\b(?:where|left|right|top|bottom|upper|lower|far|large|small|big)\b", re.IGNORECASE
 )
 _COMPARED = re.compile(
-    r"\b(?:(?:left|right|top|bottom|upper|lower)(?:\s+or\s+(?:left|right|bottom|lower))?\s+of"
-    r"|far\s+from)\b(?!\s+the\s+(?:room|scene)\b)",
+    r"\b(?:(?:left|right|top|bottom|upper|lower)"
+    r"(?:\s+or\s+(?:(?:to|on)\s+)?(?:the\s+)?(?:left|right|bottom|lower))?\s+of|far\s+from"
+    r"|(?:to\s+)?(?:my|your)(?:\s+(?:front-|back-)?(?:left|right|back),?(?:\s+or)?)+)\b"
+    r"(?!\s+the\s+(?:room|scene|pic(?:ture)?|image|photo\w*|frame|screen|shot)\b)",
     re.IGNORECASE,
 )
-"""A word for a place that is meant relative to an object, as in "left of the sofa"; "left" alone is
-a place in the picture."""
+"""A word for a place that is meant relative to an object or a person, as in "left of the sofa" and
+"to my left"; "left" alone is a place in the picture."""
 _SURROUNDINGS = re.compile(
     r"\b(?:day|night|daytime|night-?time|dawn|dusk|sunset|sunrise|morning|afternoon|evening|noon"
-    r"|midday|dark|bright|dim|lit|light|lighting|sun|sunny|sky|shadows?|weather|rain\w*|snow\w*"
+    r"|midday|dark|bright|dim|lit|light|lighting|sun|sunny|sky|shadows?|weather|rain\w*|snow\w*|windy"
     r"|cloud\w*|fog\w*|mist\w*|wet|cold|season|spring|summer|winter|autumn|indoors?|outdoors?"
-    r"|inside|outside|ground|grass|background|surroundings|taken|walls?|wallpaper|floors?"
-    r"|ceilings?|carpets?|windows?|doors?|curtains?|building|street|beach|park|city|country)\b",
+    r"|inside|outside|ground|grass|water|ocean|sea|sand|road|sidewalk|background|surroundings|taken"
+    r"|walls?|wallpaper|floors?|ceilings?|carpets?|windows?|doors?|curtains?|building|street|beach"
+    r"|park|city|country|zoo|airport|church|museum|time of year)\b",
     re.IGNORECASE,
 )
 """Light, weather, place and the parts of a room: what is painted anew, unless it is labelled."""
@@ -91,8 +104,12 @@ _WHICH_PLACE = re.compile(
 )
 """How a question begins in which "in the kitchen" is what it asks for."""
 _ROOM_TYPE = re.compile(
-    rf"\b(?:kind|type|sort) of (?:an? )?{_ROOM}\b|\b(?:what|which) room\b", re.IGNORECASE
+    rf"\b(?:kind|type|sort) of (?:an? )?{_ROOM}\b"
+    r"(?!\s+(?!is|was|are|does|do|can|shown|in|with|this|that|it|we)\w)"
+    r"|\b(?:what|which) room\b",
+    re.IGNORECASE,
 )
+"""Not "what kind of kitchen appliance"."""
 
 
 def names_colour(text: str) -> bool:
@@ -129,10 +146,7 @@ def depends_on_surroundings(question: str, labels: Iterable[str]) -> bool:
     with these labels, as those of "is it day or night?", "is this a kitchen?" and "what hangs on
     the wall?" do. A label is an object that stays: with a "wall clock", "which wall clock is
     larger?" is not about the wall, but "what colour is the wall?" is."""
-    plain = _SHADE.sub("", question)
-    for label in sorted(labels, key=len, reverse=True):
-        name = re.escape(label.removesuffix("s"))
-        plain = re.sub(rf"\b{name}(?:e?s)?\b", " ", plain, flags=re.IGNORECASE)
+    plain = _without_labels(_SHADE.sub("", question), labels)
     asked = _WHICH_PLACE.search(plain) is not None
     rooms = _SPOKEN_ROOM.finditer(plain)
     return _SURROUNDINGS.search(plain) is not None or any(
@@ -140,9 +154,27 @@ def depends_on_surroundings(question: str, labels: Iterable[str]) -> bool:
     )
 
 
+def names_surroundings(answer: str, labels: Iterable[str]) -> bool:
+    """Return whether an answer is a part of the surroundings, as "on the grass" and "the kitchen"
+    are, and not one of the labelled objects."""
+    plain = _without_labels(_SHADE.sub("", answer), labels)
+    return _SURROUNDINGS.search(plain) is not None or _SPOKEN_ROOM.search(plain) is not None
+
+
+def _without_labels(text: str, labels: Iterable[str]) -> str:
+    """Remove the labels from a text, in singular and plural."""
+    for label in sorted(labels, key=len, reverse=True):
+        name = re.escape(label.removesuffix("s"))
+        text = re.sub(rf"\b{name}(?:e?s)?\b", " ", text, flags=re.IGNORECASE)
+    return text
+
+
 def counted_things(question: str) -> tuple[str, ...]:
-    """Return the words after "how many", "the number of" and "are there any", each once."""
-    return tuple(dict.fromkeys(word.lower() for word in _COUNTED.findall(question)))
+    """Return the words that may name what a question counts or looks for, each once: those after
+    "how many", "the number of", "are there any" and "do you see"."""
+    parts = (_AFTER_NAMES.sub("", part) for part in _COUNTED.findall(question))
+    words = (word for part in parts for word in named_things(part) if word not in _AMOUNTS)
+    return tuple(dict.fromkeys(words))
 
 
 def named_things(phrase: str) -> tuple[str, ...]:

@@ -38,7 +38,7 @@ from syngrpo.policy.spans import token_texts
 from syngrpo.pool.sampling import dataset_weights
 from syngrpo.pool.store import Pool
 from syngrpo.responses.response_writer import ResponseWriter
-from syngrpo.rollout.base import NotFinite
+from syngrpo.rollout.base import NotFinite, ToldToAll
 from syngrpo.sample import InputError, Sample
 from syngrpo.serving.json_lines import read_lines
 from syngrpo.serving.timeline import traced
@@ -114,6 +114,8 @@ def train(
             stack.enter_context(closing(profiler))
             _Run(options, run, resume, processes, console, show, profiler, *data).go()
             processes.agree()
+    except ToldToAll:
+        raise
     except (InputError, OSError) as error:  # OSError: a full disk
         processes.tell(str(error))
         raise
