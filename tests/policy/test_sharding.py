@@ -36,7 +36,6 @@ CASES = {
 COPIED = (
     "everything",
     "frozen tower, a process without rows",
-    "bounded descriptions",
     "no memory, backward",
 )
 NEVER = "no memory at all"
