@@ -208,8 +208,8 @@ def _against_transforms(finished: Finished, longer: Finished | None) -> list[Cla
         seeds = sorted(set(finished.seeds(task, OURS)).intersection(longer.seeds(task, TRANSFORMS)))
         if not seeds:
             continue
-        step = _time_ratio(finished, task) * finished.steps(task, OURS)[-1]
-        step = min(step, longer.steps(task, TRANSFORMS)[-1])
+        wanted = _time_ratio(finished, task) * finished.steps(task, OURS)[-1]
+        step = min(wanted, longer.steps(task, TRANSFORMS)[-1])
         noted.append(f"{task}: {len(seeds)} seeds, step {step:.0f}")
         for name in finished.sets:
             ours = finished.accuracy(OURS, task, name, "sampled", seeds)
@@ -263,18 +263,13 @@ def _moved(finished: Finished, task: str, name: str) -> Estimate | None:
 
 def _smoothing(finished: Finished) -> list[Claim]:
     """Return the claim that the description reward drifts less with smoothing than without."""
-
     seeds = {task: finished.seeds(task, OURS, RAW) for task in finished.tasks}
 
-    def drifts(method: str) -> list[Estimate | None]:
-        return [
-            finished.over_runs(method, task, drift, seeds[task]) for task in seeds if seeds[task]
-        ]
+    def size(method: str) -> Estimate | None:
+        drifts = [finished.over_runs(method, t, drift, both) for t, both in seeds.items() if both]
+        return mean_of([one and Estimate(abs(one.value), abs(one.draws)) for one in drifts])
 
-    def sizes(method: str) -> Estimate | None:
-        return mean_of([one and Estimate(abs(one.value), abs(one.draws)) for one in drifts(method)])
-
-    ours, raw = sizes(OURS), sizes(RAW)
+    ours, raw = size(OURS), size(RAW)
     said = ", ".join(
         f"{method} {one.value:+.2f} ({one.interval[0]:+.2f} … {one.interval[1]:+.2f})"
         for method, one in ((OURS, ours), (RAW, raw))

@@ -16,7 +16,7 @@ from syngrpo.formats.source import may_be_hub_name, split_paths
 from syngrpo.policy import MODELS
 from syngrpo.sample import InputError
 from syngrpo.serving.wording import one_line
-from syngrpo.workflow.run_options import FILLED_IN, RunOptions
+from syngrpo.workflow.run_options import RunOptions, config_text
 
 _PATH_KEYS = ("path", "images")
 
@@ -79,8 +79,7 @@ def _refuse_data_set(path: Path, content: Mapping[str, Any] | None = None) -> No
 
 def dump_config(options: RunOptions) -> str:
     """Return the options as YAML with every key written out. ``load_config`` can read it."""
-    values = yaml.safe_dump(options.as_values(), sort_keys=False, allow_unicode=True)
-    return f"{FILLED_IN}{values}"
+    return config_text(options.as_values())
 
 
 class _StrictLoader(yaml.SafeLoader):

@@ -11,7 +11,7 @@ from abc import ABC, abstractmethod
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Protocol, TypeVar
+from typing import ClassVar, Protocol, TypeVar
 
 import torch
 import torch.distributed as dist
@@ -189,6 +189,19 @@ class ToldToAll(InputError):  # noqa: N818
     """An error that every process of the run has raised."""
 
 
+def first_problem(problem: str | None, device: torch.device) -> str | None:
+    """Return the first problem that a process has, in all processes; None if none has any. All
+    call this, each with its own problem or None, wherever a process may have ended: calls that
+    meet must be the same."""
+    anybody = torch.tensor(int(problem is not None), device=device)
+    dist.all_reduce(anybody, dist.ReduceOp.MAX)
+    if not anybody:
+        return None
+    problems: list[str | None] = [None] * dist.get_world_size()
+    dist.all_gather_object(problems, problem)
+    return next(one for one in problems if one is not None)
+
+
 def in_all_processes(work: Callable[[], T]) -> T:
     """Do some work in every process, which must all call this, and return its result. If it raises
     an InputError or OSError in one of them, all raise ToldToAll, so that none waits for a process
@@ -201,13 +214,9 @@ def in_all_processes(work: Callable[[], T]) -> T:
         result = work()
     except (InputError, OSError) as error:
         problem = str(error)
-    # The same two exchanges as those of Processes.tell.
-    anybody = torch.tensor(int(problem is not None), device=PartialState().device)
-    dist.all_reduce(anybody, dist.ReduceOp.MAX)
-    if anybody:
-        parts: list[Any] = [None] * dist.get_world_size()
-        dist.all_gather_object(parts, [] if problem is None else [problem])
-        raise ToldToAll(next(told for part in parts for told in part))
+    told = first_problem(problem, PartialState().device)
+    if told is not None:
+        raise ToldToAll(told)
     return result
 
 

@@ -23,6 +23,7 @@ from accelerate import PartialState
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 
 from syngrpo.policy.model import Policy
+from syngrpo.rollout.base import first_problem
 from syngrpo.sample import InputError
 
 T = TypeVar("T")
@@ -122,12 +123,10 @@ class Processes:
 
     def _meet(self, problem: str | None) -> None:
         """Wait for all processes. Raise InputError in each when one has a problem."""
-        anybody = torch.tensor(int(problem is not None), device=self.device)
-        dist.all_reduce(anybody, dist.ReduceOp.MAX)
-        if anybody:
-            problems = self._gather([] if problem is None else [problem])
+        told = first_problem(problem, self.device)
+        if told is not None:
             self._stopped = True
-            raise InputError(problems[0])
+            raise InputError(told)
 
     def _gather(self, values: Sequence[T]) -> list[T]:
         parts: list[Any] = [None] * self.count

@@ -15,15 +15,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Any
 
-import yaml
-
 from syngrpo.responses.response_files import RESPONSES
 from syngrpo.sample import InputError
 from syngrpo.serving.atomic_files import atomic_write, disk_full_error, is_disk_full
 from syngrpo.serving.directory_lock import LOCK_NAME, InUse, lock_directory
 from syngrpo.serving.log_file import LogFile
 from syngrpo.serving.run_files import require_plain
-from syngrpo.workflow.run_options import FILLED_IN
+from syngrpo.workflow.run_options import config_text
 
 _LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
@@ -112,9 +110,7 @@ class RunDirectory:
 
     def write_config(self, config: Mapping[str, Any]) -> None:
         """Write the resolved configuration (plain values) to ``config.yaml``, atomically."""
-        values = yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True)
-        text = f"{FILLED_IN}{values}"
-        atomic_write(self.config_path, text, durable=True)
+        atomic_write(self.config_path, config_text(config), durable=True)
 
     def append_metrics(self, record: Mapping[str, float | int | None]) -> None:
         """Append the metrics of one step to ``metrics.jsonl``, as one line of JSON.

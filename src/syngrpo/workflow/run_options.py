@@ -13,6 +13,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
 
+import yaml
+
 from syngrpo.data_server.synthesis_options import ServerOptions, SynthesisOptions
 from syngrpo.formats.source import DataOptions, Source, keys_from_source
 from syngrpo.method.base import MethodOptions
@@ -22,12 +24,16 @@ from syngrpo.pool.sampling import SamplingPolicy
 from syngrpo.responses.response_options import ResponseOptions
 from syngrpo.rollout import RolloutOptions
 
-FILLED_IN = """\
+_FILLED_IN = """\
 # Every key is written out. Before you make another configuration of this file, remove the keys that
 # follow from others: data.prompt_style, method.scene_beta, clip_low and clip_high,
 # pool.max_unmeasured and, for a method that paints nothing, synthesis.mode.
 """
-"""What stands above a configuration that the program writes."""
+
+
+def config_text(values: Mapping[str, Any]) -> str:
+    """Return the plain values of a configuration as YAML, below a comment about its keys."""
+    return _FILLED_IN + yaml.safe_dump(dict(values), sort_keys=False, allow_unicode=True)
 
 
 @dataclass(frozen=True)
