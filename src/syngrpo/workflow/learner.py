@@ -165,15 +165,15 @@ class Learner:
     ) -> list[LossOutput]:
         """Compute the gradients of the loss, summed over all micro-batches and processes."""
         outputs = self._backward_or_retry(rows, whole, trained, first)
-        if self.policy.sharding is None:  # a sharded backward pass sums them itself
-            with span("sum gradients"):
-                self.processes.sum_gradients(self.policy.trainable_parameters())
         # AdamW leaves weights without a gradient as they are, and moves those with one of 0 by its
         # momentum. All weights get one, so that a step without rows does the same in one process
         # as in several, which add up zeros.
         for weight in self.policy.trainable_parameters():
             if weight.grad is None:
                 weight.grad = torch.zeros_like(weight)
+        if self.policy.sharding is None:  # a sharded backward pass sums them itself
+            with span("sum gradients"):
+                self.processes.sum_gradients(self.policy.trainable_parameters())
         return outputs
 
     @traced("optimizer step")

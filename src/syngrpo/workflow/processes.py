@@ -102,7 +102,7 @@ class Processes:
             yield whole
 
     def sum_gradients(self, parameters: Iterable[torch.nn.Parameter]) -> None:
-        """Sum gradients over all processes in place, in float32. A missing gradient counts as 0."""
+        """Sum gradients over all processes in place, in float32. Every parameter has one."""
         if self.count == 1:
             return
         bucket: list[torch.nn.Parameter] = []
@@ -135,9 +135,6 @@ class Processes:
 
 
 def _sum_bucket(parameters: Sequence[torch.nn.Parameter]) -> None:
-    for parameter in parameters:
-        if parameter.grad is None:
-            parameter.grad = torch.zeros_like(parameter)
     grads = [p.grad for p in parameters if p.grad is not None]
     flat = torch.cat([grad.reshape(-1).float() for grad in grads])
     dist.all_reduce(flat)
