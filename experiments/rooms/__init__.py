@@ -1,4 +1,4 @@
-"""The experiment on the rooms world: three tasks, seven methods, several training seeds.
+"""The experiment on the rooms world: three tasks, twelve methods, several training seeds.
 
 It measures whether evolving data keeps responses diverse, and whether this makes the model more
 accurate. ``python -m experiments.rooms --help`` explains how to repeat it, and RESULTS.md has the

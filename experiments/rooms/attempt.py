@@ -12,8 +12,8 @@ import os
 import shutil
 import signal
 import time
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from subprocess import DEVNULL, STDOUT, Popen, TimeoutExpired
 from typing import IO
@@ -22,6 +22,7 @@ import yaml
 
 from experiments.rooms.machine import commit
 from experiments.rooms.matrix import ROOT, Cell, Folders, Matrix, differences, plain, program
+from experiments.rooms.result import world
 from syngrpo.workflow.run_options import RunOptions
 
 LENGTH = ("trainer.steps", "evaluation.every")
@@ -33,7 +34,8 @@ PATIENCE_S = 10
 @dataclass(frozen=True)
 class Spent:
     """What all attempts at a cell have cost together: seconds of wall-clock time, the number of
-    attempts, and the commits that were checked out.
+    attempts, and the commits that were checked out. ``world`` is that of ``result.world`` at the
+    first attempt.
 
     The seconds do not include an attempt during which the command that started it was killed.
     """
@@ -41,6 +43,7 @@ class Spent:
     seconds: float = 0.0
     attempts: int = 0
     commits: tuple[str, ...] = ()
+    world: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass
@@ -92,9 +95,9 @@ def start(
     there, the cell goes on from a copy of it.
 
     ``done`` is called when the cell is locked, so that its answer cannot change any more. A run
-    directory that was made with another configuration is deleted first. ``threads`` is the number
-    of threads that the process uses for computation. Raises InputError for a cell that this version
-    cannot run.
+    directory that was made with another configuration, model or generator is deleted first.
+    ``threads`` is the number of threads that the process uses for computation. Raises InputError
+    for a cell that this version cannot run.
     """
     claim = _lock(folders, cell)
     if claim is None:
@@ -103,8 +106,10 @@ def start(
         claim.close()
         return None
     options = matrix.options(cell)
-    run = folders.run(cell)
-    if run.exists() and _has_other_configuration(run, options):
+    run, now = folders.run(cell), world(options.model.path)
+    if run.exists() and (
+        has_other_configuration(run, options) or spent(folders, cell).world != now
+    ):
         shutil.rmtree(run)
         _spent_file(folders, cell).unlink(missing_ok=True)
     if not run.exists() and shorter is not None:
@@ -113,7 +118,8 @@ def start(
     command = [*program(), *matrix.command(cell, run, resumed)]
     before = spent(folders, cell)
     commits = tuple(dict.fromkeys([*before.commits, commit(ROOT)]))
-    _write_spent(folders, cell, replace(before, attempts=before.attempts + 1, commits=commits))
+    spending = replace(before, attempts=before.attempts + 1, commits=commits, world=now)
+    _write_spent(folders, cell, spending)
     with folders.log(cell).open("a") as log:
         log.write(f"$ {' '.join(command)}\n")
         log.flush()
@@ -145,7 +151,7 @@ def spent(folders: Folders, cell: Cell) -> Spent:
     if not path.exists():
         return Spent()
     known = json.loads(path.read_text())
-    return Spent(known["seconds"], known["attempts"], tuple(known["commits"]))
+    return Spent(**known | {"commits": tuple(known["commits"])})
 
 
 def note_time(folders: Folders, attempt: Attempt) -> None:
@@ -174,6 +180,8 @@ def _copy_shorter(shorter: Folders, folders: Folders, cell: Cell, options: RunOp
     run, config = shorter.run(cell), shorter.run(cell) / "config.yaml"
     if not shorter.result(cell).exists() or not (run / "checkpoints").exists():
         return
+    if spent(shorter, cell).world != world(options.model.path):
+        return
     before = plain(yaml.safe_load(config.read_text(encoding="utf-8")))
     now = plain(options.as_values())
     if differences(before, now | {key: before[key] for key in LENGTH}):
@@ -185,7 +193,7 @@ def _copy_shorter(shorter: Folders, folders: Folders, cell: Cell, options: RunOp
     shutil.copy(_spent_file(shorter, cell), _spent_file(folders, cell))
 
 
-def _has_other_configuration(run: Path, options: RunOptions) -> bool:
+def has_other_configuration(run: Path, options: RunOptions) -> bool:
     """Return whether the run was made with another configuration.
 
     The directory of an evaluation has no configuration file; ``syngrpo evaluate`` itself refuses to

@@ -98,8 +98,9 @@ class Movement:
     """How the pictures of one run moved along the axes, from its first third to its last.
 
     - ``towards_diversity``: sum over axes and bins of the change of the share of the pictures times
-      the mean D over the run of the pictures there. Positive if the pictures moved to where the
-      answers disagree more.
+      how far D of the pictures there is above the mean D of the same part of the run. Positive if
+      the pictures moved to where the answers disagree more. D falls during training, so D of
+      different parts cannot be compared.
     - ``harder``: the same with the accuracy of ``yardstick`` in place of D, with the sign changed:
       how much less accurate a policy is expected to be on the late pictures than on the early
       ones, if the axes add up.
@@ -127,21 +128,20 @@ def movement(table: Table, yardstick: Table) -> Movement | None:
 
 
 def _means(parts: Sequence[Sequence[Sequence[float]]], column: int) -> np.ndarray:
-    """Return the mean of a column over the run in each bin, float (BINS,). A bin without pictures
-    gets the mean over all pictures."""
+    """Return how far the mean of a column in each bin is above that of all bins in the same part of
+    the run, as the mean over the pictures there, float (BINS,). 0 for a bin without pictures."""
     values = np.array(parts)
     counts, means = values[..., 0], values[..., column]
-    total = counts.sum(axis=0)
-    overall = (counts * means).sum() / max(counts.sum(), 1)
-    return np.where(total > 0, (counts * means).sum(axis=0) / np.maximum(total, 1), overall)
+    of_part = (counts * means).sum(axis=1) / np.maximum(counts.sum(axis=1), 1)
+    above = counts * (means - of_part[:, None])
+    return above.sum(axis=0) / np.maximum(counts.sum(axis=0), 1)
 
 
-def mean_levels(table: Table, axis: str) -> np.ndarray:
-    """Return the mean level of an axis in each part of the run, from the middles of the bins, float
-    (PARTS,); NaN for a part without pictures."""
+def mean_bins(table: Table, axis: str) -> np.ndarray:
+    """Return the mean bin of an axis in each part of the run, float (PARTS,): 0 if all pictures are
+    in the lowest one, 1 if all are in the highest; NaN for a part without pictures."""
     counts = np.array(table[axis])[..., 0]
-    middles = (np.arange(BINS) + 0.5) / BINS
-    return _ratio(counts @ middles, counts.sum(axis=1))
+    return _ratio(counts @ np.linspace(0, 1, BINS), counts.sum(axis=1))
 
 
 def accuracy_at(table: Table, axis: str, bin_: int) -> np.ndarray:

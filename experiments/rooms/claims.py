@@ -12,7 +12,6 @@ import numpy as np
 
 from experiments.rooms.axes import movement
 from experiments.rooms.compare import Finished, OfRun, drift, late_mean, mean_of
-from experiments.rooms.labels import TRUE_SHARE
 from experiments.rooms.result import Result
 from experiments.rooms.settings import STARTER
 from experiments.rooms.statistics import Estimate, Interval
@@ -41,8 +40,9 @@ class Claim:
 
     ``value``, ``interval`` and ``target`` are in ``unit``; the first two are None if nothing was
     measured yet. The claim is met if the value is at least the target, or with ``ceiling`` at most
-    the target; if the target is 0, the value must not be 0. ``bound`` is what the interval has to
-    exclude; None: as the target. ``note`` says from what the value was computed.
+    the target; if the target is 0, the value must not be 0. With ``bound`` the interval must also
+    exclude values below it. ``seeds`` is the smallest number of seeds of a part of the value, None
+    if it is no mean over seeds. ``note`` says from what the value was computed.
     """
 
     text: str
@@ -52,6 +52,7 @@ class Claim:
     target: float = 0.0
     ceiling: bool = False
     bound: float | None = None
+    seeds: int | None = None
     note: str = ""
 
     @property
@@ -59,38 +60,46 @@ class Claim:
         """Whether the claim is met, as the report writes it."""
         if self.value is None:
             return "not measured"
+        if self.seeds == 1:
+            return "one seed alone"
         sign = -1 if self.ceiling else 1
         if sign * self.value < sign * self.target or self.value == self.target == 0:
             return "**not met**"
         if self.interval is None:
             return "met"
         surest = self.interval[1] if self.ceiling else self.interval[0]
-        bound = self.target if self.bound is None else self.bound
-        return "met" if sign * surest >= sign * bound else "met, the interval reaches beyond"
+        if self.bound is not None:
+            return "met" if surest > self.bound else "**not met**: the interval reaches beyond"
+        return "met" if sign * surest >= sign * self.target else "met, the interval reaches beyond"
 
 
 def claims(
     finished: Finished, longer: Finished | None, labels: Mapping[str, Any] | None
-) -> list[Claim]:
-    """Return all claims of the report, in the order of its first table: what the reward for
-    descriptions adds, the gain over plain GRPO, how the descriptions move, other methods, labels
-    and format.
+) -> dict[str, list[Claim]]:
+    """Return all claims of the report: heading → the claims of a table.
 
     ``longer`` are the cells that are trained for more steps, None if none is finished. ``labels``
     is the content of ``labels.json``, None if it does not exist.
     """
-    return [
-        *_reward(finished),
-        *_diversity(finished),
-        *_accuracy(finished),
-        *_growth(longer),
-        *_movement(finished),
-        *_smoothing(finished),
-        *_against_transforms(finished, longer),
-        *_against_each_method(finished),
-        *_labels(finished.tasks, labels),
-        _format(finished),
-    ]
+    same_steps, *others = _against_each_method(finished)
+    return {
+        "1. The reward for descriptions adds to random descriptions": _reward(finished),
+        "2. More diversity and accuracy than plain GRPO": [
+            *_diversity(finished),
+            *_accuracy(finished),
+            *_growth(longer),
+        ],
+        "3. Descriptions move where the reward points, and get harder": [
+            *_movement(finished),
+            *_smoothing(finished),
+        ],
+        "4. Better than executable transforms": [same_steps, *_in_the_same_time(finished, longer)],
+        "5. Labels are true, and the format is kept": [
+            *_labels(finished.tasks, labels),
+            _format(finished),
+        ],
+        "The other methods": others,
+    }
 
 
 def claims_of_part(finished: Finished) -> list[Claim]:
@@ -100,6 +109,7 @@ def claims_of_part(finished: Finished) -> list[Claim]:
         *_diversity(finished),
         *_accuracy(finished),
         *_against_each_method(finished),
+        _format(finished),
     ]
 
 
@@ -108,7 +118,9 @@ def _claim(
 ) -> Claim:
     if estimate is None:
         return Claim(text, None, None, unit, target, note=note)
-    return Claim(text, estimate.value, estimate.interval, unit, target, note=note)
+    return Claim(
+        text, estimate.value, estimate.interval, unit, target, seeds=estimate.seeds, note=note
+    )
 
 
 def _everywhere(finished: Finished, method: str, base: str, how: str) -> Estimate | None:
@@ -130,7 +142,8 @@ def _reward(finished: Finished) -> list[Claim]:
     if TUNED in finished.methods:
         text = f"sampled accuracy, mean over all sets: {OURS} − {TUNED}"
         estimate = _everywhere(finished, OURS, TUNED, "sampled")
-        found.append(_claim(text, estimate, "points", NOT_WORSE, _tasks(finished, OURS, TUNED)))
+        worse = _claim(text, estimate, "points", NOT_WORSE, _tasks(finished, OURS, TUNED))
+        found.append(replace(worse, bound=NOT_WORSE))
     return found
 
 
@@ -180,7 +193,11 @@ def _accuracy(finished: Finished) -> list[Claim]:
 
 
 def _against_each_method(finished: Finished) -> list[Claim]:
-    """Return the claims that Syn-GRPO is better than each other method."""
+    """Return the claims that Syn-GRPO is better than each other method, first of all than
+    executable transforms."""
+    methods = [method for method in finished.methods if method not in (OURS, TRANSFORMS)]
+    if TRANSFORMS in finished.methods:
+        methods.insert(0, TRANSFORMS)
     return [
         _claim(
             f"better than {method}, sampled, mean over all sets",
@@ -188,16 +205,16 @@ def _against_each_method(finished: Finished) -> list[Claim]:
             "points",
             note=_tasks(finished, OURS, method),
         )
-        for method in finished.methods
-        if method != OURS
+        for method in methods
     ]
 
 
-def _against_transforms(finished: Finished, longer: Finished | None) -> list[Claim]:
+def _in_the_same_time(finished: Finished, longer: Finished | None) -> list[Claim]:
     """Return the claim that Syn-GRPO is better than executable transforms in the same time.
 
     A step of executable transforms is faster. Its accuracy at the time at which Syn-GRPO has
-    finished is interpolated between its evaluations in ``longer``.
+    finished is interpolated between its evaluations in ``longer``, and that of its last step is
+    taken if it would have had more steps; the note says so.
     """
     text = f"better than {TRANSFORMS} in the same time, sampled, mean over all sets"
     if longer is None:
@@ -209,8 +226,9 @@ def _against_transforms(finished: Finished, longer: Finished | None) -> list[Cla
         if not seeds:
             continue
         wanted = _time_ratio(finished, task) * finished.steps(task, OURS)[-1]
-        step = min(wanted, longer.steps(task, TRANSFORMS)[-1])
-        noted.append(f"{task}: {len(seeds)} seeds, step {step:.0f}")
+        step = min(wanted, last := longer.steps(task, TRANSFORMS)[-1])
+        more = f" of {wanted:.0f}" if wanted > last else ""
+        noted.append(f"{task}: {len(seeds)} seeds, step {step:.0f}{more}")
         for name in finished.sets:
             ours = finished.accuracy(OURS, task, name, "sampled", seeds)
             theirs = longer.accuracy_between(TRANSFORMS, task, name, "sampled", seeds, step)
@@ -233,32 +251,38 @@ def _time_ratio(finished: Finished, task: str) -> float:
 
 
 def _movement(finished: Finished) -> list[Claim]:
-    """Return the claims about where the descriptions move, in comparison with random ones."""
-    note = _tasks(finished, OURS, RANDOM)
-    texts: Mapping[str, tuple[str, float]] = {
-        "towards_diversity": ("towards pictures with more D, in D", 1.0),
-        "harder": ("towards pictures that are harder for the policy of random-scene", 100.0),
+    """Return the claims about where the descriptions move. The note has the movement of random
+    descriptions, which is chance."""
+    texts: Mapping[str, tuple[str, float, int]] = {
+        "towards_diversity": ("towards pictures with more D, in D", 1.0, 4),
+        "harder": ("towards pictures that are harder for the policy of random-scene", 100.0, 1),
     }
     found = []
-    for name, (said, scale) in texts.items():
-        moved = mean_of([_moved(finished, task, name) for task in finished.tasks])
+    for name, (said, scale, digits) in texts.items():
+        ours, random = (
+            mean_of([moved(finished, task, name, method) for task in finished.tasks])
+            for method in (OURS, RANDOM)
+        )
+        note = _tasks(finished, OURS, RANDOM)
+        if random is not None:
+            note += f"; {RANDOM} {scale * random.value:+.{digits}f}"
         text = f"descriptions move {said}: last third minus first"
         unit = "points" if name == "harder" else "D"
-        found.append(_claim(text, None if moved is None else moved.scaled(scale), unit, note=note))
+        found.append(_claim(text, None if ours is None else ours.scaled(scale), unit, note=note))
     return found
 
 
-def _moved(finished: Finished, task: str, name: str) -> Estimate | None:
-    """Return one number of ``Movement`` of Syn-GRPO. The yardstick is the run with random
+def moved(finished: Finished, task: str, name: str, method: str) -> Estimate | None:
+    """Return one number of ``Movement`` of a method. The yardstick is the run with random
     descriptions of the same seed."""
 
     def of_run(result: Result) -> float | None:
         random = finished.of(task, RANDOM, result.cell.seed)
-        moved = movement(result.synthesis.get("axes", {}), random.synthesis.get("axes", {}))
-        return None if moved is None else float(getattr(moved, name))
+        found = movement(result.synthesis.get("axes", {}), random.synthesis.get("axes", {}))
+        return None if found is None else float(getattr(found, name))
 
     seeds = finished.seeds(task, OURS, RANDOM)
-    return finished.over_runs(OURS, task, of_run, seeds) if seeds else None
+    return finished.over_runs(method, task, of_run, seeds) if seeds else None
 
 
 def _smoothing(finished: Finished) -> list[Claim]:
@@ -267,14 +291,11 @@ def _smoothing(finished: Finished) -> list[Claim]:
 
     def size(method: str) -> Estimate | None:
         drifts = [finished.over_runs(method, t, drift, both) for t, both in seeds.items() if both]
-        return mean_of([one and Estimate(abs(one.value), abs(one.draws)) for one in drifts])
+        return mean_of([one and abs(one) for one in drifts])
 
     ours, raw = size(OURS), size(RAW)
-    said = ", ".join(
-        f"{method} {one.value:+.2f} ({one.interval[0]:+.2f} … {one.interval[1]:+.2f})"
-        for method, one in ((OURS, ours), (RAW, raw))
-        if one is not None
-    )
+    sizes = ((OURS, ours), (RAW, raw))
+    said = ", ".join(f"{method} {one.value:.2f}" for method, one in sizes if one is not None)
     text = f"size of the drift of the description reward: {RAW} − {OURS}"
     if ours is None or raw is None:
         return [Claim(text, None, None, "σ", note=said)]
@@ -299,10 +320,12 @@ def _growth(longer: Finished | None) -> list[Claim]:
 
 
 def _format(finished: Finished) -> Claim:
-    """Return the claim that no run lost the format: the lowest share of any run and set."""
+    """Return the claim that no training run lost the format: the lowest share of any run and
+    set."""
     shares = [
         (100 * result.last(name).metrics["sampled/format"], f"{cell.name} on {name}")
         for cell, result in finished.results.items()
+        if cell.method != STARTER
         for name in finished.sets
     ]
     least, where = min(shares) if shares else (None, "")
@@ -316,11 +339,10 @@ def _labels(tasks: Sequence[str], labels: Mapping[str, Any] | None) -> list[Clai
         one = (labels or {}).get("tasks", {}).get(task)
         text = f"synthetic samples of {task} whose label is true"
         if one is None:
-            found.append(Claim(text, None, None, "%", 100 * TRUE_SHARE))
+            found.append(Claim(text, None, None, "%", 100.0))
             continue
-        interval = (100 * one["interval"][0], 100 * one["interval"][1])
-        note = f"{one['true']} of {one['checked']}"
-        found.append(Claim(text, 100 * one["share"], interval, "%", 100 * TRUE_SHARE, note=note))
+        note = f"{one['true']} of {one['checked']}, {one['source']}"
+        found.append(Claim(text, 100 * one["share"], None, "%", 100.0, note=note))
     return found
 
 

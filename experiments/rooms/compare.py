@@ -47,6 +47,11 @@ class Finished:
                         f"{name}; delete the older result and run it again"
                     )
 
+    @property
+    def measured(self) -> list[str]:
+        """The methods with at least one finished cell."""
+        return [m for m in self.methods if any(cell.method == m for cell in self.results)]
+
     def seeds(self, task: str, *methods: str) -> list[int]:
         """Return the seeds that all of these methods have finished for the task."""
         finished = [

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from scipy.stats import binomtest
 
+from experiments.rooms.attempt import has_other_configuration, spent
 from experiments.rooms.finding import LABELS, write_finding
 from experiments.rooms.matrix import Cell, Folders, Matrix
 from experiments.rooms.sheet import synthetic_ids
@@ -36,10 +37,8 @@ CHECKED = 500
 FRAME = FrameOptions(scale=(0.4, 1), shift=1, horizon=0.57)
 LIGHT = LightOptions(brightness=0.12, haze=0.8, glare=0.6, cast=1, blur=0.015, grain=6)
 """View and light of samples that are painted for the check: the ranges of the experiment."""
-TRUE_SHARE = 0.99
-"""Target for the share of true labels."""
 METHODS = ("syn-grpo", "syn-grpo-no-smoothing", "random-scene")
-"""Methods whose runs are checked: for each task the first of these that has a run."""
+"""Methods whose runs are checked: for each task the first of these whose runs painted enough."""
 
 
 @dataclass(frozen=True)
@@ -73,20 +72,25 @@ def check_labels(matrix: Matrix, folders: Folders, count: int = CHECKED) -> dict
     """Check every task, write ``labels.json`` into the folder of the results, and return its
     content.
 
-    The samples of a task are spread evenly over a run whose directory still exists. For a task
-    without such a run, they are painted here from random descriptions, in the same way as in
-    training.
+    The samples of a task are spread evenly over the runs of one method whose directories still
+    exist. If these have too few samples, they are painted here from random descriptions, in the
+    same way as in training.
     """
     tasks = {task: _check_task(matrix, task, folders, count) for task in matrix.settings.tasks}
     return write_finding(folders, LABELS, {"tasks": {t: c.summary() for t, c in tasks.items()}})
 
 
 def _check_task(matrix: Matrix, task: str, folders: Folders, count: int) -> LabelCheck:
-    cells = [Cell(task, method, seed) for method in METHODS for seed in matrix.settings.seeds]
-    for cell in cells:
-        samples = painted_in(folders.run(cell), count)
-        if len(samples) == count:
-            return _checked(f"painted in the run {cell.name}", samples)
+    for method in METHODS:
+        cells = [Cell(task, method, seed) for seed in matrix.settings.seeds]
+        runs = {
+            cell: painted_in(folders.run(cell)) for cell in cells if _valid(matrix, cell, folders)
+        }
+        if sum(map(len, runs.values())) >= count:
+            seeds = ", ".join(str(cell.seed) for cell in runs)
+            commits = {commit for cell in runs for commit in spent(folders, cell).commits}
+            source = f"painted in {method}, seeds {seeds} (commit {', '.join(sorted(commits))})"
+            return _checked(source, spread([s for found in runs.values() for s in found], count))
     with tempfile.TemporaryDirectory() as folder:
         samples = painted_here(Path(folder), task, count)
         return _checked("painted for this check from random descriptions", samples)
@@ -97,16 +101,28 @@ def _checked(source: str, samples: Sequence[Sample]) -> LabelCheck:
     return LabelCheck(source, len(samples), dict(faults))
 
 
-def painted_in(run: Path, count: int) -> list[Sample]:
-    """Return ``count`` synthetic samples, spread evenly over a run; all if the run has fewer."""
+def _valid(matrix: Matrix, cell: Cell, folders: Folders) -> bool:
+    """Return whether the cell is finished and the directory of its run still exists."""
+    run = folders.run(cell)
+    if not folders.result(cell).exists() or not run.exists():
+        return False
+    return not has_other_configuration(run, matrix.options(cell))
+
+
+def painted_in(run: Path) -> list[Sample]:
+    """Return all synthetic samples of a run, in the order in which they were painted."""
     pool = open_pool(run)
     if pool is None:
         return []
-    ids = synthetic_ids(pool)
-    chosen = np.unique(np.linspace(0, len(ids) - 1, min(count, len(ids))).round().astype(int))
-    samples = [pool.get(ids[i]) for i in chosen.tolist()]
+    samples = [pool.get(name) for name in synthetic_ids(pool)]
     pool.close()
     return samples
+
+
+def spread(samples: Sequence[Sample], count: int) -> list[Sample]:
+    """Return ``count`` of the samples, spread evenly over them."""
+    chosen = np.linspace(0, len(samples) - 1, count).round().astype(int)
+    return [samples[i] for i in chosen.tolist()]
 
 
 def painted_here(folder: Path, task: str, count: int) -> list[Sample]:

@@ -11,11 +11,11 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from experiments.rooms.axes import BINS, PARTS, accuracy_at, mean_levels
+from experiments.rooms.axes import AXES, BINS, PARTS, accuracy_at, mean_bins
 from experiments.rooms.claims import BASE, OURS, RANDOM
 from experiments.rooms.compare import Finished, mean_of
 from experiments.rooms.settings import STARTER
-from experiments.rooms.statistics import Estimate
+from experiments.rooms.statistics import Estimate, Interval
 
 COLOURS = {
     STARTER: "#9a9a9a",
@@ -31,13 +31,6 @@ COLOURS = {
     "syn-grpo-siblings": "#4b3f9e",
     "syn-grpo": "#1f5f9e",
 }
-AXIS_COLOURS = {
-    "distance": "#1f5f9e",
-    "darkness": "#3d3d3d",
-    "haze": "#8d6a9f",
-    "decoys": "#d1495b",
-}
-"""The axes that the plot of the descriptions shows."""
 CURVES = {
     "diversity/response": "response diversity D",
     "entropy/token": "token entropy, nats",
@@ -113,11 +106,12 @@ def collapse_curves(finished: Finished) -> Figure | None:
 
 
 def scaling_curves(finished: Finished) -> Figure | None:
-    """Draw the sampled accuracy of plain GRPO and Syn-GRPO over the steps, as the mean over all
-    sets, and the gain below it, for each task and their mean. At step 0 it is that of the starter.
-    None if there is no task for which both are finished."""
-    tasks = finished.compared(OURS, BASE)
-    if not tasks:
+    """Draw the sampled accuracy of plain GRPO, random scenes and Syn-GRPO over the steps, as the
+    mean over all sets, and the gain of Syn-GRPO over both below it, for each task and their mean.
+    At step 0 it is that of the starter. None if there is no task for which all three are finished,
+    or if they were evaluated at one step only."""
+    tasks = finished.compared(OURS, BASE, RANDOM)
+    if not tasks or any(len(finished.steps(task, OURS, BASE, RANDOM)) < 2 for task in tasks):
         return None
     columns: list[Sequence[str]] = [[task] for task in tasks]
     columns += [tasks] if len(tasks) > 1 else []
@@ -125,16 +119,17 @@ def scaling_curves(finished: Finished) -> Figure | None:
     for column, part in enumerate(columns):
         name = part[0] if len(part) == 1 else "mean"
         above, below = axes[0][column], axes[1][column]
-        above.set_title(f"{name}: sampled accuracy, mean over the sets, %")
-        below.set_title(f"{name}: {OURS} − {BASE}, points")
+        above.set_title(f"{name}: accuracy, %")
+        below.set_title(f"{name}: {OURS} minus the other, points")
         below.axhline(0, color="#888888", linewidth=0.8)
-        shared = [set(finished.steps(task, OURS, BASE)) for task in part]
+        shared = [set(finished.steps(task, OURS, BASE, RANDOM)) for task in part]
         steps = sorted(set.intersection(*shared))
-        for method in (BASE, OURS):
+        for method in (BASE, RANDOM, OURS):
             averages = _averages(finished, part, method, steps)
             start = mean_of([_start(finished, task) for task in part])
             _line(above, [0, *steps], [start, *averages], method)
-        _line(below, steps, _gains(finished, part, steps), OURS)
+        for method in (BASE, RANDOM):
+            _line(below, steps, _gains(finished, part, steps, method), method)
     _legend(figure, axes[0][0])
     return figure
 
@@ -142,9 +137,9 @@ def scaling_curves(finished: Finished) -> Figure | None:
 def _averages(
     finished: Finished, tasks: Sequence[str], method: str, steps: Sequence[int]
 ) -> list[Estimate | None]:
-    """Return the mean sampled accuracy of the tasks and sets at each step, over the seeds that both
+    """Return the mean sampled accuracy of the tasks and sets at each step, over the seeds that all
     methods of the plot have."""
-    seeds = {task: finished.seeds(task, OURS, BASE) for task in tasks}
+    seeds = {task: finished.seeds(task, OURS, BASE, RANDOM) for task in tasks}
     places = [(task, name) for task in tasks for name in finished.sets]
     return [
         mean_of([finished.accuracy(method, t, n, "sampled", seeds[t], step) for t, n in places])
@@ -157,59 +152,64 @@ def _start(finished: Finished, task: str) -> Estimate | None:
     return mean_of([finished.accuracy(STARTER, task, n, "sampled") for n in finished.sets])
 
 
-def _gains(finished: Finished, tasks: Sequence[str], steps: Sequence[int]) -> list[Estimate | None]:
-    """Return the mean sampled gain of the tasks and sets at each step."""
+def _gains(
+    finished: Finished, tasks: Sequence[str], steps: Sequence[int], base: str
+) -> list[Estimate | None]:
+    """Return the mean sampled gain of Syn-GRPO over ``base`` at each step."""
     places = [(task, name) for task in tasks for name in finished.sets]
     return [
-        mean_of([finished.gain(OURS, BASE, t, n, "sampled", step) for t, n in places])
+        mean_of([finished.gain(OURS, base, t, n, "sampled", step) for t, n in places])
         for step in steps
     ]
 
 
 def description_curves(finished: Finished) -> Figure | None:
-    """Draw where the pictures of Syn-GRPO (solid lines) and of random scenes (dashed lines) lie on
-    the axes of the view, the light and the decoys over the run, and below it the accuracy of the
-    policy on those in the highest third of each axis. None if neither painted."""
+    """Draw where the pictures of Syn-GRPO and of random scenes lie on the axes of the view, the
+    light and the decoys over the run, and how accurate Syn-GRPO is on those in the lowest and in
+    the highest third of each axis. None if neither painted.
+
+    There is a row for each axis, and two panels for each task.
+    """
     tasks = [task for task in finished.tasks if finished.compared(OURS) and _tables(finished, task)]
     if not tasks:
         return None
-    figure, axes = _panels(2, len(tasks), width=4.2, height=2.8)
-    for column, task in enumerate(tasks):
-        levels, accuracies = axes[0][column], axes[1][column]
-        levels.set_title(f"{task}: mean level (0: unchanged, 1: the bound)")
-        accuracies.set_title(f"{task}: accuracy in the highest third, %")
-        for method, style in ((OURS, "-"), (RANDOM, "--")):
-            tables = _tables(finished, task, method)
-            if not tables:
-                continue
-            for name, colour in AXIS_COLOURS.items():
-                label = name if method == OURS else None
-                where = [mean_levels(table, name) for table in tables]
-                right = [100 * accuracy_at(table, name, BINS - 1) for table in tables]
-                for axis, rows in ((levels, where), (accuracies, right)):
-                    axis.plot(_middles(), _mean_rows(rows), style, color=colour, label=label)
-            accuracies.set_xlabel("share of the run")
+    figure, axes = _panels(len(AXES), 2 * len(tasks), width=2.3, height=1.4)
+    for row, name in enumerate(AXES):
+        for column, task in enumerate(tasks):
+            where, right = axes[row][2 * column], axes[row][2 * column + 1]
+            where.set_title(f"{task}: {name}", fontsize=9)
+            where.set_ylim(0, 0.8)
+            right.set_title(f"{task}: accuracy, %", fontsize=9)
+            right.set_ylim(0, 100)
+            for method in (OURS, RANDOM):
+                found = [mean_bins(table, name) for table in _tables(finished, task, method)]
+                _band(where, found, method, "-")
+            for bin_, style in ((BINS - 1, "-"), (0, ":")):
+                found = [100 * accuracy_at(t, name, bin_) for t in _tables(finished, task)]
+                _band(right, found, OURS, style)
+            if name == AXES[-1]:
+                where.set_xlabel("share of the run", fontsize=8)
+                right.set_xlabel("share of the run", fontsize=8)
     _legend(figure, axes[0][0])
     return figure
+
+
+def _band(axis: Axes, rows: Sequence[np.ndarray], method: str, style: str) -> None:
+    """Draw the mean over runs, and a band from the lowest to the highest of them. ``rows`` is float
+    (PARTS,) for each run, NaN where it has no pictures."""
+    if not rows:
+        return
+    values = np.ma.masked_invalid(np.array(rows))
+    low, high = values.min(axis=0), values.max(axis=0)
+    colour, middles = COLOURS[method], (np.arange(PARTS) + 0.5) / PARTS
+    axis.plot(middles, values.mean(axis=0), style, color=colour, label=method, linewidth=1.4)
+    axis.fill_between(middles, low, high, color=colour, alpha=0.15)
 
 
 def _tables(finished: Finished, task: str, method: str = OURS) -> list[dict[str, Any]]:
     """Return the tables of ``axes`` of the runs of a method that painted."""
     found = [run.synthesis.get("axes") for run in finished.runs(task, method)]
     return [table for table in found if table]
-
-
-def _middles() -> np.ndarray:
-    """Return the middle of each part of a run, as a share of the run."""
-    return (np.arange(PARTS) + 0.5) / PARTS
-
-
-def _mean_rows(rows: Sequence[np.ndarray]) -> np.ndarray:
-    """Return the mean over runs at each part, without NaN; NaN where every run has NaN."""
-    values = np.array(rows)
-    known = ~np.isnan(values)
-    total = np.where(known, values, 0).sum(axis=0)
-    return np.where(known.any(axis=0), total / np.maximum(known.sum(axis=0), 1), np.nan)
 
 
 def _panels(
@@ -245,7 +245,7 @@ def _bars(
     """Draw the bars of one method, ``offset`` beside the middle of each group."""
     there = [(place, e) for place, e in enumerate(estimates) if e is not None]
     heights = [e.value for _, e in there]
-    reach = [[abs(e.value - e.interval[k]) for _, e in there] for k in (0, 1)]
+    reach = [[abs(e.value - _ends(e)[k]) for _, e in there] for k in (0, 1)]
     axis.bar(
         [place + offset for place, _ in there],
         heights,
@@ -288,6 +288,11 @@ def _line(
     """Draw the estimates over the steps as a line, with their intervals as a band."""
     points = [(s, e) for s, e in zip(steps, estimates, strict=True) if e is not None]
     at, values = [step for step, _ in points], [e.value for _, e in points]
-    low, high = ([e.interval[k] for _, e in points] for k in (0, 1))
+    low, high = ([_ends(e)[k] for _, e in points] for k in (0, 1))
     axis.plot(at, values, color=COLOURS[method], label=method, marker="o", markersize=3)
     axis.fill_between(at, low, high, color=COLOURS[method], alpha=0.15)
+
+
+def _ends(estimate: Estimate) -> Interval:
+    """Return the ends of the interval, both the value itself if there is none."""
+    return estimate.interval or (estimate.value, estimate.value)

@@ -26,6 +26,7 @@ from experiments.rooms.tables import (
     dependence_table,
     format_table,
     images_table,
+    movement_table,
     reliability_table,
     set_metrics_table,
     surroundings_table,
@@ -41,12 +42,28 @@ from syngrpo.sample import InputError
 FILE = "RESULTS.md"
 PLOTS = "plots"
 ALT = {
-    "accuracy": "accuracy of every method, with 95 % intervals",
+    "accuracy": "accuracy of every method at the end, with 95 % intervals",
     "collapse": "response diversity, token entropy and groups without variance over the steps",
-    "scaling": "sampled accuracy against steps",
+    "scaling": "sampled accuracy against steps, mean over the sets, with 95 % intervals",
     "descriptions": "where the pictures lie on the axes of the view, the light and the decoys",
 }
 """Name of a plot → its alternative text."""
+SAID = {
+    STARTER: "the model before training",
+    "grpo": "plain GRPO on the seed images",
+    "grpo-clip-higher": "GRPO with a higher upper clip and two updates for each rollout",
+    "noisy-rollout": "half of each group answers the picture with noise",
+    "executable-transforms": "crops, rotations and colours instead of new pictures",
+    "random-scene": "pictures painted from random descriptions of the whole range",
+    "random-scene-tuned": "from random ones of a range tuned by hand",
+    "random-scene-neutral": "from random ones that change neither view nor light",
+    "syn-grpo": "from descriptions that the model writes and that are rewarded, ρ from a moving "
+    "baseline",
+    "syn-grpo-no-smoothing": "ρ is D itself",
+    "syn-grpo-parent": "ρ from the D of the parent",
+    "syn-grpo-siblings": "ρ from the D of the other children of the group",
+}
+"""Method → what it does."""
 
 
 def write_report(matrix: Matrix, folders: Folders) -> Path:
@@ -112,23 +129,42 @@ def _head(
         f"is typed. {len(results)} of {len(cells)} cells: {len(settings.tasks)} tasks, "
         f"{len(settings.methods)} methods, seeds {', '.join(map(str, settings.seeds))}"
         f"{_further(settings)}. A training seed decides the {settings.seed_images} seed images, "
-        "too. Intervals are 95 % bootstrap intervals over seeds and held-out samples, paired "
-        "between methods on both (`statistics.py`); with few seeds they are still somewhat narrow. "
-        "Accuracy is Acc@0.5 for rec, the mean accuracy reward for ovd and isr, in per cent.\n"
+        "too. A row's mean is over all seeds that it has, a difference over those that both have. "
+        "Intervals are 95 % bootstrap intervals over seeds and held-out samples, paired between "
+        "methods on both; they are somewhat narrow with few seeds, and with one there is none "
+        "(`statistics.py`).\n"
     )
+    yield _terms(settings)
     yield from _left_out(matrix, results, old)
 
 
+def _terms(settings: Settings) -> str:
+    """Return a text that explains the tasks, sets, methods and numbers."""
+    methods = "; ".join(
+        f"`{name}`: {said}" for name, said in SAID.items() if name in settings.methods
+    )
+    return (
+        "- Tasks: `rec`, the box of the thing that a phrase names, accuracy is the share of boxes "
+        "with IoU ≥ 0.5; `ovd`, the boxes of all things of the named classes; `isr`, questions "
+        "about a room. The accuracy of `ovd` and `isr` is the mean accuracy reward. All are in per "
+        "cent, greedy or sampled at temperature 1.\n"
+        "- Sets: `test` has plain rooms as in training, `ood` has surroundings and words that no "
+        "other set has, `hard` and `ood-hard` are the same seen from afar or in bad light, with "
+        "further things.\n"
+        f"- Methods: {methods}.\n"
+        "- *D* is the response diversity of a group, ρ the reward of a description, which depends "
+        "on the D of its image. A group *without variance* teaches nothing "
+        "([docs/method.md](../../docs/method.md)).\n"
+    )
+
+
 def _further(settings: Settings) -> str:
-    """Return a text that names the methods with more seeds than the others, and says what that
-    means for the tables. It is empty if there are none."""
+    """Return a text that names the methods with more seeds than the others. It is empty if there
+    are none."""
     if not settings.further_seeds:
         return ""
     more = "; ".join(f"{m} {', '.join(map(str, s))}" for m, s in settings.further_seeds.items())
-    return (
-        f", and where intervals overlap more ({more}). A row's mean is over all seeds that it has, "
-        "a difference over those that both have"
-    )
+    return f", and where intervals overlap more ({more})"
 
 
 def _sets(matrix: Matrix) -> list[str]:
@@ -166,16 +202,20 @@ def _claims(
     finished: Finished, longer: Finished | None, labels: Mapping[str, Any] | None
 ) -> Iterator[str]:
     yield "## The claims\n"
-    yield claims_table(claims(finished, longer, labels))
+    for heading, found in claims(finished, longer, labels).items():
+        if found:
+            yield f"### {heading}\n"
+            yield claims_table(found)
     yield (
         "Means are over the tasks for which both methods are finished, pairwise over the seeds "
         "that both have. “The interval reaches beyond”: the value is enough, but its interval "
-        "holds values that are not (for what the reward adds to random scenes: 0). How far "
-        "descriptions move: over the axes of the view, the light and the decoys in three bins "
-        "each, the change of the share of the pictures times the mean D, or the accuracy that "
-        "random-scene with the same seed has there (`axes.py`). The drift is the mean of ρ in the "
-        "last third of a run minus that in the first, in standard deviations within a third. Why "
-        "a number is short, and the measurements that show it: "
+        "holds values that are not. How far descriptions move: over the axes of the view, the "
+        "light and the decoys in three bins each, the change of the share of the pictures times "
+        "how far the D there, or the accuracy that random-scene with the same seed has there, is "
+        "from that of all pictures of the same sixth of the run (`axes.py`). The drift is the mean "
+        "of ρ in the last third of a run minus that in the first, in standard deviations within a "
+        "third. “In the same time” compares median step times. Why a number is short, what the KL "
+        "term of the descriptions costs, and the measurements that show it: "
         "[docs/experiments.md](../../docs/experiments.md).\n"
     )
 
@@ -222,7 +262,11 @@ def _credit(finished: Finished) -> Iterator[str]:
 def _training(finished: Finished, plots: list[Path]) -> Iterator[str]:
     yield "## Diversity, entropy, groups without variance\n"
     yield from _plot("collapse", plots)
-    yield "“Late” is the last tenth of the run; intervals are over seeds.\n"
+    yield (
+        "“Late” is the last tenth of the run; intervals are over seeds. The entropy is that of all "
+        "tokens of a response. Descriptions have more of it than answers, and the methods differ "
+        "in how many responses describe, so compare a method's entropy only with its own start.\n"
+    )
     for task in finished.tasks:
         if any(c.task == task and c.method != STARTER for c in finished.results):
             yield f"### {task}\n"
@@ -236,24 +280,31 @@ def _growth(plots: list[Path]) -> Iterator[str]:
 
 
 def _part(matrix: Matrix, folders: Folders, name: str, title: str) -> Iterator[str]:
-    """Yield the section about the cells of a further part, if there are results."""
+    """Yield the section about the cells of a further part."""
     part, place = matrix.part(name), folders.part(name)
+    results, old = _valid_and_outdated(part, place)
+    settings, whole = part.settings, matrix.settings
+    changed = [
+        f"{now} {what} instead of {before}"
+        for what, now, before in (
+            ("steps", settings.steps, whole.steps),
+            ("seed images", settings.seed_images, whole.seed_images),
+        )
+        if now != before
+    ]
+    yield f"## {title}\n"
+    yield (
+        f"The same with {' and '.join(changed)}, for {', '.join(settings.methods)}, seeds "
+        f"{', '.join(map(str, settings.seeds))}. {len(results)} of {len(part.cells())} cells.\n"
+    )
+    yield from _left_out(part, results, old)
     finished = _finished_part(matrix, folders, name)
     if finished is None:
         return
-    settings, whole = part.settings, matrix.settings
-    yield f"## {title}\n"
-    yield (
-        f"The same with {settings.steps} steps instead of {whole.steps} and {settings.seed_images} "
-        f"seed images instead of {whole.seed_images}, for {', '.join(settings.methods)}, seeds "
-        f"{', '.join(map(str, settings.seeds))}: cells of their own, from step 0 on. "
-        f"{len(finished.results)} of {len(part.cells())} cells.\n"
-    )
-    results, old = _valid_and_outdated(part, place)
-    yield from _left_out(part, results, old)
     yield claims_table(claims_of_part(finished))
     yield from _by_set(finished, "{}:")
     for path in write_plots(finished, place.root / PLOTS):
+        yield f"{ALT[path.stem].capitalize()}:\n"
         yield f"![{ALT[path.stem]}]({path.relative_to(folders.root)})\n"
     yield _provenance(results)
 
@@ -262,7 +313,16 @@ def _images(finished: Finished, folders: Folders, plots: list[Path]) -> Iterator
     yield "## What was painted\n"
     yield from _plot("descriptions", plots)
     if any(path.stem == "descriptions" for path in plots):
-        yield f"Solid: {OURS}. Dashed: {RANDOM}. Each picture counts at its first visit.\n"
+        yield (
+            f"Each picture counts at its first visit. On the left of each task: the mean third of "
+            f"the axis in which the pictures of {OURS} (blue) and {RANDOM} (green) lie, 0 if all "
+            "are in the lowest third (unchanged), 1 if all are in the highest, with a band from "
+            f"the lowest to the highest seed. On the right: the accuracy of {OURS} on its pictures "
+            "of the highest third (solid) and of the lowest (dotted).\n"
+        )
+    if finished.compared(OURS, RANDOM):
+        yield "How far the descriptions move, last third minus first:\n"
+        yield movement_table(finished)
     for task in finished.tasks:
         counts = images_table(finished, task)
         if not counts:
@@ -324,12 +384,13 @@ def _labels(labels: Mapping[str, Any] | None) -> Iterator[str]:
         [
             task,
             f"{one['true']} of {one['checked']}",
+            " … ".join(f"{100 * bound:.1f}" for bound in one["interval"]),
             ", ".join(f"{what} {n}" for what, n in one["faults"].items()) or "none",
             one["source"],
         ]
         for task, one in labels["tasks"].items()
     ]
-    yield table(["task", "true", "faults", "samples"], rows)
+    yield table(["task", "true", "95 % interval, %", "faults", "samples"], rows)
     yield (
         "Against the renderer's own knowledge of every scene (`truth.py`): things, boxes, masks "
         "and pixels in the stored view and light; the answer worked out anew; nothing but the "

@@ -7,8 +7,10 @@ independently of each other (the pigeonhole bootstrap; Owen, Annals of Applied S
 
 If S seeds are drawn with replacement, the variance of their mean is only (S − 1)/S of what it
 should be; with three seeds that is a third too little. Therefore the distance of each drawn weight
-from 1/S is multiplied by √(S / (S − 1)) (Rao and Wu, JASA 83, 1988). With one seed nothing is known
-about the spread between seeds, and the interval covers the samples only.
+from 1/S is multiplied by √(S / (S − 1)) (Rao and Wu, JASA 83, 1988). Intervals of so few seeds stay
+somewhat narrow: where only seeds differ, that of a mean over three tasks holds the true mean in
+about 90 % of the cases. With one seed nothing is known about the spread between seeds, and there is
+no interval.
 """
 
 from __future__ import annotations
@@ -29,33 +31,42 @@ Interval = tuple[float, float]
 class Estimate:
     """A number with its value in each of R resamples.
 
-    ``draws`` is float (R,). Arithmetic between estimates is done within each resample, so that the
-    interval of a difference takes into account that both numbers come from the same seeds and
-    samples.
+    ``draws`` is float (R,), ``seeds`` the smallest number of training seeds that a part of it was
+    measured with. Arithmetic between estimates is done within each resample, so that the interval
+    of a difference takes into account that both numbers come from the same seeds and samples.
     """
 
     value: float
     draws: np.ndarray
+    seeds: int
 
     @property
-    def interval(self) -> Interval:
-        """The percentile interval of the draws at the level ``LEVEL``."""
+    def interval(self) -> Interval | None:
+        """The percentile interval of the draws at the level ``LEVEL``, None with one seed."""
+        if self.seeds < 2:
+            return None
         tail = 100 * (1 - LEVEL) / 2
         low, high = np.percentile(self.draws, [tail, 100 - tail])
         return float(low), float(high)
 
     def __add__(self, other: Estimate) -> Estimate:
-        return Estimate(self.value + other.value, self.draws + other.draws)
+        return self._with(other, self.value + other.value, self.draws + other.draws)
 
     def __sub__(self, other: Estimate) -> Estimate:
-        return Estimate(self.value - other.value, self.draws - other.draws)
+        return self._with(other, self.value - other.value, self.draws - other.draws)
 
     def __truediv__(self, other: Estimate) -> Estimate:
-        return Estimate(self.value / other.value, self.draws / other.draws)
+        return self._with(other, self.value / other.value, self.draws / other.draws)
+
+    def __abs__(self) -> Estimate:
+        return Estimate(abs(self.value), abs(self.draws), self.seeds)
 
     def scaled(self, factor: float, shift: float = 0.0) -> Estimate:
         """Return ``factor`` times this number, plus ``shift``."""
-        return Estimate(factor * self.value + shift, factor * self.draws + shift)
+        return Estimate(factor * self.value + shift, factor * self.draws + shift, self.seeds)
+
+    def _with(self, other: Estimate, value: float, draws: np.ndarray) -> Estimate:
+        return Estimate(value, draws, min(self.seeds, other.seeds))
 
 
 def mean(estimates: Sequence[Estimate]) -> Estimate:
@@ -63,6 +74,7 @@ def mean(estimates: Sequence[Estimate]) -> Estimate:
     return Estimate(
         sum(e.value for e in estimates) / len(estimates),
         np.mean([e.draws for e in estimates], axis=0),
+        min(e.seeds for e in estimates),
     )
 
 
@@ -82,7 +94,8 @@ class Resampling:
         same weights, those with different names independently.
         """
         column = np.asarray(values, dtype=np.float64)
-        return Estimate(float(column.mean()), self._weights(seeds, len(column), True) @ column)
+        draws = self._weights(seeds, len(column), True) @ column
+        return Estimate(float(column.mean()), draws, len(column))
 
     def over_both(self, values: np.ndarray, seeds: str, samples: str) -> Estimate:
         """Return the mean of the values of S seeds on the same N samples, float (S, N).
@@ -92,7 +105,7 @@ class Resampling:
         over_samples = self._weights(samples, values.shape[1], False)
         by_seed = over_samples @ values.T  # (R, S)
         draws = (self._weights(seeds, values.shape[0], True) * by_seed).sum(axis=1)
-        return Estimate(float(values.mean()), draws)
+        return Estimate(float(values.mean()), draws, values.shape[0])
 
     def _weights(self, name: str, count: int, few: bool) -> np.ndarray:
         """Return weights, float (R, count), whose rows sum to 1. With ``few`` the variance is

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from statistics import mean, median
 from typing import Any
 
-from experiments.rooms.claims import BASE, Claim
+from experiments.rooms.claims import BASE, OURS, RANDOM, Claim, moved
 from experiments.rooms.compare import Finished, drift, late_mean, mean_of
 from experiments.rooms.persistence import PERSISTENCE
 from experiments.rooms.result import Result
@@ -29,8 +29,10 @@ def estimated(estimate: Estimate | None, digits: int = 1, sign: bool = False) ->
     """Write an estimate with its interval: "+3.2 (1.0 … 5.1)"."""
     if estimate is None:
         return NOTHING
-    low, high = estimate.interval
     form = f"{'+' if sign else ''}.{digits}f"
+    if estimate.interval is None:
+        return f"{estimate.value:{form}} (one seed)"
+    low, high = estimate.interval
     return f"{estimate.value:{form}} ({low:{form}} … {high:{form}})"
 
 
@@ -46,8 +48,11 @@ def claims_table(claims: Sequence[Claim]) -> str:
             value = f"{claim.value:+.{digits + more}f} {claim.unit}"
         if claim.interval is not None:
             interval = " … ".join(f"{bound:+.{digits}f}" for bound in claim.interval)
-        target = f"{'≤' if claim.ceiling else '≥' if claim.target else '>'} {claim.target:g}"
-        rows.append([claim.text, value, interval, target, claim.verdict, claim.note])
+        sign = "≤" if claim.ceiling else "≥" if claim.target else ">"
+        asked = f"{sign} {claim.target:g}"
+        if claim.bound is not None:
+            asked += f", interval > {claim.bound:g}"
+        rows.append([claim.text, value, interval, asked, claim.verdict, claim.note])
     return table(["claim", "value", "95 % interval", "asked for", "verdict", "stands on"], rows)
 
 
@@ -55,7 +60,7 @@ def accuracy_table(finished: Finished, set_name: str, how: str, base: str = BASE
     """Return the accuracies at the end of the training in per cent: for each method those of the
     tasks, their mean, and the gain of the mean over the method ``base``."""
     rows = []
-    for method in finished.methods:
+    for method in finished.measured:
         found = [finished.accuracy(method, task, set_name, how) for task in finished.tasks]
         average = mean_of(found) if None not in found else None
         gain = None
@@ -70,7 +75,7 @@ def format_table(finished: Finished) -> str:
     """Return the shares of sampled responses with the full format at the end of the training, in
     per cent: the mean over the runs, and the lowest of them."""
     rows = []
-    for method in finished.methods:
+    for method in finished.measured:
         cells = []
         for task in finished.tasks:
             for set_name in finished.sets:
@@ -86,7 +91,7 @@ def set_metrics_table(finished: Finished, task: str, metrics: dict[str, str]) ->
     """Return metrics of whole sets at the end of the training, in per cent, as means over seeds.
     ``metrics`` is metric → title."""
     rows = []
-    for method in finished.methods:
+    for method in finished.measured:
         cells = []
         for set_name in finished.sets:
             for metric in metrics:
@@ -118,7 +123,7 @@ def training_table(finished: Finished, task: str) -> str:
         "accuracy on seeds, late": ("reward/accuracy_seed", True),
     }
     rows = []
-    for method in finished.methods:
+    for method in finished.measured:
         if method == STARTER:
             continue
         cells = []
@@ -175,11 +180,26 @@ def words_table(result: Result, count: int = 12) -> str:
     return table(["word", "early", "late", "points"], rows) if rows else ""
 
 
+def movement_table(finished: Finished) -> str:
+    """Return how far the descriptions of Syn-GRPO and the random ones move, by task."""
+    rows = []
+    for task in finished.compared(OURS, RANDOM):
+        cells = []
+        for name, scale, digits in (("towards_diversity", 1.0, 4), ("harder", 100.0, 1)):
+            for method in (OURS, RANDOM):
+                found = moved(finished, task, name, method)
+                scaled = None if found is None else found.scaled(scale)
+                cells.append(estimated(scaled, digits, sign=True))
+        rows.append([task, *cells])
+    names = ("towards more D", "towards harder pictures, points")
+    return table(["task", *(f"{name}: {m}" for name in names for m in (OURS, RANDOM))], rows)
+
+
 def time_table(finished: Finished) -> str:
     """Return the seconds of a step (the median over the seeds of each run's median) and the median
     time of a run."""
     rows = []
-    for method in finished.methods:
+    for method in finished.measured:
         cells = []
         for task in finished.tasks:
             runs = finished.runs(task, method)

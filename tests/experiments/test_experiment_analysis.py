@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from experiments.rooms import labels, truth
-from experiments.rooms.axes import AXES, levels_of
+from experiments.rooms.axes import AXES, BINS, PARTS, levels_of, movement
 from experiments.rooms.claims import Claim, claims
 from experiments.rooms.compare import Finished
 from experiments.rooms.dependence import (
@@ -29,7 +29,7 @@ from experiments.rooms.report import shell_commands, write_report
 from experiments.rooms.result import read_result, read_results, write_result
 from experiments.rooms.settings import CREDITS, SETTINGS
 from experiments.rooms.standing import Standing, seconds_left, standing
-from experiments.rooms.statistics import Resampling
+from experiments.rooms.statistics import Estimate, Resampling
 from experiments.rooms.tables import claims_table
 from experiments.rooms.wear import early_and_late, painted_descriptions
 from PIL import Image
@@ -50,17 +50,21 @@ from syngrpo_rooms.descriptions import random_description
 # --- statistics
 
 
-def test_over_one_seed_the_interval_is_scipys_paired_bootstrap() -> None:
+def test_over_samples_the_interval_is_scipys_paired_bootstrap() -> None:
     rng = np.random.default_rng(0)
     base = rng.integers(0, 5, (1, 300)) / 4
     ours = np.clip(base + rng.choice((0, 0, 0.25), (1, 300)), 0, 1)
     resampling = Resampling(number=20000)
-    found = resampling.over_both(ours, "s", "n") - resampling.over_both(base, "s", "n")
+    twice = [resampling.over_both(np.repeat(one, 2, axis=0), "s", "n") for one in (ours, base)]
+    found = twice[0] - twice[1]
     expected = bootstrap(
         ((ours - base)[0],), np.mean, method="percentile", n_resamples=20000, rng=rng
     ).confidence_interval
     assert found.value == pytest.approx((ours - base).mean())
     assert found.interval == pytest.approx((expected.low, expected.high), abs=2e-3)
+    alone = resampling.over_both(ours, "s", "n")
+    assert alone.interval is None and (alone - twice[1]).interval is None
+    assert Claim("a", 5.0, None, "points", seeds=alone.seeds).verdict == "one seed alone"
 
 
 @pytest.mark.parametrize("seeds", [3, 10])
@@ -80,12 +84,17 @@ def test_a_planted_difference_is_covered_as_often_as_promised() -> None:
         of_seed, of_sample = rng.normal(0, 0.03, (8, 1)), rng.normal(0, 0.3, (1, 150))
         difference = 0.05 + of_seed + of_sample + rng.normal(0, 0.3, (8, 150))
         resampling = Resampling(number=400, seed=trial)
-        low, high = resampling.over_both(difference, "s", "n").interval
-        covered += low <= 0.05 <= high
-        pooled = resampling.over_both(difference.mean(axis=0, keepdims=True), "s", "n").interval
-        covered_without_seeds += pooled[0] <= 0.05 <= pooled[1]
+        covered += _holds(resampling.over_both(difference, "s", "n"), 0.05)
+        pooled = np.repeat(difference.mean(axis=0, keepdims=True), 2, axis=0)
+        covered_without_seeds += _holds(resampling.over_both(pooled, "s", "n"), 0.05)
     assert 178 <= covered <= 200
     assert covered > covered_without_seeds
+
+
+def _holds(estimate: Estimate, value: float) -> bool:
+    assert estimate.interval is not None
+    low, high = estimate.interval
+    return low <= value <= high
 
 
 def test_paired_estimates_stay_paired() -> None:
@@ -95,8 +104,8 @@ def test_paired_estimates_stay_paired() -> None:
     better, base = (resampling.over_both(v, "rec/0,1,2", "rec/test") for v in (hard + 0.1, hard))
     assert (better - base).interval == pytest.approx((0.1, 0.1))
     elsewhere = resampling.over_both(hard, "ovd/0,1,2", "ovd/test")
-    low, high = (better - elsewhere).interval
-    assert high - low > 0.1
+    far = (better - elsewhere).interval
+    assert far is not None and far[1] - far[0] > 0.1
 
 
 # --- the matrix
@@ -196,7 +205,8 @@ def test_the_report_finds_the_planted_effects(tmp_path: Path) -> None:
         list(longer.settings.methods),
         ("test", "ood"),
     )
-    found = {claim.text: claim for claim in claims(finished, more, None)}
+    groups = claims(finished, more, None)
+    found = {claim.text: claim for group in groups.values() for claim in group}
     seeds = SMALL.all_seeds
     assert seeds == SMALL.seeds_of("grpo") > SMALL.seeds_of("noisy-rollout") == SMALL.seeds
     better = "better than {}, sampled, mean over all sets"
@@ -221,14 +231,18 @@ def test_the_report_finds_the_planted_effects(tmp_path: Path) -> None:
     _assert_the_same_time(
         found[better.format("executable-transforms in the same time")], finished, more
     )
-    # The shares of the outer bins of the distance change by ∓ (4.5 − 0.5) · 2 / 60.
+    # The shares of the outer bins of the distance change by ∓ (4.5 − 0.5) · 2 / 60. Their D is
+    # compared with that of all pictures of the same part, which rises as the pictures move.
+    away = 2 * np.arange(PARTS)
+    of_part = 0.2 + 0.2 * away / 60
+    far, near = (np.average(d - of_part, weights=20 + a) for d, a in ((0.3, away), (0.1, -away)))
     moved = {
         unit: claim.value
         for claim in found.values()
         if "descriptions move" in claim.text
         for unit in [claim.unit]
     }
-    assert moved == pytest.approx({"D": 8 / 60 * 0.2, "points": 100 * 8 / 60 * 0.4})
+    assert moved == pytest.approx({"D": 8 / 60 * (far - near), "points": 100 * 8 / 60 * 0.4})
     lowest = found["full format in every run, the lowest share of sampled responses"]
     assert (lowest.value, lowest.verdict) == (pytest.approx(97), "met")
     drift = found["size of the drift of the description reward: syn-grpo-no-smoothing − syn-grpo"]
@@ -237,7 +251,8 @@ def test_the_report_finds_the_planted_effects(tmp_path: Path) -> None:
     text = write_report(matrix, folders).read_text()
     assert f"{DIVERSITY:.3f}" in text and "97.0 (97.0)" in text
     assert f"{len(matrix.cells())} of {len(matrix.cells())} cells" in text
-    assert "where intervals overlap more (grpo 3;" in text and "Not finished" not in text
+    head = text[: text.index("## The claims")]
+    assert "where intervals overlap more (grpo 3;" in head and "Not finished" not in head
     for picture in re.findall(r"\]\(([^)]+\.png)\)", text):
         with Image.open(tmp_path / picture) as image:
             assert image.width > 600
@@ -288,7 +303,8 @@ def test_a_report_of_some_cells_names_the_missing_ones(tmp_path: Path) -> None:
 def test_further_parts_have_sections_of_their_own(tmp_path: Path) -> None:
     matrix, folders = Matrix(SMALL), Folders(tmp_path)
     plant(matrix, folders)
-    assert "Trained for longer" not in write_report(matrix, folders).read_text()
+    assert "instead of 40, for starter" in (before := write_report(matrix, folders).read_text())
+    assert "0 of 45 cells" in before
     more, images = matrix.part("longer"), matrix.part("images")
     assert more.settings.steps == 2 * SMALL.steps
     assert more.options(Cell("rec", "grpo", 0)).trainer.steps == more.settings.steps
@@ -372,6 +388,22 @@ def test_a_room_type_that_is_asked_for_must_be_visible(tmp_path: Path) -> None:
 
 
 # --- what D says
+
+
+def test_descriptions_do_not_move_because_d_falls() -> None:
+    """D is the same in all bins and falls over the run, while pictures move to the highest bin."""
+    falling = np.linspace(0.7, 0.35, PARTS)
+    shares = [[40 - 4 * part, 40, 20 + 4 * part] for part in range(PARTS)]
+    table = {
+        axis: [[[n, 0.5, d] for n in counts] for counts, d in zip(shares, falling, strict=True)]
+        for axis in AXES
+    }
+    found = movement(table, table)
+    assert found is not None
+    assert (found.towards_diversity, found.harder) == pytest.approx((0, 0), abs=1e-12)
+    for part in range(PARTS):
+        table[AXES[0]][part][BINS - 1][2] += 0.1
+    assert (found := movement(table, table)) is not None and found.towards_diversity > 0
 
 
 @pytest.mark.parametrize("lasting", [True, False])
