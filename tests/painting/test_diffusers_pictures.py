@@ -160,7 +160,7 @@ def test_the_seed_decides(generator: DiffusersGenerator) -> None:
     assert (torch.random.get_rng_state() == before).all()
 
 
-def test_one_at_a_time_company_changes_nothing(generator: DiffusersGenerator) -> None:
+def test_other_requests_of_a_call_change_nothing(generator: DiffusersGenerator) -> None:
     requests = [
         asked(1, "a red room"),
         asked(2, "a garden with a long wall and much more besides", size=(48, 64)),
@@ -169,21 +169,6 @@ def test_one_at_a_time_company_changes_nothing(generator: DiffusersGenerator) ->
     together = generator.generate(requests)
     for request, picture in zip(requests, together, strict=True):
         assert (generator.generate([request])[0] == picture).all()
-
-
-def test_in_batches_company_changes_rounding_only(
-    generator: DiffusersGenerator, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    requests = [
-        asked(1, "a red room"),
-        asked(2, "a garden with a long wall and much more besides"),
-        asked(3, "sea", size=(48, 64)),
-    ]
-    alone = [generator.generate([request])[0] for request in requests]
-    monkeypatch.setattr(generator, "_batch", 2)
-    together = generator.generate(requests)
-    for one, other in zip(alone, together, strict=True):
-        assert difference(one, other).max() <= 2
 
 
 @pytest.mark.parametrize(

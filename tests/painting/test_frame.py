@@ -13,6 +13,7 @@ from syngrpo.data_server.pool_client import InlineClient
 from syngrpo.data_server.pool_jobs import SYNTHESIS
 from syngrpo.data_server.sample_wire import sample_from
 from syngrpo.data_server.synthesis_options import SynthesisSettings
+from syngrpo.painting.compositing import keep_mask
 from syngrpo.painting.frame import (
     Frame,
     FrameOptions,
@@ -158,6 +159,20 @@ def test_a_grown_canvas_keeps_the_pixels():
     for old, new in zip(sample.objects, there.objects, strict=True):
         kept = sample.image.decode()[decode_mask(old.mask)]
         assert (after[decode_mask(new.mask)] == kept).all()
+
+
+def test_a_canvas_may_grow_beside_an_object_that_stays_in_its_corner():
+    """The source begins at the corner of the canvas, at its own scale: only the size differs."""
+    sample = rooms_samples("train", 1, seed=3)[0]
+    mask = np.zeros((128, 128), dtype=bool)
+    mask[:80, :60] = True
+    cut = replace(sample.objects[0], box=(0.0, 0.0, 60.0, 80.0), mask=encode_mask(mask))
+    sample = replace(sample, objects=(cut,), answer=cut.box)
+    frame = frame_of(sample, replace(FAR, canvas="grown"), 1.0)
+    assert frame.transform == Similarity() and frame.size == (320, 320)
+    there = framed_sample(sample, frame)
+    assert keep_mask(there, [0], frame.size).sum() == mask.sum()
+    assert there.answer == sample.answer
 
 
 def test_a_task_may_fix_the_view_and_choose_the_canvas():

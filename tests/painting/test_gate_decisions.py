@@ -19,6 +19,7 @@ from syngrpo.boxes import decode_mask, encode_mask
 from syngrpo.painting.compositing import keep_mask
 from syngrpo.painting.gate import Gate, GateResult, GateThresholds
 from syngrpo.painting.judges.base import Candidate
+from syngrpo.painting.judges.object_extent import continuation
 from syngrpo.painting.judges.panel import JudgeOptions, judges_of
 from syngrpo.sample import LabelledObject, Sample
 from syngrpo_rooms.dataset import rooms_samples
@@ -217,6 +218,20 @@ def test_without_models_the_gate_decides_on_pixels_alone() -> None:
     assert result.admitted
     assert set(result.scores) >= {"object_fit", "continuation", "distance_parent"}
     assert not {"expansion", "phantoms", "recall", "similarity"} & set(result.scores)
+
+
+def test_the_estimate_looks_at_no_pixel_beyond_the_image() -> None:
+    """An object that becomes wider up to the edge has pixels there without an inner neighbour."""
+    rows, columns = np.mgrid[:60, :60]
+
+    def tent(top: int, turns: int) -> np.ndarray:
+        return np.rot90(abs(columns - 30) <= rows - top, turns).astype(np.uint8)
+
+    for turns in range(4):
+        owner, larger = tent(40, turns), tent(36, turns)
+        original, wider = (np.stack([200 * part] * 3, axis=2) for part in (owner, larger))
+        assert continuation(original, np.zeros_like(original), owner) == 0
+        assert continuation(original, wider, owner) > 0.9
 
 
 def test_the_model_free_estimate_refuses_only_when_asked_to() -> None:

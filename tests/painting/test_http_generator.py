@@ -36,8 +36,8 @@ from syngrpo.painting.generators.http_generator import HttpGenerator
 from syngrpo.painting.generators.image_server import (
     ImageServerError,
     ImageServerOptions,
+    Pace,
     Timing,
-    TokenBucket,
     pause_s,
     retry_after_s,
 )
@@ -309,46 +309,30 @@ def test_an_answer_that_breaks_off_is_tried_again(server: ImageEditServer) -> No
     assert len(server.asked) == 2
 
 
-# Many at a time
+# Several in one call
 
 
 def test_pictures_come_in_order_of_their_requests(server: ImageEditServer) -> None:
-    """Three are under way together; the first is answered last."""
-    first_may_go = asyncio.Event()
-
-    async def hold(asked: Asked) -> None:
-        await first_may_go.wait()
-
-    async def release(asked: Asked) -> None:
-        if server.in_flight == 3:
-            first_may_go.set()
-        await first_may_go.wait()
-
-    server.plan.extend([hold, release, release])
-    requests = [asking_for(seed) for seed in range(7)]
-    painted = HttpGenerator(url=server.url, concurrency=3).generate(requests)
-    assert [tuple(picture[0, 0]) for picture in painted] == [tuple(colour(s)) for s in range(7)]
-    assert server.most_in_flight == 3
+    requests = [asking_for(seed) for seed in range(3)]
+    painted = HttpGenerator(url=server.url).generate(requests)
+    assert [tuple(picture[0, 0]) for picture in painted] == [tuple(colour(s)) for s in range(3)]
 
 
-def test_the_rest_is_abandoned_when_one_fails(server: ImageEditServer) -> None:
+def test_the_rest_is_not_asked_for_when_one_fails(server: ImageEditServer) -> None:
     async def paint(asked: Asked) -> None:
         return None
 
     server.plan.extend([paint, failing(400, "not this one")])
     requests = [asking_for(seed) for seed in range(6)]
-    assert "not this one" in fails(timed(server, Timer(), concurrency=1), *requests)
+    assert "not this one" in fails(timed(server, Timer()), *requests)
     assert len(server.asked) == 2
-    server.plan.extend([hang, hang, failing(400, "nor this one")])
-    assert "nor this one" in fails(timed(server, Timer(), concurrency=3), *requests)
-    assert len(server.asked) == 5
 
 
 def test_requests_are_paced_retries_too(server: ImageEditServer) -> None:
     server.plan.append(failing(500))
     timer = Timer()
     requests = [asking_for(seed) for seed in range(3)]
-    generator = timed(server, timer, concurrency=1, max_requests_per_minute=30, backoff_s=0.1)
+    generator = timed(server, timer, max_requests_per_minute=30, backoff_s=0.1)
     generator.generate(requests)
     assert timer.sleeps == [2.0, 2.0, 2.0]
     generator.generate(requests[:1])
@@ -357,19 +341,19 @@ def test_requests_are_paced_retries_too(server: ImageEditServer) -> None:
 
 def test_waiting_for_its_turn_is_not_held_against_a_picture(server: ImageEditServer) -> None:
     timer = Timer()
-    generator = timed(server, timer, concurrency=1, max_requests_per_minute=1, deadline_s=5)
+    generator = timed(server, timer, max_requests_per_minute=1, deadline_s=5)
     assert len(generator.generate([asking_for(seed) for seed in range(3)])) == 3
     assert timer.sleeps == [60.0, 60.0]
 
 
-def test_the_token_bucket() -> None:
+def test_requests_begin_evenly_spaced() -> None:
     now = 100.0
-    bucket = TokenBucket(per_minute=60, burst=3, clock=lambda: now)
-    assert [bucket.reserve() for _ in range(5)] == [0, 0, 0, 1, 2]
+    pace = Pace(per_minute=60, clock=lambda: now)
+    assert [pace.reserve() for _ in range(3)] == [0, 1, 2]
     now += 2.5
-    assert bucket.reserve() == 0.5
-    now += 1000  # does not save up more than the burst
-    assert [bucket.reserve() for _ in range(4)] == [0, 0, 0, 1]
+    assert pace.reserve() == 0.5
+    now += 1000  # a pause saves nothing up
+    assert [pace.reserve() for _ in range(2)] == [0, 1]
 
 
 def test_pauses_double_up_to_a_limit_and_are_spread() -> None:
@@ -580,7 +564,7 @@ def test_the_fingerprint_names_what_changes_pictures() -> None:
     url = "https://images.example.org/v1/images/edits"
     base = {"url": url, "model": "m"}
     same = [
-        {"timeout_s": 5, "retries": 1, "concurrency": 9, "api_key_env": "X"},
+        {"timeout_s": 5, "retries": 1, "api_key_env": "X"},
         {"url": f"{url}?api-version=secret"},
         {"response_format": "url", "max_requests_per_minute": 3.0},
         {"min_pixels": 7, "extra": {}},
@@ -624,7 +608,6 @@ def test_the_fingerprint_names_what_changes_pictures() -> None:
         ({"deadline_s": float("nan")}, "option deadline_s of"),
         ({"retries": -1}, "option retries of"),
         ({"backoff_s": 30}, "backoff_s 30 is more than max_backoff_s"),
-        ({"concurrency": 0}, "option concurrency of"),
         ({"max_requests_per_minute": 0.0}, "option max_requests_per_minute of"),
         ({"extra": {"seed": 3}}, "'seed', which every request does"),
         ({"extra": {"n": 3}}, "'n', which every request does"),

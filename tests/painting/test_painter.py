@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,9 @@ import pytest
 from syngrpo.data_server.job_exchange import run_job
 from syngrpo.data_server.pool_jobs import PoolJobs, open_queue
 from syngrpo.data_server.synthesis_options import SynthesisSettings
+from syngrpo.painting.gate import GateThresholds
 from syngrpo.painting.generators.base import GenerationRequest, NoopGenerator, OutOfMemory
+from syngrpo.painting.generators.sizes import shrunk
 from syngrpo.painting.judges.panel import judges_of
 from syngrpo.painting.painter import Painter
 from syngrpo.pool.jobs import JobRequest
@@ -90,6 +93,46 @@ def test_a_device_that_can_hold_nothing_does_not_go_on_for_ever(
     assert turns == attempts + 4  # 384, 288, 216 and 162 were tried; less is not worth it
     stats = Pool.open(settings.directory).stats()
     assert (stats.jobs["dead"], stats.jobs["queued"]) == (1, 0)
+
+
+class SmallAutoencoder(NoopGenerator):
+    """Has memory for round trips of pictures whose sides are at most ``holds``."""
+
+    def __init__(self, holds: int, limited: bool = True) -> None:
+        self.holds = holds
+        self.limited = limited
+        self.side: int | None = None
+        self.seen: list[int] = []
+
+    def limit_side(self, side: int) -> bool:
+        self.side = side
+        return True
+
+    def round_trip(self, image: np.ndarray) -> np.ndarray:
+        if self.limited and self.side is not None:
+            image = shrunk(image, self.side)
+        self.seen.append(max(image.shape))
+        if self.seen[-1] > self.holds:
+            raise OutOfMemory((image.shape[1], image.shape[0]))
+        return image
+
+
+def test_a_round_trip_that_does_not_fit_is_made_smaller(settings: SynthesisSettings) -> None:
+    gate = GateThresholds(max_kept_difference=255)
+    settings = replace(settings, round_trip=0.5, max_side=400, gate=gate)
+    generator = SmallAutoencoder(300)
+    assert run_to_the_end(settings, Painter(generator)) == (2, 1)
+    assert generator.seen == [400, 300]  # of a picture of 512 pixels
+
+
+def test_a_round_trip_that_never_fits_does_not_go_on_for_ever(settings: SynthesisSettings) -> None:
+    """Even of a generator that exceeds the limit it was given."""
+    settings = replace(settings, round_trip=0.5)
+    generator = SmallAutoencoder(300, limited=False)
+    turns, attempts = run_to_the_end(settings, Painter(generator))
+    assert attempts == settings.max_attempts
+    assert turns == attempts + 4
+    assert generator.side == 162
 
 
 def test_without_a_limit_to_lower_it_is_a_failure(settings: SynthesisSettings) -> None:

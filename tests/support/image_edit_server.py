@@ -75,7 +75,6 @@ class ImageEditServer:
         self.asked: list[Asked] = []
         self.fetched: list[Asked] = []
         self.pictures: list[bytes] = []
-        self.in_flight = self.most_in_flight = 0
 
     def stop(self) -> None:
         self._server.should_exit = self._server.force_exit = True
@@ -89,14 +88,9 @@ class ImageEditServer:
         async def edits(request: Request) -> Response:
             asked = read(dict(request.headers), await request.body())
             self.asked.append(asked)
-            self.in_flight += 1
-            self.most_in_flight = max(self.most_in_flight, self.in_flight)
-            try:
-                behaviour = self.plan.popleft() if self.plan else None
-                bad = await behaviour(asked) if behaviour else None
-                return bad or self._paint(asked)
-            finally:
-                self.in_flight -= 1
+            behaviour = self.plan.popleft() if self.plan else None
+            bad = await behaviour(asked) if behaviour else None
+            return bad or self._paint(asked)
 
         @app.get("/pictures/{number}.png")
         async def picture(number: int, request: Request) -> Response:

@@ -211,7 +211,7 @@ def _beginning(
 def framed_sample(sample: Sample, frame: Frame) -> Sample:
     """Return the sample with its objects and its answer where they lie on the canvas; its image
     stays the same."""
-    if frame.transform == Similarity():
+    if frame.transform == Similarity() and frame.size == (sample.image.width, sample.image.height):
         return sample
     objects = tuple(_framed(thing, frame) for thing in sample.objects)
     answer = answer_with_boxes(sample, frame.transform.box)

@@ -12,7 +12,6 @@ import traceback
 from dataclasses import dataclass
 
 import numpy as np
-from PIL import Image
 
 from syngrpo.painting.compositing import (
     composite,
@@ -28,6 +27,7 @@ from syngrpo.painting.generators.base import (
     NothingKnown,
     OutOfMemory,
 )
+from syngrpo.painting.generators.sizes import shrunk
 from syngrpo.painting.judges.base import Candidate
 from syngrpo.painting.judges.object_extent import with_masks
 from syngrpo.painting.judges.panel import Judges
@@ -79,6 +79,7 @@ class Painter:
         self.fingerprint = generator.fingerprint
         self._generator = generator
         self._judges = judges
+        self._longest: int | None = None
 
     def load(self) -> None:
         """Load the generator's weights, if it has any. Raises InputError when that fails."""
@@ -103,11 +104,18 @@ class Painter:
             return Failed(traceback.format_exc())
 
     def _smaller(self, error: OutOfMemory) -> bool:
-        """Limit the generator's sides to three quarters of the longer one that did not fit. Return
-        False when the generator has no such limit or the sides would become too small."""
-        side = max(error.size) * 3 // 4
+        """Limit the generator's sides to three quarters of the longer one that did not fit, or of
+        the last limit if that is less. Return False when the generator has no such limit or the
+        sides would become too small.
+
+        So the limit falls each time, even with a generator that exceeds it, and no job is handed
+        back for ever.
+        """
+        side = max(error.size) if self._longest is None else min(max(error.size), self._longest)
+        side = side * 3 // 4
         if side < LEAST_SIDE or not self._generator.limit_side(side):
             return False
+        self._longest = side
         log.warning("%s; from now on no side is longer than %d pixels", error, side)
         return True
 
@@ -207,7 +215,9 @@ def _put_together(
 ) -> np.ndarray:
     height, width = keep.shape
     feather = options.feather if options.feather is not None else default_feather(width, height)
-    returned = generator.round_trip(original) if options.round_trip > 0 else None
+    returned = None
+    if options.round_trip > 0:
+        returned = generator.round_trip(shrunk(original, options.max_side))
     return composite(original, painted, keep, feather, returned, options.round_trip)
 
 
@@ -217,13 +227,10 @@ def _generation_request(
     """Return the generator's request in the picture's size. A picture whose longer side is more
     than ``max_side`` pixels is shrunk to that."""
     height, width = keep.shape
-    image = erase_background(original, keep)
-    scale = min(1.0, request.painting.max_side / max(width, height))
-    if scale < 1:
-        size = (max(1, round(width * scale)), max(1, round(height * scale)))
-        image = np.asarray(Image.fromarray(image).resize(size, Image.Resampling.BOX))
-        shrunk = Image.fromarray(keep.astype(np.uint8) * 255).resize(size, Image.Resampling.BOX)
-        keep = np.asarray(shrunk) > 0
+    longest = request.painting.max_side
+    scale = min(1.0, longest / max(width, height))
+    image = shrunk(erase_background(original, keep), longest)
+    keep = shrunk(keep.astype(np.uint8) * 255, longest) > 0
     constraints = request.constraints
     return GenerationRequest(
         image,

@@ -26,7 +26,10 @@ class PaintingOptions:
         ge=0,
     )
     max_side: int = option(
-        1024, "largest side in pixels that the generator is asked to paint", ge=16
+        1024,
+        "largest side in pixels that the generator is asked to paint, or to encode and decode for "
+        "round_trip",
+        ge=16,
     )
     round_trip: float = option(
         0.0,

@@ -55,7 +55,13 @@ class Axis:
 _LIGHT = r"(?:\s+(?:light|lighting|room|place|surroundings|picture|scene))"
 _LAST = r"(?=\s*(?:$|[,.;:]|and\b|with\b|in\b|seen\b))"
 """A lone adjective counts at the end of a phrase only: not the "dark" of "dark green walls"."""
-_WITHOUT = r"(?:no|not|without|free of|neither) (?:(?:any|a|trace of|thick|dense) )*"
+_WITHOUT = (
+    r"(?:no|not|without|free (?:of|from)|neither|nor) "
+    r"(?:(?:any|an?|trace of|in|at|seen|longer|too|so|very|almost|half|thick|dense) )*"
+)
+"""A negation. A phrase after it asks for another level of its axis than the phrase alone."""
+_END = rf"(?:{_LAST}|(?=\s+n?or\b))"
+"""The same as ``_LAST`` for an adjective after a negation: "neither dark nor foggy"."""
 
 
 def _level(value: float, *phrases: str) -> Level:
@@ -66,8 +72,11 @@ def _level(value: float, *phrases: str) -> Level:
 AXES: Mapping[AxisName, Axis] = MappingProxyType(
     {
         "distance": Axis((
-            _level(0.0, "close up", "close-?up", "up close", "very near", "right in front"),
-            _level(0.5, "midway", "halfway", r"(?:a few|some) steps away", "across the room"),
+            _level(0.0, "close up", "close-?up", "up close", "very near", "right in front",
+                   f"{_WITHOUT}(?:far away|far off|from afar|in the distance|a long way off)",
+                   f"{_WITHOUT}distant{_END}"),
+            _level(0.5, "midway", "halfway", r"(?:a few|some) steps away", "across the room",
+                   f"{_WITHOUT}(?:close-?up|close up|up close|very near|right in front)"),
             _level(1.0, "far away", "far off", "from afar", "in the distance", "wide view",
                    "from the doorway", "a long way off", f"distant(?:ly)?{_LAST}"),
         )),
@@ -80,33 +89,42 @@ AXES: Mapping[AxisName, Axis] = MappingProxyType(
         )),
         "darkness": Axis((
             _level(0.0, "brightly lit", "sunlit", "sunny", "well lit", f"bright(?:ly)?{_LIGHT}",
-                   "(?:in )?(?:full |soft |bright )?daylight", "midday sun", f"bright{_LAST}"),
+                   "(?:in )?(?:full |soft |bright )?daylight", "midday sun", f"bright{_LAST}",
+                   f"{_WITHOUT}(?:dark|gloomy|dim)(?:{_LIGHT}|{_END})",
+                   f"{_WITHOUT}(?:dimly lit|unlit|shady|darkness|night{_END})"),
             _level(0.5, "half dark", "at dusk", "dusk", "twilight", "dimly lit", f"dim{_LIGHT}",
-                   f"dim{_LAST}", "lamplight", "evening light", "shady"),
+                   f"dim{_LAST}", "lamplight", "evening light", "shady",
+                   f"{_WITHOUT}bright(?:ly)?(?:{_LIGHT}|{_END})",
+                   f"{_WITHOUT}(?:brightly lit|well lit|sunlit|sunny)"),
             _level(1.0, "almost dark", "at night", "moonlit", "moonlight", "unlit", "candlelight",
-                   "candlelit", f"(?:dark|gloomy){_LIGHT}", f"(?:dark|gloomy|night){_LAST}"),
+                   "candlelit", f"(?:dark|gloomy){_LIGHT}", f"(?:dark|gloomy|night){_LAST}",
+                   f"{_WITHOUT}daylight"),
         )),
         "haze": Axis((
             _level(0.0, "in clear air", "clear air", f"clear{_LAST}",
                    f"{_WITHOUT}(?:fog|foggy|haze|hazy|mist|misty|smoke)"),
-            _level(0.5, "in haze", "haze", "hazy", "light mist", "misty", "mist", "dusty air"),
+            _level(0.5, "in haze", "haze", "hazy", "light mist", "misty", "mist", "dusty air",
+                   f"{_WITHOUT}(?:clear air|clear{_END})"),
             _level(1.0, "in thick fog", "(?:in )?(?:thick |dense )?fog", "foggy", "smoke"),
         )),
         "glare": Axis((
-            _level(0.0, "without glare", f"{_WITHOUT}glare"),
+            _level(0.0, "without glare", f"{_WITHOUT}(?:glare|glaring light|backlit|backlight)"),
             _level(1.0, "in glaring light", "(?:dazzling )?glare", "backlit", "backlight"),
         ), unsaid=0.2),
         "cast": Axis((
-            _level(0.0, "in white light", "neutral light"),
+            _level(0.0, "in white light", "neutral light",
+                   f"{_WITHOUT}(?:warm|golden|cold|cool) light"),
             _level(0.5, "in warm light", "warm light", "golden light", "golden hour"),
             _level(1.0, "in cold light", "cold light", "cool light", "cold neon light"),
         ), unsaid=0.4),
         "blur": Axis((
-            _level(0.0, "in focus", f"sharp{_LAST}"),
-            _level(1.0, "out of focus", f"blurred{_LAST}", f"blurry{_LAST}", "unfocused"),
+            _level(0.0, "in focus", f"sharp{_LAST}",
+                   f"{_WITHOUT}(?:blur|out of focus|unfocused|(?:blurred|blurry){_END})"),
+            _level(1.0, "out of focus", f"blurred{_LAST}", f"blurry{_LAST}", "unfocused",
+                   f"{_WITHOUT}(?:in focus|sharp{_END})"),
         ), unsaid=0.2),
         "grain": Axis((
-            _level(0.0, "without grain", f"{_WITHOUT}grain"),
+            _level(0.0, "without grain", f"{_WITHOUT}(?:grain|grainy|film grain|noisy picture)"),
             _level(1.0, "grainy", "film grain", "noisy picture"),
         ), unsaid=0.2),
     }
@@ -147,24 +165,26 @@ class Wishes:
 
 def read_wishes(text: str, axes: tuple[AxisName, ...] = VIEW_AXES + LIGHT_AXES) -> Wishes:
     """Read the wishes of an English description about these axes. The first mention of an axis
-    counts; every phrase that mentions one of them is removed from the text."""
+    counts, and of several that begin there the longest: "not dark" before "dark". Every phrase that
+    mentions an axis is removed from the text."""
     levels: dict[AxisName, float] = {}
-    rest = text
+    rest = list(text)
     for name in axes:
         found = sorted(
-            (match.start(), -len(match.group()), level.value)
+            (match.start(), -match.end(), level.value)
             for level, pattern in _PATTERNS[name]
             for match in pattern.finditer(text)
         )
         if found:
             levels[name] = found[0][2]
-        for _, pattern in _PATTERNS[name]:
-            rest = pattern.sub(" ", rest)
-    return Wishes(levels, _tidied(rest))
+        for start, minus_end, _ in found:
+            rest[start:-minus_end] = " " * (-minus_end - start)
+    return Wishes(levels, _tidied("".join(rest)))
 
 
 _LEFT_OVER = re.compile(
-    r"^(?:and|of)\s+|^(?:and|seen|lit|in|with)$|\s+(?:and|seen|in|with)$", re.IGNORECASE
+    r"^(?:and|n?or|of)\s+|^(?:and|n?or|seen|lit|in|with)$|\s+(?:and|n?or|seen|in|with)$",
+    re.IGNORECASE,
 )
 
 

@@ -82,7 +82,8 @@ class Generator(ABC):
     def generate(self, requests: Sequence[GenerationRequest]) -> list[np.ndarray]:
         """Paint one picture per request, in order: uint8 (H', W', 3) RGB.
 
-        A picture of another size than the request asks for is resized by the caller. Raise
+        The painter calls this with one request, because a worker paints one job at a time. A
+        picture of another size than the request asks for is resized by the caller. Raise
         OutOfMemory when the device cannot hold a picture; any other exception fails the job.
         """
 
@@ -93,15 +94,17 @@ class Generator(ABC):
         """
 
     def limit_side(self, side: int) -> bool:
-        """Paint no picture with a side of more than ``side`` pixels from now on.
+        """Paint no picture with a side of more than ``side`` pixels from now on, nor take one
+        through the autoencoder in ``round_trip``.
 
-        Return False if the generator cannot do this. The fingerprint stays the same.
+        Called after OutOfMemory, each time with a smaller ``side``. Return False if the generator
+        cannot do this. The fingerprint stays the same.
         """
         return False
 
     def round_trip(self, image: np.ndarray) -> np.ndarray | None:
         """Return ``image``, uint8 (H, W, 3), encoded and decoded by the generator's autoencoder, in
-        any size. None if it has no autoencoder."""
+        any size. None if it has no autoencoder. Raise OutOfMemory as ``generate`` does."""
         return None
 
 

@@ -1,9 +1,9 @@
 """The generator ``diffusers`` and its presets: an inpainting pipeline of diffusers paints the
 surroundings. See docs/generators.md.
 
-The generator finds the model, names it in its fingerprint and hands requests to the pipeline in
-batches. ``diffusers_pipeline``, which imports torch and diffusers, is imported only when the model
-is loaded, because the trainer needs the fingerprint alone.
+The generator finds the model, names it in its fingerprint and hands requests to the pipeline, one
+at a time. ``diffusers_pipeline``, which imports torch and diffusers, is imported only when the
+model is loaded, because the trainer needs the fingerprint alone.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from syngrpo.painting.generators.base import GenerationRequest, Generator, OutOfMemory
+from syngrpo.painting.generators.base import GenerationRequest, Generator
 from syngrpo.painting.generators.diffusers_options import DiffusersOptions, Plan, plan
-from syngrpo.painting.generators.sizes import working_size
+from syngrpo.painting.generators.sizes import shrunk, working_size
 from syngrpo.sample import InputError
 from syngrpo.serving.wording import first_line
 
@@ -53,7 +53,7 @@ class DiffusersGenerator(Generator):
     the model can paint.
 
     The noise of a picture is drawn on the CPU from its request's seed alone, so that it is the same
-    on every device and in every batch.
+    on every device.
     """
 
     Options = DiffusersOptions
@@ -76,7 +76,6 @@ class DiffusersGenerator(Generator):
         lora = self._plan.options.lora
         self._lora = find_lora(lora) if lora is not None else None
         self._weights = find_model(self._plan.preset.model)
-        self._batch = self._plan.options.batch
         self._longest: int | None = None
         self._loaded: LoadedPipeline | None = None
         self.fingerprint = _fingerprint(self._plan, self._weights, self._lora, version)
@@ -111,37 +110,26 @@ class DiffusersGenerator(Generator):
         return working_size(wanted, replace(rule, multiple=step), self._longest)
 
     def generate(self, requests: Sequence[GenerationRequest]) -> list[np.ndarray]:
-        """Paint the requests in batches of equal size; return one uint8 (H', W', 3) for each.
+        """Paint the requests one after the other; return one uint8 (H', W', 3) for each.
 
-        When the device cannot hold a batch, this and all later batches are halved. Raises
-        OutOfMemory when it cannot hold a single picture, and ValueError for pixels that are NaN or
-        infinite and for a picture that a safety checker blackened.
+        Raises OutOfMemory, and ValueError for pixels that are NaN or infinite and for a picture
+        that a safety checker blackened.
         """
-        groups: dict[tuple[int, int], list[int]] = {}
-        for index, request in enumerate(requests):
-            groups.setdefault(self.size_for(request.size), []).append(index)
-        painted: dict[int, np.ndarray] = {}
-        for size, waiting in groups.items():
-            while waiting:
-                now = waiting[: self._batch]
-                try:
-                    pictures = self.loaded().paint([requests[index] for index in now], size)
-                except OutOfMemory:
-                    if len(now) == 1:
-                        raise
-                    self._batch = len(now) // 2  # the pictures do not depend on the batch
-                    continue
-                painted.update(zip(now, map(self._to_bytes, pictures), strict=True))
-                del waiting[: len(now)]
-        return [painted[index] for index in range(len(requests))]
+        return [
+            self._to_bytes(self.loaded().paint(request, self.size_for(request.size)))
+            for request in requests
+        ]
 
     def round_trip(self, image: np.ndarray) -> np.ndarray:
-        """Encode and decode uint8 (H, W, 3) with the model's autoencoder, in the same size.
+        """Encode and decode uint8 (H, W, 3) with the model's autoencoder: in the same size, or
+        shrunk if ``limit_side`` was called with less.
 
         Painted pixels have statistics that come from the decoder; so have kept pixels that went
         through it, which are then no longer exact. Raises OutOfMemory and ValueError as
         ``generate`` does.
         """
+        if self._longest is not None:
+            image = shrunk(image, self._longest)
         return self._to_bytes(self.loaded().round_trip(image))
 
     def _to_bytes(self, picture: np.ndarray) -> np.ndarray:

@@ -50,12 +50,6 @@ class DiffusersOptions:
     max_pixels: int | None = option(
         None, "largest area in pixels in which a picture is painted; null: the preset's", ge=1
     )
-    batch: int = option(
-        1,
-        "requests of equal size that are painted together; above 1, rounding may differ with the "
-        "other pictures of the batch",
-        ge=1,
-    )
     lora: str | None = option(None, "file with LoRA weights, or directory with one such file")
     cpu_offload: bool = option(
         False, "keep only the part of the model on the device that is computing, to save memory"

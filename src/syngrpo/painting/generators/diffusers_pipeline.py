@@ -10,7 +10,7 @@ import contextlib
 import gc
 import inspect
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
 import diffusers
@@ -50,15 +50,15 @@ class LoadedPipeline:
         self.pipeline.set_progress_bar_config(disable=True)
         self._to_device()
 
-    def paint(self, requests: Sequence[GenerationRequest], size: tuple[int, int]) -> np.ndarray:
-        """Return float32 (N, H, W, 3) in [0, 1]: one picture of (width, height) ``size`` a request.
+    def paint(self, request: GenerationRequest, size: tuple[int, int]) -> np.ndarray:
+        """Return float32 (H, W, 3) in [0, 1]: the picture, of (width, height) ``size``.
 
         Raises OutOfMemory, and ValueError when a safety checker blackened a picture.
         """
-        result = self._within_memory(size, lambda: self._call(requests, size))
+        result = self._within_memory(size, lambda: self._call(request, size))
         if any(getattr(result, "nsfw_content_detected", None) or ()):
             raise ValueError("the pipeline's safety checker blackened a picture; disable it")
-        return np.asarray(result.images)
+        return np.asarray(result.images[0])
 
     def round_trip(self, image: np.ndarray) -> np.ndarray:
         """Encode and decode uint8 (H, W, 3) with the autoencoder: float32 (H, W, 3) in [0, 1].
@@ -71,11 +71,11 @@ class LoadedPipeline:
         pixels = self._within_memory((width, height), lambda: _through_vae(vae, padded, device))
         return pixels[:height, :width]
 
-    def _call(self, requests: Sequence[GenerationRequest], size: tuple[int, int]) -> Any:
+    def _call(self, request: GenerationRequest, size: tuple[int, int]) -> Any:
         preset = self._plan.preset
         arguments: dict[str, Any] = {
-            "image": [fitted_image(request.image, size) for request in requests],
-            "mask_image": [repaint_mask(request.keep, size, self.cell) for request in requests],
+            "image": [fitted_image(request.image, size)],
+            "mask_image": [repaint_mask(request.keep, size, self.cell)],
             "width": size[0],
             "height": size[1],
             "num_inference_steps": preset.steps,
@@ -90,12 +90,11 @@ class LoadedPipeline:
             if value is not None and name in self._accepted
         }
         if "negative_prompt" in given:
-            given["negative_prompt"] = [given["negative_prompt"]] * len(requests)
-        with _seeded(requests[0].seed, self._device):
+            given["negative_prompt"] = [given["negative_prompt"]]
+        with _seeded(request.seed, self._device):
             return self.pipeline(
-                # A new list, because Z-Image writes into it.
-                prompt=[request.prompt for request in requests],
-                generator=[torch.Generator("cpu").manual_seed(r.seed) for r in requests],
+                prompt=[request.prompt],
+                generator=[torch.Generator("cpu").manual_seed(request.seed)],
                 output_type="np",
                 **given,
             )

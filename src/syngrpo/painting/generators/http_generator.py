@@ -136,15 +136,13 @@ class HttpGenerator(Generator):
         self._server.load_key()
 
     def generate(self, requests: Sequence[GenerationRequest]) -> list[np.ndarray]:
-        """Paint one picture per request, several at a time. Must not be called from a coroutine.
+        """Paint one picture per request, one after the other. Must not be called from a coroutine.
 
-        Raises ImageServerError for the first picture that was not painted; the others are then
-        abandoned. Raises InputError as ``load`` does.
+        Raises ImageServerError for the first picture that was not painted; the next ones are then
+        not asked for. Raises InputError as ``load`` does.
         """
         self.load()
-        return asyncio.run(
-            self._server.paint_all(len(requests), lambda index: self._form(requests[index]))
-        )
+        return asyncio.run(self._server.paint_all(self._form(request) for request in requests))
 
     def size_for(self, wanted: tuple[int, int]) -> tuple[int, int]:
         """Return the (width, height) that the server is asked for when the request wants

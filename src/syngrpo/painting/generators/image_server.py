@@ -17,7 +17,7 @@ import random
 import re
 import ssl
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -60,9 +60,10 @@ class ImageServerOptions:
         0.5, "seconds of the first pause between attempts; each further one is doubled", ge=0
     )
     max_backoff_s: float = option(20.0, "seconds of the longest pause between attempts", ge=0)
-    concurrency: int = option(4, "requests under way at a time, per worker", ge=1)
     max_requests_per_minute: float | None = option(
-        None, "requests that may begin in a minute, per worker; null: any number", gt=0
+        None,
+        "requests that may begin in a minute, evenly spaced, per worker; null: any number",
+        gt=0,
     )
     max_answer_bytes: int = option(64 << 20, "largest answer in bytes that is read", ge=1)
     max_answer_pixels: int = option(4096 * 4096, "largest picture in pixels that is read", ge=1)
@@ -105,26 +106,20 @@ class Timing:
 REAL_TIMING = Timing()
 
 
-class TokenBucket:
-    """Lets ``per_minute`` requests through in a minute, of which ``burst`` may go at once."""
+class Pace:
+    """Lets ``per_minute`` requests begin in a minute, evenly spaced."""
 
-    def __init__(self, per_minute: float, burst: int, clock: Callable[[], float]) -> None:
-        self._rate = per_minute / 60
-        self._burst = float(burst)
-        self._tokens = self._burst
+    def __init__(self, per_minute: float, clock: Callable[[], float]) -> None:
+        self._gap = 60 / per_minute
         self._clock = clock
-        self._last = clock()
+        self._next = clock()
 
     def reserve(self) -> float:
-        """Take one token and return the seconds until it is there.
-
-        The number of tokens may go below zero: a later caller then waits until all earlier ones
-        have theirs.
-        """
+        """Take the next free moment and return the seconds until then."""
         now = self._clock()
-        self._tokens = min(self._burst, self._tokens + (now - self._last) * self._rate) - 1
-        self._last = now
-        return max(0.0, -self._tokens / self._rate)
+        begin = max(now, self._next)
+        self._next = begin + self._gap
+        return begin - now
 
 
 class ImageServer:
@@ -139,10 +134,9 @@ class ImageServer:
         self._options = options
         self._timing = timing
         self.address = self._url.netloc.decode("ascii") + self._url.path
-        self._bucket: TokenBucket | None = None
+        self._pace: Pace | None = None
         if options.max_requests_per_minute is not None:
-            burst = max(1, min(options.concurrency, int(options.max_requests_per_minute)))
-            self._bucket = TokenBucket(options.max_requests_per_minute, burst, timing.clock)
+            self._pace = Pace(options.max_requests_per_minute, timing.clock)
         self._key: str | None = None
 
     def load_key(self) -> None:
@@ -166,46 +160,29 @@ class ImageServer:
             )
         self._key = key
 
-    async def paint_all(
-        self, count: int, form: Callable[[int], tuple[Form, Files]]
-    ) -> list[np.ndarray]:
-        """Post ``count`` requests, up to ``concurrency`` at a time, and return their pictures in
-        order, each uint8 (H, W, 3). ``form(index)`` makes the fields and files of a request.
+    async def paint_all(self, forms: Iterable[tuple[Form, Files]]) -> list[np.ndarray]:
+        """Post the forms, one after the other, and return their pictures, each uint8 (H, W, 3).
 
-        Raises ImageServerError for the first picture that failed; the others are abandoned.
+        Raises ImageServerError for the first picture that failed; the next forms are not posted.
         """
-        waiting = iter(range(count))
-        painted: dict[int, np.ndarray] = {}
         # httpx gets no timeout, because the timeout is for each attempt as a whole. The answer must
         # not be compressed, because its size is limited before it is unpacked.
         headers = {"accept-encoding": "identity"}
         client = httpx.AsyncClient(
             verify=_certificates(), timeout=None, follow_redirects=False, headers=headers
         )
-
-        async def paint_on() -> None:
-            for index in waiting:
-                painted[index] = await self._paint(client, functools.partial(form, index))
-
         try:
-            async with client, asyncio.TaskGroup() as group:
-                for _ in range(min(self._options.concurrency, count)):
-                    group.create_task(paint_on())
-        except* ImageServerError as failed:
-            first = failed.exceptions[0]
-            error = ImageServerError(f"image server {self.address} {self._censored(first)}")
-        else:
-            return [painted[index] for index in range(count)]
+            async with client:
+                return [await self._paint(client, fields, files) for fields, files in forms]
+        except ImageServerError as failed:
+            error = ImageServerError(f"image server {self.address} {self._censored(failed)}")
         raise error
 
-    async def _paint(
-        self, client: httpx.AsyncClient, form: Callable[[], tuple[Form, Files]]
-    ) -> np.ndarray:
-        if self._bucket is not None:
-            await self._wait(self._bucket.reserve())
+    async def _paint(self, client: httpx.AsyncClient, fields: Form, files: Files) -> np.ndarray:
+        if self._pace is not None:
+            await self._wait(self._pace.reserve())
         deadline = self._timing.clock() + self._options.deadline_s
         limit = self._options.max_answer_bytes
-        fields, files = form()
 
         async def post() -> bytes:
             asked = client.stream(
@@ -214,7 +191,7 @@ class ImageServer:
             async with asked as response:
                 return await read_answer(response, limit, self._key)
 
-        answer = await self._try(post, deadline, self._bucket)
+        answer = await self._try(post, deadline, self._pace)
         found = picture_or_url(answer, self._key)
         if isinstance(found, str):
             url = self._allowed(found)
@@ -228,10 +205,10 @@ class ImageServer:
         return decode_picture(found, self._options.max_answer_pixels)
 
     async def _try(
-        self, call: Callable[[], Awaitable[bytes]], deadline: float, bucket: TokenBucket | None
+        self, call: Callable[[], Awaitable[bytes]], deadline: float, pace: Pace | None
     ) -> bytes:
         """Return what ``call`` returns. After TryAgain call it again, as often as ``retries``
-        allows and until ``deadline``. Each further attempt takes a token of ``bucket``."""
+        allows and until ``deadline``. Each further attempt keeps to ``pace``."""
         options, clock = self._options, self._timing.clock
 
         async def attempt() -> bytes:
@@ -246,10 +223,10 @@ class ImageServer:
 
         def pause(state: RetryCallState) -> float:
             if state.attempt_number > options.retries:
-                return 0.0  # this was the last attempt: no token is to be taken
+                return 0.0  # this was the last attempt: none follows that needs a moment
             after, chance = _failure(state).after, self._timing.chance()
             seconds = pause_s(state.attempt_number, options, after, chance)
-            return seconds if bucket is None else max(seconds, bucket.reserve())
+            return seconds if pace is None else max(seconds, pace.reserve())
 
         def is_over(state: RetryCallState) -> bool:
             last = state.attempt_number > options.retries

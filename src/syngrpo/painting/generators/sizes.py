@@ -57,6 +57,17 @@ def fitted_image(image: np.ndarray, size: tuple[int, int]) -> Image.Image:
     return picture.resize(size, Image.Resampling.BICUBIC if larger else Image.Resampling.BOX)
 
 
+def shrunk(image: np.ndarray, longest: int) -> np.ndarray:
+    """Shrink uint8 (H, W) or (H, W, 3), by the mean of the covered pixels, if a side is longer than
+    ``longest`` pixels."""
+    height, width = image.shape[:2]
+    scale = longest / max(width, height)
+    if scale >= 1:
+        return image
+    size = (max(1, round(width * scale)), max(1, round(height * scale)))
+    return np.asarray(Image.fromarray(image).resize(size, Image.Resampling.BOX))
+
+
 def repaint_mask(keep: np.ndarray, size: tuple[int, int], cell: int) -> Image.Image:
     """Return an 8-bit mask of ``size``: 255 where the model is to paint, 0 where it is to keep.
 

@@ -144,9 +144,11 @@ def continuation(original: np.ndarray, painted: np.ndarray, owner: np.ndarray) -
     y, x, dy, dx = _rays(owner, reach)
     rows, columns = y[:, None] + dy[:, None] * out, x[:, None] + dx[:, None] * out
     # The object's colour is read one pixel inside the border, because the outermost pixels are
-    # mixed with the old background.
-    inside = (owner[y - dy, x - dx] > 0).astype(int)
-    colour = original[y - dy * inside, x - dx * inside].astype(np.int16)[:, None]
+    # mixed with the old background. At the edge of the image there may be no such pixel.
+    inner_y, inner_x = (y - dy).clip(0, height - 1), (x - dx).clip(0, width - 1)
+    inside = owner[inner_y, inner_x] > 0
+    colour = original[np.where(inside, inner_y, y), np.where(inside, inner_x, x)]
+    colour = colour.astype(np.int16)[:, None]
     alike = (np.abs(painted[rows, columns] - colour) <= SAME).all(axis=2) | (out <= SKIP)
     length = alike.cumprod(axis=1).sum(axis=1)
     stops = (length > (out <= SKIP + 1).sum()) & (length < len(out))
