@@ -126,6 +126,28 @@ def test_a_step_equals_ours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
         assert np.allclose(one.advantages[one.scene_mask], one.weight * one.reward)
 
 
+class Truncated(Watched):
+    """From the third generation on every response counts as cut at the largest length."""
+
+    def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
+        output = super()._generate_and_score_completions(inputs)
+        if len(self.settled) >= 2:  # as with mask_truncated_completions
+            output["completion_mask"] = torch.zeros_like(output["completion_mask"])
+            output["num_items_in_batch"] = torch.zeros_like(output["num_items_in_batch"])
+        return output
+
+
+@pytest.mark.parametrize("loss", ["bnpo", "dapo"])
+def test_descriptions_of_a_step_of_truncated_responses_leave_the_weights_finite(
+    tmp_path: Path, loss: str
+) -> None:
+    with opened(tmp_path) as client:
+        run = trainer(tmp_path, client, Truncated, max_steps=5, loss_type=loss)
+        run.train()
+    assert any(run.settled[2:])
+    assert all(p.isfinite().all() for p in run.model.parameters())
+
+
 class Offering(Watched):
     """Compares the log-probabilities of offered responses with those of a forward pass of ours."""
 
@@ -303,6 +325,11 @@ def test_each_reward_is_normalised_by_itself() -> None:
         ({"num_iterations": 2}, "for 2 optimizer steps, the client counts 1"),
         ({"loss_type": "sapo"}, "loss_type sapo was never tried"),
         ({"reward_weights": [1.0]}, "has 1 weights for 0 reward_funcs"),
+        ({"scale_rewards": False}, "scale_rewards none has no effect here; leave it group: the Da"),
+        (
+            {"multi_objective_aggregation": "normalize_then_sum"},
+            "normalize_then_sum has no effect here; leave it sum_then_normalize: the DataClient's",
+        ),
     ],
 )
 def test_settings_that_do_not_go_together_are_one_line(
@@ -310,6 +337,33 @@ def test_settings_that_do_not_go_together_are_one_line(
 ) -> None:
     with opened(tmp_path) as client, pytest.raises(InputError, match=message) as caught:
         SynGRPOTrainer(None, config(tmp_path, **changed), client)
+    assert "\n" not in str(caught.value)
+
+
+def test_the_arguments_of_the_caller_serve_two_trainers(tmp_path: Path) -> None:
+    args = config(tmp_path)
+    before = args.to_dict()
+    for name in ("first", "second"):
+        model, processor = starter()
+        with opened(tmp_path / name) as client:
+            SynGRPOTrainer(model, args, client, processing_class=processor)
+    assert args.to_dict() == before
+
+
+def test_stock_grpo_with_another_number_of_prompts_is_one_line(tmp_path: Path) -> None:
+    model, processor = starter()
+    args = config(tmp_path, shuffle_dataset=False, accelerator_config={"dispatch_batches": False})
+    with opened(tmp_path) as client:
+        images = EvolvingImages(client, 8)
+        with pytest.raises(InputError, match="has 4 prompts, the client draws 8; set") as caught:
+            GRPOTrainer(
+                model,
+                images.rewards(),
+                args,
+                images.dataset(),
+                processing_class=processor,
+                callbacks=[images.callback()],
+            )
     assert "\n" not in str(caught.value)
 
 

@@ -126,7 +126,7 @@ def test_an_environment_of_verifiers_runs_on_images_that_evolve(
     taskset_id: str, tmp_path: Path
 ) -> None:
     folder = tmp_path / "run"
-    with served(OpenAIDouble(trained=True)) as server:
+    with served(OpenAIDouble(trained=True, generation_config={})) as server:
         env = environment(taskset_id, folder)
         assert env.taskset.INFINITE and type(env._harnesses["agent"]).__name__ == "OneQuestion"
         groups = asyncio.run(run(env, server, STEPS))

@@ -213,6 +213,29 @@ def test_the_picture_that_is_sent_is_the_resized_one(
     assert np.array_equal(sent, sample.image.decode())  # pictures of rooms need no resizing
 
 
+@pytest.mark.parametrize("dialect", ["vllm", "sglang"])
+def test_the_generation_config_of_the_served_model_changes_nothing(
+    policy: Policy, prompts: list[Prompt], connect: Connect, dialect: str
+) -> None:
+    """It asks for greedy sampling; the responses of a group differ all the same."""
+    warm = Sampling(1.0, max_new_tokens=24)
+    with served(OpenAIDouble(dialect, generation_config={"top_k": 1})) as server:
+        theirs = connect(policy, server, temperature=1.0)(policy, prompts, 6, warm, SEEDS)
+    assert all(len({one.text for one in group}) > 1 for group in theirs)
+
+
+@pytest.mark.parametrize("dialect", ["vllm", "sglang"])
+def test_responses_end_with_their_stop_token(
+    policy: Policy, prompts: list[Prompt], connect: Connect, dialect: str
+) -> None:
+    usual = rollout(policy, prompts, 1, GREEDY, SEEDS)[0][0].token_ids
+    policy.stop_ids = (int(usual[3]),)
+    with served(OpenAIDouble(dialect)) as server:
+        theirs = connect(policy, server)(policy, prompts[:1], 1, GREEDY, SEEDS[:1])
+    assert_same(theirs, native(policy, prompts[:1], 1, GREEDY, SEEDS[:1]))
+    assert theirs[0][0].finished and len(theirs[0][0].token_ids) <= 4
+
+
 def test_sglang_samples_with_weights_that_it_names(
     sglang: OpenAIDouble, policy: Policy, prompts: list[Prompt], connect: Connect
 ) -> None:

@@ -9,7 +9,7 @@ import logging
 import socket
 import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from dataclasses import replace
 from importlib.util import find_spec
@@ -20,7 +20,7 @@ from typing import Any
 import httpx
 import pytest
 import torch
-from rollout_server import Server, rollout_server
+from rollout_server import OneStepEngine, Server, outline, rollout_server
 from service_process import until
 from tiny_families import save_tiny
 from typer.testing import CliRunner
@@ -232,6 +232,47 @@ def test_any_process_sends_the_weights_to_a_restarted_server(
     with rollout_server(server.port):
         theirs = second(policy, prompts, 2, SAMPLED, SEEDS)
     assert_same(theirs, rollout(policy, prompts, 2, SAMPLED, SEEDS))
+
+
+def test_any_process_sends_the_weights_of_a_batch_that_was_begun(
+    server: Server,
+    policy: Policy,
+    prompts: list[Prompt],
+    monkeypatch: pytest.MonkeyPatch,
+    connect: Connect,
+) -> None:
+    """The first process sends the weights of the next batch before the second asks."""
+    monkeypatch.setattr(engine_loop, "WEIGHTS_S", 0.1)
+    first, second = (connect(policy, server.url, server_patience_s=5.0) for _ in range(2))
+    second._run, second._sends = first._run, False
+    newer = load_policy(STARTER_DIR)
+    changed(newer, 1)
+    for version in (policy, newer):
+        first.start(version, [], 2, SAMPLED, [])()
+    for version in (policy, newer):
+        theirs = second.start(version, prompts, 2, SAMPLED, SEEDS)()
+        assert_same(theirs, rollout(version, prompts, 2, SAMPLED, SEEDS))
+
+
+class CancelledAfterTheCheck(Future[Any]):
+    """Is cancelled by another thread right after it was asked whether it is."""
+
+    def cancelled(self) -> bool:
+        known = super().cancelled()
+        self.cancel()
+        return known
+
+
+def test_a_request_that_is_cancelled_while_it_is_refused_does_not_end_the_server(
+    policy: Policy, prompts: list[Prompt], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine_loop, "WEIGHTS_S", -1.0)
+    request = server_engine.Request(
+        "x-1", prompts, 2, GREEDY, SEEDS, policy.banned, policy.stop_ids
+    )
+    loop, passes = engine_loop.EngineLoop(OneStepEngine()), iter([True, False])
+    loop.put(engine_loop.PendingRollout(request, outline(), CancelledAfterTheCheck()))
+    loop.run(lambda: next(passes))
 
 
 def test_a_server_that_does_not_come_back_is_an_error_of_one_line(

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import base64
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -33,6 +33,11 @@ from syngrpo_rooms.starter import STARTER_DIR
 
 TOKEN = "correct-horse"
 CACHES = ("reset_prefix_cache", "reset_mm_cache", "reset_encoder_cache")
+GENERATION_CONFIG = {"top_k": 1, "repetition_penalty": 1.05}
+"""How the server samples where a request does not say it, as in the file of Qwen2.5-VL."""
+PLAIN = {"top_k": -1, "min_p": 0.0, "repetition_penalty": 1.0}
+PLAIN |= {"presence_penalty": 0.0, "frequency_penalty": 0.0}
+"""How the native rollout samples. The double cannot sample otherwise, except greedily."""
 
 
 class OpenAIDouble:
@@ -40,7 +45,8 @@ class OpenAIDouble:
     ``sampled`` the number of tokens of each response. Response i to a request has ``seed + i``.
     It answers requests for responses while ``goes_on`` is set.
 
-    It starts with weights that are all zero, which no trainer has, unless ``trained``.
+    It starts with weights that are all zero, which no trainer has, unless ``trained``. As vLLM and
+    SGLang, it samples by ``generation_config`` where a request does not say how.
     """
 
     def __init__(
@@ -48,8 +54,10 @@ class OpenAIDouble:
         dialect: str = "vllm",
         models: tuple[str, ...] = ("starter",),
         trained: bool = False,
+        generation_config: Mapping[str, Any] = GENERATION_CONFIG,
     ) -> None:
         self.dialect, self.models, self._trained = dialect, models, trained
+        self._generation_config = dict(generation_config)
         self.faults: set[str] = set()
         self.told: list[str] = []
         self.pictures: list[bytes] = []
@@ -153,7 +161,7 @@ class OpenAIDouble:
         question = text["text"] + " please" * ("other template" in self.faults)
         prompt = encode(rules, sample, question)
         sampling = Sampling(
-            body.get("temperature", 1.0),
+            self._temperature(body),
             body.get("top_p", 1.0),
             body.get("max_tokens", 112),
             self._stop(body),
@@ -170,6 +178,15 @@ class OpenAIDouble:
             self.sampled += [len(one.token_ids) for one in group]
         return self._answer(body, prompt, group)
 
+    def _temperature(self, body: dict[str, Any]) -> float:
+        """Return the temperature of a request: 0 where its ``top_k`` is 1."""
+        given = {key: body[key] for key in PLAIN if key in body}
+        how = PLAIN | self._generation_config | given
+        if how["top_k"] == 1:
+            return 0.0
+        assert how == PLAIN
+        return float(body.get("temperature", 1.0))
+
     def _stop(self, body: dict[str, Any]) -> str | None:
         """Return the text at which the responses to a request end."""
         kept = "include_stop_str_in_output" if self.dialect == "vllm" else "no_stop_trim"
@@ -181,11 +198,20 @@ class OpenAIDouble:
         """Return the policy with the banned tokens and stop tokens of a request."""
         if "logit_bias" not in body:
             return self.policy
-        assert set(body["logit_bias"].values()) == {-100.0} and body["ignore_eos"]
+        assert set(body["logit_bias"].values()) == {-100.0}
         banned = torch.tensor([int(token) for token in body["logit_bias"]])
         if "no bias" in self.faults:
             banned = banned[:0]
-        return replace(self.policy, banned=banned, stop_ids=tuple(body["stop_token_ids"]))
+        return replace(self.policy, banned=banned, stop_ids=self._ends(body))
+
+    def _ends(self, body: dict[str, Any]) -> tuple[int, ...]:
+        """Return the tokens that end a response: those of the request, and those of the model
+        unless ``ignore_eos`` is set. In SGLang that ignores those of the request as well."""
+        ignores = body.get("ignore_eos", False)
+        if ignores and self.dialect == "sglang":
+            return ()
+        own = () if ignores else self.policy.stop_ids
+        return (*body["stop_token_ids"], *own)
 
     def _answer(self, body: dict[str, Any], prompt: Prompt, group: Any) -> Any:
         ids = prompt.input_ids.tolist()

@@ -2,7 +2,8 @@
 
 The model is the starter with two numbers changed to those of all published models, because plain
 vLLM assumes them: the base of the vision tower's rotary angles is 10,000, and on a CPU the head is
-not tied to the embedding.
+not tied to the embedding. Its ``generation_config.json`` asks for greedy sampling with a penalty,
+as that of Qwen2.5-VL does; the engine must not sample by it.
 """
 
 from __future__ import annotations
@@ -50,7 +51,7 @@ ENVIRONMENT = {
 }
 ARGUMENTS = [
     *("--dtype", "float32", "--logprobs-mode", "processed_logprobs", "--max-model-len", "600"),
-    *("--api-key", TOKEN, "--generation-config", "vllm", "--enforce-eager", "--skip-mm-profiling"),
+    *("--api-key", TOKEN, "--enforce-eager", "--skip-mm-profiling"),
     *("--kv-cache-memory-bytes", str(2**28), "--gpu-memory-utilization", "0.01"),
 ]
 
@@ -63,6 +64,9 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     config["tie_word_embeddings"] = config["text_config"]["tie_word_embeddings"] = False
     config["vision_config"]["rope_parameters"]["rope_theta"] = 10_000.0
     (folder / "config.json").write_text(json.dumps(config))
+    generation = json.loads((folder / "generation_config.json").read_text())
+    generation |= {"do_sample": True, "top_k": 1, "repetition_penalty": 1.05}
+    (folder / "generation_config.json").write_text(json.dumps(generation))
     weights = load_file(folder / "model.safetensors")
     weights["lm_head.weight"] = weights["model.embed_tokens.weight"].clone()
     save_file(weights, folder / "model.safetensors", {"format": "pt"})

@@ -353,11 +353,10 @@ def test_equals_trl_with_gradient_accumulation(variant):
 
 
 @pytest.mark.parametrize("variant", EVERY)
-def test_uneven_micro_batches_and_processes_add_up_to_the_whole_batch(variant):
+def test_uneven_micro_batches_add_up_to_the_whole_batch(variant):
     tensors = _tensors(2)
     tensors["chosen"] = tensors["advantages"] > 1
     settled = torch.tensor([False, True, False, False, True, False, False, True])
-    whole = count(tensors["mask"])
     options = {"variant": variant, "beta": 0.04, "settled": settled}
     loss, grad, _ = _our_loss(tensors, **options)
     uneven = (slice(0, 1), slice(1, 6), slice(6, 8))
@@ -365,10 +364,16 @@ def test_uneven_micro_batches_and_processes_add_up_to_the_whole_batch(variant):
     assert split_loss == pytest.approx(loss, rel=1e-12)
     torch.testing.assert_close(split_grad, grad, rtol=1e-12, atol=1e-15)
 
-    three = Normaliser(whole.rows, whole.tokens, whole.tokens, processes=3)
-    ranks_loss, ranks_grad, _ = _our_loss(tensors, uneven, normaliser=three, **options)
-    assert ranks_loss / 3 == pytest.approx(loss, rel=1e-12)
-    torch.testing.assert_close(ranks_grad / 3, grad, rtol=1e-12, atol=1e-15)
+
+def test_bnpo_is_the_mean_of_the_means_of_the_processes():
+    tensors, parts = _tensors(2), (slice(0, 3), slice(3, 8))
+    whole, summed, means = count(tensors["mask"]), 0.0, []
+    for part in parts:
+        own = count(tensors["mask"][part])
+        shared = Normaliser(whole.rows, whole.tokens, local_tokens=own.tokens * len(parts))
+        summed += _our_loss(tensors, (part,), variant="bnpo", normaliser=shared)[0]
+        means.append(_our_loss(tensors, (part,), variant="bnpo", normaliser=own)[0])
+    assert summed == pytest.approx(sum(means) / len(means), rel=1e-12)
 
 
 def test_lists_of_rows_equal_padded_rows():

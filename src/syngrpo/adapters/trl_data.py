@@ -20,6 +20,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from datasets import IterableDataset
+from trl import GRPOConfig
 
 from syngrpo.adapters.shared_images import ScoredRow, SharedImages, unscored
 from syngrpo.adapters.trainer_checkpoints import ClientCallback
@@ -67,8 +68,10 @@ class EvolvingImages(SharedImages):
 
     def callback(self) -> ClientCallback:
         """Return a callback for the trainer, which keeps the client's state with the checkpoints
-        and restores it, and the weights, when a run is resumed."""
-        return ClientCallback(self.client)
+        and restores it, and the weights, when a run is resumed. Making the trainer raises
+        InputError when a generation batch has another number of prompts than ``groups_per_step``.
+        """
+        return StockCallback(self.client, self.groups_per_step)
 
     def conversation(self, sample: SampleAccess) -> list[dict[str, str]]:
         """Return the prompt of a sample, without its picture."""
@@ -130,6 +133,29 @@ class EvolvingImages(SharedImages):
             "task": sample.task,
             "family": sample.family,
         }
+
+
+class StockCallback(ClientCallback):
+    """The callback of ``GRPOTrainer``: also checks the number of prompts of a generation batch."""
+
+    def __init__(self, client: DataClient | None, groups_per_step: int) -> None:
+        super().__init__(client)
+        self._groups_per_step = groups_per_step
+
+    def on_init_end(self, args: Any, state: Any, control: Any, **more: Any) -> None:
+        require_groups(args, self._groups_per_step)
+        super().on_init_end(args, state, control, **more)
+
+
+def require_groups(args: GRPOConfig, groups: int) -> None:
+    """Raise InputError unless a generation batch has as many prompts as the client draws."""
+    drawn = args.generation_batch_size // args.num_generations
+    if drawn != groups:
+        raise InputError(
+            f"a generation batch of {args.generation_batch_size} responses with "
+            f"num_generations {args.num_generations} has {drawn} prompts, the client draws "
+            f"{groups}; set groups_per_step to {drawn}, or change gradient_accumulation_steps"
+        )
 
 
 def text_of(completion: Any) -> str:

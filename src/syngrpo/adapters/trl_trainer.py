@@ -20,6 +20,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable, Sequence
+from copy import copy
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -35,7 +36,7 @@ from syngrpo.adapters.reward_advantages import response_advantages
 from syngrpo.adapters.shared_images import ScoredRow, share
 from syngrpo.adapters.trainer_checkpoints import keep_state, load_weights, restore_state
 from syngrpo.adapters.tried_version import check_tried_version
-from syngrpo.adapters.trl_data import EvolvingImages
+from syngrpo.adapters.trl_data import EvolvingImages, require_groups
 from syngrpo.data_server.client import (
     DataClient,
     ModelCoordinates,
@@ -54,6 +55,8 @@ TRIED = "1.16"
 """The version of TRL that this was tried with."""
 LOSSES = ("grpo", "dapo", "bnpo", "dr_grpo")
 """The values of ``loss_type`` for which ``settled_loss`` knows the divisor."""
+UNUSED = {"scale_rewards": "group", "multi_objective_aggregation": "sum_then_normalize"}
+"""What TRL computes advantages by, and its defaults. ``method.advantage`` decides here."""
 
 
 @dataclass(eq=False)
@@ -128,7 +131,7 @@ class SynGRPOTrainer(GRPOTrainer):
         self.images = EvolvingImages(
             data, groups, coordinates=coordinates, prompt_style=prompt_style
         )
-        _settle_arguments(args, len(reward_funcs), options.format_weight)
+        args = _settled_arguments(args, len(reward_funcs), options.format_weight)
         self._completion_ids: list[list[int]] = []
         self._rewards = torch.empty(0)
         self._logprobs = torch.empty(0)
@@ -259,9 +262,10 @@ class SynGRPOTrainer(GRPOTrainer):
         tokens: float | Tensor
         if self.loss_type == "dapo":
             window = self.current_gradient_accumulation_steps / self.args.steps_per_generation
-            tokens = inputs["num_items_in_batch"] / self.accelerator.num_processes * window
+            everywhere = inputs["num_items_in_batch"].clamp(min=1)
+            tokens = everywhere / self.accelerator.num_processes * window
         elif self.loss_type == "bnpo":
-            tokens = mask.sum() * self.current_gradient_accumulation_steps
+            tokens = mask.sum().clamp(min=1) * self.current_gradient_accumulation_steps
         else:
             tokens = float(rows * self.max_completion_length)
         return settled_loss(
@@ -362,19 +366,22 @@ def _padded(arrays: Sequence[np.ndarray], device: torch.device) -> Tensor:
     return pad_sequence([torch.from_numpy(one) for one in arrays], batch_first=True).to(device)
 
 
-def _settle_arguments(args: GRPOConfig, rewards: int, format_weight: float) -> None:
-    """Set what the trainer needs: the weights of accuracy, format and the ``rewards`` further ones,
-    and how the dataset is read. Raises InputError for a wrong number of weights."""
+def _settled_arguments(args: GRPOConfig, rewards: int, format_weight: float) -> GRPOConfig:
+    """Return the arguments with what the trainer needs: the weights of accuracy, format and the
+    ``rewards`` further ones, and how the dataset is read. Raises InputError for a wrong number of
+    weights."""
     given = args.reward_weights or [1.0] * rewards
     if len(given) != rewards:
         raise InputError(
             f"args.reward_weights has {len(given)} weights for {rewards} reward_funcs; accuracy "
             "and format are added by the trainer"
         )
+    args, args.accelerator_config = copy(args), copy(args.accelerator_config)
     args.reward_weights = [1.0, format_weight, *given]
     args.shuffle_dataset = False
     args.ignore_data_skip = True  # a resumed run draws anew; it must not draw to skip
     args.accelerator_config.dispatch_batches = False
+    return args
 
 
 def _check(args: GRPOConfig, groups: int, updates: int, method: Method) -> None:
@@ -383,13 +390,7 @@ def _check(args: GRPOConfig, groups: int, updates: int, method: Method) -> None:
         raise InputError("the dataset never ends; set max_steps in GRPOConfig")
     if args.dataloader_num_workers:
         raise InputError("set dataloader_num_workers to 0: the samples are drawn by the client")
-    drawn = args.generation_batch_size // args.num_generations
-    if drawn != groups:
-        raise InputError(
-            f"a generation batch of {args.generation_batch_size} responses with "
-            f"num_generations {args.num_generations} has {drawn} prompts, the client draws "
-            f"{groups}; set groups_per_step of the client to {drawn}"
-        )
+    require_groups(args, groups)
     made = args.steps_per_generation * args.num_iterations // args.gradient_accumulation_steps
     if max(made, 1) != updates:
         raise InputError(
@@ -401,5 +402,11 @@ def _check(args: GRPOConfig, groups: int, updates: int, method: Method) -> None:
             f"loss_type {args.loss_type} was never tried with settled descriptions; use one of "
             f"{', '.join(LOSSES)}"
         )
+    for name, usual in UNUSED.items():
+        if getattr(args, name) != usual:
+            raise InputError(
+                f"{name} {getattr(args, name)} has no effect here; leave it {usual}: the "
+                "DataClient's method.advantage (group, centred, rloo) decides"
+            )
     if method.options.advantage == "batch":
         raise InputError("method.advantage batch is not known here; use group, centred or rloo")

@@ -48,6 +48,15 @@ _EXTRAS = ("return_token_ids", "return_tokens_as_token_ids")
 _SGLANG_EXTRAS = ("return_token_ids", "return_prompt_token_ids", "return_meta_info")
 _KEPT_STOP = {VLLM: "include_stop_str_in_output", SGLANG: "no_stop_trim"}
 """Keep the text that ended a response in its text. Neither server takes it from the tokens."""
+_PLAIN_SAMPLING = {
+    "top_k": -1,
+    "min_p": 0.0,
+    "repetition_penalty": 1.0,
+    "presence_penalty": 0.0,
+    "frequency_penalty": 0.0,
+}
+"""Sample from the model's whole distribution. Both servers take what a request leaves out from the
+model's ``generation_config.json`` (in that of Qwen2.5-VL: top_k 1, repetition_penalty 1.05)."""
 _PREFIX = "token_id:"
 
 
@@ -249,17 +258,20 @@ class OpenAIServer:
             "logprobs": True,
             "logit_bias": {str(token): -100.0 for token in banned},
             "stop_token_ids": list(stop_ids),
-            "ignore_eos": True,  # only stop_token_ids and max_tokens end a response
             "skip_special_tokens": False,
+            **_PLAIN_SAMPLING,
         }
         extras = [*(_SGLANG_EXTRAS if self.route == SGLANG else _EXTRAS)]
         if responses.stop_at is not None:
             body["stop"] = [responses.stop_at]
             extras.append(_KEPT_STOP[self.route or VLLM])
         body |= dict.fromkeys(extras, True)
-        if self.route == SGLANG:  # its sampling_seed would be the same for all n
+        if self.route == SGLANG:
+            # Its sampling_seed would be the same for all n, and its ignore_eos would switch off
+            # stop_token_ids, too.
             return body
-        return body | {"seed": responses.seed, "top_logprobs": 0}
+        # Only stop_token_ids and max_tokens end a response.
+        return body | {"seed": responses.seed, "top_logprobs": 0, "ignore_eos": True}
 
     def close(self) -> None:
         self._http.close()

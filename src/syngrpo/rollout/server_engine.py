@@ -104,13 +104,12 @@ class ServerEngine(RemoteEngine):
         seeds: Sequence[int],
     ) -> Waiting:
         """Copy the weights to the host's memory, and send them and the prompts in a thread; see
-        ``base.Engine``. The first process keeps the copy until the responses are there, because a
-        server that was restarted needs it again."""
+        ``base.Engine``. Every process keeps a copy until its responses are there: it sends it when
+        the server was restarted, or has got the weights of the next rollout already."""
         request = self._request(policy, prompts, group_size, sampling, seeds)
         with span("copy weights"):
-            copied = list(frame(_pieces(policy))) if self._sends else None
-        weights = (lambda: iter(copied)) if copied is not None else None
-        call = self._attempt(policy, request, weights)
+            copied = list(frame(_pieces(policy)))
+        call = self._attempt(policy, request, lambda: iter(copied))
         return self._beside(lambda: self._repeat(call), policy, prompts, group_size, sampling)
 
     def _request(
@@ -134,13 +133,13 @@ class ServerEngine(RemoteEngine):
         )
 
     def _attempt(
-        self, policy: Policy, request: Request, weights: Callable[[], Iterator[bytes]] | None
+        self, policy: Policy, request: Request, weights: Callable[[], Iterator[bytes]]
     ) -> Callable[[], list[list[SampledTokens]]]:
         """Return what lets the server sample with these weights, and raises Unavailable when it may
         succeed later.
 
-        The first process sends the weights if the server has others, and any process that has them
-        does so when the server was restarted.
+        The first process sends the weights if the server has others. Any other process does so
+        when the server has refused its request for them.
         """
         sends, version, prompts = self._sends, request.version, request.prompts
 
@@ -150,14 +149,14 @@ class ServerEngine(RemoteEngine):
             for prompt in prompts:
                 limit = "the rollout server's --max-length"
                 require_room(policy, prompt, request.sampling, state.max_length, limit)
-            if sends and weights is not None and state.version != version:
+            if sends and state.version != version:
                 self._client.send_weights(version, weights())
             if not prompts:
                 return []
             try:
                 answer = self._client.roll_out(pack_request(request))
             except WeightsMissing as error:
-                # The weights were sent, but the server was restarted since: send them again.
+                # They were sent, but the server was restarted since, or has got newer ones.
                 sends = True
                 raise Unavailable(str(error)) from None
             made_by, groups = unpack_answer(answer)

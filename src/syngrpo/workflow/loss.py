@@ -50,14 +50,12 @@ class Normaliser:
     ``rows``: number of fresh responses. Settled ones do not count, so that they do not weaken the
     gradient of the fresh ones; their own weight is in their advantages. ``tokens``: number of
     tokens of fresh responses in the loss. ``local_tokens``: those of this process × the number of
-    processes (``bnpo``); None: ``tokens``. ``processes``: factor of the loss, for trainers that
-    average gradients over this many processes (DDP); 1 where they are summed.
+    processes (``bnpo``); None: ``tokens``.
     """
 
     rows: int
     tokens: int
     local_tokens: int | None = None
-    processes: int = 1
 
 
 @dataclass(frozen=True)
@@ -148,7 +146,7 @@ def policy_loss(
     spread = _spread(entropy, fresh)
     bonus = entropy_weight * spread / max(normaliser.tokens, 1)
     return LossOutput(
-        loss=(divided.sum() - bonus) * normaliser.processes,
+        loss=divided.sum() - bonus,
         fresh_tokens=fresh.sum(),
         clipped_tokens=(clipped & fresh).sum(),
         kl_tokens=(weights != 0).sum(),

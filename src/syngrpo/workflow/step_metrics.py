@@ -255,11 +255,8 @@ class StepMetrics:
             self.observe("diversity/baseline", sum(baselines.values()) / len(baselines))
 
     def observe_loss(self, output: LossOutput, divisor: int = 1) -> None:
-        """Add the values of one micro-batch.
-
-        The loss is divided by ``divisor``: the number of updates from the same rollout, or
-        ``Normaliser.processes`` where the loss was multiplied by that.
-        """
+        """Add the values of one micro-batch. The loss is divided by ``divisor``, the number of
+        updates from the same rollout."""
         self.observe("loss", float(output.loss.detach()) / divisor)
         if fresh := float(output.fresh_tokens):
             self.observe("clip_fraction", output.clip_fraction, fresh)

@@ -122,7 +122,8 @@ class EngineLoop:
                 return True
             has = f"has version {self.version}" if self.version else "has none yet"
             problem = f"the server {has}, not version {rollout.request.version}; send the weights"
-            rollout.future.set_exception(Refused(409, problem))
+            if rollout.future.set_running_or_notify_cancel():
+                rollout.future.set_exception(Refused(409, problem))
             return False
         others = next(iter(self._running.values()), None)
         if others is not None and not rollout.has_distribution_of(others[0]):
