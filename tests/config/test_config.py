@@ -512,21 +512,17 @@ def test_descriptions_that_are_painted_keep_a_kl_unless_it_is_switched_off() -> 
     assert scene_beta(name="grpo") == 0.04
 
 
-def test_a_share_of_random_descriptions_needs_a_describer() -> None:
+def test_a_method_with_random_descriptions_needs_a_describer() -> None:
     values = {
         "model": {"path": "starter"},
         "data": {"train": [{"format": "rooms", "split": "train"}]},
         "synthesis": {"generator": "rooms"},
-        "method": {"random_share": 0.25},
+        "method": {"name": "random-scene"},
     }
-    with pytest.raises(
-        InputError, match=r"describer is not set, and with method.random_share 0.25"
-    ):
+    with pytest.raises(InputError, match="describer is not set, and method random-scene draws"):
         options_from(values)
     values["synthesis"]["describer"] = "rooms"
-    assert options_from(values).method.random_share == 0.25
-    plain = values | {"method": {"name": "grpo", "random_share": 0.25}, "synthesis": {}}
-    assert options_from(plain).synthesis.mode == "off"
+    assert options_from(values).method.name == "random-scene"
 
 
 def test_a_bundle_of_siblings_must_fit_into_every_limit(tmp_path: Path) -> None:

@@ -31,6 +31,14 @@ def test_the_rewards_of_a_bundle_add_up_to_zero_before_clipping() -> None:
         assert np.argsort(rewards[0::2]).tolist() == order.tolist()
 
 
+def test_descriptions_from_before_a_change_of_credit_are_not_compared() -> None:
+    siblings, plain = comparison(), comparison()
+    pair = bundle("b", [0.2, 0.6])
+    old = [Measured("rec", 0.9, 0.5, None), Measured("isr", 0.1, 0.5, None)]
+    assert siblings.rewards([old[0], *pair, old[1]]) == [0.0, *plain.rewards(pair), 0.0]
+    assert siblings.state_dict() == plain.state_dict()
+
+
 def test_the_spread_is_the_weighted_mean_difference_from_the_first_value_on() -> None:
     siblings, differences = comparison(decay=0.9), []
     for step in range(20):

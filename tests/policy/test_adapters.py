@@ -20,6 +20,7 @@ from syngrpo.policy.loading import load_policy
 from syngrpo.policy.model import Policy
 from syngrpo.policy.model_options import LoraOptions
 from syngrpo.policy.packed import PackedRow, Segment, segment_logprobs
+from syngrpo.rollout.weight_stream import checkpoint_weights
 from syngrpo.sample import InputError
 
 TOKENS = torch.tensor([5, 6, 7, 8])
@@ -73,9 +74,63 @@ def test_a_peft_adapter_computes_what_peft_computes(tmp_path: Path, family: str)
     torch.testing.assert_close(logprobs(policy), expected(policy, model), atol=1e-5, rtol=1e-6)
     without = logprobs(load_policy(base))
     assert (logprobs(policy) - without).abs().max() > 0.01
-    with torch.no_grad(), policy.as_reference() as reference:
+
+
+def test_the_reference_is_the_loaded_adapter_and_only_the_trained_one_is_saved(
+    checkpoint: Path, tmp_path: Path
+) -> None:
+    save_adapter(checkpoint, tmp_path / "adapter")
+    policy = load_policy(tmp_path / "adapter")
+    names = [name for name, _ in policy.model.named_parameters()]
+    start = logprobs(policy)
+    policy.keep_reference()
+    trained = policy.trainable_parameters()
+    assert len(trained) == sum("lora_" in name for name in names)
+    with torch.no_grad():
+        for weight in trained:
+            weight.mul_(1.5)
+    now = logprobs(policy)
+    assert (now - start).abs().max() > 0.01
+    with policy.as_reference() as reference:
         assert reference is policy.base
-        torch.testing.assert_close(logprobs(policy), without, atol=1e-5, rtol=1e-6)
+        torch.testing.assert_close(logprobs(policy), start, atol=1e-6, rtol=1e-6)
+    assert torch.equal(logprobs(policy), now)
+    assert list(map(id, policy.trainable_parameters())) == list(map(id, trained))
+    assert checkpoint_weights(policy).keys() == checkpoint_weights(load_policy(checkpoint)).keys()
+    policy.save(tmp_path / "saved")
+    assert [file.name for file in (tmp_path / "saved" / "adapter").iterdir() if file.is_dir()] == []
+    for again in (
+        load_policy(tmp_path / "saved"),
+        load_policy(checkpoint, adapter=tmp_path / "saved" / "adapter"),
+    ):
+        torch.testing.assert_close(logprobs(again), now, atol=5e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("kept", [True, False])
+def test_a_frozen_tower_is_still_frozen_after_a_pass_of_the_reference(
+    checkpoint: Path, tmp_path: Path, kept: bool
+) -> None:
+    save_adapter(checkpoint, tmp_path)  # "down_proj" is in the vision tower, too
+    policy = load_policy(tmp_path, freeze_vision=True)
+    if kept:
+        policy.keep_reference()
+    before = {name: weight.requires_grad for name, weight in policy.model.named_parameters()}
+    assert not any(trains for name, trains in before.items() if "visual" in name)
+    with pytest.raises(InterruptedError), policy.as_reference():
+        raise InterruptedError
+    after = {name: weight.requires_grad for name, weight in policy.model.named_parameters()}
+    assert after == before and any(after.values())
+
+
+def test_an_adapter_that_cannot_be_copied_is_one_line(checkpoint: Path, tmp_path: Path) -> None:
+    options = LoraConfig(r=2, target_modules=["q_proj"], bias="lora_only")
+    get_peft_model(load_plain(checkpoint), options).save_pretrained(tmp_path)
+    policy = load_policy(checkpoint, adapter=tmp_path)
+    with pytest.raises(
+        InputError, match=r"supports only 1 adapter with bias.*method.beta"
+    ) as caught:
+        policy.keep_reference()
+    assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("place", ["absolute", "beside", "working directory"])

@@ -38,12 +38,14 @@ PATIENCE_S = 900
 
 @dataclass(frozen=True)
 class Case:
-    """One policy and how it is updated. ``rows``: how many of the rows above exist; ``room``: for
-    how many tokens the last process has memory, in a pass ``where``."""
+    """One policy and how it is updated. ``loaded``: its adapters were trained before, so that they
+    are a part of the reference. ``rows``: how many of the rows above exist; ``room``: for how many
+    tokens the last process has memory, in a pass ``where``."""
 
     family: str = "qwen2_5_vl"
     dtype: str = "float32"
     lora: bool = False
+    loaded: bool = False
     freeze_vision: bool = False
     checkpointing: bool = False
     beta: float = 0.0
@@ -119,6 +121,7 @@ def load(directory: Path, case: Case, sharding: str, processes: Processes) -> Po
         generator = torch.Generator().manual_seed(1)
         for weight in policy.trainable_parameters():
             weight.data.copy_(0.05 * torch.randn(weight.shape, generator=generator))
+    policy.adapter_loaded = case.loaded
     if case.beta:
         policy.keep_reference()
     if sharding == "full" and processes.count > 1:

@@ -136,6 +136,15 @@ def test_a_reward_in_place_of_the_accuracy_stays_in_its_range() -> None:
         score_rewards([too_large], PROMPTS, COMPLETIONS, SAMPLES)
 
 
+@pytest.mark.parametrize("option", [{"weight": 3.0}, {"on": "scene"}])
+def test_a_weight_or_place_of_a_reward_that_replaces_the_accuracy_is_refused(option: Any) -> None:
+    RewardOptions(use="vlm-r1-iou", **option)
+    RewardOptions(use="vlm-r1-iou", weight=1, on="answer", replaces_accuracy=True)
+    with pytest.raises(ValueError, match=r"replaces the accuracy.*remove weight and on") as caught:
+        RewardOptions(use="vlm-r1-iou", replaces_accuracy=True, **option)
+    assert "\n" not in str(caught.value)
+
+
 def test_rewards_are_found_by_name_and_in_modules() -> None:
     mine = load_reward(RewardOptions(use="user_extensions:brevity", weight=0.2, on="response"))
     assert (mine.name, mine.weight, mine.on, mine.replaces_accuracy) == (

@@ -13,8 +13,6 @@ from watched_trainer import Step, watched_trainer
 
 import syngrpo.workflow.row_scores
 from syngrpo.data_server.description_rewards import Settled
-from syngrpo.method import METHODS
-from syngrpo.method.base import MethodOptions
 from syngrpo.method.diversity import response_diversity
 from syngrpo.painting.prompt import clean_description
 from syngrpo.policy.encode import encode
@@ -306,38 +304,6 @@ def test_a_description_beyond_a_limit_is_not_painted_and_costs_the_format_reward
     for group in step.scored:
         for parsed, reward in zip(group.parsed, group.format.tolist(), strict=True):
             assert not (parsed.fault and reward)
-
-
-def test_a_share_of_the_descriptions_is_random_and_gets_no_reward(tmp_path: Path) -> None:
-    changed = {"method__random_share": 0.5, "rollout__group_size": 8}
-    with watched_trainer(tmp_path, trainer__groups_per_step=8, **changed) as trainer:
-        first, second = trainer.watched_step(), trainer.watched_step()
-        jobs = sqlite3.connect(tmp_path / "pool.db")
-        rows = jobs.execute("SELECT id, description, response FROM jobs").fetchall()
-        jobs.close()
-        waiting = len(trainer.client.ledger)
-    random = {job: text for job, text, response in rows if response is None}
-    written = {job: text for job, text, response in rows if response is not None}
-    submitted = [step.record["synthesis/submitted"] for step in (first, second)]
-    assert sum(submitted) == len(rows) and max(submitted) <= 8 * 2
-    assert 0.2 < len(random) / len(rows) < 0.8
-    scenes = {clean_description(p.scene) for g in first.scored for p in g.parsed if p.scene}
-    scenes |= {clean_description(p.scene) for g in second.scored for p in g.parsed if p.scene}
-    assert set(written.values()) <= scenes and not set(random.values()) <= scenes
-    settled = {item.pending.job_id for item in [*first.settled, *second.settled]}
-    measured = {report.job_id for report in second.reports} - {None}
-    assert settled and settled <= written.keys() and measured & random.keys()
-    assert len(settled) + waiting + trainer.client.ledger.counts.lost == len(written)
-
-
-def test_which_descriptions_are_random_depends_on_the_seed_alone() -> None:
-    method = METHODS.load("syn-grpo")(
-        MethodOptions(random_share=0.25, descriptions_per_group=4), steps=1
-    )
-    counts = [method.replaced_descriptions(np.random.default_rng(seed)) for seed in range(2000)]
-    again = [method.replaced_descriptions(np.random.default_rng(seed)) for seed in range(2000)]
-    assert counts == again and set(counts) <= set(range(5))
-    assert np.mean(counts) == pytest.approx(1.0, abs=0.06)
 
 
 def test_a_parent_whose_image_is_lost_costs_its_descriptions_and_not_the_run(

@@ -232,12 +232,10 @@ def _resolved(options: RunOptions, prefix: str) -> RunOptions:
             f"{prefix}synthesis.generator is not set, and method {name} paints; use one of "
             f"{known}, or package.module:name"
         )
-    elif method.needs_describer and synthesis.describer is None:
+    elif method.random_descriptions and synthesis.describer is None:
         known = ", ".join(DESCRIBERS.names())
-        share = options.method.random_share
-        draws = f"with method.random_share {share:g} {name}" if share else f"method {name}"
         raise InputError(
-            f"{prefix}synthesis.describer is not set, and {draws} draws descriptions at "
+            f"{prefix}synthesis.describer is not set, and method {name} draws descriptions at "
             f"random; use one of {known}, or package.module:name"
         )
     options = replace(

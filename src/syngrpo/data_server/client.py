@@ -108,8 +108,9 @@ P = ParamSpec("P")
 
 @dataclass(frozen=True)
 class Measurement:
-    """What ``observe`` has measured: D of the group in [0, 1], and the moving mean of D that
-    descriptions of this task are compared with; None before the first was measured."""
+    """What ``observe`` has measured: D of the group in [0, 1], and the moving mean that
+    descriptions of this task are compared with: of D, or with ``method.credit: parent`` of
+    D − D of the parent. None before the first was measured, and with ``siblings``."""
 
     diversity: float
     baseline: float | None

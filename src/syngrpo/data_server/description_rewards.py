@@ -162,11 +162,8 @@ class DescriptionQueue:
         """Return the jobs of a group, as a bundle if the method compares them with each other.
         Enter the descriptions of the policy in the ledger."""
         rng = self._random(steps_done, "job", report.index)
-        replaced = self._method.replaced_descriptions(
-            self._random(steps_done, "describer", report.index)
-        )
-        drawn = self._method.random_descriptions + replaced
-        written = report.descriptions[: self._method.written_descriptions - replaced]
+        drawn = self._method.random_descriptions
+        written = report.descriptions[: self._method.written_descriptions]
         texts = self._random_descriptions(report, drawn, rng) if drawn else []
         requests = [self._request(report, text, rng) for text in texts]
         requests += [self._request(report, one.text, rng, version, one.response) for one in written]

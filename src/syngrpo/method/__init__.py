@@ -2,8 +2,8 @@
 
 Start with ``syn_grpo``, which describes the method of the paper step by step. ``base`` lists what a
 method decides, and in which step the trainer asks for it. Each method is one module: ``syn_grpo``,
-and for comparison ``grpo``, ``clip_higher``, ``noisy_rollout``, ``random_scene`` and
-``no_smoothing``.
+and for comparison ``grpo``, ``clip_higher``, ``noisy_rollout``, ``executable_transforms``,
+``random_scene`` and ``no_smoothing``.
 
 The other modules are the parts of a method, in the order in which a training step uses them:
 ``response`` splits a response into its three parts, ``language`` finds descriptions that are no

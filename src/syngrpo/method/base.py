@@ -9,8 +9,7 @@ method's name. It asks the method object:
              ``distortion``     whether a part of each group answers a distorted image;
 3. score:    ``rewarded_diversity``   what a description is rewarded with; accuracy, and the D that
              the pool and the metrics record, are the same for all methods;
-4. submit:   ``paints``, ``written_descriptions``, ``random_descriptions``,
-             ``replaced_descriptions``   what is painted;
+4. submit:   ``paints``, ``written_descriptions``, ``random_descriptions``   what is painted;
              ``parents``, ``bundle_size``   for which groups, and what is drawn together;
 5. settle:   ``description_rewards``                                         ρ of each description;
 6. update:   ``answer_advantages``, ``description_weight``, and the options of the loss.
@@ -121,17 +120,6 @@ class Method:
         scale = Scale(hit, chance, self.options.advantage_floor)
         return REWARDED[self.options.diversity_of](accuracies, scale)
 
-    def replaced_descriptions(self, rng: np.random.Generator) -> int:
-        """Return how many of a group's written descriptions are replaced by random ones, for
-        ``method.random_share``: each with this probability."""
-        return int(rng.binomial(self.written_descriptions, self.options.random_share))
-
-    @property
-    def needs_describer(self) -> bool:
-        """Whether random descriptions are written at all."""
-        replaces = self.written_descriptions > 0 and self.options.random_share > 0
-        return replaces or self.random_descriptions > 0
-
     @property
     def bundle_size(self) -> int | None:
         """The number of descriptions of a group whose images are drawn together, as siblings. None:
@@ -168,7 +156,9 @@ class Method:
 
         This is called once for accuracy, once for format and once for each custom reward; the
         results are added with their weights. Normalising the sum of the rewards instead would
-        suppress those that vary little within the group.
+        suppress those that vary little beside the others. With the advantage ``group`` the scale of
+        a reward matters only where its std in the group is below ``advantage_floor``; with
+        ``centred`` and ``rloo`` always.
         """
         return ADVANTAGES[self.options.advantage_kind](rewards, self.options.advantage_floor)
 

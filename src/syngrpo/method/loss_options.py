@@ -34,7 +34,8 @@ class LossOptions:
     )
     advantage_floor: float = option(
         0.15,
-        "accuracy advantages are divided by max(std, advantage_floor), with advantage group",
+        "the advantages of each reward (accuracy, format, each of data.rewards) are divided by "
+        "max(std, advantage_floor), with advantage group; a reward that varies less counts less",
         gt=0,
     )
     clip_low: float | None = option(
@@ -85,7 +86,11 @@ class LossOptions:
         "such as 0.5 (off-policy masking); null: none",
         gt=0,
     )
-    beta: float = option(0.04, "weight of the KL to the frozen reference; 0: none", ge=0)
+    beta: float = option(
+        0.04,
+        "weight of the KL to the frozen reference, the model as the run found it; 0: none",
+        ge=0,
+    )
     kl_estimator: KlEstimator = option(
         "k3",
         "how the KL of a token is estimated from d = log p - log p_reference; k1: d, whose "

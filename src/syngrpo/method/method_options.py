@@ -94,14 +94,6 @@ class MethodOptions(LossOptions, MethodName):
         "max_depth, no labelled objects), the others end after the answer; all: every response, as "
         "in the paper, at the cost of the words that nobody paints",
     )
-    random_share: float = option(
-        0.0,
-        "share of the descriptions submitted from each group, on average, that are random ones of "
-        "synthesis.describer instead of the policy's; they get no reward, and keep covering what "
-        "the policy no longer describes",
-        ge=0,
-        le=1,
-    )
     max_description_words: int | None = option(
         60,
         "words of a description; a longer one is not well formed: it is not painted, and its "

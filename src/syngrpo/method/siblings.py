@@ -61,15 +61,18 @@ class SiblingComparison:
         """Return ρ of the descriptions of one step, each in [−c, c], in their order.
 
         The members of a bundle must be in the same call. All differences are added to s_t before
-        the first reward is computed.
+        the first reward is computed. A description without a bundle, which was written before
+        ``method.credit`` was changed, gets 0.
         """
         differences = _differences(measured)
         for one, difference in zip(measured, differences, strict=True):
+            if difference is None:
+                continue
             spread = self._spreads.setdefault(one.task, _Spread())
             spread.deviation += (1.0 - self.decay) * (abs(difference) - spread.deviation)
             spread.count += 1
         return [
-            self._reward(difference, one.task)
+            0.0 if difference is None else self._reward(difference, one.task)
             for one, difference in zip(measured, differences, strict=True)
         ]
 
@@ -99,10 +102,11 @@ class SiblingComparison:
         return min(max(difference, -self.clip), self.clip)
 
 
-def _differences(measured: Sequence[Measured]) -> list[float]:
-    """Return the difference of each D to the mean of its bundle."""
-    bundles: dict[str | None, list[float]] = {}
+def _differences(measured: Sequence[Measured]) -> list[float | None]:
+    """Return the difference of each D to the mean of its bundle, None for one without a bundle."""
+    bundles: dict[str, list[float]] = {}
     for one in measured:
-        bundles.setdefault(one.bundle, []).append(one.diversity)
+        if one.bundle is not None:
+            bundles.setdefault(one.bundle, []).append(one.diversity)
     means = {name: math.fsum(values) / len(values) for name, values in bundles.items()}
-    return [one.diversity - means[one.bundle] for one in measured]
+    return [None if one.bundle is None else one.diversity - means[one.bundle] for one in measured]

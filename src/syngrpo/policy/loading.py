@@ -88,6 +88,7 @@ def load_policy(
         shares_prefix,
         shares_prefix and has_varlen(config.get_text_config(), target, weights),
         cuda_graphs,
+        adapter is not None,
     )
     if not isinstance(driver, SplitFamily):
         try_out(policy, source)

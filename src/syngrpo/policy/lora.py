@@ -1,14 +1,29 @@
-"""Puts low-rank adapters on a model: new ones for training, or saved ones of peft."""
+"""Puts low-rank adapters on a model: new ones for training, or saved ones of peft.
+
+The reference of the KL is the model as the training found it. With new adapters this is the model
+without them. A saved adapter belongs to it, so ``keep_adapter`` adds a frozen copy of the adapter,
+beside the one that trains. ``reference_adapters`` switches to the reference and back.
+"""
 
 from __future__ import annotations
 
+import copy
 import json
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
-from peft import LoraConfig, PeftConfig, PeftModel, get_peft_model
+from peft import (
+    LoraConfig,
+    PeftConfig,
+    PeftModel,
+    get_peft_model,
+    get_peft_model_state_dict,
+    set_peft_model_state_dict,
+)
 
 from syngrpo.policy.families.base import Family
 from syngrpo.policy.model_options import LoraOptions
@@ -16,6 +31,9 @@ from syngrpo.sample import InputError
 from syngrpo.serving.wording import count, first_line
 
 ADAPTER_CONFIG = "adapter_config.json"
+
+TRAINED, REFERENCE = "default", "reference"
+"""The names, inside a PeftModel, of the adapter that trains and of its frozen copy."""
 
 OLD_NAMES = {r"^visual\.": "model.visual.", r"^model\.layers\.": "model.language_model.layers."}
 """Names of the parts of Qwen models in transformers before version 4.52 → their names since. Older
@@ -86,7 +104,7 @@ def load_adapter(model: Any, directory: Path) -> PeftModel:
     try:
         wrapped = get_peft_model(model, options)
         found = wrapped.load_adapter(
-            str(directory), "default", is_trainable=True, torch_device="cpu", key_mapping=OLD_NAMES
+            str(directory), TRAINED, is_trainable=True, torch_device="cpu", key_mapping=OLD_NAMES
         )
     except (OSError, RuntimeError, ValueError) as error:
         raise _misfit(directory, first_line(error)) from None
@@ -95,6 +113,46 @@ def load_adapter(model: Any, directory: Path) -> PeftModel:
             directory, f"{count(len(strays), 'weight')} missing or left over, such as {strays[0]}"
         )
     return wrapped
+
+
+def keep_adapter(model: PeftModel) -> None:
+    """Add a frozen copy of the adapter as it is now, under the name ``REFERENCE``. It is not used
+    outside of ``reference_adapters``, and it is not saved.
+
+    Raises InputError for an adapter of which peft cannot hold two, such as one with biases.
+    """
+    options = copy.deepcopy(model.peft_config[TRAINED])
+    if isinstance(options, LoraConfig):
+        options.init_lora_weights = True  # others, such as "pissa", would change the base weights
+    try:
+        model.add_adapter(REFERENCE, options)
+    except ValueError as error:
+        raise InputError(
+            f"peft cannot keep a copy of this adapter as the reference of the KL "
+            f"({first_line(error)}); merge it into the model and train model.lora, or set "
+            "method.beta and method.scene_beta to 0"
+        ) from None
+    weights = get_peft_model_state_dict(model, adapter_name=TRAINED, save_embedding_layers=False)
+    set_peft_model_state_dict(model, weights, adapter_name=REFERENCE)
+
+
+@contextmanager
+def reference_adapters(model: PeftModel) -> Iterator[None]:
+    """Let the model compute with the copy of its adapter inside the block, or without any adapter
+    if there is no copy. After the block the same weights train as before."""
+    # peft sets the flags of all adapters, also of those in a frozen vision tower.
+    flags = [(weight, weight.requires_grad) for weight in model.parameters()]
+    try:
+        if REFERENCE in model.peft_config:
+            model.set_adapter(REFERENCE, inference_mode=True)
+            yield
+        else:
+            with model.disable_adapter():
+                yield
+    finally:
+        model.set_adapter(TRAINED)
+        for weight, trains in flags:
+            weight.requires_grad_(trains)
 
 
 def _misfit(directory: Path, reason: str) -> InputError:

@@ -19,6 +19,7 @@ from torch.distributed.device_mesh import DeviceMesh
 
 from syngrpo.policy.compat_transformers import block_classes
 from syngrpo.policy.families.base import Family
+from syngrpo.policy.lora import TRAINED, keep_adapter, reference_adapters
 from syngrpo.policy.model_options import Coordinates
 from syngrpo.policy.sharding import Sharding
 
@@ -36,8 +37,10 @@ class Policy:
     ``shares_prefix``: whether a prompt is computed once for all responses of its group; otherwise
     each response has a padded row. ``varlen``: whether packed rows use the kernel for variable
     lengths; ``cuda_graphs``: whether a GPU records and replays the steps of a rollout.
-    ``reference`` is the frozen copy that ``keep_reference`` made, if any. After ``shard`` the
-    weights are spread over processes (``sharding``), and only ``run`` and ``whole`` may use them.
+    ``adapter_loaded``: whether the adapters were saved by an earlier training. ``reference`` is the
+    frozen copy that ``keep_reference`` made of a model without adapters, if any. After ``shard``
+    the weights are spread over processes (``sharding``), and only ``run`` and ``whole`` may use
+    them.
     """
 
     model: nn.Module
@@ -49,6 +52,7 @@ class Policy:
     shares_prefix: bool = True
     varlen: bool = False
     cuda_graphs: bool = True
+    adapter_loaded: bool = False
     reference: nn.Module | None = None
     sharding: Sharding | None = None
 
@@ -68,9 +72,16 @@ class Policy:
         return [p for p in self.model.parameters() if p.requires_grad]
 
     def keep_reference(self) -> None:
-        """Copy the current weights as the KL reference. With LoRA nothing is copied: the model
-        without its adapters is the reference."""
-        if not isinstance(self.model, PeftModel):
+        """Copy the current weights as the KL reference: of a model with a loaded adapter only those
+        of the adapter, and nothing with new adapters, because the model without them is the
+        reference. Call this before ``shard`` and before the weights of a checkpoint are loaded.
+
+        Raises InputError for an adapter that cannot be copied.
+        """
+        if isinstance(self.model, PeftModel):
+            if self.adapter_loaded:
+                keep_adapter(self.model)
+        else:
             shared = {id(p): p for p in self.model.parameters() if not p.requires_grad}
             self.reference = copy.deepcopy(self.model, shared).requires_grad_(False)
 
@@ -112,7 +123,7 @@ class Policy:
     def as_reference(self) -> Iterator[Any]:
         """Yield the plain transformers model that is the reference inside the ``with`` block."""
         if isinstance(self.model, PeftModel):
-            with self.model.disable_adapter():
+            with reference_adapters(self.model):
                 yield self.base
         elif self.reference is not None:
             yield self.reference
@@ -141,7 +152,7 @@ class Policy:
         model.save_pretrained(directory)
         self.processor.save_pretrained(directory)
         if isinstance(self.model, PeftModel):
-            self.model.save_pretrained(str(directory / ADAPTER))
+            self.model.save_pretrained(str(directory / ADAPTER), selected_adapters=[TRAINED])
         _follow_umask(directory)
 
 

@@ -29,6 +29,7 @@ from syngrpo.tasks.short_answers import (
     is_same_label,
     normalised,
     only_number,
+    says_none,
     truth_of,
 )
 
@@ -121,8 +122,11 @@ class IndoorSceneReasoning(Task):
 
     def score(self, prediction: Answer | None, sample: Sample) -> float:
         """Return the accuracy as the class describes. If the truth is a number and the prediction a
-        text, the only number in the text is used; "three" is 3."""
-        return 0.0 if prediction is None else _accuracy(prediction, sample.answer)
+        text, the only number in the text is used; "three" is 3, and "no chairs" is 0 for a
+        question about chairs."""
+        if prediction is None:
+            return 0.0
+        return _accuracy(prediction, sample.answer, sample.question)
 
     def chance(self, sample: Sample) -> float:
         """Return the mean accuracy of a guess among the list ``columns.choices``; one of its
@@ -223,11 +227,15 @@ def _is_about_surroundings(sample: Sample) -> bool:
     return asked or names_surroundings(str(sample.answer), labels)
 
 
-def _accuracy(prediction: Answer, truth: Answer) -> float:
+def _accuracy(prediction: Answer, truth: Answer, question: str = "") -> float:
     truth = truth_of(truth)
     if isinstance(truth, str):
         return float(is_same_label(str(prediction), truth))
-    number = only_number(prediction) if isinstance(prediction, str) else prediction
+    number: float | None
+    if isinstance(prediction, str):
+        number = 0 if says_none(prediction, question) else only_number(prediction)
+    else:
+        number = prediction
     return 0.0 if number is None else mean_relative_accuracy(number, truth)
 
 

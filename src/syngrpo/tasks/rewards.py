@@ -78,6 +78,11 @@ class RewardOptions:
     def __post_init__(self) -> None:
         if self.shown_name in TAKEN_NAMES:
             raise ValueError(f"name {self.shown_name!r} is taken; give the reward another name")
+        if self.replaces_accuracy and (self.weight, self.on) != (1.0, "answer"):
+            raise ValueError(
+                f"reward {self.shown_name!r} replaces the accuracy, whose advantage has weight 1 "
+                "and is for the answer; remove weight and on, or replaces_accuracy"
+            )
 
     @property
     def shown_name(self) -> str:

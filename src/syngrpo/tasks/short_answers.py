@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import re
 import unicodedata
+from itertools import dropwhile
 
 from syngrpo.tasks.answer_spelling import plain_digits
 
@@ -36,6 +37,9 @@ _NUMBER = re.compile(
 )
 _WORDS = rf"(?:{'|'.join(_TENS)})[-\s](?:{'|'.join(_ONES[1:10])})\b|(?:{'|'.join(NUMBER_WORDS)})\b"
 _NUMBER_OR_WORD = re.compile(rf"(?<![\w.]){_NUMBER.pattern}(?![0-9])|\b(?:{_WORDS})", re.IGNORECASE)
+_IN_BRACKETS = re.compile(
+    rf"(?<=\w)\s{{1,3}}\(\s{{0,3}}(?:{_NUMBER_OR_WORD.pattern})\s{{0,3}}\)", re.IGNORECASE
+)
 _ONLY_WORDS = re.compile(rf"\s*+(?:{_WORDS})\s*+", re.IGNORECASE)
 _LARGER = re.compile(r"\b(?:hundred|thousand|million|billion|dozen)s?\b", re.IGNORECASE)
 """Words that change the number before them; what holds one is not read as a number."""
@@ -57,11 +61,26 @@ _QUANTITY = re.compile(
 """A text that is a number with a currency before or after it, or with a per cent sign."""
 _ARTICLES = {"a", "an", "the"}
 _YES_OR_NO = re.compile(
-    r"\s*+(?P<said>yes|no|true|false)\s*+[,.;:!-](?!.*\b(?:yes|no|true|false|but|or|maybe|perhaps"
-    r"|unsure|sure|know|tell|say|clear)\b)",
+    r"\s*+(?P<said>yes|no|true|false)\b(?:\s*+[,.;:!(‐‑‒–—−-]|[^\S\n]*+\n"
+    r"|\s++(?:it|there|they|he|she|this|that|these|those|the|an?|i|we|you)\b)"
+    r"(?!.*\b(?:yes|no|true|false|but|or|maybe|perhaps|unsure|sure|know|tell|say|clear|unclear"
+    r"|idea|clue|depends)\b)",
     re.IGNORECASE | re.DOTALL,
 )
-"""A sentence that begins with yes or no and takes nothing back."""
+"""A text that begins with yes or no, goes on with a sign, a line or a sentence of its own ("Yes
+there is a lamp", and not "No idea"), and takes nothing back."""
+_NONE = {"none", "nothing"}
+_BEFORE_NONE = {"there", "is", "are", "s", "i", "we", "can", "see", "count"}
+# fmt: off
+_BESIDE_NONE = _NONE | {
+    "no", "of", "them", "these", "those", "this", "that", "there", "is", "are", "in", "on", "at",
+    "all", "here", "visible", "present", "shown", "seen", "room", "picture", "image", "photo",
+    "scene",
+}
+# fmt: on
+"""Words that say nothing about how many things there are."""
+_NO_THINGS = {"answer", "number", "count", "how", "many", "much"}
+"""Words of a question that name nothing to be counted: "no number" is not 0."""
 
 
 def as_number(text: str) -> int | float | None:
@@ -80,15 +99,31 @@ def truth_of(answer: Answer) -> Answer:
 
 
 def only_number(text: str) -> float | None:
-    """Return the number in a text that holds exactly one, else None."""
+    """Return the number in a text that holds exactly one, else None. One that is repeated in
+    brackets, as in "2 (two)", counts once."""
     plain = plain_digits(text)
-    found = _NUMBER_OR_WORD.findall(plain)
-    if len(found) != 1 or _LARGER.search(plain):
-        return None
-    words = re.split(r"[-\s]", found[0].lower())
-    if words[0] in NUMBER_WORDS:
-        return sum(NUMBER_WORDS[word] for word in words)
-    return _number(found[0])
+    found = [_value(one) for one in _NUMBER_OR_WORD.findall(plain)]
+    if len(found) == 2 and found[0] == found[1] and _IN_BRACKETS.search(plain):
+        found.pop()
+    return found[0] if len(found) == 1 and not _LARGER.search(plain) else None
+
+
+def says_none(text: str, question: str) -> bool:
+    """Return whether a text says that there is none of what the question counts, as "None" and
+    "There are no chairs" do. It holds no other words than those of the question and such that say
+    nothing about the number."""
+    words = list(dropwhile(_BEFORE_NONE.__contains__, normalised(text).split()))
+    if not words or words[0] not in {"no", *_NONE}:
+        return False
+    asked = {_stem(word) for word in normalised(question).split() if word not in _NO_THINGS}
+    named = [word for word in words if word not in _BESIDE_NONE]
+    known = all(_stem(word) in asked and word not in _NO_THINGS for word in named)
+    return known and bool(named or not _NONE.isdisjoint(words))
+
+
+def _stem(word: str) -> str:
+    """Return a word without the ending of a plural; it may lose more letters."""
+    return word.rstrip("es")
 
 
 def is_same_label(prediction: str, truth: str) -> bool:
@@ -137,6 +172,12 @@ def _kept(sign: str) -> str:
     if kind in ("Mn", "Mc"):
         return "" if sign == "\ufe0f" else sign  # says only how a picture looks
     return f" {sign} " if kind == "So" or "\U0001f3fb" <= sign <= "\U0001f3ff" else " "
+
+
+def _value(text: str) -> int | float | None:
+    """Convert a number, in digits or in words."""
+    words = re.split(r"[-\s]", text.lower())
+    return sum(NUMBER_WORDS[word] for word in words) if words[0] in NUMBER_WORDS else _number(text)
 
 
 def _number(text: str) -> int | float | None:

@@ -25,7 +25,7 @@ MEANINGS = {
     "diversity/response": "D: 4·Var of accuracy in a group, 0 to 1.",
     "diversity/response_seed": "D on seed images.",
     "diversity/response_synthetic": "D on synthetic images.",
-    "diversity/baseline": "b: the moving mean that D is compared with.",
+    "diversity/baseline": "b: the moving mean of D (credit parent: of D − D of the parent image).",
     "diversity/reward": "Mean ρ of the descriptions that were rewarded.",
     "diversity/zero_variance_groups": "Share of groups whose responses are all equally accurate.",
     "diversity/zero_variance_groups_seed": "The same on seed images.",

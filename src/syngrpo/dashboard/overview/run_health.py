@@ -80,8 +80,7 @@ def _of_descriptions(run: RunData, last: Sequence[Mapping[str, Any]]) -> Iterato
         yield Advice(
             f"Descriptions are worn out: {now:.0%} of their words differ, {start:.0%} did at the "
             "start.",
-            "Raise method.scene_beta, or give a share of random descriptions "
-            "(method.random_share).",
+            "Raise method.scene_beta, or lower method.diversity_weight.",
         )
     settled, stale = _sum(last, "synthesis/settled"), _sum(last, "synthesis/stale")
     if stale and stale > settled:
