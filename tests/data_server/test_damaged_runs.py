@@ -2,17 +2,23 @@
 
 import os
 import sqlite3
+import subprocess
+import sys
 from collections.abc import Callable
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from service_client import RUN, SEEDS, jobs, lease, open_run, painted, seed_of, service
 
 from syngrpo.data_server import server_runs
+from syngrpo.data_server.sample_wire import parent_data
 from syngrpo.data_server.server_runs import Runs
 from syngrpo.pool.store import Pool
 from syngrpo.sample import InputError
+from syngrpo.tasks import load_task
+from syngrpo.tasks.rec import ReferringExpression
 
 
 def truncate(path: Path, size: int) -> None:
@@ -197,3 +203,86 @@ def test_an_admitted_image_that_is_lost_does_not_stop_the_others(tmp_path: Path)
         ended = client.get(f"{RUN}/outcomes", params={"images": "true"}).json()["jobs"]
         assert [job["state"] for job in ended] == ["dead", "admitted"]
         assert ended[1]["sample"]["content"]
+
+
+def test_a_worker_goes_on_after_a_run_went_offline_whose_job_it_has(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It renews, hands in, gives back and fails jobs of both runs in the same requests."""
+    monkeypatch.setattr(server_runs, "IDLE_S", -1.0)
+    with service(tmp_path) as client:
+        for run in ("one", "two"):
+            open_run(client, run)
+            client.post(f"/v1/runs/{run}/jobs", json=jobs(2))
+        leased = lease(client, 4)
+        names = [{"run": one["run"], "job": one["job"]["id"]} for one in leased]
+        of_two = [name for name in names if name["run"] == "two"]
+        client.app.state.service.runs.tidy()  # type: ignore[attr-defined]
+        truncate(tmp_path / "one" / "pool.db", 30_000)
+        held = {"worker": "w", "jobs": names}
+        taken = {"jobs": [name["job"] for name in of_two]}
+        assert client.post("/v1/heartbeat", json=held).json() == taken
+        assert list(client.get("/v1/runs").json()["offline"]) == ["one"]
+        results = [painted(one, seed_of(one).image.read(), n) for n, one in enumerate(leased)]
+        results = [one for one in results if one["job"] != of_two[1]["job"]]
+        done = client.post("/v1/complete", json={"worker": "w", "results": results})
+        assert done.json() == {"jobs": [of_two[0]["job"]]}
+        assert client.post("/v1/release", json=held).json() == {"jobs": [of_two[1]["job"]]}
+        for name in names:
+            failed = client.post("/v1/fail", json={"worker": "w", "error": "no", **name})
+            assert failed.json() == {"jobs": []}
+        assert len(lease(client, 4)) == 1, "what was given back"
+
+
+class Chairs(ReferringExpression):
+    """A task of a user's own."""
+
+    name = "chairs"
+
+
+UNKNOWN = """
+import sys
+from pathlib import Path
+from service_client import lease, service
+
+with service(Path(sys.argv[1])) as client:
+    stats = client.get("/v1/runs").json()
+    print(list(stats["runs"]), [one["run"] for one in lease(client, 9)], stats["offline"]["mine"])
+"""
+
+
+def test_a_run_whose_task_is_not_loaded_is_offline_and_loses_no_job(tmp_path: Path) -> None:
+    """As after a server was started again without ``--task``: the other process does not load
+    it."""
+    load_task(f"{Path(__file__).stem}:Chairs")
+    seed = replace(SEEDS[0], id="a chair", task=Chairs.name)
+    asked = jobs(1)["jobs"][0] | {"parent_id": seed.id}
+    with service(tmp_path) as client:
+        open_run(client)
+        client.post(f"{RUN}/jobs", json=jobs(2))
+        open_run(client, "mine")
+        rows = {"samples": [parent_data(seed)]}
+        assert client.post("/v1/runs/mine/samples", json=rows).json() == {"added": 1}
+        client.post("/v1/runs/mine/jobs", json={"jobs": [asked]})
+    command = [sys.executable, "-c", UNKNOWN, str(tmp_path)]
+    support = str(Path(__file__).parents[1] / "support")
+    path = os.pathsep.join([support, os.environ.get("PYTHONPATH", "")])
+    said = subprocess.run(
+        command, env=os.environ | {"PYTHONPATH": path}, capture_output=True, text=True, check=True
+    ).stdout
+    assert said.startswith("['one'] ['one', 'one'] task 'chairs' is unknown; "), said
+    with service(tmp_path) as client:
+        assert {leased["run"] for leased in lease(client, 9)} == {"mine"}
+
+
+def test_a_task_that_fails_on_a_sample_takes_its_own_run_offline(tmp_path: Path) -> None:
+    """The others go on, and no job of theirs is lost."""
+    with service(tmp_path) as client:
+        for run in ("one", "two"):
+            open_run(client, run)
+            client.post(f"/v1/runs/{run}/jobs", json=jobs(2))
+        with closing(sqlite3.connect(tmp_path / "one" / "pool.db")) as connection, connection:
+            connection.execute("UPDATE samples SET body = json_set(body, '$.question', 5)")
+        assert [leased["run"] for leased in lease(client, 9)] == ["two", "two"]
+        offline = client.get("/v1/runs").json()["offline"]
+        assert offline["one"].startswith("task rec failed in constraints on sample ")

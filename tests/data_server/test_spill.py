@@ -97,6 +97,25 @@ def test_a_file_that_was_handed_on_starts_anew(
     assert drain(Spill(path)) == [{"n": "last"}]
 
 
+def test_a_reader_in_between_sees_nothing_to_send_while_the_file_starts_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The thread that sends may look at any moment of ``append``."""
+    monkeypatch.setattr(module, "COMPACT", 70)
+    seen: list[int] = []
+
+    class Watched(Spill):
+        def acknowledge(self, offset: int) -> None:
+            seen.append(self.backlog())
+            super().acknowledge(offset)
+
+    spill = Watched(tmp_path / "spill.jsonl")
+    spill.append([{"n": 0}, {"n": 1}])
+    assert drain(spill) == [{"n": 0}, {"n": 1}]
+    spill.append([{"n": 2}])
+    assert seen == [2 * len('{"n": 0}\n'), 0] and drain(spill) == [{"n": 2}]
+
+
 def test_one_process_at_a_time(tmp_path: Path) -> None:
     spill = Spill(tmp_path / "spill.jsonl")
     with pytest.raises(InputError, match="in use by another trainer"):

@@ -183,6 +183,22 @@ def test_a_poisonous_job_dies_and_its_worker_lives(tmp_path: Path, marks: Path) 
     assert setup.states() == {"admitted": 3, "dead": 1}
 
 
+def test_a_worker_whose_device_has_failed_is_replaced_before_it_empties_the_queue(
+    tmp_path: Path, marks: Path
+) -> None:
+    setup = Setup(tmp_path, "synthesis_generators:LosesDevice")
+    setup.submit(*(f"room {n}" for n in range(24)))
+    with LocalWorkers(setup.settings) as server:
+        outcomes = setup.outcomes(24)
+        assert len(started(marks)) == 2 and server.restarts == 1
+        assert server.problem == (
+            "jobs of 3 seeds failed in a row, the last one: RuntimeError: CUDA error: an illegal "
+            "memory access was encountered"
+        )
+    dead = [outcome for outcome in outcomes if outcome.state == "dead"]
+    assert len(dead) <= 2, "a job that fails is leased again first, so it may use up its attempts"
+
+
 def test_what_the_user_can_fix_reaches_the_server_as_one_line(tmp_path: Path) -> None:
     setup = Setup(tmp_path, "rooms")
     (tmp_path / "broken").mkdir()

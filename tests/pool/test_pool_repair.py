@@ -3,7 +3,10 @@
 import os
 import random
 import shutil
+import signal
 import sqlite3
+import subprocess
+import sys
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -13,6 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pool_integrity import check_consistent
 from pool_samples import child, seed
+from small_disk import run_on_a_small_disk
 
 from syngrpo.cli.pool import pool_repair
 from syngrpo.pool.database import VERSION
@@ -256,6 +260,81 @@ def test_without_any_copy_what_the_file_still_holds_is_kept(tmp_path: Path, grow
     assert any(line.endswith(f"from {run / 'damaged-1' / 'pool.db'}") for line in lines)
     whole = SEEDS + 53
     assert whole - 20 <= sum(counts(run)) < whole
+
+
+KILLED = """
+import os, pathlib, signal, sys
+from syngrpo.pool import repair as module
+
+left = int(sys.argv[2])
+
+def killed_before(call):
+    def counted(*arguments, **more):
+        global left
+        if left == 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+        left -= 1
+        return call(*arguments, **more)
+    return counted
+
+for place, name in ((module, "copy_rows"), (pathlib.Path, "rename"), (os, "replace")):
+    setattr(place, name, killed_before(getattr(place, name)))
+run = pathlib.Path(sys.argv[1])
+module.repair(run, run / "damaged-1")
+"""
+"""Repairs a pool, and is killed before it copies rows or moves a file for the n-th time."""
+
+
+def test_a_repair_that_is_killed_at_any_point_loses_nothing(tmp_path: Path, grown: Path) -> None:
+    """There is no copy in a checkpoint: only the damaged file has the rows."""
+    ends = []
+    for moment in range(20):
+        run = tmp_path / f"run-{moment}"
+        shutil.copytree(grown, run)
+        (run / "copy.db").unlink()
+        with closing(sqlite3.connect(run / "pool.db")) as db, db:
+            db.execute("UPDATE jobs SET scores = '{' WHERE number = 5")
+        (run / "pool.db-journal").touch()  # a file beside the database, which is moved, too
+        command = [sys.executable, "-c", KILLED, str(run), str(moment)]
+        ends.append(subprocess.run(command, check=False).returncode)
+        pool_repair(run)
+        check_standing(run)
+        assert counts(run) == counts(grown), f"killed at move {moment}"
+        assert not [*run.glob("pool.db.*")]
+        if ends[-1] == 0:
+            break
+    assert len(ends) >= 5 and set(ends[:-1]) == {-signal.SIGKILL} and ends[-1] == 0
+
+
+FULL_DISK = """
+import os, shutil, sys
+from pathlib import Path
+from syngrpo.pool.repair import repair
+from syngrpo.sample import InputError
+
+damaged, run = Path(sys.argv[1]), Path(sys.argv[2])
+shutil.copy(damaged, run / "pool.db")
+try:
+    repair(run, run / "damaged-1")
+except InputError as error:
+    assert "disk full" in str(error), error
+else:
+    raise AssertionError("there was room")
+assert (run / "pool.db").read_bytes() == damaged.read_bytes()
+assert sorted(os.listdir(run)) == [".pool.lock", "pool.db"], os.listdir(run)
+"""
+
+
+def test_a_full_disk_leaves_the_old_database(tmp_path: Path, grown: Path) -> None:
+    damaged, disk = tmp_path / "damaged.db", tmp_path / "disk"
+    shutil.copy(grown / "pool.db", damaged)
+    with closing(sqlite3.connect(damaged)) as db, db:
+        db.execute("UPDATE jobs SET scores = '{' WHERE number = 5")
+    disk.mkdir()
+    size = f"{damaged.stat().st_size // 1024 + 250}k"
+    command = [sys.executable, "-c", FULL_DISK, str(damaged), str(disk)]
+    done = run_on_a_small_disk(disk, size, command)
+    assert done.returncode == 0, done.stderr
 
 
 @given(chance=st.randoms(use_true_random=False))

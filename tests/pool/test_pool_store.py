@@ -283,3 +283,7 @@ def test_network_filesystems_are_refused(tmp_path: Path) -> None:
     assert filesystem_type(tmp_path / "over", mounts) == "tmpfs"
     assert filesystem_type(tmp_path, tmp_path / "missing") is None
     refuse(tmp_path / "data" / "local", mounts)
+    for kind in ("fuse.ceph-fuse", "fuse.moosefs"):
+        mounts.write_text(f"server {tmp_path}/data {kind} rw 0 0\n")
+        with pytest.raises(InputError, match=kind):
+            refuse(tmp_path / "data", mounts)

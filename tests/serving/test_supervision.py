@@ -1,6 +1,8 @@
 """Workers that are started, replaced and stopped."""
 
+import errno
 import os
+import resource
 import signal
 import time
 from itertools import pairwise
@@ -70,6 +72,57 @@ def test_a_dead_worker_is_replaced_after_growing_pauses(caplog: pytest.LogCaptur
     assert "worker ended early; replacing it in 0.2 s" in caplog.messages
     assert [worker.events for worker in alive] == [["finish", "wait", "kill"]] * 2
     assert started[1][1].events == ["kill"]
+
+
+def test_a_start_that_fails_is_tried_again_after_growing_pauses(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """The other workers are looked after in the meantime."""
+    started: list[Pretended] = []
+    refused: list[float] = []
+
+    def start(place: int) -> Pretended:
+        if place == 0 and len(refused) < 3 and any(worker.ended for worker in started):
+            refused.append(time.monotonic())
+            raise OSError(errno.ENOMEM, "Cannot allocate memory")
+        started.append(Pretended(place))
+        return started[-1]
+
+    with Supervisor(start, 2) as workers:
+        started[0].ended = True
+        until(lambda: len(refused) == 1, "the first start that fails")
+        started[1].ended = True
+        until(lambda: len(started) == 4 and len(workers.workers()) == 2, "the replacements")
+        assert workers.restarts == 5
+        assert workers.problem is not None and "Cannot allocate memory" in workers.problem
+    for (before, later), least in zip(pairwise(refused), (0.1, 0.2), strict=True):
+        assert later - before >= least
+    assert any("could not be started" in line and "0.4 s" in line for line in caplog.messages)
+
+
+def test_thousands_of_deaths_in_a_row_do_not_end_the_supervision(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As over a night in which the disk is full."""
+    monkeypatch.setattr(supervision, "_LOOK_S", 0.0)
+    monkeypatch.setattr(supervision, "_LONGEST_PAUSE_S", 0.0)
+    ended = Pretended(0)
+    ended.ended = True
+    with Supervisor(lambda place: ended, 1) as workers:
+        until(lambda: workers.restarts > 1100, "the deaths")
+
+
+def test_a_process_that_cannot_be_started_leaves_no_file_open() -> None:
+    WorkerProcess(time.sleep, (0,)).kill()  # starts what all further processes share
+    opened = os.listdir("/proc/self/fd")
+    with pytest.raises(OSError, match="Too many open files") as caught:
+        limit = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (len(opened) + 1, limit[1]))
+        try:
+            WorkerProcess(time.sleep, (0,))
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, limit)
+    assert os.listdir("/proc/self/fd") == opened, caught
 
 
 def mark_and_wait(folder: Path, place: int, parent: int, problems: Connection) -> None:

@@ -61,6 +61,24 @@ class Poisonous(NoopGenerator):
         return super().generate(requests)
 
 
+class LosesDevice(NoopGenerator):
+    """Its first process fails on every picture after two, as after an error of CUDA that stays."""
+
+    fingerprint = "loses-device"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._painted = 0
+
+    def generate(self, requests: Sequence[GenerationRequest]) -> list[np.ndarray]:
+        folder = Path(os.environ[MARKS])
+        (folder / f"began-{os.getpid()}").touch()
+        self._painted += 1
+        if started(folder)[0] == os.getpid() and self._painted > 2:
+            raise RuntimeError("CUDA error: an illegal memory access was encountered")
+        return super().generate(requests)
+
+
 class Smaller(NoopGenerator):
     """Paints in sides that are multiples of 16, as real pipelines do."""
 

@@ -9,6 +9,7 @@ from contextlib import closing
 from dataclasses import asdict
 from pathlib import Path
 
+import numpy as np
 import pytest
 from pool_samples import seed
 from quick_runs import quick_config
@@ -16,8 +17,10 @@ from typer.testing import CliRunner
 
 from syngrpo.cli.main import app
 from syngrpo.data_server.async_client import SPILL_NAME
+from syngrpo.data_server.pool_client import draw_decoded
 from syngrpo.data_server.server_sink import OUTBOX_NAME
 from syngrpo.data_server.spill import Spill
+from syngrpo.pool.sampling import SamplingPolicy
 from syngrpo.pool.store import Pool
 from syngrpo.pool.stored_samples import Observation
 from syngrpo.sample import InputError
@@ -198,3 +201,34 @@ def test_missing_images_are_told_with_what_is_left(run: RunDirectory) -> None:
             "the images of 1 sample are gone, such as that of seed-3: they are not drawn, 4 are "
             f"left; syngrpo pool repair {run.path} looks for more damage",
         ]
+
+
+@pytest.mark.parametrize("repaired", [False, True])
+def test_a_seed_that_has_lost_its_image_while_training_comes_back(
+    run: RunDirectory, repaired: bool
+) -> None:
+    """The file is missing, or damaged and moved away by a repair. Training draws the seed and
+    quarantines it; going on writes the file again, says so, and draws the seed again."""
+    path = run.path
+    with closing(Pool.open(path)) as pool:
+        file = pool.get("seed-2").image.path
+        content = file.read_bytes()
+        if repaired:
+            file.write_bytes(content[: len(content) // 2])
+        else:
+            file.unlink()
+        draw_decoded(pool, 4, SamplingPolicy(), np.random.default_rng(0))
+        assert pool.stats().quarantined == 1
+    if repaired:
+        said = CliRunner().invoke(app, ["pool", "repair", str(path)])
+        assert "seeds get theirs back from the data when the run goes on" in said.output
+    with closing(Pool.open(path)) as pool:
+        missing = pool.without_image()
+        pool.add_seeds(seed(n) for n in range(5))
+        assert told_about_images(pool, missing) == [
+            "the images of 1 sample were missing, such as that of seed-2: they have been written "
+            "again from the data"
+        ]
+        assert file.read_bytes() == content and pool.stats().quarantined == 0
+        drawn = draw_decoded(pool, 5, SamplingPolicy(), np.random.default_rng(0))
+        assert "seed-2" in {one.sample.id for one in drawn}

@@ -30,7 +30,7 @@ from syngrpo.data_server.sample_wire import (
     leased_data,
     sample_from,
 )
-from syngrpo.data_server.served_run import HeldJob, ServerRun, ended_by
+from syngrpo.data_server.served_run import HeldJob, RunOffline, ServerRun, ended_by
 from syngrpo.data_server.server_runs import Runs
 from syngrpo.data_server.service_metrics import Metrics
 from syngrpo.painting.frame import Frame
@@ -289,7 +289,8 @@ def _add_lease_routes(router: APIRouter, state: ServiceState) -> None:
                     data.append(leased_data(one))
                 except OSError as error:  # the image is gone; the other jobs are not to suffer
                     line = f"image {one.source.image.path} cannot be read ({error.strerror})"
-                    state.runs.get(one.run).fail(body.worker, one.job.id, line)
+                    with suppress(RunOffline):
+                        state.runs.get(one.run).fail(body.worker, one.job.id, line)
             return data
 
         async def look() -> list[Data]:
@@ -317,10 +318,7 @@ def _add_lease_routes(router: APIRouter, state: ServiceState) -> None:
         held: defaultdict[ServerRun, list[str]] = defaultdict(list)
         for one in body.jobs:
             held[state.runs.get(one.run)].append(one.job)
-        taken = await state.in_thread(
-            lambda: [job for run, ids in held.items() for job in call(run, ids)]
-        )
-        return JSONResponse({"jobs": taken})
+        return JSONResponse({"jobs": await state.in_thread(lambda: _of_online(held, call))})
 
 
 def _add_completion_routes(router: APIRouter, state: ServiceState) -> None:
@@ -330,10 +328,14 @@ def _add_completion_routes(router: APIRouter, state: ServiceState) -> None:
     async def fail(body: schemas.Failure) -> Response:
         """Give back a job after an error. After the last attempt it is dead."""
         run = state.runs.get(body.run)
-        taken = await state.in_thread(lambda: run.fail(body.worker, body.job, body.error))
+
+        def give_back(run: ServerRun, error: str) -> list[str]:
+            return [body.job] if run.fail(body.worker, body.job, error) else []
+
+        taken = await state.in_thread(lambda: _of_online({run: body.error}, give_back))
         state.jobs_queued.send()
         state.jobs_ended[body.run].send()
-        return JSONResponse({"jobs": [body.job] if taken else []})
+        return JSONResponse({"jobs": taken})
 
     @router.post("/complete", response_model=schemas.Taken)
     async def complete(body: schemas.JobResults) -> Response:
@@ -347,7 +349,11 @@ def _add_completion_routes(router: APIRouter, state: ServiceState) -> None:
             results[runs[one.run]][one.job] = result
 
         def hold() -> dict[ServerRun, dict[str, HeldJob]]:
-            return {run: run.held(body.worker, list(of)) for run, of in results.items()}
+            held = {}
+            for run, of in results.items():
+                with suppress(RunOffline):
+                    held[run] = run.held(body.worker, list(of))
+            return held
 
         held = await state.in_thread(hold)
 
@@ -359,11 +365,23 @@ def _add_completion_routes(router: APIRouter, state: ServiceState) -> None:
 
         ended = await state.reading_pictures(end)
         done = await state.in_thread(
-            lambda: [job for run, of in ended.items() for job in run.complete(body.worker, of)]
+            lambda: _of_online(ended, lambda run, of: run.complete(body.worker, of))
         )
         for run in results:
             state.jobs_ended[run.name].send()
         return JSONResponse({"jobs": done})
+
+
+def _of_online(
+    parts: Mapping[ServerRun, T], call: Callable[[ServerRun, T], Iterable[str]]
+) -> list[str]:
+    """Call ``call`` for every run with its part of a worker's request. Return the jobs that it
+    returns, none for a run that is offline. So the worker goes on with its jobs of other runs."""
+    jobs: list[str] = []
+    for run, part in parts.items():
+        with suppress(RunOffline):
+            jobs += call(run, part)
+    return jobs
 
 
 def _all_stats(runs: Runs) -> dict[str, dict[str, Any]]:

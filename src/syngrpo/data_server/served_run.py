@@ -23,7 +23,7 @@ from syngrpo.data_server.pool_jobs import PoolJobs, open_queue, result_for_queue
 from syngrpo.data_server.synthesis_options import SynthesisSettings
 from syngrpo.painting.painting_request import PaintingOptions, Result
 from syngrpo.pool.database import FILE_NAME, require_file
-from syngrpo.pool.filesystem import PoolDamaged, explain_disk_errors
+from syngrpo.pool.filesystem import PoolDamaged, PoolStorageError, explain_disk_errors
 from syngrpo.pool.image_store import ImageFiles
 from syngrpo.pool.job_queue import JobQueue
 from syngrpo.pool.jobs import Admitted, EndedJob, Job, JobRequest, Rejected, SubmitResult
@@ -33,6 +33,7 @@ from syngrpo.sample import InputError, Sample
 from syngrpo.serving.atomic_files import atomic_write
 from syngrpo.serving.refusals import Refused
 from syngrpo.serving.wording import first_line, one_line
+from syngrpo.tasks import get_task
 
 log = logging.getLogger(__name__)
 
@@ -43,6 +44,10 @@ _OF_TRAINER = ("config.yaml", ".lock")
 _GONE = f"is missing beside a {FILE_NAME} with samples"
 OFFLINE_AGAIN_S = 30
 """Seconds after which a client may ask again for a run that is offline."""
+
+
+class RunOffline(Refused):
+    """The run is offline, because its folder is damaged or its task is not known."""
 
 
 @dataclass
@@ -67,7 +72,7 @@ class ServerRun:
     """One run on the server. Threads may call its methods at the same time.
 
     Its pool is opened by the first call that needs it, and closed by ``rest``. All methods raise
-    Refused while the run is offline, because its folder is damaged.
+    RunOffline while the run is offline.
     """
 
     def __init__(self, directory: Path, make_room: Callable[[], None] = lambda: None) -> None:
@@ -103,12 +108,14 @@ class ServerRun:
         self.configure(options)
 
     def load(self) -> None:
-        """Read the folder of an existing run. If it is damaged, the run is offline afterwards."""
+        """Read the folder of an existing run. The run is offline afterwards if its folder is
+        damaged, or if this process does not know a task of its samples."""
         self._exists = True
         try:
             self._read_record()
-            with self._open():
-                pass
+            with self._open() as opened:
+                for name in opened.pool.task_names():
+                    get_task(name)
         except (InputError, OSError) as error:
             self._put_offline(error)
         except Refused:  # _open has put it offline
@@ -209,14 +216,21 @@ class ServerRun:
             return opened.queue.ended(after, limit, admitted)
 
     def lease(self, worker: str, generator: str, count: int) -> list[Leased]:
-        """Lease up to ``count`` jobs to a worker with this generator (fingerprint)."""
+        """Lease up to ``count`` jobs to a worker with this generator (fingerprint). If the task of
+        a sample fails, the run is offline afterwards: the other runs are to go on."""
         if self._opened is None and generator not in self._wanted:
             return []
         with self._open() as opened:
             jobs = PoolJobs(
                 opened.pool, opened.queue, opened.settings, worker, generator, self.name
             )
-            return jobs.lease(count)
+            try:
+                return jobs.lease(count)
+            except PoolStorageError:
+                raise
+            except InputError as error:
+                self._put_offline(error)
+                raise self._offline() from None
 
     def heartbeat(self, worker: str, job_ids: Sequence[str]) -> list[str]:
         with self._open() as opened:
@@ -249,8 +263,8 @@ class ServerRun:
     def _open(self) -> Iterator[_Opened]:
         """Open the pool if it is closed, and keep it open during the block.
 
-        Raises Refused when the run is offline. When SQLite finds that the database is damaged, the
-        run is offline from then on.
+        Raises RunOffline when the run is offline. When SQLite finds that the database is damaged,
+        the run is offline from then on.
         """
         if self.problem is not None:
             raise self._offline()
@@ -312,8 +326,8 @@ class ServerRun:
         self.problem = one_line(error)
         log.warning("run %s is offline: %s; the other runs are served", self.name, self.problem)
 
-    def _offline(self) -> Refused:
-        return Refused(
+    def _offline(self) -> RunOffline:
+        return RunOffline(
             503,
             f"run {self.name} is offline: {self.problem}; then start the server again",
             OFFLINE_AGAIN_S,

@@ -102,7 +102,8 @@ class Spill:
 
     def backlog(self) -> int:
         """Return the number of bytes of the records that are not acknowledged."""
-        return self._end - self._acknowledged
+        # append begins the file again before it notes that all records are acknowledged.
+        return max(0, self._end - self._acknowledged)
 
     def close(self) -> None:
         self._map.close()

@@ -7,6 +7,7 @@ what a run asks before it goes on, ``repair_records`` what ``syngrpo pool repair
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import closing
 from dataclasses import fields
@@ -65,8 +66,8 @@ def repair_records(path: Path, aside: Path, samples: Collection[str]) -> list[st
     """Keep the records of a spill file that can be read and are about ``samples``, the ids in the
     pool, or about no sample. Return lines about it; none if these are all, or if there is no file.
 
-    Otherwise the file itself is moved to the folder ``aside``. If its head is damaged, records that
-    were passed on already are kept, too: their receivers ignore them.
+    Otherwise the file as it was is kept in the folder ``aside``. If its head is damaged, records
+    that were passed on already are kept, too: their receivers ignore them.
     """
     if not os.path.lexists(path):
         return []
@@ -80,9 +81,12 @@ def repair_records(path: Path, aside: Path, samples: Collection[str]) -> list[st
     if not bad and len(kept) == len(waiting):
         return []
     aside.mkdir(exist_ok=True)
-    path.rename(aside / path.name)
-    with closing(Spill(path)) as repaired:
+    shutil.copy2(path, aside / path.name)
+    new = path.with_name(f"{path.name}.repaired")  # if killed, the old file is still there
+    new.unlink(missing_ok=True)
+    with closing(Spill(new)) as repaired:
         repaired.append(kept)
+    os.replace(new, path)
     return [
         f"{path.name} keeps {count(len(kept), 'record')} that wait to be passed on; "
         f"{len(records) - len(kept)} are about lost samples, {len(waiting) - len(records)} are no "

@@ -27,6 +27,7 @@ from syngrpo.data_server.synthesis_options import RemoteSettings, SynthesisSetti
 from syngrpo.painting.judges.panel import load_judges
 from syngrpo.painting.painter import Failed, HandedBack, Painter
 from syngrpo.painting.painting_request import Result
+from syngrpo.pool.jobs import error_line
 from syngrpo.pool.store import Pool
 from syngrpo.sample import InputError
 from syngrpo.serving import timeline
@@ -39,6 +40,9 @@ IDLE_MIN_S, IDLE_MAX_S = 0.01, 0.2
 TURN_S, TURN_JOBS = 0.2, 16
 """A worker leases as many jobs at once as it paints in ``TURN_S`` seconds, at most ``TURN_JOBS``.
 So leasing costs little time, and the death of a worker delays only few jobs."""
+FAILING_SEEDS = 3
+"""A worker ends when jobs of this many seeds have failed in a row: after some errors of a device
+every job fails at once, and the worker would give up the whole queue within seconds."""
 FIRST_ROW = 1000
 """The place of the first worker in a timeline, below the ranks of the trainer."""
 
@@ -76,7 +80,8 @@ class Worker:
     """Paints jobs in a process that does nothing else.
 
     It ends the process when ``wanted`` returns False or a job takes longer than its timeout. In the
-    second case, and after an error, it calls ``report`` with the reason first.
+    second case, and after an error, it calls ``report`` with the reason first. ``run`` raises
+    InputError when jobs of several seeds fail in a row, so that a new process takes its place.
     """
 
     def __init__(
@@ -91,6 +96,8 @@ class Worker:
         self._name = _worker_name()
         self._stopping = threading.Event()
         self._source: JobSource | None = None
+        self._failing: dict[str, str] = {}
+        """The errors of the jobs that have failed since the last one that did not, by seed."""
         # Written by ``run``, read by the watching thread; each is replaced as a whole:
         self._held: list[Leased] = []
         self._current: tuple[Leased, float] | None = None
@@ -101,7 +108,7 @@ class Worker:
 
     def run(self) -> None:
         """Lease and paint jobs until ``stop`` is called. Raises InputError when the generator, the
-        pool or the disk cannot be used."""
+        pool or the disk cannot be used, and when jobs of several seeds fail in a row."""
         settings = self._settings
         threading.Thread(target=self._watch, name="watch", daemon=True).start()
         settings.load_tasks()
@@ -142,16 +149,24 @@ class Worker:
             tried += 1
             if isinstance(result, Failed):
                 self._reaching(partial(source.fail, one, result.error))
+                if one.job.generator == painter.fingerprint:
+                    self._failing[one.source.id] = error_line(result.error)
+                if len(self._failing) == FAILING_SEEDS:
+                    break
             elif isinstance(result, HandedBack):
                 tried -= 1
                 break
             else:
+                self._failing.clear()
                 results.append((one, result))
         if results:
             with timeline.span("hand in pictures", jobs=len(results)):
                 self._reaching(partial(source.complete, results))
         if leased[tried:]:
             self._reaching(partial(source.release, leased[tried:]))
+        if len(self._failing) == FAILING_SEEDS:
+            *_, last = self._failing.values()
+            raise InputError(f"jobs of {FAILING_SEEDS} seeds failed in a row, the last one: {last}")
         return tried
 
     def _reaching(self, call: Callable[[], T]) -> T | None:

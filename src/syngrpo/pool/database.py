@@ -230,7 +230,10 @@ def is_older(path: Path) -> bool:
 
 def read_only(path: Path) -> sqlite3.Connection:
     """Open a database file that nobody changes, without writing beside it."""
-    return sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)
+    # SQLite writes beside a file unless it is told that nobody changes it; then it reads no log.
+    logs = (path.with_name(f"{path.name}-{part}") for part in ("wal", "journal"))
+    unchanging = "" if any(log.exists() for log in logs) else "&immutable=1"
+    return sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro{unchanging}", uri=True)
 
 
 class Database:
@@ -301,6 +304,12 @@ class Database:
             with closing(read_only(path)) as source:
                 source.backup(self._connection)
             _upgrade(self._connection, path)
+
+    def checkpoint(self) -> None:
+        """Write the log into the database file, so that this file alone is the whole database. No
+        other process may have it open. Raises InputError when the disk is full."""
+        with explain_disk_errors(self.directory), self._lock:
+            self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
 
     def damage(self, thorough: bool = False) -> str | None:
         """Return the first thing that is wrong with the file in a few words, None if nothing is.

@@ -22,6 +22,7 @@ NETWORK_TYPES = frozenset(
     | {"lustre", "ncpfs", "nfs", "nfs4", "ocfs2", "orangefs", "panfs", "pvfs2", "smb3", "smbfs"}
     | {"wekafs", "fuse.beegfs", "fuse.ceph", "fuse.davfs", "fuse.gcsfuse", "fuse.glusterfs"}
     | {"fuse.goofys", "fuse.juicefs", "fuse.mount-s3", "fuse.rclone", "fuse.s3fs", "fuse.sshfs"}
+    | {"fuse.ceph-fuse", "fuse.moosefs"}
 )
 """Filesystems that several machines can mount at once. A pool cannot lie on one: SQLite's WAL mode
 needs memory that all writers share, which exists only within one machine."""

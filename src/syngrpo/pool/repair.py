@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import closing
@@ -28,6 +29,8 @@ from syngrpo.pool.salvage import DAMAGE, copy_rows, readable_rows, unusable_row
 from syngrpo.pool.store import GONE, Pool
 from syngrpo.serving.wording import count, first_line
 
+REBUILDING, REBUILT = f"{FILE_NAME}.rebuilding", f"{FILE_NAME}.rebuilt"
+"""The folder in which a new database is made, and its name when it is complete."""
 _DIGEST = re.compile("[0-9a-f]{64}")
 
 
@@ -129,20 +132,49 @@ def _samples(connection: sqlite3.Connection) -> int:
 
 
 def _rebuild(directory: Path, copies: Sequence[Path], aside: Path) -> list[str]:
-    """Move the database aside, and make a new one of what can be read."""
+    """Make a new database of what can be read, move the old one aside, and put the new one in its
+    place.
+
+    The old one is moved only when the new one is complete. So a repair that is killed loses
+    nothing: the next one begins anew, or goes on if the old database has been moved already.
+    """
+    file, rebuilt = directory / FILE_NAME, directory / REBUILT
     lines = []
-    for file in database_files(directory):
+    if rebuilt.exists() and not file.exists():
+        found = ["found the new database of a repair that was interrupted"]
+    else:
+        found = _build(directory, copies, aside)
+    for old in database_files(directory):  # first the database, then the files beside it
         aside.mkdir(exist_ok=True)
-        file.rename(aside / file.name)
-        lines.append(f"kept the old file as {aside / file.name}")
-    with closing(Database(directory, anew=True)) as database, database.write() as connection:
-        connection.execute("PRAGMA defer_foreign_keys = ON")  # until mend has run
-        for copy in [*copies, aside / FILE_NAME]:
-            rows = copy_rows(copy, connection) if copy.is_file() else {}
-            if rows:
-                found = f"{count(rows['samples'], 'sample')} and {count(rows['jobs'], 'job')}"
-                lines.append(f"read {found} from {copy}")
-        mend(connection)
+        old.rename(aside / old.name)
+        lines.append(f"kept the old file as {aside / old.name}")
+    os.replace(rebuilt, file)
+    return [*lines, *found]
+
+
+def _build(directory: Path, copies: Sequence[Path], aside: Path) -> list[str]:
+    """Write a new database of what can be read to the file ``REBUILT``, which is complete or
+    absent. ``aside`` is where the old database will be."""
+    folder, old = directory / REBUILDING, directory / FILE_NAME
+    shutil.rmtree(folder, ignore_errors=True)  # of a repair that was killed
+    lines = []
+    try:
+        with closing(Database(folder, anew=True)) as database:
+            with database.write() as connection:
+                connection.execute("PRAGMA defer_foreign_keys = ON")  # until mend has run
+                for source in [*copies, old]:
+                    rows = copy_rows(source, connection) if source.is_file() else {}
+                    if rows:
+                        name = aside / FILE_NAME if source == old else source
+                        found = (
+                            f"{count(rows['samples'], 'sample')} and {count(rows['jobs'], 'job')}"
+                        )
+                        lines.append(f"read {found} from {name}")
+                mend(connection)
+            database.checkpoint()
+        os.replace(folder / FILE_NAME, directory / REBUILT)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
     return lines
 
 
@@ -150,24 +182,22 @@ def _check_images(pool: Pool, aside: Path) -> list[str]:
     """Compare every image with its digest. Move damaged files aside; let samples whose image is
     missing rest, and wake those whose image is there again.
 
-    A seed stays in use, because training writes the image of a seed again if it is missing.
+    A seed is left as it is: when training goes on, ``Pool.add_seeds`` writes its image again and
+    wakes it.
     """
     with pool.database.read() as connection:
         rows = connection.execute(
-            "SELECT s.id, s.image, t.depth, t.state, COALESCE(t.reason, '') "
+            "SELECT s.id, s.image, t.depth, t.state "
             "FROM samples s JOIN standing t ON t.number = s.number ORDER BY s.number"
         ).fetchall()
-    missing, back = [], []
-    for name, digest, depth, state, reason in rows:
-        whole = _is_intact(pool.images.path(digest), aside)
-        if not whole:
-            missing.append(name)
-        resting = state == "quarantined" and reason.endswith(GONE)
-        if whole or depth == 0:
-            back += [name] if resting else []
-        elif state != "quarantined":
+    missing = []
+    for name, digest, depth, state in rows:
+        if _is_intact(pool.images.path(digest), aside):
+            continue
+        missing.append(name)
+        if depth > 0 and state != "quarantined":
             pool.quarantine(name, f"image file {pool.images.path(digest)} {GONE}")
-    pool.reactivate(back)
+    back = pool.wake()
     lines = []
     if missing:
         lines.append(

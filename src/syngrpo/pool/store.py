@@ -13,7 +13,7 @@ import sqlite3
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import Literal, cast
 
@@ -24,7 +24,7 @@ from syngrpo.pool.bundles import end_overdue
 from syngrpo.pool.database import IMAGES, Database, require_backup
 from syngrpo.pool.draw_index import DrawIndex
 from syngrpo.pool.filesystem import explain_disk_errors
-from syngrpo.pool.image_store import ImageFiles, is_whole
+from syngrpo.pool.image_store import ImageFiles, is_intact, is_whole
 from syngrpo.pool.jobs import select_failures
 from syngrpo.pool.sampling import SamplingPolicy
 from syngrpo.pool.stored_samples import (
@@ -37,7 +37,7 @@ from syngrpo.pool.stored_samples import (
     select_samples,
     stats_from_tallies,
 )
-from syngrpo.sample import InputError, Sample
+from syngrpo.sample import EncodedImage, InputError, Sample
 from syngrpo.serving import wording
 
 _log = logging.getLogger(__name__)
@@ -122,9 +122,10 @@ class Pool:
     def add_seeds(self, samples: Iterable[Sample]) -> int:
         """Add the seeds that the pool does not have yet. Return how many were added.
 
-        Images are copied and not decoded. Raises InputError for a sample with a parent, for an id
-        that the pool has with other content, and for an image file that cannot be read. Samples
-        that were added before the error stay in the pool.
+        Images are copied and not decoded. A known seed whose image file is missing gets it back,
+        and can be drawn again if it was quarantined (``wake``). Raises InputError for a sample with
+        a parent, for an id that the pool has with other content, and for an image file that cannot
+        be read. Samples that were added before the error stay in the pool.
         """
         added = 0
         waiting = iter(samples)
@@ -135,6 +136,7 @@ class Pool:
             with self.adding(batch) as images, self.database.write() as connection:
                 for sample, image in zip(batch, images, strict=True):
                     added += add_seed(connection, sample, image)
+        self.wake()
         return added
 
     @contextmanager
@@ -232,15 +234,23 @@ class Pool:
             )
         _log.warning("sample %s is quarantined: %s", sample_id, reason)
 
-    def reactivate(self, sample_ids: Sequence[str]) -> None:
-        """Let quarantined samples be drawn again, because their images are there again."""
+    def wake(self) -> list[str]:
+        """Let quarantined samples be drawn again whose image can be read again: it has the bytes
+        that it is named for, and can be decoded. Return their ids."""
+        if not self.stats().quarantined:
+            return []
+        quarantined = chain(
+            self.samples("seed", "quarantined"), self.samples("synthetic", "quarantined")
+        )
+        back = [one.sample.id for one in quarantined if _is_readable(one.sample.image)]
         with self.database.write() as connection:
             connection.execute(
                 "UPDATE standing SET state = 'active', reason = NULL, changed = ? "
                 "WHERE state = 'quarantined' AND number IN "
                 "(SELECT number FROM samples WHERE id IN (SELECT value FROM json_each(?)))",
-                (next_change(connection), json.dumps(list(sample_ids))),
+                (next_change(connection), json.dumps(back)),
             )
+        return back
 
     def get(self, sample_id: str) -> Sample:
         """Return one sample, in any state. Its image is the pool's file.
@@ -338,12 +348,22 @@ class Pool:
         with self.database.read() as connection:
             return [name for (name,) in connection.execute(query).fetchall()]
 
+    def task_names(self) -> list[str]:
+        """Return the names of the tasks of all seeds."""
+        query = (
+            "SELECT DISTINCT CASE WHEN json_valid(body) THEN json_extract(body, '$.task') END "
+            "FROM samples WHERE parent IS NULL"
+        )
+        with self.database.read() as connection:
+            found = connection.execute(query).fetchall()
+        return [name for (name,) in found if isinstance(name, str)]
+
     def without_image(self) -> list[str]:
-        """Return the ids of the active samples whose image file is missing or empty, oldest first.
-        This looks at every file: some seconds for a million samples."""
+        """Return the ids of the active samples and of the seeds whose image file is missing or
+        empty, oldest first. This looks at every file: some seconds for a million samples."""
         query = (
             "SELECT s.id, s.image FROM samples s JOIN standing t ON t.number = s.number "
-            "WHERE t.state = 'active' ORDER BY s.number"
+            "WHERE t.state = 'active' OR t.depth = 0 ORDER BY s.number"
         )
         with self.database.read() as connection:
             rows = connection.execute(query).fetchall()
@@ -392,6 +412,16 @@ class Pool:
         names = connection.execute("SELECT number, name FROM datasets").fetchall()
         self._index.set_names(dict(names))
         return self._index
+
+
+def _is_readable(image: EncodedImage) -> bool:
+    try:
+        if not is_intact(cast(Path, image.path)):
+            return False
+        image.decode()
+    except (InputError, OSError):
+        return False
+    return True
 
 
 def _number(connection: sqlite3.Connection, directory: Path, sample_id: str) -> int:

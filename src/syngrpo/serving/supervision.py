@@ -17,6 +17,8 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Generic, Protocol, Self, TypeVar
 
+from syngrpo.serving.wording import one_line
+
 log = logging.getLogger(__name__)
 
 _LOOK_S = 0.1
@@ -84,9 +86,9 @@ class Supervisor(Generic[W]):
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
         self.restarts = 0
-        """Number of dead workers that were found."""
+        """Number of dead workers that were found, and of replacements that could not be started."""
         self.problem: str | None = None
-        """The last line that a dying worker left for the user."""
+        """The last line that a dying worker left for the user, or why none could be started."""
 
     def start(self) -> None:
         """Start the workers in the background and return immediately."""
@@ -145,18 +147,37 @@ class Supervisor(Generic[W]):
         place, now = self._places[number], time.monotonic()
         if place.worker is None:
             if now >= place.not_before:
-                self._spawn(number)
+                self._replace(number)
             return
         ending = place.worker.ending()
         if ending is None:
             return
         self.problem = place.worker.problem() or self.problem
-        place.deaths = 1 if now - place.started > _SETTLED_S else place.deaths + 1
-        pause = min(_FIRST_PAUSE_S * 2 ** (place.deaths - 1), _LONGEST_PAUSE_S)
+        if now - place.started > _SETTLED_S:
+            place.deaths = 0
+        pause = self._note_death(place)
         log.warning("%s ended %s; replacing it in %g s", place.worker.name, ending, pause)
         place.worker.kill()
-        place.worker, place.not_before = None, now + pause
+        place.worker = None
+
+    def _replace(self, number: int) -> None:
+        """Start the next worker at this place. One that cannot be started, because memory or
+        processes are short for example, counts as a death."""
+        try:
+            self._spawn(number)
+        except Exception as error:
+            self.problem = f"a worker could not be started ({one_line(error)})"
+            pause = self._note_death(self._places[number])
+            log.warning("%s; trying again in %g s", self.problem, pause)
+
+    def _note_death(self, place: _Place[W]) -> float:
+        """Count a death at this place. Return the seconds until the next start there."""
+        place.deaths += 1
         self.restarts += 1
+        doubled = min(place.deaths - 1, 30)  # a power of some thousand would be no float
+        pause = min(_FIRST_PAUSE_S * 2**doubled, _LONGEST_PAUSE_S)
+        place.not_before = time.monotonic() + pause
+        return pause
 
 
 class WorkerProcess:
@@ -173,9 +194,14 @@ class WorkerProcess:
         self._process = context.Process(
             target=main, args=(*arguments, os.getpid(), sender), name="syngrpo-worker", daemon=True
         )
-        self._process.start()
-        sender.close()
         self._line: str | None = None
+        try:
+            self._process.start()
+        except BaseException:
+            self._problems.close()
+            raise
+        finally:
+            sender.close()
 
     @property
     def pid(self) -> int:

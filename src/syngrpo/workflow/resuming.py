@@ -145,7 +145,7 @@ def require_same_seeds(pool: Pool, seeds: Sequence[Sample]) -> str | None:
 
 def told_about_images(pool: Pool, missing: Sequence[str]) -> list[str]:
     """Return lines about samples whose image was missing, or is. Call this when the seeds have been
-    added, because that writes their images again.
+    added, because that writes their images again and lets quarantined seeds be drawn again.
 
     ``missing``: the ids of samples without an image before that (``Pool.without_image``).
     """
