@@ -52,6 +52,8 @@ class Pointing(Task):
         question: str = "",
         columns: Mapping[str, Any] = NO_COLUMNS,
     ) -> Point:
+        if len(value) == 2:  # a point that this method returned
+            return (value[0], value[1])
         x1, y1, x2, y2 = value
         return (x1 + x2) / 2, (y1 + y2) / 2
 

@@ -195,6 +195,8 @@ class Task(Protocol):
     ) -> Any:
         """Check the answer of a row of the user's data and return it as ``Sample.answer``.
 
+        It must accept what it returned, and return the same: samples that are sent to a data server
+        or read from an exported pool are checked again.
         ``value`` is None when the row has no answer. ``question``, ``objects`` and ``columns`` are
         those of the same row. Raises InputError for an answer that is not valid; the message starts
         with the wrong key.
