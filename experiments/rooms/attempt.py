@@ -45,6 +45,11 @@ class Spent:
     commits: tuple[str, ...] = ()
     world: Mapping[str, str] = field(default_factory=dict)
 
+    def with_attempt(self, world: Mapping[str, str]) -> Spent:
+        """Return this with one more attempt, at the commit that is checked out."""
+        commits = tuple(dict.fromkeys([*self.commits, commit(ROOT)]))
+        return replace(self, attempts=self.attempts + 1, commits=commits, world=world)
+
 
 @dataclass
 class Attempt:
@@ -106,9 +111,9 @@ def start(
         claim.close()
         return None
     options = matrix.options(cell)
-    run, now = folders.run(cell), world(options.model.path)
+    run = folders.run(cell)
     if run.exists() and (
-        has_other_configuration(run, options) or spent(folders, cell).world != now
+        has_other_configuration(run, options) or _has_other_world(folders, cell, options)
     ):
         shutil.rmtree(run)
         _spent_file(folders, cell).unlink(missing_ok=True)
@@ -117,9 +122,7 @@ def start(
     resumed = run.exists()
     command = [*program(), *matrix.command(cell, run, resumed)]
     before = spent(folders, cell)
-    commits = tuple(dict.fromkeys([*before.commits, commit(ROOT)]))
-    spending = replace(before, attempts=before.attempts + 1, commits=commits, world=now)
-    _write_spent(folders, cell, spending)
+    _write_spent(folders, cell, before.with_attempt(world(options.model.path)))
     with folders.log(cell).open("a") as log:
         log.write(f"$ {' '.join(command)}\n")
         log.flush()
@@ -180,7 +183,7 @@ def _copy_shorter(shorter: Folders, folders: Folders, cell: Cell, options: RunOp
     run, config = shorter.run(cell), shorter.run(cell) / "config.yaml"
     if not shorter.result(cell).exists() or not (run / "checkpoints").exists():
         return
-    if spent(shorter, cell).world != world(options.model.path):
+    if _has_other_world(shorter, cell, options):
         return
     before = plain(yaml.safe_load(config.read_text(encoding="utf-8")))
     now = plain(options.as_values())
@@ -204,6 +207,11 @@ def has_other_configuration(run: Path, options: RunOptions) -> bool:
         return False
     before = yaml.safe_load(path.read_text(encoding="utf-8"))
     return bool(differences(plain(before), plain(options.as_values())))
+
+
+def _has_other_world(folders: Folders, cell: Cell, options: RunOptions) -> bool:
+    """Return whether the run was made with another model or generator."""
+    return spent(folders, cell).world != world(options.model.path)
 
 
 def _lock(folders: Folders, cell: Cell) -> IO[str] | None:

@@ -44,6 +44,14 @@ def test_the_first_phrase_of_every_level_asks_for_it(name):
         ("a cellar without daylight", {"darkness": 1.0}, "a cellar"),
         ("a hall, not too bright, not close-up", {"darkness": 0.5, "distance": 0.5}, "a hall"),
         ("no dark walls, not near a window", {}, "no dark walls, not near a window"),
+        ("not dark or foggy", {"darkness": 0.0, "haze": 0.0}, ""),
+        ("a hall without glare or fog", {"glare": 0.0, "haze": 0.0}, "a hall"),
+        (
+            "without fog or glare, not close-up or blurred",
+            {"glare": 0.0, "haze": 0.0, "distance": 0.5, "blur": 0.0},
+            "",
+        ),
+        ("a hall, no light mist", {"haze": 0.0}, "a hall"),
         ("", {}, ""),
     ],
 )

@@ -128,7 +128,8 @@ def _used_by_nobody_else(directory: Path) -> Iterator[None]:
     InputError for any other directory, and if another process has locked it."""
     from filelock import FileLock, Timeout
 
-    from syngrpo.pool.database import FILE_NAME, IMAGES
+    from syngrpo.pool.database import FILE_NAME
+    from syngrpo.pool.repair import image_files
     from syngrpo.sample import InputError
     from syngrpo.serving.directory_lock import InUse, lock_directory
     from syngrpo.workflow.run_directory import RunDirectory
@@ -142,7 +143,7 @@ def _used_by_nobody_else(directory: Path) -> Iterator[None]:
                 yield
         except Timeout:
             raise InputError(f"a data server uses {directory.parent}; stop it first") from None
-    elif (directory / FILE_NAME).exists() or (directory / IMAGES).is_dir():
+    elif (directory / FILE_NAME).exists() or any(image_files(directory)):
         try:
             with lock_directory(directory):
                 yield

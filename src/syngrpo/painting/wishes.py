@@ -56,8 +56,8 @@ _LIGHT = r"(?:\s+(?:light|lighting|room|place|surroundings|picture|scene))"
 _LAST = r"(?=\s*(?:$|[,.;:]|and\b|with\b|in\b|seen\b))"
 """A lone adjective counts at the end of a phrase only: not the "dark" of "dark green walls"."""
 _WITHOUT = (
-    r"(?:no|not|without|free (?:of|from)|neither|nor) "
-    r"(?:(?:any|an?|trace of|in|at|seen|longer|too|so|very|almost|half|thick|dense) )*"
+    r"(?:no|not|without|free (?:of|from)|neither|nor) (?:[\w-]+ n?or )?"
+    r"(?:(?:any|an?|trace of|in|at|seen|longer|too|so|very|almost|half|thick|dense|light) )*"
 )
 """A negation. A phrase after it asks for another level of its axis than the phrase alone."""
 _END = rf"(?:{_LAST}|(?=\s+n?or\b))"

@@ -50,6 +50,7 @@ def repair(
     if wrong is not None:
         lines.append(f"{FILE_NAME} {wrong}")
         lines += _rebuild(directory, copies, aside)
+    (directory / REBUILT).unlink(missing_ok=True)  # of a repair that was killed, and is not needed
     with closing(Pool(directory)) as pool:
         with pool.database.write() as connection:
             lines += mend(connection)
@@ -81,7 +82,7 @@ def require_sound(directory: Path, copies: Sequence[Path] = ()) -> None:
         for name, rows in found.items()
         if rows["samples"]
     ]
-    images = count(sum(1 for _ in _image_files(directory)), "image")
+    images = count(sum(1 for _ in image_files(directory)), "image")
     left.append(f"{images} of unknown labels are left" if not left else f"{images} are left")
     raise PoolDamaged(directory, f"{FILE_NAME} {wrong}; {', '.join(left)}")
 
@@ -225,7 +226,7 @@ def _orphans(pool: Pool, delete: bool) -> list[str]:
     """Find image files that belong to no sample, and delete them if that is asked for."""
     with pool.database.read() as connection:
         known = {digest for (digest,) in connection.execute("SELECT image FROM samples")}
-    found = [path for path in _image_files(pool.directory) if path.name not in known]
+    found = [path for path in image_files(pool.directory) if path.name not in known]
     if not found:
         return []
     megabytes = sum(path.stat().st_size for path in found) / 1e6
@@ -235,7 +236,8 @@ def _orphans(pool: Pool, delete: bool) -> list[str]:
     return [f"{count(len(found), 'image')} of no sample ({megabytes:.1f} MB): {what}"]
 
 
-def _image_files(directory: Path) -> Iterator[Path]:
+def image_files(directory: Path) -> Iterator[Path]:
+    """Yield the image files of a pool: those that are named by their digest."""
     for path in sorted((directory / IMAGES).glob("??/*")):
         if _DIGEST.fullmatch(path.name):
             yield path
