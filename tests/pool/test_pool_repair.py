@@ -207,6 +207,14 @@ def test_the_command_says_what_to_do_next(
     assert said()[-1] == f"now start the data server again: syngrpo serve --pool {tmp_path} …"
 
 
+def test_a_folder_with_pictures_of_a_users_data_is_no_pool(tmp_path: Path) -> None:
+    (tmp_path / "images" / "cats").mkdir(parents=True)
+    (tmp_path / "images" / "cats" / "1.jpg").touch()
+    with pytest.raises(InputError, match="holds neither a run nor a pool"):
+        pool_repair(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["images"]
+
+
 @pytest.mark.parametrize(
     ("table", "column", "value"),
     [
