@@ -7,6 +7,11 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from syngrpo.cli.worker import worker
+from syngrpo.data_server import workers
+from syngrpo.data_server.synthesis_options import RemoteSettings
+from syngrpo.sample import InputError
+
 ROOT = Path(__file__).parents[2]
 DEMO = str(ROOT / "configs" / "demo.yaml")
 
@@ -133,3 +138,19 @@ def test_a_fault_of_ours_keeps_its_traceback() -> None:
     )
     assert result.returncode == 1
     assert "Traceback" in result.stderr and "KeyError: 'ours'" in result.stderr
+
+
+def test_a_worker_for_each_device_and_no_address_without_http(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    started: list[RemoteSettings] = []
+    monkeypatch.setattr(workers, "run_workers", lambda settings, cluster: started.append(settings))
+    worker("http://host:8420", devices="0, 1,2")
+    worker("http://host:8420", workers=4, devices="0,1")
+    worker("http://host:8420")
+    found = [(settings.workers, settings.devices) for settings in started]
+    assert found == [(3, ("0", "1", "2")), (4, ("0", "1")), (1, ())]
+    with pytest.raises(InputError, match="uses only 1 of the 2 --devices"):
+        worker("http://host:8420", workers=1, devices="0,1")
+    with pytest.raises(InputError, match="write it as http://host:port"):
+        worker("host:8420")

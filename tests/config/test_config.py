@@ -54,6 +54,13 @@ def test_shipped_configs_load_without_edits_and_survive_being_written(
         assert all(path.is_file() for path in source.path)
 
 
+def test_names_of_columns_are_no_paths(tmp_path: Path) -> None:
+    table = "{path: t.parquet, format: hf, columns: {image: img, path: origin}}"
+    text = LEAST.replace("{format: rooms, split: train, count: 200}", table)
+    (source,) = load_config(write(tmp_path, text)).data.train
+    assert source.options["columns"] == {"image": "img", "path": "origin"}
+
+
 def test_what_has_no_default_is_asked_for(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"model is missing \(the model that is trained\); data"):
         load_config(write(tmp_path, ""))
@@ -177,6 +184,7 @@ ERRORS = {
     "=3": "write it as section.key=value",
     "trainer.steps=[": "not valid YAML",
     "trainer.steps={a: 1, a: 2}": "key 'a' is written twice",
+    "model={path: starter, lora: }": "lora has no value; write lora: {} for adapters",
     "synthesis.mode=off": "contradicts method.name 'syn-grpo'; set method.name to grpo",
     "method={name: grpo-clip-higher, clip_high: 0.1}": "method: grpo-clip-higher needs clip_high",
     "method.loss=ppo": "method.loss: 'ppo' is not allowed: should be 'grpo', 'dr_grpo', 'dapo', ",

@@ -143,6 +143,6 @@ def test_ten_thousand_strange_requests_neither_fail_nor_block_the_server(tmp_pat
     assert sum(found.values()) >= 10_000, found
     assert not [status for status in found if status.startswith("5")], found
     assert stats["seed"] > len(SEEDS) and stats["synthetic"] > 0, "some were right"
-    # Seconds of the processor; a slow machine needs just over 1.
-    assert measured["blocked_s"] < 2, measured
+    # Seconds of the processor: 1 on a machine that reads 16 MiB of JSON in a quarter of a second.
+    assert measured["blocked_s"] < 4 * measured["reference_s"], measured
     assert "Traceback" not in (tmp_path / "stderr").read_text()

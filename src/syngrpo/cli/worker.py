@@ -24,8 +24,9 @@ def worker(
         Path | None, typer.Option(help="A file with the token that the server asks for.")
     ] = None,
     workers: Annotated[
-        int, typer.Option(min=1, help="Worker processes, for example one for each GPU.")
-    ] = 1,
+        int | None,
+        typer.Option(min=1, help="Worker processes. Default: one for each of --devices, else one."),
+    ] = None,
     devices: Annotated[
         str,
         typer.Option(
@@ -43,18 +44,25 @@ def worker(
     from syngrpo.data_server.workers import run_workers
     from syngrpo.sample import InputError
     from syngrpo.serving.bearer_token import read_token
-    from syngrpo.serving.http_client import ServerAddress
+    from syngrpo.serving.http_client import ServerAddress, check_url
 
+    check_url(server)
     cluster = ray_cluster(ray, gpus_per_worker)
     if cluster and devices:
         raise InputError("--devices is for this host; with --ray give --gpus-per-worker")
+    names = tuple(name.strip() for name in devices.split(",") if name.strip())
+    if workers is not None and workers < len(names):
+        raise InputError(
+            f"--workers {workers} uses only {workers} of the {len(names)} --devices; leave "
+            "--workers out, or name fewer devices"
+        )
     address = ServerAddress(server, read_token(token_file))
     settings = RemoteSettings(
         server=address,
         generator=generator,
         options=option_values(option),
-        workers=workers,
-        devices=tuple(name for name in devices.split(",") if name),
+        workers=workers or max(1, len(names)),
+        devices=names,
         tasks=tuple(task or ()),
     )
     run_workers(settings, cluster)

@@ -19,6 +19,7 @@ from syngrpo.serving.wording import one_line
 from syngrpo.workflow.run_options import RunOptions, config_text
 
 _PATH_KEYS = ("path", "images")
+NULL_TAG = "tag:yaml.org,2002:null"
 
 SECTIONS = {entry.name for entry in fields(RunOptions)}
 
@@ -97,7 +98,7 @@ class _StrictLoader(yaml.SafeLoader):
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen: set[Any] = set()
-        for key_node, _ in node.value:
+        for key_node, value_node in node.value:
             if key_node.tag == "tag:yaml.org,2002:bool":  # YAML 1.1 reads the key `on` as true
                 key_node.tag = "tag:yaml.org,2002:str"
             key = self.construct_object(key_node, deep=True)
@@ -105,6 +106,13 @@ class _StrictLoader(yaml.SafeLoader):
                 reason = "is not a text" if not isinstance(key, str) else "is written twice"
                 raise yaml.constructor.ConstructorError(
                     None, None, f"key {key!r} {reason}", key_node.start_mark
+                )
+            if key == "lora" and (value_node.tag, value_node.value) == (NULL_TAG, ""):
+                raise yaml.constructor.ConstructorError(
+                    None,
+                    None,
+                    "lora has no value; write lora: {} for adapters, or lora: null for all weights",
+                    key_node.start_mark,
                 )
             seen.add(key)
         return super().construct_mapping(node, deep)
@@ -168,7 +176,10 @@ def _position(container: Any, name: str, override: str) -> str | int:
 
 
 def _absolute(value: Any, base: Path, section: str = "") -> Any:
-    """Make the paths in all keys named ``path`` and ``images`` absolute, at any depth."""
+    """Make the paths in all keys named ``path`` and ``images`` absolute, at any depth. Under
+    ``columns`` these are names of columns."""
+    if section == "columns":
+        return value
     if isinstance(value, list):
         return [_absolute(item, base, section) for item in value]
     if not isinstance(value, dict):
