@@ -22,6 +22,7 @@ from syngrpo.evaluation.model_evaluation import (
     how_to_ask,
     named_sets,
 )
+from syngrpo.evaluation.trained_with import TRAINED_WITH
 from syngrpo.policy.loading import load_policy
 from syngrpo.policy.model_options import LoraOptions
 from syngrpo.sample import InputError, Sample
@@ -138,13 +139,16 @@ def test_an_adapter_answers_as_the_merged_model_does(
 
 
 def test_the_final_model_of_a_run_is_asked_as_it_was_trained(tmp_path: Path) -> None:
-    config = "data: {prompt_style: brief}\nrollout: {max_new_tokens: 33}\n"
-    (tmp_path / "config.yaml").write_text(config)
+    (tmp_path / "config.yaml").write_text("lr: 1e-5\n")  # of another program
+    (tmp_path / "final").mkdir()
+    settings = '{"data": {"prompt_style": "brief"}, "rollout": {"max_new_tokens": 33}}'
+    (tmp_path / "final" / TRAINED_WITH).write_text(settings)
     assert how_to_ask(str(tmp_path / "final"), None, None) == ("brief", 33)
     assert how_to_ask(str(tmp_path / "final"), "full", 7) == ("full", 7)
     assert how_to_ask(str(tmp_path / "other" / "model"), None, None) == ("full", 512)
     assert how_to_ask("starter", None, None) == ("brief", 64)
-    assert how_to_ask("org/model", None, None, tmp_path / "adapter") == ("brief", 33)
+    assert how_to_ask("org/model", None, None, tmp_path / "final" / "adapter") == ("brief", 33)
+    assert how_to_ask(str(tmp_path / "base"), None, None) == ("full", 512)
 
 
 def test_a_run_directory_stands_for_its_final_model(tmp_path: Path) -> None:

@@ -16,12 +16,10 @@ def settings_of(directory: Path) -> dict[str, Any]:
     """Return the settings of the run that trained the model (or the adapter) in a folder, by
     section as in a configuration; {} for any other model.
 
-    They are in the folder itself, in the one above an adapter, or, for a run of an earlier version,
-    in the configuration of the run directory around it. Raises InputError for a file that cannot be
-    read.
+    They are in the folder itself or in the one above an adapter. Raises InputError for a file that
+    cannot be read.
     """
-    above = directory.resolve().parent
-    for file in (directory / TRAINED_WITH, above / TRAINED_WITH, above / "config.yaml"):
+    for file in (directory / TRAINED_WITH, directory.resolve().parent / TRAINED_WITH):
         if file.is_file():
             return _read(file)
     return {}
