@@ -111,7 +111,8 @@ class _StrictLoader(yaml.SafeLoader):
                 raise yaml.constructor.ConstructorError(
                     None,
                     None,
-                    "lora has no value; write lora: {} for adapters, or lora: null for all weights",
+                    "lora has no value; write lora: {} for adapters with the defaults (of model), "
+                    "or lora: null for none",
                     key_node.start_mark,
                 )
             seen.add(key)
