@@ -103,7 +103,7 @@ class Movement:
       different parts cannot be compared.
     - ``harder``: the same with the accuracy of ``yardstick`` in place of D, with the sign changed:
       how much less accurate a policy is expected to be on the late pictures than on the early
-      ones, if the axes add up.
+      ones, in percentage points, if the axes add up.
     """
 
     towards_diversity: float
@@ -123,7 +123,7 @@ def movement(table: Table, yardstick: Table) -> Movement | None:
             return None
         change = late / late.sum() - early / early.sum()
         diverse += float(change @ _means(table[axis], 2))
-        harder -= float(change @ _means(yardstick[axis], 1))
+        harder -= 100 * float(change @ _means(yardstick[axis], 1))
     return Movement(diverse, harder)
 
 

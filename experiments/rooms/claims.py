@@ -30,6 +30,8 @@ DIVERSITY_GAIN = 23.6
 ACCURACY_GAIN = 5.8
 """Target for the rise of the held-out accuracy over plain GRPO, mean over the tasks and sets, in
 percentage points."""
+MOVEMENT_DIGITS = {"towards_diversity": 4, "harder": 1}
+"""Number of a ``Movement`` → the digits after the point with which it is written."""
 FORMAT_SHARE = 95.0
 """Target for the share of responses with the full format at the end of every run, in per cent."""
 
@@ -81,7 +83,7 @@ def claims(
     ``longer`` are the cells that are trained for more steps, None if none is finished. ``labels``
     is the content of ``labels.json``, None if it does not exist.
     """
-    same_steps, *others = _against_each_method(finished)
+    others = [method for method in finished.methods if method not in (OURS, TRANSFORMS)]
     return {
         "1. The reward for descriptions adds to random descriptions": _reward(finished),
         "2. More diversity and accuracy than plain GRPO": [
@@ -93,12 +95,15 @@ def claims(
             *_movement(finished),
             *_smoothing(finished),
         ],
-        "4. Better than executable transforms": [same_steps, *_in_the_same_time(finished, longer)],
+        "4. Better than executable transforms": [
+            *_better_than(finished, [TRANSFORMS]),
+            *_in_the_same_time(finished, longer),
+        ],
         "5. Labels are true, and the format is kept": [
             *_labels(finished.tasks, labels),
             _format(finished),
         ],
-        "The other methods": others,
+        "The other methods": _better_than(finished, others),
     }
 
 
@@ -108,7 +113,7 @@ def claims_of_part(finished: Finished) -> list[Claim]:
         *_reward(finished),
         *_diversity(finished),
         *_accuracy(finished),
-        *_against_each_method(finished),
+        *_better_than(finished, [method for method in finished.methods if method != OURS]),
         _format(finished),
     ]
 
@@ -192,12 +197,8 @@ def _accuracy(finished: Finished) -> list[Claim]:
     return found
 
 
-def _against_each_method(finished: Finished) -> list[Claim]:
-    """Return the claims that Syn-GRPO is better than each other method, first of all than
-    executable transforms."""
-    methods = [method for method in finished.methods if method not in (OURS, TRANSFORMS)]
-    if TRANSFORMS in finished.methods:
-        methods.insert(0, TRANSFORMS)
+def _better_than(finished: Finished, methods: Sequence[str]) -> list[Claim]:
+    """Return the claims that Syn-GRPO is better than each of the methods."""
     return [
         _claim(
             f"better than {method}, sampled, mean over all sets",
@@ -253,22 +254,22 @@ def _time_ratio(finished: Finished, task: str) -> float:
 def _movement(finished: Finished) -> list[Claim]:
     """Return the claims about where the descriptions move. The note has the movement of random
     descriptions, which is chance."""
-    texts: Mapping[str, tuple[str, float, int]] = {
-        "towards_diversity": ("towards pictures with more D, in D", 1.0, 4),
-        "harder": ("towards pictures that are harder for the policy of random-scene", 100.0, 1),
+    texts = {
+        "towards_diversity": "towards pictures with more D, in D",
+        "harder": "towards pictures that are harder for the policy of random-scene",
     }
     found = []
-    for name, (said, scale, digits) in texts.items():
+    for name, said in texts.items():
         ours, random = (
             mean_of([moved(finished, task, name, method) for task in finished.tasks])
             for method in (OURS, RANDOM)
         )
         note = _tasks(finished, OURS, RANDOM)
         if random is not None:
-            note += f"; {RANDOM} {scale * random.value:+.{digits}f}"
+            note += f"; {RANDOM} {random.value:+.{MOVEMENT_DIGITS[name]}f}"
         text = f"descriptions move {said}: last third minus first"
         unit = "points" if name == "harder" else "D"
-        found.append(_claim(text, None if ours is None else ours.scaled(scale), unit, note=note))
+        found.append(_claim(text, ours, unit, note=note))
     return found
 
 

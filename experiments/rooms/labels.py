@@ -18,7 +18,7 @@ from scipy.stats import binomtest
 from experiments.rooms.attempt import has_other_configuration, spent
 from experiments.rooms.finding import LABELS, write_finding
 from experiments.rooms.matrix import Cell, Folders, Matrix
-from experiments.rooms.sheet import synthetic_ids
+from experiments.rooms.sheet import spread, synthetic_ids
 from experiments.rooms.truth import fault
 from syngrpo.data_server.pool_client import InlineClient
 from syngrpo.data_server.synthesis_options import SynthesisSettings
@@ -117,12 +117,6 @@ def painted_in(run: Path) -> list[Sample]:
     samples = [pool.get(name) for name in synthetic_ids(pool)]
     pool.close()
     return samples
-
-
-def spread(samples: Sequence[Sample], count: int) -> list[Sample]:
-    """Return ``count`` of the samples, spread evenly over them."""
-    chosen = np.linspace(0, len(samples) - 1, count).round().astype(int)
-    return [samples[i] for i in chosen.tolist()]
 
 
 def painted_here(folder: Path, task: str, count: int) -> list[Sample]:

@@ -193,6 +193,10 @@ def _finished_part(matrix: Matrix, folders: Folders, name: str) -> Finished | No
     """Return the valid results of a further part of the experiment, None if there are none."""
     part = matrix.part(name)
     results, _ = _valid_and_outdated(part, folders.part(name))
+    return _finished(part, results)
+
+
+def _finished(part: Matrix, results: Mapping[Cell, Result]) -> Finished | None:
     if not results:
         return None
     return Finished(results, part.settings.tasks, list(part.settings.methods), _sets(part))
@@ -298,7 +302,7 @@ def _part(matrix: Matrix, folders: Folders, name: str, title: str) -> Iterator[s
         f"{', '.join(map(str, settings.seeds))}. {len(results)} of {len(part.cells())} cells.\n"
     )
     yield from _left_out(part, results, old)
-    finished = _finished_part(matrix, folders, name)
+    finished = _finished(part, results)
     if finished is None:
         return
     yield claims_table(claims_of_part(finished))

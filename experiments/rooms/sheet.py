@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import TypeVar
 
 from syngrpo.formats.survey import contact_sheet
 from syngrpo.pages.pool_gallery import open_pool
 from syngrpo.pool.store import Pool
 from syngrpo.sample import Sample
+
+T = TypeVar("T")
 
 COLUMNS = 6
 """Number of pictures in a row."""
@@ -36,7 +40,7 @@ def write_sheet(run: Path, path: Path) -> bool:
     if third < COLUMNS:
         pool.close()
         return False
-    rows = [*_spread(ids[:third], COLUMNS), *_spread(ids[-third:], COLUMNS)]
+    rows = [*spread(ids[:third], COLUMNS), *spread(ids[-third:], COLUMNS)]
     samples = [_captioned(pool.get(name)) for name in rows]
     sheet = contact_sheet(samples, columns=COLUMNS, words=False)
     pool.close()
@@ -61,9 +65,9 @@ def synthetic_ids(pool: Pool) -> list[str]:
     return [name for (name,) in rows]
 
 
-def _spread(ids: list[str], count: int) -> list[str]:
-    """Return ``count`` of the ids at equal distances."""
-    return [ids[(2 * i + 1) * len(ids) // (2 * count)] for i in range(count)]
+def spread(things: Sequence[T], count: int) -> list[T]:
+    """Return ``count`` of the things at equal distances."""
+    return [things[(2 * i + 1) * len(things) // (2 * count)] for i in range(count)]
 
 
 def _captioned(sample: Sample) -> Sample:

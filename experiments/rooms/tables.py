@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from statistics import mean, median
 from typing import Any
 
-from experiments.rooms.claims import BASE, OURS, RANDOM, Claim, moved
+from experiments.rooms.claims import BASE, MOVEMENT_DIGITS, OURS, RANDOM, Claim, moved
 from experiments.rooms.compare import Finished, drift, late_mean, mean_of
 from experiments.rooms.persistence import PERSISTENCE
 from experiments.rooms.result import Result
@@ -185,11 +185,9 @@ def movement_table(finished: Finished) -> str:
     rows = []
     for task in finished.compared(OURS, RANDOM):
         cells = []
-        for name, scale, digits in (("towards_diversity", 1.0, 4), ("harder", 100.0, 1)):
+        for name, digits in MOVEMENT_DIGITS.items():
             for method in (OURS, RANDOM):
-                found = moved(finished, task, name, method)
-                scaled = None if found is None else found.scaled(scale)
-                cells.append(estimated(scaled, digits, sign=True))
+                cells.append(estimated(moved(finished, task, name, method), digits, sign=True))
         rows.append([task, *cells])
     names = ("towards more D", "towards harder pictures, points")
     return table(["task", *(f"{name}: {m}" for name in names for m in (OURS, RANDOM))], rows)
