@@ -1,5 +1,6 @@
 import re
 from dataclasses import fields, is_dataclass, replace
+from itertools import permutations
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
@@ -11,7 +12,8 @@ from PIL import Image
 from syngrpo.config import dump_config, load_config, options_from
 from syngrpo.config.explain import defaults, explain, schema
 from syngrpo.config.other_trainers import KEYS, PAGE
-from syngrpo.config.validation import dotted_keys, section_at
+from syngrpo.config.reading import FILE_KEYS
+from syngrpo.config.validation import dotted_keys, section_at, type_at
 from syngrpo.formats.source_reading import read_sources
 from syngrpo.method import METHODS
 from syngrpo.method.losses import LossName
@@ -302,6 +304,28 @@ def test_paths_are_relative_to_the_file_and_in_overrides_to_the_working_director
     assert load_config(path, ["model.path=starter"]).data.prompt_style == "brief"
 
 
+def test_files_that_are_no_data_are_relative_to_the_file_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    path = write(
+        tmp_path,
+        "model: {path: starter}\n"
+        "method: {name: grpo}\n"
+        "data: {train: [{path: a.jsonl}]}\n"
+        "server: {token_file: ~/token}\n"
+        "rollout: {engine: openai, server: 'http://host:1', weights_folder: shared/weights}\n",
+    )
+    options = load_config(path, ["rollout.server_token_file=token"])
+    assert options.server.token_file == tmp_path / "home" / "token"
+    assert options.rollout.weights_folder == tmp_path / "shared" / "weights"
+    assert options.rollout.server_token_file == tmp_path / "here" / "token"
+    hints = [(key.split("."), key.rpartition(".")[2]) for key in dotted_keys()]
+    assert {name for place, name in hints if Path in alternatives(type_at(place))} == set(FILE_KEYS)
+
+
 def test_one_line_switches_the_method(tmp_path: Path) -> None:
     methods = {
         name: load_config(CONFIGS / "rooms-rec.yaml", [f"method.name={name}"])
@@ -411,7 +435,13 @@ def test_a_hub_id_stays_a_hub_id(tmp_path: Path) -> None:
     source = with_source(tmp_path, named).data.train[0]
     assert source.path == (Path("owner/name"),) and source.images == (tmp_path / "pictures",)
     other = load_config(tmp_path / "run.yaml", ["data.train.0.path=me/mine"])
-    assert other.data.train[0].path == (Path("me/mine"),)
+    other_path = (Path("me/mine"),)
+    assert other.data.train[0].path == other_path
+    (tmp_path / "run.yaml").write_text(
+        "{model: {path: starter}, method: {name: grpo}, data: {train: [{}]}}"
+    )
+    for overrides in permutations(["data.train.0.path=me/mine", "data.train.0.format=hf"]):
+        assert load_config(tmp_path / "run.yaml", overrides).data.train[0].path == other_path
     (tmp_path / "owner" / "name").mkdir(parents=True)
     assert with_source(tmp_path, named).data.train[0].path == (tmp_path / "owner" / "name",)
 

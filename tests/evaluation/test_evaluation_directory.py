@@ -22,6 +22,7 @@ from syngrpo.evaluation.evaluation_reading import read_evaluation
 from syngrpo.evaluation.model_evaluation import Asking, Loading, evaluate_model, named_sets
 from syngrpo.evaluation.predictions import read_predictions, write_predictions
 from syngrpo.sample import InputError
+from syngrpo.serving.directory_lock import lock_directory
 from syngrpo.tasks.rewards import RewardOptions
 from syngrpo_rooms.dataset import rooms_samples
 
@@ -109,6 +110,26 @@ def test_a_finished_one_asks_nothing_again_and_more_samples_only_what_is_new(
         sets = named_sets(["rooms:test"], count)
         evaluate_model(str(model), sets, tmp_path / "rooms", Loading(), ASKING)
     assert len(asked) == len(set(asked)) == 3
+
+
+def test_a_further_set_is_added_to_those_that_are_there(model: Path, tmp_path: Path) -> None:
+    sets = named_sets(["rooms:test", "rooms:ood"], 2)
+    for name in sets:
+        evaluate_model(str(model), {name: sets[name]}, tmp_path / "one", Loading(), ASKING)
+    evaluate_model(str(model), sets, tmp_path / "both", Loading(), ASKING)
+    for name in ("metrics.json", "evaluation.jsonl", "settings.json"):
+        assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "both" / name).read_bytes()
+    more = {"test": named_sets(["rooms:test"], 3)["test"]}
+    evaluate_model(str(model), more, tmp_path / "one", Loading(), ASKING)
+    predictions, _ = read_evaluation(tmp_path / "one")
+    assert {name: len(ones) for name, ones in predictions.items()} == {"test": 3, "ood": 2}
+
+
+def test_a_directory_that_another_process_evaluates_into_is_refused(
+    model: Path, tmp_path: Path
+) -> None:
+    with lock_directory(tmp_path), pytest.raises(InputError, match="is in use by process"):
+        evaluate_model(str(model), named_sets(["rooms:test"], 2), tmp_path, Loading(), ASKING)
 
 
 def test_other_settings_model_or_samples_are_refused_unless_restarted(

@@ -69,13 +69,46 @@ with atomic_file(folder / "file") as temporary, atomic_directory(folder / "direc
 
 def test_what_a_killed_process_leaves_can_be_removed(tmp_path: Path) -> None:
     subprocess.run([sys.executable, "-c", KILLED, str(tmp_path)], check=False)
-    assert names(tmp_path) == [
-        ".unfinished-directory",
-        ".unfinished-directory/partial",
-        ".unfinished-file",
-    ]
+    left = [re.sub("-.*-", "-", name) for name in names(tmp_path)]
+    assert left == [".unfinished-file", ".unfinished-directory", ".unfinished-directory/partial"]
     remove_unfinished(tmp_path)
     assert names(tmp_path) == []
+
+
+def test_the_next_writer_removes_what_killed_ones_left_of_its_target(tmp_path: Path) -> None:
+    for _ in range(2):
+        subprocess.run([sys.executable, "-c", KILLED, str(tmp_path)], check=False)
+    assert len(list(tmp_path.iterdir())) == 2
+    atomic_write(tmp_path / "file", "whole")
+    left = [re.sub("-.*-", "-", name) for name in names(tmp_path)]
+    assert left == [".unfinished-directory", ".unfinished-directory/partial", "file"]
+    with atomic_directory(tmp_path / "directory"):
+        assert len(list(tmp_path.glob(".unfinished-*"))) == 1
+    assert names(tmp_path) == ["directory", "file"]
+
+
+WRITING = """
+import sys
+from pathlib import Path
+from syngrpo.serving.atomic_files import atomic_directory, atomic_write
+for _ in range(200):
+    atomic_write(Path(sys.argv[1]) / "file", sys.argv[2] * 10_000)
+with atomic_directory(Path(sys.argv[1]) / sys.argv[2]) as directory:
+    (directory / "file").write_text(sys.argv[2])
+"""
+
+
+def test_several_writers_of_one_file_leave_it_whole(tmp_path: Path) -> None:
+    target = tmp_path / "file"
+    writers = [
+        subprocess.Popen([sys.executable, "-c", WRITING, tmp_path, name], stderr=subprocess.PIPE)
+        for name in ("a", "b")
+    ]
+    while any(writer.poll() is None for writer in writers):
+        if target.exists():
+            assert target.read_text() in ("a" * 10_000, "b" * 10_000)
+    assert [writer.communicate()[1] for writer in writers] == [b"", b""]
+    assert names(tmp_path) == ["a", "a/file", "b", "b/file", "file"]
 
 
 FULL = """
@@ -168,6 +201,24 @@ def test_a_log_on_a_full_disk_is_told_once_and_stops_nothing(tmp_path: Path) -> 
     assert done.returncode == 0
     reason = "cannot be written (No space left on device)"
     assert done.stderr.splitlines() == [f"{tmp_path / 'log.txt'} {reason}"]
+
+
+def test_an_export_onto_what_cannot_be_renamed_is_refused_before_it_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    script = (
+        "import sys\nfrom pathlib import Path\nfrom syngrpo.formats.export import new_directory\n"
+    )
+    script += "with new_directory(Path(sys.argv[1])): print('written')"
+    done = run_on_a_small_disk(tmp_path, "1m", [sys.executable, "-c", script, str(tmp_path)])
+    assert done.stdout == "" and "because a disk is mounted there; name a new" in done.stderr
+    monkeypatch.chdir(tmp_path)
+    told = f"it is the working directory; .* such as {tmp_path / 'export'}"
+    with pytest.raises(InputError, match=told), new_directory(Path()):
+        pass
+    with new_directory(Path("export")) as directory:
+        (directory / "file").touch()
+    assert names(tmp_path) == ["export", "export/file"]
 
 
 @pytest.mark.skipif(not Path("/proc/mounts").exists(), reason="needs /proc")

@@ -38,8 +38,7 @@ def lines(run: Path, count: int) -> Callable[[], bool]:
 
 def saving(run: Path, step: int) -> Callable[[], bool]:
     """Whether the checkpoint of a step is half written."""
-    unfinished = run / "checkpoints" / f".unfinished-step-{step}"
-    return lambda: unfinished.is_dir() and any(unfinished.iterdir())
+    return lambda: any((run / "checkpoints").glob(f".unfinished-*-step-{step}/*"))
 
 
 def weights(run: Path) -> dict[str, torch.Tensor]:

@@ -19,6 +19,9 @@ from syngrpo.serving.wording import one_line
 from syngrpo.workflow.run_options import RunOptions, config_text
 
 _PATH_KEYS = ("path", "images")
+"""Keys of models and data, which can also be names, or several paths."""
+FILE_KEYS = ("token_file", "server_token_file", "weights_folder")
+"""Keys of one file or folder."""
 NULL_TAG = "tag:yaml.org,2002:null"
 
 SECTIONS = {entry.name for entry in fields(RunOptions)}
@@ -44,7 +47,8 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> RunOptions:
     if not content.keys() & SECTIONS:
         _refuse_data_set(path, content)
     values = _absolute(content, path.parent.resolve())
-    for override in overrides:
+    # Whether a path may be a name on the hub is known only when the format of the data is set.
+    for override in sorted(overrides, key=_sets_path):
         _apply(values, override)
     return options_from(values, str(path))
 
@@ -148,6 +152,10 @@ def _read_mapping(path: Path) -> dict[str, Any]:
     return {name: {} if section is None else section for name, section in values.items()}
 
 
+def _sets_path(override: str) -> bool:
+    return override.partition("=")[0].rpartition(".")[2] in _PATH_KEYS
+
+
 def _apply(values: dict[str, Any], override: str) -> None:
     """Set ``a.b=value`` in nested dicts and lists; create missing and null sections."""
     key, separator, text = override.partition("=")
@@ -177,7 +185,7 @@ def _position(container: Any, name: str, override: str) -> str | int:
 
 
 def _absolute(value: Any, base: Path, section: str = "") -> Any:
-    """Make the paths in all keys named ``path`` and ``images`` absolute, at any depth. Under
+    """Make the paths in all keys of ``_PATH_KEYS`` and ``FILE_KEYS`` absolute, at any depth. Under
     ``columns`` these are names of columns."""
     if section == "columns":
         return value
@@ -186,12 +194,16 @@ def _absolute(value: Any, base: Path, section: str = "") -> Any:
     if not isinstance(value, dict):
         return value
     hub_key = "path" if may_be_hub_name(value.get("format")) else None
-    return {
-        key: _place(item, base, section, may_be_name=key == hub_key or section == "model")
-        if key in _PATH_KEYS
-        else _absolute(item, base, key)
-        for key, item in value.items()
-    }
+    made = dict(value)
+    for key, item in value.items():
+        if key in _PATH_KEYS:
+            named = key == hub_key or section == "model"
+            made[key] = _place(item, base, section, may_be_name=named)
+        elif key in FILE_KEYS and isinstance(item, str):
+            made[key] = str(base / Path(item).expanduser())
+        else:
+            made[key] = _absolute(item, base, key)
+    return made
 
 
 def _place(value: Any, base: Path, section: str, may_be_name: bool) -> Any:

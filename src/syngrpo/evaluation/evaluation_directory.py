@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,8 @@ from syngrpo.evaluation.predictions import (
 from syngrpo.policy.lora import adapter_base, is_adapter
 from syngrpo.sample import InputError, Sample
 from syngrpo.serving.atomic_files import atomic_write, make_directory
+from syngrpo.serving.directory_lock import InUse, lock_directory
+from syngrpo.serving.json_lines import read_lines
 from syngrpo.tasks import PromptStyle
 
 SETTINGS = "settings.json"
@@ -38,6 +41,25 @@ BLOCK = 1 << 20
 BLOCKS = 64
 """A fingerprint reads BLOCKS blocks of BLOCK bytes from a weights file; a shorter file is read
 whole."""
+
+
+@contextmanager
+def used_alone(directory: Path) -> Iterator[None]:
+    """Create the directory if needed, and lock it during the block. Raises InputError when another
+    process evaluates into it."""
+    make_directory(directory)
+    try:
+        lock = lock_directory(directory)
+    except InUse as error:
+        raise InputError(
+            f"{directory} is in use by process {error.owner}; wait for it, or give another --out"
+        ) from None
+    except OSError as error:
+        raise InputError(
+            f"{directory} cannot be written ({error.strerror}); give another --out"
+        ) from None
+    with lock:
+        yield
 
 
 class EvaluationDirectory:
@@ -78,9 +100,14 @@ class EvaluationDirectory:
         return predictions
 
     def append(self, name: str, predictions: Sequence[Prediction]) -> None:
-        """Write a batch of predictions of a set. Removes ``metrics.json``, which does not include
-        them."""
-        (self.directory / METRICS).unlink(missing_ok=True)
+        """Write a batch of predictions of a set. Takes the set out of ``metrics.json``, whose
+        values do not include them."""
+        content = read_object(self.directory / METRICS)
+        sets = {other: one for other, one in content.get("sets", {}).items() if other != name}
+        if sets:
+            _write(self.directory / METRICS, {**content, "sets": sets})
+        else:
+            (self.directory / METRICS).unlink(missing_ok=True)
         append_predictions(predictions, self._path(name))
 
     def complete(self, name: str, result: EvaluationResult) -> None:
@@ -91,12 +118,26 @@ class EvaluationDirectory:
         self, results: Mapping[str, EvaluationResult], conditions: Mapping[str, Any] | None = None
     ) -> None:
         """Write ``metrics.json``, and the same as lines of ``evaluation.jsonl`` with step 0.
-        ``conditions`` are those of ``conditions_of``."""
-        lines = [json.dumps(r.record(0, name)) + "\n" for name, r in results.items()]
-        atomic_write(self.directory / EVALUATIONS, "".join(lines))
-        sets = {name: result.summary() for name, result in results.items()}
-        content = {"settings": self._settings, "conditions": dict(conditions or {}), "sets": sets}
-        _write(self.directory / METRICS, content)
+        ``conditions`` are those of ``conditions_of``.
+
+        Sets that were evaluated earlier with the same settings and conditions stay in both.
+        """
+        content = {"settings": self._settings, "conditions": dict(conditions or {})}
+        before = read_object(self.directory / METRICS)
+        same = {key: before.get(key) for key in content} == json.loads(json.dumps(content))
+        sets = before.get("sets", {}) if same else {}
+        kept = {name: one for name, one in sets.items() if self._path(name).exists()}
+        lines = [
+            line
+            for line in read_lines(self.directory / EVALUATIONS)
+            if line["set"] in kept.keys() - results.keys()
+        ]
+        lines += [result.record(0, name) for name, result in results.items()]
+        atomic_write(
+            self.directory / EVALUATIONS, "".join(json.dumps(line) + "\n" for line in lines)
+        )
+        measured = {name: result.summary() for name, result in results.items()}
+        _write(self.directory / METRICS, {**content, "sets": {**kept, **measured}})
 
     def _path(self, name: str) -> Path:
         return predictions_file(self.directory, name)

@@ -14,7 +14,11 @@ from typing import Any
 
 from syngrpo.evaluation.answering import evaluate
 from syngrpo.evaluation.conditions import OF_DATA, conditions_of
-from syngrpo.evaluation.evaluation_directory import EvaluationDirectory, model_fingerprint
+from syngrpo.evaluation.evaluation_directory import (
+    EvaluationDirectory,
+    model_fingerprint,
+    used_alone,
+)
 from syngrpo.evaluation.evaluation_result import EvaluationResult
 from syngrpo.evaluation.trained_with import settings_of
 from syngrpo.formats.source import Source, source_from_argument
@@ -96,7 +100,7 @@ def evaluate_model(
     the ``data_settings`` of the sets, which are recorded as settings.
 
     Raises InputError for a model that cannot be loaded, an image that cannot be decoded, and an
-    ``out`` with other predictions.
+    ``out`` with other predictions or in use by another process.
     """
     loading, asking = _as_trained(model, loading, asking)
     path, _ = model_directory(model)
@@ -111,9 +115,10 @@ def evaluate_model(
     if rewards:
         settings["rewards"] = [[one.shown_name, one.use, one.replaces_accuracy] for one in rewards]
     how = asdict(asking) | {"rewards": [load_reward(one) for one in rewards]}
-    directory = EvaluationDirectory(out, settings, restart)
-    results = _evaluate_sets(policy, sets, directory, how, progress)
-    directory.write_metrics(results, conditions_of(model, policy))
+    with used_alone(out):
+        directory = EvaluationDirectory(out, settings, restart)
+        results = _evaluate_sets(policy, sets, directory, how, progress)
+        directory.write_metrics(results, conditions_of(model, policy))
     return results
 
 

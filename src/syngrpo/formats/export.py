@@ -41,12 +41,19 @@ def new_directory(out: Path) -> Iterator[Path]:
     """Yield a directory to write into. It is renamed to ``out`` when the block ends without error.
 
     If the process is killed, a temporary directory remains; it is removed when ``out`` is written
-    again. Raises InputError when ``out`` is a file, is not empty or cannot be created.
+    again. Raises InputError when ``out`` is a file, is not empty, cannot be created or cannot be
+    renamed.
     """
     out = out.resolve()
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         kind = "is not empty" if out.is_dir() else "is a file"
         raise InputError(f"{out} {kind}; name a new directory with --out")
+    if out.exists() and (out.is_mount() or out.samefile(Path.cwd())):
+        what = "a disk is mounted there" if out.is_mount() else "it is the working directory"
+        raise InputError(
+            f"{out} cannot be replaced by a complete export, because {what}; name a new directory "
+            f"in it with --out, such as {out / 'export'}"
+        )
     with atomic_directory(out, durable=False) as temporary:
         yield temporary
 

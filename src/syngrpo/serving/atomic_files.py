@@ -8,14 +8,23 @@ from __future__ import annotations
 
 import errno
 import os
+import secrets
 import shutil
+import socket
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import count
 from pathlib import Path
 
 from syngrpo.sample import InputError
 
 _UNFINISHED = ".unfinished-"
+_HOST = f"{zlib.crc32(socket.gethostname().encode()):08x}"
+"""Eight digits for the name of this host. Process ids are those of one host."""
+_START = secrets.token_hex(4)
+"""Tells this process from an earlier one with the same id."""
+_NUMBERS = count()
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _NOTHING_FREE = 64_000
 """A disk with fewer free bytes than this is full."""
@@ -36,8 +45,8 @@ def atomic_file(target: Path, *, durable: bool = False, expected_bytes: int = 0)
     stays as it was. Missing folders are created. Raises DiskFull when there is no room.
     """
     make_directory(target.parent)
+    _remove_of_ended(target)
     temporary = _beside(target)
-    temporary.unlink(missing_ok=True)
     try:
         yield temporary
         if durable:
@@ -70,13 +79,14 @@ def atomic_directory(
 
     ``durable``: sync every file to the disk before the rename. On an error the temporary directory
     is removed and ``target`` stays as it was. A killed process leaves the temporary directory
-    behind (see ``remove_unfinished``). Raises DiskFull when there is no room; its message says how
+    behind; the next writer of ``target`` on this host removes it (see also ``remove_unfinished``).
+    Raises DiskFull when there is no room; its message says how
     many bytes are free and how many were needed: those written so far, or ``expected_bytes`` if
     that is more.
     """
-    temporary = _beside(target)
     make_directory(target.parent)
-    shutil.rmtree(temporary, ignore_errors=True)
+    _remove_of_ended(target)
+    temporary = _beside(target)
     try:
         with _naming(target):
             temporary.mkdir()
@@ -117,10 +127,36 @@ def remove_unfinished(directory: Path) -> None:
     """Remove the temporary files that killed processes left in ``directory``. No other process may
     write there at the same time."""
     for path in directory.glob(f"{_UNFINISHED}*"):
-        if path.is_dir():
-            shutil.rmtree(path)
-        else:
-            path.unlink()
+        _remove(path)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _remove_of_ended(target: Path) -> None:
+    """Remove the temporary files for ``target`` of processes of this host that have ended."""
+    start = f"{_UNFINISHED}{_HOST}-"
+    for name in os.listdir(target.parent):
+        if name.startswith(start):
+            process, begun, _, written = name.removeprefix(start).split("-", maxsplit=3)
+            if written == target.name and not _is_running(int(process), begun):
+                _remove(target.parent / name)
+
+
+def _is_running(process: int, begun: str) -> bool:
+    if process == os.getpid():
+        return begun == _START
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # it belongs to somebody else
+        pass
+    return True
 
 
 def remove_directory(directory: Path) -> None:
@@ -215,14 +251,16 @@ def tree_size(directory: Path) -> int:
 
 
 def _beside(target: Path) -> Path:
-    return target.parent / f"{_UNFINISHED}{target.name}"
+    """Return a name that no other writer of ``target`` uses. It ends like that of ``target``,
+    because some libraries choose the format by the end of the name."""
+    writer = f"{_HOST}-{os.getpid()}-{_START}-{next(_NUMBERS)}"
+    return target.parent / f"{_UNFINISHED}{writer}-{target.name}"
 
 
 def _replace(temporary: Path, target: Path) -> None:
     """Rename ``temporary`` to ``target``. A directory cannot be renamed onto one that has content,
     so an existing ``target`` is renamed first."""
-    aside = target.parent / f"{_UNFINISHED}replaced-{target.name}"
-    shutil.rmtree(aside, ignore_errors=True)
+    aside = _beside(target)
     if target.exists():
         target.rename(aside)
     temporary.rename(target)
