@@ -90,7 +90,7 @@ NO_NUMBER = "should be a number"
 
 _PROBLEMS = {
     "missing": "is missing",
-    "dataclass_type": "should be a section of keys and values",
+    "dataclass_type": "should be a section of keys and values, or {} for its defaults",
     "tuple_type": "should be a list",
     "dict_type": "should be a mapping of keys to values",
     "mapping_type": "should be a mapping of keys to values",

@@ -172,6 +172,10 @@ ERRORS = {
     "rollout={server: 'http://here:1', server_model: m}": "no effect with rollout.engine server",
     "rollout.server_token_file=/t": "set rollout.engine to server or openai, or remove",
     "method.rho=3": "unknown key method.rho; the keys here are name, loss",
+    "data.train=[mine.jsonl]": "data.train.0: 'mine.jsonl' is not allowed: should be a section; "
+    "write {path: mine.jsonl}",
+    "model.lora=true": "model.lora: True is not allowed: should be a section of keys and values, "
+    "or {} for its defaults",
     "trainer=3": "trainer: 3 is not allowed: should be a section",
     "data.train=[]": "data.train: [] is not allowed",
     "data.train=[{}]": "data.train.0: needs a path (files), or a format",

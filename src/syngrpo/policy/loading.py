@@ -126,7 +126,9 @@ def read_model_files(
         processor = AutoProcessor.from_pretrained(source)
     except (OSError, ImportError) as error:
         reason = first_line(error)
-        raise InputError(f"model {source} cannot be loaded ({reason}); check model.path") from None
+        raise InputError(
+            f"model {source} cannot be loaded ({reason}); check model.path or --model"
+        ) from None
     except (AttributeError, TypeError, RecursionError) as error:  # a file of another form
         reason = first_line(error)
         raise InputError(
@@ -173,9 +175,11 @@ def _source(path: str | Path) -> str:
     if (Path(path) / "config.json").is_file():
         return str(path)
     if Path(path).is_dir():
-        raise InputError(f"directory {path} holds no model (no config.json); check model.path")
+        raise InputError(
+            f"directory {path} holds no model (no config.json); check model.path or --model"
+        )
     if isinstance(path, Path) or not re.fullmatch(r"[\w.-]+/[\w.-]+", path):
-        raise InputError(f"model directory {path} does not exist; check model.path")
+        raise InputError(f"model directory {path} does not exist; check model.path or --model")
     return path
 
 

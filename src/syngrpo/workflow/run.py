@@ -103,6 +103,8 @@ def train(
     processes = Processes()
     console = console or Console(quiet=not processes.is_main)
     try:
+        if processes.is_main and (resume or run_dir.exists()):
+            RunDirectory.open(run_dir, resume).close()  # refuse it before all images are read
         data = _read_data(options)
         with ExitStack() as stack:
             stack.enter_context(warnings_on(console))
