@@ -150,7 +150,7 @@ def test_a_worker_for_each_device_and_no_address_without_http(
     worker("http://host:8420")
     found = [(settings.workers, settings.devices) for settings in started]
     assert found == [(3, ("0", "1", "2")), (4, ("0", "1")), (1, ())]
-    with pytest.raises(InputError, match="uses only 1 of the 2 --devices"):
+    with pytest.raises(InputError, match="workers 1 leaves some of the 2 devices without"):
         worker("http://host:8420", workers=1, devices="0,1")
     with pytest.raises(InputError, match="write it as http://host:port"):
         worker("host:8420")

@@ -176,6 +176,8 @@ ERRORS = {
     "write {path: mine.jsonl}",
     "model.lora=true": "model.lora: True is not allowed: should be a section of keys and values, "
     "or {} for its defaults",
+    "synthesis={generator: rooms, devices: ['1', '2']}": "synthesis: workers 1 leaves some of the "
+    "2 devices without a worker; set workers to 2 or more, or name fewer devices",
     "trainer=3": "trainer: 3 is not allowed: should be a section",
     "data.train=[]": "data.train: [] is not allowed",
     "data.train=[{}]": "data.train.0: needs a path (files), or a format",

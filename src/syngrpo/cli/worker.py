@@ -51,11 +51,6 @@ def worker(
     if cluster and devices:
         raise InputError("--devices is for this host; with --ray give --gpus-per-worker")
     names = tuple(name.strip() for name in devices.split(",") if name.strip())
-    if workers is not None and workers < len(names):
-        raise InputError(
-            f"--workers {workers} uses only {workers} of the {len(names)} --devices; leave "
-            "--workers out, or name fewer devices"
-        )
     address = ServerAddress(server, read_token(token_file))
     settings = RemoteSettings(
         server=address,

@@ -115,7 +115,7 @@ def _with_sources(values: dict[str, Any]) -> dict[str, Any]:
 def _source(value: Any, key: str) -> Any:
     if isinstance(value, str):
         raise _WrongKeyError(
-            f"{key}: {ascii(value)} is not allowed: should be a section; write {{path: {value}}}"
+            f"{key}: {value!a} is not allowed: should be a section; write {{path: {value}}}"
         )
     if not isinstance(value, dict):
         return value

@@ -56,6 +56,13 @@ class WorkerOptions:
     )
     judges: JudgeOptions = option(JudgeOptions, "models that judge what was painted")
 
+    def __post_init__(self) -> None:
+        if self.workers < (devices := len(self.devices)):
+            raise InputError(
+                f"workers {self.workers} leaves some of the {devices} devices without a worker; "
+                f"set workers to {devices} or more, or name fewer devices"
+            )
+
     def make_generator(self) -> Generator:
         """Return a new generator of the configured kind. Its weights are not loaded.
 
