@@ -87,6 +87,11 @@ def test_the_next_writer_removes_what_killed_ones_left_of_its_target(tmp_path: P
     assert names(tmp_path) == ["directory", "file"]
 
 
+def test_a_name_as_long_as_names_can_be_is_written(tmp_path: Path) -> None:
+    atomic_write(tmp_path / ("n" * 250 + ".json"), "{}")
+    assert [len(name) for name in names(tmp_path)] == [255]
+
+
 WRITING = """
 import sys
 from pathlib import Path

@@ -25,6 +25,9 @@ _HOST = f"{zlib.crc32(socket.gethostname().encode()):08x}"
 _START = secrets.token_hex(4)
 """Tells this process from an earlier one with the same id."""
 _NUMBERS = count()
+_NAME_END = 40
+"""Temporary names hold so many characters of the end of the file's name, because names of files are
+limited."""
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _NOTHING_FREE = 64_000
 """A disk with fewer free bytes than this is full."""
@@ -143,7 +146,7 @@ def _remove_of_ended(target: Path) -> None:
     for name in os.listdir(target.parent):
         if name.startswith(start):
             process, begun, _, written = name.removeprefix(start).split("-", maxsplit=3)
-            if written == target.name and not _is_running(int(process), begun):
+            if written == target.name[-_NAME_END:] and not _is_running(int(process), begun):
                 _remove(target.parent / name)
 
 
@@ -254,7 +257,7 @@ def _beside(target: Path) -> Path:
     """Return a name that no other writer of ``target`` uses. It ends like that of ``target``,
     because some libraries choose the format by the end of the name."""
     writer = f"{_HOST}-{os.getpid()}-{_START}-{next(_NUMBERS)}"
-    return target.parent / f"{_UNFINISHED}{writer}-{target.name}"
+    return target.parent / f"{_UNFINISHED}{writer}-{target.name[-_NAME_END:]}"
 
 
 def _replace(temporary: Path, target: Path) -> None:
