@@ -86,8 +86,12 @@ def errors(
     samples = [make_samples(1, *size)[0] for size in SIZES]
     prompts = [encode(policy, sample, QUESTION) for sample in samples]
     sampling, seeds = Sampling(max_new_tokens=new_tokens), list(range(len(samples)))
-    plain_calls = replace(StepSchedule.of(device, False), check_every=5, block=16)
-    groups = rollout(policy, prompts, GROUP, sampling, seeds)
+    # The same shapes in both: with others a kernel may round differently, and a token may change.
+    recorded, plain_calls = (
+        replace(StepSchedule.of(device, graphs), check_every=5, block=16)
+        for graphs in (True, False)
+    )
+    groups = rollout(policy, prompts, GROUP, sampling, seeds, recorded)
     again = rollout(policy, prompts, GROUP, sampling, seeds, plain_calls)
     rows = [credited(prompt, group) for prompt, group in zip(prompts, groups, strict=True)]
     Learner(_options(dtype), policy, Processes()).update(rows, metrics := StepMetrics())

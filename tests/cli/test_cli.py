@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from syngrpo.cli.main import _fault_of_user
 from syngrpo.cli.worker import worker
 from syngrpo.data_server import workers
 from syngrpo.data_server.synthesis_options import RemoteSettings
@@ -154,3 +155,14 @@ def test_a_worker_for_each_device_and_no_address_without_http(
         worker("http://host:8420", workers=1, devices="0,1")
     with pytest.raises(InputError, match="write it as http://host:port"):
         worker("host:8420")
+
+
+def test_too_little_memory_of_a_device_is_told_with_what_to_do() -> None:
+    import torch
+
+    error = torch.OutOfMemoryError(
+        "CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has a total capacity of 23.6 GiB"
+    )
+    told = _fault_of_user(error)
+    assert told is not None and "Tried to allocate 2.00 GiB); use a smaller model" in told
+    assert _fault_of_user(RuntimeError("CUDA error")) is None

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from kept_evaluations import COUNT, asked_samples, keep_answers
+from kept_evaluations import COUNT, asked_samples, keep_answers, predicted
 
 from syngrpo.dashboard.evaluations.answered_sets import (
     CHANGES,
@@ -31,6 +32,8 @@ from syngrpo.dashboard.evaluations.asked_answers import (
 )
 from syngrpo.dashboard.reading.followed_run import FollowedRun
 from syngrpo.evaluation.compare import compare
+from syngrpo.evaluation.evaluation_result import summarise
+from syngrpo.evaluation.run_evaluations import keep_predictions
 from syngrpo.sample import InputError
 
 
@@ -88,7 +91,8 @@ def test_the_worst_come_first_and_the_most_lost_if_two_are_compared(run: Followe
 
 def test_metrics_of_two_are_those_of_evaluate_compare(run: FollowedRun) -> None:
     now, before = (read_answers(one, "test") for one in answered_by([run]))
-    measured = measured_differences(before, now, "test")
+    measured, lines = measured_differences(before, now, "test")
+    assert lines == ()
     (expected,) = compare([before.by.directory, now.by.directory]).sets
     assert measured.steps == (0, 40)
     assert [row.differences for row in measured.metrics] == [r.differences for r in expected.rows]
@@ -96,6 +100,45 @@ def test_metrics_of_two_are_those_of_evaluate_compare(run: FollowedRun) -> None:
     assert first.intervals[1] == now.result.intervals["greedy/acc@0.5"]
     kind = next(row for row in measured.metrics if row.title.startswith("attribute"))
     assert kind.intervals[0] == before.result.kind_intervals["attribute"]["greedy/acc@0.5"]
+
+
+def test_two_models_are_compared_on_the_chosen_set_over_what_both_have(
+    kept: Path, tmp_path: Path
+) -> None:
+    """Another set, in which a question was worded anew, does not matter; what differs is said; and
+    the interval over all samples does not stand beside a value over some of them."""
+    made = [predicted(sample, 0.5 + place % 2 / 4) for place, sample in enumerate(asked_samples())]
+    reworded = [replace(made[0], question="another one"), *made[1:]]
+    for run, brief in (("first", True), ("second", False)):
+        settings = {"prompt_style": "brief" if brief else "full"}
+        on_sets = {"test": made if brief else made[:20], "other": made if brief else reworded}
+        for name, predictions in on_sets.items():
+            result = summarise(predictions)
+            keep_predictions(tmp_path / run, 5, name, result, settings, {"device": "cpu"})
+    runs = [FollowedRun(name, tmp_path / name) for name in ("first", "second")]
+    before, now = (read_answers(one, "test") for one in answered_by(runs))
+    measured, lines = measured_differences(before, now, "test")
+    assert lines == (
+        "prompt_style brief (first, step 5), full (second, step 5)",
+        "number of samples of test 30 (first, step 5), 20 (second, step 5)",
+    )
+    row = next(row for row in measured.metrics if row.title == "mean IoU")
+    assert row.values == (0.625, 0.625) and row.intervals[0] is None
+    assert row.intervals[1] == now.result.intervals["greedy/accuracy"]
+    with pytest.raises(InputError, match="is not the same"):
+        measured_differences(
+            read_answers(before.by, "other"), read_answers(now.by, "other"), "other"
+        )
+
+
+def test_a_kind_that_the_set_does_not_have_is_ignored(run: FollowedRun) -> None:
+    asked = AskedAnswers(kind="of another set")
+    looked = looked_up(asked, run, sources_for(run, [run]))
+    assert looked.kind(asked) == "" and len(looked.answers(asked)) == COUNT
+    known = AskedAnswers(kind=looked.kinds()[0])
+    assert 0 < len(looked.answers(known)) < COUNT
+    assert known.changed(page=1).kind == known.kind
+    assert known.changed(set="other").kind == known.changed(model="run@0").kind == ""
 
 
 def view_of(run: FollowedRun) -> Any:

@@ -121,3 +121,14 @@ def test_attempts_say_which_steps_they_have_done_and_what_has_changed() -> None:
         "ray 2.55 → not installed",
     )
     assert first.changes == () and run_attempts([], None) == []
+
+
+def test_an_attempt_has_kept_the_steps_that_no_later_one_has_done_again() -> None:
+    rows = [{"step": step, "steps": 200} for step in (0, 100, 50)]
+    assert [one.steps for one in run_attempts(rows, 120)] == [
+        "1–50 of 200",
+        "none, from 101 of 200",
+        "51–120 of 200",
+    ]
+    unknown = [{"step": 0, "steps": 200}, {"steps": 200}]
+    assert run_attempts(unknown, 120)[0].steps == "1–120 of 200"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import sys
 from collections.abc import Callable, Sequence
@@ -163,6 +164,23 @@ def test_images_that_are_lost_while_they_are_shown_are_a_line(
     for address in (f"/picture?sample={sample}&side=160", "/doubt?number=0"):
         answer = visitor.get(address)
         assert answer.status_code == 404 and answer.text.count("\n") == 1
+
+
+def test_a_picture_that_was_replaced_by_one_of_its_size_is_sent_anew(tmp_path: Path) -> None:
+    data = viewed(write_rows(tmp_path / "cups.jsonl", [(1, 2, 30, 40)]))
+    app = FastAPI()
+    app.include_router(data_picture_routes(data))
+    visitor, (sample,) = TestClient(app), data.sources[""].samples
+    address = f"/picture?sample={sample}&side=160"
+    before = visitor.get(address)
+    assert before.headers["cache-control"] == "private, no-cache"
+    same = visitor.get(address, headers={"If-None-Match": before.headers["etag"]})
+    assert (same.status_code, same.content) == (304, b"")
+    Image.new("RGB", (200, 100), "red").save(tmp_path / "a.png")
+    after = visitor.get(address, headers={"If-None-Match": before.headers["etag"]})
+    assert after.status_code == 200 and after.headers["etag"] != before.headers["etag"]
+    red = np.asarray(Image.open(io.BytesIO(after.content)))
+    assert red[..., 0].min() > 240 and red[..., 1:].max() < 15
 
 
 @dashboard_browser.needs_browser

@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import time
+import tracemalloc
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -132,6 +133,18 @@ def test_an_evaluation_of_another_form_is_a_line(
     assert len(run.data().evaluations) == 1
     (line,) = problems(run)
     assert "evaluation.jsonl: a line has another form" in line
+
+
+def test_the_values_of_each_sample_are_not_kept_in_memory(run: FollowedRun) -> None:
+    evaluations = run.directory / "evaluation.jsonl"
+    row = json.loads(evaluations.read_text().splitlines()[0])
+    row["per_sample"] = [{"greedy/accuracy": n / 7, "sampled/accuracy": n / 9} for n in range(3000)]
+    evaluations.write_text("".join(json.dumps(row | {"step": n}) + "\n" for n in range(10)))
+    tracemalloc.start()
+    assert len(run.data().evaluations) == 10
+    held, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert held < evaluations.stat().st_size / 4
 
 
 def test_metrics_without_a_value_are_left_out(run: FollowedRun) -> None:

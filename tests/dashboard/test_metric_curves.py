@@ -121,7 +121,11 @@ def test_an_evaluation_has_its_intervals_as_band_if_all_have_one() -> None:
     assert len(line.low) == 0
     kind = replace(key, kind="count")
     (line,) = MetricCurves({"a": run(evaluations=both)}).lines(alone, kind)
-    assert list(line.y) == [0.25, 0.3]
+    assert list(line.y) == [0.25, 0.3] and len(line.low) == 0
+    of_kinds = {"count": {"greedy/accuracy": (0.1, 0.4)}}
+    known = tuple(replace(one, kind_intervals=of_kinds) for one in both)
+    (line,) = MetricCurves({"a": run(evaluations=known)}).lines(alone, kind)
+    assert (list(line.low), list(line.high)) == ([0.1, 0.1], [0.4, 0.4])
 
 
 def test_values_that_are_no_finite_numbers_are_left_out() -> None:
@@ -158,6 +162,17 @@ def test_only_runs_that_differ_in_nothing_but_the_seed_are_joined() -> None:
         *(RunGroup(name, (name,)) for name in ("other", "broken", "broken too", "odd")),
     ]
     assert configs["grpo-seed0"]["trainer"]["seed"] == 0
+
+
+def test_the_numbers_of_seeds_are_no_part_of_their_common_name() -> None:
+    def title(*names: str) -> str:
+        (group,) = seed_groups({name: {"trainer": {"seed": name}} for name in names})
+        return group.name
+
+    assert title("mine-s10", "mine-s11") == title("mine-s1", "mine-s10") == "mine (2 seeds)"
+    assert title("a1", "a1x", "a10") == "a (3 seeds)"
+    assert title("v2-seed1", "v2-seed2") == "v2 (2 seeds)"
+    assert title("run7", "run7 again") == "run7 (2 seeds)"
 
 
 def test_time_grows_where_a_slow_seed_has_not_come_as_far() -> None:

@@ -6,6 +6,7 @@ import json
 import sqlite3
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,9 @@ import pytest
 from pool_samples import child, seed
 
 from syngrpo.dashboard.overview.run_health import waiting_descriptions
-from syngrpo.dashboard.queue.data_server_tab import queue_advice, worker_parts
+from syngrpo.dashboard.queue.data_server_tab import last_minute_words, queue_advice, worker_parts
 from syngrpo.dashboard.queue.queue_state import (
+    PAINTED,
     QueueSettings,
     SeenWorker,
     queue_curves,
@@ -155,6 +157,9 @@ def test_the_rate_is_that_of_the_last_pictures(pool: Pool, clock: Clock, tmp_pat
             database.execute("UPDATE samples SET created = ? WHERE number = ?", (now - ago, number))
     state = queue_state(pool, LEASE_S, now, clock.now)
     assert (state.last_minute, state.a_minute) == (2, 2.0)
+    assert last_minute_words(state) == "2 in the last minute"
+    many = replace(state, last_minute=PAINTED)
+    assert last_minute_words(many) == "at least 500 in the last minute"
     with sqlite3.connect(tmp_path / "pool.db") as database:  # the run was resumed a day later
         first = "(SELECT MIN(number) FROM samples WHERE job NOT NULL)"
         database.execute(f"UPDATE samples SET created = ? WHERE number = {first}", (now - 1e5,))

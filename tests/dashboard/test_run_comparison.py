@@ -12,9 +12,14 @@ import pytest
 from syngrpo.dashboard.metrics.run_comparison import MISSING, compare_runs, compared_keys
 from syngrpo.dashboard.reading.followed_run import FollowedRun
 from syngrpo.evaluation.compare import compare
+from syngrpo.evaluation.evaluation_reading import read_evaluation
 from syngrpo.evaluation.evaluation_result import summarise
 from syngrpo.evaluation.predictions import Answer, Prediction
-from syngrpo.evaluation.run_evaluations import keep_predictions, kept_evaluations
+from syngrpo.evaluation.run_evaluations import (
+    keep_predictions,
+    kept_evaluations,
+    remove_evaluations_after,
+)
 from syngrpo.pages.run_data import RunData, read_run
 
 
@@ -79,6 +84,9 @@ def test_differences_are_those_of_evaluate_compare(tmp_path: Path) -> None:
         assert row.differences == other.differences
     accuracy = next(row for row in on_set.metrics if row.title == "mean IoU")
     assert accuracy.intervals[1] == runs["b"].evaluations[0].intervals["greedy/accuracy"]
+    of_kind = next(row for row in on_set.metrics if row.title == "colour, Acc@0.5")
+    kept = json.loads((tmp_path / "b" / "evaluation.jsonl").read_text())["kind_intervals"]
+    assert of_kind.intervals[1] == tuple(kept["colour"]["greedy/acc@0.5"])
 
 
 def test_without_answers_the_numbers_stand_alone_and_a_line_says_what_differs(
@@ -97,6 +105,24 @@ def test_without_answers_the_numbers_stand_alone_and_a_line_says_what_differs(
     (on_set,) = compared.sets
     assert all(row.differences == (None,) for row in on_set.metrics)
     assert on_set.metrics[0].values[1] == old.evaluations[0].metrics["greedy/acc@0.5"]
+
+
+def test_answers_of_another_step_than_the_numbers_are_not_paired(tmp_path: Path) -> None:
+    """As after a run was set back: it keeps the answers of its first and of its newest evaluation,
+    and the newest ones are removed."""
+    other = write_evaluated(tmp_path / "other", 1)
+    run = write_evaluated(tmp_path / "run", 0, step=0)
+    result = summarise(read_evaluation(kept_evaluations(run.directory)[0])[0]["test"])
+    for step in (10, 20):
+        keep_predictions(run.directory, step, "test", result, {}, {})
+    remove_evaluations_after(run.directory, 10)
+    assert list(kept_evaluations(run.directory)) == [0]
+    with (run.directory / "evaluation.jsonl").open("a") as file:
+        file.write(json.dumps(result.record(10, "test")) + "\n")
+    compared = compare_runs({"run": read_run(run.directory), "other": other})
+    assert compared.sets[0].steps == (10, 20)
+    assert compared.lines[0].startswith("The answers of run are not kept")
+    assert all(row.differences == (None,) for row in compared.sets[0].metrics)
 
 
 def test_a_run_is_compared_with_the_out_of_evaluate(tmp_path: Path) -> None:

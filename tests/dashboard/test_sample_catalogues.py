@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import shutil
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
@@ -12,6 +13,7 @@ from pathlib import Path
 import pytest
 from made_up_run import fill_pool
 
+from syngrpo.dashboard.reading.followed_run import FollowedRun
 from syngrpo.dashboard.reading.gate_limits import score_title
 from syngrpo.dashboard.samples.pool_catalogue import PoolCatalogue
 from syngrpo.dashboard.samples.sample_catalogue import (
@@ -79,7 +81,7 @@ def ids(catalogue: Catalogue, **wanted: str) -> list[str]:
 
 
 def test_filters_take_what_they_say(pool: Pool) -> None:
-    catalogue, all_of_them = PoolCatalogue(pool), every(pool)
+    catalogue, all_of_them = PoolCatalogue(lambda: pool), every(pool)
     assert len(all_of_them) > 3 * PAGE and catalogue.size() == len(all_of_them)
 
     def expected(take: object) -> list[str]:
@@ -99,7 +101,7 @@ def test_filters_take_what_they_say(pool: Pool) -> None:
 
 
 def test_a_search_looks_at_questions_and_answers_only(pool: Pool) -> None:
-    catalogue, all_of_them = PoolCatalogue(pool), every(pool)
+    catalogue, all_of_them = PoolCatalogue(lambda: pool), every(pool)
     for text in ("THE", "left", "red", "mask", "train", "how many"):
         found = [
             one.sample.id
@@ -122,7 +124,7 @@ def test_orders_by_what_was_measured(folder: Path, tmp_path: Path) -> None:
             for name in rng.sample(names, 4)
         )
         measured = {one.sample.id: one for one in every(pool)}
-        catalogue = PoolCatalogue(pool)
+        catalogue = PoolCatalogue(lambda: pool)
 
         def numbers(order: str, what: str) -> list[float]:
             return [getattr(measured[name], what) for name in ids(catalogue, order=order)]
@@ -135,7 +137,7 @@ def test_orders_by_what_was_measured(folder: Path, tmp_path: Path) -> None:
 
 
 def test_a_sample_has_all_its_fields(pool: Pool) -> None:
-    catalogue = PoolCatalogue(pool)
+    catalogue = PoolCatalogue(lambda: pool)
     child = next(one.sample for one in every(pool) if one.sample.parent is not None)
     entry = catalogue.entry(child.id)
     assert entry is not None and entry.sample == child and catalogue.entry("no such") is None
@@ -179,13 +181,30 @@ def test_a_pool_with_damaged_rows_is_a_line(folder: Path, tmp_path: Path) -> Non
         connection.execute('UPDATE samples SET body = \'{"task":"rec",\' WHERE number > 20')
         connection.commit()
     with closing(open_to_read(tmp_path)) as pool:
-        catalogue = PoolCatalogue(pool)
+        catalogue = PoolCatalogue(lambda: pool)
         for wanted in ({}, {"task": "rec"}, {"order": "D"}):
             with pytest.raises(InputError, match="cannot be read"):
                 catalogue.page(SampleFilter(**wanted), 0)
         with pytest.raises(InputError, match="cannot be read"):
             catalogue.entry(admitted(pool)[-1])
         assert catalogue.size() == len(admitted(pool))
+
+
+def test_another_pool_in_the_place_of_the_first_is_read(tmp_path: Path) -> None:
+    """As after a run was started anew while its page was open."""
+    fill_pool(tmp_path / "run", families=3)
+    run = FollowedRun("run", tmp_path / "run")
+    catalogue = PoolCatalogue(run.pool)
+    before = ids(catalogue)
+    shutil.rmtree(tmp_path / "run")
+    fill_pool(tmp_path / "run", families=5)
+    after = ids(catalogue)
+    assert len(after) == catalogue.size() > len(before)
+    entry = catalogue.entry(after[0])
+    assert entry is not None and entry.sample.image.digest()
+    with pytest.raises(InputError, match="cannot be read"):
+        PoolCatalogue(lambda: None).size()
+    run.close()
 
 
 def test_a_sample_that_cannot_be_drawn_says_why() -> None:

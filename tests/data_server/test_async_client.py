@@ -182,6 +182,15 @@ def test_a_batch_knows_what_the_one_before_measured(folder: Path) -> None:
     quiet.close()
 
 
+def test_measured_samples_can_be_avoided_in_a_further_draw(folder: Path) -> None:
+    with closing(client(folder, batch=12)) as synthesis:
+        first = {item.sample.id for item in synthesis.draw(12)}
+        synthesis.observe([Observation(name, 0, 0, 1.0, 0.5) for name in first])
+        until(lambda: not synthesis._unobserved, "the observations")
+        second = {item.sample.id for item in synthesis.draw(12, avoid=first)}
+        assert not first & second
+
+
 @pytest.mark.parametrize("prefetch", [1, 2])
 def test_siblings_are_handed_out_in_one_batch_after_their_outcomes(
     folder: Path, prefetch: int

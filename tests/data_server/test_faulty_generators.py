@@ -88,7 +88,10 @@ def test_a_generator_that_always_hangs_ends_its_job_as_a_dead_letter(tmp_path: P
         ended = {job.request.id: job for job in queue.ended(0, 100)}
         states = [ended[one.id].state for one in asked]
         assert states == ["admitted", "dead", "admitted", "dead", "admitted"]
-        assert ended[asked[1].id].error == "the generator did not return within 0.3 s"
+        assert ended[asked[1].id].error == (
+            "the generator did not return within 0.3 s; raise synthesis.job_timeout_s if it needs "
+            "longer"
+        )
         assert [ended[one.id].attempts for one in asked] == [1, 2, 1, 2, 1]
     check_consistent(tmp_path)
 

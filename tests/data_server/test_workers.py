@@ -157,7 +157,10 @@ def test_a_generator_that_hangs_is_abandoned_with_its_process(tmp_path: Path, ma
         (hung,) = started(marks)
         assert gone(hung)
     assert outcome.state == "admitted"
-    assert server.problem == "the generator did not return within 0.5 s"
+    assert server.problem == (
+        "the generator did not return within 0.5 s; raise synthesis.job_timeout_s if it needs "
+        "longer"
+    )
 
 
 def test_a_long_job_keeps_its_lease(tmp_path: Path) -> None:

@@ -175,3 +175,27 @@ def test_a_run_leaves_out_samples_whose_image_cannot_be_read(
     assert f"leaves out sample {gone.id}: image gone.png does not exist" in caplog.text
     with pytest.raises(InputError, match="no image of the samples to evaluate on can be read"):
         evaluate(policy, [gone], skip_unreadable=True, **asking)
+
+
+def test_a_long_evaluation_is_seen_in_the_log(
+    policy: Policy,
+    samples: list[Sample],
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(answering, "LOG_EVERY_S", 0.0)
+    caplog.set_level("INFO", answering.__name__)
+    answered: list[int] = []
+    evaluate(
+        policy,
+        samples[:3],
+        prompt_style="brief",
+        max_new_tokens=2,
+        batch_size=2,
+        samples_per_prompt=0,
+        progress=answered.append,
+    )
+    assert answered == [2, 1]
+    assert caplog.messages == [
+        f"the evaluation has answered {number} of 3 samples" for number in (2, 3)
+    ]

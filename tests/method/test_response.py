@@ -54,6 +54,34 @@ def test_parts_of_a_malformed_response_are_still_read() -> None:
 
 
 @pytest.mark.parametrize(
+    ("text", "scene", "part"),
+    [
+        ("<think>then a <scene> part</think><answer>a</answer>", None, None),
+        ("<think>then a <scene> part</think><answer>a</answer><scene>s</scene>", "s", None),
+        ("<think>a <scene>t</scene> <answer>a</answer><scene>s</scene>", "s", None),
+        ("<think>a <scene>t</scene>, so", None, None),
+        ("a <scene>t</scene></think><answer>a</answer><scene>s</scene>", "s", None),
+        ("<think>t</think><scene>s <answer>a</answer>", None, "<scene>s "),
+        ("<think>t</think><scene>s <answer>a</answer></scene>", None, "<scene>s "),
+        ("<scene>s</scene><think>t</think><answer>a</answer>", "s", None),
+    ],
+)
+def test_a_description_is_outside_of_the_other_parts(
+    text: str, scene: str | None, part: str | None
+) -> None:
+    parsed = parse_response(text)
+    found = text[slice(*parsed.scene_span)] if parsed.scene_span else None
+    assert parsed.scene == scene
+    assert found == (part if scene is None else f"<scene>{scene}</scene>")
+
+
+def test_a_response_that_is_not_to_describe_has_no_description() -> None:
+    text = "<think>then <scene>s</scene></think><answer>a</answer>"
+    parsed = parse_response(text, describes=False)
+    assert parsed.well_formed and parsed.scene is None and parsed.scene_span is None
+
+
+@pytest.mark.parametrize(
     ("text", "answer"),
     [
         ("<answer>a</answer><answer>b</answer>", "b"),

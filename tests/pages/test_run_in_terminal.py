@@ -9,6 +9,9 @@ import pytest
 from made_up_run import write_run
 from rich.console import Console
 
+from syngrpo.evaluation.evaluation_result import summarise
+from syngrpo.evaluation.predictions import Answer, Prediction
+from syngrpo.pages.evaluation_tables import results_table
 from syngrpo.pages.run_data import read_run
 from syngrpo.pages.run_headlines import image_counts
 from syngrpo.pages.run_report import write_report
@@ -45,6 +48,26 @@ def test_progress_in_a_log_is_one_line_every_few_steps() -> None:
     lines = output.getvalue().splitlines()
     assert [line.split("  ")[0] for line in lines[1:]] == ["step 5/12", "step 10/12", "step 12/12"]
     assert "reward 0.250" in lines[1] and lines[-1].endswith("images +24 -0")
+
+
+def test_names_with_brackets_are_shown_as_they_are() -> None:
+    """They are no markup of rich."""
+    output = io.StringIO()
+    task, name = "[red]", "n [/a]"
+    rewards = {f"reward/accuracy/{one}": 0.5 for one in (task, "rec")}
+    for terminal in (False, True):
+        console = Console(file=output, force_terminal=terminal, width=100, color_system=None)
+        with TrainingProgress(10, console=console) as progress:
+            progress.evaluating(name, 4)
+            progress.step({"step": 10, "reward/accuracy": 0.5, **rewards})
+        assert f"({task} 0.500 rec 0.500)" in output.getvalue()
+        assert name in output.getvalue()
+        output.truncate(0)
+    box = (0.0, 0.0, 1.0, 1.0)
+    answer = Answer("", box, 1.0, True)
+    made = Prediction("1", "rec", "q", box, "[attr] x", answer, (), 0.0)
+    console.print(results_table({name: summarise([made])}))
+    assert f"{name} (1)" in output.getvalue() and ", [attr] x (1)" in output.getvalue()
 
 
 def test_progress_in_a_terminal_draws_a_bar() -> None:

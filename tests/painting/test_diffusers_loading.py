@@ -146,6 +146,20 @@ def test_a_picture_that_a_safety_checker_blackened_is_an_error(
         generator.generate([asked()])
 
 
+def test_a_pipeline_that_chooses_its_size_is_told_and_cannot_be_limited(
+    models: TinyModels, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    generator = models.generator("sdxl-inpaint")
+    assert generator.limit_side(4096)
+    painted = SimpleNamespace(images=np.zeros((1, 320, 480, 3)))
+    monkeypatch.setattr(generator.loaded(), "pipeline", lambda **arguments: painted)
+    for _ in range(2):
+        assert generator.generate([asked()])[0].shape == (320, 480, 3)
+    (line,) = [one for one in caplog.messages if "chooses the size" in one]
+    assert "paints 480 x 320 pixels where" in line
+    assert not generator.limit_side(512)
+
+
 def short_of_memory(
     monkeypatch: pytest.MonkeyPatch, generator: DiffusersGenerator, pixels: int
 ) -> None:

@@ -130,11 +130,37 @@ def test_a_kernel_is_tried_out_before_it_is_used(
 ) -> None:
     assert shared_prefix._agrees(*HEADS)
 
-    def first_at_first(*inputs: Any, **options: Any) -> torch.Tensor:
-        return sequence_by_sequence(*inputs, **options, last_at_last=False)
+    def first_at_first(*inputs: Any, enable_gqa: bool, **options: Any) -> torch.Tensor:
+        options |= {"enable_gqa": enable_gqa, "last_at_last": False}
+        return sequence_by_sequence(*inputs, **options)
 
     monkeypatch.setattr("torch.nn.attention.varlen.varlen_attn", first_at_first)
     assert not shared_prefix._agrees(*HEADS)
+
+
+def test_a_kernel_without_the_flag_for_fewer_key_heads_is_used(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """That of torch 2.11."""
+
+    def of_torch_2_11(
+        query: torch.Tensor,
+        key: torch.Tensor,
+        value: torch.Tensor,
+        cu_seq_q: torch.Tensor,
+        cu_seq_k: torch.Tensor,
+        max_q: int,
+        max_k: int,
+        *,
+        scale: float,
+        window_size: tuple[int, int],
+    ) -> torch.Tensor:
+        ends = cu_seq_q, cu_seq_k, max_q, max_k
+        options: dict[str, Any] = {"scale": scale, "window_size": window_size}
+        return sequence_by_sequence(query, key, value, *ends, **options, enable_gqa=True)
+
+    monkeypatch.setattr("torch.nn.attention.varlen.varlen_attn", of_torch_2_11)
+    assert shared_prefix._agrees(*HEADS)
 
 
 def test_what_no_device_can_do_is_said_once(

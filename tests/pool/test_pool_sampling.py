@@ -119,6 +119,15 @@ def test_a_fractional_share_is_kept_on_average() -> None:
     assert np.mean(synthetic) == pytest.approx(2.4, abs=0.07)
 
 
+@pytest.mark.parametrize("max_children", [0, 1, 8])
+def test_samples_in_use_are_drawn_only_if_no_others_are_left(max_children: int) -> None:
+    policy = SamplingPolicy(synthetic_ratio=0.0, max_children=max_children, seed_coverage=0.0)
+    in_use = frozenset(range(1, 25))
+    index = index_of([seed_row(n, visits=0 if n in in_use else 3) for n in range(1, 101)], policy)
+    for rng_seed in range(50):
+        assert in_use.isdisjoint(draw(index, 8, rng_seed, in_use))
+
+
 def test_either_kind_fills_up_for_the_other() -> None:
     seeds_only = index_of([seed_row(n) for n in range(1, 11)])
     assert sorted(draw(seeds_only, 10)) == list(range(1, 11))

@@ -4,6 +4,7 @@ import logging
 import os
 import sys
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from kept_responses import TEXT, made_up, rows_of, step_of, texts_of, write_steps
+from service_process import until
 from small_disk import run_on_a_small_disk
 
 from syngrpo.responses import response_writer
@@ -61,6 +63,20 @@ def test_a_step_is_written_at_once_when_the_last_file_is_old(
     monkeypatch.setattr(response_writer, "LATEST_S", 0.0)
     write_steps(tmp_path / "responses", 1, 2, flush_every=5)
     assert len(response_files(tmp_path / "responses")) == 2
+
+
+def test_a_step_that_took_long_is_written_without_waiting_for_the_next_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(response_writer, "LATEST_S", 0.2)
+    writer = ResponseWriter(tmp_path / "responses", texts_of, ["brevity"])
+    time.sleep(0.25)
+    writer.add(step_of(1))
+    until(lambda: len(response_files(tmp_path / "responses")) == 1, "the first file")
+    time.sleep(0.25)
+    writer.add(step_of(2))
+    until(lambda: len(response_files(tmp_path / "responses")) == 2, "the second file")
+    writer.close()
 
 
 def test_the_responses_of_a_long_text_are_written_at_once(

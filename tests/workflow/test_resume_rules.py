@@ -64,6 +64,25 @@ def test_what_may_not_change_is_refused_by_name(
     assert "another --run-dir" in str(caught.value)
 
 
+@pytest.mark.parametrize("place", ["evaluation.sets.val", "data.train.0"])
+def test_a_key_of_a_data_format_cannot_come_or_go(tmp_path: Path, place: str) -> None:
+    def with_source(keys: str) -> dict[str, str]:
+        source = f"{{format: rooms, task: rec, split: train{keys}}}"
+        if place == "data.train.0":
+            return {"data__train": f"[{source}]"}
+        return {"evaluation__sets": f"{{val: {source}}}"}
+
+    for before, now, named in (
+        (", count: 20", "", f"{place}.count 20 → null"),
+        ("", ", count: 20", f"{place}.count null → 20"),
+    ):
+        file = begun(tmp_path, **with_source(before))
+        assert changed_settings(file, quick_config(**ASYNC, **with_source(before))) == []
+        with pytest.raises(InputError, match="cannot go on with other settings") as caught:
+            changed_settings(file, quick_config(**ASYNC, **with_source(now)))
+        assert f"{named};" in str(caught.value)
+
+
 def test_what_may_change_is_listed_with_both_values(tmp_path: Path) -> None:
     changed = {
         "trainer__steps": 9,

@@ -24,10 +24,12 @@ from syngrpo.pool.sampling import SamplingPolicy
 from syngrpo.pool.store import Pool
 from syngrpo.pool.stored_samples import Observation
 from syngrpo.sample import InputError
-from syngrpo.workflow.checkpoint import latest, save
+from syngrpo.workflow.checkpoint import Checkpoint, latest, save
+from syngrpo.workflow.resume_rules import Change
 from syngrpo.workflow.resuming import (
     POOL_BACKUP,
     accepted_changes,
+    lines_at_start,
     require_kept_checkpoints,
     require_same_seeds,
     require_sound_files,
@@ -152,6 +154,17 @@ def test_a_finished_run_does_not_take_a_rate_for_steps_that_never_come(run: RunD
         accepted_changes(run, quick_config(**rate, trainer__steps=2), last)
     changes = accepted_changes(run, quick_config(**rate), last)
     assert [change.key for change in changes] == ["trainer.learning_rate"]
+
+
+def test_noise_that_more_steps_bring_back_is_told(run: RunDirectory) -> None:
+    last, longer = Checkpoint(run.path, 300), [Change("trainer.steps", 300, 600)]
+    noisy = quick_config(method__name="noisy-rollout", method__noise=0.5, trainer__steps=600)
+    *_, line = lines_at_start(run.path, noisy, last, longer)
+    assert "in step 301 it is 0.5, with 300 steps it would be 2.3e-05" in line
+    plain = quick_config(method__name="grpo", trainer__steps=600)
+    for options, changes in ((plain, longer), (noisy, [])):
+        lines = lines_at_start(run.path, options, last, changes)
+        assert not any("the noise of" in line for line in lines)
 
 
 def test_without_workers_a_lost_pool_is_set_back_to_the_checkpoint(run: RunDirectory) -> None:

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from quick_runs import quick_config
 
-from syngrpo.data_server.painting_warnings import IDLE_STEPS, REFUSED
+from syngrpo.data_server.painting_warnings import IDLE_STEPS, REFUSED, PaintingWarnings
 from syngrpo.method.advantages import normalised_advantages
 from syngrpo.rollout.base import Response
 from syngrpo.tasks.rewards import Reward
@@ -31,20 +31,25 @@ GOOD = {
     "synthesis/rejected": 1,
     "synthesis/dead": 0,
     "time/step_s": 1.0,
+    "rollout/length_mean": 10.0,
 }
 assert GOOD.keys() <= METRICS.keys()
+TOKENS = {"tokens_per_s": 160.0}  # 16 responses
 NOTHING = {"synthesis/admitted": 0, "synthesis/rejected": 0}
 
 
 def told(
-    caplog: pytest.LogCaptureFixture, steps: Iterable[dict[str, Any]], **changed: Any
+    caplog: pytest.LogCaptureFixture,
+    steps: Iterable[dict[str, Any]],
+    waiting: int = 0,
+    **changed: Any,
 ) -> list[str]:
     """The warnings about a run with these metrics; what a step does not name is as in GOOD."""
     caplog.clear()
     options = quick_config(**{"trainer__steps": 1000, **changed})
-    warnings = RunWarnings(options, lambda: {"too_small": 7, "copy": 2})
+    warnings = RunWarnings(options, lambda: {"too_small": 7, "copy": 2}, waiting)
     for number, metrics in enumerate(steps, start=1):
-        warnings.step({"step": number, **GOOD, **metrics})
+        warnings.step({"step": number, **GOOD, **TOKENS, **metrics})
     return [one.getMessage() for one in caplog.records if one.levelno == logging.WARNING]
 
 
@@ -89,6 +94,26 @@ def test_answers_on_another_scale(caplog: pytest.LogCaptureFixture) -> None:
     assert "model.coordinates" in text and "\n" not in text
 
 
+def test_answers_of_refilled_groups_count(caplog: pytest.LogCaptureFixture) -> None:
+    metrics, tokens = StepMetrics(), torch.zeros(5)
+    for _ in range(8):  # 4 of a step and 4 drawn again
+        metrics.observe_responses([Response(tokens, tokens, tokens, "", True)] * 4)
+        accuracies = [0.0, 0.0, 0.5, 0.5]
+        metrics.observe_group(
+            task="rec",
+            diversity=0.25,
+            accuracies=accuracies,
+            format_rewards=[1.0] * 4,
+            entropy_sum=0.0,
+            tokens=20,
+            synthetic=False,
+        )
+        metrics.observe("reward/other_scale", 3)
+    metrics.observe("time/step_s", 0.5)
+    (text,) = told(caplog, [metrics.record(1)] * WINDOW, trainer__groups_per_step=4)
+    assert "75% of the answers of the last 10 steps have boxes" in text
+
+
 def test_a_format_that_is_lost_and_one_that_was_never_there(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
@@ -131,6 +156,29 @@ def test_workers_that_do_not_paint(caplog: pytest.LogCaptureFixture) -> None:
     assert "syngrpo worker --server http://host:1234" in text
     assert told(caplog, [idle | {"synthesis/submitted": 0}] * 90) == []  # nothing to paint
     assert told(caplog, [NOTHING | {"time/step_s": 0.1}] * 90) == []  # not long yet
+
+
+def test_workers_that_do_not_paint_after_the_run_went_on(caplog: pytest.LogCaptureFixture) -> None:
+    ended = {"synthesis/submitted": 0, "synthesis/admitted": 60}
+    idle = NOTHING | {"time/step_s": 10.0}
+    (text,) = told(caplog, [ended] + [idle] * 40)
+    assert "and 80 descriptions wait" in text
+    full = idle | {"synthesis/submitted": 0}
+    (text,) = told(caplog, [full] * 40, waiting=64)
+    assert "and 64 descriptions wait" in text
+
+
+def test_the_reasons_of_rejected_images_are_asked_for_once() -> None:
+    asked: list[int] = []
+
+    def reasons() -> dict[str, int]:
+        asked.append(1)
+        return {"copy": 1}
+
+    warnings = PaintingWarnings("the workers", reasons)
+    for _ in range(100):
+        warnings.step({"synthesis/submitted": 1, "synthesis/rejected": 1}, 1.0)
+    assert len(asked) == 1
 
 
 def test_a_gate_that_rejects_everything(caplog: pytest.LogCaptureFixture) -> None:

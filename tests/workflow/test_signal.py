@@ -161,14 +161,19 @@ def test_the_entropy_over_the_vocabulary_is_computed_for_a_bonus_alone(
     assert passes and bool(computed) == wanted
 
 
-def test_groups_without_a_signal_can_be_left_out_of_the_divisor(directory: Path) -> None:
+@pytest.mark.parametrize("loss", ["grpo", "dapo"])
+def test_groups_without_a_signal_can_be_left_out_of_the_divisor(directory: Path, loss: str) -> None:
+    """Settled descriptions keep their divisor."""
     silent: Silent = {1: (0, 1)}
-    config = make_config(trainer__max_grad_norm=1e9)
+    config = make_config(method__loss=loss, trainer__max_grad_norm=1e9)
     gradients, _, _ = updated(directory, config, silent, drop=True)
     kept, _, _ = updated(directory, config, silent)
-    fresh = sum(map(len, LENGTHS)) - 1
+    of_fresh, _, _ = updated(directory, config, silent | {0: (3,)})
+    lengths = [[1] * len(one) for one in LENGTHS] if loss == "grpo" else LENGTHS
+    fresh = sum(map(sum, lengths)) - lengths[0][3]
+    more = fresh / (fresh - sum(lengths[1])) - 1
     for name, gradient in kept.items():
-        larger = gradient * fresh / (fresh - len(LENGTHS[1]))
+        larger = gradient + more * of_fresh[name]
         torch.testing.assert_close(gradients[name], larger, atol=1e-6, rtol=1e-4, msg=name)
 
 

@@ -98,3 +98,14 @@ def test_groups_of_equal_answers_are_refilled_and_leave_the_update(
     assert step.groups == useful + refilled
     if top_p == 1e-4:  # the most probable token alone: all responses are equal
         assert not useful
+
+
+def test_a_refill_draws_other_samples_and_keeps_nothing_of_those_left_out(tmp_path: Path) -> None:
+    changed = {"method__refill_zero_variance": "true", "rollout__top_p": 1e-4}
+    seeds = rooms_samples("train", 8)
+    with watched_trainer(tmp_path, seeds=seeds, method__name="grpo", **changed) as trainer:
+        step = trainer.watched_step()
+        assert trainer.learner.keeps_prompts
+    assert len(step.groups) == 4 and len(step.scored) == 8
+    assert {group.drawn.sample.id for group in step.scored} == {seed.id for seed in seeds}
+    assert not any(group.prompt.kept for group in step.scored)

@@ -112,6 +112,13 @@ def _fault_of_user(error: Exception) -> str | None:
     )
     if isinstance(error, OSError) and error.filename and error.errno in unusable:
         return f"{error.filename} cannot be used ({error.strerror}); check the path"
+    if type(error).__name__ == "OutOfMemoryError":  # that of torch, which need not be imported here
+        first = str(error).strip().partition(". GPU")[0]
+        return (
+            f"the device has too little memory ({first}); use a smaller model or model.dtype "
+            "bfloat16, train adapters (model.lora: {}), or share the weights among several GPUs "
+            "(trainer.sharding: full)"
+        )
     return None
 
 

@@ -6,7 +6,7 @@ import asyncio
 import io
 from collections.abc import Callable, Mapping
 
-from fastapi import APIRouter, FastAPI, Query, Response
+from fastapi import APIRouter, FastAPI, Header, Query, Response
 from fastapi.responses import PlainTextResponse
 from nicegui import ui
 from starlette.requests import Request
@@ -14,7 +14,7 @@ from starlette.requests import Request
 from syngrpo.dashboard.access import Access
 from syngrpo.dashboard.parts.page_frame import add_style, mount_pages, theme_button
 from syngrpo.dashboard.parts.view import FOLLOW_S, query_of
-from syngrpo.dashboard.pictures import A_MINUTE, SIDES, no_picture, picture_response
+from syngrpo.dashboard.pictures import SIDES, no_picture, picture_response
 from syngrpo.dashboard.samples.data_tab import draw_problems, draw_sources
 from syngrpo.dashboard.samples.sample_browser import SampleBrowser
 from syngrpo.dashboard.samples.sample_catalogue import ListedSamples
@@ -45,13 +45,18 @@ def data_picture_routes(data: ViewedData) -> APIRouter:
     router = APIRouter()
 
     @router.get("/picture")
-    def picture(sample: str, side: int, source: str = Query("", alias="set")) -> Response:
+    def picture(
+        sample: str,
+        side: int,
+        source: str = Query("", alias="set"),
+        if_none_match: str = Header(""),
+    ) -> Response:
         """Return the image of a sample. FastAPI calls this in a thread."""
         found = data.sources[source].samples.get(sample) if source in data.sources else None
         if found is None or side not in SIDES:
             return PlainTextResponse("there is no such picture\n", 404)
         try:
-            return picture_response(found.image, side, A_MINUTE)
+            return picture_response(found.image, side, if_none_match)
         except (InputError, OSError) as error:  # it was removed meanwhile, or is damaged
             return no_picture(error)
 

@@ -2,7 +2,9 @@
 shown.
 
 An address names a run, perhaps one of its evaluation sets, and a sample or a job, never a file, so
-that nothing else can be read.
+that nothing else can be read. There may later be another picture at an address: of a run that was
+started anew, or in a file that was corrected. So the browser asks each time, and an ETag with the
+digest of the image tells it whether it has the picture already.
 """
 
 from __future__ import annotations
@@ -10,7 +12,7 @@ from __future__ import annotations
 import io
 from functools import lru_cache
 
-from fastapi import APIRouter, Query, Response
+from fastapi import APIRouter, Header, Query, Response
 from fastapi.responses import PlainTextResponse
 from PIL import Image
 
@@ -26,11 +28,6 @@ from syngrpo.serving.wording import first_line
 SIDES = (160, 480, 1024)
 """The longest sides in pixels that a picture is sent in; an address names one of them."""
 _KEPT = 512
-_FOREVER = "private, max-age=31536000, immutable"
-"""The image of a sample of the pool never changes."""
-A_MINUTE = "private, max-age=60"
-"""The image of an evaluation set is a file of the user, and a refused picture may be painted
-anew."""
 
 
 def picture_routes(runs: FollowedRuns) -> APIRouter:
@@ -39,7 +36,11 @@ def picture_routes(runs: FollowedRuns) -> APIRouter:
 
     @router.get("/picture")
     def picture(
-        run: str, sample: str, side: int = SIDES[1], held_out: str = Query("", alias="set")
+        run: str,
+        sample: str,
+        side: int = SIDES[1],
+        held_out: str = Query("", alias="set"),
+        if_none_match: str = Header(""),
     ) -> Response:
         """Return the image of a sample. FastAPI calls this in a thread."""
         followed = runs.get(run)
@@ -47,19 +48,22 @@ def picture_routes(runs: FollowedRuns) -> APIRouter:
             image = _image(followed, held_out, sample) if followed is not None else None
             if image is None or side not in SIDES:
                 return PlainTextResponse("there is no such picture\n", 404)
-            return picture_response(image, side, A_MINUTE if held_out else _FOREVER)
+            return picture_response(image, side, if_none_match)
         except FAULTS as error:
             return no_picture(error)
 
     @router.get("/refused")
-    def refused(run: str, job: str, side: int = SIDES[1]) -> Response:
+    def refused(
+        run: str, job: str, side: int = SIDES[1], if_none_match: str = Header("")
+    ) -> Response:
         """Return the small copy of the picture that the gate has refused for a job."""
         followed = runs.get(run)
         path = kept_picture(followed.directory, job) if followed is not None else None
         if path is None or side not in SIDES:
             return PlainTextResponse("there is no such picture\n", 404)
         try:
-            return picture_response(EncodedImage.from_bytes(path.read_bytes()), side, A_MINUTE)
+            image = EncodedImage.from_bytes(path.read_bytes())
+            return picture_response(image, side, if_none_match)
         except FAULTS as error:  # it was removed meanwhile, or is damaged
             return no_picture(error)
 
@@ -79,15 +83,21 @@ def _image(run: FollowedRun, held_out: str, sample_id: str) -> EncodedImage | No
     return None if pool is None else pool.get(sample_id).image
 
 
-def picture_response(image: EncodedImage, side: int, cache: str) -> Response:
-    """Return an image with at most ``side`` pixels on its longer side. ``cache`` is the header that
-    says how long the browser may keep it. Raises InputError for one that cannot be decoded."""
-    headers = {"Cache-Control": cache}
-    return Response(_jpeg(image, side), media_type="image/jpeg", headers=headers)
+def picture_response(image: EncodedImage, side: int, if_none_match: str) -> Response:
+    """Return an image with at most ``side`` pixels on its longer side, or 304 if the browser has
+    it: ``if_none_match`` is this header of the request, "" without one. Raises InputError for an
+    image that cannot be decoded, OSError for a file that cannot be read."""
+    digest = image.digest()
+    etag = f'"{digest}-{side}"'
+    headers = {"Cache-Control": "private, no-cache", "ETag": etag}
+    if etag in if_none_match:
+        return Response(status_code=304, headers=headers)
+    return Response(_jpeg(image, digest, side), media_type="image/jpeg", headers=headers)
 
 
 @lru_cache(_KEPT)
-def _jpeg(image: EncodedImage, side: int) -> bytes:
+def _jpeg(image: EncodedImage, digest: str, side: int) -> bytes:
+    """Return an image as JPEG. ``digest`` is that of the image, whose file may change."""
     picture = Image.fromarray(image.decode())
     picture.thumbnail((side, side), Image.Resampling.LANCZOS)
     buffer = io.BytesIO()

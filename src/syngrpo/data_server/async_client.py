@@ -16,7 +16,7 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -50,9 +50,10 @@ class AsyncClient:
     """A ``PoolClient`` that leaves painting to workers and does not make the step wait.
 
     ``batch`` is the number of samples that each ``draw`` asks for; ``prefetch`` batches are kept
-    ready (0: none, so every draw waits for the database). A batch of another size, as for a refill,
-    is drawn when the step asks for it. When observations arrive, the batches of the stock are drawn
-    anew, so that a batch is drawn with the measurements of the batch before.
+    ready (0: none, so every draw waits for the database). A batch of another size, or with samples
+    to avoid, as for a refill, is drawn when the step asks for it. When observations arrive, the
+    batches of the stock are drawn anew, so that a batch is drawn with the measurements of the batch
+    before.
     The next client of the pool passes on the records that a killed process left in its spill file.
     """
 
@@ -90,7 +91,8 @@ class AsyncClient:
             self._spill = Spill(settings.directory / SPILL_NAME)
         # Written by the step, read by the thread:
         self._closing = False
-        self._asked = (0, 0)  # number and size of the last batch that the step has asked for
+        # Number, size and samples to avoid of the last batch that the step has asked for:
+        self._asked: tuple[int, int, Collection[str]] = (0, 0, ())
         self._handed_out: deque[list[str]] = deque()
         self._prepare: Callable[[Sequence[Sample]], None] = lambda samples: None
         # Written by the thread, but only the step takes batches out of the stock:
@@ -112,13 +114,13 @@ class AsyncClient:
         self._thread = threading.Thread(target=self._serve, name="data-client", daemon=True)
         self._thread.start()
 
-    def draw(self, count: int) -> list[PoolSample]:
+    def draw(self, count: int, avoid: Collection[str] = ()) -> list[PoolSample]:
         """Take a batch from the stock, and wait only if it is empty, as at the start. A batch of
-        another size than usual is drawn now."""
+        another size than usual, or with samples to ``avoid``, is drawn now."""
         self._raise_error()
-        asks = count != self._batch or self._prefetch == 0
+        asks = count != self._batch or self._prefetch == 0 or bool(avoid)
         if asks:
-            self._asked = (self._asked[0] + 1, count)
+            self._asked = (self._asked[0] + 1, count, avoid)
         while not (stock := self._answers if asks else self._stock):
             time.sleep(WAIT_S)
             self._raise_error()
@@ -251,10 +253,10 @@ class AsyncClient:
     def _fill_stock(self) -> None:
         """Draw the batch that the step has asked for, and the missing batches of the stock, or all
         of them if there are new measurements."""
-        number, count = self._asked
+        number, count, avoid = self._asked
         if number > self._answered:
             self._answered = number
-            self._answers.append(self._drawn(count, list(self._stock)))
+            self._answers.append(self._drawn(count, list(self._stock), avoid))
         if not self._stock_is_old:
             for _ in range(self._prefetch - len(self._stock)):
                 batch = self._drawn(self._batch, list(self._stock))
@@ -280,19 +282,21 @@ class AsyncClient:
             self._prepare([item.sample for batch in batches for item in batch])
 
     @traced("draw ahead")
-    def _drawn(self, count: int, before: Sequence[Sequence[PoolSample]]) -> list[PoolSample]:
-        """Draw one batch, without samples that are in use or in the batches ``before``.
+    def _drawn(
+        self, count: int, before: Sequence[Sequence[PoolSample]], avoid: Collection[str] = ()
+    ) -> list[PoolSample]:
+        """Draw one batch, without samples to ``avoid``, in use or in the batches ``before``.
 
         The outcomes of all jobs that the batch depends on are collected with it.
         """
         surplus = max(0, len(self._unobserved) - REMEMBERED_BATCHES * self._batch)
         for forgotten in list(self._unobserved)[:surplus]:
             del self._unobserved[forgotten]
-        avoid = {*self._unobserved, *self._taken()}
-        avoid |= {item.sample.id for batch in before for item in batch}
+        in_use = {*avoid, *self._unobserved, *self._taken()}
+        in_use |= {item.sample.id for batch in before for item in batch}
         rng = np.random.default_rng([self._seed, self._fills])
         self._fills += 1
-        drawn = draw_decoded(self._pool, count, self._sampling, rng, avoid, self._weights)
+        drawn = draw_decoded(self._pool, count, self._sampling, rng, in_use, self._weights)
         self._collect()
         return drawn
 

@@ -28,7 +28,7 @@ import asyncio
 import logging
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from contextvars import copy_context
@@ -235,6 +235,7 @@ class DataClient:
             opened.enter_context(closing(locked_directory(folder)))
             with closing(Pool.open(folder)) as stored:
                 stored.add_seeds(samples)
+                waiting = stored.stats().open_jobs
             for name in (SPILL_NAME, OUTBOX_NAME):
                 require_records(folder / name, lambda: sample_ids(folder))
             access = open_pool_client(
@@ -258,7 +259,7 @@ class DataClient:
             )
             client._closing = opened.pop_all()
         if rules.paints:
-            client._watch = _PaintingWatch(client, folder, server.url)
+            client._watch = _PaintingWatch(client, folder, server.url, waiting)
         return client
 
     def __enter__(self) -> DataClient:
@@ -288,15 +289,16 @@ class DataClient:
 
     # The four calls of a step.
 
-    def draw(self, count: int | None = None) -> list[DrawnSample]:
+    def draw(self, count: int | None = None, avoid: Collection[str] = ()) -> list[DrawnSample]:
         """Return ``count`` different samples (``groups_per_step`` unless given).
 
-        A sample that is drawn and never observed is drawn again later. Raises InputError when the
-        pool has fewer samples.
+        A sample that is drawn and never observed is drawn again later. Those with the ids in
+        ``avoid`` are only drawn if no others are left, for a step that draws twice. Raises
+        InputError when the pool has fewer samples.
         """
         self._require_open()
         wanted = self.groups_per_step if count is None else count
-        drawn = self.pool.draw(whole_number("the number of samples to draw", wanted, 0))
+        drawn = self.pool.draw(whole_number("the number of samples to draw", wanted, 0), avoid)
         self._unobserved.update(one.sample.id for one in drawn)
         return [
             DrawnSample(
@@ -517,8 +519,10 @@ class AsyncDataClient:
     async def __aexit__(self, *_: object) -> None:
         await self.close()
 
-    async def draw(self, count: int | None = None) -> list[DrawnSample]:
-        return await self._called(self.client.draw, count)
+    async def draw(
+        self, count: int | None = None, avoid: Collection[str] = ()
+    ) -> list[DrawnSample]:
+        return await self._called(self.client.draw, count, avoid)
 
     async def observe(self, sample: DrawnSample, accuracies: Sequence[float]) -> Measurement:
         return await self._called(self.client.observe, sample, accuracies)
@@ -550,9 +554,10 @@ class AsyncDataClient:
 
 
 class _PaintingWatch:
-    """Logs a warning, each once, when painting gives a client no images."""
+    """Logs a warning, each once, when painting gives a client no images. ``waiting`` is the number
+    of open jobs at the start."""
 
-    def __init__(self, client: DataClient, folder: Path, url: str | None) -> None:
+    def __init__(self, client: DataClient, folder: Path, url: str | None, waiting: int) -> None:
         self.failures = JobFailures(folder, "its traceback is logged at level INFO")
         self._ended_at = time.monotonic()
         self._warnings = PaintingWarnings(
@@ -561,6 +566,7 @@ class _PaintingWatch:
             else f"that workers of {url} run and paint with {client.pool.fingerprint} (syngrpo "
             "serve and syngrpo worker print with what they paint)",
             lambda: client.pool_stats().rejected,
+            waiting,
         )
 
     def step(self, number: int, counts: Mapping[str, float]) -> None:

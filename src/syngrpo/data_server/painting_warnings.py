@@ -21,13 +21,17 @@ class PaintingWarnings:
     """Watches the jobs of one run.
 
     ``check`` says in the words of a message what the user should look at when nobody paints.
-    ``reasons`` returns the number of rejected images by the gate's reason.
+    ``reasons`` returns the number of rejected images by the gate's reason. ``waiting`` is the
+    number of open jobs at the start; a run that goes on has those of before.
     """
 
-    def __init__(self, check: str, reasons: Callable[[], Mapping[str, int]]) -> None:
+    def __init__(
+        self, check: str, reasons: Callable[[], Mapping[str, int]], waiting: int = 0
+    ) -> None:
         self._check = check
         self._reasons = reasons
-        self._waiting = self._idle_steps = self._refused = 0.0
+        self._waiting = float(waiting)
+        self._idle_steps = self._refused = 0.0
         self._idle_s = 0.0
         self._given: set[str] = set()
 
@@ -40,25 +44,30 @@ class PaintingWarnings:
             for name in ("submitted", "admitted", "rejected", "dead")
         )
         ended = admitted + rejected + dead
-        self._waiting += submitted - ended
-        self._idle_steps = 0 if ended or self._waiting <= 0 else self._idle_steps + 1
+        # Jobs that were submitted before this run went on may end, too.
+        self._waiting = max(0, self._waiting + submitted - ended)
+        self._idle_steps = 0 if ended or not self._waiting else self._idle_steps + 1
         self._idle_s = self._idle_s + seconds if self._idle_steps else 0.0
         self._refused = 0 if admitted else self._refused + rejected
-        found = {}
-        if self._idle_steps >= IDLE_STEPS and self._idle_s >= IDLE_S:
-            found["idle"] = (
+        texts = []
+        if self._idle_steps >= IDLE_STEPS and self._idle_s >= IDLE_S and self._first("idle"):
+            texts.append(
                 f"no worker has painted anything for {self._idle_steps:.0f} steps "
                 f"({self._idle_s:.0f} s), and {count(int(self._waiting), 'description')} wait; "
                 f"check {self._check}"
             )
-        if self._refused >= REFUSED:
-            found["refused"] = (
+        if self._refused >= REFUSED and self._first("refused"):
+            texts.append(
                 f"the gate has rejected the last {self._refused:.0f} images, most often as "
                 f"{self._most_frequent()}; see docs/gate.md for its thresholds (synthesis.gate)"
             )
-        new = [name for name in found if name not in self._given]
-        self._given.update(new)
-        return [found[name] for name in new]
+        return texts
+
+    def _first(self, name: str) -> bool:
+        """Return whether a warning was not given before, and remember that it is given now."""
+        known = name in self._given
+        self._given.add(name)
+        return not known
 
     def _most_frequent(self) -> str:
         reasons = self._reasons()

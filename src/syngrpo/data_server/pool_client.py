@@ -46,8 +46,11 @@ class PoolClient(Protocol):
     fingerprint: str
     """The fingerprint of the generator, for job requests."""
 
-    def draw(self, count: int) -> list[PoolSample]:
-        """Draw ``count`` different samples. Their images are decoded."""
+    def draw(self, count: int, avoid: Collection[str] = ()) -> list[PoolSample]:
+        """Draw ``count`` different samples. Their images are decoded.
+
+        Samples with the ids in ``avoid`` are only drawn if no others are left.
+        """
         ...
 
     def prefetch_with(self, prepare: Callable[[Sequence[Sample]], None]) -> None:
@@ -144,11 +147,11 @@ class InlineClient:
         self._cursor = 0
         self._unobserved: deque[set[str]] = deque(maxlen=REMEMBERED_BATCHES)
 
-    def draw(self, count: int) -> list[PoolSample]:
+    def draw(self, count: int, avoid: Collection[str] = ()) -> list[PoolSample]:
         rng = np.random.default_rng([self._seed, self._draws])
         self._draws += 1
-        avoid = {name for batch in self._unobserved for name in batch}
-        drawn = draw_decoded(self._pool, count, self._sampling, rng, avoid, self._weights)
+        in_use = set(avoid).union(*self._unobserved)
+        drawn = draw_decoded(self._pool, count, self._sampling, rng, in_use, self._weights)
         self._unobserved.append({one.sample.id for one in drawn})
         return drawn
 

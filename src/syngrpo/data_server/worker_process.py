@@ -204,7 +204,10 @@ class Worker:
             now = time.monotonic()
             try:
                 if current is not None and now - current[1] > limit:
-                    message = f"the generator did not return within {limit:g} s"
+                    message = (
+                        f"the generator did not return within {limit:g} s; raise "
+                        "synthesis.job_timeout_s if it needs longer"
+                    )
                     self._report(message)
                     source.fail(current[0], message)
                     source.release([one for one in held if one is not current[0]])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
@@ -26,6 +27,8 @@ logger = logging.getLogger(__name__)
 
 DIGEST_LENGTH = 32
 """Number of hexadecimal digits of the digests of images and prompts."""
+LOG_EVERY_S = 60.0
+"""Seconds between two lines in the log of a long evaluation."""
 
 
 def evaluate(
@@ -59,7 +62,7 @@ def evaluate(
     ask = _Asker(
         policy, prompt_style, max_new_tokens, samples_per_prompt, temperature, seed, rewards
     )
-    advance = progress or (lambda number: None)
+    advance = _logged(progress or (lambda number: None), len(samples))
     known = {prediction.id: prediction for prediction in finished}
     predictions = [known.get(sample.id) for sample in samples]
     left = [place for place, prediction in enumerate(predictions) if prediction is None]
@@ -79,6 +82,23 @@ def evaluate(
     if not found:
         raise InputError("no image of the samples to evaluate on can be read; check the data")
     return summarise(found)
+
+
+def _logged(advance: Callable[[int], None], total: int) -> Callable[[int], None]:
+    """Return a function that calls ``advance``, and writes to the log every ``LOG_EVERY_S`` how
+    many of ``total`` samples are answered. A run writes nothing else while it evaluates: by these
+    lines the dashboard knows that it goes on."""
+    answered, told = 0, time.monotonic()
+
+    def advance_and_log(number: int) -> None:
+        nonlocal answered, told
+        advance(number)
+        answered += number
+        if time.monotonic() - told >= LOG_EVERY_S:
+            told = time.monotonic()
+            logger.info("the evaluation has answered %d of %d samples", answered, total)
+
+    return advance_and_log
 
 
 def _readable(sample: Sample) -> Sample | None:

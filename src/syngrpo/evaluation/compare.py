@@ -70,14 +70,17 @@ class Comparison:
 
 
 def compare(
-    directories: Sequence[Path], seed: int = 0, allow_different: bool = False
+    directories: Sequence[Path],
+    seed: int = 0,
+    allow_different: bool = False,
+    only: str | None = None,
 ) -> Comparison:
     """Compare at least two finished evaluations, directories of ``syngrpo evaluate --out``.
 
     Each set that all of them have is compared over the samples that all of them have: every
     headline metric, those of several sampled answers together, and the first headline metric also
     by kind of question. Differences are paired: a resample holds the same samples of both. ``seed``
-    is that of the resamples.
+    is that of the resamples. With ``only``, the other sets are not read.
 
     Raises InputError for a directory without a finished evaluation, when the evaluations share no
     sample, when one id stands for different samples, and, unless ``allow_different``, when the
@@ -85,7 +88,8 @@ def compare(
     """
     if len(directories) < 2:
         raise InputError("compare needs at least two evaluations; give their --out directories")
-    outputs, contents = zip(*map(read_evaluation, directories), strict=True)
+    read = [read_evaluation(directory, only) for directory in directories]
+    outputs, contents = zip(*read, strict=True)
     shared = [name for name in outputs[0] if all(name in output for output in outputs)]
     if not shared:
         listed = "; ".join(

@@ -18,9 +18,12 @@ METRICS = "metrics.json"
 REMEDY = "give another --out, or --restart to delete the earlier predictions"
 
 
-def read_evaluation(directory: Path) -> tuple[dict[str, list[Prediction]], dict[str, Any]]:
+def read_evaluation(
+    directory: Path, only: str | None = None
+) -> tuple[dict[str, list[Prediction]], dict[str, Any]]:
     """Return the predictions of a finished evaluation by set, and the content of ``metrics.json``.
-    Raises InputError when the directory holds none."""
+    With ``only``, the predictions of the other sets are left out. Raises InputError when the
+    directory holds none."""
     if not (directory / METRICS).is_file():
         raise InputError(
             f"{directory} holds no finished evaluation (no {METRICS}); give the --out of evaluate"
@@ -31,7 +34,8 @@ def read_evaluation(directory: Path) -> tuple[dict[str, list[Prediction]], dict[
             raise InputError(
                 f"{directory / METRICS} is damaged ({part} is no object); evaluate again"
             )
-    files = {name: predictions_file(directory, name) for name in content.get("sets", {})}
+    names = [name for name in content.get("sets", {}) if only in (None, name)]
+    files = {name: predictions_file(directory, name) for name in names}
     return {name: read_predictions(file) for name, file in files.items()}, content
 
 

@@ -25,8 +25,8 @@ class ParsedResponse:
     ``answer`` is the text between the last pair of its tags; see ``parse_response`` for a response
     without one. ``scene_span`` is the half-open range of characters of the whole scene part, tags
     included. If the closing tag is missing, as in a response cut off at its length limit, it ends
-    with the text. ``fault`` says what is wrong with the wording of the description, where that
-    alone makes the response not well formed.
+    with the text, or before the next tag of another part. ``fault`` says what is
+    wrong with the wording of the description, where that alone makes the response not well formed.
     """
 
     think: str | None
@@ -49,9 +49,11 @@ def parse_response(
     A response is well formed if each tag occurs exactly once, in the order think, answer, scene,
     with nothing but whitespace outside, if neither the answer nor the scene is blank, and if the
     wording of the scene keeps to the ``limits``. Training has limits (``method``), evaluation has
-    none. A response that ``describes`` no surroundings has no scene.
+    none. A response that ``describes`` no surroundings has no scene, and tags in the thinking begin
+    none.
     """
-    answer, scene = _answer(text), _between(text, "scene")
+    span = _scene_span(text) if describes else None
+    answer, scene = _answer(text), _between(text[slice(*span)], "scene") if span else None
     well_formed = (
         _holds_only_parts(text, describes)
         and bool(answer and answer.strip())
@@ -63,7 +65,7 @@ def parse_response(
         answer=answer,
         scene=scene,
         well_formed=well_formed and fault is None,
-        scene_span=_scene_span(text),
+        scene_span=span,
         fault=fault,
     )
 
@@ -112,8 +114,24 @@ def _last_between(text: str, tag: str) -> str | None:
 
 
 def _scene_span(text: str) -> tuple[int, int] | None:
-    start = text.find("<scene>")
-    if start < 0:
+    thinking = _thinking_span(text)
+    starts = (found.start() for found in re.finditer("<scene>", text))
+    start = next((one for one in starts if one not in thinking), None)
+    if start is None:
         return None
-    end = text.find("</scene>", start)
-    return (start, end + len("</scene>") if end >= 0 else len(text))
+    closing = text.find("</scene>", start)
+    end = closing + len("</scene>") if closing >= 0 else len(text)
+    other = _TAG_BEFORE_SCENE.search(text, start, end)
+    return (start, other.start() if other else end)
+
+
+def _thinking_span(text: str) -> range:
+    """Return the range of characters of the thinking, which may lack one of its tags. Without an
+    end it goes on to the answer."""
+    begins = text.find("<think>")
+    ends = text.find("</think>", max(begins, 0))
+    if begins < 0:
+        return range(max(ends, 0))
+    if ends < 0:
+        ends = text.find("<answer>", begins)
+    return range(begins, ends if ends >= 0 else len(text))

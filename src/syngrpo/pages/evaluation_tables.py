@@ -40,14 +40,14 @@ def results_table(results: dict[str, EvaluationResult]) -> Table:
                 key = part.key(metric)
                 if key in result.metrics and (result.metrics[key] or metric not in _IF_ANY):
                     row = _cells(result.metrics[key], result.intervals.get(key))
-                    table.add_row(title, what, *row)
+                    table.add_row(escape(title), escape(what), *row)
                     title = ""
         for part in kinds(result.predictions):
             metric, what = next(iter(headlines(part.task).items()))
             value = result.kinds[part.name].get(metric)
             if value is not None:
                 row = _cells(value, result.kind_intervals[part.name].get(metric))
-                table.add_row("", f"{what}, {part.name} ({len(part.indices)})", *row)
+                table.add_row("", escape(f"{what}, {part.name} ({len(part.indices)})"), *row)
         table.add_section()
     return table
 

@@ -51,6 +51,7 @@ class Evaluation:
     metrics: dict[str, float]
     intervals: dict[str, tuple[float, float]]
     kinds: dict[str, dict[str, float]]
+    kind_intervals: dict[str, dict[str, tuple[float, float]]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -204,12 +205,16 @@ def read_evaluation(row: Mapping[str, Any]) -> Evaluation:
         set=str(row["set"]),
         tasks=tuple(str(task) for task in row.get("tasks", ())),
         metrics=_numbers(row["metrics"]),
-        intervals={
-            name: (float(low), float(high))
-            for name, (low, high) in row.get("intervals", {}).items()
-        },
+        intervals=_intervals(row.get("intervals", {})),
         kinds={kind: _numbers(metrics) for kind, metrics in row.get("kinds", {}).items()},
+        kind_intervals={
+            kind: _intervals(intervals) for kind, intervals in row.get("kind_intervals", {}).items()
+        },
     )
+
+
+def _intervals(intervals: Mapping[str, Any]) -> dict[str, tuple[float, float]]:
+    return {name: (float(low), float(high)) for name, (low, high) in intervals.items()}
 
 
 def _numbers(metrics: Mapping[str, Any]) -> dict[str, float]:

@@ -7,6 +7,7 @@ from types import TracebackType
 from typing import Any
 
 from rich.console import Console, RenderableType
+from rich.markup import escape
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -91,7 +92,7 @@ class TrainingProgress:
         self._bar.facts = facts
         self._bar.update(self._task, completed=step)
         if not self.console.is_terminal and (step % self.every == 0 or step == self.total):
-            self.console.print(f"step {step}/{self.total}  {facts}", soft_wrap=True)
+            self.message(f"step {step}/{self.total}  {facts}")
 
     def message(self, text: str) -> None:
         """Print a line above the bar."""
@@ -105,7 +106,7 @@ class TrainingProgress:
         """
         if not self.console.is_terminal:
             self.message(f"evaluating {count(samples, 'sample')} of {name}")
-        task = self._bar.add_task(f"evaluate {name}", total=samples)
+        task = self._bar.add_task(escape(f"evaluate {name}"), total=samples)
         return lambda done: self._advance(task, done)
 
     def _advance(self, task: TaskID, done: int) -> None:

@@ -30,8 +30,10 @@ from syngrpo.sample import Box, InputError, LabelledObject, RunLength, Sample
 from syngrpo.tasks import Constraints
 from syngrpo.tasks.asking import answer_with_boxes
 
-EDGE = 1.0
-"""An object this close to an edge of its picture, in pixels, may be cut off by it."""
+EDGE, EDGE_SHARE = 1.0, 0.004
+"""An object this close to an edge of its picture may be cut off by it: so many pixels, or this
+share of the picture's width or height, if that is more. Boxes drawn by hand rarely end exactly at
+the edge."""
 MARGIN = 1.0
 """Pixels between the kept objects and the left or right edge of the canvas, at least."""
 LEAST_SCALE = 0.001
@@ -153,7 +155,8 @@ def choose_frame(
         boxes = boxes or [(0.0, 0.0, float(width), float(height))]
     x1, y1 = min(box[0] for box in boxes), min(box[1] for box in boxes)
     x2, y2 = max(box[2] for box in boxes), max(box[3] for box in boxes)
-    cut = (x1 < EDGE, y1 < EDGE, x2 > width - EDGE, y2 > height - EDGE)
+    near_x, near_y = (max(EDGE, EDGE_SHARE * side) for side in (width, height))
+    cut = (x1 < near_x, y1 < near_y, x2 > width - near_x, y2 > height - near_y)
     least, most = options.scale
     scale = most * (least / most) ** levels["distance"]
     if (cut[0] and cut[2]) or (cut[1] and cut[3]):

@@ -229,8 +229,9 @@ def _generation_request(
     height, width = keep.shape
     longest = request.painting.max_side
     scale = min(1.0, longest / max(width, height))
-    image = shrunk(erase_background(original, keep), longest)
     keep = shrunk(keep.astype(np.uint8) * 255, longest) > 0
+    # Shrunk first: otherwise pixels at the rim of an object would be mixed with the erased grey.
+    image = erase_background(shrunk(original, longest), keep)
     constraints = request.constraints
     return GenerationRequest(
         image,

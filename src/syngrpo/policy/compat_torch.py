@@ -6,6 +6,7 @@ When something breaks with a new version, look here first.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -19,10 +20,19 @@ from torch.distributed.fsdp._fully_shard._fsdp_api import AllGather, ReduceScatt
 
 def varlen_kernel() -> Callable[..., Any]:
     """Return PyTorch's attention over sequences of different lengths. Raises ImportError for a
-    build of PyTorch that lacks it."""
+    build of PyTorch that lacks it.
+
+    That of torch 2.11 has no argument ``enable_gqa``, and takes fewer key heads without it.
+    """
     from torch.nn.attention.varlen import varlen_attn
 
-    return varlen_attn
+    if "enable_gqa" in inspect.signature(varlen_attn).parameters:
+        return varlen_attn
+
+    def without_flag(*tensors: Any, enable_gqa: bool, **options: Any) -> Any:
+        return varlen_attn(*tensors, **options)
+
+    return without_flag
 
 
 def can_restart_a_pass() -> bool:

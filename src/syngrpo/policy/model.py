@@ -144,8 +144,13 @@ class Policy:
         """
         model = self.base
         if isinstance(self.model, PeftModel):
-            # A copy: merging and unmerging in place would round the base weights.
-            model = copy.deepcopy(self.model).merge_and_unload()
+            # A copy: merging and unmerging in place would round the base weights. On the CPU,
+            # because the device may have no room for a second model.
+            copies = {
+                id(weight): nn.Parameter(weight.detach().to("cpu", copy=True), weight.requires_grad)
+                for weight in self.model.parameters()
+            }
+            model = copy.deepcopy(self.model, copies).merge_and_unload()
         directory.mkdir(parents=True, exist_ok=True)
         if shutil.disk_usage(directory).free < self.saved_bytes:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(directory))

@@ -249,7 +249,8 @@ class VarlenLayout(PackedLayout):
 
     For the kernel every prompt and every segment is a sequence of its own; the keys of a segment
     are those of its prompt and its own. One call of the kernel computes a layer, without masks and
-    padding.
+    padding. Gradients differ in their last bits between two calls, because threads of the device
+    add to the gradient of a prompt's keys in any order.
     """
 
     def __init__(

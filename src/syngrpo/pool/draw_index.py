@@ -81,7 +81,7 @@ class DrawIndex:
         datasets = [self._datasets[number] for number in numbers]
         wanted = np.array([self._weight(number, weights) for number in numbers], dtype=float)
         available = np.array([dataset.available for dataset in datasets])
-        draw = Draw(patience=count * (sampling.max_children + 1))
+        draw = Draw(patience=count * (sampling.max_children + 1) + len(avoid))
         together = self._take_bundles(draw, datasets, wanted, synthetic, avoid, rng)
         count, synthetic = count - together, synthetic - together
         shares = share_places(count, wanted, available, rng)

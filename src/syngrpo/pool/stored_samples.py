@@ -83,6 +83,11 @@ class PoolStats:
     jobs: dict[str, int]
     rejected: dict[str, int]
 
+    @property
+    def open_jobs(self) -> int:
+        """Number of jobs that are queued or leased."""
+        return self.jobs["queued"] + self.jobs["leased"]
+
 
 def stats_from_tallies(tallies: dict[str, int]) -> PoolStats:
     """Return the statistics from the counts that the triggers of the database keep by name."""

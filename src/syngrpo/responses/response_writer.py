@@ -1,9 +1,9 @@
 """Writes kept responses to ``responses/`` of a run, in a background thread.
 
 ``add`` takes the responses of a step and never waits. A file is written when it holds enough steps,
-when its first step is ``LATEST_S`` old, and on ``flush``, which the run calls before it saves a
-checkpoint: so a resumed run has the responses of every step up to its checkpoint. A file appears
-under its name when it is complete.
+when the last one was written ``LATEST_S`` ago, and on ``flush``, which the run calls before it
+saves a checkpoint: so a resumed run has the responses of every step up to its checkpoint. A file
+appears under its name when it is complete.
 
 What cannot be written is counted (``take_lost``) and said once; training goes on.
 """
@@ -35,8 +35,8 @@ CHARACTERS_A_FILE = 2**25
 ROWS_TOGETHER = 2048
 """Rows that a reader of a single step must read together, at the least."""
 LATEST_S = 30.0
-"""Seconds after which a step is written by itself, so that a page can show it while the run goes
-on."""
+"""Seconds after the last file when the next step is written at once, so that a page can show it
+while the run goes on. Steps that take longer have a file each."""
 WAITING_FILES = 4
 """Files that may wait for the disk. The responses of further steps are lost."""
 
@@ -61,7 +61,7 @@ class ResponseWriter:
         self._max_bytes = max_bytes
         self._next: list[KeptResponse] = []
         self._characters = 0
-        self._since = 0.0
+        self._written_at = time.monotonic()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="responses")
         self._waiting: deque[Future[None]] = deque()
         self._lock = Lock()
@@ -72,13 +72,11 @@ class ResponseWriter:
         """Take all kept responses of the next step. Does not wait for the disk."""
         if not responses:
             return
-        if not self._next:
-            self._since = time.monotonic()
         self._next += responses
         self._characters += sum(len(one.text) for one in responses)
         steps = self._next[-1].step - self._next[0].step + 1
         due = steps >= STEPS_A_FILE or self._characters >= CHARACTERS_A_FILE
-        if due or time.monotonic() - self._since >= LATEST_S:
+        if due or time.monotonic() - self._written_at >= LATEST_S:
             self._begin()
 
     def flush(self) -> None:
@@ -105,6 +103,7 @@ class ResponseWriter:
             self._waiting.popleft().result()
         if not batch:
             return
+        self._written_at = time.monotonic()
         if len(self._waiting) >= WAITING_FILES and not even_if_many_wait:
             self._lose(batch, "the disk is slower than training")
         else:

@@ -11,6 +11,7 @@ rows have finished and when to remove them.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
@@ -104,12 +105,19 @@ class RecordedStep:
         self._recorded, self._calls = None, 0
 
 
+@functools.cache
+def _stream(device: torch.device) -> torch.cuda.Stream:
+    """Return the stream of all recordings. Libraries keep working memory for every stream, so a new
+    one for each rollout would take more and more."""
+    return torch.cuda.Stream(device)
+
+
 class CudaGraphs:
-    """Records CUDA graphs, on a stream of its own as PyTorch's documentation requires."""
+    """Records CUDA graphs, on a stream of their own as PyTorch's documentation requires."""
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
-        self._stream = torch.cuda.Stream(device)
+        self._stream = _stream(device)
 
     def warm_up(self, step: Step) -> None:
         current = torch.cuda.current_stream(self._device)

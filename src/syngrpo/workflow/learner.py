@@ -91,9 +91,9 @@ class Learner:
         """Update the policy from the rows of all processes. Return the number of updates made.
 
         ``drawn`` are all rows of the step, if groups without a signal are left out of ``rows``:
-        they are the divisor of the loss where no group is left. Raises InputError, before anything
-        is changed, for a group with more tokens than ``trainer.token_budget``; when the device runs
-        out of memory twice; and when the loss or its gradient is not finite.
+        settled descriptions keep the weight that they have without that. Raises InputError, before
+        anything is changed, for a group with more tokens than ``trainer.token_budget``; when the
+        device runs out of memory twice; and when the loss or its gradient is not finite.
         """
         self.processes.agree(self._lack_of_room(rows))
         whole = self._divisors(rows, rows if drawn is None else drawn)
@@ -121,16 +121,18 @@ class Learner:
         return self.keeps_prompts and (asked or tokens <= self.budget // 2)
 
     def _divisors(self, rows: Sequence[UpdateRow], drawn: Sequence[UpdateRow]) -> Normaliser:
-        """Count the fresh responses and tokens of all processes: those of ``rows``, or if there are
-        none, those of ``drawn``."""
+        """Count the responses of all processes: those of ``rows`` for fresh responses, those of
+        ``drawn`` for settled descriptions."""
+        whole = self._counted(rows)
+        return whole if drawn is rows else replace(whole, of_settled=self._counted(drawn))
+
+    def _counted(self, rows: Sequence[UpdateRow]) -> Normaliser:
+        """Count the fresh responses and their tokens, of all processes."""
         here = count_fresh(rows)
-        counts = self.processes.gather([(here, count_fresh(drawn))])
-        used = [one for one, _ in counts]
-        if not any(responses for responses, _ in used):
-            used = [one for _, one in counts]
+        counts = self.processes.gather([here])
         return Normaliser(
-            rows=sum(responses for responses, _ in used),
-            tokens=sum(tokens for _, tokens in used),
+            rows=sum(responses for responses, _ in counts),
+            tokens=sum(tokens for _, tokens in counts),
             local_tokens=here[1] * self.processes.count or None,
         )
 

@@ -50,12 +50,14 @@ class Normaliser:
     ``rows``: number of fresh responses. Settled ones do not count, so that they do not weaken the
     gradient of the fresh ones; their own weight is in their advantages. ``tokens``: number of
     tokens of fresh responses in the loss. ``local_tokens``: those of this process × the number of
-    processes (``bnpo``); None: ``tokens``.
+    processes (``bnpo``); None: ``tokens``. ``of_settled``: the divisors of settled responses, if
+    groups are left out of the others; None: the same.
     """
 
     rows: int
     tokens: int
     local_tokens: int | None = None
+    of_settled: Normaliser | None = None
 
 
 @dataclass(frozen=True)
@@ -142,7 +144,10 @@ def policy_loss(
     truncated, cut = _truncated_surrogate(logp, old, advantages, stale, rule.max_ratio)
     kl, weights = _kl(logp, ref_logp, beta, fresh, rule)
     per_token = torch.where(fresh_rows, surrogate, truncated) + weights * kl
-    divided = per_token.masked_fill(~mask, 0.0) / _divisor(rule, mask, normaliser)
+    divisor = _divisor(rule, mask, normaliser)
+    if normaliser.of_settled is not None:
+        divisor = torch.where(fresh_rows, divisor, _divisor(rule, mask, normaliser.of_settled))
+    divided = per_token.masked_fill(~mask, 0.0) / divisor
     spread = _spread(entropy, fresh)
     bonus = entropy_weight * spread / max(normaliser.tokens, 1)
     return LossOutput(

@@ -15,7 +15,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
-from syngrpo.formats.source import Source, keys_from_source
+from syngrpo.formats.source import COMMON_KEYS, Source, keys_from_source
 from syngrpo.painting.generators import make_generator
 from syngrpo.sample import InputError
 from syngrpo.serving.run_files import read_sections
@@ -101,10 +101,11 @@ class Change:
 def changed_settings(config: Path, options: RunOptions, anew: bool = False) -> list[Change]:
     """Return what differs between ``config``, the ``config.yaml`` of a run, and ``options``.
 
-    A key that only one of the two versions of syngrpo has does not count. With ``anew`` the run has
-    nothing yet to go on from, so everything may change, except where workers may have painted
-    (``synthesis.mode async``). Raises InputError for a change that is not allowed, and for a file
-    that cannot be read.
+    A key that only one of the two versions of syngrpo has does not count. A key of a data format
+    that is given on one side only is None on the other. With ``anew`` the run has nothing yet to
+    go on from, so everything may change, except where workers may have painted (``synthesis.mode
+    async``). Raises InputError for a change that is not allowed, and for a file that cannot be
+    read.
     """
     before = _read(config)
     changes = list(_differences(before, options, ""))
@@ -148,7 +149,12 @@ def _differences(before: Any, now: Any, key: str) -> Iterator[Change]:
     if isinstance(before, list) and isinstance(now, tuple) and len(before) == len(now):
         pairs = {str(number): pair for number, pair in enumerate(zip(before, now, strict=True))}
     elif isinstance(before, Mapping) and (inside := _inside(now)) is not None:
-        known = _NO_FILES | dict(before) if isinstance(now, Source) else before
+        known = before
+        if isinstance(now, Source):
+            # A key of the format that is not given is missing, but has a value all the same.
+            own = (before.keys() | inside.keys()) - set(COMMON_KEYS)
+            absent = dict.fromkeys(sorted(own))
+            known, inside = absent | _NO_FILES | dict(before), absent | dict(inside)
         pairs = {name: (known[name], one) for name, one in inside.items() if name in known}
     else:
         pairs = {}

@@ -16,6 +16,7 @@ from syngrpo.data_server.async_client import SPILL_NAME
 from syngrpo.data_server.server_sink import OUTBOX_NAME
 from syngrpo.data_server.spill_records import require_records
 from syngrpo.evaluation.run_evaluations import remove_evaluations_after
+from syngrpo.method import METHODS
 from syngrpo.pool.repair import require_sound, sample_ids
 from syngrpo.pool.store import Pool
 from syngrpo.responses.response_files import remove_responses_after
@@ -180,4 +181,23 @@ def lines_at_start(
         lines = [f"resumed from {last.path}: {last.step} of {steps} steps are done"]
     if changes:
         lines.append(f"changed since the run was last started: {', '.join(map(str, changes))}")
-    return lines
+    return lines + _lines_about_noise(options, last, changes)
+
+
+def _lines_about_noise(
+    options: RunOptions, last: Checkpoint | None, changes: Sequence[Change]
+) -> list[str]:
+    """Return a line if another number of steps changes how much noise the next images get."""
+    lengths = next(((one.before, one.now) for one in changes if one.key == "trainer.steps"), None)
+    if lengths is None or last is None or last.step == options.trainer.steps:
+        return []
+    method = METHODS.load(options.method.name)
+    noises = [method(options.method, steps).distortion(last.step) for steps in lengths]
+    before, now = (one.strength if one is not None else 0.0 for one in noises)
+    if before == now:
+        return []
+    return [
+        f"the noise of {options.method.name} falls over all of trainer.steps: in step "
+        f"{last.step + 1} it is {now:.2g}, with {count(lengths[0], 'step')} it would be "
+        f"{before:.2g}"
+    ]

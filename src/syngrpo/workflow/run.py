@@ -176,7 +176,8 @@ class _Run:
             trainer.learner.directory = self.run.path
             resume_run(trainer, last, self.processes)
             failures = JobFailures(self.run.path)
-            warnings = RunWarnings(self.options, self._reasons)
+            waiting = client.stats().open_jobs if client is not None else 0
+            warnings = RunWarnings(self.options, self._reasons, waiting)
             showing = self.show(options.steps, trainer.steps_done, self.console)
             names = self.options.logging.trackers
             with (

@@ -48,10 +48,13 @@ Record = Mapping[str, Any]
 class RunWarnings:
     """Watches the metrics of one run.
 
-    ``reasons`` returns the number of rejected images by the gate's reason.
+    ``reasons`` returns the number of rejected images by the gate's reason; ``waiting`` is the
+    number of open jobs at the start.
     """
 
-    def __init__(self, options: RunOptions, reasons: Callable[[], Mapping[str, int]]) -> None:
+    def __init__(
+        self, options: RunOptions, reasons: Callable[[], Mapping[str, int]], waiting: int = 0
+    ) -> None:
         self._options = options
         url = options.server.url
         self._painting = PaintingWarnings(
@@ -59,6 +62,7 @@ class RunWarnings:
             if url is None
             else f"syngrpo worker --server {url}",
             reasons,
+            waiting,
         )
         self._window = min(WINDOW, options.trainer.steps)
         self._last: deque[Record] = deque(maxlen=self._window)
@@ -179,9 +183,15 @@ class RunWarnings:
         worst = max(FAULTS, key=found.__getitem__)
         return worst, found[worst] / self._responses()
 
-    def _responses(self) -> int:
-        """Return the number of responses of a step."""
-        return self._options.trainer.groups_per_step * self._options.rollout.group_size
+    def _responses(self) -> float:
+        """Return the mean number of responses of the last steps, those of groups that were refilled
+        included: a step's tokens divided by the mean length of its responses."""
+        numbers = [
+            row["tokens_per_s"] * row["time/step_s"] / row["rollout/length_mean"]
+            for row in self._last
+            if row["tokens_per_s"] and row["rollout/length_mean"]
+        ]
+        return sum(numbers) / len(numbers) if numbers else 1.0
 
     def _mean(self, name: str) -> float:
         """Return the mean of a metric over the last steps; 0 where none has it."""

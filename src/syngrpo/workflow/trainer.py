@@ -9,7 +9,7 @@ method's name.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -103,25 +103,28 @@ class Trainer:
         states = self.processes.gather([self.metrics.state()])
         return merged(states, self.tasks, self._reward_names).record(self.steps_done)
 
-    def collect(self, count: int, first: int = 0) -> tuple[list[Group], list[GroupReport]]:
+    def collect(
+        self, count: int, first: int = 0, avoid: Collection[str] = ()
+    ) -> tuple[list[Group], list[GroupReport]]:
         """Draw ``count`` samples, roll them out and score them.
 
         Return the groups of this process and the reports of all groups. ``first`` is the place of
-        the first sample in the global batch of the step.
+        the first sample in the global batch of the step. Samples to ``avoid`` are only drawn if no
+        others are left.
         """
         if self.options.rollout.async_steps:
             return self.score(*self.waited_for(self.ahead.take(self.steps_done)))
-        drawn = self.draw(count)
+        drawn = self.draw(count, avoid)
         return self.score(self.roll_out(drawn, first), self.version)
 
     @traced("draw")
-    def draw(self, count: int) -> list[tuple[int, PoolSample]]:
-        """1. Draw ``count`` samples from the pool. Return this process's part of them, with their
-        places in the draw."""
+    def draw(self, count: int, avoid: Collection[str] = ()) -> list[tuple[int, PoolSample]]:
+        """1. Draw ``count`` samples from the pool, as ``DataClient.draw`` does. Return this
+        process's part of them, with their places in the draw."""
         drawn: Sequence[PoolSample] | None = None
         if self.client is not None:
             with self.metrics.timed("time/wait_data_s"):
-                drawn = self.client.draw(count)
+                drawn = self.client.draw(count, avoid)
         return self.processes.part(self.processes.share(drawn))
 
     @traced("sample")
@@ -228,14 +231,20 @@ class Trainer:
 
         Only the accuracies count: what a group could teach by format and custom rewards is left
         out of the update, too. Its report stays. The samples drawn instead are used even if their
-        responses all score the same, too.
+        responses all score the same, too; samples of this step only if no others are left.
         """
         empty = sum(has_zero_variance(report.diversity) for report in reports)
         if not empty:
             return groups, reports
-        more, their_reports = self.collect(empty, first=len(reports))
-        kept = [group for group in groups if not has_zero_variance(group.diversity)]
-        return kept + more, reports + their_reports
+        used: list[Group] = []
+        for group in groups:
+            if has_zero_variance(group.diversity):
+                group.prompt.kept = None  # frees the memory of its pass
+            else:
+                used.append(group)
+        drawn = {report.sample_id for report in reports}
+        more, their_reports = self.collect(empty, first=len(reports), avoid=drawn)
+        return used + more, reports + their_reports
 
     @traced("submit")
     def submit(self, reports: Sequence[GroupReport]) -> None:

@@ -30,7 +30,8 @@ def run_attempts(rows: Sequence[Mapping[str, Any]], last_step: int | None) -> li
     finished, None before the first. What a row does not have is left out."""
     attempts: list[RunAttempt] = []
     for place, row in enumerate(rows):
-        until = rows[place + 1].get("step") if place + 1 < len(rows) else last_step
+        ends = [*(later.get("step") for later in rows[place + 1 :]), last_step]
+        until = min((end for end in ends if isinstance(end, int)), default=None)
         versions = _versions(row)
         before = attempts[-1].versions if attempts else versions
         changes = [*_changed_settings(row), *_changed_versions(before, versions)]
@@ -58,12 +59,12 @@ def _place(row: Mapping[str, Any]) -> str:
     return f"{row.get('host', '')}, {several}{row.get('device', '')}"
 
 
-def _steps(row: Mapping[str, Any], until: Any) -> str:
-    """Return the steps that an attempt has kept: those before the next one went on."""
+def _steps(row: Mapping[str, Any], until: int | None) -> str:
+    """Return the steps that an attempt has kept: those that no later one has done again."""
     start, planned = row.get("step"), row.get("steps")
     if not isinstance(start, int):
         return ""
-    if isinstance(until, int) and until > start:
+    if until is not None and until > start:
         return f"{start + 1:,}–{until:,} of {planned}"
     return f"none, from {start + 1:,} of {planned}"
 

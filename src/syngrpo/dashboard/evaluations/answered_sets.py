@@ -162,21 +162,34 @@ def kinds_of(answered: AnsweredSet) -> list[str]:
     return sorted({one.kind for one in answered.predictions.values() if one.kind})
 
 
-def measured_differences(before: AnsweredSet, now: AnsweredSet, name: str) -> RunsOnSet:
-    """Return the metrics of two models on a set and their paired differences. Computing takes
-    seconds. Raises InputError when the samples are not the same."""
-    comparison = paired_comparison(before.by.directory, now.by.directory)
-    rows = next((one.rows for one in comparison.sets if one.name == name), ())
+def measured_differences(
+    before: AnsweredSet, now: AnsweredSet, name: str
+) -> tuple[RunsOnSet, tuple[str, ...]]:
+    """Return the metrics of two models on a set with their paired differences, and a line for each
+    thing beside the model that is not the same.
+
+    All values are over the samples that both have; an evaluation with further ones has no interval,
+    because its own is over all of them. Computing takes seconds. Raises InputError when the samples
+    are not the same.
+    """
+    comparison = paired_comparison(before.by.directory, now.by.directory, name)
+    (of_set,) = comparison.sets
+    results = [
+        answered.result if samples == of_set.shared else None
+        for answered, samples in zip((before, now), of_set.samples, strict=True)
+    ]
     metrics = tuple(
         RunsMetric(
             row.title,
             row.values,
-            (_interval(before.result, row.metric), _interval(now.result, row.metric)),
+            tuple(None if one is None else _interval(one, row.metric) for one in results),
             row.differences,
         )
-        for row in rows
+        for row in of_set.rows
     )
-    return RunsOnSet(name, (before.by.step, now.by.step), metrics)
+    titles = before.by.title, now.by.title
+    lines = tuple(one.words(titles) for one in comparison.mismatches)
+    return RunsOnSet(name, (before.by.step, now.by.step), metrics), lines
 
 
 @lru_cache(6)

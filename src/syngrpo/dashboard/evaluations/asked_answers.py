@@ -7,8 +7,9 @@ in the evaluation sets of the configurations, and ``shown_cases`` puts both toge
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
+from typing import Any
 
 from syngrpo.dashboard.evaluations.answered_sets import (
     CHANGES,
@@ -20,6 +21,7 @@ from syngrpo.dashboard.evaluations.answered_sets import (
     answered_by,
     compared_answers,
     in_order,
+    kinds_of,
     read_answers,
 )
 from syngrpo.dashboard.parts.view import View, whole_number
@@ -64,6 +66,17 @@ class AskedAnswers:
             page=page or 0,
         )
 
+    def changed(self, **changes: Any) -> AskedAnswers:
+        """Return this with other values, without what does not fit them: another model or set may
+        not have the kind of question, and one model has no changes."""
+        asked = replace(self, **changes)
+        if (asked.model, asked.set) != (self.model, self.set):
+            asked = replace(asked, kind=changes.get("kind", ""))
+        if not asked.before:
+            order = asked.order if asked.order in ORDERS else "worst"
+            asked = replace(asked, change="", order=order)
+        return asked
+
 
 @dataclass(frozen=True)
 class LookedUp:
@@ -82,7 +95,15 @@ class LookedUp:
         """Return the answers to questions of the kind that was asked for, with a change."""
         if self.now is None:
             return []
-        return compared_answers(self.now, self.before, asked.kind, change)
+        return compared_answers(self.now, self.before, self.kind(asked), change)
+
+    def kinds(self) -> list[str]:
+        """Return the kinds of question in the set."""
+        return kinds_of(self.now) if self.now is not None else []
+
+    def kind(self, asked: AskedAnswers) -> str:
+        """Return the kind of question that was asked for, "" if the set does not have it."""
+        return asked.kind if asked.kind in self.kinds() else ""
 
 
 @dataclass(frozen=True)

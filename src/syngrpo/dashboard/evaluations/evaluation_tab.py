@@ -4,7 +4,6 @@ of two, with what has changed from one to the other."""
 from __future__ import annotations
 
 import asyncio
-from dataclasses import replace
 from typing import Any
 
 from nicegui import events, ui
@@ -14,7 +13,6 @@ from syngrpo.dashboard.evaluations.answered_sets import (
     ORDERS,
     ORDERS_OF_TWO,
     counted_changes,
-    kinds_of,
     measured_differences,
 )
 from syngrpo.dashboard.evaluations.asked_answers import (
@@ -27,6 +25,7 @@ from syngrpo.dashboard.evaluations.asked_answers import (
     shown_cases,
     sources_for,
 )
+from syngrpo.dashboard.parts.page_parts import show_mismatches
 from syngrpo.dashboard.parts.view import View
 from syngrpo.pages.evaluation_page import headline_rows, kind_rows
 from syngrpo.pages.page_templates import render
@@ -59,6 +58,8 @@ class _Evaluation:
         self._problem = ui.label().classes("problem").props("role=status")
         self._problem.set_visibility(False)
         self._note = ui.label("The answers are being read …").classes("note").props("role=status")
+        self._mismatches = ui.element("div").classes("advice")
+        self._mismatches.set_visibility(False)
         self._metrics = ui.html(sanitize=False).classes("comparison")
         self._changes = ui.element("div").classes("tiles changes")
         self._pictures = ui.label().classes("note")
@@ -100,11 +101,7 @@ class _Evaluation:
         ui.run_javascript("window.scrollTo({top: 0})")
 
     async def _ask(self, **changes: Any) -> None:
-        asked = replace(self._asked, **changes)
-        if not asked.before:
-            order = asked.order if asked.order in ORDERS else "worst"
-            asked = replace(asked, change="", order=order)
-        self._asked = asked
+        self._asked = asked = self._asked.changed(**changes)
         self._view.remember(
             model=asked.model,
             before=asked.before,
@@ -141,13 +138,16 @@ class _Evaluation:
         titles = {one.reference: shown_line(one.title) for one in looked.sources}
         now = looked.now.by.reference if looked.now is not None else ""
         others = {name: title for name, title in titles.items() if name != now}
-        kinds = kinds_of(looked.now) if looked.now is not None else []
+        kinds = looked.kinds()
         orders = ORDERS | (ORDERS_OF_TWO if looked.before is not None else {})
         filled: dict[str, tuple[dict[str, str], str]] = {
             "model": (titles, now),
             "before": ({"": NONE, **others}, asked.before),
             "set": ({name: shown_line(name) for name in looked.sets}, looked.set),
-            "kind": ({"": ALL_KINDS, **{kind: shown_line(kind) for kind in kinds}}, asked.kind),
+            "kind": (
+                {"": ALL_KINDS, **{kind: shown_line(kind) for kind in kinds}},
+                looked.kind(asked),
+            ),
             "order": (orders, asked.order),
         }
         self._filling = True
@@ -197,10 +197,11 @@ class _Evaluation:
             if looked is not self._looked:
                 return
             try:
-                text = await asyncio.to_thread(_metrics, looked)
+                text, lines = await asyncio.to_thread(_metrics, looked)
             except InputError as error:
-                text = render("note.html", text=str(error))
+                text, lines = render("note.html", text=str(error)), ()
         if looked is self._looked:
+            show_mismatches(self._mismatches, lines)
             self._metrics.set_content(shown_text(text))
 
     async def _read_pictures(self, looked: LookedUp) -> None:
@@ -219,16 +220,17 @@ class _Evaluation:
             await self._show_cases()
 
 
-def _metrics(looked: LookedUp) -> str:
-    """Return the tables of metrics as HTML. Raises InputError."""
+def _metrics(looked: LookedUp) -> tuple[str, tuple[str, ...]]:
+    """Return the tables of metrics as HTML, and a line for each thing beside the models that is not
+    the same. Raises InputError."""
     assert looked.now is not None
     if looked.before is None:
         results = {looked.set: looked.now.result}
         rows = {"headlines": headline_rows(results), "kinds": kind_rows(results)}
-        return render("evaluation_tables.html", **rows)
-    one = measured_differences(looked.before, looked.now, looked.set)
+        return render("evaluation_tables.html", **rows), ()
+    one, lines = measured_differences(looked.before, looked.now, looked.set)
     names = [shown_line(answered.by.of) for answered in (looked.before, looked.now)]
-    return render("compared_evaluations.html", names=names, sets=[one])
+    return render("compared_evaluations.html", names=names, sets=[one]), lines
 
 
 def _data_of(looked: LookedUp) -> tuple[str, ...]:

@@ -30,6 +30,7 @@ from syngrpo.dashboard.parts.page_parts import (
     runs_to_choose,
     set_options,
     show_legend,
+    show_mismatches,
 )
 from syngrpo.dashboard.parts.view import View, joined_names, split_names
 from syngrpo.pages.page_templates import render
@@ -164,12 +165,7 @@ class _Compare:
         if wanted is not self._evaluations:
             return
         self._note.set_text(_note(compared))
-        self._lines.clear()
-        self._lines.set_visibility(bool(compared.lines))
-        with self._lines:
-            ui.label("Not the same in these evaluations, beside the model:").classes("name")
-            for line in compared.lines:
-                ui.label(shown_line(line))
+        show_mismatches(self._lines, compared.lines)
         names = [shown_line(name) for name in runs]
         text = render("compared_evaluations.html", names=names, sets=compared.sets)
         self._evaluation.set_content(shown_text(text))

@@ -209,7 +209,8 @@ def _of_evaluation(data: RunData, key: MetricKey) -> _Points:
     for evaluation in sorted(data.evaluations, key=lambda one: one.step):
         if evaluation.set == key.of_set:
             metrics = evaluation.kinds.get(key.kind, {}) if key.kind else evaluation.metrics
-            interval = None if key.kind else evaluation.intervals.get(key.key)
+            of_kind = evaluation.kind_intervals.get(key.kind, {})
+            interval = (of_kind if key.kind else evaluation.intervals).get(key.key)
             if _is_finite(value := metrics.get(key.key)):
                 found.append((evaluation.step, value, interval))
     low, high = _NONE, _NONE
@@ -264,7 +265,10 @@ def _without_seed(config: Mapping[str, Any]) -> str:
 def _common_name(names: Sequence[str]) -> str:
     """Return what the names of the seeds have in common, and their number."""
     pairs = takewhile(lambda pair: pair[0] == pair[1], zip(min(names), max(names), strict=False))
-    common = _SEED_IN_NAME.sub("", "".join(letter for letter, _ in pairs)) or f"{names[0]} …"
+    common = "".join(letter for letter, _ in pairs)
+    if any(name[len(common) : len(common) + 1].isdigit() for name in names):
+        common = common.rstrip("0123456789")  # the first digits of numbers such as 10 and 11
+    common = _SEED_IN_NAME.sub("", common) or f"{names[0]} …"
     return f"{common} ({len(names)} seeds)"
 
 

@@ -131,14 +131,16 @@ class _Paired:
         object.__setattr__(self, "by_metric", found)
 
 
-def paired_comparison(first: Path, other: Path) -> Comparison:
-    """Compare the answers in two directories of evaluations. The last results stay in memory until
-    a directory is written again. Raises InputError and OSError."""
+def paired_comparison(first: Path, other: Path, set_name: str | None = None) -> Comparison:
+    """Compare the answers in two directories of evaluations, if given only those to one set. The
+    last results stay in memory until a directory is written again. Raises InputError and
+    OSError."""
     return _compared(
         first,
         (first / METRICS).stat().st_mtime_ns,
         other,
         (other / METRICS).stat().st_mtime_ns,
+        set_name,
     )
 
 
@@ -150,10 +152,12 @@ def newest(data: RunData, set_name: str) -> Evaluation | None:
 
 def _answers(data: RunData) -> Path | None:
     """Return the directory with the answers of the last evaluation: of a run, or of ``syngrpo
-    evaluate --out``. None when they are not kept."""
+    evaluate --out``. None when they are not kept, as in a run that was set back to a step before
+    its newest answers."""
     if _is_evaluation(data):
         return data.directory
-    return next(reversed(kept_evaluations(data.directory).values()), None)
+    last = max((one.step for one in data.evaluations), default=None)
+    return None if last is None else kept_evaluations(data.directory).get(last)
 
 
 def _is_evaluation(data: RunData) -> bool:
@@ -162,8 +166,10 @@ def _is_evaluation(data: RunData) -> bool:
 
 
 @lru_cache(64)
-def _compared(first: Path, first_seen: int, other: Path, other_seen: int) -> Comparison:
-    return compare([first, other], allow_different=True)
+def _compared(
+    first: Path, first_seen: int, other: Path, other_seen: int, set_name: str | None
+) -> Comparison:
+    return compare([first, other], allow_different=True, only=set_name)
 
 
 def _not_kept(names: Sequence[str]) -> str:
@@ -200,8 +206,10 @@ def _on_set(name: str, runs: Mapping[str, RunData], found: Mapping[str, _Paired]
             titles |= _titles(one) if one.tasks else _usual_titles(data, name)
     rows = []
     for key, title in titles.items():
-        values = tuple(None if one is None else _value(one, key) for one in evaluations)
-        intervals = tuple(None if one is None else one.intervals.get(key) for one in evaluations)
+        found_in: list[tuple[float | None, Interval | None]] = [
+            (None, None) if one is None else _value(one, key) for one in evaluations
+        ]
+        values, intervals = zip(*found_in, strict=True)
         differences = tuple(paired.by_metric.get((name, key)) for paired in found.values())
         if any(value is not None for value in values):
             rows.append(RunsMetric(title, values, intervals, differences))
@@ -240,11 +248,13 @@ def _usual_titles(data: RunData, name: str) -> dict[str, str]:
     return {metric: metric_title(data, metric) for metric in headline_metrics(data, name)}
 
 
-def _value(evaluation: Evaluation, key: str) -> float | None:
-    """Return a metric; ``key`` begins with the kind of question if it is over one."""
+def _value(evaluation: Evaluation, key: str) -> tuple[float | None, Interval | None]:
+    """Return a metric and its interval; ``key`` begins with the kind of question if it is over
+    one."""
     if key in evaluation.metrics:
-        return evaluation.metrics[key]
+        return evaluation.metrics[key], evaluation.intervals.get(key)
     for kind, metrics in evaluation.kinds.items():
-        if key.startswith(f"{kind}/") and key.removeprefix(f"{kind}/") in metrics:
-            return metrics[key.removeprefix(f"{kind}/")]
-    return None
+        name = key.removeprefix(f"{kind}/")
+        if name != key and name in metrics:
+            return metrics[name], evaluation.kind_intervals.get(kind, {}).get(name)
+    return None, None

@@ -1,5 +1,5 @@
 """Parts that several tabs are built of: a chart in its card, the legend of several charts, a line
-of facts, and keys that do something."""
+of facts, what forbids a comparison, and keys that do something."""
 
 from __future__ import annotations
 
@@ -73,6 +73,17 @@ def fact_line(facts: Iterable[tuple[str, str]]) -> ui.element:
                         ui.label(shown_line(what, 60)).classes("what")
                     ui.label(shown_line(value, 200)).classes("value")
     return line
+
+
+def show_mismatches(box: ui.element, lines: Sequence[str]) -> None:
+    """Fill a box with what evaluations differ in beside the model, a line each; it is hidden
+    without any."""
+    box.clear()
+    box.set_visibility(bool(lines))
+    with box:
+        ui.label("Not the same in these evaluations, beside the model:").classes("name")
+        for line in lines:
+            ui.label(shown_line(line))
 
 
 def on_keys(actions: Mapping[str, Callable[[], Awaitable[None]]]) -> None:

@@ -14,6 +14,7 @@ from syngrpo.dashboard.parts.curve_chart import Line, curve_options
 from syngrpo.dashboard.parts.page_parts import chart_card, fact_line, set_options
 from syngrpo.dashboard.parts.view import View
 from syngrpo.dashboard.queue.queue_state import (
+    PAINTED,
     Failures,
     Lease,
     QueueCurves,
@@ -130,7 +131,7 @@ class _DataServer:
                 ("refused", f"{jobs['rejected']:,}", "by the gate"),
                 ("given up", f"{jobs['dead']:,}", "after errors"),
                 ("dropped", f"{dropped:,.0f}", share),
-                ("pictures a minute", rate, f"{state.last_minute:,} in the last minute"),
+                ("pictures a minute", rate, last_minute_words(state)),
             ):
                 with ui.element("div").classes("tile"):
                     ui.label(what).classes("what")
@@ -190,6 +191,13 @@ class _DataServer:
                 ui.link(shown_line(lease.parent, 40), link)
             with ui.element("td").classes("words"):
                 ui.label(shown_line(lease.description, 160)).props("dir=auto")
+
+
+def last_minute_words(state: QueueState) -> str:
+    """Return how many pictures were admitted in the last minute. No more than the last ``PAINTED``
+    are counted."""
+    least = "at least " if state.last_minute >= PAINTED else ""
+    return f"{least}{state.last_minute:,} in the last minute"
 
 
 def _head(*names: str) -> None:

@@ -12,7 +12,7 @@ import os
 import sqlite3
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -67,8 +67,8 @@ class FollowedRun:
         self.name = name
         self.directory = directory
         self.responses = KeptResponses(directory)
-        self._metrics = _FollowedLines(directory / "metrics.jsonl", CompactRows())
-        self._evaluations = _FollowedLines(directory / "evaluation.jsonl")
+        self._metrics = _FollowedLines(directory / "metrics.jsonl", CompactRows().compact)
+        self._evaluations = _FollowedLines(directory / "evaluation.jsonl", _without_samples)
         self._attempts = _FollowedLines(directory / ATTEMPTS)
         self._lock = threading.Lock()
         self._data = RunData(directory, [], [], {})
@@ -224,6 +224,12 @@ def _has_step(row: Mapping[str, Any]) -> bool:
     return isinstance(row.get("step"), int)
 
 
+def _without_samples(row: dict[str, Any]) -> dict[str, Any]:
+    """Return a line of ``evaluation.jsonl`` without the values of each sample, which no page reads
+    and which are most of it."""
+    return {name: value for name, value in row.items() if name != "per_sample"}
+
+
 def _identity(path: Path) -> tuple[int, int] | None:
     """Return what tells a file from another one in its place; None without a file."""
     if not os.path.isfile(path):
@@ -239,7 +245,9 @@ class _FollowedLines:
     complete lines that were read; lines that are no object are left out and named in
     ``problems``, and so is why the file cannot be read now. ``compact`` makes the rows smaller."""
 
-    def __init__(self, path: Path, compact: CompactRows | None = None) -> None:
+    def __init__(
+        self, path: Path, compact: Callable[[dict[str, Any]], Mapping[str, Any]] | None = None
+    ) -> None:
         self._path = path
         self._compact = compact
         self._read_to = 0
@@ -303,6 +311,6 @@ class _FollowedLines:
         except orjson.JSONDecodeError:
             row = None
         if isinstance(row, dict):
-            self.rows.append(self._compact.compact(row) if self._compact else row)
+            self.rows.append(self._compact(row) if self._compact else row)
         else:
             self.problem("lines that are no JSON object are left out")

@@ -53,7 +53,7 @@ def data(view: View) -> None:
                 ui.label(NO_POOL).classes("note")
                 return
             shown = True
-            SampleBrowser(PoolCatalogue(pool), _Around(view, ""), view.query)
+            SampleBrowser(PoolCatalogue(view.run.pool), _Around(view, ""), view.query)
 
     view.follow(show)
 

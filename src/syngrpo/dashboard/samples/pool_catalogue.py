@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 from syngrpo.dashboard.reading.gate_limits import score_title
@@ -43,13 +43,14 @@ _LOOKED_AT = 50
 
 
 class PoolCatalogue:
-    """The samples of a pool that is open for reading."""
+    """The samples of a pool that is open for reading. ``find`` returns the pool as it is now, None
+    without one: a run that goes on from a checkpoint has a new one in its place."""
 
-    def __init__(self, pool: Pool) -> None:
-        self._pool = pool
+    def __init__(self, find: Callable[[], Pool | None]) -> None:
+        self._find = find
 
     def choices(self) -> Choices:
-        with self._read() as connection:
+        with self._read() as (_, connection):
             datasets = connection.execute("SELECT number, name FROM datasets ORDER BY name")
             names, tasks = [], set()
             for number, name in datasets.fetchall():
@@ -77,7 +78,7 @@ class PoolCatalogue:
         if of_bodies:
             tables += " JOIN samples s ON s.number = t.number"
         query = f"FROM {tables} WHERE {where}"
-        with self._read() as connection:
+        with self._read() as (pool, connection):
             total = None
             if not of_bodies:
                 (total,) = connection.execute(f"SELECT COUNT(*) {query}", values).fetchone()
@@ -85,22 +86,22 @@ class PoolCatalogue:
                 f"SELECT t.number {query} ORDER BY {order} LIMIT ? OFFSET ?",
                 (*values, PAGE + 1, number * PAGE),
             ).fetchall()
-            entries = self._entries(connection, [row for (row,) in rows[:PAGE]])
+            entries = _entries(pool, connection, [row for (row,) in rows[:PAGE]])
         return CataloguePage(entries, len(rows) > PAGE, total)
 
     def size(self) -> int:
-        with self._read() as connection:
+        with self._read() as (_, connection):
             (size,) = connection.execute("SELECT COUNT(*) FROM standing").fetchone()
         return int(size)
 
     def entry(self, sample_id: str) -> CatalogueEntry | None:
-        with self._read() as connection:
+        with self._read() as (pool, connection):
             rows = connection.execute("SELECT number FROM samples WHERE id = ?", (sample_id,))
-            entries = self._entries(connection, [number for (number,) in rows.fetchall()])
+            entries = _entries(pool, connection, [number for (number,) in rows.fetchall()])
         if not entries:
             return None
-        with self._explained():
-            lineage = self._pool.lineage(sample_id)
+        with _explained(pool):
+            lineage = pool.lineage(sample_id)
         more = [
             ("mean accuracy", "" if lineage.accuracy is None else f"{lineage.accuracy:.3f}"),
             ("descends from", "" if lineage.root == sample_id else lineage.root),
@@ -117,38 +118,43 @@ class PoolCatalogue:
         return CatalogueEntry(entries[0].sample, (*entries[0].facts, *more))
 
     @contextmanager
-    def _read(self) -> Iterator[sqlite3.Connection]:
-        """Open a transaction."""
-        with self._explained(), self._pool.database.read() as connection:
-            yield connection
+    def _read(self) -> Iterator[tuple[Pool, sqlite3.Connection]]:
+        """Open a transaction on the pool as it is now."""
+        pool = self._find()
+        if pool is None:
+            raise InputError("the pool cannot be read now")
+        with _explained(pool), pool.database.read() as connection:
+            yield pool, connection
 
-    @contextmanager
-    def _explained(self) -> Iterator[None]:
-        """Raise InputError for whatever is wrong with the pool."""
-        try:
-            yield
-        except InputError:
-            raise
-        except FAULTS as error:
-            where = self._pool.directory
-            raise InputError(f"pool {where} cannot be read: {first_line(error)}") from error
 
-    def _entries(
-        self, connection: sqlite3.Connection, numbers: Sequence[int]
-    ) -> list[CatalogueEntry]:
-        """Return the samples of these rows, in this order."""
-        of_rows = "{}.number IN (SELECT value FROM json_each(?))"
-        rows = (json.dumps(numbers),)
-        found = select_samples(connection, self._pool.images, of_rows.format("s"), rows)
-        standing = connection.execute(
-            f"SELECT s.id, t.number, t.state, t.reason FROM standing t "
-            f"JOIN samples s ON s.number = t.number WHERE {of_rows.format('t')}",
-            rows,
-        ).fetchall()
-        places = {name: numbers.index(number) for name, number, _, _ in standing}
-        states = {name: (state, reason) for name, _, state, reason in standing}
-        found.sort(key=lambda one: places[one.sample.id])
-        return [CatalogueEntry(one.sample, _facts(one, *states[one.sample.id])) for one in found]
+@contextmanager
+def _explained(pool: Pool) -> Iterator[None]:
+    """Raise InputError for whatever is wrong with the pool."""
+    try:
+        yield
+    except InputError:
+        raise
+    except FAULTS as error:
+        where = pool.directory
+        raise InputError(f"pool {where} cannot be read: {first_line(error)}") from error
+
+
+def _entries(
+    pool: Pool, connection: sqlite3.Connection, numbers: Sequence[int]
+) -> list[CatalogueEntry]:
+    """Return the samples of these rows, in this order."""
+    of_rows = "{}.number IN (SELECT value FROM json_each(?))"
+    rows = (json.dumps(numbers),)
+    found = select_samples(connection, pool.images, of_rows.format("s"), rows)
+    standing = connection.execute(
+        f"SELECT s.id, t.number, t.state, t.reason FROM standing t "
+        f"JOIN samples s ON s.number = t.number WHERE {of_rows.format('t')}",
+        rows,
+    ).fetchall()
+    places = {name: numbers.index(number) for name, number, _, _ in standing}
+    states = {name: (state, reason) for name, _, state, reason in standing}
+    found.sort(key=lambda one: places[one.sample.id])
+    return [CatalogueEntry(one.sample, _facts(one, *states[one.sample.id])) for one in found]
 
 
 def _whole(number: int | None) -> str:

@@ -45,6 +45,7 @@ class SampleBrowser:
         self._page = CataloguePage((), False, None)
         self._size = 0
         self._turn = 0
+        self._gone = False
         self._filters = ui.element("div").classes("controls filters")
         with ui.element("div").classes("pager"):
             self._count = ui.label().classes("note")
@@ -75,8 +76,12 @@ class SampleBrowser:
         try:
             size = await asyncio.to_thread(self._catalogue.size)
         except InputError as error:
+            self._gone = True
             self._tell(str(error))
             return
+        if self._gone:
+            self._gone = False
+            self._tell("")
         self._newer.set_text(f"{count(size - self._size, 'new picture')}: show")
         self._newer.set_visibility(0 < self._size < size)
 

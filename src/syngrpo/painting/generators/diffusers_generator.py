@@ -99,7 +99,10 @@ class DiffusersGenerator(Generator):
 
     def limit_side(self, side: int) -> bool:
         """Paint no picture with a side of more than ``side`` pixels from now on, or than the
-        smallest side that the model can paint, if that is longer. Returns True."""
+        smallest side that the model can paint, if that is longer. Returns False for a pipeline
+        that chooses the size itself."""
+        if self.loaded().chooses_size:
+            return False
         self._longest = side
         return True
 

@@ -180,11 +180,17 @@ def plan(options: DiffusersOptions) -> Plan:
         raise InputError(
             f"synthesis: min_pixels {size.min_pixels} is more than max_pixels {size.max_pixels}"
         )
+    guidance = _first(options.guidance, preset.guidance)
+    if options.negative_prompt and guidance is not None and guidance <= 1:
+        raise InputError(
+            f"synthesis: negative_prompt has no effect with guidance {guidance:g}; raise guidance "
+            "above 1, or remove negative_prompt"
+        )
     preset = replace(
         preset,
         model=_first(options.model, preset.model),
         steps=_first(options.steps, preset.steps),
-        guidance=_first(options.guidance, preset.guidance),
+        guidance=guidance,
         strength=_first(options.strength, preset.strength),
         negative_prompt=_first(options.negative_prompt, preset.negative_prompt),
         dtype=_first(options.dtype, preset.dtype),
@@ -211,6 +217,8 @@ def _chosen(options: DiffusersOptions) -> tuple[Preset, str]:
         )
     # Every pipeline uses an empty negative prompt when it is given none.
     anything = Preset(options.pipeline, options.model, None, None, 1.0, negative_prompt="")
+    if options.pipeline.startswith("QwenImage"):  # they take guidance_scale, too, and ignore it
+        anything = replace(anything, guidance_name="true_cfg_scale")
     return anything, options.pipeline
 
 

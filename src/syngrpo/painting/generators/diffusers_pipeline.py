@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import gc
 import inspect
+import logging
 import os
 from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
@@ -25,6 +26,8 @@ from syngrpo.sample import InputError
 from syngrpo.serving.devices import parse_device
 from syngrpo.serving.wording import one_line
 
+logger = logging.getLogger(__name__)
+
 _T = TypeVar("_T")
 _NEEDED = frozenset({"prompt", "image", "mask_image", "generator", "output_type"})
 _CANNOT_LOAD = (OSError, ValueError, TypeError, ImportError, SafetensorError)
@@ -32,7 +35,8 @@ _CANNOT_LOAD = (OSError, ValueError, TypeError, ImportError, SafetensorError)
 
 class LoadedPipeline:
     """A pipeline on its device. ``cell`` is the side in pixels of the smallest square that it can
-    keep or paint; the sides of its pictures are multiples of that."""
+    keep or paint; the sides of its pictures are multiples of that. ``chooses_size``: whether it has
+    painted a picture in another size than it was asked for."""
 
     def __init__(self, chosen: Plan, source: str, revision: str | None, lora: str | None) -> None:
         """Load the model at ``source`` and ``revision``, as ``from_pretrained`` takes them, and the
@@ -46,7 +50,9 @@ class LoadedPipeline:
         if lora is not None:
             _add_lora(self.pipeline, lora, chosen.preset.lora)
         _refuse_undistilled(self.pipeline, chosen)
-        self.cell: int = self.pipeline.image_processor.config.vae_scale_factor
+        patch: int = getattr(self.pipeline, "patch_size", 1)  # in Stable Diffusion 3
+        self.cell: int = self.pipeline.image_processor.config.vae_scale_factor * patch
+        self.chooses_size = False
         self.pipeline.set_progress_bar_config(disable=True)
         self._to_device()
 
@@ -57,8 +63,22 @@ class LoadedPipeline:
         """
         result = self._within_memory(size, lambda: self._call(request, size))
         if any(getattr(result, "nsfw_content_detected", None) or ()):
-            raise ValueError("the pipeline's safety checker blackened a picture; disable it")
-        return np.asarray(result.images[0])
+            raise ValueError(
+                "the pipeline's safety checker blackened a picture; to switch it off, write "
+                '"safety_checker": [null, null] into model_index.json of a local copy of the model'
+            )
+        picture = np.asarray(result.images[0])
+        self._check_size(picture.shape[1], picture.shape[0], size)
+        return picture
+
+    def _check_size(self, width: int, height: int, asked: tuple[int, int]) -> None:
+        if (width, height) != asked and not self.chooses_size:
+            self.chooses_size = True
+            logger.warning(
+                "%s paints %d x %d pixels where %d x %d were asked for: it chooses the size, so "
+                "min_pixels and max_pixels have no effect, and no smaller size saves memory",
+                *(self._plan.preset.pipeline, width, height, *asked),
+            )
 
     def round_trip(self, image: np.ndarray) -> np.ndarray:
         """Encode and decode uint8 (H, W, 3) with the autoencoder: float32 (H, W, 3) in [0, 1].
@@ -80,6 +100,8 @@ class LoadedPipeline:
             "height": size[1],
             "num_inference_steps": preset.steps,
             "strength": preset.strength,
+            "_auto_resize": False,  # FluxKontextInpaintPipeline would choose a size of its own
+            "max_area": size[0] * size[1],
             preset.guidance_name: preset.guidance,
         }
         if preset.guidance is None or preset.guidance > 1:
