@@ -16,7 +16,16 @@ pytest.importorskip("diffusers", reason='needs pip install "syngrpo[diffusers]"'
 
 from peft import LoraConfig, get_peft_model_state_dict
 from safetensors.torch import save_file
-from tiny_diffusers import FAST, HEIGHT, WIDTH, TinyModels, asked, difference, spied
+from tiny_diffusers import (
+    FAST,
+    HEIGHT,
+    WIDTH,
+    TinyModels,
+    asked,
+    difference,
+    spied,
+    stable_diffusion_3,
+)
 
 from syngrpo.painting.compositing import composite
 from syngrpo.painting.generators.base import OutOfMemory
@@ -158,6 +167,17 @@ def test_a_pipeline_that_chooses_its_size_is_told_and_cannot_be_limited(
     (line,) = [one for one in caplog.messages if "chooses the size" in one]
     assert "paints 480 x 320 pixels where" in line
     assert not generator.limit_side(512)
+
+
+@pytest.mark.parametrize("wanted", [(640, 427), (500, 375)])
+def test_stable_diffusion_3_gets_sides_that_it_can_paint(
+    tmp_path: Path, wanted: tuple[int, int]
+) -> None:
+    generator = stable_diffusion_3(tmp_path / "model")
+    width, height = generator.size_for(wanted)
+    with pytest.raises(ValueError, match="strength") as raised:  # checked after the size
+        generator.loaded().pipeline.check_inputs("", None, None, height, width, 2.0)
+    assert "divisible" not in str(raised.value)
 
 
 def short_of_memory(

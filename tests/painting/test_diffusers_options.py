@@ -123,6 +123,15 @@ def test_a_lightning_lora_brings_its_steps_and_guidance() -> None:
     assert plan(replace(options, lora=None)).preset.steps == 50
 
 
+def test_guidance_has_the_name_that_the_class_uses() -> None:
+    def name(pipeline: str) -> str:
+        options = DiffusersOptions(pipeline=pipeline, model="x/y", guidance=7.0)
+        return plan(options).preset.guidance_name
+
+    assert name("QwenImageEditInpaintPipeline") == "true_cfg_scale"
+    assert name("FluxInpaintPipeline") == "guidance_scale"  # it takes both
+
+
 @pytest.mark.parametrize(
     ("options", "words"),
     [
@@ -130,6 +139,14 @@ def test_a_lightning_lora_brings_its_steps_and_guidance() -> None:
         ({"preset": "flux2-klein", "pipeline": "X", "model": "y"}, "exclude"),
         ({"pipeline": "FluxFillPipeline"}, "needs a model"),
         ({"negative_prompt": "cats"}, "does not take a negative prompt"),
+        (
+            {"preset": "sdxl-inpaint", "negative_prompt": "cats", "guidance": 1.0},
+            "negative_prompt has no effect with guidance 1; raise guidance above 1",
+        ),
+        (
+            {"preset": "qwen-image-inpaint", "negative_prompt": "cats", "lora": "x.safetensors"},
+            "negative_prompt has no effect with guidance 1",
+        ),
         ({"steps": 0}, "option steps of"),
         ({"strength": 0.0}, "option strength of"),
         ({"dtype": "int8"}, "option dtype of"),

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -210,6 +211,34 @@ _MODELS: dict[str, Callable[[], Any]] = {
     "qwen-image-inpaint": _qwen_image,
     "sdxl-inpaint": _sdxl,
 }
+
+
+def stable_diffusion_3(folder: Path) -> DiffusersGenerator:
+    """A generator whose pipeline has no text encoders: it has sizes, and paints nothing."""
+    transformer = diffusers.SD3Transformer2DModel(
+        sample_size=32,
+        in_channels=LATENTS,
+        out_channels=LATENTS,
+        num_layers=1,
+        attention_head_dim=8,
+        num_attention_heads=2,
+        joint_attention_dim=16,
+        caption_projection_dim=16,
+        pooled_projection_dim=16,
+    )
+    texts = [f"{kind}{n}" for kind in ("text_encoder", "tokenizer") for n in ("", "_2", "_3")]
+    absent = dict.fromkeys(texts)
+    diffusers.StableDiffusion3InpaintPipeline(
+        transformer=transformer,
+        scheduler=diffusers.FlowMatchEulerDiscreteScheduler(),
+        vae=_vae(shift_factor=0.1, scaling_factor=0.4),
+        **absent,
+    ).save_pretrained(folder)
+    name = "StableDiffusion3InpaintPipeline"
+    generator = DiffusersGenerator(pipeline=name, model=str(folder), dtype="float32", device="cpu")
+    plan = generator._plan
+    generator._plan = replace(plan, preset=replace(plan.preset, load=absent))
+    return generator
 
 
 def _flow(**settings: Any) -> Any:
