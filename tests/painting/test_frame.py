@@ -95,6 +95,16 @@ def test_what_may_be_cut_off_by_an_edge_goes_on_touching_it():
             assert holds(frame.transform.box(box), frame.transform.scale), box
 
 
+def test_a_box_that_ends_nearly_at_the_edge_of_a_large_picture_may_be_cut_off():
+    sample = rooms_samples("train", 1, seed=3, size=512)[0]
+    for begins, cut in ((2.0, True), (3.0, False)):  # 0.4 % of 512 pixels are 2.05
+        box = (begins, 200.0, 120.0, 260.0)
+        thing = replace(sample.objects[0], box=box, mask=None)
+        one = replace(sample, objects=(thing,), answer=box)
+        there = frame_of(one, FAR, 1.0, place=1.0).transform
+        assert (there.box(box)[0] == pytest.approx(begins * there.scale)) == cut
+
+
 def test_moved_without_scaling_every_pixel_stays_exact():
     sample = rooms_samples("train", 1, seed=3)[0]
     frame = frame_of(sample, FrameOptions(shift=1.0), place=1.0)

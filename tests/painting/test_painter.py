@@ -85,6 +85,24 @@ def test_what_does_not_fit_is_painted_smaller(
     assert (child.sample.image.width, child.sample.image.height) == (512, 512)
 
 
+def test_shrunk_objects_are_not_mixed_with_the_erased_background(
+    settings: SynthesisSettings,
+) -> None:
+    asked: list[GenerationRequest] = []
+
+    class Looking(NoopGenerator):
+        def generate(self, requests: Sequence[GenerationRequest]) -> list[np.ndarray]:
+            asked.extend(requests)
+            return super().generate(requests)
+
+    run_to_the_end(replace(settings, max_side=200), Painter(Looking()))
+    (request,) = asked
+    picture = shrunk(SEED.image.decode(), 200)
+    assert request.keep.any() and not request.keep.all()
+    assert (request.image[request.keep] == picture[request.keep]).all()
+    assert len(np.unique(request.image[~request.keep].reshape(-1, 3), axis=0)) == 1
+
+
 def test_a_device_that_can_hold_nothing_does_not_go_on_for_ever(
     settings: SynthesisSettings,
 ) -> None:
