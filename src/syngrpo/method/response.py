@@ -25,8 +25,8 @@ class ParsedResponse:
     ``answer`` is the text between the last pair of its tags; see ``parse_response`` for a response
     without one. ``scene_span`` is the half-open range of characters of the whole scene part, tags
     included. If the closing tag is missing, as in a response cut off at its length limit, it ends
-    with the text, or before the next tag of another part. ``fault`` says what is
-    wrong with the wording of the description, where that alone makes the response not well formed.
+    with the text, or before the next tag of another part. ``fault`` says what is wrong with the
+    wording of the description, where that alone makes the response not well formed.
     """
 
     think: str | None
