@@ -125,6 +125,16 @@ def test_a_further_set_is_added_to_those_that_are_there(model: Path, tmp_path: P
     assert {name: len(ones) for name, ones in predictions.items()} == {"test": 3, "ood": 2}
 
 
+@pytest.mark.parametrize("content", ["not JSON", '{"sets": ["mine"]}', '{"settings": {}}'])
+def test_damaged_metrics_are_written_anew(
+    model: Path, data: Path, whole: Path, tmp_path: Path, content: str
+) -> None:
+    out = shutil.copytree(whole, tmp_path / "out")
+    (out / "metrics.json").write_text(content)
+    evaluated(model, [data], out)
+    assert (out / "metrics.json").read_bytes() == (whole / "metrics.json").read_bytes()
+
+
 def test_a_directory_that_another_process_evaluates_into_is_refused(
     model: Path, tmp_path: Path
 ) -> None:

@@ -131,7 +131,7 @@ def _used_by_nobody_else(directory: Path) -> Iterator[None]:
     from syngrpo.pool.database import FILE_NAME
     from syngrpo.pool.repair import image_files
     from syngrpo.sample import InputError
-    from syngrpo.serving.directory_lock import InUse, lock_directory
+    from syngrpo.serving.directory_lock import used_alone
     from syngrpo.workflow.run_directory import RunDirectory
 
     if (directory / "config.yaml").is_file():
@@ -144,13 +144,8 @@ def _used_by_nobody_else(directory: Path) -> Iterator[None]:
         except Timeout:
             raise InputError(f"a data server uses {directory.parent}; stop it first") from None
     elif (directory / FILE_NAME).exists() or any(image_files(directory)):
-        try:
-            with lock_directory(directory):
-                yield
-        except InUse as error:
-            raise InputError(
-                f"{directory} is in use by process {error.owner}; stop it first"
-            ) from None
+        with used_alone(directory, "stop it first"):
+            yield
     else:
         raise InputError(f"{directory} holds neither a run nor a pool; name the directory of a run")
 

@@ -8,16 +8,21 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from huggingface_hub import try_to_load_from_cache
 
 from syngrpo.evaluation.answering import is_answer_to
-from syngrpo.evaluation.evaluation_reading import METRICS, REMEDY, predictions_file, read_object
-from syngrpo.evaluation.evaluation_result import EvaluationResult
+from syngrpo.evaluation.evaluation_reading import (
+    METRICS,
+    REMEDY,
+    predictions_file,
+    read_metrics,
+    read_object,
+)
+from syngrpo.evaluation.evaluation_result import EvaluationResult, summarise
 from syngrpo.evaluation.predictions import (
     Prediction,
     append_predictions,
@@ -28,8 +33,6 @@ from syngrpo.evaluation.predictions import (
 from syngrpo.policy.lora import adapter_base, is_adapter
 from syngrpo.sample import InputError, Sample
 from syngrpo.serving.atomic_files import atomic_write, make_directory
-from syngrpo.serving.directory_lock import InUse, lock_directory
-from syngrpo.serving.json_lines import read_lines
 from syngrpo.tasks import PromptStyle
 
 SETTINGS = "settings.json"
@@ -41,25 +44,6 @@ BLOCK = 1 << 20
 BLOCKS = 64
 """A fingerprint reads BLOCKS blocks of BLOCK bytes from a weights file; a shorter file is read
 whole."""
-
-
-@contextmanager
-def used_alone(directory: Path) -> Iterator[None]:
-    """Create the directory if needed, and lock it during the block. Raises InputError when another
-    process evaluates into it."""
-    make_directory(directory)
-    try:
-        lock = lock_directory(directory)
-    except InUse as error:
-        raise InputError(
-            f"{directory} is in use by process {error.owner}; wait for it, or give another --out"
-        ) from None
-    except OSError as error:
-        raise InputError(
-            f"{directory} cannot be written ({error.strerror}); give another --out"
-        ) from None
-    with lock:
-        yield
 
 
 class EvaluationDirectory:
@@ -82,6 +66,7 @@ class EvaluationDirectory:
         if any(file.stat().st_size for file in self._predictions()):
             self._check_settings(path)
         _write(path, self._settings)
+        self._earlier = self._earlier_metrics()
 
     def finished(
         self, name: str, samples: Sequence[Sample], style: PromptStyle
@@ -102,12 +87,12 @@ class EvaluationDirectory:
     def append(self, name: str, predictions: Sequence[Prediction]) -> None:
         """Write a batch of predictions of a set. Takes the set out of ``metrics.json``, whose
         values do not include them."""
-        content = read_object(self.directory / METRICS)
-        sets = {other: one for other, one in content.get("sets", {}).items() if other != name}
-        if sets:
-            _write(self.directory / METRICS, {**content, "sets": sets})
-        else:
-            (self.directory / METRICS).unlink(missing_ok=True)
+        earlier, path = self._earlier.get("sets", {}), self.directory / METRICS
+        if earlier.pop(name, None) is not None:
+            if earlier:
+                _write(path, self._earlier)
+            else:
+                path.unlink(missing_ok=True)
         append_predictions(predictions, self._path(name))
 
     def complete(self, name: str, result: EvaluationResult) -> None:
@@ -123,27 +108,36 @@ class EvaluationDirectory:
         Sets that were evaluated earlier with the same settings and conditions stay in both.
         """
         content = {"settings": self._settings, "conditions": dict(conditions or {})}
-        before = read_object(self.directory / METRICS)
-        same = {key: before.get(key) for key in content} == json.loads(json.dumps(content))
-        sets = before.get("sets", {}) if same else {}
-        kept = {name: one for name, one in sets.items() if self._path(name).exists()}
-        lines = [
-            line
-            for line in read_lines(self.directory / EVALUATIONS)
-            if line["set"] in kept.keys() - results.keys()
-        ]
-        lines += [result.record(0, name) for name, result in results.items()]
-        atomic_write(
-            self.directory / EVALUATIONS, "".join(json.dumps(line) + "\n" for line in lines)
-        )
-        measured = {name: result.summary() for name, result in results.items()}
-        _write(self.directory / METRICS, {**content, "sets": {**kept, **measured}})
+        same = self._earlier.get("conditions") == json.loads(json.dumps(content["conditions"]))
+        earlier = {
+            name: summarise(read_predictions(self._path(name)))
+            for name in (self._earlier.get("sets", {}) if same else ())
+            if name not in results and self._path(name).exists()
+        }
+        every = {**earlier, **results}
+        lines = [json.dumps(result.record(0, name)) + "\n" for name, result in every.items()]
+        atomic_write(self.directory / EVALUATIONS, "".join(lines))
+        sets = {name: result.summary() for name, result in every.items()}
+        _write(self.directory / METRICS, {**content, "sets": sets})
 
     def _path(self, name: str) -> Path:
         return predictions_file(self.directory, name)
 
     def _predictions(self) -> list[Path]:
         return sorted(path for path in self.directory.glob("predictions-*.jsonl") if path.exists())
+
+    def _earlier_metrics(self) -> dict[str, Any]:
+        """Return the content of ``metrics.json``, {} without one that belongs to these settings. It
+        is removed if it is damaged or belongs to others."""
+        path = self.directory / METRICS
+        try:
+            content = read_metrics(path)
+        except InputError:
+            content = {}
+        if content.get("settings") == self._settings:
+            return content
+        path.unlink(missing_ok=True)
+        return {}
 
     def _check_settings(self, path: Path) -> None:
         before = read_object(path)

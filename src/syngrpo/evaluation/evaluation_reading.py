@@ -28,15 +28,20 @@ def read_evaluation(
         raise InputError(
             f"{directory} holds no finished evaluation (no {METRICS}); give the --out of evaluate"
         )
-    content = read_object(directory / METRICS)
-    for part in ("settings", "conditions", "sets"):
-        if not isinstance(content.get(part, {}), dict):
-            raise InputError(
-                f"{directory / METRICS} is damaged ({part} is no object); evaluate again"
-            )
+    content = read_metrics(directory / METRICS)
     names = [name for name in content.get("sets", {}) if only in (None, name)]
     files = {name: predictions_file(directory, name) for name in names}
     return {name: read_predictions(file) for name, file in files.items()}, content
+
+
+def read_metrics(path: Path) -> dict[str, Any]:
+    """Return the content of a ``metrics.json``, {} when there is none. Raises InputError when it is
+    damaged."""
+    content = read_object(path)
+    for part in ("settings", "conditions", "sets"):
+        if not isinstance(content.get(part, {}), dict):
+            raise InputError(f"{path} is damaged ({part} is no object); evaluate again")
+    return content
 
 
 def predictions_file(directory: Path, name: str) -> Path:

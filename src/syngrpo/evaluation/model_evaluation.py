@@ -14,11 +14,7 @@ from typing import Any
 
 from syngrpo.evaluation.answering import evaluate
 from syngrpo.evaluation.conditions import OF_DATA, conditions_of
-from syngrpo.evaluation.evaluation_directory import (
-    EvaluationDirectory,
-    model_fingerprint,
-    used_alone,
-)
+from syngrpo.evaluation.evaluation_directory import EvaluationDirectory, model_fingerprint
 from syngrpo.evaluation.evaluation_result import EvaluationResult
 from syngrpo.evaluation.trained_with import settings_of
 from syngrpo.formats.source import Source, source_from_argument
@@ -27,6 +23,8 @@ from syngrpo.policy.loading import load_policy
 from syngrpo.policy.model import Policy
 from syngrpo.policy.model_options import MODELS, Coordinates, model_directory
 from syngrpo.sample import InputError, Sample
+from syngrpo.serving.atomic_files import make_directory
+from syngrpo.serving.directory_lock import used_alone
 from syngrpo.tasks import PromptStyle
 from syngrpo.tasks.rewards import RewardOptions, load_reward
 
@@ -115,7 +113,8 @@ def evaluate_model(
     if rewards:
         settings["rewards"] = [[one.shown_name, one.use, one.replaces_accuracy] for one in rewards]
     how = asdict(asking) | {"rewards": [load_reward(one) for one in rewards]}
-    with used_alone(out):
+    make_directory(out)
+    with used_alone(out, "wait for it, or give another --out"):
         directory = EvaluationDirectory(out, settings, restart)
         results = _evaluate_sets(policy, sets, directory, how, progress)
         directory.write_metrics(results, conditions_of(model, policy))

@@ -142,6 +142,9 @@ class Policy:
         Raises OSError (ENOSPC) when the disk has no room for the weights. This is checked before,
         because safetensors raises an error without the system's number.
         """
+        directory.mkdir(parents=True, exist_ok=True)
+        if shutil.disk_usage(directory).free < self.saved_bytes:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(directory))
         model = self.base
         if isinstance(self.model, PeftModel):
             # A copy: merging and unmerging in place would round the base weights. On the CPU,
@@ -151,9 +154,6 @@ class Policy:
                 for weight in self.model.parameters()
             }
             model = copy.deepcopy(self.model, copies).merge_and_unload()
-        directory.mkdir(parents=True, exist_ok=True)
-        if shutil.disk_usage(directory).free < self.saved_bytes:
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(directory))
         model.save_pretrained(directory)
         self.processor.save_pretrained(directory)
         if isinstance(self.model, PeftModel):

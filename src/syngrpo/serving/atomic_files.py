@@ -13,7 +13,7 @@ import shutil
 import socket
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import count
 from pathlib import Path
 
@@ -83,9 +83,8 @@ def atomic_directory(
     ``durable``: sync every file to the disk before the rename. On an error the temporary directory
     is removed and ``target`` stays as it was. A killed process leaves the temporary directory
     behind; the next writer of ``target`` on this host removes it (see also ``remove_unfinished``).
-    Raises DiskFull when there is no room; its message says how
-    many bytes are free and how many were needed: those written so far, or ``expected_bytes`` if
-    that is more.
+    Raises DiskFull when there is no room; its message says how many bytes are free and how many
+    were needed: those written so far, or ``expected_bytes`` if that is more.
     """
     make_directory(target.parent)
     _remove_of_ended(target)
@@ -135,9 +134,9 @@ def remove_unfinished(directory: Path) -> None:
 
 def _remove(path: Path) -> None:
     if path.is_dir():
-        shutil.rmtree(path, ignore_errors=True)
+        shutil.rmtree(path)
     else:
-        path.unlink(missing_ok=True)
+        path.unlink()
 
 
 def _remove_of_ended(target: Path) -> None:
@@ -147,7 +146,8 @@ def _remove_of_ended(target: Path) -> None:
         if name.startswith(start):
             process, begun, _, written = name.removeprefix(start).split("-", maxsplit=3)
             if written == target.name[-_NAME_END:] and not _is_running(int(process), begun):
-                _remove(target.parent / name)
+                with suppress(OSError):  # another writer removes it, too, or it is somebody else's
+                    _remove(target.parent / name)
 
 
 def _is_running(process: int, begun: str) -> bool:

@@ -1,12 +1,16 @@
-"""The lock of the directory of a run, which only one trainer may use at a time."""
+"""The lock of a directory that only one process may write to, such as that of a run."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
 from filelock import lock_descriptor
+
+from syngrpo.sample import InputError
 
 LOCK_NAME = ".lock"
 
@@ -34,3 +38,15 @@ def lock_directory(path: Path) -> IO[str]:
     lock.write(str(os.getpid()))
     lock.flush()
     return lock
+
+
+@contextmanager
+def used_alone(directory: Path, remedy: str) -> Iterator[None]:
+    """Lock the directory during the block. Raises InputError, with a message that ends with
+    ``remedy``, when another process has locked it, and OSError as ``lock_directory``."""
+    try:
+        lock = lock_directory(directory)
+    except InUse as error:
+        raise InputError(f"{directory} is in use by process {error.owner}; {remedy}") from None
+    with lock:
+        yield

@@ -87,6 +87,11 @@ class Preset:
     load: Mapping[str, Any] = field(default_factory=dict)
     lora: FewSteps | None = None
 
+    @property
+    def is_guided(self) -> bool:
+        """Whether guidance has an effect, and with it a negative prompt."""
+        return self.guidance is None or self.guidance > 1
+
 
 _QWEN_LIGHTNING = FewSteps(
     steps=8,
@@ -180,22 +185,21 @@ def plan(options: DiffusersOptions) -> Plan:
         raise InputError(
             f"synthesis: min_pixels {size.min_pixels} is more than max_pixels {size.max_pixels}"
         )
-    guidance = _first(options.guidance, preset.guidance)
-    if options.negative_prompt and guidance is not None and guidance <= 1:
-        raise InputError(
-            f"synthesis: negative_prompt has no effect with guidance {guidance:g}; raise guidance "
-            "above 1, or remove negative_prompt"
-        )
     preset = replace(
         preset,
         model=_first(options.model, preset.model),
         steps=_first(options.steps, preset.steps),
-        guidance=guidance,
+        guidance=_first(options.guidance, preset.guidance),
         strength=_first(options.strength, preset.strength),
         negative_prompt=_first(options.negative_prompt, preset.negative_prompt),
         dtype=_first(options.dtype, preset.dtype),
         size=size,
     )
+    if options.negative_prompt and not preset.is_guided:
+        raise InputError(
+            f"synthesis: negative_prompt has no effect with guidance {preset.guidance:g}; raise "
+            "guidance above 1, or remove negative_prompt"
+        )
     return Plan(name, preset, options)
 
 

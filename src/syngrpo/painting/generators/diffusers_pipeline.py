@@ -104,7 +104,7 @@ class LoadedPipeline:
             "max_area": size[0] * size[1],
             preset.guidance_name: preset.guidance,
         }
-        if preset.guidance is None or preset.guidance > 1:
+        if preset.is_guided:
             arguments["negative_prompt"] = preset.negative_prompt
         given = {
             name: value
