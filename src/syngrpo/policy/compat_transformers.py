@@ -24,6 +24,12 @@ def register_attention(name: str, attention: Callable[..., Any]) -> None:
     AttentionMaskInterface.register(name, sdpa_mask)
 
 
+def choose_attention(model: Any, name: str) -> None:
+    """Let this model, or this part of one, use a registered attention."""
+    # The public method would look for the package flash_attn if the name has "flash" in it.
+    model.config._attn_implementation = name
+
+
 def plain_attention(*arguments: Any, **options: Any) -> tuple[torch.Tensor, None]:
     """Attend as transformers does with its implementation ``sdpa``."""
     return sdpa_attention_forward(*arguments, **options)

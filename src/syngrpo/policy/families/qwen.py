@@ -15,9 +15,10 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from syngrpo.policy.compat_transformers import deeper_features
+from syngrpo.policy.compat_transformers import choose_attention, deeper_features
 from syngrpo.policy.families.base import Encoded, ImageFeatures, PromptSize, SplitFamily
 from syngrpo.policy.model_options import Coordinates
+from syngrpo.policy.vision_attention import BY_LENGTH, VisionLayout
 from syngrpo.sample import InputError, Sample
 
 MAX_ASPECT_RATIO = 200
@@ -70,7 +71,9 @@ class Qwen(SplitFamily):
     """Linear layers of a vision block, as a regular expression."""
 
     def prepare(self, model: Any) -> None:
-        model.model.visual.patch_embed.__class__ = LinearPatchEmbed
+        tower = self.vision_tower(model)
+        tower.patch_embed.__class__ = LinearPatchEmbed
+        choose_attention(tower, BY_LENGTH)
 
     def limit_pixels(self, image_processor: Any, max_pixels: int) -> None:
         image_processor.size["longest_edge"] = max_pixels
@@ -154,13 +157,15 @@ class Qwen(SplitFamily):
     def text_model(self, model: Any) -> Any:
         return model.model.language_model
 
-    def vision_tower(self, model: Any) -> nn.Module:
+    def vision_tower(self, model: Any) -> Any:
         return model.model.visual
 
     def image_features(
         self, model: Any, pixel_values: torch.Tensor, image_grid_thw: torch.Tensor
     ) -> list[ImageFeatures]:
-        outputs = model.model.get_image_features(pixel_values, image_grid_thw)
+        outputs = model.model.get_image_features(
+            pixel_values, image_grid_thw, layout=VisionLayout()
+        )
         layers = deeper_features(outputs)
         deeper = zip(*layers, strict=True) if layers else ((),) * len(image_grid_thw)
         return list(map(ImageFeatures, outputs.pooler_output, deeper))
