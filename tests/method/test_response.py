@@ -20,7 +20,7 @@ def test_well_formed_response_gives_its_parts_and_the_span_of_the_scene() -> Non
     )
     assert parsed.well_formed and format_reward(parsed) == 1.0
     assert parsed.scene_span is not None
-    assert GOOD[slice(*parsed.scene_span)] == "<scene>brick walls</scene>"
+    assert GOOD[slice(*parsed.scene_span)] == "<scene>brick walls</scene>\n"
 
 
 @pytest.mark.parametrize(
@@ -64,6 +64,8 @@ def test_parts_of_a_malformed_response_are_still_read() -> None:
         ("<think>t</think><scene>s <answer>a</answer>", None, "<scene>s "),
         ("<think>t</think><scene>s <answer>a</answer></scene>", None, "<scene>s "),
         ("<scene>s</scene><think>t</think><answer>a</answer>", "s", None),
+        ("<answer>a</answer><scene>s</scene></scene>", "s", "<scene>s</scene></scene>"),
+        ("<scene>s</scene>, t</scene> <answer>a</answer>", "s", "<scene>s</scene>, t</scene> "),
     ],
 )
 def test_a_description_is_outside_of_the_other_parts(
@@ -72,7 +74,7 @@ def test_a_description_is_outside_of_the_other_parts(
     parsed = parse_response(text)
     found = text[slice(*parsed.scene_span)] if parsed.scene_span else None
     assert parsed.scene == scene
-    assert found == (part if scene is None else f"<scene>{scene}</scene>")
+    assert found == (part or (scene and f"<scene>{scene}</scene>"))
 
 
 def test_a_response_that_is_not_to_describe_has_no_description() -> None:
@@ -111,7 +113,8 @@ def test_reading_never_raises_and_spans_fit(text: str) -> None:
     if parsed.scene_span is not None:
         scene = text[slice(*parsed.scene_span)]
         assert scene.startswith("<scene>")
-        assert parsed.scene is None or scene == f"<scene>{parsed.scene}</scene>"
+        assert parsed.scene is None or scene.startswith(f"<scene>{parsed.scene}</scene>")
+        assert "<answer>" not in scene and "</think>" not in scene
     if parsed.well_formed:
         whole = text[: text.index("<scene>")] + text[slice(*parsed.scene_span or (0, 0))]
         assert text.strip() == whole.strip()

@@ -28,10 +28,11 @@ def overlap_by_bytes(tokenizer: Any, ids: list[int], span: tuple[int, int]) -> l
     """Every character of a token's string is one byte; special tokens write none."""
     text = decode(tokenizer, torch.tensor(ids))
     start, end = (len(text[:i].encode()) for i in span)
+    whole = len(text.encode())
     overlaps, position = [], 0
     for token_id, token in zip(ids, tokenizer.convert_ids_to_tokens(ids), strict=True):
         size = 0 if token_id in tokenizer.all_special_ids else len(token)
-        inside = start < position < end if size == 0 else None
+        inside = start < position and (position < end or end == whole) if size == 0 else None
         overlaps.append(position < end and position + size > start if size else bool(inside))
         position += size
     return overlaps
@@ -67,6 +68,7 @@ def test_scene_tokens_decode_to_the_scene(tokenizer: Any) -> None:
         mask = scene_token_mask(tokenizer, tokens, (start, end))
         assert text[start:end] in decode(tokenizer, tokens[mask])
         assert not mask[-1]
+        assert scene_token_mask(tokenizer, tokens, (start, len(text)))[-1]  # the end of all
 
 
 def test_invalid_bytes_before_the_span_do_not_shift_it(tokenizer: Any) -> None:

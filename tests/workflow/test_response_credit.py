@@ -9,16 +9,19 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from tiny_models import build_tokenizer
 
 from syngrpo.method import METHODS
 from syngrpo.method.base import Method
+from syngrpo.method.response import format_reward, parse_response
 from syngrpo.workflow.processes import Processes
-from syngrpo.workflow.response_credit import step_credits
+from syngrpo.workflow.response_credit import group_credits, step_credits
+from syngrpo.workflow.update_rows import fresh_row
 
 
-def make(**options: object) -> Method:
-    method = METHODS.load("grpo")
-    return method(method.Options(name="grpo", **options), steps=1)  # type: ignore[arg-type]
+def make(name: str = "grpo", **options: object) -> Method:
+    method = METHODS.load(name)
+    return method(method.Options(name=name, **options), steps=1)  # type: ignore[arg-type]
 
 
 def group(accuracies: list[float], form: list[float], **custom: list[float | None]) -> Any:
@@ -74,3 +77,33 @@ def test_what_tells_wrong_answers_apart_can_be_scaled_down(weight: float) -> Non
         assert found.advantages.tolist() == wanted.advantages.tolist()
     for found, wanted, scale in zip(phantom[1:], plain[1:], (weight, weight, 1.0), strict=True):
         np.testing.assert_allclose(found.advantages, scale * wanted.advantages, rtol=1e-6)
+
+
+def test_what_follows_the_answer_gets_no_advantage_from_it() -> None:
+    """The description, whatever is written after it, and the token that ends the response."""
+    tokenizer = build_tokenizer()
+    answer = "<think>red</think><answer>[1, 2, 3, 4]</answer>"
+    ends = ["<scene>a greenhouse</scene>", "<scene>a hall</scene></scene>", ""]
+    ids = [[*tokenizer.encode(answer + end), tokenizer.eos_token_id] for end in ends]
+    texts = [answer + end for end in ends]
+    parsed = [
+        parse_response(text, describes=bool(end)) for text, end in zip(texts, ends, strict=True)
+    ]
+    written = group([0.0, 1.0, 1.0], [format_reward(one) for one in parsed])
+    written.prompt, written.parsed = None, parsed
+    written.responses = [
+        SimpleNamespace(token_ids=torch.tensor(one), logprobs=torch.zeros(len(one))) for one in ids
+    ]
+    method = make("syn-grpo", beta=0.0, scene_beta=0.04, format_weight=0.1)
+    credits = group_credits(written, method, ())
+    accuracy, form = (credit.advantages for credit in credits)
+    segments = fresh_row(written, credits, tokenizer, method).segments
+    count = len(tokenizer.encode(answer))
+    for place, (segment, end) in enumerate(zip(segments, ends, strict=True)):
+        whole = np.full(len(ids[place]), accuracy[place] + form[place])
+        if end:
+            whole[count:] = form[place]
+        assert segment.advantages.numpy() == pytest.approx(whole, abs=1e-6)
+        held = [0.0] * count + [0.04 if end else 0.0] * (len(whole) - count)
+        assert segment.beta.tolist() == pytest.approx(held)
+    assert segments[1].advantages[-1] < 0 < segments[1].advantages[0]

@@ -23,10 +23,10 @@ class ParsedResponse:
     """The parts found in a response. A part is None if it is missing.
 
     ``answer`` is the text between the last pair of its tags; see ``parse_response`` for a response
-    without one. ``scene_span`` is the half-open range of characters of the whole scene part, tags
-    included. If the closing tag is missing, as in a response cut off at its length limit, it ends
-    with the text, or before the next tag of another part. ``fault`` says what is wrong with the
-    wording of the description, where that alone makes the response not well formed.
+    without one. ``scene_span`` is the half-open range of characters of the scene part, from its tag
+    to the end of the text, or to the next tag of another part. What is written after the closing
+    tag belongs to it, because it cannot have changed the answer either. ``fault`` says what is
+    wrong with the wording of the description, where that alone makes the response not well formed.
     """
 
     think: str | None
@@ -119,10 +119,8 @@ def _scene_span(text: str) -> tuple[int, int] | None:
     start = next((one for one in starts if one not in thinking), None)
     if start is None:
         return None
-    closing = text.find("</scene>", start)
-    end = closing + len("</scene>") if closing >= 0 else len(text)
-    other = _TAG_BEFORE_SCENE.search(text, start, end)
-    return (start, other.start() if other else end)
+    other = _TAG_BEFORE_SCENE.search(text, start)
+    return (start, other.start() if other else len(text))
 
 
 def _thinking_span(text: str) -> range:

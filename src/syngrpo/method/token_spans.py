@@ -28,7 +28,8 @@ def span_tokens(
     """Return bool (L,): true for the tokens that wrote a character of ``decoded(…)[start:end]``.
 
     A token that holds only some bytes of a character counts as having written it. A special token
-    writes no text; it is inside if characters of the span are written before and after it.
+    writes no text; it is inside if characters of the span are written before it, and after it
+    characters of the span or nothing more: the token that ends a response belongs to its last part.
     """
     start, end = char_span
     length = len(token_ids)
@@ -46,7 +47,7 @@ def span_tokens(
     special = set(tokenizer.all_special_ids)
     while first < length and int(token_ids[first]) in special:
         first += 1
-    last = _first(length, lambda count: written(count) >= end)
+    last = length if end >= len(text) else _first(length, lambda count: written(count) >= end)
     mask[first:last] = True
     return mask
 

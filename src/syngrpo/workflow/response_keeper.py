@@ -130,7 +130,7 @@ class ResponseKeeper:
             prediction = group.predictions[place]
             marks = self._marks(sample, prediction)
             begins_with_scene = parsed.scene_span is not None and parsed.scene_span[0] == 0
-            outside = -1 if begins_with_scene else 0  # a token outside of the description
+            outside = -1 if begins_with_scene else 0  # outside of the description, if anything is
             yield KeptResponse(
                 step=step,
                 group_index=group.index,

@@ -52,7 +52,7 @@ def fresh_row(
 ) -> UpdateRow:
     """Return the row of a group: its prompt and its responses with their advantages.
 
-    The accuracy advantage is on all tokens outside the scene, the format advantage on every token,
+    The accuracy advantage is on all tokens before the scene, the format advantage on every token,
     and that of each custom reward on the tokens it is about.
     """
     options = method.options
