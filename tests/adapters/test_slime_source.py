@@ -8,7 +8,7 @@ and ``RolloutManager._convert_samples_to_train_data`` do with them.
 import asyncio
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from importlib import import_module
 from pathlib import Path
@@ -97,6 +97,8 @@ def loaded(path: str) -> Callable[..., Any]:
 
 
 PROCESSOR = AutoProcessor.from_pretrained(STARTER_DIR)
+END = PROCESSOR.tokenizer.eos_token
+"""SGLang ends a response's text with it, as slime calls SGLang."""
 rng = np.random.default_rng(0)
 
 
@@ -109,7 +111,7 @@ def generate(sample: Sample, number: int) -> None:
     box = rng.integers(0, 128, 4).tolist()
     walls = ("red", "blue", "green", "yellow")[number % 4]
     text = f"<think>it is here</think><answer>{box}</answer><scene>a {walls} wall</scene>"
-    ids = PROCESSOR.tokenizer.encode(text, add_special_tokens=False)
+    ids = PROCESSOR.tokenizer.encode(text + END, add_special_tokens=False)
     sample.tokens = inputs["input_ids"][0].tolist() + ids
     sample.response, sample.response_length = PROCESSOR.tokenizer.decode(ids), len(ids)
     sample.rollout_log_probs = [-1.0] * len(ids)
@@ -145,7 +147,7 @@ def test_settled_descriptions_come_back_as_completed_responses(tmp_path: Path) -
         for sample in samples:
             assert len(sample.loss_mask) == sample.response_length == len(sample.rollout_log_probs)
             text = PROCESSOR.tokenizer.decode(sample.tokens[-sample.response_length :])
-            assert text == sample.response
+            assert text.removesuffix(END) == sample.response.removesuffix(END)
             assert sample.multimodal_train_inputs["pixel_values"] is not None
             assert sample.index not in indices
             indices.add(sample.index)
@@ -165,8 +167,9 @@ def test_settled_descriptions_come_back_as_completed_responses(tmp_path: Path) -
             if "settled" in sample.metadata[MARK]:
                 settled.append(sample)
                 assert advantage == sample.reward
-                assert shown.startswith("<scene>") and shown.endswith("</scene>")
+                assert shown.startswith("<scene>") and shown.endswith("</scene>" + END)
             else:
+                assert sample.metadata[MARK]["format"] == 1.0
                 assert "<scene>" not in shown and shown.endswith("</answer>")
         if number == 3:  # killed and started again
             source.save(number)
@@ -202,3 +205,37 @@ def test_what_is_missing_is_one_line(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="slime gave no rollout_log_probs"):
         source.end_rollout([group])
     source.client.close()
+
+
+def test_tokens_that_slime_leaves_out_stay_left_out(tmp_path: Path) -> None:
+    """As with --partial-rollout and --mask-offpolicy-in-partial-rollout; and a sample that was
+    drawn twice, because its first group was given back."""
+    args = arguments(tmp_path)
+    source = Source(args)
+    (group,) = source.get_samples(1)
+    twice = [replace(sample, metadata=dict(sample.metadata)) for sample in group]
+    for one in (group, twice):
+        for number, sample in enumerate(one):
+            generate(sample, number)
+            sample.reward = asyncio.run(slime_source.reward(args, sample))
+            sample.loss_mask = [0] * 5 + [1] * (sample.response_length - 5)
+    source.end_rollout([group, twice])
+    for sample in group + twice:
+        kept = [i for i, on in enumerate(sample.loss_mask) if on]
+        written = sample.tokens[-sample.response_length :]
+        assert kept == list(range(5, kept[-1] + 1))
+        assert PROCESSOR.tokenizer.decode(written[: kept[-1] + 1]).endswith("</answer>")
+    source.client.close()
+
+
+@pytest.mark.parametrize(
+    ("option", "value"), [("rollout_top_p", 0.95), ("use_rollout_routing_replay", True)]
+)
+def test_options_that_replay_the_sampling_are_refused(
+    tmp_path: Path, option: str, value: object
+) -> None:
+    args = arguments(tmp_path)
+    setattr(args, option, value)
+    with pytest.raises(InputError, match=option.replace("_", "-")):
+        Source(args)
+    assert not Path(args.folder).exists()

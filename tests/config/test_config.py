@@ -225,11 +225,22 @@ ERRORS = {
     "synthesis.generator=room": "synthesis.generator: generator 'room' is unknown; use one of noop",
     "synthesis={generator: diffusers, options: {stepz: 0}}": "synthesis.options: generator 'diff",
     "synthesis.judges.more=[{use: who}]": "synthesis.judges.more.0: judge 'who' is unknown",
+    "synthesis.round_trip=0.5": "set synthesis.gate.max_kept_difference, to 255 for any difference",
     "method.relative_to_parent=true": "has another name now: method.credit: parent",
     "method={credit: siblings, descriptions_per_group: 1}": "set method.descriptions_per_group to",
     "method={credit: siblings, descriptions_per_group: 5}": "4 places for synthetic samples "
     "(trainer.groups_per_step 8 x pool.synthetic_ratio 0.5); make method.descriptions_per_group",
 }
+
+
+@pytest.mark.parametrize("override", ["synthesis.judges.device=cuda", "synthesis.job_timeout_s=9"])
+def test_what_workers_of_a_server_do_not_get_is_refused(override: str, tmp_path: Path) -> None:
+    file = write(tmp_path, LEAST + "trainer: {steps: 5}\n")
+    load_config(file, [override])
+    load_config(file, ["server.url=http://gpu:8420"])
+    key = override.split("=")[0].removesuffix(".device")
+    with pytest.raises(InputError, match=f"{key} has no effect on the workers of server.url"):
+        load_config(file, [override, "server.url=http://gpu:8420"])
 
 
 @pytest.mark.parametrize("override", ERRORS)

@@ -52,6 +52,9 @@ def test_the_first_phrase_of_every_level_asks_for_it(name):
             "",
         ),
         ("a hall, no light mist", {"haze": 0.0}, "a hall"),
+        ("a hall, not at dusk", {"darkness": 0.0}, "a hall"),
+        ("without twilight, not from the doorway", {"darkness": 0.0, "distance": 0.0}, ""),
+        ("a hall, not midway, no warm light", {"distance": 0.5, "cast": 0.0}, "a hall"),
         ("", {}, ""),
     ],
 )

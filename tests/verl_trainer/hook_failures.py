@@ -87,6 +87,8 @@ assert len(training) == 24 and len(validation) == 1
 said(validation.__getitem__, 0)
 pool = training.client.pool
 
+said(training.__getitems__, [0])  # as with algorithm.filter_groups
+
 # A worker dies: two of four groups come back. The other samples are drawn again later.
 rows = training.__getitems__([0, 1, 2, 3])
 batch, _ = finished(rows[:2])

@@ -44,6 +44,7 @@ from syngrpo.data_server.client import (
 )
 from syngrpo.data_server.drawn_sample import FrameOf, SampleAccess
 from syngrpo.method.response import format_reward, parse_response
+from syngrpo.method.token_spans import decoded
 from syngrpo.sample import InputError
 from syngrpo.serving.atomic_files import atomic_write
 from syngrpo.serving.wording import one_line
@@ -75,6 +76,7 @@ class EvolvingSource:
         global _current
         from transformers import AutoProcessor
 
+        _check(args)
         self.args = args
         self.client = self.open_client(args)
         self.processor: Any = AutoProcessor.from_pretrained(args.hf_checkpoint)
@@ -143,7 +145,8 @@ class EvolvingSource:
         """Return the note of a response: its accuracy and format. Raises InputError for a sample of
         another source, such as one for evaluation."""
         drawn = self._drawn_by(sample)
-        parsed = parse_response(sample.response)
+        # The text in sample.response may end with the end token, which the format does not allow.
+        parsed = parse_response(decoded(self.processor.tokenizer, np.asarray(_written_ids(sample))))
         accuracy = drawn.scored(parsed.answer, type(self).coordinates).accuracy
         return {"sample": drawn.id, "accuracy": accuracy, "format": format_reward(parsed)}
 
@@ -152,17 +155,19 @@ class EvolvingSource:
         settled. A group with a response that was not scored, because it was aborted, is left out:
         its sample is drawn again."""
         fresh: dict[str, Sequence[Any]] = {}  # a group that was given back may be drawn again
+        written: dict[str, list[WrittenResponse]] = {}
         for group in groups:
             if all("accuracy" in (one.metadata or {}).get(MARK, ()) for one in group):
-                fresh.setdefault(group[0].metadata[MARK]["sample"], group)
-        for group in fresh.values():
-            accuracies = [one.metadata[MARK]["accuracy"] for one in group]
-            self.client.observe(self._drawn_by(group[0]), accuracies)
+                name = self._drawn_by(group[0]).id
+                responses = [self._written(one) for one in group]
+                _leave_out_descriptions(group, responses)
+                fresh.setdefault(name, group)
+                written.setdefault(name, responses)
         for name, group in fresh.items():
-            written = [self._written(one) for one in group]
-            for one, response in zip(group, written, strict=True):
-                one.loss_mask = (~response.scene_mask).astype(int).tolist()
-            self.client.submit(self._drawn.pop(name), written)
+            accuracies = [one.metadata[MARK]["accuracy"] for one in group]
+            self.client.observe(self._drawn[name], accuracies)
+        for name, responses in written.items():
+            self.client.submit(self._drawn.pop(name), responses)
         self._held.add(self.client.outcomes())
 
     def _drawn_by(self, sample: Any) -> DrawnSample:
@@ -177,9 +182,9 @@ class EvolvingSource:
         return self._drawn[name]
 
     def _written(self, sample: Any) -> WrittenResponse:
-        ids = sample.tokens[len(sample.tokens) - sample.response_length :]
         if sample.rollout_log_probs is None:
             raise InputError("slime gave no rollout_log_probs; its sampling must return them")
+        ids = _written_ids(sample)
         return WrittenResponse.of(self.processor.tokenizer, ids, sample.rollout_log_probs)
 
     def _new_group(self, drawn: DrawnSample) -> list[Any]:
@@ -276,6 +281,33 @@ def post_process_rewards(args: Any, samples: Sequence[Any]) -> tuple[list[float]
         for place, value in zip(group, by_reward.sum(axis=1), strict=True):
             advantages[place] = float(value)
     return raw, advantages
+
+
+def _check(args: Any) -> None:
+    """Raise InputError for options of slime that need more of a sample than descriptions have."""
+    if getattr(args, "rollout_top_p", 1.0) != 1.0:
+        raise InputError(
+            "slime would need the top-p sets of settled descriptions, which are not stored; leave "
+            "--rollout-top-p at 1"
+        )
+    if getattr(args, "use_rollout_routing_replay", False):
+        raise InputError(
+            "slime would need the routed experts of settled descriptions, which are not stored; "
+            "leave out --use-rollout-routing-replay"
+        )
+
+
+def _written_ids(sample: Any) -> list[int]:
+    """Return the tokens of a response, without its prompt."""
+    return list(sample.tokens[len(sample.tokens) - sample.response_length :])
+
+
+def _leave_out_descriptions(group: Sequence[Any], responses: Sequence[WrittenResponse]) -> None:
+    """Take the descriptions of a group out of its loss masks, which may have left out tokens
+    already: those that an older policy wrote."""
+    for one, response in zip(group, responses, strict=True):
+        kept = np.ones(len(response.scene_mask), bool) if one.loss_mask is None else one.loss_mask
+        one.loss_mask = (np.asarray(kept, bool) & ~response.scene_mask).astype(int).tolist()
 
 
 def _source() -> EvolvingSource:

@@ -18,7 +18,7 @@ one weight, ``beta``, for all tokens. Descriptions wear out without one, so ``be
 from __future__ import annotations
 
 import math
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from copy import copy
 from dataclasses import dataclass, field, replace
@@ -48,6 +48,7 @@ from syngrpo.method import METHODS
 from syngrpo.method.advantages import Part, span_credit
 from syngrpo.method.base import Method
 from syngrpo.method.response import parse_response
+from syngrpo.painting.prompt import clean_description
 from syngrpo.sample import InputError
 from syngrpo.tasks import PromptStyle
 
@@ -55,6 +56,8 @@ TRIED = "1.16"
 """The version of TRL that this was tried with."""
 LOSSES = ("grpo", "dapo", "bnpo", "dr_grpo")
 """The values of ``loss_type`` for which ``settled_loss`` knows the divisor."""
+IN_TILES = ("internvl", "lfm2_vl")
+"""Types of models for which TRL counts tiles outside of the processor."""
 UNUSED = {"scale_rewards": "group", "multi_objective_aggregation": "sum_then_normalize"}
 """What TRL computes advantages by, and its defaults. ``method.advantage`` decides here."""
 
@@ -148,6 +151,11 @@ class SynGRPOTrainer(GRPOTrainer):
                 "SynGRPOTrainer was never tried with FSDP or DeepSpeed; use DDP, or train with "
                 "syngrpo train and trainer.sharding: full"
             )
+        if self.model.config.model_type in IN_TILES:
+            raise InputError(
+                f"SynGRPOTrainer cannot learn descriptions with {self.model.config.model_type}, "
+                "which cuts pictures into tiles; use another model, or syngrpo train"
+            )
 
     def _calculate_rewards(
         self, inputs: Any, prompts: Any, completions: Any, completion_ids_list: Any
@@ -203,16 +211,20 @@ class SynGRPOTrainer(GRPOTrainer):
 
     def _offered(self, names: Sequence[str], responses: Sequence[WrittenResponse]) -> set[int]:
         """Return the places of the local responses whose description may be submitted: the first
-        well-formed ones to each sample from which images are painted."""
+        different, well-formed ones to each sample from which images are painted."""
         limits = self.method.options.wording_limits
         offered: set[int] = set()
-        taken: Counter[str] = Counter()
+        taken: defaultdict[str, set[str]] = defaultdict(set)
         for place, (name, response) in enumerate(zip(names, responses, strict=True)):
-            full = taken[name] == self.method.written_descriptions
+            full = len(taken[name]) == self.method.written_descriptions
             if full or not self.images.is_parent(name, self._max_depth):
                 continue
-            if parse_response(response.text, limits).well_formed:
-                taken[name] += 1
+            parsed = parse_response(response.text, limits)
+            if not parsed.well_formed or parsed.scene is None:
+                continue
+            words = clean_description(parsed.scene).casefold()
+            if words and words not in taken[name]:
+                taken[name].add(words)
                 offered.add(place)
         return offered
 

@@ -157,6 +157,11 @@ class EvolvingDataset(Dataset[dict[str, Any]]):
                 "trainer.val_before_train=False and trainer.test_freq=-1, and measure a checkpoint "
                 "with syngrpo evaluate"
             )
+        if len(indices) != self.config.train_batch_size:
+            raise InputError(
+                "verl fetches single prompts, but a step is drawn as a whole; leave out "
+                "algorithm.filter_groups and trainer.v1.sampler.sync_refill_failed_groups"
+            )
         self._forget()
         self._returned = self.held.take(self._group_size) if self._group_size else []
         groups = [AskedGroup(None, self._returned)] if self._returned else []

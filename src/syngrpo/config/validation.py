@@ -18,6 +18,7 @@ from typing import Any, get_origin, get_type_hints
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from syngrpo.config.other_trainers import KEYS, PAGE, belongs_elsewhere
+from syngrpo.data_server.synthesis_options import WorkerOptions
 from syngrpo.extensions import reason_of
 from syngrpo.formats.source import SourceError, source_from_keys
 from syngrpo.method import METHODS
@@ -310,8 +311,22 @@ def _check_extensions(options: RunOptions, prefix: str) -> None:
 
 
 def _check_painting(options: RunOptions, prefix: str) -> None:
-    """Do the same for a method that paints. The judges of a data server of its own are its own."""
+    """Do the same for a method that paints. Workers of a data server get the settings of the
+    pictures and of the gate from the run, and no others."""
     synthesis = options.synthesis
+    if options.server.url is not None:
+        plain = WorkerOptions()
+        for key in ("judges", "job_timeout_s"):
+            if getattr(synthesis, key) != getattr(plain, key):
+                raise InputError(
+                    f"{prefix}synthesis.{key} has no effect on the workers of server.url; leave it "
+                    "out, or paint in the run (without server.url)"
+                )
+    if synthesis.round_trip > 0 and synthesis.gate.max_kept_difference == 0:
+        raise InputError(
+            f"{prefix}synthesis.round_trip changes the kept pixels, and the gate refuses each such "
+            "picture; set synthesis.gate.max_kept_difference, to 255 for any difference"
+        )
     if synthesis.generator is not None:
         with _naming("synthesis.generator", prefix):
             GENERATORS.load(synthesis.generator)
@@ -320,7 +335,7 @@ def _check_painting(options: RunOptions, prefix: str) -> None:
     if synthesis.describer is not None:
         with _naming("synthesis.describer", prefix):
             DESCRIBERS.load(synthesis.describer)
-    for number, judge in enumerate(synthesis.judges.more if options.server.url is None else ()):
+    for number, judge in enumerate(synthesis.judges.more):
         with _naming(f"synthesis.judges.more.{number}", prefix):
             check_judge(judge.use, judge.options)
 

@@ -74,6 +74,7 @@ AXES: Mapping[AxisName, Axis] = MappingProxyType(
         "distance": Axis((
             _level(0.0, "close up", "close-?up", "up close", "very near", "right in front",
                    f"{_WITHOUT}(?:far away|far off|from afar|in the distance|a long way off)",
+                   f"{_WITHOUT}(?:wide view|from the doorway)",
                    f"{_WITHOUT}distant{_END}"),
             _level(0.5, "midway", "halfway", r"(?:a few|some) steps away", "across the room",
                    f"{_WITHOUT}(?:close-?up|close up|up close|very near|right in front)"),
@@ -91,7 +92,7 @@ AXES: Mapping[AxisName, Axis] = MappingProxyType(
             _level(0.0, "brightly lit", "sunlit", "sunny", "well lit", f"bright(?:ly)?{_LIGHT}",
                    "(?:in )?(?:full |soft |bright )?daylight", "midday sun", f"bright{_LAST}",
                    f"{_WITHOUT}(?:dark|gloomy|dim)(?:{_LIGHT}|{_END})",
-                   f"{_WITHOUT}(?:dimly lit|unlit|shady|darkness|night{_END})"),
+                   f"{_WITHOUT}(?:dimly lit|unlit|shady|darkness|dusk|twilight|night{_END})"),
             _level(0.5, "half dark", "at dusk", "dusk", "twilight", "dimly lit", f"dim{_LIGHT}",
                    f"dim{_LAST}", "lamplight", "evening light", "shady",
                    f"{_WITHOUT}bright(?:ly)?(?:{_LIGHT}|{_END})",
@@ -183,7 +184,8 @@ def read_wishes(text: str, axes: tuple[AxisName, ...] = VIEW_AXES + LIGHT_AXES) 
 
 
 _LEFT_OVER = re.compile(
-    r"^(?:and|n?or|of)\s+|^(?:and|n?or|seen|lit|in|with)$|\s+(?:and|n?or|seen|in|with)$",
+    r"^(?:and|n?or|of)\s+|^(?:and|n?or|seen|lit|in|with|not?|without|neither)$"
+    r"|\s+(?:and|n?or|seen|in|with|not?|without|neither)$",
     re.IGNORECASE,
 )
 
