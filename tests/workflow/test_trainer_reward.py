@@ -66,13 +66,13 @@ def moving_baseline(values: Sequence[float], decay: float) -> tuple[float, float
 
 
 def scene_tokens(policy: Policy, token_ids: torch.Tensor, text: str) -> list[int]:
-    """Places of the tokens that wrote a character of <scene>…</scene>."""
-    start, end = text.index("<scene>"), text.index("</scene>") + len("</scene>")
+    """Places of the tokens from <scene> to the end of the response."""
+    start = text.index("<scene>")
     written = [
         len(policy.tokenizer.decode(token_ids[:count], skip_special_tokens=True))
         for count in range(len(token_ids) + 1)
     ]
-    return [i for i in range(len(token_ids)) if written[i] < end and written[i + 1] > start]
+    return [i for i in range(len(token_ids)) if written[i + 1] > start]
 
 
 def watch_logprobs(monkeypatch: pytest.MonkeyPatch) -> list[tuple[torch.Tensor, torch.Tensor]]:
