@@ -154,19 +154,18 @@ class EvolvingSource:
         """Report the groups of a rollout to the client, and take the descriptions that it has
         settled. A group with a response that was not scored, because it was aborted, is left out:
         its sample is drawn again."""
-        fresh: dict[str, Sequence[Any]] = {}  # a group that was given back may be drawn again
-        written: dict[str, list[WrittenResponse]] = {}
+        # Of a sample that was drawn again because its group was given back, the first group counts.
+        fresh: dict[str, tuple[Sequence[Any], list[WrittenResponse]]] = {}
         for group in groups:
             if all("accuracy" in (one.metadata or {}).get(MARK, ()) for one in group):
                 name = self._drawn_by(group[0]).id
                 responses = [self._written(one) for one in group]
                 _leave_out_descriptions(group, responses)
-                fresh.setdefault(name, group)
-                written.setdefault(name, responses)
-        for name, group in fresh.items():
+                fresh.setdefault(name, (group, responses))
+        for name, (group, _) in fresh.items():
             accuracies = [one.metadata[MARK]["accuracy"] for one in group]
             self.client.observe(self._drawn[name], accuracies)
-        for name, responses in written.items():
+        for name, (_, responses) in fresh.items():
             self.client.submit(self._drawn.pop(name), responses)
         self._held.add(self.client.outcomes())
 

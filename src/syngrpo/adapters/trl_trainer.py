@@ -18,10 +18,10 @@ one weight, ``beta``, for all tokens. Descriptions wear out without one, so ``be
 from __future__ import annotations
 
 import math
-from collections import defaultdict
 from collections.abc import Callable, Sequence
 from copy import copy
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -44,11 +44,11 @@ from syngrpo.data_server.client import (
     WrittenResponse,
 )
 from syngrpo.data_server.drawn_sample import FrameOf
+from syngrpo.data_server.group_reports import different_descriptions
 from syngrpo.method import METHODS
 from syngrpo.method.advantages import Part, span_credit
 from syngrpo.method.base import Method
 from syngrpo.method.response import parse_response
-from syngrpo.painting.prompt import clean_description
 from syngrpo.sample import InputError
 from syngrpo.tasks import PromptStyle
 
@@ -212,20 +212,15 @@ class SynGRPOTrainer(GRPOTrainer):
     def _offered(self, names: Sequence[str], responses: Sequence[WrittenResponse]) -> set[int]:
         """Return the places of the local responses whose description may be submitted: the first
         different, well-formed ones to each sample from which images are painted."""
-        limits = self.method.options.wording_limits
+        limits, wanted = self.method.options.wording_limits, self.method.written_descriptions
+        places: dict[str, list[int]] = {}
+        for place, (name, _) in enumerate(zip(names, responses, strict=True)):
+            if self.images.is_parent(name, self._max_depth):
+                places.setdefault(name, []).append(place)
         offered: set[int] = set()
-        taken: defaultdict[str, set[str]] = defaultdict(set)
-        for place, (name, response) in enumerate(zip(names, responses, strict=True)):
-            full = len(taken[name]) == self.method.written_descriptions
-            if full or not self.images.is_parent(name, self._max_depth):
-                continue
-            parsed = parse_response(response.text, limits)
-            if not parsed.well_formed or parsed.scene is None:
-                continue
-            words = clean_description(parsed.scene).casefold()
-            if words and words not in taken[name]:
-                taken[name].add(words)
-                offered.add(place)
+        for own in places.values():
+            read = ((parse_response(responses[place].text, limits), place) for place in own)
+            offered |= {place for _, place in islice(different_descriptions(read), wanted)}
         return offered
 
     def _get_per_token_logps_and_entropies(

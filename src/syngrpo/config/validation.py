@@ -247,6 +247,7 @@ def _resolved(options: RunOptions, prefix: str) -> RunOptions:
         options, data=data, pool=pool, synthesis=synthesis, method=_with_defaults(method)
     )
     if method.paints:
+        _check_synthesis(options, prefix)
         _check_painting(options, prefix)
         _check_bundles(options, method.bundle_size, prefix)
     return options
@@ -310,9 +311,12 @@ def _check_extensions(options: RunOptions, prefix: str) -> None:
             load_reward(reward)
 
 
-def _check_painting(options: RunOptions, prefix: str) -> None:
-    """Do the same for a method that paints. Workers of a data server get the settings of the
-    pictures and of the gate from the run, and no others."""
+def _check_synthesis(options: RunOptions, prefix: str) -> None:
+    """Raise InputError for settings of painting that would have no effect, or spoil every picture.
+
+    Workers of a data server get the settings of the pictures and of the gate from the run, and no
+    others.
+    """
     synthesis = options.synthesis
     if options.server.url is not None:
         plain = WorkerOptions()
@@ -327,6 +331,11 @@ def _check_painting(options: RunOptions, prefix: str) -> None:
             f"{prefix}synthesis.round_trip changes the kept pixels, and the gate refuses each such "
             "picture; set synthesis.gate.max_kept_difference, to 255 for any difference"
         )
+
+
+def _check_painting(options: RunOptions, prefix: str) -> None:
+    """Load the extensions of a method that paints, as ``_check_extensions`` does."""
+    synthesis = options.synthesis
     if synthesis.generator is not None:
         with _naming("synthesis.generator", prefix):
             GENERATORS.load(synthesis.generator)

@@ -7,9 +7,10 @@ several processes each makes the reports of its groups, and the main process get
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from itertools import islice
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +24,8 @@ from syngrpo.painting.prompt import clean_description
 from syngrpo.sample import InputError, Sample
 from syngrpo.tasks import get_task
 from syngrpo.tasks.asking import chance_of, constraints_of
+
+Companion = TypeVar("Companion")
 
 Parenthood = Literal["parent", "too deep", "nothing to keep"]
 """Whether images may be painted from a sample, or why not: ``pool.max_depth`` is reached, or it has
@@ -60,9 +63,9 @@ class WrittenResponse:
     ``text`` is what ``parse_response`` reads, without special tokens. ``token_ids`` and
     ``logprobs`` (L,) are its tokens, without the prompt and without padding, and their
     log-probabilities under the policy that sampled them. ``scene_mask`` bool (L,) marks the tokens
-    that wrote the scene part, tags included: one run of tokens. Log-probabilities that are not
-    known are NaN; the description then gets no reward. Raises InputError for arrays that do not fit
-    together.
+    from ``<scene>`` to the end of the response, or to its next part: one run of tokens.
+    Log-probabilities that are not known are NaN; the description then gets no reward. Raises
+    InputError for arrays that do not fit together.
     """
 
     text: str
@@ -179,23 +182,30 @@ def written_descriptions(
 
     The responses of a group are sampled independently, so the first ones are a random choice.
     """
-    found: dict[str, Description] = {}
-    for parsed, response in responses:
-        if len(found) == wanted:
-            break
-        mask = np.asarray(response.scene_mask, np.bool_)
-        if not parsed.well_formed or parsed.scene is None or not mask.any():
-            continue
-        text = clean_description(parsed.scene)
-        if text and text.casefold() not in found:
-            found[text.casefold()] = Description(
-                text,
-                response.text.encode("utf-8", "replace").decode(),  # a half surrogate
-                response.token_ids,
-                response.logprobs,
-                _scene_tokens(mask),
-            )
-    return list(found.values())
+    marked = (pair for pair in responses if np.asarray(pair[1].scene_mask, np.bool_).any())
+    return [
+        Description(
+            text,
+            response.text.encode("utf-8", "replace").decode(),  # a half surrogate
+            response.token_ids,
+            response.logprobs,
+            _scene_tokens(np.asarray(response.scene_mask, np.bool_)),
+        )
+        for text, response in islice(different_descriptions(marked), wanted)
+    ]
+
+
+def different_descriptions(
+    responses: Iterable[tuple[ParsedResponse, Companion]],
+) -> Iterator[tuple[str, Companion]]:
+    """Yield the text of each description in well-formed responses that no response before it has,
+    with what came with its response."""
+    known: set[str] = set()
+    for parsed, companion in responses:
+        text = clean_description(parsed.scene) if parsed.well_formed and parsed.scene else ""
+        if text and text.casefold() not in known:
+            known.add(text.casefold())
+            yield text, companion
 
 
 def _scene_tokens(mask: NDArray[np.bool_]) -> tuple[int, int]:

@@ -94,11 +94,11 @@ def reward_tokens(scene: Flags, part: Part) -> Floats:
 def span_credit(scene: Flags, advantages: Sequence[tuple[float, Part]]) -> Floats:
     """Return the advantage of each token of one fresh response, float32 (L,).
 
-    ``scene`` (L,) marks the tokens of ``<scene>…</scene>``; ``advantages`` are those of the
+    ``scene`` (L,) marks the tokens from ``<scene>`` to the end; ``advantages`` are those of the
     response from each kind of reward, and the tokens that they are about. The accuracy is about the
-    answer: the description is written after it and cannot have changed it. This holds for all
-    methods, plain GRPO included, so that they differ in synthesis alone. For a malformed response
-    without a scene the mask is all False: then every token gets the advantages of the answer.
+    answer: what is written after it cannot have changed it. This holds for all methods, plain GRPO
+    included, so that they differ in synthesis alone. For a malformed response without a scene the
+    mask is all False: then every token gets the advantages of the answer.
     """
     total = np.zeros(scene.shape, dtype=np.float32)
     for value, part in advantages:

@@ -28,8 +28,9 @@ class PendingDescription:
     """One response whose description was submitted as the synthesis job ``job_id``.
 
     ``token_ids`` int64 (L,) and ``logprobs`` float32 (L,), under the sampling distribution, hold
-    the response (no prompt); ``scene_token_span`` is the half-open range of its scene tokens, tags
-    included. Both arrays are copied, so that a slice of a batch does not keep the batch alive.
+    the response (no prompt); ``scene_token_span`` is the half-open range of its scene tokens, from
+    ``<scene>`` to the end. Both arrays are copied, so that a slice of a batch does not keep the
+    batch alive.
     ``bundle`` is the name of its bundle, None without siblings; ``diversity`` is D of its image,
     None until it is known. Raises ValueError when tokens, log-probabilities and span do not fit
     together.

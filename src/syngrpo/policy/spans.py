@@ -23,7 +23,7 @@ def scene_token_mask(
     tokenizer: Any, token_ids: torch.Tensor, char_span: tuple[int, int]
 ) -> torch.Tensor:
     """Return ``span_tokens``, bool (L,): true for the tokens that wrote a character of
-    ``decode(...)[start:end]``."""
+    ``decode(...)[start:end]``, and for the end token if the span ends with the text."""
     return torch.from_numpy(span_tokens(tokenizer, token_ids.numpy(), char_span))
 
 
