@@ -150,8 +150,28 @@ def test_wrong_calls_are_one_line_and_change_nothing(tmp_path: Path) -> None:
     assert not (tmp_path / "none").exists()
     with pytest.raises(InputError, match="fingerprint names the generator of workers elsewhere"):
         opened(tmp_path / "none", synthesis=SynthesisOptions(), fingerprint="rooms-9")
+    siblings = MethodOptions(credit="siblings", descriptions_per_group=3)
+    with pytest.raises(InputError, match="one batch, which has 2 places for synthetic"):
+        opened(tmp_path / "none", method=siblings)
+    assert not (tmp_path / "none").exists()
     with pytest.raises(ValueError, match="3 tokens and 2 log-probabilities"):
         WrittenResponse.of(None, [1, 2, 3], [0.0, 0.0])
+
+
+def test_new_images_are_dropped_while_enough_wait_to_be_measured(tmp_path: Path) -> None:
+    """As with ``syngrpo train``: the default is the number that four batches draw, here 8."""
+    walls = [f"a {color} wall" for color in ("red", "green", "blue", "white")]
+    found = []
+    with opened(tmp_path, method=MethodOptions(descriptions_per_group=4)) as client:
+        for _ in range(2):
+            for sample in client.draw():
+                client.observe(sample, [0.0, 1.0])
+                client.submit(sample, [describing(sample, text) for text in walls])
+            client.outcomes()
+            counts = client.stats().counts
+            found.append((counts["synthesis/submitted"], counts["synthesis/dropped"]))
+    assert found[0][0] > 8 and found[0][1] == 0
+    assert found[1][0] == 0 and found[1][1] > 0
 
 
 def test_training_goes_on_without_the_server_and_says_so(tmp_path: Path) -> None:
@@ -228,7 +248,7 @@ def test_a_server_of_another_version_is_one_line(tmp_path: Path) -> None:
     url = f"http://127.0.0.1:{server.server_port}"
     options = {"synthesis": SynthesisOptions(generator="rooms"), "server": ServerOptions(url=url)}
     client = opened(tmp_path, **options)
-    message = f"data server {url} has version None of the API, this client version 1; install"
+    message = f"data server {url} has version None of the API, this client version 2; install"
     with pytest.raises(InputError, match=re.escape(message)):
         while True:
             client.draw()

@@ -6,6 +6,7 @@ import shutil
 import signal
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,15 +15,20 @@ from quick_runs import metrics, train_arguments
 from service_process import ServerProcess, serve, until
 from synthesis_generators import MARKS, started
 
+from syngrpo.data_server import remote_jobs, server_sink
 from syngrpo.data_server.async_client import AsyncClient
 from syngrpo.data_server.job_exchange import SubmitCounts
+from syngrpo.data_server.pool_access import open_pool_client
+from syngrpo.data_server.remote_jobs import RemoteJobs
+from syngrpo.data_server.sample_wire import PROTOCOL
 from syngrpo.data_server.server_sink import ServerSink, namespace_of
-from syngrpo.data_server.synthesis_options import SynthesisSettings
+from syngrpo.data_server.synthesis_options import ServerOptions, SynthesisSettings
 from syngrpo.painting.generators import make_generator
-from syngrpo.pool.jobs import JobRequest
+from syngrpo.pool.jobs import JobRequest, bundled
 from syngrpo.pool.sampling import SamplingPolicy
 from syngrpo.pool.store import Pool
 from syngrpo.pool.stored_samples import Observation
+from syngrpo.sample import InputError
 from syngrpo.serving.http_client import ServerAddress
 from syngrpo_rooms.dataset import rooms_samples
 
@@ -179,6 +185,117 @@ def test_a_server_that_lost_its_directory_is_a_new_one(
     run.submit(requests(6)[3:])
     until(lambda: run.stats().jobs["admitted"] == 6, "the later samples")
     assert server.jobs("one") == {"admitted": 3}
+
+
+def test_a_server_that_lost_its_last_jobs_delivers_the_next_ones(
+    tmp_path: Path, processes: ExitStack
+) -> None:
+    """It was set back to a copy of its pool. What ends then gets cursors that the run has seen."""
+    server = start(processes, tmp_path, "--generator", "noop")
+    run = client(tmp_path / "one", server.url, "one")
+    processes.callback(run.close)
+    folder, copy = tmp_path / "runs" / "one", tmp_path / "copy.db"
+    run.submit(requests(2))
+    until(lambda: run.stats().jobs["admitted"] == 2, "the samples in the copy")
+    with closing(Pool.open(folder)) as pool:
+        pool.backup(copy)
+    run.submit(requests(6)[2:])
+    until(lambda: run.stats().jobs["admitted"] == 6, "the samples that the server will lose")
+    server.command.kill()
+    Pool.restore(folder, copy).close()
+    server = start(processes, tmp_path, "--generator", "noop", port=server.port)
+    until(lambda: not run.server_away(), "an answer")
+    run.submit(requests(8)[6:])
+    until(lambda: run.stats().jobs["admitted"] == 8, "the samples with the same cursors")
+    assert server.jobs("one") == {"admitted": 4}
+
+
+def test_what_the_server_refuses_does_not_end_the_run(
+    tmp_path: Path, processes: ExitStack, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A seed whose image file is too large for a request, and a description that is too long: the
+    other jobs of the same request are painted."""
+    server = start(processes, tmp_path, "--generator", "noop")
+    content = SEEDS[0].image.read() + bytes(50 << 20)  # bytes after the image's own end
+    large = replace(SEEDS[0], id="large", image=replace(SEEDS[0].image, data=content, path=None))
+    with closing(Pool.open(tmp_path / "one")) as pool:
+        pool.add_seeds([large])
+    run = client(tmp_path / "one", server.url, "one")
+    processes.callback(run.close)
+    kept = requests(3)
+    refused = [
+        replace(kept[0], parent_id="large"),
+        replace(kept[1], description="wall " * 1000),
+        *bundled([replace(kept[2], seed=9), replace(kept[2], description="wall " * 1000)]),
+    ]
+    counts = run.submit([*kept, *refused])
+
+    def all_counted() -> bool:
+        nonlocal counts
+        counts += run.submit([])
+        return counts.submitted + counts.dropped == 7
+
+    until(all_counted, "what became of the jobs")
+    assert set(counts.dropped_ids) == {one.id for one in refused}
+    until(lambda: run.stats().jobs["admitted"] == 3, "the others")
+    assert "nothing is painted from sample large: " in caplog.text
+    assert "2 jobs dropped: " in caplog.text and "1 job dropped: " in caplog.text
+
+
+def test_a_bundle_that_the_outbox_would_cut_is_sent_whole(
+    tmp_path: Path, processes: ExitStack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each request carries a few hundred bytes of the outbox; a bundle has more."""
+    monkeypatch.setattr(server_sink, "SENT_BYTES", 600)
+    server = start(processes, tmp_path, "--workers", "0")
+    with closing(Pool.open(tmp_path / "one")) as pool:
+        pool.add_seeds(SEEDS)
+    settings = SynthesisSettings(tmp_path / "one", generator="noop", queue_limit=7)
+    sink = ServerSink(ServerAddress(server.url), "one", settings, POLICY)
+    run = AsyncClient(settings, POLICY, batch=4, sink=sink)
+    processes.callback(run.close)
+    asked = requests(2)
+    bundles = [bundled([replace(asked[at], seed=n) for n in range(4)]) for at in range(2)]
+    counts = run.submit([*bundles[0], *bundles[1]])
+
+    def all_counted() -> bool:
+        nonlocal counts
+        counts += run.submit([])
+        return counts.submitted + counts.dropped == 8
+
+    until(all_counted, "what became of the bundles")
+    assert set(counts.dropped_ids) == {one.id for one in bundles[1]}, "all of it or nothing"
+
+
+def test_a_worker_of_another_version_takes_no_job(
+    tmp_path: Path, processes: ExitStack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = start(processes, tmp_path, "--workers", "0")
+    jobs = RemoteJobs(ServerAddress(server.url), "w", make_generator("noop").fingerprint)
+    processes.callback(jobs._connection.close)
+    monkeypatch.setattr(remote_jobs, "PROTOCOL", PROTOCOL + 1)
+    message = f"has version {PROTOCOL} of the API, worker w version {PROTOCOL + 1}; install the"
+    with pytest.raises(InputError, match=message):
+        jobs.lease(1)
+
+
+def test_jobs_that_nobody_will_paint_are_named(
+    tmp_path: Path, processes: ExitStack, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A run goes on with a data server, then without, each time with jobs for the other."""
+    folder = tmp_path / "one"
+    with closing(Pool.open(folder)) as pool:
+        pool.add_seeds(SEEDS)
+    settings = SynthesisSettings(folder, generator="noop", mode="async")
+    with closing(AsyncClient(settings, POLICY, batch=4)) as alone:  # no worker paints
+        alone.submit(requests(3))
+    away = ServerOptions(url="http://127.0.0.1:9")
+    for server in (away, ServerOptions()):
+        with ExitStack() as stack:
+            run = open_pool_client(stack, settings, server, POLICY, batch=4, seed=0)
+            run.submit(requests(8)[3:])
+    assert "3 jobs in the pool for workers of this host will not be painted" in caplog.text
+    assert "5 jobs in outbox.jsonl for a data server will not be painted" in caplog.text
 
 
 @pytest.mark.slow

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from service_client import RUN, jobs, lease, open_run, painted, seed_of, service
+from service_client import RUN, SEEDS, jobs, lease, open_run, painted, seed_of, service
 
 from syngrpo.boxes import Similarity, decode_mask, encode_mask, iou, mask_box
 from syngrpo.data_server.pool_client import InlineClient
@@ -303,6 +303,21 @@ def test_painted_samples_carry_the_labels_of_their_frame(tmp_path: Path, task):
     assert all(Frame.of(c.columns[SYNTHESIS]["frame"]).transform.scale > 0.8 for c in below)
     light = children[0].columns[SYNTHESIS]["light"]
     assert 0.4 < light["brightness"] < 0.7 and light["haze"] < 0.05
+
+
+def test_a_picture_may_grow_beyond_what_seeds_may_have(tmp_path: Path) -> None:
+    """The server takes seeds of this size and no larger ones; the canvas of a picture grows."""
+    seed = SEEDS[0].image
+    with service(tmp_path) as client:
+        open_run(client, max_image_pixels=seed.width * seed.height)
+        client.post(f"{RUN}/jobs", json=jobs(1))
+        (leased,) = lease(client)
+        grown = np.pad(seed_of(leased).image.decode(), ((0, 40), (0, 40), (0, 0)))
+        result = painted(leased, EncodedImage.from_pixels(grown).read())
+        frame = Frame(Similarity(1.0, 0, 0), (seed.width + 40, seed.height + 40), 1.0)
+        result["painted"]["frame"] = frame.lineage()
+        answer = client.post("/v1/complete", json={"worker": "w", "results": [result]})
+    assert answer.json() == {"jobs": [leased["job"]["id"]]}, answer.text
 
 
 def test_labels_go_where_the_worker_says_it_placed_the_objects(tmp_path: Path):

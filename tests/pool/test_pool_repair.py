@@ -366,6 +366,24 @@ def test_any_damage_ends_in_a_consistent_pool(
     shutil.rmtree(run, ignore_errors=True)
 
 
+def test_a_retired_sample_stays_retired_when_its_picture_is_lost_and_found(tmp_path: Path) -> None:
+    """As an active one it would keep a place of its seed's children that nothing frees."""
+    with closing(Pool.open(tmp_path)) as pool:
+        pool.add_seeds([seed(0), seed(1)])
+        grow(pool, range(2))  # the first is rejected
+        (drawn,) = pool.samples("synthetic")
+        visit = Observation(drawn.sample.id, 1, 0, 0.5, 0.5)
+        pool.observe([visit], SamplingPolicy(max_visits=1))
+        picture = drawn.sample.image.path
+    saved = picture.read_bytes()
+    picture.unlink()
+    assert "the images of 1 sample are missing" in repair(tmp_path, tmp_path / "damaged-1")[0]
+    picture.write_bytes(saved)
+    repair(tmp_path, tmp_path / "damaged-2")
+    with closing(Pool.open(tmp_path)) as pool:
+        assert (pool.stats().retired, pool.stats().quarantined) == (1, 0)
+
+
 def test_missing_and_damaged_pictures_rest_until_they_are_back(tmp_path: Path, grown: Path) -> None:
     run = tmp_path / "run"
     shutil.copytree(grown, run)

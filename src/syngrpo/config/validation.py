@@ -12,12 +12,12 @@ import difflib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import MISSING, fields, is_dataclass, replace
-from math import ceil, floor
 from typing import Any, get_origin, get_type_hints
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from syngrpo.config.other_trainers import KEYS, PAGE, belongs_elsewhere
+from syngrpo.data_server.client_checks import check_bundles, with_waiting_limit
 from syngrpo.data_server.synthesis_options import WorkerOptions
 from syngrpo.extensions import reason_of
 from syngrpo.formats.source import SourceError, source_from_keys
@@ -42,9 +42,6 @@ from syngrpo.tasks.rewards import load_reward
 from syngrpo.workflow.run_options import RunOptions
 
 SHOWN_ERRORS = 5
-WAITING_STEPS = 4
-"""The default of ``pool.max_unmeasured`` is the number of synthetic samples drawn in this many
-steps."""
 
 CHECKS = ConfigDict(extra="forbid", allow_inf_nan=False)
 _RENAMED: dict[tuple[str, ...], str] = {
@@ -216,9 +213,7 @@ def _resolved(options: RunOptions, prefix: str) -> RunOptions:
     if data.prompt_style is None:
         _, knows_format = model_directory(options.model.path)
         data = replace(data, prompt_style="brief" if knows_format else "full")
-    if pool.max_unmeasured is None:
-        drawn = pool.synthetic_ratio * options.trainer.groups_per_step
-        pool = replace(pool, max_unmeasured=max(1, ceil(WAITING_STEPS * drawn)))
+    pool = with_waiting_limit(pool, options.trainer.groups_per_step)
     name = options.method.name
     method = METHODS.load(name)(options.method, options.trainer.steps)
     _check_ahead(options, method, prefix)
@@ -249,7 +244,15 @@ def _resolved(options: RunOptions, prefix: str) -> RunOptions:
     if method.paints:
         _check_synthesis(options, prefix)
         _check_painting(options, prefix)
-        _check_bundles(options, method.bundle_size, prefix)
+        try:
+            check_bundles(
+                method.bundle_size,
+                options.pool,
+                options.trainer.groups_per_step,
+                options.synthesis.queue_limit,
+            )
+        except InputError as error:
+            raise InputError(f"{prefix}{error}") from None
     return options
 
 
@@ -262,36 +265,6 @@ def _with_defaults(method: Method) -> MethodOptions:
         return options
     least = SCENE_BETA if method.written_descriptions else 0.0
     return replace(options, scene_beta=max(options.beta, least))
-
-
-def _check_bundles(options: RunOptions, size: int | None, prefix: str) -> None:
-    """Raise InputError if bundles of siblings of this size can never be painted or drawn."""
-    if size is None:
-        return
-    if size < 2:
-        raise InputError(
-            f"{prefix}method.credit siblings compares the descriptions of a group with each other; "
-            "set method.descriptions_per_group to 2 or more"
-        )
-    ratio, groups = options.pool.synthetic_ratio, options.trainer.groups_per_step
-    places = floor(ratio * groups + 1e-9)  # 0.29 * 100 is a little below 29
-    if size > places:
-        raise InputError(
-            f"{prefix}method.credit siblings draws the {size} images of a group in one batch, "
-            f"which has {places} places for synthetic samples (trainer.groups_per_step {groups} x "
-            f"pool.synthetic_ratio {ratio}); make method.descriptions_per_group smaller or one of "
-            "these larger"
-        )
-    for key, most in (
-        ("pool.max_children", options.pool.max_children),
-        ("synthesis.queue_limit", options.synthesis.queue_limit),
-    ):
-        if size > most:
-            raise InputError(
-                f"{prefix}{key} is {most}, and method.credit siblings submits the {size} "
-                f"descriptions of a group together; make {key} larger or "
-                "method.descriptions_per_group smaller"
-            )
 
 
 def _check_extensions(options: RunOptions, prefix: str) -> None:

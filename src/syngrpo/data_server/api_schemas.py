@@ -21,7 +21,7 @@ from pydantic import (
     model_validator,
 )
 
-from syngrpo.data_server.sample_wire import LONGEST_RESPONSE
+from syngrpo.data_server.sample_wire import LONGEST_RESPONSE, PROTOCOL
 from syngrpo.data_server.synthesis_options import RUN_PATTERN
 from syngrpo.formats.source import USUAL_LIMIT
 from syngrpo.painting.gate import GateThresholds
@@ -249,6 +249,7 @@ class LeaseRequest(Model):
     generator: Name = Field(description="fingerprint of the worker's generator")
     count: int = Field(default=1, ge=1, le=64)
     wait_s: float = Field(default=0, ge=0, le=30, description="seconds to wait for a job")
+    protocol: int = Field(default=PROTOCOL, description="the worker's version of this API")
 
 
 class LeasedJob(BaseModel):
@@ -389,7 +390,11 @@ class Ended(BaseModel):
 
 
 class EndedJobs(BaseModel):
+    """Jobs that ended. ``last`` is the cursor of the job of the run that ended last, 0 before the
+    first; it is below a cursor that the client has seen if the server has lost jobs."""
+
     jobs: list[Ended]
+    last: int
 
 
 class RunStats(BaseModel):

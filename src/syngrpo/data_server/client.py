@@ -41,10 +41,12 @@ import numpy as np
 
 from syngrpo.data_server.async_client import SPILL_NAME
 from syngrpo.data_server.client_checks import (
+    check_bundles,
     check_numbers,
     check_options,
     locked_directory,
     whole_number,
+    with_waiting_limit,
 )
 from syngrpo.data_server.description_rewards import DescriptionQueue, Settled
 from syngrpo.data_server.drawn_sample import AskedSample, DrawnSample, ModelCoordinates
@@ -222,7 +224,9 @@ class DataClient:
         check_numbers(samples, groups_per_step, updates_per_step, seed, weights or {})
         check_options(synthesis, server, fingerprint)
         rules = METHODS.load(method.name)(method, steps)
-        sampling = rules.sampling(pool)
+        sampling = with_waiting_limit(rules.sampling(pool), groups_per_step)
+        if rules.paints:
+            check_bundles(rules.bundle_size, sampling, groups_per_step, synthesis.queue_limit)
         weights = dataset_weights(weights or {})
         settings = SynthesisSettings(folder, **vars(synthesis))
         if max_image_pixels is not None:

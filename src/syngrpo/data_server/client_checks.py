@@ -1,16 +1,24 @@
 """What ``DataClient`` checks before it does anything: its options, and that nobody else uses its
-directory. Everything that is wrong raises InputError."""
+directory. Everything that is wrong raises InputError. A configuration of ``syngrpo train`` gets the
+same limits here."""
 
 from __future__ import annotations
 
 import operator
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from math import ceil, floor
 from pathlib import Path
 from typing import IO
 
 from syngrpo.data_server.synthesis_options import ServerOptions, SynthesisOptions
+from syngrpo.pool.sampling import SamplingPolicy
 from syngrpo.sample import InputError, Sample
 from syngrpo.serving.directory_lock import InUse, lock_directory
+
+WAITING_STEPS = 4
+"""The default of ``pool.max_unmeasured`` is the number of synthetic samples drawn in this many
+steps."""
 
 
 def locked_directory(directory: Path) -> IO[str]:
@@ -80,3 +88,43 @@ def check_options(
         raise InputError(
             f"server.url does not go with synthesis.mode {synthesis.mode}; leave one of them out"
         )
+
+
+def with_waiting_limit(sampling: SamplingPolicy, groups_per_step: int) -> SamplingPolicy:
+    """Return the rules with a value of ``max_unmeasured``; its default depends on the batch."""
+    if sampling.max_unmeasured is not None:
+        return sampling
+    drawn = sampling.synthetic_ratio * groups_per_step
+    return replace(sampling, max_unmeasured=max(1, ceil(WAITING_STEPS * drawn)))
+
+
+def check_bundles(
+    size: int | None, sampling: SamplingPolicy, groups_per_step: int, queue_limit: int
+) -> None:
+    """Raise InputError if bundles of ``size`` siblings can never be painted or drawn; None is the
+    size of a method without bundles."""
+    if size is None:
+        return
+    if size < 2:
+        raise InputError(
+            "method.credit siblings compares the descriptions of a group with each other; set "
+            "method.descriptions_per_group to 2 or more"
+        )
+    ratio = sampling.synthetic_ratio
+    places = floor(ratio * groups_per_step + 1e-9)  # 0.29 * 100 is a little below 29
+    if size > places:
+        raise InputError(
+            f"method.credit siblings draws the {size} images of a group in one batch, which has "
+            f"{places} places for synthetic samples (groups_per_step {groups_per_step} x "
+            f"pool.synthetic_ratio {ratio}); make method.descriptions_per_group smaller or one of "
+            "these larger"
+        )
+    for key, most in (
+        ("pool.max_children", sampling.max_children),
+        ("synthesis.queue_limit", queue_limit),
+    ):
+        if size > most:
+            raise InputError(
+                f"{key} is {most}, and method.credit siblings submits the {size} descriptions of a "
+                f"group together; make {key} larger or method.descriptions_per_group smaller"
+            )

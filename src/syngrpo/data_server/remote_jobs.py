@@ -10,6 +10,7 @@ from typing import Any
 from syngrpo.data_server.data_connection import ContentRefused, DataServerConnection
 from syngrpo.data_server.job_exchange import Leased
 from syngrpo.data_server.sample_wire import (
+    PROTOCOL,
     Data,
     leased_from,
     result_data,
@@ -44,7 +45,12 @@ class RemoteJobs:
 
     def lease(self, count: int) -> list[Leased]:
         """Lease jobs. One whose source cannot be fetched or is not valid is reported as failed."""
-        wanted = {"generator": self._generator, "count": count, "wait_s": WAIT_S}
+        wanted = {
+            "generator": self._generator,
+            "count": count,
+            "wait_s": WAIT_S,
+            "protocol": PROTOCOL,
+        }
         leased = []
         rows = self._post("lease", wanted).get("leases")
         if not isinstance(rows, list):

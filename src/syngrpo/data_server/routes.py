@@ -37,6 +37,7 @@ from syngrpo.painting.frame import Frame
 from syngrpo.painting.light import Light
 from syngrpo.painting.painting_request import Painted, Result
 from syngrpo.painting.refused_pictures import SIDE
+from syngrpo.picture_decoding import MAX_PIXELS
 from syngrpo.pool.image_store import is_whole
 from syngrpo.pool.jobs import Admitted, JobRequest, Rejected
 from syngrpo.pool.stored_samples import Observation, PoolStats
@@ -233,7 +234,7 @@ def _add_result_routes(router: APIRouter, state: ServiceState) -> None:
             return await state.in_thread(read)
 
         jobs = await state.wait_for(state.jobs_ended[run], look, wait_s)
-        return JSONResponse({"jobs": jobs})
+        return JSONResponse({"jobs": jobs, "last": await state.in_thread(known.last_cursor)})
 
     @router.get("/{run}/outcomes", response_model=schemas.EndedJobs)
     async def outcomes(
@@ -279,6 +280,12 @@ def _add_lease_routes(router: APIRouter, state: ServiceState) -> None:
     @router.post("/lease", response_model=schemas.Leases)
     async def lease(body: schemas.LeaseRequest) -> Response:
         """Lease jobs of any run for one generator. A lease expires unless it is renewed."""
+        if body.protocol != PROTOCOL:
+            raise Refused(
+                409,
+                f"this data server has version {PROTOCOL} of the API, worker {body.worker} version "
+                f"{body.protocol}; install the same version of syngrpo on both",
+            )
         state.metrics.worker(body.worker)
 
         def take() -> list[Data]:
@@ -342,8 +349,7 @@ def _add_completion_routes(router: APIRouter, state: ServiceState) -> None:
         """Hand in images and rejections. The answer names the jobs that this ended."""
         state.metrics.worker(body.worker)
         runs = {result.run: state.runs.get(result.run) for result in body.results}
-        most = {name: run.max_image_pixels for name, run in runs.items()}
-        read = await state.reading_pictures(lambda: _results(body, most, state.limits))
+        read = await state.reading_pictures(lambda: _results(body, state.limits))
         results: defaultdict[ServerRun, dict[str, Result]] = defaultdict(dict)
         for one, result in zip(body.results, read, strict=True):
             results[runs[one.run]][one.job] = result
@@ -406,11 +412,12 @@ def _seeds(body: schemas.SeedSamples, most: int, limits: Limits) -> list[Sample]
     return samples
 
 
-def _results(body: schemas.JobResults, most: Mapping[str, int], limits: Limits) -> list[Result]:
-    """``most`` is the largest number of pixels of a picture, by the name of the run."""
+def _results(body: schemas.JobResults, limits: Limits) -> list[Result]:
+    """Check the results. A painted image may be larger than the seeds of its run may be, because
+    its canvas may grow with the frame (``synthesis.frame.canvas``)."""
     contents = [(one.painted.image if one.painted else one.picture) for one in body.results]
     given = {
-        place: (content, most[body.results[place].run])
+        place: (content, MAX_PIXELS)
         for place, content in enumerate(contents)
         if content is not None
     }

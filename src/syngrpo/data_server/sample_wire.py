@@ -22,9 +22,9 @@ from syngrpo.sample import EncodedImage, InputError, Sample
 from syngrpo.serving.wording import one_line
 from syngrpo.tasks import Constraints
 
-PROTOCOL = 1
-"""The version of the HTTP API between a trainer and a data server. A change that either side would
-misread raises it."""
+PROTOCOL = 2
+"""The version of the HTTP API of a data server. A change that a trainer, a worker or the server
+would misread raises it."""
 SMALL_IMAGE = 64 << 10
 """Images of at most this many bytes are sent within JSON, which costs less than another request."""
 

@@ -215,6 +215,11 @@ class ServerRun:
         with self._open() as opened:
             return opened.queue.ended(after, limit, admitted)
 
+    def last_cursor(self) -> int:
+        """Return the cursor of the job that ended last, 0 before the first."""
+        with self._open() as opened:
+            return opened.queue.last_cursor()
+
     def lease(self, worker: str, generator: str, count: int) -> list[Leased]:
         """Lease up to ``count`` jobs to a worker with this generator (fingerprint). If the task of
         a sample fails, the run is offline afterwards: the other runs are to go on."""

@@ -32,11 +32,11 @@ from syngrpo.data_server.sample_wire import (
     parent_data,
     requests_data,
 )
-from syngrpo.data_server.spill import Spill
+from syngrpo.data_server.spill import Pending, Spill
 from syngrpo.data_server.synthesis_options import RUN_PATTERN, SynthesisSettings
 from syngrpo.pool.filesystem import explain_disk_errors
 from syngrpo.pool.jobs import EndedJob, JobRequest, SubmitResult, split_bundles
-from syngrpo.pool.mirror import mirror, mirrored_up_to
+from syngrpo.pool.mirror import forget_after, mirror, mirrored_up_to
 from syngrpo.pool.sampling import SamplingPolicy
 from syngrpo.pool.store import Pool
 from syngrpo.pool.stored_samples import Observation
@@ -49,6 +49,7 @@ from syngrpo.serving.http_client import (
     call_until_available,
 )
 from syngrpo.serving.timeline import traced
+from syngrpo.serving.wording import count
 
 log = logging.getLogger(__name__)
 
@@ -103,6 +104,10 @@ class ServerSink:
             self._outbox = Spill(settings.directory / OUTBOX_NAME)
         self._closing = threading.Event()
         self._counts: deque[SubmitCounts] = deque()
+        # Used by the thread alone:
+        self._taken: dict[str, bool] = {}
+        """Whether the server took each job of the records that are being sent."""
+        self._refused_parents: set[str] = set()
         self._error: Exception | None = None
         self._identity: str | None = None
         self.away = False
@@ -117,7 +122,8 @@ class ServerSink:
         if self._outbox.backlog() < OUTBOX_BYTES:
             records += [{"job": asdict(request)} for request in requests]
         elif requests:
-            self._drop(requests)
+            names = tuple(request.id for request in requests)
+            self._counts.append(SubmitCounts(0, len(names), names))
         if records:
             with explain_disk_errors(self._pool.directory):
                 self._outbox.append(records)
@@ -213,26 +219,63 @@ class ServerSink:
     def _push(self) -> None:
         """Send the next records of the outbox. Measurements come first, because they make room in
         the queue."""
-        pending = self._outbox.pending(SENT_BYTES)
+        pending = self._pending()
         records = pending.records
         if not records:  # its offset may be one from before append began the file again
             return
         observations = [one["observation"] for one in records if "observation" in one]
         for part in _parts(observations):
-            self._connection.send("POST", f"{self._path}/observations", {"observations": part})
+            self._observe(part)
         for jobs in _job_parts([JobRequest(**one["job"]) for one in records if "job" in one]):
             self._submit(jobs)
         self._outbox.acknowledge(pending.offset)
+        # Count only now: after an error the records are sent again, and jobs may then find room.
+        dropped = tuple(name for name, taken in self._taken.items() if not taken)
+        self._counts.append(SubmitCounts(len(self._taken) - len(dropped), len(dropped), dropped))
+        self._taken = {}
+
+    def _pending(self) -> Pending:
+        """Return the next records, about ``SENT_BYTES``, so that they end with a whole bundle."""
+        limit = SENT_BYTES
+        pending = self._outbox.pending(limit)
+        while _ends_within_bundle(pending.records) and limit < self._outbox.backlog():
+            limit *= 2
+            pending = self._outbox.pending(limit)
+        return pending
+
+    def _observe(self, observations: list[Data]) -> None:
+        """Send measurements. Those that the server refuses are left out."""
+        try:
+            self._connection.send(
+                "POST", f"{self._path}/observations", {"observations": observations}
+            )
+        except ContentRefused as error:
+            if len(observations) == 1:
+                log.warning("a measurement is left out: %s", error)
+                return
+            for one in observations:
+                self._observe([one])
 
     def _submit(self, requests: Sequence[JobRequest]) -> None:
-        """Submit jobs. Upload their parents first where the server does not have them."""
-        missing = self._submit_known(requests)
+        """Submit jobs. Upload their parents first where the server does not have them. Jobs that
+        the server refuses are dropped, together with the others of their bundle."""
+        try:
+            missing = self._submit_known(requests)
+        except ContentRefused as error:
+            bundles = list(split_bundles(requests))
+            if len(bundles) == 1:
+                log.warning("%s dropped: %s", count(len(requests), "job"), error)
+                self._drop(requests)
+                return
+            for together in bundles:
+                self._submit(together)
+            return
         if missing:
             self._upload(missing)
             orphans = [request for request in requests if request.parent_id in missing]
             if still := self._submit_known(orphans):
-                # These parents are synthetic and the server has lost them, so it cannot paint from
-                # them.
+                # The server refuses these parents, or they are synthetic and it has lost them, so
+                # it cannot paint from them.
                 self._drop([request for request in orphans if request.parent_id in still])
 
     def _submit_known(self, requests: Sequence[JobRequest]) -> set[str]:
@@ -244,21 +287,31 @@ class ServerSink:
             self._drop(requests)
             return set()
         missing = set(answer.pop("missing_parents"))
-        seen = [request for request in requests if request.parent_id not in missing]
-        self._counts.append(SubmitCounts.of(seen, SubmitResult(**answer)))
+        result = SubmitResult(**answer)
+        self._taken |= dict.fromkeys(result.accepted, True)
+        known = {*result.accepted, *result.duplicates}
+        self._drop(
+            [one for one in requests if one.parent_id not in missing and one.id not in known]
+        )
         return missing
 
     def _upload(self, names: set[str]) -> None:
-        """Upload those of these samples that are seeds."""
-        for name in sorted(names):
+        """Upload those of these samples that are seeds. One that the server refuses is not sent a
+        second time."""
+        for name in sorted(names - self._refused_parents):
             sample = self._pool.get(name)
-            if sample.parent is None:
-                rows = {"samples": [parent_data(sample)]}
+            if sample.parent is not None:
+                continue
+            rows = {"samples": [parent_data(sample)]}
+            try:
                 self._connection.send("POST", f"{self._path}/samples", rows)
+            except ContentRefused as error:
+                log.warning("nothing is painted from sample %s: %s", name, error)
+                self._refused_parents.add(name)
 
     def _drop(self, requests: Sequence[JobRequest]) -> None:
-        names = tuple(request.id for request in requests)
-        self._counts.append(SubmitCounts(0, len(names), names))
+        """Note that the server does not take these jobs."""
+        self._taken |= dict.fromkeys((request.id for request in requests), False)
 
     @traced("fetch pictures")
     def _pull(self, identity: str) -> None:
@@ -269,6 +322,13 @@ class ServerSink:
         ended = [_ended(data) for data in answer["jobs"]]
         if ended:
             mirror(self._pool, identity, ended)
+        if answer["last"] < after:
+            log.warning(
+                "data server %s has lost the last %d jobs of this run that had ended; their images "
+                "are in the pool of the run",
+                *(self._connection.url, after - answer["last"]),
+            )
+            forget_after(self._pool, identity, answer["last"])
 
 
 def _ended(data: Data) -> EndedJob:
@@ -310,6 +370,15 @@ def _job_parts(requests: Sequence[JobRequest]) -> Iterator[list[JobRequest]]:
         part += together
     if part:
         yield part
+
+
+def _ends_within_bundle(records: Sequence[Data]) -> bool:
+    """Return whether the last record is a job of a bundle that is not complete."""
+    last = records[-1].get("job") if records else None
+    if last is None or last["bundle"] is None:
+        return False
+    bundles = [one["job"]["bundle"] for one in records if "job" in one]
+    return bundles.count(last["bundle"]) < last["bundle_size"]
 
 
 def _parts(records: list[Any]) -> list[list[Any]]:

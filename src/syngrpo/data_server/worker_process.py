@@ -43,6 +43,8 @@ So leasing costs little time, and the death of a worker delays only few jobs."""
 FAILING_SEEDS = 3
 """A worker ends when jobs of this many seeds have failed in a row: after some errors of a device
 every job fails at once, and the worker would give up the whole queue within seconds."""
+REPORTED_CHARACTERS = 4000
+"""Most characters of a message to the parent process."""
 FIRST_ROW = 1000
 """The place of the first worker in a timeline, below the ranks of the trainer."""
 
@@ -120,8 +122,9 @@ class Worker:
             leased = self._reaching(partial(source.lease, count)) or []
             self._held, started = leased, time.monotonic()
             done = self._paint(painter, source, leased)
-            each = (time.monotonic() - started) / max(1, done)
-            count = max(1, min(TURN_JOBS, 2 * count, int(TURN_S / max(each, 1e-6))))
+            if done:  # an empty queue says nothing about how long a job takes
+                each = (time.monotonic() - started) / done
+                count = max(1, min(TURN_JOBS, 2 * count, int(TURN_S / max(each, 1e-6))))
             self._held = []
             idle = IDLE_MIN_S if leased else min(2 * idle, IDLE_MAX_S)
             if not leased:
@@ -227,9 +230,13 @@ def _worker_name() -> str:
     return ":".join([*parts, devices] if devices else parts)
 
 
-def _report(problems: Connection, line: str) -> None:
-    """Send a line to the parent process, unless it has ended."""
+def _report(problems: Connection, text: str) -> None:
+    """Send a text to the parent process, unless it has ended. Of a long one only the beginning and
+    the end are sent: a pipe that is full would block this process until its parent reads."""
+    half = REPORTED_CHARACTERS // 2
+    if len(text) > REPORTED_CHARACTERS:
+        text = f"{text[:half]} … {text[-half:]}"
     try:
-        problems.send(line)
+        problems.send(text)
     except BrokenPipeError:
         return

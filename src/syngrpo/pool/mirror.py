@@ -47,6 +47,15 @@ def mirror(pool: Pool, source: str, jobs: Sequence[EndedJob]) -> int:
     return recorded
 
 
+def forget_after(pool: Pool, source: str, cursor: int) -> None:
+    """Note that the pool named ``source`` has lost the jobs after this cursor. The next ones to end
+    there get the cursors of lost ones, and are recorded here."""
+    with pool.database.write() as connection:
+        connection.execute(
+            "UPDATE mirrored SET cursor = MIN(cursor, ?) WHERE source = ?", (cursor, source)
+        )
+
+
 def _record(connection: sqlite3.Connection, job: EndedJob, row: tuple[str, str] | None) -> bool:
     """Record one job. ``row`` is the digest of the stored image and the packed sample, for an
     admitted job. Return False and change nothing if its parent is not in this pool."""

@@ -196,7 +196,7 @@ def _check_images(pool: Pool, aside: Path) -> list[str]:
         if _is_intact(pool.images.path(digest), aside):
             continue
         missing.append(name)
-        if depth > 0 and state != "quarantined":
+        if depth > 0 and state == "active":
             pool.quarantine(name, f"image file {pool.images.path(digest)} {GONE}")
     back = pool.wake()
     lines = []

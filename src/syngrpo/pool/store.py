@@ -224,15 +224,17 @@ class Pool:
             )
 
     def quarantine(self, sample_id: str, reason: str) -> None:
-        """Exclude a sample from further draws, for example because its image cannot be decoded."""
+        """Exclude an active sample from further draws, for example because its image cannot be
+        decoded. A retired one stays retired, so that ``wake`` does not make it active again."""
         with self.database.write() as connection:
             number = _number(connection, self.directory, sample_id)
-            connection.execute(
+            changed = connection.execute(
                 "UPDATE standing SET state = 'quarantined', reason = ?, changed = ? "
-                "WHERE number = ? AND state <> 'quarantined'",
+                "WHERE number = ? AND state = 'active'",
                 (reason, next_change(connection), number),
-            )
-        _log.warning("sample %s is quarantined: %s", sample_id, reason)
+            ).rowcount
+        if changed:
+            _log.warning("sample %s is quarantined: %s", sample_id, reason)
 
     def wake(self) -> list[str]:
         """Let quarantined samples be drawn again whose image can be read again: it has the bytes
