@@ -13,7 +13,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from experiments.rooms.claims import OURS, RANDOM, claims, claims_of_part
+from experiments.rooms.claims import BASE, OURS, RANDOM, claims, claims_of_part
 from experiments.rooms.compare import Finished
 from experiments.rooms.finding import DEPENDENCE, LABELS, read_finding
 from experiments.rooms.matrix import SETS, Cell, Folders, Matrix
@@ -25,6 +25,7 @@ from experiments.rooms.tables import (
     claims_table,
     dependence_table,
     format_table,
+    gains_table,
     images_table,
     movement_table,
     reliability_table,
@@ -239,6 +240,8 @@ def _by_set(finished: Finished, heading: str) -> Iterator[str]:
     """Yield tables of the accuracy and the format at the end of the training, for each set.
     ``heading`` is the format of a heading, with {} in place of its text."""
     for how in ("sampled", "greedy"):
+        yield heading.format(f"Mean over the tasks, {how}: {BASE}, and the others − {BASE}") + "\n"
+        yield gains_table(finished, how)
         for set_name in finished.sets:
             yield heading.format(f"{set_name}, {how}") + "\n"
             yield accuracy_table(finished, set_name, how)

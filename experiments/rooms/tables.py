@@ -71,6 +71,27 @@ def accuracy_table(finished: Finished, set_name: str, how: str, base: str = BASE
     return table(["method", *finished.tasks, "mean", f"mean − {base}"], rows)
 
 
+def gains_table(finished: Finished, how: str) -> str:
+    """Return the accuracy of ``BASE`` at the end of the training as the mean over the tasks, in per
+    cent, and the gain of each other method over it in percentage points: for each set, and the mean
+    of the sets. A method without results for every task has no gain."""
+    rows = []
+    for method in finished.measured:
+        if method == BASE:
+            found = [
+                mean_of([finished.accuracy(BASE, task, name, how) for task in finished.tasks])
+                for name in finished.sets
+            ]
+        elif finished.compared(method, BASE) == list(finished.tasks):
+            found = [finished.average_gain(method, BASE, name, how) for name in finished.sets]
+        else:
+            found = [None] * len(finished.sets)
+        signed = method != BASE
+        cells = [estimated(one, sign=signed) for one in [*found, mean_of(found)]]
+        rows.append([method, *cells])
+    return table(["method", *finished.sets, "all sets"], rows)
+
+
 def format_table(finished: Finished) -> str:
     """Return the shares of sampled responses with the full format at the end of the training, in
     per cent: the mean over the runs, and the lowest of them."""

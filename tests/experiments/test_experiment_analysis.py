@@ -30,7 +30,7 @@ from experiments.rooms.result import read_result, read_results, write_result
 from experiments.rooms.settings import CREDITS, SETTINGS
 from experiments.rooms.standing import Standing, seconds_left, standing
 from experiments.rooms.statistics import Estimate, Resampling
-from experiments.rooms.tables import claims_table
+from experiments.rooms.tables import claims_table, gains_table
 from experiments.rooms.wear import early_and_late, painted_descriptions
 from PIL import Image
 from planted_matrix import DIVERSITY, MORE_DIVERSITY, plant, planted
@@ -225,6 +225,10 @@ def test_the_report_finds_the_planted_effects(tmp_path: Path) -> None:
             for t in SMALL.tasks
         ]
         assert claim.value == pytest.approx(100 * np.mean(per_task))
+        gains = {
+            line.split(" | ")[0]: line for line in gains_table(finished, "sampled").split("\n")
+        }
+        assert f"{claim.value:+.1f} (" in gains["| syn-grpo"]
     assert found[better.format("starter")].verdict == "met"
     reward = found["sampled accuracy, mean over test, ood: syn-grpo − random-scene"]
     assert reward.interval is not None and reward.interval[0] - 1 < 6.25 < reward.interval[1] + 1
