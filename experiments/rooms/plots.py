@@ -1,5 +1,5 @@
-"""Draws the plots of the report: accuracies, training curves, accuracy against steps, and where the
-descriptions move."""
+"""Draws the plots of the report: accuracies, gains over plain GRPO, training curves, accuracy
+against steps, and where the descriptions move."""
 
 from __future__ import annotations
 
@@ -48,6 +48,7 @@ def write_plots(finished: Finished, folder: Path) -> list[Path]:
     drawn = []
     for name, draw in (
         ("accuracy", accuracy_bars),
+        ("gains", gain_points),
         ("collapse", collapse_curves),
         ("scaling", scaling_curves),
         ("descriptions", description_curves),
@@ -82,6 +83,38 @@ def accuracy_bars(finished: Finished) -> Figure | None:
             axis.set_title(f"{how} accuracy on {set_name}, %")
             axis.set_xticks(range(len(finished.tasks) + 1), [*finished.tasks, "mean"])
     _legend(figure, axes[0][0])
+    return figure
+
+
+def gain_points(finished: Finished) -> Figure | None:
+    """Draw the sampled gain of each method over plain GRPO as the mean over the tasks, with its
+    interval: a panel for each set, and one for the mean of the sets. Only methods that are finished
+    for every task have a row. None if there is none."""
+    tasks = list(finished.tasks)
+    methods = [
+        method
+        for method in finished.methods
+        if method not in (STARTER, BASE) and finished.compared(method, BASE) == tasks
+    ]
+    if not methods:
+        return None
+    names = [*finished.sets, "all sets"]
+    figure, axes = _panels(1, len(names), width=2.4, height=0.3 * len(methods) + 0.6)
+    for axis in axes[0][1:]:
+        axis.sharex(axes[0][0])
+    for row, method in enumerate(methods):
+        found = [finished.average_gain(method, BASE, name, "sampled") for name in finished.sets]
+        for axis, one in zip(axes[0], [*found, mean_of(found)], strict=True):
+            if one is not None:
+                low, high = _ends(one)
+                axis.plot([low, high], [row, row], color=COLOURS[method], linewidth=1.6)
+                axis.plot([one.value], [row], "o", color=COLOURS[method], markersize=5)
+    for axis, name in zip(axes[0], names, strict=True):
+        axis.axvline(0, color="#888888", linewidth=0.8)
+        axis.set_title(name)
+        axis.set_ylim(len(methods) - 0.5, -0.5)
+        axis.set_yticks(range(len(methods)), methods if axis is axes[0][0] else [])
+    figure.supxlabel(f"sampled accuracy minus that of {BASE}, points", fontsize=8)
     return figure
 
 

@@ -44,6 +44,7 @@ FILE = "RESULTS.md"
 PLOTS = "plots"
 ALT = {
     "accuracy": "accuracy of every method at the end, with 95 % intervals",
+    "gains": "sampled gain of every method over plain GRPO, with 95 % intervals",
     "collapse": "response diversity, token entropy and groups without variance over the steps",
     "scaling": "sampled accuracy against steps, mean over the sets, with 95 % intervals",
     "descriptions": "where the pictures lie on the axes of the view, the light and the decoys",
@@ -227,6 +228,7 @@ def _claims(
 
 def _accuracy(finished: Finished, plots: list[Path]) -> Iterator[str]:
     yield "## Held-out accuracy\n"
+    yield from _plot("gains", plots)
     yield from _plot("accuracy", plots)
     yield from _by_set(finished, "### {}")
     for task in finished.tasks:
