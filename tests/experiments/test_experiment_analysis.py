@@ -322,7 +322,7 @@ def test_further_parts_have_sections_of_their_own(tmp_path: Path) -> None:
     assert "44 of 45 cells" in section and "**Not finished**: ovd-grpo-2." in section
     assert "clip-higher" not in section and "syn-grpo over grpo | +30.0 %" in section
     pictures = re.findall(r"\]\((longer/[^)]+\.png)\)", section)
-    assert len(pictures) == 4 and all((tmp_path / picture).exists() for picture in pictures)
+    assert len(pictures) == 5 and all((tmp_path / picture).exists() for picture in pictures)
 
 
 def test_results_of_another_configuration_are_outdated(tmp_path: Path) -> None:
