@@ -130,7 +130,7 @@ def _claim(
 
 def _everywhere(finished: Finished, method: str, base: str, how: str) -> Estimate | None:
     """Return the mean of the gains over all held-out sets, in percentage points."""
-    return mean_of([finished.average_gain(method, base, name, how) for name in finished.sets])
+    return mean_of(finished.gains(method, base, how))
 
 
 def _reward(finished: Finished) -> list[Claim]:
@@ -183,7 +183,7 @@ def _accuracy(finished: Finished) -> list[Claim]:
     note = _tasks(finished, OURS, BASE)
     found = []
     for how in ("sampled", "greedy"):
-        gains = [finished.average_gain(OURS, BASE, name, how) for name in finished.sets]
+        gains = finished.gains(OURS, BASE, how)
         target = ACCURACY_GAIN if how == "sampled" else 0.0
         text = f"{how} accuracy, mean over all sets: {OURS} − {BASE}"
         found.append(_claim(text, mean_of(gains), "points", target, note))

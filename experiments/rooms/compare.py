@@ -157,6 +157,10 @@ class Finished:
         tasks = self.compared(method, base)
         return mean_of([self.gain(method, base, t, set_name, how, at(t)) for t in tasks])
 
+    def gains(self, method: str, base: str, how: str) -> list[Estimate | None]:
+        """Return ``average_gain`` at the end of the training for each held-out set."""
+        return [self.average_gain(method, base, name, how) for name in self.sets]
+
     def over_runs(
         self,
         method: str,

@@ -103,7 +103,7 @@ def gain_points(finished: Finished) -> Figure | None:
     for axis in axes[0][1:]:
         axis.sharex(axes[0][0])
     for row, method in enumerate(methods):
-        found = [finished.average_gain(method, BASE, name, "sampled") for name in finished.sets]
+        found = finished.gains(method, BASE, "sampled")
         for axis, one in zip(axes[0], [*found, mean_of(found)], strict=True):
             if one is not None:
                 low, high = _ends(one)

@@ -83,7 +83,7 @@ def gains_table(finished: Finished, how: str) -> str:
                 for name in finished.sets
             ]
         elif finished.compared(method, BASE) == list(finished.tasks):
-            found = [finished.average_gain(method, BASE, name, how) for name in finished.sets]
+            found = finished.gains(method, BASE, how)
         else:
             found = [None] * len(finished.sets)
         signed = method != BASE

@@ -229,7 +229,7 @@ ERRORS = {
     "method.relative_to_parent=true": "has another name now: method.credit: parent",
     "method={credit: siblings, descriptions_per_group: 1}": "set method.descriptions_per_group to",
     "method={credit: siblings, descriptions_per_group: 5}": "4 places for synthetic samples "
-    "(groups_per_step 8 x pool.synthetic_ratio 0.5); make method.descriptions_per_group",
+    "(trainer.groups_per_step 8 x pool.synthetic_ratio 0.5); make method.descriptions_per_group",
 }
 
 

@@ -293,8 +293,9 @@ def test_numbers_with_too_many_digits_are_refused(client: TestClient) -> None:
     assert client.post(f"{RUN}/jobs", content=body, headers=headers).status_code == 400
 
 
-def test_the_pixels_of_a_seed_are_limited_and_those_of_a_child_are_not(client: TestClient) -> None:
-    """Also an animation. What a worker hands in is not: the frame may enlarge a child."""
+def test_the_pixels_of_a_seed_are_limited_by_its_run(client: TestClient) -> None:
+    """Also an animation. A child may have more, because the frame may enlarge it, up to the limit
+    of every picture."""
     seed = SEEDS[0].image
     frames = [Image.new("RGB", (seed.width, seed.height), colour) for colour in ("red", "blue")]
     moving = io.BytesIO()
@@ -312,6 +313,12 @@ def test_the_pixels_of_a_seed_are_limited_and_those_of_a_child_are_not(client: T
         if status == 413:
             said = f"more than the {limit} that its run takes; shrink it, or set data.max_image_pi"
             assert said in seeds.json()["error"]
+    vast = io.BytesIO()
+    Image.new("1", (8001, 8000)).save(vast, "PNG")
+    result = painted(leased, vast.getvalue())
+    refused = client.post("/v1/complete", json={"worker": "w", "results": [result]})
+    assert refused.status_code == 413
+    assert "claims 8001x8000 pixels, more than 64000000" in refused.json()["error"]
 
 
 @pytest.mark.parametrize("name", COSTLY)

@@ -250,6 +250,7 @@ def _resolved(options: RunOptions, prefix: str) -> RunOptions:
                 options.pool,
                 options.trainer.groups_per_step,
                 options.synthesis.queue_limit,
+                "trainer.groups_per_step",
             )
         except InputError as error:
             raise InputError(f"{prefix}{error}") from None

@@ -99,10 +99,15 @@ def with_waiting_limit(sampling: SamplingPolicy, groups_per_step: int) -> Sampli
 
 
 def check_bundles(
-    size: int | None, sampling: SamplingPolicy, groups_per_step: int, queue_limit: int
+    size: int | None,
+    sampling: SamplingPolicy,
+    groups_per_step: int,
+    queue_limit: int,
+    groups_name: str = "groups_per_step",
 ) -> None:
     """Raise InputError if bundles of ``size`` siblings can never be painted or drawn; None is the
-    size of a method without bundles."""
+    size of a method without bundles. The message calls ``groups_per_step`` by ``groups_name``, as
+    whoever set it does."""
     if size is None:
         return
     if size < 2:
@@ -115,7 +120,7 @@ def check_bundles(
     if size > places:
         raise InputError(
             f"method.credit siblings draws the {size} images of a group in one batch, which has "
-            f"{places} places for synthetic samples (groups_per_step {groups_per_step} x "
+            f"{places} places for synthetic samples ({groups_name} {groups_per_step} x "
             f"pool.synthetic_ratio {ratio}); make method.descriptions_per_group smaller or one of "
             "these larger"
         )
