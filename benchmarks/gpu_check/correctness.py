@@ -163,7 +163,8 @@ def _scores(model: Any, inputs: dict[str, Tensor], response: Tensor, policy: Pol
         "attention_mask": torch.ones_like(ids),
         "mm_token_type_ids": kinds,
     }
-    logits = model(**whole).logits[0, start - 1 : -1].float()
+    # Products with the whole vocabulary are slow in bfloat16 on CPUs that do not have the type.
+    logits = model(**whole, logits_to_keep=len(response) + 1).logits[0, :-1].float()
     logits[:, policy.banned] = float("-inf")
     return logits.log_softmax(-1).gather(-1, response[:, None])[:, 0]
 
